@@ -1,0 +1,204 @@
+//! PP-LCNet: depthwise-separable blocks with hard-swish, squeeze-excite in the last stage.
+//!
+//! Source: "PP-LCNet: A Lightweight CPU Convolutional Neural Network",
+//! <https://arxiv.org/abs/2109.15099>, Table 1.
+//! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet.py` @ d178931, without
+//! the classifier behind the pooled features.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{
+    Activation, Conv, ConvBn, ConvShape, Gate, SqueezeExcite, downscale_dropout,
+    global_average_pool, make_divisible,
+};
+
+/// `(kernel, channels in, channels out, stride, squeeze-excite)` of every block, by stage.
+const STAGES: [&[(usize, usize, usize, usize, bool)]; 5] = [
+    &[(3, 16, 32, 1, false)],
+    &[(3, 32, 64, 2, false), (3, 64, 64, 1, false)],
+    &[(3, 64, 128, 2, false), (3, 128, 128, 1, false)],
+    &[
+        (3, 128, 256, 2, false),
+        (5, 256, 256, 1, false),
+        (5, 256, 256, 1, false),
+        (5, 256, 256, 1, false),
+        (5, 256, 256, 1, false),
+        (5, 256, 256, 1, false),
+    ],
+    &[(5, 256, 512, 2, true), (5, 512, 512, 1, true)],
+];
+
+/// Configuration of [`PpLcNet`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PpLcNetConfig {
+    /// Multiplies every channel count, rounded to a multiple of 8: 0.25, 0.35, 0.5, 0.75, 1, 1.5,
+    /// 2 or 2.5 in the paper.
+    pub scale: f64,
+    /// Width of the pooled features, 1280 in the paper; `None` keeps only the feature maps.
+    pub class_expand: Option<usize>,
+    /// Probability of the dropout before the pooled features, 0.2 in the paper.
+    pub dropout: f64,
+    /// Whether normalisation is folded into the convolutions (deployed form).
+    #[serde(default)]
+    pub fused: bool,
+}
+
+impl PpLcNetConfig {
+    fn channels(&self, channels: usize) -> usize {
+        make_divisible(channels as f64 * self.scale)
+    }
+
+    /// Channels of the three feature maps of stride 8, 16 and 32.
+    pub fn feature_channels(&self) -> [usize; 3] {
+        [128, 256, 512].map(|c| self.channels(c))
+    }
+
+    /// A freshly initialised network.
+    pub fn init(&self, device: &Device) -> PpLcNet {
+        let stage = |index: usize| {
+            STAGES[index]
+                .iter()
+                .map(|&(kernel, channels_in, channels_out, stride, se)| {
+                    DepthwiseSeparable::new(
+                        ConvShape::depthwise(self.channels(channels_in), kernel, stride),
+                        self.channels(channels_out),
+                        se,
+                        self.fused,
+                        device,
+                    )
+                })
+                .collect()
+        };
+        PpLcNet {
+            conv1: ConvBn::new(
+                ConvShape::dense(3, self.channels(16), 3, 2),
+                Activation::HardSwish,
+                self.fused,
+                device,
+            ),
+            blocks2: stage(0),
+            blocks3: stage(1),
+            blocks4: stage(2),
+            blocks5: stage(3),
+            blocks6: stage(4),
+            last_conv: self.class_expand.map(|expand| {
+                Conv::new(ConvShape::pointwise(self.channels(512), expand), false, device)
+            }),
+            dropout: self.dropout,
+        }
+    }
+}
+
+/// Depthwise k×k, optional squeeze-excite, pointwise 1×1; hard-swish behind both convolutions.
+#[derive(Module, Debug)]
+pub struct DepthwiseSeparable {
+    dw_conv: ConvBn,
+    se: Option<SqueezeExcite>,
+    pw_conv: ConvBn,
+}
+
+impl DepthwiseSeparable {
+    /// A freshly initialised block; `depthwise` gives the kernel, the stride and the input width.
+    pub fn new(
+        depthwise: ConvShape,
+        channels_out: usize,
+        squeeze_excite: bool,
+        fused: bool,
+        device: &Device,
+    ) -> Self {
+        let channels_in = depthwise.channels_in;
+        Self {
+            dw_conv: ConvBn::new(depthwise, Activation::HardSwish, fused, device),
+            se: squeeze_excite.then(|| SqueezeExcite::new(channels_in, Gate::HardSigmoid, device)),
+            pw_conv: ConvBn::new(
+                ConvShape::pointwise(channels_in, channels_out),
+                Activation::HardSwish,
+                fused,
+                device,
+            ),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = self.dw_conv.forward(x);
+        let x = match &self.se {
+            Some(se) => se.forward(x),
+            None => x,
+        };
+        self.pw_conv.forward(x)
+    }
+
+    fn fuse(self) -> Self {
+        Self { dw_conv: self.dw_conv.fuse(), pw_conv: self.pw_conv.fuse(), ..self }
+    }
+}
+
+/// The PP-LCNet backbone.
+#[derive(Module, Debug)]
+pub struct PpLcNet {
+    conv1: ConvBn,
+    blocks2: Vec<DepthwiseSeparable>,
+    blocks3: Vec<DepthwiseSeparable>,
+    blocks4: Vec<DepthwiseSeparable>,
+    blocks5: Vec<DepthwiseSeparable>,
+    blocks6: Vec<DepthwiseSeparable>,
+    last_conv: Option<Conv>,
+    dropout: f64,
+}
+
+impl PpLcNet {
+    /// Feature maps of stride 8, 16 and 32.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - outputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
+    pub fn feature_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
+        let run = |blocks: &[DepthwiseSeparable], x| blocks.iter().fold(x, |x, b| b.forward(x));
+        let x = run(&self.blocks2, self.conv1.forward(x));
+        let c3 = run(&self.blocks4, run(&self.blocks3, x));
+        let c4 = run(&self.blocks5, c3.clone());
+        let c5 = run(&self.blocks6, c4.clone());
+        [c3, c4, c5]
+    }
+
+    /// Pooled features before the classifier.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - output: `[batch, class_expand]` (`[batch, c]` of the last map without `class_expand`)
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let [_, _, c5] = self.feature_maps(x);
+        let pooled = global_average_pool(c5);
+        let features = match &self.last_conv {
+            Some(conv) => Activation::HardSwish.forward(conv.forward(pooled)),
+            None => pooled,
+        };
+        downscale_dropout(features.flatten(1, 3), self.dropout)
+    }
+
+    /// The deployed form: every normalisation folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        let fuse = |blocks: Vec<DepthwiseSeparable>| {
+            blocks.into_iter().map(DepthwiseSeparable::fuse).collect()
+        };
+        Self {
+            conv1: self.conv1.fuse(),
+            blocks2: fuse(self.blocks2),
+            blocks3: fuse(self.blocks3),
+            blocks4: fuse(self.blocks4),
+            blocks5: fuse(self.blocks5),
+            blocks6: fuse(self.blocks6),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The bundle: what a static host serves, listed in one manifest.
+//!
+//! Every file but `manifest.json` is named after its SHA-256, so hosts and browsers may keep it for
+//! ever. The manifest is read first; each file's length and hash are checked before it is used.
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::gallery::{Gallery, GalleryError, VectorType};
+use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
+use crate::recognizer::{Recognizer, RecognizerSettings};
+use crate::weights::Precision;
+
+/// Name of the manifest inside a bundle.
+pub const MANIFEST_NAME: &str = "manifest.json";
+
+/// Format that this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// Longest manifest that is read, in bytes.
+pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
+
+/// Longest single file that is read, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Why a bundle could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The manifest is no JSON of the right form.
+    #[error("manifest cannot be read: {reason}; publish the bundle again")]
+    Manifest {
+        /// What the reader found.
+        reason: String,
+    },
+    /// Published by a later program.
+    #[error("bundle format {got} is newer than the {supported} this program reads; update it")]
+    Format {
+        /// Format of the bundle.
+        got: u32,
+        /// Newest format that can be read.
+        supported: u32,
+    },
+    /// A file is shorter or longer than the manifest says.
+    #[error("{name} is incomplete: {got} of {expected} bytes; load it again")]
+    Truncated {
+        /// Name of the file.
+        name: String,
+        /// Bytes in the manifest.
+        expected: u64,
+        /// Bytes there.
+        got: u64,
+    },
+    /// A file's bytes are not the published ones.
+    #[error("{name} is damaged: its checksum is not the published one; publish or load it again")]
+    Corrupted {
+        /// Name of the file.
+        name: String,
+    },
+    /// The manifest uses a file that it does not list.
+    #[error("{name} is not listed in the manifest; publish the bundle again")]
+    Unlisted {
+        /// Name of the file.
+        name: String,
+    },
+    /// A network cannot be built from its file.
+    #[error("{name}: {source}")]
+    Model {
+        /// Name of the file.
+        name: String,
+        /// Why.
+        source: ModelFileError,
+    },
+    /// The gallery cannot be read.
+    #[error("{name}: {source}")]
+    Gallery {
+        /// Name of the file.
+        name: String,
+        /// Why.
+        source: GalleryError,
+    },
+}
+
+/// A file of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Name inside the bundle's folder.
+    pub name: String,
+    /// Length.
+    pub bytes: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A network of the bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Name of its file.
+    pub file: String,
+    /// What the file holds.
+    pub description: ModelDescription,
+}
+
+/// Contents of `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`]
+    pub format: u32,
+    /// Title of the page.
+    pub title: String,
+    /// Makes embeddings.
+    pub extractor: ModelEntry,
+    /// Finds objects; without one every picture is one object.
+    pub detector: Option<ModelEntry>,
+    /// Name of the gallery's file.
+    pub gallery: String,
+    /// Thresholds and counts.
+    pub settings: RecognizerSettings,
+    /// Every file but the manifest.
+    pub files: Vec<FileEntry>,
+    /// Licence and source of pictures and weights, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Manifest`], [`BundleError::Format`] or [`BundleError::Unlisted`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BundleError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let unreadable = |reason: String| BundleError::Manifest { reason };
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err(unreadable(format!("longer than {MAX_MANIFEST_BYTES} bytes")));
+        }
+        let version: Version =
+            serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if version.format > FORMAT {
+            return Err(BundleError::Format { got: version.format, supported: FORMAT });
+        }
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        for file in &manifest.files {
+            let plain = !file.name.is_empty()
+                && file.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+                && !file.name.starts_with('.');
+            if !plain || file.bytes > MAX_FILE_BYTES {
+                return Err(unreadable(format!("file {:?} of {} bytes", file.name, file.bytes)));
+            }
+        }
+        for name in manifest.used_files() {
+            manifest.file(name)?;
+        }
+        Ok(manifest)
+    }
+
+    /// Names of the files that a recognizer needs, in the order in which they are needed.
+    pub fn used_files(&self) -> impl Iterator<Item = &str> {
+        self.detector
+            .iter()
+            .map(|d| d.file.as_str())
+            .chain([self.extractor.file.as_str(), self.gallery.as_str()])
+    }
+
+    /// The entry of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Unlisted`]
+    pub fn file(&self, name: &str) -> Result<&FileEntry, BundleError> {
+        self.files
+            .iter()
+            .find(|file| file.name == name)
+            .ok_or_else(|| BundleError::Unlisted { name: name.to_owned() })
+    }
+
+    /// Checks the bytes of a file against its entry.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Truncated`] for a wrong length, [`BundleError::Corrupted`] for a wrong hash.
+    pub fn check(&self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let file = self.file(name)?;
+        if bytes.len() as u64 != file.bytes {
+            return Err(BundleError::Truncated {
+                name: name.to_owned(),
+                expected: file.bytes,
+                got: bytes.len() as u64,
+            });
+        }
+        if sha256_hex(bytes) != file.sha256 {
+            return Err(BundleError::Corrupted { name: name.to_owned() });
+        }
+        Ok(())
+    }
+}
+
+/// A bundle in memory.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// The list of contents.
+    pub manifest: Manifest,
+    /// `(name, bytes)` of every file but the manifest.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Bundle {
+    /// Puts networks and gallery together.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Gallery`] when the gallery was made by another extractor,
+    /// [`BundleError::Model`] when a model cannot be read.
+    pub fn assemble(
+        title: String,
+        extractor: Vec<u8>,
+        detector: Option<Vec<u8>>,
+        gallery: &Gallery,
+        settings: RecognizerSettings,
+        notes: Vec<String>,
+    ) -> Result<Self, BundleError> {
+        let mut files = Vec::new();
+        let mut add = |stem: &str, extension: &str, bytes: Vec<u8>| {
+            let sha256 = sha256_hex(&bytes);
+            let name = format!("{stem}-{}.{extension}", &sha256[..16]);
+            let entry = FileEntry { name: name.clone(), bytes: bytes.len() as u64, sha256 };
+            files.push((entry, bytes));
+            name
+        };
+        let describe = |name: &str, bytes: &[u8]| match ModelFile::from_bytes(bytes) {
+            Ok(model) => Ok(model.description),
+            Err(source) => Err(BundleError::Model { name: name.to_owned(), source }),
+        };
+        let foreign = |source| BundleError::Gallery { name: "gallery".to_owned(), source };
+        gallery.check_model(&model_id(&extractor)).map_err(foreign)?;
+        let description = describe("extractor", &extractor)?;
+        let extractor =
+            ModelEntry { file: add("extractor", "safetensors", extractor), description };
+        let detector = match detector {
+            Some(bytes) => {
+                let description = describe("detector", &bytes)?;
+                Some(ModelEntry { file: add("detector", "safetensors", bytes), description })
+            }
+            None => None,
+        };
+        let gallery = add("gallery", "bin", gallery.to_bytes(VectorType::F16));
+        let (entries, bytes): (Vec<FileEntry>, Vec<Vec<u8>>) = files.into_iter().unzip();
+        let names = entries.iter().map(|entry| entry.name.clone());
+        Ok(Self {
+            files: names.zip(bytes).collect(),
+            manifest: Manifest {
+                format: FORMAT,
+                title,
+                extractor,
+                detector,
+                gallery,
+                settings,
+                files: entries,
+                notes,
+            },
+        })
+    }
+
+    /// Builds the recognizer on a device, after checking every file.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError`], naming the file.
+    pub fn open(
+        manifest: &Manifest,
+        mut file: impl FnMut(&str) -> Option<Vec<u8>>,
+        device: &Device,
+    ) -> Result<Recognizer, BundleError> {
+        let mut read = |name: &str| {
+            let bytes = file(name).unwrap_or_default();
+            manifest.check(name, &bytes)?;
+            Ok::<_, BundleError>(bytes)
+        };
+        let model = |name: &str, bytes: &[u8]| {
+            ModelFile::from_bytes(bytes)
+                .map_err(|source| BundleError::Model { name: name.to_owned(), source })
+        };
+        let failed = |name: &str| {
+            let name = name.to_owned();
+            move |source| BundleError::Model { name, source }
+        };
+        let detector = match &manifest.detector {
+            Some(entry) => {
+                let model = model(&entry.file, &read(&entry.file)?)?;
+                let preprocess = model.description.preprocess.clone();
+                Some((model.into_detector(device).map_err(failed(&entry.file))?, preprocess))
+            }
+            None => None,
+        };
+        let name = &manifest.extractor.file;
+        let bytes = read(name)?;
+        let id = model_id(&bytes);
+        let model = model(name, &bytes)?;
+        drop(bytes);
+        let preprocess = model.description.preprocess.clone();
+        let extractor = (model.into_extractor(device).map_err(failed(name))?, preprocess);
+
+        let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
+        let gallery = Gallery::from_bytes(&read(&manifest.gallery)?).map_err(in_gallery)?;
+        gallery.check_model(&id).map_err(in_gallery)?;
+        Ok(Recognizer::new(detector, extractor, gallery, manifest.settings.clone(), device))
+    }
+
+    /// Writes the deployed weights of a network as the bundle stores them.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelFileError`]
+    pub fn model_bytes(model: &ModelFile) -> Result<Vec<u8>, ModelFileError> {
+        model.to_bytes(Precision::F16)
+    }
+}

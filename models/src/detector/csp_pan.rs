@@ -1,0 +1,165 @@
+//! CSP-PAN: fuses feature maps of stride 8 to 32 top-down, then bottom-up, and adds stride 64.
+//!
+//! Source: PP-PicoDet, <https://arxiv.org/abs/2111.00902>, §2.2.
+//! Agrees with PaddleDetection `ppdet/modeling/necks/csp_pan.py` (`CSPPAN`) @ 666f597.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::layers::{Activation, ConvBn, ConvShape};
+
+const ACTIVATION: Activation = Activation::HardSwish;
+const KERNEL: usize = 5;
+
+fn pointwise(channels_in: usize, channels_out: usize, fused: bool, device: &Device) -> ConvBn {
+    ConvBn::new(ConvShape::pointwise(channels_in, channels_out), ACTIVATION, fused, device)
+}
+
+/// Depthwise 5×5, pointwise 1×1; normalised and activated behind both.
+#[derive(Module, Debug)]
+pub(crate) struct DpModule {
+    pub(crate) dw: ConvBn,
+    pub(crate) pw: ConvBn,
+}
+
+impl DpModule {
+    pub(crate) fn new(channels: usize, stride: usize, fused: bool, device: &Device) -> Self {
+        let shape = ConvShape::depthwise(channels, KERNEL, stride);
+        Self {
+            dw: ConvBn::new(shape, ACTIVATION, fused, device),
+            pw: pointwise(channels, channels, fused, device),
+        }
+    }
+
+    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.pw.forward(self.dw.forward(x))
+    }
+
+    pub(crate) fn fuse(self) -> Self {
+        Self { dw: self.dw.fuse(), pw: self.pw.fuse() }
+    }
+}
+
+/// One bottleneck on half of the channels, joined with the other half.
+#[derive(Module, Debug)]
+struct CspLayer {
+    main_conv: ConvBn,
+    short_conv: ConvBn,
+    final_conv: ConvBn,
+    bottleneck: Bottleneck,
+}
+
+#[derive(Module, Debug)]
+struct Bottleneck {
+    conv1: ConvBn,
+    conv2: DpModule,
+}
+
+impl CspLayer {
+    fn new(channels_in: usize, channels_out: usize, fused: bool, device: &Device) -> Self {
+        let half = channels_out / 2;
+        Self {
+            main_conv: pointwise(channels_in, half, fused, device),
+            short_conv: pointwise(channels_in, half, fused, device),
+            final_conv: pointwise(2 * half, channels_out, fused, device),
+            bottleneck: Bottleneck {
+                conv1: pointwise(half, half, fused, device),
+                conv2: DpModule::new(half, 1, fused, device),
+            },
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let short = self.short_conv.forward(x.clone());
+        let main = self.bottleneck.conv1.forward(self.main_conv.forward(x));
+        let main = self.bottleneck.conv2.forward(main);
+        self.final_conv.forward(Tensor::cat(vec![main, short], 1))
+    }
+
+    fn fuse(self) -> Self {
+        Self {
+            main_conv: self.main_conv.fuse(),
+            short_conv: self.short_conv.fuse(),
+            final_conv: self.final_conv.fuse(),
+            bottleneck: Bottleneck {
+                conv1: self.bottleneck.conv1.fuse(),
+                conv2: self.bottleneck.conv2.fuse(),
+            },
+        }
+    }
+}
+
+/// The neck of [`crate::detector::Detector`].
+#[derive(Module, Debug)]
+pub struct CspPan {
+    conv_t: Vec<ConvBn>,
+    first_top_conv: DpModule,
+    second_top_conv: DpModule,
+    top_down_blocks: Vec<CspLayer>,
+    downsamples: Vec<DpModule>,
+    bottom_up_blocks: Vec<CspLayer>,
+}
+
+impl CspPan {
+    /// A freshly initialised neck.
+    pub fn new(channels_in: [usize; 3], channels: usize, fused: bool, device: &Device) -> Self {
+        let csp = || CspLayer::new(2 * channels, channels, fused, device);
+        let downsample = || DpModule::new(channels, 2, fused, device);
+        Self {
+            conv_t: channels_in.map(|c| pointwise(c, channels, fused, device)).to_vec(),
+            first_top_conv: downsample(),
+            second_top_conv: downsample(),
+            top_down_blocks: vec![csp(), csp()],
+            downsamples: vec![downsample(), downsample()],
+            bottom_up_blocks: vec![csp(), csp()],
+        }
+    }
+
+    /// Fuses the backbone's maps.
+    ///
+    /// # Shapes
+    ///
+    /// - inputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
+    /// - outputs: `[batch, channels, height / s, width / s]` for s = 8, 16, 32, 64
+    pub fn forward(&self, maps: [Tensor<4>; 3]) -> [Tensor<4>; 4] {
+        let [c3, c4, c5] = maps;
+        let c3 = self.conv_t[0].forward(c3);
+        let c4 = self.conv_t[1].forward(c4);
+        let c5 = self.conv_t[2].forward(c5);
+
+        let join = |block: &CspLayer, a, b| block.forward(Tensor::cat(vec![a, b], 1));
+        let n4 = join(&self.top_down_blocks[0], upsample(c5.clone()), c4);
+        let p3 = join(&self.top_down_blocks[1], upsample(n4.clone()), c3);
+        let p4 = join(&self.bottom_up_blocks[0], self.downsamples[0].forward(p3.clone()), n4);
+        let p5 =
+            join(&self.bottom_up_blocks[1], self.downsamples[1].forward(p4.clone()), c5.clone());
+        let p6 = self.first_top_conv.forward(c5) + self.second_top_conv.forward(p5.clone());
+        [p3, p4, p5, p6]
+    }
+
+    /// The deployed form.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        let convs = |convs: Vec<ConvBn>| convs.into_iter().map(ConvBn::fuse).collect();
+        let layers = |layers: Vec<CspLayer>| layers.into_iter().map(CspLayer::fuse).collect();
+        Self {
+            conv_t: convs(self.conv_t),
+            first_top_conv: self.first_top_conv.fuse(),
+            second_top_conv: self.second_top_conv.fuse(),
+            top_down_blocks: layers(self.top_down_blocks),
+            downsamples: self.downsamples.into_iter().map(DpModule::fuse).collect(),
+            bottom_up_blocks: layers(self.bottom_up_blocks),
+        }
+    }
+}
+
+/// Doubles height and width by repeating every value.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, 2 · height, 2 · width]`
+fn upsample(x: Tensor<4>) -> Tensor<4> {
+    let [b, c, h, w] = x.dims();
+    x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w])
+}

@@ -1,0 +1,144 @@
+//! Subject detection: PicoDet of the first generation, one foreground class by default.
+//!
+//! Source: "PP-PicoDet: A Better Real-Time Object Detector on Mobile Devices",
+//! <https://arxiv.org/abs/2111.00902>.
+//! Agrees with PaddleDetection `configs/picodet/legacy_model` (LCNet + CSPPAN + PicoHead)
+//! @ 666f597. Differences: widths, depth and input size are free; points are made for any input
+//! size; boxes are clipped to the picture.
+
+mod csp_pan;
+mod decode;
+mod pico_head;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use csp_pan::CspPan;
+pub use decode::{Candidates, Detection, DetectionThresholds, decode, points};
+pub use pico_head::PicoHead;
+
+use crate::backbone::{PpLcNet, PpLcNetConfig};
+
+/// Strides of the four levels in input pixels.
+pub const STRIDES: [usize; 4] = [8, 16, 32, 64];
+
+/// Last index of the distribution over distances, in strides; `REG_MAX + 1` bins a side.
+pub const REG_MAX: usize = 7;
+
+/// Input sides are multiples of it, so that every level is half of the one before.
+pub const SIZE_MULTIPLE: u32 = 32;
+
+/// Configuration of [`Detector`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorConfig {
+    /// Scale of the LCNet backbone: 2.5 in the reference's mainbody model.
+    pub backbone_scale: f64,
+    /// Channels of the neck and the head: 128 in the mainbody model.
+    pub neck_channels: usize,
+    /// Object classes: 1, foreground.
+    pub num_classes: usize,
+    /// Depthwise-separable blocks of the head: 4 in the reference.
+    #[serde(default = "default_head_blocks")]
+    pub head_blocks: usize,
+    /// Whether normalisation is folded into the convolutions (deployed form).
+    #[serde(default)]
+    pub fused: bool,
+}
+
+fn default_head_blocks() -> usize {
+    4
+}
+
+impl DetectorConfig {
+    /// A freshly initialised detector.
+    pub fn init(&self, device: &Device) -> Detector {
+        let backbone = PpLcNetConfig {
+            scale: self.backbone_scale,
+            class_expand: None,
+            dropout: 0.0,
+            fused: self.fused,
+        };
+        Detector {
+            neck: CspPan::new(backbone.feature_channels(), self.neck_channels, self.fused, device),
+            backbone: backbone.init(device),
+            head: PicoHead::new(
+                self.neck_channels,
+                self.num_classes,
+                self.head_blocks,
+                self.fused,
+                device,
+            ),
+        }
+    }
+}
+
+/// The outputs of one level before decoding.
+#[derive(Debug, Clone)]
+pub struct LevelOutput {
+    /// `[batch, num_classes, height, width]`, before the sigmoid.
+    pub class_logits: Tensor<4>,
+    /// `[batch, 4 · (REG_MAX + 1), height, width]`: left, top, right, bottom, before the softmax.
+    pub box_logits: Tensor<4>,
+}
+
+/// Backbone → CSP-PAN → head.
+#[derive(Module, Debug)]
+pub struct Detector {
+    backbone: PpLcNet,
+    neck: CspPan,
+    head: PicoHead,
+}
+
+impl Detector {
+    /// Class and box logits of every level.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`, normalised, sides multiples of [`SIZE_MULTIPLE`]
+    /// - outputs: four levels of stride 8, 16, 32, 64
+    ///
+    /// # Panics
+    ///
+    /// When a side is no multiple of [`SIZE_MULTIPLE`].
+    pub fn forward(&self, x: Tensor<4>) -> Vec<LevelOutput> {
+        self.head.forward(self.neck_maps(x))
+    }
+
+    /// All levels in one tensor, points of the finest level first: what [`decode`] reads.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - output: `[batch, points, num_classes + 4 · (REG_MAX + 1)]`
+    pub fn forward_points(&self, x: Tensor<4>) -> Tensor<3> {
+        let levels = self.forward(x).into_iter().map(|level| {
+            let both = Tensor::cat(vec![level.class_logits, level.box_logits], 1);
+            both.flatten::<3>(2, 3).swap_dims(1, 2)
+        });
+        Tensor::cat(levels.collect(), 1)
+    }
+
+    /// Feature maps of the backbone, stride 8, 16 and 32.
+    pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
+        let [_, _, height, width] = x.dims();
+        let multiple = SIZE_MULTIPLE as usize;
+        assert!(
+            height % multiple == 0 && width % multiple == 0,
+            "detector input {width}×{height} is no multiple of {multiple}"
+        );
+        self.backbone.feature_maps(x)
+    }
+
+    /// Feature maps of the neck, stride 8, 16, 32 and 64.
+    pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
+        self.neck.forward(self.backbone_maps(x))
+    }
+
+    /// The deployed form: every normalisation folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        Self { backbone: self.backbone.fuse(), neck: self.neck.fuse(), head: self.head.fuse() }
+    }
+}

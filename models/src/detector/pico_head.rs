@@ -1,0 +1,88 @@
+//! The head of PicoDet: depthwise-separable blocks a level, then one convolution for class scores
+//! and box distributions together.
+//!
+//! Source: PP-PicoDet, <https://arxiv.org/abs/2111.00902>; the distributions are those of
+//! generalized focal loss, <https://arxiv.org/abs/2006.04388>.
+//! Agrees with PaddleDetection `ppdet/modeling/heads/pico_head.py` (`PicoHead`) @ 666f597.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::csp_pan::DpModule;
+use super::{LevelOutput, REG_MAX, STRIDES};
+use crate::layers::{Conv, ConvShape};
+
+/// Every prediction starts with this bias, `−ln((1 − p) / p)` for p = 0.01, so that a fresh
+/// detector finds nothing rather than everything. The reference sets it for the box logits too.
+const PRIOR_BIAS: f32 = -4.595_12;
+
+/// Deviation of the fresh prediction weights.
+const PREDICTION_STD: f64 = 0.01;
+
+/// The head of [`crate::detector::Detector`].
+#[derive(Module, Debug)]
+pub struct PicoHead {
+    levels: Vec<Level>,
+    num_classes: usize,
+}
+
+#[derive(Module, Debug)]
+struct Level {
+    blocks: Vec<DpModule>,
+    predict: Conv,
+}
+
+impl PicoHead {
+    /// A freshly initialised head.
+    pub fn new(
+        channels: usize,
+        num_classes: usize,
+        blocks: usize,
+        fused: bool,
+        device: &Device,
+    ) -> Self {
+        let outputs = num_classes + 4 * (REG_MAX + 1);
+        let level = || {
+            let mut predict = Conv::new(ConvShape::pointwise(channels, outputs), true, device);
+            predict.weight = burn::module::Initializer::Normal { mean: 0.0, std: PREDICTION_STD }
+                .init([outputs, channels, 1, 1], device);
+            predict.bias = Some(Param::from_tensor(Tensor::full([outputs], PRIOR_BIAS, device)));
+            Level {
+                blocks: (0..blocks).map(|_| DpModule::new(channels, 1, fused, device)).collect(),
+                predict,
+            }
+        };
+        Self { levels: STRIDES.map(|_| level()).into(), num_classes }
+    }
+
+    /// Predicts on every level.
+    ///
+    /// # Shapes
+    ///
+    /// - `maps`: `[batch, channels, height / s, width / s]` for s = 8, 16, 32, 64
+    pub fn forward(&self, maps: [Tensor<4>; 4]) -> Vec<LevelOutput> {
+        self.levels
+            .iter()
+            .zip(maps)
+            .map(|(level, map)| {
+                let map = level.blocks.iter().fold(map, |x, block| block.forward(x));
+                let output = level.predict.forward(map);
+                let outputs = output.dims()[1];
+                LevelOutput {
+                    class_logits: output.clone().narrow(1, 0, self.num_classes),
+                    box_logits: output.narrow(1, self.num_classes, outputs - self.num_classes),
+                }
+            })
+            .collect()
+    }
+
+    /// The deployed form.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        let levels = self.levels.into_iter().map(|level| Level {
+            blocks: level.blocks.into_iter().map(DpModule::fuse).collect(),
+            ..level
+        });
+        Self { levels: levels.collect(), num_classes: self.num_classes }
+    }
+}

@@ -1,0 +1,152 @@
+//! Feature extraction: backbone → neck → unit embedding.
+//!
+//! Agrees with PaddleClas `ppcls/arch/__init__.py` (`RecModel`) @ d178931; the head that trains it
+//! belongs to the trainer.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::{PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config};
+use crate::neck::{Neck, NeckConfig};
+
+/// Added to the squared length before its root, so that an all-zero embedding stays finite.
+const NORM_EPSILON: f64 = 1e-12;
+
+/// Which backbone, with its options.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum BackboneConfig {
+    /// See [`PpLcNet`].
+    PpLcNet(PpLcNetConfig),
+    /// See [`PpLcNetV2`].
+    PpLcNetV2(PpLcNetV2Config),
+}
+
+/// Configuration of [`Extractor`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtractorConfig {
+    /// The backbone.
+    pub backbone: BackboneConfig,
+    /// The neck; without one the pooled features are the embedding.
+    pub neck: Option<NeckConfig>,
+}
+
+impl ExtractorConfig {
+    /// Width of the backbone's pooled features.
+    pub fn features(&self) -> usize {
+        match &self.backbone {
+            BackboneConfig::PpLcNet(c) => c.class_expand.unwrap_or(c.feature_channels()[2]),
+            BackboneConfig::PpLcNetV2(c) => c.class_expand,
+        }
+    }
+
+    /// Width of the embedding.
+    pub fn embedding_dim(&self) -> usize {
+        match self.neck {
+            Some(NeckConfig::Fc { embedding_dim }) => embedding_dim,
+            Some(NeckConfig::BnNeck) | None => self.features(),
+        }
+    }
+
+    /// The configuration of [`Extractor::fuse`]'s result.
+    #[must_use]
+    pub fn fused(&self) -> Self {
+        let mut config = self.clone();
+        match &mut config.backbone {
+            BackboneConfig::PpLcNet(c) => c.fused = true,
+            BackboneConfig::PpLcNetV2(c) => c.fused = true,
+        }
+        config
+    }
+
+    /// A freshly initialised extractor.
+    pub fn init(&self, device: &Device) -> Extractor {
+        Extractor {
+            backbone: match &self.backbone {
+                BackboneConfig::PpLcNet(config) => Backbone::PpLcNet(config.init(device)),
+                BackboneConfig::PpLcNetV2(config) => Backbone::PpLcNetV2(config.init(device)),
+            },
+            neck: self.neck.map(|neck| neck.init(self.features(), device)),
+        }
+    }
+}
+
+/// The backbone of an [`Extractor`].
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value a process")]
+pub enum Backbone {
+    /// See [`PpLcNet`].
+    PpLcNet(PpLcNet),
+    /// See [`PpLcNetV2`].
+    PpLcNetV2(PpLcNetV2),
+}
+
+/// Turns pictures into embeddings.
+#[derive(Module, Debug)]
+pub struct Extractor {
+    backbone: Backbone,
+    neck: Option<Neck>,
+}
+
+/// What the extractor computes on the way.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Pooled features of the backbone, `[batch, features]`.
+    pub backbone: Tensor<2>,
+    /// The embedding before it is brought to unit length, `[batch, embedding_dim]`.
+    pub raw_embedding: Tensor<2>,
+}
+
+impl Extractor {
+    /// Backbone and neck.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`, normalised
+    pub fn forward(&self, x: Tensor<4>) -> Features {
+        let backbone = match &self.backbone {
+            Backbone::PpLcNet(backbone) => backbone.forward(x),
+            Backbone::PpLcNetV2(backbone) => backbone.forward(x),
+        };
+        let raw_embedding = match &self.neck {
+            Some(neck) => neck.forward(backbone.clone()),
+            None => backbone.clone(),
+        };
+        Features { backbone, raw_embedding }
+    }
+
+    /// Unit embeddings.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`, normalised
+    /// - output: `[batch, embedding_dim]`, unit L2 norm per row
+    pub fn embed(&self, x: Tensor<4>) -> Tensor<2> {
+        l2_normalize(self.forward(x).raw_embedding)
+    }
+
+    /// The deployed form, see [`ExtractorConfig::fused`].
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        Self {
+            backbone: match self.backbone {
+                Backbone::PpLcNet(backbone) => Backbone::PpLcNet(backbone.fuse()),
+                Backbone::PpLcNetV2(backbone) => Backbone::PpLcNetV2(backbone.fuse()),
+            },
+            ..self
+        }
+    }
+}
+
+/// Scales every row to unit length.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, dim]`
+/// - output: `[batch, dim]`, unit L2 norm per row (zero rows stay zero)
+pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
+    let norm = (x.clone().powi_scalar(2).sum_dim(1) + NORM_EPSILON).sqrt();
+    x / norm
+}

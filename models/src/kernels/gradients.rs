@@ -1,0 +1,171 @@
+//! Backward passes of [`NetworkOps`] for Burn's autodiff decorator.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::{Autodiff, NodeId};
+use burn::backend::tensor::FloatTensor;
+
+use super::NetworkOps;
+
+type Parts<B, C> =
+    (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>);
+
+#[derive(Debug)]
+struct Depthwise;
+
+impl<B: NetworkOps> Backward<B, 2> for Depthwise {
+    type State = (NodeId, NodeId, usize);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let [node_x, node_weight] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight, stride) = ops.state;
+        let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
+        let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
+        let (x_grad, weight_grad) = B::depthwise_backward(x, weight, grad, stride);
+        if let Some(node) = node_x {
+            grads.register::<B>(node.id, x_grad);
+        }
+        if let Some(node) = node_weight {
+            grads.register::<B>(node.id, weight_grad);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pointwise;
+
+impl<B: NetworkOps> Backward<B, 2> for Pointwise {
+    type State = (NodeId, NodeId);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let [node_x, node_weight] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (x, weight) = ops.state;
+        let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
+        let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
+        let (x_grad, weight_grad) = B::pointwise_backward(x, weight, grad);
+        if let Some(node) = node_x {
+            grads.register::<B>(node.id, x_grad);
+        }
+        if let Some(node) = node_weight {
+            grads.register::<B>(node.id, weight_grad);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormAct;
+
+impl<B: NetworkOps> Backward<B, 3> for NormAct {
+    type State = ([NodeId; 3], [B::FloatTensorPrimitive; 2], f64, usize);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
+        let [node_x, node_gamma, node_beta] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (inputs, [mean, variance], epsilon, activation) = ops.state;
+        let [x, gamma, beta] =
+            inputs.map(|id| checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(id));
+        let (x_grad, gamma_grad, beta_grad) =
+            B::norm_act_backward(x, gamma, beta, mean, variance, grad, epsilon, activation);
+        for (node, grad) in [(node_x, x_grad), (node_gamma, gamma_grad), (node_beta, beta_grad)] {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
+    fn depthwise(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        match Depthwise.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&x), prep.checkpoint(&weight), stride);
+                prep.finish(
+                    state,
+                    B::depthwise(x.into_primitive(), weight.into_primitive(), stride),
+                )
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::depthwise(x.into_primitive(), weight.into_primitive(), stride))
+            }
+        }
+    }
+
+    fn pointwise(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        match Pointwise.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&x), prep.checkpoint(&weight));
+                prep.finish(state, B::pointwise(x.into_primitive(), weight.into_primitive()))
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::pointwise(x.into_primitive(), weight.into_primitive()))
+            }
+        }
+    }
+
+    fn norm_act(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        activation: usize,
+    ) -> Parts<B, C> {
+        match NormAct.prepare::<C>([x.node(), gamma.node(), beta.node()]).compute_bound().stateful()
+        {
+            OpsKind::Tracked(mut prep) => {
+                let inputs = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
+                let (output, mean, variance) = B::norm_act(
+                    x.into_primitive(),
+                    gamma.into_primitive(),
+                    beta.into_primitive(),
+                    epsilon,
+                    activation,
+                );
+                let statistics = [mean.clone(), variance.clone()];
+                (
+                    prep.finish((inputs, statistics, epsilon, activation), output),
+                    constant::<B, C>(mean),
+                    constant::<B, C>(variance),
+                )
+            }
+            OpsKind::UnTracked(prep) => {
+                let (output, mean, variance) = B::norm_act(
+                    x.into_primitive(),
+                    gamma.into_primitive(),
+                    beta.into_primitive(),
+                    epsilon,
+                    activation,
+                );
+                (prep.finish(output), constant::<B, C>(mean), constant::<B, C>(variance))
+            }
+        }
+    }
+}
+
+/// A tensor outside the graph.
+fn constant<B: NetworkOps, C: CheckpointStrategy>(
+    tensor: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    <Autodiff<B, C> as burn::backend::AutodiffBackend>::from_inner(tensor)
+}

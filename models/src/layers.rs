@@ -1,0 +1,394 @@
+//! Blocks shared by the networks: convolution, batch normalisation, squeeze-excite.
+//!
+//! Source: the building blocks of PP-LCNet, <https://arxiv.org/abs/2109.15099>, and PicoDet,
+//! <https://arxiv.org/abs/2111.00902>.
+//! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet{,_v2}.py` @ d178931.
+//! Differences: a 1×1 convolution of stride 1 and a depthwise convolution run through
+//! [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
+//! leaves to its runtime.
+
+use burn::backend::ops::ConvOptions;
+use burn::module::{Flag, Initializer, Module, Param, RunningState};
+use burn::tensor::{Device, Tensor, activation, module::adaptive_avg_pool2d, module::conv2d};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels;
+
+/// Added to a variance before its square root; the reference's value.
+pub const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// Share of a batch's statistics that enters the running statistics (the reference writes it as
+/// momentum 0.9 on the old value).
+pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
+
+/// Function applied after a convolution and its normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// `x`
+    Identity = 0,
+    /// `max(x, 0)`
+    Relu = 1,
+    /// `x · clip(x + 3, 0, 6) / 6`
+    HardSwish = 2,
+}
+
+impl Activation {
+    /// Applies the function elementwise.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Identity => x,
+            Self::Relu => activation::relu(x),
+            Self::HardSwish => {
+                let gate = activation::hard_sigmoid(x.clone(), 1.0 / 6.0, 0.5);
+                x * gate
+            }
+        }
+    }
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        [Self::Identity, Self::Relu, Self::HardSwish][index]
+    }
+}
+
+/// Function that turns the excitation of [`SqueezeExcite`] into a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// `1 / (1 + e^{−x})`, in PP-LCNetV2 (whose reference calls the attribute hard-sigmoid).
+    Sigmoid,
+    /// `clip(x / 6 + 1/2, 0, 1)`, in PP-LCNet.
+    HardSigmoid,
+}
+
+/// Size and position of a convolution's kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvShape {
+    /// Channels of the input.
+    pub channels_in: usize,
+    /// Channels of the output.
+    pub channels_out: usize,
+    /// Side of the square kernel; padding is `(kernel − 1) / 2`.
+    pub kernel: usize,
+    /// Stride in both directions.
+    pub stride: usize,
+    /// Number of groups; `channels_in` makes the convolution depthwise.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// A dense convolution.
+    pub const fn dense(
+        channels_in: usize,
+        channels_out: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Self {
+        Self { channels_in, channels_out, kernel, stride, groups: 1 }
+    }
+
+    /// One filter a channel.
+    pub const fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
+        Self { channels_in: channels, channels_out: channels, kernel, stride, groups: channels }
+    }
+
+    /// A 1×1 convolution.
+    pub const fn pointwise(channels_in: usize, channels_out: usize) -> Self {
+        Self::dense(channels_in, channels_out, 1, 1)
+    }
+}
+
+/// Two-dimensional convolution with symmetric padding.
+#[derive(Module, Debug)]
+pub struct Conv {
+    /// `[channels_out, channels_in / groups, kernel, kernel]`
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    stride: usize,
+    groups: usize,
+}
+
+impl Conv {
+    /// Draws the weight from `N(0, √(2 / fan_in))` with `fan_in = channels_in / groups · kernel²`;
+    /// the bias is zero.
+    pub fn new(shape: ConvShape, bias: bool, device: &Device) -> Self {
+        let ConvShape { channels_in, channels_out, kernel, stride, groups } = shape;
+        let fan_in = channels_in / groups * kernel * kernel;
+        let std = (2.0 / fan_in as f64).sqrt();
+        Self {
+            weight: Initializer::Normal { mean: 0.0, std }
+                .init([channels_out, channels_in / groups, kernel, kernel], device),
+            bias: bias.then(|| Initializer::Zeros.init([channels_out], device)),
+            stride,
+            groups,
+        }
+    }
+
+    /// Convolves `x`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let [channels_out, per_group, kernel, _] = weight.dims();
+        let depthwise = self.groups > 1 && per_group == 1 && channels_out == self.groups;
+        let y = if depthwise {
+            kernels::depthwise_conv2d(x, weight, self.stride)
+        } else if kernel == 1 && self.stride == 1 && self.groups == 1 {
+            kernels::pointwise_conv2d(x, weight)
+        } else {
+            let padding = (kernel - 1) / 2;
+            let options = ConvOptions::new(
+                [self.stride, self.stride],
+                [padding, padding],
+                [1, 1],
+                self.groups,
+            );
+            return conv2d(x, weight, self.bias.as_ref().map(Param::val), options);
+        };
+        match &self.bias {
+            Some(bias) => y + bias.val().reshape([1, channels_out, 1, 1]),
+            None => y,
+        }
+    }
+}
+
+/// Batch normalisation over `[batch, channels, height, width]`, fused with the activation behind it.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// Mean used outside training, `[channels]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Biased variance used outside training, `[channels]`.
+    pub running_var: RunningState<Tensor<1>>,
+    training: Param<Flag>,
+}
+
+impl BatchNorm {
+    /// Scale 1, shift 0, mean 0, variance 1.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        Self {
+            weight: Initializer::Ones.init([channels], device),
+            bias: Initializer::Zeros.init([channels], device),
+            running_mean: RunningState::new(Tensor::zeros([channels], device)),
+            running_var: RunningState::new(Tensor::ones([channels], device)),
+            training: Param::from_bool(true),
+        }
+    }
+
+    /// Normalises `x` and applies `activation`.
+    ///
+    /// On a training device the batch's own statistics are used, and the running ones move towards
+    /// them; elsewhere, or while the module is frozen, the running ones are used.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if !(x.device().is_autodiff() && self.training.is_enabled()) {
+            let (scale, shift) = self.affine(&x.device());
+            let channels = scale.dims()[0];
+            let shape = [1, channels, 1, 1];
+            return activation.forward(x * scale.reshape(shape) + shift.reshape(shape));
+        }
+        let (output, mean, variance) = kernels::batch_norm_act(
+            x,
+            self.weight.val(),
+            self.bias.val(),
+            BATCH_NORM_EPSILON,
+            activation,
+        );
+        for (state, batch) in [(&self.running_mean, mean), (&self.running_var, variance)] {
+            let old = state.value_sync().to_device(&batch.device());
+            let new = old * (1.0 - BATCH_NORM_MOMENTUM) + batch.detach() * BATCH_NORM_MOMENTUM;
+            state.update(new.detach());
+        }
+        output
+    }
+
+    /// The normalisation outside training as `x · scale + shift`.
+    ///
+    /// # Shapes
+    ///
+    /// - scale, shift: `[channels]`
+    pub fn affine(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
+        let mean = self.running_mean.value().to_device(device);
+        let variance = self.running_var.value().to_device(device);
+        let scale = self.weight.val() / (variance + BATCH_NORM_EPSILON).sqrt();
+        let shift = self.bias.val() - mean * scale.clone();
+        (scale, shift)
+    }
+}
+
+/// Convolution without bias, batch normalisation, activation; after [`Self::fuse`] a convolution
+/// with bias and the activation.
+#[derive(Module, Debug)]
+pub struct ConvBn {
+    /// The convolution.
+    pub conv: Conv,
+    /// Absent once fused.
+    pub bn: Option<BatchNorm>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl ConvBn {
+    /// A freshly initialised block; `fused` makes the deployed form.
+    pub fn new(shape: ConvShape, activation: Activation, fused: bool, device: &Device) -> Self {
+        Self {
+            conv: Conv::new(shape, fused, device),
+            bn: (!fused).then(|| BatchNorm::new(shape.channels_out, device)),
+            activation,
+        }
+    }
+
+    /// Convolves, normalises and activates `x`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let y = self.conv.forward(x);
+        match &self.bn {
+            Some(bn) => bn.forward(y, self.activation),
+            None => self.activation.forward(y),
+        }
+    }
+
+    /// Folds the normalisation into the convolution's weight and bias.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        match self.folded() {
+            Some((weight, bias)) => Self {
+                conv: Conv {
+                    weight: Param::from_tensor(weight),
+                    bias: Some(Param::from_tensor(bias)),
+                    ..self.conv
+                },
+                bn: None,
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// Weight and bias with the normalisation folded in; `None` once fused.
+    fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
+        let weight = self.conv.weight.val();
+        let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
+        let channels = scale.dims()[0];
+        Some((weight * scale.reshape([channels, 1, 1, 1]), shift))
+    }
+
+    /// Sums parallel depthwise branches of different kernel sizes into one convolution with bias
+    /// and the given activation: kernels are padded with zeros to the largest.
+    ///
+    /// Source: structural re-parameterisation, <https://arxiv.org/abs/2101.03697>, §3.3.
+    pub(crate) fn merge(branches: &[Self], activation: Activation) -> Option<Self> {
+        let largest = branches.iter().map(|b| b.conv.weight.dims()[2]).max()?;
+        let mut sum: Option<(Tensor<4>, Tensor<1>)> = None;
+        for branch in branches {
+            let (weight, bias) = branch.folded()?;
+            let pad = (largest - weight.dims()[2]) / 2;
+            let weight = weight.pad((pad, pad, pad, pad), 0.0);
+            sum = Some(match sum {
+                Some((w, b)) => (w + weight, b + bias),
+                None => (weight, bias),
+            });
+        }
+        let (weight, bias) = sum?;
+        Some(Self {
+            conv: Conv {
+                weight: Param::from_tensor(weight),
+                bias: Some(Param::from_tensor(bias)),
+                stride: branches[0].conv.stride,
+                groups: branches[0].conv.groups,
+            },
+            bn: None,
+            activation,
+        })
+    }
+}
+
+/// Scales every channel by a gate computed from the channel means.
+///
+/// Source: <https://arxiv.org/abs/1709.01507>; reduction 4.
+#[derive(Module, Debug)]
+pub struct SqueezeExcite {
+    /// `channels → channels / 4`
+    pub conv1: Conv,
+    /// `channels / 4 → channels`
+    pub conv2: Conv,
+    #[module(skip)]
+    gate: Gate,
+}
+
+impl SqueezeExcite {
+    /// A freshly initialised block.
+    pub fn new(channels: usize, gate: Gate, device: &Device) -> Self {
+        Self {
+            conv1: Conv::new(ConvShape::pointwise(channels, channels / 4), true, device),
+            conv2: Conv::new(ConvShape::pointwise(channels / 4, channels), true, device),
+            gate,
+        }
+    }
+
+    /// Gates `x`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let mean = global_average_pool(x.clone());
+        let excitation = self.conv2.forward(activation::relu(self.conv1.forward(mean)));
+        let gate = match self.gate {
+            Gate::Sigmoid => activation::sigmoid(excitation),
+            Gate::HardSigmoid => activation::hard_sigmoid(excitation, 1.0 / 6.0, 0.5),
+        };
+        x * gate
+    }
+}
+
+/// Mean over height and width.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, channels, 1, 1]`
+pub fn global_average_pool(x: Tensor<4>) -> Tensor<4> {
+    adaptive_avg_pool2d(x, [1, 1])
+}
+
+/// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.
+///
+/// The reference puts it before the embedding of its LCNet family, so weights learnt there expect
+/// the factor.
+///
+/// # Shapes
+///
+/// - `x`, output: any
+pub fn downscale_dropout<const D: usize>(x: Tensor<D>, probability: f64) -> Tensor<D> {
+    if probability == 0.0 {
+        return x;
+    }
+    if x.device().is_autodiff() {
+        let keep = Tensor::<D>::random(
+            x.shape(),
+            burn::tensor::Distribution::Bernoulli(1.0 - probability),
+            &x.device(),
+        );
+        return x * keep;
+    }
+    x * (1.0 - probability)
+}
+
+/// Rounds a channel count to a multiple of 8 without losing more than a tenth.
+pub(crate) fn make_divisible(value: f64) -> usize {
+    let rounded = (((value + 4.0) / 8.0).floor() * 8.0).max(8.0);
+    if rounded < 0.9 * value { rounded as usize + 8 } else { rounded as usize }
+}

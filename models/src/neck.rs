@@ -1,0 +1,112 @@
+//! Necks: from the backbone's pooled features to the embedding.
+//!
+//! Agrees with PaddleClas `ppcls/arch/gears/{fc,bnneck}.py` @ d178931. Difference: the shift of
+//! [`BnNeck`] is frozen at 0, as its paper and the shipped recipes intend; the reference's code
+//! leaves it trainable unless the configuration says otherwise.
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{Activation, BatchNorm};
+
+/// Configuration of [`Neck`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum NeckConfig {
+    /// Linear layer to `embedding_dim` values.
+    Fc {
+        /// Width of the embedding.
+        embedding_dim: usize,
+    },
+    /// Batch normalisation; the width stays.
+    BnNeck,
+}
+
+impl NeckConfig {
+    /// A freshly initialised neck for features of this width.
+    pub fn init(&self, features: usize, device: &Device) -> Neck {
+        match *self {
+            Self::Fc { embedding_dim } => Neck::Fc(FcNeck::new(features, embedding_dim, device)),
+            Self::BnNeck => Neck::BnNeck(BnNeck::new(features, device)),
+        }
+    }
+}
+
+/// Turns pooled features into the embedding, before it is brought to unit length.
+#[derive(Module, Debug)]
+pub enum Neck {
+    /// See [`FcNeck`].
+    Fc(FcNeck),
+    /// See [`BnNeck`].
+    BnNeck(BnNeck),
+}
+
+impl Neck {
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, features]`
+    /// - output: `[batch, embedding_dim]`, any length
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Fc(neck) => neck.forward(x),
+            Self::BnNeck(neck) => neck.forward(x),
+        }
+    }
+}
+
+/// `x · W + b`; `W` is drawn by Xavier's normal rule.
+#[derive(Module, Debug)]
+pub struct FcNeck {
+    /// `[features, embedding_dim]`
+    pub weight: Param<Tensor<2>>,
+    /// `[embedding_dim]`
+    pub bias: Param<Tensor<1>>,
+}
+
+impl FcNeck {
+    /// A freshly initialised layer.
+    pub fn new(features: usize, embedding_dim: usize, device: &Device) -> Self {
+        let std = (2.0 / (features + embedding_dim) as f64).sqrt();
+        Self {
+            weight: Initializer::Normal { mean: 0.0, std }.init([features, embedding_dim], device),
+            bias: Initializer::Zeros.init([embedding_dim], device),
+        }
+    }
+
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, features]`
+    /// - output: `[batch, embedding_dim]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+}
+
+/// Batch normalisation with the shift frozen at 0.
+///
+/// Source: "Bag of Tricks and a Strong Baseline for Deep Person Re-identification",
+/// <https://arxiv.org/abs/1903.07071>, §3.6.
+#[derive(Module, Debug)]
+pub struct BnNeck {
+    /// The normalisation.
+    pub feat_bn: BatchNorm,
+}
+
+impl BnNeck {
+    /// Scale 1, shift 0.
+    pub fn new(features: usize, device: &Device) -> Self {
+        let mut feat_bn = BatchNorm::new(features, device);
+        feat_bn.bias = feat_bn.bias.set_require_grad(false);
+        Self { feat_bn }
+    }
+
+    /// # Shapes
+    ///
+    /// - `x`, output: `[batch, features]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let [batch, features] = x.dims();
+        let x = x.reshape([batch, features, 1, 1]);
+        self.feat_bn.forward(x, Activation::Identity).reshape([batch, features])
+    }
+}

@@ -1,0 +1,334 @@
+//! The recognition pipeline: detect → crop → embed → search.
+//!
+//! Source: PaddleClas `deploy/python/predict_system.py` @ d178931. Differences: all crops of a
+//! picture are embedded as one batch (the reference takes them one by one); the whole picture is a
+//! candidate only where nothing was found, unless the settings say otherwise; the best classes are
+//! returned even where none is similar enough, marked as unknown.
+//!
+//! The trainer's evaluation, the tests and the browser all call [`Recognizer::recognize`].
+
+use burn::tensor::{Device, ExecutionError, Tensor};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::detector::{Detection, DetectionThresholds, Detector, decode};
+use crate::extractor::Extractor;
+use crate::gallery::{Gallery, GalleryError, Match};
+use crate::geometry::BBox;
+use crate::image::RgbImage;
+use crate::preprocess::Preprocess;
+
+/// Pictures embedded at once; bounds the memory of a gallery build.
+const MAX_BATCH: usize = 32;
+
+/// Why a picture could not be recognised.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecognizeError {
+    /// The device stopped answering.
+    #[error("the device failed: {0}; reload, or choose the CPU")]
+    Device(#[from] ExecutionError),
+    /// The embedding does not fit the gallery.
+    #[error(transparent)]
+    Gallery(#[from] GalleryError),
+    /// A tensor came back in another form than floats.
+    #[error("the device returned no floats: {reason}")]
+    Data {
+        /// What came back.
+        reason: String,
+    },
+}
+
+/// When the whole picture is recognised as one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WholeImage {
+    /// Beside the found objects, as in the reference.
+    Always,
+    /// Where nothing was found.
+    #[default]
+    Fallback,
+    /// Not at all.
+    Never,
+}
+
+/// Thresholds and counts of the pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecognizerSettings {
+    /// What counts as an object.
+    pub detection: DetectionThresholds,
+    /// Whether the whole picture is a candidate.
+    pub whole_image: WholeImage,
+    /// Least cosine for an answer; the best below it is shown as unknown.
+    pub min_similarity: f32,
+    /// Two answers whose boxes overlap by more are one; the more similar stays.
+    pub recognition_nms_iou: f32,
+    /// Classes returned a box.
+    pub top_k: usize,
+}
+
+impl Default for RecognizerSettings {
+    fn default() -> Self {
+        Self {
+            detection: DetectionThresholds::default(),
+            whole_image: WholeImage::default(),
+            min_similarity: 0.5,
+            recognition_nms_iou: 0.5,
+            top_k: 5,
+        }
+    }
+}
+
+/// One object of a picture and what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recognition {
+    /// Where, in pixels of the picture.
+    pub bbox: BBox,
+    /// How sure the detector is, `0..=1`; 1 for the whole picture.
+    pub detection_score: f32,
+    /// The most similar classes, best first; empty only for an empty gallery.
+    pub matches: Vec<Match>,
+    /// Whether the best is similar enough to be the answer.
+    pub known: bool,
+    /// Unit embedding of the crop.
+    pub embedding: Vec<f32>,
+}
+
+impl Recognition {
+    fn similarity(&self) -> f32 {
+        self.matches.first().map_or(f32::NEG_INFINITY, |m| m.similarity)
+    }
+}
+
+/// Milliseconds of each stage.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// Detector: resize, network, decoding, suppression.
+    pub detect: f64,
+    /// Crops: resize, network.
+    pub embed: f64,
+    /// Gallery.
+    pub search: f64,
+}
+
+/// Both networks and the gallery on one device.
+#[derive(Debug)]
+pub struct Recognizer {
+    detector: Option<(Detector, Preprocess)>,
+    extractor: (Extractor, Preprocess),
+    gallery: Gallery,
+    settings: RecognizerSettings,
+    device: Device,
+}
+
+impl Recognizer {
+    /// Puts the parts together; the networks are already on `device`.
+    pub fn new(
+        detector: Option<(Detector, Preprocess)>,
+        extractor: (Extractor, Preprocess),
+        gallery: Gallery,
+        settings: RecognizerSettings,
+        device: &Device,
+    ) -> Self {
+        Self { detector, extractor, gallery, settings, device: device.clone() }
+    }
+
+    /// The gallery that is searched.
+    pub fn gallery(&self) -> &Gallery {
+        &self.gallery
+    }
+
+    /// Thresholds and counts.
+    pub fn settings(&self) -> &RecognizerSettings {
+        &self.settings
+    }
+
+    /// Changes thresholds and counts.
+    pub fn settings_mut(&mut self) -> &mut RecognizerSettings {
+        &mut self.settings
+    }
+
+    /// Says what is in a picture. `clock` gives milliseconds from any origin.
+    ///
+    /// # Errors
+    ///
+    /// [`RecognizeError`]
+    pub async fn recognize(
+        &self,
+        image: &RgbImage,
+        clock: impl Fn() -> f64,
+    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
+        let start = clock();
+        let mut candidates = self.detect(image).await?;
+        let whole = match self.settings.whole_image {
+            WholeImage::Always => true,
+            WholeImage::Fallback => candidates.is_empty(),
+            WholeImage::Never => false,
+        };
+        if whole {
+            let bbox = BBox::whole(image.width(), image.height());
+            candidates.push(Detection { bbox, score: 1.0, class: 0 });
+        }
+        let detected = clock();
+        let crops: Vec<RgbImage> = candidates.iter().map(|d| image.crop(&d.bbox)).collect();
+        let embeddings = self.embed(&crops).await?;
+        let embedded = clock();
+        let mut recognitions = Vec::with_capacity(candidates.len());
+        for (candidate, embedding) in candidates.into_iter().zip(embeddings) {
+            let matches = self.gallery.search(&embedding, self.settings.top_k)?;
+            recognitions.push(Recognition {
+                bbox: candidate.bbox,
+                detection_score: candidate.score,
+                known: matches
+                    .first()
+                    .is_some_and(|m| m.similarity >= self.settings.min_similarity),
+                matches,
+                embedding,
+            });
+        }
+        let recognitions = suppress(recognitions, self.settings.recognition_nms_iou);
+        let timings = Timings {
+            detect: detected - start,
+            embed: embedded - detected,
+            search: clock() - embedded,
+        };
+        Ok((recognitions, timings))
+    }
+
+    /// Objects of a picture, best first; none without a detector.
+    ///
+    /// # Errors
+    ///
+    /// [`RecognizeError::Device`]
+    pub async fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>, RecognizeError> {
+        match &self.detector {
+            Some((detector, preprocess)) => {
+                let thresholds = &self.settings.detection;
+                detect(detector, preprocess, image, thresholds, &self.device).await
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Unit embeddings of whole pictures, `[dim]` each.
+    ///
+    /// # Errors
+    ///
+    /// [`RecognizeError::Device`]
+    pub async fn embed(&self, images: &[RgbImage]) -> Result<Vec<Vec<f32>>, RecognizeError> {
+        let (extractor, preprocess) = &self.extractor;
+        embed(extractor, preprocess, images, &self.device).await
+    }
+}
+
+/// Objects of a picture, best first, boxes in its pixels.
+///
+/// # Errors
+///
+/// [`RecognizeError::Device`]
+pub async fn detect(
+    detector: &Detector,
+    preprocess: &Preprocess,
+    image: &RgbImage,
+    thresholds: &DetectionThresholds,
+    device: &Device,
+) -> Result<Vec<Detection>, RecognizeError> {
+    let input = preprocess.apply(std::slice::from_ref(image), device);
+    let values = read(detector.forward_points(input)).await?;
+    Ok(decode(
+        &values,
+        (preprocess.width, preprocess.height),
+        (image.width(), image.height()),
+        thresholds,
+    ))
+}
+
+/// Unit embeddings of pictures, in batches.
+///
+/// # Shapes
+///
+/// - output: one `[dim]` a picture
+///
+/// # Errors
+///
+/// [`RecognizeError::Device`]
+pub async fn embed(
+    extractor: &Extractor,
+    preprocess: &Preprocess,
+    images: &[RgbImage],
+    device: &Device,
+) -> Result<Vec<Vec<f32>>, RecognizeError> {
+    let mut embeddings = Vec::with_capacity(images.len());
+    for batch in images.chunks(MAX_BATCH) {
+        let values = read(extractor.embed(preprocess.apply(batch, device))).await?;
+        let dim = values.len() / batch.len();
+        embeddings.extend(values.chunks_exact(dim.max(1)).map(<[f32]>::to_vec));
+    }
+    Ok(embeddings)
+}
+
+async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, RecognizeError> {
+    tensor
+        .into_data_async()
+        .await?
+        .convert::<f32>()
+        .try_into_vec()
+        .map_err(|error| RecognizeError::Data { reason: format!("{error:?}") })
+}
+
+/// Keeps the more similar of two answers whose boxes overlap by more than `max_iou`.
+///
+/// Agrees with the reference's `nms_to_rec_results`, which counts boxes as one pixel wider and
+/// higher.
+fn suppress(mut recognitions: Vec<Recognition>, max_iou: f32) -> Vec<Recognition> {
+    recognitions.sort_by(|a, b| b.similarity().total_cmp(&a.similarity()));
+    let mut kept: Vec<Recognition> = Vec::with_capacity(recognitions.len());
+    for recognition in recognitions {
+        let overlaps = |k: &Recognition| inclusive_iou(&k.bbox, &recognition.bbox) > max_iou;
+        if !kept.iter().any(overlaps) {
+            kept.push(recognition);
+        }
+    }
+    kept
+}
+
+/// Intersection over union of boxes whose right and bottom pixels count as inside.
+fn inclusive_iou(a: &BBox, b: &BBox) -> f32 {
+    let wider = |b: &BBox| BBox::new(b.x1, b.y1, b.x2 + 1.0, b.y2 + 1.0);
+    wider(a).iou(&wider(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(bbox: [f32; 4], similarity: f32) -> Recognition {
+        Recognition {
+            bbox: BBox::new(bbox[0], bbox[1], bbox[2], bbox[3]),
+            detection_score: 1.0,
+            matches: vec![Match { class: 0, similarity }],
+            known: true,
+            embedding: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_more_similar_of_two_overlapping_answers_stays() {
+        // The reference's recorded case.
+        let all = || {
+            vec![
+                found([0.0, 0.0, 600.0, 600.0], 0.55),
+                found([437.0, 71.0, 660.0, 728.0], 0.774),
+                found([221.0, 72.0, 449.0, 701.0], 0.695),
+                found([230.0, 80.0, 440.0, 690.0], 0.6),
+                found([794.0, 104.0, 979.0, 652.0], 0.63),
+            ]
+        };
+        let scores = |kept: Vec<Recognition>| -> Vec<f32> {
+            kept.iter().map(Recognition::similarity).collect()
+        };
+        assert_eq!(scores(suppress(all(), 0.05)), [0.774, 0.695, 0.63]);
+        assert_eq!(scores(suppress(all(), 0.5)), [0.774, 0.695, 0.63, 0.55]);
+    }
+}

@@ -1,0 +1,346 @@
+//! Named tensors between a module and a safetensors file.
+//!
+//! Names are the paths of the module's fields (`backbone.stem.conv.weight`), so a file says what
+//! it holds. Files are read strictly: every tensor of the module must be there with its shape, and
+//! nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData};
+use half::f16;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use thiserror::Error;
+
+/// Why weights could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The bytes are no safetensors file.
+    #[error("not a readable safetensors file: {0}; fetch or export it again")]
+    Format(#[from] safetensors::SafeTensorError),
+    /// A tensor has a type that weights never have.
+    #[error("tensor {name} holds {dtype:?}; only F32 and F16 are read")]
+    Type {
+        /// Name in the file.
+        name: String,
+        /// Type in the file.
+        dtype: Dtype,
+    },
+    /// The module needs a tensor that is not there.
+    #[error("tensor {name} is missing; the file belongs to another architecture")]
+    Missing {
+        /// Path in the module.
+        name: String,
+    },
+    /// A tensor has another shape than the module's.
+    #[error("tensor {name} has shape {got:?}, expected {expected:?}; the architectures differ")]
+    Shape {
+        /// Path in the module.
+        name: String,
+        /// Shape in the module.
+        expected: Vec<usize>,
+        /// Shape in the file.
+        got: Vec<usize>,
+    },
+    /// The file holds a tensor that the module does not have.
+    #[error("tensor {name} is not part of the model; the file belongs to another architecture")]
+    Unused {
+        /// Name in the file.
+        name: String,
+    },
+}
+
+/// How values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats: checkpoints.
+    F32,
+    /// 16-bit floats: bundles.
+    F16,
+}
+
+/// One tensor of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Extent of every dimension.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weights {
+    /// By path, in the order of the names.
+    pub tensors: BTreeMap<String, NamedTensor>,
+}
+
+impl Weights {
+    /// Every tensor of a module, read back from its device.
+    pub fn from_module(module: &impl Module) -> Self {
+        let mut visitor = Collector::default();
+        // Running statistics of training steps are merged only on the way out of training.
+        module.valid().visit(&mut visitor);
+        Self { tensors: visitor.tensors }
+    }
+
+    /// Puts the tensors into a module of the same architecture, on the module's device.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Missing`], [`WeightsError::Shape`] or [`WeightsError::Unused`], naming the
+    /// tensor.
+    pub fn load_into<M: Module>(self, module: M) -> Result<M, WeightsError> {
+        let mut loader = Loader { path: ParameterPath::default(), weights: self, error: None };
+        let module = module.map(&mut loader);
+        match (loader.error, loader.weights.tensors.into_keys().next()) {
+            (Some(error), _) => Err(error),
+            (None, Some(name)) => Err(WeightsError::Unused { name }),
+            (None, None) => Ok(module),
+        }
+    }
+
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Format`] for damaged bytes, [`WeightsError::Type`] for other value types.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
+        let file = SafeTensors::deserialize(bytes)?;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in file.iter() {
+            let values = match view.dtype() {
+                Dtype::F32 => view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+                Dtype::F16 => view
+                    .data()
+                    .chunks_exact(2)
+                    .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+                    .collect(),
+                dtype => return Err(WeightsError::Type { name: name.to_owned(), dtype }),
+            };
+            tensors.insert(name.to_owned(), NamedTensor { shape: view.shape().to_vec(), values });
+        }
+        Ok(Self { tensors })
+    }
+
+    /// Writes a safetensors file; the same tensors give the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::Format`] where a shape does not fit its values.
+    pub fn to_bytes(
+        &self,
+        precision: Precision,
+        metadata: Option<HashMap<String, String>>,
+    ) -> Result<Vec<u8>, WeightsError> {
+        let stored: Vec<(&String, &NamedTensor, Vec<u8>)> = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| {
+                let bytes = match precision {
+                    Precision::F32 => tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                    Precision::F16 => {
+                        tensor.values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
+                    }
+                };
+                (name, tensor, bytes)
+            })
+            .collect();
+        let dtype = match precision {
+            Precision::F32 => Dtype::F32,
+            Precision::F16 => Dtype::F16,
+        };
+        let mut views = Vec::with_capacity(stored.len());
+        for (name, tensor, bytes) in &stored {
+            views.push((name.as_str(), TensorView::new(dtype, tensor.shape.clone(), bytes)?));
+        }
+        Ok(safetensors::serialize(views, metadata)?)
+    }
+
+    /// Moves all tensors under `prefix.`.
+    #[must_use]
+    pub fn prefixed(self, prefix: &str) -> Self {
+        let rename = |(name, tensor)| (format!("{prefix}.{name}"), tensor);
+        Self { tensors: self.tensors.into_iter().map(rename).collect() }
+    }
+
+    /// The tensors under `prefix.`, without it.
+    #[must_use]
+    pub fn under(&self, prefix: &str) -> Self {
+        let prefix = format!("{prefix}.");
+        let strip = |(name, tensor): (&String, &NamedTensor)| {
+            Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
+        };
+        Self { tensors: self.tensors.iter().filter_map(strip).collect() }
+    }
+}
+
+/// Where a traversal of a module is: the names of the fields down to the parameter.
+///
+/// Variants of enums are left out, so that a file names parts of a network and not Rust types.
+#[derive(Debug, Default)]
+pub struct ParameterPath {
+    names: Vec<String>,
+}
+
+impl ParameterPath {
+    /// To be called by `enter_module`.
+    pub fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    /// To be called by `exit_module`.
+    pub fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.names.pop();
+        }
+    }
+
+    /// The path with dots.
+    pub fn name(&self) -> String {
+        self.names.join(".")
+    }
+}
+
+#[derive(Default)]
+struct Collector {
+    path: ParameterPath,
+    tensors: BTreeMap<String, NamedTensor>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let shape = tensor.dims().to_vec();
+        let values = tensor
+            .into_data()
+            .convert::<f32>()
+            .try_into_vec()
+            .expect("the data was converted to f32");
+        self.tensors.insert(self.path.name(), NamedTensor { shape, values });
+    }
+}
+
+struct Loader {
+    path: ParameterPath,
+    weights: Weights,
+    error: Option<WeightsError>,
+}
+
+impl ModuleMapper for Loader {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.error.is_some() {
+            return param;
+        }
+        let name = self.path.name();
+        let Some(tensor) = self.weights.tensors.remove(&name) else {
+            self.error = Some(WeightsError::Missing { name });
+            return param;
+        };
+        let expected = param.lazy_shape().to_vec();
+        if expected != tensor.shape {
+            self.error = Some(WeightsError::Shape { name, expected, got: tensor.shape });
+            return param;
+        }
+        let id = param.id;
+        let device = param.lazy_device();
+        let value = Tensor::from_data(TensorData::new(tensor.values, tensor.shape), &device);
+        param.transform_for_load(value, id)
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backbone::{PpLcNetV2, PpLcNetV2Config};
+    use burn::tensor::Device;
+
+    fn network() -> PpLcNetV2 {
+        let config = PpLcNetV2Config {
+            scale: 0.25,
+            depths: [1, 1, 1, 1],
+            class_expand: 16,
+            shitu: true,
+            dropout: 0.0,
+            fused: false,
+        };
+        config.init(&Device::flex())
+    }
+
+    #[test]
+    fn a_module_survives_the_round_trip() {
+        let weights = Weights::from_module(&network());
+        let bytes = weights.to_bytes(Precision::F32, None).unwrap();
+        let read = Weights::from_bytes(&bytes).unwrap();
+        assert_eq!(read, weights);
+        let loaded = read.load_into(network()).unwrap();
+        assert_eq!(Weights::from_module(&loaded), weights);
+        assert!(weights.tensors.contains_key("stem.bn.running_mean"));
+    }
+
+    #[test]
+    fn half_precision_is_close_and_half_the_size() {
+        let weights = Weights::from_module(&network());
+        let full = weights.to_bytes(Precision::F32, None).unwrap();
+        let half = weights.to_bytes(Precision::F16, None).unwrap();
+        assert!(half.len() < full.len() * 6 / 10);
+        for (name, tensor) in Weights::from_bytes(&half).unwrap().tensors {
+            for (a, b) in tensor.values.iter().zip(&weights.tensors[&name].values) {
+                assert!((a - b).abs() <= b.abs() / 1024.0 + 1e-7, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_the_tensor_that_does_not_fit() {
+        let weights = Weights::from_module(&network());
+        let name = "last_conv.weight".to_owned();
+
+        let mut missing = weights.clone();
+        missing.tensors.remove(&name);
+        let error = missing.load_into(network()).unwrap_err();
+        assert!(matches!(error, WeightsError::Missing { name: n } if n == name));
+
+        let mut shape = weights.clone();
+        shape.tensors.get_mut(&name).unwrap().shape.reverse();
+        let error = shape.load_into(network()).unwrap_err();
+        assert!(matches!(error, WeightsError::Shape { name: n, .. } if n == name));
+
+        let mut extra = weights.clone();
+        let tensor = extra.tensors[&name].clone();
+        extra.tensors.insert("zebra".to_owned(), tensor);
+        let error = extra.load_into(network()).unwrap_err();
+        assert!(matches!(error, WeightsError::Unused { name } if name == "zebra"));
+    }
+
+    #[test]
+    fn damaged_bytes_give_an_error() {
+        let bytes = Weights::from_module(&network()).to_bytes(Precision::F16, None).unwrap();
+        for length in [0, 7, 8, 100, bytes.len() - 1] {
+            assert!(Weights::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a run needs to go on where it stopped.
+//!
+//! A checkpoint is a folder that is written beside its place and renamed, so that a run killed at
+//! any moment leaves a whole one.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use models::weights::{Precision, Weights, WeightsError};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::optimizer::{Optimizer, OptimizerConfig};
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The disk refused.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Tensors that do not fit the recipe.
+    #[error("{}: {source}; was the recipe changed? start afresh without --resume", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor.
+        source: WeightsError,
+    },
+    /// The progress cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Progress {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// How far a run has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Best metric so far and its epoch.
+    pub best: Option<(f64, usize)>,
+    /// Names of the classes that the head tells apart; empty for a detector.
+    #[serde(default)]
+    pub labels: Vec<String>,
+}
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const PROGRESS: &str = "progress.json";
+
+/// Writes a checkpoint in place of an older one.
+///
+/// # Errors
+///
+/// [`CheckpointError::File`]; the older checkpoint is then still there.
+pub fn save(
+    folder: &Path,
+    module: &impl Module,
+    optimizer: &Optimizer,
+    progress: &Progress,
+) -> Result<(), CheckpointError> {
+    let temporary = folder.with_extension("tmp");
+    let old = folder.with_extension("old");
+    let in_file = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CheckpointError::File { path, source }
+    };
+    remove(&temporary)?;
+    std::fs::create_dir_all(&temporary).map_err(in_file(&temporary))?;
+    let write = |name: &str, bytes: Vec<u8>| {
+        let path = temporary.join(name);
+        std::fs::write(&path, bytes).map_err(in_file(&path))
+    };
+    let tensors = |name: &str, weights: Weights| {
+        weights
+            .to_bytes(Precision::F32, None)
+            .map_err(|source| CheckpointError::Weights { path: temporary.join(name), source })
+    };
+    write(MODEL, tensors(MODEL, Weights::from_module(module))?)?;
+    write(OPTIMIZER, tensors(OPTIMIZER, optimizer.to_weights())?)?;
+    let json = serde_json::to_vec_pretty(progress).map_err(|error| CheckpointError::Progress {
+        path: temporary.join(PROGRESS),
+        reason: error.to_string(),
+    })?;
+    write(PROGRESS, json)?;
+    remove(&old)?;
+    if folder.exists() {
+        std::fs::rename(folder, &old).map_err(in_file(folder))?;
+    }
+    std::fs::rename(&temporary, folder).map_err(in_file(folder))?;
+    remove(&old)
+}
+
+fn remove(folder: &Path) -> Result<(), CheckpointError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(CheckpointError::File { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The folder to read: the checkpoint, or the one it was replacing when the run was killed.
+fn whole(folder: &Path) -> PathBuf {
+    let old = folder.with_extension("old");
+    if !folder.join(PROGRESS).exists() && old.join(PROGRESS).exists() { old } else { folder.into() }
+}
+
+/// Reads how far a run came; `None` where there is no checkpoint.
+///
+/// # Errors
+///
+/// [`CheckpointError::Progress`] for a file that cannot be read.
+pub fn progress(folder: &Path) -> Result<Option<Progress>, CheckpointError> {
+    let path = whole(folder).join(PROGRESS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let unreadable = |reason: String| CheckpointError::Progress { path: path.clone(), reason };
+    let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Puts a checkpoint's weights into a module.
+///
+/// # Errors
+///
+/// [`CheckpointError`], naming the file.
+pub fn load_module<M: Module>(folder: &Path, module: M) -> Result<M, CheckpointError> {
+    let path = whole(folder).join(MODEL);
+    read(&path)?.load_into(module).map_err(|source| CheckpointError::Weights { path, source })
+}
+
+/// Reads the optimiser's state.
+///
+/// # Errors
+///
+/// [`CheckpointError`], naming the file.
+pub fn load_optimizer(
+    folder: &Path,
+    config: OptimizerConfig,
+    step: u64,
+    device: &Device,
+) -> Result<Optimizer, CheckpointError> {
+    let weights = read(&whole(folder).join(OPTIMIZER))?;
+    Ok(Optimizer::resume(config, step, weights, device))
+}
+
+fn read(path: &Path) -> Result<Weights, CheckpointError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| CheckpointError::File { path: path.to_owned(), source })?;
+    Weights::from_bytes(&bytes)
+        .map_err(|source| CheckpointError::Weights { path: path.to_owned(), source })
+}

@@ -1,0 +1,78 @@
+//! One file a command; each reads its arguments, calls the library, prints what a person needs.
+
+pub mod eval;
+pub mod gallery;
+pub mod publish;
+pub mod recognize;
+pub mod scene;
+pub mod serve;
+pub mod train;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use burn::tensor::Device;
+use clap::ValueEnum;
+use models::model_file::{ModelFile, model_id};
+
+/// Where tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DeviceKind {
+    /// This machine's processor.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda,
+    /// The best Vulkan device.
+    #[cfg(feature = "vulkan")]
+    Vulkan,
+}
+
+impl DeviceKind {
+    /// The device.
+    pub fn open(self) -> Device {
+        match self {
+            Self::Cpu => Device::flex(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::cuda(0),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+        }
+    }
+}
+
+/// Reads a file whole; the error names it.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Writes a file whole, its folder included; the error names it.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// A model file in memory with the short name that galleries carry.
+struct OpenModel {
+    file: ModelFile,
+    bytes: Vec<u8>,
+    id: String,
+}
+
+fn open_model(path: &PathBuf) -> anyhow::Result<OpenModel> {
+    let bytes = read(path)?;
+    let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+    Ok(OpenModel { file, id: model_id(&bytes), bytes })
+}
+
+/// A file size for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -1,0 +1,179 @@
+//! `magpie publish`: page, engine and bundle as one folder for any static host.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use clap::Args;
+use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::detector::DetectionThresholds;
+use models::gallery::Gallery;
+use models::image::RgbImage;
+use models::recognizer::RecognizerSettings;
+
+use super::{open_model, read, size, write};
+
+/// Folder of the bundle inside the site.
+const BUNDLE_FOLDER: &str = "bundle";
+/// Folder of the sample pictures inside the site.
+const SAMPLES_FOLDER: &str = "samples";
+
+/// Writes a complete static site, then opens it again and recognises a picture with it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie publish --extractor weights/extractor.safetensors \
+    --detector weights/detector.safetensors --gallery gallery.bin --out site")]
+pub struct Arguments {
+    /// Model file of the extractor that built the gallery.
+    #[arg(long)]
+    extractor: PathBuf,
+    /// Model file of the detector; without one every picture is one object.
+    #[arg(long)]
+    detector: Option<PathBuf>,
+    /// Gallery file.
+    #[arg(long)]
+    gallery: PathBuf,
+    /// Built page and engine, as `trunk build --release` leaves them.
+    #[arg(long, default_value = "dist")]
+    page: PathBuf,
+    /// Folder to write; only a site published before is replaced.
+    #[arg(long)]
+    out: PathBuf,
+    /// Title of the page.
+    #[arg(long, default_value = "Magpie")]
+    title: String,
+    /// Sample pictures offered on the page; may be repeated.
+    #[arg(long)]
+    sample: Vec<PathBuf>,
+    /// Least cosine for an answer.
+    #[arg(long, default_value_t = RecognizerSettings::default().min_similarity)]
+    min_similarity: f32,
+    /// Least score of an object.
+    #[arg(long, default_value_t = DetectionThresholds::default().score)]
+    min_score: f32,
+    /// Licence and source of pictures or weights, a sentence; may be repeated.
+    #[arg(long)]
+    note: Vec<String>,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written, parts that do not belong together.
+    #[expect(clippy::print_stdout, reason = "progress")]
+    pub fn run(&self) -> anyhow::Result<()> {
+        let extractor = open_model(&self.extractor)?;
+        let detector = self.detector.as_ref().map(open_model).transpose()?;
+        let gallery = Gallery::from_bytes(&read(&self.gallery)?)
+            .with_context(|| self.gallery.display().to_string())?;
+        let mut notes = self.note.clone();
+        for model in [Some(&extractor), detector.as_ref()].into_iter().flatten() {
+            let note = model.file.description.notes.trim();
+            if !note.is_empty() && !notes.iter().any(|n| n == note) {
+                notes.push(note.to_owned());
+            }
+        }
+        let settings = RecognizerSettings {
+            min_similarity: self.min_similarity,
+            detection: DetectionThresholds { score: self.min_score, ..Default::default() },
+            ..RecognizerSettings::default()
+        };
+        let bundle = Bundle::assemble(
+            self.title.clone(),
+            extractor.bytes,
+            detector.map(|d| d.bytes),
+            &gallery,
+            settings,
+            notes,
+        )?;
+
+        if !self.page.join("index.html").is_file() {
+            bail!(
+                "{}: no built page there; run `trunk build --release` in the project first",
+                self.page.display()
+            );
+        }
+        prepare(&self.out)?;
+        copy_folder(&self.page, &self.out)?;
+        let folder = self.out.join(BUNDLE_FOLDER);
+        for (name, bytes) in &bundle.files {
+            write(&folder.join(name), bytes)?;
+        }
+        write(&folder.join(MANIFEST_NAME), &serde_json::to_vec_pretty(&bundle.manifest)?)?;
+        let mut samples = Vec::new();
+        for (index, path) in self.sample.iter().enumerate() {
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
+            let name = format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1);
+            write(&self.out.join(&name), &read(path)?)?;
+            samples.push(name);
+        }
+        write(&self.out.join("samples.json"), &serde_json::to_vec(&samples)?)?;
+
+        verify(&self.out, &gallery, self.sample.first().map(PathBuf::as_path))?;
+        let total = folder_size(&self.out)?;
+        println!("{}: {} in all, checked", self.out.display(), size(total));
+        Ok(())
+    }
+}
+
+/// Empties the folder of an earlier site; refuses one that holds something else.
+fn prepare(out: &Path) -> anyhow::Result<()> {
+    let occupied = out.exists() && std::fs::read_dir(out)?.next().is_some();
+    if occupied {
+        if !out.join(BUNDLE_FOLDER).join(MANIFEST_NAME).is_file() {
+            bail!("{}: holds other files; choose an empty folder", out.display());
+        }
+        std::fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
+    }
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())
+}
+
+/// Opens what was written from the disk and runs the pipeline on it.
+#[expect(clippy::print_stdout, reason = "progress")]
+fn verify(site: &Path, gallery: &Gallery, sample: Option<&Path>) -> anyhow::Result<()> {
+    let folder = site.join(BUNDLE_FOLDER);
+    let manifest = Manifest::from_bytes(&read(&folder.join(MANIFEST_NAME))?)?;
+    for file in &manifest.files {
+        println!("  {:>9}  {}", size(file.bytes), file.name);
+    }
+    let recognizer =
+        Bundle::open(&manifest, |name| std::fs::read(folder.join(name)).ok(), &Device::flex())?;
+    let picture = match sample {
+        Some(path) => crate::data::store::read_picture(path)?,
+        None => RgbImage::decode(gallery.thumbnail(0))?,
+    };
+    let (found, _) = pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
+    let answers: Vec<&str> = found
+        .iter()
+        .filter_map(|r| r.matches.first())
+        .map(|m| recognizer.gallery().classes()[m.class].label.as_str())
+        .collect();
+    println!("opened again: {} object(s) found in the first sample: {answers:?}", found.len());
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target)
+                .with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn folder_size(folder: &Path) -> anyhow::Result<u64> {
+    let mut total = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        total += if metadata.is_dir() { folder_size(&entry.path())? } else { metadata.len() };
+    }
+    Ok(total)
+}

@@ -1,0 +1,93 @@
+//! `magpie recognize`: says what is in pictures, with a published bundle.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use serde_json::json;
+
+use super::{DeviceKind, read};
+use crate::data::store::read_picture;
+
+/// Finds and names the objects of pictures, exactly as the page does.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie recognize --bundle site/bundle shelf.jpg")]
+pub struct Arguments {
+    /// Folder with manifest.json.
+    #[arg(long)]
+    bundle: PathBuf,
+    /// Pictures.
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+    /// Prints one JSON object a picture, embeddings included.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// A bundle or a picture that cannot be used.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub fn run(&self) -> anyhow::Result<()> {
+        let device = self.device.open();
+        let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
+        let recognizer =
+            Bundle::open(&manifest, |name| std::fs::read(self.bundle.join(name)).ok(), &device)?;
+        let start = Instant::now();
+        for path in &self.pictures {
+            let picture = read_picture(path)?;
+            let clock = || start.elapsed().as_secs_f64() * 1000.0;
+            let (found, timings) = pollster::block_on(recognizer.recognize(&picture, clock))?;
+            let label = |class: usize| &recognizer.gallery().classes()[class].label;
+            if self.json {
+                let objects: Vec<_> = found
+                    .iter()
+                    .map(|r| {
+                        json!({
+                            "bbox": [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
+                            "detection_score": r.detection_score,
+                            "known": r.known,
+                            "matches": r.matches.iter().map(|m| json!({
+                                "label": label(m.class), "similarity": m.similarity,
+                            })).collect::<Vec<_>>(),
+                            "embedding": r.embedding,
+                        })
+                    })
+                    .collect();
+                let picture = path.display().to_string();
+                println!(
+                    "{}",
+                    json!({"picture": picture, "objects": objects, "timings_ms": timings})
+                );
+                continue;
+            }
+            println!(
+                "{}: {} object(s); {:.0} ms detect, {:.0} ms embed, {:.1} ms search",
+                path.display(),
+                found.len(),
+                timings.detect,
+                timings.embed,
+                timings.search
+            );
+            for r in &found {
+                let b = &r.bbox;
+                let answer = match r.matches.first() {
+                    Some(m) if r.known => format!("{} ({:.2})", label(m.class), m.similarity),
+                    Some(m) => {
+                        format!("unknown (nearest: {}, {:.2})", label(m.class), m.similarity)
+                    }
+                    None => "the gallery is empty".to_owned(),
+                };
+                println!("  [{:.0}, {:.0}, {:.0}, {:.0}]  {answer}", b.x1, b.y1, b.x2, b.y2);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! Training data: lists of pictures, sampling, augmentation, batches.
+
+pub mod augment;
+pub mod coco;
+pub mod list_file;
+pub mod sampler;
+pub mod scenes;
+pub mod store;

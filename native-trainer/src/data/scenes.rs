@@ -1,0 +1,129 @@
+//! Detector training data made on the fly: cut-outs with transparency pasted onto backgrounds.
+//!
+//! Where no boxes were drawn by hand, pictures of single things are enough: their alpha channel
+//! says where they are.
+
+use models::geometry::BBox;
+use models::image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+use super::augment::{Augmentation, ColourChange, Placement, background, paste};
+use super::store::{PictureError, PictureStore};
+use crate::random::{Random, chance, uniform};
+
+/// Share of a thing that a later one may cover before it stops being an object of the scene.
+const MAX_COVERED: f32 = 0.35;
+
+/// How scenes are composed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SceneOptions {
+    /// Most things of one scene; the number is uniform from 0 or 1.
+    pub max_things: usize,
+    /// Smallest and largest side of a thing, as a share of the scene's smaller side.
+    pub size: [f32; 2],
+    /// Largest rotation to either side, in degrees.
+    pub rotation: f32,
+    /// Largest change of brightness, contrast and saturation of the whole scene.
+    pub colour: f32,
+}
+
+impl Default for SceneOptions {
+    fn default() -> Self {
+        Self { max_things: 6, size: [0.12, 0.7], rotation: 25.0, colour: 0.3 }
+    }
+}
+
+/// A picture and the boxes of its objects.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The picture.
+    pub image: RgbImage,
+    /// In its pixels.
+    pub boxes: Vec<BBox>,
+    /// Position of each object's picture in the store.
+    pub things: Vec<usize>,
+}
+
+/// Composes a scene from the pictures of `store`.
+///
+/// # Errors
+///
+/// [`PictureError`] of the first picture that cannot be used.
+pub fn compose(
+    store: &PictureStore,
+    options: &SceneOptions,
+    width: u32,
+    height: u32,
+    random: &mut Random,
+) -> Result<Scene, PictureError> {
+    let mut image = backdrop(width, height, random);
+    let side = width.min(height) as f32;
+    let count = uniform(random, 0.7, options.max_things as f32 + 1.0) as usize;
+    let mut placed: Vec<(BBox, usize)> = Vec::new();
+    for _ in 0..count {
+        let index = (uniform(random, 0.0, store.len() as f32) as usize).min(store.len() - 1);
+        let picture = store.get(index)?;
+        // Sizes are uniform in their logarithm, so that small things are as frequent as large.
+        let size = uniform(random, options.size[0].ln(), options.size[1].ln()).exp() * side;
+        let aspect = picture.width as f32 / picture.height as f32;
+        let placement = Placement {
+            centre_x: uniform(random, 0.1, 0.9) * width as f32,
+            centre_y: uniform(random, 0.1, 0.9) * height as f32,
+            width: size * aspect.sqrt(),
+            height: size / aspect.sqrt(),
+            radians: uniform(random, -options.rotation, options.rotation).to_radians(),
+            mirrored: false,
+            source: (picture.width, picture.height),
+        };
+        let whole = BBox::new(
+            placement.centre_x - placement.width / 2.0,
+            placement.centre_y - placement.height / 2.0,
+            placement.centre_x + placement.width / 2.0,
+            placement.centre_y + placement.height / 2.0,
+        );
+        let visible = whole.clip(width, height).area() / whole.area();
+        let covers = |(b, _): &(BBox, usize)| {
+            b.intersection(&whole) > MAX_COVERED * b.area().min(whole.area())
+        };
+        if visible < 0.6 || placed.iter().any(covers) {
+            continue;
+        }
+        if let Some(bbox) = paste(&mut image, &picture, &placement) {
+            placed.push((bbox, index));
+        }
+    }
+    let limits = Augmentation { colour: options.colour, hue: 10.0, ..Augmentation::default() };
+    ColourChange::draw(&limits, random).apply(image.data_mut());
+    let (boxes, things) = placed.into_iter().unzip();
+    Ok(Scene { image, boxes, things })
+}
+
+/// A background with some clutter: rectangles that are no objects.
+fn backdrop(width: u32, height: u32, random: &mut Random) -> RgbImage {
+    let mut image = background(width, height, random);
+    if chance(random, 0.5) {
+        let patches = uniform(random, 1.0, 8.0) as usize;
+        for _ in 0..patches {
+            let colour = [0; 3].map(|_: i32| uniform(random, 0.0, 256.0) as u8);
+            let x1 = uniform(random, -0.3, 1.0) * width as f32;
+            let y1 = uniform(random, -0.3, 1.0) * height as f32;
+            let x2 = x1 + uniform(random, 0.1, 0.9) * width as f32;
+            let y2 = y1 + uniform(random, 0.02, 0.5) * height as f32;
+            let patch = BBox::new(x1, y1, x2, y2).clip(width, height);
+            let strength = uniform(random, 0.2, 1.0);
+            let data = image.data_mut();
+            for y in patch.y1 as u32..patch.y2 as u32 {
+                for x in patch.x1 as u32..patch.x2 as u32 {
+                    let at = ((y * width + x) * 3) as usize;
+                    for (value, new) in data[at..at + 3].iter_mut().zip(colour) {
+                        let mixed =
+                            f32::from(*value) * (1.0 - strength) + f32::from(new) * strength;
+                        *value = mixed as u8;
+                    }
+                }
+            }
+        }
+    }
+    image
+}

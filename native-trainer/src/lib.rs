@@ -1,0 +1,18 @@
+//! Trains the networks, builds the gallery, publishes the bundle.
+//!
+//! The library behind the `magpie` command; losses, heads, sampling, augmentation and metrics live
+//! here because the browser needs none of them.
+
+pub mod assign;
+pub mod checkpoint;
+pub mod command;
+pub mod data;
+pub mod embedding;
+pub mod head;
+pub mod loss;
+pub mod metric;
+pub mod optimizer;
+pub mod random;
+pub mod recipe;
+pub mod schedule;
+pub mod train;

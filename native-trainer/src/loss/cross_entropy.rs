@@ -1,0 +1,22 @@
+//! Cross entropy with label smoothing.
+//!
+//! Agrees with PaddleClas `ppcls/loss/celoss.py` @ d178931.
+
+use burn::tensor::{Int, Tensor, activation};
+
+/// Mean of `−Σ t·log softmax(logits)` with `t = (1 − ε)·onehot + ε / classes`.
+///
+/// # Shapes
+///
+/// - `logits`: `[batch, classes]`
+/// - `targets`: `[batch]`, class index in `0..classes`
+/// - output: `[1]`
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, epsilon: f64) -> Tensor<1> {
+    let log_softmax = activation::log_softmax(logits, 1);
+    let of_target = log_softmax.clone().gather(1, targets.unsqueeze_dim(1)).mean();
+    let loss = of_target * (epsilon - 1.0);
+    if epsilon == 0.0 {
+        return loss;
+    }
+    loss - log_softmax.mean() * epsilon
+}

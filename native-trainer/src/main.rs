@@ -1,0 +1,47 @@
+//! The `magpie` command.
+
+use clap::{Parser, Subcommand};
+use native_trainer::command::{eval, gallery, publish, recognize, scene, serve, train};
+
+/// Image recognition that ships as static files: train, build a gallery, publish a page.
+#[derive(Debug, Parser)]
+#[command(name = "magpie", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::Arguments),
+    Eval(eval::Arguments),
+    Gallery(gallery::Arguments),
+    Publish(publish::Arguments),
+    Serve(serve::Arguments),
+    Recognize(recognize::Arguments),
+    Scene(scene::Arguments),
+}
+
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(arguments) => arguments.run(),
+        Command::Eval(arguments) => arguments.run(),
+        Command::Gallery(arguments) => arguments.run(),
+        Command::Publish(arguments) => arguments.run(),
+        Command::Serve(arguments) => arguments.run(),
+        Command::Recognize(arguments) => arguments.run(),
+        Command::Scene(arguments) => arguments.run(),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "where a command reports failures")]
+fn report(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}

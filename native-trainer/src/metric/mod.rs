@@ -1,0 +1,4 @@
+//! Figures of merit.
+
+pub mod detection;
+pub mod retrieval;

@@ -1,0 +1,260 @@
+//! Recipes: one TOML file holds everything that a training run depends on.
+
+use std::path::{Path, PathBuf};
+
+use models::detector::DetectorConfig;
+use models::extractor::ExtractorConfig;
+use models::preprocess::Preprocess;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::data::augment::Augmentation;
+use crate::data::scenes::SceneOptions;
+use crate::head::HeadConfig;
+use crate::loss::TripletAngularMargin;
+use crate::optimizer::OptimizerConfig;
+use crate::schedule::Schedule;
+
+/// Why a recipe could not be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The recipe.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is no recipe: syntax, an unknown key, a wrong type.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// The recipe.
+        path: PathBuf,
+        /// Line and key.
+        reason: String,
+    },
+    /// An override that is not `key.key=value`.
+    #[error("-o {text}: {reason}; write -o schedule.learning_rate=0.01")]
+    Override {
+        /// As given.
+        text: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Pictures a step.
+    pub batch_size: usize,
+    /// Pictures an epoch; by default as many as the data have.
+    pub epoch_samples: Option<usize>,
+    /// Epochs between evaluations; the last one is always evaluated.
+    #[serde(default = "one")]
+    pub eval_interval: usize,
+    /// Steps between log lines.
+    #[serde(default = "ten")]
+    pub log_interval: usize,
+    /// Said in the exported file: source and licence of the data.
+    #[serde(default)]
+    pub notes: String,
+    /// Learning rate.
+    pub schedule: Schedule,
+    /// Rule of the steps.
+    pub optimizer: OptimizerConfig,
+    /// From a picture to the network's input.
+    pub preprocess: Preprocess,
+    /// Set to train an extractor.
+    pub extractor: Option<ExtractorTask>,
+    /// Set to train a detector.
+    pub detector: Option<DetectorTask>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// What an extractor is trained with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtractorTask {
+    /// The network.
+    pub model: ExtractorConfig,
+    /// The head.
+    pub head: HeadConfig,
+    /// Label smoothing of the cross entropy; 0.1 in PP-ShiTuV2.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// The metric loss beside the cross entropy.
+    pub triplet: Option<TripletAngularMargin>,
+    /// Factor of the metric loss.
+    #[serde(default = "full")]
+    pub triplet_weight: f64,
+    /// List file or folder to learn from.
+    pub train: PathBuf,
+    /// List file or folder of queries for the evaluation.
+    pub query: Option<PathBuf>,
+    /// List file or folder that is searched; by default the queries, each without itself.
+    pub gallery: Option<PathBuf>,
+    /// K of the sampler.
+    #[serde(default = "two")]
+    pub samples_per_class: usize,
+    /// Random changes.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+}
+
+fn full() -> f64 {
+    1.0
+}
+
+fn two() -> usize {
+    2
+}
+
+/// What a detector is trained with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorTask {
+    /// The network.
+    pub model: DetectorConfig,
+    /// List file or folder of cut-outs with transparency, composed into scenes.
+    pub cutouts: Option<PathBuf>,
+    /// How scenes are composed.
+    #[serde(default)]
+    pub scenes: SceneOptions,
+    /// COCO file of boxes drawn by hand.
+    pub coco: Option<PathBuf>,
+    /// List file or folder of cut-outs for the evaluation's scenes.
+    pub eval_cutouts: Option<PathBuf>,
+    /// COCO file for the evaluation.
+    pub eval_coco: Option<PathBuf>,
+    /// Scenes of an evaluation.
+    #[serde(default = "hundred")]
+    pub eval_scenes: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+impl Recipe {
+    /// Reads a recipe and applies overrides. Paths of data are relative to the working directory.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError`], naming the file and the key.
+    pub fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
+        let mut table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
+        for text in overrides {
+            apply_override(&mut table, text)?;
+        }
+        // Without overrides the text itself is parsed, so that an error shows its line.
+        let recipe: Self = if overrides.is_empty() {
+            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?
+        } else {
+            table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))?
+        };
+        if recipe.extractor.is_some() == recipe.detector.is_some() {
+            return Err(invalid("needs either [extractor] or [detector]".to_owned()));
+        }
+        if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
+            return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        }
+        Ok(recipe)
+    }
+}
+
+fn apply_override(table: &mut toml::Table, text: &str) -> Result<(), RecipeError> {
+    let wrong =
+        |reason: &str| RecipeError::Override { text: text.to_owned(), reason: reason.to_owned() };
+    let (key, value) = text.split_once('=').ok_or_else(|| wrong("has no `=`"))?;
+    let (key, value) = (key.trim(), value.trim());
+    // A bare word is a string, so that paths need no quotes.
+    let value = format!("v = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut parts = key.split('.').peekable();
+    let mut table = table;
+    while let Some(part) = parts.next() {
+        if part.is_empty() {
+            return Err(wrong("has an empty key"));
+        }
+        if parts.peek().is_none() {
+            table.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        table = table
+            .entry(part)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| wrong("goes into a value that is no table"))?;
+    }
+    Err(wrong("has no key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &str, overrides: &[&str]) -> Result<toml::Table, RecipeError> {
+        let mut table: toml::Table = text.parse().unwrap();
+        for text in overrides {
+            apply_override(&mut table, text)?;
+        }
+        Ok(table)
+    }
+
+    #[test]
+    fn overrides_take_numbers_words_and_spaces() {
+        let text = "[a]\nb = 1\n";
+        let table = table(text, &["a.b = 2.5", "a.c=some/path.txt", "d=[1, 2]"]).unwrap();
+        let expected = "d = [1, 2]\n[a]\nb = 2.5\nc = \"some/path.txt\"\n";
+        assert_eq!(table, expected.parse().unwrap());
+    }
+
+    #[test]
+    fn overrides_say_what_is_wrong() {
+        for text in ["a", "=1", "a..b=1", "a.b.c=1"] {
+            assert!(table("[a]\nb = 1\n", &[text]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_shipped_recipe_is_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            Recipe::read(&entry.unwrap().path(), &[]).unwrap();
+            count += 1;
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        std::fs::write(&path, "seed = 1\nepochz = 3\n").unwrap();
+        let error = Recipe::read(&path, &[]).unwrap_err().to_string();
+        assert!(error.contains("epochz") && error.contains("line 2"), "{error}");
+    }
+}

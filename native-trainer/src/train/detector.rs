@@ -1,0 +1,363 @@
+//! Training the detector: SimOTA, varifocal, distribution-focal and GIoU losses.
+//!
+//! Agrees with PaddleDetection `ppdet/modeling/heads/simota_head.py` (`OTAVFLHead`) @ 666f597.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use models::detector::{DetectionThresholds, Detector, REG_MAX, points};
+use models::geometry::BBox;
+use models::image::RgbImage;
+use models::model_file::Architecture;
+use models::preprocess::resize;
+use models::recognizer::detect;
+use models::weights::Weights;
+
+use super::Task;
+use crate::assign::assign;
+use crate::data::coco::{self, BoxedPicture};
+use crate::data::list_file::{DataError, Samples};
+use crate::data::scenes::compose;
+use crate::data::store::{PictureError, PictureStore, read_picture};
+use crate::loss::{distribution_focal, giou, varifocal};
+use crate::metric::detection::average_precision;
+use crate::random::{chance, seeded, uniform};
+use crate::recipe::{DetectorTask, Recipe};
+
+const SCENE_STREAM: u64 = 3;
+const EVAL_STREAM: u64 = 4;
+const PLAN_STREAM: u64 = 5;
+
+/// Factor of the box loss, as in the reference.
+const GIOU_WEIGHT: f64 = 2.0;
+/// Factor of the distribution loss, as in the reference; its sum over four sides counts once.
+const DISTRIBUTION_WEIGHT: f64 = 0.25 / 4.0;
+/// Distances stay this far under the last bin.
+const DISTANCE_MARGIN: f32 = 0.1;
+
+/// Pictures and boxes of a batch on the host.
+#[derive(Debug)]
+pub struct DetectorBatch {
+    pixels: Vec<f32>,
+    boxes: Vec<Vec<BBox>>,
+}
+
+/// See the [module](self).
+pub struct DetectorTraining {
+    recipe: Recipe,
+    task: DetectorTask,
+    cutouts: Option<PictureStore>,
+    boxed: Vec<BoxedPicture>,
+    eval: Vec<(RgbImage, Vec<BBox>)>,
+}
+
+impl DetectorTraining {
+    /// Reads the data of a recipe and composes the scenes of the evaluation.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`] or [`PictureError`], naming the file.
+    pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
+        let store = |path: &Option<std::path::PathBuf>| {
+            path.as_deref().map(Samples::read).transpose().map(|samples| {
+                samples.map(|s| PictureStore::new(s.samples.into_iter().map(|s| s.path).collect()))
+            })
+        };
+        let cutouts = store(&task.cutouts)?;
+        let boxed = match &task.coco {
+            Some(path) => coco::read(path, None)?,
+            None => Vec::new(),
+        };
+        if cutouts.is_none() && boxed.is_empty() {
+            let text = "[detector] needs `cutouts` or `coco`".to_owned();
+            return Err(DataError::Unsuitable(text).into());
+        }
+        let mut eval = Vec::new();
+        if let Some(store) = store(&task.eval_cutouts)? {
+            for index in 0..task.eval_scenes {
+                let mut random = seeded(&[recipe.seed, EVAL_STREAM, index as u64]);
+                let size = &recipe.preprocess;
+                let scene = compose(&store, &task.scenes, size.width, size.height, &mut random)?;
+                eval.push((scene.image, scene.boxes));
+            }
+        }
+        if let Some(path) = &task.eval_coco {
+            for picture in coco::read(path, None)? {
+                eval.push((read_picture(&picture.path)?, picture.boxes));
+            }
+        }
+        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval })
+    }
+
+    fn epoch_samples(&self) -> usize {
+        let available = self.cutouts.as_ref().map_or(0, PictureStore::len) + self.boxed.len();
+        self.recipe.epoch_samples.unwrap_or(available).max(self.recipe.batch_size)
+    }
+
+    /// A picture of the network's input size with its boxes. Positions from the number of boxed
+    /// pictures on are scenes.
+    fn sample(&self, epoch: usize, index: usize) -> Result<(RgbImage, Vec<BBox>), PictureError> {
+        let size = &self.recipe.preprocess;
+        let mut random = seeded(&[self.recipe.seed, SCENE_STREAM, epoch as u64, index as u64]);
+        if let Some(picture) = self.boxed.get(index) {
+            let image = read_picture(&picture.path)?;
+            return Ok(random_crop(&image, &picture.boxes, size.width, size.height, &mut random));
+        }
+        let store = self.cutouts.as_ref().expect("scenes are planned only with cut-outs");
+        let scene = compose(store, &self.task.scenes, size.width, size.height, &mut random)?;
+        Ok((scene.image, scene.boxes))
+    }
+}
+
+/// A random part of the picture at the wanted size, perhaps mirrored, with the boxes whose centre
+/// it holds.
+fn random_crop(
+    image: &RgbImage,
+    boxes: &[BBox],
+    width: u32,
+    height: u32,
+    random: &mut crate::random::Random,
+) -> (RgbImage, Vec<BBox>) {
+    let (w, h) = (image.width() as f32, image.height() as f32);
+    let share = if chance(random, 0.5) { 1.0 } else { uniform(random, 0.5, 1.0) };
+    let left = uniform(random, 0.0, 1.0 - share) * w;
+    let top = uniform(random, 0.0, 1.0 - share) * h;
+    let part = BBox::new(left.floor(), top.floor(), left + share * w, top + share * h);
+    let crop = image.crop(&part);
+    let (sx, sy) = (width as f32 / crop.width() as f32, height as f32 / crop.height() as f32);
+    let mirrored = chance(random, 0.5);
+    let mut resized = resize(&crop, width, height, models::preprocess::ResizeFilter::Antialiased);
+    if mirrored {
+        for row in resized.data_mut().chunks_exact_mut(width as usize * 3) {
+            for x in 0..width as usize / 2 {
+                let other = width as usize - 1 - x;
+                for channel in 0..3 {
+                    row.swap(x * 3 + channel, other * 3 + channel);
+                }
+            }
+        }
+    }
+    let boxes = boxes
+        .iter()
+        .filter(|b| {
+            let (cx, cy) = ((b.x1 + b.x2) / 2.0, (b.y1 + b.y2) / 2.0);
+            (part.x1..part.x2).contains(&cx) && (part.y1..part.y2).contains(&cy)
+        })
+        .map(|b| BBox::new(b.x1 - part.x1, b.y1 - part.y1, b.x2 - part.x1, b.y2 - part.y1))
+        .map(|b| b.scale(sx, sy).clip(width, height))
+        .map(|b| {
+            let w = width as f32;
+            if mirrored { BBox::new(w - b.x2, b.y1, w - b.x1, b.y2) } else { b }
+        })
+        .collect();
+    (resized, boxes)
+}
+
+impl Task for DetectorTraining {
+    type Network = Detector;
+    type Batch = DetectorBatch;
+
+    fn init(&self, device: &Device) -> Detector {
+        self.task.model.init(device)
+    }
+
+    fn labels(&self) -> &[String] {
+        &[]
+    }
+
+    fn batches(&self) -> usize {
+        self.epoch_samples() / self.recipe.batch_size
+    }
+
+    fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+        use rand::seq::SliceRandom;
+        let mut random = seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]);
+        let mut order: Vec<usize> = (0..self.boxed.len()).collect();
+        if self.cutouts.is_some() {
+            order.extend(self.boxed.len()..self.epoch_samples().max(self.boxed.len()));
+        }
+        order.shuffle(&mut random);
+        order.truncate(self.batches() * self.recipe.batch_size);
+        order.chunks(self.recipe.batch_size).map(<[usize]>::to_vec).collect()
+    }
+
+    fn load(&self, epoch: usize, samples: &[usize]) -> Result<DetectorBatch, PictureError> {
+        use rayon::prelude::*;
+        let preprocess = &self.recipe.preprocess;
+        let scenes: Vec<(Vec<f32>, Vec<BBox>)> = samples
+            .par_iter()
+            .map(|&index| {
+                let (image, boxes) = self.sample(epoch, index)?;
+                let mut values = Vec::with_capacity(preprocess.values());
+                preprocess.append(&image, &mut values);
+                Ok((values, boxes))
+            })
+            .collect::<Result<_, PictureError>>()?;
+        let (pixels, boxes): (Vec<_>, Vec<_>) = scenes.into_iter().unzip();
+        Ok(DetectorBatch { pixels: pixels.concat(), boxes })
+    }
+
+    fn losses(
+        &self,
+        network: &Detector,
+        batch: DetectorBatch,
+        device: &Device,
+    ) -> Vec<(&'static str, Tensor<1>)> {
+        let x = self.recipe.preprocess.batch(batch.pixels, device);
+        detection_losses(network, x, &batch.boxes).into()
+    }
+
+    fn evaluate(&self, network: &Detector, device: &Device) -> anyhow::Result<Vec<(String, f64)>> {
+        if self.eval.is_empty() {
+            return Ok(Vec::new());
+        }
+        let detector = network.valid();
+        let thresholds = DetectionThresholds {
+            score: 0.025,
+            nms_iou: 0.6,
+            max_candidates: 1000,
+            max_detections: 100,
+        };
+        let mut found = Vec::with_capacity(self.eval.len());
+        for (image, _) in &self.eval {
+            let preprocess = &self.recipe.preprocess;
+            found.push(pollster::block_on(detect(
+                &detector,
+                preprocess,
+                image,
+                &thresholds,
+                device,
+            ))?);
+        }
+        let objects: Vec<Vec<BBox>> = self.eval.iter().map(|(_, boxes)| boxes.clone()).collect();
+        let at = |iou: f32| average_precision(&found, &objects, iou);
+        let mean = (0..10).map(|i| at(0.5 + 0.05 * i as f32)).sum::<f64>() / 10.0;
+        Ok(vec![("mAP".to_owned(), mean), ("AP50".to_owned(), at(0.5))])
+    }
+
+    fn deploy(&self, network: &Detector) -> (Architecture, Weights) {
+        let config = models::detector::DetectorConfig { fused: true, ..self.task.model.clone() };
+        let fused = network.valid().fuse();
+        (Architecture::Detector(config), Weights::from_module(&fused))
+    }
+}
+
+/// Varifocal, GIoU and distribution-focal loss of a batch, weighted, by the reference's names.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, 3, height, width]`
+/// - `objects`: boxes of every picture, in input pixels
+pub fn detection_losses(
+    network: &Detector,
+    x: Tensor<4>,
+    objects: &[Vec<BBox>],
+) -> [(&'static str, Tensor<1>); 3] {
+    let [_, _, height, width] = x.dims();
+    losses_of_points(network.forward_points(x), &points(width, height), objects)
+}
+
+/// The losses of [`detection_losses`] from the network's output.
+///
+/// # Shapes
+///
+/// - `output`: `[batch, points, 1 + 4 · (REG_MAX + 1)]`
+/// - `points`: `(x, y, stride)` each
+/// - `objects`: boxes of every picture, in input pixels
+pub fn losses_of_points(
+    output: Tensor<3>,
+    points: &[(f32, f32, f32)],
+    objects: &[Vec<BBox>],
+) -> [(&'static str, Tensor<1>); 3] {
+    let device = output.device();
+    let [batch, count, row] = output.dims();
+    let class_logits = output.clone().narrow(2, 0, 1).reshape([batch * count, 1]);
+    let bins = REG_MAX + 1;
+    let box_logits = output.narrow(2, row - 4 * bins, 4 * bins).reshape([batch * count, 4 * bins]);
+
+    // The assignment needs numbers on the host, not gradients.
+    let scores = host(activation::sigmoid(class_logits.clone().detach()));
+    let distances = host(expected_distances(box_logits.clone().detach()));
+    let mut class_targets = vec![0.0_f32; batch * count];
+    let mut rows: Vec<i32> = Vec::new();
+    let mut strides: Vec<f32> = Vec::new();
+    let mut centres: Vec<f32> = Vec::new();
+    let mut targets: Vec<f32> = Vec::new();
+    let mut weights: Vec<f32> = Vec::new();
+    for (picture, objects) in objects.iter().enumerate() {
+        let start = picture * count;
+        let predicted: Vec<BBox> = points
+            .iter()
+            .zip(distances[start * 4..].chunks_exact(4))
+            .map(|(&(x, y, s), d)| {
+                BBox::new(x - d[0] * s, y - d[1] * s, x + d[2] * s, y + d[3] * s)
+            })
+            .collect();
+        for positive in assign(points, &scores[start..start + count], &predicted, objects) {
+            let at = start + positive.point;
+            let object = objects[positive.object];
+            let (x, y, stride) = points[positive.point];
+            class_targets[at] = positive.iou;
+            rows.push(at as i32);
+            strides.push(stride);
+            centres.extend([x / stride, y / stride]);
+            targets.extend([object.x1, object.y1, object.x2, object.y2].map(|v| v / stride));
+            weights.push(scores[at]);
+        }
+    }
+
+    let num_positive = rows.len();
+    let class_targets =
+        Tensor::<2>::from_data(TensorData::new(class_targets, [batch * count, 1]), &device);
+    let class_loss = varifocal(class_logits, class_targets).sum() / num_positive.max(1) as f64;
+    if num_positive == 0 {
+        // Keeps the box branch in the graph with a gradient of zero.
+        let nothing = box_logits.sum() * 0.0;
+        return [("loss_vfl", class_loss), ("loss_bbox", nothing.clone()), ("loss_dfl", nothing)];
+    }
+
+    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [num_positive]), &device);
+    let chosen = box_logits.select(0, rows);
+    let sides: Vec<f32> = centres
+        .chunks_exact(2)
+        .zip(targets.chunks_exact(4))
+        .flat_map(|(c, t)| [c[0] - t[0], c[1] - t[1], t[2] - c[0], t[3] - c[1]])
+        .map(|d| d.clamp(0.0, REG_MAX as f32 - DISTANCE_MARGIN))
+        .collect();
+    let total_weight = weights.iter().sum::<f32>().max(1.0);
+    let side_weights: Vec<f32> = weights.iter().flat_map(|w| [*w; 4]).collect();
+    let tensor = |values: Vec<f32>| {
+        let length = values.len();
+        Tensor::<1>::from_data(TensorData::new(values, [length]), &device)
+    };
+    let distribution =
+        distribution_focal(chosen.clone().reshape([num_positive * 4, bins]), tensor(sides));
+    let distribution = (distribution * tensor(side_weights)).sum()
+        * (DISTRIBUTION_WEIGHT / f64::from(total_weight));
+
+    let centres = tensor(centres).reshape([num_positive, 2]);
+    let distances = expected_distances(chosen).reshape([num_positive, 4]);
+    let near = centres.clone() - distances.clone().narrow(1, 0, 2);
+    let far = centres + distances.narrow(1, 2, 2);
+    let boxes = Tensor::cat(vec![near, far], 1);
+    let overlap = giou(boxes, tensor(targets).reshape([num_positive, 4]));
+    let overlap = (overlap * tensor(weights)).sum() * (GIOU_WEIGHT / f64::from(total_weight));
+    [("loss_vfl", class_loss), ("loss_bbox", overlap), ("loss_dfl", distribution)]
+}
+
+/// Mean of each side's distribution, in strides.
+///
+/// # Shapes
+///
+/// - `logits`: `[boxes, 4 · (REG_MAX + 1)]`
+/// - output: `[boxes · 4, 1]`
+fn expected_distances(logits: Tensor<2>) -> Tensor<2> {
+    let device = logits.device();
+    let bins = REG_MAX + 1;
+    let boxes = logits.dims()[0];
+    let bin = Tensor::<1, Int>::arange(0..bins as i64, &device).float().reshape([1, bins]);
+    (activation::softmax(logits.reshape([boxes * 4, bins]), 1) * bin).sum_dim(1)
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().expect("the data was converted to f32")
+}

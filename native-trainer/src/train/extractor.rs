@@ -1,0 +1,181 @@
+//! Training the extractor: cross entropy on the head's logits, a metric loss on the embedding.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use models::extractor::Extractor;
+use models::model_file::Architecture;
+use models::weights::Weights;
+
+use super::Task;
+use crate::data::list_file::{DataError, Samples};
+use crate::data::sampler::PkSampler;
+use crate::data::store::{PictureError, PictureStore};
+use crate::embedding::embed_samples;
+use crate::head::Head;
+use crate::loss::cross_entropy;
+use crate::metric::retrieval::retrieval_metrics;
+use crate::random::seeded;
+use crate::recipe::{ExtractorTask, Recipe};
+
+/// Stream of random numbers that plans epochs.
+const PLAN_STREAM: u64 = 1;
+/// Stream of random numbers that changes pictures.
+const AUGMENT_STREAM: u64 = 2;
+
+/// The extractor and its head.
+#[derive(Module, Debug)]
+pub struct ExtractorNetwork {
+    /// What is deployed.
+    pub extractor: Extractor,
+    /// Exists only in training.
+    pub head: Head,
+}
+
+/// A batch on the host.
+#[derive(Debug)]
+pub struct ExtractorBatch {
+    pixels: Vec<f32>,
+    targets: Vec<i32>,
+}
+
+/// See the [module](self).
+pub struct ExtractorTraining {
+    recipe: Recipe,
+    task: ExtractorTask,
+    samples: Samples,
+    store: PictureStore,
+    sampler: PkSampler,
+    query: Option<Samples>,
+    gallery: Option<Samples>,
+}
+
+impl ExtractorTraining {
+    /// Reads the lists of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError`], naming the list and the line.
+    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> Result<Self, DataError> {
+        let samples = Samples::read(&task.train)?;
+        let sampler = PkSampler::new(
+            samples.by_label(),
+            recipe.batch_size,
+            task.samples_per_class,
+            recipe.epoch_samples.unwrap_or(samples.samples.len()),
+        )?;
+        let query = task.query.as_deref().map(Samples::read).transpose()?;
+        let gallery = task.gallery.as_deref().map(Samples::read).transpose()?;
+        // One numbering of classes for queries and gallery.
+        let query = match (&query, &gallery) {
+            (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
+            _ => query,
+        };
+        let paths = samples.samples.iter().map(|sample| sample.path.clone()).collect();
+        Ok(Self {
+            recipe: recipe.clone(),
+            task: task.clone(),
+            store: PictureStore::new(paths),
+            samples,
+            sampler,
+            query,
+            gallery,
+        })
+    }
+}
+
+impl Task for ExtractorTraining {
+    type Network = ExtractorNetwork;
+    type Batch = ExtractorBatch;
+
+    fn init(&self, device: &Device) -> ExtractorNetwork {
+        let dim = self.task.model.embedding_dim();
+        ExtractorNetwork {
+            extractor: self.task.model.init(device),
+            head: self.task.head.init(dim, self.samples.labels.len(), device),
+        }
+    }
+
+    fn labels(&self) -> &[String] {
+        &self.samples.labels
+    }
+
+    fn batches(&self) -> usize {
+        self.sampler.batches()
+    }
+
+    fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+        self.sampler.epoch(&mut seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]))
+    }
+
+    fn load(&self, epoch: usize, samples: &[usize]) -> Result<ExtractorBatch, PictureError> {
+        use rayon::prelude::*;
+        let preprocess = &self.recipe.preprocess;
+        let pictures: Vec<Vec<f32>> = samples
+            .par_iter()
+            .enumerate()
+            .map(|(slot, &index)| {
+                let picture = self.store.get(index)?;
+                let parts =
+                    [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
+                let canvas = self.task.augmentation.apply(
+                    &picture,
+                    preprocess.width,
+                    preprocess.height,
+                    &mut seeded(&parts),
+                );
+                let mut values = Vec::with_capacity(preprocess.values());
+                preprocess.append(&canvas, &mut values);
+                Ok(values)
+            })
+            .collect::<Result<_, PictureError>>()?;
+        Ok(ExtractorBatch {
+            pixels: pictures.concat(),
+            targets: samples.iter().map(|&i| self.samples.samples[i].label as i32).collect(),
+        })
+    }
+
+    fn losses(
+        &self,
+        network: &ExtractorNetwork,
+        batch: ExtractorBatch,
+        device: &Device,
+    ) -> Vec<(&'static str, Tensor<1>)> {
+        let count = batch.targets.len();
+        let x = self.recipe.preprocess.batch(batch.pixels, device);
+        let targets: Tensor<1, Int> =
+            Tensor::from_data(TensorData::new(batch.targets, [count]), device);
+        let embedding = network.extractor.forward(x).raw_embedding;
+        let logits = network.head.forward(embedding.clone(), targets.clone());
+        let epsilon = self.task.label_smoothing;
+        let mut terms = vec![("CELoss", cross_entropy(logits, targets.clone(), epsilon))];
+        if let Some(triplet) = &self.task.triplet {
+            let loss = triplet.forward(embedding, targets) * self.task.triplet_weight;
+            terms.push(("TripletAngularMarginLoss", loss));
+        }
+        terms
+    }
+
+    fn evaluate(
+        &self,
+        network: &ExtractorNetwork,
+        device: &Device,
+    ) -> anyhow::Result<Vec<(String, f64)>> {
+        let Some(query) = &self.query else { return Ok(Vec::new()) };
+        let extractor = network.extractor.valid();
+        let embed = |samples| embed_samples(&extractor, &self.recipe.preprocess, samples, device);
+        let query = embed(query)?;
+        let metrics = match &self.gallery {
+            Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1, 5]),
+            None => retrieval_metrics(&query, &query, &[1, 5]),
+        };
+        let mut named: Vec<(String, f64)> =
+            metrics.recall_at_k.iter().map(|(k, rate)| (format!("recall{k}"), *rate)).collect();
+        named.push(("mAP".to_owned(), metrics.mean_average_precision));
+        Ok(named)
+    }
+
+    fn deploy(&self, network: &ExtractorNetwork) -> (Architecture, Weights) {
+        let fused = network.extractor.valid().fuse();
+        (Architecture::Extractor(self.task.model.fused()), Weights::from_module(&fused))
+    }
+}
