@@ -128,12 +128,10 @@ mod tests {
                 }
             }
             for index in 0..boxes.len() {
-                prop_assert!(
-                    kept.contains(&index)
-                        || kept.iter().any(|&k| {
-                            scores[k] >= scores[index] && boxes[k].iou(&boxes[index]) > threshold
-                        })
-                );
+                let beaten = |k: &usize| {
+                    scores[*k] >= scores[index] && boxes[*k].iou(&boxes[index]) > threshold
+                };
+                prop_assert!(kept.contains(&index) || kept.iter().any(beaten));
             }
         }
     }

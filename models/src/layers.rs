@@ -10,9 +10,8 @@
 use burn::backend::ops::ConvOptions;
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, activation, module::adaptive_avg_pool2d, module::conv2d};
-use serde::{Deserialize, Serialize};
-
 use crate::kernels;
+pub use crate::kernels::Activation;
 
 /// Added to a variance before its square root; the reference's value.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -20,35 +19,6 @@ pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// Share of a batch's statistics that enters the running statistics (the reference writes it as
 /// momentum 0.9 on the old value).
 pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
-
-/// Function applied after a convolution and its normalisation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Activation {
-    /// `x`
-    Identity = 0,
-    /// `max(x, 0)`
-    Relu = 1,
-    /// `x · clip(x + 3, 0, 6) / 6`
-    HardSwish = 2,
-}
-
-impl Activation {
-    /// Applies the function elementwise.
-    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Identity => x,
-            Self::Relu => activation::relu(x),
-            Self::HardSwish => {
-                let gate = activation::hard_sigmoid(x.clone(), 1.0 / 6.0, 0.5);
-                x * gate
-            }
-        }
-    }
-
-    pub(crate) fn from_index(index: usize) -> Self {
-        [Self::Identity, Self::Relu, Self::HardSwish][index]
-    }
-}
 
 /// Function that turns the excitation of [`SqueezeExcite`] into a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

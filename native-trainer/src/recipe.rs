@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::data::augment::Augmentation;
 use crate::data::scenes::SceneOptions;
 use crate::head::HeadConfig;
-use crate::loss::TripletAngularMargin;
+use crate::loss::{SupervisedContrastive, TripletAngularMargin};
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::Schedule;
 
@@ -102,6 +102,11 @@ pub struct ExtractorTask {
     /// Factor of the metric loss.
     #[serde(default = "full")]
     pub triplet_weight: f64,
+    /// A contrastive loss beside both; it learns fastest from few pictures a class.
+    pub contrastive: Option<SupervisedContrastive>,
+    /// Factor of the contrastive loss.
+    #[serde(default = "full")]
+    pub contrastive_weight: f64,
     /// List file or folder to learn from.
     pub train: PathBuf,
     /// List file or folder of queries for the evaluation.

@@ -1,1 +1,221 @@
-//! x
+//! The published page in a real browser, on both engines, beside the native pipeline.
+//!
+//! `MAGPIE_SITE` names the published demo; `cargo xtask test` publishes it first. Screenshots are
+//! left in `target/screenshots` for people to look at.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use burn::tensor::Device;
+use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::image::RgbImage;
+use models::recognizer::Recognition;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
+}
+
+fn site() -> PathBuf {
+    let site = std::env::var_os("MAGPIE_SITE")
+        .map_or_else(|| root().join(".magpie/demo/site"), PathBuf::from);
+    assert!(
+        site.join("bundle").join(MANIFEST_NAME).is_file(),
+        "{}: no published demo; run `cargo xtask test`, which publishes it first",
+        site.display()
+    );
+    site
+}
+
+/// A static server that ends with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(site: &Path) -> Self {
+        let executable = std::env::current_exe().expect("a test program");
+        let magpie = executable.ancestors().nth(2).expect("target/debug").join("magpie");
+        let mut child = Command::new(&magpie)
+            .arg("serve")
+            .arg(site)
+            .args(["--port", "0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", magpie.display()));
+        let mut address = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut address)
+            .expect("the server prints its address");
+        Self { child, address: address.trim().to_owned() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs scenarios of `page.mjs` and returns what each saw.
+fn browse(site: &Path, scenarios: &[String]) -> Vec<Value> {
+    let server = Server::start(site);
+    let screenshots = root().join("target/screenshots");
+    std::fs::create_dir_all(&screenshots).expect("a folder");
+    let output = Command::new("node")
+        .current_dir(root().join("tests/browser"))
+        .arg("page.mjs")
+        .arg(&server.address)
+        .arg(&screenshots)
+        .args(scenarios)
+        .output()
+        .expect("node runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let results: Value = serde_json::from_str(text.trim()).expect("JSON from the browser");
+    results.as_array().expect("a list").clone()
+}
+
+/// Nothing on the console, nothing from elsewhere, nothing wider than a phone.
+fn assert_clean(result: &Value, expected_problems: usize) {
+    let scenario = &result["scenario"];
+    assert!(result["failure"].is_null(), "{scenario}: {result}");
+    let problems = result["problems"].as_array().expect("a list");
+    assert!(problems.len() <= expected_problems, "{scenario} console: {problems:?}");
+    let origins = result["origins"].as_array().expect("a list");
+    assert_eq!(origins.len(), 1, "{scenario} asked {origins:?}");
+    assert_eq!(result["overflow"], 0, "{scenario} is wider than a phone");
+}
+
+fn native(site: &Path, picture: &Path) -> (Vec<Recognition>, Vec<String>) {
+    let folder = site.join("bundle");
+    let read = |name: &str| std::fs::read(folder.join(name)).ok();
+    let manifest = Manifest::from_bytes(&read(MANIFEST_NAME).expect("a manifest")).expect("valid");
+    let recognizer = Bundle::open(&manifest, read, &Device::flex()).expect("a bundle");
+    let bytes = std::fs::read(picture).expect("a picture");
+    let image = RgbImage::decode(&bytes).expect("decodes");
+    let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognises");
+    let label = |r: &Recognition| {
+        r.matches.first().map_or(String::new(), |m| {
+            recognizer.gallery().classes()[m.class].label.clone()
+        })
+    };
+    let labels = found.iter().map(label).collect();
+    (found, labels)
+}
+
+/// The page's answer equals the native one: boxes within a pixel, embeddings within rounding, the
+/// same first class.
+fn assert_parity(result: &Value, site: &Path, picture: &Path) {
+    let scenario = &result["scenario"];
+    let (expected, labels) = native(site, picture);
+    let objects = result["answer"]["objects"].as_array().unwrap_or_else(|| panic!("{result}"));
+    assert!(!objects.is_empty(), "{scenario}: nothing found");
+    assert_eq!(objects.len(), expected.len(), "{scenario}: number of objects");
+    for ((object, native), label) in objects.iter().zip(&expected).zip(&labels) {
+        let floats = |value: &Value| -> Vec<f64> {
+            value.as_array().expect("numbers").iter().filter_map(Value::as_f64).collect()
+        };
+        let page_box = floats(&object["bbox"]);
+        let native_box = [native.bbox.x1, native.bbox.y1, native.bbox.x2, native.bbox.y2];
+        for (page, native) in page_box.iter().zip(native_box) {
+            assert!((page - f64::from(native)).abs() <= 1.0, "{scenario}: {page_box:?}");
+        }
+        let cosine: f64 = floats(&object["embedding"])
+            .iter()
+            .zip(&native.embedding)
+            .map(|(a, b)| a * f64::from(*b))
+            .sum();
+        assert!(cosine >= 0.9999, "{scenario}: cosine {cosine}");
+        assert_eq!(object["answers"][0]["label"].as_str(), Some(label.as_str()), "{scenario}");
+        assert!(object["answers"][0]["thumbnail"].as_u64() > Some(0), "{scenario}: a thumbnail");
+    }
+    assert_eq!(result["boxes"].as_u64(), Some(objects.len() as u64), "{scenario}");
+    assert_eq!(result["cards"].as_u64(), Some(objects.len() as u64), "{scenario}");
+}
+
+#[test]
+fn the_page_recognises_a_sample_on_both_engines_like_the_native_pipeline() {
+    let site = site();
+    let picture = site.join("samples/1.jpg");
+    let scenario = |backend| format!("recognise:{backend}:{}", picture.display());
+    let results = browse(&site, &[scenario("cpu"), scenario("webgpu")]);
+    for result in &results {
+        println!("{} {}", result["scenario"], result["timings"]);
+        assert_clean(result, 0);
+        assert_parity(result, &site, &picture);
+        assert_eq!(result["state"], "done");
+        assert_eq!(result["samples"], 4);
+    }
+    // A missing adapter must be loud: the WebGPU engine cannot have been tested without one.
+    assert!(!results[1]["adapter"].is_null(), "the test browser has no WebGPU adapter");
+    let timings = results[1]["timings"].as_str().expect("a line");
+    assert!(timings.contains("WebGPU"), "{timings}");
+    assert!(results[0]["timings"].as_str().expect("a line").contains("CPU"));
+}
+
+#[test]
+fn damaged_files_each_have_their_own_message() {
+    let site = site();
+    let manifest = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
+    let manifest = Manifest::from_bytes(&manifest).expect("valid");
+    let messages: Vec<String> = ["truncated", "corrupted", "missing", "future"]
+        .iter()
+        .map(|damage| {
+            let copy = tempfile::tempdir().expect("a folder");
+            copy_folder(&site, copy.path());
+            let victim = copy.path().join("bundle").join(&manifest.extractor.file);
+            let mut bytes = std::fs::read(&victim).expect("the extractor");
+            match *damage {
+                "truncated" => bytes.truncate(bytes.len() - 100),
+                "corrupted" => *bytes.last_mut().expect("bytes") ^= 1,
+                "missing" => std::fs::remove_file(&victim).expect("removed"),
+                _ => {
+                    let path = copy.path().join("bundle").join(MANIFEST_NAME);
+                    let text = std::fs::read_to_string(&path).expect("a manifest");
+                    std::fs::write(path, text.replacen("\"format\": 1", "\"format\": 99", 1))
+                        .expect("written");
+                }
+            }
+            if *damage != "missing" {
+                std::fs::write(&victim, bytes).expect("written");
+            }
+            let result = &browse(copy.path(), &["open:cpu:".to_owned()])[0];
+            // The browser itself reports a file that is not there.
+            assert_clean(result, usize::from(*damage == "missing"));
+            assert_eq!(result["state"], "failed", "{damage}: {result}");
+            result["status"].as_str().expect("a sentence").to_owned()
+        })
+        .collect();
+    for (message, word) in messages.iter().zip(["incomplete", "damaged", "404", "older"]) {
+        assert!(message.contains(word), "{word} is not in {message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_picture_is_refused_in_words() {
+    let site = site();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("notes.jpg");
+    std::fs::write(&file, "no picture at all").expect("written");
+    let result = &browse(&site, &[format!("recognise:cpu:{}", file.display())])[0];
+    assert_clean(result, 0);
+    assert_eq!(result["state"], "failed");
+    let status = result["status"].as_str().expect("a sentence");
+    assert!(status.contains("Choose another picture"), "{status}");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).expect("a folder");
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}

@@ -1,1 +1,155 @@
-//! x
+//! The shape of the code: import edges, file headers, lengths, words that do not belong.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent").to_owned()
+}
+
+/// `(path from the root, contents)` of every Rust source.
+fn sources() -> Vec<(String, String)> {
+    fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() && !["target", "node_modules", "dist"].contains(&name.as_str())
+                && !name.starts_with('.')
+            {
+                visit(&path, found);
+            } else if name.ends_with(".rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    visit(&root(), &mut paths);
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let name = path.strip_prefix(root()).expect("below the root");
+            (name.to_string_lossy().replace('\\', "/"), text)
+        })
+        .collect()
+}
+
+/// Crates that a member may depend on inside the workspace.
+const CRATE_EDGES: [(&str, &[&str]); 6] = [
+    ("models", &[]),
+    ("native-trainer", &["models"]),
+    ("wasm-engine", &["models"]),
+    ("web", &["wasm-engine"]),
+    ("tests", &["models", "native-trainer"]),
+    ("xtask", &[]),
+];
+
+#[test]
+fn crates_import_only_along_the_diagram() {
+    let members: BTreeSet<&str> = CRATE_EDGES.iter().map(|(name, _)| *name).collect();
+    for (member, allowed) in CRATE_EDGES {
+        let text = std::fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let Some(table) = manifest.get(section).and_then(toml::Value::as_table) else {
+                continue;
+            };
+            for name in table.keys().filter(|name| members.contains(name.as_str())) {
+                assert!(allowed.contains(&name.as_str()), "{member} must not import {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_carries_no_tensor_library() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let manifest = std::fs::read_to_string(root().join("web/Cargo.toml")).unwrap();
+    for name in ["burn", "models"] {
+        assert!(!manifest.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}");
+    }
+    assert!(lock.contains_key("package"));
+}
+
+/// Modules of `models` from the bottom up: a module may use only those on lines above its own.
+const MODULE_ORDER: [&[&str]; 8] = [
+    &["geometry", "kernels"],
+    &["image", "layers"],
+    &["preprocess", "gallery", "weights"],
+    &["backbone", "neck"],
+    &["detector", "extractor"],
+    &["model_file"],
+    &["recognizer"],
+    &["bundle"],
+];
+
+#[test]
+fn modules_of_models_import_only_downwards() {
+    let level = |module: &str| {
+        MODULE_ORDER
+            .iter()
+            .position(|row| row.contains(&module))
+            .unwrap_or_else(|| panic!("{module} is not in the order"))
+    };
+    for (path, text) in sources() {
+        let Some(rest) = path.strip_prefix("models/src/") else { continue };
+        let module = rest.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        if module == "lib" {
+            continue;
+        }
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for part in line.split("crate::").skip(1) {
+                let used: String =
+                    part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if used == module || used.is_empty() {
+                    continue;
+                }
+                assert!(level(&used) < level(module), "{path} imports {used}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_stays_readable() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//!"), "{path} has no header");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let limit = if path.starts_with("tests/") { 1100 } else { 500 };
+        let lines = code.lines().count();
+        assert!(lines <= limit, "{path} has {lines} lines of code; split it");
+    }
+}
+
+#[test]
+fn no_file_says_utils_and_no_line_waits_for_someone() {
+    for (path, text) in sources() {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        assert!(!["utils.rs", "common.rs", "helpers.rs"].contains(&name), "{path}");
+        for (number, line) in text.lines().enumerate() {
+            let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+            assert!(
+                !marks.iter().any(|mark| line.contains(mark)),
+                "{path}:{} waits: {line}",
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn pinned_versions_agree() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let bindgen = manifest["workspace"]["dependencies"]["wasm-bindgen"].as_str().unwrap();
+    let bindgen = bindgen.trim_start_matches('=');
+    let trunk: toml::Table = read("Trunk.toml").parse().unwrap();
+    assert_eq!(trunk["tools"]["wasm_bindgen"].as_str(), Some(bindgen));
+    let opt = trunk["tools"]["wasm_opt"].as_str().unwrap().trim_start_matches("version_");
+    let tools: serde_json::Value = serde_json::from_str(&read("xtask/tools/package.json")).unwrap();
+    assert!(tools["dependencies"]["binaryen"].as_str().unwrap().starts_with(opt));
+    let setup = read("xtask/src/setup.rs");
+    assert!(setup.contains(&format!("\"{bindgen}\"")) && setup.contains(&format!("\"{opt}\"")));
+}

@@ -1,1 +1,17 @@
-fn main() {}
+//! The page: pictures in, boxes and answers out.
+//!
+//! Data flows one way: an input makes a [`app::Message`], [`app::App::update`] changes the state and
+//! talks to the worker, [`view`] shows the state.
+
+mod adapter;
+mod app;
+mod camera;
+mod dom;
+mod engine_client;
+mod input;
+mod text;
+mod view;
+
+fn main() {
+    wasm_bindgen_futures::spawn_local(app::start());
+}

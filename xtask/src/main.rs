@@ -1,1 +1,50 @@
-fn main() {}
+//! `cargo xtask`: one command for each thing that people do with this repository.
+
+mod check;
+mod demo;
+mod lists;
+mod setup;
+mod steps;
+
+use anyhow::bail;
+
+const HELP: &str = "\
+cargo xtask demo [--train] [--no-serve] [--port N]
+    Installs what is missing, fetches the demo pictures, loads or trains the
+    networks, builds the gallery, publishes the page and serves it on 127.0.0.1.
+cargo xtask test
+    The complete test suite, browser included.
+cargo xtask check
+    What a developer runs before a commit: format, spelling, lints on host and
+    wasm32, tests, docs, licences, unused dependencies.
+cargo xtask web
+    Rebuilds and serves the page whenever a file changes.
+cargo xtask setup
+    Only installs what is missing.";
+
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            steps::say(&format!("error: {error:#}"));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> anyhow::Result<()> {
+    match words {
+        ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
+        ["test"] => check::test(),
+        ["check"] => check::check(),
+        ["web"] => check::web(),
+        ["setup"] => setup::everything(),
+        [] | ["help" | "--help" | "-h"] => {
+            steps::say(HELP);
+            Ok(())
+        }
+        _ => bail!("unknown command {words:?}\n{HELP}"),
+    }
+}

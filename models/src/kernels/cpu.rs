@@ -9,8 +9,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
 use pulp::Arch;
 
-use super::NetworkOps;
-use crate::layers::Activation;
+use super::{Activation, NetworkOps};
 
 /// How one plane of a depthwise convolution is laid out in phases.
 #[derive(Clone, Copy)]

@@ -14,9 +14,37 @@ mod cpu;
 mod gradients;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
 
-use crate::layers::Activation;
+/// Function applied after a convolution and its normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// `x`
+    Identity = 0,
+    /// `max(x, 0)`
+    Relu = 1,
+    /// `x · clip(x + 3, 0, 6) / 6`
+    HardSwish = 2,
+}
+
+impl Activation {
+    /// Applies the function elementwise.
+    pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Identity => x,
+            Self::Relu => activation::relu(x),
+            Self::HardSwish => {
+                let gate = activation::hard_sigmoid(x.clone(), 1.0 / 6.0, 0.5);
+                x * gate
+            }
+        }
+    }
+
+    pub(crate) fn from_index(index: usize) -> Self {
+        [Self::Identity, Self::Relu, Self::HardSwish][index]
+    }
+}
 
 /// The extension trait; implemented for each backend that the binary enables.
 ///

@@ -149,8 +149,12 @@ impl Task for ExtractorTraining {
         let epsilon = self.task.label_smoothing;
         let mut terms = vec![("CELoss", cross_entropy(logits, targets.clone(), epsilon))];
         if let Some(triplet) = &self.task.triplet {
-            let loss = triplet.forward(embedding, targets) * self.task.triplet_weight;
-            terms.push(("TripletAngularMarginLoss", loss));
+            let loss = triplet.forward(embedding.clone(), targets.clone());
+            terms.push(("TripletAngularMarginLoss", loss * self.task.triplet_weight));
+        }
+        if let Some(contrastive) = &self.task.contrastive {
+            let loss = contrastive.forward(embedding, targets);
+            terms.push(("SupConLoss", loss * self.task.contrastive_weight));
         }
         terms
     }

@@ -1,0 +1,116 @@
+//! The hand-written operators against Burn's own, forward and backward.
+#![cfg(all(feature = "flex", feature = "train"))]
+
+use burn::backend::ops::ConvOptions;
+use burn::tensor::{Device, Distribution, Gradients, Tensor, module::conv2d};
+use models::kernels::{Activation, batch_norm_act, depthwise_conv2d, pointwise_conv2d};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device()).require_grad()
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_into_vec().expect("floats")
+}
+
+/// Sums over a few thousand f32 terms in another order differ by this much of their scale.
+fn assert_near(what: &str, got: Vec<f32>, expected: Vec<f32>) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= 2e-4 * scale, "{what}: off by {worst} at scale {scale}");
+}
+
+/// A loss that gives every output its own gradient.
+fn backward<const D: usize>(output: Tensor<D>, weights: &Tensor<D>) -> Gradients {
+    (output * weights.clone().detach()).sum().backward()
+}
+
+#[test]
+fn depthwise_convolution_and_its_gradients() {
+    for (channels, height, width, kernel, stride) in [
+        (3, 8, 8, 3, 1),
+        (5, 9, 7, 3, 2),
+        (4, 16, 12, 5, 1),
+        (4, 8, 8, 5, 2),
+        (2, 4, 4, 5, 1),
+        (2, 2, 2, 5, 2),
+        (3, 1, 1, 3, 1),
+        (3, 6, 5, 1, 1),
+        (8, 33, 31, 3, 2),
+    ] {
+        let what = format!("{channels}×{height}×{width} k{kernel} s{stride}");
+        let x = random([2, channels, height, width]);
+        let weight = random([channels, 1, kernel, kernel]);
+        let pad = (kernel - 1) / 2;
+        let options =
+            ConvOptions::new([stride, stride], [pad, pad], [1, 1], channels);
+        let expected = conv2d(x.clone(), weight.clone(), None, options);
+        let got = depthwise_conv2d(x.clone(), weight.clone(), stride);
+        assert_eq!(got.dims(), expected.dims(), "{what}");
+        assert_near(&what, values(got.clone()), values(expected.clone()));
+        let upstream = random(got.dims());
+        let (ours, theirs) = (backward(got, &upstream), backward(expected, &upstream));
+        let gradient = |t: &Tensor<4>, g: &Gradients| values(t.grad(g).expect("a gradient"));
+        assert_near(&format!("{what} dx"), gradient(&x, &ours), gradient(&x, &theirs));
+        assert_near(&format!("{what} dw"), gradient(&weight, &ours), gradient(&weight, &theirs));
+    }
+}
+
+#[test]
+fn pointwise_convolution_and_its_gradients() {
+    for (batch, channels_in, channels_out, side) in [(1, 3, 5, 4), (3, 8, 2, 1), (2, 16, 32, 7)] {
+        let x = random([batch, channels_in, side, side]);
+        let weight = random([channels_out, channels_in, 1, 1]);
+        let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+        let expected = conv2d(x.clone(), weight.clone(), None, options);
+        let got = pointwise_conv2d(x.clone(), weight.clone());
+        assert_near("output", values(got.clone()), values(expected.clone()));
+        let upstream = random(got.dims());
+        let (ours, theirs) = (backward(got, &upstream), backward(expected, &upstream));
+        let gradient = |t: &Tensor<4>, g: &Gradients| values(t.grad(g).expect("a gradient"));
+        assert_near("dx", gradient(&x, &ours), gradient(&x, &theirs));
+        assert_near("dw", gradient(&weight, &ours), gradient(&weight, &theirs));
+    }
+}
+
+#[test]
+fn batch_normalisation_with_activation_and_its_gradients() {
+    for activation in [Activation::Identity, Activation::Relu, Activation::HardSwish] {
+        for shape in [[4, 3, 5, 6], [8, 2, 1, 1], [2, 5, 9, 4]] {
+            let what = format!("{activation:?} {shape:?}");
+            // Wide enough that hard-swish saturates on both sides.
+            let x = random(shape);
+            let gamma = (random([shape[1]]) * 3.0).detach().require_grad();
+            let beta = random([shape[1]]);
+            let epsilon = 1e-5;
+            let (got, mean, variance) =
+                batch_norm_act(x.clone(), gamma.clone(), beta.clone(), epsilon, activation);
+
+            let channel = |t: Tensor<1>| t.reshape([1, shape[1], 1, 1]);
+            let average = |t: Tensor<4>| t.mean_dim(0).mean_dim(2).mean_dim(3);
+            let expected_mean = average(x.clone());
+            let centred = x.clone() - expected_mean.clone();
+            let expected_variance = average(centred.clone().powi_scalar(2));
+            let normalised = centred / (expected_variance.clone() + epsilon).sqrt();
+            let expected =
+                activation.forward(normalised * channel(gamma.clone()) + channel(beta.clone()));
+
+            assert_near(&what, values(got.clone()), values(expected.clone()));
+            assert_near(&what, values(mean), values(expected_mean));
+            assert_near(&what, values(variance), values(expected_variance));
+            let upstream = random(shape);
+            let (ours, theirs) = (backward(got, &upstream), backward(expected, &upstream));
+            let dx = |g: &Gradients| values(x.grad(g).expect("a gradient"));
+            assert_near(&format!("{what} dx"), dx(&ours), dx(&theirs));
+            for (name, parameter) in [("dγ", &gamma), ("dβ", &beta)] {
+                let gradient = |g: &Gradients| values(parameter.grad(g).expect("a gradient"));
+                assert_near(&format!("{what} {name}"), gradient(&ours), gradient(&theirs));
+            }
+        }
+    }
+}

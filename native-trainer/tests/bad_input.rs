@@ -1,0 +1,179 @@
+//! What people really feed in: each a clear error that names the file, or the right answer.
+
+mod world;
+
+use models::gallery::Gallery;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::weights::Weights;
+use world::{World, fail, shape, succeed};
+
+/// A model file with fresh weights.
+fn model(world: &World) -> std::path::PathBuf {
+    use models::backbone::PpLcNetV2Config;
+    use models::extractor::{BackboneConfig, ExtractorConfig};
+    let config = ExtractorConfig {
+        backbone: BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+            scale: 0.25,
+            depths: [1, 1, 1, 1],
+            class_expand: 16,
+            shitu: true,
+            dropout: 0.0,
+            fused: false,
+        }),
+        neck: None,
+    };
+    let extractor = config.init(&burn::tensor::Device::flex()).fuse();
+    let file = ModelFile {
+        description: ModelDescription {
+            architecture: Architecture::Extractor(config.fused()),
+            preprocess: models::preprocess::Preprocess::square(32),
+            notes: String::new(),
+        },
+        weights: Weights::from_module(&extractor),
+    };
+    world.write("model.safetensors", models::bundle::Bundle::model_bytes(&file).expect("bytes"))
+}
+
+fn build(world: &World, images: &std::path::Path) -> [Box<dyn AsRef<std::ffi::OsStr>>; 8] {
+    [
+        Box::new("gallery"),
+        Box::new("build"),
+        Box::new("--images"),
+        Box::new(images.to_owned()),
+        Box::new("--extractor"),
+        Box::new(model(world)),
+        Box::new("--out"),
+        Box::new(world.path("gallery.bin")),
+    ]
+}
+
+fn run(world: &World, images: &std::path::Path) -> Result<String, String> {
+    let arguments = build(world, images);
+    let arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        arguments.iter().map(|a| &**a as &dyn AsRef<std::ffi::OsStr>).collect();
+    if world::magpie(&arguments).status.success() {
+        Ok(succeed(&arguments))
+    } else {
+        Err(fail(&arguments))
+    }
+}
+
+#[test]
+fn an_empty_folder_says_what_is_expected() {
+    let world = World::new();
+    std::fs::create_dir_all(world.path("empty/class")).unwrap();
+    let error = run(&world, &world.path("empty")).unwrap_err();
+    assert!(error.contains("no pictures") && error.contains("empty"), "{error}");
+}
+
+#[test]
+fn broken_pictures_are_named_and_left_out() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 2, 2);
+    let whole = shape(0, 0, 40).encode_jpeg(80).unwrap();
+    world.write("pictures/class 0 类/broken.jpg", &whole[..whole.len() / 3]);
+    world.write("pictures/class 0 类/text.jpg", "this is no picture");
+    world.write("pictures/only broken/x.png", "nor this");
+    let out = run(&world, &pictures).unwrap();
+    for name in ["broken.jpg", "text.jpg", "x.png"] {
+        assert!(out.contains(name), "{name} is not named in\n{out}");
+    }
+    assert!(out.contains("2 classes, 4 pictures") && out.contains("3 pictures left out"), "{out}");
+
+    let world = World::new();
+    world.write("pictures/a/x.png", "no picture");
+    let error = run(&world, &world.path("pictures")).unwrap_err();
+    assert!(error.contains("none of the pictures can be used"), "{error}");
+}
+
+#[test]
+fn a_list_names_the_line_of_a_missing_picture() {
+    let world = World::new();
+    world.pictures("pictures", 1, 1);
+    let list = "pictures/class 0 类/0.png\ta\npictures/none.png\tb\n";
+    let list = world.write("list.txt", list);
+    let error = run(&world, &list).unwrap_err();
+    assert!(error.contains("list.txt:2") && error.contains("none.png"), "{error}");
+}
+
+#[test]
+fn unusual_pictures_give_the_right_answer() {
+    let world = World::new();
+    // One pixel; a class with one picture; labels with spaces in any script.
+    let pixel = models::image::RgbImage::from_rgb(1, 1, vec![9, 8, 7]).unwrap();
+    world.write("pictures/one pixel ö/1.png", pixel.encode_png().unwrap());
+    // An animation counts by its first frame.
+    world.write("pictures/анимация/1.gif", animation());
+    let out = run(&world, &world.path("pictures")).unwrap();
+    assert!(out.contains("2 classes, 2 pictures"), "{out}");
+    let bytes = std::fs::read(world.path("gallery.bin")).unwrap();
+    let gallery = Gallery::from_bytes(&bytes).unwrap();
+    let labels: Vec<&str> = gallery.classes().iter().map(|c| c.label.as_str()).collect();
+    assert_eq!(labels, ["one pixel ö", "анимация"]);
+}
+
+/// Two frames of 8 × 8 pixels, red then blue.
+fn animation() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    {
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+        for colour in [[255, 0, 0, 255], [0, 0, 255, 255]] {
+            let frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(colour));
+            encoder.encode_frame(image::Frame::new(frame)).unwrap();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn the_first_frame_of_an_animation_is_taken() {
+    let picture = models::image::RgbImage::decode(&animation()).unwrap();
+    assert_eq!(&picture.data()[..3], &[255, 0, 0]);
+}
+
+#[test]
+fn pictures_are_turned_upright_by_their_exif_orientation() {
+    // 2 × 1 pixels, black and white, with orientation 6: turned a quarter to the right.
+    let black_white =
+        models::image::RgbImage::from_rgb(32, 16, {
+            let half = |i: u32| if i % 32 < 16 { 0 } else { 255 };
+            (0..32 * 16).flat_map(|i| [half(i); 3]).collect()
+        })
+        .unwrap();
+    let jpeg = black_white.encode_jpeg(95).unwrap();
+    let tiff: &[u8] = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let mut turned = jpeg[..2].to_vec();
+    turned.extend([0xff, 0xe1]);
+    turned.extend(((tiff.len() + 2) as u16).to_be_bytes());
+    turned.extend(tiff);
+    turned.extend(&jpeg[2..]);
+    let picture = models::image::RgbImage::decode(&turned).unwrap();
+    assert_eq!((picture.width(), picture.height()), (16, 32));
+    assert!(picture.data()[0] < 20 && *picture.data().last().unwrap() > 235);
+}
+
+#[test]
+fn a_hundred_megapixels_are_refused_before_they_are_decoded() {
+    let world = World::new();
+    let mut png = shape(0, 0, 8).encode_png().unwrap();
+    png[16..20].copy_from_slice(&10_000_u32.to_be_bytes());
+    png[20..24].copy_from_slice(&10_000_u32.to_be_bytes());
+    let crc = crc32fast::hash(&png[12..29]);
+    png[29..33].copy_from_slice(&crc.to_be_bytes());
+    world.write("pictures/large/1.png", png);
+    let error = run(&world, &world.path("pictures")).unwrap_err();
+    assert!(error.contains("1.png") && error.contains("too many"), "{error}");
+}
+
+#[test]
+fn a_recipe_that_asks_too_much_of_the_data_says_so() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 2, 3);
+    let recipe = world.recipe(&pictures, 1);
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &world.path("run")]);
+    assert!(error.contains("needs 4 classes"), "{error}");
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &world.path("r"), &"-o", &"sead=1"]);
+    assert!(error.contains("sead"), "{error}");
+    let error = fail(&[&"train", &"-c", &world.path("none.toml"), &"--output", &world.path("r")]);
+    assert!(error.contains("none.toml"), "{error}");
+}

@@ -1,0 +1,111 @@
+//! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognise.
+
+mod world;
+
+use models::bundle::{MANIFEST_NAME, Manifest};
+use world::{World, fail, shape, succeed};
+
+#[test]
+fn pictures_become_a_site_that_names_them() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 5);
+    let recipe = world.recipe(&pictures, 8);
+    let run = world.path("run");
+    let log = succeed(&[&"train", &"-c", &recipe, &"--output", &run]);
+    for line in ["[Train][Epoch 1/8][Iter: 0/3]lr(Cosine): ", "[Eval][Epoch 8][Avg]recall1: "] {
+        assert!(log.contains(line), "{line} is missing in\n{log}");
+    }
+    let model = run.join("model.safetensors");
+
+    let json = succeed(&[&"eval", &"--extractor", &model, &"--query", &pictures, &"--json"]);
+    let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
+    // Four classes told apart by colour alone; a quarter would be chance.
+    assert!(metrics["recall1"].as_f64() > Some(0.8), "{metrics}");
+    assert_eq!(metrics["queries"], 20);
+
+    let gallery = world.path("gallery.bin");
+    let facts = world.write("facts.json", r#"{"class 1 类": {"price": "3 €"}}"#);
+    let out = succeed(&[
+        &"gallery", &"build", &"--images", &pictures, &"--extractor", &model, &"--metadata",
+        &facts, &"--out", &gallery,
+    ]);
+    assert!(out.contains("4 classes, 20 pictures"), "{out}");
+    let listed = succeed(&[&"gallery", &"inspect", &gallery]);
+    assert!(listed.contains("5  class 2 类"), "{listed}");
+
+    let sample = world.write("sample.png", shape(2, 9, 50).encode_png().expect("a PNG"));
+    let site = world.path("site");
+    let page = world.page();
+    let publish = |out: &std::path::Path| {
+        succeed(&[
+            &"publish", &"--extractor", &model, &"--gallery", &gallery, &"--page", &page, &"--out",
+            &out, &"--sample", &sample,
+        ])
+    };
+    let out = publish(&site);
+    assert!(out.contains("opened again: 1 object(s) found"), "{out}");
+    assert!(site.join("samples/1.png").is_file() && site.join("index.html").is_file());
+
+    let found = succeed(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+    assert!(found.contains("class 2 类"), "{found}");
+
+    // The same parts give the same bytes, and a site is replaced, never mixed.
+    let bytes = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
+    publish(&site);
+    let again = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
+    assert_eq!(bytes, again);
+    let refused = fail(&[
+        &"publish", &"--extractor", &model, &"--gallery", &gallery, &"--page", &page, &"--out",
+        &pictures,
+    ]);
+    assert!(refused.contains("holds other files"), "{refused}");
+
+    // Damaged files of a bundle each give their own message.
+    let manifest = Manifest::from_bytes(&bytes).expect("a manifest");
+    let victim = site.join("bundle").join(&manifest.gallery);
+    let whole = std::fs::read(&victim).expect("the gallery");
+    std::fs::write(&victim, &whole[..whole.len() - 10]).expect("cut");
+    let cut = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+    assert!(cut.contains("is incomplete"), "{cut}");
+    let mut flipped = whole;
+    flipped[100] ^= 1;
+    std::fs::write(&victim, flipped).expect("flip");
+    let flipped = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+    assert!(flipped.contains("is damaged"), "{flipped}");
+
+    // A gallery of another model is refused.
+    let other = world.path("other");
+    succeed(&[&"train", &"-c", &recipe, &"--output", &other, &"-o", &"seed=4", &"-o", &"epochs=1"]);
+    let foreign = fail(&[
+        &"publish", &"--extractor", &other.join("model.safetensors"), &"--gallery", &gallery,
+        &"--page", &page, &"--out", &world.path("site2"),
+    ]);
+    assert!(foreign.contains("another model"), "{foreign}");
+}
+
+#[test]
+fn a_resumed_run_ends_like_an_uninterrupted_one() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 3);
+    let [whole, parts] = ["whole", "parts"].map(|name| world.path(name));
+    succeed(&[&"train", &"-c", &recipe, &"--output", &whole]);
+    // The first part believes in three epochs too, so that the schedule is the same: it is killed
+    // after two by removing what the third wrote.
+    succeed(&[&"train", &"-c", &recipe, &"--output", &parts]);
+    let losses = |folder: &std::path::Path| -> Vec<String> {
+        let log = std::fs::read_to_string(folder.join("train.log")).expect("a log");
+        let lines = log.lines().filter(|line| line.contains("[Train]") && line.contains("[Avg]"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(losses(&whole), losses(&parts), "two runs with one seed");
+
+    let resumed = world.path("resumed");
+    let short = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"-o", &"epochs=1"]);
+    assert!(short.contains("[Train][Epoch 1/1]"), "{short}");
+    let log = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"--resume"]);
+    assert!(log.contains("resumed") && log.contains("[Train][Epoch 2/3]"), "{log}");
+    assert!(!log.contains("[Train][Epoch 1/3]"), "{log}");
+    let again = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"--resume"]);
+    assert!(!again.contains("[Train][Epoch"), "nothing is left to train: {again}");
+}

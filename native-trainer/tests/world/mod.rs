@@ -1,0 +1,136 @@
+//! A small world for the command: pictures of coloured shapes, a recipe, an empty page.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use models::image::RgbImage;
+
+/// A folder that is deleted at the end of the test.
+pub(crate) struct World(tempfile::TempDir);
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    /// `classes` folders with `each` pictures.
+    pub(crate) fn pictures(&self, folder: &str, classes: usize, each: usize) -> PathBuf {
+        for class in 0..classes {
+            for number in 0..each {
+                let name = format!("{folder}/class {class} 类/{number}.png");
+                self.write(&name, shape(class, number, 40).encode_png().expect("a PNG"));
+            }
+        }
+        self.path(folder)
+    }
+
+    /// A recipe that trains in seconds.
+    pub(crate) fn recipe(&self, train: &Path, epochs: usize) -> PathBuf {
+        let train = train.display();
+        self.write(
+            "recipe.toml",
+            format!(
+                r#"
+seed = 3
+epochs = {epochs}
+batch_size = 8
+epoch_samples = 24
+log_interval = 1
+schedule = {{ learning_rate = 0.02, warmup_epochs = 0 }}
+optimizer = {{ kind = "momentum", momentum = 0.9, weight_decay = 0.0001 }}
+
+[preprocess]
+width = 32
+height = 32
+filter = "antialiased"
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+
+[extractor]
+train = "{train}"
+query = "{train}"
+samples_per_class = 2
+triplet = {{ margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }}
+head = {{ kind = "fc" }}
+augmentation = {{ rotation = 10, scale = [0.9, 1.1], colour = 0.1 }}
+
+[extractor.model]
+neck = {{ kind = "bn_neck" }}
+
+[extractor.model.backbone]
+kind = "pp_lc_net_v2"
+scale = 0.25
+depths = [1, 1, 1, 1]
+class_expand = 32
+shitu = true
+dropout = 0.0
+"#
+            ),
+        )
+    }
+
+    /// A built page, as far as publishing looks at it.
+    pub(crate) fn page(&self) -> PathBuf {
+        self.write("dist/index.html", "<!doctype html>");
+        self.path("dist")
+    }
+}
+
+/// A shape whose form and colour depend on the class, its place on the number.
+pub(crate) fn shape(class: usize, number: usize, side: u32) -> RgbImage {
+    let colours = [[220, 40, 40], [40, 160, 60], [50, 80, 220], [230, 190, 40]];
+    let colour = colours[class % colours.len()];
+    let centre = side as f32 / 2.0 + (number % 5) as f32 - 2.0;
+    let data = (0..side * side)
+        .flat_map(|i| {
+            let (x, y) = ((i % side) as f32 - centre, (i / side) as f32 - centre);
+            let radius = side as f32 * 0.3;
+            let inside = match class % 3 {
+                0 => x.hypot(y) < radius,
+                1 => x.abs().max(y.abs()) < radius,
+                _ => x.abs() + y.abs() < radius,
+            };
+            if inside { colour } else { [245, 245, 245] }
+        })
+        .collect();
+    RgbImage::from_rgb(side, side, data).expect("a picture")
+}
+
+/// Runs `magpie`.
+pub(crate) fn magpie(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+    for argument in arguments {
+        command.arg(argument.as_ref());
+    }
+    command.output().expect("magpie runs")
+}
+
+/// Runs `magpie` and expects success; returns what it printed.
+pub(crate) fn succeed(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    let output = magpie(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    format!("{text}{errors}")
+}
+
+/// Runs `magpie` and expects an error without a panic; returns its message.
+pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    let output = magpie(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("error:") && !errors.contains("panicked"), "{errors}");
+    errors
+}

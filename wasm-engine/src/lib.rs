@@ -1,0 +1,17 @@
+//! The recognition engine in a Web Worker.
+//!
+//! [`protocol`] is what page and worker say to each other and all that the page imports. The rest
+//! exists only in the worker: one module for the processor, one for WebGPU, so that no visitor
+//! downloads the engine that his device cannot use.
+
+pub mod protocol;
+
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod engine;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod fetch;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod worker;
+
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+pub use worker::run;

@@ -1,0 +1,191 @@
+//! Messages between the page and its worker.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// Which engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backend {
+    /// The processor, in WebAssembly.
+    Cpu,
+    /// The graphics processor.
+    WebGpu,
+}
+
+impl Backend {
+    /// Name in the page's address and in file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::WebGpu => "webgpu",
+        }
+    }
+}
+
+/// A picture to recognise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Picture {
+    /// A file's bytes: JPEG, PNG, WebP, GIF or BMP.
+    Encoded(ByteBuf),
+    /// Pixels of a canvas or a camera frame.
+    Pixels {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+        /// Interleaved red, green, blue, alpha.
+        rgba: ByteBuf,
+    },
+}
+
+/// What the page asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Load the bundle whose manifest lies at this address.
+    Open {
+        /// Absolute address of `manifest.json`.
+        manifest: String,
+    },
+    /// Say what is in a picture.
+    Recognize {
+        /// Comes back with the answer.
+        id: u32,
+        /// The picture.
+        picture: Picture,
+    },
+}
+
+/// What the worker says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// The worker runs and listens.
+    Started,
+    /// Bytes of the bundle so far.
+    Progress {
+        /// Received.
+        loaded: u64,
+        /// In all, by the manifest.
+        total: u64,
+    },
+    /// The bundle is loaded; pictures may come.
+    Ready(BundleInfo),
+    /// A picture's answer.
+    Recognized {
+        /// As in the request.
+        id: u32,
+        /// What was found.
+        result: Recognized,
+    },
+    /// Something went wrong.
+    Failed {
+        /// The request's, if it was about a picture.
+        id: Option<u32>,
+        /// What and why.
+        error: EngineError,
+    },
+}
+
+/// What the page shows about a loaded bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BundleInfo {
+    /// Title of the page.
+    pub title: String,
+    /// Classes of the gallery.
+    pub classes: usize,
+    /// Entries of the gallery.
+    pub entries: usize,
+    /// Licence and source notes.
+    pub notes: Vec<String>,
+    /// Who computes.
+    pub backend: Backend,
+}
+
+/// What was found in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recognized {
+    /// Width of the picture, turned upright, in pixels.
+    pub width: u32,
+    /// Height of the picture, turned upright, in pixels.
+    pub height: u32,
+    /// Most similar first.
+    pub objects: Vec<RecognizedObject>,
+    /// Milliseconds of decoding, detection, embedding and search.
+    pub timings: StageTimes,
+}
+
+/// Milliseconds of each stage.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct StageTimes {
+    /// Bytes to pixels.
+    pub decode: f64,
+    /// Finding objects.
+    pub detect: f64,
+    /// Embedding the crops.
+    pub embed: f64,
+    /// Searching the gallery.
+    pub search: f64,
+}
+
+/// One object and what it may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecognizedObject {
+    /// Left, top, right, bottom in pixels of the picture.
+    pub bbox: [f32; 4],
+    /// How sure the detector is.
+    pub detection_score: f32,
+    /// Whether the best answer is similar enough.
+    pub known: bool,
+    /// Best first.
+    pub answers: Vec<Answer>,
+    /// Unit embedding of the crop.
+    pub embedding: Vec<f32>,
+}
+
+/// A class that an object may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Name of the class.
+    pub label: String,
+    /// Cosine, `−1..=1`.
+    pub similarity: f32,
+    /// `(name, text)` facts about the class.
+    pub metadata: Vec<(String, String)>,
+    /// Encoded picture of the class; may be empty.
+    pub thumbnail: ByteBuf,
+}
+
+/// Kinds of failure, so that the page can say what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The network or the host.
+    Fetch,
+    /// A file of the bundle is incomplete.
+    Truncated,
+    /// A file of the bundle is not the published one.
+    Corrupted,
+    /// The bundle was published by a newer program.
+    TooNew,
+    /// The bundle cannot be read for another reason.
+    Bundle,
+    /// The picture cannot be decoded.
+    Picture,
+    /// The device failed.
+    Device,
+}
+
+/// A failure, with the engine's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct EngineError {
+    /// What to do about it.
+    pub kind: ErrorKind,
+    /// What happened, naming the file.
+    pub message: String,
+}
+
+impl EngineError {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}

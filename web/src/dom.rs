@@ -1,0 +1,48 @@
+//! Typed access to the page's elements.
+
+use wasm_bindgen::JsCast;
+use web_sys::{Document, HtmlElement, Window};
+
+pub(crate) fn window() -> Window {
+    web_sys::window().expect("the page runs in a window")
+}
+
+pub(crate) fn document() -> Document {
+    window().document().expect("a window has a document")
+}
+
+/// The element of this id in `index.html`.
+pub(crate) fn by_id<T: JsCast>(id: &str) -> T {
+    document()
+        .get_element_by_id(id)
+        .unwrap_or_else(|| panic!("index.html has no element {id}"))
+        .dyn_into()
+        .unwrap_or_else(|_| panic!("element {id} has another type"))
+}
+
+/// A new element with a class and a text; text is never markup.
+pub(crate) fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
+    let element: HtmlElement = document()
+        .create_element(tag)
+        .expect("the tag is a constant")
+        .unchecked_into();
+    element.set_class_name(class);
+    if !text.is_empty() {
+        element.set_text_content(Some(text));
+    }
+    element
+}
+
+/// Appends children in order.
+pub(crate) fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
+    for child in children {
+        // Only a cycle could make this fail.
+        let _ = parent.append_child(child);
+    }
+}
+
+/// A parameter of the page's address.
+pub(crate) fn query_parameter(name: &str) -> Option<String> {
+    let search = window().location().search().ok()?;
+    web_sys::UrlSearchParams::new_with_str(&search).ok()?.get(name)
+}

@@ -1,0 +1,58 @@
+//! Tests, and the checks before a commit, cheapest first.
+
+use crate::demo;
+use crate::setup;
+use crate::steps::{execute, program, step};
+
+/// Packages with tests on the host; the page's own code is tested in the browser.
+const TESTED: [&str; 4] = ["models", "native-trainer", "tests", "xtask"];
+
+/// The complete suite, browser included.
+pub(crate) fn test() -> anyhow::Result<()> {
+    setup::toolchain()?;
+    setup::browser()?;
+    demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    step("tests", || {
+        let mut command = program("cargo");
+        command.args(["test", "--locked"]);
+        for package in TESTED {
+            command.args(["--package", package]);
+        }
+        // The browser test looks at the published demo.
+        execute(command.env("MAGPIE_SITE", demo::site()))
+    })
+}
+
+/// What a developer runs before a commit.
+pub(crate) fn check() -> anyhow::Result<()> {
+    setup::toolchain()?;
+    let cargo = |what: &str, arguments: &[&str]| {
+        step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
+    };
+    cargo("format", &["fmt", "--all", "--", "--check"])?;
+    setup::cargo_tool("typos-cli", "1.52.0", "1", &["--locked"])?;
+    step("spelling", || execute(&mut program("typos")))?;
+    let deny = ["--", "--deny", "warnings"];
+    let host = ["clippy", "--workspace", "--all-targets", "--locked"];
+    cargo("lints, host", &[&host[..], &deny].concat())?;
+    let wasm = ["clippy", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
+    let page = ["--package", "web"];
+    cargo("lints, page", &[&wasm[..], &page, &deny].concat())?;
+    for backend in ["cpu", "webgpu"] {
+        let engine = ["--package", "wasm-engine", "--features", backend];
+        let what = format!("lints, {backend} engine");
+        cargo(&what, &[&wasm[..], &engine, &deny].concat())?;
+    }
+    test()?;
+    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
+    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
+    cargo("licences and sources", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
+    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
+    cargo("unused dependencies", &["machete"])
+}
+
+/// Trunk's watch mode.
+pub(crate) fn web() -> anyhow::Result<()> {
+    setup::build_tools()?;
+    execute(program("trunk").arg("serve").env_remove("NO_COLOR"))
+}

@@ -1,0 +1,203 @@
+//! The whole path on the demo's pictures.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::lists::Lists;
+use crate::setup;
+use crate::steps::{execute, is_fresh, program, root, say, step};
+
+/// Everything that the demo makes; not in the repository.
+const FOLDER: &str = ".magpie/demo";
+/// Weights in the repository, learnt by the recipes of the same names.
+const WEIGHTS: &str = "www/demo/weights";
+/// Least cosine for an answer of the demo's model; `docs/demo.md` says how it was chosen.
+const MIN_SIMILARITY: &str = "0.55";
+
+/// What the built page depends on.
+const PAGE_SOURCES: &[&str] = &[
+    "www/index.html",
+    "www/style.css",
+    "www/worker.js",
+    "www/icon.svg",
+    "web",
+    "wasm-engine",
+    "models/src",
+    "models/Cargo.toml",
+    "Cargo.toml",
+    "Cargo.lock",
+    "Trunk.toml",
+    ".cargo/config.toml",
+];
+
+/// Options of `cargo xtask demo`.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    train: bool,
+    no_serve: bool,
+    port: Option<u16>,
+}
+
+impl Options {
+    pub(crate) fn parse(words: &[&str]) -> anyhow::Result<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--train" => options.train = true,
+                "--no-serve" => options.no_serve = true,
+                "--port" => {
+                    let port = words.next().context("--port needs a number")?;
+                    options.port = Some(port.parse().context("--port needs a number")?);
+                }
+                other => bail!("unknown option {other}; there are --train, --no-serve, --port N"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The published demo.
+pub(crate) fn site() -> PathBuf {
+    root().join(FOLDER).join("site")
+}
+
+/// The trainer's program, once built.
+fn magpie() -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into);
+    let path = target.join("debug/magpie");
+    program(&path.to_string_lossy())
+}
+
+/// Runs the demo.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let folder = root().join(FOLDER);
+    std::fs::create_dir_all(&folder)?;
+    let lists = Lists::in_folder(&folder);
+    setup::toolchain()?;
+
+    // The page and the trainer share no compiled code, and each alone leaves a core idle.
+    std::thread::scope(|scope| {
+        let page = scope.spawn(build_page);
+        let trainer = build_trainer();
+        page.join().map_err(|_| anyhow::anyhow!("building the page stopped"))??;
+        trainer
+    })?;
+
+    step("demo pictures", || {
+        setup::npm("www/demo")?;
+        let (classes, tests) = lists.write(&root().join("www/demo/node_modules"))?;
+        say(&format!("   {classes} emoji, {tests} of them kept out of training"));
+        Ok(())
+    })?;
+    let weights = if options.train { train(&folder)? } else { root().join(WEIGHTS) };
+    let (extractor, detector) =
+        (weights.join("extractor.safetensors"), weights.join("detector.safetensors"));
+
+    let gallery = folder.join("gallery.bin");
+    if !newer(&gallery, &[&extractor, &lists.gallery]) {
+        step("gallery", || {
+            execute(
+                magpie()
+                    .args(["gallery", "build", "--images"])
+                    .arg(&lists.gallery)
+                    .arg("--extractor")
+                    .arg(&extractor)
+                    .arg("--out")
+                    .arg(&gallery),
+            )
+        })?;
+    }
+    let samples = folder.join("samples");
+    if !newer(&samples.join("4.jpg"), &[&lists.samples]) {
+        step("sample pictures", || {
+            execute(
+                magpie()
+                    .args(["scene", "--count", "4", "--seed", "5", "--cutouts"])
+                    .arg(&lists.samples)
+                    .arg("--out")
+                    .arg(&samples),
+            )
+        })?;
+    }
+    step("publish", || publish(&extractor, &detector, &gallery, &samples))?;
+    say(&format!("published: {}", site().display()));
+    if options.no_serve {
+        return Ok(());
+    }
+    let port = options.port.unwrap_or(8080).to_string();
+    execute(magpie().arg("serve").arg(site()).args(["--port", &port]))
+}
+
+fn build_trainer() -> anyhow::Result<()> {
+    step("trainer (native)", || {
+        execute(program("cargo").args(["build", "--package", "native-trainer", "--locked"]))
+    })
+}
+
+/// Builds page and engines with trunk, unless nothing changed.
+pub(crate) fn build_page() -> anyhow::Result<()> {
+    setup::build_tools()?;
+    let dist = root().join("dist/index.html");
+    if is_fresh(&dist, PAGE_SOURCES) {
+        return Ok(());
+    }
+    step("page and engines (wasm)", || {
+        // NO_COLOR=1, as some systems set it, is no value that trunk understands.
+        execute(program("trunk").args(["build", "--release", "--locked"]).env_remove("NO_COLOR"))
+    })
+}
+
+/// Trains both networks as the recipes say.
+fn train(folder: &Path) -> anyhow::Result<PathBuf> {
+    let weights = folder.join("trained");
+    std::fs::create_dir_all(&weights)?;
+    for name in ["detector", "extractor"] {
+        step(&format!("training the {name}"), || {
+            let run = folder.join("runs").join(name);
+            let recipe = root().join(format!("native-trainer/recipes/emoji-{name}.toml"));
+            let _ = std::fs::remove_dir_all(&run);
+            execute(magpie().arg("train").arg("-c").arg(recipe).arg("--output").arg(&run))?;
+            let file = weights.join(format!("{name}.safetensors"));
+            std::fs::copy(run.join("model.safetensors"), file)?;
+            Ok(())
+        })?;
+    }
+    Ok(weights)
+}
+
+fn publish(
+    extractor: &Path,
+    detector: &Path,
+    gallery: &Path,
+    samples: &Path,
+) -> anyhow::Result<()> {
+    let mut command = magpie();
+    command
+        .args(["publish", "--title", "Magpie: which emoji is it?"])
+        .args(["--min-similarity", MIN_SIMILARITY])
+        .args(["--note", "Pictures: Noto Emoji (Apache-2.0), Twemoji (CC BY 4.0)."])
+        .arg("--extractor")
+        .arg(extractor)
+        .arg("--detector")
+        .arg(detector)
+        .arg("--gallery")
+        .arg(gallery)
+        .arg("--page")
+        .arg(root().join("dist"))
+        .arg("--out")
+        .arg(site());
+    for number in 1..=4 {
+        command.arg("--sample").arg(samples.join(format!("{number}.jpg")));
+    }
+    execute(&mut command)
+}
+
+/// Whether `result` exists and is not older than `sources`.
+fn newer(result: &Path, sources: &[&Path]) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    let made = time(result);
+    made.is_some() && sources.iter().all(|source| time(source) <= made)
+}

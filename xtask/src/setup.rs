@@ -1,0 +1,265 @@
+//! Installs what a machine lacks, and says what and why.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::steps::{execute, output, program, root, say, step};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+/// Name under which Debian's compiler is known to rustup.
+const DEBIAN_TOOLCHAIN: &str = "magpie-wasm";
+const TRUNK_VERSION: &str = "0.22.1";
+/// Equal to the crate's version in `Cargo.toml` and to `Trunk.toml`.
+const WASM_BINDGEN_VERSION: &str = "0.2.130";
+/// Equal to `xtask/tools/package.json` and to `Trunk.toml`.
+const WASM_OPT_VERSION: &str = "132";
+
+/// Everything that the demo and the tests need.
+pub(crate) fn everything() -> anyhow::Result<()> {
+    build_tools()?;
+    browser()
+}
+
+/// The compiler and Node: what everything else needs.
+pub(crate) fn toolchain() -> anyhow::Result<()> {
+    node()?;
+    wasm_target()
+}
+
+/// What building the page needs: the wasm32 target, trunk, wasm-bindgen, wasm-opt.
+pub(crate) fn build_tools() -> anyhow::Result<()> {
+    toolchain()?;
+    wasm_opt()?;
+    cargo_tool("trunk", TRUNK_VERSION, "0", &["--locked", "--ignore-rust-version"])?;
+    cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])
+}
+
+fn version_of(tool: &str) -> Option<String> {
+    output(program(tool).arg("--version"))
+}
+
+/// Debian packages, or the command that installs them where that is not allowed here.
+pub(crate) fn apt(packages: &[&str], why: &str) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    let is_root = output(program("id").arg("-u")).as_deref() == Some("0");
+    if !is_root || output(program("apt-get").arg("--version")).is_none() {
+        bail!("{why} needs the Debian packages {list}; install them: apt-get install {list}");
+    }
+    say(&format!("   installing {list}: {why}"));
+    let install = || {
+        execute(
+            program("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+                .args(packages)
+                .stdout(std::process::Stdio::null()),
+        )
+    };
+    // The package lists of a fresh machine may be missing or old.
+    install().or_else(|_| {
+        let quiet = std::process::Stdio::null();
+        execute(program("apt-get").args(["update", "--quiet"]).stdout(quiet))?;
+        install()
+    })
+}
+
+fn node() -> anyhow::Result<()> {
+    for tool in ["node", "npm"] {
+        if version_of(tool).is_none() {
+            apt(&["nodejs", "npm"], "the demo's pictures and wasm-opt come from npm")?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs the packages of a folder's lock file.
+pub(crate) fn npm(folder: &str) -> anyhow::Result<()> {
+    let folder = root().join(folder);
+    let installed = folder.join("node_modules/.package-lock.json");
+    let lock = folder.join("package-lock.json");
+    let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+    if time(&installed).is_some() && time(&installed) >= time(&lock) {
+        return Ok(());
+    }
+    execute(
+        program("npm")
+            .current_dir(&folder)
+            .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]),
+    )?;
+    // `npm ci` may keep the time of the packed files.
+    let now = std::time::SystemTime::now();
+    std::fs::File::options().append(true).open(&installed)?.set_modified(now)?;
+    Ok(())
+}
+
+/// The target, however this machine can have it: there already, from rustup, from Debian.
+fn wasm_target() -> anyhow::Result<()> {
+    if has_wasm_target() {
+        return Ok(());
+    }
+    let has_rustup = version_of("rustup").is_some();
+    let linked = has_rustup
+        && output(program("rustup").args(["toolchain", "list"]))
+            .is_some_and(|list| list.contains(DEBIAN_TOOLCHAIN));
+    if linked && wasm_std(Path::new("/usr/bin/rustc")) {
+        return use_debian_toolchain();
+    }
+    step("wasm32 target", || {
+        if has_rustup && output(program("rustup").args(["target", "add", TARGET])).is_some() {
+            return Ok(());
+        }
+        say("   rustup cannot fetch the target here; building it from Debian's sources");
+        apt(
+            &[
+                "rustc-web",
+                "cargo-web",
+                "rust-web-src",
+                "rust-web-clippy",
+                "rustfmt-web",
+                "lld-19",
+            ],
+            "a Rust compiler with the sources of its standard library",
+        )?;
+        build_standard_library()?;
+        if has_rustup {
+            execute(program("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, "/usr"]))?;
+            use_debian_toolchain()?;
+        }
+        if !has_wasm_target() {
+            bail!("the target is installed, but `rustc` in this folder does not see it");
+        }
+        Ok(())
+    })
+}
+
+fn use_debian_toolchain() -> anyhow::Result<()> {
+    say(&format!("   this folder uses the toolchain {DEBIAN_TOOLCHAIN} (rustup override)"));
+    let path = root();
+    execute(program("rustup").args(["override", "set", DEBIAN_TOOLCHAIN, "--path"]).arg(path))
+}
+
+fn has_wasm_target() -> bool {
+    wasm_std(Path::new("rustc"))
+}
+
+/// Whether this compiler has the standard library for wasm32.
+fn wasm_std(rustc: &Path) -> bool {
+    library_folder(rustc)
+        .and_then(|folder| folder.read_dir().ok())
+        .is_some_and(|files| {
+            files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+        })
+}
+
+fn library_folder(rustc: &Path) -> Option<PathBuf> {
+    let rustc = rustc.to_str()?;
+    output(program(rustc).args(["--print", "target-libdir", "--target", TARGET])).map(Into::into)
+}
+
+/// Compiles an empty crate with its standard library and keeps the library where the compiler
+/// looks for that of an installed target.
+fn build_standard_library() -> anyhow::Result<()> {
+    let rustc = Path::new("/usr/bin/rustc");
+    if !wasm_std(rustc) {
+        let stub = root().join("target/wasm-std");
+        std::fs::create_dir_all(stub.join("src"))?;
+        std::fs::write(stub.join("src/lib.rs"), "")?;
+        let manifest = "[package]\nname = \"stub\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+                        [workspace]\n[profile.release]\npanic = \"abort\"\n";
+        std::fs::write(stub.join("Cargo.toml"), manifest)?;
+        execute(
+            program("/usr/bin/cargo")
+                .current_dir(&stub)
+                .env("RUSTC", rustc)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("RUSTFLAGS", "-Cembed-bitcode=yes")
+                .args(["build", "--quiet", "--release", "--target", TARGET])
+                .arg("-Zbuild-std=std,panic_abort,test"),
+        )?;
+        let target = library_folder(rustc).context("rustc names no folder for the target")?;
+        std::fs::create_dir_all(&target)?;
+        for file in stub.join("target").join(TARGET).join("release/deps").read_dir()? {
+            let file = file?.path();
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.ends_with(".rlib") && !name.starts_with("libstub") {
+                std::fs::copy(&file, target.join(&name))?;
+            }
+        }
+    }
+    // rustc links wasm with a program called rust-lld in its own folder.
+    let host = output(program("/usr/bin/rustc").arg("-vV"))
+        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("host: ").map(str::to_owned)))
+        .context("rustc names no host")?;
+    let folder = Path::new("/usr/lib/rustlib").join(host).join("bin");
+    std::fs::create_dir_all(&folder)?;
+    let linker = folder.join("rust-lld");
+    if !linker.exists() {
+        std::os::unix::fs::symlink("/usr/bin/lld-19", linker)?;
+    }
+    Ok(())
+}
+
+/// Where cargo puts installed programs, which is on the PATH.
+fn cargo_bin() -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"))
+    });
+    Ok(home.context("neither CARGO_HOME nor HOME is set")?.join("bin"))
+}
+
+fn wasm_opt() -> anyhow::Result<()> {
+    if version_of("wasm-opt").is_some_and(|v| v.contains(&format!("version {WASM_OPT_VERSION}"))) {
+        return Ok(());
+    }
+    step("wasm-opt (from npm's binaryen)", || {
+        npm("xtask/tools")?;
+        // A copy outside the repository, so that another clone finds it too.
+        let bin = cargo_bin()?;
+        let home = bin.join(format!("../share/magpie-binaryen-{WASM_OPT_VERSION}"));
+        std::fs::create_dir_all(&home)?;
+        let from = root().join("xtask/tools/node_modules/binaryen/bin/wasm-opt");
+        std::fs::copy(from, home.join("wasm-opt.js"))?;
+        std::fs::write(home.join("package.json"), "{\"type\": \"module\"}")?;
+        let script = bin.join("wasm-opt");
+        let home = home.canonicalize()?;
+        let text = format!("#!/bin/sh\nexec node {}/wasm-opt.js \"$@\"\n", home.display());
+        std::fs::write(&script, text)?;
+        execute(program("chmod").arg("755").arg(&script))
+    })
+}
+
+/// A program from crates.io at a pinned version, compiled fast rather than for speed: at optimisation
+/// level 0 trunk takes a third of the time.
+pub(crate) fn cargo_tool(
+    package: &str,
+    version: &str,
+    optimisation: &str,
+    options: &[&str],
+) -> anyhow::Result<()> {
+    let tool = package.trim_end_matches("-cli");
+    if version_of(tool).is_some_and(|text| text.split_whitespace().any(|word| word == version)) {
+        return Ok(());
+    }
+    step(&format!("{package} {version} (compiled once for this machine)"), || {
+        execute(
+            program("cargo")
+                .env("CARGO_TARGET_DIR", root().join("target/tools"))
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimisation)
+                .env("CARGO_PROFILE_RELEASE_LTO", "off")
+                .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64")
+                .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+                .args(["install", "--quiet", package, "--version", version])
+                .arg("--no-default-features")
+                .args(options),
+        )
+    })
+}
+
+/// The browser that the tests drive, and its driver.
+pub(crate) fn browser() -> anyhow::Result<()> {
+    if version_of("chromium").is_none() {
+        step("Chromium", || apt(&["chromium"], "the tests look at the page in a browser"))?;
+    }
+    npm("tests/browser")
+}
