@@ -219,13 +219,16 @@ fn wasm_opt() -> anyhow::Result<()> {
         let home = bin.join(format!("../share/magpie-binaryen-{WASM_OPT_VERSION}"));
         std::fs::create_dir_all(&home)?;
         let from = root().join("xtask/tools/node_modules/binaryen/bin/wasm-opt");
-        std::fs::copy(from, home.join("wasm-opt.js"))?;
-        std::fs::write(home.join("package.json"), "{\"type\": \"module\"}")?;
+        std::fs::copy(from, home.join("wasm-opt.cjs"))?;
         let script = bin.join("wasm-opt");
         let home = home.canonicalize()?;
-        let text = format!("#!/bin/sh\nexec node {}/wasm-opt.js \"$@\"\n", home.display());
+        let text = format!("#!/bin/sh\nexec node {}/wasm-opt.cjs \"$@\"\n", home.display());
         std::fs::write(&script, text)?;
-        execute(program("chmod").arg("755").arg(&script))
+        execute(program("chmod").arg("755").arg(&script))?;
+        if !version_of("wasm-opt").is_some_and(|version| version.contains(WASM_OPT_VERSION)) {
+            bail!("{} does not run, or is not on the PATH", script.display());
+        }
+        Ok(())
     })
 }
 
