@@ -7,11 +7,11 @@
 //! [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
 //! leaves to its runtime.
 
+use crate::kernels;
+pub use crate::kernels::Activation;
 use burn::backend::ops::ConvOptions;
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor, activation, module::adaptive_avg_pool2d, module::conv2d};
-use crate::kernels;
-pub use crate::kernels::Activation;
 
 /// Added to a variance before its square root; the reference's value.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;

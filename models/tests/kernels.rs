@@ -47,8 +47,7 @@ fn depthwise_convolution_and_its_gradients() {
         let x = random([2, channels, height, width]);
         let weight = random([channels, 1, kernel, kernel]);
         let pad = (kernel - 1) / 2;
-        let options =
-            ConvOptions::new([stride, stride], [pad, pad], [1, 1], channels);
+        let options = ConvOptions::new([stride, stride], [pad, pad], [1, 1], channels);
         let expected = conv2d(x.clone(), weight.clone(), None, options);
         let got = depthwise_conv2d(x.clone(), weight.clone(), stride);
         assert_eq!(got.dims(), expected.dims(), "{what}");

@@ -134,12 +134,11 @@ fn the_first_frame_of_an_animation_is_taken() {
 #[test]
 fn pictures_are_turned_upright_by_their_exif_orientation() {
     // 2 × 1 pixels, black and white, with orientation 6: turned a quarter to the right.
-    let black_white =
-        models::image::RgbImage::from_rgb(32, 16, {
-            let half = |i: u32| if i % 32 < 16 { 0 } else { 255 };
-            (0..32 * 16).flat_map(|i| [half(i); 3]).collect()
-        })
-        .unwrap();
+    let black_white = models::image::RgbImage::from_rgb(32, 16, {
+        let half = |i: u32| if i % 32 < 16 { 0 } else { 255 };
+        (0..32 * 16).flat_map(|i| [half(i); 3]).collect()
+    })
+    .unwrap();
     let jpeg = black_white.encode_jpeg(95).unwrap();
     let tiff: &[u8] = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let mut turned = jpeg[..2].to_vec();

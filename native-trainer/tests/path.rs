@@ -26,8 +26,16 @@ fn pictures_become_a_site_that_names_them() {
     let gallery = world.path("gallery.bin");
     let facts = world.write("facts.json", r#"{"class 1 类": {"price": "3 €"}}"#);
     let out = succeed(&[
-        &"gallery", &"build", &"--images", &pictures, &"--extractor", &model, &"--metadata",
-        &facts, &"--out", &gallery,
+        &"gallery",
+        &"build",
+        &"--images",
+        &pictures,
+        &"--extractor",
+        &model,
+        &"--metadata",
+        &facts,
+        &"--out",
+        &gallery,
     ]);
     assert!(out.contains("4 classes, 20 pictures"), "{out}");
     let listed = succeed(&[&"gallery", &"inspect", &gallery]);
@@ -38,8 +46,17 @@ fn pictures_become_a_site_that_names_them() {
     let page = world.page();
     let publish = |out: &std::path::Path| {
         succeed(&[
-            &"publish", &"--extractor", &model, &"--gallery", &gallery, &"--page", &page, &"--out",
-            &out, &"--sample", &sample,
+            &"publish",
+            &"--extractor",
+            &model,
+            &"--gallery",
+            &gallery,
+            &"--page",
+            &page,
+            &"--out",
+            &out,
+            &"--sample",
+            &sample,
         ])
     };
     let out = publish(&site);
@@ -55,7 +72,14 @@ fn pictures_become_a_site_that_names_them() {
     let again = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
     assert_eq!(bytes, again);
     let refused = fail(&[
-        &"publish", &"--extractor", &model, &"--gallery", &gallery, &"--page", &page, &"--out",
+        &"publish",
+        &"--extractor",
+        &model,
+        &"--gallery",
+        &gallery,
+        &"--page",
+        &page,
+        &"--out",
         &pictures,
     ]);
     assert!(refused.contains("holds other files"), "{refused}");
@@ -77,8 +101,15 @@ fn pictures_become_a_site_that_names_them() {
     let other = world.path("other");
     succeed(&[&"train", &"-c", &recipe, &"--output", &other, &"-o", &"seed=4", &"-o", &"epochs=1"]);
     let foreign = fail(&[
-        &"publish", &"--extractor", &other.join("model.safetensors"), &"--gallery", &gallery,
-        &"--page", &page, &"--out", &world.path("site2"),
+        &"publish",
+        &"--extractor",
+        &other.join("model.safetensors"),
+        &"--gallery",
+        &gallery,
+        &"--page",
+        &page,
+        &"--out",
+        &world.path("site2"),
     ]);
     assert!(foreign.contains("another model"), "{foreign}");
 }

@@ -99,9 +99,9 @@ fn native(site: &Path, picture: &Path) -> (Vec<Recognition>, Vec<String>) {
     let image = RgbImage::decode(&bytes).expect("decodes");
     let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognises");
     let label = |r: &Recognition| {
-        r.matches.first().map_or(String::new(), |m| {
-            recognizer.gallery().classes()[m.class].label.clone()
-        })
+        r.matches
+            .first()
+            .map_or(String::new(), |m| recognizer.gallery().classes()[m.class].label.clone())
     };
     let labels = found.iter().map(label).collect();
     (found, labels)

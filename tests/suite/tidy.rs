@@ -13,7 +13,8 @@ fn sources() -> Vec<(String, String)> {
         for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if path.is_dir() && !["target", "node_modules", "dist"].contains(&name.as_str())
+            if path.is_dir()
+                && !["target", "node_modules", "dist"].contains(&name.as_str())
                 && !name.starts_with('.')
             {
                 visit(&path, found);
@@ -99,7 +100,9 @@ fn modules_of_models_import_only_downwards() {
         if module == "lib" {
             continue;
         }
-        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        // Tests may reach up for something to test with.
+        let code = text.split("mod tests {").next().unwrap_or_default();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for part in line.split("crate::").skip(1) {
                 let used: String =
                     part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

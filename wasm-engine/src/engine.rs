@@ -59,8 +59,8 @@ impl Engine {
             before += bytes.len() as u64;
             files.insert(name, bytes);
         }
-        let recognizer = Bundle::open(&manifest, |name| files.take(name), &device)
-            .map_err(bundle_error)?;
+        let recognizer =
+            Bundle::open(&manifest, |name| files.take(name), &device).map_err(bundle_error)?;
         let info = BundleInfo {
             title: manifest.title,
             classes: recognizer.gallery().classes().len(),

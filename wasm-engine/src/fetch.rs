@@ -37,10 +37,7 @@ impl Files {
     }
 
     /// Downloads a file; `progress` gets the bytes received so far.
-    pub(crate) async fn fetch(
-        url: &str,
-        progress: impl Fn(u64),
-    ) -> Result<Vec<u8>, EngineError> {
+    pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Result<Vec<u8>, EngineError> {
         let failed = |reason: String| {
             EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}"))
         };

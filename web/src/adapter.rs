@@ -25,7 +25,6 @@ pub(crate) async fn detect() -> Option<Adapter> {
     let promise: Promise = request.call0(&gpu).ok()?.dyn_into().ok()?;
     let adapter = JsFuture::from(promise).await.ok().filter(|a| !a.is_null())?;
     let flag = |object: &JsValue| get(object, "isFallbackAdapter").map(|v| v.is_truthy());
-    let software =
-        get(&adapter, "info").and_then(|info| flag(&info)).or_else(|| flag(&adapter));
+    let software = get(&adapter, "info").and_then(|info| flag(&info)).or_else(|| flag(&adapter));
     Some(Adapter { software: software.unwrap_or(false) })
 }

@@ -312,10 +312,8 @@ fn next_frame(app: &Shared) {
 fn pixels() -> Option<Picture> {
     let canvas = view::canvas();
     let (width, height) = (canvas.width(), canvas.height());
-    let data = context(&canvas)
-        .get_image_data(0.0, 0.0, f64::from(width), f64::from(height))
-        .ok()?
-        .data();
+    let data =
+        context(&canvas).get_image_data(0.0, 0.0, f64::from(width), f64::from(height)).ok()?.data();
     Some(Picture::Pixels { width, height, rgba: ByteBuf::from(data.0) })
 }
 

@@ -22,10 +22,8 @@ pub(crate) fn by_id<T: JsCast>(id: &str) -> T {
 
 /// A new element with a class and a text; text is never markup.
 pub(crate) fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
-    let element: HtmlElement = document()
-        .create_element(tag)
-        .expect("the tag is a constant")
-        .unchecked_into();
+    let element: HtmlElement =
+        document().create_element(tag).expect("the tag is a constant").unchecked_into();
     element.set_class_name(class);
     if !text.is_empty() {
         element.set_text_content(Some(text));

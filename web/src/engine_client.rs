@@ -54,9 +54,7 @@ impl EngineClient {
             .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))?;
         let transfer = Array::new();
         collect_buffers(&value, &transfer);
-        self.worker
-            .post_message_with_transfer(&value, &transfer)
-            .map_err(|error| device(&error))
+        self.worker.post_message_with_transfer(&value, &transfer).map_err(|error| device(&error))
     }
 }
 

@@ -20,7 +20,8 @@ pub(crate) const EMPTY_GALLERY: &str = "The gallery is empty.";
 pub(crate) const CAMERA_REFUSED: &str =
     "The camera cannot be used. Allow it in the browser's settings, or choose a picture.";
 /// The dropped thing was no picture.
-pub(crate) const NO_PICTURE: &str = "That holds no picture. Use a JPEG, PNG, WebP, GIF or BMP file.";
+pub(crate) const NO_PICTURE: &str =
+    "That holds no picture. Use a JPEG, PNG, WebP, GIF or BMP file.";
 /// Label of the camera button.
 pub(crate) const CAMERA_START: &str = "Camera";
 /// Label of the camera button while it runs.
@@ -58,10 +59,14 @@ pub(crate) fn summary(known: usize, all: usize) -> String {
 pub(crate) fn failure(error: &EngineError) -> String {
     let advice = match error.kind {
         ErrorKind::Fetch => "Check the connection and reload the page.",
-        ErrorKind::Truncated => "A file of this site is incomplete. Reload the page; if that does \
-                                 not help, its owner must publish it again.",
-        ErrorKind::Corrupted => "A file of this site is damaged. Reload the page; if that does not \
-                                 help, its owner must publish it again.",
+        ErrorKind::Truncated => {
+            "A file of this site is incomplete. Reload the page; if that does \
+                                 not help, its owner must publish it again."
+        }
+        ErrorKind::Corrupted => {
+            "A file of this site is damaged. Reload the page; if that does not \
+                                 help, its owner must publish it again."
+        }
         ErrorKind::TooNew => "This page is older than its data. Reload it without the cache.",
         ErrorKind::Bundle => "The site's data cannot be read; its owner must publish it again.",
         ErrorKind::Picture => "Choose another picture.",

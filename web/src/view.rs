@@ -50,8 +50,7 @@ pub(crate) fn picture(bitmap: &ImageBitmap) {
     let drawing = context(&canvas);
     drawing.set_fill_style_str("#fff");
     drawing.fill_rect(0.0, 0.0, width, height);
-    let _ = drawing
-        .draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
+    let _ = drawing.draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
     by_id::<HtmlElement>("stage").set_hidden(false);
 }
 

@@ -74,9 +74,8 @@ impl Lists {
                 name = format!("{name} {short}");
             }
             names.insert(name.clone());
-            let line = |list: &mut String, path: &Path| {
-                writeln!(list, "{}\t{name}", path.display())
-            };
+            let line =
+                |list: &mut String, path: &Path| writeln!(list, "{}\t{name}", path.display());
             line(&mut gallery, &drawings[0])?;
             if hash(code) % 10 < TEST_TENTHS {
                 tests += 1;

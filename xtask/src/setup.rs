@@ -82,11 +82,12 @@ pub(crate) fn npm(folder: &str) -> anyhow::Result<()> {
     if time(&installed).is_some() && time(&installed) >= time(&lock) {
         return Ok(());
     }
-    execute(
-        program("npm")
-            .current_dir(&folder)
-            .args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]),
-    )?;
+    execute(program("npm").current_dir(&folder).args([
+        "ci",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]))?;
     // `npm ci` may keep the time of the packed files.
     let now = std::time::SystemTime::now();
     std::fs::File::options().append(true).open(&installed)?.set_modified(now)?;
@@ -111,14 +112,7 @@ fn wasm_target() -> anyhow::Result<()> {
         }
         say("   rustup cannot fetch the target here; building it from Debian's sources");
         apt(
-            &[
-                "rustc-web",
-                "cargo-web",
-                "rust-web-src",
-                "rust-web-clippy",
-                "rustfmt-web",
-                "lld-19",
-            ],
+            &["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "rustfmt-web", "lld-19"],
             "a Rust compiler with the sources of its standard library",
         )?;
         build_standard_library()?;
@@ -145,11 +139,9 @@ fn has_wasm_target() -> bool {
 
 /// Whether this compiler has the standard library for wasm32.
 fn wasm_std(rustc: &Path) -> bool {
-    library_folder(rustc)
-        .and_then(|folder| folder.read_dir().ok())
-        .is_some_and(|files| {
-            files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
-        })
+    library_folder(rustc).and_then(|folder| folder.read_dir().ok()).is_some_and(|files| {
+        files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+    })
 }
 
 fn library_folder(rustc: &Path) -> Option<PathBuf> {
@@ -202,9 +194,9 @@ fn build_standard_library() -> anyhow::Result<()> {
 
 /// Where cargo puts installed programs, which is on the PATH.
 fn cargo_bin() -> anyhow::Result<PathBuf> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"))
-    });
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
     Ok(home.context("neither CARGO_HOME nor HOME is set")?.join("bin"))
 }
 

@@ -18,10 +18,7 @@ pub(crate) fn say(text: &str) {
 }
 
 /// Announces a step, runs it, says how long it took.
-pub(crate) fn step<T>(
-    what: &str,
-    work: impl FnOnce() -> anyhow::Result<T>,
-) -> anyhow::Result<T> {
+pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     say(&format!("── {what}"));
     let start = Instant::now();
     let result = work().with_context(|| what.to_owned())?;
