@@ -13,8 +13,10 @@ use crate::steps::{execute, is_fresh, program, root, say, step};
 const FOLDER: &str = ".magpie/demo";
 /// Weights in the repository, learnt by the recipes of the same names.
 const WEIGHTS: &str = "www/demo/weights";
-/// Least cosine for an answer of the demo's model; `docs/demo.md` says how it was chosen.
-const MIN_SIMILARITY: &str = "0.55";
+/// Least cosine for an answer of the demo's model: below it wrong answers are the rule.
+const MIN_SIMILARITY: &str = "0.65";
+/// Least score of an object of the demo's detector: below it, stripes of the background are the rule.
+const MIN_SCORE: &str = "0.5";
 
 /// What the built page depends on.
 const PAGE_SOURCES: &[&str] = &[
@@ -115,7 +117,18 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         step("sample pictures", || {
             execute(
                 magpie()
-                    .args(["scene", "--count", "4", "--seed", "5", "--cutouts"])
+                    .args([
+                        "scene",
+                        "--count",
+                        "4",
+                        "--seed",
+                        "5",
+                        "--size",
+                        "320",
+                        "--max-things",
+                        "4",
+                        "--cutouts",
+                    ])
                     .arg(&lists.samples)
                     .arg("--out")
                     .arg(&samples),
@@ -177,7 +190,7 @@ fn publish(
     let mut command = magpie();
     command
         .args(["publish", "--title", "Magpie: which emoji is it?"])
-        .args(["--min-similarity", MIN_SIMILARITY])
+        .args(["--min-similarity", MIN_SIMILARITY, "--min-score", MIN_SCORE])
         .args(["--note", "Pictures: Noto Emoji (Apache-2.0), Twemoji (CC BY 4.0)."])
         .arg("--extractor")
         .arg(extractor)
