@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         (weights.join("extractor.safetensors"), weights.join("detector.safetensors"));
 
     let gallery = folder.join("gallery.bin");
-    if !newer(&gallery, &[&extractor, &lists.gallery]) {
+    if !is_fresh(&gallery, &[&extractor, &lists.gallery]) {
         step("gallery", || {
             execute(
                 magpie()
@@ -113,7 +113,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         })?;
     }
     let samples = folder.join("samples");
-    if !newer(&samples.join("4.jpg"), &[&lists.samples]) {
+    if !is_fresh(&samples.join("4.jpg"), &[&lists.samples]) {
         step("sample pictures", || {
             execute(
                 magpie()
@@ -206,11 +206,4 @@ fn publish(
         command.arg("--sample").arg(samples.join(format!("{number}.jpg")));
     }
     execute(&mut command)
-}
-
-/// Whether `result` exists and is not older than `sources`.
-fn newer(result: &Path, sources: &[&Path]) -> bool {
-    let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let made = time(result);
-    made.is_some() && sources.iter().all(|source| time(source) <= made)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::steps::{execute, output, program, root, say, step};
+use crate::steps::{execute, is_fresh, output, program, root, say, step};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// Name under which Debian's compiler is known to rustup.
@@ -78,8 +78,7 @@ pub(crate) fn npm(folder: &str) -> anyhow::Result<()> {
     let folder = root().join(folder);
     let installed = folder.join("node_modules/.package-lock.json");
     let lock = folder.join("package-lock.json");
-    let time = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    if time(&installed).is_some() && time(&installed) >= time(&lock) {
+    if is_fresh(&installed, &[lock]) {
         return Ok(());
     }
     execute(program("npm").current_dir(&folder).args([

@@ -64,8 +64,8 @@ fn describe(command: &Command) -> String {
     text
 }
 
-/// Newest modification below these files and folders.
-pub(crate) fn newest(paths: &[&str]) -> Option<std::time::SystemTime> {
+/// Newest modification below these files and folders; relative ones lie in the repository.
+fn newest(paths: &[impl AsRef<Path>]) -> Option<std::time::SystemTime> {
     fn visit(path: &Path, newest: &mut Option<std::time::SystemTime>) {
         let skipped = ["node_modules", "target", "golden"];
         if path.file_name().is_some_and(|n| skipped.iter().any(|s| n == *s)) {
@@ -87,7 +87,7 @@ pub(crate) fn newest(paths: &[&str]) -> Option<std::time::SystemTime> {
 }
 
 /// Whether `result` exists and is not older than anything below `sources`.
-pub(crate) fn is_fresh(result: &Path, sources: &[&str]) -> bool {
+pub(crate) fn is_fresh(result: &Path, sources: &[impl AsRef<Path>]) -> bool {
     let made = result.metadata().and_then(|metadata| metadata.modified()).ok();
     made.is_some() && made >= newest(sources)
 }
