@@ -102,18 +102,7 @@ impl RgbImage {
     ///
     /// [`ImageError`]: the caller shows the message beside the picture's name.
     pub fn decode(bytes: &[u8]) -> Result<Self, ImageError> {
-        let reader = ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|error| ImageError::Damaged { reason: error.to_string() })?;
-        let mut decoder = reader.into_decoder().map_err(decode_error)?;
-        let (width, height) = decoder.dimensions();
-        check_size(width, height)?;
-        let mut limits = Limits::default();
-        limits.max_alloc = Some(MAX_PIXELS * 16);
-        decoder.set_limits(limits).map_err(decode_error)?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
-        picture.apply_orientation(orientation);
+        let picture = decode(bytes)?;
         if picture.color().has_alpha() {
             let rgba = picture.into_rgba8();
             return Self::from_rgba(rgba.width(), rgba.height(), rgba.as_raw());
@@ -122,15 +111,13 @@ impl RgbImage {
         Self::from_rgb(rgb.width(), rgb.height(), rgb.into_raw())
     }
 
-    /// Decodes a PNG without putting it on a background: `(width, height, RGBA bytes)`.
+    /// [`Self::decode`] without putting the picture on a background: `(width, height, RGBA bytes)`.
     ///
     /// # Errors
     ///
     /// As [`Self::decode`].
     pub fn decode_rgba(bytes: &[u8]) -> Result<(u32, u32, Vec<u8>), ImageError> {
-        let picture = ::image::load_from_memory(bytes).map_err(decode_error)?;
-        check_size(picture.width(), picture.height())?;
-        let rgba = picture.into_rgba8();
+        let rgba = decode(bytes)?.into_rgba8();
         Ok((rgba.width(), rgba.height(), rgba.into_raw()))
     }
 
@@ -198,6 +185,23 @@ impl RgbImage {
             .map_err(decode_error)?;
         Ok(bytes)
     }
+}
+
+/// Decodes within the limits and turns upright.
+fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| ImageError::Damaged { reason: error.to_string() })?;
+    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 16);
+    decoder.set_limits(limits).map_err(decode_error)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), ImageError> {
@@ -280,6 +284,19 @@ mod tests {
             RgbImage::decode(&bytes),
             Err(ImageError::TooLarge { width: 20_000, height: 20_000 })
         );
+    }
+
+    #[test]
+    fn printing_colours_become_red_green_blue() {
+        // Cyan on the left; a dark yellow on the right: (0, 0, 200, 50) of 255.
+        let picture = RgbImage::decode(include_bytes!("../tests/pictures/cmyk.jpg")).unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 8));
+        let pixel = |x: usize| &picture.data()[(16 * 4 + x) * 3..][..3];
+        // The sides lie in different blocks; JPEG moves flat colours by a few steps only.
+        for (got, expected) in [(pixel(2), [0, 255, 255]), (pixel(13), [205, 205, 44])] {
+            let near = got.iter().zip(expected).all(|(g, e)| g.abs_diff(e) <= 6);
+            assert!(near, "{got:?} is not {expected:?}");
+        }
     }
 
     #[test]

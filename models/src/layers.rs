@@ -3,15 +3,14 @@
 //! Source: the building blocks of PP-LCNet, <https://arxiv.org/abs/2109.15099>, and PicoDet,
 //! <https://arxiv.org/abs/2111.00902>.
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet{,_v2}.py` @ d178931.
-//! Differences: a 1×1 convolution of stride 1 and a depthwise convolution run through
-//! [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
+//! Differences: convolutions run through [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
 //! leaves to its runtime.
 
-use crate::kernels;
 pub use crate::kernels::Activation;
+use crate::kernels::{self, channels_first, channels_last};
 use burn::backend::ops::ConvOptions;
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
-use burn::tensor::{Device, Tensor, activation, module::adaptive_avg_pool2d, module::conv2d};
+use burn::tensor::{Device, Tensor, activation, module::conv2d};
 
 /// Added to a variance before its square root; the reference's value.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -100,26 +99,36 @@ impl Conv {
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match &self.bias {
+            Some(_) => self.forward_activated(x, Activation::Identity),
+            None => self.convolve(x),
+        }
+    }
+
+    /// [`Self::forward`] with the activation behind it.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`].
+    pub fn forward_activated(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let y = self.convolve(x);
+        match &self.bias {
+            Some(bias) => kernels::bias_act(y, bias.val(), activation),
+            None => activation.forward(y),
+        }
+    }
+
+    fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         let [channels_out, per_group, kernel, _] = weight.dims();
-        let depthwise = self.groups > 1 && per_group == 1 && channels_out == self.groups;
-        let y = if depthwise {
+        if self.groups == 1 {
+            kernels::dense_conv2d(x, weight, self.stride)
+        } else if per_group == 1 && channels_out == self.groups {
             kernels::depthwise_conv2d(x, weight, self.stride)
-        } else if kernel == 1 && self.stride == 1 && self.groups == 1 {
-            kernels::pointwise_conv2d(x, weight)
         } else {
             let padding = (kernel - 1) / 2;
-            let options = ConvOptions::new(
-                [self.stride, self.stride],
-                [padding, padding],
-                [1, 1],
-                self.groups,
-            );
-            return conv2d(x, weight, self.bias.as_ref().map(Param::val), options);
-        };
-        match &self.bias {
-            Some(bias) => y + bias.val().reshape([1, channels_out, 1, 1]),
-            None => y,
+            let (stride, padding) = ([self.stride; 2], [padding; 2]);
+            conv2d(x, weight, None, ConvOptions::new(stride, padding, [1, 1], self.groups))
         }
     }
 }
@@ -162,8 +171,8 @@ impl BatchNorm {
         if !(x.device().is_autodiff() && self.training.is_enabled()) {
             let (scale, shift) = self.affine(&x.device());
             let channels = scale.dims()[0];
-            let shape = [1, channels, 1, 1];
-            return activation.forward(x * scale.reshape(shape) + shift.reshape(shape));
+            let scaled = channels_last(x) * scale.reshape([1, 1, 1, channels]);
+            return kernels::bias_act(channels_first(scaled), shift, activation);
         }
         let (output, mean, variance) = kernels::batch_norm_act(
             x,
@@ -223,10 +232,9 @@ impl ConvBn {
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.conv.forward(x);
         match &self.bn {
-            Some(bn) => bn.forward(y, self.activation),
-            None => self.activation.forward(y),
+            Some(bn) => bn.forward(self.conv.forward(x), self.activation),
+            None => self.conv.forward_activated(x, self.activation),
         }
     }
 
@@ -314,13 +322,14 @@ impl SqueezeExcite {
     ///
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let mean = global_average_pool(x.clone());
-        let excitation = self.conv2.forward(activation::relu(self.conv1.forward(mean)));
+        let x = channels_last(x);
+        let mean = global_average_pool(channels_first(x.clone()));
+        let excitation = self.conv2.forward(self.conv1.forward_activated(mean, Activation::Relu));
         let gate = match self.gate {
             Gate::Sigmoid => activation::sigmoid(excitation),
             Gate::HardSigmoid => activation::hard_sigmoid(excitation, 1.0 / 6.0, 0.5),
         };
-        x * gate
+        channels_first(x * channels_last(gate))
     }
 }
 
@@ -331,7 +340,9 @@ impl SqueezeExcite {
 /// - `x`: `[batch, channels, height, width]`
 /// - output: `[batch, channels, 1, 1]`
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<4> {
-    adaptive_avg_pool2d(x, [1, 1])
+    let [batch, channels, height, width] = x.dims();
+    let pixels = channels_last(x).reshape([batch, height * width, channels]);
+    pixels.mean_dim(1).reshape([batch, channels, 1, 1])
 }
 
 /// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.

@@ -3,7 +3,7 @@
 
 use burn::backend::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, module::conv2d};
-use models::kernels::{Activation, batch_norm_act, depthwise_conv2d, pointwise_conv2d};
+use models::kernels::{Activation, batch_norm_act, bias_act, dense_conv2d, depthwise_conv2d};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -61,19 +61,45 @@ fn depthwise_convolution_and_its_gradients() {
 }
 
 #[test]
-fn pointwise_convolution_and_its_gradients() {
-    for (batch, channels_in, channels_out, side) in [(1, 3, 5, 4), (3, 8, 2, 1), (2, 16, 32, 7)] {
-        let x = random([batch, channels_in, side, side]);
-        let weight = random([channels_out, channels_in, 1, 1]);
-        let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
+fn dense_convolution_and_its_gradients() {
+    for (batch, channels_in, channels_out, height, width, kernel, stride) in [
+        (1, 3, 5, 4, 4, 1, 1),
+        (3, 8, 2, 1, 1, 1, 1),
+        (2, 16, 32, 7, 5, 1, 1),
+        (2, 4, 6, 7, 8, 1, 2),
+        (9, 3, 8, 12, 11, 3, 2),
+        (2, 5, 4, 6, 6, 3, 1),
+        (2, 3, 4, 2, 3, 7, 2),
+        (1, 2, 3, 1, 1, 3, 1),
+    ] {
+        let what = format!("{channels_in}→{channels_out} {height}×{width} k{kernel} s{stride}");
+        let x = random([batch, channels_in, height, width]);
+        let weight = random([channels_out, channels_in, kernel, kernel]);
+        let pad = (kernel - 1) / 2;
+        let options = ConvOptions::new([stride, stride], [pad, pad], [1, 1], 1);
         let expected = conv2d(x.clone(), weight.clone(), None, options);
-        let got = pointwise_conv2d(x.clone(), weight.clone());
-        assert_near("output", values(got.clone()), values(expected.clone()));
+        let got = dense_conv2d(x.clone(), weight.clone(), stride);
+        assert_eq!(got.dims(), expected.dims(), "{what}");
+        assert_near(&what, values(got.clone()), values(expected.clone()));
         let upstream = random(got.dims());
         let (ours, theirs) = (backward(got, &upstream), backward(expected, &upstream));
         let gradient = |t: &Tensor<4>, g: &Gradients| values(t.grad(g).expect("a gradient"));
-        assert_near("dx", gradient(&x, &ours), gradient(&x, &theirs));
-        assert_near("dw", gradient(&weight, &ours), gradient(&weight, &theirs));
+        assert_near(&format!("{what} dx"), gradient(&x, &ours), gradient(&x, &theirs));
+        assert_near(&format!("{what} dw"), gradient(&weight, &ours), gradient(&weight, &theirs));
+    }
+}
+
+#[test]
+fn bias_with_activation_whoever_holds_the_input() {
+    for activation in [Activation::Identity, Activation::Relu, Activation::HardSwish] {
+        let x = (random([2, 5, 3, 4]) * 3.0).inner();
+        let bias = random([5]).inner();
+        let expected = activation.forward(x.clone() + bias.clone().reshape([1, 5, 1, 1]));
+        let shared = bias_act(x.clone(), bias.clone(), activation);
+        assert_near("shared", values(shared), values(expected.clone()));
+        let expected = values(expected);
+        let owned = bias_act(x * 1.0, bias, activation);
+        assert_near("owned", values(owned), expected);
     }
 }
 

@@ -90,7 +90,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
     step("demo pictures", || {
         setup::npm("www/demo")?;
-        let (classes, tests) = lists.write(&root().join("www/demo/node_modules"))?;
+        let modules = root().join("www/demo/node_modules");
+        let drawings = folder.join("drawings");
+        if options.train {
+            draw(&modules.join("emoji-datasource-google/emoji.json"), &drawings)?;
+        }
+        let (classes, tests) = lists.write(&modules, &drawings)?;
         say(&format!("   {classes} emoji, {tests} of them kept out of training"));
         Ok(())
     })?;
@@ -98,7 +103,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (extractor, detector) =
         (weights.join("extractor.safetensors"), weights.join("detector.safetensors"));
 
-    let gallery = folder.join("gallery.bin");
+    // A gallery belongs to its extractor.
+    let gallery = folder.join(if options.train { "gallery-trained.bin" } else { "gallery.bin" });
     if !is_fresh(&gallery, &[&extractor, &lists.gallery]) {
         step("gallery", || {
             execute(
@@ -161,6 +167,17 @@ pub(crate) fn build_page() -> anyhow::Result<()> {
         // NO_COLOR=1, as some systems set it, is no value that trunk understands.
         execute(program("trunk").args(["build", "--release", "--locked"]).env_remove("NO_COLOR"))
     })
+}
+
+/// Turns the vector drawings that only training looks at into pixels.
+fn draw(emoji: &Path, drawings: &Path) -> anyhow::Result<()> {
+    const TOOL: &str = "www/demo/drawings";
+    setup::npm(TOOL)?;
+    let sources = ["rasterise.mjs", "package-lock.json"].map(|file| format!("{TOOL}/{file}"));
+    if is_fresh(&drawings.join("done"), &sources) {
+        return Ok(());
+    }
+    execute(program("node").arg(root().join(&sources[0])).arg(emoji).arg(drawings))
 }
 
 /// Trains both networks as the recipes say.

@@ -40,14 +40,21 @@ impl Lists {
         }
     }
 
-    /// Writes the lists from the packages in `modules`; returns `(classes, test classes)`.
-    pub(crate) fn write(&self, modules: &Path) -> anyhow::Result<(usize, usize)> {
+    /// Writes the lists from the packages in `modules` and, where there are any, the sets of more
+    /// drawings in `drawings`; returns `(classes, test classes)`.
+    pub(crate) fn write(&self, modules: &Path, drawings: &Path) -> anyhow::Result<(usize, usize)> {
         let google = modules.join("emoji-datasource-google");
         let twitter = modules.join("emoji-datasource-twitter");
         let fluent = modules.join("@lobehub/fluent-emoji-3d/assets");
         let path = google.join("emoji.json");
         let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let emoji: Value = serde_json::from_slice(&text)?;
+
+        let mut sets: Vec<PathBuf> = drawings
+            .read_dir()
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        sets.sort();
 
         let mut names = BTreeSet::new();
         let [mut train, mut gallery, mut query, mut samples, mut cutouts] =
@@ -57,7 +64,7 @@ impl Lists {
             let text = |key: &str| entry[key].as_str().unwrap_or_default();
             let image = text("image");
             let code = image.trim_end_matches(".png");
-            let drawings = [
+            let mut drawings = vec![
                 google.join("img/google/64").join(image),
                 twitter.join("img/twitter/64").join(image),
                 fluent.join(format!("{code}.webp")),
@@ -86,6 +93,7 @@ impl Lists {
                     line(&mut samples, &drawings[1])?;
                 }
             } else {
+                drawings.extend(sets.iter().map(|set| set.join(image)));
                 for drawing in drawings.iter().filter(|d| d.is_file()) {
                     line(&mut train, drawing)?;
                 }

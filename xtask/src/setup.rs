@@ -31,7 +31,9 @@ pub(crate) fn toolchain() -> anyhow::Result<()> {
 pub(crate) fn build_tools() -> anyhow::Result<()> {
     toolchain()?;
     wasm_opt()?;
-    cargo_tool("trunk", TRUNK_VERSION, "0", &["--locked", "--ignore-rust-version"])?;
+    // Trunk does not compile without a TLS library, though nothing is downloaded with it.
+    let options = ["--locked", "--ignore-rust-version", "--features", "rustls"];
+    cargo_tool("trunk", TRUNK_VERSION, "0", &options)?;
     cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])
 }
 

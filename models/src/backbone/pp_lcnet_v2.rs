@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::{channels_first, channels_last};
 use crate::layers::{
     Activation, Conv, ConvBn, ConvShape, Gate, SqueezeExcite, downscale_dropout,
     global_average_pool, make_divisible,
@@ -190,17 +191,20 @@ impl RepDepthwiseSeparable {
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        // Where a map is used twice, it is used channels-last: sums and their gradients then run
+        // over contiguous values.
+        let x = channels_last(x);
         let input = self.shortcut.then(|| x.clone());
         let mut y = match &self.dw_conv {
-            Some(conv) => conv.forward(x),
+            Some(conv) => conv.forward(channels_first(x)),
             None => {
                 let sum = self
                     .dw_conv_list
                     .iter()
-                    .map(|branch| branch.forward(x.clone()))
+                    .map(|branch| channels_last(branch.forward(channels_first(x.clone()))))
                     .reduce(|sum, y| sum + y)
                     .expect("a block without dw_conv is built with branches");
-                Activation::Relu.forward(sum)
+                channels_first(Activation::Relu.forward(sum))
             }
         };
         if let Some(se) = &self.se {
@@ -210,7 +214,7 @@ impl RepDepthwiseSeparable {
             y = conv.forward(y);
         }
         match input {
-            Some(input) => y + input,
+            Some(input) => channels_first(channels_last(y) + input),
             None => y,
         }
     }

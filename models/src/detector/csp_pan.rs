@@ -6,6 +6,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use crate::kernels::{channels_first, channels_last};
 use crate::layers::{Activation, ConvBn, ConvShape};
 
 const ACTIVATION: Activation = Activation::HardSwish;
@@ -73,7 +74,7 @@ impl CspLayer {
         let short = self.short_conv.forward(x.clone());
         let main = self.bottleneck.conv1.forward(self.main_conv.forward(x));
         let main = self.bottleneck.conv2.forward(main);
-        self.final_conv.forward(Tensor::cat(vec![main, short], 1))
+        self.final_conv.forward(concatenate(main, short))
     }
 
     fn fuse(self) -> Self {
@@ -127,14 +128,15 @@ impl CspPan {
         let c4 = self.conv_t[1].forward(c4);
         let c5 = self.conv_t[2].forward(c5);
 
-        let join = |block: &CspLayer, a, b| block.forward(Tensor::cat(vec![a, b], 1));
+        let join = |block: &CspLayer, a, b| block.forward(concatenate(a, b));
         let n4 = join(&self.top_down_blocks[0], upsample(c5.clone()), c4);
         let p3 = join(&self.top_down_blocks[1], upsample(n4.clone()), c3);
         let p4 = join(&self.bottom_up_blocks[0], self.downsamples[0].forward(p3.clone()), n4);
         let p5 =
             join(&self.bottom_up_blocks[1], self.downsamples[1].forward(p4.clone()), c5.clone());
-        let p6 = self.first_top_conv.forward(c5) + self.second_top_conv.forward(p5.clone());
-        [p3, p4, p5, p6]
+        let p6 = channels_last(self.first_top_conv.forward(c5))
+            + channels_last(self.second_top_conv.forward(p5.clone()));
+        [p3, p4, p5, channels_first(p6)]
     }
 
     /// The deployed form.
@@ -161,5 +163,11 @@ impl CspPan {
 /// - output: `[batch, channels, 2 · height, 2 · width]`
 fn upsample(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
-    x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w])
+    let x = channels_last(x).reshape([b, h, 1, w, 1, c]).expand([b, h, 2, w, 2, c]);
+    channels_first(x.reshape([b, 2 * h, 2 * w, c]))
+}
+
+/// Joins the channels of two maps.
+fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    channels_first(Tensor::cat(vec![channels_last(a), channels_last(b)], 3))
 }

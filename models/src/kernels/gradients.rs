@@ -11,10 +11,11 @@ use super::NetworkOps;
 type Parts<B, C> =
     (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>);
 
+/// A convolution without bias: depthwise or dense.
 #[derive(Debug)]
-struct Depthwise;
+struct Convolution<const DEPTHWISE: bool>;
 
-impl<B: NetworkOps> Backward<B, 2> for Depthwise {
+impl<B: NetworkOps, const DEPTHWISE: bool> Backward<B, 2> for Convolution<DEPTHWISE> {
     type State = (NodeId, NodeId, usize);
 
     fn backward(
@@ -28,39 +29,38 @@ impl<B: NetworkOps> Backward<B, 2> for Depthwise {
         let (x, weight, stride) = ops.state;
         let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
         let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
-        let (x_grad, weight_grad) = B::depthwise_backward(x, weight, grad, stride);
+        let (x_backward, weight_backward) = if DEPTHWISE {
+            (B::depthwise_x_backward as Gradient<B>, B::depthwise_weight_backward as Gradient<B>)
+        } else {
+            (B::dense_x_backward as Gradient<B>, B::dense_weight_backward as Gradient<B>)
+        };
         if let Some(node) = node_x {
-            grads.register::<B>(node.id, x_grad);
+            let gradient = x_backward(x.clone(), weight.clone(), grad.clone(), stride);
+            grads.register::<B>(node.id, gradient);
         }
         if let Some(node) = node_weight {
-            grads.register::<B>(node.id, weight_grad);
+            grads.register::<B>(node.id, weight_backward(x, weight, grad, stride));
         }
     }
 }
 
-#[derive(Debug)]
-struct Pointwise;
+type Gradient<B> =
+    fn(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, usize) -> FloatTensor<B>;
 
-impl<B: NetworkOps> Backward<B, 2> for Pointwise {
-    type State = (NodeId, NodeId);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 2>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let [node_x, node_weight] = ops.parents;
-        let grad = grads.consume::<B>(&ops.node);
-        let (x, weight) = ops.state;
-        let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
-        let weight = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(weight);
-        let (x_grad, weight_grad) = B::pointwise_backward(x, weight, grad);
-        if let Some(node) = node_x {
-            grads.register::<B>(node.id, x_grad);
+fn convolve<B: NetworkOps, C: CheckpointStrategy, const DEPTHWISE: bool>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    stride: usize,
+) -> FloatTensor<Autodiff<B, C>> {
+    let run = if DEPTHWISE { B::depthwise } else { B::dense };
+    let operation = Convolution::<DEPTHWISE>.prepare::<C>([x.node(), weight.node()]);
+    match operation.compute_bound().stateful() {
+        OpsKind::Tracked(mut prep) => {
+            let state = (prep.checkpoint(&x), prep.checkpoint(&weight), stride);
+            prep.finish(state, run(x.into_primitive(), weight.into_primitive(), stride))
         }
-        if let Some(node) = node_weight {
-            grads.register::<B>(node.id, weight_grad);
+        OpsKind::UnTracked(prep) => {
+            prep.finish(run(x.into_primitive(), weight.into_primitive(), stride))
         }
     }
 }
@@ -98,30 +98,15 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
         weight: FloatTensor<Self>,
         stride: usize,
     ) -> FloatTensor<Self> {
-        match Depthwise.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&x), prep.checkpoint(&weight), stride);
-                prep.finish(
-                    state,
-                    B::depthwise(x.into_primitive(), weight.into_primitive(), stride),
-                )
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::depthwise(x.into_primitive(), weight.into_primitive(), stride))
-            }
-        }
+        convolve::<B, C, true>(x, weight, stride)
     }
 
-    fn pointwise(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        match Pointwise.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&x), prep.checkpoint(&weight));
-                prep.finish(state, B::pointwise(x.into_primitive(), weight.into_primitive()))
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::pointwise(x.into_primitive(), weight.into_primitive()))
-            }
-        }
+    fn dense(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        convolve::<B, C, false>(x, weight, stride)
     }
 
     fn norm_act(

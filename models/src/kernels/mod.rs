@@ -1,12 +1,13 @@
 //! Operators that the networks spend their training time in, as an extension of Burn's backends.
 //!
-//! The model code calls the three functions of this module and never names a backend. On the CPU
+//! The model code calls the functions of this module and never names a backend. On the CPU
 //! backend they run hand-written loops ([`cpu`]); on every other backend they are composed of
 //! Burn's own operators, which is also what the CPU loops are tested against.
 //!
-//! Why they exist: Burn computes the weight gradient of a grouped convolution with one
-//! convolution a group, and batch normalisation with a dozen passes over the activations. Both
-//! dominate the training time of depthwise-separable networks on a CPU.
+//! Why they exist: Burn's CPU backend computes the weight gradient of a grouped convolution with
+//! one convolution a group, batch normalisation with a dozen passes over the activations, and
+//! keeps channels apart in memory, which leaves short inner loops on the small maps that these
+//! networks are made of.
 
 #[cfg(feature = "flex")]
 mod cpu;
@@ -48,7 +49,7 @@ impl Activation {
 
 /// The extension trait; implemented for each backend that the binary enables.
 ///
-/// Not part of the crate's face: call [`depthwise_conv2d`], [`pointwise_conv2d`] and
+/// Not part of the crate's face: call [`depthwise_conv2d`], [`dense_conv2d`], [`bias_act`] and
 /// [`batch_norm_act`] instead.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
@@ -62,31 +63,68 @@ pub trait NetworkOps: Backend {
         weight: FloatTensor<Self>,
         stride: usize,
     ) -> FloatTensor<Self> {
-        generic::depthwise::<Self>(x, weight, stride)
+        let channels = generic::channels_out::<Self>(&weight);
+        generic::conv::<Self>(x, weight, stride, channels)
     }
 
-    /// Gradients of [`depthwise_conv2d`] with respect to the input and the weight.
-    fn depthwise_backward(
+    /// Gradient of [`depthwise_conv2d`] with respect to the input.
+    fn depthwise_x_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
         stride: usize,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        generic::depthwise_backward::<Self>(x, weight, grad, stride)
+    ) -> FloatTensor<Self> {
+        let channels = generic::channels_out::<Self>(&weight);
+        generic::conv_x_backward::<Self>(x, weight, grad, stride, channels)
     }
 
-    /// See [`pointwise_conv2d`].
-    fn pointwise(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        Self::conv2d(x, weight, None, ConvOptions::new([1, 1], [0, 0], [1, 1], 1))
-    }
-
-    /// Gradients of [`pointwise_conv2d`] with respect to the input and the weight.
-    fn pointwise_backward(
+    /// Gradient of [`depthwise_conv2d`] with respect to the weight.
+    fn depthwise_weight_backward(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        generic::pointwise_backward::<Self>(x, weight, grad)
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        let channels = generic::channels_out::<Self>(&weight);
+        generic::conv_weight_backward::<Self>(x, weight, grad, stride, channels)
+    }
+
+    /// See [`dense_conv2d`].
+    fn dense(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        generic::conv::<Self>(x, weight, stride, 1)
+    }
+
+    /// Gradient of [`dense_conv2d`] with respect to the input.
+    fn dense_x_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        generic::conv_x_backward::<Self>(x, weight, grad, stride, 1)
+    }
+
+    /// Gradient of [`dense_conv2d`] with respect to the weight.
+    fn dense_weight_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        generic::conv_weight_backward::<Self>(x, weight, grad, stride, 1)
+    }
+
+    /// See [`bias_act`].
+    fn bias_act(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        activation: usize,
+    ) -> FloatTensor<Self> {
+        generic::bias_act::<Self>(x, bias, activation)
     }
 
     /// See [`batch_norm_act`]; returns `(output, mean, variance)`.
@@ -136,18 +174,55 @@ pub fn depthwise_conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tenso
     ))
 }
 
-/// 1×1 convolution of stride 1 without bias.
+/// Convolution of one group without bias, odd square kernel, padding `(k − 1) / 2`.
 ///
 /// # Shapes
 ///
 /// - `x`: `[batch, channels_in, height, width]`
-/// - `weight`: `[channels_out, channels_in, 1, 1]`
-/// - output: `[batch, channels_out, height, width]`
-pub fn pointwise_conv2d(x: Tensor<4>, weight: Tensor<4>) -> Tensor<4> {
-    Tensor::from_dispatch(burn::backend::Dispatch::pointwise(
+/// - `weight`: `[channels_out, channels_in, k, k]`
+/// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+pub fn dense_conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
+    Tensor::from_dispatch(burn::backend::Dispatch::dense(
         x.into_dispatch(),
         weight.into_dispatch(),
+        stride,
     ))
+}
+
+/// `activation(x + bias)`, one bias a channel.
+///
+/// # Shapes
+///
+/// - `x`, output: `[batch, channels, height, width]`
+/// - `bias`: `[channels]`
+pub fn bias_act(x: Tensor<4>, bias: Tensor<1>, activation: Activation) -> Tensor<4> {
+    Tensor::from_dispatch(burn::backend::Dispatch::bias_act(
+        x.into_dispatch(),
+        bias.into_dispatch(),
+        activation as usize,
+    ))
+}
+
+/// The channels-last view of an activation map: free where a kernel of this module made it.
+///
+/// Work done on this view (sums, means, concatenation) keeps the layout that the kernels want.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels, height, width]`
+/// - output: `[batch, height, width, channels]`
+pub fn channels_last(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 2, 3, 1])
+}
+
+/// The way back from [`channels_last`].
+///
+/// # Shapes
+///
+/// - `x`: `[batch, height, width, channels]`
+/// - output: `[batch, channels, height, width]`
+pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
+    x.permute([0, 3, 1, 2])
 }
 
 /// Batch normalisation over the statistics of this batch, then the activation.
@@ -188,53 +263,65 @@ mod generic {
         ConvOptions::new([stride, stride], [padding, padding], [1, 1], groups)
     }
 
-    pub(super) fn depthwise<B: Backend>(
+    pub(super) fn channels_out<B: Backend>(weight: &FloatTensor<B>) -> usize {
+        weight.shape()[0]
+    }
+
+    fn kernel<B: Backend>(weight: &FloatTensor<B>) -> usize {
+        weight.shape()[2]
+    }
+
+    pub(super) fn conv<B: Backend>(
         x: FloatTensor<B>,
         weight: FloatTensor<B>,
         stride: usize,
+        groups: usize,
     ) -> FloatTensor<B> {
-        let [channels, _, kernel, _] = weight.shape().dims();
-        B::conv2d(x, weight, None, options(kernel, stride, channels))
+        let options = options(kernel::<B>(&weight), stride, groups);
+        B::conv2d(x, weight, None, options)
     }
 
-    pub(super) fn depthwise_backward<B: Backend>(
+    pub(super) fn conv_x_backward<B: Backend>(
         x: FloatTensor<B>,
         weight: FloatTensor<B>,
         grad: FloatTensor<B>,
         stride: usize,
-    ) -> (FloatTensor<B>, FloatTensor<B>) {
-        let [channels, _, kernel, _] = weight.shape().dims();
-        let options = options(kernel, stride, channels);
-        (
-            B::conv2d_x_backward(x.clone(), weight.clone(), grad.clone(), options.clone()),
-            B::conv2d_weight_backward(x, weight, grad, options),
-        )
+        groups: usize,
+    ) -> FloatTensor<B> {
+        let options = options(kernel::<B>(&weight), stride, groups);
+        B::conv2d_x_backward(x, weight, grad, options)
     }
 
-    /// `[batch, channels, h, w]` → `[channels, batch · h · w]`.
-    pub(super) fn channel_rows<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
-        let [batch, channels, h, w] = x.shape().dims();
-        B::float_reshape(B::float_swap_dims(x, 0, 1), Shape::new([channels, batch * h * w]))
-    }
-
-    pub(super) fn pointwise_backward<B: Backend>(
+    pub(super) fn conv_weight_backward<B: Backend>(
         x: FloatTensor<B>,
         weight: FloatTensor<B>,
         grad: FloatTensor<B>,
-    ) -> (FloatTensor<B>, FloatTensor<B>) {
-        let [channels_out, channels_in, _, _] = weight.shape().dims();
-        let [batch, _, h, w] = x.shape().dims();
-        let grad_rows = channel_rows::<B>(grad);
-        let x_rows = channel_rows::<B>(x);
-        let weight = B::float_reshape(weight, Shape::new([channels_out, channels_in]));
-        let x_grad = B::float_matmul(B::float_transpose(weight), grad_rows.clone());
-        let x_grad = B::float_swap_dims(
-            B::float_reshape(x_grad, Shape::new([channels_in, batch, h, w])),
-            0,
-            1,
-        );
-        let weight_grad = B::float_matmul(grad_rows, B::float_transpose(x_rows));
-        (x_grad, B::float_reshape(weight_grad, Shape::new([channels_out, channels_in, 1, 1])))
+        stride: usize,
+        groups: usize,
+    ) -> FloatTensor<B> {
+        let options = options(kernel::<B>(&weight), stride, groups);
+        B::conv2d_weight_backward(x, weight, grad, options)
+    }
+
+    pub(super) fn activate<B: Backend>(x: FloatTensor<B>, activation: usize) -> FloatTensor<B> {
+        match Activation::from_index(activation) {
+            Activation::Identity => x,
+            Activation::Relu => B::relu(x),
+            Activation::HardSwish => {
+                let gate = B::hard_sigmoid(x.clone(), (1.0_f32 / 6.0).into(), 0.5_f32.into());
+                B::float_mul(x, gate)
+            }
+        }
+    }
+
+    pub(super) fn bias_act<B: Backend>(
+        x: FloatTensor<B>,
+        bias: FloatTensor<B>,
+        activation: usize,
+    ) -> FloatTensor<B> {
+        let channels = bias.shape()[0];
+        let bias = B::float_reshape(bias, Shape::new([1, channels, 1, 1]));
+        activate::<B>(B::float_add(x, bias), activation)
     }
 
     pub(super) fn norm_act<B: Backend>(
@@ -245,15 +332,7 @@ mod generic {
         activation: usize,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let result = B::batch_norm_train(x, gamma, beta, epsilon);
-        let output = match Activation::from_index(activation) {
-            Activation::Identity => result.output,
-            Activation::Relu => B::relu(result.output),
-            Activation::HardSwish => {
-                let gate =
-                    B::hard_sigmoid(result.output.clone(), (1.0_f32 / 6.0).into(), 0.5_f32.into());
-                B::float_mul(result.output, gate)
-            }
-        };
+        let output = activate::<B>(result.output, activation);
         (output, result.mean, result.variance)
     }
 

@@ -124,15 +124,34 @@ pub struct Placement {
     pub source: (u32, u32),
 }
 
+/// Position in a picture, in pixels, as a linear function of a canvas position.
+#[derive(Debug, Clone, Copy)]
+struct SourceMap {
+    u: [f32; 3],
+    v: [f32; 3],
+}
+
+impl SourceMap {
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        let [ux, uy, u0] = self.u;
+        let [vx, vy, v0] = self.v;
+        (ux * x + uy * y + u0, vx * x + vy * y + v0)
+    }
+}
+
 impl Placement {
-    /// Position in the picture, in pixels, of a canvas position.
-    fn to_source(self, x: f32, y: f32) -> (f32, f32) {
-        let (dx, dy) = (x - self.centre_x, y - self.centre_y);
+    fn source_map(&self) -> SourceMap {
         let (sin, cos) = self.radians.sin_cos();
-        let u = (dx * cos + dy * sin) / self.width;
-        let v = (dy * cos - dx * sin) / self.height;
-        let u = if self.mirrored { -u } else { u };
-        ((u + 0.5) * self.source.0 as f32, (v + 0.5) * self.source.1 as f32)
+        let (source_width, source_height) = (self.source.0 as f32, self.source.1 as f32);
+        let across = source_width / self.width * if self.mirrored { -1.0 } else { 1.0 };
+        let down = source_height / self.height;
+        let (ux, uy) = (cos * across, sin * across);
+        let (vx, vy) = (-sin * down, cos * down);
+        let (x, y) = (self.centre_x, self.centre_y);
+        SourceMap {
+            u: [ux, uy, source_width / 2.0 - ux * x - uy * y],
+            v: [vx, vy, source_height / 2.0 - vx * x - vy * y],
+        }
     }
 
     /// Half the width and height of the upright box around it.
@@ -162,13 +181,14 @@ pub fn paste(
         .ceil()
         .clamp(1.0, 3.0) as i64;
     let offset = |i: i64| (i as f32 + 0.5) / shrink as f32;
+    let source = placement.source_map();
     let mut covered: Option<(i64, i64, i64, i64)> = None;
     for y in range(placement.centre_y, half_h, height) {
         for x in range(placement.centre_x, half_w, width) {
             let mut sum = [0.0_f32; 4];
             for sub in 0..shrink * shrink {
-                let (u, v) = placement
-                    .to_source(x as f32 + offset(sub % shrink), y as f32 + offset(sub / shrink));
+                let (u, v) =
+                    source.at(x as f32 + offset(sub % shrink), y as f32 + offset(sub / shrink));
                 let sample = sample(picture, u, v);
                 sum.iter_mut().zip(sample).for_each(|(s, v)| *s += v);
             }
@@ -197,8 +217,13 @@ pub fn paste(
 /// Colour (multiplied by alpha) and alpha between four pixels; nothing outside the picture.
 fn sample(picture: &RgbaImage, u: f32, v: f32) -> [f32; 4] {
     let (u, v) = (u - 0.5, v - 0.5);
-    let (x, y) = (u.floor(), v.floor());
-    let (fx, fy) = (u - x, v - y);
+    let (width, height) = (picture.width as i32, picture.height as i32);
+    if !(u > -1.0 && v > -1.0 && u < width as f32 && v < height as f32) {
+        return [0.0; 4];
+    }
+    // Both are above −1, where truncating after the shift rounds down.
+    let (x, y) = ((u + 1.0) as i32 - 1, (v + 1.0) as i32 - 1);
+    let (fx, fy) = (u - x as f32, v - y as f32);
     let mut sum = [0.0; 4];
     for (dx, dy, weight) in [
         (0, 0, (1.0 - fx) * (1.0 - fy)),
@@ -206,13 +231,13 @@ fn sample(picture: &RgbaImage, u: f32, v: f32) -> [f32; 4] {
         (0, 1, (1.0 - fx) * fy),
         (1, 1, fx * fy),
     ] {
-        let (px, py) = (x as i64 + dx, y as i64 + dy);
-        if px < 0 || py < 0 || px >= i64::from(picture.width) || py >= i64::from(picture.height) {
+        let (px, py) = (x + dx, y + dy);
+        if px < 0 || py < 0 || px >= width || py >= height {
             continue;
         }
-        let at = ((py * i64::from(picture.width) + px) * 4) as usize;
+        let at = ((py * width + px) * 4) as usize;
         let pixel = &picture.data[at..at + 4];
-        let alpha = f32::from(pixel[3]) / 255.0 * weight;
+        let alpha = f32::from(pixel[3]) * (weight / 255.0);
         for channel in 0..3 {
             sum[channel] += f32::from(pixel[channel]) * alpha;
         }

@@ -61,11 +61,34 @@ impl RgbaImage {
     pub fn is_transparent(&self) -> bool {
         self.data.iter().skip(3).step_by(4).any(|alpha| *alpha < 255)
     }
+
+    /// Half the size, every pixel the mean of four; a last odd row or column is left out.
+    fn halved(&self) -> Self {
+        let (width, height) = (self.width / 2, self.height / 2);
+        let mut data = Vec::with_capacity((width * height * 4) as usize);
+        for y in 0..height {
+            for x in 0..width {
+                let pixels = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(dx, dy)| {
+                    let at = ((2 * y + dy) * self.width + 2 * x + dx) as usize * 4;
+                    [0, 1, 2, 3].map(|channel| u32::from(self.data[at + channel]))
+                });
+                // A colour counts as much as it is opaque.
+                let alpha: u32 = pixels.iter().map(|p| p[3]).sum();
+                for channel in 0..3 {
+                    let sum: u32 = pixels.iter().map(|p| p[channel] * p[3]).sum();
+                    data.push(((sum + alpha / 2).checked_div(alpha).unwrap_or(0)) as u8);
+                }
+                data.push(((alpha + 2) / 4) as u8);
+            }
+        }
+        Self { width, height, data }
+    }
 }
 
 /// Decodes on first use, from any thread.
 pub struct PictureStore {
     paths: Vec<std::path::PathBuf>,
+    needed: u32,
     cache: Mutex<Cache>,
 }
 
@@ -76,9 +99,12 @@ struct Cache {
 
 impl PictureStore {
     /// A store over these files; nothing is read yet.
-    pub fn new(paths: Vec<std::path::PathBuf>) -> Self {
+    ///
+    /// Pictures are halved as long as both sides keep `needed` pixels, so that later changes have
+    /// little to average.
+    pub fn new(paths: Vec<std::path::PathBuf>, needed: u32) -> Self {
         let pictures = vec![None; paths.len()];
-        Self { paths, cache: Mutex::new(Cache { pictures, bytes: 0 }) }
+        Self { paths, needed: needed.max(1), cache: Mutex::new(Cache { pictures, bytes: 0 }) }
     }
 
     /// The picture at a position.
@@ -91,7 +117,11 @@ impl PictureStore {
             return Ok(picture.clone());
         }
         let (width, height, data) = read(&self.paths[index], RgbImage::decode_rgba)?;
-        let picture = std::sync::Arc::new(RgbaImage { width, height, data });
+        let mut picture = RgbaImage { width, height, data };
+        while picture.width.min(picture.height) / 2 >= self.needed {
+            picture = picture.halved();
+        }
+        let picture = std::sync::Arc::new(picture);
         let mut cache = self.lock();
         if cache.bytes + picture.data.len() <= CACHE_BYTES {
             cache.bytes += picture.data.len();
@@ -112,5 +142,26 @@ impl PictureStore {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_averages_colours_by_their_opacity() {
+        let picture = RgbaImage {
+            width: 3,
+            height: 2,
+            data: [
+                [200, 0, 0, 255], [9, 9, 9, 0], [1, 1, 1, 1],
+                [100, 0, 0, 255], [9, 9, 9, 0], [1, 1, 1, 1],
+            ]
+            .concat(),
+        };
+        let half = picture.halved();
+        assert_eq!((half.width, half.height), (1, 1));
+        assert_eq!(half.data, [150, 0, 0, 128]);
     }
 }

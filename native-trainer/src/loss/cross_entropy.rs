@@ -20,3 +20,17 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, epsilon: f64) -
     }
     loss - log_softmax.mean() * epsilon
 }
+
+/// Mean of `−Σ softmax(labels)·log softmax(logits)`.
+///
+/// The softmax of the labels is the reference's: it is applied to whatever is given, even to
+/// probabilities.
+///
+/// # Shapes
+///
+/// - `logits`, `labels`: `[batch, classes]`
+/// - output: `[1]`
+pub fn soft_cross_entropy(logits: Tensor<2>, labels: Tensor<2>) -> Tensor<1> {
+    let wanted = activation::softmax(labels, 1);
+    (activation::log_softmax(logits, 1) * wanted).sum_dim(1).mean().neg()
+}

@@ -1,11 +1,30 @@
 //! Losses: each a formula over tensors that returns one number.
+//!
+//! Losses on pairs take features of any length and the classes of the rows; those that go by the
+//! order of the batch instead say so, and [`check_order`] refuses another order.
 
+mod center;
+mod contrastive;
+mod cross_batch;
 mod cross_entropy;
 mod detection;
+mod distillation;
+mod hashing;
+mod pairs;
 mod supervised_contrastive;
+mod triplet;
 mod triplet_angular_margin;
 
-pub use cross_entropy::cross_entropy;
+pub use center::Center;
+pub use contrastive::{Contrastive, NPairs, PairwiseCosface};
+pub use cross_batch::{CrossBatch, CrossBatchConfig, CrossBatchLoss, MemoryBank};
+pub use cross_entropy::{cross_entropy, soft_cross_entropy};
 pub use detection::{distribution_focal, giou, varifocal};
+pub use distillation::{
+    DistanceKind, distance, kl_divergence, mutual_learning, relational_angle, relational_distance,
+};
+pub use hashing::{Dch, Dshsd, Lcdsh};
+pub use pairs::{BatchError, check_order, check_two_classes};
 pub use supervised_contrastive::SupervisedContrastive;
+pub use triplet::{BatchHardTriplet, Eml, MarginSampleMining, TriHard};
 pub use triplet_angular_margin::{AbsoluteTerms, TripletAngularMargin};

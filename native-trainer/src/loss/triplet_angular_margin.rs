@@ -5,9 +5,14 @@
 //! changes the printed value and no gradient, and which [`AbsoluteTerms::reference_constant`]
 //! brings back.
 
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use models::extractor::l2_normalize;
 use serde::{Deserialize, Serialize};
+
+use super::pairs::{hinge, same_class};
+
+/// The reference's similarity of a pair that does not count.
+const NO_PAIR: f64 = 10.0;
 
 /// Bounds on the cosines themselves, beside their difference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -48,16 +53,34 @@ impl TripletAngularMargin {
     /// - `targets`: `[batch]`; every class at least once, two classes at least
     /// - output: `[1]`
     pub fn forward(&self, features: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let features = if self.normalize { l2_normalize(features) } else { features };
-        let similarity = features.clone().matmul(features.transpose());
-        let batch = similarity.dims()[0];
-        let rows = targets.clone().unsqueeze_dim::<2>(1).expand([batch, batch]);
-        let columns = targets.unsqueeze_dim::<2>(0).expand([batch, batch]);
-        let same: Tensor<2, Bool> = rows.equal(columns);
-        // Cosines lie in −1..=1, so 2 and −2 never win.
-        let positive = similarity.clone().mask_fill(same.clone().bool_not(), 2.0).min_dim(1);
-        let negative = similarity.mask_fill(same, -2.0).max_dim(1);
-        let hinge = |x: Tensor<2>| burn::tensor::activation::relu(x).mean();
+        let features = self.features(features);
+        self.between(features.clone(), targets.clone(), features, targets)
+    }
+
+    pub(super) fn features(&self, features: Tensor<2>) -> Tensor<2> {
+        if self.normalize { l2_normalize(features) } else { features }
+    }
+
+    /// The same of rows against the columns of a memory.
+    ///
+    /// # Shapes
+    ///
+    /// - `rows`: `[batch, dim]`, `row_targets`: `[batch]`
+    /// - `columns`: `[memory, dim]`, `column_targets`: `[memory]`
+    /// - output: `[1]`
+    pub(super) fn between(
+        &self,
+        rows: Tensor<2>,
+        row_targets: Tensor<1, Int>,
+        columns: Tensor<2>,
+        column_targets: Tensor<1, Int>,
+    ) -> Tensor<1> {
+        let similarity = rows.matmul(columns.transpose());
+        let same = same_class(row_targets, column_targets);
+        // Cosines lie in −1..=1; where a row has no such pair, its terms vanish.
+        let positive =
+            similarity.clone().mask_fill(same.clone().bool_not(), NO_PAIR).min_dim(1);
+        let negative = similarity.mask_fill(same, -NO_PAIR).max_dim(1);
         let relative = hinge(negative.clone() - positive.clone() + self.margin);
         let Some(absolute) = self.absolute else { return relative };
         let too_far = hinge(positive.neg() + absolute.positive);

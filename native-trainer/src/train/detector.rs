@@ -59,7 +59,10 @@ impl DetectorTraining {
     pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
         let store = |path: &Option<std::path::PathBuf>| {
             path.as_deref().map(Samples::read).transpose().map(|samples| {
-                samples.map(|s| PictureStore::new(s.samples.into_iter().map(|s| s.path).collect()))
+                samples.map(|s| {
+                    let paths = s.samples.into_iter().map(|s| s.path).collect();
+                    PictureStore::new(paths, recipe.preprocess.width.min(recipe.preprocess.height))
+                })
             })
         };
         let cutouts = store(&task.cutouts)?;

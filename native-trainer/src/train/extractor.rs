@@ -74,7 +74,7 @@ impl ExtractorTraining {
         Ok(Self {
             recipe: recipe.clone(),
             task: task.clone(),
-            store: PictureStore::new(paths),
+            store: PictureStore::new(paths, recipe.preprocess.width.max(recipe.preprocess.height)),
             samples,
             sampler,
             query,

@@ -1,0 +1,244 @@
+//! The operators of [`NetworkOps`] for the CPU backend.
+//!
+//! Activations are kept channels-last in memory, behind the usual `[batch, channels, height,
+//! width]` shape: a 1×1 convolution is then one matrix product over the whole batch, and every
+//! other inner loop runs over contiguous channels, however small the map is. An input in another
+//! layout is copied once; every output is channels-last.
+
+mod conv;
+mod depthwise;
+mod norm;
+
+use burn::backend::TensorMetadata;
+use burn::backend::flex::{Flex, FlexTensor};
+use burn::tensor::TensorData;
+use pulp::Arch;
+
+use super::{Activation, NetworkOps};
+
+/// Values that one piece of parallel work covers: small enough for the first-level cache, and
+/// fixed, so that a sum has the same order on every machine.
+const PIECE: usize = 8192;
+
+/// An activation map with its values in channels-last order.
+struct Map {
+    /// `[batch, height, width, channels]`, contiguous.
+    tensor: FlexTensor,
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Map {
+    fn new(tensor: FlexTensor) -> Self {
+        let [batch, channels, height, width] = tensor.shape().dims();
+        let tensor = contiguous(tensor.permute(&[0, 2, 3, 1]));
+        Self { tensor, batch, height, width, channels }
+    }
+
+    fn from_values(values: Vec<f32>, [batch, height, width, channels]: [usize; 4]) -> Self {
+        let tensor = tensor(values, [batch, height, width, channels]);
+        Self { tensor, batch, height, width, channels }
+    }
+
+    fn shape(&self) -> [usize; 4] {
+        [self.batch, self.height, self.width, self.channels]
+    }
+
+    fn values(&self) -> &[f32] {
+        values(&self.tensor)
+    }
+
+    /// Pixels of all pictures as one matrix, `[batch · height · width, channels]`.
+    fn matrix(&self) -> FlexTensor {
+        let rows = self.batch * self.height * self.width;
+        self.tensor.reshape([rows, self.channels].into())
+    }
+
+    /// Back to the shape that the networks use.
+    fn into_planes(self) -> FlexTensor {
+        self.tensor.permute(&[0, 3, 1, 2])
+    }
+}
+
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The values of a contiguous tensor.
+fn values(tensor: &FlexTensor) -> &[f32] {
+    let start = tensor.layout().start_offset();
+    &tensor.storage::<f32>()[start..start + tensor.layout().num_elements()]
+}
+
+fn tensor(data: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(data, shape.into()))
+}
+
+/// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.
+fn for_chunks(data: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+    if length == 0 {
+        return;
+    }
+    #[cfg(feature = "parallel")]
+    {
+        use rayon::prelude::*;
+        data.par_chunks_mut(length).enumerate().for_each(|(index, chunk)| work(index, chunk));
+    }
+    #[cfg(not(feature = "parallel"))]
+    for (index, chunk) in data.chunks_mut(length).enumerate() {
+        work(index, chunk);
+    }
+}
+
+/// A loop that is compiled for the best vector instructions of the machine.
+///
+/// A type and not a closure: only a method can be marked to be inlined into the function that
+/// carries the instructions, and without that it would be compiled for the oldest machine.
+trait Piece: Sync {
+    /// Works on one chunk; implementations are `#[inline(always)]`.
+    fn run(&self, index: usize, chunk: &mut [f32]);
+}
+
+/// One call of a [`Piece`].
+struct Call<'a, P> {
+    piece: &'a P,
+    index: usize,
+    chunk: &'a mut [f32],
+}
+
+impl<P: Piece> pulp::NullaryFnOnce for Call<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.piece.run(self.index, self.chunk);
+    }
+}
+
+/// Runs a [`Piece`] on every chunk of `length` values.
+fn for_pieces(data: &mut [f32], length: usize, piece: &impl Piece) {
+    let arch = Arch::new();
+    for_chunks(data, length, |index, chunk| arch.dispatch(Call { piece, index, chunk }));
+}
+
+/// Adds up consecutive chunks of `length` values.
+fn sum_chunks(data: &[f32], length: usize) -> Vec<f32> {
+    let mut total = vec![0.0; length];
+    for chunk in data.chunks_exact(length) {
+        add(&mut total, chunk);
+    }
+    total
+}
+
+#[inline(always)]
+fn add(target: &mut [f32], source: &[f32]) {
+    target.iter_mut().zip(source).for_each(|(t, s)| *t += s);
+}
+
+/// `a · b + c`, in one rounding where the processor has an instruction for it.
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(target_arch = "wasm32") { a * b + c } else { a.mul_add(b, c) }
+}
+
+impl NetworkOps for Flex {
+    fn depthwise(x: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
+        depthwise::forward(&Map::new(x), &contiguous(weight), stride).into_planes()
+    }
+
+    fn depthwise_x_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        stride: usize,
+    ) -> FlexTensor {
+        let [_, _, height, width] = x.shape().dims();
+        depthwise::x_backward([height, width], &contiguous(weight), &Map::new(grad), stride)
+            .into_planes()
+    }
+
+    fn depthwise_weight_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        stride: usize,
+    ) -> FlexTensor {
+        let [_, _, kernel, _] = weight.shape().dims();
+        depthwise::weight_backward(&Map::new(x), kernel, &Map::new(grad), stride)
+    }
+
+    fn dense(x: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
+        conv::forward(&Map::new(x), &weight, stride).into_planes()
+    }
+
+    fn dense_x_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        stride: usize,
+    ) -> FlexTensor {
+        let [_, _, height, width] = x.shape().dims();
+        conv::x_backward([height, width], &weight, &Map::new(grad), stride).into_planes()
+    }
+
+    fn dense_weight_backward(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        stride: usize,
+    ) -> FlexTensor {
+        let [_, _, kernel, _] = weight.shape().dims();
+        conv::weight_backward(&Map::new(x), kernel, &Map::new(grad), stride)
+    }
+
+    fn bias_act(x: FlexTensor, bias: FlexTensor, activation: usize) -> FlexTensor {
+        let bias = contiguous(bias);
+        norm::bias_act(Map::new(x), values(&bias), Activation::from_index(activation)).into_planes()
+    }
+
+    fn norm_act(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        epsilon: f64,
+        activation: usize,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (gamma, beta) = (contiguous(gamma), contiguous(beta));
+        let x = Map::new(x);
+        let (mean, variance) = norm::statistics(&x);
+        let normalisation =
+            norm::Normalisation::new(&mean, &variance, values(&gamma), values(&beta), epsilon);
+        let output = normalisation.forward(&x, Activation::from_index(activation));
+        let channels = x.channels;
+        (output.into_planes(), tensor(mean, [channels]), tensor(variance, [channels]))
+    }
+
+    fn norm_act_backward(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        grad: FlexTensor,
+        epsilon: f64,
+        activation: usize,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [gamma, beta, mean, variance] = [gamma, beta, mean, variance].map(contiguous);
+        let normalisation = norm::Normalisation::new(
+            values(&mean),
+            values(&variance),
+            values(&gamma),
+            values(&beta),
+            epsilon,
+        );
+        let (dx, dgamma, dbeta) = normalisation.backward(
+            &Map::new(x),
+            &Map::new(grad),
+            Activation::from_index(activation),
+        );
+        let channels = dgamma.len();
+        (dx.into_planes(), tensor(dgamma, [channels]), tensor(dbeta, [channels]))
+    }
+}
