@@ -7,7 +7,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::{PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config};
+use crate::backbone::{
+    MobileNetV1, MobileNetV1Config, PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet,
+    ResNetConfig,
+};
 use crate::neck::{Neck, NeckConfig};
 
 /// Added to the squared length before its root, so that an all-zero embedding stays finite.
@@ -21,6 +24,12 @@ pub enum BackboneConfig {
     PpLcNet(PpLcNetConfig),
     /// See [`PpLcNetV2`].
     PpLcNetV2(PpLcNetV2Config),
+    /// See [`MobileNetV1`].
+    #[serde(rename = "mobilenet_v1")]
+    MobileNetV1(MobileNetV1Config),
+    /// See [`ResNet`].
+    #[serde(rename = "resnet")]
+    ResNet(ResNetConfig),
 }
 
 /// Configuration of [`Extractor`].
@@ -39,15 +48,15 @@ impl ExtractorConfig {
         match &self.backbone {
             BackboneConfig::PpLcNet(c) => c.class_expand.unwrap_or(c.feature_channels()[2]),
             BackboneConfig::PpLcNetV2(c) => c.class_expand,
+            BackboneConfig::MobileNetV1(c) => c.features(),
+            BackboneConfig::ResNet(c) => c.features(),
         }
     }
 
     /// Width of the embedding.
     pub fn embedding_dim(&self) -> usize {
-        match self.neck {
-            Some(NeckConfig::Fc { embedding_dim }) => embedding_dim,
-            Some(NeckConfig::BnNeck) | None => self.features(),
-        }
+        let features = self.features();
+        self.neck.map_or(features, |neck| neck.embedding_dim(features))
     }
 
     /// The configuration of [`Extractor::fuse`]'s result.
@@ -57,6 +66,8 @@ impl ExtractorConfig {
         match &mut config.backbone {
             BackboneConfig::PpLcNet(c) => c.fused = true,
             BackboneConfig::PpLcNetV2(c) => c.fused = true,
+            BackboneConfig::MobileNetV1(c) => c.fused = true,
+            BackboneConfig::ResNet(c) => c.fused = true,
         }
         config
     }
@@ -67,6 +78,8 @@ impl ExtractorConfig {
             backbone: match &self.backbone {
                 BackboneConfig::PpLcNet(config) => Backbone::PpLcNet(config.init(device)),
                 BackboneConfig::PpLcNetV2(config) => Backbone::PpLcNetV2(config.init(device)),
+                BackboneConfig::MobileNetV1(config) => Backbone::MobileNetV1(config.init(device)),
+                BackboneConfig::ResNet(config) => Backbone::ResNet(config.init(device)),
             },
             neck: self.neck.map(|neck| neck.init(self.features(), device)),
         }
@@ -81,6 +94,10 @@ pub enum Backbone {
     PpLcNet(PpLcNet),
     /// See [`PpLcNetV2`].
     PpLcNetV2(PpLcNetV2),
+    /// See [`MobileNetV1`].
+    MobileNetV1(MobileNetV1),
+    /// See [`ResNet`].
+    ResNet(ResNet),
 }
 
 /// Turns pictures into embeddings.
@@ -109,6 +126,8 @@ impl Extractor {
         let backbone = match &self.backbone {
             Backbone::PpLcNet(backbone) => backbone.forward(x),
             Backbone::PpLcNetV2(backbone) => backbone.forward(x),
+            Backbone::MobileNetV1(backbone) => backbone.forward(x),
+            Backbone::ResNet(backbone) => backbone.forward(x),
         };
         let raw_embedding = match &self.neck {
             Some(neck) => neck.forward(backbone.clone()),
@@ -134,6 +153,8 @@ impl Extractor {
             backbone: match self.backbone {
                 Backbone::PpLcNet(backbone) => Backbone::PpLcNet(backbone.fuse()),
                 Backbone::PpLcNetV2(backbone) => Backbone::PpLcNetV2(backbone.fuse()),
+                Backbone::MobileNetV1(backbone) => Backbone::MobileNetV1(backbone.fuse()),
+                Backbone::ResNet(backbone) => Backbone::ResNet(backbone.fuse()),
             },
             ..self
         }

@@ -1,6 +1,6 @@
 //! Necks: from the backbone's pooled features to the embedding.
 //!
-//! Agrees with PaddleClas `ppcls/arch/gears/{fc,bnneck}.py` @ d178931. Difference: the shift of
+//! Agrees with PaddleClas `ppcls/arch/gears/{fc,bnneck,vehicle_neck}.py` @ d178931. Difference: the shift of
 //! [`BnNeck`] is frozen at 0, as its paper and the shipped recipes intend; the reference's code
 //! leaves it trainable unless the configuration says otherwise.
 
@@ -8,7 +8,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, BatchNorm};
+use crate::layers::{Activation, BatchNorm, Conv, ConvShape};
 
 /// Configuration of [`Neck`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,14 @@ pub enum NeckConfig {
     },
     /// Batch normalisation; the width stays.
     BnNeck,
+    /// A 1×1 convolution with bias to `embedding_dim` values: the neck of the vehicle and logo
+    /// recipes.
+    Vehicle {
+        /// Width of the embedding.
+        embedding_dim: usize,
+    },
+    /// `tanh`, for features whose signs become a binary code; the width stays.
+    Tanh,
 }
 
 impl NeckConfig {
@@ -29,6 +37,18 @@ impl NeckConfig {
         match *self {
             Self::Fc { embedding_dim } => Neck::Fc(FcNeck::new(features, embedding_dim, device)),
             Self::BnNeck => Neck::BnNeck(BnNeck::new(features, device)),
+            Self::Vehicle { embedding_dim } => {
+                Neck::Vehicle(VehicleNeck::new(features, embedding_dim, device))
+            }
+            Self::Tanh => Neck::Tanh(TanhNeck::default()),
+        }
+    }
+
+    /// Width of the embedding for features of this width.
+    pub fn embedding_dim(&self, features: usize) -> usize {
+        match *self {
+            Self::Fc { embedding_dim } | Self::Vehicle { embedding_dim } => embedding_dim,
+            Self::BnNeck | Self::Tanh => features,
         }
     }
 }
@@ -40,7 +60,15 @@ pub enum Neck {
     Fc(FcNeck),
     /// See [`BnNeck`].
     BnNeck(BnNeck),
+    /// See [`VehicleNeck`].
+    Vehicle(VehicleNeck),
+    /// See [`NeckConfig::Tanh`].
+    Tanh(TanhNeck),
 }
+
+/// `tanh`, nothing learnt.
+#[derive(Module, Debug, Default)]
+pub struct TanhNeck {}
 
 impl Neck {
     /// # Shapes
@@ -51,6 +79,8 @@ impl Neck {
         match self {
             Self::Fc(neck) => neck.forward(x),
             Self::BnNeck(neck) => neck.forward(x),
+            Self::Vehicle(neck) => neck.forward(x),
+            Self::Tanh(_) => x.tanh(),
         }
     }
 }
@@ -80,6 +110,29 @@ impl FcNeck {
     /// - output: `[batch, embedding_dim]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+}
+
+/// A 1×1 convolution with bias on the pooled map.
+#[derive(Module, Debug)]
+pub struct VehicleNeck {
+    /// The convolution.
+    pub conv: Conv,
+}
+
+impl VehicleNeck {
+    /// A freshly initialised layer.
+    pub fn new(features: usize, embedding_dim: usize, device: &Device) -> Self {
+        Self { conv: Conv::new(ConvShape::pointwise(features, embedding_dim), true, device) }
+    }
+
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, features]`
+    /// - output: `[batch, embedding_dim]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let [batch, features] = x.dims();
+        self.conv.forward(x.reshape([batch, features, 1, 1])).flatten(1, 3)
     }
 }
 

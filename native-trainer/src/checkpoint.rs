@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::schedule::Plateau;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
@@ -55,6 +56,9 @@ pub struct Progress {
     /// Names of the classes that the head tells apart; empty for a detector.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// State of a schedule that goes by the evaluation.
+    #[serde(default)]
+    pub plateau: Option<Plateau>,
 }
 
 const MODEL: &str = "model.safetensors";

@@ -7,6 +7,7 @@ pub mod assign;
 pub mod checkpoint;
 pub mod command;
 pub mod data;
+pub mod ema;
 pub mod embedding;
 pub mod head;
 pub mod loss;

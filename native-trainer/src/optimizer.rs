@@ -10,22 +10,67 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::weights::{NamedTensor, ParameterPath, Weights};
 use serde::{Deserialize, Serialize};
 
-/// Which rule, with its options. Vectors (biases, normalisation) never decay, as in PP-LCNet.
+/// Which rule, with its options: `g` the gradient, `w` the parameter, `η` the rate.
+///
+/// Coupled decay adds `λ·w` to the gradient, decoupled decay takes `η·λ·w` off the parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum OptimizerConfig {
-    /// `v ← μ·v + g + λ·w; w ← w − η·v`, PaddleClas' `Momentum` with coupled decay.
+    /// `v ← μ·v + g; w ← w − η·v`, coupled decay; with Nesterov `w ← w − η·(g + μ·v)`.
     Momentum {
         /// μ
         momentum: f64,
         /// λ
         weight_decay: f64,
+        /// Looks ahead by one step of the velocity.
+        #[serde(default)]
+        nesterov: bool,
+    },
+    /// `w ← w − η·g`, coupled decay.
+    Sgd {
+        /// λ
+        weight_decay: f64,
+    },
+    /// Adam, <https://arxiv.org/abs/1412.6980>, with coupled decay; β 0.9 and 0.999.
+    Adam {
+        /// λ
+        weight_decay: f64,
     },
     /// Adam with decoupled decay, <https://arxiv.org/abs/1711.05101>; β 0.9 and 0.999.
+    #[serde(rename = "adam_w", alias = "adamw")]
     AdamW {
         /// λ
         weight_decay: f64,
     },
+    /// `s ← ρ·s + (1 − ρ)·g²; v ← μ·v + η·g / √(s + ε); w ← w − v`, coupled decay.
+    #[serde(rename = "rms_prop", alias = "rmsprop")]
+    RmsProp {
+        /// ρ, 0.95 in the reference.
+        rho: f64,
+        /// μ
+        momentum: f64,
+        /// ε, 1e-6 in the reference.
+        epsilon: f64,
+        /// λ
+        weight_decay: f64,
+    },
+}
+
+/// What a parameter's decay and rate depend on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParameterRules {
+    /// Whether vectors (biases, normalisation) decay as well; they do not in PP-LCNet.
+    pub decay_vectors: bool,
+    /// Factors of the rate by prefix of a parameter's path, the longest match counts; 0 freezes.
+    pub rate_multipliers: BTreeMap<String, f64>,
+}
+
+impl ParameterRules {
+    fn rate_multiplier(&self, path: &str) -> f64 {
+        let matches = self.rate_multipliers.iter().filter(|(prefix, _)| path.starts_with(*prefix));
+        matches.max_by_key(|(prefix, _)| prefix.len()).map_or(1.0, |(_, factor)| *factor)
+    }
 }
 
 const BETA_1: f64 = 0.9;
@@ -36,15 +81,22 @@ const ADAM_EPSILON: f64 = 1e-8;
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    rules: ParameterRules,
     step: u64,
-    /// First (and for AdamW second) moments, flattened, by path.
+    /// Moments, flattened, by path: none, one or two a rule.
     moments: BTreeMap<String, Vec<Tensor<1>>>,
 }
 
 impl Optimizer {
     /// An optimiser that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, step: 0, moments: BTreeMap::new() }
+        Self { config, rules: ParameterRules::default(), step: 0, moments: BTreeMap::new() }
+    }
+
+    /// The same with rules for parameters.
+    #[must_use]
+    pub fn with_rules(self, rules: ParameterRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// One step; parameters without a gradient stay as they are.
@@ -87,7 +139,7 @@ impl Optimizer {
                 moments.entry(path.to_owned()).or_default().push(moment);
             }
         }
-        Self { config, step, moments }
+        Self { config, rules: ParameterRules::default(), step, moments }
     }
 
     /// New value of a flattened parameter.
@@ -100,34 +152,57 @@ impl Optimizer {
         decays: bool,
     ) -> Tensor<1> {
         let moments = self.moments.entry(path.to_owned()).or_default();
-        match self.config {
-            OptimizerConfig::Momentum { momentum, weight_decay } => {
-                let mut velocity = gradient;
-                if decays {
-                    velocity = velocity + value.clone() * weight_decay;
-                }
-                if let Some(old) = moments.pop() {
-                    velocity = velocity + old * momentum;
-                }
-                moments.push(velocity.clone());
-                value - velocity * rate
+        let coupled = |weight_decay: f64| {
+            if decays && weight_decay != 0.0 {
+                gradient.clone() + value.clone() * weight_decay
+            } else {
+                gradient.clone()
             }
-            OptimizerConfig::AdamW { weight_decay } => {
-                let squared = gradient.clone().powi_scalar(2) * (1.0 - BETA_2);
-                let second = match moments.pop() {
-                    Some(old) => old * BETA_2 + squared,
-                    None => squared,
+        };
+        // Moving averages start at zero.
+        let average = |old: Option<Tensor<1>>, new: Tensor<1>, keep: f64| match old {
+            Some(old) => old * keep + new * (1.0 - keep),
+            None => new * (1.0 - keep),
+        };
+        match self.config {
+            OptimizerConfig::Momentum { momentum, weight_decay, nesterov } => {
+                let gradient = coupled(weight_decay);
+                let velocity = match moments.pop() {
+                    Some(old) => gradient.clone() + old * momentum,
+                    None => gradient.clone(),
                 };
-                let first = match moments.pop() {
-                    Some(old) => old * BETA_1 + gradient * (1.0 - BETA_1),
-                    None => gradient * (1.0 - BETA_1),
-                };
+                moments.push(velocity.clone());
+                let direction = if nesterov { gradient + velocity * momentum } else { velocity };
+                value - direction * rate
+            }
+            OptimizerConfig::Sgd { weight_decay } => {
+                let step = coupled(weight_decay) * rate;
+                value - step
+            }
+            OptimizerConfig::Adam { weight_decay } | OptimizerConfig::AdamW { weight_decay } => {
+                let decoupled = matches!(self.config, OptimizerConfig::AdamW { .. });
+                let gradient = if decoupled { gradient } else { coupled(weight_decay) };
+                let second = average(moments.pop(), gradient.clone().powi_scalar(2), BETA_2);
+                let first = average(moments.pop(), gradient, BETA_1);
                 *moments = vec![first.clone(), second.clone()];
                 let t = self.step as i32;
-                let scale = rate / (1.0 - BETA_1.powi(t));
-                let deviation = (second / (1.0 - BETA_2.powi(t))).sqrt() + ADAM_EPSILON;
-                let kept = if decays { value * (1.0 - rate * weight_decay) } else { value };
-                kept - first / deviation * scale
+                let (first_share, second_share) = (1.0 - BETA_1.powi(t), 1.0 - BETA_2.powi(t));
+                let deviation = (second / second_share).sqrt() + ADAM_EPSILON;
+                let kept =
+                    if decoupled && decays { value * (1.0 - rate * weight_decay) } else { value };
+                kept - first / deviation * (rate / first_share)
+            }
+            OptimizerConfig::RmsProp { rho, momentum, epsilon, weight_decay } => {
+                let gradient = coupled(weight_decay);
+                let (old_velocity, old_mean) = (moments.pop(), moments.pop());
+                let mean = average(old_mean, gradient.clone().powi_scalar(2), rho);
+                let step = gradient / (mean.clone() + epsilon).sqrt() * rate;
+                let velocity = match old_velocity {
+                    Some(old) => old * momentum + step,
+                    None => step,
+                };
+                *moments = vec![mean, velocity.clone()];
+                value - velocity
             }
         }
     }
@@ -154,13 +229,18 @@ impl ModuleMapper for Step<'_> {
             return param;
         };
         let path = self.path.name();
-        let rate = self.rate;
+        let multiplier = self.optimizer.rules.rate_multiplier(&path);
+        if multiplier == 0.0 {
+            return param;
+        }
+        let rate = self.rate * multiplier;
+        let decays = D > 1 || self.optimizer.rules.decay_vectors;
         let optimizer = &mut *self.optimizer;
         param.map(|tensor| {
             let shape = tensor.shape();
             let length = shape.num_elements();
             let value = tensor.inner().reshape([length]);
-            let new = optimizer.update(&path, value, gradient.reshape([length]), rate, D > 1);
+            let new = optimizer.update(&path, value, gradient.reshape([length]), rate, decays);
             Tensor::from_inner(new.reshape(shape)).require_grad()
         })
     }

@@ -12,7 +12,7 @@ use crate::data::augment::Augmentation;
 use crate::data::scenes::SceneOptions;
 use crate::head::HeadConfig;
 use crate::loss::{SupervisedContrastive, TripletAngularMargin};
-use crate::optimizer::OptimizerConfig;
+use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
 /// Why a recipe could not be used.
@@ -70,6 +70,9 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Rule of the steps.
     pub optimizer: OptimizerConfig,
+    /// What decays, and what learns faster, slower or not at all.
+    #[serde(default)]
+    pub parameters: ParameterRules,
     /// From a picture to the network's input.
     pub preprocess: Preprocess,
     /// Set to train an extractor.

@@ -23,6 +23,20 @@ pub(crate) fn test() -> anyhow::Result<()> {
     })
 }
 
+/// Damaged input for every parser, for so many seconds each.
+pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
+    let seconds = match options {
+        [] => "60",
+        ["--seconds", seconds] => seconds,
+        other => anyhow::bail!("unknown option {other:?}; there is --seconds N"),
+    };
+    let arguments =
+        ["test", "--locked", "--package", "tests", "--test", "fuzz", "--", "--nocapture"];
+    step("damaged input", || {
+        execute(program("cargo").args(arguments).env("MAGPIE_FUZZ_SECONDS", seconds))
+    })
+}
+
 /// What a developer runs before a commit.
 pub(crate) fn check() -> anyhow::Result<()> {
     setup::toolchain()?;

@@ -17,6 +17,8 @@ cargo xtask test
 cargo xtask check
     What a developer runs before a commit: format, spelling, lints on host and
     wasm32, tests, docs, licences, unused dependencies.
+cargo xtask fuzz [--seconds N]
+    Hands damaged input to every parser, for N seconds each (60).
 cargo xtask web
     Rebuilds and serves the page whenever a file changes.
 cargo xtask setup
@@ -39,6 +41,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
         ["test"] => check::test(),
         ["check"] => check::check(),
+        ["fuzz", options @ ..] => check::fuzz(options),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),
         [] | ["help" | "--help" | "-h"] => {

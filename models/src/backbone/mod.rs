@@ -1,7 +1,11 @@
 //! Backbones: a picture tensor becomes feature maps or one pooled vector.
 
+mod mobilenet_v1;
 mod pp_lcnet;
 mod pp_lcnet_v2;
+mod resnet;
 
+pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
 pub use pp_lcnet_v2::{PpLcNetV2, PpLcNetV2Config, RepDepthwiseSeparable, RepOptions};
+pub use resnet::{GlobalPool, ResNet, ResNetConfig, ResNetStem, Residual, ResidualBlock, Shortcut};

@@ -44,8 +44,7 @@ impl<B: NetworkOps, const DEPTHWISE: bool> Backward<B, 2> for Convolution<DEPTHW
     }
 }
 
-type Gradient<B> =
-    fn(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, usize) -> FloatTensor<B>;
+type Gradient<B> = fn(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, usize) -> FloatTensor<B>;
 
 fn convolve<B: NetworkOps, C: CheckpointStrategy, const DEPTHWISE: bool>(
     x: FloatTensor<Autodiff<B, C>>,
@@ -101,11 +100,7 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
         convolve::<B, C, true>(x, weight, stride)
     }
 
-    fn dense(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        stride: usize,
-    ) -> FloatTensor<Self> {
+    fn dense(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
         convolve::<B, C, false>(x, weight, stride)
     }
 

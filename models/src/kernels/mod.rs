@@ -90,11 +90,7 @@ pub trait NetworkOps: Backend {
     }
 
     /// See [`dense_conv2d`].
-    fn dense(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        stride: usize,
-    ) -> FloatTensor<Self> {
+    fn dense(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
         generic::conv::<Self>(x, weight, stride, 1)
     }
 

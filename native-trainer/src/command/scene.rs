@@ -42,10 +42,8 @@ impl Arguments {
     /// Pictures that cannot be read, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
         let samples = Samples::read(&self.cutouts)?;
-        let store = PictureStore::new(
-            samples.samples.iter().map(|s| s.path.clone()).collect(),
-            self.size,
-        );
+        let store =
+            PictureStore::new(samples.samples.iter().map(|s| s.path.clone()).collect(), self.size);
         let options = SceneOptions {
             max_things: self.max_things,
             size: [0.22, 0.45],

@@ -178,7 +178,7 @@ pub fn paste(
     };
     let shrink = (picture.width as f32 / placement.width)
         .max(picture.height as f32 / placement.height)
-        .ceil()
+        .round()
         .clamp(1.0, 3.0) as i64;
     let offset = |i: i64| (i as f32 + 0.5) / shrink as f32;
     let source = placement.source_map();

@@ -205,10 +205,7 @@ mod tests {
             bank.enqueue(&[0.0; 6], &[1, 1, 1]),
             Err(BatchError::BankTooSmall { bank: 2, batch: 3 })
         );
-        assert_eq!(
-            bank.enqueue(&[0.0; 3], &[1]),
-            Err(BatchError::Width { bank: 2, embedding: 3 })
-        );
+        assert_eq!(bank.enqueue(&[0.0; 3], &[1]), Err(BatchError::Width { bank: 2, embedding: 3 }));
         assert!(bank.is_empty());
     }
 }

@@ -96,8 +96,7 @@ pub fn relational_distance(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> 
         let squares = features.clone().powi_scalar(2).sum_dim(1);
         let products = features.clone().matmul(features.clone().transpose());
         let squared = squares.clone() + squares.transpose() - products * 2.0;
-        let distance =
-            squared.clamp_min(PAIR_EPSILON).sqrt().mask_fill(diagonal(&features), 0.0);
+        let distance = squared.clamp_min(PAIR_EPSILON).sqrt().mask_fill(diagonal(&features), 0.0);
         let count = distance.clone().greater_elem(0.0).float().sum();
         let mean = distance.clone().sum() / count;
         distance / mean.unsqueeze()

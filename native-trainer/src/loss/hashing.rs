@@ -38,9 +38,8 @@ impl Dshsd {
         let same = same_class(targets.clone(), targets.clone());
         let distance = squared_distances(features);
         let apart = activation::relu(distance.clone().neg() + 2.0 * bits);
-        let pairs = (distance.mask_fill(same.clone().bool_not(), 0.0)
-            + apart.mask_fill(same, 0.0))
-        .mean()
+        let pairs = (distance.mask_fill(same.clone().bool_not(), 0.0) + apart.mask_fill(same, 0.0))
+            .mean()
             / 2.0;
         let classification = if self.multi_label {
             let classes = logits.dims()[1];

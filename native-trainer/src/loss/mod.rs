@@ -11,6 +11,8 @@ mod detection;
 mod distillation;
 mod hashing;
 mod pairs;
+#[cfg(test)]
+mod properties;
 mod supervised_contrastive;
 mod triplet;
 mod triplet_angular_margin;

@@ -78,8 +78,7 @@ impl TripletAngularMargin {
         let similarity = rows.matmul(columns.transpose());
         let same = same_class(row_targets, column_targets);
         // Cosines lie in −1..=1; where a row has no such pair, its terms vanish.
-        let positive =
-            similarity.clone().mask_fill(same.clone().bool_not(), NO_PAIR).min_dim(1);
+        let positive = similarity.clone().mask_fill(same.clone().bool_not(), NO_PAIR).min_dim(1);
         let negative = similarity.mask_fill(same, -NO_PAIR).max_dim(1);
         let relative = hinge(negative.clone() - positive.clone() + self.margin);
         let Some(absolute) = self.absolute else { return relative };

@@ -1,4 +1,5 @@
 //! Figures of merit.
 
 pub mod detection;
+pub mod re_ranking;
 pub mod retrieval;

@@ -1,8 +1,9 @@
-//! Retrieval: recall@k and mean average precision.
+//! Retrieval: recall@k, mean average precision and their kin.
 //!
 //! Agrees with PaddleClas `ppcls/engine/evaluation/retrieval.py` and `ppcls/metric/metrics.py`
 //! @ d178931: a query's own picture (same label and same id) gets similarity 0, keeps its rank and
 //! never counts as a match; queries without any match in the gallery are left out of the rates.
+//! The rule of re-identification, no match by the same camera, is the same with cameras as ids.
 
 /// Embeddings with what they show.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,14 @@ pub struct RetrievalMetrics {
     pub recall_at_k: Vec<(usize, f64)>,
     /// Mean over queries of the mean precision at each match.
     pub mean_average_precision: f64,
+    /// `(k, share of matches among the k best)`, mean over all queries, those without any match
+    /// included.
+    pub precision_at_k: Vec<(usize, f64)>,
+    /// Mean over queries of the number of matches divided by the rank of the last one, from 1.
+    pub mean_inverse_negative_penalty: f64,
+    /// The same with ranks from 0, as the reference computes it; infinite where a query's only
+    /// match comes first.
+    pub mean_inverse_negative_penalty_from_zero: f64,
     /// Queries that have a match in the gallery.
     pub queries: usize,
 }
@@ -46,7 +55,7 @@ pub fn retrieval_metrics(
 ) -> RetrievalMetrics {
     use rayon::prelude::*;
     let dim = query.values.len() / query.len().max(1);
-    let ranked: Vec<Option<(usize, f64)>> = (0..query.len())
+    let ranked: Vec<Ranks> = (0..query.len())
         .into_par_iter()
         .map(|q| {
             let row = &query.values[q * dim..(q + 1) * dim];
@@ -63,30 +72,81 @@ pub fn retrieval_metrics(
                 })
                 .collect();
             similarities.sort_by(|a, b| b.0.total_cmp(&a.0));
-            first_rank_and_precision(similarities.iter().map(|(_, hit)| *hit))
+            let hits = similarities.iter().enumerate().filter(|(_, (_, hit))| *hit);
+            Ranks(hits.map(|(rank, _)| rank).collect())
         })
         .collect();
-    let ranked: Vec<(usize, f64)> = ranked.into_iter().flatten().collect();
-    let count = ranked.len().max(1) as f64;
+    let matched: Vec<&Ranks> = ranked.iter().filter(|ranks| !ranks.0.is_empty()).collect();
+    let mean = |of: &dyn Fn(&Ranks) -> f64| {
+        matched.iter().map(|ranks| of(ranks)).sum::<f64>() / matched.len().max(1) as f64
+    };
+    let all = ranked.len().max(1) as f64;
     RetrievalMetrics {
         recall_at_k: top_k
             .iter()
-            .map(|&k| (k, ranked.iter().filter(|(rank, _)| *rank < k).count() as f64 / count))
+            .map(|&k| (k, mean(&|ranks| f64::from(u8::from(ranks.among(k) > 0)))))
             .collect(),
-        mean_average_precision: ranked.iter().map(|(_, precision)| precision).sum::<f64>() / count,
-        queries: ranked.len(),
+        mean_average_precision: mean(&Ranks::average_precision),
+        precision_at_k: top_k
+            .iter()
+            .map(|&k| {
+                let shares = ranked.iter().map(|ranks| ranks.among(k) as f64 / k.max(1) as f64);
+                (k, shares.sum::<f64>() / all)
+            })
+            .collect(),
+        mean_inverse_negative_penalty: mean(&|ranks| ranks.share_until_last(1)),
+        mean_inverse_negative_penalty_from_zero: mean(&|ranks| ranks.share_until_last(0)),
+        queries: matched.len(),
     }
 }
 
-/// Rank of the first hit, from 0, and mean precision at each hit; `None` without a hit.
-fn first_rank_and_precision(hits: impl Iterator<Item = bool>) -> Option<(usize, f64)> {
-    let (mut first, mut found, mut sum) = (None, 0, 0.0);
-    for (rank, _) in hits.enumerate().filter(|(_, hit)| *hit) {
-        first.get_or_insert(rank);
-        found += 1;
-        sum += f64::from(found) / (rank + 1) as f64;
+/// Ranks of a query's matches, from 0, ascending.
+struct Ranks(Vec<usize>);
+
+impl Ranks {
+    /// Matches among the `k` best.
+    fn among(&self, k: usize) -> usize {
+        self.0.iter().filter(|rank| **rank < k).count()
     }
-    first.map(|rank| (rank, sum / f64::from(found)))
+
+    /// Mean precision at each match.
+    fn average_precision(&self) -> f64 {
+        let precisions =
+            self.0.iter().enumerate().map(|(found, rank)| (found + 1) as f64 / (rank + 1) as f64);
+        precisions.sum::<f64>() / self.0.len() as f64
+    }
+
+    /// Matches divided by the rank of the last one, ranks starting at `first`.
+    fn share_until_last(&self, first: usize) -> f64 {
+        self.0.last().map_or(0.0, |last| self.0.len() as f64 / (last + first) as f64)
+    }
+}
+
+/// How features become a binary code of ±1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binarization {
+    /// By sign: for features around 0, such as those behind `tanh`.
+    Sign,
+    /// By rounding: for features within 0..=1.
+    Round,
+}
+
+impl Binarization {
+    /// The code; a sign of exactly 0 stays 0, as in the reference.
+    pub fn apply(self, features: &[f32]) -> Vec<f32> {
+        let code = |value: &f32| match self {
+            Self::Sign if *value == 0.0 => 0.0,
+            Self::Sign => value.signum(),
+            Self::Round => 2.0 * value.round_ties_even() - 1.0,
+        };
+        features.iter().map(code).collect()
+    }
+}
+
+/// Bits that differ between two codes of ±1: `(bits − inner product) / 2`.
+pub fn hamming_distance(a: &[f32], b: &[f32]) -> f32 {
+    let product: f32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+    (a.len() as f32 - product) / 2.0
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::checkpoint::{self, Progress};
 use crate::data::store::PictureError;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
+use crate::schedule::Plateau;
 
 /// Batches that wait decoded while the device works.
 const PREFETCH: usize = 2;
@@ -102,8 +103,15 @@ pub fn run<T: Task>(
     let training_device = device.clone().autodiff();
     training_device.seed(recipe.seed);
     let mut network = task.init(&training_device);
-    let mut optimizer = Optimizer::new(recipe.optimizer);
-    let mut progress = Progress { epoch: 0, step: 0, best: None, labels: task.labels().to_vec() };
+    let rules = recipe.parameters.clone();
+    let mut optimizer = Optimizer::new(recipe.optimizer).with_rules(rules.clone());
+    let mut progress = Progress {
+        epoch: 0,
+        step: 0,
+        best: None,
+        labels: task.labels().to_vec(),
+        plateau: recipe.schedule.plateau(),
+    };
     if options.resume
         && let Some(saved) = checkpoint::progress(&latest)?
     {
@@ -112,7 +120,8 @@ pub fn run<T: Task>(
         }
         network = checkpoint::load_module(&latest, network)?;
         optimizer =
-            checkpoint::load_optimizer(&latest, recipe.optimizer, saved.step, &training_device)?;
+            checkpoint::load_optimizer(&latest, recipe.optimizer, saved.step, &training_device)?
+                .with_rules(rules);
         log.line(&format!("resumed {} after epoch {}", latest.display(), saved.epoch))?;
         progress = saved;
     }
@@ -126,8 +135,9 @@ pub fn run<T: Task>(
 
     while progress.epoch < recipe.epochs {
         let epoch = progress.epoch + 1;
+        let rates = Rates { recipe, plateau: progress.plateau.clone() };
         network =
-            train_epoch(task, recipe, epoch, network, &mut optimizer, &training_device, &mut log)?;
+            train_epoch(task, &rates, epoch, network, &mut optimizer, &training_device, &mut log)?;
         progress.epoch = epoch;
         progress.step = optimizer.steps();
         let mut is_best = false;
@@ -136,6 +146,9 @@ pub fn run<T: Task>(
             let text: Vec<String> =
                 metrics.iter().map(|(name, value)| format!("{name}: {value:.5}")).collect();
             if let Some((_, value)) = metrics.first() {
+                if let Some(plateau) = &mut progress.plateau {
+                    plateau.observe(*value);
+                }
                 is_best = progress.best.is_none_or(|(best, _)| *value > best);
                 if is_best {
                     progress.best = Some((*value, epoch));
@@ -185,15 +198,30 @@ pub fn export<T: Task>(
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
+/// Where the learning rate of an epoch's steps comes from.
+struct Rates<'a> {
+    recipe: &'a Recipe,
+    plateau: Option<Plateau>,
+}
+
+impl Rates<'_> {
+    fn rate(&self, epoch: usize, step: usize, steps: usize) -> f64 {
+        let Recipe { schedule, epochs, .. } = self.recipe;
+        let scheduled = schedule.rate((epoch - 1) * steps + step, steps, *epochs);
+        self.plateau.as_ref().map_or(scheduled, |plateau| scheduled.min(plateau.rate()))
+    }
+}
+
 fn train_epoch<T: Task>(
     task: &T,
-    recipe: &Recipe,
+    rates: &Rates,
     epoch: usize,
     mut network: T::Network,
     optimizer: &mut Optimizer,
     device: &Device,
     log: &mut Log,
 ) -> anyhow::Result<T::Network> {
+    let recipe = rates.recipe;
     let plan = task.plan(epoch);
     let steps = plan.len();
     let started = Instant::now();
@@ -214,7 +242,7 @@ fn train_epoch<T: Task>(
             let before = Instant::now();
             let batch = receiver.recv()??;
             waited += before.elapsed().as_secs_f64();
-            let rate = recipe.schedule.rate((epoch - 1) * steps + step, steps, recipe.epochs);
+            let rate = rates.rate(epoch, step, steps);
             let terms = task.losses(&network, batch, device);
             let values: Vec<(&'static str, f64)> = terms
                 .iter()
@@ -243,10 +271,11 @@ fn train_epoch<T: Task>(
                 let done = (step + 1) as f64;
                 let left = (steps * (recipe.epochs - epoch + 1) - step - 1) as f64;
                 log.line(&format!(
-                    "[Train][Epoch {epoch}/{}][Iter: {step}/{steps}]lr(Cosine): {rate:.8}, {}, \
+                    "[Train][Epoch {epoch}/{}][Iter: {step}/{steps}]lr({}): {rate:.8}, {}, \
                      loss: {total:.5}, batch_cost: {:.5}s, reader_cost: {:.5}, ips: {:.5} \
                      samples/s, eta: {}",
                     recipe.epochs,
+                    recipe.schedule.name(),
                     join(&values),
                     seconds / done,
                     waited / done,

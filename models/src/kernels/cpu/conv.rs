@@ -11,6 +11,9 @@ use super::{Map, add, contiguous, for_chunks, sum_chunks, tensor, values};
 /// Pieces that the weight gradient is summed in.
 const WEIGHT_PIECES: usize = 8;
 
+/// Rows that a matrix product should have at least.
+const PRODUCT_ROWS: usize = 256;
+
 /// Where the windows of a convolution lie; padding is `(kernel − 1) / 2`.
 struct Windows {
     height: usize,
@@ -68,13 +71,29 @@ impl Windows {
         }
     }
 
-    #[inline(always)]
-    fn lay_out(&self, image: &[f32]) -> FlexTensor {
-        let mut windows = vec![0.0; self.count() * self.length()];
-        self.for_each_run(|window, at, length| {
-            windows[window..window + length].copy_from_slice(&image[at..at + length]);
-        });
-        tensor(windows, [self.count(), self.length()])
+    /// Values of one image.
+    fn image(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Images of a piece of the work: enough for a good product, yet a few pieces a batch.
+    fn images_a_piece(&self, batch: usize) -> usize {
+        PRODUCT_ROWS.div_ceil(self.count()).min(batch.div_ceil(4)).max(1)
+    }
+
+    /// The windows of some images, `[images · count, length]`.
+    fn lay_out(&self, images: &[f32]) -> FlexTensor {
+        let piece = self.count() * self.length();
+        let count = images.len() / self.image();
+        let mut windows = vec![0.0; count * piece];
+        for (windows, image) in
+            windows.chunks_exact_mut(piece).zip(images.chunks_exact(self.image()))
+        {
+            self.for_each_run(|window, at, length| {
+                windows[window..window + length].copy_from_slice(&image[at..at + length]);
+            });
+        }
+        tensor(windows, [count * self.count(), self.length()])
     }
 }
 
@@ -96,11 +115,12 @@ pub(super) fn forward(x: &Map, weight: &FlexTensor, stride: usize) -> Map {
         return Map { tensor: out, batch, height, width, channels };
     }
     let mut out = vec![0.0; shape.iter().product()];
-    let image_length = x.height * x.width * x.channels;
-    for_chunks(&mut out, windows.count() * channels_out, |image, out| {
-        let image = &x.values()[image * image_length..][..image_length];
-        let product = Flex::float_matmul(windows.lay_out(image), weight.clone());
-        out.copy_from_slice(values(&product));
+    let (image, a_piece) = (windows.image(), windows.images_a_piece(x.batch));
+    for_chunks(&mut out, a_piece * windows.count() * channels_out, |piece, out| {
+        let first = piece * a_piece;
+        let count = a_piece.min(x.batch - first);
+        let rows = windows.lay_out(&x.values()[first * image..][..count * image]);
+        out.copy_from_slice(values(&Flex::float_matmul(rows, weight.clone())));
     });
     Map::from_values(out, shape)
 }
@@ -121,13 +141,18 @@ pub(super) fn x_backward(
     }
     let mut dx = vec![0.0; shape.iter().product()];
     let upstream = grad.matrix();
-    for_chunks(&mut dx, height * width * channels, |image, dx| {
-        let upstream = upstream.narrow(0, image * windows.count(), windows.count());
+    let (image, a_piece) = (windows.image(), windows.images_a_piece(grad.batch));
+    for_chunks(&mut dx, a_piece * image, |piece, dx| {
+        let first = piece * a_piece;
+        let count = a_piece.min(grad.batch - first);
+        let upstream = upstream.narrow(0, first * windows.count(), count * windows.count());
         let product = Flex::float_matmul(upstream, weight.clone());
-        let product = values(&product);
-        windows.for_each_run(|window, at, length| {
-            add(&mut dx[at..at + length], &product[window..window + length]);
-        });
+        let products = values(&product).chunks_exact(windows.count() * windows.length());
+        for (dx, product) in dx.chunks_exact_mut(image).zip(products) {
+            windows.for_each_run(|window, at, length| {
+                add(&mut dx[at..at + length], &product[window..window + length]);
+            });
+        }
     });
     Map::from_values(dx, shape)
 }
@@ -136,31 +161,30 @@ pub(super) fn weight_backward(x: &Map, kernel: usize, grad: &Map, stride: usize)
     let (channels_in, channels_out) = (x.channels, grad.channels);
     let windows = Windows::new([x.height, x.width, channels_in], kernel, stride);
     let (pixels, upstream) = (x.matrix(), grad.matrix());
-    let image_length = x.height * x.width * x.channels;
+    let image = windows.image();
     let images_a_piece = x.batch.div_ceil(WEIGHT_PIECES).max(1);
     let length = channels_out * windows.length();
     let mut pieces = vec![0.0; x.batch.div_ceil(images_a_piece) * length];
     for_chunks(&mut pieces, length, |piece, sums| {
         let images = piece * images_a_piece..((piece + 1) * images_a_piece).min(x.batch);
-        let mut accumulate = |rows: FlexTensor, first: usize, count: usize| {
-            let (first, count) = (first * windows.count(), count * windows.count());
-            let upstream = upstream.narrow(0, first, count).transpose(0, 1);
-            add(sums, values(&Flex::float_matmul(upstream, rows)));
-        };
-        if windows.are_pixels() {
-            let (first, count) = (images.start, images.len());
-            let rows = pixels.narrow(0, first * windows.count(), count * windows.count());
-            accumulate(rows, first, count);
+        // Windows of few images at a time stay in the cache.
+        let step = if windows.are_pixels() {
+            images.len().max(1)
         } else {
-            for image in images {
-                let rows = windows.lay_out(&x.values()[image * image_length..][..image_length]);
-                accumulate(rows, image, 1);
-            }
+            windows.images_a_piece(x.batch)
+        };
+        for first in images.clone().step_by(step) {
+            let count = step.min(images.end - first);
+            let (start, rows) = (first * windows.count(), count * windows.count());
+            let input = if windows.are_pixels() {
+                pixels.narrow(0, start, rows)
+            } else {
+                windows.lay_out(&x.values()[first * image..][..count * image])
+            };
+            let upstream = upstream.narrow(0, start, rows).transpose(0, 1);
+            add(sums, values(&Flex::float_matmul(upstream, input)));
         }
     });
-    let matrix = tensor(
-        sum_chunks(&pieces, length),
-        [channels_out, kernel, kernel, channels_in],
-    );
+    let matrix = tensor(sum_chunks(&pieces, length), [channels_out, kernel, kernel, channels_in]);
     matrix.permute(&[0, 3, 1, 2])
 }

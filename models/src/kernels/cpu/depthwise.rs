@@ -116,8 +116,7 @@ fn gather(source: &Map, weight: &FlexTensor, rows: &Ties, columns: &Ties) -> Map
     let (weight, kernel) = by_tap(weight);
     let shape = [source.batch, rows.len(), columns.len(), source.channels];
     let mut out = vec![0.0; shape.iter().product()];
-    let piece =
-        Gather { source, values: source.values(), weight: &weight, kernel, rows, columns };
+    let piece = Gather { source, values: source.values(), weight: &weight, kernel, rows, columns };
     for_pieces(&mut out, columns.len() * source.channels, &piece);
     Map::from_values(out, shape)
 }

@@ -92,8 +92,7 @@ impl Normalisation {
         let inverse_deviation: Vec<f32> =
             variance.iter().map(|v| 1.0 / (v + epsilon as f32).sqrt()).collect();
         let scale: Vec<f32> = gamma.iter().zip(&inverse_deviation).map(|(g, i)| g * i).collect();
-        let shift =
-            beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+        let shift = beta.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
         Self { mean: mean.to_vec(), inverse_deviation, scale, shift }
     }
 
@@ -132,8 +131,7 @@ impl Normalisation {
             .map(|c| -self.scale[c] * dbeta[c] / count - slopes[c] * self.mean[c])
             .collect();
         let mut dx = vec![0.0; values.len()];
-        let input =
-            BackwardInput { backward: &backward, slopes: &slopes, offsets: &offsets };
+        let input = BackwardInput { backward: &backward, slopes: &slopes, offsets: &offsets };
         for_pieces(&mut dx, length, &input);
         (Map::from_values(dx, x.shape()), dgamma, dbeta.to_vec())
     }

@@ -1,0 +1,107 @@
+//! MobileNetV1: thirteen depthwise-separable blocks with ReLU.
+//!
+//! Source: "MobileNets", <https://arxiv.org/abs/1704.04861>, Table 1.
+//! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/mobilenet_v1.py` @ d178931, without
+//! the classifier.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+
+/// Output channels at scale 1 and stride of every block.
+const BLOCKS: [(usize, usize); 13] = [
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+];
+
+/// Configuration of [`MobileNetV1`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MobileNetV1Config {
+    /// Multiplies every channel count, rounded down.
+    pub scale: f64,
+    /// Whether normalisation is folded (deployed form).
+    #[serde(default)]
+    pub fused: bool,
+}
+
+impl MobileNetV1Config {
+    fn channels(&self, channels: usize) -> usize {
+        (channels as f64 * self.scale) as usize
+    }
+
+    /// Width of the pooled features.
+    pub fn features(&self) -> usize {
+        self.channels(1024)
+    }
+
+    /// A freshly initialised network.
+    pub fn init(&self, device: &Device) -> MobileNetV1 {
+        let conv = |shape| ConvBn::new(shape, Activation::Relu, self.fused, device);
+        let mut channels = self.channels(32);
+        let blocks = BLOCKS.map(|(out, stride)| {
+            let (channels_in, channels_out) = (channels, self.channels(out));
+            channels = channels_out;
+            Separable {
+                depthwise_conv: conv(ConvShape::depthwise(channels_in, 3, stride)),
+                pointwise_conv: conv(ConvShape::pointwise(channels_in, channels_out)),
+            }
+        });
+        MobileNetV1 {
+            conv: conv(ConvShape::dense(3, self.channels(32), 3, 2)),
+            blocks: blocks.into(),
+        }
+    }
+}
+
+/// Depthwise 3×3, pointwise 1×1.
+#[derive(Module, Debug)]
+struct Separable {
+    depthwise_conv: ConvBn,
+    pointwise_conv: ConvBn,
+}
+
+/// The MobileNetV1 backbone.
+#[derive(Module, Debug)]
+pub struct MobileNetV1 {
+    conv: ConvBn,
+    blocks: Vec<Separable>,
+}
+
+impl MobileNetV1 {
+    /// Pooled features before the classifier.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - output: `[batch, features]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.blocks.iter().fold(self.conv.forward(x), |x, block| {
+            block.pointwise_conv.forward(block.depthwise_conv.forward(x))
+        });
+        global_average_pool(x).flatten(1, 3)
+    }
+
+    /// The deployed form: every normalisation folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        let fuse = |block: Separable| Separable {
+            depthwise_conv: block.depthwise_conv.fuse(),
+            pointwise_conv: block.pointwise_conv.fuse(),
+        };
+        Self { conv: self.conv.fuse(), blocks: self.blocks.into_iter().map(fuse).collect() }
+    }
+}

@@ -1,0 +1,166 @@
+//! Classification heads that exist only in training.
+//!
+//! A head over very many classes takes 12 bytes a weight with momentum (weight, velocity,
+//! gradient): 192,612 classes of 512 values are 1.2 GB.
+
+mod ada_margin;
+mod margin;
+
+pub use ada_margin::AdaMargin;
+pub use margin::{ArcMargin, CircleMargin, CosMargin};
+
+use burn::module::{Initializer, Module, Param};
+use burn::tensor::{Device, Int, Tensor};
+use models::extractor::l2_normalize;
+use serde::{Deserialize, Serialize};
+
+/// Which head, with its options.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum HeadConfig {
+    /// A linear layer, drawn from N(0, 0.001²): the head of PP-ShiTuV2.
+    Fc {
+        /// Whether a bias is learnt, starting at 0; not in PP-ShiTuV2.
+        #[serde(default)]
+        bias: bool,
+    },
+    /// See [`ArcMargin`].
+    ArcMargin {
+        /// Angle added for the target class, in radians; 0.2 in PP-ShiTuV1.
+        margin: f64,
+        /// Factor of the cosines; 30 in PP-ShiTuV1.
+        scale: f64,
+        /// Leaves a target with a negative cosine as it is.
+        #[serde(default)]
+        easy_margin: bool,
+    },
+    /// See [`CosMargin`].
+    CosMargin {
+        /// Taken off the target's cosine; 0.35 in the reference.
+        margin: f64,
+        /// Factor of the cosines; 64 in the reference.
+        scale: f64,
+    },
+    /// See [`CircleMargin`].
+    CircleMargin {
+        /// 0.35 in the logo recipe.
+        margin: f64,
+        /// 64 in the logo recipe.
+        scale: f64,
+    },
+    /// See [`AdaMargin`].
+    AdaMargin {
+        /// 0.4 in the reference.
+        margin: f64,
+        /// 64 in the reference.
+        scale: f64,
+        /// Slope from a length to its share of the margin; 0.333 in the reference.
+        slope: f64,
+        /// Share of a batch in the running statistics of the lengths; 0.01 in the reference's
+        /// recipe.
+        momentum: f64,
+    },
+}
+
+impl HeadConfig {
+    /// A freshly initialised head.
+    pub fn init(&self, embedding_dim: usize, classes: usize, device: &Device) -> Head {
+        let shape = [embedding_dim, classes];
+        let std = (2.0 / (embedding_dim + classes) as f64).sqrt();
+        let xavier = || Initializer::Normal { mean: 0.0, std }.init(shape, device);
+        match *self {
+            Self::Fc { bias } => Head::Fc(Fc {
+                weight: Initializer::Normal { mean: 0.0, std: 0.001 }.init(shape, device),
+                bias: bias.then(|| Initializer::Zeros.init([classes], device)),
+            }),
+            Self::ArcMargin { margin, scale, easy_margin } => {
+                Head::ArcMargin(ArcMargin { weight: xavier(), margin, scale, easy_margin })
+            }
+            Self::CosMargin { margin, scale } => {
+                Head::CosMargin(CosMargin { weight: xavier(), margin, scale })
+            }
+            Self::CircleMargin { margin, scale } => {
+                Head::CircleMargin(CircleMargin { weight: xavier(), margin, scale })
+            }
+            Self::AdaMargin { margin, scale, slope, momentum } => {
+                let uniform = Initializer::Uniform { min: -1.0, max: 1.0 };
+                let weight = uniform.init(shape, device);
+                Head::AdaMargin(AdaMargin::new(weight, margin, scale, slope, momentum))
+            }
+        }
+    }
+}
+
+/// Turns embeddings into class logits.
+#[derive(Module, Debug)]
+pub enum Head {
+    /// See [`Fc`].
+    Fc(Fc),
+    /// See [`ArcMargin`].
+    ArcMargin(ArcMargin),
+    /// See [`CosMargin`].
+    CosMargin(CosMargin),
+    /// See [`CircleMargin`].
+    CircleMargin(CircleMargin),
+    /// See [`AdaMargin`].
+    AdaMargin(AdaMargin),
+}
+
+impl Head {
+    /// Logits for training, margins included.
+    ///
+    /// # Shapes
+    ///
+    /// - `raw_embedding`: `[batch, embedding_dim]`, any length
+    /// - `targets`: `[batch]`, class index in `0..classes`
+    /// - output: `[batch, classes]`
+    pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Self::Fc(head) => head.forward(raw_embedding),
+            Self::ArcMargin(head) => head.forward(raw_embedding, targets),
+            Self::CosMargin(head) => head.forward(raw_embedding, targets),
+            Self::CircleMargin(head) => head.forward(raw_embedding, targets),
+            Self::AdaMargin(head) => head.forward(raw_embedding, targets),
+        }
+    }
+
+    /// Logits without a target: plain cosines, not scaled, for the margin heads.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`].
+    pub fn evaluate(&self, raw_embedding: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Fc(head) => head.forward(raw_embedding),
+            Self::ArcMargin(ArcMargin { weight, .. })
+            | Self::CosMargin(CosMargin { weight, .. })
+            | Self::CircleMargin(CircleMargin { weight, .. })
+            | Self::AdaMargin(AdaMargin { weight, .. }) => cosines(raw_embedding, weight),
+        }
+    }
+}
+
+/// Cosines between rows of an embedding and columns of a weight, `[batch, classes]`.
+fn cosines(raw_embedding: Tensor<2>, weight: &Param<Tensor<2>>) -> Tensor<2> {
+    let weight = l2_normalize(weight.val().transpose()).transpose();
+    l2_normalize(raw_embedding).matmul(weight)
+}
+
+/// Linear layer.
+#[derive(Module, Debug)]
+pub struct Fc {
+    /// `[embedding_dim, classes]`
+    pub weight: Param<Tensor<2>>,
+    /// `[classes]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Fc {
+    fn forward(&self, raw_embedding: Tensor<2>) -> Tensor<2> {
+        let logits = raw_embedding.matmul(self.weight.val());
+        match &self.bias {
+            Some(bias) => logits + bias.val().unsqueeze(),
+            None => logits,
+        }
+    }
+}

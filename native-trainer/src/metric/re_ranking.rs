@@ -1,0 +1,186 @@
+//! Re-ranking by shared neighbours.
+//!
+//! Source: "Re-ranking Person Re-identification with k-reciprocal Encoding",
+//! <https://arxiv.org/abs/1701.08398>.
+//! Agrees with PaddleClas `ppcls/metric/metrics.py` and `ppcls/utils/re_ranking.py` @ d178931.
+//! Difference: neighbours and their weights are kept as short lists; no matrix over all pairs
+//! exists, and the weights are f32 where the reference rounds them to f16.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rayon::prelude::*;
+
+/// Options; the defaults are the reference's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReRanking {
+    /// Neighbours that are looked at for reciprocity.
+    pub k1: usize,
+    /// Neighbours whose weights are averaged.
+    pub k2: usize,
+    /// Share of the original distance in the result.
+    pub lambda: f32,
+}
+
+impl Default for ReRanking {
+    fn default() -> Self {
+        Self { k1: 20, k2: 6, lambda: 0.3 }
+    }
+}
+
+/// An item's weights on others, by ascending position.
+type Weights = Vec<(usize, f32)>;
+
+/// All items as rows, with what a row needs to be computed again.
+struct Items<'a> {
+    rows: Vec<&'a [f32]>,
+    squares: Vec<f32>,
+}
+
+impl Items<'_> {
+    /// Squared L2 distances from one item to all, divided by the largest of them.
+    fn distances(&self, item: usize) -> Vec<f32> {
+        let row = self.rows[item];
+        let mut distances: Vec<f32> = self
+            .rows
+            .iter()
+            .zip(&self.squares)
+            .map(|(other, square)| {
+                let product: f32 = row.iter().zip(*other).map(|(a, b)| a * b).sum();
+                (self.squares[item] + square - 2.0 * product).max(0.0)
+            })
+            .collect();
+        let largest = distances.iter().copied().fold(0.0, f32::max).max(f32::MIN_POSITIVE);
+        distances.iter_mut().for_each(|d| *d /= largest);
+        distances
+    }
+}
+
+/// Distances from every query to every gallery item, smaller being nearer.
+///
+/// # Shapes
+///
+/// - `query`: `[queries, dim]`, `gallery`: `[items, dim]`, row-major, any length
+/// - output: `[queries, items]`
+pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -> Vec<f32> {
+    if dim == 0 || query.is_empty() || gallery.is_empty() {
+        return Vec::new();
+    }
+    let rows: Vec<&[f32]> = query.chunks_exact(dim).chain(gallery.chunks_exact(dim)).collect();
+    let squares = rows.iter().map(|row| row.iter().map(|v| v * v).sum()).collect();
+    let items = Items { rows, squares };
+    let (count, queries) = (items.rows.len(), query.len() / dim);
+
+    // An item is its own nearest neighbour.
+    let neighbours: Vec<Vec<usize>> = (0..count)
+        .into_par_iter()
+        .map(|item| nearest(&items.distances(item), options.k1 + 1))
+        .collect();
+    let weights: Vec<Weights> = (0..count)
+        .into_par_iter()
+        .map(|item| reciprocal_weights(item, &neighbours, &items.distances(item), options.k1))
+        .collect();
+    let weights = if options.k2 > 1 {
+        (0..count)
+            .into_par_iter()
+            .map(|item| mean_weights(&neighbours[item], &weights, options.k2))
+            .collect()
+    } else {
+        weights
+    };
+    // Who has weight on an item.
+    let mut holders: Vec<Weights> = vec![Vec::new(); count];
+    for (item, row) in weights.iter().enumerate() {
+        row.iter().for_each(|(on, weight)| holders[*on].push((item, *weight)));
+    }
+    (0..queries)
+        .into_par_iter()
+        .flat_map_iter(|item| {
+            let mut shared = vec![0.0_f32; count];
+            for (on, weight) in &weights[item] {
+                for (holder, other) in &holders[*on] {
+                    shared[*holder] += weight.min(*other);
+                }
+            }
+            let distances = items.distances(item);
+            (queries..count)
+                .map(|other| {
+                    let jaccard = 1.0 - shared[other] / (2.0 - shared[other]);
+                    jaccard * (1.0 - options.lambda) + distances[other] * options.lambda
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Positions of the `k` smallest values, ascending.
+fn nearest(distances: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..distances.len()).collect();
+    let by_distance = |a: &usize, b: &usize| distances[*a].total_cmp(&distances[*b]).then(a.cmp(b));
+    if k < order.len() {
+        order.select_nth_unstable_by(k, by_distance);
+        order.truncate(k);
+    }
+    order.sort_unstable_by(by_distance);
+    order
+}
+
+/// Neighbours within the first `k + 1` that have the item among their own.
+fn reciprocal(item: usize, neighbours: &[Vec<usize>], k: usize) -> BTreeSet<usize> {
+    let first = |i: usize| neighbours[i].iter().take(k + 1);
+    first(item).copied().filter(|&other| first(other).any(|back| *back == item)).collect()
+}
+
+fn reciprocal_weights(
+    item: usize,
+    neighbours: &[Vec<usize>],
+    distances: &[f32],
+    k1: usize,
+) -> Weights {
+    let own = reciprocal(item, neighbours, k1);
+    let mut expanded = own.clone();
+    let half = (k1 as f64 / 2.0).round_ties_even() as usize;
+    for &candidate in &own {
+        let theirs = reciprocal(candidate, neighbours, half);
+        if 3 * theirs.intersection(&own).count() > 2 * theirs.len() {
+            expanded.extend(theirs);
+        }
+    }
+    let sum: f32 = expanded.iter().map(|&i| (-distances[i]).exp()).sum();
+    expanded.into_iter().map(|i| (i, (-distances[i]).exp() / sum)).collect()
+}
+
+/// Mean of the weights of the first `k2` neighbours.
+fn mean_weights(neighbours: &[usize], weights: &[Weights], k2: usize) -> Weights {
+    let first = &neighbours[..k2.min(neighbours.len())];
+    let mut sums: HashMap<usize, f32> = HashMap::new();
+    for (on, weight) in first.iter().flat_map(|&other| &weights[other]) {
+        *sums.entry(*on).or_default() += weight;
+    }
+    let mut mean: Weights =
+        sums.into_iter().map(|(on, sum)| (on, sum / first.len() as f32)).collect();
+    mean.sort_unstable_by_key(|(on, _)| *on);
+    mean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_that_shares_the_querys_neighbours_moves_up() {
+        // Two clusters; the query lies in the first, as does the far corner of it.
+        let query = [0.0, 0.0];
+        let gallery = [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 5.0, 5.0, 5.1, 5.0, 5.0, 5.1];
+        let options = ReRanking { k1: 3, k2: 2, lambda: 0.3 };
+        let distances = re_rank(&query, &gallery, 2, options);
+        assert_eq!(distances.len(), 6);
+        assert!(distances[..3].iter().all(|d| *d < 0.5), "{distances:?}");
+        assert!(distances[3..].iter().all(|d| *d > 0.9), "{distances:?}");
+    }
+
+    #[test]
+    fn nothing_gives_nothing() {
+        assert!(re_rank(&[], &[1.0], 1, ReRanking::default()).is_empty());
+        assert_eq!(re_rank(&[1.0], &[1.0], 1, ReRanking::default()).len(), 1);
+    }
+}
