@@ -5,6 +5,7 @@
 //! order. Gradients through whole networks: 1e-3, because batch normalisation over few values
 //! amplifies that.
 
+mod assignment;
 mod averages;
 mod evaluation;
 mod heads;

@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import sharp from "sharp";
 
 const SIDE = 64;
-const SETS = ["emojione", "fluent-emoji-flat", "fxemoji", "noto-v1"];
+const SETS = ["emojione", "fluent-emoji-flat", "fxemoji", "noto-v1", "openmoji"];
 
 const [emojiJson, out] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
@@ -37,9 +37,10 @@ await rm(out, { recursive: true, force: true });
 for (const set of SETS) {
   const { icons, width = 16, height = width } = load(set, "icons");
   const names = new Map();
-  if (set === "fluent-emoji-flat") {
-    for (const [code, name] of Object.entries(fluentCodes)) names.set(plainCode(code), name);
-  } else {
+  // Most sets list no codes; there the names decide.
+  const listed = Object.entries(load(set, "chars"));
+  for (const [code, name] of listed) names.set(plainCode(code), name);
+  if (listed.length === 0) {
     for (const name of Object.keys(icons)) {
       const code = codes.get(plainName(name));
       if (code && !names.has(code)) names.set(code, name);

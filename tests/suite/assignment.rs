@@ -1,0 +1,78 @@
+//! The newer assignments against the recorded ones.
+
+use models::geometry::BBox;
+use native_trainer::assign::{AlignedAssignment, Atss, TaskAligned};
+use tests::{Case, assert_close, cases};
+
+use crate::OPERATOR;
+
+fn boxes(values: &[f32]) -> Vec<BBox> {
+    values.chunks_exact(4).map(|b| BBox::new(b[0], b[1], b[2], b[3])).collect()
+}
+
+/// The points of the recordings: one level of stride 8.
+fn points(count: usize) -> Vec<(f32, f32, f32)> {
+    let side = (count as f64).sqrt() as usize;
+    let centre = |i: usize| (i as f32 + 0.5) * 8.0;
+    (0..count).map(|i| (centre(i % side), centre(i / side), 8.0)).collect()
+}
+
+/// Runs `assign` on every picture of a case: `(picture, points, predicted, objects)`.
+fn check(
+    case: &Case,
+    assign: impl Fn(usize, &[(f32, f32, f32)], &[BBox], &[BBox]) -> Vec<Option<AlignedAssignment>>,
+) {
+    let (gt, mask, predicted) = (case.input("gt"), case.input("mask"), case.input("pred_box"));
+    let (pictures, objects, count) = (gt.shape[0], gt.shape[1], predicted.shape[1]);
+    let labels = case.output("labels").values;
+    let (expected_boxes, expected_scores) = (case.output("bboxes").values, case.output("scores"));
+    for picture in 0..pictures {
+        let all = boxes(&gt.values[picture * objects * 4..(picture + 1) * objects * 4]);
+        let real = (0..objects).filter(|o| mask.values[picture * objects + o] > 0.0).count();
+        let objects = &all[..real];
+        let predicted = boxes(&predicted.values[picture * count * 4..(picture + 1) * count * 4]);
+        let assigned = assign(picture, &points(count), &predicted, objects);
+        let what = format!("{} picture {picture}", case.name);
+        let mut scores = Vec::new();
+        for (point, assigned) in assigned.iter().enumerate() {
+            let at = picture * count + point;
+            // Label 0 is the one class, 1 the background.
+            assert_eq!(labels[at] == 0.0, assigned.is_some(), "{what} point {point}");
+            scores.push(assigned.map_or(0.0, |a| a.score));
+            if let Some(assigned) = assigned {
+                let b = objects[assigned.object];
+                assert_eq!([b.x1, b.y1, b.x2, b.y2], expected_boxes[at * 4..at * 4 + 4], "{what}");
+            }
+        }
+        let expected = &expected_scores.values[picture * count..(picture + 1) * count];
+        assert_close(&what, &scores, expected, OPERATOR);
+    }
+}
+
+#[test]
+fn assignment_by_statistics_equals_the_reference() {
+    for case in cases("detection.json", &["ATSS"]) {
+        let atss = Atss {
+            top_k: case.param("topk").expect("a count") as usize,
+            cell_scale: case.param("grid_cell_scale").expect("a scale") as f32,
+        };
+        check(&case, |_, points, predicted, objects| atss.assign(points, predicted, objects));
+    }
+}
+
+#[test]
+fn assignment_by_alignment_equals_the_reference() {
+    for case in cases("detection.json", &["TaskAligned"]) {
+        let aligned = TaskAligned {
+            top_k: case.param("topk").expect("a count") as usize,
+            alpha: case.param("alpha").expect("a power") as f32,
+            beta: case.param("beta").expect("a power") as f32,
+        };
+        let scores = case.input("scores");
+        let count = scores.shape[1];
+        check(&case, |picture, points, predicted, objects| {
+            let row = scores.values[picture * count..(picture + 1) * count].to_vec();
+            aligned.assign(points, &vec![row; objects.len()], predicted, objects)
+        });
+    }
+}
