@@ -1,7 +1,7 @@
 //! Learning rate by step.
 //!
-//! Agrees with PaddleClas `ppcls/optimizer/learning_rate.py` @ d178931 and, with
-//! [`Schedule::warmup_overlaps`], with PaddleDetection's cosine behind a warm-up @ 666f597.
+//! Agrees with PaddleClas `ppcls/optimizer/learning_rate.py` @ d178931 and PaddleDetection's cosine
+//! behind a warm-up @ 666f597.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +61,6 @@ pub struct Schedule {
     /// Rate that the warm-up starts from.
     #[serde(default)]
     pub warmup_start: f64,
-    /// Whether the decay runs from the first step on, hidden behind the warm-up, instead of
-    /// starting at its end.
-    #[serde(default)]
-    pub warmup_overlaps: bool,
     /// Whether the rate changes between epochs only.
     #[serde(default)]
     pub by_epoch: bool,
@@ -80,14 +76,7 @@ fn cosine() -> Decay {
 impl Schedule {
     /// Half a cosine behind a warm-up from zero.
     pub fn cosine(learning_rate: f64, warmup_epochs: f64) -> Self {
-        Self {
-            learning_rate,
-            warmup_epochs,
-            warmup_start: 0.0,
-            warmup_overlaps: false,
-            by_epoch: false,
-            decay: cosine(),
-        }
+        Self { learning_rate, warmup_epochs, warmup_start: 0.0, by_epoch: false, decay: cosine() }
     }
 
     /// Rate of a step counted from 0.
@@ -104,10 +93,9 @@ impl Schedule {
             let rise = self.learning_rate - self.warmup_start;
             return self.warmup_start + rise * step / warmup;
         }
-        let start = if self.warmup_overlaps { 0.0 } else { warmup };
-        let length = ((epochs * steps_per_epoch) as f64 - start).max(1.0);
-        let progress = ((step - start) / length).min(1.0);
-        let epoch = ((step - start) / per_epoch.max(1.0)).floor() as usize;
+        let length = ((epochs * steps_per_epoch) as f64 - warmup).max(1.0);
+        let progress = ((step - warmup) / length).min(1.0);
+        let epoch = ((step - warmup) / per_epoch.max(1.0)).floor() as usize;
         let between = |end: f64, share: f64| end + (self.learning_rate - end) * share;
         match &self.decay {
             Decay::Cosine { end } => {

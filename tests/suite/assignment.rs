@@ -10,11 +10,20 @@ fn boxes(values: &[f32]) -> Vec<BBox> {
     values.chunks_exact(4).map(|b| BBox::new(b[0], b[1], b[2], b[3])).collect()
 }
 
-/// The points of the recordings: one level of stride 8.
-fn points(count: usize) -> Vec<(f32, f32, f32)> {
-    let side = (count as f64).sqrt() as usize;
-    let centre = |i: usize| (i as f32 + 0.5) * 8.0;
-    (0..count).map(|i| (centre(i % side), centre(i / side), 8.0)).collect()
+/// The points of an input: strides 8, 16, 32 and 64, row by row.
+fn points(case: &Case) -> Vec<(f32, f32, f32)> {
+    let size = case.value["inputs"]["image_hw"].as_array().expect("a size");
+    let [height, width] = [0, 1].map(|i| size[i].as_u64().expect("pixels"));
+    let mut points = Vec::new();
+    for stride in [8, 16, 32, 64] {
+        let centre = |i: u64| (i as f32 + 0.5) * stride as f32;
+        for row in 0..height.div_ceil(stride) {
+            points.extend(
+                (0..width.div_ceil(stride)).map(|c| (centre(c), centre(row), stride as f32)),
+            );
+        }
+    }
+    points
 }
 
 /// Runs `assign` on every picture of a case: `(picture, points, predicted, objects)`.
@@ -31,7 +40,7 @@ fn check(
         let real = (0..objects).filter(|o| mask.values[picture * objects + o] > 0.0).count();
         let objects = &all[..real];
         let predicted = boxes(&predicted.values[picture * count * 4..(picture + 1) * count * 4]);
-        let assigned = assign(picture, &points(count), &predicted, objects);
+        let assigned = assign(picture, &points(case), &predicted, objects);
         let what = format!("{} picture {picture}", case.name);
         let mut scores = Vec::new();
         for (point, assigned) in assigned.iter().enumerate() {

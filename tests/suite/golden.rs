@@ -210,8 +210,7 @@ fn blocks_equal_the_reference() {
         } else if name.starts_with("block_B") {
             let bottleneck = name.starts_with("block_Bottleneck");
             let block = if bottleneck { ResidualBlock::Bottleneck } else { ResidualBlock::Basic };
-            // A basic block of the "vd" form was recorded with a strided shortcut of its own.
-            let pooled = name.contains("avgpool");
+            let pooled = name.contains("_vd");
             let shortcut = if pooled { Shortcut::AveragePool } else { Shortcut::StridedConv };
             let width = shape("w.conv1.conv.weight")[0];
             let conv = ConvShape::dense(channels_in, width, 3, stride);
@@ -1029,7 +1028,6 @@ fn schedules_equal_the_reference() {
                 let schedule = Schedule {
                     warmup_epochs: number("warmup_steps").expect("steps") / steps as f64,
                     warmup_start: plain.learning_rate * number("start_factor").unwrap_or(0.0),
-                    warmup_overlaps: true,
                     ..plain
                 };
                 (schedule, false)

@@ -14,7 +14,7 @@ const FOLDER: &str = ".magpie/demo";
 /// Weights in the repository, learnt by the recipes of the same names.
 const WEIGHTS: &str = "www/demo/weights";
 /// Least cosine for an answer of the demo's model: below it wrong answers are the rule.
-const MIN_SIMILARITY: &str = "0.65";
+const MIN_SIMILARITY: &str = "0.55";
 /// Least score of an object of the demo's detector: below it, stripes of the background are the rule.
 const MIN_SCORE: &str = "0.5";
 

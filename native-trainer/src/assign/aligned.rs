@@ -94,8 +94,7 @@ impl Atss {
                 let mut positive = vec![false; points.len()];
                 for candidate in candidates {
                     let (x, y, _) = points[candidate];
-                    positive[candidate] =
-                        overlaps[candidate] > threshold && contains(object, x, y);
+                    positive[candidate] = overlaps[candidate] > threshold && contains(object, x, y);
                 }
                 positive
             })
@@ -170,8 +169,10 @@ impl TaskAligned {
         };
         let positive: Vec<Vec<bool>> = (0..objects.len())
             .map(|object| {
-                let within = |point: usize| contains(&objects[object], points[point].0, points[point].1);
-                let value = |point: usize| if within(point) { alignment(object, point) } else { 0.0 };
+                let within =
+                    |point: usize| contains(&objects[object], points[point].0, points[point].1);
+                let value =
+                    |point: usize| if within(point) { alignment(object, point) } else { 0.0 };
                 let mut order: Vec<usize> = (0..points.len()).collect();
                 order.sort_by(|&a, &b| value(b).total_cmp(&value(a)));
                 let mut positive = vec![false; points.len()];

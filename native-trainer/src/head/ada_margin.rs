@@ -15,7 +15,8 @@ const FIRST_STATISTICS: [f64; 2] = [20.0, 100.0];
 /// Adaptive margin.
 ///
 /// Source: Kim et al., "AdaFace", CVPR 2022, <https://arxiv.org/abs/2204.00964>, Eq. 12–15.
-/// Agrees with PaddleClas `ppcls/arch/gears/adamargin.py` @ d178931.
+/// Agrees with PaddleClas `ppcls/arch/gears/adamargin.py` @ d178931. Difference: the class weights
+/// learn; the reference's recorded steps pass them no gradient.
 #[derive(Module, Debug)]
 pub struct AdaMargin {
     /// `[embedding_dim, classes]`

@@ -1,8 +1,9 @@
 //! Triplet losses on distances.
 //!
 //! Agrees with PaddleClas `ppcls/loss/{triplet,msmloss,trihardloss,emlloss}.py` @ d178931.
-//! Difference: every class may occur any number of times in [`BatchHardTriplet`]; the reference
-//! needs each equally often.
+//! Differences: every class may occur any number of times in [`BatchHardTriplet`]; the reference
+//! needs each equally often. The gradient of [`MarginSampleMining`] is that of its value; the
+//! reference's is twice that, because it meets the hardest pair from both ends.
 
 use burn::tensor::{Bool, Int, Tensor};
 use models::extractor::l2_normalize;
