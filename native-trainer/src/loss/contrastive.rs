@@ -7,7 +7,7 @@ use models::extractor::l2_normalize;
 use serde::{Deserialize, Serialize};
 
 use super::cross_entropy;
-use super::pairs::{diagonal, log_sum_exp, same_class, softplus};
+use super::pairs::{PairLoss, diagonal, log_sum_exp, same_class, softplus};
 
 /// Takes a pair out of a sum of exponentials; the reference's value.
 const OUT: f64 = -99_999_999.0;
@@ -22,16 +22,12 @@ pub struct Contrastive {
     #[serde(default = "epsilon")]
     pub epsilon: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "yes")]
+    #[serde(default = "super::pairs::yes")]
     pub normalize: bool,
 }
 
 fn epsilon() -> f64 {
     1e-5
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl Contrastive {
@@ -41,22 +37,16 @@ impl Contrastive {
     /// - `targets`: `[batch]`
     /// - output: `[1]`
     pub fn forward(&self, features: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let features = self.features(features);
-        self.between(features.clone(), targets.clone(), features, targets)
+        self.within(features, targets)
+    }
+}
+
+impl PairLoss for Contrastive {
+    fn normalizes(&self) -> bool {
+        self.normalize
     }
 
-    pub(super) fn features(&self, features: Tensor<2>) -> Tensor<2> {
-        if self.normalize { l2_normalize(features) } else { features }
-    }
-
-    /// The same of rows against the columns of a memory.
-    ///
-    /// # Shapes
-    ///
-    /// - `rows`: `[batch, dim]`, `row_targets`: `[batch]`
-    /// - `columns`: `[memory, dim]`, `column_targets`: `[memory]`
-    /// - output: `[1]`
-    pub(super) fn between(
+    fn between(
         &self,
         rows: Tensor<2>,
         row_targets: Tensor<1, Int>,

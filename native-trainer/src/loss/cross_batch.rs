@@ -8,7 +8,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::pairs::BatchError;
+use super::pairs::{BatchError, PairLoss};
 use super::{Contrastive, TripletAngularMargin};
 
 /// The loss that gets the further pairs.
@@ -19,6 +19,15 @@ pub enum CrossBatchLoss {
     Contrastive(Contrastive),
     /// `TripletAngularMarginLoss_XBM`
     TripletAngularMargin(TripletAngularMargin),
+}
+
+impl CrossBatchLoss {
+    fn pairs(&self) -> &dyn PairLoss {
+        match self {
+            Self::Contrastive(loss) => loss,
+            Self::TripletAngularMargin(loss) => loss,
+        }
+    }
 }
 
 /// Options of [`CrossBatch`].
@@ -148,20 +157,10 @@ impl CrossBatch {
         let device = features.device();
         let classes: Tensor<1, Int> =
             Tensor::from_data(TensorData::new(targets.to_vec(), [targets.len()]), &device);
-        let features = match self.config.loss {
-            CrossBatchLoss::Contrastive(loss) => loss.features(features),
-            CrossBatchLoss::TripletAngularMargin(loss) => loss.features(features),
-        };
-        let against = |columns: Tensor<2>, column_classes: Tensor<1, Int>| {
-            let (rows, row_classes) = (features.clone(), classes.clone());
-            match self.config.loss {
-                CrossBatchLoss::Contrastive(loss) => {
-                    loss.between(rows, row_classes, columns, column_classes)
-                }
-                CrossBatchLoss::TripletAngularMargin(loss) => {
-                    loss.between(rows, row_classes, columns, column_classes)
-                }
-            }
+        let loss = self.config.loss.pairs();
+        let features = loss.features(features);
+        let against = |columns, column_classes| {
+            loss.between(features.clone(), classes.clone(), columns, column_classes)
         };
         let within = against(features.clone(), classes.clone());
         self.batches += 1;

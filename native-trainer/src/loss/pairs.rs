@@ -1,6 +1,7 @@
 //! What the pair losses share: who is of one class, and how far apart.
 
 use burn::tensor::{Bool, Int, Tensor, activation};
+use models::extractor::l2_normalize;
 use thiserror::Error;
 
 /// Farther than any distance, lower than any similarity.
@@ -39,6 +40,44 @@ pub enum BatchError {
         /// Rows of the batch.
         batch: usize,
     },
+}
+
+/// Default of the losses' `normalize`.
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// A loss on the similarities of rows and columns: within a batch they are the same, against a
+/// memory they are not.
+pub(super) trait PairLoss {
+    /// Whether the features are brought to unit length first.
+    fn normalizes(&self) -> bool;
+
+    /// The loss of rows against columns, on [`Self::features`].
+    ///
+    /// # Shapes
+    ///
+    /// - `rows`: `[batch, dim]`, `row_targets`: `[batch]`
+    /// - `columns`: `[memory, dim]`, `column_targets`: `[memory]`
+    /// - output: `[1]`
+    fn between(
+        &self,
+        rows: Tensor<2>,
+        row_targets: Tensor<1, Int>,
+        columns: Tensor<2>,
+        column_targets: Tensor<1, Int>,
+    ) -> Tensor<1>;
+
+    /// Features as the loss compares them.
+    fn features(&self, features: Tensor<2>) -> Tensor<2> {
+        if self.normalizes() { l2_normalize(features) } else { features }
+    }
+
+    /// The loss within a batch.
+    fn within(&self, features: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+        let features = self.features(features);
+        self.between(features.clone(), targets.clone(), features, targets)
+    }
 }
 
 /// Refuses a batch without negatives.

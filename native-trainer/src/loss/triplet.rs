@@ -26,12 +26,8 @@ pub struct BatchHardTriplet {
     /// 0.5 in `TripletLossV2`, 1 in `TripletLoss`.
     pub margin: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "yes")]
+    #[serde(default = "super::pairs::yes")]
     pub normalize: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl BatchHardTriplet {

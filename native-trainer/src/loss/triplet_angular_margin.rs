@@ -6,10 +6,9 @@
 //! brings back.
 
 use burn::tensor::{Int, Tensor};
-use models::extractor::l2_normalize;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{hinge, same_class};
+use super::pairs::{PairLoss, hinge, same_class};
 
 /// The reference's similarity of a pair that does not count.
 const NO_PAIR: f64 = 10.0;
@@ -36,14 +35,10 @@ pub struct TripletAngularMargin {
     /// 0.5 in PP-ShiTuV2.
     pub margin: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "yes")]
+    #[serde(default = "super::pairs::yes")]
     pub normalize: bool,
     /// Absent: the difference alone.
     pub absolute: Option<AbsoluteTerms>,
-}
-
-fn yes() -> bool {
-    true
 }
 
 impl TripletAngularMargin {
@@ -53,22 +48,16 @@ impl TripletAngularMargin {
     /// - `targets`: `[batch]`; every class at least once, two classes at least
     /// - output: `[1]`
     pub fn forward(&self, features: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-        let features = self.features(features);
-        self.between(features.clone(), targets.clone(), features, targets)
+        self.within(features, targets)
+    }
+}
+
+impl PairLoss for TripletAngularMargin {
+    fn normalizes(&self) -> bool {
+        self.normalize
     }
 
-    pub(super) fn features(&self, features: Tensor<2>) -> Tensor<2> {
-        if self.normalize { l2_normalize(features) } else { features }
-    }
-
-    /// The same of rows against the columns of a memory.
-    ///
-    /// # Shapes
-    ///
-    /// - `rows`: `[batch, dim]`, `row_targets`: `[batch]`
-    /// - `columns`: `[memory, dim]`, `column_targets`: `[memory]`
-    /// - output: `[1]`
-    pub(super) fn between(
+    fn between(
         &self,
         rows: Tensor<2>,
         row_targets: Tensor<1, Int>,
