@@ -11,6 +11,7 @@ use models::weights::{Precision, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ema::{Ema, EmaAge, EmaConfig};
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::schedule::Plateau;
 
@@ -59,13 +60,30 @@ pub struct Progress {
     /// State of a schedule that goes by the evaluation.
     #[serde(default)]
     pub plateau: Option<Plateau>,
+    /// What the average of the weights has gone through, where there is one.
+    #[serde(default)]
+    pub average: Option<EmaAge>,
 }
 
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const MEMORY: &str = "losses.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const PROGRESS: &str = "progress.json";
 
-/// Writes a checkpoint in place of an older one.
+/// What going on needs besides the network.
+#[derive(Debug, Clone, Copy)]
+pub struct State<'a> {
+    /// The optimiser with its moments.
+    pub optimizer: &'a Optimizer,
+    /// The average of the weights, where there is one.
+    pub average: Option<&'a Ema>,
+    /// What the losses remember.
+    pub memory: &'a Weights,
+}
+
+/// Writes a checkpoint in place of an older one; without a `state` it can be used, not gone on
+/// from.
 ///
 /// # Errors
 ///
@@ -73,7 +91,7 @@ const PROGRESS: &str = "progress.json";
 pub fn save(
     folder: &Path,
     module: &impl Module,
-    optimizer: &Optimizer,
+    state: Option<State>,
     progress: &Progress,
 ) -> Result<(), CheckpointError> {
     let temporary = folder.with_extension("tmp");
@@ -88,13 +106,19 @@ pub fn save(
         let path = temporary.join(name);
         std::fs::write(&path, bytes).map_err(in_file(&path))
     };
-    let tensors = |name: &str, weights: Weights| {
+    let tensors = |name: &str, weights: &Weights| {
         weights
             .to_bytes(Precision::F32, None)
             .map_err(|source| CheckpointError::Weights { path: temporary.join(name), source })
     };
-    write(MODEL, tensors(MODEL, Weights::from_module(module))?)?;
-    write(OPTIMIZER, tensors(OPTIMIZER, optimizer.to_weights())?)?;
+    write(MODEL, tensors(MODEL, &Weights::from_module(module))?)?;
+    if let Some(State { optimizer, average, memory }) = state {
+        write(OPTIMIZER, tensors(OPTIMIZER, &optimizer.to_weights())?)?;
+        write(MEMORY, tensors(MEMORY, memory)?)?;
+        if let Some(average) = average {
+            write(AVERAGE, tensors(AVERAGE, average.state())?)?;
+        }
+    }
     let json = serde_json::to_vec_pretty(progress).map_err(|error| CheckpointError::Progress {
         path: temporary.join(PROGRESS),
         reason: error.to_string(),
@@ -161,6 +185,28 @@ pub fn load_optimizer(
 ) -> Result<Optimizer, CheckpointError> {
     let weights = read(&whole(folder).join(OPTIMIZER))?;
     Ok(Optimizer::resume(config, step, weights, device))
+}
+
+/// Reads the average of the weights.
+///
+/// # Errors
+///
+/// [`CheckpointError`], naming the file.
+pub fn load_average(
+    folder: &Path,
+    config: &EmaConfig,
+    age: EmaAge,
+) -> Result<Ema, CheckpointError> {
+    Ok(config.resume(age, read(&whole(folder).join(AVERAGE))?))
+}
+
+/// Reads what the losses remember.
+///
+/// # Errors
+///
+/// [`CheckpointError`], naming the file.
+pub fn load_memory(folder: &Path) -> Result<Weights, CheckpointError> {
+    read(&whole(folder).join(MEMORY))
 }
 
 fn read(path: &Path) -> Result<Weights, CheckpointError> {

@@ -4,8 +4,6 @@
 //! `ppdet/optimizer/ema.py` @ 666f597 ([`Ema::from_zero`]). Difference: which average is meant is a
 //! constructor, not a class.
 
-use std::collections::BTreeMap;
-
 use models::weights::{NamedTensor, Weights};
 use serde::{Deserialize, Serialize};
 
@@ -41,17 +39,55 @@ impl EmaDecay {
     }
 }
 
-/// An average and how it came about; a checkpoint keeps it whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An average in a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmaConfig {
+    /// How much of the average stays at a step.
+    pub decay: EmaDecay,
+    /// Starts at zero and is divided by what it has seen, instead of starting as a copy of the
+    /// weights; the detector's way.
+    #[serde(default)]
+    pub from_zero: bool,
+    /// Evaluations after which an average from zero starts again; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle: Option<u64>,
+}
+
+impl EmaConfig {
+    /// An average of a network that has not been trained yet.
+    pub fn init(&self, weights: &Weights) -> Ema {
+        if self.from_zero {
+            Ema::from_zero(self.decay, self.cycle)
+        } else {
+            Ema::from_weights(self.decay, weights)
+        }
+    }
+
+    /// An average that goes on from a checkpoint.
+    pub fn resume(&self, age: EmaAge, average: Weights) -> Ema {
+        let EmaConfig { decay, from_zero, cycle } = *self;
+        Ema { decay, cycle, from_zero, age, average }
+    }
+}
+
+/// What an average has gone through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmaAge {
+    /// Steps since the average (re)started.
+    pub steps: u64,
+    /// Times that it was read.
+    pub read_outs: u64,
+}
+
+/// An average and how it came about.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ema {
     decay: EmaDecay,
-    /// Read-outs after which the average starts again; `None`: never.
     cycle: Option<u64>,
     from_zero: bool,
-    steps: u64,
-    read_outs: u64,
-    /// Values by parameter path, with their shapes.
-    average: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    age: EmaAge,
+    average: Weights,
 }
 
 impl Ema {
@@ -59,58 +95,60 @@ impl Ema {
     pub fn from_weights(decay: EmaDecay, weights: &Weights) -> Self {
         let mut ema = Self::from_zero(decay, None);
         ema.from_zero = false;
-        let copy = |(name, tensor): (&String, &NamedTensor)| {
-            (name.clone(), (tensor.shape.clone(), tensor.values.clone()))
-        };
-        ema.average = weights.tensors.iter().map(copy).collect();
+        ema.average = weights.clone();
         ema
     }
 
     /// An average that starts at zero and is divided by the share that it has seen. With a `cycle`
     /// it starts again after so many read-outs (Cycle-EMA, 20 in the detector's recipe).
     pub fn from_zero(decay: EmaDecay, cycle: Option<u64>) -> Self {
-        let average = BTreeMap::new();
-        Self { decay, cycle, from_zero: true, steps: 0, read_outs: 0, average }
+        let (age, average) = (EmaAge::default(), Weights::default());
+        Self { decay, cycle, from_zero: true, age, average }
     }
 
     /// Takes in the weights after a step; new paths start at zero.
     pub fn update(&mut self, weights: &Weights) {
-        let decay = self.decay.at(self.steps) as f32;
+        let decay = self.decay.at(self.age.steps) as f32;
         for (name, tensor) in &weights.tensors {
-            let (_, average) = self
-                .average
-                .entry(name.clone())
-                .or_insert_with(|| (tensor.shape.clone(), vec![0.0; tensor.values.len()]));
-            for (a, w) in average.iter_mut().zip(&tensor.values) {
+            let average = self.average.tensors.entry(name.clone()).or_insert_with(|| NamedTensor {
+                shape: tensor.shape.clone(),
+                values: vec![0.0; tensor.values.len()],
+            });
+            for (a, w) in average.values.iter_mut().zip(&tensor.values) {
                 *a = decay * *a + (1.0 - decay) * w;
             }
         }
-        self.steps += 1;
+        self.age.steps += 1;
     }
 
-    /// Steps since the average (re)started.
-    pub fn steps(&self) -> u64 {
-        self.steps
+    /// What the average has gone through.
+    pub fn age(&self) -> EmaAge {
+        self.age
+    }
+
+    /// The average as it is kept in a checkpoint; [`Self::read_out`] is what to use.
+    pub fn state(&self) -> &Weights {
+        &self.average
     }
 
     /// The averaged weights, for an evaluation or an export.
     pub fn read_out(&mut self) -> Weights {
         // The reference divides by the share that the last decay alone would leave.
         let exact = self.from_zero && !matches!(self.decay, EmaDecay::Exponential { .. });
-        let share = if exact && self.steps > 0 {
-            1.0 - self.decay.at(self.steps - 1).powi(self.steps as i32)
+        let steps = self.age.steps;
+        let share = if exact && steps > 0 {
+            1.0 - self.decay.at(steps - 1).powi(steps as i32)
         } else {
             1.0
         };
-        let tensors = self.average.iter().map(|(name, (shape, average))| {
-            let values = average.iter().map(|v| (f64::from(*v) / share) as f32).collect();
-            (name.clone(), NamedTensor { shape: shape.clone(), values })
-        });
-        let weights = Weights { tensors: tensors.collect() };
-        self.read_outs += 1;
-        if self.cycle.is_some_and(|cycle| self.read_outs % cycle == 0) {
-            self.steps = 0;
-            self.average.clear();
+        let mut weights = self.average.clone();
+        for value in weights.tensors.values_mut().flat_map(|tensor| &mut tensor.values) {
+            *value = (f64::from(*value) / share) as f32;
+        }
+        self.age.read_outs += 1;
+        if self.cycle.is_some_and(|cycle| self.age.read_outs.is_multiple_of(cycle)) {
+            self.age.steps = 0;
+            self.average = Weights::default();
         }
         weights
     }
@@ -143,6 +181,6 @@ mod tests {
             let read = ema.read_out().tensors["w"].values[0];
             assert!((read - value).abs() < 1e-5, "{read}");
         }
-        assert_eq!(ema.steps(), 1);
+        assert_eq!(ema.age().steps, 1);
     }
 }

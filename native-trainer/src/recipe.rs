@@ -10,8 +10,9 @@ use thiserror::Error;
 
 use crate::data::augment::Augmentation;
 use crate::data::scenes::SceneOptions;
+use crate::ema::EmaConfig;
 use crate::head::HeadConfig;
-use crate::loss::{SupervisedContrastive, TripletAngularMargin};
+use crate::loss::LossTerm;
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
@@ -73,12 +74,30 @@ pub struct Recipe {
     /// What decays, and what learns faster, slower or not at all.
     #[serde(default)]
     pub parameters: ParameterRules,
+    /// Averages the weights over the steps; evaluated and exported is then the average.
+    #[serde(default)]
+    pub ema: Option<EmaConfig>,
+    /// Which network is exported.
+    #[serde(default)]
+    pub export: Export,
     /// From a picture to the network's input.
     pub preprocess: Preprocess,
     /// Set to train an extractor.
     pub extractor: Option<ExtractorTask>,
     /// Set to train a detector.
     pub detector: Option<DetectorTask>,
+}
+
+/// Which network of a run is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Export {
+    /// The one with the best evaluation. Its figure flatters where the evaluation's pictures are
+    /// also those that the result is reported on.
+    #[default]
+    Best,
+    /// The last one, whatever the evaluations said.
+    Last,
 }
 
 fn one() -> usize {
@@ -97,19 +116,8 @@ pub struct ExtractorTask {
     pub model: ExtractorConfig,
     /// The head.
     pub head: HeadConfig,
-    /// Label smoothing of the cross entropy; 0.1 in PP-ShiTuV2.
-    #[serde(default)]
-    pub label_smoothing: f64,
-    /// The metric loss beside the cross entropy.
-    pub triplet: Option<TripletAngularMargin>,
-    /// Factor of the metric loss.
-    #[serde(default = "full")]
-    pub triplet_weight: f64,
-    /// A contrastive loss beside both; it learns fastest from few pictures a class.
-    pub contrastive: Option<SupervisedContrastive>,
-    /// Factor of the contrastive loss.
-    #[serde(default = "full")]
-    pub contrastive_weight: f64,
+    /// The losses, summed.
+    pub losses: Vec<LossTerm>,
     /// List file or folder to learn from.
     pub train: PathBuf,
     /// List file or folder of queries for the evaluation.
@@ -122,10 +130,6 @@ pub struct ExtractorTask {
     /// Random changes.
     #[serde(default)]
     pub augmentation: Augmentation,
-}
-
-fn full() -> f64 {
-    1.0
 }
 
 fn two() -> usize {
@@ -184,6 +188,10 @@ impl Recipe {
         }
         if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
             return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        }
+        if recipe.extractor.as_ref().is_some_and(|task| task.losses.is_empty()) {
+            let text = "[[extractor.losses]] is empty; add one with kind = \"cross_entropy\"";
+            return Err(invalid(text.to_owned()));
         }
         Ok(recipe)
     }

@@ -119,24 +119,60 @@ fn a_resumed_run_ends_like_an_uninterrupted_one() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 4);
     let recipe = world.recipe(&pictures, 3);
+    // Everything that remembers: an average of the weights, centres, a memory bank.
+    let remembering: [&dyn AsRef<std::ffi::OsStr>; 6] = [
+        &"-o",
+        &"ema.decay={ kind = \"constant\", decay = 0.8 }",
+        &"-o",
+        &"export=last",
+        &"-o",
+        &r#"extractor.losses=[{ kind = "cross_entropy" }, { kind = "center", weight = 0.001, learning_rate = 0.5 }, { kind = "cross_batch", size = 16, start = 2, weight = 1.0, loss = { kind = "contrastive", margin = 0.5 } }]"#,
+    ];
+    let train = |folder: &std::path::Path, more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            vec![&"train", &"-c", &recipe, &"--output", &folder];
+        words.extend(remembering);
+        words.extend(more);
+        succeed(&words)
+    };
     let [whole, parts] = ["whole", "parts"].map(|name| world.path(name));
-    succeed(&[&"train", &"-c", &recipe, &"--output", &whole]);
-    // The first part believes in three epochs too, so that the schedule is the same: it is killed
-    // after two by removing what the third wrote.
-    succeed(&[&"train", &"-c", &recipe, &"--output", &parts]);
+    let log = train(&whole, &[]);
+    for name in ["CELoss", "CenterLoss", "ContrastiveLoss_XBM"] {
+        assert!(log.contains(name), "{name} is missing in\n{log}");
+    }
+    let first = train(&parts, &[&"--stop-after", &"2"]);
+    assert!(first.contains("stopped after epoch 2") && !first.contains("Epoch 3/3"), "{first}");
+    assert!(!parts.join("model.safetensors").exists(), "a part exports nothing");
+    let log = train(&parts, &[&"--resume"]);
+    assert!(log.contains("resumed") && !log.contains("[Train][Epoch 2/3]"), "{log}");
+
     let losses = |folder: &std::path::Path| -> Vec<String> {
         let log = std::fs::read_to_string(folder.join("train.log")).expect("a log");
-        let lines = log.lines().filter(|line| line.contains("[Train]") && line.contains("[Avg]"));
+        let lines = log.lines().filter(|line| line.contains("[Avg]"));
         lines.map(str::to_owned).collect()
     };
-    assert_eq!(losses(&whole), losses(&parts), "two runs with one seed");
-
-    let resumed = world.path("resumed");
-    let short = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"-o", &"epochs=1"]);
-    assert!(short.contains("[Train][Epoch 1/1]"), "{short}");
-    let log = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"--resume"]);
-    assert!(log.contains("resumed") && log.contains("[Train][Epoch 2/3]"), "{log}");
-    assert!(!log.contains("[Train][Epoch 1/3]"), "{log}");
-    let again = succeed(&[&"train", &"-c", &recipe, &"--output", &resumed, &"--resume"]);
+    assert_eq!(losses(&whole), losses(&parts), "figures of every epoch");
+    for file in ["model.safetensors", "latest/model.safetensors", "latest/losses.safetensors"] {
+        let bytes = |folder: &std::path::Path| std::fs::read(folder.join(file)).expect("a file");
+        assert!(bytes(&whole) == bytes(&parts), "{file} differs");
+    }
+    let again = train(&parts, &[&"--resume"]);
     assert!(!again.contains("[Train][Epoch"), "nothing is left to train: {again}");
+}
+
+#[test]
+fn a_loss_says_which_batch_it_needs() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 1);
+    let losses = |text: &str| format!("extractor.losses=[{text}]");
+    let train = |text: &str| {
+        let run = world.path("run");
+        fail(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &losses(text)])
+    };
+    let order = train(r#"{ kind = "tri_hard", margin = 0.1, samples_per_class = 4 }"#);
+    assert!(order.contains("samples_per_class = 4"), "{order}");
+    let unknown = train(r#"{ kind = "tri_hard", margin = 0.1, samples = 4 }"#);
+    assert!(unknown.contains("samples"), "{unknown}");
+    assert!(train("").contains("extractor.losses"));
 }

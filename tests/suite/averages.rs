@@ -55,7 +55,7 @@ fn the_detectors_average_equals_the_reference() {
             let got = ema.read_out();
             let expected = Array::new(&apply["applied"]).values;
             assert_close(&case.name, &got.tensors["weight"].values, &expected, OPERATOR);
-            assert_eq!(Some(ema.steps()), apply["step_after"].as_u64(), "{}", case.name);
+            assert_eq!(Some(ema.age().steps), apply["step_after"].as_u64(), "{}", case.name);
         }
     }
 }

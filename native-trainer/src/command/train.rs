@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Goes on from the folder's latest checkpoint.
     #[arg(long)]
     resume: bool,
+    /// Stops after the epoch of this number, to be resumed later.
+    #[arg(long, value_name = "EPOCH")]
+    stop_after: Option<usize>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -40,7 +43,11 @@ impl Arguments {
     /// As [`run`], [`Recipe::read`] and the data of the recipe.
     pub fn run(&self) -> anyhow::Result<()> {
         let recipe = Recipe::read(&self.config, &self.overrides)?;
-        let options = RunOptions { output: self.output.clone(), resume: self.resume };
+        let options = RunOptions {
+            output: self.output.clone(),
+            resume: self.resume,
+            stop_after: self.stop_after,
+        };
         let device = self.device.open();
         if let Some(task) = &recipe.extractor {
             run(&ExtractorTraining::new(&recipe, task)?, &recipe, &options, &device)?;

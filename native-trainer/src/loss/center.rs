@@ -4,7 +4,7 @@
 //! distance, which give every other class 1e-12.
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 
 /// Bounds of a squared distance.
 const BOUNDS: [f64; 2] = [1e-12, 1e12];
@@ -14,7 +14,7 @@ const BOUNDS: [f64; 2] = [1e-12, 1e12];
 /// Source: "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016, Eq. 2.
 #[derive(Module, Debug)]
 pub struct Center {
-    /// `[classes, dim]`, learnt beside the network by an optimiser of their own.
+    /// `[classes, dim]`, learnt beside the network, see [`Self::follow`].
     pub centers: Param<Tensor<2>>,
 }
 
@@ -36,5 +36,18 @@ impl Center {
         let own = centers.select(0, targets);
         let squared = (features - own).powi_scalar(2).sum_dim(1).clamp(BOUNDS[0], BOUNDS[1]);
         squared.mean() + others * BOUNDS[0]
+    }
+    /// A step of gradient descent of the centres on [`Self::forward`]: the reference's own
+    /// optimiser for them.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`]; everything on a device without gradients.
+    pub fn follow(&mut self, features: Tensor<2>, targets: Tensor<1, Int>, rate: f64) {
+        let rows = features.dims()[0] as f64;
+        let centers = self.centers.val();
+        let pull = (features - centers.clone().select(0, targets.clone())) * (2.0 * rate / rows);
+        let moved = centers.select_assign(0, targets, pull, IndexingUpdateOp::Add);
+        self.centers = Param::from_tensor(moved);
     }
 }

@@ -5,7 +5,10 @@
 //! the bank is full is a flag of its own; the reference reads it off the last label, which fails
 //! for label 0. The pointer and the counter belong to the state that a checkpoint keeps.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use models::weights::NamedTensor;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{BatchError, PairLoss};
@@ -136,6 +139,43 @@ impl CrossBatch {
     /// The bank as it is.
     pub fn bank(&self) -> &MemoryBank {
         &self.bank
+    }
+
+    /// The state as named tensors: numbers up to 2²⁴ are exact in f32.
+    pub(super) fn to_tensors(&self) -> [(&'static str, NamedTensor); 3] {
+        let MemoryBank { dim, pointer, full, .. } = self.bank;
+        let (features, targets) = self.bank.rows();
+        let cursor = [pointer as f32, f32::from(u8::from(full)), self.batches as f32];
+        let tensor = |shape: &[usize], values: Vec<f32>| NamedTensor { shape: shape.into(), values };
+        [
+            ("features", tensor(&[targets.len(), dim], features.to_vec())),
+            ("targets", tensor(&[targets.len()], targets.iter().map(|t| *t as f32).collect())),
+            ("cursor", tensor(&[3], cursor.to_vec())),
+        ]
+    }
+
+    /// Takes [`Self::to_tensors`] back; `false` where they are not those of a bank of this size.
+    pub(super) fn restore(&mut self, tensors: &BTreeMap<String, NamedTensor>) -> bool {
+        let part = |name: &str| tensors.get(name).map(|tensor| tensor.values.as_slice());
+        let (Some(features), Some(targets), Some(&[pointer, full, batches])) =
+            (part("features"), part("targets"), part("cursor"))
+        else {
+            return false;
+        };
+        let mut bank = MemoryBank::new(self.bank.size, self.bank.dim);
+        if targets.len() > bank.size || features.len() != targets.len() * bank.dim {
+            return false;
+        }
+        bank.features[..features.len()].copy_from_slice(features);
+        bank.targets.iter_mut().zip(targets).for_each(|(to, from)| *to = *from as i32);
+        bank.pointer = pointer as usize;
+        bank.full = full != 0.0;
+        if bank.len() != targets.len() {
+            return false;
+        }
+        self.bank = bank;
+        self.batches = batches as usize;
+        true
     }
 
     /// Once `start` batches have passed, the batch enters the bank and then meets it: its own rows

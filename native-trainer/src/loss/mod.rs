@@ -14,6 +14,7 @@ mod pairs;
 #[cfg(test)]
 mod properties;
 mod supervised_contrastive;
+mod terms;
 mod triplet;
 mod triplet_angular_margin;
 
@@ -28,5 +29,6 @@ pub use distillation::{
 pub use hashing::{Dch, Dshsd, Lcdsh};
 pub use pairs::{BatchError, check_order, check_two_classes};
 pub use supervised_contrastive::SupervisedContrastive;
+pub use terms::{LossBatch, LossInput, LossKind, LossTerm, Losses};
 pub use triplet::{BatchHardTriplet, Eml, MarginSampleMining, TriHard};
 pub use triplet_angular_margin::{AbsoluteTerms, TripletAngularMargin};

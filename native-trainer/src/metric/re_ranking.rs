@@ -19,11 +19,24 @@ pub struct ReRanking {
     pub k2: usize,
     /// Share of the original distance in the result.
     pub lambda: f32,
+    /// The original distance.
+    pub distance: Distance,
+}
+
+/// A distance of two rows `a` and `b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Distance {
+    /// `‖a‖² + ‖b‖² − 2·a·b`
+    #[default]
+    SquaredL2,
+    /// `a·b − 2·(‖a‖² + ‖b‖²)`: what the reference computes for features that are not of unit
+    /// length, its two factors being swapped. Only for figures to be compared with its own.
+    ReferenceSwapped,
 }
 
 impl Default for ReRanking {
     fn default() -> Self {
-        Self { k1: 20, k2: 6, lambda: 0.3 }
+        Self { k1: 20, k2: 6, lambda: 0.3, distance: Distance::SquaredL2 }
     }
 }
 
@@ -34,10 +47,11 @@ type Weights = Vec<(usize, f32)>;
 struct Items<'a> {
     rows: Vec<&'a [f32]>,
     squares: Vec<f32>,
+    distance: Distance,
 }
 
 impl Items<'_> {
-    /// Squared L2 distances from one item to all, divided by the largest of them.
+    /// Distances from one item to all, divided by the largest of them.
     fn distances(&self, item: usize) -> Vec<f32> {
         let row = self.rows[item];
         let mut distances: Vec<f32> = self
@@ -46,10 +60,16 @@ impl Items<'_> {
             .zip(&self.squares)
             .map(|(other, square)| {
                 let product: f32 = row.iter().zip(*other).map(|(a, b)| a * b).sum();
-                (self.squares[item] + square - 2.0 * product).max(0.0)
+                let squares = self.squares[item] + square;
+                match self.distance {
+                    Distance::SquaredL2 => (squares - 2.0 * product).max(0.0),
+                    Distance::ReferenceSwapped => product - 2.0 * squares,
+                }
             })
             .collect();
-        let largest = distances.iter().copied().fold(0.0, f32::max).max(f32::MIN_POSITIVE);
+        let largest = distances.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // Rows that are all alike have no distance to divide by.
+        let largest = if largest == 0.0 { 1.0 } else { largest };
         distances.iter_mut().for_each(|d| *d /= largest);
         distances
     }
@@ -67,7 +87,7 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
     }
     let rows: Vec<&[f32]> = query.chunks_exact(dim).chain(gallery.chunks_exact(dim)).collect();
     let squares = rows.iter().map(|row| row.iter().map(|v| v * v).sum()).collect();
-    let items = Items { rows, squares };
+    let items = Items { rows, squares, distance: options.distance };
     let (count, queries) = (items.rows.len(), query.len() / dim);
 
     // An item is its own nearest neighbour.

@@ -18,7 +18,7 @@ use crate::data::coco::{self, BoxedPicture};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
-use crate::loss::{distribution_focal, giou, varifocal};
+use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::average_precision;
 use crate::random::{chance, seeded, uniform};
 use crate::recipe::{DetectorTask, Recipe};
@@ -157,11 +157,14 @@ fn random_crop(
 
 impl Task for DetectorTraining {
     type Network = Detector;
+    type Memory = ();
     type Batch = DetectorBatch;
 
     fn init(&self, device: &Device) -> Detector {
         self.task.model.init(device)
     }
+
+    fn memory(&self, _: &Device) {}
 
     fn labels(&self) -> &[String] {
         &[]
@@ -202,11 +205,12 @@ impl Task for DetectorTraining {
     fn losses(
         &self,
         network: &Detector,
+        (): &mut (),
         batch: DetectorBatch,
         device: &Device,
-    ) -> Vec<(&'static str, Tensor<1>)> {
+    ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let x = self.recipe.preprocess.batch(batch.pixels, device);
-        detection_losses(network, x, &batch.boxes).into()
+        Ok(detection_losses(network, x, &batch.boxes).into())
     }
 
     fn evaluate(&self, network: &Detector, device: &Device) -> anyhow::Result<Vec<(String, f64)>> {

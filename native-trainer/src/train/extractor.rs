@@ -1,18 +1,18 @@
-//! Training the extractor: cross entropy on the head's logits, a metric loss on the embedding.
+//! Training the extractor: the recipe's losses on the head's logits and on the features.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use models::extractor::Extractor;
+use models::extractor::{Extractor, Features};
 use models::model_file::Architecture;
 use models::weights::Weights;
 
-use super::Task;
+use super::{Memory, Task};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::sampler::PkSampler;
 use crate::data::store::{PictureError, PictureStore};
 use crate::embedding::embed_samples;
 use crate::head::Head;
-use crate::loss::cross_entropy;
+use crate::loss::{BatchError, LossBatch, Losses};
 use crate::metric::retrieval::retrieval_metrics;
 use crate::random::seeded;
 use crate::recipe::{ExtractorTask, Recipe};
@@ -83,8 +83,19 @@ impl ExtractorTraining {
     }
 }
 
+impl Memory for Losses {
+    fn to_weights(&self) -> Weights {
+        Self::to_weights(self)
+    }
+
+    fn restore(&mut self, weights: &Weights) -> bool {
+        Self::restore(self, weights)
+    }
+}
+
 impl Task for ExtractorTraining {
     type Network = ExtractorNetwork;
+    type Memory = Losses;
     type Batch = ExtractorBatch;
 
     fn init(&self, device: &Device) -> ExtractorNetwork {
@@ -93,6 +104,12 @@ impl Task for ExtractorTraining {
             extractor: self.task.model.init(device),
             head: self.task.head.init(dim, self.samples.labels.len(), device),
         }
+    }
+
+    fn memory(&self, device: &Device) -> Losses {
+        let model = &self.task.model;
+        let widths = (model.embedding_dim(), model.features());
+        Losses::new(&self.task.losses, self.samples.labels.len(), widths, device)
     }
 
     fn labels(&self) -> &[String] {
@@ -137,26 +154,18 @@ impl Task for ExtractorTraining {
     fn losses(
         &self,
         network: &ExtractorNetwork,
+        memory: &mut Losses,
         batch: ExtractorBatch,
         device: &Device,
-    ) -> Vec<(&'static str, Tensor<1>)> {
+    ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let count = batch.targets.len();
         let x = self.recipe.preprocess.batch(batch.pixels, device);
-        let targets: Tensor<1, Int> =
-            Tensor::from_data(TensorData::new(batch.targets, [count]), device);
-        let embedding = network.extractor.forward(x).raw_embedding;
-        let logits = network.head.forward(embedding.clone(), targets.clone());
-        let epsilon = self.task.label_smoothing;
-        let mut terms = vec![("CELoss", cross_entropy(logits, targets.clone(), epsilon))];
-        if let Some(triplet) = &self.task.triplet {
-            let loss = triplet.forward(embedding.clone(), targets.clone());
-            terms.push(("TripletAngularMarginLoss", loss * self.task.triplet_weight));
-        }
-        if let Some(contrastive) = &self.task.contrastive {
-            let loss = contrastive.forward(embedding, targets);
-            terms.push(("SupConLoss", loss * self.task.contrastive_weight));
-        }
-        terms
+        let data = TensorData::new(batch.targets.clone(), [count]);
+        let targets: Tensor<1, Int> = Tensor::from_data(data, device);
+        let Features { backbone, raw_embedding } = network.extractor.forward(x);
+        let logits = network.head.forward(raw_embedding.clone(), targets);
+        let targets = &batch.targets;
+        memory.forward(&LossBatch { embedding: raw_embedding, backbone, logits, targets })
     }
 
     fn evaluate(

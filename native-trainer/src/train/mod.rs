@@ -14,24 +14,55 @@ use burn::tensor::{Device, Tensor};
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::Weights;
 
-use crate::checkpoint::{self, Progress};
+use crate::checkpoint::{self, Progress, State};
 use crate::data::store::PictureError;
+use crate::ema::Ema;
+use crate::loss::BatchError;
 use crate::optimizer::Optimizer;
-use crate::recipe::Recipe;
+use crate::recipe::{Export, Recipe};
 use crate::schedule::Plateau;
 
 /// Batches that wait decoded while the device works.
 const PREFETCH: usize = 2;
 
+/// The checkpoint of the network with the best evaluation.
+const BEST: &str = "best_model";
+/// The checkpoint of the network after the last epoch, averaged where the recipe says so.
+const LAST: &str = "last_model";
+
+/// What the losses remember from batch to batch; a checkpoint keeps it.
+pub trait Memory {
+    /// As named tensors; empty where there is nothing to remember.
+    fn to_weights(&self) -> Weights;
+
+    /// Takes [`Self::to_weights`] back; `false` where it belongs to other losses.
+    fn restore(&mut self, weights: &Weights) -> bool;
+}
+
+impl Memory for () {
+    fn to_weights(&self) -> Weights {
+        Weights::default()
+    }
+
+    fn restore(&mut self, weights: &Weights) -> bool {
+        weights.tensors.is_empty()
+    }
+}
+
 /// What a network adds to the loop.
 pub trait Task: Sync {
     /// Everything that is trained, the head included.
     type Network: Module;
+    /// What the losses remember.
+    type Memory: Memory;
     /// One batch on the host.
     type Batch: Send;
 
     /// A freshly initialised network.
     fn init(&self, device: &Device) -> Self::Network;
+
+    /// The losses' memory before the first batch.
+    fn memory(&self, device: &Device) -> Self::Memory;
 
     /// Class names that the head tells apart.
     fn labels(&self) -> &[String];
@@ -50,12 +81,17 @@ pub trait Task: Sync {
     fn load(&self, epoch: usize, samples: &[usize]) -> Result<Self::Batch, PictureError>;
 
     /// Terms of the loss, weighted, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError`]: a batch that a loss cannot be computed on.
     fn losses(
         &self,
         network: &Self::Network,
+        memory: &mut Self::Memory,
         batch: Self::Batch,
         device: &Device,
-    ) -> Vec<(&'static str, Tensor<1>)>;
+    ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError>;
 
     /// Figures by name, the one that decides about the best first; empty without evaluation data.
     ///
@@ -79,12 +115,15 @@ pub struct RunOptions {
     pub output: PathBuf,
     /// Whether to go on from its `latest` checkpoint.
     pub resume: bool,
+    /// Ends this part of the run after the epoch of this number; a later one goes on.
+    pub stop_after: Option<usize>,
 }
 
-/// Trains, evaluates, writes checkpoints, exports the best network.
+/// Trains, evaluates, writes checkpoints, exports the network that the recipe chooses.
 ///
 /// Writes `train.log`, `metrics.jsonl`, `latest/`, `best_model/`, `model.safetensors` (the
-/// deployed best network) into the run's folder, and returns the path of the last.
+/// deployed network) into the run's folder, and returns the path of the last, which a run that was
+/// stopped early has not.
 ///
 /// # Errors
 ///
@@ -94,7 +133,7 @@ pub fn run<T: Task>(
     recipe: &Recipe,
     options: &RunOptions,
     device: &Device,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<Option<PathBuf>> {
     use anyhow::Context;
     let output = &options.output;
     std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
@@ -111,7 +150,10 @@ pub fn run<T: Task>(
         best: None,
         labels: task.labels().to_vec(),
         plateau: recipe.schedule.plateau(),
+        average: None,
     };
+    let mut memory = task.memory(&training_device);
+    let mut average = recipe.ema.map(|ema| ema.init(&Weights::from_module(&network)));
     if options.resume
         && let Some(saved) = checkpoint::progress(&latest)?
     {
@@ -122,6 +164,14 @@ pub fn run<T: Task>(
         optimizer =
             checkpoint::load_optimizer(&latest, recipe.optimizer, saved.step, &training_device)?
                 .with_rules(rules);
+        if !memory.restore(&checkpoint::load_memory(&latest)?) {
+            anyhow::bail!("{}: the losses of the recipe have changed", latest.display());
+        }
+        average = match (&recipe.ema, saved.average) {
+            (Some(config), Some(age)) => Some(checkpoint::load_average(&latest, config, age)?),
+            (Some(config), None) => Some(config.init(&Weights::from_module(&network))),
+            (None, _) => None,
+        };
         log.line(&format!("resumed {} after epoch {}", latest.display(), saved.epoch))?;
         progress = saved;
     }
@@ -133,16 +183,22 @@ pub fn run<T: Task>(
         recipe.epochs
     ))?;
 
-    while progress.epoch < recipe.epochs {
+    let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
+    while progress.epoch < end {
         let epoch = progress.epoch + 1;
         let rates = Rates { recipe, plateau: progress.plateau.clone() };
-        network =
-            train_epoch(task, &rates, epoch, network, &mut optimizer, &training_device, &mut log)?;
+        let trained = Trained { network, memory, optimizer, average };
+        Trained { network, memory, optimizer, average } =
+            train_epoch(task, &rates, epoch, trained, &training_device, &mut log)?;
         progress.epoch = epoch;
         progress.step = optimizer.steps();
         let mut is_best = false;
+        let mut averaged = None;
         if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
-            let metrics = task.evaluate(&network, device)?;
+            if let Some(average) = &mut average {
+                averaged = Some(average.read_out().load_into(network.clone())?);
+            }
+            let metrics = task.evaluate(averaged.as_ref().unwrap_or(&network), device)?;
             let text: Vec<String> =
                 metrics.iter().map(|(name, value)| format!("{name}: {value:.5}")).collect();
             if let Some((_, value)) = metrics.first() {
@@ -162,18 +218,36 @@ pub fn run<T: Task>(
                 is_best = true;
             }
         }
-        checkpoint::save(&latest, &network, &optimizer, &progress)?;
-        if is_best {
-            checkpoint::save(&output.join("best_model"), &network, &optimizer, &progress)?;
+        progress.average = average.as_ref().map(Ema::age);
+        let state = State {
+            optimizer: &optimizer,
+            average: average.as_ref(),
+            memory: &memory.to_weights(),
+        };
+        checkpoint::save(&latest, &network, Some(state), &progress)?;
+        let last = epoch == recipe.epochs && recipe.export == Export::Last;
+        for (wanted, name) in [(is_best, BEST), (last, LAST)] {
+            if wanted {
+                let network = averaged.as_ref().unwrap_or(&network);
+                checkpoint::save(&output.join(name), network, None, &progress)?;
+            }
         }
     }
 
-    let best = output.join("best_model");
-    let network = checkpoint::load_module(&best, task.init(device))?;
+    if progress.epoch < recipe.epochs {
+        let text = format!("stopped after epoch {}; go on with --resume", progress.epoch);
+        log.line(&text)?;
+        return Ok(None);
+    }
+    let chosen = match recipe.export {
+        Export::Best => BEST,
+        Export::Last => LAST,
+    };
+    let network = checkpoint::load_module(&output.join(chosen), task.init(device))?;
     let path = output.join("model.safetensors");
     export(task, recipe, &network, &path)?;
     log.line(&format!("exported {}", path.display()))?;
-    Ok(path)
+    Ok(Some(path))
 }
 
 /// Writes the deployed form of a network.
@@ -212,15 +286,23 @@ impl Rates<'_> {
     }
 }
 
+/// What a step changes.
+struct Trained<T: Task> {
+    network: T::Network,
+    memory: T::Memory,
+    optimizer: Optimizer,
+    average: Option<Ema>,
+}
+
 fn train_epoch<T: Task>(
     task: &T,
     rates: &Rates,
     epoch: usize,
-    mut network: T::Network,
-    optimizer: &mut Optimizer,
+    trained: Trained<T>,
     device: &Device,
     log: &mut Log,
-) -> anyhow::Result<T::Network> {
+) -> anyhow::Result<Trained<T>> {
+    let Trained { mut network, mut memory, mut optimizer, mut average } = trained;
     let recipe = rates.recipe;
     let plan = task.plan(epoch);
     let steps = plan.len();
@@ -243,7 +325,7 @@ fn train_epoch<T: Task>(
             let batch = receiver.recv()??;
             waited += before.elapsed().as_secs_f64();
             let rate = rates.rate(epoch, step, steps);
-            let terms = task.losses(&network, batch, device);
+            let terms = task.losses(&network, &mut memory, batch, device)?;
             let values: Vec<(&'static str, f64)> = terms
                 .iter()
                 .map(|(name, term)| (*name, f64::from(term.clone().into_scalar::<f32>())))
@@ -259,6 +341,9 @@ fn train_epoch<T: Task>(
             if let Some(loss) = sum {
                 let gradients = loss.backward();
                 network = optimizer.step(network, &gradients, rate);
+                if let Some(average) = &mut average {
+                    average.update(&Weights::from_module(&network));
+                }
             }
             if totals.is_empty() {
                 totals = values.iter().map(|(name, _)| (*name, 0.0)).collect();
@@ -294,7 +379,7 @@ fn train_epoch<T: Task>(
         recipe.epochs,
         join(&averages)
     ))?;
-    Ok(network)
+    Ok(Trained { network, memory, optimizer, average })
 }
 
 fn join(values: &[(&'static str, f64)]) -> String {

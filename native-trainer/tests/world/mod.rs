@@ -62,7 +62,10 @@ std = [0.25, 0.25, 0.25]
 train = "{train}"
 query = "{train}"
 samples_per_class = 2
-triplet = {{ margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }}
+losses = [
+    {{ kind = "cross_entropy" }},
+    {{ kind = "triplet_angular_margin", on = "backbone", margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }},
+]
 head = {{ kind = "fc" }}
 augmentation = {{ rotation = 10, scale = [0.9, 1.1], colour = 0.1 }}
 

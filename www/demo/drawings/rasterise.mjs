@@ -9,7 +9,15 @@ import { createRequire } from "node:module";
 import sharp from "sharp";
 
 const SIDE = 64;
-const SETS = ["emojione", "fluent-emoji-flat", "fxemoji", "noto-v1", "openmoji"];
+const SETS = [
+  "emojione",
+  "emojione-v1",
+  "fluent-emoji-flat",
+  "fxemoji",
+  "noto-v1",
+  "openmoji",
+  "streamline-emojis",
+];
 
 const [emojiJson, out] = process.argv.slice(2);
 const require = createRequire(import.meta.url);
