@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data::augment::Augmentation;
+use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
 use crate::head::HeadConfig;
@@ -124,16 +125,12 @@ pub struct ExtractorTask {
     pub query: Option<PathBuf>,
     /// List file or folder that is searched; by default the queries, each without itself.
     pub gallery: Option<PathBuf>,
-    /// K of the sampler.
-    #[serde(default = "two")]
-    pub samples_per_class: usize,
+    /// Which pictures make a batch.
+    #[serde(default)]
+    pub sampler: SamplerConfig,
     /// Random changes.
     #[serde(default)]
     pub augmentation: Augmentation,
-}
-
-fn two() -> usize {
-    2
 }
 
 /// What a detector is trained with.

@@ -8,7 +8,7 @@ use models::weights::Weights;
 
 use super::{Memory, Task};
 use crate::data::list_file::{DataError, Samples};
-use crate::data::sampler::PkSampler;
+use crate::data::sampler::Sampler;
 use crate::data::store::{PictureError, PictureStore};
 use crate::embedding::embed_samples;
 use crate::head::Head;
@@ -44,7 +44,7 @@ pub struct ExtractorTraining {
     task: ExtractorTask,
     samples: Samples,
     store: PictureStore,
-    sampler: PkSampler,
+    sampler: Sampler,
     query: Option<Samples>,
     gallery: Option<Samples>,
 }
@@ -57,11 +57,11 @@ impl ExtractorTraining {
     /// [`DataError`], naming the list and the line.
     pub fn new(recipe: &Recipe, task: &ExtractorTask) -> Result<Self, DataError> {
         let samples = Samples::read(&task.train)?;
-        let sampler = PkSampler::new(
+        let sampler = Sampler::new(
+            &task.sampler,
             samples.by_label(),
             recipe.batch_size,
-            task.samples_per_class,
-            recipe.epoch_samples.unwrap_or(samples.samples.len()),
+            recipe.epoch_samples,
         )?;
         let query = task.query.as_deref().map(Samples::read).transpose()?;
         let gallery = task.gallery.as_deref().map(Samples::read).transpose()?;

@@ -61,7 +61,7 @@ std = [0.25, 0.25, 0.25]
 [extractor]
 train = "{train}"
 query = "{train}"
-samples_per_class = 2
+sampler = {{ kind = "pk", samples_per_class = 2 }}
 losses = [
     {{ kind = "cross_entropy" }},
     {{ kind = "triplet_angular_margin", on = "backbone", margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }},
