@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data::augment::Augmentation;
+use crate::data::operator::Operator;
 use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
@@ -128,7 +129,10 @@ pub struct ExtractorTask {
     /// Which pictures make a batch.
     #[serde(default)]
     pub sampler: SamplerConfig,
-    /// Random changes.
+    /// Changes in order, on the decoded picture, its transparency on white.
+    #[serde(default)]
+    pub operators: Vec<Operator>,
+    /// Random changes in one pass, after the operators.
     #[serde(default)]
     pub augmentation: Augmentation,
 }

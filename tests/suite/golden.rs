@@ -10,6 +10,7 @@ mod averages;
 mod evaluation;
 mod heads;
 mod losses;
+mod operators;
 mod steps;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod coco;
 pub mod list_file;
+pub mod operator;
 pub mod sampler;
 pub mod scenes;
 pub mod store;

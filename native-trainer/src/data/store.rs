@@ -62,6 +62,17 @@ impl RgbaImage {
         self.data.iter().skip(3).step_by(4).any(|alpha| *alpha < 255)
     }
 
+    /// A picture that nothing shines through.
+    pub fn opaque(image: &RgbImage) -> Self {
+        let data = image.data().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
+        Self { width: image.width(), height: image.height(), data }
+    }
+
+    /// The picture as it looks on white.
+    pub fn on_white(&self) -> RgbImage {
+        RgbImage::from_rgba(self.width, self.height, &self.data).expect("the buffer has this size")
+    }
+
     /// Half the size, every pixel the mean of four; a last odd row or column is left out.
     fn halved(&self) -> Self {
         let (width, height) = (self.width / 2, self.height / 2);

@@ -3,18 +3,21 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::{Extractor, Features};
+use models::image::RgbImage;
 use models::model_file::Architecture;
+use models::preprocess::{Preprocess, resize};
 use models::weights::Weights;
 
 use super::{Memory, Task};
+use crate::data::augment::Augmentation;
 use crate::data::list_file::{DataError, Samples};
 use crate::data::sampler::Sampler;
-use crate::data::store::{PictureError, PictureStore};
+use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::embed_samples;
 use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
 use crate::metric::retrieval::retrieval_metrics;
-use crate::random::seeded;
+use crate::random::{Random, seeded};
 use crate::recipe::{ExtractorTask, Recipe};
 
 /// Stream of random numbers that plans epochs.
@@ -70,16 +73,35 @@ impl ExtractorTraining {
             (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
             _ => query,
         };
+        // Operators may look at small parts.
+        let side = recipe.preprocess.width.max(recipe.preprocess.height);
+        let needed = if task.operators.is_empty() { side } else { 4 * side };
         let paths = samples.samples.iter().map(|sample| sample.path.clone()).collect();
         Ok(Self {
             recipe: recipe.clone(),
             task: task.clone(),
-            store: PictureStore::new(paths, recipe.preprocess.width.max(recipe.preprocess.height)),
+            store: PictureStore::new(paths, needed),
             samples,
             sampler,
             query,
             gallery,
         })
+    }
+}
+
+impl ExtractorTraining {
+    /// A picture as the network sees it in training, at the size of its input.
+    fn changed(&self, picture: &RgbaImage, random: &mut Random) -> RgbImage {
+        let Preprocess { width, height, filter, .. } = self.recipe.preprocess;
+        let ExtractorTask { operators, augmentation, .. } = &self.task;
+        if operators.is_empty() {
+            return augmentation.apply(picture, width, height, random);
+        }
+        let image = operators.iter().fold(picture.on_white(), |i, o| o.apply(i, random));
+        if *augmentation == Augmentation::default() {
+            return resize(&image, width, height, filter);
+        }
+        augmentation.apply(&RgbaImage::opaque(&image), width, height, random)
     }
 }
 
@@ -134,12 +156,7 @@ impl Task for ExtractorTraining {
                 let picture = self.store.get(index)?;
                 let parts =
                     [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
-                let canvas = self.task.augmentation.apply(
-                    &picture,
-                    preprocess.width,
-                    preprocess.height,
-                    &mut seeded(&parts),
-                );
+                let canvas = self.changed(&picture, &mut seeded(&parts));
                 let mut values = Vec::with_capacity(preprocess.values());
                 preprocess.append(&canvas, &mut values);
                 Ok(values)
