@@ -98,7 +98,11 @@ fn re_ranking_equals_the_reference() {
         let distance = if unit { Distance::SquaredL2 } else { Distance::ReferenceSwapped };
         let (query, gallery) = (case.input("query"), case.input("gallery"));
         let rows = |array: &tests::Array| {
-            if unit { tests::values(l2_normalize(array.tensor(&cpu()))) } else { array.values.clone() }
+            if unit {
+                tests::values(l2_normalize(array.tensor(&cpu())))
+            } else {
+                array.values.clone()
+            }
         };
         let options = ReRanking {
             k1: case.param("k1").expect("k1") as usize,

@@ -71,10 +71,8 @@ fn contrastive_with_column_labels(loss: Contrastive, r: &mut Recorded) -> Tensor
     let features = if loss.normalize { l2_normalize(x) } else { x };
     let similarity = features.clone().matmul(features.transpose());
     let labels = r.case.input("labels").values;
-    let own: Vec<f32> = labels
-        .iter()
-        .map(|a| labels.iter().filter(|b| *b == a).count() as f32)
-        .collect();
+    let own: Vec<f32> =
+        labels.iter().map(|a| labels.iter().filter(|b| *b == a).count() as f32).collect();
     let own = Tensor::<2>::from_data(TensorData::new(own, [batch, 1]), &r.device);
     let pull = (similarity.clone().neg() + 1.0)
         .mask_fill(similarity.clone().greater_equal_elem(1.0 - loss.epsilon), 0.0)

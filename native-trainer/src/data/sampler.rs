@@ -262,10 +262,18 @@ impl Sampler {
             }
             let chances: Vec<f64> = left
                 .iter()
-                .map(|groups| if limit.is_some() { groups.len() as f64 } else { f64::from(u8::from(!groups.is_empty())) })
+                .map(|groups| {
+                    if limit.is_some() {
+                        groups.len() as f64
+                    } else {
+                        f64::from(u8::from(!groups.is_empty()))
+                    }
+                })
                 .collect();
             let classes = drawn(&chances, classes_per_batch, random);
-            batches.push(classes.iter().flat_map(|class| left[*class].pop().unwrap_or_default()).collect());
+            batches.push(
+                classes.iter().flat_map(|class| left[*class].pop().unwrap_or_default()).collect(),
+            );
         }
     }
 
@@ -345,7 +353,8 @@ mod tests {
 
     #[test]
     fn every_batch_has_p_classes_with_k_pictures_each() {
-        let limited = SamplerConfig::RandomIdentity { samples_per_class: 2, max_iterations: Some(10) };
+        let limited =
+            SamplerConfig::RandomIdentity { samples_per_class: 2, max_iterations: Some(10) };
         let by_size = pk(2, ClassChance::BySize, Vec::new());
         for config in [pk(2, ClassChance::Equal, Vec::new()), by_size, limited] {
             let epoch = sampler(&config, 6, 60).epoch(&mut seeded(&[1]));

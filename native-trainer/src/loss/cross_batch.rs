@@ -146,7 +146,8 @@ impl CrossBatch {
         let MemoryBank { dim, pointer, full, .. } = self.bank;
         let (features, targets) = self.bank.rows();
         let cursor = [pointer as f32, f32::from(u8::from(full)), self.batches as f32];
-        let tensor = |shape: &[usize], values: Vec<f32>| NamedTensor { shape: shape.into(), values };
+        let tensor =
+            |shape: &[usize], values: Vec<f32>| NamedTensor { shape: shape.into(), values };
         [
             ("features", tensor(&[targets.len(), dim], features.to_vec())),
             ("targets", tensor(&[targets.len()], targets.iter().map(|t| *t as f32).collect())),

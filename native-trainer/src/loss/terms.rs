@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use models::weights::{NamedTensor, Weights};
+use models::weights::Weights;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{check_order, check_two_classes};
 use super::{
     BatchError, BatchHardTriplet, Center, Contrastive, CrossBatch, CrossBatchConfig, Dch, Dshsd,
-    Eml, Lcdsh, MarginSampleMining, MemoryBank, NPairs, PairwiseCosface, SupervisedContrastive,
-    TriHard, TripletAngularMargin, cross_entropy,
+    Eml, Lcdsh, MarginSampleMining, NPairs, PairwiseCosface, SupervisedContrastive, TriHard,
+    TripletAngularMargin, cross_entropy,
 };
 
 /// One loss of a recipe.
@@ -290,9 +290,8 @@ fn value(
         (LossKind::Lcdsh(loss), _) => loss.forward(features, targets),
         (LossKind::Dch(loss), _) => loss.forward(features, targets),
         (LossKind::Center { learning_rate }, Memory::Centers(center)) => {
-            let before = Center {
-                centers: Param::from_tensor(Tensor::from_inner(center.centers.val())),
-            };
+            let before =
+                Center { centers: Param::from_tensor(Tensor::from_inner(center.centers.val())) };
             center.follow(features.clone().inner(), targets.clone().inner(), *learning_rate);
             before.forward(features, targets)
         }

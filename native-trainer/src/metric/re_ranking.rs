@@ -191,7 +191,7 @@ mod tests {
         // Two clusters; the query lies in the first, as does the far corner of it.
         let query = [0.0, 0.0];
         let gallery = [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 5.0, 5.0, 5.1, 5.0, 5.0, 5.1];
-        let options = ReRanking { k1: 3, k2: 2, lambda: 0.3 };
+        let options = ReRanking { k1: 3, k2: 2, lambda: 0.3, ..ReRanking::default() };
         let distances = re_rank(&query, &gallery, 2, options);
         assert_eq!(distances.len(), 6);
         assert!(distances[..3].iter().all(|d| *d < 0.5), "{distances:?}");

@@ -12,7 +12,7 @@ use models::preprocess::{ResizeFilter, resize};
 use serde::{Deserialize, Serialize};
 
 use self::pixels::{affine, grayscale};
-pub use self::policy::{auto_augment, aug_mix, rand_augment};
+pub use self::policy::{aug_mix, auto_augment, rand_augment};
 use super::augment::{Augmentation, ColourChange};
 use crate::random::{Random, chance, uniform};
 
@@ -196,9 +196,7 @@ impl Operator {
             Self::RandAugment { layers, magnitude } => {
                 rand_augment(image, layers, magnitude, random)
             }
-            Self::AugMix { probability, width, depth, severity }
-                if chance(random, probability) =>
-            {
+            Self::AugMix { probability, width, depth, severity } if chance(random, probability) => {
                 aug_mix(&image, width, depth, severity, random)
             }
             Self::Cutout { holes, length } => cutout(image, holes, length, random),
@@ -387,7 +385,8 @@ mod tests {
     fn every_random_operator_changes_pictures() {
         for operator in every_operator() {
             let image = ramp(33, 21);
-            let changed = (0..20).any(|s| operator.apply(image.clone(), &mut seeded(&[s])) != image);
+            let changed =
+                (0..20).any(|s| operator.apply(image.clone(), &mut seeded(&[s])) != image);
             assert!(changed, "{operator:?}");
         }
     }

@@ -16,7 +16,9 @@ pub(super) fn affine(image: &RgbImage, map: [[f64; 3]; 2], fill: [u8; 3]) -> Rgb
     let half_step = MAP_SCALE as i64 / SUB_PIXELS / 2;
     let mut data = Vec::with_capacity(image.data().len());
     for y in 0..height {
-        let start = map.map(|row| ((row[1] * y as f64 + row[2]) * MAP_SCALE).round_ties_even() as i64 + half_step);
+        let start = map.map(|row| {
+            ((row[1] * y as f64 + row[2]) * MAP_SCALE).round_ties_even() as i64 + half_step
+        });
         for x in 0..width {
             let [u, v] = [0, 1].map(|axis| {
                 let step = (map[axis][0] * x as f64 * MAP_SCALE).round_ties_even() as i64;
@@ -99,8 +101,7 @@ pub(super) fn sharpness(image: &RgbImage, factor: f32) -> RgbImage {
         for x in 1..width.saturating_sub(1) {
             for channel in 0..3 {
                 let at = |x: usize, y: usize| u32::from(source[(y * width + x) * 3 + channel]);
-                let around: u32 =
-                    (0..9).map(|i| at(x + i % 3 - 1, y + i / 3 - 1)).sum();
+                let around: u32 = (0..9).map(|i| at(x + i % 3 - 1, y + i / 3 - 1)).sum();
                 let sum = around + 4 * at(x, y);
                 smooth[(y * width + x) * 3 + channel] = ((sum as f32 / 13.0) + 0.5) as u8;
             }

@@ -131,8 +131,20 @@ pub fn rand_augment(
     random: &mut Random,
 ) -> RgbImage {
     const CHANGES: [Change; 14] = [
-        AutoContrast, Equalize, Invert, Rotate, Posterize, Solarize, Colour, Contrast, Brightness,
-        Sharpness, ShearX, ShearY, TranslateX, TranslateY,
+        AutoContrast,
+        Equalize,
+        Invert,
+        Rotate,
+        Posterize,
+        Solarize,
+        Colour,
+        Contrast,
+        Brightness,
+        Sharpness,
+        ShearX,
+        ShearY,
+        TranslateX,
+        TranslateY,
     ];
     let strength = (magnitude / 10.0).clamp(0.0, 1.0);
     (0..layers).fold(image, |image, _| {
@@ -155,7 +167,14 @@ pub fn aug_mix(
 ) -> RgbImage {
     /// Changes that keep the picture natural.
     const CHANGES: [Change; 9] = [
-        AutoContrast, Equalize, Posterize, Rotate, Solarize, ShearX, ShearY, TranslateX,
+        AutoContrast,
+        Equalize,
+        Posterize,
+        Rotate,
+        Solarize,
+        ShearX,
+        ShearY,
+        TranslateX,
         TranslateY,
     ];
     let width = width.max(1);
