@@ -116,6 +116,9 @@ fn ten() -> usize {
 pub struct ExtractorTask {
     /// The network.
     pub model: ExtractorConfig,
+    /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
+    #[serde(default)]
+    pub pretrained: Option<PathBuf>,
     /// The head.
     pub head: HeadConfig,
     /// The losses, summed.

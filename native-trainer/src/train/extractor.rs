@@ -1,16 +1,19 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
+use std::path::Path;
+
+use anyhow::Context;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::{Extractor, Features};
 use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::{Preprocess, resize};
-use models::weights::Weights;
+use models::weights::{Weights, WeightsError};
 
 use super::{Memory, Task};
 use crate::data::augment::Augmentation;
-use crate::data::list_file::{DataError, Samples};
+use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
 use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::embed_samples;
@@ -50,6 +53,20 @@ pub struct ExtractorTraining {
     sampler: Sampler,
     query: Option<Samples>,
     gallery: Option<Samples>,
+    pretrained: Option<Weights>,
+}
+
+/// Puts weights into a network: the backbone's all, others where there are any.
+fn begin_with(extractor: Extractor, weights: &Weights) -> Result<Extractor, WeightsError> {
+    let mut all = Weights::from_module(&extractor);
+    let missing = all.tensors.keys().find(|name| {
+        name.starts_with("backbone.") && !weights.tensors.contains_key(*name)
+    });
+    if let Some(name) = missing {
+        return Err(WeightsError::Missing { name: name.clone() });
+    }
+    all.tensors.extend(weights.tensors.clone());
+    all.load_into(extractor)
 }
 
 impl ExtractorTraining {
@@ -57,8 +74,9 @@ impl ExtractorTraining {
     ///
     /// # Errors
     ///
-    /// [`DataError`], naming the list and the line.
-    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> Result<Self, DataError> {
+    /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
+    /// that do not fit.
+    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> anyhow::Result<Self> {
         let samples = Samples::read(&task.train)?;
         let sampler = Sampler::new(
             &task.sampler,
@@ -73,6 +91,7 @@ impl ExtractorTraining {
             (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
             _ => query,
         };
+        let pretrained = task.pretrained.as_deref().map(|path| read_pretrained(path, task));
         // Operators may look at small parts.
         let side = recipe.preprocess.width.max(recipe.preprocess.height);
         let needed = if task.operators.is_empty() { side } else { 4 * side };
@@ -85,8 +104,16 @@ impl ExtractorTraining {
             sampler,
             query,
             gallery,
+            pretrained: pretrained.transpose()?,
         })
     }
+}
+
+fn read_pretrained(path: &Path, task: &ExtractorTask) -> anyhow::Result<Weights> {
+    let name = || path.display().to_string();
+    let weights = Weights::from_bytes(&std::fs::read(path).with_context(name)?).with_context(name)?;
+    begin_with(task.model.init(&Device::flex()), &weights).with_context(name)?;
+    Ok(weights)
 }
 
 impl ExtractorTraining {
@@ -122,8 +149,12 @@ impl Task for ExtractorTraining {
 
     fn init(&self, device: &Device) -> ExtractorNetwork {
         let dim = self.task.model.embedding_dim();
+        let mut extractor = self.task.model.init(device);
+        if let Some(pretrained) = &self.pretrained {
+            extractor = begin_with(extractor, pretrained).expect("tried when the recipe was read");
+        }
         ExtractorNetwork {
-            extractor: self.task.model.init(device),
+            extractor,
             head: self.task.head.init(dim, self.samples.labels.len(), device),
         }
     }

@@ -1,0 +1,146 @@
+//! EfficientNet-Lite0: inverted residual blocks with ReLU6, without squeeze-excite.
+//!
+//! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1, in the Lite form of its
+//! authors (`tensorflow/tpu`, `efficientnet/lite`): ReLU6 for swish, fixed stem and head.
+//! Strided convolutions are padded as TensorFlow does, batch normalisation adds 1e-3 to a variance,
+//! so that the published `ImageNet` weights fit.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+
+/// Repeats, kernel, stride of the first, expansion and output channels of every stage.
+const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+];
+/// Channels of the stem.
+const STEM: usize = 32;
+/// Channels of the last convolution.
+const HEAD: usize = 1280;
+/// Added to a variance before its square root.
+const EPSILON: f64 = 1e-3;
+
+/// Configuration of [`EfficientNetLite0`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EfficientNetLite0Config {
+    /// Whether normalisation is folded (deployed form).
+    #[serde(default)]
+    pub fused: bool,
+}
+
+impl EfficientNetLite0Config {
+    /// Width of the pooled features.
+    pub const fn features(&self) -> usize {
+        HEAD
+    }
+
+    fn conv(&self, shape: ConvShape, activation: Activation, device: &Device) -> ConvBn {
+        ConvBn::with_epsilon(shape, activation, self.fused, EPSILON, device)
+    }
+
+    /// A freshly initialised network.
+    pub fn init(&self, device: &Device) -> EfficientNetLite0 {
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (repeats, kernel, first_stride, expansion, channels_out) in STAGES {
+            for repeat in 0..repeats {
+                let stride = if repeat == 0 { first_stride } else { 1 };
+                let wide = channels * expansion;
+                let relu6 = |shape| self.conv(shape, Activation::Relu6, device);
+                blocks.push(InvertedResidual {
+                    expand: (expansion > 1).then(|| relu6(ConvShape::pointwise(channels, wide))),
+                    depthwise: relu6(ConvShape::depthwise(wide, kernel, stride)),
+                    project: self.conv(
+                        ConvShape::pointwise(wide, channels_out),
+                        Activation::Identity,
+                        device,
+                    ),
+                    strided: stride == 2,
+                    residual: stride == 1 && channels == channels_out,
+                });
+                channels = channels_out;
+            }
+        }
+        EfficientNetLite0 {
+            stem: self.conv(ConvShape::dense(3, STEM, 3, 2), Activation::Relu6, device),
+            blocks,
+            head: self.conv(ConvShape::pointwise(channels, HEAD), Activation::Relu6, device),
+        }
+    }
+}
+
+/// Widen by 1×1, filter by depthwise, narrow by 1×1, with the input added where shapes agree.
+#[derive(Module, Debug)]
+struct InvertedResidual {
+    expand: Option<ConvBn>,
+    depthwise: ConvBn,
+    project: ConvBn,
+    strided: bool,
+    residual: bool,
+}
+
+impl InvertedResidual {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let wide = match &self.expand {
+            Some(expand) => expand.forward(x.clone()),
+            None => x.clone(),
+        };
+        let filtered = if self.strided {
+            self.depthwise.forward_same(wide)
+        } else {
+            self.depthwise.forward(wide)
+        };
+        let y = self.project.forward(filtered);
+        if self.residual { x + y } else { y }
+    }
+
+    fn fuse(self) -> Self {
+        Self {
+            expand: self.expand.map(ConvBn::fuse),
+            depthwise: self.depthwise.fuse(),
+            project: self.project.fuse(),
+            ..self
+        }
+    }
+}
+
+/// The EfficientNet-Lite0 backbone.
+#[derive(Module, Debug)]
+pub struct EfficientNetLite0 {
+    stem: ConvBn,
+    blocks: Vec<InvertedResidual>,
+    head: ConvBn,
+}
+
+impl EfficientNetLite0 {
+    /// Pooled features before the classifier.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - output: `[batch, 1280]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.stem.forward_same(x);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        global_average_pool(self.head.forward(x)).flatten(1, 3)
+    }
+
+    /// The deployed form: every normalisation folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        Self {
+            stem: self.stem.fuse(),
+            blocks: self.blocks.into_iter().map(InvertedResidual::fuse).collect(),
+            head: self.head.fuse(),
+        }
+    }
+}
