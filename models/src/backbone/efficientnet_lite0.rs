@@ -144,3 +144,58 @@ impl EfficientNetLite0 {
         }
     }
 }
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::backend::ops::ConvOptions;
+    use burn::tensor::{Distribution, module::conv2d};
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
+        assert_eq!(got.len(), expected.len(), "{what}");
+        let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+        let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Sums in another order.
+        assert!(worst <= 1e-4 * scale, "{what}: off by {worst} at scale {scale}");
+    }
+
+    /// What TensorFlow's documentation says: the total depends on the side, the odd one goes last.
+    fn padding(side: usize, kernel: usize) -> (usize, usize) {
+        let total = ((side.div_ceil(2) - 1) * 2 + kernel).saturating_sub(side);
+        (total / 2, total - total / 2)
+    }
+
+    #[test]
+    fn strided_convolutions_are_padded_as_tensorflow_does() {
+        let device = Device::flex();
+        for (height, width) in [(8, 8), (7, 8), (8, 5), (9, 11), (2, 3)] {
+            for kernel in [3, 5] {
+                let shape = ConvShape::dense(2, 3, kernel, 2);
+                let conv = ConvBn::new(shape, Activation::Identity, true, &device);
+                let x =
+                    Tensor::random([2, 2, height, width], Distribution::Normal(0.0, 1.0), &device);
+                let ((top, bottom), (left, right)) =
+                    (padding(height, kernel), padding(width, kernel));
+                let padded = x.clone().pad((left, right, top, bottom), 0.0);
+                let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
+                let expected = conv2d(padded, conv.conv.weight.val(), None, options);
+                let what = format!("{height}×{width} k{kernel}");
+                assert_near(&what, &values(conv.forward_same(x)), &values(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn the_deployed_form_gives_the_same_features() {
+        let device = Device::flex();
+        let network = EfficientNetLite0Config::default().init(&device);
+        let x = Tensor::random([1, 3, 64, 40], Distribution::Normal(0.0, 1.0), &device);
+        let before = values(network.forward(x.clone()));
+        assert_eq!(before.len(), HEAD);
+        assert_near("fused", &values(network.fuse().forward(x)), &before);
+    }
+}
