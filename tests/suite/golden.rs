@@ -12,6 +12,7 @@ mod heads;
 mod losses;
 mod operators;
 mod steps;
+mod toy;
 
 use std::collections::BTreeMap;
 
@@ -32,13 +33,14 @@ use models::preprocess::{Preprocess, ResizeFilter, resize};
 use models::weights::{ParameterPath, Weights};
 use native_trainer::assign::assign;
 use native_trainer::head::{Fc, Head};
+use native_trainer::import::paddle_name;
 use native_trainer::loss::{
     AbsoluteTerms, TripletAngularMargin, cross_entropy, distribution_focal, varifocal,
 };
 use native_trainer::optimizer::{Optimizer, OptimizerConfig};
 use native_trainer::train::detector::losses_of_points;
 use tests::{
-    assert_close, cases, deviation, load, our_name, procedural_input, procedural_weights, tensor,
+    assert_close, cases, deviation, load, procedural_input, procedural_weights, tensor,
     tensor_files, values,
 };
 
@@ -92,7 +94,7 @@ fn check_recorded<M: Module>(
     let found = gradients_by_name(&network, &gradients);
     let mut compared = 0;
     for (theirs, expected) in &recorded.under("train_grad").tensors {
-        let ours = our_name(theirs).expect("a trained parameter is ours too");
+        let ours = paddle_name(theirs).expect("a trained parameter is ours too");
         let got = found.get(&ours).unwrap_or_else(|| panic!("{name}: no gradient of {ours}"));
         // Gradients that vanish (a shift before batch normalisation) are rounding noise.
         if expected.values.iter().any(|v| v.abs() > 1e-4) {
@@ -103,7 +105,7 @@ fn check_recorded<M: Module>(
     assert!(compared > 0, "{name}: no gradient compared");
     let after = Weights::from_module(&network);
     for (theirs, expected) in &recorded.under("train_running").tensors {
-        let ours = our_name(theirs).expect("a running statistic is ours too");
+        let ours = paddle_name(theirs).expect("a running statistic is ours too");
         let got = &after.tensors[&ours].values;
         assert_close(&format!("{name} running {ours}"), got, &expected.values, NETWORK);
     }
@@ -865,7 +867,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> f64 {
             for (theirs, expected) in &recorded.under("g0").tensors {
                 let ours = match theirs.as_str() {
                     "head.fc.weight" => "head.weight".to_owned(),
-                    _ => format!("extractor.{}", our_name(theirs).unwrap_or_default()),
+                    _ => format!("extractor.{}", paddle_name(theirs).unwrap_or_default()),
                 };
                 // Shifts in front of batch normalisation have gradients of pure rounding.
                 let vanishes = expected.values.iter().all(|v| v.abs() < 1e-5);
@@ -879,7 +881,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> f64 {
     let end = recorded.under("w_end");
     let after = Weights::from_module(&network);
     for (theirs, expected) in &end.tensors {
-        let Some(ours) = our_name(theirs) else { continue };
+        let Some(ours) = paddle_name(theirs) else { continue };
         let ours = match ours.as_str() {
             "head.fc.weight" => "head.weight".to_owned(),
             _ => format!("extractor.{ours}"),

