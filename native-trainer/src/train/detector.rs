@@ -19,7 +19,7 @@ use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
-use crate::metric::detection::average_precision;
+use crate::metric::detection::{Object, detection_metrics};
 use crate::random::{chance, seeded, uniform};
 use crate::recipe::{DetectorTask, Recipe};
 
@@ -235,10 +235,14 @@ impl Task for DetectorTraining {
                 device,
             ))?);
         }
-        let objects: Vec<Vec<BBox>> = self.eval.iter().map(|(_, boxes)| boxes.clone()).collect();
-        let at = |iou: f32| average_precision(&found, &objects, iou);
-        let mean = (0..10).map(|i| at(0.5 + 0.05 * i as f32)).sum::<f64>() / 10.0;
-        Ok(vec![("mAP".to_owned(), mean), ("AP50".to_owned(), at(0.5))])
+        let objects: Vec<Vec<Object>> = self
+            .eval
+            .iter()
+            .map(|(_, boxes)| boxes.iter().copied().map(Object::foreground).collect())
+            .collect();
+        let metrics = detection_metrics(&found, &objects);
+        let named = |name: &str, value: Option<f64>| (name.to_owned(), value.unwrap_or(0.0));
+        Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
 
     fn deploy(&self, network: &Detector) -> (Architecture, Weights) {
