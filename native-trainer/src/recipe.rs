@@ -14,7 +14,7 @@ use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
 use crate::head::HeadConfig;
-use crate::loss::LossTerm;
+use crate::loss::{LossKind, LossTerm};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
@@ -102,6 +102,10 @@ pub enum Export {
     Last,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 fn one() -> usize {
     1
 }
@@ -121,6 +125,11 @@ pub struct ExtractorTask {
     pub pretrained: Option<PathBuf>,
     /// The head.
     pub head: HeadConfig,
+    /// Share of the classes that the head is asked about a batch: the batch's own and random others
+    /// (Partial FC). 1 is exact; over a hundred thousand classes 0.1 loses little. Not with
+    /// `dshsd`, which compares classes and logits.
+    #[serde(default = "whole")]
+    pub head_share: f64,
     /// The losses, summed.
     pub losses: Vec<LossTerm>,
     /// List file or folder to learn from.
@@ -192,6 +201,12 @@ impl Recipe {
         }
         if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
             return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        }
+        if let Some(task) = &recipe.extractor
+            && task.head_share < 1.0
+            && task.losses.iter().any(|term| matches!(term.loss, LossKind::Dshsd(_)))
+        {
+            return Err(invalid("dshsd needs all classes: take extractor.head_share away".into()));
         }
         if recipe.extractor.as_ref().is_some_and(|task| task.losses.is_empty()) {
             let text = "[[extractor.losses]] is empty; add one with kind = \"cross_entropy\"";

@@ -1,5 +1,6 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -10,6 +11,7 @@ use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::{Preprocess, resize};
 use models::weights::{Weights, WeightsError};
+use rand::RngExt;
 
 use super::{Memory, Task};
 use crate::data::augment::Augmentation;
@@ -28,6 +30,9 @@ const PLAN_STREAM: u64 = 1;
 /// Stream of random numbers that changes pictures.
 const AUGMENT_STREAM: u64 = 2;
 
+/// Stream of random numbers that draws the head's classes.
+const CLASS_STREAM: u64 = 6;
+
 /// The extractor and its head.
 #[derive(Module, Debug)]
 pub struct ExtractorNetwork {
@@ -42,6 +47,8 @@ pub struct ExtractorNetwork {
 pub struct ExtractorBatch {
     pixels: Vec<f32>,
     targets: Vec<i32>,
+    /// The classes that the head is asked about; `None`: all.
+    classes: Option<Vec<i32>>,
 }
 
 /// See the [module](self).
@@ -117,6 +124,20 @@ fn read_pretrained(path: &Path, task: &ExtractorTask) -> anyhow::Result<Weights>
 }
 
 impl ExtractorTraining {
+    /// The batch's classes and random others up to the recipe's share of all, sorted.
+    fn some_classes(&self, targets: &[i32], random: &mut Random) -> Option<Vec<i32>> {
+        let all = self.samples.labels.len();
+        let wanted = (all as f64 * self.task.head_share).ceil() as usize;
+        if wanted >= all {
+            return None;
+        }
+        let mut classes: BTreeSet<i32> = targets.iter().copied().collect();
+        while classes.len() < wanted {
+            classes.insert(random.random_range(0..all) as i32);
+        }
+        Some(classes.into_iter().collect())
+    }
+
     /// A picture as the network sees it in training, at the size of its input.
     fn changed(&self, picture: &RgbaImage, random: &mut Random) -> RgbImage {
         let Preprocess { width, height, filter, .. } = self.recipe.preprocess;
@@ -130,6 +151,11 @@ impl ExtractorTraining {
         }
         augmentation.apply(&RgbaImage::opaque(&image), width, height, random)
     }
+}
+
+/// Where each target stands in a sorted list of classes that holds them all.
+fn places(targets: &[i32], classes: &[i32]) -> Vec<i32> {
+    targets.iter().map(|target| classes.partition_point(|class| class < target) as i32).collect()
 }
 
 impl Memory for Losses {
@@ -193,10 +219,12 @@ impl Task for ExtractorTraining {
                 Ok(values)
             })
             .collect::<Result<_, PictureError>>()?;
-        Ok(ExtractorBatch {
-            pixels: pictures.concat(),
-            targets: samples.iter().map(|&i| self.samples.samples[i].label as i32).collect(),
-        })
+        let targets: Vec<i32> =
+            samples.iter().map(|&i| self.samples.samples[i].label as i32).collect();
+        let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
+        parts.extend(samples.iter().map(|&i| i as u64));
+        let classes = self.some_classes(&targets, &mut seeded(&parts));
+        Ok(ExtractorBatch { pixels: pictures.concat(), targets, classes })
     }
 
     fn losses(
@@ -211,9 +239,23 @@ impl Task for ExtractorTraining {
         let data = TensorData::new(batch.targets.clone(), [count]);
         let targets: Tensor<1, Int> = Tensor::from_data(data, device);
         let Features { backbone, raw_embedding } = network.extractor.forward(x);
-        let logits = network.head.forward(raw_embedding.clone(), targets);
-        let targets = &batch.targets;
-        memory.forward(&LossBatch { embedding: raw_embedding, backbone, logits, targets })
+        let places = batch.classes.as_ref().map(|classes| places(&batch.targets, classes));
+        let logits = match (batch.classes, &places) {
+            (Some(classes), Some(places)) => {
+                let some = classes.len();
+                let classes = Tensor::from_data(TensorData::new(classes, [some]), device);
+                let places = Tensor::from_data(TensorData::new(places.clone(), [count]), device);
+                network.head.forward_among(raw_embedding.clone(), places, classes)
+            }
+            _ => network.head.forward(raw_embedding.clone(), targets),
+        };
+        memory.forward(&LossBatch {
+            embedding: raw_embedding,
+            backbone,
+            logits,
+            targets: &batch.targets,
+            logit_targets: places.as_ref().unwrap_or(&batch.targets),
+        })
     }
 
     fn evaluate(
