@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data::augment::Augmentation;
+use crate::data::boxed::BoxedAugmentation;
 use crate::data::operator::Operator;
 use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
@@ -162,6 +163,13 @@ pub struct DetectorTask {
     pub scenes: SceneOptions,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
+    /// Random changes of the pictures of `coco`.
+    #[serde(default)]
+    pub augmentation: BoxedAugmentation,
+    /// Sides of the network's input, one of which is drawn a batch (`BatchRandomResize`; 576 to 704
+    /// in steps of 32 in the mainbody recipe); empty: always that of `preprocess`.
+    #[serde(default)]
+    pub sizes: Vec<u32>,
     /// List file or folder of cut-outs for the evaluation's scenes.
     pub eval_cutouts: Option<PathBuf>,
     /// COCO file for the evaluation.
@@ -201,6 +209,11 @@ impl Recipe {
         }
         if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
             return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        }
+        if let Some(task) = &recipe.detector
+            && task.sizes.iter().any(|size| *size == 0 || size % 32 != 0)
+        {
+            return Err(invalid("detector.sizes are multiples of 32".to_owned()));
         }
         if let Some(task) = &recipe.extractor
             && task.head_share < 1.0
