@@ -452,7 +452,7 @@ fn full_size_recognition_models_equal_the_reference() {
                 neck: Some(NeckConfig::Fc { embedding_dim: 512 }),
             }
         };
-        let weights = rename_neck(weights);
+        let weights = weights;
         let extractor = load(&weights, config.init(&cpu()));
         let features = extractor.forward(procedural_input(&case, &cpu()));
         for (key, tensor) in
@@ -475,16 +475,6 @@ fn full_size_recognition_models_equal_the_reference() {
         let expected = case.output("logits").values;
         assert_close(&format!("{} logits", case.name), &values(logits), &expected, NETWORK);
     }
-}
-
-/// The reference nests the linear neck once more.
-fn rename_neck(mut weights: Weights) -> Weights {
-    for key in ["weight", "bias"] {
-        if let Some(tensor) = weights.tensors.remove(&format!("neck.fc.{key}")) {
-            weights.tensors.insert(format!("neck.{key}"), tensor);
-        }
-    }
-    weights
 }
 
 // ---------------------------------------------------------------- detector

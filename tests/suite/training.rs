@@ -16,7 +16,7 @@ use native_trainer::optimizer::{Optimizer, OptimizerConfig, ParameterRules};
 use native_trainer::train::extractor::ExtractorNetwork;
 use tests::{assert_close, deviation, load, tensor, tensor_files, values};
 
-use crate::{GRADIENT, NETWORK, cpu, extractor_and_head, gradients_by_name, rename_neck};
+use crate::{GRADIENT, NETWORK, cpu, extractor_and_head, gradients_by_name};
 
 /// After three optimiser steps that amplify rounding.
 const CHAOTIC: f64 = 2e-2;
@@ -128,7 +128,7 @@ fn our_name(theirs: &str) -> Option<String> {
 /// deviation of the third loss, the final weights and the final features.
 fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> f64 {
     let mut worst = 0.0_f64;
-    let start = rename_neck(recorded.under("w0"));
+    let start = recorded.under("w0");
     let (weights, head) = extractor_and_head(&start);
     let setup = if name.contains("mobilenet") {
         mobilenet_retrieval(&start, &head)

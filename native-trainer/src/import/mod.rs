@@ -179,6 +179,7 @@ pub fn paddle_name(name: &str) -> Option<String> {
     for (theirs, ours) in [
         ("_mean", "running_mean"),
         ("_variance", "running_var"),
+        ("neck.fc.", "neck."),
         ("stem.0.", "stem."),
         ("stem.1.", "stem_block."),
         ("conv_t.convs.", "conv_t."),
