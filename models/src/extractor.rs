@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{
-    MobileNetV1, MobileNetV1Config, PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet,
+    EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet,
     ResNetConfig,
 };
 use crate::neck::{Neck, NeckConfig};
@@ -30,6 +30,9 @@ pub enum BackboneConfig {
     /// See [`ResNet`].
     #[serde(rename = "resnet")]
     ResNet(ResNetConfig),
+    /// See [`EfficientNetLite0`].
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0(EfficientNetLite0Config),
 }
 
 /// Configuration of [`Extractor`].
@@ -50,6 +53,7 @@ impl ExtractorConfig {
             BackboneConfig::PpLcNetV2(c) => c.class_expand,
             BackboneConfig::MobileNetV1(c) => c.features(),
             BackboneConfig::ResNet(c) => c.features(),
+            BackboneConfig::EfficientNetLite0(c) => c.features(),
         }
     }
 
@@ -68,6 +72,7 @@ impl ExtractorConfig {
             BackboneConfig::PpLcNetV2(c) => c.fused = true,
             BackboneConfig::MobileNetV1(c) => c.fused = true,
             BackboneConfig::ResNet(c) => c.fused = true,
+            BackboneConfig::EfficientNetLite0(c) => c.fused = true,
         }
         config
     }
@@ -80,6 +85,9 @@ impl ExtractorConfig {
                 BackboneConfig::PpLcNetV2(config) => Backbone::PpLcNetV2(config.init(device)),
                 BackboneConfig::MobileNetV1(config) => Backbone::MobileNetV1(config.init(device)),
                 BackboneConfig::ResNet(config) => Backbone::ResNet(config.init(device)),
+                BackboneConfig::EfficientNetLite0(config) => {
+                    Backbone::EfficientNetLite0(config.init(device))
+                }
             },
             neck: self.neck.map(|neck| neck.init(self.features(), device)),
         }
@@ -98,6 +106,8 @@ pub enum Backbone {
     MobileNetV1(MobileNetV1),
     /// See [`ResNet`].
     ResNet(ResNet),
+    /// See [`EfficientNetLite0`].
+    EfficientNetLite0(EfficientNetLite0),
 }
 
 /// Turns pictures into embeddings.
@@ -128,6 +138,7 @@ impl Extractor {
             Backbone::PpLcNetV2(backbone) => backbone.forward(x),
             Backbone::MobileNetV1(backbone) => backbone.forward(x),
             Backbone::ResNet(backbone) => backbone.forward(x),
+            Backbone::EfficientNetLite0(backbone) => backbone.forward(x),
         };
         let raw_embedding = match &self.neck {
             Some(neck) => neck.forward(backbone.clone()),
@@ -155,6 +166,9 @@ impl Extractor {
                 Backbone::PpLcNetV2(backbone) => Backbone::PpLcNetV2(backbone.fuse()),
                 Backbone::MobileNetV1(backbone) => Backbone::MobileNetV1(backbone.fuse()),
                 Backbone::ResNet(backbone) => Backbone::ResNet(backbone.fuse()),
+                Backbone::EfficientNetLite0(backbone) => {
+                    Backbone::EfficientNetLite0(backbone.fuse())
+                }
             },
             ..self
         }

@@ -145,12 +145,19 @@ pub struct BatchNorm {
     /// Biased variance used outside training, `[channels]`.
     pub running_var: RunningState<Tensor<1>>,
     training: Param<Flag>,
+    epsilon: f64,
 }
 
 impl BatchNorm {
-    /// Scale 1, shift 0, mean 0, variance 1.
+    /// Scale 1, shift 0, mean 0, variance 1; [`BATCH_NORM_EPSILON`].
     pub fn new(channels: usize, device: &Device) -> Self {
+        Self::with_epsilon(channels, BATCH_NORM_EPSILON, device)
+    }
+
+    /// [`Self::new`] with another number added to the variance.
+    pub fn with_epsilon(channels: usize, epsilon: f64, device: &Device) -> Self {
         Self {
+            epsilon,
             weight: Initializer::Ones.init([channels], device),
             bias: Initializer::Zeros.init([channels], device),
             running_mean: RunningState::new(Tensor::zeros([channels], device)),
@@ -178,7 +185,7 @@ impl BatchNorm {
             x,
             self.weight.val(),
             self.bias.val(),
-            BATCH_NORM_EPSILON,
+            self.epsilon,
             activation,
         );
         for (state, batch) in [(&self.running_mean, mean), (&self.running_var, variance)] {
@@ -197,7 +204,7 @@ impl BatchNorm {
     pub fn affine(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
         let mean = self.running_mean.value().to_device(device);
         let variance = self.running_var.value().to_device(device);
-        let scale = self.weight.val() / (variance + BATCH_NORM_EPSILON).sqrt();
+        let scale = self.weight.val() / (variance + self.epsilon).sqrt();
         let shift = self.bias.val() - mean * scale.clone();
         (scale, shift)
     }
@@ -218,9 +225,21 @@ pub struct ConvBn {
 impl ConvBn {
     /// A freshly initialised block; `fused` makes the deployed form.
     pub fn new(shape: ConvShape, activation: Activation, fused: bool, device: &Device) -> Self {
+        Self::with_epsilon(shape, activation, fused, BATCH_NORM_EPSILON, device)
+    }
+
+    /// [`Self::new`] with another number added to the variance.
+    pub fn with_epsilon(
+        shape: ConvShape,
+        activation: Activation,
+        fused: bool,
+        epsilon: f64,
+        device: &Device,
+    ) -> Self {
+        let bn = || BatchNorm::with_epsilon(shape.channels_out, epsilon, device);
         Self {
             conv: Conv::new(shape, fused, device),
-            bn: (!fused).then(|| BatchNorm::new(shape.channels_out, device)),
+            bn: (!fused).then(bn),
             activation,
         }
     }
@@ -235,6 +254,28 @@ impl ConvBn {
         match &self.bn {
             Some(bn) => bn.forward(self.conv.forward(x), self.activation),
             None => self.conv.forward_activated(x, self.activation),
+        }
+    }
+
+    /// [`Self::forward`] with a stride of 2 as TensorFlow pads it (`SAME`): of an even side the
+    /// odd pixels are the centres, not the even ones.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`].
+    pub(crate) fn forward_same(&self, x: Tensor<4>) -> Tensor<4> {
+        // One more row or column in front makes the odd pixels even; the first centre is then a
+        // padded one and is dropped before its values enter any statistics.
+        let [_, _, height, width] = x.dims();
+        let [top, left] = [height, width].map(|side| usize::from(side % 2 == 0));
+        let trim = |y: Tensor<4>| {
+            let [_, _, height, width] = y.dims();
+            y.narrow(2, top, height - top).narrow(3, left, width - left)
+        };
+        let x = x.pad((left, 0, top, 0), 0.0);
+        match &self.bn {
+            Some(bn) => bn.forward(trim(self.conv.forward(x)), self.activation),
+            None => trim(self.conv.forward_activated(x, self.activation)),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod data;
 pub mod ema;
 pub mod embedding;
 pub mod head;
+pub mod import;
 pub mod loss;
 pub mod metric;
 pub mod optimizer;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use native_trainer::command::{eval, gallery, publish, recognize, scene, serve, train};
+use native_trainer::command::{eval, gallery, import, publish, recognize, scene, serve, train};
 
 /// Training allocates the same large buffers every step; the system's allocator hands them back to
 /// the kernel each time, which costs a tenth of a step.
@@ -26,6 +26,7 @@ enum Command {
     Serve(serve::Arguments),
     Recognize(recognize::Arguments),
     Scene(scene::Arguments),
+    Import(import::Arguments),
 }
 
 fn main() -> std::process::ExitCode {
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         Command::Serve(arguments) => arguments.run(),
         Command::Recognize(arguments) => arguments.run(),
         Command::Scene(arguments) => arguments.run(),
+        Command::Import(arguments) => arguments.run(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

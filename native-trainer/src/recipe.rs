@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::data::augment::Augmentation;
+use crate::data::boxed::BoxedAugmentation;
 use crate::data::operator::Operator;
 use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
 use crate::head::HeadConfig;
-use crate::loss::LossTerm;
+use crate::loss::{LossKind, LossTerm};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
@@ -102,6 +103,10 @@ pub enum Export {
     Last,
 }
 
+fn whole() -> f64 {
+    1.0
+}
+
 fn one() -> usize {
     1
 }
@@ -116,8 +121,16 @@ fn ten() -> usize {
 pub struct ExtractorTask {
     /// The network.
     pub model: ExtractorConfig,
+    /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
+    #[serde(default)]
+    pub pretrained: Option<PathBuf>,
     /// The head.
     pub head: HeadConfig,
+    /// Share of the classes that the head is asked about a batch: the batch's own and random others
+    /// (Partial FC). 1 is exact; over a hundred thousand classes 0.1 loses little. Not with
+    /// `dshsd`, which compares classes and logits.
+    #[serde(default = "whole")]
+    pub head_share: f64,
     /// The losses, summed.
     pub losses: Vec<LossTerm>,
     /// List file or folder to learn from.
@@ -150,6 +163,13 @@ pub struct DetectorTask {
     pub scenes: SceneOptions,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
+    /// Random changes of the pictures of `coco`.
+    #[serde(default)]
+    pub augmentation: BoxedAugmentation,
+    /// Sides of the network's input, one of which is drawn a batch (`BatchRandomResize`; 576 to 704
+    /// in steps of 32 in the mainbody recipe); empty: always that of `preprocess`.
+    #[serde(default)]
+    pub sizes: Vec<u32>,
     /// List file or folder of cut-outs for the evaluation's scenes.
     pub eval_cutouts: Option<PathBuf>,
     /// COCO file for the evaluation.
@@ -189,6 +209,17 @@ impl Recipe {
         }
         if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
             return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        }
+        if let Some(task) = &recipe.detector
+            && task.sizes.iter().any(|size| *size == 0 || size % 32 != 0)
+        {
+            return Err(invalid("detector.sizes are multiples of 32".to_owned()));
+        }
+        if let Some(task) = &recipe.extractor
+            && task.head_share < 1.0
+            && task.losses.iter().any(|term| matches!(term.loss, LossKind::Dshsd(_)))
+        {
+            return Err(invalid("dshsd needs all classes: take extractor.head_share away".into()));
         }
         if recipe.extractor.as_ref().is_some_and(|task| task.losses.is_empty()) {
             let text = "[[extractor.losses]] is empty; add one with kind = \"cross_entropy\"";

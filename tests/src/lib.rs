@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::weights::{NamedTensor, Weights};
+use native_trainer::import::paddle_name;
 use serde_json::Value;
 
 /// The folder of the recorded cases.
@@ -140,8 +141,12 @@ pub fn tensor_files(prefix: &str) -> Vec<(String, Weights)> {
     files
 }
 
-/// Every tensor of a file as floats; integer tensors (labels, counts) are converted.
-fn float_tensors(bytes: &[u8]) -> Weights {
+/// Every tensor of a safetensors file as floats; integers (labels, counts, pixels) are converted.
+///
+/// # Panics
+///
+/// When the bytes are no such file.
+pub fn float_tensors(bytes: &[u8]) -> Weights {
     use safetensors::tensor::{Dtype, SafeTensors};
     let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
     let mut weights = Weights::default();
@@ -159,6 +164,7 @@ fn float_tensors(bytes: &[u8]) -> Weights {
                 .chunks_exact(8)
                 .map(|b| i64::from_le_bytes(std::array::from_fn(|i| b[i])) as f32)
                 .collect(),
+            Dtype::U8 => data.iter().map(|b| f32::from(*b)).collect(),
             other => panic!("{name} holds {other:?}"),
         };
         weights
@@ -186,52 +192,11 @@ pub fn tensor<const D: usize>(weights: &Weights, name: &str, device: &Device) ->
 pub fn load<M: Module>(reference: &Weights, module: M) -> M {
     let mut weights = Weights::default();
     for (name, tensor) in &reference.tensors {
-        if let Some(name) = our_name(name) {
+        if let Some(name) = paddle_name(name) {
             weights.tensors.insert(name, tensor.clone());
         }
     }
     weights.load_into(module).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Our path of a parameter of the reference; `None` for what exists only there: the convolution
-/// that fusing fills, the unused scales of the detector's head, the constant bins.
-pub fn our_name(name: &str) -> Option<String> {
-    let spare = [".dw_conv.weight", ".dw_conv.bias", "scale_reg", "distribution_project.project"];
-    if spare.iter().any(|s| name.ends_with(s)) || name == "dw_conv.weight" || name == "dw_conv.bias"
-    {
-        return None;
-    }
-    let mut name = name.to_owned();
-    for (theirs, ours) in [
-        ("_mean", "running_mean"),
-        ("_variance", "running_var"),
-        ("stem.0.", "stem."),
-        ("stem.1.", "stem_block."),
-        ("conv_t.convs.", "conv_t."),
-        ("_blocks.0.blocks.0.conv", "_blocks.0.bottleneck.conv"),
-        ("_blocks.1.blocks.0.conv", "_blocks.1.bottleneck.conv"),
-        (".dwconv.weight", ".dw.conv.weight"),
-        (".pwconv.weight", ".pw.conv.weight"),
-        (".bn1.", ".dw.bn."),
-        (".bn2.", ".pw.bn."),
-        (".norm.", ".bn."),
-    ] {
-        name = name.replace(theirs, ours);
-    }
-    for (theirs, ours) in
-        [("head.conv_feat.cls_conv_dw", "dw"), ("head.conv_feat.cls_conv_pw", "pw")]
-    {
-        if let Some(rest) = name.strip_prefix(theirs) {
-            let mut parts = rest.splitn(3, '.');
-            let (level, block, rest) = (parts.next()?, parts.next()?, parts.next()?);
-            return Some(format!("head.levels.{level}.blocks.{block}.{ours}.{rest}"));
-        }
-    }
-    if let Some(rest) = name.strip_prefix("head.head_cls") {
-        let (level, rest) = rest.split_once('.')?;
-        return Some(format!("head.levels.{level}.predict.{rest}"));
-    }
-    Some(name)
 }
 
 /// `u(t, i)` of the recorded rule for weights that were generated and not stored.

@@ -1,7 +1,10 @@
 //! Retrieval metrics and re-ranking against the recorded figures.
 
 use models::extractor::l2_normalize;
-use native_trainer::metric::re_ranking::{ReRanking, re_rank};
+use models::detector::Detection;
+use models::geometry::BBox;
+use native_trainer::metric::detection::{Object, detection_metrics};
+use native_trainer::metric::re_ranking::{Distance, ReRanking, re_rank};
 use native_trainer::metric::retrieval::{
     Binarization, Embedded, RetrievalMetrics, hamming_distance, retrieval_metrics,
 };
@@ -85,6 +88,44 @@ fn binary_codes_equal_the_reference() {
                 assert_eq!(product, recorded[a * items + b], "{} {a} {b}", case.name);
             }
         }
+    }
+}
+
+#[test]
+fn detection_figures_equal_those_of_pycocotools() {
+    for case in cases("coco_ap.json", &[""]) {
+        let pictures = case.value["inputs"]["pictures"].as_array().expect("pictures");
+        let (mut detections, mut objects) = (Vec::new(), Vec::new());
+        for picture in pictures {
+            let rows = |key: &str| picture[key].as_array().expect("rows").clone();
+            let number = |row: &serde_json::Value, i: usize| row[i].as_f64().expect("a number");
+            let bbox = |row: &serde_json::Value| {
+                let [x, y, w, h] = [0, 1, 2, 3].map(|i| number(row, i) as f32);
+                BBox::new(x, y, x + w, y + h)
+            };
+            let found = rows("detections").iter().map(|row| Detection {
+                bbox: bbox(row),
+                class: number(row, 4) as usize,
+                score: number(row, 5) as f32,
+            });
+            detections.push(found.collect::<Vec<_>>());
+            let wanted = rows("objects").iter().map(|row| Object {
+                bbox: bbox(row),
+                class: number(row, 4) as usize,
+                crowd: number(row, 5) != 0.0,
+                area: number(row, 6),
+            });
+            objects.push(wanted.collect::<Vec<_>>());
+        }
+        let metrics = detection_metrics(&detections, &objects);
+        let got = [metrics.mean_average_precision, metrics.ap50, metrics.ap75]
+            .into_iter()
+            .chain(metrics.by_size)
+            .chain(metrics.recall)
+            .chain(metrics.recall_by_size);
+        // The original writes −1 where there is no object of the kind.
+        let got: Vec<f32> = got.map(|value| value.unwrap_or(-1.0) as f32).collect();
+        assert_close(&case.name, &got, &case.output("stats").values, OPERATOR);
     }
 }
 

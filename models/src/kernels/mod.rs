@@ -27,6 +27,8 @@ pub enum Activation {
     Relu = 1,
     /// `x · clip(x + 3, 0, 6) / 6`
     HardSwish = 2,
+    /// `clip(x, 0, 6)`
+    Relu6 = 3,
 }
 
 impl Activation {
@@ -39,11 +41,12 @@ impl Activation {
                 let gate = activation::hard_sigmoid(x.clone(), 1.0 / 6.0, 0.5);
                 x * gate
             }
+            Self::Relu6 => x.clamp(0.0, 6.0),
         }
     }
 
     pub(crate) fn from_index(index: usize) -> Self {
-        [Self::Identity, Self::Relu, Self::HardSwish][index]
+        [Self::Identity, Self::Relu, Self::HardSwish, Self::Relu6][index]
     }
 }
 
@@ -307,6 +310,7 @@ mod generic {
                 let gate = B::hard_sigmoid(x.clone(), (1.0_f32 / 6.0).into(), 0.5_f32.into());
                 B::float_mul(x, gate)
             }
+            Activation::Relu6 => B::float_clamp(x, 0.0_f32.into(), 6.0_f32.into()),
         }
     }
 
@@ -354,13 +358,19 @@ mod generic {
                     variance.clone(),
                     epsilon,
                 );
+                let dtype = get_or_init_device_settings::<B>(&normalised.device()).bool_dtype;
                 match activation {
                     Activation::Identity => grad,
+                    Activation::Relu6 => {
+                        let above =
+                            B::float_greater_equal_elem(normalised.clone(), 6.0_f32.into(), dtype);
+                        let below = B::float_lower_equal_elem(normalised, 0.0_f32.into(), dtype);
+                        let grad = B::float_mask_fill(grad, above, 0.0_f32.into());
+                        B::float_mask_fill(grad, below, 0.0_f32.into())
+                    }
                     Activation::Relu => B::relu_backward(B::relu(normalised), grad),
                     Activation::HardSwish => {
                         // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
-                        let dtype =
-                            get_or_init_device_settings::<B>(&normalised.device()).bool_dtype;
                         let slope = B::float_add_scalar(
                             B::float_div_scalar(normalised.clone(), 3.0_f32.into()),
                             0.5_f32.into(),

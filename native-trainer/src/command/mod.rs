@@ -2,6 +2,7 @@
 
 pub mod eval;
 pub mod gallery;
+pub mod import;
 pub mod publish;
 pub mod recognize;
 pub mod scene;

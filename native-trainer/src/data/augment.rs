@@ -299,10 +299,15 @@ impl ColourChange {
         let (brightness, contrast) = (around_one(random), around_one(random));
         let gray = chance(random, limits.grayscale);
         let saturation = if gray { 0.0 } else { around_one(random) };
-        let hue = uniform(random, -limits.hue, limits.hue).to_radians();
+        let hue = uniform(random, -limits.hue, limits.hue);
+        Self::new(brightness, contrast, saturation, hue)
+    }
+
+    /// Factors of brightness, contrast and saturation, and a turn of the hue in degrees.
+    pub fn new(brightness: f32, contrast: f32, saturation: f32, hue: f32) -> Self {
         // Rotation about the grey axis by the hue (Rodrigues), then towards luma by the
         // saturation, then about mid-grey by the contrast.
-        let (sin, cos) = hue.sin_cos();
+        let (sin, cos) = hue.to_radians().sin_cos();
         let (third, root) = ((1.0 - cos) / 3.0, sin / 3.0_f32.sqrt());
         let rotation = [
             [cos + third, third - root, third + root],

@@ -1,6 +1,7 @@
 //! Training data: lists of pictures, sampling, augmentation, batches.
 
 pub mod augment;
+pub mod boxed;
 pub mod coco;
 pub mod list_file;
 pub mod operator;

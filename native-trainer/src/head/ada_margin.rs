@@ -3,8 +3,6 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Int, Tensor};
 
-use super::cosines;
-
 /// Keeps cosines and angles away from the ends of their ranges.
 const EPSILON: f64 = 1e-3;
 /// Lengths are brought into this range before their statistics.
@@ -55,11 +53,17 @@ impl AdaMargin {
     ///
     /// # Shapes
     ///
+    /// - `cos`: `[batch, classes]`, cosines of embeddings and class weights
     /// - `raw_embedding`: `[batch, embedding_dim]`, any length; two rows at least
     /// - `targets`: `[batch]`
     /// - output: `[batch, classes]`
-    pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let squares = raw_embedding.clone().detach().powi_scalar(2).sum_dim(1);
+    pub(super) fn logits(
+        &self,
+        cos: Tensor<2>,
+        raw_embedding: Tensor<2>,
+        targets: Tensor<1, Int>,
+    ) -> Tensor<2> {
+        let squares = raw_embedding.detach().powi_scalar(2).sum_dim(1);
         let length = squares.sqrt().clamp(LENGTHS[0], LENGTHS[1]);
         let batch_mean = length.clone().mean();
         let apart = length.clone() - batch_mean.clone().unsqueeze();
@@ -76,7 +80,7 @@ impl AdaMargin {
         let quality = (length - mean.unsqueeze()) / (deviation + EPSILON).unsqueeze();
         let share = (quality * self.slope).clamp(-1.0, 1.0) * self.margin;
 
-        let cos = cosines(raw_embedding, &self.weight).clamp(EPSILON - 1.0, 1.0 - EPSILON);
+        let cos = cos.clamp(EPSILON - 1.0, 1.0 - EPSILON);
         let target = targets.one_hot::<2>(cos.dims()[1]).float();
         let angle = cos.acos() - target.clone() * share.clone();
         let cos = angle.clamp(EPSILON, std::f64::consts::PI - EPSILON).cos();

@@ -3,8 +3,6 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Int, Tensor, activation};
 
-use super::cosines;
-
 /// `[batch, classes]`, true for the class of a row.
 fn is_target(targets: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
     targets.one_hot::<2>(classes).bool()
@@ -34,11 +32,10 @@ impl ArcMargin {
     ///
     /// # Shapes
     ///
-    /// - `raw_embedding`: `[batch, embedding_dim]`, any length
+    /// - `cos`: `[batch, classes]`, cosines of embeddings and class weights
     /// - `targets`: `[batch]`
     /// - output: `[batch, classes]`
-    pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let cos = cosines(raw_embedding, &self.weight);
+    pub(super) fn logits(&self, cos: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
         let classes = cos.dims()[1];
         // The reference keeps 1e-6 under the root so that the gradient stays finite at cos = ±1.
         let sin = (cos.clone().powi_scalar(2).neg() + (1.0 + 1e-6)).sqrt();
@@ -74,9 +71,8 @@ impl CosMargin {
     ///
     /// # Shapes
     ///
-    /// As [`ArcMargin::forward`].
-    pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let cos = cosines(raw_embedding, &self.weight);
+    /// As [`ArcMargin::logits`].
+    pub(super) fn logits(&self, cos: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
         let target = is_target(targets, cos.dims()[1]).float();
         (cos - target * self.margin) * self.scale
     }
@@ -102,9 +98,8 @@ impl CircleMargin {
     ///
     /// # Shapes
     ///
-    /// As [`ArcMargin::forward`].
-    pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
-        let cos = cosines(raw_embedding, &self.weight);
+    /// As [`ArcMargin::logits`].
+    pub(super) fn logits(&self, cos: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
         let fixed = cos.clone().detach();
         let pull = activation::relu(fixed.clone().neg() + (1.0 + self.margin));
         let push = activation::relu(fixed + self.margin);

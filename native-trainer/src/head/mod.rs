@@ -1,7 +1,9 @@
 //! Classification heads that exist only in training.
 //!
 //! A head over very many classes takes 12 bytes a weight with momentum (weight, velocity,
-//! gradient): 192,612 classes of 512 values are 1.2 GB.
+//! gradient): 192,612 classes of 512 values are 1.2 GB. The logits of a batch of 256 and what is
+//! computed from them come on top, 0.2 GB each; [`Head::forward_among`] shrinks those, and the
+//! time they take, to a share of the classes.
 
 mod ada_margin;
 mod margin;
@@ -107,6 +109,17 @@ pub enum Head {
 }
 
 impl Head {
+    /// `[embedding_dim, classes]`
+    fn weight(&self) -> Tensor<2> {
+        match self {
+            Self::Fc(Fc { weight, .. })
+            | Self::ArcMargin(ArcMargin { weight, .. })
+            | Self::CosMargin(CosMargin { weight, .. })
+            | Self::CircleMargin(CircleMargin { weight, .. })
+            | Self::AdaMargin(AdaMargin { weight, .. }) => weight.val(),
+        }
+    }
+
     /// Logits for training, margins included.
     ///
     /// # Shapes
@@ -115,12 +128,56 @@ impl Head {
     /// - `targets`: `[batch]`, class index in `0..classes`
     /// - output: `[batch, classes]`
     pub fn forward(&self, raw_embedding: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
+        self.logits(raw_embedding, targets, None)
+    }
+
+    /// [`Self::forward`] among some classes only, so that neither the logits nor their gradients
+    /// grow with the number of all.
+    ///
+    /// Source: "Partial FC", <https://arxiv.org/abs/2010.05222>, §3.2.
+    ///
+    /// # Shapes
+    ///
+    /// - `raw_embedding`: `[batch, embedding_dim]`, any length
+    /// - `targets`: `[batch]`, position in `classes`
+    /// - `classes`: `[some]`, class index in `0..classes`, each at most once
+    /// - output: `[batch, some]`
+    pub fn forward_among(
+        &self,
+        raw_embedding: Tensor<2>,
+        targets: Tensor<1, Int>,
+        classes: Tensor<1, Int>,
+    ) -> Tensor<2> {
+        self.logits(raw_embedding, targets, Some(classes))
+    }
+
+    fn logits(
+        &self,
+        raw_embedding: Tensor<2>,
+        targets: Tensor<1, Int>,
+        classes: Option<Tensor<1, Int>>,
+    ) -> Tensor<2> {
+        let weight = match &classes {
+            Some(classes) => self.weight().select(1, classes.clone()),
+            None => self.weight(),
+        };
         match self {
-            Self::Fc(head) => head.forward(raw_embedding),
-            Self::ArcMargin(head) => head.forward(raw_embedding, targets),
-            Self::CosMargin(head) => head.forward(raw_embedding, targets),
-            Self::CircleMargin(head) => head.forward(raw_embedding, targets),
-            Self::AdaMargin(head) => head.forward(raw_embedding, targets),
+            Self::Fc(head) => {
+                let logits = raw_embedding.matmul(weight);
+                match (&head.bias, classes) {
+                    (None, _) => logits,
+                    (Some(bias), None) => logits + bias.val().unsqueeze(),
+                    (Some(bias), Some(classes)) => {
+                        logits + bias.val().select(0, classes).unsqueeze()
+                    }
+                }
+            }
+            Self::ArcMargin(head) => head.logits(cosines(raw_embedding, weight), targets),
+            Self::CosMargin(head) => head.logits(cosines(raw_embedding, weight), targets),
+            Self::CircleMargin(head) => head.logits(cosines(raw_embedding, weight), targets),
+            Self::AdaMargin(head) => {
+                head.logits(cosines(raw_embedding.clone(), weight), raw_embedding, targets)
+            }
         }
     }
 
@@ -131,18 +188,21 @@ impl Head {
     /// As [`Self::forward`].
     pub fn evaluate(&self, raw_embedding: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Fc(head) => head.forward(raw_embedding),
-            Self::ArcMargin(ArcMargin { weight, .. })
-            | Self::CosMargin(CosMargin { weight, .. })
-            | Self::CircleMargin(CircleMargin { weight, .. })
-            | Self::AdaMargin(AdaMargin { weight, .. }) => cosines(raw_embedding, weight),
+            Self::Fc(head) => {
+                let logits = raw_embedding.matmul(head.weight.val());
+                match &head.bias {
+                    Some(bias) => logits + bias.val().unsqueeze(),
+                    None => logits,
+                }
+            }
+            _ => cosines(raw_embedding, self.weight()),
         }
     }
 }
 
 /// Cosines between rows of an embedding and columns of a weight, `[batch, classes]`.
-fn cosines(raw_embedding: Tensor<2>, weight: &Param<Tensor<2>>) -> Tensor<2> {
-    let weight = l2_normalize(weight.val().transpose()).transpose();
+fn cosines(raw_embedding: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    let weight = l2_normalize(weight.transpose()).transpose();
     l2_normalize(raw_embedding).matmul(weight)
 }
 
@@ -155,12 +215,40 @@ pub struct Fc {
     pub bias: Option<Param<Tensor<1>>>,
 }
 
-impl Fc {
-    fn forward(&self, raw_embedding: Tensor<2>) -> Tensor<2> {
-        let logits = raw_embedding.matmul(self.weight.val());
-        match &self.bias {
-            Some(bias) => logits + bias.val().unsqueeze(),
-            None => logits,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    fn values(tensor: Tensor<2>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn logits_among_all_classes_are_the_logits() {
+        let device = Device::flex();
+        let embedding = Tensor::random([3, 4], Distribution::Normal(0.0, 1.0), &device);
+        let targets = || Tensor::<1, Int>::from_ints([2, 0, 4], &device);
+        for config in [
+            HeadConfig::Fc { bias: true },
+            HeadConfig::ArcMargin { margin: 0.2, scale: 30.0, easy_margin: false },
+            HeadConfig::CosMargin { margin: 0.35, scale: 64.0 },
+            HeadConfig::CircleMargin { margin: 0.35, scale: 64.0 },
+        ] {
+            let head = config.init(4, 5, &device);
+            let whole = values(head.forward(embedding.clone(), targets()));
+            let all = Tensor::arange(0..5, &device);
+            assert_eq!(values(head.forward_among(embedding.clone(), targets(), all)), whole);
+            // Classes 4, 0, 2: the targets' columns move with them.
+            let some = Tensor::from_ints([4, 0, 2], &device);
+            let places = Tensor::from_ints([2, 1, 0], &device);
+            let part = values(head.forward_among(embedding.clone(), places, some));
+            for row in 0..3 {
+                for (column, class) in [4, 0, 2].into_iter().enumerate() {
+                    let (got, expected) = (part[row * 3 + column], whole[row * 5 + class]);
+                    assert!((got - expected).abs() < 1e-4, "{config:?}: {got} {expected}");
+                }
+            }
         }
     }
 }

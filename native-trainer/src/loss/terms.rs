@@ -154,6 +154,8 @@ pub struct LossBatch<'a> {
     pub logits: Tensor<2>,
     /// Class of each row.
     pub targets: &'a [i32],
+    /// Column of each row's class among the logits, which may be those of some classes only.
+    pub logit_targets: &'a [i32],
 }
 
 /// What a loss remembers.
@@ -205,8 +207,11 @@ impl Losses {
         batch: &LossBatch,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let device = batch.embedding.device();
-        let data = TensorData::new(batch.targets.to_vec(), [batch.targets.len()]);
-        let targets: Tensor<1, Int> = Tensor::from_data(data, &device);
+        let indices = |classes: &[i32]| -> Tensor<1, Int> {
+            Tensor::from_data(TensorData::new(classes.to_vec(), [classes.len()]), &device)
+        };
+        let targets = indices(batch.targets);
+        let logit_targets = indices(batch.logit_targets);
         self.terms
             .iter_mut()
             .map(|(term, memory)| {
@@ -217,7 +222,11 @@ impl Losses {
                 if loss.compares_classes() {
                     check_two_classes(batch.targets)?;
                 }
-                let value = value(term, memory, batch, targets.clone())?;
+                let targets = match loss {
+                    LossKind::CrossEntropy { .. } => logit_targets.clone(),
+                    _ => targets.clone(),
+                };
+                let value = value(term, memory, batch, targets)?;
                 Ok((loss.name(), value * term.weight))
             })
             .collect()

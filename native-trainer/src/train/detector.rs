@@ -8,9 +8,10 @@ use models::detector::{DetectionThresholds, Detector, REG_MAX, points};
 use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::Architecture;
-use models::preprocess::resize;
+use models::preprocess::Preprocess;
 use models::recognizer::detect;
 use models::weights::Weights;
+use rand::RngExt;
 
 use super::Task;
 use crate::assign::assign;
@@ -19,13 +20,14 @@ use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
-use crate::metric::detection::average_precision;
-use crate::random::{chance, seeded, uniform};
+use crate::metric::detection::{Object, detection_metrics};
+use crate::random::seeded;
 use crate::recipe::{DetectorTask, Recipe};
 
 const SCENE_STREAM: u64 = 3;
 const EVAL_STREAM: u64 = 4;
 const PLAN_STREAM: u64 = 5;
+const SIZE_STREAM: u64 = 7;
 
 /// Factor of the box loss, as in the reference.
 const GIOU_WEIGHT: f64 = 2.0;
@@ -39,6 +41,7 @@ const DISTANCE_MARGIN: f32 = 0.1;
 pub struct DetectorBatch {
     pixels: Vec<f32>,
     boxes: Vec<Vec<BBox>>,
+    preprocess: Preprocess,
 }
 
 /// See the [module](self).
@@ -96,63 +99,36 @@ impl DetectorTraining {
         self.recipe.epoch_samples.unwrap_or(available).max(self.recipe.batch_size)
     }
 
+    /// The recipe's, at the size that is drawn for this batch.
+    fn preprocess(&self, epoch: usize, samples: &[usize]) -> Preprocess {
+        let mut preprocess = self.recipe.preprocess.clone();
+        if !self.task.sizes.is_empty() {
+            let mut parts = vec![self.recipe.seed, SIZE_STREAM, epoch as u64];
+            parts.extend(samples.iter().map(|&i| i as u64));
+            let place = seeded(&parts).random_range(0..self.task.sizes.len());
+            (preprocess.width, preprocess.height) = (self.task.sizes[place], self.task.sizes[place]);
+        }
+        preprocess
+    }
+
     /// A picture of the network's input size with its boxes. Positions from the number of boxed
     /// pictures on are scenes.
-    fn sample(&self, epoch: usize, index: usize) -> Result<(RgbImage, Vec<BBox>), PictureError> {
-        let size = &self.recipe.preprocess;
+    fn sample(
+        &self,
+        epoch: usize,
+        index: usize,
+        size: &Preprocess,
+    ) -> Result<(RgbImage, Vec<BBox>), PictureError> {
         let mut random = seeded(&[self.recipe.seed, SCENE_STREAM, epoch as u64, index as u64]);
         if let Some(picture) = self.boxed.get(index) {
             let image = read_picture(&picture.path)?;
-            return Ok(random_crop(&image, &picture.boxes, size.width, size.height, &mut random));
+            let to = (size.width, size.height);
+            return Ok(self.task.augmentation.apply(&image, &picture.boxes, to, &mut random));
         }
         let store = self.cutouts.as_ref().expect("scenes are planned only with cut-outs");
         let scene = compose(store, &self.task.scenes, size.width, size.height, &mut random)?;
         Ok((scene.image, scene.boxes))
     }
-}
-
-/// A random part of the picture at the wanted size, perhaps mirrored, with the boxes whose centre
-/// it holds.
-fn random_crop(
-    image: &RgbImage,
-    boxes: &[BBox],
-    width: u32,
-    height: u32,
-    random: &mut crate::random::Random,
-) -> (RgbImage, Vec<BBox>) {
-    let (w, h) = (image.width() as f32, image.height() as f32);
-    let share = if chance(random, 0.5) { 1.0 } else { uniform(random, 0.5, 1.0) };
-    let left = uniform(random, 0.0, 1.0 - share) * w;
-    let top = uniform(random, 0.0, 1.0 - share) * h;
-    let part = BBox::new(left.floor(), top.floor(), left + share * w, top + share * h);
-    let crop = image.crop(&part);
-    let (sx, sy) = (width as f32 / crop.width() as f32, height as f32 / crop.height() as f32);
-    let mirrored = chance(random, 0.5);
-    let mut resized = resize(&crop, width, height, models::preprocess::ResizeFilter::Antialiased);
-    if mirrored {
-        for row in resized.data_mut().chunks_exact_mut(width as usize * 3) {
-            for x in 0..width as usize / 2 {
-                let other = width as usize - 1 - x;
-                for channel in 0..3 {
-                    row.swap(x * 3 + channel, other * 3 + channel);
-                }
-            }
-        }
-    }
-    let boxes = boxes
-        .iter()
-        .filter(|b| {
-            let (cx, cy) = ((b.x1 + b.x2) / 2.0, (b.y1 + b.y2) / 2.0);
-            (part.x1..part.x2).contains(&cx) && (part.y1..part.y2).contains(&cy)
-        })
-        .map(|b| BBox::new(b.x1 - part.x1, b.y1 - part.y1, b.x2 - part.x1, b.y2 - part.y1))
-        .map(|b| b.scale(sx, sy).clip(width, height))
-        .map(|b| {
-            let w = width as f32;
-            if mirrored { BBox::new(w - b.x2, b.y1, w - b.x1, b.y2) } else { b }
-        })
-        .collect();
-    (resized, boxes)
 }
 
 impl Task for DetectorTraining {
@@ -188,18 +164,18 @@ impl Task for DetectorTraining {
 
     fn load(&self, epoch: usize, samples: &[usize]) -> Result<DetectorBatch, PictureError> {
         use rayon::prelude::*;
-        let preprocess = &self.recipe.preprocess;
+        let preprocess = self.preprocess(epoch, samples);
         let scenes: Vec<(Vec<f32>, Vec<BBox>)> = samples
             .par_iter()
             .map(|&index| {
-                let (image, boxes) = self.sample(epoch, index)?;
+                let (image, boxes) = self.sample(epoch, index, &preprocess)?;
                 let mut values = Vec::with_capacity(preprocess.values());
                 preprocess.append(&image, &mut values);
                 Ok((values, boxes))
             })
             .collect::<Result<_, PictureError>>()?;
         let (pixels, boxes): (Vec<_>, Vec<_>) = scenes.into_iter().unzip();
-        Ok(DetectorBatch { pixels: pixels.concat(), boxes })
+        Ok(DetectorBatch { pixels: pixels.concat(), boxes, preprocess })
     }
 
     fn losses(
@@ -209,7 +185,7 @@ impl Task for DetectorTraining {
         batch: DetectorBatch,
         device: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
-        let x = self.recipe.preprocess.batch(batch.pixels, device);
+        let x = batch.preprocess.batch(batch.pixels, device);
         Ok(detection_losses(network, x, &batch.boxes).into())
     }
 
@@ -235,10 +211,14 @@ impl Task for DetectorTraining {
                 device,
             ))?);
         }
-        let objects: Vec<Vec<BBox>> = self.eval.iter().map(|(_, boxes)| boxes.clone()).collect();
-        let at = |iou: f32| average_precision(&found, &objects, iou);
-        let mean = (0..10).map(|i| at(0.5 + 0.05 * i as f32)).sum::<f64>() / 10.0;
-        Ok(vec![("mAP".to_owned(), mean), ("AP50".to_owned(), at(0.5))])
+        let objects: Vec<Vec<Object>> = self
+            .eval
+            .iter()
+            .map(|(_, boxes)| boxes.iter().copied().map(Object::foreground).collect())
+            .collect();
+        let metrics = detection_metrics(&found, &objects);
+        let named = |name: &str, value: Option<f64>| (name.to_owned(), value.unwrap_or(0.0));
+        Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
 
     fn deploy(&self, network: &Detector) -> (Architecture, Weights) {

@@ -1,16 +1,21 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Context;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::{Extractor, Features};
 use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::{Preprocess, resize};
-use models::weights::Weights;
+use models::weights::{Weights, WeightsError};
+use rand::RngExt;
 
 use super::{Memory, Task};
 use crate::data::augment::Augmentation;
-use crate::data::list_file::{DataError, Samples};
+use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
 use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::embed_samples;
@@ -24,6 +29,9 @@ use crate::recipe::{ExtractorTask, Recipe};
 const PLAN_STREAM: u64 = 1;
 /// Stream of random numbers that changes pictures.
 const AUGMENT_STREAM: u64 = 2;
+
+/// Stream of random numbers that draws the head's classes.
+const CLASS_STREAM: u64 = 6;
 
 /// The extractor and its head.
 #[derive(Module, Debug)]
@@ -39,6 +47,8 @@ pub struct ExtractorNetwork {
 pub struct ExtractorBatch {
     pixels: Vec<f32>,
     targets: Vec<i32>,
+    /// The classes that the head is asked about; `None`: all.
+    classes: Option<Vec<i32>>,
 }
 
 /// See the [module](self).
@@ -50,6 +60,20 @@ pub struct ExtractorTraining {
     sampler: Sampler,
     query: Option<Samples>,
     gallery: Option<Samples>,
+    pretrained: Option<Weights>,
+}
+
+/// Puts weights into a network: the backbone's all, others where there are any.
+fn begin_with(extractor: Extractor, weights: &Weights) -> Result<Extractor, WeightsError> {
+    let mut all = Weights::from_module(&extractor);
+    let missing = all.tensors.keys().find(|name| {
+        name.starts_with("backbone.") && !weights.tensors.contains_key(*name)
+    });
+    if let Some(name) = missing {
+        return Err(WeightsError::Missing { name: name.clone() });
+    }
+    all.tensors.extend(weights.tensors.clone());
+    all.load_into(extractor)
 }
 
 impl ExtractorTraining {
@@ -57,8 +81,9 @@ impl ExtractorTraining {
     ///
     /// # Errors
     ///
-    /// [`DataError`], naming the list and the line.
-    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> Result<Self, DataError> {
+    /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
+    /// that do not fit.
+    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> anyhow::Result<Self> {
         let samples = Samples::read(&task.train)?;
         let sampler = Sampler::new(
             &task.sampler,
@@ -73,6 +98,7 @@ impl ExtractorTraining {
             (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
             _ => query,
         };
+        let pretrained = task.pretrained.as_deref().map(|path| read_pretrained(path, task));
         // Operators may look at small parts.
         let side = recipe.preprocess.width.max(recipe.preprocess.height);
         let needed = if task.operators.is_empty() { side } else { 4 * side };
@@ -85,11 +111,33 @@ impl ExtractorTraining {
             sampler,
             query,
             gallery,
+            pretrained: pretrained.transpose()?,
         })
     }
 }
 
+fn read_pretrained(path: &Path, task: &ExtractorTask) -> anyhow::Result<Weights> {
+    let name = || path.display().to_string();
+    let weights = Weights::from_bytes(&std::fs::read(path).with_context(name)?).with_context(name)?;
+    begin_with(task.model.init(&Device::flex()), &weights).with_context(name)?;
+    Ok(weights)
+}
+
 impl ExtractorTraining {
+    /// The batch's classes and random others up to the recipe's share of all, sorted.
+    fn some_classes(&self, targets: &[i32], random: &mut Random) -> Option<Vec<i32>> {
+        let all = self.samples.labels.len();
+        let wanted = (all as f64 * self.task.head_share).ceil() as usize;
+        if wanted >= all {
+            return None;
+        }
+        let mut classes: BTreeSet<i32> = targets.iter().copied().collect();
+        while classes.len() < wanted {
+            classes.insert(random.random_range(0..all) as i32);
+        }
+        Some(classes.into_iter().collect())
+    }
+
     /// A picture as the network sees it in training, at the size of its input.
     fn changed(&self, picture: &RgbaImage, random: &mut Random) -> RgbImage {
         let Preprocess { width, height, filter, .. } = self.recipe.preprocess;
@@ -103,6 +151,11 @@ impl ExtractorTraining {
         }
         augmentation.apply(&RgbaImage::opaque(&image), width, height, random)
     }
+}
+
+/// Where each target stands in a sorted list of classes that holds them all.
+fn places(targets: &[i32], classes: &[i32]) -> Vec<i32> {
+    targets.iter().map(|target| classes.partition_point(|class| class < target) as i32).collect()
 }
 
 impl Memory for Losses {
@@ -122,8 +175,12 @@ impl Task for ExtractorTraining {
 
     fn init(&self, device: &Device) -> ExtractorNetwork {
         let dim = self.task.model.embedding_dim();
+        let mut extractor = self.task.model.init(device);
+        if let Some(pretrained) = &self.pretrained {
+            extractor = begin_with(extractor, pretrained).expect("tried when the recipe was read");
+        }
         ExtractorNetwork {
-            extractor: self.task.model.init(device),
+            extractor,
             head: self.task.head.init(dim, self.samples.labels.len(), device),
         }
     }
@@ -162,10 +219,12 @@ impl Task for ExtractorTraining {
                 Ok(values)
             })
             .collect::<Result<_, PictureError>>()?;
-        Ok(ExtractorBatch {
-            pixels: pictures.concat(),
-            targets: samples.iter().map(|&i| self.samples.samples[i].label as i32).collect(),
-        })
+        let targets: Vec<i32> =
+            samples.iter().map(|&i| self.samples.samples[i].label as i32).collect();
+        let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
+        parts.extend(samples.iter().map(|&i| i as u64));
+        let classes = self.some_classes(&targets, &mut seeded(&parts));
+        Ok(ExtractorBatch { pixels: pictures.concat(), targets, classes })
     }
 
     fn losses(
@@ -180,9 +239,23 @@ impl Task for ExtractorTraining {
         let data = TensorData::new(batch.targets.clone(), [count]);
         let targets: Tensor<1, Int> = Tensor::from_data(data, device);
         let Features { backbone, raw_embedding } = network.extractor.forward(x);
-        let logits = network.head.forward(raw_embedding.clone(), targets);
-        let targets = &batch.targets;
-        memory.forward(&LossBatch { embedding: raw_embedding, backbone, logits, targets })
+        let places = batch.classes.as_ref().map(|classes| places(&batch.targets, classes));
+        let logits = match (batch.classes, &places) {
+            (Some(classes), Some(places)) => {
+                let some = classes.len();
+                let classes = Tensor::from_data(TensorData::new(classes, [some]), device);
+                let places = Tensor::from_data(TensorData::new(places.clone(), [count]), device);
+                network.head.forward_among(raw_embedding.clone(), places, classes)
+            }
+            _ => network.head.forward(raw_embedding.clone(), targets),
+        };
+        memory.forward(&LossBatch {
+            embedding: raw_embedding,
+            backbone,
+            logits,
+            targets: &batch.targets,
+            logit_targets: places.as_ref().unwrap_or(&batch.targets),
+        })
     }
 
     fn evaluate(

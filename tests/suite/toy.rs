@@ -1,0 +1,96 @@
+//! A small training run of PaddleClas: its checkpoint, its pictures, the figures of its log.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Tensor;
+use models::backbone::MobileNetV1Config;
+use models::extractor::{BackboneConfig, Extractor, ExtractorConfig};
+use models::image::RgbImage;
+use models::neck::NeckConfig;
+use models::preprocess::{Preprocess, ResizeFilter, resize};
+use native_trainer::data::list_file::Samples;
+use native_trainer::embedding::embed_samples;
+use native_trainer::import::read_paddle;
+use native_trainer::metric::retrieval::retrieval_metrics;
+use tests::{assert_close, float_tensors, golden_dir, values};
+
+use crate::{NETWORK, cpu};
+
+/// Against features of pictures that another JPEG decoder decoded: grey levels differ by one or
+/// two, the features by this share.
+const DECODER: f64 = 2e-2;
+
+/// The recorded run; a folder of further cases need not hold it again.
+fn folder() -> PathBuf {
+    let other = golden_dir().join("toy_retrieval");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/toy_retrieval");
+    if other.is_dir() { other } else { own }
+}
+
+fn preprocess() -> Preprocess {
+    Preprocess { filter: ResizeFilter::OpencvLinear, ..Preprocess::square(224) }
+}
+
+fn extractor() -> Extractor {
+    let config = ExtractorConfig {
+        backbone: BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false }),
+        neck: Some(NeckConfig::Fc { embedding_dim: 512 }),
+    };
+    let weights = read_paddle(&folder().join("best_model.pdparams"));
+    let weights = weights.expect("a checkpoint of PaddlePaddle");
+    weights.load_into(config.init(&cpu())).expect("the weights of this network").fuse()
+}
+
+#[test]
+fn a_checkpoint_of_the_original_gives_its_features() {
+    let folder = folder();
+    let bytes = std::fs::read(folder.join("expected.safetensors")).expect("recorded features");
+    let recorded = float_tensors(&bytes);
+    let recorded = |name: &str| &recorded.tensors[name];
+    let extractor = extractor();
+    let features = &recorded("features_raw").values;
+
+    // From the pixels that the original decoded.
+    let mut input = Vec::new();
+    for name in ["decoded_rgb.0", "decoded_rgb.1"] {
+        let tensor = recorded(name);
+        let data = tensor.values.iter().map(|v| *v as u8).collect();
+        let (height, width) = (tensor.shape[0] as u32, tensor.shape[1] as u32);
+        let picture = RgbImage::from_rgb(width, height, data).expect("a picture");
+        preprocess().append(&resize(&picture, 224, 224, ResizeFilter::OpencvLinear), &mut input);
+    }
+    // OpenCV's integer weights round by up to one grey level, 0.018 once normalised.
+    let apart = input.iter().zip(&recorded("input0").values).map(|(a, b)| (a - b).abs());
+    let worst = apart.fold(0.0, f32::max);
+    assert!(worst < 0.018, "the network's input is off by {worst}");
+
+    let exact = tests::tensor(&float_tensors(&bytes), "input0", &cpu());
+    let got = values(extractor.forward(exact).raw_embedding);
+    assert_close("from the recorded input", &got, &features[..got.len()], NETWORK);
+
+    let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
+    let embedded =
+        embed_samples(&extractor, &preprocess(), &list, &cpu()).expect("pictures that decode");
+    let rows = features.chunks_exact(512).zip(embedded.values.chunks_exact(512));
+    for (index, (expected, got)) in rows.enumerate() {
+        let expected = Tensor::<1>::from_floats(expected, &cpu()).reshape([1, 512]);
+        let expected = values(models::extractor::l2_normalize(expected));
+        assert_close(&format!("picture {index}"), got, &expected, DECODER);
+    }
+}
+
+#[test]
+fn the_evaluation_prints_the_figures_of_the_log() {
+    let folder = folder();
+    let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
+    let embedded =
+        embed_samples(&extractor(), &preprocess(), &list, &cpu()).expect("pictures that decode");
+    let metrics = retrieval_metrics(&embedded, &embedded, &[1, 5]);
+    let line = format!(
+        "[Avg]recall1: {:.5}, recall5: {:.5}, mAP: {:.5}",
+        metrics.recall_at_k[0].1, metrics.recall_at_k[1].1, metrics.mean_average_precision
+    );
+    let expected = std::fs::read(folder.join("expected.json")).expect("recorded figures");
+    let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
+    assert_eq!(Some(line.as_str()), expected["log"].as_str());
+}
