@@ -8,8 +8,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{
-    EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet, PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet,
-    ResNetConfig,
+    EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet,
+    PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet, ResNetConfig,
 };
 use crate::neck::{Neck, NeckConfig};
 

@@ -237,11 +237,7 @@ impl ConvBn {
         device: &Device,
     ) -> Self {
         let bn = || BatchNorm::with_epsilon(shape.channels_out, epsilon, device);
-        Self {
-            conv: Conv::new(shape, fused, device),
-            bn: (!fused).then(bn),
-            activation,
-        }
+        Self { conv: Conv::new(shape, fused, device), bn: (!fused).then(bn), activation }
     }
 
     /// Convolves, normalises and activates `x`.

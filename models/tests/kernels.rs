@@ -91,7 +91,9 @@ fn dense_convolution_and_its_gradients() {
 
 #[test]
 fn bias_with_activation_whoever_holds_the_input() {
-    for activation in [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6] {
+    for activation in
+        [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6]
+    {
         let x = (random([2, 5, 3, 4]) * 3.0).inner();
         let bias = random([5]).inner();
         let expected = activation.forward(x.clone() + bias.clone().reshape([1, 5, 1, 1]));
@@ -105,7 +107,9 @@ fn bias_with_activation_whoever_holds_the_input() {
 
 #[test]
 fn batch_normalisation_with_activation_and_its_gradients() {
-    for activation in [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6] {
+    for activation in
+        [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6]
+    {
         for shape in [[4, 3, 5, 6], [8, 2, 1, 1], [2, 5, 9, 4]] {
             let what = format!("{activation:?} {shape:?}");
             // Wide enough that hard-swish saturates on both sides.

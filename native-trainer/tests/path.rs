@@ -126,7 +126,7 @@ fn a_resumed_run_ends_like_an_uninterrupted_one() {
         &"-o",
         &"export=last",
         &"-o",
-        &r#"extractor.losses=[{ kind = "cross_entropy" }, { kind = "center", weight = 0.001, learning_rate = 0.5 }, { kind = "cross_batch", size = 16, start = 2, weight = 1.0, loss = { kind = "contrastive", margin = 0.5 } }]"#,
+        &r#"extractor.losses=[{ kind = "cross_entropy" }, { kind = "center", weight = 0.001, learning_rate = 0.5 }, { kind = "cross_batch", size = 16, start = 2, bank_weight = 1.0, loss = { kind = "contrastive", margin = 0.5 } }]"#,
     ];
     let train = |folder: &std::path::Path, more: &[&dyn AsRef<std::ffi::OsStr>]| {
         let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> =

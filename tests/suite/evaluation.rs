@@ -1,7 +1,7 @@
 //! Retrieval metrics and re-ranking against the recorded figures.
 
-use models::extractor::l2_normalize;
 use models::detector::Detection;
+use models::extractor::l2_normalize;
 use models::geometry::BBox;
 use native_trainer::metric::detection::{Object, detection_metrics};
 use native_trainer::metric::re_ranking::{Distance, ReRanking, re_rank};
@@ -103,19 +103,19 @@ fn detection_figures_equal_those_of_pycocotools() {
                 let [x, y, w, h] = [0, 1, 2, 3].map(|i| number(row, i) as f32);
                 BBox::new(x, y, x + w, y + h)
             };
-            let found = rows("detections").iter().map(|row| Detection {
+            let found = |row: &serde_json::Value| Detection {
                 bbox: bbox(row),
                 class: number(row, 4) as usize,
                 score: number(row, 5) as f32,
-            });
-            detections.push(found.collect::<Vec<_>>());
-            let wanted = rows("objects").iter().map(|row| Object {
+            };
+            detections.push(rows("detections").iter().map(found).collect::<Vec<_>>());
+            let wanted = |row: &serde_json::Value| Object {
                 bbox: bbox(row),
                 class: number(row, 4) as usize,
                 crowd: number(row, 5) != 0.0,
                 area: number(row, 6),
-            });
-            objects.push(wanted.collect::<Vec<_>>());
+            };
+            objects.push(rows("objects").iter().map(wanted).collect::<Vec<_>>());
         }
         let metrics = detection_metrics(&detections, &objects);
         let got = [metrics.mean_average_precision, metrics.ap50, metrics.ap75]

@@ -33,16 +33,11 @@ use models::neck::{BnNeck, FcNeck, NeckConfig};
 use models::preprocess::{Preprocess, ResizeFilter, resize};
 use models::weights::{ParameterPath, Weights};
 use native_trainer::assign::assign;
-use native_trainer::head::{Fc, Head};
 use native_trainer::import::paddle_name;
-use native_trainer::loss::{
-    AbsoluteTerms, TripletAngularMargin, cross_entropy, distribution_focal, varifocal,
-};
-use native_trainer::optimizer::{Optimizer, OptimizerConfig};
+use native_trainer::loss::{distribution_focal, varifocal};
 use native_trainer::train::detector::losses_of_points;
 use tests::{
-    assert_close, cases, deviation, load, procedural_input, procedural_weights, tensor,
-    tensor_files, values,
+    assert_close, cases, load, procedural_input, procedural_weights, tensor, tensor_files, values,
 };
 
 const OPERATOR: f64 = 1e-5;
@@ -452,7 +447,6 @@ fn full_size_recognition_models_equal_the_reference() {
                 neck: Some(NeckConfig::Fc { embedding_dim: 512 }),
             }
         };
-        let weights = weights;
         let extractor = load(&weights, config.init(&cpu()));
         let features = extractor.forward(procedural_input(&case, &cpu()));
         for (key, tensor) in

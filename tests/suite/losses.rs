@@ -255,7 +255,7 @@ fn losses_with_a_memory_follow_the_reference_step_by_step() {
         let config = CrossBatchConfig {
             loss,
             size: number("xbm_size", 55_000.0) as usize,
-            weight: number("xbm_weight", 1.0),
+            bank_weight: number("xbm_weight", 1.0),
             start: number("start_iter", 1_000.0) as usize,
         };
         let mut cross_batch = CrossBatch::new(config, dim);

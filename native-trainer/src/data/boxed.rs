@@ -164,7 +164,10 @@ mod tests {
                 inside += usize::from(near);
             }
             assert_eq!(inside, all, "seed {seed}: {bbox:?}");
-            assert!((all as f32 - bbox.area()).abs() < 0.2 * bbox.area() + 40.0, "{seed}: {bbox:?}");
+            assert!(
+                (all as f32 - bbox.area()).abs() < 0.2 * bbox.area() + 40.0,
+                "{seed}: {bbox:?}"
+            );
         }
         assert!(sizes.len() > 5, "crops differ: {sizes:?}");
     }

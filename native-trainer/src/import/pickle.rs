@@ -70,7 +70,7 @@ struct Machine<'a> {
 /// # Errors
 ///
 /// [`PickleError`]
-pub fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, PickleError> {
+pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, PickleError> {
     let mut machine = Machine { bytes, position: 0, stack: Vec::new(), memo: HashMap::new() };
     let Value::Dict(entries) = machine.run()? else {
         return Err(machine.unexpected("the outermost value is no dictionary"));
@@ -303,10 +303,9 @@ impl<'a> Machine<'a> {
             return Err(self.unexpected("a call of something without a name"));
         };
         match (&**name, &**arguments) {
-            (
-                "numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct",
-                _,
-            ) => Ok(Value::Array(Rc::default())),
+            ("numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct", _) => {
+                Ok(Value::Array(Rc::default()))
+            }
             ("numpy.dtype", [Value::Text(kind), ..]) => Ok(Value::Type(&**kind == "f4")),
             // How protocol 2 writes bytes: each as the character of its number.
             ("_codecs.encode", [Value::Text(text), ..]) => {
@@ -334,7 +333,13 @@ impl<'a> Machine<'a> {
             }
             (
                 Some(Value::Array(array)),
-                [_, Value::Tuple(shape, _), Value::Type(float), Value::Bool(fortran), Value::Bytes(bytes)],
+                [
+                    _,
+                    Value::Tuple(shape, _),
+                    Value::Type(float),
+                    Value::Bool(fortran),
+                    Value::Bytes(bytes),
+                ],
             ) => {
                 let side = |value: &Value| match value {
                     Value::Int(side) => usize::try_from(*side).ok(),
@@ -375,7 +380,8 @@ mod tests {
         bytes.extend([0x93, 0x94]);
         text(&mut bytes, "numpy");
         text(&mut bytes, "ndarray");
-        bytes.extend([0x93, 0x94, b'K', 0, 0x85, 0x94, b'C', 1, b'b', 0x94, 0x87, 0x94, b'R', 0x94]);
+        bytes
+            .extend([0x93, 0x94, b'K', 0, 0x85, 0x94, b'C', 1, b'b', 0x94, 0x87, 0x94, b'R', 0x94]);
         bytes.extend([b'(', b'K', 1, b'K', 1, b'K', 2, 0x86, 0x94]);
         text(&mut bytes, "numpy");
         text(&mut bytes, "dtype");

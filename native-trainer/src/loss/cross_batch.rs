@@ -42,7 +42,7 @@ pub struct CrossBatchConfig {
     /// Rows of the bank; 55,000 in the reference's recipe.
     pub size: usize,
     /// Factor of the loss against the bank; 1 in the reference.
-    pub weight: f64,
+    pub bank_weight: f64,
     /// Batches before the bank is used; 1,000 in the reference.
     pub start: usize,
 }
@@ -217,7 +217,7 @@ impl CrossBatch {
             .expect("a float tensor");
         self.bank.enqueue(&values, targets)?;
         let (columns, column_classes) = self.bank.tensors(&device);
-        Ok(within + against(columns, column_classes) * self.config.weight)
+        Ok(within + against(columns, column_classes) * self.config.bank_weight)
     }
 }
 

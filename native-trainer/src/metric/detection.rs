@@ -222,7 +222,8 @@ fn overlap(bbox: &BBox, object: &Object) -> f64 {
     let side = |a1: f32, a2: f32, b1: f32, b2: f32| {
         (f64::from(a2.min(b2)) - f64::from(a1.max(b1))).max(0.0)
     };
-    let both = side(bbox.x1, bbox.x2, other.x1, other.x2) * side(bbox.y1, bbox.y2, other.y1, other.y2);
+    let both =
+        side(bbox.x1, bbox.x2, other.x1, other.x2) * side(bbox.y1, bbox.y2, other.y1, other.y2);
     let whole = if object.crowd { area(bbox) } else { area(bbox) + area(other) - both };
     if whole > 0.0 { both / whole } else { 0.0 }
 }

@@ -106,7 +106,8 @@ impl DetectorTraining {
             let mut parts = vec![self.recipe.seed, SIZE_STREAM, epoch as u64];
             parts.extend(samples.iter().map(|&i| i as u64));
             let place = seeded(&parts).random_range(0..self.task.sizes.len());
-            (preprocess.width, preprocess.height) = (self.task.sizes[place], self.task.sizes[place]);
+            (preprocess.width, preprocess.height) =
+                (self.task.sizes[place], self.task.sizes[place]);
         }
         preprocess
     }

@@ -66,9 +66,10 @@ pub struct ExtractorTraining {
 /// Puts weights into a network: the backbone's all, others where there are any.
 fn begin_with(extractor: Extractor, weights: &Weights) -> Result<Extractor, WeightsError> {
     let mut all = Weights::from_module(&extractor);
-    let missing = all.tensors.keys().find(|name| {
-        name.starts_with("backbone.") && !weights.tensors.contains_key(*name)
-    });
+    let missing = all
+        .tensors
+        .keys()
+        .find(|name| name.starts_with("backbone.") && !weights.tensors.contains_key(*name));
     if let Some(name) = missing {
         return Err(WeightsError::Missing { name: name.clone() });
     }
@@ -118,7 +119,8 @@ impl ExtractorTraining {
 
 fn read_pretrained(path: &Path, task: &ExtractorTask) -> anyhow::Result<Weights> {
     let name = || path.display().to_string();
-    let weights = Weights::from_bytes(&std::fs::read(path).with_context(name)?).with_context(name)?;
+    let weights =
+        Weights::from_bytes(&std::fs::read(path).with_context(name)?).with_context(name)?;
     begin_with(task.model.init(&Device::flex()), &weights).with_context(name)?;
     Ok(weights)
 }

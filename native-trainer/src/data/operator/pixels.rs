@@ -228,7 +228,8 @@ mod tests {
     fn contrast_is_stretched_to_the_full_range() {
         let dull = blend(&flat(&picture(), 100), &picture(), 0.3);
         for counts in histograms(&auto_contrast(dull)) {
-            assert!(counts[0] > 0 && counts[255] > 0);
+            // Values are cut off, not rounded, as Pillow does.
+            assert!(counts[0] > 0 && counts[254] + counts[255] > 0);
         }
     }
 
