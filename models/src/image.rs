@@ -242,7 +242,7 @@ mod tests {
     fn checkerboard(width: u32, height: u32) -> RgbImage {
         let data = (0..width * height)
             .flat_map(|i| {
-                let on = (i % width + i / width) % 2 == 0;
+                let on = (i % width + i / width).is_multiple_of(2);
                 [if on { 255 } else { 0 }, (i % 251) as u8, 7]
             })
             .collect();

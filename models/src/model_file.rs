@@ -120,7 +120,9 @@ impl ModelFile {
     pub fn into_extractor(self, device: &Device) -> Result<Extractor, ModelFileError> {
         match self.description.architecture {
             Architecture::Extractor(config) => Ok(self.weights.load_into(config.init(device))?),
-            other => Err(ModelFileError::Kind { expected: "extractor", got: other.kind() }),
+            other @ Architecture::Detector(_) => {
+                Err(ModelFileError::Kind { expected: "extractor", got: other.kind() })
+            }
         }
     }
 
@@ -133,14 +135,20 @@ impl ModelFile {
     pub fn into_detector(self, device: &Device) -> Result<Detector, ModelFileError> {
         match self.description.architecture {
             Architecture::Detector(config) => Ok(self.weights.load_into(config.init(device))?),
-            other => Err(ModelFileError::Kind { expected: "detector", got: other.kind() }),
+            other @ Architecture::Extractor(_) => {
+                Err(ModelFileError::Kind { expected: "detector", got: other.kind() })
+            }
         }
     }
 }
 
 /// Lower-case hexadecimal SHA-256 of a file.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
 }
 
 /// Short name of a model: the first 16 digits of its file's SHA-256. A gallery carries the name of

@@ -2,6 +2,7 @@
 //!
 //! Cases lie in the folder that `GOLDEN_DIR` names, by default `tests/golden`. Every case of a file
 //! is run by its name and parameters, so further cases need no further code.
+#![allow(clippy::print_stdout, reason = "a run says which cases it met")]
 
 use std::path::PathBuf;
 

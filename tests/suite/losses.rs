@@ -208,7 +208,7 @@ fn losses_equal_the_reference() {
     let mut compared = 0;
     for case in cases("losses.json", &[""]) {
         let kind = case.name.split(['_', '+']).next().unwrap_or_default().to_owned();
-        let kind = kind.split(|c: char| c == ' ').next().unwrap_or_default();
+        let kind = kind.split(' ').next().unwrap_or_default();
         let mut recorded = Recorded { case: &case, device: cpu().autodiff(), inputs: Vec::new() };
         let Some(loss) = loss_of(kind, &mut recorded) else {
             println!("{}: not among the losses of the recipes", case.name);

@@ -175,7 +175,7 @@ fn build_standard_library() -> anyhow::Result<()> {
         for file in stub.join("target").join(TARGET).join("release/deps").read_dir()? {
             let file = file?.path();
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.ends_with(".rlib") && !name.starts_with("libstub") {
+            if file.extension().is_some_and(|e| e == "rlib") && !name.starts_with("libstub") {
                 std::fs::copy(&file, target.join(&name))?;
             }
         }

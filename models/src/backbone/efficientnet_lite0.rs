@@ -1,7 +1,7 @@
-//! EfficientNet-Lite0: inverted residual blocks with ReLU6, without squeeze-excite.
+//! EfficientNet-Lite0: inverted residual blocks with `ReLU6`, without squeeze-excite.
 //!
 //! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1, in the Lite form of its
-//! authors (`tensorflow/tpu`, `efficientnet/lite`): ReLU6 for swish, fixed stem and head.
+//! authors (`tensorflow/tpu`, `efficientnet/lite`): `ReLU6` for swish, fixed stem and head.
 //! Strided convolutions are padded as TensorFlow does, batch normalisation adds 1e-3 to a variance,
 //! so that the published `ImageNet` weights fit.
 

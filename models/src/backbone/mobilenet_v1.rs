@@ -1,6 +1,6 @@
-//! MobileNetV1: thirteen depthwise-separable blocks with ReLU.
+//! `MobileNetV1`: thirteen depthwise-separable blocks with `ReLU`.
 //!
-//! Source: "MobileNets", <https://arxiv.org/abs/1704.04861>, Table 1.
+//! Source: "`MobileNets`", <https://arxiv.org/abs/1704.04861>, Table 1.
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/mobilenet_v1.py` @ d178931, without
 //! the classifier.
 
@@ -74,7 +74,7 @@ struct Separable {
     pointwise_conv: ConvBn,
 }
 
-/// The MobileNetV1 backbone.
+/// The `MobileNetV1` backbone.
 #[derive(Module, Debug)]
 pub struct MobileNetV1 {
     conv: ConvBn,

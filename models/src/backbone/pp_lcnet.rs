@@ -14,8 +14,11 @@ use crate::layers::{
     global_average_pool, make_divisible,
 };
 
-/// `(kernel, channels in, channels out, stride, squeeze-excite)` of every block, by stage.
-const STAGES: [&[(usize, usize, usize, usize, bool)]; 5] = [
+/// `(kernel, channels in, channels out, stride, squeeze-excite)`
+type Block = (usize, usize, usize, usize, bool);
+
+/// Every block, by stage.
+const STAGES: [&[Block]; 5] = [
     &[(3, 16, 32, 1, false)],
     &[(3, 32, 64, 2, false), (3, 64, 64, 1, false)],
     &[(3, 64, 128, 2, false), (3, 128, 128, 1, false)],

@@ -1,5 +1,5 @@
 //! PP-LCNetV2: re-parameterised depthwise convolutions, split pointwise convolutions, a shortcut
-//! in the last stage; ReLU throughout. Includes the variant that PP-ShiTuV2 embeds with.
+//! in the last stage; `ReLU` throughout. Includes the variant that PP-ShiTuV2 embeds with.
 //!
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet_v2.py` and
 //! `ppcls/arch/backbone/variant_models/pp_lcnetv2_variant.py` @ d178931, without the classifier.
@@ -25,6 +25,7 @@ struct Stage {
 
 /// The optional parts of a [`RepDepthwiseSeparable`] block.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "independent parts, each there or not")]
 pub struct RepOptions {
     /// Two pointwise convolutions through half the width instead of one.
     pub split_pointwise: bool,
@@ -72,9 +73,9 @@ pub struct PpLcNetV2Config {
     pub scale: f64,
     /// Blocks a stage: small `[2, 2, 4, 2]`, base `[2, 2, 6, 2]`, large `[2, 2, 8, 2]`.
     pub depths: [usize; 4],
-    /// Width of the pooled features: 1280, or 512 in the ShiTu variant.
+    /// Width of the pooled features: 1280, or 512 in the `ShiTu` variant.
     pub class_expand: usize,
-    /// The ShiTu variant: the last stage keeps stride 16, and the last convolution has a bias and
+    /// The `ShiTu` variant: the last stage keeps stride 16, and the last convolution has a bias and
     /// no activation.
     pub shitu: bool,
     /// Probability of the dropout before the pooled features, 0.2 in the reference.
@@ -195,17 +196,16 @@ impl RepDepthwiseSeparable {
         // over contiguous values.
         let x = channels_last(x);
         let input = self.shortcut.then(|| x.clone());
-        let mut y = match &self.dw_conv {
-            Some(conv) => conv.forward(channels_first(x)),
-            None => {
-                let sum = self
-                    .dw_conv_list
-                    .iter()
-                    .map(|branch| channels_last(branch.forward(channels_first(x.clone()))))
-                    .reduce(|sum, y| sum + y)
-                    .expect("a block without dw_conv is built with branches");
-                channels_first(Activation::Relu.forward(sum))
-            }
+        let mut y = if let Some(conv) = &self.dw_conv {
+            conv.forward(channels_first(x))
+        } else {
+            let sum = self
+                .dw_conv_list
+                .iter()
+                .map(|branch| channels_last(branch.forward(channels_first(x.clone()))))
+                .reduce(|sum, y| sum + y)
+                .expect("a block without dw_conv is built with branches");
+            channels_first(Activation::Relu.forward(sum))
         };
         if let Some(se) = &self.se {
             y = se.forward(y);

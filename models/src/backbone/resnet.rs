@@ -74,14 +74,14 @@ pub enum GlobalPool {
 pub struct ResNetConfig {
     /// What a block consists of.
     pub block: ResidualBlock,
-    /// Blocks a stage; `[3, 4, 6, 3]` in ResNet50.
+    /// Blocks a stage; `[3, 4, 6, 3]` in `ResNet50`.
     pub depths: [usize; 4],
     /// Channels of the first stage's 3×3 convolutions, doubled from stage to stage; 64 in the
     /// reference.
     pub width: usize,
     /// The first convolutions.
     pub stem: ResNetStem,
-    /// Whether the stem ends in ReLU; not in the cross-batch-memory and re-identification recipes.
+    /// Whether the stem ends in `ReLU`; not in the cross-batch-memory and re-identification recipes.
     #[serde(default = "yes")]
     pub stem_activation: bool,
     /// 3×3 maximum of stride 2 behind the stem.

@@ -138,7 +138,7 @@ pub trait NetworkOps: Backend {
     }
 
     /// Gradients of [`batch_norm_act`] with respect to the input, gamma and beta.
-    #[expect(clippy::too_many_arguments, reason = "the saved state of one fused operator")]
+    #[allow(clippy::too_many_arguments, reason = "the saved state of one fused operator")]
     fn norm_act_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,

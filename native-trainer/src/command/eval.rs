@@ -45,16 +45,13 @@ impl Arguments {
         let extractor = model.file.into_extractor(&device)?;
         let embed = |samples: &Samples| embed_samples(&extractor, &preprocess, samples, &device);
         let query = Samples::read(&self.query)?;
-        let metrics = match &self.gallery {
-            Some(path) => {
-                let gallery = Samples::read(path)?;
-                let query = query.relabel(&gallery.labels);
-                retrieval_metrics(&embed(&query)?, &embed(&gallery)?, &[1, 5])
-            }
-            None => {
-                let all = embed(&query)?;
-                retrieval_metrics(&all, &all, &[1, 5])
-            }
+        let metrics = if let Some(path) = &self.gallery {
+            let gallery = Samples::read(path)?;
+            let query = query.relabel(&gallery.labels);
+            retrieval_metrics(&embed(&query)?, &embed(&gallery)?, &[1, 5])
+        } else {
+            let all = embed(&query)?;
+            retrieval_metrics(&all, &all, &[1, 5])
         };
         if self.json {
             let mut record = serde_json::Map::new();

@@ -1,6 +1,7 @@
 //! `magpie gallery`: pictures become a gallery file.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -102,8 +103,8 @@ impl Build {
                 match decoded {
                     Ok(picture) => {
                         labels.push(sample.label);
-                        if !thumbnails.contains_key(&sample.label) {
-                            thumbnails.insert(sample.label, thumbnail(&picture)?);
+                        if let Entry::Vacant(entry) = thumbnails.entry(sample.label) {
+                            entry.insert(thumbnail(&picture)?);
                         }
                         pictures.push(picture);
                     }

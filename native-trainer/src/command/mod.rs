@@ -9,7 +9,7 @@ pub mod scene;
 pub mod serve;
 pub mod train;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use burn::tensor::Device;
@@ -63,7 +63,7 @@ struct OpenModel {
     id: String,
 }
 
-fn open_model(path: &PathBuf) -> anyhow::Result<OpenModel> {
+fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     let bytes = read(path)?;
     let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })

@@ -64,7 +64,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "progress")]
     pub fn run(&self) -> anyhow::Result<()> {
         let extractor = open_model(&self.extractor)?;
-        let detector = self.detector.as_ref().map(open_model).transpose()?;
+        let detector = self.detector.as_deref().map(open_model).transpose()?;
         let gallery = Gallery::from_bytes(&read(&self.gallery)?)
             .with_context(|| self.gallery.display().to_string())?;
         let mut notes = self.note.clone();

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use tiny_http::{Header, Method, Request, Response, Server};
 
@@ -45,7 +45,7 @@ impl Arguments {
             })
             .collect();
         for thread in threads {
-            thread.join().map_err(|_| anyhow!("the server stopped"))?;
+            thread.join().ok().context("the server stopped")?;
         }
         Ok(())
     }

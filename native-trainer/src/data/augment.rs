@@ -170,7 +170,7 @@ pub fn paste(
     picture: &RgbaImage,
     placement: &Placement,
 ) -> Option<models::geometry::BBox> {
-    let (width, height) = (canvas.width() as i64, canvas.height() as i64);
+    let (width, height) = (i64::from(canvas.width()), i64::from(canvas.height()));
     let (half_w, half_h) = placement.half_extent();
     let range = |centre: f32, half: f32, limit: i64| {
         let low = ((centre - half).floor() as i64).clamp(0, limit);

@@ -139,8 +139,8 @@ fn read_list(path: &Path) -> Result<Vec<Row>, DataError> {
     let text = String::from_utf8(text).map_err(|error| DataError::Line {
         path: path.to_owned(),
         line: 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
+            .split(|b| *b == b'\n')
+            .skip(1)
             .count(),
         reason: "not UTF-8 text".to_owned(),
     })?;

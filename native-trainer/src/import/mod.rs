@@ -132,8 +132,9 @@ pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError>
         source: Box::new(source),
     })?;
     let mut tensors = BTreeMap::new();
-    for (name, tensor) in reader.tensors() {
-        let Some(here) = origin.rename(name) else { continue };
+    for name in reader.keys() {
+        let Some(tensor) = reader.get(&name) else { continue };
+        let Some(here) = origin.rename(&name) else { continue };
         let unusable = |reason: String| ImportError::Tensor {
             path: path.to_owned(),
             name: name.clone(),

@@ -112,13 +112,14 @@ impl<'a> Machine<'a> {
     }
 
     fn sized(&mut self, width: usize) -> Result<&'a [u8], PickleError> {
-        let length = usize::try_from(self.number(width)?).map_err(|_| PickleError::Truncated)?;
+        let length = usize::try_from(self.number(width)?).ok().ok_or(PickleError::Truncated)?;
         self.take(length)
     }
 
     fn text(&mut self, width: usize) -> Result<Value, PickleError> {
         let bytes = self.sized(width)?;
-        let text = std::str::from_utf8(bytes).map_err(|_| self.unexpected("text is not UTF-8"))?;
+        let text =
+            std::str::from_utf8(bytes).ok().ok_or_else(|| self.unexpected("text is not UTF-8"))?;
         Ok(Value::Text(text.into()))
     }
 
@@ -127,7 +128,7 @@ impl<'a> Machine<'a> {
         let length = rest.iter().position(|b| *b == b'\n').ok_or(PickleError::Truncated)?;
         let line = std::str::from_utf8(&rest[..length]);
         self.position += length + 1;
-        line.map_err(|_| self.unexpected("a name is not UTF-8"))
+        line.ok().ok_or_else(|| self.unexpected("a name is not UTF-8"))
     }
 
     fn pop(&mut self) -> Result<Value, PickleError> {
@@ -250,10 +251,6 @@ impl<'a> Machine<'a> {
                     self.remember(self.memo.len() as u64)?;
                     continue;
                 }
-                b'0' => {
-                    self.pop()?;
-                    continue;
-                }
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
                     self.set_items(&[key, value])?;
@@ -265,7 +262,7 @@ impl<'a> Machine<'a> {
                     continue;
                 }
                 // Lists are not looked into.
-                b'a' => {
+                b'0' | b'a' => {
                     self.pop()?;
                     continue;
                 }

@@ -99,7 +99,7 @@ pub fn check_order(targets: &[i32], samples: usize) -> Result<(), BatchError> {
     let breaks = |(row, target): (usize, &i32)| *target != targets[row - row % samples];
     let row = targets.iter().enumerate().find(|&entry| breaks(entry)).map(|(row, _)| row);
     // A batch that ends within a class is short of pictures.
-    let row = row.or((targets.len() % samples != 0).then_some(targets.len()));
+    let row = row.or((!targets.len().is_multiple_of(samples)).then_some(targets.len()));
     row.map_or(Ok(()), |row| Err(BatchError::Order { expected: samples, row }))
 }
 

@@ -95,10 +95,10 @@ fn finite_differences_confirm_every_gradient() {
             };
             let x = tensor(&values).require_grad();
             let gradients = loss(x.clone(), classes.clone()).backward();
-            let gradient: Vec<f32> = x
-                .grad(&gradients)
-                .map(|g| g.into_data().try_into_vec().expect("floats"))
-                .unwrap_or_else(|| vec![0.0; values.len()]);
+            let gradient: Vec<f32> = x.grad(&gradients).map_or_else(
+                || vec![0.0; values.len()],
+                |g| g.into_data().try_into_vec().expect("floats"),
+            );
             let scale = gradient.iter().fold(0.05_f32, |m, g| m.max(g.abs()));
             for (at, expected) in gradient.iter().enumerate() {
                 let at_offset = |offset: f32| {

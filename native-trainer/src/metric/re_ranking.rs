@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_that_shares_the_querys_neighbours_moves_up() {
+    fn an_item_with_the_neighbours_of_the_query_moves_up() {
         // Two clusters; the query lies in the first, as does the far corner of it.
         let query = [0.0, 0.0];
         let gallery = [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 5.0, 5.0, 5.1, 5.0, 5.0, 5.1];

@@ -5,6 +5,8 @@
 //! other inner loop runs over contiguous channels, however small the map is. An input in another
 //! layout is copied once; every output is channels-last.
 
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
 mod conv;
 mod depthwise;
 mod norm;

@@ -48,7 +48,7 @@ impl Piece for Moments<'_> {
 ///
 /// Every piece finds its own mean and squared deviations in two passes through the cache, because
 /// E[x²] − E[x]² cancels in f32; pieces are joined by the parallel form of the variance (Chan,
-/// Golub and LeVeque, 1979).
+/// Golub and `LeVeque`, 1979).
 pub(super) fn statistics(x: &Map) -> (Vec<f32>, Vec<f32>) {
     let channels = x.channels;
     let length = pixels_a_piece(channels) * channels;
@@ -277,8 +277,8 @@ impl Bias<'_> {
     fn each(&self, piece: &mut [f32], activation: impl Fn(f32) -> f32) {
         let channels = self.bias.len();
         for pixel in piece.chunks_exact_mut(channels) {
-            for c in 0..channels {
-                pixel[c] = activation(pixel[c] + self.bias[c]);
+            for (value, bias) in pixel.iter_mut().zip(self.bias) {
+                *value = activation(*value + bias);
             }
         }
     }

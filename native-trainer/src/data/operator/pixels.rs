@@ -26,13 +26,13 @@ pub(super) fn affine(image: &RgbImage, map: [[f64; 3]; 2], fill: [u8; 3]) -> Rgb
             });
             let (left, top) = (u.div_euclid(SUB_PIXELS), v.div_euclid(SUB_PIXELS));
             let (fx, fy) = (u.rem_euclid(SUB_PIXELS), v.rem_euclid(SUB_PIXELS));
-            for channel in 0..3 {
+            for (channel, fill) in fill.into_iter().enumerate() {
                 let at = |x: i64, y: i64| {
                     let inside = (0..width).contains(&x) && (0..height).contains(&y);
                     i64::from(if inside {
                         image.data()[((y * width + x) * 3) as usize + channel]
                     } else {
-                        fill[channel]
+                        fill
                     })
                 };
                 let upper = at(left, top) * (SUB_PIXELS - fx) + at(left + 1, top) * fx;
