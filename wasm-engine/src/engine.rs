@@ -18,6 +18,10 @@ pub(crate) struct Engine {
 }
 
 /// Makes the device of a backend.
+#[cfg_attr(
+    not(feature = "webgpu"),
+    expect(clippy::unused_async, reason = "only WebGPU has to be waited for")
+)]
 pub(crate) async fn open_device(backend: Backend) -> Result<Device, EngineError> {
     match backend {
         #[cfg(feature = "cpu")]

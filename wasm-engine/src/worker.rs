@@ -91,15 +91,13 @@ async fn answer(state: &State, request: Request) {
         }
         Request::Recognize { id, picture } => {
             let engine = state.engine.borrow().clone();
-            match engine {
-                Some(engine) => match engine.recognize(picture).await {
-                    Ok(result) => send(&Response::Recognized { id, result }),
-                    Err(error) => fail(Some(id), error),
-                },
-                None => {
-                    let message = "no bundle is loaded yet";
-                    fail(Some(id), EngineError::new(ErrorKind::Bundle, message));
-                }
+            let Some(engine) = engine else {
+                let message = "no bundle is loaded yet";
+                return fail(Some(id), EngineError::new(ErrorKind::Bundle, message));
+            };
+            match engine.recognize(picture).await {
+                Ok(result) => send(&Response::Recognized { id, result }),
+                Err(error) => fail(Some(id), error),
             }
         }
     }
