@@ -176,3 +176,23 @@ fn a_recipe_that_asks_too_much_of_the_data_says_so() {
     let error = fail(&[&"train", &"-c", &world.path("none.toml"), &"--output", &world.path("r")]);
     assert!(error.contains("none.toml"), "{error}");
 }
+
+#[test]
+fn a_checkpoint_that_is_none_is_named() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 2, 2);
+    let recipe = world.recipe(&pictures, 1);
+    let file = world.write("model.pdparams", b"\x80\x04not a checkpoint");
+    let out = world.path("out.safetensors");
+    let error = fail(&[&"import", &file, &"-c", &recipe, &"--out", &out]);
+    assert!(error.contains("model.pdparams"), "{error}");
+    let file = world.write("model.pth", b"nor this");
+    let error = fail(&[&"import", &file, &"--architecture", &"efficientnet_lite0", &"--out", &out]);
+    assert!(error.contains("model.pth"), "{error}");
+    assert!(!out.exists());
+    let missing = world.path("none.safetensors");
+    let value = format!("extractor.pretrained={}", missing.display());
+    let run = world.path("run");
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &value]);
+    assert!(error.contains("none.safetensors"), "{error}");
+}

@@ -196,8 +196,33 @@ fn list_files() {
 }
 
 #[test]
+fn checkpoints_of_paddlepaddle() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/toy_retrieval/best_model.pdparams");
+    let whole = std::fs::read(path).expect("a checkpoint");
+    // Most of the file is values; its structure is what can be damaged.
+    fuzz_file("model.pdparams", &[whole[..20_000].to_vec(), whole], |path| {
+        if let Ok(weights) = native_trainer::import::read_paddle(path) {
+            for (name, tensor) in weights.tensors {
+                assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>(), "{name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn boxes() {
+    let text = r#"{"images":[{"id":1,"file_name":"a.png","width":9,"height":9}],"annotations":
+        [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#;
+    fuzz_file("instances.json", &[text.as_bytes().to_vec()], |path| {
+        let _ = native_trainer::data::coco::read(path, None);
+    });
+}
+
+#[test]
 fn recipes() {
     let inputs = [
+        include_bytes!("../../native-trainer/recipes/photos.toml").to_vec(),
         include_bytes!("../../native-trainer/recipes/emoji-extractor.toml").to_vec(),
         include_bytes!("../../native-trainer/recipes/emoji-detector.toml").to_vec(),
     ];

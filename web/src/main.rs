@@ -1,6 +1,6 @@
 //! The page: pictures in, boxes and answers out.
 //!
-//! Data flows one way: an input makes a [`app::Message`], [`app::App::update`] changes the state and
+//! Data flows one way: an input makes a [`app::Message`], [`app::update`] changes the state and
 //! talks to the worker, [`view`] shows the state.
 
 mod adapter;

@@ -106,7 +106,7 @@ impl Detector {
         self.head.forward(self.neck_maps(x))
     }
 
-    /// All levels in one tensor, points of the finest level first: what [`decode`] reads.
+    /// All levels in one tensor, points of the finest level first: what [`decode()`] reads.
     ///
     /// # Shapes
     ///

@@ -1,7 +1,7 @@
 //! Operators that the networks spend their training time in, as an extension of Burn's backends.
 //!
 //! The model code calls the functions of this module and never names a backend. On the CPU
-//! backend they run hand-written loops ([`cpu`]); on every other backend they are composed of
+//! backend they run hand-written loops (`cpu`); on every other backend they are composed of
 //! Burn's own operators, which is also what the CPU loops are tested against.
 //!
 //! Why they exist: Burn's CPU backend computes the weight gradient of a grouped convolution with

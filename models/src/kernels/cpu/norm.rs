@@ -47,7 +47,7 @@ impl Piece for Moments<'_> {
 /// Mean and biased variance of every channel.
 ///
 /// Every piece finds its own mean and squared deviations in two passes through the cache, because
-/// E[x²] − E[x]² cancels in f32; pieces are joined by the parallel form of the variance (Chan,
+/// `E[x²] − E[x]²` cancels in f32; pieces are joined by the parallel form of the variance (Chan,
 /// Golub and `LeVeque`, 1979).
 pub(super) fn statistics(x: &Map) -> (Vec<f32>, Vec<f32>) {
     let channels = x.channels;
