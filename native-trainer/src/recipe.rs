@@ -161,6 +161,10 @@ pub struct DetectorTask {
     /// How scenes are composed.
     #[serde(default)]
     pub scenes: SceneOptions,
+    /// Epochs in which a newer PicoDet is assigned by overlaps alone; a third of all by default, 100
+    /// of 300 in the reference.
+    #[serde(default)]
+    pub atss_epochs: Option<usize>,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
     /// Random changes of the pictures of `coco`.

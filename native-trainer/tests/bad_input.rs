@@ -180,7 +180,7 @@ fn a_recipe_that_asks_too_much_of_the_data_says_so() {
 #[test]
 fn a_checkpoint_that_is_none_is_named() {
     let world = World::new();
-    let pictures = world.pictures("pictures", 2, 2);
+    let pictures = world.pictures("pictures", 4, 2);
     let recipe = world.recipe(&pictures, 1);
     let file = world.write("model.pdparams", b"\x80\x04not a checkpoint");
     let out = world.path("out.safetensors");

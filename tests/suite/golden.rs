@@ -23,7 +23,9 @@ use models::backbone::{
     DepthwiseSeparable, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     RepDepthwiseSeparable, RepOptions, ResNetConfig, Residual, ResidualBlock, Shortcut,
 };
-use models::detector::{Candidates, DetectionThresholds, DetectorConfig, decode, points};
+use models::detector::{
+    Candidates, DetectionThresholds, DetectorConfig, DetectorVariant, decode, points,
+};
 use models::extractor::{BackboneConfig, ExtractorConfig, l2_normalize};
 use models::gallery::{FlatIndex, Index};
 use models::geometry::{BBox, non_maximum_suppression};
@@ -35,7 +37,7 @@ use models::weights::{ParameterPath, Weights};
 use native_trainer::assign::assign;
 use native_trainer::import::paddle_name;
 use native_trainer::loss::{distribution_focal, varifocal};
-use native_trainer::train::detector::losses_of_points;
+use native_trainer::train::detector::{Assignment, losses_of_points};
 use tests::{
     assert_close, cases, load, procedural_input, procedural_weights, tensor, tensor_files, values,
 };
@@ -478,6 +480,7 @@ fn small_detector(recorded: &Weights) -> DetectorConfig {
     // The backbone's third feature map has 128 channels at scale 1.
     let scale = neck[1] as f64 / 128.0;
     DetectorConfig {
+        variant: DetectorVariant::First,
         backbone_scale: scale,
         neck_channels: neck[0],
         num_classes: recorded.tensors["w.head.head_cls0.bias"].shape[0] - 32,
@@ -551,6 +554,7 @@ fn the_small_detector_equals_the_reference_stage_by_stage() {
 fn the_full_detector_equals_the_reference() {
     for case in cases("det_mainbody_procedural.json", &["picodet"]) {
         let config = DetectorConfig {
+            variant: DetectorVariant::First,
             backbone_scale: 2.5,
             neck_channels: 128,
             num_classes: 1,
@@ -716,7 +720,12 @@ fn the_detectors_training_loss_equals_the_reference() {
         let rows: Vec<Tensor<3>> =
             levels.iter().map(|l| l.clone().flatten::<3>(2, 3).swap_dims(1, 2)).collect();
         let image = case.input("image").shape;
-        let losses = losses_of_points(Tensor::cat(rows, 1), &points(image[3], image[2]), &boxes);
+        let losses = losses_of_points(
+            Tensor::cat(rows, 1),
+            &points(image[3], image[2]),
+            &boxes,
+            Assignment::SimOta,
+        );
         let mut total: Option<Tensor<1>> = None;
         for (name, loss) in losses {
             let expected = case.output(name).values;

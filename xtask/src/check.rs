@@ -60,7 +60,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     test()?;
     cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
     setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
-    cargo("licences and sources", &["deny", "--offline", "check", "licenses", "bans", "sources"])?;
+    cargo("licences and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
     cargo("unused dependencies", &["machete"])
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: one command for each thing that people do with this repository.
 
+mod bench;
 mod check;
 mod demo;
 mod lists;
@@ -19,6 +20,8 @@ cargo xtask check
     wasm32, tests, docs, licences, unused dependencies.
 cargo xtask fuzz [--seconds N]
     Hands damaged input to every parser, for N seconds each (60).
+cargo xtask bench
+    Training speed beside PyTorch, which it installs into .magpie/bench.
 cargo xtask web
     Rebuilds and serves the page whenever a file changes.
 cargo xtask setup
@@ -42,6 +45,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["test"] => check::test(),
         ["check"] => check::check(),
         ["fuzz", options @ ..] => check::fuzz(options),
+        ["bench"] => bench::bench(),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),
         [] | ["help" | "--help" | "-h"] => {

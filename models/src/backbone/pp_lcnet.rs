@@ -138,7 +138,9 @@ impl DepthwiseSeparable {
         self.pw_conv.forward(x)
     }
 
-    fn fuse(self) -> Self {
+    /// The deployed form.
+    #[must_use]
+    pub fn fuse(self) -> Self {
         Self { dw_conv: self.dw_conv.fuse(), pw_conv: self.pw_conv.fuse(), ..self }
     }
 }

@@ -9,10 +9,15 @@ use burn::tensor::{Device, Tensor};
 use crate::kernels::{channels_first, channels_last};
 use crate::layers::{Activation, ConvBn, ConvShape};
 
-const ACTIVATION: Activation = Activation::HardSwish;
-const KERNEL: usize = 5;
+pub(super) const ACTIVATION: Activation = Activation::HardSwish;
+pub(super) const KERNEL: usize = 5;
 
-fn pointwise(channels_in: usize, channels_out: usize, fused: bool, device: &Device) -> ConvBn {
+pub(super) fn pointwise(
+    channels_in: usize,
+    channels_out: usize,
+    fused: bool,
+    device: &Device,
+) -> ConvBn {
     ConvBn::new(ConvShape::pointwise(channels_in, channels_out), ACTIVATION, fused, device)
 }
 
@@ -161,13 +166,13 @@ impl CspPan {
 ///
 /// - `x`: `[batch, channels, height, width]`
 /// - output: `[batch, channels, 2 · height, 2 · width]`
-fn upsample(x: Tensor<4>) -> Tensor<4> {
+pub(super) fn upsample(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let x = channels_last(x).reshape([b, h, 1, w, 1, c]).expand([b, h, 2, w, 2, c]);
     channels_first(x.reshape([b, 2 * h, 2 * w, c]))
 }
 
 /// Joins the channels of two maps.
-fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+pub(super) fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     channels_first(Tensor::cat(vec![channels_last(a), channels_last(b)], 3))
 }

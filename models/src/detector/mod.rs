@@ -1,4 +1,4 @@
-//! Subject detection: PicoDet of the first generation, one foreground class by default.
+//! Subject detection: PicoDet, one foreground class by default.
 //!
 //! Source: "PP-PicoDet: A Better Real-Time Object Detector on Mobile Devices",
 //! <https://arxiv.org/abs/2111.00902>.
@@ -8,7 +8,9 @@
 
 mod csp_pan;
 mod decode;
+mod lc_pan;
 mod pico_head;
+mod pico_head_v2;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -16,7 +18,9 @@ use serde::{Deserialize, Serialize};
 
 pub use csp_pan::CspPan;
 pub use decode::{Candidates, Detection, DetectionThresholds, decode, points};
+pub use lc_pan::LcPan;
 pub use pico_head::PicoHead;
+pub use pico_head_v2::PicoHeadV2;
 
 use crate::backbone::{PpLcNet, PpLcNetConfig};
 
@@ -33,6 +37,9 @@ pub const SIZE_MULTIPLE: u32 = 32;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorConfig {
+    /// Which neck and head.
+    #[serde(default, skip_serializing_if = "DetectorVariant::is_first")]
+    pub variant: DetectorVariant,
     /// Scale of the LCNet backbone: 2.5 in the reference's mainbody model.
     pub backbone_scale: f64,
     /// Channels of the neck and the head: 128 in the mainbody model.
@@ -45,6 +52,23 @@ pub struct DetectorConfig {
     /// Whether normalisation is folded into the convolutions (deployed form).
     #[serde(default)]
     pub fused: bool,
+}
+
+/// The generations of PicoDet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorVariant {
+    /// CSP-PAN and one prediction for class and box, assigned by SimOTA: the mainbody model.
+    #[default]
+    First,
+    /// LC-PAN and a head that aligns class and box, assigned by ATSS, then by alignment.
+    Second,
+}
+
+impl DetectorVariant {
+    fn is_first(&self) -> bool {
+        *self == Self::First
+    }
 }
 
 fn default_head_blocks() -> usize {
@@ -60,17 +84,19 @@ impl DetectorConfig {
             dropout: 0.0,
             fused: self.fused,
         };
-        Detector {
-            neck: CspPan::new(backbone.feature_channels(), self.neck_channels, self.fused, device),
-            backbone: backbone.init(device),
-            head: PicoHead::new(
-                self.neck_channels,
-                self.num_classes,
-                self.head_blocks,
-                self.fused,
-                device,
+        let (maps, channels) = (backbone.feature_channels(), self.neck_channels);
+        let (classes, blocks) = (self.num_classes, self.head_blocks);
+        let (neck, head) = match self.variant {
+            DetectorVariant::First => (
+                Neck::CspPan(CspPan::new(maps, channels, self.fused, device)),
+                Head::Pico(PicoHead::new(channels, classes, blocks, self.fused, device)),
             ),
-        }
+            DetectorVariant::Second => (
+                Neck::LcPan(LcPan::new(maps, channels, self.fused, device)),
+                Head::PicoV2(PicoHeadV2::new(channels, classes, blocks, self.fused, device)),
+            ),
+        };
+        Detector { backbone: backbone.init(device), neck, head }
     }
 }
 
@@ -83,12 +109,26 @@ pub struct LevelOutput {
     pub box_logits: Tensor<4>,
 }
 
-/// Backbone → CSP-PAN → head.
+/// The neck of a [`Detector`].
+#[derive(Module, Debug)]
+enum Neck {
+    CspPan(CspPan),
+    LcPan(LcPan),
+}
+
+/// The head of a [`Detector`].
+#[derive(Module, Debug)]
+enum Head {
+    Pico(PicoHead),
+    PicoV2(PicoHeadV2),
+}
+
+/// Backbone → neck → head.
 #[derive(Module, Debug)]
 pub struct Detector {
     backbone: PpLcNet,
-    neck: CspPan,
-    head: PicoHead,
+    neck: Neck,
+    head: Head,
 }
 
 impl Detector {
@@ -103,7 +143,11 @@ impl Detector {
     ///
     /// When a side is no multiple of [`SIZE_MULTIPLE`].
     pub fn forward(&self, x: Tensor<4>) -> Vec<LevelOutput> {
-        self.head.forward(self.neck_maps(x))
+        let maps = self.neck_maps(x);
+        match &self.head {
+            Head::Pico(head) => head.forward(maps),
+            Head::PicoV2(head) => head.forward(maps),
+        }
     }
 
     /// All levels in one tensor, points of the finest level first: what [`decode()`] reads.
@@ -133,12 +177,58 @@ impl Detector {
 
     /// Feature maps of the neck, stride 8, 16, 32 and 64.
     pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
-        self.neck.forward(self.backbone_maps(x))
+        let maps = self.backbone_maps(x);
+        match &self.neck {
+            Neck::CspPan(neck) => neck.forward(maps),
+            Neck::LcPan(neck) => neck.forward(maps),
+        }
     }
 
     /// The deployed form: every normalisation folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
-        Self { backbone: self.backbone.fuse(), neck: self.neck.fuse(), head: self.head.fuse() }
+        Self {
+            backbone: self.backbone.fuse(),
+            neck: match self.neck {
+                Neck::CspPan(neck) => Neck::CspPan(neck.fuse()),
+                Neck::LcPan(neck) => Neck::LcPan(neck.fuse()),
+            },
+            head: match self.head {
+                Head::Pico(head) => Head::Pico(head.fuse()),
+                Head::PicoV2(head) => Head::PicoV2(head.fuse()),
+            },
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use burn::tensor::Distribution;
+
+    #[test]
+    fn the_deployed_form_predicts_the_same() {
+        let device = Device::flex();
+        for variant in [DetectorVariant::First, DetectorVariant::Second] {
+            let config = DetectorConfig {
+                variant,
+                backbone_scale: 0.25,
+                neck_channels: 16,
+                num_classes: 2,
+                head_blocks: 2,
+                fused: false,
+            };
+            let detector = config.init(&device);
+            let x = Tensor::random([1, 3, 64, 96], Distribution::Normal(0.0, 1.0), &device);
+            let values = |detector: &Detector| -> Vec<f32> {
+                detector.forward_points(x.clone()).into_data().try_into_vec().unwrap()
+            };
+            let before = values(&detector);
+            // Two classes and four sides of eight bins at each point.
+            assert_eq!(before.len(), points(96, 64).len() * 34, "{variant:?}");
+            for (a, b) in values(&detector.fuse()).iter().zip(&before) {
+                assert!((a - b).abs() < 1e-3, "{variant:?}: {a} {b}");
+            }
+        }
     }
 }

@@ -14,10 +14,10 @@ use crate::layers::{Conv, ConvShape};
 
 /// Every prediction starts with this bias, `−ln((1 − p) / p)` for p = 0.01, so that a fresh
 /// detector finds nothing rather than everything. The reference sets it for the box logits too.
-const PRIOR_BIAS: f32 = -4.595_12;
+pub(super) const PRIOR_BIAS: f32 = -4.595_12;
 
 /// Deviation of the fresh prediction weights.
-const PREDICTION_STD: f64 = 0.01;
+pub(super) const PREDICTION_STD: f64 = 0.01;
 
 /// The head of [`crate::detector::Detector`].
 #[derive(Module, Debug)]

@@ -4,7 +4,7 @@
 
 use burn::tensor::{Int, Tensor, activation};
 
-/// Mean of `−Σ t·log softmax(logits)` with `t = (1 − ε)·onehot + ε / classes`.
+/// Mean of [`cross_entropy_by_row`].
 ///
 /// # Shapes
 ///
@@ -12,13 +12,24 @@ use burn::tensor::{Int, Tensor, activation};
 /// - `targets`: `[batch]`, class index in `0..classes`
 /// - output: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, epsilon: f64) -> Tensor<1> {
+    cross_entropy_by_row(logits, targets, epsilon).mean()
+}
+
+/// `−Σ t·log softmax(logits)` with `t = (1 − ε)·onehot + ε / classes` (`reduction: none`).
+///
+/// # Shapes
+///
+/// - `logits`: `[batch, classes]`
+/// - `targets`: `[batch]`, class index in `0..classes`
+/// - output: `[batch]`
+pub fn cross_entropy_by_row(logits: Tensor<2>, targets: Tensor<1, Int>, epsilon: f64) -> Tensor<1> {
     let log_softmax = activation::log_softmax(logits, 1);
-    let of_target = log_softmax.clone().gather(1, targets.unsqueeze_dim(1)).mean();
-    let loss = of_target * (epsilon - 1.0);
-    if epsilon == 0.0 {
-        return loss;
+    let of_target = log_softmax.clone().gather(1, targets.unsqueeze_dim(1));
+    let mut loss = of_target * (epsilon - 1.0);
+    if epsilon != 0.0 {
+        loss = loss - log_softmax.mean_dim(1) * epsilon;
     }
-    loss - log_softmax.mean() * epsilon
+    loss.squeeze_dim(1)
 }
 
 /// Mean of `−Σ softmax(labels)·log softmax(logits)`.

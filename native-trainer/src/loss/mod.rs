@@ -21,7 +21,7 @@ mod triplet_angular_margin;
 pub use center::Center;
 pub use contrastive::{Contrastive, NPairs, PairwiseCosface};
 pub use cross_batch::{CrossBatch, CrossBatchConfig, CrossBatchLoss, MemoryBank};
-pub use cross_entropy::{cross_entropy, soft_cross_entropy};
+pub use cross_entropy::{cross_entropy, cross_entropy_by_row, soft_cross_entropy};
 pub use detection::{distribution_focal, giou, varifocal};
 pub use distillation::{
     DistanceKind, distance, kl_divergence, mutual_learning, relational_angle, relational_distance,

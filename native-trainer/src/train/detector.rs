@@ -1,10 +1,11 @@
-//! Training the detector: SimOTA, varifocal, distribution-focal and GIoU losses.
+//! Training the detector: assignment, varifocal, distribution-focal and GIoU losses.
 //!
-//! Agrees with PaddleDetection `ppdet/modeling/heads/simota_head.py` (`OTAVFLHead`) @ 666f597.
+//! Agrees with PaddleDetection `ppdet/modeling/heads/simota_head.py` (`OTAVFLHead`) @ 666f597 for the
+//! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use models::detector::{DetectionThresholds, Detector, REG_MAX, points};
+use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, points};
 use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::Architecture;
@@ -14,7 +15,7 @@ use models::weights::Weights;
 use rand::RngExt;
 
 use super::Task;
-use crate::assign::assign;
+use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{self, BoxedPicture};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
@@ -33,6 +34,9 @@ const SIZE_STREAM: u64 = 7;
 const GIOU_WEIGHT: f64 = 2.0;
 /// Factor of the distribution loss, as in the reference; its sum over four sides counts once.
 const DISTRIBUTION_WEIGHT: f64 = 0.25 / 4.0;
+/// The newer PicoDet's factors of the same.
+const ALIGNED_GIOU_WEIGHT: f64 = 2.5;
+const ALIGNED_DISTRIBUTION_WEIGHT: f64 = 0.5 / 4.0;
 /// Distances stay this far under the last bin.
 const DISTANCE_MARGIN: f32 = 0.1;
 
@@ -42,6 +46,7 @@ pub struct DetectorBatch {
     pixels: Vec<f32>,
     boxes: Vec<Vec<BBox>>,
     preprocess: Preprocess,
+    epoch: usize,
 }
 
 /// See the [module](self).
@@ -92,6 +97,11 @@ impl DetectorTraining {
             }
         }
         Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval })
+    }
+
+    /// Epochs before a newer PicoDet's predictions are good enough to assign by.
+    fn atss_epochs(&self) -> usize {
+        self.task.atss_epochs.unwrap_or(self.recipe.epochs / 3)
     }
 
     fn epoch_samples(&self) -> usize {
@@ -176,7 +186,7 @@ impl Task for DetectorTraining {
             })
             .collect::<Result<_, PictureError>>()?;
         let (pixels, boxes): (Vec<_>, Vec<_>) = scenes.into_iter().unzip();
-        Ok(DetectorBatch { pixels: pixels.concat(), boxes, preprocess })
+        Ok(DetectorBatch { pixels: pixels.concat(), boxes, preprocess, epoch })
     }
 
     fn losses(
@@ -187,7 +197,12 @@ impl Task for DetectorTraining {
         device: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let x = batch.preprocess.batch(batch.pixels, device);
-        Ok(detection_losses(network, x, &batch.boxes).into())
+        let assignment = match self.task.model.variant {
+            DetectorVariant::First => Assignment::SimOta,
+            DetectorVariant::Second if batch.epoch <= self.atss_epochs() => Assignment::Atss,
+            DetectorVariant::Second => Assignment::TaskAligned,
+        };
+        Ok(detection_losses(network, x, &batch.boxes, assignment).into())
     }
 
     fn evaluate(&self, network: &Detector, device: &Device) -> anyhow::Result<Vec<(String, f64)>> {
@@ -239,9 +254,36 @@ pub fn detection_losses(
     network: &Detector,
     x: Tensor<4>,
     objects: &[Vec<BBox>],
+    assignment: Assignment,
 ) -> [(&'static str, Tensor<1>); 3] {
     let [_, _, height, width] = x.dims();
-    losses_of_points(network.forward_points(x), &points(width, height), objects)
+    losses_of_points(network.forward_points(x), &points(width, height), objects, assignment)
+}
+
+/// Which points answer for which objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignment {
+    /// SimOTA: the first PicoDet's.
+    SimOta,
+    /// By statistics of overlaps: the newer PicoDet's at first.
+    Atss,
+    /// By agreement of class and box: the newer PicoDet's later.
+    TaskAligned,
+}
+
+/// The newer PicoDet's options.
+const ATSS: Atss = Atss { top_k: 9, cell_scale: 5.0 };
+const TASK_ALIGNED: TaskAligned = TaskAligned { top_k: 13, alpha: 1.0, beta: 6.0 };
+
+/// Points that answer for an object.
+#[derive(Default)]
+struct Positives {
+    rows: Vec<i32>,
+    /// In strides.
+    centres: Vec<f32>,
+    /// Boxes in strides.
+    targets: Vec<f32>,
+    weights: Vec<f32>,
 }
 
 /// The losses of [`detection_losses`] from the network's output.
@@ -255,6 +297,7 @@ pub fn losses_of_points(
     output: Tensor<3>,
     points: &[(f32, f32, f32)],
     objects: &[Vec<BBox>],
+    assignment: Assignment,
 ) -> [(&'static str, Tensor<1>); 3] {
     let device = output.device();
     let [batch, count, row] = output.dims();
@@ -266,44 +309,89 @@ pub fn losses_of_points(
     let scores = host(activation::sigmoid(class_logits.clone().detach()));
     let distances = host(expected_distances(box_logits.clone().detach()));
     let mut class_targets = vec![0.0_f32; batch * count];
-    let mut rows: Vec<i32> = Vec::new();
-    let mut strides: Vec<f32> = Vec::new();
-    let mut centres: Vec<f32> = Vec::new();
-    let mut targets: Vec<f32> = Vec::new();
-    let mut weights: Vec<f32> = Vec::new();
+    let mut positives = Positives::default();
     for (picture, objects) in objects.iter().enumerate() {
         let start = picture * count;
-        let predicted: Vec<BBox> = points
-            .iter()
-            .zip(distances[start * 4..].chunks_exact(4))
-            .map(|(&(x, y, s), d)| {
-                BBox::new(x - d[0] * s, y - d[1] * s, x + d[2] * s, y + d[3] * s)
-            })
-            .collect();
-        for positive in assign(points, &scores[start..start + count], &predicted, objects) {
-            let at = start + positive.point;
-            let object = objects[positive.object];
-            let (x, y, stride) = points[positive.point];
-            class_targets[at] = positive.iou;
-            rows.push(at as i32);
-            strides.push(stride);
-            centres.extend([x / stride, y / stride]);
-            targets.extend([object.x1, object.y1, object.x2, object.y2].map(|v| v / stride));
-            weights.push(scores[at]);
+        let predicted = boxes_at(points, &distances[start * 4..]);
+        let scores = &scores[start..start + count];
+        for (point, object, target) in assigned(assignment, points, scores, &predicted, objects) {
+            let object = objects[object];
+            let (x, y, stride) = points[point];
+            class_targets[start + point] = target;
+            positives.rows.push((start + point) as i32);
+            positives.centres.extend([x / stride, y / stride]);
+            positives
+                .targets
+                .extend([object.x1, object.y1, object.x2, object.y2].map(|v| v / stride));
+            // The first PicoDet weighs a box by its predicted score, the newer one by the wanted.
+            positives.weights.push(match assignment {
+                Assignment::SimOta => scores[point],
+                Assignment::Atss | Assignment::TaskAligned => target,
+            });
         }
     }
 
-    let num_positive = rows.len();
+    let total = class_targets.iter().sum::<f32>().max(1.0);
+    let (class_total, giou_weight, distribution_weight) = match assignment {
+        Assignment::SimOta => {
+            (positives.rows.len().max(1) as f64, GIOU_WEIGHT, DISTRIBUTION_WEIGHT)
+        }
+        Assignment::Atss | Assignment::TaskAligned => {
+            (f64::from(total), ALIGNED_GIOU_WEIGHT, ALIGNED_DISTRIBUTION_WEIGHT)
+        }
+    };
     let class_targets =
         Tensor::<2>::from_data(TensorData::new(class_targets, [batch * count, 1]), &device);
-    let class_loss = varifocal(class_logits, class_targets).sum() / num_positive.max(1) as f64;
-    if num_positive == 0 {
+    let class_loss = varifocal(class_logits, class_targets).sum() / class_total;
+    if positives.rows.is_empty() {
         // Keeps the box branch in the graph with a gradient of zero.
         let nothing = box_logits.sum() * 0.0;
         return [("loss_vfl", class_loss), ("loss_bbox", nothing.clone()), ("loss_dfl", nothing)];
     }
+    let (overlap, distribution) = box_losses(box_logits, positives);
+    [
+        ("loss_vfl", class_loss),
+        ("loss_bbox", overlap * giou_weight),
+        ("loss_dfl", distribution * distribution_weight),
+    ]
+}
 
-    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [num_positive]), &device);
+/// Boxes at distances (in strides; left, top, right, bottom) from points.
+fn boxes_at(points: &[(f32, f32, f32)], distances: &[f32]) -> Vec<BBox> {
+    let at = |(&(x, y, s), d): (&(f32, f32, f32), &[f32])| {
+        BBox::new(x - d[0] * s, y - d[1] * s, x + d[2] * s, y + d[3] * s)
+    };
+    points.iter().zip(distances.chunks_exact(4)).map(at).collect()
+}
+
+/// `(point, object, wanted score)` of every point that answers for an object.
+fn assigned(
+    assignment: Assignment,
+    points: &[(f32, f32, f32)],
+    scores: &[f32],
+    predicted: &[BBox],
+    objects: &[BBox],
+) -> Vec<(usize, usize, f32)> {
+    let by_point = match assignment {
+        Assignment::SimOta => {
+            let positives = assign(points, scores, predicted, objects);
+            return positives.iter().map(|p| (p.point, p.object, p.iou)).collect();
+        }
+        Assignment::Atss => ATSS.assign(points, predicted, objects),
+        Assignment::TaskAligned => {
+            let scores = vec![scores.to_vec(); objects.len()];
+            TASK_ALIGNED.assign(points, &scores, predicted, objects)
+        }
+    };
+    let found = by_point.into_iter().enumerate();
+    found.filter_map(|(point, a)| a.map(|a| (point, a.object, a.score))).collect()
+}
+
+/// GIoU and distribution-focal loss of the positive points, weighted means.
+fn box_losses(box_logits: Tensor<2>, positives: Positives) -> (Tensor<1>, Tensor<1>) {
+    let Positives { rows, centres, targets, weights } = positives;
+    let (device, count, bins) = (box_logits.device(), rows.len(), REG_MAX + 1);
+    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &device);
     let chosen = box_logits.select(0, rows);
     let sides: Vec<f32> = centres
         .chunks_exact(2)
@@ -311,25 +399,22 @@ pub fn losses_of_points(
         .flat_map(|(c, t)| [c[0] - t[0], c[1] - t[1], t[2] - c[0], t[3] - c[1]])
         .map(|d| d.clamp(0.0, REG_MAX as f32 - DISTANCE_MARGIN))
         .collect();
-    let total_weight = weights.iter().sum::<f32>().max(1.0);
+    let total_weight = f64::from(weights.iter().sum::<f32>().max(1.0));
     let side_weights: Vec<f32> = weights.iter().flat_map(|w| [*w; 4]).collect();
     let tensor = |values: Vec<f32>| {
         let length = values.len();
         Tensor::<1>::from_data(TensorData::new(values, [length]), &device)
     };
-    let distribution =
-        distribution_focal(chosen.clone().reshape([num_positive * 4, bins]), tensor(sides));
-    let distribution = (distribution * tensor(side_weights)).sum()
-        * (DISTRIBUTION_WEIGHT / f64::from(total_weight));
+    let distribution = distribution_focal(chosen.clone().reshape([count * 4, bins]), tensor(sides));
+    let distribution = (distribution * tensor(side_weights)).sum() / total_weight;
 
-    let centres = tensor(centres).reshape([num_positive, 2]);
-    let distances = expected_distances(chosen).reshape([num_positive, 4]);
+    let centres = tensor(centres).reshape([count, 2]);
+    let distances = expected_distances(chosen).reshape([count, 4]);
     let near = centres.clone() - distances.clone().narrow(1, 0, 2);
     let far = centres + distances.narrow(1, 2, 2);
     let boxes = Tensor::cat(vec![near, far], 1);
-    let overlap = giou(boxes, tensor(targets).reshape([num_positive, 4]));
-    let overlap = (overlap * tensor(weights)).sum() * (GIOU_WEIGHT / f64::from(total_weight));
-    [("loss_vfl", class_loss), ("loss_bbox", overlap), ("loss_dfl", distribution)]
+    let overlap = giou(boxes, tensor(targets).reshape([count, 4]));
+    ((overlap * tensor(weights)).sum() / total_weight, distribution)
 }
 
 /// Mean of each side's distribution, in strides.
@@ -348,4 +433,63 @@ fn expected_distances(logits: Tensor<2>) -> Tensor<2> {
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("the data was converted to f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optimizer::{Optimizer, OptimizerConfig};
+    use models::detector::DetectorConfig;
+
+    /// A bright square on a dark picture.
+    fn picture(device: &Device) -> (Tensor<4>, Vec<Vec<BBox>>) {
+        let object = BBox::new(20.0, 12.0, 52.0, 40.0);
+        let pixels: Vec<f32> = (0..3 * 64 * 64)
+            .map(|i| ((i % 64) as f32, (i / 64 % 64) as f32))
+            .map(|(x, y)| {
+                let inside =
+                    (object.x1..object.x2).contains(&x) && (object.y1..object.y2).contains(&y);
+                if inside { 2.0 } else { -1.0 }
+            })
+            .collect();
+        let x = Tensor::from_data(TensorData::new(pixels, [1, 3, 64, 64]), device);
+        (x, vec![vec![object]])
+    }
+
+    #[test]
+    fn every_assignment_teaches_the_box() {
+        let device = Device::flex().autodiff();
+        for (variant, assignment) in [
+            (DetectorVariant::First, Assignment::SimOta),
+            (DetectorVariant::Second, Assignment::Atss),
+            (DetectorVariant::Second, Assignment::TaskAligned),
+        ] {
+            device.seed(3);
+            let config = DetectorConfig {
+                variant,
+                backbone_scale: 0.25,
+                neck_channels: 16,
+                num_classes: 1,
+                head_blocks: 1,
+                fused: false,
+            };
+            let mut network = config.init(&device);
+            let mut optimizer = Optimizer::new(OptimizerConfig::Adam { weight_decay: 0.0 });
+            let (x, objects) = picture(&device);
+            for _ in 0..60 {
+                let losses = detection_losses(&network, x.clone(), &objects, assignment);
+                let sum = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| a + b);
+                let sum = sum.expect("three terms");
+                network = optimizer.step(network, &sum.backward(), 0.005);
+            }
+            let output = network.forward_points(x);
+            let [_, count, row] = output.dims();
+            let scores = host(output.clone().narrow(2, 0, 1));
+            let sides = output.narrow(2, row - 32, 32).reshape([count, 32]);
+            let boxes = boxes_at(&points(64, 64), &host(expected_distances(sides)));
+            let best = (0..count).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
+            let overlap = boxes[best].iou(&objects[0][0]);
+            assert!(overlap > 0.7, "{assignment:?}: {:?}, overlap {overlap}", boxes[best]);
+        }
+    }
 }
