@@ -119,7 +119,7 @@ fn animation() -> Vec<u8> {
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
         for colour in [[255, 0, 0, 255], [0, 0, 255, 255]] {
             let frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(colour));
-            encoder.encode_frame(image::Frame::new(frame)).unwrap();
+            encoder.encode_frame(image::Frame::new(frame)).expect("a frame");
         }
     }
     bytes

@@ -18,7 +18,7 @@ fn sources() -> Vec<(String, String)> {
                 && !name.starts_with('.')
             {
                 visit(&path, found);
-            } else if name.ends_with(".rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);
             }
         }

@@ -88,7 +88,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let page = scope.spawn(build_page);
         let trainer = build_trainer();
-        page.join().map_err(|_| anyhow::anyhow!("building the page stopped"))??;
+        page.join().ok().context("building the page stopped")??;
         trainer
     })?;
 

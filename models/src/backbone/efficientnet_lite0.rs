@@ -152,7 +152,7 @@ mod tests {
     use burn::tensor::{Distribution, module::conv2d};
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-        tensor.into_data().try_into_vec().unwrap()
+        tensor.into_data().try_into_vec().expect("floats")
     }
 
     fn assert_near(what: &str, got: &[f32], expected: &[f32]) {

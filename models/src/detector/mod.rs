@@ -66,6 +66,7 @@ pub enum DetectorVariant {
 }
 
 impl DetectorVariant {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
     fn is_first(&self) -> bool {
         *self == Self::First
     }
