@@ -37,7 +37,7 @@ impl Pair {
     }
 }
 
-/// See the [module](self).
+/// The neck of the newer [`crate::detector::Detector`].
 #[derive(Module, Debug)]
 pub struct LcPan {
     conv_t: Vec<ConvBn>,

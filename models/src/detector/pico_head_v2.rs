@@ -21,7 +21,7 @@ const SCORE_EPSILON: f64 = 1e-9;
 /// Scores stay this far from 1, where the logit ends.
 const SCORE_MARGIN: f64 = 1e-6;
 
-/// See the [module](self).
+/// The head of the newer [`crate::detector::Detector`].
 #[derive(Module, Debug)]
 pub struct PicoHeadV2 {
     levels: Vec<Level>,
