@@ -176,3 +176,63 @@ fn a_loss_says_which_batch_it_needs() {
     assert!(unknown.contains("samples"), "{unknown}");
     assert!(train("").contains("extractor.losses"));
 }
+
+#[test]
+fn boxes_become_a_detector() {
+    let world = World::new();
+    world.pictures("pictures", 3, 4);
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for class in 0..3 {
+        for number in 0..4 {
+            let id = class * 4 + number;
+            let file = format!("pictures/class {class} 类/{number}.png");
+            images.push(serde_json::json!({ "id": id, "file_name": file }));
+            let bbox = [8, 8, 24, 24];
+            annotations.push(serde_json::json!({ "image_id": id, "bbox": bbox, "area": 576 }));
+        }
+    }
+    let coco = serde_json::json!({ "images": images, "annotations": annotations });
+    let coco = world.write("instances.json", coco.to_string());
+    let coco = coco.display();
+    let recipe = world.write(
+        "detector.toml",
+        format!(
+            r#"
+seed = 3
+epochs = 3
+batch_size = 4
+epoch_samples = 12
+schedule = {{ learning_rate = 0.01, warmup_epochs = 0 }}
+optimizer = {{ kind = "momentum", momentum = 0.9, weight_decay = 0.0001 }}
+ema = {{ decay = {{ kind = "threshold", decay = 0.9 }}, from_zero = true, cycle = 2 }}
+
+[preprocess]
+width = 64
+height = 64
+filter = "antialiased"
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+
+[detector]
+coco = "{coco}"
+eval_coco = "{coco}"
+sizes = [64, 96]
+atss_epochs = 1
+model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_blocks = 1 }}
+"#
+        ),
+    );
+    for variant in ["first", "second"] {
+        let run = world.path(variant);
+        let value = format!("detector.model.variant={variant}");
+        let log = succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &value]);
+        for text in ["loss_vfl: ", "loss_bbox: ", "loss_dfl: ", "[Eval][Epoch 3][Avg]mAP: "] {
+            assert!(log.contains(text), "{variant}: {text} is missing in\n{log}");
+        }
+        assert!(run.join("model.safetensors").is_file());
+    }
+    let value = "detector.sizes=[64, 70]";
+    let run = world.path("refused");
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &value]);
+    assert!(error.contains("multiples of 32"), "{error}");
+}
