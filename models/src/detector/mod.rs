@@ -6,9 +6,8 @@
 //! @ 666f597. Differences: widths, depth and input size are free; points are made for any input
 //! size; boxes are clipped to the picture.
 
-mod csp_pan;
 mod decode;
-mod lc_pan;
+mod pan;
 mod pico_head;
 mod pico_head_v2;
 
@@ -16,9 +15,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use csp_pan::CspPan;
 pub use decode::{Candidates, Detection, DetectionThresholds, decode, points};
-pub use lc_pan::LcPan;
+pub use pan::Pan;
 pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
@@ -77,6 +75,12 @@ fn default_head_blocks() -> usize {
 }
 
 impl DetectorConfig {
+    /// The configuration of [`Detector::fuse`]'s result.
+    #[must_use]
+    pub fn fused(&self) -> Self {
+        Self { fused: true, ..self.clone() }
+    }
+
     /// A freshly initialised detector.
     pub fn init(&self, device: &Device) -> Detector {
         let backbone = PpLcNetConfig {
@@ -87,15 +91,14 @@ impl DetectorConfig {
         };
         let (maps, channels) = (backbone.feature_channels(), self.neck_channels);
         let (classes, blocks) = (self.num_classes, self.head_blocks);
-        let (neck, head) = match self.variant {
-            DetectorVariant::First => (
-                Neck::CspPan(CspPan::new(maps, channels, self.fused, device)),
-                Head::Pico(PicoHead::new(channels, classes, blocks, self.fused, device)),
-            ),
-            DetectorVariant::Second => (
-                Neck::LcPan(LcPan::new(maps, channels, self.fused, device)),
-                Head::PicoV2(PicoHeadV2::new(channels, classes, blocks, self.fused, device)),
-            ),
+        let neck = Pan::new(self.variant, maps, channels, self.fused, device);
+        let head = match self.variant {
+            DetectorVariant::First => {
+                Head::Pico(PicoHead::new(channels, classes, blocks, self.fused, device))
+            }
+            DetectorVariant::Second => {
+                Head::PicoV2(PicoHeadV2::new(channels, classes, blocks, self.fused, device))
+            }
         };
         Detector { backbone: backbone.init(device), neck, head }
     }
@@ -110,13 +113,6 @@ pub struct LevelOutput {
     pub box_logits: Tensor<4>,
 }
 
-/// The neck of a [`Detector`].
-#[derive(Module, Debug)]
-enum Neck {
-    CspPan(CspPan),
-    LcPan(LcPan),
-}
-
 /// The head of a [`Detector`].
 #[derive(Module, Debug)]
 enum Head {
@@ -128,7 +124,7 @@ enum Head {
 #[derive(Module, Debug)]
 pub struct Detector {
     backbone: PpLcNet,
-    neck: Neck,
+    neck: Pan,
     head: Head,
 }
 
@@ -178,11 +174,7 @@ impl Detector {
 
     /// Feature maps of the neck, stride 8, 16, 32 and 64.
     pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
-        let maps = self.backbone_maps(x);
-        match &self.neck {
-            Neck::CspPan(neck) => neck.forward(maps),
-            Neck::LcPan(neck) => neck.forward(maps),
-        }
+        self.neck.forward(self.backbone_maps(x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.
@@ -190,10 +182,7 @@ impl Detector {
     pub fn fuse(self) -> Self {
         Self {
             backbone: self.backbone.fuse(),
-            neck: match self.neck {
-                Neck::CspPan(neck) => Neck::CspPan(neck.fuse()),
-                Neck::LcPan(neck) => Neck::LcPan(neck.fuse()),
-            },
+            neck: self.neck.fuse(),
             head: match self.head {
                 Head::Pico(head) => Head::Pico(head.fuse()),
                 Head::PicoV2(head) => Head::PicoV2(head.fuse()),

@@ -5,10 +5,10 @@
 //! generalized focal loss, <https://arxiv.org/abs/2006.04388>.
 //! Agrees with PaddleDetection `ppdet/modeling/heads/pico_head.py` (`PicoHead`) @ 666f597.
 
-use burn::module::{Module, Param};
+use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::csp_pan::DpModule;
+use super::pan::DpModule;
 use super::{LevelOutput, REG_MAX, STRIDES};
 use crate::layers::{Conv, ConvShape};
 
@@ -17,7 +17,16 @@ use crate::layers::{Conv, ConvShape};
 pub(super) const PRIOR_BIAS: f32 = -4.595_12;
 
 /// Deviation of the fresh prediction weights.
-pub(super) const PREDICTION_STD: f64 = 0.01;
+const PREDICTION_STD: f64 = 0.01;
+
+/// A 1×1 convolution whose outputs start near `bias`.
+pub(super) fn prediction(channels: usize, outputs: usize, bias: f32, device: &Device) -> Conv {
+    let mut conv = Conv::new(ConvShape::pointwise(channels, outputs), true, device);
+    conv.weight = Initializer::Normal { mean: 0.0, std: PREDICTION_STD }
+        .init([outputs, channels, 1, 1], device);
+    conv.bias = Some(Param::from_tensor(Tensor::full([outputs], bias, device)));
+    conv
+}
 
 /// The head of [`crate::detector::Detector`].
 #[derive(Module, Debug)]
@@ -43,10 +52,7 @@ impl PicoHead {
     ) -> Self {
         let outputs = num_classes + 4 * (REG_MAX + 1);
         let level = || {
-            let mut predict = Conv::new(ConvShape::pointwise(channels, outputs), true, device);
-            predict.weight = burn::module::Initializer::Normal { mean: 0.0, std: PREDICTION_STD }
-                .init([outputs, channels, 1, 1], device);
-            predict.bias = Some(Param::from_tensor(Tensor::full([outputs], PRIOR_BIAS, device)));
+            let predict = prediction(channels, outputs, PRIOR_BIAS, device);
             Level {
                 blocks: (0..blocks).map(|_| DpModule::new(channels, 1, fused, device)).collect(),
                 predict,

@@ -7,11 +7,11 @@
 //! no recorded numbers of it to compare with. Difference: the score `√(σ(class)·σ(alignment))` is
 //! given back as the logit whose sigmoid it is, so that decoding and losses read both heads alike.
 
-use burn::module::{Initializer, Module, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor, activation};
 
-use super::csp_pan::{ACTIVATION, DpModule, KERNEL};
-use super::pico_head::{PREDICTION_STD, PRIOR_BIAS};
+use super::pan::{ACTIVATION, DpModule, KERNEL};
+use super::pico_head::{PRIOR_BIAS, prediction};
 use super::{LevelOutput, REG_MAX, STRIDES};
 use crate::kernels::{channels_first, channels_last};
 use crate::layers::{Activation, Conv, ConvBn, ConvShape, global_average_pool};
@@ -47,13 +47,6 @@ impl Level {
         fused: bool,
         device: &Device,
     ) -> Self {
-        let predict = |outputs: usize, bias: f32| {
-            let mut conv = Conv::new(ConvShape::pointwise(channels, outputs), true, device);
-            conv.weight = Initializer::Normal { mean: 0.0, std: PREDICTION_STD }
-                .init([outputs, channels, 1, 1], device);
-            conv.bias = Some(Param::from_tensor(Tensor::full([outputs], bias, device)));
-            conv
-        };
         let point = ConvShape::pointwise(channels, channels);
         let around = ConvShape::depthwise(channels, KERNEL, 1);
         let aligned = ConvShape::pointwise(channels, 1);
@@ -61,8 +54,8 @@ impl Level {
             blocks: (0..blocks).map(|_| DpModule::new(channels, 1, fused, device)).collect(),
             gate: Conv::new(point, true, device),
             gated: ConvBn::new(point, ACTIVATION, fused, device),
-            classes: predict(num_classes, PRIOR_BIAS),
-            boxes: predict(4 * (REG_MAX + 1), 0.0),
+            classes: prediction(channels, num_classes, PRIOR_BIAS, device),
+            boxes: prediction(channels, 4 * (REG_MAX + 1), 0.0, device),
             align_dw: ConvBn::new(around, ACTIVATION, fused, device),
             align_pw: ConvBn::new(aligned, Activation::Identity, fused, device),
         }

@@ -6,7 +6,6 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 use models::bundle::Bundle;
-use models::detector::DetectorConfig;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
@@ -80,8 +79,7 @@ impl Arguments {
                 let detector = weights.load_into(config.init(&device)).with_context(name)?;
                 let trainable = Weights::from_module(&detector);
                 let fused = Weights::from_module(&detector.fuse());
-                let config = DetectorConfig { fused: true, ..config };
-                (Architecture::Detector(config), trainable, fused)
+                (Architecture::Detector(config.fused()), trainable, fused)
             }
         };
         if let Some(path) = &self.trainable {

@@ -347,12 +347,19 @@ fn erase(canvas: &mut RgbImage, random: &mut Random) {
     let left = uniform(random, 0.0, (width - w + 1) as f32) as u32;
     let top = uniform(random, 0.0, (height - h + 1) as f32) as u32;
     let colour = [0; 3].map(|_: i32| uniform(random, 0.0, 256.0) as u8);
-    let data = canvas.data_mut();
-    for y in top..(top + h).min(height) {
-        for x in left..(left + w).min(width) {
-            let at = ((y * width + x) * 3) as usize;
-            data[at..at + 3].copy_from_slice(&colour);
-        }
+    fill_box(canvas, (left, top, w, h), |pixel| pixel.copy_from_slice(&colour));
+}
+
+/// Paints every pixel of a box (left, top, width, height), as far as it lies in the picture.
+pub(super) fn fill_box(
+    image: &mut RgbImage,
+    (left, top, width, height): (u32, u32, u32, u32),
+    mut paint: impl FnMut(&mut [u8]),
+) {
+    let row = image.width() as usize * 3;
+    let lines = image.data_mut().chunks_exact_mut(row).skip(top as usize).take(height as usize);
+    for line in lines {
+        line.chunks_exact_mut(3).skip(left as usize).take(width as usize).for_each(&mut paint);
     }
 }
 

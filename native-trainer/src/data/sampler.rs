@@ -131,15 +131,12 @@ impl Sampler {
                     }
                     chances[*first..=*last].iter_mut().for_each(|chance| *chance *= ratio);
                 }
-                let mut chances: Vec<f64> = chances
+                let chances: Vec<f64> = chances
                     .into_iter()
                     .zip(&classes)
                     .filter_map(|(chance, class)| (!class.is_empty()).then_some(chance))
                     .collect();
                 let alike = chances.iter().all(|chance| *chance == chances[0]);
-                if alike {
-                    chances.clear();
-                }
                 Plan::Pk(*samples_per_class, (!alike).then_some(chances))
             }
             SamplerConfig::RandomIdentity { samples_per_class, max_iterations } => {

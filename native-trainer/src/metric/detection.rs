@@ -101,7 +101,7 @@ pub fn detection_metrics(
         ap50: at(0.5),
         ap75: at(0.75),
         by_size: sized.each_ref().map(|curves| precision(curves)),
-        recall: [1, 10, MAX_DETECTIONS].map(|limit| recall(&curves(ALL, limit))),
+        recall: [recall(&curves(ALL, 1)), recall(&curves(ALL, 10)), recall(&all)],
         recall_by_size: sized.each_ref().map(|curves| recall(curves)),
     }
 }

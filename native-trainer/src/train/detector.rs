@@ -238,9 +238,8 @@ impl Task for DetectorTraining {
     }
 
     fn deploy(&self, network: &Detector) -> (Architecture, Weights) {
-        let config = models::detector::DetectorConfig { fused: true, ..self.task.model.clone() };
         let fused = network.valid().fuse();
-        (Architecture::Detector(config), Weights::from_module(&fused))
+        (Architecture::Detector(self.task.model.fused()), Weights::from_module(&fused))
     }
 }
 

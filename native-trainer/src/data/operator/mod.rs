@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::pixels::{affine, grayscale};
 pub use self::policy::{aug_mix, auto_augment, rand_augment};
-use super::augment::{Augmentation, ColourChange};
+use super::augment::{Augmentation, ColourChange, fill_box};
 use crate::random::{Random, chance, uniform};
 
 /// Tries of a random crop or erased box to fit into the picture.
@@ -305,18 +305,6 @@ fn random_erasing(
         EraseFill::Noise => pixel.iter_mut().for_each(|v| *v = integer(random, 255) as u8),
     });
     image
-}
-
-fn fill_box(
-    image: &mut RgbImage,
-    (left, top, width, height): (u32, u32, u32, u32),
-    mut paint: impl FnMut(&mut [u8]),
-) {
-    let row = image.width() as usize * 3;
-    let lines = image.data_mut().chunks_exact_mut(row).skip(top as usize).take(height as usize);
-    for line in lines {
-        line[left as usize * 3..][..width as usize * 3].chunks_exact_mut(3).for_each(&mut paint);
-    }
 }
 
 fn cutout(mut image: RgbImage, holes: usize, length: u32, random: &mut Random) -> RgbImage {

@@ -1,23 +1,22 @@
-//! CSP-PAN: fuses feature maps of stride 8 to 32 top-down, then bottom-up, and adds stride 64.
+//! The necks of PicoDet: maps of stride 8 to 32 are joined top-down, then bottom-up, and stride 64
+//! is added. CSP-PAN joins with CSP layers, the newer LC-PAN with pairs of depthwise-separable blocks.
 //!
-//! Source: PP-PicoDet, <https://arxiv.org/abs/2111.00902>, §2.2.
-//! Agrees with PaddleDetection `ppdet/modeling/necks/csp_pan.py` (`CSPPAN`) @ 666f597.
+//! Source: PP-PicoDet, <https://arxiv.org/abs/2111.00902>, §2.2; LC-PAN is of its release of 2022.
+//! Agrees with PaddleDetection `ppdet/modeling/necks/csp_pan.py` (`CSPPAN`) @ 666f597, follows
+//! `lc_pan.py` (`LCPAN`), of which there are no recorded numbers to compare with.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::DetectorVariant;
+use crate::backbone::DepthwiseSeparable;
 use crate::kernels::{channels_first, channels_last};
 use crate::layers::{Activation, ConvBn, ConvShape};
 
 pub(super) const ACTIVATION: Activation = Activation::HardSwish;
 pub(super) const KERNEL: usize = 5;
 
-pub(super) fn pointwise(
-    channels_in: usize,
-    channels_out: usize,
-    fused: bool,
-    device: &Device,
-) -> ConvBn {
+fn pointwise(channels_in: usize, channels_out: usize, fused: bool, device: &Device) -> ConvBn {
     ConvBn::new(ConvShape::pointwise(channels_in, channels_out), ACTIVATION, fused, device)
 }
 
@@ -95,29 +94,93 @@ impl CspLayer {
     }
 }
 
+/// Keeps the joined width, then halves it.
+#[derive(Module, Debug)]
+struct Pair {
+    wide: DepthwiseSeparable,
+    narrow: DepthwiseSeparable,
+}
+
+impl Pair {
+    fn new(channels: usize, fused: bool, device: &Device) -> Self {
+        let block = |channels_out| {
+            let shape = ConvShape::depthwise(2 * channels, KERNEL, 1);
+            DepthwiseSeparable::new(shape, channels_out, false, fused, device)
+        };
+        Self { wide: block(2 * channels), narrow: block(channels) }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.narrow.forward(self.wide.forward(x))
+    }
+
+    fn fuse(self) -> Self {
+        Self { wide: self.wide.fuse(), narrow: self.narrow.fuse() }
+    }
+}
+
+/// What makes one map of two joined ones.
+#[derive(Module, Debug)]
+enum Join {
+    Csp(CspLayer),
+    Pair(Pair),
+}
+
+impl Join {
+    fn new(variant: DetectorVariant, channels: usize, fused: bool, device: &Device) -> Self {
+        match variant {
+            DetectorVariant::First => {
+                Self::Csp(CspLayer::new(2 * channels, channels, fused, device))
+            }
+            DetectorVariant::Second => Self::Pair(Pair::new(channels, fused, device)),
+        }
+    }
+
+    fn forward(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        let both = concatenate(a, b);
+        match self {
+            Self::Csp(layer) => layer.forward(both),
+            Self::Pair(pair) => pair.forward(both),
+        }
+    }
+
+    fn fuse(self) -> Self {
+        match self {
+            Self::Csp(layer) => Self::Csp(layer.fuse()),
+            Self::Pair(pair) => Self::Pair(pair.fuse()),
+        }
+    }
+}
+
 /// The neck of [`crate::detector::Detector`].
 #[derive(Module, Debug)]
-pub struct CspPan {
+pub struct Pan {
     conv_t: Vec<ConvBn>,
     first_top_conv: DpModule,
     second_top_conv: DpModule,
-    top_down_blocks: Vec<CspLayer>,
+    top_down_blocks: Vec<Join>,
     downsamples: Vec<DpModule>,
-    bottom_up_blocks: Vec<CspLayer>,
+    bottom_up_blocks: Vec<Join>,
 }
 
-impl CspPan {
+impl Pan {
     /// A freshly initialised neck.
-    pub fn new(channels_in: [usize; 3], channels: usize, fused: bool, device: &Device) -> Self {
-        let csp = || CspLayer::new(2 * channels, channels, fused, device);
+    pub fn new(
+        variant: DetectorVariant,
+        channels_in: [usize; 3],
+        channels: usize,
+        fused: bool,
+        device: &Device,
+    ) -> Self {
+        let join = || Join::new(variant, channels, fused, device);
         let downsample = || DpModule::new(channels, 2, fused, device);
         Self {
             conv_t: channels_in.map(|c| pointwise(c, channels, fused, device)).to_vec(),
             first_top_conv: downsample(),
             second_top_conv: downsample(),
-            top_down_blocks: vec![csp(), csp()],
+            top_down_blocks: vec![join(), join()],
             downsamples: vec![downsample(), downsample()],
-            bottom_up_blocks: vec![csp(), csp()],
+            bottom_up_blocks: vec![join(), join()],
         }
     }
 
@@ -133,12 +196,11 @@ impl CspPan {
         let c4 = self.conv_t[1].forward(c4);
         let c5 = self.conv_t[2].forward(c5);
 
-        let join = |block: &CspLayer, a, b| block.forward(concatenate(a, b));
-        let n4 = join(&self.top_down_blocks[0], upsample(c5.clone()), c4);
-        let p3 = join(&self.top_down_blocks[1], upsample(n4.clone()), c3);
-        let p4 = join(&self.bottom_up_blocks[0], self.downsamples[0].forward(p3.clone()), n4);
+        let n4 = self.top_down_blocks[0].forward(upsample(c5.clone()), c4);
+        let p3 = self.top_down_blocks[1].forward(upsample(n4.clone()), c3);
+        let p4 = self.bottom_up_blocks[0].forward(self.downsamples[0].forward(p3.clone()), n4);
         let p5 =
-            join(&self.bottom_up_blocks[1], self.downsamples[1].forward(p4.clone()), c5.clone());
+            self.bottom_up_blocks[1].forward(self.downsamples[1].forward(p4.clone()), c5.clone());
         let p6 = channels_last(self.first_top_conv.forward(c5))
             + channels_last(self.second_top_conv.forward(p5.clone()));
         [p3, p4, p5, channels_first(p6)]
@@ -148,14 +210,14 @@ impl CspPan {
     #[must_use]
     pub fn fuse(self) -> Self {
         let convs = |convs: Vec<ConvBn>| convs.into_iter().map(ConvBn::fuse).collect();
-        let layers = |layers: Vec<CspLayer>| layers.into_iter().map(CspLayer::fuse).collect();
+        let joins = |joins: Vec<Join>| joins.into_iter().map(Join::fuse).collect();
         Self {
             conv_t: convs(self.conv_t),
             first_top_conv: self.first_top_conv.fuse(),
             second_top_conv: self.second_top_conv.fuse(),
-            top_down_blocks: layers(self.top_down_blocks),
+            top_down_blocks: joins(self.top_down_blocks),
             downsamples: self.downsamples.into_iter().map(DpModule::fuse).collect(),
-            bottom_up_blocks: layers(self.bottom_up_blocks),
+            bottom_up_blocks: joins(self.bottom_up_blocks),
         }
     }
 }
@@ -166,13 +228,13 @@ impl CspPan {
 ///
 /// - `x`: `[batch, channels, height, width]`
 /// - output: `[batch, channels, 2 · height, 2 · width]`
-pub(super) fn upsample(x: Tensor<4>) -> Tensor<4> {
+fn upsample(x: Tensor<4>) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
     let x = channels_last(x).reshape([b, h, 1, w, 1, c]).expand([b, h, 2, w, 2, c]);
     channels_first(x.reshape([b, 2 * h, 2 * w, c]))
 }
 
 /// Joins the channels of two maps.
-pub(super) fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
     channels_first(Tensor::cat(vec![channels_last(a), channels_last(b)], 3))
 }
