@@ -121,7 +121,7 @@ impl Pair {
 
 /// What makes one map of two joined ones.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "four values a network")]
+#[allow(clippy::large_enum_variant, reason = "four values a network")]
 enum Join {
     Csp(CspLayer),
     Pair(Pair),
