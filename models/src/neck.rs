@@ -29,6 +29,11 @@ pub enum NeckConfig {
     },
     /// `tanh`, for features whose signs become a binary code; the width stays.
     Tanh,
+    /// [`Self::Fc`] with `tanh` behind it: the end of the reference's `PPLCNet_x2_5_Tanh`.
+    FcTanh {
+        /// Length of the code.
+        embedding_dim: usize,
+    },
 }
 
 impl NeckConfig {
@@ -41,13 +46,18 @@ impl NeckConfig {
                 Neck::Vehicle(VehicleNeck::new(features, embedding_dim, device))
             }
             Self::Tanh => Neck::Tanh(TanhNeck::default()),
+            Self::FcTanh { embedding_dim } => {
+                Neck::FcTanh(FcNeck::new(features, embedding_dim, device))
+            }
         }
     }
 
     /// Width of the embedding for features of this width.
     pub fn embedding_dim(&self, features: usize) -> usize {
         match *self {
-            Self::Fc { embedding_dim } | Self::Vehicle { embedding_dim } => embedding_dim,
+            Self::Fc { embedding_dim }
+            | Self::Vehicle { embedding_dim }
+            | Self::FcTanh { embedding_dim } => embedding_dim,
             Self::BnNeck | Self::Tanh => features,
         }
     }
@@ -64,6 +74,8 @@ pub enum Neck {
     Vehicle(VehicleNeck),
     /// See [`NeckConfig::Tanh`].
     Tanh(TanhNeck),
+    /// See [`NeckConfig::FcTanh`].
+    FcTanh(FcNeck),
 }
 
 /// `tanh`, nothing learnt.
@@ -81,6 +93,7 @@ impl Neck {
             Self::BnNeck(neck) => neck.forward(x),
             Self::Vehicle(neck) => neck.forward(x),
             Self::Tanh(_) => x.tanh(),
+            Self::FcTanh(neck) => neck.forward(x).tanh(),
         }
     }
 }

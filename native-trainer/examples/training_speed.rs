@@ -16,6 +16,7 @@ use models::extractor::{BackboneConfig, ExtractorConfig};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
+    native_trainer::allocator::keep_memory();
     let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse().ok());
     let mut next = |default: usize| numbers.next().unwrap_or(default);
     let (batch, side, steps) = (next(16), next(224), next(3));

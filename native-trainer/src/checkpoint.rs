@@ -1,12 +1,16 @@
 //! What a run needs to go on where it stopped.
 //!
 //! A checkpoint is a folder that is written beside its place and renamed, so that a run killed at
-//! any moment leaves a whole one.
+//! any moment leaves a whole one; the one before it is kept, for a disk that loses what it was
+//! given. Every file's SHA-256 is written down.
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use burn::tensor::Device;
+use models::model_file::sha256_hex;
 use models::weights::{Precision, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -35,7 +39,7 @@ pub enum CheckpointError {
         /// Which tensor.
         source: WeightsError,
     },
-    /// The progress cannot be read.
+    /// A file is not what was written, or the progress cannot be read.
     #[error("{}: {reason}", path.display())]
     Progress {
         /// The file.
@@ -46,10 +50,16 @@ pub enum CheckpointError {
 }
 
 /// How far a run has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Epochs completed.
     pub epoch: usize,
+    /// Batches of the next epoch that are done as well.
+    #[serde(default)]
+    pub position: usize,
+    /// Sums of the loss's terms over those batches.
+    #[serde(default)]
+    pub totals: Vec<(String, f64)>,
     /// Optimiser steps taken.
     pub step: u64,
     /// Best metric so far and its epoch.
@@ -63,6 +73,9 @@ pub struct Progress {
     /// What the average of the weights has gone through, where there is one.
     #[serde(default)]
     pub average: Option<EmaAge>,
+    /// SHA-256 of the checkpoint's other files.
+    #[serde(default)]
+    pub digests: BTreeMap<String, String>,
 }
 
 const MODEL: &str = "model.safetensors";
@@ -83,7 +96,7 @@ pub struct State<'a> {
 }
 
 /// Writes a checkpoint in place of an older one; without a `state` it can be used, not gone on
-/// from.
+/// from. With one, the older is kept beside it.
 ///
 /// # Errors
 ///
@@ -95,41 +108,57 @@ pub fn save(
     progress: &Progress,
 ) -> Result<(), CheckpointError> {
     let temporary = folder.with_extension("tmp");
-    let old = folder.with_extension("old");
     let in_file = |path: &Path| {
         let path = path.to_owned();
         move |source| CheckpointError::File { path, source }
     };
     remove(&temporary)?;
     std::fs::create_dir_all(&temporary).map_err(in_file(&temporary))?;
-    let write = |name: &str, bytes: Vec<u8>| {
+    let mut digests = BTreeMap::new();
+    let write = |name: &str, bytes: &[u8]| {
         let path = temporary.join(name);
-        std::fs::write(&path, bytes).map_err(in_file(&path))
+        let write = || {
+            let mut file = std::fs::File::create(&path)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(in_file(&path))
     };
-    let tensors = |name: &str, weights: &Weights| {
-        weights
+    let mut tensors = |name: &str, weights: &Weights| {
+        let path = temporary.join(name);
+        let bytes = weights
             .to_bytes(Precision::F32, None)
-            .map_err(|source| CheckpointError::Weights { path: temporary.join(name), source })
+            .map_err(|source| CheckpointError::Weights { path, source })?;
+        digests.insert(name.to_owned(), sha256_hex(&bytes));
+        write(name, &bytes)
     };
-    write(MODEL, tensors(MODEL, &Weights::from_module(module))?)?;
+    tensors(MODEL, &Weights::from_module(module))?;
+    let can_go_on = state.is_some();
     if let Some(State { optimizer, average, memory }) = state {
-        write(OPTIMIZER, tensors(OPTIMIZER, &optimizer.to_weights())?)?;
-        write(MEMORY, tensors(MEMORY, memory)?)?;
+        tensors(OPTIMIZER, &optimizer.to_weights())?;
+        tensors(MEMORY, memory)?;
         if let Some(average) = average {
-            write(AVERAGE, tensors(AVERAGE, average.state())?)?;
+            tensors(AVERAGE, average.state())?;
         }
     }
-    let json = serde_json::to_vec_pretty(progress).map_err(|error| CheckpointError::Progress {
+    let progress = Progress { digests, ..progress.clone() };
+    let json = serde_json::to_vec_pretty(&progress).map_err(|error| CheckpointError::Progress {
         path: temporary.join(PROGRESS),
         reason: error.to_string(),
     })?;
-    write(PROGRESS, json)?;
-    remove(&old)?;
+    write(PROGRESS, &json)?;
+    let previous = previous(folder);
+    remove(&previous)?;
     if folder.exists() {
-        std::fs::rename(folder, &old).map_err(in_file(folder))?;
+        std::fs::rename(folder, &previous).map_err(in_file(folder))?;
     }
     std::fs::rename(&temporary, folder).map_err(in_file(folder))?;
-    remove(&old)
+    if can_go_on { Ok(()) } else { remove(&previous) }
+}
+
+/// Where the checkpoint before this one is kept.
+fn previous(folder: &Path) -> PathBuf {
+    folder.with_extension("previous")
 }
 
 fn remove(folder: &Path) -> Result<(), CheckpointError> {
@@ -141,25 +170,48 @@ fn remove(folder: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// The folder to read: the checkpoint, or the one it was replacing when the run was killed.
-fn whole(folder: &Path) -> PathBuf {
-    let old = folder.with_extension("old");
-    if !folder.join(PROGRESS).exists() && old.join(PROGRESS).exists() { old } else { folder.into() }
+/// The newest whole checkpoint: this one, or the one before it. `None` where there is neither.
+///
+/// # Errors
+///
+/// [`CheckpointError`] of the newest where none that is there is whole.
+pub fn newest_whole(folder: &Path) -> Result<Option<PathBuf>, CheckpointError> {
+    let mut damage = None;
+    for folder in [folder.to_owned(), previous(folder)] {
+        if !folder.exists() {
+            continue;
+        }
+        match verify(&folder) {
+            Ok(()) => return Ok(Some(folder)),
+            Err(error) => damage = damage.or(Some(error)),
+        }
+    }
+    damage.map_or(Ok(None), Err)
 }
 
-/// Reads how far a run came; `None` where there is no checkpoint.
+fn verify(folder: &Path) -> Result<(), CheckpointError> {
+    for (name, digest) in progress(folder)?.digests {
+        let path = folder.join(&name);
+        let bytes = std::fs::read(&path)
+            .map_err(|source| CheckpointError::File { path: path.clone(), source })?;
+        if sha256_hex(&bytes) != digest {
+            let reason = "is damaged: it is not what was written".to_owned();
+            return Err(CheckpointError::Progress { path, reason });
+        }
+    }
+    Ok(())
+}
+
+/// Reads how far a run came.
 ///
 /// # Errors
 ///
 /// [`CheckpointError::Progress`] for a file that cannot be read.
-pub fn progress(folder: &Path) -> Result<Option<Progress>, CheckpointError> {
-    let path = whole(folder).join(PROGRESS);
-    if !path.exists() {
-        return Ok(None);
-    }
+pub fn progress(folder: &Path) -> Result<Progress, CheckpointError> {
+    let path = folder.join(PROGRESS);
     let unreadable = |reason: String| CheckpointError::Progress { path: path.clone(), reason };
     let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable(error.to_string()))
+    serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Puts a checkpoint's weights into a module.
@@ -168,7 +220,7 @@ pub fn progress(folder: &Path) -> Result<Option<Progress>, CheckpointError> {
 ///
 /// [`CheckpointError`], naming the file.
 pub fn load_module<M: Module>(folder: &Path, module: M) -> Result<M, CheckpointError> {
-    let path = whole(folder).join(MODEL);
+    let path = folder.join(MODEL);
     read(&path)?.load_into(module).map_err(|source| CheckpointError::Weights { path, source })
 }
 
@@ -183,7 +235,7 @@ pub fn load_optimizer(
     step: u64,
     device: &Device,
 ) -> Result<Optimizer, CheckpointError> {
-    let weights = read(&whole(folder).join(OPTIMIZER))?;
+    let weights = read(&folder.join(OPTIMIZER))?;
     Ok(Optimizer::resume(config, step, weights, device))
 }
 
@@ -197,7 +249,7 @@ pub fn load_average(
     config: &EmaConfig,
     age: EmaAge,
 ) -> Result<Ema, CheckpointError> {
-    Ok(config.resume(age, read(&whole(folder).join(AVERAGE))?))
+    Ok(config.resume(age, read(&folder.join(AVERAGE))?))
 }
 
 /// Reads what the losses remember.
@@ -206,7 +258,7 @@ pub fn load_average(
 ///
 /// [`CheckpointError`], naming the file.
 pub fn load_memory(folder: &Path) -> Result<Weights, CheckpointError> {
-    read(&whole(folder).join(MEMORY))
+    read(&folder.join(MEMORY))
 }
 
 fn read(path: &Path) -> Result<Weights, CheckpointError> {

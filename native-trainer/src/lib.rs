@@ -3,6 +3,7 @@
 //! The library behind the `magpie` command; losses, heads, sampling, augmentation and metrics live
 //! here because the browser needs none of them.
 
+pub mod allocator;
 pub mod assign;
 pub mod checkpoint;
 pub mod command;
@@ -14,7 +15,9 @@ pub mod import;
 pub mod loss;
 pub mod metric;
 pub mod optimizer;
+pub mod progress;
 pub mod random;
 pub mod recipe;
+pub mod report;
 pub mod schedule;
 pub mod train;

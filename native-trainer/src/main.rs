@@ -1,38 +1,80 @@
 //! The `magpie` command.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use mimalloc::MiMalloc;
-use native_trainer::command::{eval, gallery, import, publish, recognize, scene, serve, train};
+use native_trainer::allocator;
+use native_trainer::command::{
+    data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene, serve,
+    train,
+};
 
-/// Training allocates the same large buffers every step; the system's allocator hands them back to
-/// the kernel each time, which costs a tenth of a step.
+/// The system's allocator hands large buffers back to the kernel; see [`allocator::keep_memory`].
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Image recognition that ships as static files: train, build a gallery, publish a page.
 #[derive(Debug, Parser)]
-#[command(name = "magpie", version, propagate_version = true)]
+#[command(
+    name = "magpie",
+    version,
+    propagate_version = true,
+    after_help = "Ends with 0 where all went well, with 1 after an error, which it names, with 2 \
+        where the command line is not understood."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// Prints a script that completes this command's words in a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie completions bash > \
+    ~/.local/share/bash-completion/completions/magpie")]
+struct Completions {
+    /// Which shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    fn run(&self) {
+        clap_complete::generate(self.shell, &mut Cli::command(), "magpie", &mut std::io::stdout());
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    Data(data::Arguments),
     Train(train::Arguments),
     Eval(eval::Arguments),
+    Extract(extract::Arguments),
+    Detect(detect::Arguments),
+    Export(export::Arguments),
+    Report(report::Arguments),
     Gallery(gallery::Arguments),
     Publish(publish::Arguments),
     Serve(serve::Arguments),
     Recognize(recognize::Arguments),
     Scene(scene::Arguments),
     Import(import::Arguments),
+    Completions(Completions),
 }
 
 fn main() -> std::process::ExitCode {
+    allocator::keep_memory();
     let result = match Cli::parse().command {
+        Command::Data(arguments) => arguments.run(),
         Command::Train(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Extract(arguments) => arguments.run(),
+        Command::Detect(arguments) => arguments.run(),
+        Command::Export(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
+        Command::Completions(arguments) => {
+            arguments.run();
+            Ok(())
+        }
         Command::Gallery(arguments) => arguments.run(),
         Command::Publish(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),

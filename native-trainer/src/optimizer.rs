@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::weights::{NamedTensor, ParameterPath, Weights};
 use serde::{Deserialize, Serialize};
@@ -85,12 +85,14 @@ pub struct Optimizer {
     step: u64,
     /// Moments, flattened, by path: none, one or two a rule.
     moments: BTreeMap<String, Vec<Tensor<1>>>,
+    /// Gradients, flattened, of batches that the next step adds to its own.
+    held: BTreeMap<String, Tensor<1>>,
 }
 
 impl Optimizer {
     /// An optimiser that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, rules: ParameterRules::default(), step: 0, moments: BTreeMap::new() }
+        Self::resume_from(config, 0, BTreeMap::new())
     }
 
     /// The same with rules for parameters.
@@ -103,6 +105,12 @@ impl Optimizer {
     pub fn step<M: Module>(&mut self, module: M, gradients: &Gradients, rate: f64) -> M {
         self.step += 1;
         module.map(&mut Step { optimizer: self, gradients, rate, path: ParameterPath::default() })
+    }
+
+    /// Keeps the gradients of a batch for the next step, which adds them to its own: batches larger
+    /// than the memory.
+    pub fn hold(&mut self, module: &impl Module, gradients: &Gradients) {
+        module.visit(&mut Hold { optimizer: self, gradients, path: ParameterPath::default() });
     }
 
     /// Steps taken.
@@ -139,7 +147,15 @@ impl Optimizer {
                 moments.entry(path.to_owned()).or_default().push(moment);
             }
         }
-        Self { config, rules: ParameterRules::default(), step, moments }
+        Self::resume_from(config, step, moments)
+    }
+
+    fn resume_from(
+        config: OptimizerConfig,
+        step: u64,
+        moments: BTreeMap<String, Vec<Tensor<1>>>,
+    ) -> Self {
+        Self { config, rules: ParameterRules::default(), step, moments, held: BTreeMap::new() }
     }
 
     /// New value of a flattened parameter.
@@ -208,6 +224,34 @@ impl Optimizer {
     }
 }
 
+struct Hold<'a> {
+    optimizer: &'a mut Optimizer,
+    gradients: &'a Gradients,
+    path: ParameterPath,
+}
+
+impl ModuleVisitor for Hold<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.gradients) {
+            let path = self.path.name();
+            let gradient = gradient.flatten(0, D - 1);
+            let sum = match self.optimizer.held.remove(&path) {
+                Some(held) => held + gradient,
+                None => gradient,
+            };
+            self.optimizer.held.insert(path, sum);
+        }
+    }
+}
+
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
     gradients: &'a Gradients,
@@ -225,10 +269,14 @@ impl ModuleMapper for Step<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(gradient) = param.val().grad(self.gradients) else {
-            return param;
-        };
         let path = self.path.name();
+        let held = self.optimizer.held.remove(&path);
+        let gradient = param.val().grad(self.gradients).map(|g| g.flatten(0, D - 1));
+        let gradient = match (held, gradient) {
+            (Some(held), Some(gradient)) => held + gradient,
+            (Some(gradient), None) | (None, Some(gradient)) => gradient,
+            (None, None) => return param,
+        };
         let multiplier = self.optimizer.rules.rate_multiplier(&path);
         if multiplier == 0.0 {
             return param;
@@ -240,8 +288,64 @@ impl ModuleMapper for Step<'_> {
             let shape = tensor.shape();
             let length = shape.num_elements();
             let value = tensor.inner().reshape([length]);
-            let new = optimizer.update(&path, value, gradient.reshape([length]), rate, decays);
+            let new = optimizer.update(&path, value, gradient, rate, decays);
             Tensor::from_inner(new.reshape(shape)).require_grad()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Line {
+        slope: Param<Tensor<1>>,
+        /// The first batch's loss does not know it.
+        shift: Param<Tensor<1>>,
+    }
+
+    impl Line {
+        fn new(device: &Device) -> Self {
+            let tensor = |value: f32| {
+                Tensor::from_data(TensorData::new(vec![value], [1]), device).require_grad()
+            };
+            Self { slope: Param::from_tensor(tensor(0.5)), shift: Param::from_tensor(tensor(-1.0)) }
+        }
+
+        fn first_loss(&self) -> Tensor<1> {
+            self.slope.val() * 3.0
+        }
+
+        fn second_loss(&self) -> Tensor<1> {
+            self.slope.val().powi_scalar(2) + self.shift.val() * 2.0
+        }
+    }
+
+    #[test]
+    fn held_gradients_count_in_the_next_step_and_only_there() {
+        let device = Device::flex().autodiff();
+        let rule = OptimizerConfig::Sgd { weight_decay: 0.0 };
+        let (mut parts, mut whole) = (Optimizer::new(rule), Optimizer::new(rule));
+        let (mut a, mut b) = (Line::new(&device), Line::new(&device));
+        for _ in 0..2 {
+            parts.hold(&a, &a.first_loss().backward());
+            a = {
+                let gradients = a.second_loss().backward();
+                parts.step(a, &gradients, 0.1)
+            };
+            b = {
+                let gradients = (b.first_loss() + b.second_loss()).backward();
+                whole.step(b, &gradients, 0.1)
+            };
+        }
+        assert_eq!(Weights::from_module(&a), Weights::from_module(&b));
+        assert_eq!(parts.steps(), 2);
+        // A step that the second loss takes no part in still uses what is held.
+        parts.hold(&a, &a.second_loss().backward());
+        let before = Weights::from_module(&a).tensors["shift"].values[0];
+        let gradients = a.first_loss().backward();
+        let after = Weights::from_module(&parts.step(a, &gradients, 0.1));
+        assert_eq!(after.tensors["shift"].values[0], before - 0.1 * 2.0);
     }
 }

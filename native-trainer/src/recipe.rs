@@ -19,6 +19,9 @@ use crate::loss::{LossKind, LossTerm};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
+/// Name of the recipe in a run's folder: all overrides applied.
+pub const RUN_RECIPE: &str = "recipe.toml";
+
 /// Why a recipe could not be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -64,12 +67,29 @@ pub struct Recipe {
     /// Epochs between evaluations; the last one is always evaluated.
     #[serde(default = "one")]
     pub eval_interval: usize,
+    /// Epochs between checkpoints that are kept as `epoch_N`; absent: none are kept.
+    #[serde(default)]
+    pub save_interval: Option<usize>,
+    /// Steps between checkpoints within an epoch, for epochs that take hours; there is always one at
+    /// an epoch's end.
+    #[serde(default)]
+    pub checkpoint_interval: Option<u64>,
+    /// Ends training after so many evaluations without a better one.
+    #[serde(default)]
+    pub early_stopping: Option<usize>,
+    /// Batches whose gradients are averaged before a step: a larger batch than the memory holds. The
+    /// losses see each batch alone.
+    #[serde(default = "one")]
+    pub accumulate: usize,
     /// Steps between log lines.
     #[serde(default = "ten")]
     pub log_interval: usize,
     /// Said in the exported file: source and licence of the data.
     #[serde(default)]
     pub notes: String,
+    /// Said where the data are not there: what to download and where to put it.
+    #[serde(default)]
+    pub data: String,
     /// Learning rate.
     pub schedule: Schedule,
     /// Rule of the steps.
@@ -203,16 +223,19 @@ impl Recipe {
             apply_override(&mut table, text)?;
         }
         // Without overrides the text itself is parsed, so that an error shows its line.
+        let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(|error| invalid(error.to_string()))?
+            toml::from_str(&text).map_err(wrong)?
         } else {
-            table.try_into().map_err(|error: toml::de::Error| invalid(error.to_string()))?
+            table.try_into().map_err(wrong)?
         };
         if recipe.extractor.is_some() == recipe.detector.is_some() {
             return Err(invalid("needs either [extractor] or [detector]".to_owned()));
         }
-        if recipe.epochs == 0 || recipe.batch_size == 0 || recipe.eval_interval == 0 {
-            return Err(invalid("epochs, batch_size and eval_interval are at least 1".to_owned()));
+        let counts = [recipe.epochs, recipe.batch_size, recipe.eval_interval, recipe.accumulate];
+        if counts.contains(&0) || recipe.log_interval == 0 {
+            let text = "epochs, batch_size, eval_interval, log_interval, accumulate: at least 1";
+            return Err(invalid(text.to_owned()));
         }
         if let Some(task) = &recipe.detector
             && task.sizes.iter().any(|size| *size == 0 || size % 32 != 0)
@@ -230,6 +253,25 @@ impl Recipe {
             return Err(invalid(text.to_owned()));
         }
         Ok(recipe)
+    }
+}
+
+/// Names the one that was probably meant behind a message that lists what is allowed.
+fn with_nearest(message: &str) -> String {
+    let quoted = |text: &str| -> Vec<String> {
+        text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let Some(line) = message.lines().find(|line| line.starts_with("unknown ")) else {
+        return message.to_owned();
+    };
+    let names = quoted(line);
+    let Some((given, allowed)) = names.split_first() else { return message.to_owned() };
+    let distance = |name: &&String| strsim::damerau_levenshtein(given, name);
+    match allowed.iter().min_by_key(distance) {
+        Some(nearest) if strsim::damerau_levenshtein(given, nearest) <= 1 + given.len() / 3 => {
+            format!("{}\ndid you mean `{nearest}`?", message.trim_end())
+        }
+        _ => message.to_owned(),
     }
 }
 
@@ -308,5 +350,17 @@ mod tests {
         std::fs::write(&path, "seed = 1\nepochz = 3\n").unwrap();
         let error = Recipe::read(&path, &[]).unwrap_err().to_string();
         assert!(error.contains("epochz") && error.contains("line 2"), "{error}");
+        assert!(error.contains("did you mean `epochs`?"), "{error}");
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/photos.toml");
+        for (change, meant) in [
+            ("epoch = 3", "did you mean `epochs`?"),
+            ("schedule.learning_rat=1", "did you mean `learning_rate`?"),
+            ("optimizer.kind=momentom", "did you mean `momentum`?"),
+            ("zzzzzzzzzz=1", "unknown field"),
+            ("epochs=many", "invalid type"),
+        ] {
+            let error = Recipe::read(&shipped, &[change.to_owned()]).unwrap_err().to_string();
+            assert!(error.contains(meant), "{change}: {error}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::weights::{NamedTensor, Weights};
+use native_trainer::command::DeviceKind;
 use native_trainer::import::paddle_name;
 use serde_json::Value;
 
@@ -18,6 +19,26 @@ pub fn golden_dir() -> PathBuf {
         Some(path) => path.into(),
         None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden"),
     }
+}
+
+/// The device that the cases run on: `GOLDEN_DEVICE`, by default `cpu`.
+///
+/// # Panics
+///
+/// When the tests were built without that device.
+pub fn device() -> Device {
+    let name = std::env::var("GOLDEN_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let kind = match name.as_str() {
+        "cpu" => DeviceKind::Cpu,
+        #[cfg(feature = "cuda")]
+        "cuda" => DeviceKind::Cuda,
+        #[cfg(feature = "vulkan")]
+        "vulkan" => DeviceKind::Vulkan,
+        #[cfg(feature = "wgpu")]
+        "wgpu" => DeviceKind::Wgpu,
+        _ => panic!("GOLDEN_DEVICE={name}: no such device, or one whose feature is not on"),
+    };
+    kind.open()
 }
 
 /// An array of a JSON case.

@@ -8,14 +8,14 @@ use native_trainer::metric::re_ranking::{Distance, ReRanking, re_rank};
 use native_trainer::metric::retrieval::{
     Binarization, Embedded, RetrievalMetrics, hamming_distance, retrieval_metrics,
 };
-use tests::{Case, assert_close, cases};
+use tests::{Case, assert_close, cases, device};
 
-use crate::{OPERATOR, cpu};
+use crate::OPERATOR;
 
 fn embedded(case: &Case, values: &str, labels: &str, ids: Option<&str>) -> Embedded {
     let array = case.input(values);
     // The recordings compare cosines; ours expects unit rows.
-    let unit = tests::values(l2_normalize(array.tensor(&cpu())));
+    let unit = tests::values(l2_normalize(array.tensor(&device())));
     let labels: Vec<usize> = case.input(labels).values.iter().map(|v| *v as usize).collect();
     let ids = match ids {
         Some(key) => case.input(key).values.iter().map(|v| format!("{v}")).collect(),
@@ -140,7 +140,7 @@ fn re_ranking_equals_the_reference() {
         let (query, gallery) = (case.input("query"), case.input("gallery"));
         let rows = |array: &tests::Array| {
             if unit {
-                tests::values(l2_normalize(array.tensor(&cpu())))
+                tests::values(l2_normalize(array.tensor(&device())))
             } else {
                 array.values.clone()
             }

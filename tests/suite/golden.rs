@@ -39,16 +39,13 @@ use native_trainer::import::paddle_name;
 use native_trainer::loss::{distribution_focal, varifocal};
 use native_trainer::train::detector::{Assignment, losses_of_points};
 use tests::{
-    assert_close, cases, load, procedural_input, procedural_weights, tensor, tensor_files, values,
+    assert_close, cases, device, load, procedural_input, procedural_weights, tensor, tensor_files,
+    values,
 };
 
 const OPERATOR: f64 = 1e-5;
 const NETWORK: f64 = 1e-4;
 const GRADIENT: f64 = 1e-3;
-
-fn cpu() -> Device {
-    Device::flex()
-}
 
 // ---------------------------------------------------------------- networks
 
@@ -63,8 +60,8 @@ fn check_recorded<M: Module>(
 ) {
     let weights = recorded.under("w");
     let expect = |key: &str| recorded.tensors[key].values.as_slice();
-    let input = tensor::<4>(recorded, "input", &cpu());
-    let network = load(&weights, module(&cpu()));
+    let input = tensor::<4>(recorded, "input", &device());
+    let network = load(&weights, module(&device()));
     assert_close(name, &values(forward(&network, input.clone())), expect("out"), NETWORK);
     if let Some(fuse) = fuse {
         let fused = fuse(network);
@@ -76,7 +73,7 @@ fn check_recorded<M: Module>(
         return;
     }
 
-    let device = cpu().autodiff();
+    let device = device().autodiff();
     let network = load(&weights, module(&device));
     let input = tensor::<4>(recorded, "input", &device).require_grad();
     let output = forward(&network, input.clone());
@@ -255,8 +252,8 @@ fn pp_lcnet_v2_equals_the_reference_evaluated_fused_and_trained() {
         let classifier: Option<(Tensor<2>, Tensor<1>)> =
             recorded.tensors.contains_key("w.fc.weight").then(|| {
                 network_only.tensors.retain(|name, _| !name.starts_with("w.fc."));
-                let weight = tensor::<2>(&recorded, "w.fc.weight", &cpu());
-                (weight, tensor::<1>(&recorded, "w.fc.bias", &cpu()))
+                let weight = tensor::<2>(&recorded, "w.fc.weight", &device());
+                (weight, tensor::<1>(&recorded, "w.fc.bias", &device()))
             });
         check_recorded(
             &name,
@@ -327,8 +324,8 @@ fn mobilenet_v1_equals_the_reference_evaluated_and_trained() {
         let mut network_only = recorded.clone();
         network_only.tensors.retain(|name, _| !name.starts_with("w.fc."));
         let classifier = recorded.tensors.contains_key("w.fc.weight").then(|| {
-            let weight = tensor::<2>(&recorded, "w.fc.weight", &cpu());
-            (weight, tensor::<1>(&recorded, "w.fc.bias", &cpu()))
+            let weight = tensor::<2>(&recorded, "w.fc.weight", &device());
+            (weight, tensor::<1>(&recorded, "w.fc.bias", &device()))
         });
         check_recorded(
             &name,
@@ -355,7 +352,7 @@ fn full_size_backbones_equal_the_reference() {
     let names = ["PPLCNet", "MobileNetV1", "ResNet50"];
     for case in cases("architectures_procedural.json", &names) {
         let mut weights = stem_named(procedural_weights(&case));
-        let input = procedural_input(&case, &cpu());
+        let input = procedural_input(&case, &device());
         let name = &case.name;
         let base = name.trim_start_matches("PPLCNet");
         let resnet = resnet_of(name);
@@ -390,7 +387,7 @@ fn full_size_backbones_equal_the_reference() {
             })
         };
         let config = ExtractorConfig { backbone, neck: None };
-        let extractor = load(&weights.prefixed("backbone"), config.init(&cpu()));
+        let extractor = load(&weights.prefixed("backbone"), config.init(&device()));
         let run = |extractor: &models::extractor::Extractor| {
             let features = extractor.forward(input.clone()).raw_embedding;
             values(match &classifier {
@@ -398,8 +395,8 @@ fn full_size_backbones_equal_the_reference() {
                     let named = |n: &models::weights::NamedTensor| {
                         burn::tensor::TensorData::new(n.values.clone(), n.shape.clone())
                     };
-                    let weight = Tensor::<2>::from_data(named(weight), &cpu());
-                    let bias = Tensor::<1>::from_data(named(bias), &cpu());
+                    let weight = Tensor::<2>::from_data(named(weight), &device());
+                    let bias = Tensor::<1>::from_data(named(bias), &device());
                     features.matmul(weight) + bias.unsqueeze()
                 }
                 _ => features,
@@ -449,8 +446,8 @@ fn full_size_recognition_models_equal_the_reference() {
                 neck: Some(NeckConfig::Fc { embedding_dim: 512 }),
             }
         };
-        let extractor = load(&weights, config.init(&cpu()));
-        let features = extractor.forward(procedural_input(&case, &cpu()));
+        let extractor = load(&weights, config.init(&device()));
+        let features = extractor.forward(procedural_input(&case, &device()));
         for (key, tensor) in
             [("backbone", &features.backbone), ("features", &features.raw_embedding)]
         {
@@ -461,7 +458,7 @@ fn full_size_recognition_models_equal_the_reference() {
         // In evaluation the margin head gives plain cosines and the linear one plain products.
         let Some((name, weight)) = head.tensors.iter().next() else { continue };
         let data = burn::tensor::TensorData::new(weight.values.clone(), weight.shape.clone());
-        let weight = Tensor::<2>::from_data(data, &cpu());
+        let weight = Tensor::<2>::from_data(data, &device());
         let logits = if name == "head.fc.weight" {
             features.raw_embedding.matmul(weight)
         } else {
@@ -492,9 +489,9 @@ fn small_detector(recorded: &Weights) -> DetectorConfig {
 #[test]
 fn the_small_detector_equals_the_reference_stage_by_stage() {
     for (name, recorded) in tensor_files("det_picodet") {
-        let input = tensor::<4>(&recorded, "input", &cpu());
+        let input = tensor::<4>(&recorded, "input", &device());
         let [_, _, height, width] = input.dims();
-        let detector = load(&recorded.under("w"), small_detector(&recorded).init(&cpu()));
+        let detector = load(&recorded.under("w"), small_detector(&recorded).init(&device()));
         let check = |key: String, got: Tensor<4>| {
             let expected = &recorded.tensors[&key].values;
             assert_close(&format!("{name} {key}"), &values(got), expected, NETWORK);
@@ -561,8 +558,8 @@ fn the_full_detector_equals_the_reference() {
             head_blocks: 4,
             fused: false,
         };
-        let detector = load(&procedural_weights(&case), config.init(&cpu()));
-        let input = procedural_input(&case, &cpu());
+        let detector = load(&procedural_weights(&case), config.init(&device()));
+        let input = procedural_input(&case, &device());
         let check = |key: String, got: Vec<f32>| {
             let expected = &case.value["outputs"][&key];
             let first = tests::Array::new(&expected["first"]).values;
@@ -620,10 +617,10 @@ fn necks_equal_the_reference() {
     for case in cases("gears.json", &["FC", "BNNeck"]) {
         let x = case.input("x");
         if case.name == "FC" {
-            let mut neck = FcNeck::new(x.shape[1], case.input("bias").shape[0], &cpu());
-            neck.weight = Param::from_tensor(case.input("weight").tensor(&cpu()));
-            neck.bias = Param::from_tensor(case.input("bias").tensor(&cpu()));
-            let y = values(neck.forward(x.tensor(&cpu())));
+            let mut neck = FcNeck::new(x.shape[1], case.input("bias").shape[0], &device());
+            neck.weight = Param::from_tensor(case.input("weight").tensor(&device()));
+            neck.bias = Param::from_tensor(case.input("bias").tensor(&device()));
+            let y = values(neck.forward(x.tensor(&device())));
             assert_close(&case.name, &y, &case.output("y").values, OPERATOR);
         } else if case.name.starts_with("BNNeck") {
             let mut weights = Weights::default();
@@ -643,9 +640,9 @@ fn necks_equal_the_reference() {
             let neck = |d: &Device| {
                 weights.clone().load_into(BnNeck::new(features, d)).expect("the neck's tensors")
             };
-            let eval = values(neck(&cpu()).forward(x.tensor(&cpu())));
+            let eval = values(neck(&device()).forward(x.tensor(&device())));
             assert_close(&case.name, &eval, &case.output("eval").values, OPERATOR);
-            let device = cpu().autodiff();
+            let device = device().autodiff();
             let neck = neck(&device);
             let x = x.tensor::<2>(&device).require_grad();
             let y = neck.forward(x.clone());
@@ -671,7 +668,7 @@ fn necks_equal_the_reference() {
 #[test]
 fn detection_losses_equal_the_reference() {
     for case in cases("detection.json", &["varifocal_sigmoid", "dfl_"]) {
-        let device = cpu().autodiff();
+        let device = device().autodiff();
         let average = case.param("avg_factor").expect("a factor");
         if case.name.starts_with("varifocal") {
             let x = case.input("logit").tensor::<2>(&device).require_grad();
@@ -702,7 +699,7 @@ fn the_detectors_training_loss_equals_the_reference() {
     // The recording names the small detector's weights, but its logits do not follow from them and
     // the recorded picture (the running statistics were others), so the test starts at the logits.
     for case in cases("detection.json", &["PicoHead_get_loss_small"]) {
-        let device = cpu().autodiff();
+        let device = device().autodiff();
         let boxes: Vec<Vec<BBox>> = ["gt_bbox_0", "gt_bbox_1"]
             .iter()
             .map(|key| {
@@ -813,7 +810,7 @@ fn normalisation_equals_the_reference() {
         let image = picture(&case.input("img"));
         let preprocess =
             Preprocess { width: image.width(), height: image.height(), ..Preprocess::square(1) };
-        let got = values(preprocess.apply(&[image], &cpu()));
+        let got = values(preprocess.apply(&[image], &device()));
         assert_close(&case.name, &got, &case.output("chw").values, 1e-6);
     }
 }
@@ -840,7 +837,7 @@ fn exact_search_equals_the_reference() {
 #[test]
 fn unit_length_equals_the_reference() {
     for case in cases("pipeline.json", &["feature_l2_norm"]) {
-        let got = values(l2_normalize(case.input("x").tensor(&cpu())));
+        let got = values(l2_normalize(case.input("x").tensor(&device())));
         assert_close(&case.name, &got, &case.output("y").values, 1e-6);
     }
 }

@@ -5,9 +5,9 @@ use burn::tensor::Tensor;
 use models::neck::VehicleNeck;
 use native_trainer::head::{AdaMargin, ArcMargin, CircleMargin, CosMargin, Head};
 use native_trainer::loss::cross_entropy;
-use tests::{Array, Case, assert_close, cases, values};
+use tests::{Array, Case, assert_close, cases, device, values};
 
-use crate::{NETWORK, OPERATOR, cpu};
+use crate::{NETWORK, OPERATOR};
 
 /// Of logits within this range every probability is an ordinary f32.
 const LARGEST_SPREAD: f32 = 50.0;
@@ -32,7 +32,7 @@ fn check_step(
     x: Array,
 ) {
     let array = |key: &str| Array::new(&recorded[key]);
-    let device = cpu().autodiff();
+    let device = device().autodiff();
     let x = x.tensor::<2>(&device).require_grad();
     let targets = case.input("labels").indices(&device);
     let logits =
@@ -60,7 +60,7 @@ fn check_step(
 fn margin_heads_equal_the_reference_in_training_and_evaluation() {
     let mut compared = 0;
     for case in cases("gears.json", &["ArcMargin", "CosMargin", "CircleMargin"]) {
-        let weight = Param::from_tensor(case.input("weight").tensor(&cpu().autodiff()));
+        let weight = Param::from_tensor(case.input("weight").tensor(&device().autodiff()));
         let (margin, scale) = (case.param("margin"), case.param("scale"));
         let (margin, scale) = (margin.expect("a margin"), scale.expect("a scale"));
         let head = if case.name.starts_with("Arc") {
@@ -82,7 +82,7 @@ fn margin_heads_equal_the_reference_in_training_and_evaluation() {
 fn the_adaptive_margin_follows_the_reference_step_by_step() {
     for case in cases("gears.json", &["AdaMargin"]) {
         let param = |key: &str| case.param(key).expect("an option");
-        let weight = Param::from_tensor(case.input("weight").tensor(&cpu().autodiff()));
+        let weight = Param::from_tensor(case.input("weight").tensor(&device().autodiff()));
         let head = AdaMargin::new(weight, param("m"), param("s"), param("h"), param("t_alpha"));
         let head = Head::AdaMargin(head);
         let steps = case.value["outputs"]["steps"].as_array().expect("steps");
@@ -102,10 +102,10 @@ fn the_vehicle_neck_equals_the_reference() {
     for case in cases("gears.json", &["VehicleNeck"]) {
         let x = case.input("x");
         let [batch, features] = [x.shape[0], x.shape[1]];
-        let mut neck = VehicleNeck::new(features, case.input("bias").shape[0], &cpu());
-        neck.conv.weight = Param::from_tensor(case.input("weight").tensor(&cpu()));
-        neck.conv.bias = Some(Param::from_tensor(case.input("bias").tensor(&cpu())));
-        let y = neck.forward(x.tensor::<4>(&cpu()).reshape([batch, features]));
+        let mut neck = VehicleNeck::new(features, case.input("bias").shape[0], &device());
+        neck.conv.weight = Param::from_tensor(case.input("weight").tensor(&device()));
+        neck.conv.bias = Some(Param::from_tensor(case.input("bias").tensor(&device())));
+        let y = neck.forward(x.tensor::<4>(&device()).reshape([batch, features]));
         assert_close(&case.name, &values(y), &case.output("y").values, OPERATOR);
     }
 }

@@ -9,9 +9,9 @@ use native_trainer::loss::{
     PairwiseCosface, SupervisedContrastive, TriHard, TripletAngularMargin, cross_entropy,
     cross_entropy_by_row, distance, kl_divergence, mutual_learning, soft_cross_entropy,
 };
-use tests::{Array, Case, assert_close, cases, values};
+use tests::{Array, Case, assert_close, cases, device, values};
 
-use crate::{NETWORK, OPERATOR, cpu};
+use crate::{NETWORK, OPERATOR};
 
 /// Inputs that a loss is differentiated by.
 type Inputs = Vec<(&'static str, Tensor<2>)>;
@@ -209,7 +209,8 @@ fn losses_equal_the_reference() {
     for case in cases("losses.json", &[""]) {
         let kind = case.name.split(['_', '+']).next().unwrap_or_default().to_owned();
         let kind = kind.split(' ').next().unwrap_or_default();
-        let mut recorded = Recorded { case: &case, device: cpu().autodiff(), inputs: Vec::new() };
+        let mut recorded =
+            Recorded { case: &case, device: device().autodiff(), inputs: Vec::new() };
         let Some(loss) = loss_of(kind, &mut recorded) else {
             println!("{}: not among the losses of the recipes", case.name);
             continue;
@@ -263,7 +264,7 @@ fn losses_with_a_memory_follow_the_reference_step_by_step() {
         for (index, step) in case.value["steps"].as_array().expect("steps").iter().enumerate() {
             let what = format!("{} step {index}", case.name);
             let array = |key: &str| Array::new(&step[key]);
-            let device = cpu().autodiff();
+            let device = device().autodiff();
             let x = array("features").tensor::<2>(&device).require_grad();
             let targets: Vec<i32> = array("labels").values.iter().map(|v| *v as i32).collect();
             // A checkpoint between any two steps changes nothing.

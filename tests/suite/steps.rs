@@ -4,9 +4,9 @@ use burn::module::Param;
 use models::neck::FcNeck;
 use native_trainer::optimizer::{Optimizer, OptimizerConfig, ParameterRules};
 use native_trainer::schedule::{Decay, Plateau, PlateauOptions, Schedule};
-use tests::{assert_close, cases, values};
+use tests::{assert_close, cases, device, values};
 
-use crate::{OPERATOR, cpu};
+use crate::OPERATOR;
 
 /// Rate, decay and the like behind a recorded name such as `Adam_lr0.01_l2_0.05`.
 fn rule_of(name: &str) -> Option<(OptimizerConfig, f64, ParameterRules)> {
@@ -44,7 +44,7 @@ fn optimisers_equal_the_reference() {
             println!("{}: a rule that is not here", case.name);
             continue;
         };
-        let device = cpu().autodiff();
+        let device = device().autodiff();
         let (weight, bias) = (case.input("weight"), case.input("bias"));
         let mut module = FcNeck::new(weight.shape[0], weight.shape[1], &device);
         module.weight = Param::from_tensor(weight.tensor::<2>(&device));

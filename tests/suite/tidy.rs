@@ -97,10 +97,10 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "native-trainer",
         &[
-            &["random"],
+            &["allocator", "progress", "random"],
             &["assign", "data", "ema", "head", "import", "loss", "metric", "optimizer", "schedule"],
             &["checkpoint", "embedding", "recipe"],
-            &["train"],
+            &["report", "train"],
             &["command"],
         ],
     ),

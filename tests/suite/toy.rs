@@ -11,9 +11,9 @@ use native_trainer::data::list_file::Samples;
 use native_trainer::embedding::embed_samples;
 use native_trainer::import::read_paddle;
 use native_trainer::metric::retrieval::{RetrievalMetrics, retrieval_metrics};
-use tests::{assert_close, float_tensors, golden_dir, values};
+use tests::{assert_close, device, float_tensors, golden_dir, values};
 
-use crate::{NETWORK, cpu};
+use crate::NETWORK;
 
 /// Least cosine to features of pictures that another JPEG decoder decoded: most grey levels differ
 /// by up to two, at edges one in a hundred by more.
@@ -37,7 +37,7 @@ fn extractor() -> Extractor {
     };
     let weights = read_paddle(&folder().join("best_model.pdparams"));
     let weights = weights.expect("a checkpoint of PaddlePaddle");
-    weights.load_into(config.init(&cpu())).expect("the weights of this network").fuse()
+    weights.load_into(config.init(&device())).expect("the weights of this network").fuse()
 }
 
 #[test]
@@ -63,13 +63,13 @@ fn a_checkpoint_of_the_original_gives_its_features() {
     let worst = apart.fold(0.0, f32::max);
     assert!(worst < 0.018, "the network's input is off by {worst}");
 
-    let exact = tests::tensor(&float_tensors(&bytes), "input0", &cpu());
+    let exact = tests::tensor(&float_tensors(&bytes), "input0", &device());
     let got = values(extractor.forward(exact).raw_embedding);
     assert_close("from the recorded input", &got, &features[..got.len()], NETWORK);
 
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
     let embedded =
-        embed_samples(&extractor, &preprocess(), &list, &cpu()).expect("pictures that decode");
+        embed_samples(&extractor, &preprocess(), &list, &device()).expect("pictures that decode");
     let rows = features.chunks_exact(512).zip(embedded.values.chunks_exact(512));
     let cosine = |(a, b): (&[f32], &[f32])| {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
@@ -93,7 +93,7 @@ fn the_evaluation_prints_the_figures_of_the_log() {
     let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
     let mut embedded =
-        embed_samples(&extractor(), &preprocess(), &list, &cpu()).expect("pictures that decode");
+        embed_samples(&extractor(), &preprocess(), &list, &device()).expect("pictures that decode");
 
     // From the pictures: one or two pairs that are nearly tied change places, because OpenCV
     // decodes JPEG with libjpeg-turbo, whose grey levels differ.
@@ -105,7 +105,7 @@ fn the_evaluation_prints_the_figures_of_the_log() {
 
     // From the features of the original: its log, to the last digit.
     let bytes = std::fs::read(folder.join("expected.safetensors")).expect("recorded features");
-    let features = tests::tensor(&float_tensors(&bytes), "features_raw", &cpu());
+    let features = tests::tensor(&float_tensors(&bytes), "features_raw", &device());
     embedded.values = values(models::extractor::l2_normalize(features));
     let metrics = retrieval_metrics(&embedded, &embedded, &[1, 5]);
     assert_eq!(Some(line(&metrics).as_str()), expected["log"].as_str());

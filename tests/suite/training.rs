@@ -14,9 +14,9 @@ use native_trainer::loss::{
 };
 use native_trainer::optimizer::{Optimizer, OptimizerConfig, ParameterRules};
 use native_trainer::train::extractor::ExtractorNetwork;
-use tests::{assert_close, deviation, load, tensor, tensor_files, values};
+use tests::{assert_close, deviation, device, load, tensor, tensor_files, values};
 
-use crate::{GRADIENT, NETWORK, cpu, extractor_and_head, gradients_by_name};
+use crate::{GRADIENT, NETWORK, extractor_and_head, gradients_by_name};
 
 /// After three optimiser steps that amplify rounding.
 const CHAOTIC: f64 = 2e-2;
@@ -98,7 +98,7 @@ fn mobilenet_retrieval(start: &Weights, head: &Weights) -> Setup {
 fn parameter(weights: &Weights, name: &str) -> Param<burn::tensor::Tensor<2>> {
     let tensor = weights.tensors[name].clone();
     let data = TensorData::new(tensor.values, tensor.shape);
-    Param::from_data(data, &cpu().autodiff())
+    Param::from_data(data, &device().autodiff())
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
     };
     let Setup { config, head, metric_loss, label_smoothing, rate, weight_decay, decay_vectors } =
         setup;
-    let device = cpu().autodiff();
+    let device = device().autodiff();
     let mut network = ExtractorNetwork { extractor: load(&weights, config.init(&device)), head };
     let rule = OptimizerConfig::Momentum { momentum: 0.9, weight_decay, nesterov: false };
     let rules = ParameterRules { decay_vectors, ..ParameterRules::default() };
@@ -214,7 +214,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
         }
     }
     let extractor = network.extractor.valid();
-    let got = extractor.forward(tensor::<4>(recorded, "eval_x", &cpu())).raw_embedding;
+    let got = extractor.forward(tensor::<4>(recorded, "eval_x", &tests::device())).raw_embedding;
     let end = worst.max(deviation(&values(got), &recorded.tensors["eval_features"].values));
     Run { second_losses, end }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use models::gallery::{Class, Gallery, Metadata, VectorType};
 use models::image::RgbImage;
 use models::preprocess::{ResizeFilter, resize};
+use serde_json::json;
 
 use super::{DeviceKind, open_model, read, size, write};
 use crate::data::list_file::Samples;
@@ -63,9 +64,13 @@ struct Build {
 
 /// Says what a gallery holds.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery inspect gallery.bin")]
 struct Inspect {
     /// Gallery file.
     gallery: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Arguments {
@@ -155,14 +160,30 @@ impl Inspect {
     fn run(&self) -> anyhow::Result<()> {
         let gallery = Gallery::from_bytes(&read(&self.gallery)?)
             .with_context(|| self.gallery.display().to_string())?;
-        println!("model       {}", gallery.model());
-        println!("dimensions  {}", gallery.dim());
-        println!("classes     {}", gallery.classes().len());
-        println!("entries     {}", gallery.len());
         let mut counts = vec![0_usize; gallery.classes().len()];
         for class in gallery.entry_classes() {
             counts[*class as usize] += 1;
         }
+        if self.json {
+            let classes: Vec<_> = gallery
+                .classes()
+                .iter()
+                .zip(counts)
+                .map(|(class, entries)| {
+                    json!({"label": class.label, "metadata": class.metadata, "entries": entries})
+                })
+                .collect();
+            let (model, dim, entries) = (gallery.model(), gallery.dim(), gallery.len());
+            println!(
+                "{}",
+                json!({"model": model, "dim": dim, "entries": entries, "classes": classes})
+            );
+            return Ok(());
+        }
+        println!("model       {}", gallery.model());
+        println!("dimensions  {}", gallery.dim());
+        println!("classes     {}", gallery.classes().len());
+        println!("entries     {}", gallery.len());
         for (class, count) in gallery.classes().iter().zip(counts) {
             println!("{count:>6}  {}", class.label);
         }

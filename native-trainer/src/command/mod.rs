@@ -1,10 +1,15 @@
 //! One file a command; each reads its arguments, calls the library, prints what a person needs.
 
+pub mod data;
+pub mod detect;
 pub mod eval;
+pub mod export;
+pub mod extract;
 pub mod gallery;
 pub mod import;
 pub mod publish;
 pub mod recognize;
+pub mod report;
 pub mod scene;
 pub mod serve;
 pub mod train;
@@ -28,6 +33,9 @@ pub enum DeviceKind {
     /// The best Vulkan device.
     #[cfg(feature = "vulkan")]
     Vulkan,
+    /// The best GPU, whatever its driver.
+    #[cfg(feature = "wgpu")]
+    Wgpu,
 }
 
 impl DeviceKind {
@@ -39,6 +47,8 @@ impl DeviceKind {
             Self::Cuda => Device::cuda(0),
             #[cfg(feature = "vulkan")]
             Self::Vulkan => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         }
     }
 }

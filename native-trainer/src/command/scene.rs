@@ -13,6 +13,7 @@ use crate::random::seeded;
 /// Pastes cut-outs onto generated backgrounds, as the detector's training does, and writes the
 /// pictures with a JSON file that says what is where.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie scene --cutouts cutouts --out scenes --count 10")]
 pub struct Arguments {
     /// List file or folder of cut-outs with transparency.
     #[arg(long)]

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::DeviceKind;
+use super::report::REPORTED;
 use crate::recipe::Recipe;
+use crate::report;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
-use crate::train::{RunOptions, run};
+use crate::train::{Resume, RunOptions, run};
 
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
@@ -21,18 +24,21 @@ pub struct Arguments {
     /// Changes a value of the recipe; may be repeated.
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Folder of the run: log, checkpoints, model.safetensors.
+    /// Folder of the run: log, checkpoints, model.safetensors, report.html.
     #[arg(long)]
     output: PathBuf,
-    /// Goes on from the folder's latest checkpoint.
-    #[arg(long)]
-    resume: bool,
+    /// Goes on from the folder's newest whole checkpoint, or from this one.
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
     /// Stops after the epoch of this number, to be resumed later.
     #[arg(long, value_name = "EPOCH")]
     stop_after: Option<usize>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
+    /// Prints one JSON object a line: what metrics.jsonl holds.
+    #[arg(long)]
+    json: bool,
 }
 
 impl Arguments {
@@ -41,19 +47,35 @@ impl Arguments {
     /// # Errors
     ///
     /// As [`run`], [`Recipe::read`] and the data of the recipe.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let recipe = Recipe::read(&self.config, &self.overrides)?;
         let options = RunOptions {
             output: self.output.clone(),
-            resume: self.resume,
+            resume: match &self.resume {
+                None => Resume::No,
+                Some(None) => Resume::Latest,
+                Some(Some(folder)) => Resume::From(folder.clone()),
+            },
             stop_after: self.stop_after,
+            json: self.json,
         };
         let device = self.device.open();
+        let absent = || match recipe.data.trim() {
+            "" => "the recipe's data".to_owned(),
+            text => text.to_owned(),
+        };
         if let Some(task) = &recipe.extractor {
-            run(&ExtractorTraining::new(&recipe, task)?, &recipe, &options, &device)?;
+            let task = ExtractorTraining::new(&recipe, task).with_context(absent)?;
+            run(&task, &recipe, &options, &device)?;
         }
         if let Some(task) = &recipe.detector {
-            run(&DetectorTraining::new(&recipe, task)?, &recipe, &options, &device)?;
+            let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
+            run(&task, &recipe, &options, &device)?;
+        }
+        let path = report::write(&self.output, REPORTED, &device)?;
+        if !self.json {
+            println!("report: {}", path.display());
         }
         Ok(())
     }

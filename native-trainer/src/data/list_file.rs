@@ -71,14 +71,14 @@ impl Samples {
     ///
     /// [`DataError`], naming the file and the line; every picture of a list must exist.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let rows = if path.is_dir() { read_folder(path)? } else { read_list(path)? };
+        let rows: Vec<Row> = read_rows(path)?.into_iter().collect::<Result<_, _>>()?;
         if rows.is_empty() {
             return Err(DataError::Empty { path: path.to_owned() });
         }
         Ok(Self::from_rows(rows))
     }
 
-    fn from_rows(rows: Vec<Row>) -> Self {
+    pub(super) fn from_rows(rows: Vec<Row>) -> Self {
         let mut labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
         labels.sort_by(|a, b| match (a.parse::<u64>(), b.parse::<u64>()) {
             (Ok(a), Ok(b)) => a.cmp(&b),
@@ -127,13 +127,26 @@ impl Samples {
     }
 }
 
-struct Row {
-    path: PathBuf,
-    label: String,
+/// One picture as it is listed.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) path: PathBuf,
+    pub(super) label: String,
     id: String,
+    /// Of the list file, counted from 1; `None` in a folder.
+    pub(super) line: Option<usize>,
 }
 
-fn read_list(path: &Path) -> Result<Vec<Row>, DataError> {
+/// Every row of a list file or folder, or what is wrong with it.
+pub(super) fn read_rows(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {
+    if path.is_dir() {
+        Ok(read_folder(path)?.into_iter().map(Ok).collect())
+    } else {
+        read_list(path)
+    }
+}
+
+fn read_list(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {
     let text =
         std::fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let text = String::from_utf8(text).map_err(|error| DataError::Line {
@@ -145,41 +158,44 @@ fn read_list(path: &Path) -> Result<Vec<Row>, DataError> {
         reason: "not UTF-8 text".to_owned(),
     })?;
     let root = path.parent().unwrap_or(Path::new("."));
-    let mut rows = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim_end_matches('\r');
-        if line.trim().is_empty() {
-            continue;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    Ok(lines
+        .map(|(index, line)| {
+            read_line(root, line, index + 1).map_err(|reason| DataError::Line {
+                path: path.to_owned(),
+                line: index + 1,
+                reason,
+            })
+        })
+        .collect())
+}
+
+fn read_line(root: &Path, line: &str, number: usize) -> Result<Row, String> {
+    let fields: Vec<&str> = if line.contains('\t') {
+        line.split('\t').map(str::trim).collect()
+    } else {
+        line.split_whitespace().collect()
+    };
+    let (file, label, id) = match fields[..] {
+        [file, label] => (file, label, None),
+        [file, label, id] => (file, label, Some(id)),
+        _ => {
+            return Err(format!(
+                "{} fields, expected `path label [id]`; use tabs where a path or a label has \
+                 spaces",
+                fields.len()
+            ));
         }
-        let wrong =
-            |reason: String| DataError::Line { path: path.to_owned(), line: index + 1, reason };
-        let fields: Vec<&str> = if line.contains('\t') {
-            line.split('\t').map(str::trim).collect()
-        } else {
-            line.split_whitespace().collect()
-        };
-        let (file, label, id) = match fields[..] {
-            [file, label] => (file, label, None),
-            [file, label, id] => (file, label, Some(id)),
-            _ => {
-                return Err(wrong(format!(
-                    "{} fields, expected `path label [id]`; use tabs where a path or a label has \
-                     spaces",
-                    fields.len()
-                )));
-            }
-        };
-        if file.is_empty() || label.is_empty() {
-            return Err(wrong("path or label is empty".to_owned()));
-        }
-        let file = root.join(file);
-        if !file.is_file() {
-            return Err(wrong(format!("no such picture: {}", file.display())));
-        }
-        let id = id.map_or_else(|| file.display().to_string(), str::to_owned);
-        rows.push(Row { path: file, label: label.to_owned(), id });
+    };
+    if file.is_empty() || label.is_empty() {
+        return Err("path or label is empty".to_owned());
     }
-    Ok(rows)
+    let path = root.join(file);
+    if !path.is_file() {
+        return Err(format!("no such picture: {}", path.display()));
+    }
+    let id = id.map_or_else(|| path.display().to_string(), str::to_owned);
+    Ok(Row { path, label: label.to_owned(), id, line: Some(number) })
 }
 
 fn read_folder(path: &Path) -> Result<Vec<Row>, DataError> {
@@ -194,7 +210,7 @@ fn read_folder(path: &Path) -> Result<Vec<Row>, DataError> {
                 file.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
             if file.is_file() && EXTENSIONS.contains(&extension.as_str()) {
                 let id = file.display().to_string();
-                rows.push(Row { path: file, label: label.clone(), id });
+                rows.push(Row { path: file, label: label.clone(), id, line: None });
             }
         }
     }

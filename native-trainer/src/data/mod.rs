@@ -2,7 +2,9 @@
 
 pub mod augment;
 pub mod boxed;
+pub mod check;
 pub mod coco;
+pub mod layouts;
 pub mod list_file;
 pub mod operator;
 pub mod sampler;

@@ -51,6 +51,18 @@ impl Default for SamplerConfig {
     }
 }
 
+impl SamplerConfig {
+    /// Pictures of a class that a batch takes; `None` where classes play no part.
+    pub fn samples_per_class(&self) -> Option<usize> {
+        match self {
+            Self::Shuffle => None,
+            Self::Pk { samples_per_class, .. } | Self::RandomIdentity { samples_per_class, .. } => {
+                Some(*samples_per_class)
+            }
+        }
+    }
+}
+
 fn two() -> usize {
     2
 }

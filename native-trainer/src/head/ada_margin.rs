@@ -80,10 +80,17 @@ impl AdaMargin {
         let quality = (length - mean.unsqueeze()) / (deviation + EPSILON).unsqueeze();
         let share = (quality * self.slope).clamp(-1.0, 1.0) * self.margin;
 
+        // Sums of angles in place of arcs: what GPUs make of acos is good to three digits only.
         let cos = cos.clamp(EPSILON - 1.0, 1.0 - EPSILON);
         let target = targets.one_hot::<2>(cos.dims()[1]).float();
-        let angle = cos.acos() - target.clone() * share.clone();
-        let cos = angle.clamp(EPSILON, std::f64::consts::PI - EPSILON).cos();
+        let own = (cos.clone() * target.clone()).sum_dim(1);
+        let sine = (own.clone().powi_scalar(2).neg() + 1.0).sqrt();
+        let turned = own.clone() * share.clone().cos() + sine * share.clone().sin();
+        // θ − share stays within [ε, π − ε].
+        let too_near = own.clone().greater((share.clone() + EPSILON).clamp_min(0.0).cos());
+        let too_far = own.clone().lower((share.clone() - EPSILON).clamp_max(0.0).cos().neg());
+        let turned = turned.mask_fill(too_near, EPSILON.cos()).mask_fill(too_far, -EPSILON.cos());
+        let cos = cos + target.clone() * (turned - own);
         (cos - target * (share + self.margin)) * self.scale
     }
 }

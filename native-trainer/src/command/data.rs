@@ -1,0 +1,218 @@
+//! `magpie data`: checks and prepares what is trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::write;
+use crate::data::check::{Demand, Report, check_boxes, check_classes};
+use crate::data::coco::{self, Part};
+use crate::data::layouts::{Lists, cub, sop};
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+
+/// Checks data sets and prepares public ones.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(Check),
+    Cub(Layout),
+    Sop(Layout),
+    CocoForeground(CocoForeground),
+    Voc(Voc),
+}
+
+/// Reads a whole data set and reports all that is wrong with it: broken pictures, missing files,
+/// the same picture twice, classes too small for the sampler, gaps between labels, boxes outside
+/// their picture.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  magpie data check photos\n  magpie data check -c \
+    native-trainer/recipes/photos.toml -o extractor.train=photos\n\nEnds with 1 where something \
+    would keep training from working or teach it something false.")]
+struct Check {
+    /// List files, folders with one sub-folder a class, COCO files.
+    #[arg(required_unless_present = "config")]
+    paths: Vec<PathBuf>,
+    /// Recipe: checks the data that it names, by what its sampler takes.
+    #[arg(short, long)]
+    config: Option<PathBuf>,
+    /// Changes a value of the recipe; may be repeated.
+    #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Pictures of a class that a batch takes.
+    #[arg(long, default_value_t = 2)]
+    samples_per_class: usize,
+    /// Prints one JSON object a data set.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes the list files of a public data set: CUB-200-2011 or Stanford Online Products.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie data cub CUB_200_2011\n  magpie train -c \
+    native-trainer/recipes/cub-mobilenet-v1.toml --output runs/cub")]
+struct Layout {
+    /// Folder as it was unpacked; gets train_list.txt and test_list.txt.
+    folder: PathBuf,
+}
+
+/// Mixes COCO files into one with the single category `foreground`, for the detector.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie data coco-foreground --out mixed.json \
+    --part annotations/instances_train2017.json,images=train2017,take=5000 \
+    --part logos/instances.json")]
+struct CocoForeground {
+    /// A COCO file, with `,images=FOLDER` where its pictures are not beside it and `,take=N` to
+    /// draw so many; may be repeated.
+    #[arg(long = "part", required = true, value_parser = parse_part)]
+    parts: Vec<Part>,
+    /// COCO file to write; pictures below its folder are named from there.
+    #[arg(long)]
+    out: PathBuf,
+    /// The same seed draws the same pictures.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Turns Pascal VOC's boxes into a COCO file.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie data voc VOC2012 --out VOC2012/boxes.json")]
+struct Voc {
+    /// Folder with `Annotations` and `JPEGImages`.
+    folder: PathBuf,
+    /// COCO file to write; pictures below its folder are named from there.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn parse_part(text: &str) -> Result<Part, String> {
+    let mut words = text.split(',');
+    let annotations = words.next().unwrap_or_default().into();
+    let mut part = Part { annotations, images: None, take: None };
+    for word in words {
+        match word.split_once('=') {
+            Some(("images", folder)) => part.images = Some(folder.into()),
+            Some(("take", count)) => {
+                let count = count.parse().map_err(|_| format!("take={count} is no number"))?;
+                part.take = Some(count);
+            }
+            _ => return Err(format!("{word:?} is neither images=FOLDER nor take=N")),
+        }
+    }
+    Ok(part)
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written; a check that found errors.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Check(check) => check.run(),
+            Command::Cub(layout) => write_lists(&layout.folder, &cub(&layout.folder)?),
+            Command::Sop(layout) => write_lists(&layout.folder, &sop(&layout.folder)?),
+            Command::CocoForeground(mix) => {
+                let folder = mix.out.parent().unwrap_or(Path::new("."));
+                write(&mix.out, &coco::foreground(&mix.parts, folder, mix.seed)?)
+            }
+            Command::Voc(voc) => {
+                let folder = voc.out.parent().unwrap_or(Path::new("."));
+                write(&voc.out, &coco::from_voc(&voc.folder, folder)?)
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
+    for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
+        let path = folder.join(name);
+        write(&path, text.as_bytes())?;
+        println!("{}: {} pictures", path.display(), text.lines().count());
+    }
+    Ok(())
+}
+
+impl Check {
+    fn run(&self) -> anyhow::Result<()> {
+        let samples_per_class = self.samples_per_class;
+        let demand = Demand { classes: 2, samples_per_class };
+        let mut sets: Vec<(PathBuf, Demand)> =
+            self.paths.iter().map(|path| (path.clone(), demand)).collect();
+        if let Some(path) = &self.config {
+            sets.extend(sets_of(&Recipe::read(path, &self.overrides)?));
+        }
+        let mut errors = 0;
+        for (path, demand) in sets {
+            let progress = Progress::new("pictures", 0);
+            let seen = |total| progress.advance_of(total);
+            let is_coco = path.extension().is_some_and(|extension| extension == "json");
+            let report = if is_coco {
+                check_boxes(&path, &seen)?
+            } else {
+                check_classes(&path, demand, &seen)?
+            };
+            drop(progress);
+            errors += report.errors();
+            self.print(&path, &report)?;
+        }
+        if errors > 0 {
+            bail!("{errors} error(s) in the data");
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
+        if self.json {
+            let mut record = serde_json::to_value(report)?;
+            let object = record.as_object_mut().context("a report is an object")?;
+            object.insert("path".to_owned(), path.display().to_string().into());
+            object.insert("errors".to_owned(), report.errors().into());
+            println!("{record}");
+            return Ok(());
+        }
+        for finding in &report.findings {
+            let kind = if finding.is_error() { "error" } else { "note" };
+            println!("{kind}: {finding}");
+        }
+        let what = match (report.classes, report.boxes) {
+            (0, boxes) => format!("{boxes} boxes"),
+            (classes, _) => format!("{classes} classes"),
+        };
+        println!(
+            "{}: {} pictures, {what}; {} error(s), {} note(s)",
+            path.display(),
+            report.pictures,
+            report.errors(),
+            report.findings.len() - report.errors()
+        );
+        Ok(())
+    }
+}
+
+/// The data that a recipe names, with what it takes of them.
+fn sets_of(recipe: &Recipe) -> Vec<(PathBuf, Demand)> {
+    let any = Demand { classes: 1, samples_per_class: 1 };
+    let mut sets = Vec::new();
+    if let Some(task) = &recipe.extractor {
+        let samples_per_class = task.sampler.samples_per_class().unwrap_or(1);
+        let classes = task.sampler.samples_per_class().map_or(1, |k| recipe.batch_size / k.max(1));
+        sets.push((task.train.clone(), Demand { classes, samples_per_class }));
+        sets.extend([&task.query, &task.gallery].into_iter().flatten().map(|p| (p.clone(), any)));
+    }
+    if let Some(task) = &recipe.detector {
+        let paths = [&task.cutouts, &task.coco, &task.eval_cutouts, &task.eval_coco];
+        sets.extend(paths.into_iter().flatten().map(|path| (path.clone(), any)));
+    }
+    sets.dedup_by(|a, b| a.0 == b.0);
+    sets
+}

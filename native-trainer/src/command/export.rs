@@ -1,0 +1,180 @@
+//! `magpie export`: a run or a model file becomes a model file of the wanted precision.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::weights::{Precision, Weights};
+use serde_json::json;
+
+use super::{DeviceKind, open_model, read, size, write};
+use crate::data::list_file::Samples;
+use crate::embedding::embed_samples;
+use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::recipe::{RUN_RECIPE, Recipe};
+
+/// Writes the deployed network of a run: batch normalisation folded into the convolutions, parallel
+/// branches summed, the head left behind. With pictures it also says what the precision costs.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  magpie export runs/mine --precision i8 --out small.safetensors \
+    --query photos\n  magpie export weights/extractor.safetensors --precision f32 --out \
+    exact.safetensors"
+)]
+pub struct Arguments {
+    /// Folder of a run, or a model file.
+    source: PathBuf,
+    /// Which checkpoint of a run: best_model, last_model, latest, epoch_N.
+    #[arg(long, default_value = "best_model")]
+    checkpoint: String,
+    /// How weights are stored.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Stored,
+    /// Model file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// List file or folder of pictures: compares the embeddings with those of 32-bit weights, and
+    /// the recall.
+    #[arg(long)]
+    query: Option<PathBuf>,
+    /// List file or folder that is searched; by default the queries, each without itself.
+    #[arg(long, requires = "query")]
+    gallery: Option<PathBuf>,
+    /// Where to run the comparison.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Stored {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    #[default]
+    F16,
+    /// 8-bit whole numbers, a scale an output channel.
+    I8,
+}
+
+impl Stored {
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+            Self::I8 => Precision::I8,
+        }
+    }
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// A run or a model that cannot be used, pictures that cannot be used, a disk that refuses.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub fn run(&self) -> anyhow::Result<()> {
+        let exact = if self.source.is_dir() {
+            deployed(&self.source, &self.checkpoint)?
+        } else {
+            open_model(&self.source)?.file
+        };
+        let bytes = exact.to_bytes(self.precision.precision())?;
+        let stored = ModelFile::from_bytes(&bytes)?;
+        write(&self.out, &bytes)?;
+        let cost = match &self.query {
+            Some(query) => Some(self.cost(&exact, &stored, query)?),
+            None => None,
+        };
+        if self.json {
+            let cost = cost.map(|cost| {
+                json!({
+                    "least_cosine": cost.least_cosine,
+                    "recall1": cost.recall[1],
+                    "recall1_f32": cost.recall[0],
+                })
+            });
+            let file = self.out.display().to_string();
+            println!("{}", json!({"file": file, "bytes": bytes.len(), "cost": cost}));
+            return Ok(());
+        }
+        println!("{}: {}", self.out.display(), size(bytes.len() as u64));
+        if let Some(cost) = cost {
+            println!(
+                "least cosine to the embeddings of 32-bit weights: {:.6}; recall1: {:.5}, with \
+                 32-bit weights {:.5}",
+                cost.least_cosine, cost.recall[1], cost.recall[0]
+            );
+        }
+        Ok(())
+    }
+
+    fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
+        let device = self.device.open();
+        let query = Samples::read(query)?;
+        let gallery = self.gallery.as_deref().map(Samples::read).transpose()?;
+        let query = match &gallery {
+            Some(gallery) => query.relabel(&gallery.labels),
+            None => query,
+        };
+        let mut recall = [0.0; 2];
+        let mut embedded = Vec::new();
+        for (file, recall) in [exact, stored].into_iter().zip(&mut recall) {
+            let preprocess = file.description.preprocess.clone();
+            let extractor = file.clone().into_extractor(&device)?;
+            let embed = |samples| embed_samples(&extractor, &preprocess, samples, &device);
+            let query = embed(&query)?;
+            let metrics = match &gallery {
+                Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1]),
+                None => retrieval_metrics(&query, &query, &[1]),
+            };
+            *recall = metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate);
+            embedded.push(query);
+        }
+        Ok(Cost { least_cosine: least_cosine(&embedded[0], &embedded[1]), recall })
+    }
+}
+
+/// What a precision costs.
+struct Cost {
+    least_cosine: f32,
+    /// Recall@1 with 32-bit weights, and as stored.
+    recall: [f64; 2],
+}
+
+/// Least cosine of two lists of unit embeddings.
+fn least_cosine(a: &Embedded, b: &Embedded) -> f32 {
+    let dim = a.values.len() / a.labels.len().max(1);
+    let pairs = a.values.chunks_exact(dim.max(1)).zip(b.values.chunks_exact(dim.max(1)));
+    let cosine = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    pairs.map(cosine).fold(1.0, f32::min)
+}
+
+/// The fused network of a run's checkpoint.
+fn deployed(run: &Path, checkpoint: &str) -> anyhow::Result<ModelFile> {
+    let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
+    let path = run.join(checkpoint).join("model.safetensors");
+    let name = || path.display().to_string();
+    let weights = Weights::from_bytes(&read(&path)?).with_context(name)?;
+    let device = Device::flex();
+    let (architecture, weights) = match (&recipe.extractor, &recipe.detector) {
+        (Some(task), _) => {
+            let network = weights.under("extractor").load_into(task.model.init(&device));
+            let fused = network.with_context(name)?.fuse();
+            (Architecture::Extractor(task.model.fused()), Weights::from_module(&fused))
+        }
+        (None, Some(task)) => {
+            let fused = weights.load_into(task.model.init(&device)).with_context(name)?.fuse();
+            (Architecture::Detector(task.model.fused()), Weights::from_module(&fused))
+        }
+        (None, None) => bail!("{}: names no network", run.join(RUN_RECIPE).display()),
+    };
+    let Recipe { preprocess, notes, .. } = recipe;
+    Ok(ModelFile { description: ModelDescription { architecture, preprocess, notes }, weights })
+}

@@ -1,0 +1,82 @@
+//! `magpie extract`: embeddings of pictures as a file that other programs read.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::{DeviceKind, open_model, size, write};
+use crate::data::list_file::Samples;
+use crate::embedding::embed_samples;
+
+/// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
+/// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
+/// order as a text file beside it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
+    --images photos --out photos.safetensors\n\nIn Python:\n  \
+    safetensors.numpy.load_file(\"photos.safetensors\")[\"embeddings\"]")]
+pub struct Arguments {
+    /// Model file of the extractor.
+    #[arg(long)]
+    extractor: PathBuf,
+    /// List file, or folder with one sub-folder a class.
+    #[arg(long)]
+    images: PathBuf,
+    /// File to write; the names go to the same with the ending .tsv.
+    #[arg(long)]
+    out: PathBuf,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written, pictures that cannot be used.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub fn run(&self) -> anyhow::Result<()> {
+        let model = open_model(&self.extractor)?;
+        let preprocess = model.file.description.preprocess.clone();
+        let device = self.device.open();
+        let extractor = model.file.into_extractor(&device)?;
+        let samples = Samples::read(&self.images)?;
+        let embedded = embed_samples(&extractor, &preprocess, &samples, &device)?;
+        let count = embedded.labels.len();
+        let dim = embedded.values.len() / count.max(1);
+
+        let values: Vec<u8> = embedded.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let labels: Vec<u8> =
+            embedded.labels.iter().flat_map(|label| (*label as i64).to_le_bytes()).collect();
+        let tensors = [
+            ("embeddings", TensorView::new(Dtype::F32, vec![count, dim], &values)?),
+            ("labels", TensorView::new(Dtype::I64, vec![count], &labels)?),
+        ];
+        let metadata = HashMap::from([
+            ("labels".to_owned(), serde_json::to_string(&samples.labels)?),
+            ("model".to_owned(), model.id),
+        ]);
+        let bytes = safetensors::serialize(tensors, Some(metadata))
+            .with_context(|| self.out.display().to_string())?;
+        write(&self.out, &bytes)?;
+        let names: String = samples
+            .samples
+            .iter()
+            .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
+            .collect();
+        let names_path = self.out.with_extension("tsv");
+        write(&names_path, names.as_bytes())?;
+        println!(
+            "{}: {count} × {dim}, {}; names in {}",
+            self.out.display(),
+            size(bytes.len() as u64),
+            names_path.display()
+        );
+        Ok(())
+    }
+}

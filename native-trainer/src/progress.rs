@@ -1,0 +1,72 @@
+//! How far a long command has come: a bar on a terminal, a line now and then elsewhere.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Between two lines where there is no terminal.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Drawn on the standard error, so that the standard output holds the answer alone.
+pub struct Progress {
+    bar: ProgressBar,
+    what: String,
+    said: Mutex<Instant>,
+}
+
+impl Progress {
+    /// Of so many steps of what is named, in the plural.
+    pub fn new(what: &str, steps: usize) -> Self {
+        let bar = ProgressBar::new(steps as u64);
+        let layout = "{wide_bar} {pos}/{len} {msg} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(layout) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        Self { bar, what: what.to_owned(), said: Mutex::new(Instant::now()) }
+    }
+
+    /// Some more steps are done.
+    pub fn advance(&self, steps: usize) {
+        self.bar.inc(steps as u64);
+        self.say();
+    }
+
+    /// This many steps are done, of a number that was not known before.
+    pub fn advance_of(&self, total: usize) {
+        self.bar.set_length(total as u64);
+        self.advance(1);
+    }
+
+    /// Prints a line of the answer above the bar.
+    #[expect(clippy::print_stdout, reason = "the answer of the command that is under way")]
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| println!("{text}"));
+    }
+
+    /// Prints a warning above the bar.
+    #[expect(clippy::print_stderr, reason = "a warning of the command that is under way")]
+    pub fn warn(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    #[expect(clippy::print_stderr, reason = "progress where there is no terminal")]
+    fn say(&self) {
+        if !self.bar.is_hidden() {
+            return;
+        }
+        let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if said.elapsed() >= INTERVAL {
+            *said = Instant::now();
+            let total = self.bar.length().unwrap_or_default();
+            eprintln!("{}/{total} {}", self.bar.position(), self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,287 @@
+//! Everything that changes while a network is trained, and one epoch of it.
+
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use burn::tensor::Device;
+use models::weights::Weights;
+
+use super::log::{Log, Scalars};
+use super::{Memory, PREFETCH, Task};
+use crate::checkpoint::{self, Progress};
+use crate::ema::Ema;
+use crate::optimizer::Optimizer;
+use crate::recipe::Recipe;
+
+/// Everything that changes while a network is trained.
+pub(super) struct Run<'a, T: Task> {
+    task: &'a T,
+    recipe: &'a Recipe,
+    device: &'a Device,
+    pub(super) network: T::Network,
+    memory: T::Memory,
+    optimizer: Optimizer,
+    average: Option<Ema>,
+    pub(super) progress: Progress,
+}
+
+impl<'a, T: Task> Run<'a, T> {
+    pub(super) fn begin(task: &'a T, recipe: &'a Recipe, device: &'a Device) -> Self {
+        let network = task.init(device);
+        Self {
+            task,
+            recipe,
+            device,
+            memory: task.memory(device),
+            optimizer: Optimizer::new(recipe.optimizer).with_rules(recipe.parameters.clone()),
+            average: recipe.ema.map(|ema| ema.init(&Weights::from_module(&network))),
+            progress: Progress {
+                labels: task.labels().to_vec(),
+                plateau: recipe.schedule.plateau(),
+                ..Progress::default()
+            },
+            network,
+        }
+    }
+
+    pub(super) fn resume(mut self, folder: &Path) -> anyhow::Result<Self> {
+        let progress = checkpoint::progress(folder)?;
+        if progress.labels != self.task.labels() {
+            anyhow::bail!("{}: the classes of the data have changed", folder.display());
+        }
+        let network = checkpoint::load_module(folder, self.network)?;
+        let (rule, steps) = (self.recipe.optimizer, progress.step);
+        let optimizer = checkpoint::load_optimizer(folder, rule, steps, self.device)?
+            .with_rules(self.recipe.parameters.clone());
+        if !self.memory.restore(&checkpoint::load_memory(folder)?) {
+            anyhow::bail!("{}: the losses of the recipe have changed", folder.display());
+        }
+        let average = match (&self.recipe.ema, progress.average) {
+            (Some(config), Some(age)) => Some(checkpoint::load_average(folder, config, age)?),
+            (Some(config), None) => Some(config.init(&Weights::from_module(&network))),
+            (None, _) => None,
+        };
+        Ok(Self { network, optimizer, average, progress, ..self })
+    }
+
+    pub(super) fn save(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.progress.step = self.optimizer.steps();
+        self.progress.average = self.average.as_ref().map(Ema::age);
+        let state = checkpoint::State {
+            optimizer: &self.optimizer,
+            average: self.average.as_ref(),
+            memory: &self.memory.to_weights(),
+        };
+        Ok(checkpoint::save(folder, &self.network, Some(state), &self.progress)?)
+    }
+
+    /// The network with the averaged weights, where the recipe averages.
+    pub(super) fn averaged(&mut self) -> anyhow::Result<Option<T::Network>> {
+        let Some(average) = &mut self.average else { return Ok(None) };
+        Ok(Some(average.read_out().load_into(self.network.clone())?))
+    }
+
+    /// Takes note of an evaluation; whether it is the best so far.
+    pub(super) fn observe(&mut self, metrics: &Scalars, log: &mut Log) -> anyhow::Result<bool> {
+        // Without evaluation data the newest network is the best known.
+        let Some((_, value)) = metrics.first() else { return Ok(true) };
+        let epoch = self.progress.epoch;
+        if let Some(plateau) = &mut self.progress.plateau {
+            plateau.observe(*value);
+        }
+        let is_best = self.progress.best.is_none_or(|(best, _)| *value > best);
+        if is_best {
+            self.progress.best = Some((*value, epoch));
+        }
+        log.line(&format!("[Eval][Epoch {epoch}][Avg]{}", join(metrics)))?;
+        let best = self.progress.best.map_or(0.0, |(best, _)| best);
+        log.line(&format!("[Eval][Epoch {epoch}][best metric: {best:.5}]"))?;
+        log.record("eval", epoch, None, metrics)?;
+        Ok(is_best)
+    }
+
+    /// Learning rate of a step.
+    fn rate(&self, epoch: usize, step: usize, steps: usize) -> f64 {
+        let Recipe { schedule, epochs, .. } = self.recipe;
+        let scheduled = schedule.rate((epoch - 1) * steps + step, steps, *epochs);
+        self.progress.plateau.as_ref().map_or(scheduled, |plateau| scheduled.min(plateau.rate()))
+    }
+
+    /// Trains an epoch, or what is left of it.
+    pub(super) fn epoch(mut self, latest: &Path, log: &mut Log) -> anyhow::Result<Self> {
+        let (task, recipe, epoch) = (self.task, self.recipe, self.progress.epoch + 1);
+        let mut plan = task.plan(epoch);
+        let steps = plan.len();
+        let first = self.progress.position.min(steps);
+        plan.drain(..first);
+        let mut clock = Clock { started: Instant::now(), waited: 0.0, done: 0 };
+        log.begin(epoch, steps);
+        log.advance(first);
+        self = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(PREFETCH);
+            scope.spawn(move || {
+                for samples in plan {
+                    let batch = task.load(epoch, &samples);
+                    // The other end is gone once a step has failed.
+                    if sender.send(batch).is_err() {
+                        break;
+                    }
+                }
+            });
+            for step in first..steps {
+                let before = Instant::now();
+                let batch = receiver.recv()??;
+                clock.waited += before.elapsed().as_secs_f64();
+                let rate = self.rate(epoch, step, steps);
+                let is_whole = (step + 1).is_multiple_of(recipe.accumulate) || step + 1 == steps;
+                let values;
+                (self, values) = self.step(batch, rate, is_whole)?;
+                let total: f64 = values.iter().map(|(_, value)| value).sum();
+                if !total.is_finite() {
+                    anyhow::bail!(
+                        "loss is {total} in epoch {epoch}, step {step}: lower \
+                         schedule.learning_rate or lengthen schedule.warmup_epochs"
+                    );
+                }
+                clock.done += 1;
+                log.advance(1);
+                self.add(&values);
+                self.progress.position = step + 1;
+                if step.is_multiple_of(recipe.log_interval) {
+                    self.tell(log, epoch, [step, steps], rate, &values, &clock)?;
+                }
+                if is_whole && step + 1 < steps && self.is_checkpoint_due() {
+                    self.save(latest)?;
+                }
+            }
+            anyhow::Ok(self)
+        })?;
+        log.end();
+        let totals = std::mem::take(&mut self.progress.totals);
+        self.progress.position = 0;
+        self.progress.epoch = epoch;
+        let mut means: Scalars =
+            totals.into_iter().map(|(name, sum)| (name, sum / steps as f64)).collect();
+        means.push(("loss".to_owned(), means.iter().map(|(_, value)| value).sum()));
+        log.line(&format!("[Train][Epoch {epoch}/{}][Avg]{}", recipe.epochs, join(&means)))?;
+        let seconds = clock.seconds();
+        let rate = (clock.done * recipe.batch_size) as f64 / seconds.max(f64::MIN_POSITIVE);
+        let waiting = clock.waited / seconds.max(f64::MIN_POSITIVE);
+        log.line(&format!(
+            "[Train][Epoch {epoch}/{}][Time]{seconds:.1} s, {rate:.1} samples/s, {:.1} % of it \
+             waiting for pictures",
+            recipe.epochs,
+            100.0 * waiting
+        ))?;
+        means.push(("ips".to_owned(), rate));
+        means.push(("waiting".to_owned(), waiting));
+        log.record("epoch", epoch, None, &means)?;
+        Ok(self)
+    }
+
+    /// One batch forward and backward; a whole step also changes the weights.
+    fn step(
+        mut self,
+        batch: T::Batch,
+        rate: f64,
+        is_whole: bool,
+    ) -> anyhow::Result<(Self, Scalars)> {
+        let terms = self.task.losses(&self.network, &mut self.memory, batch, self.device)?;
+        let values = terms
+            .iter()
+            .map(|(name, term)| ((*name).to_owned(), f64::from(term.clone().into_scalar::<f32>())))
+            .collect();
+        let sum = terms.into_iter().map(|(_, term)| term).reduce(|a, b| a + b);
+        if let Some(loss) = sum {
+            let loss = match self.recipe.accumulate {
+                1 => loss,
+                batches => loss / batches as f64,
+            };
+            let gradients = loss.backward();
+            if is_whole {
+                self.network = self.optimizer.step(self.network, &gradients, rate);
+                if let Some(average) = &mut self.average {
+                    average.update(&Weights::from_module(&self.network));
+                }
+            } else {
+                self.optimizer.hold(&self.network, &gradients);
+            }
+        }
+        Ok((self, values))
+    }
+
+    /// Whether the step that was taken is one after which the recipe wants a checkpoint.
+    fn is_checkpoint_due(&self) -> bool {
+        let steps = self.optimizer.steps();
+        self.recipe.checkpoint_interval.is_some_and(|n| steps.is_multiple_of(n.max(1)))
+    }
+
+    /// Adds a step's terms to the epoch's sums.
+    fn add(&mut self, values: &Scalars) {
+        let totals = &mut self.progress.totals;
+        if totals.is_empty() {
+            *totals = values.iter().map(|(name, _)| (name.clone(), 0.0)).collect();
+        }
+        for (sum, (_, value)) in totals.iter_mut().zip(values) {
+            sum.1 += value;
+        }
+    }
+
+    /// The line and the record of a step.
+    fn tell(
+        &self,
+        log: &mut Log,
+        epoch: usize,
+        [step, steps]: [usize; 2],
+        rate: f64,
+        values: &Scalars,
+        clock: &Clock,
+    ) -> anyhow::Result<()> {
+        let Recipe { epochs, batch_size, schedule, .. } = self.recipe;
+        let (seconds, done) = (clock.seconds(), clock.done as f64);
+        let left = (steps * (epochs - epoch + 1) - step - 1) as f64;
+        let total: f64 = values.iter().map(|(_, value)| value).sum();
+        let speed = done * *batch_size as f64 / seconds;
+        log.line(&format!(
+            "[Train][Epoch {epoch}/{epochs}][Iter: {step}/{steps}]lr({}): {rate:.8}, {}, loss: \
+             {total:.5}, batch_cost: {:.5}s, reader_cost: {:.5}, ips: {speed:.5} samples/s, eta: {}",
+            schedule.name(),
+            join(values),
+            seconds / done,
+            clock.waited / done,
+            hours(left * seconds / done),
+        ))?;
+        let mut scalars = values.clone();
+        for (name, value) in [("loss", total), ("lr", rate), ("ips", speed)] {
+            scalars.push((name.to_owned(), value));
+        }
+        log.record("train", epoch, Some(step), &scalars)
+    }
+}
+
+/// Time spent on an epoch.
+struct Clock {
+    started: Instant,
+    /// Seconds in which the device had nothing to do.
+    waited: f64,
+    /// Steps.
+    done: usize,
+}
+
+impl Clock {
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+fn join(values: &Scalars) -> String {
+    let parts: Vec<String> =
+        values.iter().map(|(name, value)| format!("{name}: {value:.5}")).collect();
+    parts.join(", ")
+}
+
+fn hours(seconds: f64) -> String {
+    let seconds = seconds as u64;
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}

@@ -1,0 +1,327 @@
+//! The commands around training, each end to end on tiny data, with what it prints.
+
+mod world;
+
+use world::{World, fail, magpie, shape, succeed};
+
+/// What is printed with the world's folder taken out.
+fn shortened(world: &World, text: &str) -> String {
+    text.replace(&format!("{}/", world.path("").display()).replace("//", "/"), "")
+}
+
+#[test]
+fn data_are_checked_whole() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 3, 2);
+    let clean = succeed(&[&"data", &"check", &pictures]);
+    assert_eq!(
+        shortened(&world, &clean),
+        "pictures: 6 pictures, 3 classes; 0 error(s), 0 note(s)\n"
+    );
+
+    world.write("pictures/class 1 类/broken.png", b"no picture");
+    let same = std::fs::read(world.path("pictures/class 0 类/0.png")).expect("a picture");
+    world.write("pictures/class 2 类/copy.png", same);
+    let output = magpie(&[&"data", &"check", &pictures, &"--samples-per-class", &"3"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = shortened(&world, &String::from_utf8_lossy(&output.stdout));
+    let expected = "\
+error: pictures/class 1 类/broken.png: not a picture of a known format; use JPEG, PNG, WebP, GIF or BMP
+error: the same picture in classes class 0 类, class 2 类: pictures/class 0 类/0.png, \
+        pictures/class 2 类/copy.png
+note: class class 0 类: 2 picture(s), a batch takes 3 of a class
+note: class class 1 类: 2 picture(s), a batch takes 3 of a class
+pictures: 7 pictures, 3 classes; 2 error(s), 2 note(s)
+";
+    assert_eq!(text, expected);
+
+    let recipe = world.recipe(&pictures, 1);
+    let output = magpie(&[&"data", &"check", &"-c", &recipe, &"--json"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: serde_json::Value =
+        serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    // Eight pictures a batch, two a class: four classes, and there are three.
+    let kinds: Vec<&str> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .filter_map(|finding| finding["kind"].as_str())
+        .collect();
+    assert_eq!(kinds, ["broken", "duplicate", "few_classes"]);
+    assert_eq!((report["pictures"].as_u64(), report["errors"].as_u64()), (Some(7), Some(3)));
+}
+
+#[test]
+fn public_data_sets_become_lists() {
+    let world = World::new();
+    world.write("cub/images.txt", "1 001.A/a.jpg\n2 101.B/b.jpg\n");
+    world.write("cub/image_class_labels.txt", "1 1\n2 101\n");
+    let told = succeed(&[&"data", &"cub", &world.path("cub")]);
+    let expected = "cub/train_list.txt: 1 pictures\ncub/test_list.txt: 1 pictures\n";
+    assert_eq!(shortened(&world, &told), expected);
+    let error = fail(&[&"data", &"sop", &world.path("cub")]);
+    assert!(error.contains("Ebay_train.txt"), "{error}");
+}
+
+#[test]
+fn boxes_are_mixed_and_checked() {
+    let world = World::new();
+    let picture = shape(0, 0, 40).encode_png().expect("a PNG");
+    world.write("a/0.png", &picture);
+    let boxes = |bbox: &str| {
+        format!(
+            r#"{{"images": [{{"id": 3, "file_name": "0.png"}}],
+                "annotations": [{{"image_id": 3, "category_id": 8, "bbox": {bbox}}}]}}"#
+        )
+    };
+    let good = world.write("a/boxes.json", boxes("[4, 4, 20, 20]"));
+    let bad = world.write("bad.json", boxes("[4, 4, 60, 20]"));
+    let mixed = world.path("mixed.json");
+    let [good, bad] = [
+        good.display().to_string(),
+        format!("{},images={},take=1", bad.display(), world.path("a").display()),
+    ];
+    succeed(&[&"data", &"coco-foreground", &"--out", &mixed, &"--part", &good, &"--part", &bad]);
+    let output = magpie(&[&"data", &"check", &mixed]);
+    let text = shortened(&world, &String::from_utf8_lossy(&output.stdout));
+    let expected = "\
+error: a/0.png: box [4, 4, 64, 24] is not inside 40×40
+mixed.json: 2 pictures, 2 boxes; 1 error(s), 0 note(s)
+";
+    assert_eq!(text, expected);
+    let part = format!("{good},take=many");
+    let output = magpie(&[&"data", &"coco-foreground", &"--out", &mixed, &"--part", &part]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "a command line that is not understood");
+    assert!(errors.contains("take=many is no number"), "{errors}");
+}
+
+#[test]
+fn a_run_is_exported_extracted_and_compared() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 3);
+    let run = world.path("run");
+    let told = succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--json"]);
+    let kinds: Vec<String> = told
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON alone"))
+        .map(|record| record["kind"].as_str().expect("a kind").to_owned())
+        .collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "train").count(), 9);
+    assert_eq!(kinds.iter().filter(|kind| *kind == "epoch").count(), 3);
+    assert_eq!(kinds.iter().filter(|kind| *kind == "eval").count(), 3);
+
+    let mut sizes = Vec::new();
+    for (precision, least) in [("f32", 0.999_999), ("f16", 0.9999), ("i8", 0.98)] {
+        let out = world.path(&format!("{precision}.safetensors"));
+        let told = succeed(&[
+            &"export",
+            &run,
+            &"--precision",
+            &precision,
+            &"--out",
+            &out,
+            &"--query",
+            &pictures,
+            &"--json",
+        ]);
+        let record: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let cosine = record["cost"]["least_cosine"].as_f64().expect("a cosine");
+        assert!(cosine >= least, "{precision}: {cosine}");
+        sizes.push(record["bytes"].as_u64().expect("a size"));
+        // What a stored network says is what the trainer's says.
+        let json = succeed(&[&"eval", &"--extractor", &out, &"--query", &pictures, &"--json"]);
+        let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
+        assert_eq!(metrics["recall1"], record["cost"]["recall1"]);
+    }
+    assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
+    let again = world.path("again.safetensors");
+    succeed(&[&"export", &run.join("model.safetensors"), &"--precision", &"f16", &"--out", &again]);
+    let bytes = |path: &std::path::Path| std::fs::read(path).expect("a file");
+    assert!(bytes(&again) == bytes(&run.join("model.safetensors")), "f16 of f16 is itself");
+    let missing = fail(&[&"export", &run, &"--checkpoint", &"epoch_9", &"--out", &again]);
+    assert!(missing.contains("epoch_9"), "{missing}");
+
+    let features = world.path("features.safetensors");
+    let told = succeed(&[
+        &"extract",
+        &"--extractor",
+        &run.join("model.safetensors"),
+        &"--images",
+        &pictures,
+        &"--out",
+        &features,
+    ]);
+    assert!(told.contains("features.safetensors: 16 × "), "{told}");
+    let bytes = bytes(&features);
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let embeddings = file.tensor("embeddings").expect("the embeddings");
+    let values: Vec<f32> = embeddings
+        .data()
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
+    for row in values.chunks_exact(embeddings.shape()[1]) {
+        let length: f32 = row.iter().map(|v| v * v).sum();
+        assert!((length - 1.0).abs() < 1e-4, "{length}");
+    }
+    let names = std::fs::read_to_string(world.path("features.tsv")).expect("the names");
+    assert_eq!(names.lines().count(), 16);
+    assert!(names.lines().next().is_some_and(|line| line.contains("\tclass 0 类\t")), "{names}");
+}
+
+#[test]
+fn training_stops_when_nothing_gets_better_and_keeps_epochs() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 30);
+    let run = world.path("run");
+    let told = succeed(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &run,
+        &"-o",
+        &"early_stopping=2",
+        &"-o",
+        &"save_interval=2",
+        &"-o",
+        &"accumulate=2",
+        // A rate that changes nothing: the first evaluation stays the best.
+        &"-o",
+        &"schedule.learning_rate=1e-12",
+        &"-o",
+        &"parameters.rate_multipliers={ \"extractor.backbone\" = 0 }",
+    ]);
+    assert!(told.contains("training ends after epoch") && told.contains("exported"), "{told}");
+    assert!(!told.contains("Epoch 30/30"), "{told}");
+    assert!(run.join("epoch_2/optimizer.safetensors").is_file());
+    let again = succeed(&[
+        &"train",
+        &"-c",
+        &run.join("recipe.toml"),
+        &"--output",
+        &world.path("other"),
+        &"--resume",
+        &run.join("epoch_2"),
+        &"--stop-after",
+        &"3",
+    ]);
+    assert!(again.contains("epoch_2 after epoch 2") && again.contains("Epoch 3/30"), "{again}");
+}
+
+/// The status line, the headers and the body of an answer.
+fn ask(address: &str, path: &str, more: &str) -> (String, String, Vec<u8>) {
+    use std::io::{Read, Write};
+    let host = address.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = std::net::TcpStream::connect(host).expect("a connection");
+    let text = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}Connection: close\r\n\r\n");
+    stream.write_all(text.as_bytes()).expect("a request");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("an answer");
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("the end of the headers");
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let (status, headers) = head.split_once("\r\n").expect("a status line");
+    (status.to_owned(), headers.to_owned(), bytes[end + 4..].to_vec())
+}
+
+#[test]
+fn a_site_is_served_and_nothing_else() {
+    use std::io::BufRead;
+    let world = World::new();
+    world.write("site/index.html", "<!doctype html>page");
+    world.write("site/engine.wasm", b"0123456789");
+    world.write("secret", "secret");
+    let mut server = std::process::Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .args(["serve", "--port", "0"])
+        .arg(world.path("site"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    let mut address = String::new();
+    let output = server.stdout.take().expect("a pipe");
+    std::io::BufReader::new(output).read_line(&mut address).expect("the address");
+    let address = address.trim();
+
+    // Connections that are kept open, as a browser keeps them, must not hold up the next.
+    let host = address.trim_start_matches("http://").trim_end_matches('/');
+    let idle: Vec<_> = (0..40).map(|_| std::net::TcpStream::connect(host)).collect();
+    let (status, headers, body) = ask(address, "/", "");
+    assert!(status.contains("200"), "{status}");
+    for header in ["cross-origin-opener-policy: same-origin", "content-type: text/html"] {
+        assert!(headers.contains(header), "{header} is missing in {headers}");
+    }
+    assert_eq!(body, b"<!doctype html>page");
+    let (_, headers, _) = ask(address, "/engine.wasm?v=1", "");
+    assert!(headers.contains("content-type: application/wasm"), "{headers}");
+    let (status, _, part) = ask(address, "/engine.wasm", "Range: bytes=4-6\r\n");
+    assert!(status.contains("206") && part == b"456", "{status}");
+    for path in ["/../secret", "/%2e%2e/secret", "/none"] {
+        let (status, _, body) = ask(address, path, "");
+        assert!(status.contains("404"), "{path}: {status}");
+        assert!(!body.starts_with(b"secret"), "{path}");
+    }
+    drop(idle);
+    server.kill().expect("it can be ended");
+    server.wait().expect("a status");
+}
+
+#[test]
+fn absent_data_say_where_they_come_from() {
+    let world = World::new();
+    let recipes = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .current_dir(world.path(""))
+        .args(["train", "--output", "run", "-c"])
+        .arg(recipes.join("cub-mobilenet-v1.toml"))
+        .output()
+        .expect("magpie runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    for part in ["magpie data cub", "CUB_200_2011/train_list.txt"] {
+        assert!(errors.contains(part), "{part} is missing in {errors}");
+    }
+}
+
+#[test]
+fn shells_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = succeed(&[&"completions", &shell]);
+        for command in ["train", "coco-foreground", "precision"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    let commands = [
+        "data check",
+        "data cub",
+        "data sop",
+        "data coco-foreground",
+        "data voc",
+        "train",
+        "eval",
+        "extract",
+        "detect",
+        "export",
+        "gallery build",
+        "gallery inspect",
+        "publish",
+        "serve",
+        "recognize",
+        "scene",
+        "import",
+        "completions",
+    ];
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>).collect();
+        let help = succeed(&arguments);
+        assert!(help.contains("Example") && help.contains("magpie "), "{command}:\n{help}");
+    }
+}
