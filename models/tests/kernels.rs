@@ -71,6 +71,10 @@ fn dense_convolution_and_its_gradients() {
         (2, 5, 4, 6, 6, 3, 1),
         (2, 3, 4, 2, 3, 7, 2),
         (1, 2, 3, 1, 1, 3, 1),
+        // Many windows: laid out in bands that do not divide the height, summed in pieces.
+        (8, 16, 4, 40, 37, 3, 1),
+        (9, 32, 8, 50, 47, 3, 2),
+        (4, 8, 6, 33, 40, 1, 1),
     ] {
         let what = format!("{channels_in}→{channels_out} {height}×{width} k{kernel} s{stride}");
         let x = random([batch, channels_in, height, width]);

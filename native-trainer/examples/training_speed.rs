@@ -1,7 +1,7 @@
 //! Forward and backward of four backbones, images a second as JSON; `tests/bench/training_speed.py`
 //! is the same in PyTorch, `cargo xtask bench` runs both.
 //!
-//! `cargo run --example training_speed -- BATCH SIDE STEPS`
+//! `cargo run --example training_speed -- BATCH SIDE STEPS [NETWORK]`
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::time::Instant;
@@ -17,6 +17,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     native_trainer::allocator::keep_memory();
+    let only = std::env::args().nth(4);
     let mut numbers = std::env::args().skip(1).filter_map(|word| word.parse().ok());
     let mut next = |default: usize| numbers.next().unwrap_or(default);
     let (batch, side, steps) = (next(16), next(224), next(3));
@@ -49,6 +50,9 @@ fn main() {
     ];
     let device = Device::flex().autodiff();
     for (name, backbone) in networks {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let network = ExtractorConfig { backbone, neck: None }.init(&device);
         let mut best = f64::INFINITY;
         for _ in 0..=steps {

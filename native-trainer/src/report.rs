@@ -187,9 +187,20 @@ impl Chart {
             )
         };
         let title = self.title;
-        let mut svg = format!(
-            "<h2>{title}</h2><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
+        let mut svg = format!("<h2>{title}</h2><p>");
+        for (index, name) in self.curves.keys().enumerate() {
+            let colour = COLOURS[index % COLOURS.len()];
+            put(
+                &mut svg,
+                format_args!("<span style=\"color:{colour}\">■</span> {} &nbsp;", escape(name)),
+            );
+        }
+        put(
+            &mut svg,
+            format_args!(
+                "</p><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
              aria-label=\"{title} by epoch\">"
+            ),
         );
         for share in [0.0, 0.5, 1.0] {
             let value = y0 + (y1 - y0) * share;
@@ -215,7 +226,7 @@ impl Chart {
                 ),
             );
         }
-        for (index, (name, points)) in self.curves.iter().enumerate() {
+        for (index, points) in self.curves.values().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let line: Vec<String> = thinned(points)
                 .into_iter()
@@ -226,12 +237,8 @@ impl Chart {
                 &mut svg,
                 format_args!(
                     "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" \
-                     stroke-width=\"2\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" \
-                     style=\"fill:{colour}\">{}</text>",
-                    line.join(" "),
-                    WIDTH - 12.0,
-                    24.0 + 15.0 * index as f64,
-                    escape(name)
+                     stroke-width=\"2\"/>",
+                    line.join(" ")
                 ),
             );
         }

@@ -32,8 +32,6 @@ pub fn device() -> Device {
         "cpu" => DeviceKind::Cpu,
         #[cfg(feature = "cuda")]
         "cuda" => DeviceKind::Cuda,
-        #[cfg(feature = "vulkan")]
-        "vulkan" => DeviceKind::Vulkan,
         #[cfg(feature = "wgpu")]
         "wgpu" => DeviceKind::Wgpu,
         _ => panic!("GOLDEN_DEVICE={name}: no such device, or one whose feature is not on"),

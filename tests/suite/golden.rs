@@ -3,7 +3,7 @@
 //! Tolerances are relative norms. Values of single operators: 1e-5, a few units in the last place
 //! after short sums. Whole networks: 1e-4, because thousands of f32 terms are summed in another
 //! order. Gradients through whole networks: 1e-3, because batch normalisation over few values
-//! amplifies that.
+//! amplifies that. The same hold on every device; `GOLDEN_DEVICE` names it.
 
 mod assignment;
 mod averages;

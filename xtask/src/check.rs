@@ -23,6 +23,23 @@ pub(crate) fn test() -> anyhow::Result<()> {
     })
 }
 
+/// The golden vectors on wgpu, by software where there is no GPU.
+pub(crate) fn test_gpu() -> anyhow::Result<()> {
+    let driver = setup::software_gpu()?;
+    let build = ["test", "--locked", "--package", "tests", "--profile", "gpu"];
+    let arguments = ["--features", "wgpu", "--test", "golden"];
+    step("golden vectors on a software GPU", || {
+        execute(
+            program("cargo")
+                .args(build)
+                .args(arguments)
+                .env("GOLDEN_DEVICE", "wgpu")
+                .env("VK_DRIVER_FILES", driver)
+                .env("XDG_RUNTIME_DIR", std::env::temp_dir()),
+        )
+    })
+}
+
 /// Damaged input for every parser, for so many seconds each.
 pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     let seconds = match options {
@@ -58,6 +75,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         cargo(&what, &[&wasm[..], &engine, &deny].concat())?;
     }
     test()?;
+    test_gpu()?;
     cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
     setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
     cargo("licences and sources", &["deny", "check", "licenses", "bans", "sources"])?;

@@ -15,6 +15,8 @@ cargo xtask demo [--train] [--no-serve] [--port N]
     networks, builds the gallery, publishes the page and serves it on 127.0.0.1.
 cargo xtask test
     The complete test suite, browser included.
+cargo xtask test --gpu
+    The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask check
     What a developer runs before a commit: format, spelling, lints on host and
     wasm32, tests, docs, licences, unused dependencies.
@@ -43,6 +45,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
     match words {
         ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
         ["test"] => check::test(),
+        ["test", "--gpu"] => check::test_gpu(),
         ["check"] => check::check(),
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::bench(),

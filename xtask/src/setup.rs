@@ -252,6 +252,22 @@ pub(crate) fn cargo_tool(
     })
 }
 
+/// A GPU made of software: the file by which Vulkan finds Mesa's.
+pub(crate) fn software_gpu() -> anyhow::Result<PathBuf> {
+    let find = || {
+        let files = Path::new("/usr/share/vulkan/icd.d").read_dir().ok()?;
+        let mut paths = files.flatten().map(|file| file.path());
+        paths.find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("lvp")))
+    };
+    if find().is_none() {
+        step("Mesa's software Vulkan", || {
+            let packages = ["mesa-vulkan-drivers", "libvulkan1"];
+            apt(&packages, "the golden vectors also run on a GPU, here one of software")
+        })?;
+    }
+    find().context("mesa-vulkan-drivers is installed, but brought no lvp_icd file")
+}
+
 /// The browser that the tests drive, and its driver.
 pub(crate) fn browser() -> anyhow::Result<()> {
     if version_of("chromium").is_none() {

@@ -30,10 +30,7 @@ pub enum DeviceKind {
     /// The first NVIDIA GPU.
     #[cfg(feature = "cuda")]
     Cuda,
-    /// The best Vulkan device.
-    #[cfg(feature = "vulkan")]
-    Vulkan,
-    /// The best GPU, whatever its driver.
+    /// The best GPU: through Vulkan, Metal or Direct3D.
     #[cfg(feature = "wgpu")]
     Wgpu,
 }
@@ -45,8 +42,6 @@ impl DeviceKind {
             Self::Cpu => Device::flex(),
             #[cfg(feature = "cuda")]
             Self::Cuda => Device::cuda(0),
-            #[cfg(feature = "vulkan")]
-            Self::Vulkan => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         }

@@ -2,17 +2,27 @@
 //!
 //! A 1×1 convolution of stride 1 needs no windows: its rows are the pixels.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::FloatTensorOps;
 
-use super::{Map, add, contiguous, for_chunks, sum_chunks, tensor, values};
+use super::{Map, add, contiguous, for_chunks, sum_chunks, tensor, values, zeros};
 
-/// Pieces that the weight gradient is summed in.
+/// Most pieces that the weight gradient is summed in.
 const WEIGHT_PIECES: usize = 8;
 
-/// Rows that a matrix product should have at least.
-const PRODUCT_ROWS: usize = 256;
+/// Rows that a piece of the weight gradient should have: with fewer, adding up the pieces costs more
+/// than the products.
+const WEIGHT_ROWS: usize = 2048;
+
+/// Images of fewer windows are laid out together, for one product on all threads.
+const FEW_WINDOWS: usize = 512;
+
+/// Values of the windows that are laid out at a time of an image of many: they stay in the
+/// second-level cache.
+const BAND_VALUES: usize = 1 << 17;
 
 /// Where the windows of a convolution lie; padding is `(kernel − 1) / 2`.
 struct Windows {
@@ -48,13 +58,13 @@ impl Windows {
     }
 
     /// Calls `visit(position in the windows, position in the image, length)` for every run of
-    /// values that lies in both.
+    /// values that lies in both; the windows are those of some output rows.
     #[inline(always)]
-    fn for_each_run(&self, mut visit: impl FnMut(usize, usize, usize)) {
+    fn for_each_run(&self, rows: Range<usize>, mut visit: impl FnMut(usize, usize, usize)) {
         let (kernel, padding) = (self.kernel, (self.kernel - 1) / 2);
-        for oy in 0..self.out_height {
+        for oy in rows.clone() {
             for ox in 0..self.out_width {
-                let window = (oy * self.out_width + ox) * self.length();
+                let window = ((oy - rows.start) * self.out_width + ox) * self.length();
                 let (top, left) = (oy * self.stride, ox * self.stride);
                 let first = padding.saturating_sub(left);
                 let last = kernel.min(self.width + padding - left);
@@ -76,24 +86,47 @@ impl Windows {
         self.height * self.width * self.channels
     }
 
-    /// Images of a piece of the work: enough for a good product, yet a few pieces a batch.
-    fn images_a_piece(&self, batch: usize) -> usize {
-        PRODUCT_ROWS.div_ceil(self.count()).min(batch.div_ceil(4)).max(1)
+    /// Whether an image has too few windows for products of its own.
+    fn are_few(&self) -> bool {
+        self.count() < FEW_WINDOWS
     }
 
-    /// The windows of some images, `[images · count, length]`.
+    /// Runs of output rows whose windows fit into the cache.
+    fn bands(&self) -> impl Iterator<Item = Range<usize>> {
+        let rows = (BAND_VALUES / (self.out_width * self.length()).max(1)).max(1);
+        let height = self.out_height;
+        (0..height).step_by(rows).map(move |first| first..(first + rows).min(height))
+    }
+
+    fn fill(&self, image: &[f32], rows: Range<usize>, windows: &mut [f32]) {
+        self.for_each_run(rows, |window, at, length| {
+            windows[window..window + length].copy_from_slice(&image[at..at + length]);
+        });
+    }
+
+    fn add_back(&self, windows: &[f32], rows: Range<usize>, image: &mut [f32]) {
+        self.for_each_run(rows, |window, at, length| {
+            add(&mut image[at..at + length], &windows[window..window + length]);
+        });
+    }
+
+    /// The windows of some output rows of an image, `[rows · out_width, length]`.
+    fn lay_out_band(&self, image: &[f32], rows: Range<usize>) -> FlexTensor {
+        let count = rows.len() * self.out_width;
+        let mut windows = vec![0.0; count * self.length()];
+        self.fill(image, rows, &mut windows);
+        tensor(windows, [count, self.length()])
+    }
+
+    /// The windows of all images, `[images · count, length]`.
     fn lay_out(&self, images: &[f32]) -> FlexTensor {
-        let piece = self.count() * self.length();
-        let count = images.len() / self.image();
-        let mut windows = vec![0.0; count * piece];
-        for (windows, image) in
-            windows.chunks_exact_mut(piece).zip(images.chunks_exact(self.image()))
-        {
-            self.for_each_run(|window, at, length| {
-                windows[window..window + length].copy_from_slice(&image[at..at + length]);
-            });
-        }
-        tensor(windows, [count * self.count(), self.length()])
+        let count = images.len() / self.image() * self.count();
+        let mut windows = zeros(count * self.length());
+        for_chunks(&mut windows, self.count() * self.length(), |image, windows| {
+            let image = &images[image * self.image()..][..self.image()];
+            self.fill(image, 0..self.out_height, windows);
+        });
+        tensor(windows, [count, self.length()])
     }
 }
 
@@ -110,17 +143,21 @@ pub(super) fn forward(x: &Map, weight: &FlexTensor, stride: usize) -> Map {
     let shape = [x.batch, windows.out_height, windows.out_width, channels_out];
     let weight = weight_matrix(weight).transpose(0, 1);
     if windows.are_pixels() {
-        let out = Flex::float_matmul(x.matrix(), weight).reshape(shape.into());
-        let [batch, height, width, channels] = shape;
-        return Map { tensor: out, batch, height, width, channels };
+        return Map::from_matrix(&Flex::float_matmul(x.matrix(), weight), shape);
     }
-    let mut out = vec![0.0; shape.iter().product()];
-    let (image, a_piece) = (windows.image(), windows.images_a_piece(x.batch));
-    for_chunks(&mut out, a_piece * windows.count() * channels_out, |piece, out| {
-        let first = piece * a_piece;
-        let count = a_piece.min(x.batch - first);
-        let rows = windows.lay_out(&x.values()[first * image..][..count * image]);
-        out.copy_from_slice(values(&Flex::float_matmul(rows, weight.clone())));
+    if windows.are_few() {
+        let out = Flex::float_matmul(windows.lay_out(x.values()), weight);
+        return Map::from_matrix(&out, shape);
+    }
+    let mut out = zeros(shape.iter().product());
+    for_chunks(&mut out, windows.count() * channels_out, |image, out| {
+        let image = &x.values()[image * windows.image()..][..windows.image()];
+        let row = windows.out_width * channels_out;
+        for band in windows.bands() {
+            let out = &mut out[band.start * row..band.end * row];
+            let input = windows.lay_out_band(image, band);
+            out.copy_from_slice(values(&Flex::float_matmul(input, weight.clone())));
+        }
     });
     Map::from_values(out, shape)
 }
@@ -136,22 +173,24 @@ pub(super) fn x_backward(
     let shape = [grad.batch, height, width, channels];
     let weight = weight_matrix(weight);
     if windows.are_pixels() {
-        let dx = Flex::float_matmul(grad.matrix(), weight).reshape(shape.into());
-        return Map { tensor: dx, batch: grad.batch, height, width, channels };
+        return Map::from_matrix(&Flex::float_matmul(grad.matrix(), weight), shape);
     }
-    let mut dx = vec![0.0; shape.iter().product()];
+    let mut dx = zeros(shape.iter().product());
     let upstream = grad.matrix();
-    let (image, a_piece) = (windows.image(), windows.images_a_piece(grad.batch));
-    for_chunks(&mut dx, a_piece * image, |piece, dx| {
-        let first = piece * a_piece;
-        let count = a_piece.min(grad.batch - first);
-        let upstream = upstream.narrow(0, first * windows.count(), count * windows.count());
-        let product = Flex::float_matmul(upstream, weight.clone());
-        let products = values(&product).chunks_exact(windows.count() * windows.length());
-        for (dx, product) in dx.chunks_exact_mut(image).zip(products) {
-            windows.for_each_run(|window, at, length| {
-                add(&mut dx[at..at + length], &product[window..window + length]);
-            });
+    let together =
+        windows.are_few().then(|| Flex::float_matmul(upstream.clone(), weight.clone()));
+    for_chunks(&mut dx, windows.image(), |image, dx| {
+        let first = image * windows.count();
+        if let Some(product) = &together {
+            let product = &values(product)[first * windows.length()..];
+            windows.add_back(product, 0..windows.out_height, dx);
+            return;
+        }
+        for band in windows.bands() {
+            let start = first + band.start * windows.out_width;
+            let upstream = upstream.narrow(0, start, band.len() * windows.out_width);
+            let product = Flex::float_matmul(upstream, weight.clone());
+            windows.add_back(values(&product), band, dx);
         }
     });
     Map::from_values(dx, shape)
@@ -160,31 +199,37 @@ pub(super) fn x_backward(
 pub(super) fn weight_backward(x: &Map, kernel: usize, grad: &Map, stride: usize) -> FlexTensor {
     let (channels_in, channels_out) = (x.channels, grad.channels);
     let windows = Windows::new([x.height, x.width, channels_in], kernel, stride);
+    let shape = [channels_out, kernel, kernel, channels_in];
     let (pixels, upstream) = (x.matrix(), grad.matrix());
-    let image = windows.image();
-    let images_a_piece = x.batch.div_ceil(WEIGHT_PIECES).max(1);
+    let wanted = (x.batch * windows.count() / WEIGHT_ROWS).clamp(1, WEIGHT_PIECES);
+    if wanted == 1 {
+        let input = if windows.are_pixels() { pixels } else { windows.lay_out(x.values()) };
+        let matrix = Flex::float_matmul(upstream.transpose(0, 1), input);
+        return matrix.reshape(shape.into()).permute(&[0, 3, 1, 2]);
+    }
+    let images_a_piece = x.batch.div_ceil(wanted);
     let length = channels_out * windows.length();
-    let mut pieces = vec![0.0; x.batch.div_ceil(images_a_piece) * length];
+    let mut pieces = zeros(x.batch.div_ceil(images_a_piece) * length);
     for_chunks(&mut pieces, length, |piece, sums| {
         let images = piece * images_a_piece..((piece + 1) * images_a_piece).min(x.batch);
-        // Windows of few images at a time stay in the cache.
-        let step = if windows.are_pixels() {
-            images.len().max(1)
-        } else {
-            windows.images_a_piece(x.batch)
-        };
-        for first in images.clone().step_by(step) {
-            let count = step.min(images.end - first);
-            let (start, rows) = (first * windows.count(), count * windows.count());
-            let input = if windows.are_pixels() {
-                pixels.narrow(0, start, rows)
-            } else {
-                windows.lay_out(&x.values()[first * image..][..count * image])
-            };
+        let mut sum = |start: usize, input: FlexTensor| {
+            let rows = input.shape()[0];
             let upstream = upstream.narrow(0, start, rows).transpose(0, 1);
             add(sums, values(&Flex::float_matmul(upstream, input)));
+        };
+        if windows.are_pixels() {
+            let (start, rows) = (images.start * windows.count(), images.len() * windows.count());
+            sum(start, pixels.narrow(0, start, rows));
+            return;
+        }
+        for image in images {
+            let pixels = &x.values()[image * windows.image()..][..windows.image()];
+            for band in windows.bands() {
+                let start = image * windows.count() + band.start * windows.out_width;
+                sum(start, windows.lay_out_band(pixels, band));
+            }
         }
     });
-    let matrix = tensor(sum_chunks(&pieces, length), [channels_out, kernel, kernel, channels_in]);
+    let matrix = tensor(sum_chunks(&pieces, length), shape);
     matrix.permute(&[0, 3, 1, 2])
 }

@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn::backend::flex::FlexTensor;
 
-use super::{Map, Piece, for_pieces, multiply_add, sum_chunks, tensor, values};
+use super::{Map, Piece, for_pieces, multiply_add, sum_chunks, tensor, values, zeros};
 
 /// Channels whose sums are held in registers at once.
 const WIDE: usize = 32;
@@ -115,7 +115,7 @@ impl Piece for Gather<'_> {
 fn gather(source: &Map, weight: &FlexTensor, rows: &Ties, columns: &Ties) -> Map {
     let (weight, kernel) = by_tap(weight);
     let shape = [source.batch, rows.len(), columns.len(), source.channels];
-    let mut out = vec![0.0; shape.iter().product()];
+    let mut out = zeros(shape.iter().product());
     let piece = Gather { source, values: source.values(), weight: &weight, kernel, rows, columns };
     for_pieces(&mut out, columns.len() * source.channels, &piece);
     Map::from_values(out, shape)

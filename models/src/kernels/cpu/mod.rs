@@ -44,6 +44,12 @@ impl Map {
         Self { tensor, batch, height, width, channels }
     }
 
+    /// A matrix of pixels, as [`Self::matrix`] gives it.
+    fn from_matrix(matrix: &FlexTensor, [batch, height, width, channels]: [usize; 4]) -> Self {
+        let tensor = matrix.reshape([batch, height, width, channels].into());
+        Self { tensor, batch, height, width, channels }
+    }
+
     fn shape(&self) -> [usize; 4] {
         [self.batch, self.height, self.width, self.channels]
     }
@@ -76,6 +82,20 @@ fn values(tensor: &FlexTensor) -> &[f32] {
 
 fn tensor(data: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(data, shape.into()))
+}
+
+/// Zeros, written on all threads if there are any: one thread alone fills memory half as fast.
+fn zeros(length: usize) -> Vec<f32> {
+    #[cfg(feature = "parallel")]
+    {
+        use rayon::prelude::*;
+        let mut values = Vec::new();
+        let zeros = rayon::iter::repeat_n(0.0, length).with_min_len(1 << 16);
+        zeros.collect_into_vec(&mut values);
+        values
+    }
+    #[cfg(not(feature = "parallel"))]
+    vec![0.0; length]
 }
 
 /// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.

@@ -1,6 +1,6 @@
 //! Batch normalisation fused with its activation, and bias with activation.
 
-use super::{Activation, Map, PIECE, Piece, for_pieces, multiply_add, sum_chunks};
+use super::{Activation, Map, PIECE, Piece, for_pieces, multiply_add, sum_chunks, zeros};
 
 /// Pixels of a piece.
 fn pixels_a_piece(channels: usize) -> usize {
@@ -97,7 +97,7 @@ impl Normalisation {
     }
 
     pub(super) fn forward(&self, x: &Map, activation: Activation) -> Map {
-        let mut out = vec![0.0; x.values().len()];
+        let mut out = zeros(x.values().len());
         let length = pixels_a_piece(x.channels) * x.channels;
         let piece = Forward { normalisation: self, values: x.values(), length, activation };
         for_pieces(&mut out, length, &piece);
@@ -130,7 +130,7 @@ impl Normalisation {
         let offsets: Vec<f32> = (0..channels)
             .map(|c| -self.scale[c] * dbeta[c] / count - slopes[c] * self.mean[c])
             .collect();
-        let mut dx = vec![0.0; values.len()];
+        let mut dx = zeros(values.len());
         let input = BackwardInput { backward: &backward, slopes: &slopes, offsets: &offsets };
         for_pieces(&mut dx, length, &input);
         (Map::from_values(dx, x.shape()), dgamma, dbeta.to_vec())
