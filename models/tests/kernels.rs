@@ -3,7 +3,9 @@
 
 use burn::backend::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, module::conv2d};
-use models::kernels::{Activation, batch_norm_act, bias_act, dense_conv2d, depthwise_conv2d};
+use models::kernels::{
+    Activation, add_relu, batch_norm_act, bias_act, dense_conv2d, depthwise_conv2d,
+};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -145,5 +147,31 @@ fn batch_normalisation_with_activation_and_its_gradients() {
                 assert_near(&format!("{what} {name}"), gradient(&ours), gradient(&theirs));
             }
         }
+    }
+}
+
+#[test]
+fn sums_cut_at_zero_and_their_gradients() {
+    for shape in [[2, 3, 4, 5], [1, 1, 1, 1], [3, 40, 17, 19]] {
+        let (a, b) = (random(shape), random(shape));
+        let expected = burn::tensor::activation::relu(a.clone() + b.clone());
+        let got = add_relu(a.clone(), b.clone());
+        assert_eq!(values(got.clone()), values(expected.clone()), "{shape:?}");
+        // Summands that nobody else holds are overwritten.
+        let owned = add_relu(a.clone() * 1.0, b.clone() * 1.0);
+        assert_eq!(values(owned), values(expected.clone()), "{shape:?} owned");
+        let upstream = random(shape);
+        let (ours, theirs) = (backward(got, &upstream), backward(expected, &upstream));
+        for summand in [&a, &b] {
+            let gradient = |g: &Gradients| values(summand.grad(g).expect("a gradient"));
+            assert_eq!(gradient(&ours), gradient(&theirs), "{shape:?}");
+        }
+        // Both summands may be one.
+        let doubled = add_relu(a.clone(), a.clone());
+        let expected = burn::tensor::activation::relu(a.clone() * 2.0);
+        assert_near("doubled", values(doubled.clone()), values(expected.clone()));
+        let (ours, theirs) = (backward(doubled, &upstream), backward(expected, &upstream));
+        let gradient = |g: &Gradients| values(a.grad(g).expect("a gradient"));
+        assert_near("doubled gradient", gradient(&ours), gradient(&theirs));
     }
 }

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{channels_first, channels_last};
+use crate::kernels::{add_relu, channels_first, channels_last};
 use crate::layers::{
     Activation, Conv, ConvBn, ConvShape, Gate, SqueezeExcite, downscale_dropout,
     global_average_pool, make_divisible,
@@ -199,13 +199,14 @@ impl RepDepthwiseSeparable {
         let mut y = if let Some(conv) = &self.dw_conv {
             conv.forward(channels_first(x))
         } else {
-            let sum = self
-                .dw_conv_list
-                .iter()
-                .map(|branch| channels_last(branch.forward(channels_first(x.clone()))))
-                .reduce(|sum, y| sum + y)
-                .expect("a block without dw_conv is built with branches");
-            channels_first(Activation::Relu.forward(sum))
+            let branch = |branch: &ConvBn| channels_last(branch.forward(channels_first(x.clone())));
+            let (last, others) =
+                self.dw_conv_list.split_last().expect("a block without dw_conv has branches");
+            let last = branch(last);
+            match others.iter().map(branch).reduce(|sum, y| sum + y) {
+                Some(sum) => add_relu(channels_first(sum), channels_first(last)),
+                None => Activation::Relu.forward(channels_first(last)),
+            }
         };
         if let Some(se) = &self.se {
             y = se.forward(y);

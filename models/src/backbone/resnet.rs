@@ -10,10 +10,10 @@
 
 use burn::backend::ops::MaxPoolOptions;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation, module::max_pool2d};
+use burn::tensor::{Device, Tensor, module::max_pool2d};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{channels_first, channels_last};
+use crate::kernels::{add_relu, channels_first, channels_last};
 use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
 
 /// What a residual block consists of.
@@ -240,11 +240,11 @@ impl Residual {
         let x = match &self.short {
             Some(conv) => {
                 let x = if self.pool_stride > 1 { average_pool(x) } else { x };
-                channels_last(conv.forward(channels_first(x)))
+                conv.forward(channels_first(x))
             }
-            None => x,
+            None => channels_first(x),
         };
-        channels_first(activation::relu(channels_last(y) + x))
+        add_relu(y, x)
     }
 
     /// The deployed form: every normalisation folded into its convolution.

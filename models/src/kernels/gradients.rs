@@ -65,6 +65,21 @@ fn convolve<B: NetworkOps, C: CheckpointStrategy, const DEPTHWISE: bool>(
 }
 
 #[derive(Debug)]
+struct AddRelu;
+
+impl<B: NetworkOps> Backward<B, 2> for AddRelu {
+    type State = B::FloatTensorPrimitive;
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let grad = B::add_relu_backward(ops.state, grad);
+        for node in ops.parents.into_iter().flatten() {
+            grads.register::<B>(node.id, grad.clone());
+        }
+    }
+}
+
+#[derive(Debug)]
 struct NormAct;
 
 impl<B: NetworkOps> Backward<B, 3> for NormAct {
@@ -102,6 +117,18 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
 
     fn dense(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
         convolve::<B, C, false>(x, weight, stride)
+    }
+
+    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        match AddRelu.prepare::<C>([a.node(), b.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let output = B::add_relu(a.into_primitive(), b.into_primitive());
+                prep.finish(output.clone(), output)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::add_relu(a.into_primitive(), b.into_primitive()))
+            }
+        }
     }
 
     fn norm_act(

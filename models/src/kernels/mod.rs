@@ -52,8 +52,8 @@ impl Activation {
 
 /// The extension trait; implemented for each backend that the binary enables.
 ///
-/// Not part of the crate's face: call [`depthwise_conv2d`], [`dense_conv2d`], [`bias_act`] and
-/// [`batch_norm_act`] instead.
+/// Not part of the crate's face: call [`depthwise_conv2d`], [`dense_conv2d`], [`bias_act`],
+/// [`add_relu`] and [`batch_norm_act`] instead.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     Cube: cfg(feature = "cube"),
@@ -124,6 +124,16 @@ pub trait NetworkOps: Backend {
         activation: usize,
     ) -> FloatTensor<Self> {
         generic::bias_act::<Self>(x, bias, activation)
+    }
+
+    /// See [`add_relu`].
+    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::relu(Self::float_add(a, b))
+    }
+
+    /// Gradient of [`add_relu`] with respect to either summand, from its output.
+    fn add_relu_backward(output: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::relu_backward(output, grad)
     }
 
     /// See [`batch_norm_act`]; returns `(output, mean, variance)`.
@@ -200,6 +210,16 @@ pub fn bias_act(x: Tensor<4>, bias: Tensor<1>, activation: Activation) -> Tensor
         bias.into_dispatch(),
         activation as usize,
     ))
+}
+
+/// `max(a + b, 0)`: the end of a residual block.
+///
+/// # Shapes
+///
+/// - `a`, `b`, output: `[batch, channels, height, width]`
+pub fn add_relu(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+    assert_eq!(a.dims(), b.dims(), "summands have one shape");
+    Tensor::from_dispatch(burn::backend::Dispatch::add_relu(a.into_dispatch(), b.into_dispatch()))
 }
 
 /// The channels-last view of an activation map: free where a kernel of this module made it.

@@ -177,8 +177,7 @@ pub(super) fn x_backward(
     }
     let mut dx = zeros(shape.iter().product());
     let upstream = grad.matrix();
-    let together =
-        windows.are_few().then(|| Flex::float_matmul(upstream.clone(), weight.clone()));
+    let together = windows.are_few().then(|| Flex::float_matmul(upstream.clone(), weight.clone()));
     for_chunks(&mut dx, windows.image(), |image, dx| {
         let first = image * windows.count();
         if let Some(product) = &together {

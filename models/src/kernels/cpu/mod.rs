@@ -220,6 +220,14 @@ impl NetworkOps for Flex {
         norm::bias_act(Map::new(x), values(&bias), Activation::from_index(activation)).into_planes()
     }
 
+    fn add_relu(a: FlexTensor, b: FlexTensor) -> FlexTensor {
+        norm::add_relu(Map::new(a), &Map::new(b)).into_planes()
+    }
+
+    fn add_relu_backward(output: FlexTensor, grad: FlexTensor) -> FlexTensor {
+        norm::add_relu_backward(&Map::new(output), Map::new(grad)).into_planes()
+    }
+
     fn norm_act(
         x: FlexTensor,
         gamma: FlexTensor,

@@ -297,18 +297,54 @@ impl Piece for Bias<'_> {
 }
 
 /// `activation(x + bias)`, in place where nobody else holds `x`.
-pub(super) fn bias_act(mut x: Map, bias: &[f32], activation: Activation) -> Map {
-    let piece = Bias { bias, activation };
+pub(super) fn bias_act(x: Map, bias: &[f32], activation: Activation) -> Map {
     let length = pixels_a_piece(x.channels) * x.channels;
+    changed(x, length, &Bias { bias, activation })
+}
+
+/// Runs a [`Piece`] over a map's values, in place where nobody else holds them.
+fn changed(mut x: Map, length: usize, piece: &impl Piece) -> Map {
     let all = x.values().len();
     if x.tensor.layout().start_offset() == 0
         && let Some(values) = x.tensor.try_storage_mut::<f32>()
         && values.len() == all
     {
-        for_pieces(values, length, &piece);
+        for_pieces(values, length, piece);
         return x;
     }
     let mut values = x.values().to_vec();
-    for_pieces(&mut values, length, &piece);
+    for_pieces(&mut values, length, piece);
     Map::from_values(values, x.shape())
+}
+
+struct AddRelu<'a>(&'a [f32]);
+
+impl Piece for AddRelu<'_> {
+    #[inline(always)]
+    fn run(&self, index: usize, piece: &mut [f32]) {
+        let other = &self.0[index * PIECE..][..piece.len()];
+        piece.iter_mut().zip(other).for_each(|(value, other)| *value = (*value + other).max(0.0));
+    }
+}
+
+/// `max(a + b, 0)`, in place where nobody else holds `a`.
+pub(super) fn add_relu(a: Map, b: &Map) -> Map {
+    changed(a, PIECE, &AddRelu(b.values()))
+}
+
+struct Mask<'a>(&'a [f32]);
+
+impl Piece for Mask<'_> {
+    #[inline(always)]
+    fn run(&self, index: usize, piece: &mut [f32]) {
+        let output = &self.0[index * PIECE..][..piece.len()];
+        for (grad, output) in piece.iter_mut().zip(output) {
+            *grad = if *output > 0.0 { *grad } else { 0.0 };
+        }
+    }
+}
+
+/// The gradient where the output is positive, in place where nobody else holds it.
+pub(super) fn add_relu_backward(output: &Map, grad: Map) -> Map {
+    changed(grad, PIECE, &Mask(output.values()))
 }
