@@ -192,8 +192,8 @@ fn boxes_become_a_detector() {
         }
     }
     let coco = serde_json::json!({ "images": images, "annotations": annotations });
-    let coco = world.write("instances.json", coco.to_string());
-    let coco = coco.display();
+    let annotations_path = world.write("instances.json", coco.to_string());
+    let coco = annotations_path.display();
     let recipe = world.write(
         "detector.toml",
         format!(
@@ -229,7 +229,16 @@ model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_bloc
         for text in ["loss_vfl: ", "loss_bbox: ", "loss_dfl: ", "[Eval][Epoch 3][Avg]mAP: "] {
             assert!(log.contains(text), "{variant}: {text} is missing in\n{log}");
         }
-        assert!(run.join("model.safetensors").is_file());
+        // The command measures the exported network as the trainer measured its best.
+        let model = run.join("model.safetensors");
+        let json =
+            succeed(&[&"eval", &"--detector", &model, &"--coco", &annotations_path, &"--json"]);
+        let figures: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let best = log.split("best metric: ").last().expect("a figure");
+        let best: f64 = best.split(']').next().expect("a number").parse().expect("a number");
+        let found = figures["mAP"].as_f64().expect("a number");
+        assert!((found - best).abs() < 0.01 * best.max(0.01), "{variant}: {figures} for {best}");
+        assert_eq!(figures["pictures"], 12);
     }
     let value = "detector.sizes=[64, 70]";
     let run = world.path("refused");

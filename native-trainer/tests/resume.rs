@@ -47,13 +47,17 @@ fn recipe(world: &World) -> std::path::PathBuf {
     recipe
 }
 
+/// A world, its recipe, and the run that nothing disturbed.
+fn undisturbed() -> (World, std::path::PathBuf, std::path::PathBuf) {
+    let world = World::new();
+    let (recipe, run) = (recipe(&world), world.path("undisturbed"));
+    assert!(train(&recipe, &run).status().expect("magpie runs").success());
+    (world, recipe, run)
+}
+
 #[test]
 fn a_run_killed_at_any_instant_goes_on_bit_for_bit() {
-    let world = World::new();
-    let recipe = recipe(&world);
-    let undisturbed = world.path("undisturbed");
-    assert!(train(&recipe, &undisturbed).status().expect("magpie runs").success());
-
+    let (world, recipe, undisturbed) = undisturbed();
     let killed = world.path("killed");
     let mut kills = 0;
     for attempt in 0_u64.. {
@@ -89,11 +93,7 @@ fn a_run_killed_at_any_instant_goes_on_bit_for_bit() {
 
 #[test]
 fn a_damaged_checkpoint_gives_way_to_the_one_before() {
-    let world = World::new();
-    let recipe = recipe(&world);
-    let undisturbed = world.path("undisturbed");
-    assert!(train(&recipe, &undisturbed).status().expect("magpie runs").success());
-
+    let (world, recipe, undisturbed) = undisturbed();
     let run = world.path("run");
     let part = |epoch: &str| {
         succeed(&[
@@ -142,8 +142,7 @@ fn a_damaged_checkpoint_gives_way_to_the_one_before() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_costs_no_checkpoint() {
-    let world = World::new();
-    let recipe = recipe(&world);
+    let (world, recipe, undisturbed) = undisturbed();
     let run = world.path("run");
     let run_text = run.display();
     succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--stop-after", &"1"]);
@@ -161,8 +160,6 @@ fn a_full_disk_costs_no_checkpoint() {
     assert!(errors.contains("error:") && errors.contains("latest.tmp"), "{errors}");
 
     succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--resume"]);
-    let undisturbed = world.path("undisturbed");
-    succeed(&[&"train", &"-c", &recipe, &"--output", &undisturbed]);
     assert_eq!(losses(&run), losses(&undisturbed));
     assert!(before.len() < losses(&run).len());
 }

@@ -138,7 +138,7 @@ fn model_files() {
     use models::backbone::MobileNetV1Config;
     use models::extractor::{BackboneConfig, ExtractorConfig};
     use models::model_file::{Architecture, ModelDescription};
-    use models::weights::Weights;
+    use models::weights::{Precision, Weights};
     let config = ExtractorConfig {
         backbone: BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.05, fused: true }),
         neck: None,
@@ -151,7 +151,7 @@ fn model_files() {
         },
         weights: Weights::from_module(&config.init(&Device::flex())),
     };
-    let inputs = [models::bundle::Bundle::model_bytes(&file).expect("bytes")];
+    let inputs = [Precision::F16, Precision::I8].map(|p| file.to_bytes(p).expect("bytes"));
     fuzz(&inputs, |bytes| {
         // Damage mostly hits the weights; a description that still reads is not built here, since a
         // damaged width may ask for any size: loading refuses it by the tensors' shapes.
@@ -179,6 +179,7 @@ fn manifests() {
 fn fuzz_file(name: &str, inputs: &[Vec<u8>], parse: impl Fn(&Path) + std::panic::RefUnwindSafe) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     std::fs::write(folder.path().join("a.png"), "").expect("a file");
     fuzz(inputs, |bytes| {
         std::fs::write(&path, bytes).expect("a file");
@@ -215,6 +216,28 @@ fn boxes() {
         [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#;
     fuzz_file("instances.json", &[text.as_bytes().to_vec()], |path| {
         let _ = native_trainer::data::coco::read(path, None);
+    });
+}
+
+#[test]
+fn boxes_of_pascal_voc() {
+    let text = "<annotation><filename>a.png</filename><object><name>cat</name><difficult>0</difficult>\
+        <bndbox><xmin>1</xmin><ymin>3</ymin><xmax>10</xmax><ymax>4</ymax></bndbox></object>\
+        <!-- &lt; --></annotation>";
+    fuzz_file("Annotations/a.xml", &[text.as_bytes().to_vec()], |path| {
+        let folder = path.ancestors().nth(2).expect("the data set");
+        let _ = native_trainer::data::coco::from_voc(folder, folder);
+    });
+}
+
+#[test]
+fn public_lists() {
+    let inputs = [b"1 001.A/a.jpg\n2 101.B/b.jpg\n".to_vec(), b"1 1\n2 101\n".to_vec()];
+    fuzz_file("images.txt", &inputs, |path| {
+        let folder = path.parent().expect("the data set");
+        let labels = folder.join("image_class_labels.txt");
+        std::fs::copy(path, labels).expect("a file");
+        let _ = native_trainer::data::layouts::cub(folder);
     });
 }
 

@@ -80,7 +80,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
     cargo("licences and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
-    cargo("unused dependencies", &["machete"])
+    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
+    step("unused dependencies", || execute(&mut program("cargo-machete")))
 }
 
 /// Trunk's watch mode.

@@ -58,7 +58,7 @@ struct Check {
 #[command(after_help = "Example:\n  magpie data cub CUB_200_2011\n  magpie train -c \
     native-trainer/recipes/cub-mobilenet-v1.toml --output runs/cub")]
 struct Layout {
-    /// Folder as it was unpacked; gets train_list.txt and test_list.txt.
+    /// Folder as it was unpacked; gets `train_list.txt` and `test_list.txt`.
     folder: PathBuf,
 }
 
@@ -99,7 +99,7 @@ fn parse_part(text: &str) -> Result<Part, String> {
         match word.split_once('=') {
             Some(("images", folder)) => part.images = Some(folder.into()),
             Some(("take", count)) => {
-                let count = count.parse().map_err(|_| format!("take={count} is no number"))?;
+                let count = count.parse().map_err(|error| format!("take={count}: {error}"))?;
                 part.take = Some(count);
             }
             _ => return Err(format!("{word:?} is neither images=FOLDER nor take=N")),

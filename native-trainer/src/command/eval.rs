@@ -1,25 +1,39 @@
-//! `magpie eval`: recall and mAP of a model file.
+//! `magpie eval`: recall and mAP of an extractor, COCO's figures of a detector.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{DeviceKind, open_model};
+use super::{DeviceKind, Embedder, open_model};
+use crate::data::coco;
 use crate::data::list_file::Samples;
-use crate::embedding::embed_samples;
+use crate::data::store::read_picture;
 use crate::metric::retrieval::retrieval_metrics;
+use crate::progress::Progress;
+use crate::train::detector::evaluate_boxes;
 
-/// Measures how often an extractor finds the right class.
+/// Measures how often an extractor finds the right class, or how well a detector finds boxes.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie eval --extractor weights/extractor.safetensors \
-    --query test_list.txt --gallery gallery_list.txt")]
+#[command(after_help = "Examples:\n  magpie eval --extractor weights/extractor.safetensors \
+    --query test_list.txt --gallery gallery_list.txt\n  magpie eval --detector \
+    weights/detector.safetensors --coco instances_val.json")]
 pub struct Arguments {
     /// Model file of the extractor.
+    #[arg(long, requires = "query", required_unless_present = "detector")]
+    extractor: Option<PathBuf>,
+    /// Model file of the detector.
+    #[arg(long, requires = "coco", conflicts_with = "extractor")]
+    detector: Option<PathBuf>,
+    /// COCO file for the detector; its categories are taken as one.
     #[arg(long)]
-    extractor: PathBuf,
-    /// List file or folder of queries.
+    coco: Option<PathBuf>,
+    /// Folder of the COCO file's pictures; by default the file's own.
+    #[arg(long, requires = "coco")]
+    images: Option<PathBuf>,
+    /// List file or folder of queries for the extractor.
     #[arg(long)]
-    query: PathBuf,
+    query: Option<PathBuf>,
     /// List file or folder that is searched; by default the queries, each without itself.
     #[arg(long)]
     gallery: Option<PathBuf>,
@@ -37,20 +51,70 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read, pictures that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let model = open_model(&self.extractor)?;
+        match (&self.extractor, &self.query, &self.detector, &self.coco) {
+            (Some(extractor), Some(query), _, _) => self.extractor(extractor, query),
+            (_, _, Some(detector), Some(coco)) => self.detector(detector, coco),
+            _ => anyhow::bail!("give --extractor with --query, or --detector with --coco"),
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
+        let model = open_model(detector)?;
         let preprocess = model.file.description.preprocess.clone();
         let device = self.device.open();
-        let extractor = model.file.into_extractor(&device)?;
-        let embed = |samples: &Samples| embed_samples(&extractor, &preprocess, samples, &device);
-        let query = Samples::read(&self.query)?;
+        let detector = model.file.into_detector(&device)?;
+        let boxed = coco::read(coco, self.images.as_deref())?;
+        let progress = Progress::new("pictures", boxed.len());
+        let pictures = boxed.iter().map(|picture| {
+            progress.advance(1);
+            Ok((Cow::Owned(read_picture(&picture.path)?), &picture.boxes[..]))
+        });
+        let metrics = evaluate_boxes(&detector, &preprocess, pictures, &device)?;
+        drop(progress);
+        let [small, medium, large] = metrics.by_size;
+        let [one, ten, hundred] = metrics.recall;
+        let figures = [
+            ("mAP", metrics.mean_average_precision),
+            ("AP50", metrics.ap50),
+            ("AP75", metrics.ap75),
+            ("AP small", small),
+            ("AP medium", medium),
+            ("AP large", large),
+            ("AR 1", one),
+            ("AR 10", ten),
+            ("AR 100", hundred),
+        ];
+        if self.json {
+            let mut record = serde_json::Map::new();
+            for (name, value) in figures {
+                record.insert(name.replace(' ', "_"), value.into());
+            }
+            record.insert("pictures".to_owned(), boxed.len().into());
+            println!("{}", serde_json::Value::Object(record));
+            return Ok(());
+        }
+        for (name, value) in figures {
+            match value {
+                Some(value) => println!("{name:<10} {value:.5}"),
+                None => println!("{name:<10} –"),
+            }
+        }
+        println!("{} pictures", boxed.len());
+        Ok(())
+    }
+
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
+        let embedder = Embedder::open(extractor, self.device)?;
+        let query = Samples::read(query)?;
         let metrics = if let Some(path) = &self.gallery {
             let gallery = Samples::read(path)?;
             let query = query.relabel(&gallery.labels);
-            retrieval_metrics(&embed(&query)?, &embed(&gallery)?, &[1, 5])
+            retrieval_metrics(&embedder.embed(&query)?, &embedder.embed(&gallery)?, &[1, 5])
         } else {
-            let all = embed(&query)?;
+            let all = embedder.embed(&query)?;
             retrieval_metrics(&all, &all, &[1, 5])
         };
         if self.json {

@@ -26,7 +26,7 @@ use crate::recipe::{RUN_RECIPE, Recipe};
 pub struct Arguments {
     /// Folder of a run, or a model file.
     source: PathBuf,
-    /// Which checkpoint of a run: best_model, last_model, latest, epoch_N.
+    /// Which checkpoint of a run: `best_model`, `last_model`, `latest`, `epoch_N`.
     #[arg(long, default_value = "best_model")]
     checkpoint: String,
     /// How weights are stored.

@@ -7,9 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{DeviceKind, open_model, size, write};
+use super::{DeviceKind, Embedder, size, write};
 use crate::data::list_file::Samples;
-use crate::embedding::embed_samples;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -41,12 +40,9 @@ impl Arguments {
     /// Files that cannot be read or written, pictures that cannot be used.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let model = open_model(&self.extractor)?;
-        let preprocess = model.file.description.preprocess.clone();
-        let device = self.device.open();
-        let extractor = model.file.into_extractor(&device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?;
         let samples = Samples::read(&self.images)?;
-        let embedded = embed_samples(&extractor, &preprocess, &samples, &device)?;
+        let embedded = embedder.embed(&samples)?;
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);
 
@@ -59,18 +55,18 @@ impl Arguments {
         ];
         let metadata = HashMap::from([
             ("labels".to_owned(), serde_json::to_string(&samples.labels)?),
-            ("model".to_owned(), model.id),
+            ("model".to_owned(), embedder.id),
         ]);
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .with_context(|| self.out.display().to_string())?;
         write(&self.out, &bytes)?;
-        let names: String = samples
+        let names: Vec<String> = samples
             .samples
             .iter()
             .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
             .collect();
         let names_path = self.out.with_extension("tsv");
-        write(&names_path, names.as_bytes())?;
+        write(&names_path, names.concat().as_bytes())?;
         println!(
             "{}: {count} × {dim}, {}; names in {}",
             self.out.display(),

@@ -19,7 +19,13 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::ValueEnum;
+use models::extractor::Extractor;
 use models::model_file::{ModelFile, model_id};
+use models::preprocess::Preprocess;
+
+use crate::data::list_file::Samples;
+use crate::embedding::embed_samples;
+use crate::metric::retrieval::Embedded;
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -72,6 +78,27 @@ fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     let bytes = read(path)?;
     let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })
+}
+
+/// An extractor on a device, for whole lists of pictures.
+struct Embedder {
+    extractor: Extractor,
+    preprocess: Preprocess,
+    device: Device,
+    /// The short name that galleries carry.
+    id: String,
+}
+
+impl Embedder {
+    fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
+        let OpenModel { file, id, .. } = open_model(path)?;
+        let (preprocess, device) = (file.description.preprocess.clone(), device.open());
+        Ok(Self { extractor: file.into_extractor(&device)?, preprocess, device, id })
+    }
+
+    fn embed(&self, samples: &Samples) -> anyhow::Result<Embedded> {
+        embed_samples(&self.extractor, &self.preprocess, samples, &self.device)
+    }
 }
 
 /// A file size for people.

@@ -27,9 +27,9 @@ pub struct Arguments {
     /// Folder of the run: log, checkpoints, model.safetensors, report.html.
     #[arg(long)]
     output: PathBuf,
-    /// Goes on from the folder's newest whole checkpoint, or from this one.
-    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1)]
-    resume: Option<Option<PathBuf>>,
+    /// Goes on from the run's newest whole checkpoint, or from the one in this folder.
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = LATEST)]
+    resume: Option<PathBuf>,
     /// Stops after the epoch of this number, to be resumed later.
     #[arg(long, value_name = "EPOCH")]
     stop_after: Option<usize>,
@@ -40,6 +40,9 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
 }
+
+/// What `--resume` means where it names no folder.
+const LATEST: &str = "latest";
 
 impl Arguments {
     /// Runs the command.
@@ -54,8 +57,8 @@ impl Arguments {
             output: self.output.clone(),
             resume: match &self.resume {
                 None => Resume::No,
-                Some(None) => Resume::Latest,
-                Some(Some(folder)) => Resume::From(folder.clone()),
+                Some(name) if name.as_os_str() == LATEST => Resume::Latest,
+                Some(folder) => Resume::From(folder.clone()),
             },
             stop_after: self.stop_after,
             json: self.json,

@@ -86,7 +86,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { text } => write!(f, "{text}"),
-            Self::Broken { place, reason } => write!(f, "{place}: {reason}"),
+            Self::Broken { place, reason } | Self::Box { place, reason } => {
+                write!(f, "{place}: {reason}")
+            }
             Self::Duplicate { places, labels } if labels.len() > 1 => write!(
                 f,
                 "the same picture in classes {}: {}",
@@ -106,7 +108,6 @@ impl fmt::Display for Finding {
                 write!(f, "no picture has label {first}")
             }
             Self::LabelGap { first, last } => write!(f, "no picture has a label of {first}–{last}"),
-            Self::Box { place, reason } => write!(f, "{place}: {reason}"),
         }
     }
 }

@@ -244,7 +244,8 @@ fn read_voc(
             .ok_or_else(|| (line(object), "<bndbox> is missing".to_owned()))?;
         let number = |name: &str| {
             let text = child(bounds, name)?;
-            text.parse::<f32>().map_err(|_| (line(bounds), format!("<{name}> holds {text:?}")))
+            text.parse::<f32>()
+                .map_err(|error| (line(bounds), format!("<{name}> holds {text:?}: {error}")))
         };
         // Pixels count from 1, and the last one is inside.
         let (x1, y1) = (number("xmin")? - 1.0, number("ymin")? - 1.0);

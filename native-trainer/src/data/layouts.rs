@@ -33,17 +33,17 @@ pub fn cub(folder: &Path) -> Result<Lists, DataError> {
         labels.insert(image, label);
     }
     let images_path = folder.join("images.txt");
-    let mut lists = Lists { train: String::new(), test: String::new() };
+    let (mut train, mut test) = (Vec::new(), Vec::new());
     for (line, [image, path]) in fields(&images_path, 0)? {
         let label = *labels.get(&image).ok_or_else(|| DataError::Line {
             path: images_path.clone(),
             line,
             reason: format!("picture {image} has no class in image_class_labels.txt"),
         })?;
-        let list = if label <= CUB_TRAINED { &mut lists.train } else { &mut lists.test };
-        list.push_str(&format!("images/{path} {label} {image}\n"));
+        let list = if label <= CUB_TRAINED { &mut train } else { &mut test };
+        list.push(format!("images/{path} {label} {image}\n"));
     }
-    Ok(lists)
+    Ok(Lists { train: train.concat(), test: test.concat() })
 }
 
 /// Stanford Online Products: `Ebay_train.txt` and `Ebay_test.txt`, each with a line of titles.
@@ -54,12 +54,12 @@ pub fn cub(folder: &Path) -> Result<Lists, DataError> {
 pub fn sop(folder: &Path) -> Result<Lists, DataError> {
     let list = |name: &str| {
         let path = folder.join(name);
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for (line, [image, label, _, picture]) in fields(&path, 1)? {
             let label = number(&path, line, &label)?;
-            text.push_str(&format!("{picture} {label} {image}\n"));
+            lines.push(format!("{picture} {label} {image}\n"));
         }
-        Ok::<_, DataError>(text)
+        Ok::<_, DataError>(lines.concat())
     };
     Ok(Lists { train: list("Ebay_train.txt")?, test: list("Ebay_test.txt")? })
 }
@@ -77,11 +77,10 @@ fn fields<const N: usize>(path: &Path, titles: usize) -> Result<Vec<Fields<N>>, 
             continue;
         }
         let parts: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let count = parts.len();
-        let parts = parts.try_into().map_err(|_: Vec<String>| DataError::Line {
+        let parts = parts.try_into().map_err(|parts: Vec<String>| DataError::Line {
             path: path.to_owned(),
             line: index + 1,
-            reason: format!("{count} fields, expected {N}"),
+            reason: format!("{} fields, expected {N}", parts.len()),
         })?;
         rows.push((index + 1, parts));
     }
@@ -92,10 +91,10 @@ fn fields<const N: usize>(path: &Path, titles: usize) -> Result<Vec<Fields<N>>, 
 }
 
 fn number(path: &Path, line: usize, text: &str) -> Result<u64, DataError> {
-    text.parse().map_err(|_: std::num::ParseIntError| DataError::Line {
+    text.parse().map_err(|error: std::num::ParseIntError| DataError::Line {
         path: path.to_owned(),
         line,
-        reason: format!("{text:?} is no class number"),
+        reason: format!("{text:?} is no class number: {error}"),
     })
 }
 

@@ -3,6 +3,8 @@
 //! Agrees with PaddleDetection `ppdet/modeling/heads/simota_head.py` (`OTAVFLHead`) @ 666f597 for the
 //! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, points};
@@ -21,7 +23,7 @@ use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
-use crate::metric::detection::{Object, detection_metrics};
+use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
 use crate::random::seeded;
 use crate::recipe::{DetectorTask, Recipe};
 
@@ -209,30 +211,10 @@ impl Task for DetectorTraining {
         if self.eval.is_empty() {
             return Ok(Vec::new());
         }
-        let detector = network.valid();
-        let thresholds = DetectionThresholds {
-            score: 0.025,
-            nms_iou: 0.6,
-            max_candidates: 1000,
-            max_detections: 100,
-        };
-        let mut found = Vec::with_capacity(self.eval.len());
-        for (image, _) in &self.eval {
-            let preprocess = &self.recipe.preprocess;
-            found.push(pollster::block_on(detect(
-                &detector,
-                preprocess,
-                image,
-                &thresholds,
-                device,
-            ))?);
-        }
-        let objects: Vec<Vec<Object>> = self
-            .eval
-            .iter()
-            .map(|(_, boxes)| boxes.iter().copied().map(Object::foreground).collect())
-            .collect();
-        let metrics = detection_metrics(&found, &objects);
+        let pictures =
+            self.eval.iter().map(|(image, boxes)| Ok((Cow::Borrowed(image), &boxes[..])));
+        let preprocess = &self.recipe.preprocess;
+        let metrics = evaluate_boxes(&network.valid(), preprocess, pictures, device)?;
         let named = |name: &str, value: Option<f64>| (name.to_owned(), value.unwrap_or(0.0));
         Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
@@ -241,6 +223,33 @@ impl Task for DetectorTraining {
         let fused = network.valid().fuse();
         (Architecture::Detector(self.task.model.fused()), Weights::from_module(&fused))
     }
+}
+
+/// COCO's figures of a detector, every category taken as foreground.
+///
+/// # Errors
+///
+/// The first picture that cannot be used, or a device that failed.
+pub fn evaluate_boxes<'a>(
+    detector: &Detector,
+    preprocess: &Preprocess,
+    pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
+    device: &Device,
+) -> anyhow::Result<DetectionMetrics> {
+    let thresholds = DetectionThresholds {
+        score: 0.025,
+        nms_iou: 0.6,
+        max_candidates: 1000,
+        max_detections: 100,
+    };
+    let (mut found, mut objects) = (Vec::new(), Vec::new());
+    for picture in pictures {
+        let (image, boxes) = picture?;
+        let detections = detect(detector, preprocess, &image, &thresholds, device);
+        found.push(pollster::block_on(detections)?);
+        objects.push(boxes.iter().copied().map(Object::foreground).collect::<Vec<_>>());
+    }
+    Ok(detection_metrics(&found, &objects))
 }
 
 /// Varifocal, GIoU and distribution-focal loss of a batch, weighted, by the reference's names.
