@@ -98,6 +98,19 @@ fn zeros(length: usize) -> Vec<f32> {
     vec![0.0; length]
 }
 
+/// The values once more, copied on all threads if there are any.
+fn copied(values: &[f32]) -> Vec<f32> {
+    #[cfg(feature = "parallel")]
+    {
+        use rayon::prelude::*;
+        let mut copy = Vec::new();
+        values.par_iter().copied().with_min_len(1 << 16).collect_into_vec(&mut copy);
+        copy
+    }
+    #[cfg(not(feature = "parallel"))]
+    values.to_vec()
+}
+
 /// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.
 fn for_chunks(data: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
     if length == 0 {
@@ -265,7 +278,7 @@ impl NetworkOps for Flex {
         );
         let (dx, dgamma, dbeta) = normalisation.backward(
             &Map::new(x),
-            &Map::new(grad),
+            Map::new(grad),
             Activation::from_index(activation),
         );
         let channels = dgamma.len();

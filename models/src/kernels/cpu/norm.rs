@@ -1,6 +1,6 @@
 //! Batch normalisation fused with its activation, and bias with activation.
 
-use super::{Activation, Map, PIECE, Piece, for_pieces, multiply_add, sum_chunks, zeros};
+use super::{Activation, Map, PIECE, Piece, copied, for_pieces, multiply_add, sum_chunks, zeros};
 
 /// Pixels of a piece.
 fn pixels_a_piece(channels: usize) -> usize {
@@ -108,7 +108,7 @@ impl Normalisation {
     pub(super) fn backward(
         &self,
         x: &Map,
-        grad: &Map,
+        grad: Map,
         activation: Activation,
     ) -> (Map, Vec<f32>, Vec<f32>) {
         let (channels, values) = (x.channels, x.values());
@@ -130,10 +130,15 @@ impl Normalisation {
         let offsets: Vec<f32> = (0..channels)
             .map(|c| -self.scale[c] * dbeta[c] / count - slopes[c] * self.mean[c])
             .collect();
-        let mut dx = zeros(values.len());
-        let input = BackwardInput { backward: &backward, slopes: &slopes, offsets: &offsets };
-        for_pieces(&mut dx, length, &input);
-        (Map::from_values(dx, x.shape()), dgamma, dbeta.to_vec())
+        let input = BackwardInput {
+            normalisation: self,
+            values,
+            length,
+            activation,
+            slopes: &slopes,
+            offsets: &offsets,
+        };
+        (changed(grad, length, &input), dgamma, dbeta.to_vec())
     }
 }
 
@@ -233,20 +238,44 @@ impl Piece for BackwardSums<'_> {
     }
 }
 
-/// Gradient with respect to the input.
+/// Gradient with respect to the input; a piece holds the upstream gradient and is overwritten.
 struct BackwardInput<'a> {
-    backward: &'a Backward<'a>,
+    normalisation: &'a Normalisation,
+    values: &'a [f32],
+    length: usize,
+    activation: Activation,
     slopes: &'a [f32],
     offsets: &'a [f32],
 }
 
+impl BackwardInput<'_> {
+    #[inline(always)]
+    fn each(&self, index: usize, piece: &mut [f32], slope: impl Fn(f32) -> f32) {
+        let Normalisation { scale, shift, .. } = self.normalisation;
+        let channels = scale.len();
+        let (scale, shift) = (&scale[..channels], &shift[..channels]);
+        let (slopes, offsets) = (&self.slopes[..channels], &self.offsets[..channels]);
+        let inputs = &self.values[index * self.length..][..piece.len()];
+        for (grad, x) in piece.chunks_exact_mut(channels).zip(inputs.chunks_exact(channels)) {
+            for c in 0..channels {
+                let g = grad[c] * slope(multiply_add(x[c], scale[c], shift[c]));
+                grad[c] = multiply_add(g, scale[c], multiply_add(x[c], slopes[c], offsets[c]));
+            }
+        }
+    }
+}
+
 impl Piece for BackwardInput<'_> {
     #[inline(always)]
-    fn run(&self, index: usize, dx: &mut [f32]) {
-        let scale = &self.backward.normalisation.scale;
-        self.backward.each_with_slope(index, |at, c, x, g| {
-            dx[at] = multiply_add(g, scale[c], multiply_add(x, self.slopes[c], self.offsets[c]));
-        });
+    fn run(&self, index: usize, piece: &mut [f32]) {
+        match self.activation {
+            Activation::Identity => self.each(index, piece, |_| 1.0),
+            Activation::Relu => self.each(index, piece, |z| if z > 0.0 { 1.0 } else { 0.0 }),
+            Activation::HardSwish => self.each(index, piece, hard_swish_slope),
+            Activation::Relu6 => {
+                self.each(index, piece, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 });
+            }
+        }
     }
 }
 
@@ -312,7 +341,7 @@ fn changed(mut x: Map, length: usize, piece: &impl Piece) -> Map {
         for_pieces(values, length, piece);
         return x;
     }
-    let mut values = x.values().to_vec();
+    let mut values = copied(x.values());
     for_pieces(&mut values, length, piece);
     Map::from_values(values, x.shape())
 }
