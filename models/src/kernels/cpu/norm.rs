@@ -186,14 +186,14 @@ struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Calls `visit(position in the piece, channel, x, g)` for every value of a piece, g being the
-    /// gradient before the activation.
+    /// Calls `visit(channel, x, g)` for every value of a piece, g being the gradient before the
+    /// activation.
     #[inline(always)]
     fn each(
         &self,
         index: usize,
         slope: impl Fn(f32) -> f32,
-        mut visit: impl FnMut(usize, usize, f32, f32),
+        mut visit: impl FnMut(usize, f32, f32),
     ) {
         let Normalisation { scale, shift, .. } = self.normalisation;
         let channels = scale.len();
@@ -202,16 +202,16 @@ impl Backward<'_> {
         let end = (start + self.length).min(self.values.len());
         let inputs = self.values[start..end].chunks_exact(channels);
         let gradients = self.upstream[start..end].chunks_exact(channels);
-        for (pixel, (x, g)) in inputs.zip(gradients).enumerate() {
+        for (x, g) in inputs.zip(gradients) {
             for c in 0..channels {
                 let g = g[c] * slope(multiply_add(x[c], scale[c], shift[c]));
-                visit(pixel * channels + c, c, x[c], g);
+                visit(c, x[c], g);
             }
         }
     }
 
     #[inline(always)]
-    fn each_with_slope(&self, index: usize, visit: impl FnMut(usize, usize, f32, f32)) {
+    fn each_with_slope(&self, index: usize, visit: impl FnMut(usize, f32, f32)) {
         match self.activation {
             Activation::Identity => self.each(index, |_| 1.0, visit),
             Activation::Relu => self.each(index, |z| if z > 0.0 { 1.0 } else { 0.0 }, visit),
@@ -231,7 +231,7 @@ impl Piece for BackwardSums<'_> {
     fn run(&self, index: usize, sums: &mut [f32]) {
         let mean = &self.0.normalisation.mean;
         let (plain, centred) = sums.split_at_mut(mean.len());
-        self.0.each_with_slope(index, |_, c, x, g| {
+        self.0.each_with_slope(index, |c, x, g| {
             plain[c] += g;
             centred[c] = multiply_add(g, x - mean[c], centred[c]);
         });
