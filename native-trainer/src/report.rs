@@ -10,12 +10,11 @@ use anyhow::Context;
 use base64::Engine;
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
-use models::preprocess::{ResizeFilter, resize};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::data::list_file::Samples;
-use crate::data::store::read_picture;
+use crate::data::store::{read_picture, thumbnail};
 use crate::embedding::embed_samples;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
@@ -384,12 +383,7 @@ fn confusions(query: &Samples, gallery: &Samples, answers: &[Vec<(usize, f32)>])
 
 /// A picture with its caption; `kind` is `query`, `right` or `wrong`.
 fn picture(path: &Path, caption: &str, kind: &str) -> anyhow::Result<String> {
-    let image = read_picture(path)?;
-    let longest = image.width().max(image.height()).max(1);
-    let scaled = |side: u32| (side * PICTURE_SIDE / longest).clamp(1, side.max(1));
-    let (width, height) = (scaled(image.width()), scaled(image.height()));
-    let small = resize(&image, width, height, ResizeFilter::Antialiased);
-    let bytes = small.encode_jpeg(PICTURE_QUALITY)?;
+    let bytes = thumbnail(&read_picture(path)?, PICTURE_SIDE, PICTURE_QUALITY)?;
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let caption = escape(caption);
     Ok(format!(

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use models::gallery::{Class, Gallery, Metadata, VectorType};
-use models::image::RgbImage;
-use models::preprocess::{ResizeFilter, resize};
 use serde_json::json;
 
 use super::{DeviceKind, open_model, read, size, write};
 use crate::data::list_file::Samples;
+use crate::data::store::thumbnail;
 use crate::embedding::{decode_all, embed_pictures};
 
 /// Side of a thumbnail in pixels: what the page shows at double density.
@@ -109,7 +108,7 @@ impl Build {
                     Ok(picture) => {
                         labels.push(sample.label);
                         if let Entry::Vacant(entry) = thumbnails.entry(sample.label) {
-                            entry.insert(thumbnail(&picture)?);
+                            entry.insert(thumbnail(&picture, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)?);
                         }
                         pictures.push(picture);
                     }
@@ -189,19 +188,6 @@ impl Inspect {
         }
         Ok(())
     }
-}
-
-/// A small picture of the whole, on white, its aspect kept.
-fn thumbnail(picture: &RgbImage) -> anyhow::Result<Vec<u8>> {
-    let longest = picture.width().max(picture.height());
-    let scaled = |side: u32| (side * THUMBNAIL_SIDE / longest).clamp(1, side.max(1));
-    let small = if longest > THUMBNAIL_SIDE {
-        let (w, h) = (scaled(picture.width()), scaled(picture.height()));
-        resize(picture, w, h, ResizeFilter::Antialiased)
-    } else {
-        picture.clone()
-    };
-    Ok(small.encode_jpeg(THUMBNAIL_QUALITY)?)
 }
 
 fn read_metadata(

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use models::image::{ImageError, RgbImage};
+use models::preprocess::{ResizeFilter, resize};
 use thiserror::Error;
 
 /// Bytes of decoded pictures that are kept.
@@ -43,6 +44,21 @@ fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T,
     let named = |source| PictureError { path: path.display().to_string(), source };
     let bytes = std::fs::read(path).map_err(|error| named(error.into()))?;
     decode(&bytes).map_err(|error| named(error.into()))
+}
+
+/// A small picture of the whole as a JPEG, its aspect kept, its longer side at most `side` pixels.
+///
+/// # Errors
+///
+/// [`ImageError`] where the encoder refuses.
+pub fn thumbnail(picture: &RgbImage, side: u32, quality: u8) -> Result<Vec<u8>, ImageError> {
+    let longest = picture.width().max(picture.height());
+    if longest <= side {
+        return picture.encode_jpeg(quality);
+    }
+    let scaled = |length: u32| (length * side / longest).max(1);
+    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
+    resize(picture, width, height, ResizeFilter::Antialiased).encode_jpeg(quality)
 }
 
 /// A decoded picture with transparency.
