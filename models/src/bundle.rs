@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::gallery::{Gallery, GalleryError, VectorType};
+use crate::gallery::{Gallery, GalleryError};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
@@ -252,7 +252,7 @@ impl Bundle {
             }
             None => None,
         };
-        let gallery = add("gallery", "bin", gallery.to_bytes(VectorType::F16));
+        let gallery = add("gallery", "bin", gallery.to_bytes());
         let (entries, bytes): (Vec<FileEntry>, Vec<Vec<u8>>) = files.into_iter().unzip();
         let names = entries.iter().map(|entry| entry.name.clone());
         Ok(Self {

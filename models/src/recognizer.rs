@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
-use crate::gallery::{Gallery, GalleryError, Match};
+use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Question};
 use crate::geometry::BBox;
 use crate::image::RgbImage;
 use crate::preprocess::Preprocess;
@@ -60,12 +60,16 @@ pub struct RecognizerSettings {
     pub detection: DetectionThresholds,
     /// Whether the whole picture is a candidate.
     pub whole_image: WholeImage,
-    /// Least cosine for an answer; the best below it is shown as unknown.
+    /// Least cosine for an answer, where a class has none of its own; the best below it is shown as
+    /// unknown.
     pub min_similarity: f32,
     /// Two answers whose boxes overlap by more are one; the more similar stays.
     pub recognition_nms_iou: f32,
     /// Classes returned a box.
     pub top_k: usize,
+    /// Which class is the answer.
+    #[serde(default)]
+    pub answer: AnswerRule,
 }
 
 impl Default for RecognizerSettings {
@@ -76,6 +80,7 @@ impl Default for RecognizerSettings {
             min_similarity: 0.5,
             recognition_nms_iou: 0.5,
             top_k: 5,
+            answer: AnswerRule::default(),
         }
     }
 }
@@ -176,13 +181,11 @@ impl Recognizer {
         let embedded = clock();
         let mut recognitions = Vec::with_capacity(candidates.len());
         for (candidate, embedding) in candidates.into_iter().zip(embeddings) {
-            let matches = self.gallery.search(&embedding, self.settings.top_k)?;
+            let matches = self.answers(&embedding)?;
             recognitions.push(Recognition {
                 bbox: candidate.bbox,
                 detection_score: candidate.score,
-                known: matches
-                    .first()
-                    .is_some_and(|m| m.similarity >= self.settings.min_similarity),
+                known: matches.first().is_some_and(|m| self.is_known(m)),
                 matches,
                 embedding,
             });
@@ -194,6 +197,17 @@ impl Recognizer {
             search: clock() - embedded,
         };
         Ok((recognitions, timings))
+    }
+
+    /// The most similar classes of an embedding, by the rule of the settings.
+    fn answers(&self, embedding: &[f32]) -> Result<Vec<Match>, GalleryError> {
+        let rule = self.settings.answer;
+        self.gallery.ask(embedding, &Question { rule, ..Question::best(self.settings.top_k) })
+    }
+
+    fn is_known(&self, best: &Match) -> bool {
+        let own = self.gallery.classes()[best.class].min_similarity;
+        best.similarity >= own.unwrap_or(self.settings.min_similarity)
     }
 
     /// Objects of a picture, best first; none without a detector.

@@ -176,6 +176,9 @@ pub struct ExtractorTask {
 pub struct DetectorTask {
     /// The network.
     pub model: DetectorConfig,
+    /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
+    #[serde(default)]
+    pub pretrained: Option<PathBuf>,
     /// List file or folder of cut-outs with transparency, composed into scenes.
     pub cutouts: Option<PathBuf>,
     /// How scenes are composed.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use models::bundle::Manifest;
-use models::gallery::{Class, Gallery, VectorType};
+use models::gallery::{Class, Gallery, IndexConfig, VectorType};
 use models::image::RgbImage;
 use models::model_file::ModelFile;
 use native_trainer::data::list_file::Samples;
@@ -116,21 +116,66 @@ fn pictures() {
 
 #[test]
 fn galleries() {
-    let mut gallery = Gallery::new(4, "model");
-    for label in ["ключ 🔑", "b"] {
-        let class = Class { label: label.to_owned(), ..Class::default() };
-        let class = gallery.add_class(class, picture(4, 4).encode_png().expect("a picture"));
-        gallery.add(class, &[0.5, -0.5, 0.5, 0.5]).expect("four values");
+    let kinds = [
+        IndexConfig::Flat,
+        IndexConfig::Hnsw { links: 2, build_effort: 8 },
+        IndexConfig::Ivf { lists: 2 },
+        IndexConfig::Binary,
+    ];
+    let mut inputs = vec![include_bytes!("../fixtures/gallery-v1.bin").to_vec()];
+    for vector_type in [VectorType::F32, VectorType::F16, VectorType::I8] {
+        for kind in kinds {
+            let mut gallery = Gallery::with_type(4, "model", vector_type);
+            for label in ["ключ 🔑", "b"] {
+                let class = Class { label: label.to_owned(), ..Class::default() };
+                let class =
+                    gallery.add_class(class, picture(4, 4).encode_png().expect("a picture"));
+                for embedding in [[0.5, -0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.0, 0.2]]
+                {
+                    gallery.add(class, &embedding).expect("four values");
+                }
+            }
+            gallery.set_index(kind).expect("allowed options");
+            gallery.remove(4).expect("six entries");
+            inputs.push(gallery.to_bytes());
+        }
     }
-    let inputs = [gallery.to_bytes(VectorType::F32), gallery.to_bytes(VectorType::F16)];
-    fuzz(&inputs, |bytes| {
+    let answer = |bytes: &[u8]| {
         if let Ok(gallery) = Gallery::from_bytes(bytes) {
             let query = vec![0.1; gallery.dim()];
             for found in gallery.search(&query, 3).expect("a query of its width") {
                 assert!(found.class < gallery.classes().len());
             }
         }
-    });
+    };
+    fuzz(&inputs, answer);
+    // As a stranger would: what is inside is damaged, the checksums fit.
+    fuzz(&inputs, |bytes| answer(&with_checksums(bytes.to_vec())));
+}
+
+/// A gallery file whose checksums are made to fit its bytes.
+fn with_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
+    let number = |bytes: &[u8], at: usize, length: usize| {
+        let mut number = [0; 8];
+        number[..length].copy_from_slice(bytes.get(at..at + length).unwrap_or(&[0; 8][..length]));
+        u64::from_le_bytes(number) as usize
+    };
+    let count = number(&bytes, 12, 4).min(16);
+    for entry in (0..count).map(|place| 32 + 24 * place) {
+        let (start, length) = (number(&bytes, entry + 8, 8), number(&bytes, entry + 16, 8));
+        let end = start.saturating_add(length);
+        if let Some(sum) = bytes.get(start..end).map(crc32fast::hash)
+            && let Some(place) = bytes.get_mut(entry + 4..entry + 8)
+        {
+            place.copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+    let total = bytes.len() as u64;
+    if let Some(sum) = bytes.get(32..32 + 24 * count).map(crc32fast::hash) {
+        bytes[16..24].copy_from_slice(&total.to_le_bytes());
+        bytes[24..28].copy_from_slice(&sum.to_le_bytes());
+    }
+    bytes
 }
 
 #[test]

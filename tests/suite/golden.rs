@@ -24,10 +24,11 @@ use models::backbone::{
     RepDepthwiseSeparable, RepOptions, ResNetConfig, Residual, ResidualBlock, Shortcut,
 };
 use models::detector::{
-    Candidates, DetectionThresholds, DetectorConfig, DetectorVariant, decode, points,
+    Candidates, DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant, decode,
+    points,
 };
 use models::extractor::{BackboneConfig, ExtractorConfig, l2_normalize};
-use models::gallery::{FlatIndex, Index};
+use models::gallery::{IndexConfig, Metric, Search, VectorIndex, VectorType};
 use models::geometry::{BBox, non_maximum_suppression};
 use models::image::RgbImage;
 use models::layers::{Activation, ConvBn, ConvShape, Gate, SqueezeExcite};
@@ -478,6 +479,7 @@ fn small_detector(recorded: &Weights) -> DetectorConfig {
     let scale = neck[1] as f64 / 128.0;
     DetectorConfig {
         variant: DetectorVariant::First,
+        backbone: DetectorBackbone::PpLcNet,
         backbone_scale: scale,
         neck_channels: neck[0],
         num_classes: recorded.tensors["w.head.head_cls0.bias"].shape[0] - 32,
@@ -552,6 +554,7 @@ fn the_full_detector_equals_the_reference() {
     for case in cases("det_mainbody_procedural.json", &["picodet"]) {
         let config = DetectorConfig {
             variant: DetectorVariant::First,
+            backbone: DetectorBackbone::PpLcNet,
             backbone_scale: 2.5,
             neck_channels: 128,
             num_classes: 1,
@@ -816,20 +819,63 @@ fn normalisation_equals_the_reference() {
 }
 
 #[test]
-fn exact_search_equals_the_reference() {
-    for case in cases("pipeline.json", &["faiss_Flat_IP"]) {
+fn search_equals_the_reference() {
+    for (name, metric, config) in [
+        ("faiss_Flat_IP", Metric::InnerProduct, IndexConfig::Flat),
+        ("faiss_Flat_L2", Metric::L2, IndexConfig::Flat),
+        ("faiss_HNSW32_IP", Metric::InnerProduct, IndexConfig::hnsw()),
+    ] {
+        for case in cases("pipeline.json", &[name]) {
+            let (gallery, query) = (case.input("gallery"), case.input("query"));
+            let dim = gallery.shape[1];
+            let index =
+                VectorIndex::from_rows(dim, metric, VectorType::F32, &gallery.values, config)
+                    .expect("recorded vectors");
+            let (ids, scores) = (case.output("ids"), case.output("scores"));
+            let k = ids.shape[1];
+            for (q, query) in query.values.chunks_exact(dim).enumerate() {
+                let hits = index.search(query, &Search::best(k)).expect("a recorded query");
+                let got: Vec<f32> = hits.iter().map(|hit| hit.entry as f32).collect();
+                assert_eq!(got, ids.values[q * k..(q + 1) * k], "{name}");
+                // Recorded are squared distances, here greater is nearer.
+                let sign = if metric == Metric::L2 { -1.0 } else { 1.0 };
+                let got: Vec<f32> = hits.iter().map(|hit| sign * hit.similarity).collect();
+                assert_close(&case.name, &got, &scores.values[q * k..(q + 1) * k], 2e-6);
+            }
+        }
+    }
+}
+
+/// Bits of packed bytes, the first in the highest, as −1 and 1.
+fn signs(packed: &[f32]) -> Vec<f32> {
+    let bit = |byte: u8, place: u8| f32::from(byte >> (7 - place) & 1) * 2.0 - 1.0;
+    packed.iter().flat_map(|byte| (0..8).map(move |place| bit(*byte as u8, place))).collect()
+}
+
+#[test]
+fn binary_search_equals_the_reference() {
+    for case in cases("pipeline.json", &["faiss_BFlat_hamming"]) {
         let (gallery, query) = (case.input("gallery"), case.input("query"));
-        let dim = gallery.shape[1];
-        let index = FlatIndex::from_rows(dim, gallery.values);
-        let ids = case.output("ids");
-        let scores = case.output("scores");
-        let k = ids.shape[1];
-        for (q, query) in query.values.chunks_exact(dim).enumerate() {
-            let hits = index.search(query, k);
-            let got: Vec<f32> = hits.iter().map(|hit| hit.entry as f32).collect();
-            assert_eq!(got, ids.values[q * k..(q + 1) * k]);
-            let got: Vec<f32> = hits.iter().map(|hit| hit.similarity).collect();
-            assert_close(&case.name, &got, &scores.values[q * k..(q + 1) * k], 1e-6);
+        let bytes = gallery.shape[1];
+        let rows = signs(&gallery.values);
+        let index = VectorIndex::from_rows(
+            8 * bytes,
+            Metric::InnerProduct,
+            VectorType::I8,
+            &rows,
+            IndexConfig::Binary,
+        )
+        .expect("recorded codes");
+        let scores = case.output("distance");
+        let k = scores.shape[1];
+        for (q, query) in query.values.chunks_exact(bytes).enumerate() {
+            let search = Search::best(k).with_effort(gallery.shape[0]);
+            let hits = index.search(&signs(query), &search).expect("a recorded query");
+            // Of two codes that differ in d bits the signs have the product bits − 2 d. Entries of
+            // one distance stand in any order.
+            let distances: Vec<f32> =
+                hits.iter().map(|hit| (8.0 * bytes as f32 - hit.similarity) / 2.0).collect();
+            assert_close(&case.name, &distances, &scores.values[q * k..(q + 1) * k], 1e-3);
         }
     }
 }

@@ -21,6 +21,8 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ];
+/// Blocks before the ends of strides 8, 16 and 32.
+const MAP_ENDS: [usize; 3] = [5, 11, 16];
 /// Channels of the stem.
 const STEM: usize = 32;
 /// Channels of the last convolution.
@@ -41,6 +43,11 @@ impl EfficientNetLite0Config {
     /// Width of the pooled features.
     pub const fn features(&self) -> usize {
         HEAD
+    }
+
+    /// Channels of the three feature maps of stride 8, 16 and 32.
+    pub const fn feature_channels(&self) -> [usize; 3] {
+        [STAGES[2].4, STAGES[4].4, STAGES[6].4]
     }
 
     fn conv(&self, shape: ConvShape, activation: Activation, device: &Device) -> ConvBn {
@@ -73,8 +80,14 @@ impl EfficientNetLite0Config {
         EfficientNetLite0 {
             stem: self.conv(ConvShape::dense(3, STEM, 3, 2), Activation::Relu6, device),
             blocks,
-            head: self.conv(ConvShape::pointwise(channels, HEAD), Activation::Relu6, device),
+            head: Some(self.conv(ConvShape::pointwise(channels, HEAD), Activation::Relu6, device)),
         }
+    }
+
+    /// A freshly initialised network for [`EfficientNetLite0::feature_maps`] alone: without the
+    /// convolution behind them.
+    pub fn init_maps(&self, device: &Device) -> EfficientNetLite0 {
+        EfficientNetLite0 { head: None, ..self.init(device) }
     }
 }
 
@@ -118,10 +131,26 @@ impl InvertedResidual {
 pub struct EfficientNetLite0 {
     stem: ConvBn,
     blocks: Vec<InvertedResidual>,
-    head: ConvBn,
+    head: Option<ConvBn>,
 }
 
 impl EfficientNetLite0 {
+    /// Feature maps of stride 8, 16 and 32: where the picture is about to be halved, and the last.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, 3, height, width]`
+    /// - outputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
+    pub fn feature_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
+        let mut x = self.stem.forward_same(x);
+        let mut from = 0;
+        MAP_ENDS.map(|end| {
+            x = self.blocks[from..end].iter().fold(x.clone(), |x, block| block.forward(x));
+            from = end;
+            x.clone()
+        })
+    }
+
     /// Pooled features before the classifier.
     ///
     /// # Shapes
@@ -129,9 +158,12 @@ impl EfficientNetLite0 {
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, 1280]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.stem.forward_same(x);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        global_average_pool(self.head.forward(x)).flatten(1, 3)
+        let [_, _, x] = self.feature_maps(x);
+        let x = match &self.head {
+            Some(head) => head.forward(x),
+            None => x,
+        };
+        global_average_pool(x).flatten(1, 3)
     }
 
     /// The deployed form: every normalisation folded into its convolution.
@@ -140,7 +172,7 @@ impl EfficientNetLite0 {
         Self {
             stem: self.stem.fuse(),
             blocks: self.blocks.into_iter().map(InvertedResidual::fuse).collect(),
-            head: self.head.fuse(),
+            head: self.head.map(ConvBn::fuse),
         }
     }
 }
@@ -187,6 +219,16 @@ mod tests {
                 assert_near(&what, &values(conv.forward_same(x)), &values(expected));
             }
         }
+    }
+
+    #[test]
+    fn feature_maps_have_the_strides_and_channels_they_say() {
+        let device = Device::flex();
+        let config = EfficientNetLite0Config::default();
+        let maps = config.init_maps(&device).feature_maps(Tensor::zeros([1, 3, 64, 96], &device));
+        let [c3, c4, c5] = config.feature_channels();
+        let expected = [[1, c3, 8, 12], [1, c4, 4, 6], [1, c5, 2, 3]];
+        assert_eq!(maps.map(|map| map.dims()), expected);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: "PP-PicoDet: A Better Real-Time Object Detector on Mobile Devices",
 //! <https://arxiv.org/abs/2111.00902>.
 //! Agrees with PaddleDetection `configs/picodet/legacy_model` (LCNet + CSPPAN + PicoHead)
-//! @ 666f597. Differences: widths, depth and input size are free; points are made for any input
+//! @ 666f597. Differences: backbone, widths, depth and input size are free; points are made for any input
 //! size; boxes are clipped to the picture.
 
 mod decode;
@@ -20,7 +20,7 @@ pub use pan::Pan;
 pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
-use crate::backbone::{PpLcNet, PpLcNetConfig};
+use crate::backbone::{EfficientNetLite0, EfficientNetLite0Config, PpLcNet, PpLcNetConfig};
 
 /// Strides of the four levels in input pixels.
 pub const STRIDES: [usize; 4] = [8, 16, 32, 64];
@@ -38,7 +38,11 @@ pub struct DetectorConfig {
     /// Which neck and head.
     #[serde(default, skip_serializing_if = "DetectorVariant::is_first")]
     pub variant: DetectorVariant,
-    /// Scale of the LCNet backbone: 2.5 in the reference's mainbody model.
+    /// Which backbone.
+    #[serde(default, skip_serializing_if = "DetectorBackbone::is_pp_lcnet")]
+    pub backbone: DetectorBackbone,
+    /// Scale of PP-LCNet: 2.5 in the reference's mainbody model. EfficientNet-Lite0 has one width.
+    #[serde(default = "default_scale")]
     pub backbone_scale: f64,
     /// Channels of the neck and the head: 128 in the mainbody model.
     pub neck_channels: usize,
@@ -50,6 +54,25 @@ pub struct DetectorConfig {
     /// Whether normalisation is folded into the convolutions (deployed form).
     #[serde(default)]
     pub fused: bool,
+}
+
+/// The backbones of a [`Detector`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetectorBackbone {
+    /// See [`PpLcNet`]: the reference's.
+    #[default]
+    PpLcNet,
+    /// See [`EfficientNetLite0`]: slower, but its `ImageNet` weights can be had.
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+impl DetectorBackbone {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
+    fn is_pp_lcnet(&self) -> bool {
+        *self == Self::PpLcNet
+    }
 }
 
 /// The generations of PicoDet.
@@ -74,6 +97,10 @@ fn default_head_blocks() -> usize {
     4
 }
 
+fn default_scale() -> f64 {
+    1.0
+}
+
 impl DetectorConfig {
     /// The configuration of [`Detector::fuse`]'s result.
     #[must_use]
@@ -83,13 +110,8 @@ impl DetectorConfig {
 
     /// A freshly initialised detector.
     pub fn init(&self, device: &Device) -> Detector {
-        let backbone = PpLcNetConfig {
-            scale: self.backbone_scale,
-            class_expand: None,
-            dropout: 0.0,
-            fused: self.fused,
-        };
-        let (maps, channels) = (backbone.feature_channels(), self.neck_channels);
+        let (backbone, maps) = self.init_backbone(device);
+        let channels = self.neck_channels;
         let (classes, blocks) = (self.num_classes, self.head_blocks);
         let neck = Pan::new(self.variant, maps, channels, self.fused, device);
         let head = match self.variant {
@@ -100,7 +122,26 @@ impl DetectorConfig {
                 Head::PicoV2(PicoHeadV2::new(channels, classes, blocks, self.fused, device))
             }
         };
-        Detector { backbone: backbone.init(device), neck, head }
+        Detector { backbone, neck, head }
+    }
+
+    /// The backbone and the channels of its maps.
+    fn init_backbone(&self, device: &Device) -> (Backbone, [usize; 3]) {
+        match self.backbone {
+            DetectorBackbone::PpLcNet => {
+                let config = PpLcNetConfig {
+                    scale: self.backbone_scale,
+                    class_expand: None,
+                    dropout: 0.0,
+                    fused: self.fused,
+                };
+                (Backbone::PpLcNet(config.init(device)), config.feature_channels())
+            }
+            DetectorBackbone::EfficientNetLite0 => {
+                let config = EfficientNetLite0Config { fused: self.fused };
+                (Backbone::EfficientNetLite0(config.init_maps(device)), config.feature_channels())
+            }
+        }
     }
 }
 
@@ -113,6 +154,13 @@ pub struct LevelOutput {
     pub box_logits: Tensor<4>,
 }
 
+/// The backbone of a [`Detector`].
+#[derive(Module, Debug)]
+enum Backbone {
+    PpLcNet(PpLcNet),
+    EfficientNetLite0(EfficientNetLite0),
+}
+
 /// The head of a [`Detector`].
 #[derive(Module, Debug)]
 enum Head {
@@ -123,7 +171,7 @@ enum Head {
 /// Backbone → neck → head.
 #[derive(Module, Debug)]
 pub struct Detector {
-    backbone: PpLcNet,
+    backbone: Backbone,
     neck: Pan,
     head: Head,
 }
@@ -169,7 +217,10 @@ impl Detector {
             height % multiple == 0 && width % multiple == 0,
             "detector input {width}×{height} is no multiple of {multiple}"
         );
-        self.backbone.feature_maps(x)
+        match &self.backbone {
+            Backbone::PpLcNet(backbone) => backbone.feature_maps(x),
+            Backbone::EfficientNetLite0(backbone) => backbone.feature_maps(x),
+        }
     }
 
     /// Feature maps of the neck, stride 8, 16, 32 and 64.
@@ -181,7 +232,12 @@ impl Detector {
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {
-            backbone: self.backbone.fuse(),
+            backbone: match self.backbone {
+                Backbone::PpLcNet(backbone) => Backbone::PpLcNet(backbone.fuse()),
+                Backbone::EfficientNetLite0(backbone) => {
+                    Backbone::EfficientNetLite0(backbone.fuse())
+                }
+            },
             neck: self.neck.fuse(),
             head: match self.head {
                 Head::Pico(head) => Head::Pico(head.fuse()),
@@ -199,9 +255,14 @@ mod tests {
     #[test]
     fn the_deployed_form_predicts_the_same() {
         let device = Device::flex();
-        for variant in [DetectorVariant::First, DetectorVariant::Second] {
+        for (variant, backbone) in [
+            (DetectorVariant::First, DetectorBackbone::PpLcNet),
+            (DetectorVariant::Second, DetectorBackbone::PpLcNet),
+            (DetectorVariant::First, DetectorBackbone::EfficientNetLite0),
+        ] {
             let config = DetectorConfig {
                 variant,
+                backbone,
                 backbone_scale: 0.25,
                 neck_channels: 16,
                 num_classes: 2,
@@ -215,9 +276,9 @@ mod tests {
             };
             let before = values(&detector);
             // Two classes and four sides of eight bins at each point.
-            assert_eq!(before.len(), points(96, 64).len() * 34, "{variant:?}");
+            assert_eq!(before.len(), points(96, 64).len() * 34, "{variant:?} {backbone:?}");
             for (a, b) in values(&detector.fuse()).iter().zip(&before) {
-                assert!((a - b).abs() < 1e-3, "{variant:?}: {a} {b}");
+                assert!((a - b).abs() < 1e-3, "{variant:?} {backbone:?}: {a} {b}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Bytes of a gallery.
+//! Bytes of a gallery; docs/gallery-format.md draws them.
 //!
 //! Little-endian throughout. A header, a table of sections, then the sections in the table's
 //! order, each starting at a multiple of 64 bytes with zeros in between:
@@ -7,32 +7,40 @@
 //! |---|---|---|
 //! | 0 | 8 | `MAGPIEGL` |
 //! | 8 | 4 | format version, [`VERSION`] |
-//! | 12 | 4 | number of sections, 4 |
+//! | 12 | 4 | number of sections |
 //! | 16 | 8 | length of the file |
 //! | 24 | 4 | CRC-32 of the table |
 //! | 28 | 4 | zero |
 //! | 32 | 24 each | table: kind (4), CRC-32 of the section (4), offset (8), length (8) |
 //!
-//! | kind | section | content |
-//! |---|---|---|
-//! | 1 | header | JSON: width, value type, number of entries, model, classes with their thumbnails' lengths |
-//! | 2 | entries | class of every entry, 4 bytes each |
-//! | 3 | embeddings | `[entries, dim]` row-major, 2 (f16) or 4 (f32) bytes a value |
-//! | 4 | thumbnails | encoded pictures, one behind the other in class order |
+//! | kind | section | since | content |
+//! |---|---|---|---|
+//! | 1 | header | 1 | JSON: width, value type, number of entries, model, index, classes with their thumbnails' lengths |
+//! | 2 | entries | 1 | class of every entry, 4 bytes each; all ones for an entry that was taken out |
+//! | 3 | embeddings | 1 | `[entries, dim]` row-major, 1 (i8), 2 (f16) or 4 (f32) bytes a value |
+//! | 4 | thumbnails | 1 | encoded pictures, one behind the other in class order |
+//! | 5 | factors | 2 | of every entry, f32; only where values are i8 |
+//! | 6 | pictures | 2 | of every entry, 16 bytes: the first half of the SHA-256 of its file |
+//! | 7 | index | 2 | what a search walks; only where it is not a scan |
 //!
 //! Every length is checked against the file before it is used, and every checksum before a section
 //! is read, so damaged bytes give a [`GalleryError`] and never a wrong answer.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::{Class, FlatIndex, Gallery, GalleryError, Index};
+use super::{
+    Class, Gallery, GalleryError, IndexConfig, Metadata, Metric, PictureId, VectorIndex, VectorType,
+};
 
 /// First bytes of every gallery.
 pub const MAGIC: [u8; 8] = *b"MAGPIEGL";
 
 /// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Widest embedding that is read.
 pub const MAX_DIM: usize = 8192;
@@ -43,22 +51,26 @@ pub const MAX_ENTRIES: usize = 1 << 24;
 const HEADER_LENGTH: usize = 32;
 const TABLE_ENTRY_LENGTH: usize = 24;
 const ALIGNMENT: usize = 64;
-const SECTIONS: [(u32, &str); 4] =
-    [(1, "header"), (2, "entries"), (3, "embeddings"), (4, "thumbnails")];
+/// Class of an entry that was taken out.
+const TAKEN_OUT: u32 = u32::MAX;
+/// Bytes of a [`PictureId`].
+const PICTURE_LENGTH: usize = 16;
 
-/// How embeddings are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VectorType {
-    /// 16-bit floats: half the download; similarities move by less than 0.001.
-    F16,
-    /// 32-bit floats.
-    F32,
-}
+/// Sections by kind, which is their place in this list and one.
+const SECTIONS: [&str; 7] =
+    ["header", "entries", "embeddings", "thumbnails", "factors", "pictures", "index"];
+const HEADER: usize = 1;
+const ENTRIES: usize = 2;
+const EMBEDDINGS: usize = 3;
+const THUMBNAILS: usize = 4;
+const FACTORS: usize = 5;
+const PICTURES: usize = 6;
+const INDEX: usize = 7;
 
 impl VectorType {
-    const fn bytes(self) -> usize {
+    const fn bytes(self) -> u64 {
         match self {
+            Self::I8 => 1,
             Self::F16 => 2,
             Self::F32 => 4,
         }
@@ -72,70 +84,166 @@ struct Header {
     vector_type: VectorType,
     entries: usize,
     model: String,
+    #[serde(default)]
+    index: IndexConfig,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_similarity: Option<f32>,
     classes: Vec<StoredClass>,
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StoredClass {
-    #[serde(flatten)]
-    class: Class,
+    label: String,
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_similarity: Option<f32>,
     thumbnail_length: usize,
+}
+
+/// Length and checksum of bytes that are written twice: once to know these, once for good.
+#[derive(Default)]
+struct Measure {
+    length: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.length += bytes.len() as u64;
+        self.checksum.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Gallery {
     /// The gallery as a file; the same gallery gives the same bytes.
-    pub fn to_bytes(&self, vector_type: VectorType) -> Vec<u8> {
-        let header = Header {
-            dim: self.dim,
-            vector_type,
-            entries: self.len(),
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes).expect("memory takes every byte");
+        bytes
+    }
+
+    /// Writes the file piece by piece: beside the gallery itself only its index is held twice.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn write_to(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        let index = self.index.write_structure();
+        let kinds: Vec<usize> = (1..=SECTIONS.len())
+            .filter(|kind| match *kind {
+                FACTORS => self.index.vector_type() == VectorType::I8,
+                INDEX => self.index.config() != IndexConfig::Flat,
+                _ => true,
+            })
+            .collect();
+        let mut table = Vec::new();
+        let mut starts = Vec::new();
+        let mut end = (HEADER_LENGTH + kinds.len() * TABLE_ENTRY_LENGTH) as u64;
+        for kind in &kinds {
+            let mut measure = Measure::default();
+            self.write_section(*kind, &index, &mut measure)?;
+            let start = end.next_multiple_of(ALIGNMENT as u64);
+            starts.push(start);
+            end = start + measure.length;
+            table.extend_from_slice(&(*kind as u32).to_le_bytes());
+            table.extend_from_slice(&measure.checksum.finalize().to_le_bytes());
+            table.extend_from_slice(&start.to_le_bytes());
+            table.extend_from_slice(&measure.length.to_le_bytes());
+        }
+        let mut head = Vec::with_capacity(HEADER_LENGTH + table.len());
+        head.extend_from_slice(&MAGIC);
+        head.extend_from_slice(&VERSION.to_le_bytes());
+        head.extend_from_slice(&(kinds.len() as u32).to_le_bytes());
+        head.extend_from_slice(&end.to_le_bytes());
+        head.extend_from_slice(&crc32(&table).to_le_bytes());
+        head.extend_from_slice(&[0; 4]);
+        head.extend_from_slice(&table);
+        writer.write_all(&head)?;
+        let mut at = head.len() as u64;
+        for (kind, start) in kinds.iter().zip(starts) {
+            writer.write_all(&[0; ALIGNMENT][..(start - at) as usize])?;
+            let mut counted = Counted { writer: &mut *writer, length: 0 };
+            self.write_section(*kind, &index, &mut counted)?;
+            at = start + counted.length;
+        }
+        writer.flush()
+    }
+
+    fn write_section(
+        &self,
+        kind: usize,
+        index: &[u8],
+        writer: &mut dyn Write,
+    ) -> std::io::Result<()> {
+        let positions = 0..self.index.positions();
+        match kind {
+            HEADER => {
+                let header = serde_json::to_vec(&self.header())?;
+                writer.write_all(&header)
+            }
+            ENTRIES => positions.into_iter().try_for_each(|entry| {
+                let there = self.index.contains(entry);
+                let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
+                writer.write_all(&class.to_le_bytes())
+            }),
+            EMBEDDINGS => {
+                let mut row = Vec::new();
+                positions.into_iter().try_for_each(|entry| {
+                    row.clear();
+                    match self.index.vector_type() {
+                        VectorType::I8 => {
+                            let (codes, _) = self.index.stored_codes(entry);
+                            row.extend(codes.iter().map(|code| code.to_le_bytes()[0]));
+                        }
+                        VectorType::F16 => self
+                            .index
+                            .vector(entry)
+                            .iter()
+                            .for_each(|v| row.extend(f16::from_f32(*v).to_le_bytes())),
+                        VectorType::F32 => {
+                            self.index
+                                .vector(entry)
+                                .iter()
+                                .for_each(|v| row.extend(v.to_le_bytes()));
+                        }
+                    }
+                    writer.write_all(&row)
+                })
+            }
+            THUMBNAILS => self.thumbnails.iter().try_for_each(|picture| writer.write_all(picture)),
+            FACTORS => positions
+                .into_iter()
+                .try_for_each(|e| writer.write_all(&self.index.stored_codes(e).1.to_le_bytes())),
+            PICTURES => self.pictures.iter().try_for_each(|picture| writer.write_all(&picture.0)),
+            _ => writer.write_all(index),
+        }
+    }
+
+    fn header(&self) -> Header {
+        let classes = self.classes.iter().zip(&self.thumbnails);
+        Header {
+            dim: self.dim(),
+            vector_type: self.index.vector_type(),
+            entries: self.index.positions(),
             model: self.model.clone(),
-            classes: self
-                .classes
-                .iter()
-                .zip(&self.thumbnails)
+            index: self.index.config(),
+            min_similarity: self.min_similarity,
+            classes: classes
                 .map(|(class, thumbnail)| StoredClass {
-                    class: class.clone(),
+                    label: class.label.clone(),
+                    metadata: class.metadata.clone(),
+                    min_similarity: class.min_similarity,
                     thumbnail_length: thumbnail.len(),
                 })
                 .collect(),
-        };
-        let embeddings = (0..self.len()).flat_map(|entry| self.index.embedding(entry));
-        let sections = [
-            serde_json::to_vec(&header).expect("a header has no value that JSON lacks"),
-            self.entry_classes.iter().flat_map(|class| class.to_le_bytes()).collect(),
-            match vector_type {
-                VectorType::F16 => {
-                    embeddings.flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
-                }
-                VectorType::F32 => embeddings.flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>(),
-            },
-            self.thumbnails.concat(),
-        ];
-
-        let mut table = Vec::new();
-        let mut end = HEADER_LENGTH + SECTIONS.len() * TABLE_ENTRY_LENGTH;
-        for ((kind, _), section) in SECTIONS.iter().zip(&sections) {
-            let offset = end.next_multiple_of(ALIGNMENT);
-            end = offset + section.len();
-            table.extend_from_slice(&kind.to_le_bytes());
-            table.extend_from_slice(&crc32(section).to_le_bytes());
-            table.extend_from_slice(&(offset as u64).to_le_bytes());
-            table.extend_from_slice(&(section.len() as u64).to_le_bytes());
         }
-        let mut bytes = Vec::with_capacity(end);
-        bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(SECTIONS.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&(end as u64).to_le_bytes());
-        bytes.extend_from_slice(&crc32(&table).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&table);
-        for section in sections {
-            bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
-            bytes.extend_from_slice(&section);
-        }
-        bytes
     }
 
     /// Reads a gallery.
@@ -145,42 +253,50 @@ impl Gallery {
     /// [`GalleryError`], whose message says whether to update the program or to fetch or build the
     /// gallery again.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GalleryError> {
-        let [header, entries, embeddings, thumbnails] = sections(bytes)?;
-        let header: Header = serde_json::from_slice(header)
+        let sections = Sections::read(bytes)?;
+        let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
-        if header.dim == 0 || header.dim > MAX_DIM || header.entries > MAX_ENTRIES {
+        let (dim, entries) = (header.dim, header.entries);
+        if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
-                what: format!("{} entries of width {}", header.entries, header.dim),
+                what: format!("{entries} entries of width {dim}"),
             });
         }
-        expect_length("entries", header.entries * 4, entries)?;
-        let values = header.entries * header.dim;
-        expect_length("embeddings", values * header.vector_type.bytes(), embeddings)?;
-
-        let entry_classes: Vec<u32> =
-            entries.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        if let Some(class) = entry_classes.iter().find(|c| **c as usize >= header.classes.len()) {
-            return Err(GalleryError::Inconsistent {
-                what: format!("entry of class {class} among {}", header.classes.len()),
-            });
-        }
-        let values: Vec<f32> = match header.vector_type {
-            VectorType::F16 => embeddings
-                .chunks_exact(2)
-                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect(),
-            VectorType::F32 => embeddings
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        let classes_of = sections.of_length(ENTRIES, entries as u64 * 4)?;
+        let value_bytes = entries as u64 * dim as u64 * header.vector_type.bytes();
+        let values = sections.of_length(EMBEDDINGS, value_bytes)?;
+        let pictures = match sections.version {
+            1 => vec![PictureId::default(); entries],
+            _ => sections
+                .of_length(PICTURES, (entries * PICTURE_LENGTH) as u64)?
+                .chunks_exact(PICTURE_LENGTH)
+                .map(|b| PictureId(std::array::from_fn(|i| b[i])))
                 .collect(),
         };
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(GalleryError::NotFinite);
-        }
+        let mut index = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
+        read_vectors(&mut index, values, &sections, entries)?;
 
-        let mut rest = thumbnails;
+        let entry_classes: Vec<u32> = classes_of
+            .chunks_exact(4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        for (entry, class) in entry_classes.iter().enumerate() {
+            if *class == TAKEN_OUT && sections.version > 1 {
+                index.remove(entry)?;
+            } else if *class as usize >= header.classes.len() {
+                let what = format!("entry of class {class} among {}", header.classes.len());
+                return Err(GalleryError::Inconsistent { what });
+            }
+        }
+        let structure = match header.index {
+            IndexConfig::Flat => &[],
+            _ => sections.bytes(INDEX)?,
+        };
+        index.read_structure(header.index, structure)?;
+
+        let mut rest = sections.bytes(THUMBNAILS)?;
         let mut classes = Vec::with_capacity(header.classes.len());
-        let mut pictures = Vec::with_capacity(header.classes.len());
+        let mut thumbnails = Vec::with_capacity(header.classes.len());
         for stored in header.classes {
             let Some((picture, tail)) = rest.split_at_checked(stored.thumbnail_length) else {
                 return Err(GalleryError::Length {
@@ -190,86 +306,170 @@ impl Gallery {
                 });
             };
             rest = tail;
-            classes.push(stored.class);
-            pictures.push(picture.to_vec());
+            thumbnails.push(picture.to_vec());
+            let StoredClass { label, metadata, min_similarity, .. } = stored;
+            classes.push(Class { label, metadata, min_similarity });
         }
         expect_length("thumbnails", 0, rest)?;
         Ok(Self {
-            dim: header.dim,
             model: header.model,
             classes,
-            thumbnails: pictures,
+            thumbnails,
             entry_classes,
-            index: Box::new(FlatIndex::from_rows(header.dim, values)) as Box<dyn Index>,
+            pictures,
+            index,
+            min_similarity: header.min_similarity,
+            centroids: OnceLock::new(),
         })
     }
 }
 
-/// The checked sections of a file, in the order of [`SECTIONS`].
-fn sections(bytes: &[u8]) -> Result<[&[u8]; 4], GalleryError> {
-    if bytes.get(..8) != Some(&MAGIC) {
-        return Err(GalleryError::NotAGallery);
-    }
-    let table_end = HEADER_LENGTH + SECTIONS.len() * TABLE_ENTRY_LENGTH;
-    if bytes.len() < table_end {
-        return Err(GalleryError::Length {
-            what: "table of sections",
-            expected: table_end as u64,
-            got: bytes.len() as u64,
-        });
-    }
-    let version = read_u32(bytes, 8);
-    if version > VERSION {
-        return Err(GalleryError::Version { got: version, supported: VERSION });
-    }
-    let table = &bytes[HEADER_LENGTH..table_end];
-    if version == 0
-        || read_u32(bytes, 12) as usize != SECTIONS.len()
-        || read_u32(bytes, 28) != 0
-        || read_u32(bytes, 24) != crc32(table)
-    {
-        return Err(GalleryError::Checksum { what: "table of sections" });
-    }
-    if read_u64(bytes, 16) != bytes.len() as u64 {
-        return Err(GalleryError::Length {
-            what: "file",
-            expected: read_u64(bytes, 16),
-            got: bytes.len() as u64,
-        });
-    }
-    let mut found: [&[u8]; 4] = [&[]; 4];
-    let mut end = table_end;
-    for (index, (kind, what)) in SECTIONS.into_iter().enumerate() {
-        let entry = index * TABLE_ENTRY_LENGTH;
-        let (offset, length) = (read_u64(table, entry + 8), read_u64(table, entry + 16));
-        let start = end.next_multiple_of(ALIGNMENT);
-        let section = usize::try_from(length)
-            .ok()
-            .and_then(|length| bytes.get(start..start.checked_add(length)?))
-            .filter(|_| read_u32(table, entry) == kind && offset == start as u64)
-            .ok_or_else(|| GalleryError::Inconsistent { what: format!("place of its {what}") })?;
-        if bytes[end..start].iter().any(|b| *b != 0) || crc32(section) != read_u32(table, entry + 4)
-        {
-            return Err(GalleryError::Checksum { what });
+/// Adds the stored vectors to an empty index.
+fn read_vectors(
+    index: &mut VectorIndex,
+    values: &[u8],
+    sections: &Sections<'_>,
+    entries: usize,
+) -> Result<(), GalleryError> {
+    let dim = index.dim();
+    let float = |b: &[u8]| f32::from_le_bytes(std::array::from_fn(|i| b[i]));
+    match index.vector_type() {
+        VectorType::I8 => {
+            let factors = sections.of_length(FACTORS, entries as u64 * 4)?.chunks_exact(4);
+            for (row, factor) in values.chunks_exact(dim).zip(factors.map(float)) {
+                // Larger ones belong to no unit vector.
+                if !(0.0..=1.0).contains(&factor) {
+                    return Err(GalleryError::NotFinite);
+                }
+                let codes = row.iter().map(|b| i8::from_le_bytes([*b]));
+                index.add_stored_codes(codes, factor);
+            }
         }
-        end = start + section.len();
-        found[index] = section;
+        VectorType::F16 => {
+            for row in values.chunks_exact(dim * 2) {
+                let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+                index.add(&row.chunks_exact(2).map(half).collect::<Vec<f32>>())?;
+            }
+        }
+        VectorType::F32 => {
+            for row in values.chunks_exact(dim * 4) {
+                index.add(&row.chunks_exact(4).map(float).collect::<Vec<f32>>())?;
+            }
+        }
     }
-    if end != bytes.len() {
-        return Err(GalleryError::Length {
-            what: "file",
-            expected: end as u64,
-            got: bytes.len() as u64,
-        });
-    }
-    Ok(found)
+    Ok(())
 }
 
-fn expect_length(what: &'static str, expected: usize, bytes: &[u8]) -> Result<(), GalleryError> {
-    if bytes.len() == expected {
+/// Counts what goes through.
+struct Counted<'a> {
+    writer: &'a mut dyn Write,
+    length: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The checked sections of a file.
+struct Sections<'a> {
+    version: u32,
+    /// By kind; the first is not used.
+    found: [Option<&'a [u8]>; SECTIONS.len() + 1],
+}
+
+impl<'a> Sections<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, GalleryError> {
+        if bytes.get(..8) != Some(&MAGIC) {
+            return Err(GalleryError::NotAGallery);
+        }
+        let too_short = |what, expected| GalleryError::Length {
+            what,
+            expected: expected as u64,
+            got: bytes.len() as u64,
+        };
+        if bytes.len() < HEADER_LENGTH {
+            return Err(too_short("header of the file", HEADER_LENGTH));
+        }
+        let version = read_u32(bytes, 8);
+        if version > VERSION {
+            return Err(GalleryError::Version { got: version, supported: VERSION });
+        }
+        // Only a known version's number of sections says where the table ends.
+        let count = read_u32(bytes, 12) as usize;
+        let damaged = || GalleryError::Checksum { what: "table of sections" };
+        if version == 0 || count == 0 || count > SECTIONS.len() || read_u32(bytes, 28) != 0 {
+            return Err(damaged());
+        }
+        let table_end = HEADER_LENGTH + count * TABLE_ENTRY_LENGTH;
+        let table = bytes
+            .get(HEADER_LENGTH..table_end)
+            .ok_or_else(|| too_short("table of sections", table_end))?;
+        if read_u32(bytes, 24) != crc32(table) {
+            return Err(damaged());
+        }
+        if read_u64(bytes, 16) != bytes.len() as u64 {
+            return Err(GalleryError::Length {
+                what: "file",
+                expected: read_u64(bytes, 16),
+                got: bytes.len() as u64,
+            });
+        }
+        let mut found = [None; SECTIONS.len() + 1];
+        let (mut end, mut last_kind) = (table_end, 0);
+        for entry in table.chunks_exact(TABLE_ENTRY_LENGTH) {
+            let kind = read_u32(entry, 0) as usize;
+            let what = *kind
+                .checked_sub(1)
+                .and_then(|place| SECTIONS.get(place))
+                .filter(|_| kind > last_kind && (version > 1 || kind <= THUMBNAILS))
+                .ok_or_else(|| GalleryError::Inconsistent { what: format!("section {kind}") })?;
+            last_kind = kind;
+            let (offset, length) = (read_u64(entry, 8), read_u64(entry, 16));
+            let start = end.next_multiple_of(ALIGNMENT);
+            let section = usize::try_from(length)
+                .ok()
+                .and_then(|length| bytes.get(start..start.checked_add(length)?))
+                .filter(|_| offset == start as u64)
+                .ok_or_else(|| GalleryError::Inconsistent {
+                    what: format!("place of its {what}"),
+                })?;
+            let gap = &bytes[end..start];
+            if gap.iter().any(|b| *b != 0) || crc32(section) != read_u32(entry, 4) {
+                return Err(GalleryError::Checksum { what });
+            }
+            end = start + section.len();
+            found[kind] = Some(section);
+        }
+        expect_length("file", end as u64, bytes)?;
+        Ok(Self { version, found })
+    }
+
+    fn bytes(&self, kind: usize) -> Result<&'a [u8], GalleryError> {
+        let what = SECTIONS[kind - 1];
+        self.found[kind]
+            .ok_or_else(|| GalleryError::Inconsistent { what: format!("it has no {what}") })
+    }
+
+    fn of_length(&self, kind: usize, expected: u64) -> Result<&'a [u8], GalleryError> {
+        let bytes = self.bytes(kind)?;
+        expect_length(SECTIONS[kind - 1], expected, bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn expect_length(what: &'static str, expected: u64, bytes: &[u8]) -> Result<(), GalleryError> {
+    if bytes.len() as u64 == expected {
         return Ok(());
     }
-    Err(GalleryError::Length { what, expected: expected as u64, got: bytes.len() as u64 })
+    Err(GalleryError::Length { what, expected, got: bytes.len() as u64 })
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -288,81 +488,158 @@ fn read_u64(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn small() -> Gallery {
-        let mut gallery = Gallery::new(4, "0123abcd");
+    const KINDS: [IndexConfig; 4] = [
+        IndexConfig::Flat,
+        IndexConfig::Hnsw { links: 2, build_effort: 8 },
+        IndexConfig::Ivf { lists: 2 },
+        IndexConfig::Binary,
+    ];
+
+    fn small(vector_type: VectorType, config: IndexConfig) -> Gallery {
+        let mut gallery = Gallery::with_type(4, "0123abcd", vector_type);
         for (label, picture) in [("red panda 小熊猫", vec![1, 2, 3]), ("", vec![]), ("z", vec![9])]
         {
             let metadata = [("price".to_owned(), "3 €".to_owned())].into();
-            gallery.add_class(Class { label: label.to_owned(), metadata }, picture);
+            let min_similarity = label.is_empty().then_some(0.75);
+            let class = Class { label: label.to_owned(), metadata, min_similarity };
+            gallery.add_class(class, picture);
         }
-        for (class, embedding) in
-            [(0, [1.0, 0.0, 0.0, 0.5]), (2, [0.0, 1.0, -1.0, 0.0]), (0, [0.2, 0.2, 0.2, 0.2])]
-        {
-            gallery.add(class, &embedding).unwrap();
+        for (class, embedding) in [
+            (0, [1.0, 0.0, 0.0, 0.5]),
+            (2, [0.0, 1.0, -1.0, 0.0]),
+            (0, [0.2, 0.2, 0.2, 0.2]),
+            (1, [0.1, 0.9, 0.2, 0.2]),
+            (2, [0.1, 0.9, 0.2, -0.2]),
+        ] {
+            let picture = PictureId::of(&[class as u8]);
+            gallery.add_picture(class, &embedding, picture).unwrap();
         }
+        gallery.set_index(config).unwrap();
+        gallery.remove(3).unwrap();
         gallery
+    }
+
+    fn every_kind() -> impl Iterator<Item = Gallery> {
+        let types = [VectorType::F16, VectorType::F32, VectorType::I8];
+        types.into_iter().flat_map(|t| KINDS.into_iter().map(move |kind| small(t, kind)))
     }
 
     #[test]
     fn survives_the_round_trip_and_writes_the_same_bytes() {
-        for vector_type in [VectorType::F16, VectorType::F32] {
-            let gallery = small();
-            let bytes = gallery.to_bytes(vector_type);
+        for gallery in every_kind() {
+            let bytes = gallery.to_bytes();
             let read = Gallery::from_bytes(&bytes).unwrap();
             assert_eq!(read.classes(), gallery.classes());
-            assert_eq!(read.entry_classes(), gallery.entry_classes());
             assert_eq!(read.model(), "0123abcd");
             assert_eq!(read.thumbnail(0), &[1, 2, 3]);
             assert_eq!(read.thumbnail(1), &[] as &[u8]);
-            for entry in 0..3 {
-                for (a, b) in read.embedding(entry).iter().zip(gallery.embedding(entry)) {
-                    assert!((a - b).abs() < 1e-3);
-                }
+            let entries: Vec<usize> = gallery.entries().collect();
+            assert_eq!(entries.len(), 4);
+            assert_eq!(read.entries().collect::<Vec<_>>(), entries);
+            for entry in entries {
+                assert_eq!(read.entry_class(entry), gallery.entry_class(entry));
+                assert_eq!(read.picture(entry), gallery.picture(entry));
+                assert_eq!(read.index().vector(entry), gallery.index().vector(entry));
             }
-            assert_eq!(read.to_bytes(vector_type), bytes);
+            assert_eq!(read.index().config(), gallery.index().config());
+            assert_eq!(read.to_bytes(), bytes);
+            let query = [0.3, -0.1, 0.2, 0.9];
+            assert_eq!(read.search(&query, 3), gallery.search(&query, 3));
         }
     }
 
     #[test]
     fn an_empty_gallery_survives_too() {
-        let gallery = Gallery::from_bytes(&Gallery::new(8, "m").to_bytes(VectorType::F16)).unwrap();
-        assert!(gallery.is_empty());
-        assert_eq!(gallery.search(&[1.0; 8], 3).unwrap(), vec![]);
+        for config in KINDS {
+            let mut gallery = Gallery::new(8, "m");
+            gallery.set_index(config).unwrap();
+            let gallery = Gallery::from_bytes(&gallery.to_bytes()).unwrap();
+            assert!(gallery.is_empty());
+            assert_eq!(gallery.search(&[1.0; 8], 3).unwrap(), vec![]);
+        }
     }
 
     #[test]
     fn every_flipped_byte_is_noticed() {
-        let bytes = small().to_bytes(VectorType::F16);
-        for position in 0..bytes.len() {
-            for mask in [1, 0x80, 0xff] {
-                let mut damaged = bytes.clone();
-                damaged[position] ^= mask;
-                assert!(Gallery::from_bytes(&damaged).is_err(), "byte {position} ^ {mask}");
+        for gallery in every_kind() {
+            let bytes = gallery.to_bytes();
+            for position in 0..bytes.len() {
+                for mask in [1, 0x80, 0xff] {
+                    let mut damaged = bytes.clone();
+                    damaged[position] ^= mask;
+                    assert!(Gallery::from_bytes(&damaged).is_err(), "byte {position} ^ {mask}");
+                }
             }
         }
     }
 
     #[test]
     fn every_cut_and_every_extension_is_noticed() {
-        let bytes = small().to_bytes(VectorType::F32);
-        for length in 0..bytes.len() {
-            assert!(Gallery::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+        for gallery in every_kind() {
+            let bytes = gallery.to_bytes();
+            for length in 0..bytes.len() {
+                assert!(Gallery::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+            }
+            for extra in [1, 63, 64] {
+                let mut longer = bytes.clone();
+                longer.resize(bytes.len() + extra, 0);
+                assert!(Gallery::from_bytes(&longer).is_err());
+            }
         }
-        for extra in [1, 63, 64] {
-            let mut longer = bytes.clone();
-            longer.resize(bytes.len() + extra, 0);
-            assert!(Gallery::from_bytes(&longer).is_err());
+    }
+
+    /// Puts other bytes into a section and makes all checksums fit, as a stranger could.
+    fn forged(bytes: &[u8], kind: u32, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let count = read_u32(&bytes, 12) as usize;
+        for place in 0..count {
+            let entry = HEADER_LENGTH + place * TABLE_ENTRY_LENGTH;
+            if read_u32(&bytes, entry) == kind {
+                let start = read_u64(&bytes, entry + 8) as usize;
+                let end = start + read_u64(&bytes, entry + 16) as usize;
+                change(&mut bytes[start..end]);
+                let sum = crc32(&bytes[start..end]);
+                bytes[entry + 4..entry + 8].copy_from_slice(&sum.to_le_bytes());
+            }
+        }
+        let table = HEADER_LENGTH..HEADER_LENGTH + count * TABLE_ENTRY_LENGTH;
+        let sum = crc32(&bytes[table]);
+        bytes[24..28].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn forged_sections_give_an_error_or_answers_but_no_panic() {
+        for gallery in every_kind() {
+            let bytes = gallery.to_bytes();
+            for kind in 1..=7 {
+                for position in 0..200 {
+                    for value in [0, 1, 0x7f, 0xff] {
+                        let damaged = forged(&bytes, kind, |section| {
+                            if let Some(byte) = section.get_mut(position) {
+                                *byte = value;
+                            }
+                        });
+                        if let Ok(gallery) = Gallery::from_bytes(&damaged) {
+                            let query = vec![0.5; gallery.dim()];
+                            for found in gallery.search(&query, 2).unwrap() {
+                                assert!(found.class < gallery.classes().len());
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 
     #[test]
     fn tells_apart_a_stranger_and_the_future() {
         assert_eq!(Gallery::from_bytes(b"PNG").unwrap_err(), GalleryError::NotAGallery);
-        let mut future = small().to_bytes(VectorType::F16);
-        future[8] = 2;
+        let mut future = small(VectorType::F16, IndexConfig::Flat).to_bytes();
+        future[8] = VERSION as u8 + 1;
         assert_eq!(
             Gallery::from_bytes(&future).unwrap_err(),
-            GalleryError::Version { got: 2, supported: 1 }
+            GalleryError::Version { got: VERSION + 1, supported: VERSION }
         );
     }
 }

@@ -1,19 +1,25 @@
 //! The gallery: labelled embeddings that a query is compared with.
 //!
 //! A gallery holds classes (label, thumbnail, free-form metadata) and entries (one embedding each,
-//! of one class). How entries are searched is the business of an [`Index`]; the exact scan of
-//! [`FlatIndex`] is the one that exists, and every other kind fits behind the same interface.
+//! of one class). How entries are searched is the business of its [`VectorIndex`]; which class the
+//! found entries speak for is that of an [`AnswerRule`].
 
-mod flat;
+mod answer;
 mod format;
+mod index;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use flat::FlatIndex;
-pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION, VectorType};
+pub use answer::{AnswerRule, Match, Question};
+pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
+pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+
+/// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
+const REBUILD_SHARE: f64 = 0.25;
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -63,6 +69,18 @@ pub enum GalleryError {
     /// A value that is infinite or not a number.
     #[error("embedding holds a value that is not finite")]
     NotFinite,
+    /// A class that is not there.
+    #[error("class {class} is not there")]
+    NoClass {
+        /// The class.
+        class: usize,
+    },
+    /// Options of an index beyond what is allowed.
+    #[error("{what}")]
+    Options {
+        /// Which, and what is allowed.
+        what: String,
+    },
     /// Made by another extractor than the one that queries it.
     #[error(
         "gallery belongs to another model (gallery {gallery}, model {model}); build it again with \
@@ -76,11 +94,22 @@ pub enum GalleryError {
     },
 }
 
+impl From<IndexError> for GalleryError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Dimension { expected, got } => Self::Dimension { expected, got },
+            IndexError::NotFinite => Self::NotFinite,
+            IndexError::Options { what } => Self::Options { what },
+            error => Self::Inconsistent { what: format!("index: {error}") },
+        }
+    }
+}
+
 /// Free-form facts about a class: link, price, description.
 pub type Metadata = BTreeMap<String, String>;
 
 /// One thing that can be recognised.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
     /// Name shown to people; any script, spaces allowed.
@@ -88,84 +117,89 @@ pub struct Class {
     /// Shown with the label.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: Metadata,
+    /// Least cosine for this answer, where it is not everyone's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_similarity: Option<f32>,
 }
 
-/// An entry and how similar it is to the query.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// Position of the entry in the gallery.
-    pub entry: usize,
-    /// Inner product with the query: for unit embeddings the cosine, `−1..=1`.
-    pub similarity: f32,
-}
+/// Which picture an entry was made from: the first half of the SHA-256 of its file. All zeros where
+/// nobody said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PictureId(pub [u8; 16]);
 
-/// A way to search embeddings.
-pub trait Index: Send + Sync {
-    /// The `k` most similar entries, best first; equal ones in the order they were added.
-    ///
-    /// # Shapes
-    ///
-    /// - `query`: `[dim]`, unit length
-    fn search(&self, query: &[f32], k: usize) -> Vec<Hit>;
-
-    /// Adds an embedding behind the others.
-    fn add(&mut self, embedding: &[f32]);
-
-    /// Number of entries.
-    fn len(&self) -> usize;
-
-    /// Whether there is no entry.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
+impl PictureId {
+    /// Of a file's bytes.
+    pub fn of(file: &[u8]) -> Self {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(file);
+        Self(std::array::from_fn(|i| digest[i]))
     }
 
-    /// The embedding of an entry, `[dim]`.
-    fn embedding(&self, entry: usize) -> &[f32];
+    /// Whether anybody said.
+    pub fn is_known(self) -> bool {
+        self != Self::default()
+    }
 }
 
-/// A class found for a query.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Match {
-    /// Position of the class in the gallery.
-    pub class: usize,
-    /// Cosine of its nearest entry, `−1..=1`.
-    pub similarity: f32,
+/// What a merge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Merged {
+    /// Classes that were not there before.
+    pub new_classes: usize,
+    /// Entries added.
+    pub added: usize,
+    /// Entries that were there already: the same picture in the same class.
+    pub known: usize,
 }
 
 /// Labelled embeddings. See the [module](self).
+#[derive(Clone)]
 pub struct Gallery {
-    dim: usize,
     model: String,
     classes: Vec<Class>,
     thumbnails: Vec<Thumbnail>,
     entry_classes: Vec<u32>,
-    index: Box<dyn Index>,
+    pictures: Vec<PictureId>,
+    index: VectorIndex,
+    /// Least cosine of an answer, as measured on pictures held back.
+    min_similarity: Option<f32>,
+    /// The mean embedding of every class, made when first asked for.
+    centroids: OnceLock<VectorIndex>,
 }
 
-/// An encoded picture, or its place in the file that the gallery was read from.
+/// An encoded picture.
 type Thumbnail = Vec<u8>;
 
 impl std::fmt::Debug for Gallery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gallery")
-            .field("dim", &self.dim)
+            .field("dim", &self.dim())
             .field("model", &self.model)
             .field("classes", &self.classes.len())
-            .field("entries", &self.entry_classes.len())
+            .field("entries", &self.len())
+            .field("index", &self.index.config())
             .finish_non_exhaustive()
     }
 }
 
 impl Gallery {
-    /// An empty gallery for embeddings of `dim` values made by `model` (a hash of its weights).
+    /// An empty gallery for embeddings of `dim` values made by `model` (a hash of its weights),
+    /// stored as 16-bit floats and scanned exactly.
     pub fn new(dim: usize, model: impl Into<String>) -> Self {
+        Self::with_type(dim, model, VectorType::default())
+    }
+
+    /// An empty gallery whose embeddings are stored in another way.
+    pub fn with_type(dim: usize, model: impl Into<String>, vector_type: VectorType) -> Self {
         Self {
-            dim,
             model: model.into(),
             classes: Vec::new(),
             thumbnails: Vec::new(),
             entry_classes: Vec::new(),
-            index: Box::new(FlatIndex::new(dim)),
+            pictures: Vec::new(),
+            index: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
+            min_similarity: None,
+            centroids: OnceLock::new(),
         }
     }
 
@@ -173,6 +207,7 @@ impl Gallery {
     pub fn add_class(&mut self, class: Class, thumbnail: Vec<u8>) -> usize {
         self.classes.push(class);
         self.thumbnails.push(thumbnail);
+        self.centroids.take();
         self.classes.len() - 1
     }
 
@@ -180,47 +215,246 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], or [`GalleryError::Inconsistent`]
-    /// for a class that is not there.
+    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], or [`GalleryError::NoClass`].
     pub fn add(&mut self, class: usize, embedding: &[f32]) -> Result<(), GalleryError> {
-        if class >= self.classes.len() {
-            return Err(GalleryError::Inconsistent { what: format!("class {class} is not there") });
-        }
-        let unit = self.checked(embedding)?;
-        self.index.add(&unit);
-        self.entry_classes.push(class as u32);
-        Ok(())
+        self.add_picture(class, embedding, PictureId::default())
     }
 
-    /// The `k` most similar classes, best first, each with its nearest entry.
+    /// [`Self::add`], remembering which picture it was made from.
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`] or [`GalleryError::NotFinite`] for a query that is no embedding
-    /// of this gallery.
-    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Match>, GalleryError> {
-        let query = self.checked(query)?;
-        // A class may fill the best places with many entries, so widen until k classes are seen.
-        let mut width = k.saturating_mul(4).max(16);
-        loop {
-            let hits = self.index.search(&query, width);
-            let mut matches: Vec<Match> = Vec::with_capacity(k);
-            for hit in &hits {
-                let class = self.entry_classes[hit.entry] as usize;
-                if matches.len() < k && matches.iter().all(|m| m.class != class) {
-                    matches.push(Match { class, similarity: hit.similarity });
+    /// As [`Self::add`].
+    pub fn add_picture(
+        &mut self,
+        class: usize,
+        embedding: &[f32],
+        picture: PictureId,
+    ) -> Result<(), GalleryError> {
+        self.class(class)?;
+        let unit = self.unit(embedding)?;
+        self.index.add(&unit)?;
+        self.entry_classes.push(class as u32);
+        self.pictures.push(picture);
+        self.centroids.take();
+        Ok(())
+    }
+
+    /// Takes an entry out. Positions of entries behind it may change.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Inconsistent`] for an entry that is not there.
+    pub fn remove(&mut self, entry: usize) -> Result<(), GalleryError> {
+        self.index.remove(entry)?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// Takes a class out with its entries. Positions of classes behind it move up by one.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::NoClass`]
+    pub fn remove_class(&mut self, class: usize) -> Result<(), GalleryError> {
+        self.class(class)?;
+        for (entry, of) in self.entry_classes.iter_mut().enumerate() {
+            if *of as usize == class && self.index.contains(entry) {
+                self.index.remove(entry)?;
+            }
+            if *of as usize > class {
+                *of -= 1;
+            }
+        }
+        self.classes.remove(class);
+        self.thumbnails.remove(class);
+        self.tidy();
+        Ok(())
+    }
+
+    /// Gives a class another label. Where another class has it already the two become one, under
+    /// the other's metadata and thumbnail; returns the position of the class then.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::NoClass`]
+    pub fn rename_class(&mut self, class: usize, label: &str) -> Result<usize, GalleryError> {
+        self.class(class)?;
+        match self.class_by_label(label) {
+            Some(other) if other != class => {
+                for (entry, of) in self.entry_classes.iter_mut().enumerate() {
+                    if *of as usize == class && self.index.contains(entry) {
+                        *of = other as u32;
+                    }
                 }
+                self.remove_class(class)?;
+                Ok(if other > class { other - 1 } else { other })
             }
-            if matches.len() == k || hits.len() == self.index.len() || hits.len() < width {
-                return Ok(matches);
+            _ => {
+                label.clone_into(&mut self.classes[class].label);
+                Ok(class)
             }
-            width = width.saturating_mul(4);
         }
     }
 
-    fn checked(&self, embedding: &[f32]) -> Result<Vec<f32>, GalleryError> {
-        if embedding.len() != self.dim {
-            return Err(GalleryError::Dimension { expected: self.dim, got: embedding.len() });
+    /// Changes what is said about a class: its metadata and its threshold. The label stays.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::NoClass`]
+    pub fn describe_class(
+        &mut self,
+        class: usize,
+        metadata: Metadata,
+        min_similarity: Option<f32>,
+    ) -> Result<(), GalleryError> {
+        self.class(class)?;
+        self.classes[class].metadata = metadata;
+        self.classes[class].min_similarity = min_similarity;
+        Ok(())
+    }
+
+    /// Keeps the least cosine of an answer that was measured for this gallery.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::NotFinite`]
+    pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), GalleryError> {
+        if least.is_some_and(|least| !least.is_finite()) {
+            return Err(GalleryError::NotFinite);
+        }
+        self.min_similarity = least;
+        Ok(())
+    }
+
+    /// The least cosine of an answer that was measured for this gallery, if it was.
+    pub fn min_similarity(&self) -> Option<f32> {
+        self.min_similarity
+    }
+
+    /// Gives a class another picture.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::NoClass`]
+    pub fn set_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> Result<(), GalleryError> {
+        self.class(class)?;
+        self.thumbnails[class] = thumbnail;
+        Ok(())
+    }
+
+    /// Adds another gallery's classes and entries. Classes of one label are one; of these the first
+    /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]; nothing is changed then.
+    pub fn merge(&mut self, other: &Self) -> Result<Merged, GalleryError> {
+        other.check_model(&self.model)?;
+        if other.dim() != self.dim() {
+            return Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() });
+        }
+        let mut merged = Merged::default();
+        let mut by_label: HashMap<String, usize> =
+            self.classes.iter().enumerate().map(|(i, c)| (c.label.clone(), i)).rev().collect();
+        let places: Vec<usize> = (other.classes.iter().zip(&other.thumbnails))
+            .map(|(class, thumbnail)| {
+                if let Some(place) = by_label.get(&class.label) {
+                    if self.thumbnails[*place].is_empty() {
+                        self.thumbnails[*place].clone_from(thumbnail);
+                    }
+                    let ours = &mut self.classes[*place];
+                    for (key, value) in &class.metadata {
+                        ours.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+                    }
+                    ours.min_similarity = ours.min_similarity.or(class.min_similarity);
+                    return *place;
+                }
+                merged.new_classes += 1;
+                let place = self.add_class(class.clone(), thumbnail.clone());
+                by_label.insert(class.label.clone(), place);
+                place
+            })
+            .collect();
+        let mut known: HashSet<(u32, PictureId)> = self
+            .entries()
+            .map(|entry| (self.entry_classes[entry], self.pictures[entry]))
+            .filter(|(_, picture)| picture.is_known())
+            .collect();
+        for entry in other.entries() {
+            let class = places[other.entry_classes[entry] as usize];
+            let picture = other.pictures[entry];
+            if picture.is_known() && !known.insert((class as u32, picture)) {
+                merged.known += 1;
+                continue;
+            }
+            // As it is stored: it is of unit length but for rounding.
+            self.index.add(&other.index.vector(entry))?;
+            self.entry_classes.push(class as u32);
+            self.pictures.push(picture);
+            merged.added += 1;
+        }
+        self.centroids.take();
+        Ok(merged)
+    }
+
+    /// Searches in another way from now on; drops what was taken out.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Options`]
+    pub fn set_index(&mut self, config: IndexConfig) -> Result<(), GalleryError> {
+        let kept = self.index.build(config)?;
+        self.keep(&kept);
+        Ok(())
+    }
+
+    /// Stores the embeddings in another way from now on, from what is stored now.
+    ///
+    /// # Errors
+    ///
+    /// None for a gallery that was good before.
+    pub fn set_vector_type(&mut self, vector_type: VectorType) -> Result<(), GalleryError> {
+        if self.index.vector_type() == vector_type {
+            return Ok(());
+        }
+        self.compact();
+        let mut index = VectorIndex::new(self.dim(), self.index.metric(), vector_type);
+        for entry in 0..self.index.positions() {
+            index.add(&self.index.vector(entry))?;
+        }
+        index.build(self.index.config())?;
+        self.index = index;
+        self.centroids.take();
+        Ok(())
+    }
+
+    /// Drops what was taken out; positions of entries change.
+    pub fn compact(&mut self) {
+        let kept = self.index.compact();
+        self.keep(&kept);
+    }
+
+    /// Drops what was taken out where that is cheap or due.
+    fn tidy(&mut self) {
+        self.centroids.take();
+        let dead = self.index.positions() - self.index.len();
+        let cheap = self.index.config() == IndexConfig::Flat;
+        if cheap || dead as f64 > REBUILD_SHARE * self.index.positions() as f64 {
+            self.compact();
+        }
+    }
+
+    fn keep(&mut self, kept: &[usize]) {
+        self.entry_classes = kept.iter().map(|entry| self.entry_classes[*entry]).collect();
+        self.pictures = kept.iter().map(|entry| self.pictures[*entry]).collect();
+        self.centroids.take();
+    }
+
+    /// An embedding of this gallery, brought to unit length.
+    fn unit(&self, embedding: &[f32]) -> Result<Vec<f32>, GalleryError> {
+        if embedding.len() != self.dim() {
+            return Err(GalleryError::Dimension { expected: self.dim(), got: embedding.len() });
         }
         let norm = embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         if !norm.is_finite() {
@@ -230,9 +464,13 @@ impl Gallery {
         Ok(embedding.iter().map(|v| (f64::from(*v) * scale) as f32).collect())
     }
 
+    fn class(&self, class: usize) -> Result<&Class, GalleryError> {
+        self.classes.get(class).ok_or(GalleryError::NoClass { class })
+    }
+
     /// Values of an embedding.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.index.dim()
     }
 
     /// Hash of the extractor's weights that made the embeddings.
@@ -245,29 +483,59 @@ impl Gallery {
         &self.classes
     }
 
+    /// The first class of a label.
+    pub fn class_by_label(&self, label: &str) -> Option<usize> {
+        self.classes.iter().position(|class| class.label == label)
+    }
+
     /// The encoded picture of a class; empty where it has none.
     pub fn thumbnail(&self, class: usize) -> &[u8] {
         self.thumbnails.get(class).map_or(&[], Vec::as_slice)
     }
 
-    /// Class of every entry.
-    pub fn entry_classes(&self) -> &[u32] {
-        &self.entry_classes
+    /// Positions of the entries, in order; not all numbers where some were taken out.
+    pub fn entries(&self) -> impl Iterator<Item = usize> {
+        (0..self.index.positions()).filter(|entry| self.index.contains(*entry))
     }
 
-    /// The unit embedding of an entry, `[dim]`.
-    pub fn embedding(&self, entry: usize) -> &[f32] {
-        self.index.embedding(entry)
+    /// Class of an entry.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn entry_class(&self, entry: usize) -> usize {
+        self.entry_classes[entry] as usize
+    }
+
+    /// Picture that an entry was made from.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn picture(&self, entry: usize) -> PictureId {
+        self.pictures[entry]
+    }
+
+    /// Number of entries of every class.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        self.entries().for_each(|entry| counts[self.entry_class(entry)] += 1);
+        counts
+    }
+
+    /// How entries are searched.
+    pub fn index(&self) -> &VectorIndex {
+        &self.index
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.entry_classes.len()
+        self.index.len()
     }
 
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
-        self.entry_classes.is_empty()
+        self.index.is_empty()
     }
 
     /// Fails unless the gallery was made by `model`.
@@ -284,65 +552,4 @@ impl Gallery {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn embedding(dim: usize) -> impl Strategy<Value = Vec<f32>> {
-        prop::collection::vec(-1.0_f32..1.0, dim)
-            .prop_filter("a direction", |v| v.iter().any(|x| x.abs() > 1e-3))
-    }
-
-    proptest! {
-        #[test]
-        fn search_equals_a_full_sort_by_class(
-            entries in prop::collection::vec((0_usize..6, embedding(5)), 0..60),
-            query in embedding(5),
-            k in 0_usize..8,
-        ) {
-            let mut gallery = Gallery::new(5, "m");
-            for class in 0..6 {
-                gallery.add_class(Class { label: class.to_string(), ..Class::default() }, vec![]);
-            }
-            for (class, embedding) in &entries {
-                gallery.add(*class, embedding).unwrap();
-            }
-            let unit = gallery.checked(&query).unwrap();
-            let mut best = BTreeMap::new();
-            for (entry, (class, _)) in entries.iter().enumerate() {
-                let similarity: f32 =
-                    gallery.embedding(entry).iter().zip(&unit).map(|(a, b)| a * b).sum();
-                let slot = best.entry(*class).or_insert(f32::NEG_INFINITY);
-                *slot = slot.max(similarity);
-            }
-            let mut expected: Vec<f32> = best.values().copied().collect();
-            expected.sort_by(|a, b| b.total_cmp(a));
-            expected.truncate(k);
-            let found = gallery.search(&query, k).unwrap();
-            prop_assert_eq!(found.len(), expected.len());
-            for (m, similarity) in found.iter().zip(expected) {
-                prop_assert!((m.similarity - similarity).abs() < 1e-5);
-                prop_assert!((best[&m.class] - m.similarity).abs() < 1e-5);
-            }
-        }
-    }
-
-    #[test]
-    fn rejects_what_is_no_embedding() {
-        let mut gallery = Gallery::new(3, "m");
-        gallery.add_class(Class::default(), vec![]);
-        assert_eq!(gallery.add(0, &[1.0]), Err(GalleryError::Dimension { expected: 3, got: 1 }));
-        assert_eq!(gallery.add(0, &[1.0, f32::NAN, 0.0]), Err(GalleryError::NotFinite));
-        assert!(gallery.add(1, &[1.0, 0.0, 0.0]).is_err());
-        assert!(gallery.search(&[0.0; 2], 1).is_err());
-        assert!(gallery.is_empty());
-    }
-
-    #[test]
-    fn names_both_models_when_they_differ() {
-        let gallery = Gallery::new(3, "one");
-        assert!(gallery.check_model("one").is_ok());
-        let message = gallery.check_model("two").unwrap_err().to_string();
-        assert!(message.contains("one") && message.contains("two"));
-    }
-}
+mod tests;

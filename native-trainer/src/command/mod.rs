@@ -20,11 +20,12 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::ValueEnum;
 use models::extractor::Extractor;
-use models::model_file::{ModelFile, model_id};
+use models::image::RgbImage;
+use models::model_file::{Architecture, ModelFile, model_id};
 use models::preprocess::Preprocess;
 
 use crate::data::list_file::Samples;
-use crate::embedding::embed_samples;
+use crate::embedding::{embed_pictures, embed_samples};
 use crate::metric::retrieval::Embedded;
 
 /// Where tensors live.
@@ -87,13 +88,28 @@ struct Embedder {
     device: Device,
     /// The short name that galleries carry.
     id: String,
+    embedding_dim: usize,
 }
 
 impl Embedder {
     fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
         let OpenModel { file, id, .. } = open_model(path)?;
         let (preprocess, device) = (file.description.preprocess.clone(), device.open());
-        Ok(Self { extractor: file.into_extractor(&device)?, preprocess, device, id })
+        let embedding_dim = match &file.description.architecture {
+            Architecture::Extractor(config) => config.embedding_dim(),
+            Architecture::Detector(_) => 0,
+        };
+        let extractor = file.into_extractor(&device).with_context(|| path.display().to_string())?;
+        Ok(Self { extractor, preprocess, device, id, embedding_dim })
+    }
+
+    /// Values of an embedding.
+    fn embedding_dim(&self) -> usize {
+        self.embedding_dim
+    }
+
+    fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
+        Ok(embed_pictures(&self.extractor, &self.preprocess, pictures, &self.device)?)
     }
 
     fn embed(&self, samples: &Samples) -> anyhow::Result<Embedded> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
 use models::detector::DetectionThresholds;
 use models::gallery::Gallery;
 use models::image::RgbImage;
-use models::recognizer::RecognizerSettings;
+use models::recognizer::{RecognizerSettings, WholeImage};
 
+use super::gallery::Rule;
 use super::{open_model, read, size, write};
 
 /// Folder of the bundle inside the site.
@@ -44,15 +45,49 @@ pub struct Arguments {
     /// Sample pictures offered on the page; may be repeated.
     #[arg(long)]
     sample: Vec<PathBuf>,
-    /// Least cosine for an answer.
-    #[arg(long, default_value_t = RecognizerSettings::default().min_similarity)]
-    min_similarity: f32,
+    /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
+    #[arg(long)]
+    min_similarity: Option<f32>,
     /// Least score of an object.
     #[arg(long, default_value_t = DetectionThresholds::default().score)]
     min_score: f32,
+    /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
+    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou)]
+    recognition_nms_iou: f32,
+    /// When the whole picture is recognised as one object.
+    #[arg(long, value_enum, default_value_t)]
+    whole_image: Whole,
+    /// Which class is the answer.
+    #[arg(long, value_enum, default_value_t)]
+    rule: Rule,
+    /// Entries that vote.
+    #[arg(long, default_value_t = 5)]
+    neighbours: usize,
     /// Licence and source of pictures or weights, a sentence; may be repeated.
     #[arg(long)]
     note: Vec<String>,
+}
+
+/// When the whole picture is recognised as one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Whole {
+    /// Beside the found objects, as PP-ShiTu does.
+    Always,
+    /// Where nothing was found.
+    #[default]
+    Fallback,
+    /// Not at all.
+    Never,
+}
+
+impl From<Whole> for WholeImage {
+    fn from(whole: Whole) -> Self {
+        match whole {
+            Whole::Always => Self::Always,
+            Whole::Fallback => Self::Fallback,
+            Whole::Never => Self::Never,
+        }
+    }
 }
 
 impl Arguments {
@@ -74,10 +109,17 @@ impl Arguments {
                 notes.push(note.to_owned());
             }
         }
+        let default = RecognizerSettings::default();
         let settings = RecognizerSettings {
-            min_similarity: self.min_similarity,
+            min_similarity: self
+                .min_similarity
+                .or(gallery.min_similarity())
+                .unwrap_or(default.min_similarity),
+            recognition_nms_iou: self.recognition_nms_iou,
+            whole_image: self.whole_image.into(),
+            answer: self.rule.answer(self.neighbours),
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
-            ..RecognizerSettings::default()
+            ..default
         };
         let bundle = Bundle::assemble(
             self.title.clone(),

@@ -20,6 +20,13 @@ pub struct PictureError {
     pub source: PictureProblem,
 }
 
+impl PictureError {
+    /// Names the file that something is wrong with.
+    pub fn new(path: &Path, source: impl Into<PictureProblem>) -> Self {
+        Self { path: path.display().to_string(), source: source.into() }
+    }
+}
+
 /// Why a picture cannot be used.
 #[derive(Debug, Error)]
 pub enum PictureProblem {
@@ -40,10 +47,18 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
     read(path, RgbImage::decode)
 }
 
+/// Decodes the bytes of a file.
+///
+/// # Errors
+///
+/// [`PictureError`], naming the file.
+pub fn decode_picture(path: &Path, bytes: &[u8]) -> Result<RgbImage, PictureError> {
+    RgbImage::decode(bytes).map_err(|error| PictureError::new(path, error))
+}
+
 fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T, PictureError> {
-    let named = |source| PictureError { path: path.display().to_string(), source };
-    let bytes = std::fs::read(path).map_err(|error| named(error.into()))?;
-    decode(&bytes).map_err(|error| named(error.into()))
+    let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+    decode(&bytes).map_err(|error| PictureError::new(path, error))
 }
 
 /// A small picture of the whole as a JPEG, its aspect kept, its longer side at most `side` pixels.

@@ -1,5 +1,6 @@
 //! Figures of merit.
 
+pub mod calibration;
 pub mod detection;
 pub mod re_ranking;
 pub mod retrieval;

@@ -16,7 +16,7 @@ use models::recognizer::detect;
 use models::weights::Weights;
 use rand::RngExt;
 
-use super::Task;
+use super::{Task, pretrained};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{self, BoxedPicture};
 use crate::data::list_file::{DataError, Samples};
@@ -58,6 +58,7 @@ pub struct DetectorTraining {
     cutouts: Option<PictureStore>,
     boxed: Vec<BoxedPicture>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
+    pretrained: Option<Weights>,
 }
 
 impl DetectorTraining {
@@ -65,7 +66,7 @@ impl DetectorTraining {
     ///
     /// # Errors
     ///
-    /// [`DataError`] or [`PictureError`], naming the file.
+    /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
     pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
         let store = |path: &Option<std::path::PathBuf>| {
             path.as_deref().map(Samples::read).transpose().map(|samples| {
@@ -84,6 +85,8 @@ impl DetectorTraining {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
         }
+        let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
+        let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let mut eval = Vec::new();
         if let Some(store) = store(&task.eval_cutouts)? {
             for index in 0..task.eval_scenes {
@@ -98,7 +101,7 @@ impl DetectorTraining {
                 eval.push((read_picture(&picture.path)?, picture.boxes));
             }
         }
-        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval })
+        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval, pretrained })
     }
 
     /// Epochs before a newer PicoDet's predictions are good enough to assign by.
@@ -150,7 +153,13 @@ impl Task for DetectorTraining {
     type Batch = DetectorBatch;
 
     fn init(&self, device: &Device) -> Detector {
-        self.task.model.init(device)
+        let detector = self.task.model.init(device);
+        match &self.pretrained {
+            Some(weights) => {
+                pretrained::put(detector, weights).expect("tried when the recipe was read")
+            }
+            None => detector,
+        }
     }
 
     fn memory(&self, _: &Device) {}
@@ -447,7 +456,7 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::optimizer::{Optimizer, OptimizerConfig};
-    use models::detector::DetectorConfig;
+    use models::detector::{DetectorBackbone, DetectorConfig};
 
     /// A bright square on a dark picture.
     fn picture(device: &Device) -> (Tensor<4>, Vec<Vec<BBox>>) {
@@ -475,6 +484,7 @@ mod tests {
             device.seed(3);
             let config = DetectorConfig {
                 variant,
+                backbone: DetectorBackbone::PpLcNet,
                 backbone_scale: 0.25,
                 neck_channels: 16,
                 num_classes: 1,

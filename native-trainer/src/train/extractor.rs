@@ -1,19 +1,17 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use anyhow::Context;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::{Extractor, Features};
 use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::{Preprocess, resize};
-use models::weights::{Weights, WeightsError};
+use models::weights::Weights;
 use rand::RngExt;
 
-use super::{Memory, Task};
+use super::{Memory, Task, pretrained};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
@@ -63,20 +61,6 @@ pub struct ExtractorTraining {
     pretrained: Option<Weights>,
 }
 
-/// Puts weights into a network: the backbone's all, others where there are any.
-fn begin_with(extractor: Extractor, weights: &Weights) -> Result<Extractor, WeightsError> {
-    let mut all = Weights::from_module(&extractor);
-    let missing = all
-        .tensors
-        .keys()
-        .find(|name| name.starts_with("backbone.") && !weights.tensors.contains_key(*name));
-    if let Some(name) = missing {
-        return Err(WeightsError::Missing { name: name.clone() });
-    }
-    all.tensors.extend(weights.tensors.clone());
-    all.load_into(extractor)
-}
-
 impl ExtractorTraining {
     /// Reads the lists of a recipe.
     ///
@@ -99,7 +83,8 @@ impl ExtractorTraining {
             (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
             _ => query,
         };
-        let pretrained = task.pretrained.as_deref().map(|path| read_pretrained(path, task));
+        let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
+        let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         // Operators may look at small parts.
         let side = recipe.preprocess.width.max(recipe.preprocess.height);
         let needed = if task.operators.is_empty() { side } else { 4 * side };
@@ -112,17 +97,9 @@ impl ExtractorTraining {
             sampler,
             query,
             gallery,
-            pretrained: pretrained.transpose()?,
+            pretrained,
         })
     }
-}
-
-fn read_pretrained(path: &Path, task: &ExtractorTask) -> anyhow::Result<Weights> {
-    let name = || path.display().to_string();
-    let weights =
-        Weights::from_bytes(&std::fs::read(path).with_context(name)?).with_context(name)?;
-    begin_with(task.model.init(&Device::flex()), &weights).with_context(name)?;
-    Ok(weights)
 }
 
 impl ExtractorTraining {
@@ -178,8 +155,9 @@ impl Task for ExtractorTraining {
     fn init(&self, device: &Device) -> ExtractorNetwork {
         let dim = self.task.model.embedding_dim();
         let mut extractor = self.task.model.init(device);
-        if let Some(pretrained) = &self.pretrained {
-            extractor = begin_with(extractor, pretrained).expect("tried when the recipe was read");
+        if let Some(weights) = &self.pretrained {
+            extractor =
+                pretrained::put(extractor, weights).expect("tried when the recipe was read");
         }
         ExtractorNetwork {
             extractor,

@@ -3,6 +3,7 @@
 pub mod detector;
 pub mod extractor;
 mod log;
+mod pretrained;
 mod run;
 
 use std::path::{Path, PathBuf};

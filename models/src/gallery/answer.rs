@@ -1,0 +1,187 @@
+//! From entries that are similar to the class that they speak for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::{Metric, Search, VectorIndex, VectorType};
+use super::{Class, Gallery, GalleryError};
+
+/// Which class a query is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum AnswerRule {
+    /// That of the most similar entry.
+    #[default]
+    Nearest,
+    /// The one that most of the nearest entries have, each counted by its cosine; steadier where
+    /// some pictures are labelled wrongly.
+    Vote {
+        /// Entries that are asked, at least 1.
+        neighbours: usize,
+    },
+    /// The one whose mean embedding is most similar; steadier where a class has many pictures that
+    /// look alike.
+    Centroid,
+}
+
+/// A class found for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    /// Position of the class in the gallery.
+    pub class: usize,
+    /// Cosine of its nearest entry, or of its mean embedding where that is the rule, `−1..=1`.
+    pub similarity: f32,
+}
+
+/// What a gallery is asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Classes that are returned at most.
+    pub k: usize,
+    /// Which class is the answer.
+    pub rule: AnswerRule,
+    /// Only classes for which it is true.
+    pub classes: Option<&'a (dyn Fn(&Class) -> bool + Sync)>,
+    /// See [`Search::effort`].
+    pub effort: Option<usize>,
+}
+
+impl Question<'_> {
+    /// The `k` best classes by their nearest entries.
+    pub fn best(k: usize) -> Self {
+        Self { k, rule: AnswerRule::Nearest, classes: None, effort: None }
+    }
+}
+
+impl Gallery {
+    /// The `k` most similar classes, best first, each with its nearest entry.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Dimension`] or [`GalleryError::NotFinite`] for a query that is no embedding
+    /// of this gallery.
+    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Match>, GalleryError> {
+        self.ask(query, &Question::best(k))
+    }
+
+    /// The best classes by some rule, best first.
+    ///
+    /// # Shapes
+    ///
+    /// - `query`: `[dim]`
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::search`].
+    pub fn ask(&self, query: &[f32], question: &Question<'_>) -> Result<Vec<Match>, GalleryError> {
+        let query = self.unit(query)?;
+        match question.rule {
+            AnswerRule::Nearest => self.nearest(&query, question),
+            AnswerRule::Vote { neighbours } => self.vote(&query, neighbours.max(1), question),
+            AnswerRule::Centroid => self.by_centroid(&query, question),
+        }
+    }
+
+    /// Which classes are asked for; `None`: all.
+    fn admitted(&self, question: &Question<'_>) -> Option<Vec<bool>> {
+        let admits = question.classes?;
+        Some(self.classes.iter().map(admits).collect())
+    }
+
+    fn nearest(&self, query: &[f32], question: &Question<'_>) -> Result<Vec<Match>, GalleryError> {
+        let k = question.k;
+        let admitted = self.admitted(question);
+        let of_class = |entry: usize| admitted.as_ref().is_none_or(|a| a[self.entry_class(entry)]);
+        // A class may fill the best places with many entries, so widen until k classes are seen.
+        let mut width = k.saturating_mul(4).max(16);
+        loop {
+            let mut search = Search { effort: question.effort, ..Search::best(width) };
+            if admitted.is_some() {
+                search.filter = Some(&of_class);
+            }
+            let hits = self.index.search(query, &search)?;
+            let mut matches: Vec<Match> = Vec::with_capacity(k.min(self.classes.len()));
+            for hit in &hits {
+                let class = self.entry_class(hit.entry);
+                if matches.len() < k && matches.iter().all(|m| m.class != class) {
+                    matches.push(Match { class, similarity: hit.similarity });
+                }
+            }
+            if matches.len() == k || hits.len() < width || width >= self.index.len() {
+                return Ok(matches);
+            }
+            width = width.saturating_mul(4);
+        }
+    }
+
+    fn vote(
+        &self,
+        query: &[f32],
+        neighbours: usize,
+        question: &Question<'_>,
+    ) -> Result<Vec<Match>, GalleryError> {
+        // The nearest entry of each class, then the votes reorder.
+        let mut matches = self.nearest(query, question)?;
+        let admitted = self.admitted(question);
+        let of_class = |entry: usize| admitted.as_ref().is_none_or(|a| a[self.entry_class(entry)]);
+        let mut search = Search { effort: question.effort, ..Search::best(neighbours) };
+        if admitted.is_some() {
+            search.filter = Some(&of_class);
+        }
+        let mut votes: BTreeMap<usize, (f32, f32)> = BTreeMap::new();
+        for hit in self.index.search(query, &search)? {
+            let class = self.entry_class(hit.entry);
+            let (sum, _) = votes.entry(class).or_insert((0.0, hit.similarity));
+            *sum += hit.similarity.max(0.0);
+        }
+        for (class, (_, similarity)) in &votes {
+            if matches.iter().all(|m| m.class != *class) {
+                matches.push(Match { class: *class, similarity: *similarity });
+            }
+        }
+        let voted = |m: &Match| votes.get(&m.class).map_or(0.0, |(sum, _)| *sum);
+        matches.sort_by(|a, b| {
+            let by_vote = voted(b).total_cmp(&voted(a));
+            by_vote.then(b.similarity.total_cmp(&a.similarity)).then(a.class.cmp(&b.class))
+        });
+        matches.truncate(question.k);
+        Ok(matches)
+    }
+
+    fn by_centroid(
+        &self,
+        query: &[f32],
+        question: &Question<'_>,
+    ) -> Result<Vec<Match>, GalleryError> {
+        let admitted = self.admitted(question);
+        let counts = self.counts();
+        let wanted = |class: usize| {
+            counts[class] > 0 && admitted.as_ref().is_none_or(|admitted| admitted[class])
+        };
+        let search = Search::best(question.k).filtered(&wanted);
+        let hits = self.class_means().search(query, &search)?;
+        let found = |hit: super::Hit| Match { class: hit.entry, similarity: hit.similarity };
+        Ok(hits.into_iter().map(found).collect())
+    }
+
+    /// The mean embedding of every class, of unit length; zeros for a class without entries.
+    pub fn class_means(&self) -> &VectorIndex {
+        self.centroids.get_or_init(|| self.compute_means())
+    }
+
+    fn compute_means(&self) -> VectorIndex {
+        let dim = self.dim();
+        let mut sums = vec![0.0_f32; self.classes.len() * dim];
+        for entry in self.entries() {
+            let sum = &mut sums[self.entry_class(entry) * dim..][..dim];
+            sum.iter_mut().zip(&*self.index.vector(entry)).for_each(|(s, v)| *s += v);
+        }
+        let mut means = VectorIndex::new(dim, Metric::InnerProduct, VectorType::F32);
+        for sum in sums.chunks_exact(dim) {
+            let unit = self.unit(sum).expect("sums of unit vectors are finite");
+            means.add(&unit).expect("of the gallery's width");
+        }
+        means
+    }
+}

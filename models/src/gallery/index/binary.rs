@@ -1,0 +1,106 @@
+//! One bit a value: whether it is above the rows' mean. A search ranks by Hamming distance and the
+//! nearest of that by their values.
+//!
+//! Source: the Hamming galleries of PaddleClas (`deploy/python/build_gallery.py`, `dist_type`
+//! `hamming`) @ d178931, for embeddings that are trained to be codes. Difference: the mean is
+//! subtracted first, so that embeddings that were not (those behind a `ReLU` are never negative)
+//! keep their directions.
+
+use super::bytes::Bytes;
+use super::distance;
+use super::rows::{Query, Rows};
+use super::{Hit, IndexError, Search};
+
+/// Rows compared at once.
+const BLOCK: usize = 4096;
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(super) struct Binary {
+    mean: Vec<f32>,
+    /// `[rows, words]`
+    codes: Vec<u64>,
+}
+
+impl Binary {
+    /// Learns the mean and encodes all rows.
+    pub(super) fn build(rows: &Rows) -> Self {
+        let mut sum = vec![0.0_f64; rows.dim()];
+        let mut count = 0_usize;
+        for row in (0..rows.len()).filter(|row| rows.is_live(*row)) {
+            sum.iter_mut().zip(&*rows.values(row)).for_each(|(s, v)| *s += f64::from(*v));
+            count += 1;
+        }
+        let mean = sum.iter().map(|s| (s / count.max(1) as f64) as f32).collect();
+        Self::of(rows, mean)
+    }
+
+    fn of(rows: &Rows, mean: Vec<f32>) -> Self {
+        let mut binary = Self { mean, codes: Vec::new() };
+        (0..rows.len()).for_each(|row| binary.push(rows, row));
+        binary
+    }
+
+    fn encode(&self, values: &[f32]) -> impl Iterator<Item = u64> {
+        values.chunks(64).zip(self.mean.chunks(64)).map(|(values, mean)| {
+            let bits = values.iter().zip(mean).enumerate();
+            bits.fold(0, |word, (bit, (value, mean))| word | u64::from(value > mean) << bit)
+        })
+    }
+
+    /// Encodes one more row.
+    pub(super) fn push(&mut self, rows: &Rows, row: usize) {
+        let codes: Vec<u64> = self.encode(&rows.values(row)).collect();
+        self.codes.extend(codes);
+    }
+
+    /// Encodes a row anew.
+    pub(super) fn replace(&mut self, rows: &Rows, row: usize) {
+        let codes: Vec<u64> = self.encode(&rows.values(row)).collect();
+        self.codes[row * codes.len()..(row + 1) * codes.len()].copy_from_slice(&codes);
+    }
+
+    /// The best rows among the `effort` with the fewest different bits.
+    pub(super) fn search(
+        &self,
+        rows: &Rows,
+        query: &Query,
+        effort: usize,
+        search: &Search<'_>,
+    ) -> Vec<Hit> {
+        let asked: Vec<u64> = self.encode(&query.values).collect();
+        let mut distances = vec![0; rows.len()];
+        let codes = self.codes.chunks(BLOCK * asked.len());
+        for (distances, codes) in distances.chunks_mut(BLOCK).zip(codes) {
+            distance::hamming(&asked, codes, distances);
+        }
+        // Counting finds the distance up to which rows are wanted.
+        let admitted = |row: &usize| search.admits(rows, *row);
+        let wanted = effort.max(search.k);
+        let mut counts = vec![0_usize; rows.dim() + 1];
+        let plain = rows.dead() == 0 && search.filter.is_none();
+        for row in 0..rows.len() {
+            if plain || admitted(&row) {
+                counts[distances[row] as usize] += 1;
+            }
+        }
+        let mut total = 0;
+        let last = counts.iter().position(|count| {
+            total += count;
+            total >= wanted
+        });
+        let last = last.map_or(u32::MAX, |last| last as u32);
+        let near = (0..rows.len()).filter(|row| distances[*row] <= last);
+        rows.rank(query, near.filter(admitted), search)
+    }
+
+    /// The mean; the codes follow from the rows.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        self.mean.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    pub(super) fn read(bytes: &mut Bytes<'_>, rows: &Rows) -> Result<Self, IndexError> {
+        Ok(Self::of(rows, bytes.floats(rows.dim())?))
+    }
+}

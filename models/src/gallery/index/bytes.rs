@@ -1,0 +1,36 @@
+//! Reading numbers from bytes that may be anything.
+
+use super::IndexError;
+
+/// Bytes that are read from the front.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    /// The next bytes.
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], IndexError> {
+        let (head, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or_else(|| IndexError::Damaged { what: "it ends too early".to_owned() })?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, IndexError> {
+        let bytes = self.take(4)?;
+        Ok(u32::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+
+    /// So many numbers, all finite.
+    pub(super) fn floats(&mut self, count: usize) -> Result<Vec<f32>, IndexError> {
+        let length = count
+            .checked_mul(4)
+            .ok_or_else(|| IndexError::Damaged { what: "a count".to_owned() })?;
+        let float = |b: &[u8]| f32::from_le_bytes(std::array::from_fn(|i| b[i]));
+        let values: Vec<f32> = self.take(length)?.chunks_exact(4).map(float).collect();
+        if values.iter().all(|v| v.is_finite()) {
+            return Ok(values);
+        }
+        Err(IndexError::Damaged { what: "a value that is not finite".to_owned() })
+    }
+}

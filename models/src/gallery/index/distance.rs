@@ -1,0 +1,196 @@
+//! Inner products of whole numbers and Hamming distances, compiled for the widest vectors of the
+//! machine. Sums of whole numbers are exact, so every machine finds the same.
+
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
+use pulp::Arch;
+
+/// Rows that are compared with one query.
+#[derive(Clone, Copy)]
+pub(super) enum Which<'a> {
+    /// So many in a row, from this one on.
+    From(usize),
+    /// These.
+    These(&'a [u32]),
+}
+
+impl Which<'_> {
+    /// The row at a place.
+    pub(super) fn row(self, place: usize) -> usize {
+        match self {
+            Self::From(first) => first + place,
+            Self::These(rows) => rows[place] as usize,
+        }
+    }
+
+    /// So many of the rows, from a place on.
+    pub(super) fn part(self, start: usize, length: usize) -> Self {
+        match self {
+            Self::From(first) => Self::From(first + start),
+            Self::These(rows) => Self::These(&rows[start..start + length]),
+        }
+    }
+}
+
+/// Inner products of a query with rows of 8-bit numbers.
+///
+/// # Shapes
+///
+/// - `query`: `[width]`, no value beyond what [`largest`] allows
+/// - `rows`: `[count, width]`
+/// - `products`: one for every row asked for
+pub(super) fn products(query: &[i16], rows: &[i8], which: Which<'_>, products: &mut [i32]) {
+    Arch::new().dispatch(Products { query, rows, which, results: products });
+}
+
+/// The largest value of a query whose inner product with any row of `width` values fits 32 bits.
+pub(super) fn largest(width: usize) -> i16 {
+    i16::try_from(i32::MAX as usize / 128 / width.max(1)).unwrap_or(i16::MAX)
+}
+
+struct Products<'a> {
+    query: &'a [i16],
+    rows: &'a [i8],
+    which: Which<'a>,
+    results: &'a mut [i32],
+}
+
+impl pulp::NullaryFnOnce for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { query, rows, which, results } = self;
+        let width = query.len();
+        match which {
+            Which::From(first) => {
+                let rows = rows[first * width..].chunks_exact(width);
+                for (product, row) in results.iter_mut().zip(rows) {
+                    *product = inner_product(query, row);
+                }
+            }
+            Which::These(places) => {
+                for (product, place) in results.iter_mut().zip(places) {
+                    let start = *place as usize * width;
+                    *product = inner_product(query, &rows[start..start + width]);
+                }
+            }
+        }
+    }
+}
+
+/// Processors multiply pairs of 16-bit numbers and add them up in one instruction.
+#[inline(always)]
+fn inner_product(query: &[i16], row: &[i8]) -> i32 {
+    query.iter().zip(row).map(|(q, r)| i32::from(*q) * i32::from(*r)).sum()
+}
+
+/// Numbers of bits in which rows differ from a query.
+///
+/// # Shapes
+///
+/// - `query`: `[words]`
+/// - `rows`: `[count, words]`
+/// - `distances`: `[count]`
+pub(super) fn hamming(query: &[u64], rows: &[u64], distances: &mut [u32]) {
+    Arch::new().dispatch(Hamming { query, rows, distances });
+}
+
+struct Hamming<'a> {
+    query: &'a [u64],
+    rows: &'a [u64],
+    distances: &'a mut [u32],
+}
+
+impl pulp::NullaryFnOnce for Hamming<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let rows = self.rows.chunks_exact(self.query.len());
+        for (distance, row) in self.distances.iter_mut().zip(rows) {
+            *distance = self.query.iter().zip(row).map(|(q, r)| (q ^ r).count_ones()).sum();
+        }
+    }
+}
+
+/// Inner product with eight running sums, so that it vectorises; the same order on every machine.
+pub(super) fn exact_product(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for lane in 0..8 {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Squared distance, summed like [`exact_product`].
+pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 8];
+    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let pairs = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    let rest: f32 = pairs.map(|(x, y)| (x - y).powi(2)).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for lane in 0..8 {
+            sums[lane] += (x[lane] - y[lane]).powi(2);
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn products_and_distances_equal_plain_loops(
+            width in 1_usize..90,
+            seed in any::<u64>(),
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state
+            };
+            let rows: Vec<i8> = (0..7 * width).map(|_| (next() >> 40) as i8).collect();
+            let query: Vec<i16> = (0..width).map(|_| (next() >> 40) as i16).collect();
+            let plain = |row: usize| -> i64 {
+                (0..width).map(|i| i64::from(query[i]) * i64::from(rows[row * width + i])).sum()
+            };
+            let mut some = [0; 3];
+            products(&query, &rows, Which::From(2), &mut some);
+            prop_assert_eq!(some.map(i64::from), [plain(2), plain(3), plain(4)]);
+            products(&query, &rows, Which::These(&[6, 0, 3]), &mut some);
+            prop_assert_eq!(some.map(i64::from), [plain(6), plain(0), plain(3)]);
+
+            let words: Vec<u64> = (0..4 * width).map(|_| next()).collect();
+            let (asked, rows) = words.split_at(width);
+            let mut distances = [0; 3];
+            hamming(asked, rows, &mut distances);
+            for (row, distance) in rows.chunks_exact(width).zip(distances) {
+                let bits = |w: &[u64]| -> Vec<bool> {
+                    w.iter().flat_map(|w| (0..64).map(move |b| w >> b & 1 == 1)).collect()
+                };
+                let differ = bits(asked).iter().zip(bits(row)).filter(|(a, b)| *a != b).count();
+                prop_assert_eq!(distance as usize, differ);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_query_never_overflows() {
+        for width in [1, 64, 516, 517, 8192] {
+            let query = vec![largest(width); width];
+            let rows = vec![-128_i8; width];
+            let mut product = [0];
+            products(&query, &rows, Which::From(0), &mut product);
+            let expected = -128 * width as i64 * i64::from(largest(width));
+            assert_eq!(i64::from(product[0]), expected);
+        }
+    }
+}

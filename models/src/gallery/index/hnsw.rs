@@ -1,0 +1,333 @@
+//! A graph over the rows that is walked towards the query.
+//!
+//! Source: "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
+//! Small World graphs", <https://arxiv.org/abs/1603.09320>, Algorithms 1 to 5. Differences: a row's
+//! level follows from its number alone and rows are put in one after the other, so that the same
+//! rows give the same graph on every machine; the walk compares 8-bit codes, the rows it ends at
+//! are ranked by their values.
+
+use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
+
+use super::bytes::Bytes;
+use super::distance::Which;
+use super::rows::{Query, Rows};
+use super::top::{Nearest, Worst, by_similarity};
+use super::{Hit, IndexError, Search};
+
+/// Links a row that are allowed; their number fits a byte at the base.
+pub(super) const LINKS: RangeInclusive<usize> = 2..=127;
+/// Rows kept in view while building that are allowed.
+pub(super) const BUILD_EFFORT: RangeInclusive<usize> = 1..=65_536;
+/// Levels above the base; with 16 links a row that is enough for 10¹² rows.
+const MAX_LEVEL: u8 = 15;
+
+/// Options of the graph; the defaults are what galleries are built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Options {
+    /// Links of a row at each level, twice as many at the base.
+    pub(super) links: usize,
+    /// Rows kept in view while a row is put in.
+    pub(super) build_effort: usize,
+}
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub(super) struct Hnsw {
+    options: Options,
+    /// Level of every row.
+    levels: Vec<u8>,
+    /// Links of every row at the base: their number, then the rows; `2 · links + 1` a row.
+    base: Vec<u32>,
+    /// Links of a row at the levels above, `links + 1` a level, like `base`.
+    upper: Vec<Vec<u32>>,
+    /// The first row of the highest level.
+    entry: Option<u32>,
+}
+
+/// A bit for every row that was seen on a walk.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    fn new(rows: usize) -> Self {
+        Self(vec![0; rows.div_ceil(64)])
+    }
+
+    /// Whether the row was not seen before.
+    fn insert(&mut self, row: u32) -> bool {
+        let (word, bit) = (row as usize / 64, 1_u64 << (row % 64));
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+}
+
+/// Numbers that look random, from 0, 1, 2 …
+fn scrambled(number: u64) -> u64 {
+    let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+impl Hnsw {
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, levels: Vec::new(), base: Vec::new(), upper: Vec::new(), entry: None }
+    }
+
+    /// One in `links` rows reaches the next level.
+    fn level(&self, row: usize) -> u8 {
+        let (number, links) = (scrambled(row as u64), self.options.links as u64);
+        let mut limit = u64::MAX / links;
+        let mut level = 0;
+        while number < limit && level < MAX_LEVEL {
+            level += 1;
+            limit /= links;
+        }
+        level
+    }
+
+    fn links_at(&self, level: u8) -> usize {
+        if level == 0 { 2 * self.options.links } else { self.options.links }
+    }
+
+    fn slot(&self, row: u32, level: u8) -> &[u32] {
+        let stride = self.links_at(level) + 1;
+        if level == 0 {
+            &self.base[row as usize * stride..][..stride]
+        } else {
+            &self.upper[row as usize][usize::from(level - 1) * stride..][..stride]
+        }
+    }
+
+    fn links(&self, row: u32, level: u8) -> &[u32] {
+        let slot = self.slot(row, level);
+        &slot[1..=slot[0] as usize]
+    }
+
+    fn set_links(&mut self, row: u32, level: u8, links: &[u32]) {
+        let stride = self.links_at(level) + 1;
+        let slot = if level == 0 {
+            &mut self.base[row as usize * stride..][..stride]
+        } else {
+            &mut self.upper[row as usize][usize::from(level - 1) * stride..][..stride]
+        };
+        slot[0] = links.len() as u32;
+        slot[1..=links.len()].copy_from_slice(links);
+        slot[links.len() + 1..].fill(0);
+    }
+
+    fn affinity(rows: &Rows, query: &Query, row: u32) -> Hit {
+        let mut similarity = [0.0];
+        rows.affinities(query, Which::These(&[row]), &mut similarity);
+        Hit { entry: row as usize, similarity: similarity[0] }
+    }
+
+    /// Puts in the next row.
+    pub(super) fn push(&mut self, rows: &Rows) {
+        let row = self.levels.len() as u32;
+        let level = self.level(row as usize);
+        self.levels.push(level);
+        self.base.resize(self.base.len() + 2 * self.options.links + 1, 0);
+        self.upper.push(vec![0; usize::from(level) * (self.options.links + 1)]);
+        let Some(entry) = self.entry else {
+            self.entry = Some(row);
+            return;
+        };
+        let query = rows.codes_as_query(row as usize);
+        let top = self.levels[entry as usize];
+        let mut nearest = Self::affinity(rows, &query, entry);
+        for above in (level + 1..=top).rev() {
+            nearest = self.descend(rows, &query, nearest, above);
+        }
+        let mut found = vec![nearest];
+        for at in (0..=level.min(top)).rev() {
+            let effort = self.options.build_effort;
+            found = self.walk(rows, &query, &found, at, effort, &|_| true);
+            let links = Self::spread(rows, row as usize, &found, self.options.links);
+            self.set_links(row, at, &links);
+            for neighbour in links {
+                self.link_back(rows, neighbour, row, at);
+            }
+        }
+        if level > top {
+            self.entry = Some(row);
+        }
+    }
+
+    /// Adds a link; where there is no room, the links that lead into different directions stay.
+    fn link_back(&mut self, rows: &Rows, from: u32, to: u32, level: u8) {
+        let mut links = self.links(from, level).to_vec();
+        links.push(to);
+        let room = self.links_at(level);
+        if links.len() > room {
+            let query = rows.codes_as_query(from as usize);
+            let mut affinities = vec![0.0; links.len()];
+            rows.affinities(&query, Which::These(&links), &mut affinities);
+            let pairs = links.iter().zip(affinities);
+            let hit = |(row, similarity): (&u32, f32)| Hit { entry: *row as usize, similarity };
+            let mut hits: Vec<Hit> = pairs.map(hit).collect();
+            hits.sort_unstable_by(by_similarity);
+            links = Self::spread(rows, from as usize, &hits, room);
+        }
+        self.set_links(from, level, &links);
+    }
+
+    /// Rows that lie nearer to the middle than to each other (Algorithm 4), best first.
+    ///
+    /// `hits` are sorted by their affinity to the middle.
+    fn spread(rows: &Rows, middle: usize, hits: &[Hit], room: usize) -> Vec<u32> {
+        let mut chosen: Vec<u32> = Vec::with_capacity(room);
+        let mut affinities = vec![0.0; room];
+        for hit in hits {
+            if chosen.len() == room {
+                break;
+            }
+            let query = rows.codes_as_query(hit.entry);
+            let affinities = &mut affinities[..chosen.len()];
+            rows.affinities(&query, Which::These(&chosen), affinities);
+            // For L2 an affinity lacks half the squared length of what asks.
+            let to_middle = hit.similarity + rows.offset(hit.entry) - rows.offset(middle);
+            if affinities.iter().all(|affinity| *affinity <= to_middle) {
+                chosen.push(hit.entry as u32);
+            }
+        }
+        chosen
+    }
+
+    /// From row to better row until none is better (Algorithm 2 with one row in view).
+    fn descend(&self, rows: &Rows, query: &Query, from: Hit, level: u8) -> Hit {
+        let mut nearest = from;
+        let mut affinities = Vec::new();
+        loop {
+            let links = self.links(nearest.entry as u32, level);
+            affinities.resize(links.len(), 0.0);
+            rows.affinities(query, Which::These(links), &mut affinities);
+            let hits = links.iter().zip(&affinities);
+            let best = hits
+                .map(|(row, affinity)| Hit { entry: *row as usize, similarity: *affinity })
+                .min_by(by_similarity);
+            match best {
+                Some(best) if best.similarity > nearest.similarity => nearest = best,
+                _ => return nearest,
+            }
+        }
+    }
+
+    /// The `effort` nearest rows that are admitted, best first (Algorithm 2).
+    fn walk(
+        &self,
+        rows: &Rows,
+        query: &Query,
+        from: &[Hit],
+        level: u8,
+        effort: usize,
+        admitted: &dyn Fn(usize) -> bool,
+    ) -> Vec<Hit> {
+        let mut seen = Seen::new(self.levels.len());
+        let mut open: BinaryHeap<Nearest> = BinaryHeap::new();
+        let mut found: BinaryHeap<Worst> = BinaryHeap::new();
+        for hit in from {
+            seen.insert(hit.entry as u32);
+            open.push(Nearest(*hit));
+            if admitted(hit.entry) {
+                found.push(Worst(*hit));
+            }
+        }
+        let (mut fresh, mut affinities) = (Vec::new(), Vec::new());
+        while let Some(Nearest(hit)) = open.pop() {
+            if found.len() >= effort && found.peek().is_some_and(|worst| Worst(hit) > *worst) {
+                break;
+            }
+            let links = self.links(hit.entry as u32, level);
+            fresh.clear();
+            fresh.extend(links.iter().copied().filter(|row| seen.insert(*row)));
+            affinities.resize(fresh.len(), 0.0);
+            rows.affinities(query, Which::These(&fresh), &mut affinities);
+            for (row, affinity) in fresh.iter().zip(&affinities) {
+                let hit = Hit { entry: *row as usize, similarity: *affinity };
+                if found.len() >= effort && found.peek().is_some_and(|worst| Worst(hit) > *worst) {
+                    continue;
+                }
+                open.push(Nearest(hit));
+                if admitted(hit.entry) {
+                    found.push(Worst(hit));
+                    if found.len() > effort {
+                        found.pop();
+                    }
+                }
+            }
+        }
+        found.into_sorted_vec().into_iter().map(|worst| worst.0).collect()
+    }
+
+    /// The best rows among those that a walk of this effort meets.
+    pub(super) fn search(
+        &self,
+        rows: &Rows,
+        query: &Query,
+        effort: usize,
+        search: &Search<'_>,
+    ) -> Vec<Hit> {
+        let Some(entry) = self.entry else { return Vec::new() };
+        let mut nearest = Self::affinity(rows, query, entry);
+        for level in (1..=self.levels[entry as usize]).rev() {
+            nearest = self.descend(rows, query, nearest, level);
+        }
+        let admitted = |row: usize| search.admits(rows, row);
+        let found = self.walk(rows, query, &[nearest], 0, effort.max(search.k), &admitted);
+        rows.rank(query, found.iter().map(|hit| hit.entry), search)
+    }
+
+    /// For every row and each of its levels the number of links and the rows they lead to.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        for (row, top) in (0..).zip(&self.levels) {
+            for level in 0..=*top {
+                let links = self.links(row, level);
+                bytes.push(links.len() as u8);
+                links.iter().for_each(|link| bytes.extend_from_slice(&link.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Reads what [`Self::write`] wrote, for so many rows.
+    pub(super) fn read(
+        bytes: &mut Bytes<'_>,
+        options: Options,
+        rows: usize,
+    ) -> Result<Self, IndexError> {
+        let wrong = |what: &str| IndexError::Damaged { what: format!("graph: {what}") };
+        let links = options.links;
+        let mut graph = Self::new(options);
+        for row in 0..rows {
+            let level = graph.level(row);
+            // The first of the highest ones, as rows were put in.
+            if graph.entry.is_none_or(|entry| level > graph.levels[entry as usize]) {
+                graph.entry = Some(row as u32);
+            }
+            graph.levels.push(level);
+        }
+        graph.base = vec![0; rows * (2 * links + 1)];
+        let mut read = Vec::new();
+        for row in 0..rows as u32 {
+            let top = graph.levels[row as usize];
+            graph.upper.push(vec![0; usize::from(top) * (links + 1)]);
+            for level in 0..=top {
+                let count = usize::from(bytes.take(1)?[0]);
+                if count > graph.links_at(level) {
+                    return Err(wrong("too many links"));
+                }
+                read.clear();
+                for _ in 0..count {
+                    let link = bytes.u32()?;
+                    if graph.levels.get(link as usize).is_none_or(|reached| *reached < level) {
+                        return Err(wrong("a link that leads nowhere"));
+                    }
+                    read.push(link);
+                }
+                graph.set_links(row, level, &read);
+            }
+        }
+        Ok(graph)
+    }
+}

@@ -1,0 +1,525 @@
+//! Indexes: ways to find the vectors that are most similar to a query.
+//!
+//! One type, [`VectorIndex`], holds the vectors and answers; [`IndexConfig`] says how it finds
+//! them. Every kind can be built, searched (alone or in batches), added to, taken from, changed and
+//! written, filters by any condition on an entry and searches by threshold.
+
+mod binary;
+mod bytes;
+mod distance;
+mod hnsw;
+mod ivf;
+mod rows;
+mod top;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use binary::Binary;
+use bytes::Bytes;
+use hnsw::Hnsw;
+use ivf::Ivf;
+use rows::{Query, Rows};
+
+pub use rows::VectorType;
+
+/// Entries from which a graph is recommended: below, the exact scan answers as fast and needs
+/// nothing built (measured, docs/benchmarks.md).
+const GRAPH_FROM: usize = 50_000;
+/// A filter that admits less than one in so many entries is answered by scanning those.
+const SELECTIVE: usize = 8;
+
+/// Why an index could not be read or changed.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// A vector of another width.
+    #[error("vector has {got} values, the index holds {expected}")]
+    Dimension {
+        /// Width of the index's vectors.
+        expected: usize,
+        /// Width given.
+        got: usize,
+    },
+    /// A value that is infinite or not a number, or too large to compute with.
+    #[error("vector holds a value that is not finite")]
+    NotFinite,
+    /// An entry that is not there, or no longer.
+    #[error("entry {entry} is not there")]
+    NoEntry {
+        /// The entry.
+        entry: usize,
+    },
+    /// Options beyond what is allowed.
+    #[error("{what}")]
+    Options {
+        /// Which, and what is allowed.
+        what: String,
+    },
+    /// Bytes that no writer produces.
+    #[error("{what}")]
+    Damaged {
+        /// What contradicts what.
+        what: String,
+    },
+}
+
+/// What makes two vectors similar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The inner product: for unit vectors the cosine.
+    #[default]
+    InnerProduct,
+    /// The negative of the squared distance.
+    L2,
+}
+
+/// How an index finds what is similar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum IndexConfig {
+    /// Compares with every entry; exact, nothing to build, nothing to download.
+    #[default]
+    Flat,
+    /// Walks a graph towards the query; the fastest with many entries, slow to build.
+    Hnsw {
+        /// Links of an entry, 2 to 127; twice as many at the base. More find more and need more
+        /// bytes.
+        #[serde(default = "default_links")]
+        links: usize,
+        /// Entries in view while building, 1 to 65,536. More make a better graph and take longer.
+        #[serde(default = "default_build_effort")]
+        build_effort: usize,
+    },
+    /// Looks through the lists whose centroids are nearest.
+    Ivf {
+        /// Lists; 0: four times the root of the entries.
+        #[serde(default)]
+        lists: usize,
+    },
+    /// Ranks by sign bits, then the best of that by values.
+    Binary,
+}
+
+fn default_links() -> usize {
+    32
+}
+
+fn default_build_effort() -> usize {
+    64
+}
+
+impl IndexConfig {
+    /// A graph with default options.
+    pub fn hnsw() -> Self {
+        Self::Hnsw { links: default_links(), build_effort: default_build_effort() }
+    }
+
+    /// What is best for so many entries, and why.
+    pub fn recommended(entries: usize) -> (Self, String) {
+        if entries < GRAPH_FROM {
+            let why = format!("{entries} entries, fewer than {GRAPH_FROM}: the scan is exact");
+            return (Self::Flat, why);
+        }
+        let why = format!("{entries} entries, {GRAPH_FROM} or more: a graph answers sooner");
+        (Self::hnsw(), why)
+    }
+
+    fn check(self) -> Result<Self, IndexError> {
+        let wrong = |what: String| Err(IndexError::Options { what });
+        match self {
+            Self::Hnsw { links, .. } if !hnsw::LINKS.contains(&links) => {
+                wrong(format!("links is {links}, allowed are {:?}", hnsw::LINKS))
+            }
+            Self::Hnsw { build_effort, .. } if !hnsw::BUILD_EFFORT.contains(&build_effort) => {
+                let allowed = hnsw::BUILD_EFFORT;
+                wrong(format!("build_effort is {build_effort}, allowed are {allowed:?}"))
+            }
+            Self::Ivf { lists } if lists > ivf::MAX_LISTS => {
+                wrong(format!("lists is {lists}, allowed are at most {}", ivf::MAX_LISTS))
+            }
+            config => Ok(config),
+        }
+    }
+}
+
+/// An entry and how similar it is to the query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hit {
+    /// Position of the entry in the index.
+    pub entry: usize,
+    /// By the index's [`Metric`]; greater is nearer.
+    pub similarity: f32,
+}
+
+/// A condition on an entry's position.
+pub type Filter<'a> = &'a (dyn Fn(usize) -> bool + Sync);
+
+/// What is searched for.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// Most entries that are returned; `usize::MAX` with `min_similarity` for a range search.
+    pub k: usize,
+    /// Least similarity; absent: any.
+    pub min_similarity: Option<f32>,
+    /// Only entries for which it is true.
+    pub filter: Option<Filter<'a>>,
+    /// How much is looked at: entries in view (HNSW, by default 64), lists (IVF, by default one in
+    /// 16 and at least 16), entries ranked by their values (binary, by default 200). An exact scan
+    /// does not ask.
+    pub effort: Option<usize>,
+}
+
+impl std::fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Search")
+            .field("k", &self.k)
+            .field("min_similarity", &self.min_similarity)
+            .field("filter", &self.filter.is_some())
+            .field("effort", &self.effort)
+            .finish()
+    }
+}
+
+impl<'a> Search<'a> {
+    /// The `k` best entries.
+    pub fn best(k: usize) -> Self {
+        Self { k, min_similarity: None, filter: None, effort: None }
+    }
+
+    /// All entries that are at least so similar.
+    pub fn range(min_similarity: f32) -> Self {
+        Self { min_similarity: Some(min_similarity), ..Self::best(usize::MAX) }
+    }
+
+    /// Only entries for which `filter` is true.
+    #[must_use]
+    pub fn filtered(self, filter: Filter<'a>) -> Self {
+        Self { filter: Some(filter), ..self }
+    }
+
+    /// Looking at so much; see [`Search::effort`].
+    #[must_use]
+    pub fn with_effort(self, effort: usize) -> Self {
+        Self { effort: Some(effort), ..self }
+    }
+
+    fn admits(&self, rows: &Rows, row: usize) -> bool {
+        rows.is_live(row) && self.filter.is_none_or(|filter| filter(row))
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Structure {
+    Flat,
+    Hnsw(Hnsw),
+    Ivf(Ivf),
+    Binary(Binary),
+}
+
+/// Vectors that can be searched. See the [module](self).
+#[derive(Debug, Clone)]
+pub struct VectorIndex {
+    rows: Rows,
+    config: IndexConfig,
+    structure: Structure,
+}
+
+impl VectorIndex {
+    /// An empty index for vectors of `dim` values, scanned exactly.
+    pub fn new(dim: usize, metric: Metric, vector_type: VectorType) -> Self {
+        let rows = Rows::new(dim, metric, vector_type);
+        Self { rows, config: IndexConfig::Flat, structure: Structure::Flat }
+    }
+
+    /// An index over rows.
+    ///
+    /// # Shapes
+    ///
+    /// - `values`: `[entries, dim]`, row-major
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Dimension`] for no whole number of rows, [`IndexError::NotFinite`], or
+    /// [`IndexError::Options`].
+    pub fn from_rows(
+        dim: usize,
+        metric: Metric,
+        vector_type: VectorType,
+        values: &[f32],
+        config: IndexConfig,
+    ) -> Result<Self, IndexError> {
+        let mut index = Self::new(dim, metric, vector_type);
+        if dim == 0 || !values.len().is_multiple_of(dim) {
+            return Err(IndexError::Dimension { expected: dim, got: values.len() });
+        }
+        for row in values.chunks_exact(dim) {
+            index.add(row)?;
+        }
+        index.build(config)?;
+        Ok(index)
+    }
+
+    /// Builds the structure of a kind anew over the entries that are there, first dropping those
+    /// that were taken out. Positions change as [`Self::compact`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Options`]
+    pub fn build(&mut self, config: IndexConfig) -> Result<Vec<usize>, IndexError> {
+        self.config = config.check()?;
+        let kept = self.rows.keep_live();
+        self.structure = match config {
+            IndexConfig::Flat => Structure::Flat,
+            IndexConfig::Hnsw { links, build_effort } => {
+                let mut graph = Hnsw::new(hnsw::Options { links, build_effort });
+                (0..self.rows.len()).for_each(|_| graph.push(&self.rows));
+                Structure::Hnsw(graph)
+            }
+            IndexConfig::Ivf { lists } => Structure::Ivf(Ivf::build(&self.rows, lists)),
+            IndexConfig::Binary => Structure::Binary(Binary::build(&self.rows)),
+        };
+        Ok(kept)
+    }
+
+    /// Drops entries that were taken out; the former positions of those that stay, in order.
+    pub fn compact(&mut self) -> Vec<usize> {
+        if self.rows.dead() == 0 {
+            return (0..self.rows.len()).collect();
+        }
+        self.build(self.config).expect("the options were good before")
+    }
+
+    /// How entries are found.
+    pub fn config(&self) -> IndexConfig {
+        self.config
+    }
+
+    /// What makes vectors similar.
+    pub fn metric(&self) -> Metric {
+        self.rows.metric()
+    }
+
+    /// How values are stored.
+    pub fn vector_type(&self) -> VectorType {
+        self.rows.vector_type()
+    }
+
+    /// Values of a vector.
+    pub fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    /// Entries that can be found.
+    pub fn len(&self) -> usize {
+        self.rows.len() - self.rows.dead()
+    }
+
+    /// Whether there is nothing to find.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions, those of entries that were taken out included.
+    pub fn positions(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether an entry is there.
+    pub fn contains(&self, entry: usize) -> bool {
+        self.rows.is_live(entry)
+    }
+
+    /// The vector of an entry as it is stored, `[dim]`.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn vector(&self, entry: usize) -> Cow<'_, [f32]> {
+        self.rows.values(entry)
+    }
+
+    fn checked(&self, vector: &[f32]) -> Result<(), IndexError> {
+        if vector.len() != self.dim() {
+            return Err(IndexError::Dimension { expected: self.dim(), got: vector.len() });
+        }
+        // Squared lengths are computed with.
+        let square: f32 = vector.iter().map(|v| v * v).sum();
+        if square.is_finite() { Ok(()) } else { Err(IndexError::NotFinite) }
+    }
+
+    /// Adds a vector behind the others and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Dimension`] or [`IndexError::NotFinite`].
+    pub fn add(&mut self, vector: &[f32]) -> Result<usize, IndexError> {
+        self.checked(vector)?;
+        let entry = self.rows.len();
+        self.rows.push(vector);
+        match &mut self.structure {
+            Structure::Flat => (),
+            Structure::Hnsw(graph) => graph.push(&self.rows),
+            Structure::Ivf(lists) => lists.push(&self.rows, entry),
+            Structure::Binary(codes) => codes.push(&self.rows, entry),
+        }
+        Ok(entry)
+    }
+
+    /// Takes an entry out. It keeps its position until [`Self::compact`].
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::NoEntry`]
+    pub fn remove(&mut self, entry: usize) -> Result<(), IndexError> {
+        if !self.contains(entry) {
+            return Err(IndexError::NoEntry { entry });
+        }
+        self.rows.remove(entry);
+        Ok(())
+    }
+
+    /// Gives an entry another vector and returns its position, which a graph or lists change.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::NoEntry`], [`IndexError::Dimension`] or [`IndexError::NotFinite`].
+    pub fn replace(&mut self, entry: usize, vector: &[f32]) -> Result<usize, IndexError> {
+        self.checked(vector)?;
+        if !self.contains(entry) {
+            return Err(IndexError::NoEntry { entry });
+        }
+        match &mut self.structure {
+            Structure::Flat => self.rows.replace(entry, vector),
+            Structure::Binary(codes) => {
+                self.rows.replace(entry, vector);
+                codes.replace(&self.rows, entry);
+            }
+            Structure::Hnsw(_) | Structure::Ivf(_) => {
+                self.remove(entry)?;
+                return self.add(vector);
+            }
+        }
+        Ok(entry)
+    }
+
+    /// The entries that are most similar, best first; equal ones in the order they were added.
+    ///
+    /// # Shapes
+    ///
+    /// - `query`: `[dim]`
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Dimension`] or [`IndexError::NotFinite`].
+    pub fn search(&self, query: &[f32], search: &Search<'_>) -> Result<Vec<Hit>, IndexError> {
+        self.checked(query)?;
+        Ok(self.find(&self.rows.query(query), search))
+    }
+
+    /// [`Self::search`] for many queries, on all threads if there are any.
+    ///
+    /// # Shapes
+    ///
+    /// - `queries`: `[count, dim]`, row-major
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::search`].
+    pub fn search_batch(
+        &self,
+        queries: &[f32],
+        search: &Search<'_>,
+    ) -> Result<Vec<Vec<Hit>>, IndexError> {
+        let dim = self.dim();
+        if dim == 0 || !queries.len().is_multiple_of(dim) {
+            return Err(IndexError::Dimension { expected: dim, got: queries.len() });
+        }
+        #[cfg(feature = "parallel")]
+        {
+            use rayon::prelude::*;
+            queries.par_chunks_exact(dim).map(|query| self.search(query, search)).collect()
+        }
+        #[cfg(not(feature = "parallel"))]
+        queries.chunks_exact(dim).map(|query| self.search(query, search)).collect()
+    }
+
+    fn find(&self, query: &Query, search: &Search<'_>) -> Vec<Hit> {
+        let rows = &self.rows;
+        let exact = || rows.scan(query, 0..rows.len(), search);
+        // What asks for most entries sees them all.
+        if matches!(self.structure, Structure::Flat) || search.k >= self.len() / 2 {
+            return exact();
+        }
+        if search.filter.is_some() {
+            let admitted = (0..rows.len()).filter(|row| search.admits(rows, *row));
+            if admitted.count() * SELECTIVE < rows.len() {
+                return exact();
+            }
+        }
+        match &self.structure {
+            Structure::Flat => exact(),
+            Structure::Hnsw(graph) => {
+                graph.search(rows, query, search.effort.unwrap_or(64), search)
+            }
+            Structure::Ivf(lists) => {
+                let effort = search.effort.unwrap_or((lists.len() / 16).max(16));
+                lists.search(rows, query, effort, search)
+            }
+            Structure::Binary(codes) => {
+                codes.search(rows, query, search.effort.unwrap_or(200), search)
+            }
+        }
+    }
+
+    /// The structure as bytes; the vectors are not among them.
+    pub(super) fn write_structure(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match &self.structure {
+            Structure::Flat => (),
+            Structure::Hnsw(graph) => graph.write(&mut bytes),
+            Structure::Ivf(lists) => lists.write(&mut bytes),
+            Structure::Binary(codes) => codes.write(&mut bytes),
+        }
+        bytes
+    }
+
+    /// Takes [`Self::write_structure`] back, behind the vectors that it belongs to.
+    pub(super) fn read_structure(
+        &mut self,
+        config: IndexConfig,
+        bytes: &[u8],
+    ) -> Result<(), IndexError> {
+        self.config = config.check()?;
+        let mut bytes = Bytes(bytes);
+        self.structure = match config {
+            IndexConfig::Flat => Structure::Flat,
+            IndexConfig::Hnsw { links, build_effort } => {
+                let options = hnsw::Options { links, build_effort };
+                Structure::Hnsw(Hnsw::read(&mut bytes, options, self.rows.len())?)
+            }
+            IndexConfig::Ivf { .. } => Structure::Ivf(Ivf::read(&mut bytes, &self.rows)?),
+            IndexConfig::Binary => Structure::Binary(Binary::read(&mut bytes, &self.rows)?),
+        };
+        if bytes.0.is_empty() {
+            return Ok(());
+        }
+        Err(IndexError::Damaged { what: "bytes behind its end".to_owned() })
+    }
+
+    /// Adds a vector of 8-bit numbers as it was stored, before there is a structure.
+    pub(super) fn add_stored_codes(&mut self, codes: impl Iterator<Item = i8>, scale: f32) {
+        self.rows.push_stored_codes(codes, scale);
+    }
+
+    /// The 8-bit numbers of an entry and their factor.
+    pub(super) fn stored_codes(&self, entry: usize) -> (&[i8], f32) {
+        self.rows.stored_codes(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

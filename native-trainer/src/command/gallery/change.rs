@@ -1,0 +1,223 @@
+//! Galleries are changed without embedding anything.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use models::gallery::{Metadata, PictureId};
+
+use super::super::read;
+use super::{IndexKind, Values, class_of, index_name, open, save, summary};
+
+/// Takes classes, or single pictures, out of a gallery.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  magpie gallery remove gallery.bin --class Mug\n  magpie gallery \
+    remove gallery.bin --picture photos/Mug/blurred.jpg"
+)]
+pub(super) struct Remove {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// A class; may be repeated.
+    #[arg(long, required_unless_present = "picture")]
+    class: Vec<String>,
+    /// A picture that was added, found by its content; may be repeated.
+    #[arg(long)]
+    picture: Vec<PathBuf>,
+}
+
+/// Gives a class another label; where that is taken, the two become one.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery rename gallery.bin Mug \"Coffee mug\"")]
+pub(super) struct Rename {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// Label now.
+    from: String,
+    /// Label then.
+    to: String,
+}
+
+/// Says more about a class: facts shown with it, and its own threshold.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery describe gallery.bin Mug --set price=\"9 €\" \
+    --unset link --min-similarity 0.7")]
+pub(super) struct Describe {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// The class.
+    label: String,
+    /// A fact, as name=text; may be repeated.
+    #[arg(long)]
+    set: Vec<String>,
+    /// Name of a fact that goes; may be repeated.
+    #[arg(long)]
+    unset: Vec<String>,
+    /// Least cosine for this answer; `none`: everyone's.
+    #[arg(long)]
+    min_similarity: Option<String>,
+}
+
+/// Adds the classes and entries of other galleries to the first one.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery merge shop.bin supplier.bin --out all.bin")]
+pub(super) struct Merge {
+    /// Gallery files of one model.
+    #[arg(required = true, num_args = 2..)]
+    galleries: Vec<PathBuf>,
+    /// Gallery file to write.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Drops what was taken out and builds the index anew; can change how entries are found and stored.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  magpie gallery compact gallery.bin --values i8 --out small.bin"
+)]
+pub(super) struct Compact {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// How entries are found; by default as before.
+    #[arg(long, value_enum)]
+    index: Option<IndexKind>,
+    /// How embeddings are stored; by default as before.
+    #[arg(long, value_enum)]
+    values: Option<Values>,
+    /// Gallery file to write; by default the same.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Remove {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let mut gallery = open(&self.gallery)?;
+        for label in &self.class {
+            let class = class_of(&gallery, label)?;
+            gallery.remove_class(class)?;
+        }
+        for path in &self.picture {
+            let id = PictureId::of(&read(path)?);
+            let entries: Vec<usize> =
+                gallery.entries().filter(|entry| gallery.picture(*entry) == id).collect();
+            if entries.is_empty() {
+                bail!("{}: no entry was made from this picture", path.display());
+            }
+            // Those behind an entry move when it is taken out.
+            for entry in entries.into_iter().rev() {
+                gallery.remove(entry)?;
+            }
+        }
+        save(&self.gallery, &gallery)?;
+        println!("{}", summary(&self.gallery, &gallery)?);
+        Ok(())
+    }
+}
+
+impl Rename {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let mut gallery = open(&self.gallery)?;
+        let class = class_of(&gallery, &self.from)?;
+        let before = gallery.classes().len();
+        let now = gallery.rename_class(class, &self.to)?;
+        save(&self.gallery, &gallery)?;
+        let merged = gallery.classes().len() < before;
+        let pictures = gallery.counts()[now];
+        let how = if merged { "joined" } else { "renamed to" };
+        println!("{:?} {how} {:?}: {pictures} pictures", self.from, self.to);
+        Ok(())
+    }
+}
+
+impl Describe {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let mut gallery = open(&self.gallery)?;
+        let class = class_of(&gallery, &self.label)?;
+        let now = &gallery.classes()[class];
+        let (mut metadata, mut threshold): (Metadata, _) =
+            (now.metadata.clone(), now.min_similarity);
+        for fact in &self.set {
+            let (name, text) = fact
+                .split_once('=')
+                .with_context(|| format!("--set {fact}: write --set name=text"))?;
+            metadata.insert(name.trim().to_owned(), text.trim().to_owned());
+        }
+        for name in &self.unset {
+            if metadata.remove(name).is_none() {
+                bail!("{:?} has no {name:?}", self.label);
+            }
+        }
+        match self.min_similarity.as_deref() {
+            None => (),
+            Some("none") => threshold = None,
+            Some(text) => {
+                let value: f32 =
+                    text.parse().with_context(|| format!("--min-similarity {text}"))?;
+                if !(-1.0..=1.0).contains(&value) {
+                    bail!("--min-similarity {text}: a cosine lies between -1 and 1");
+                }
+                threshold = Some(value);
+            }
+        }
+        gallery.describe_class(class, metadata, threshold)?;
+        save(&self.gallery, &gallery)?;
+        println!("{}", serde_json::to_string_pretty(&gallery.classes()[class])?);
+        Ok(())
+    }
+}
+
+impl Merge {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let (first, others) = self.galleries.split_first().context("at least two galleries")?;
+        let mut gallery = open(first)?;
+        for path in others {
+            let merged = gallery.merge(&open(path)?).with_context(|| path.display().to_string())?;
+            println!(
+                "{}: {} new classes, {} pictures added, {} there already",
+                path.display(),
+                merged.new_classes,
+                merged.added,
+                merged.known
+            );
+        }
+        save(&self.out, &gallery)?;
+        println!("{}", summary(&self.out, &gallery)?);
+        Ok(())
+    }
+}
+
+impl Compact {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let mut gallery = open(&self.gallery)?;
+        if let Some(values) = self.values {
+            gallery.set_vector_type(values.into())?;
+        }
+        let (config, why) = match self.index {
+            Some(kind) => kind.config(gallery.len()),
+            None => (gallery.index().config(), None),
+        };
+        gallery.set_index(config)?;
+        let out = self.out.as_ref().unwrap_or(&self.gallery);
+        save(out, &gallery)?;
+        let why = why.map_or(String::new(), |why| format!(" ({why})"));
+        println!("index: {}{why}", index_name(config));
+        println!("{}", summary(out, &gallery)?);
+        Ok(())
+    }
+}
+
+/// Facts as `name=text` that a class must have.
+pub(super) fn facts(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
+    given
+        .iter()
+        .map(|fact| {
+            fact.split_once('=').with_context(|| format!("--where {fact}: write --where name=text"))
+        })
+        .collect()
+}

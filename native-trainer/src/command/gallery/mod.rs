@@ -1,0 +1,204 @@
+//! `magpie gallery`: makes, changes, searches and measures galleries.
+
+mod add;
+mod calibrate;
+mod change;
+mod show;
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use models::gallery::{AnswerRule, Gallery, IndexConfig, VectorType};
+
+use super::{read, size};
+
+/// Makes, changes, searches and measures galleries.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Build(add::Build),
+    New(add::New),
+    Add(add::Add),
+    Remove(change::Remove),
+    Rename(change::Rename),
+    Describe(change::Describe),
+    Merge(change::Merge),
+    Compact(change::Compact),
+    #[command(alias = "inspect")]
+    List(show::List),
+    Stats(show::Stats),
+    Search(show::Search),
+    Verify(show::Verify),
+    Calibrate(calibrate::Calibrate),
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written, galleries that are damaged or of another model.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match &self.command {
+            Command::Build(command) => command.run(),
+            Command::New(command) => command.run(),
+            Command::Add(command) => command.run(),
+            Command::Remove(command) => command.run(),
+            Command::Rename(command) => command.run(),
+            Command::Describe(command) => command.run(),
+            Command::Merge(command) => command.run(),
+            Command::Compact(command) => command.run(),
+            Command::List(command) => command.run(),
+            Command::Stats(command) => command.run(),
+            Command::Search(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Calibrate(command) => command.run(),
+        }
+    }
+}
+
+/// How entries are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum IndexKind {
+    /// What is best for the number of entries.
+    #[default]
+    Auto,
+    /// Compares with every entry; exact.
+    Flat,
+    /// A graph: the fastest with many entries, slow to build.
+    Hnsw,
+    /// Lists around centroids.
+    Ivf,
+    /// Sign bits, the best of which are compared again.
+    Binary,
+}
+
+impl IndexKind {
+    /// The configuration, and why where it was chosen here.
+    fn config(self, entries: usize) -> (IndexConfig, Option<String>) {
+        match self {
+            Self::Auto => {
+                let (config, why) = IndexConfig::recommended(entries);
+                (config, Some(why))
+            }
+            Self::Flat => (IndexConfig::Flat, None),
+            Self::Hnsw => (IndexConfig::hnsw(), None),
+            Self::Ivf => (IndexConfig::Ivf { lists: 0 }, None),
+            Self::Binary => (IndexConfig::Binary, None),
+        }
+    }
+}
+
+/// How embeddings are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Values {
+    /// 16-bit floats.
+    #[default]
+    F16,
+    /// 32-bit floats.
+    F32,
+    /// 8-bit whole numbers: half of f16's bytes; cosines move by about 0.005.
+    I8,
+}
+
+impl From<Values> for VectorType {
+    fn from(values: Values) -> Self {
+        match values {
+            Values::F16 => Self::F16,
+            Values::F32 => Self::F32,
+            Values::I8 => Self::I8,
+        }
+    }
+}
+
+/// Which class is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Rule {
+    /// That of the most similar entry.
+    #[default]
+    Nearest,
+    /// The one that most of the nearest entries have.
+    Vote,
+    /// The one whose mean embedding is most similar.
+    Centroid,
+}
+
+impl Rule {
+    /// `neighbours` are asked where they vote.
+    pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
+        match self {
+            Self::Nearest => AnswerRule::Nearest,
+            Self::Vote => AnswerRule::Vote { neighbours },
+            Self::Centroid => AnswerRule::Centroid,
+        }
+    }
+}
+
+/// A configuration in words.
+fn index_name(config: IndexConfig) -> String {
+    match config {
+        IndexConfig::Flat => "flat".to_owned(),
+        IndexConfig::Hnsw { links, build_effort } => {
+            format!("hnsw, {links} links, build effort {build_effort}")
+        }
+        IndexConfig::Ivf { lists: 0 } => "ivf".to_owned(),
+        IndexConfig::Ivf { lists } => format!("ivf, {lists} lists"),
+        IndexConfig::Binary => "binary".to_owned(),
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Gallery> {
+    Gallery::from_bytes(&read(path)?).with_context(|| path.display().to_string())
+}
+
+/// Writes beside the file and renames, so that there is always a whole one.
+fn save(path: &Path, gallery: &Gallery) -> anyhow::Result<()> {
+    let name = || path.display().to_string();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.part", std::process::id()));
+    let written = (|| {
+        let file = std::fs::File::create(&temporary)?;
+        let mut writer = std::io::BufWriter::with_capacity(1 << 20, file);
+        gallery.write_to(&mut writer)?;
+        writer.flush()?;
+        writer.get_ref().sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // What is left of it is of no use; the first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(name)
+}
+
+/// One line about a gallery.
+fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
+    let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
+    let (classes, entries) = (gallery.classes().len(), gallery.len());
+    Ok(format!("{}: {classes} classes, {entries} pictures, {}", path.display(), size(bytes)))
+}
+
+/// The class of a label; the error names those that are there.
+fn class_of(gallery: &Gallery, label: &str) -> anyhow::Result<usize> {
+    gallery.class_by_label(label).with_context(|| {
+        let nearest = gallery
+            .classes()
+            .iter()
+            .min_by_key(|class| strsim::damerau_levenshtein(label, &class.label));
+        match nearest {
+            Some(class) => format!("there is no class {label:?}; did you mean {:?}?", class.label),
+            None => format!("there is no class {label:?}: the gallery is empty"),
+        }
+    })
+}

@@ -1,0 +1,290 @@
+//! What a gallery holds and what it answers.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use models::gallery::{Class, Gallery, IndexConfig, Question, VectorType};
+use models::model_file::model_id;
+use serde_json::json;
+
+use super::super::{DeviceKind, Embedder, read, size};
+use super::{Rule, change, index_name, open};
+use crate::data::store::read_picture;
+
+/// Classes that look alike are shown from this cosine of their mean embeddings on.
+const ALIKE: f32 = 0.9;
+/// Pairs of classes that look alike shown at most.
+const PAIRS: usize = 10;
+
+/// Says what a gallery holds.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery list gallery.bin")]
+pub(super) struct List {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says how large a gallery is, how it is searched and why, and which classes look alike.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery stats gallery.bin")]
+pub(super) struct Stats {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says which classes pictures are most similar to, each picture taken whole.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
+    weights/extractor.safetensors query.jpg")]
+pub(super) struct Search {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// Pictures.
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    /// Model file of the extractor that built the gallery.
+    #[arg(long)]
+    extractor: PathBuf,
+    /// Classes shown a picture.
+    #[arg(short, long, default_value_t = 5)]
+    k: usize,
+    /// Which class is the answer.
+    #[arg(long, value_enum, default_value_t)]
+    rule: Rule,
+    /// Entries that vote.
+    #[arg(long, default_value_t = 5)]
+    neighbours: usize,
+    /// Only classes of this label; may be repeated.
+    #[arg(long)]
+    class: Vec<String>,
+    /// Only classes with this fact, as name=text; may be repeated.
+    #[arg(long = "where")]
+    facts: Vec<String>,
+    /// Only classes at least so similar.
+    #[arg(long)]
+    min_similarity: Option<f32>,
+    /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
+    /// again (binary).
+    #[arg(long)]
+    effort: Option<usize>,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+    /// Prints one JSON object a picture.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks every byte of a gallery, that its index finds every entry, and, if asked, that it is of a
+/// model.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie gallery verify gallery.bin --extractor \
+    weights/extractor.safetensors")]
+pub(super) struct Verify {
+    /// Gallery file.
+    gallery: PathBuf,
+    /// Model file of the extractor that should have built it.
+    #[arg(long)]
+    extractor: Option<PathBuf>,
+}
+
+impl List {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let gallery = open(&self.gallery)?;
+        let counts = gallery.counts();
+        if self.json {
+            let classes: Vec<_> = (gallery.classes().iter().zip(counts))
+                .map(|(class, entries)| {
+                    json!({"label": class.label, "metadata": class.metadata,
+                           "min_similarity": class.min_similarity, "entries": entries})
+                })
+                .collect();
+            let (model, dim, entries) = (gallery.model(), gallery.dim(), gallery.len());
+            println!(
+                "{}",
+                json!({"model": model, "dim": dim, "entries": entries, "classes": classes})
+            );
+            return Ok(());
+        }
+        println!("model       {}", gallery.model());
+        println!("dimensions  {}", gallery.dim());
+        println!("classes     {}", gallery.classes().len());
+        println!("entries     {}", gallery.len());
+        for (class, count) in gallery.classes().iter().zip(counts) {
+            println!("{count:>6}  {}", class.label);
+        }
+        Ok(())
+    }
+}
+
+impl Stats {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let gallery = open(&self.gallery)?;
+        let bytes = std::fs::metadata(&self.gallery)?.len();
+        let index = gallery.index();
+        let mut counts = gallery.counts();
+        counts.sort_unstable();
+        let empty = counts.iter().filter(|count| **count == 0).count();
+        let middle = counts.get(counts.len() / 2).copied().unwrap_or_default();
+        let most = counts.last().copied().unwrap_or_default();
+        let least = counts.first().copied().unwrap_or_default();
+        let removed = index.positions() - index.len();
+        let values = match index.vector_type() {
+            VectorType::F16 => "f16",
+            VectorType::F32 => "f32",
+            VectorType::I8 => "i8",
+        };
+        let thumbnails: usize =
+            (0..gallery.classes().len()).map(|c| gallery.thumbnail(c).len()).sum();
+        let (recommended, why) = IndexConfig::recommended(gallery.len());
+        let alike = alike(&gallery)?;
+        let label = |class: usize| gallery.classes()[class].label.as_str();
+        if self.json {
+            let alike: Vec<_> = alike
+                .iter()
+                .map(|(a, b, cosine)| json!({"classes": [label(*a), label(*b)], "cosine": cosine}))
+                .collect();
+            println!(
+                "{}",
+                json!({
+                    "bytes": bytes, "model": gallery.model(), "dim": gallery.dim(),
+                    "values": values, "classes": gallery.classes().len(), "entries": gallery.len(),
+                    "removed": removed, "thumbnail_bytes": thumbnails,
+                    "entries_a_class": {"least": least, "median": middle, "most": most},
+                    "index": index.config(), "recommended": recommended, "why": why,
+                    "alike": alike,
+                })
+            );
+            return Ok(());
+        }
+        println!("file        {} ({} of it thumbnails)", size(bytes), size(thumbnails as u64));
+        println!("model       {}", gallery.model());
+        println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
+        println!("classes     {}", gallery.classes().len());
+        println!("pictures    {least} to {most} a class, {middle} in the middle");
+        println!("removed     {removed} entries still in the file");
+        println!("index       {}", index_name(index.config()));
+        println!("recommended {} ({why})", index_name(recommended));
+        if empty > 0 {
+            println!("{empty} classes have no picture and are never an answer");
+        }
+        for (a, b, cosine) in alike {
+            println!("alike       {:?} and {:?}: {cosine:.3}", label(a), label(b));
+        }
+        Ok(())
+    }
+}
+
+/// Pairs of classes whose mean embeddings are nearest, the nearest first.
+fn alike(gallery: &Gallery) -> anyhow::Result<Vec<(usize, usize, f32)>> {
+    let means = gallery.class_means();
+    let mut pairs = Vec::new();
+    for class in 0..gallery.classes().len() {
+        let search = models::gallery::Search { k: PAIRS, ..models::gallery::Search::range(ALIKE) };
+        for hit in means.search(&means.vector(class), &search)? {
+            if hit.entry > class {
+                pairs.push((class, hit.entry, hit.similarity));
+            }
+        }
+    }
+    pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
+    pairs.truncate(PAIRS);
+    Ok(pairs)
+}
+
+impl Search {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let gallery = open(&self.gallery)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?;
+        gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
+        for label in &self.class {
+            super::class_of(&gallery, label)?;
+        }
+        let facts = change::facts(&self.facts)?;
+        let admits = |class: &Class| {
+            let has = |(name, text): (&&str, &&str)| {
+                class.metadata.get(*name).is_some_and(|value| value == text)
+            };
+            (self.class.is_empty() || self.class.contains(&class.label)) && facts.iter().all(has)
+        };
+        let filtered = !self.class.is_empty() || !facts.is_empty();
+        let question = Question {
+            k: self.k,
+            rule: self.rule.answer(self.neighbours),
+            classes: if filtered { Some(&admits) } else { None },
+            effort: self.effort,
+        };
+        for path in &self.pictures {
+            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let start = Instant::now();
+            let mut found = gallery.ask(&embedding[0], &question)?;
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
+            let label = |class: usize| gallery.classes()[class].label.as_str();
+            if self.json {
+                let matches: Vec<_> = found
+                    .iter()
+                    .map(|m| json!({"label": label(m.class), "similarity": m.similarity}))
+                    .collect();
+                let picture = path.display().to_string();
+                println!("{}", json!({"picture": picture, "matches": matches, "search_ms": ms}));
+                continue;
+            }
+            println!("{}: {ms:.2} ms", path.display());
+            for m in found {
+                println!("  {:.3}  {}", m.similarity, label(m.class));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Verify {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let gallery = open(&self.gallery)?;
+        if let Some(path) = &self.extractor {
+            gallery
+                .check_model(&model_id(&read(path)?))
+                .with_context(|| self.gallery.display().to_string())?;
+        }
+        let index = gallery.index();
+        let mut lost = 0;
+        for entry in gallery.entries() {
+            let vector = index.vector(entry);
+            let found = index.search(&vector, &models::gallery::Search::best(1))?;
+            // Another entry may have the very same embedding.
+            let itself = index.vector(found.first().map_or(entry, |hit| hit.entry));
+            if found.is_empty() || itself != vector {
+                lost += 1;
+            }
+        }
+        // A graph or lists may miss some; more than one in a hundred is no good index.
+        if lost * 100 > gallery.len() {
+            bail!(
+                "{}: its index does not find {lost} of {} entries; run `magpie gallery compact`",
+                self.gallery.display(),
+                gallery.len()
+            );
+        }
+        let missed = if lost > 0 { format!(", {lost} missed by the index") } else { String::new() };
+        println!(
+            "{}: whole; {} classes, {} entries{missed}",
+            self.gallery.display(),
+            gallery.classes().len(),
+            gallery.len()
+        );
+        Ok(())
+    }
+}
