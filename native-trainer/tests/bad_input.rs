@@ -3,36 +3,7 @@
 mod world;
 
 use models::gallery::Gallery;
-use models::model_file::{Architecture, ModelDescription, ModelFile};
-use models::weights::Weights;
 use world::{World, fail, shape, succeed};
-
-/// A model file with fresh weights.
-fn model(world: &World) -> std::path::PathBuf {
-    use models::backbone::PpLcNetV2Config;
-    use models::extractor::{BackboneConfig, ExtractorConfig};
-    let config = ExtractorConfig {
-        backbone: BackboneConfig::PpLcNetV2(PpLcNetV2Config {
-            scale: 0.25,
-            depths: [1, 1, 1, 1],
-            class_expand: 16,
-            shitu: true,
-            dropout: 0.0,
-            fused: false,
-        }),
-        neck: None,
-    };
-    let extractor = config.init(&burn::tensor::Device::flex()).fuse();
-    let file = ModelFile {
-        description: ModelDescription {
-            architecture: Architecture::Extractor(config.fused()),
-            preprocess: models::preprocess::Preprocess::square(32),
-            notes: String::new(),
-        },
-        weights: Weights::from_module(&extractor),
-    };
-    world.write("model.safetensors", models::bundle::Bundle::model_bytes(&file).expect("bytes"))
-}
 
 fn build(world: &World, images: &std::path::Path) -> [Box<dyn AsRef<std::ffi::OsStr>>; 8] {
     [
@@ -41,7 +12,7 @@ fn build(world: &World, images: &std::path::Path) -> [Box<dyn AsRef<std::ffi::Os
         Box::new("--images"),
         Box::new(images.to_owned()),
         Box::new("--extractor"),
-        Box::new(model(world)),
+        Box::new(world.model()),
         Box::new("--out"),
         Box::new(world.path("gallery.bin")),
     ]

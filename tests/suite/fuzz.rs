@@ -122,7 +122,7 @@ fn galleries() {
         IndexConfig::Ivf { lists: 2 },
         IndexConfig::Binary,
     ];
-    let mut inputs = vec![include_bytes!("../fixtures/gallery-v1.bin").to_vec()];
+    let mut inputs = vec![include_bytes!("../../models/tests/galleries/v1.bin").to_vec()];
     for vector_type in [VectorType::F32, VectorType::F16, VectorType::I8] {
         for kind in kinds {
             let mut gallery = Gallery::with_type(4, "model", vector_type);

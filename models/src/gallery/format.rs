@@ -632,6 +632,35 @@ mod tests {
         }
     }
 
+    /// A file of every version that was ever published, all of the same three pictures.
+    const PUBLISHED: [&[u8]; 2] = [
+        include_bytes!("../../tests/galleries/v1.bin"),
+        include_bytes!("../../tests/galleries/v2.bin"),
+    ];
+
+    #[test]
+    fn every_published_version_is_read() {
+        let galleries = PUBLISHED.map(|bytes| Gallery::from_bytes(bytes).unwrap());
+        for (version, gallery) in (1..).zip(&galleries) {
+            let labels: Vec<&str> = gallery.classes().iter().map(|c| c.label.as_str()).collect();
+            assert_eq!(labels, ["red square", "绿"], "version {version}");
+            assert_eq!(gallery.classes()[1].metadata["price"], "3 €");
+            assert_eq!((gallery.dim(), gallery.counts()), (256, vec![2, 1]));
+            assert!(gallery.thumbnail(0).starts_with(&[0xff, 0xd8]), "a JPEG");
+            assert_eq!(gallery.picture(0).is_known(), version > 1);
+            let first = &galleries[0];
+            for entry in gallery.entries() {
+                let vector = gallery.index().vector(entry);
+                assert_eq!(vector, first.index().vector(entry), "version {version}");
+                let class = gallery.search(&vector, 1).unwrap()[0].class;
+                assert_eq!(class, gallery.entry_class(entry));
+            }
+        }
+        // The newest one is also what is written today.
+        assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
+        assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
+    }
+
     #[test]
     fn tells_apart_a_stranger_and_the_future() {
         assert_eq!(Gallery::from_bytes(b"PNG").unwrap_err(), GalleryError::NotAGallery);

@@ -4,7 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use models::backbone::PpLcNetV2Config;
+use models::bundle::Bundle;
+use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::preprocess::Preprocess;
+use models::weights::Weights;
 
 /// A folder that is deleted at the end of the test.
 pub(crate) struct World(tempfile::TempDir);
@@ -82,6 +88,31 @@ dropout = 0.0
 "#
             ),
         )
+    }
+
+    /// A model file with fresh weights.
+    pub(crate) fn model(&self) -> PathBuf {
+        let config = ExtractorConfig {
+            backbone: BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+                scale: 0.25,
+                depths: [1, 1, 1, 1],
+                class_expand: 16,
+                shitu: true,
+                dropout: 0.0,
+                fused: false,
+            }),
+            neck: None,
+        };
+        let extractor = config.init(&burn::tensor::Device::flex()).fuse();
+        let file = ModelFile {
+            description: ModelDescription {
+                architecture: Architecture::Extractor(config.fused()),
+                preprocess: Preprocess::square(32),
+                notes: String::new(),
+            },
+            weights: Weights::from_module(&extractor),
+        };
+        self.write("model.safetensors", Bundle::model_bytes(&file).expect("bytes"))
     }
 
     /// A built page, as far as publishing looks at it.

@@ -75,23 +75,21 @@ impl Binary {
             distance::hamming(&asked, codes, distances);
         }
         // Counting finds the distance up to which rows are wanted.
-        let admitted = |row: &usize| search.admits(rows, *row);
-        let wanted = effort.max(search.k);
-        let mut counts = vec![0_usize; rows.dim() + 1];
         let plain = rows.dead() == 0 && search.filter.is_none();
-        for row in 0..rows.len() {
-            if plain || admitted(&row) {
-                counts[distances[row] as usize] += 1;
-            }
+        let admitted = |row: usize| plain || search.admits(rows, row);
+        let mut counts = vec![0_usize; rows.dim() + 1];
+        for (row, distance) in distances.iter().enumerate() {
+            counts[*distance as usize] += usize::from(admitted(row));
         }
-        let mut total = 0;
+        let (wanted, mut total) = (effort.max(search.k), 0);
         let last = counts.iter().position(|count| {
             total += count;
             total >= wanted
         });
-        let last = last.map_or(u32::MAX, |last| last as u32);
-        let near = (0..rows.len()).filter(|row| distances[*row] <= last);
-        rows.rank(query, near.filter(admitted), search)
+        let last = last.unwrap_or(rows.dim()) as u32;
+        let near = distances.iter().zip(0_u32..).filter(|(distance, _)| **distance <= last);
+        let near: Vec<u32> = near.map(|(_, row)| row).collect();
+        rows.scan_these(query, &near, search)
     }
 
     /// The mean; the codes follow from the rows.

@@ -276,7 +276,7 @@ impl Hnsw {
         }
         let admitted = |row: usize| search.admits(rows, row);
         let found = self.walk(rows, query, &[nearest], 0, effort.max(search.k), &admitted);
-        rows.rank(query, found.iter().map(|hit| hit.entry), search)
+        rows.rank(query, &found, search)
     }
 
     /// For every row and each of its levels the number of links and the rows they lead to.

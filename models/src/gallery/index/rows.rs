@@ -357,9 +357,7 @@ impl Rows {
         }
         let wanted =
             search.min_similarity.map_or(f32::NEG_INFINITY, |least| self.affinity_of(query, least));
-        // Affinities that are certain, and rows that might beat them.
-        let mut certain = Top::new(search.k);
-        let mut possible: Vec<Hit> = Vec::new();
+        let mut possible = Possible::new(search.k);
         let mut products = [0; BLOCK];
         for (which, count) in blocks {
             distance::products(&query.codes, &self.codes, which, &mut products[..count]);
@@ -368,18 +366,27 @@ impl Rows {
                 let affinity = self.affinity(query, row, *product);
                 let uncertainty = self.uncertainty(query, row);
                 let most = affinity + uncertainty;
-                if most < wanted || most < certain.least() || !search.admits(self, row) {
-                    continue;
+                if most >= wanted && most >= possible.least() && search.admits(self, row) {
+                    possible.offer(row, affinity, uncertainty);
                 }
-                certain.offer(Hit { entry: row, similarity: affinity - uncertainty });
-                possible.push(Hit { entry: row, similarity: most });
             }
         }
-        let least = certain.least();
-        possible.retain(|hit| hit.similarity >= least);
-        possible.sort_unstable_by(by_similarity);
+        self.settle(query, possible, search)
+    }
+
+    /// The best of rows whose affinities are known, by their values.
+    pub(super) fn rank(&self, query: &Query, hits: &[Hit], search: &Search<'_>) -> Vec<Hit> {
+        let mut possible = Possible::new(search.k);
+        for hit in hits {
+            possible.offer(hit.entry, hit.similarity, self.uncertainty(query, hit.entry));
+        }
+        self.settle(query, possible, search)
+    }
+
+    /// Compares again what might be among the best.
+    fn settle(&self, query: &Query, possible: Possible, search: &Search<'_>) -> Vec<Hit> {
         let mut best = Top::new(search.k);
-        for hit in possible {
+        for hit in possible.into_hits() {
             if hit.similarity < self.affinity_of(query, best.least()) {
                 break;
             }
@@ -390,21 +397,36 @@ impl Rows {
         }
         best.into_hits()
     }
+}
 
-    /// The best of some rows by their values.
-    pub(super) fn rank(
-        &self,
-        query: &Query,
-        rows: impl Iterator<Item = usize>,
-        search: &Search<'_>,
-    ) -> Vec<Hit> {
-        let mut best = Top::new(search.k);
-        for entry in rows {
-            let similarity = self.similarity(query, entry);
-            if search.min_similarity.is_none_or(|least| similarity >= least) {
-                best.offer(Hit { entry, similarity });
-            }
-        }
-        best.into_hits()
+/// Rows that might be among the best, for all that their codes say.
+struct Possible {
+    /// The least that affinities may be.
+    certain: Top,
+    /// The most that they may be.
+    rows: Vec<Hit>,
+}
+
+impl Possible {
+    fn new(k: usize) -> Self {
+        Self { certain: Top::new(k), rows: Vec::new() }
+    }
+
+    /// The affinity that a row must be able to reach.
+    fn least(&self) -> f32 {
+        self.certain.least()
+    }
+
+    fn offer(&mut self, entry: usize, affinity: f32, uncertainty: f32) {
+        self.certain.offer(Hit { entry, similarity: affinity - uncertainty });
+        self.rows.push(Hit { entry, similarity: affinity + uncertainty });
+    }
+
+    /// The promising ones, the most promising first.
+    fn into_hits(mut self) -> Vec<Hit> {
+        let least = self.certain.least();
+        self.rows.retain(|hit| hit.similarity >= least);
+        self.rows.sort_unstable_by(by_similarity);
+        self.rows
     }
 }

@@ -9,7 +9,7 @@ use models::gallery::{Class, Gallery, Metadata, PictureId};
 use models::image::RgbImage;
 
 use super::super::{DeviceKind, Embedder, read};
-use super::{IndexKind, Values, open, save, summary};
+use super::{IndexKind, Values, open_to_change, save, summary};
 use crate::data::list_file::Samples;
 use crate::data::store::{PictureError, decode_picture, thumbnail};
 
@@ -150,11 +150,11 @@ impl Add {
             }
             (None, None) => bail!("give --images, or --class with pictures"),
         };
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let added = self.options.add(&mut gallery, &embedder, &wanted)?;
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{} added, {} there already{}", added.added, added.known, added.left_out_text());
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())

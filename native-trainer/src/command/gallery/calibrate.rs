@@ -8,7 +8,7 @@ use models::gallery::{Gallery, Question};
 use serde_json::json;
 
 use super::super::{DeviceKind, Embedder, write};
-use super::{Rule, open, save};
+use super::{Rule, open_to_change};
 use crate::data::list_file::Samples;
 use crate::metric::calibration::{Calibration, Trial, calibrate};
 
@@ -61,7 +61,7 @@ impl Calibrate {
         if !(0.0..1.0).contains(&self.false_accept) {
             bail!("--false-accept {}: a share from 0 to below 1", self.false_accept);
         }
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let samples = Samples::read(&self.query)?;
@@ -89,7 +89,7 @@ impl Calibrate {
                     gallery.describe_class(*class, metadata, Some(*threshold))?;
                 }
             }
-            save(&self.gallery, &gallery)?;
+            change.save(&gallery)?;
         }
         self.say(&gallery, &calibration, strangers, &own);
         Ok(())

@@ -8,7 +8,7 @@ use clap::Args;
 use models::gallery::{Metadata, PictureId};
 
 use super::super::read;
-use super::{IndexKind, Values, class_of, index_name, open, save, summary};
+use super::{IndexKind, Values, class_of, index_name, open, open_to_change, save, summary};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ pub(super) struct Compact {
 impl Remove {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         for label in &self.class {
             let class = class_of(&gallery, label)?;
             gallery.remove_class(class)?;
@@ -110,7 +110,7 @@ impl Remove {
                 gallery.remove(entry)?;
             }
         }
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
@@ -119,11 +119,11 @@ impl Remove {
 impl Rename {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.from)?;
         let before = gallery.classes().len();
         let now = gallery.rename_class(class, &self.to)?;
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         let merged = gallery.classes().len() < before;
         let pictures = gallery.counts()[now];
         let how = if merged { "joined" } else { "renamed to" };
@@ -135,7 +135,7 @@ impl Rename {
 impl Describe {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.label)?;
         let now = &gallery.classes()[class];
         let (mut metadata, mut threshold): (Metadata, _) =
@@ -164,7 +164,7 @@ impl Describe {
             }
         }
         gallery.describe_class(class, metadata, threshold)?;
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", serde_json::to_string_pretty(&gallery.classes()[class])?);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Merge {
 impl Compact {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut gallery = open(&self.gallery)?;
+        let (mut gallery, change) = open_to_change(&self.gallery)?;
         if let Some(values) = self.values {
             gallery.set_vector_type(values.into())?;
         }
@@ -204,7 +204,11 @@ impl Compact {
         };
         gallery.set_index(config)?;
         let out = self.out.as_ref().unwrap_or(&self.gallery);
-        save(out, &gallery)?;
+        if *out == self.gallery {
+            change.save(&gallery)?;
+        } else {
+            save(out, &gallery)?;
+        }
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         println!("index: {}{why}", index_name(config));
         println!("{}", summary(out, &gallery)?);

@@ -8,7 +8,7 @@ mod show;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{AnswerRule, Gallery, IndexConfig, VectorType};
 
@@ -156,6 +156,35 @@ fn index_name(config: IndexConfig) -> String {
 
 fn open(path: &Path) -> anyhow::Result<Gallery> {
     Gallery::from_bytes(&read(path)?).with_context(|| path.display().to_string())
+}
+
+/// A gallery file that is read to be changed.
+struct Change<'a> {
+    path: &'a Path,
+    /// Length and time of the file that was read.
+    read: (u64, Option<std::time::SystemTime>),
+}
+
+/// Opens a gallery that is going to be written back.
+fn open_to_change(path: &Path) -> anyhow::Result<(Gallery, Change<'_>)> {
+    let read = stamp(path)?;
+    Ok((open(path)?, Change { path, read }))
+}
+
+fn stamp(path: &Path) -> anyhow::Result<(u64, Option<std::time::SystemTime>)> {
+    let metadata = std::fs::metadata(path).with_context(|| path.display().to_string())?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+impl Change<'_> {
+    /// Writes the gallery back, unless somebody else has done so in between.
+    fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
+        if stamp(self.path)? != self.read {
+            let name = self.path.display();
+            bail!("{name}: another command has changed it meanwhile; run this one again");
+        }
+        save(self.path, gallery)
+    }
 }
 
 /// Writes beside the file and renames, so that there is always a whole one.
