@@ -47,7 +47,8 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     assert!(std::fs::read(&file).unwrap() == whole, "nothing new, nothing changed");
     // The same as built at once.
     let built = world.path("built.bin");
-    let out = gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &built]);
+    let out =
+        gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &built]);
     assert!(out.contains("index: flat (6 entries, fewer than"), "{out}");
     assert!(std::fs::read(&built).unwrap() == whole);
 
@@ -100,7 +101,15 @@ fn classes_are_renamed_described_and_merged() {
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["classes"][0]["metadata"]["price"], "9 €");
     assert_eq!(listed["classes"][0]["min_similarity"], 0.7_f32);
-    gallery(&[&"describe", &some, &"Coffee mug", &"--unset", &"price", &"--min-similarity", &"none"]);
+    gallery(&[
+        &"describe",
+        &some,
+        &"Coffee mug",
+        &"--unset",
+        &"price",
+        &"--min-similarity",
+        &"none",
+    ]);
     assert_eq!(opened(&some).classes()[0].min_similarity, None);
 
     gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &other]);
@@ -131,7 +140,9 @@ fn searches_stats_and_thresholds_say_what_is_there() {
         for values in ["f16", "f32", "i8"] {
             let out = gallery(&[&"compact", &file, &"--index", &kind, &"--values", &values]);
             assert!(out.contains(&format!("index: {kind}")), "{out}");
-            assert!(gallery(&[&"verify", &file, &"--extractor", &model]).contains("whole; 3 classes"));
+            assert!(
+                gallery(&[&"verify", &file, &"--extractor", &model]).contains("whole; 3 classes")
+            );
             let search = [&"search" as &dyn AsRef<OsStr>, &file, &query, &"--extractor", &model];
             for rule in ["nearest", "vote", "centroid"] {
                 let words: [&dyn AsRef<OsStr>; 3] = [&"--json", &"--rule", &rule];

@@ -5,21 +5,20 @@
 //! found entries speak for is that of an [`AnswerRule`].
 
 mod answer;
+mod edit;
 mod format;
 mod index;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use answer::{AnswerRule, Match, Question};
+pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
-
-/// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
-const REBUILD_SHARE: f64 = 0.25;
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -141,17 +140,6 @@ impl PictureId {
     }
 }
 
-/// What a merge did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Merged {
-    /// Classes that were not there before.
-    pub new_classes: usize,
-    /// Entries added.
-    pub added: usize,
-    /// Entries that were there already: the same picture in the same class.
-    pub known: usize,
-}
-
 /// Labelled embeddings. See the [module](self).
 #[derive(Clone)]
 pub struct Gallery {
@@ -201,254 +189,6 @@ impl Gallery {
             min_similarity: None,
             centroids: OnceLock::new(),
         }
-    }
-
-    /// Adds a class and returns its position; `thumbnail` is an encoded picture or empty.
-    pub fn add_class(&mut self, class: Class, thumbnail: Vec<u8>) -> usize {
-        self.classes.push(class);
-        self.thumbnails.push(thumbnail);
-        self.centroids.take();
-        self.classes.len() - 1
-    }
-
-    /// Adds an embedding of a class, brought to unit length.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], or [`GalleryError::NoClass`].
-    pub fn add(&mut self, class: usize, embedding: &[f32]) -> Result<(), GalleryError> {
-        self.add_picture(class, embedding, PictureId::default())
-    }
-
-    /// [`Self::add`], remembering which picture it was made from.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::add`].
-    pub fn add_picture(
-        &mut self,
-        class: usize,
-        embedding: &[f32],
-        picture: PictureId,
-    ) -> Result<(), GalleryError> {
-        self.class(class)?;
-        let unit = self.unit(embedding)?;
-        self.index.add(&unit)?;
-        self.entry_classes.push(class as u32);
-        self.pictures.push(picture);
-        self.centroids.take();
-        Ok(())
-    }
-
-    /// Takes an entry out. Positions of entries behind it may change.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::Inconsistent`] for an entry that is not there.
-    pub fn remove(&mut self, entry: usize) -> Result<(), GalleryError> {
-        self.index.remove(entry)?;
-        self.tidy();
-        Ok(())
-    }
-
-    /// Takes a class out with its entries. Positions of classes behind it move up by one.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::NoClass`]
-    pub fn remove_class(&mut self, class: usize) -> Result<(), GalleryError> {
-        self.class(class)?;
-        for (entry, of) in self.entry_classes.iter_mut().enumerate() {
-            if *of as usize == class && self.index.contains(entry) {
-                self.index.remove(entry)?;
-            }
-            if *of as usize > class {
-                *of -= 1;
-            }
-        }
-        self.classes.remove(class);
-        self.thumbnails.remove(class);
-        self.tidy();
-        Ok(())
-    }
-
-    /// Gives a class another label. Where another class has it already the two become one, under
-    /// the other's metadata and thumbnail; returns the position of the class then.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::NoClass`]
-    pub fn rename_class(&mut self, class: usize, label: &str) -> Result<usize, GalleryError> {
-        self.class(class)?;
-        match self.class_by_label(label) {
-            Some(other) if other != class => {
-                for (entry, of) in self.entry_classes.iter_mut().enumerate() {
-                    if *of as usize == class && self.index.contains(entry) {
-                        *of = other as u32;
-                    }
-                }
-                self.remove_class(class)?;
-                Ok(if other > class { other - 1 } else { other })
-            }
-            _ => {
-                label.clone_into(&mut self.classes[class].label);
-                Ok(class)
-            }
-        }
-    }
-
-    /// Changes what is said about a class: its metadata and its threshold. The label stays.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::NoClass`]
-    pub fn describe_class(
-        &mut self,
-        class: usize,
-        metadata: Metadata,
-        min_similarity: Option<f32>,
-    ) -> Result<(), GalleryError> {
-        self.class(class)?;
-        self.classes[class].metadata = metadata;
-        self.classes[class].min_similarity = min_similarity;
-        Ok(())
-    }
-
-    /// Keeps the least cosine of an answer that was measured for this gallery.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::NotFinite`]
-    pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), GalleryError> {
-        if least.is_some_and(|least| !least.is_finite()) {
-            return Err(GalleryError::NotFinite);
-        }
-        self.min_similarity = least;
-        Ok(())
-    }
-
-    /// The least cosine of an answer that was measured for this gallery, if it was.
-    pub fn min_similarity(&self) -> Option<f32> {
-        self.min_similarity
-    }
-
-    /// Gives a class another picture.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::NoClass`]
-    pub fn set_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> Result<(), GalleryError> {
-        self.class(class)?;
-        self.thumbnails[class] = thumbnail;
-        Ok(())
-    }
-
-    /// Adds another gallery's classes and entries. Classes of one label are one; of these the first
-    /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]; nothing is changed then.
-    pub fn merge(&mut self, other: &Self) -> Result<Merged, GalleryError> {
-        other.check_model(&self.model)?;
-        if other.dim() != self.dim() {
-            return Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() });
-        }
-        let mut merged = Merged::default();
-        let mut by_label: HashMap<String, usize> =
-            self.classes.iter().enumerate().map(|(i, c)| (c.label.clone(), i)).rev().collect();
-        let places: Vec<usize> = (other.classes.iter().zip(&other.thumbnails))
-            .map(|(class, thumbnail)| {
-                if let Some(place) = by_label.get(&class.label) {
-                    if self.thumbnails[*place].is_empty() {
-                        self.thumbnails[*place].clone_from(thumbnail);
-                    }
-                    let ours = &mut self.classes[*place];
-                    for (key, value) in &class.metadata {
-                        ours.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-                    }
-                    ours.min_similarity = ours.min_similarity.or(class.min_similarity);
-                    return *place;
-                }
-                merged.new_classes += 1;
-                let place = self.add_class(class.clone(), thumbnail.clone());
-                by_label.insert(class.label.clone(), place);
-                place
-            })
-            .collect();
-        let mut known: HashSet<(u32, PictureId)> = self
-            .entries()
-            .map(|entry| (self.entry_classes[entry], self.pictures[entry]))
-            .filter(|(_, picture)| picture.is_known())
-            .collect();
-        for entry in other.entries() {
-            let class = places[other.entry_classes[entry] as usize];
-            let picture = other.pictures[entry];
-            if picture.is_known() && !known.insert((class as u32, picture)) {
-                merged.known += 1;
-                continue;
-            }
-            // As it is stored: it is of unit length but for rounding.
-            self.index.add(&other.index.vector(entry))?;
-            self.entry_classes.push(class as u32);
-            self.pictures.push(picture);
-            merged.added += 1;
-        }
-        self.centroids.take();
-        Ok(merged)
-    }
-
-    /// Searches in another way from now on; drops what was taken out.
-    ///
-    /// # Errors
-    ///
-    /// [`GalleryError::Options`]
-    pub fn set_index(&mut self, config: IndexConfig) -> Result<(), GalleryError> {
-        let kept = self.index.build(config)?;
-        self.keep(&kept);
-        Ok(())
-    }
-
-    /// Stores the embeddings in another way from now on, from what is stored now.
-    ///
-    /// # Errors
-    ///
-    /// None for a gallery that was good before.
-    pub fn set_vector_type(&mut self, vector_type: VectorType) -> Result<(), GalleryError> {
-        if self.index.vector_type() == vector_type {
-            return Ok(());
-        }
-        self.compact();
-        let mut index = VectorIndex::new(self.dim(), self.index.metric(), vector_type);
-        for entry in 0..self.index.positions() {
-            index.add(&self.index.vector(entry))?;
-        }
-        index.build(self.index.config())?;
-        self.index = index;
-        self.centroids.take();
-        Ok(())
-    }
-
-    /// Drops what was taken out; positions of entries change.
-    pub fn compact(&mut self) {
-        let kept = self.index.compact();
-        self.keep(&kept);
-    }
-
-    /// Drops what was taken out where that is cheap or due.
-    fn tidy(&mut self) {
-        self.centroids.take();
-        let dead = self.index.positions() - self.index.len();
-        let cheap = self.index.config() == IndexConfig::Flat;
-        if cheap || dead as f64 > REBUILD_SHARE * self.index.positions() as f64 {
-            self.compact();
-        }
-    }
-
-    fn keep(&mut self, kept: &[usize]) {
-        self.entry_classes = kept.iter().map(|entry| self.entry_classes[*entry]).collect();
-        self.pictures = kept.iter().map(|entry| self.pictures[*entry]).collect();
-        self.centroids.take();
     }
 
     /// An embedding of this gallery, brought to unit length.

@@ -6,15 +6,16 @@
 
 mod binary;
 mod bytes;
+mod config;
 mod distance;
 mod hnsw;
 mod ivf;
 mod rows;
+mod search;
 mod top;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use binary::Binary;
@@ -23,11 +24,10 @@ use hnsw::Hnsw;
 use ivf::Ivf;
 use rows::{Query, Rows};
 
+pub use config::{IndexConfig, Metric};
 pub use rows::VectorType;
+pub use search::{Filter, Hit, Search};
 
-/// Entries from which a graph is recommended: below, the exact scan answers as fast and needs
-/// nothing built (measured, docs/benchmarks.md).
-const GRAPH_FROM: usize = 50_000;
 /// A filter that admits less than one in so many entries is answered by scanning those.
 const SELECTIVE: usize = 8;
 
@@ -64,152 +64,6 @@ pub enum IndexError {
         /// What contradicts what.
         what: String,
     },
-}
-
-/// What makes two vectors similar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// The inner product: for unit vectors the cosine.
-    #[default]
-    InnerProduct,
-    /// The negative of the squared distance.
-    L2,
-}
-
-/// How an index finds what is similar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-pub enum IndexConfig {
-    /// Compares with every entry; exact, nothing to build, nothing to download.
-    #[default]
-    Flat,
-    /// Walks a graph towards the query; the fastest with many entries, slow to build.
-    Hnsw {
-        /// Links of an entry, 2 to 127; twice as many at the base. More find more and need more
-        /// bytes.
-        #[serde(default = "default_links")]
-        links: usize,
-        /// Entries in view while building, 1 to 65,536. More make a better graph and take longer.
-        #[serde(default = "default_build_effort")]
-        build_effort: usize,
-    },
-    /// Looks through the lists whose centroids are nearest.
-    Ivf {
-        /// Lists; 0: four times the root of the entries.
-        #[serde(default)]
-        lists: usize,
-    },
-    /// Ranks by sign bits, then the best of that by values.
-    Binary,
-}
-
-fn default_links() -> usize {
-    32
-}
-
-fn default_build_effort() -> usize {
-    64
-}
-
-impl IndexConfig {
-    /// A graph with default options.
-    pub fn hnsw() -> Self {
-        Self::Hnsw { links: default_links(), build_effort: default_build_effort() }
-    }
-
-    /// What is best for so many entries, and why.
-    pub fn recommended(entries: usize) -> (Self, String) {
-        if entries < GRAPH_FROM {
-            let why = format!("{entries} entries, fewer than {GRAPH_FROM}: the scan is exact");
-            return (Self::Flat, why);
-        }
-        let why = format!("{entries} entries, {GRAPH_FROM} or more: a graph answers sooner");
-        (Self::hnsw(), why)
-    }
-
-    fn check(self) -> Result<Self, IndexError> {
-        let wrong = |what: String| Err(IndexError::Options { what });
-        match self {
-            Self::Hnsw { links, .. } if !hnsw::LINKS.contains(&links) => {
-                wrong(format!("links is {links}, allowed are {:?}", hnsw::LINKS))
-            }
-            Self::Hnsw { build_effort, .. } if !hnsw::BUILD_EFFORT.contains(&build_effort) => {
-                let allowed = hnsw::BUILD_EFFORT;
-                wrong(format!("build_effort is {build_effort}, allowed are {allowed:?}"))
-            }
-            Self::Ivf { lists } if lists > ivf::MAX_LISTS => {
-                wrong(format!("lists is {lists}, allowed are at most {}", ivf::MAX_LISTS))
-            }
-            config => Ok(config),
-        }
-    }
-}
-
-/// An entry and how similar it is to the query.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Hit {
-    /// Position of the entry in the index.
-    pub entry: usize,
-    /// By the index's [`Metric`]; greater is nearer.
-    pub similarity: f32,
-}
-
-/// A condition on an entry's position.
-pub type Filter<'a> = &'a (dyn Fn(usize) -> bool + Sync);
-
-/// What is searched for.
-#[derive(Clone, Copy)]
-pub struct Search<'a> {
-    /// Most entries that are returned; `usize::MAX` with `min_similarity` for a range search.
-    pub k: usize,
-    /// Least similarity; absent: any.
-    pub min_similarity: Option<f32>,
-    /// Only entries for which it is true.
-    pub filter: Option<Filter<'a>>,
-    /// How much is looked at: entries in view (HNSW, by default 64), lists (IVF, by default one in
-    /// 16 and at least 16), entries ranked by their values (binary, by default 200). An exact scan
-    /// does not ask.
-    pub effort: Option<usize>,
-}
-
-impl std::fmt::Debug for Search<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Search")
-            .field("k", &self.k)
-            .field("min_similarity", &self.min_similarity)
-            .field("filter", &self.filter.is_some())
-            .field("effort", &self.effort)
-            .finish()
-    }
-}
-
-impl<'a> Search<'a> {
-    /// The `k` best entries.
-    pub fn best(k: usize) -> Self {
-        Self { k, min_similarity: None, filter: None, effort: None }
-    }
-
-    /// All entries that are at least so similar.
-    pub fn range(min_similarity: f32) -> Self {
-        Self { min_similarity: Some(min_similarity), ..Self::best(usize::MAX) }
-    }
-
-    /// Only entries for which `filter` is true.
-    #[must_use]
-    pub fn filtered(self, filter: Filter<'a>) -> Self {
-        Self { filter: Some(filter), ..self }
-    }
-
-    /// Looking at so much; see [`Search::effort`].
-    #[must_use]
-    pub fn with_effort(self, effort: usize) -> Self {
-        Self { effort: Some(effort), ..self }
-    }
-
-    fn admits(&self, rows: &Rows, row: usize) -> bool {
-        rows.is_live(row) && self.filter.is_none_or(|filter| filter(row))
-    }
 }
 
 #[derive(Debug, Clone)]
