@@ -8,7 +8,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::image::RgbImage;
+use crate::image::{ImageError, RgbImage};
 
 /// How a picture is resampled to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -218,6 +218,21 @@ fn vertical(data: &[f32], width: u32, taps: &[Taps]) -> Vec<u8> {
         out.extend(sums.iter().map(|v| round_to_byte(*v) as u8));
     }
     out
+}
+
+/// A small picture of the whole as a JPEG, its aspect kept, its longer side at most `side` pixels.
+///
+/// # Errors
+///
+/// [`ImageError`] where the encoder refuses.
+pub fn thumbnail(picture: &RgbImage, side: u32, quality: u8) -> Result<Vec<u8>, ImageError> {
+    let longest = picture.width().max(picture.height());
+    if longest <= side {
+        return picture.encode_jpeg(quality);
+    }
+    let scaled = |length: u32| (length * side / longest).max(1);
+    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
+    resize(picture, width, height, ResizeFilter::Antialiased).encode_jpeg(quality)
 }
 
 #[cfg(test)]

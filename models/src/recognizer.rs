@@ -15,11 +15,16 @@ use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
 use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Question};
 use crate::geometry::BBox;
-use crate::image::RgbImage;
-use crate::preprocess::Preprocess;
+use crate::image::{ImageError, RgbImage};
+use crate::preprocess::{Preprocess, thumbnail};
 
 /// Pictures embedded at once; bounds the memory of a gallery build.
 const MAX_BATCH: usize = 32;
+
+/// Side of a class's thumbnail in pixels: what the page shows at double density.
+const THUMBNAIL_SIDE: u32 = 64;
+/// JPEG quality of a thumbnail.
+const THUMBNAIL_QUALITY: u8 = 78;
 
 /// Why a picture could not be recognised.
 #[derive(Debug, Error)]
@@ -144,6 +149,20 @@ impl Recognizer {
         &self.gallery
     }
 
+    /// Searches another gallery from now on and returns the one before.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`] or [`GalleryError::Dimension`]; the gallery stays as it is then.
+    pub fn replace_gallery(&mut self, gallery: Gallery) -> Result<Gallery, GalleryError> {
+        gallery.check_model(self.gallery.model())?;
+        if gallery.dim() != self.gallery.dim() {
+            let (expected, got) = (self.gallery.dim(), gallery.dim());
+            return Err(GalleryError::Dimension { expected, got });
+        }
+        Ok(std::mem::replace(&mut self.gallery, gallery))
+    }
+
     /// Thresholds and counts.
     pub fn settings(&self) -> &RecognizerSettings {
         &self.settings
@@ -181,11 +200,11 @@ impl Recognizer {
         let embedded = clock();
         let mut recognitions = Vec::with_capacity(candidates.len());
         for (candidate, embedding) in candidates.into_iter().zip(embeddings) {
-            let matches = self.answers(&embedding)?;
+            let (matches, known) = self.answer(&embedding)?;
             recognitions.push(Recognition {
                 bbox: candidate.bbox,
                 detection_score: candidate.score,
-                known: matches.first().is_some_and(|m| self.is_known(m)),
+                known,
                 matches,
                 embedding,
             });
@@ -199,15 +218,21 @@ impl Recognizer {
         Ok((recognitions, timings))
     }
 
-    /// The most similar classes of an embedding, by the rule of the settings.
-    fn answers(&self, embedding: &[f32]) -> Result<Vec<Match>, GalleryError> {
-        let rule = self.settings.answer;
-        self.gallery.ask(embedding, &Question { rule, ..Question::best(self.settings.top_k) })
-    }
-
-    fn is_known(&self, best: &Match) -> bool {
-        let own = self.gallery.classes()[best.class].min_similarity;
-        best.similarity >= own.unwrap_or(self.settings.min_similarity)
+    /// The most similar classes of an embedding by the rule of the settings, best first, and
+    /// whether the best is similar enough to be the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError`] for what is no embedding of this gallery.
+    pub fn answer(&self, embedding: &[f32]) -> Result<(Vec<Match>, bool), GalleryError> {
+        let question =
+            Question { rule: self.settings.answer, ..Question::best(self.settings.top_k) };
+        let matches = self.gallery.ask(embedding, &question)?;
+        let known = matches.first().is_some_and(|best| {
+            let own = self.gallery.classes()[best.class].min_similarity;
+            best.similarity >= own.unwrap_or(self.settings.min_similarity)
+        });
+        Ok((matches, known))
     }
 
     /// Objects of a picture, best first; none without a detector.
@@ -234,6 +259,15 @@ impl Recognizer {
         let (extractor, preprocess) = &self.extractor;
         embed(extractor, preprocess, images, &self.device).await
     }
+}
+
+/// A picture of a class for people, as a JPEG.
+///
+/// # Errors
+///
+/// [`ImageError`] where the encoder refuses.
+pub fn class_thumbnail(picture: &RgbImage) -> Result<Vec<u8>, ImageError> {
+    thumbnail(picture, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)
 }
 
 /// Objects of a picture, best first, boxes in its pixels.

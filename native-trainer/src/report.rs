@@ -10,11 +10,12 @@ use anyhow::Context;
 use base64::Engine;
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
+use models::preprocess::thumbnail;
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::data::list_file::Samples;
-use crate::data::store::{read_picture, thumbnail};
+use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};

@@ -3,6 +3,10 @@
 // node page.mjs ADDRESS SCREENSHOT_FOLDER SCENARIO…
 //   recognise:BACKEND:PICTURE   gives PICTURE to the file input
 //   open:BACKEND                only loads
+//   publish:BACKEND:NEW:OLD     loads, then puts a newer manifest in the old one's place
+//   teach:BACKEND:PICTURE:FILE  teaches what is on PICTURE, renames, undoes, saves to FILE, resets
+import { copyFile } from "node:fs/promises";
+
 import { chromium } from "playwright-core";
 
 const [address, screenshots, ...scenarios] = process.argv.slice(2);
@@ -23,9 +27,99 @@ const browser = await chromium.launch({
   ],
 });
 
+// Gives a picture to the page and waits for its answer.
+async function give(page, picture) {
+  const before = await page.evaluate(() => window.answers.length);
+  await page.locator("#file").setInputFiles(picture);
+  await page.waitForFunction(
+    (before) =>
+      document.querySelector("#status").className === "failed" || window.answers.length > before,
+    before,
+    { timeout: 480_000 },
+  );
+  await page.waitForTimeout(200);
+}
+
+// Waits until the page is ready, or has said why not.
+async function settle(page) {
+  await page.waitForFunction(
+    () => ["done", "failed"].includes(document.querySelector("#status").className),
+    null,
+    { timeout: 240_000 },
+  );
+}
+
+// What a visitor does to the gallery, and what the page said to it.
+async function teach(page, picture, file, screenshot) {
+  const seen = [];
+  const note = async (what) => {
+    seen.push({
+      what,
+      status: await page.locator("#status").textContent(),
+      first: await page.locator("#answers h3 .label").first().textContent().catch(() => null),
+      size: await page.locator("#gallery").textContent(),
+      kept: await page.locator("#kept").textContent(),
+      classes: await page.locator("#classes .name").allTextContents(),
+      undo: await page.locator("#undo").isEnabled(),
+      reset: await page.locator("#reset").isEnabled(),
+    });
+  };
+  const said = async (text) => {
+    await page.waitForFunction(
+      (text) => document.querySelector("#status").textContent.includes(text),
+      text,
+      { timeout: 60_000 },
+    );
+  };
+  await give(page, picture);
+  await note("recognised");
+  // By keyboard alone.
+  await page.locator(".correction button").first().focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.type("  My <b>thing</b> ");
+  await page.keyboard.press("Enter");
+  await said("Learnt");
+  await note("taught");
+  await page.screenshot({ path: screenshot("taught") });
+  await page.reload();
+  await settle(page);
+  await give(page, picture);
+  await note("came back");
+  await page.locator("#gallery-panel summary").click();
+  await page.locator("#class-search").fill("my <b>");
+  await page.waitForFunction(() => document.querySelectorAll("#classes .class").length === 1);
+  await note("searched");
+  await page.screenshot({ path: screenshot("panel") });
+  page.once("dialog", (dialog) => dialog.accept("Our thing"));
+  await page.getByRole("button", { name: "Rename My" }).click();
+  await said("Renamed");
+  await note("renamed");
+  const download = page.waitForEvent("download");
+  await page.locator("#export").click();
+  await (await download).saveAs(file);
+  await page.locator("#class-search").fill("our thing");
+  await page.getByRole("button", { name: "Remove Our thing" }).click();
+  await said("Removed");
+  await note("removed");
+  await page.locator("#undo").click();
+  await said("taken back");
+  await note("undone");
+  page.once("dialog", (dialog) => dialog.accept());
+  await page.locator("#reset").click();
+  await said("published gallery");
+  await note("reset");
+  await page.locator("#import").setInputFiles(file);
+  await said("added from the file");
+  await note("imported");
+  await page.locator("#import").setInputFiles(picture);
+  await said("stays as it was");
+  await note("refused");
+  return seen;
+}
+
 const results = [];
 for (const [index, scenario] of scenarios.entries()) {
-  const [action, backend, picture] = scenario.split(":");
+  const [action, backend, picture, file] = scenario.split(":");
   const context = await browser.newContext({
     viewport: { width: 1100, height: 900 },
     reducedMotion: "reduce",
@@ -59,26 +153,13 @@ for (const [index, scenario] of scenarios.entries()) {
   try {
     await page.goto(`${address}?backend=${backend}`);
     const status = page.locator("#status");
-    const settled = page.waitForFunction(
-      () => ["done", "failed"].includes(document.querySelector("#status").className),
-      null,
-      { timeout: 240_000 },
-    );
-    await settled;
+    await settle(page);
     result.adapter = await page.evaluate(async () => {
       const adapter = await navigator.gpu?.requestAdapter();
       return adapter ? { fallback: adapter.info?.isFallbackAdapter ?? null } : null;
     });
     if (action === "recognise") {
-      await page.locator("#file").setInputFiles(picture);
-      await page.waitForFunction(
-        () =>
-          document.querySelector("#status").className === "failed" ||
-          window.answers.length > 0,
-        null,
-        { timeout: 480_000 },
-      );
-      await page.waitForTimeout(200);
+      await give(page, picture);
       result.answer = await page.evaluate(() => {
         const answer = window.answers.at(-1);
         if (!answer) return null;
@@ -102,6 +183,21 @@ for (const [index, scenario] of scenarios.entries()) {
       result.boxes = await page.locator("#boxes .box").count();
       result.headings = await page.locator("#answers h3 .label").allTextContents();
       result.timings = await page.locator("#timings").textContent();
+    }
+    if (action === "teach") {
+      const screenshot = (name) => `${screenshots}/teach-${name}-${backend}.png`;
+      result.seen = await teach(page, picture, file, screenshot);
+    }
+    if (action === "publish") {
+      // Somebody publishes while the page is open; it looks again when it is looked at again.
+      await copyFile(picture, file);
+      await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+      await page.waitForFunction(
+        () => document.querySelector("#status").textContent.includes("newer gallery"),
+        null,
+        { timeout: 60_000 },
+      );
+      result.size = await page.locator("#gallery").textContent();
     }
     result.status = await status.textContent();
     result.state = await status.getAttribute("class");

@@ -1,20 +1,40 @@
 //! One device, one recognizer.
 
+use std::collections::VecDeque;
+
 use burn::tensor::Device;
 use models::bundle::{Bundle, BundleError, Manifest};
+use models::gallery::{Gallery, Match};
 use models::image::RgbImage;
-use models::recognizer::Recognizer;
+use models::recognizer::{Recognition, Recognizer, class_thumbnail};
 use serde_bytes::ByteBuf;
 
 use crate::fetch::{Files, now};
 use crate::protocol::{
-    Answer, Backend, BundleInfo, EngineError, ErrorKind, Picture, Recognized, RecognizedObject,
-    StageTimes,
+    Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, Picture,
+    Recognized, RecognizedObject, Response, StageTimes,
 };
+use crate::visitor::{Lesson, Visitor};
+
+/// Recognised pictures that can still be taught from.
+const REMEMBERED: usize = 2;
 
 /// A loaded bundle on a device.
 pub(crate) struct Engine {
     recognizer: Recognizer,
+    visitor: Visitor,
+    manifest_url: String,
+    /// SHA-256 of the extractor: another one would need the page to load anew.
+    extractor: String,
+    seen: VecDeque<Seen>,
+}
+
+/// A recognised picture.
+struct Seen {
+    id: u32,
+    image: RgbImage,
+    found: Vec<Recognition>,
+    timings: StageTimes,
 }
 
 /// Makes the device of a backend.
@@ -63,8 +83,9 @@ impl Engine {
             before += bytes.len() as u64;
             files.insert(name, bytes);
         }
-        let recognizer =
+        let mut recognizer =
             Bundle::open(&manifest, |name| files.take(name), &device).map_err(bundle_error)?;
+        let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;
         let info = BundleInfo {
             title: manifest.title,
             classes: recognizer.gallery().classes().len(),
@@ -72,11 +93,22 @@ impl Engine {
             notes: manifest.notes,
             backend,
         };
-        Ok((Self { recognizer }, info))
+        let engine = Self {
+            recognizer,
+            visitor,
+            manifest_url: manifest_url.to_owned(),
+            extractor: manifest.extractor.file,
+            seen: VecDeque::new(),
+        };
+        Ok((engine, info))
     }
 
     /// Says what is in a picture.
-    pub(crate) async fn recognize(&self, picture: Picture) -> Result<Recognized, EngineError> {
+    pub(crate) async fn recognize(
+        &mut self,
+        id: u32,
+        picture: Picture,
+    ) -> Result<Recognized, EngineError> {
         let start = now();
         let image = match picture {
             Picture::Encoded(bytes) => RgbImage::decode(&bytes),
@@ -89,40 +121,127 @@ impl Engine {
             .recognize(&image, now)
             .await
             .map_err(|error| EngineError::new(ErrorKind::Device, error.to_string()))?;
+        let timings = StageTimes {
+            decode: decoded - start,
+            detect: timings.detect,
+            embed: timings.embed,
+            search: timings.search,
+        };
+        let seen = Seen { id, image, found, timings };
+        let recognized = self.described(&seen);
+        self.seen.push_back(seen);
+        if self.seen.len() > REMEMBERED {
+            self.seen.pop_front();
+        }
+        Ok(recognized)
+    }
+
+    fn described(&self, seen: &Seen) -> Recognized {
         let gallery = self.recognizer.gallery();
-        let objects = found
-            .into_iter()
-            .map(|r| RecognizedObject {
-                bbox: [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
-                detection_score: r.detection_score,
-                known: r.known,
-                answers: r
-                    .matches
-                    .iter()
-                    .map(|m| {
-                        let class = &gallery.classes()[m.class];
-                        Answer {
-                            label: class.label.clone(),
-                            similarity: m.similarity,
-                            metadata: class.metadata.clone().into_iter().collect(),
-                            thumbnail: ByteBuf::from(gallery.thumbnail(m.class)),
-                        }
-                    })
-                    .collect(),
-                embedding: r.embedding,
-            })
-            .collect();
-        Ok(Recognized {
-            width: image.width(),
-            height: image.height(),
-            objects,
-            timings: StageTimes {
-                decode: decoded - start,
-                detect: timings.detect,
-                embed: timings.embed,
-                search: timings.search,
-            },
-        })
+        let answer = |m: &Match| {
+            let class = &gallery.classes()[m.class];
+            Answer {
+                label: class.label.clone(),
+                similarity: m.similarity,
+                metadata: class.metadata.clone().into_iter().collect(),
+                thumbnail: ByteBuf::from(gallery.thumbnail(m.class)),
+            }
+        };
+        let object = |r: &Recognition| RecognizedObject {
+            bbox: [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
+            detection_score: r.detection_score,
+            known: r.known,
+            answers: r.matches.iter().map(answer).collect(),
+            embedding: r.embedding.clone(),
+        };
+        Recognized {
+            picture: seen.id,
+            width: seen.image.width(),
+            height: seen.image.height(),
+            objects: seen.found.iter().map(object).collect(),
+            timings: seen.timings,
+        }
+    }
+
+    /// What the gallery holds.
+    pub(crate) fn list(&self, filter: &str) -> GalleryView {
+        self.visitor.view(self.recognizer.gallery(), filter)
+    }
+
+    /// The gallery as a file.
+    pub(crate) fn export(&self) -> Vec<u8> {
+        self.recognizer.gallery().to_bytes()
+    }
+
+    /// Changes the gallery.
+    pub(crate) async fn edit(&mut self, edit: Edit) -> Result<Response, EngineError> {
+        let lesson = match &edit {
+            Edit::Teach { picture, object, .. } => self.lesson(*picture, *object)?,
+            _ => None,
+        };
+        let change = self.visitor.edit(&mut self.recognizer, edit, lesson).await?;
+        self.edited(change)
+    }
+
+    /// Takes the last change back.
+    pub(crate) async fn undo(&mut self) -> Result<Response, EngineError> {
+        self.visitor.undo(&mut self.recognizer).await?;
+        self.edited(Change::Undone)
+    }
+
+    /// Goes back to the published gallery.
+    pub(crate) async fn reset(&mut self) -> Result<Response, EngineError> {
+        let published = self.published(self.visitor.published()).await?;
+        self.visitor.reset(&mut self.recognizer, published).await?;
+        self.edited(Change::Reset)
+    }
+
+    /// Takes a gallery that was published since; `None` where there is none.
+    pub(crate) async fn refresh(&mut self) -> Result<Option<Response>, EngineError> {
+        let bytes = Files::fetch_newest(&self.manifest_url).await?;
+        let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
+        if manifest.gallery == self.visitor.published() || manifest.extractor.file != self.extractor
+        {
+            return Ok(None);
+        }
+        let published = self.published(&manifest.gallery).await?;
+        self.visitor.publish(&mut self.recognizer, &manifest.gallery, published).await?;
+        self.edited(Change::Published).map(Some)
+    }
+
+    /// A gallery of the site. Its own checksums say whether it is whole.
+    async fn published(&self, name: &str) -> Result<Gallery, EngineError> {
+        let folder = self.manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let bytes = Files::fetch(&format!("{folder}/{name}"), |_| ()).await?;
+        Gallery::from_bytes(&bytes)
+            .map_err(|error| EngineError::new(ErrorKind::Corrupted, error.to_string()))
+    }
+
+    /// What there is to say after a change: the gallery, and the newest picture's answers now.
+    fn edited(&mut self, change: Change) -> Result<Response, EngineError> {
+        for seen in &mut self.seen {
+            for recognition in &mut seen.found {
+                let (matches, known) = self
+                    .recognizer
+                    .answer(&recognition.embedding)
+                    .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+                (recognition.matches, recognition.known) = (matches, known);
+            }
+        }
+        let again = self.seen.back().map(|seen| self.described(seen));
+        Ok(Response::Edited { change, gallery: self.list(""), again })
+    }
+
+    /// The object of a picture that is still at hand.
+    fn lesson(&self, picture: u32, object: usize) -> Result<Option<Lesson>, EngineError> {
+        let seen = self.seen.iter().find(|seen| seen.id == picture);
+        let Some((seen, found)) = seen.and_then(|seen| Some((seen, seen.found.get(object)?)))
+        else {
+            return Ok(None);
+        };
+        let thumbnail = class_thumbnail(&seen.image.crop(&found.bbox))
+            .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))?;
+        Ok(Some(Lesson { thumbnail, embedding: found.embedding.clone() }))
     }
 }
 

@@ -7,7 +7,8 @@ use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    DedicatedWorkerGlobalScope, ReadableStreamDefaultReader, Response, WorkerGlobalScope,
+    DedicatedWorkerGlobalScope, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
 };
 
 use crate::protocol::{EngineError, ErrorKind};
@@ -38,11 +39,26 @@ impl Files {
 
     /// Downloads a file; `progress` gets the bytes received so far.
     pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Result<Vec<u8>, EngineError> {
+        Self::fetch_with(url, RequestCache::Default, progress).await
+    }
+
+    /// Downloads a file that may have changed since it was last asked for.
+    pub(crate) async fn fetch_newest(url: &str) -> Result<Vec<u8>, EngineError> {
+        Self::fetch_with(url, RequestCache::NoCache, |_| ()).await
+    }
+
+    async fn fetch_with(
+        url: &str,
+        cache: RequestCache,
+        progress: impl Fn(u64),
+    ) -> Result<Vec<u8>, EngineError> {
         let failed = |reason: String| {
             EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}"))
         };
         let scope: WorkerGlobalScope = scope().unchecked_into();
-        let response: Response = JsFuture::from(scope.fetch_with_str(url))
+        let options = RequestInit::new();
+        options.set_cache(cache);
+        let response: Response = JsFuture::from(scope.fetch_with_str_and_init(url, &options))
             .await
             .map_err(|error| failed(text(&error)))?
             .unchecked_into();

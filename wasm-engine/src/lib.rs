@@ -11,6 +11,10 @@ mod engine;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod storage;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod visitor;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod worker;
 
 #[cfg(all(feature = "engine", target_family = "wasm"))]

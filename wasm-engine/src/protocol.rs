@@ -53,6 +53,52 @@ pub enum Request {
         /// The picture.
         picture: Picture,
     },
+    /// Say what the gallery holds.
+    List {
+        /// Only classes whose labels hold this, in any case.
+        filter: String,
+    },
+    /// Change the gallery.
+    Edit(Edit),
+    /// Take the last change of the gallery back.
+    Undo,
+    /// Go back to the published gallery.
+    Reset,
+    /// Give the gallery as a file.
+    Export,
+    /// Look whether a newer gallery was published, and take it.
+    Refresh,
+}
+
+/// A change of the visitor's gallery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Edit {
+    /// Add an object of a recognised picture to a class, which is made where it is not there.
+    Teach {
+        /// The recognise request's.
+        picture: u32,
+        /// Position among the picture's objects.
+        object: usize,
+        /// Label of the class.
+        label: String,
+    },
+    /// Give a class another label; where that is taken, the two become one.
+    Rename {
+        /// Label now.
+        from: String,
+        /// Label then.
+        to: String,
+    },
+    /// Take a class out.
+    Remove {
+        /// Its label.
+        label: String,
+    },
+    /// Add the classes and entries of a gallery file.
+    Import {
+        /// The file.
+        bytes: ByteBuf,
+    },
 }
 
 /// What the worker says.
@@ -75,6 +121,22 @@ pub enum Response {
         id: u32,
         /// What was found.
         result: Recognized,
+    },
+    /// What the gallery holds.
+    Listed(GalleryView),
+    /// The gallery has changed.
+    Edited {
+        /// What did it.
+        change: Change,
+        /// What it holds now, unfiltered.
+        gallery: GalleryView,
+        /// The newest picture's answer now.
+        again: Option<Recognized>,
+    },
+    /// The gallery as a file.
+    Exported {
+        /// For `magpie gallery` or another page.
+        bytes: ByteBuf,
     },
     /// Something went wrong.
     Failed {
@@ -100,9 +162,60 @@ pub struct BundleInfo {
     pub backend: Backend,
 }
 
+/// What changed a gallery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// An object was added to this class.
+    Taught(String),
+    /// A class has this label now.
+    Renamed(String),
+    /// This class was taken out.
+    Removed(String),
+    /// So many entries came from a file.
+    Imported(usize),
+    /// The last change was taken back.
+    Undone,
+    /// The published gallery is back.
+    Reset,
+    /// A newer gallery was published.
+    Published,
+}
+
+/// What a gallery holds, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GalleryView {
+    /// Classes in all.
+    pub classes: usize,
+    /// Entries in all.
+    pub entries: usize,
+    /// Classes that the filter lets through.
+    pub matching: usize,
+    /// The first of these, by label.
+    pub shown: Vec<ClassView>,
+    /// Whether it differs from the published one.
+    pub edited: bool,
+    /// Whether there is a change to take back.
+    pub can_undo: bool,
+    /// Whether this browser keeps it until the next visit.
+    pub kept: bool,
+}
+
+/// A class of a gallery, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassView {
+    /// Its name.
+    pub label: String,
+    /// Entries.
+    pub entries: usize,
+    /// Encoded picture; may be empty.
+    pub thumbnail: ByteBuf,
+}
+
 /// What was found in a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recognized {
+    /// The recognise request's, to teach from it.
+    pub picture: u32,
     /// Width of the picture, turned upright, in pixels.
     pub width: u32,
     /// Height of the picture, turned upright, in pixels.
@@ -169,6 +282,8 @@ pub enum ErrorKind {
     Bundle,
     /// The picture cannot be decoded.
     Picture,
+    /// A change of the gallery that cannot be made.
+    Gallery,
     /// The device failed.
     Device,
 }

@@ -18,7 +18,7 @@ const PROGRESS_INTERVAL: f64 = 50.0;
 
 struct State {
     backend: Backend,
-    engine: RefCell<Option<Rc<Engine>>>,
+    engine: RefCell<Option<Engine>>,
     waiting: RefCell<VecDeque<Request>>,
     busy: Cell<bool>,
 }
@@ -83,23 +83,50 @@ async fn answer(state: &State, request: Request) {
             };
             match Engine::open(&manifest, state.backend, progress).await {
                 Ok((engine, info)) => {
-                    state.engine.replace(Some(Rc::new(engine)));
+                    state.engine.replace(Some(engine));
                     send(&Response::Ready(info));
                 }
                 Err(error) => fail(None, error),
             }
         }
-        Request::Recognize { id, picture } => {
-            let engine = state.engine.borrow().clone();
-            let Some(engine) = engine else {
+        request => {
+            // Requests are answered one at a time, so nothing else holds the engine.
+            let Some(mut engine) = state.engine.take() else {
+                let id = match &request {
+                    Request::Recognize { id, .. } => Some(*id),
+                    _ => None,
+                };
                 let message = "no bundle is loaded yet";
-                return fail(Some(id), EngineError::new(ErrorKind::Bundle, message));
+                return fail(id, EngineError::new(ErrorKind::Bundle, message));
             };
-            match engine.recognize(picture).await {
-                Ok(result) => send(&Response::Recognized { id, result }),
-                Err(error) => fail(Some(id), error),
-            }
+            ask(&mut engine, request).await;
+            state.engine.replace(Some(engine));
         }
+    }
+}
+
+/// Requests to a loaded engine.
+async fn ask(engine: &mut Engine, request: Request) {
+    let answer = match request {
+        Request::Open { .. } => return,
+        Request::Recognize { id, picture } => match engine.recognize(id, picture).await {
+            Ok(result) => Ok(Response::Recognized { id, result }),
+            Err(error) => return fail(Some(id), error),
+        },
+        Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
+        Request::Edit(edit) => engine.edit(edit).await,
+        Request::Undo => engine.undo().await,
+        Request::Reset => engine.reset().await,
+        Request::Export => Ok(Response::Exported { bytes: engine.export().into() }),
+        Request::Refresh => match engine.refresh().await {
+            Ok(Some(response)) => Ok(response),
+            // Nobody asked to be told that the network is away.
+            Ok(None) | Err(_) => return,
+        },
+    };
+    match answer {
+        Ok(response) => send(&response),
+        Err(error) => fail(None, error),
     }
 }
 

@@ -7,18 +7,24 @@ use gloo_events::EventListener;
 use js_sys::Uint8Array;
 use serde_bytes::ByteBuf;
 use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use wasm_engine::protocol::{Backend, ErrorKind, Picture, Request, Response};
-use web_sys::{File, HtmlButtonElement, HtmlElement, HtmlSelectElement, ImageBitmap};
+use wasm_engine::protocol::{Backend, Edit, ErrorKind, Picture, Recognized, Request, Response};
+use web_sys::{
+    File, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSelectElement, ImageBitmap,
+};
 
 use crate::adapter::{self, Adapter};
 use crate::camera::{Camera, context};
 use crate::dom::{append, by_id, document, element, query_parameter, window};
 use crate::engine_client::EngineClient;
+use crate::teaching::{self, Ask, Wish};
 use crate::{input, text, view};
 
 /// Folder of the bundle beside the page.
 const MANIFEST: &str = "bundle/manifest.json";
+/// Milliseconds between two looks whether a newer gallery was published.
+const LOOK_AGAIN: i32 = 60_000;
 
 /// What happened.
 pub(crate) enum Message {
@@ -34,6 +40,10 @@ pub(crate) enum Message {
     Engine(Response),
     /// The visitor chose an engine.
     Backend(Backend),
+    /// The visitor wants something of the gallery.
+    Gallery(Wish),
+    /// The page is looked at again, or some time has passed.
+    LookAgain,
 }
 
 /// A picture that was sent to the worker.
@@ -54,6 +64,8 @@ pub(crate) struct App {
     /// Came before the engine was ready.
     waiting: Option<(Vec<u8>, Option<ImageBitmap>)>,
     camera: Option<Camera>,
+    /// The newest answer, to be shown again when the gallery changes.
+    shown: Option<u32>,
     listeners: Vec<EventListener>,
 }
 
@@ -81,6 +93,7 @@ pub(crate) async fn start() {
         sent: None,
         waiting: None,
         camera: None,
+        shown: None,
         listeners: Vec::new(),
     }));
     connect(&app);
@@ -108,7 +121,32 @@ fn connect(app: &Shared) {
         let webgpu = select.value() == Backend::WebGpu.name();
         deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
     }));
+    listeners.extend(teaching::listen(&ask(app)));
+    let deliver = send(app);
+    listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
+        if !document().hidden() {
+            deliver(Message::LookAgain);
+        }
+    }));
     app.borrow_mut().listeners = listeners;
+    let deliver = send(app);
+    let again = Closure::<dyn FnMut()>::new(move || {
+        if !document().hidden() {
+            deliver(Message::LookAgain);
+        }
+    });
+    let _ = window().set_interval_with_callback_and_timeout_and_arguments_0(
+        again.as_ref().unchecked_ref(),
+        LOOK_AGAIN,
+    );
+    // It is needed as long as the page.
+    again.forget();
+}
+
+/// Where parts of the page send what the visitor wants of the gallery.
+fn ask(app: &Shared) -> Ask {
+    let app = app.clone();
+    Rc::new(move |wish| update(&app, Message::Gallery(wish)))
 }
 
 /// Starts the worker of the chosen backend; an earlier one ends.
@@ -145,6 +183,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
         }
         Message::Decoded(bytes, bitmap) => {
+            app.borrow_mut().shown = None;
             view::clear();
             match &bitmap {
                 Some(bitmap) => view::picture(bitmap),
@@ -180,6 +219,29 @@ pub(crate) fn update(app: &Shared, message: Message) {
             start_engine(app);
         }
         Message::Engine(response) => engine_spoke(app, response),
+        Message::LookAgain => {
+            if app.borrow().ready {
+                send(app, &Request::Refresh);
+            }
+        }
+        Message::Gallery(Wish::Ask(request)) => send(app, &request),
+        Message::Gallery(Wish::Hold) => {
+            stop_camera(app);
+            // A frame that is still looked at would take the place of the one that is named.
+            app.borrow_mut().sent = None;
+        }
+        Message::Gallery(Wish::Import(file)) => {
+            let app = app.clone();
+            spawn_local(async move {
+                match JsFuture::from(file.array_buffer()).await {
+                    Ok(buffer) => {
+                        let bytes = ByteBuf::from(Uint8Array::new(&buffer).to_vec());
+                        send(&app, &Request::Edit(Edit::Import { bytes }));
+                    }
+                    Err(_) => view::status(text::NO_FILE, "failed"),
+                }
+            });
+        }
     }
 }
 
@@ -224,13 +286,21 @@ fn engine_spoke(app: &Shared, response: Response) {
             if finish(app, id).is_none() {
                 return;
             }
-            let (backend, software) = {
-                let state = app.borrow();
-                (state.backend, state.adapter.is_some_and(|a| a.software))
-            };
-            view::result(&result, &text::backend(backend, software));
+            app.borrow_mut().shown = Some(id);
+            show(app, &result);
             next_frame(app);
         }
+        Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
+        Response::Edited { change, gallery, again } => {
+            by_id::<HtmlInputElement>("class-search").set_value("");
+            teaching::show(&gallery, &ask(app));
+            let shown = app.borrow().shown;
+            if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
+                show(app, &again);
+            }
+            teaching::say(&change);
+        }
+        Response::Exported { bytes } => teaching::download(&bytes),
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may know a format that the engine does not.
@@ -249,6 +319,15 @@ fn engine_spoke(app: &Shared, response: Response) {
             view::status(&text::failure(&error), "failed");
         }
     }
+}
+
+/// Shows a picture's answers.
+fn show(app: &Shared, result: &Recognized) {
+    let (backend, software) = {
+        let state = app.borrow();
+        (state.backend, state.adapter.is_some_and(|a| a.software))
+    };
+    view::result(result, &text::backend(backend, software), &ask(app));
 }
 
 /// The request that an answer belongs to; `None` where a newer one has replaced it.
@@ -289,7 +368,7 @@ fn stop_camera(app: &Shared) {
 fn next_frame(app: &Shared) {
     let app = app.clone();
     // A turn of the event loop lets the page draw and the visitor stop the camera.
-    let later = wasm_bindgen::closure::Closure::once_into_js(move || {
+    let later = Closure::once_into_js(move || {
         let drawn = {
             let state = app.borrow();
             if !state.ready || state.sent.is_some() {

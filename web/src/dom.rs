@@ -31,6 +31,14 @@ pub(crate) fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
     element
 }
 
+/// Sets attributes of an element.
+pub(crate) fn set_attributes(element: &HtmlElement, attributes: &[(&str, &str)]) {
+    for (name, value) in attributes {
+        // Only a name that is none could make this fail.
+        let _ = element.set_attribute(name, value);
+    }
+}
+
 /// Appends children in order.
 pub(crate) fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
     for child in children {

@@ -9,6 +9,7 @@ mod camera;
 mod dom;
 mod engine_client;
 mod input;
+mod teaching;
 mod text;
 mod view;
 

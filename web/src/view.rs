@@ -9,6 +9,7 @@ use web_sys::{
 
 use crate::camera::context;
 use crate::dom::{append, by_id, element};
+use crate::teaching::{self, Ask};
 use crate::text;
 
 /// Longest side of the shown picture in canvas pixels.
@@ -55,12 +56,12 @@ pub(crate) fn picture(bitmap: &ImageBitmap) {
 }
 
 /// Shows boxes, answers and timings of a picture.
-pub(crate) fn result(result: &Recognized, backend: &str) {
+pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
     boxes(result);
     let list: HtmlElement = by_id("answers");
     list.set_inner_html("");
     for (index, object) in result.objects.iter().enumerate() {
-        append(&list, &[&card(index + 1, object)]);
+        append(&list, &[&card(result.picture, index, object, ask)]);
     }
     let known = result.objects.iter().filter(|o| o.known).count();
     let summary = match result.objects.len() {
@@ -111,10 +112,10 @@ fn boxes(result: &Recognized) {
 }
 
 /// One object: its number, its answer, the runners-up.
-fn card(number: usize, object: &RecognizedObject) -> HtmlElement {
+fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> HtmlElement {
     let card = element("li", if object.known { "card" } else { "card unknown" }, "");
     let heading = element("h3", "", "");
-    append(&heading, &[&element("span", "number", &number.to_string())]);
+    append(&heading, &[&element("span", "number", &(index + 1).to_string())]);
     let (first, rest) = match object.answers.split_first() {
         Some((first, rest)) if object.known => {
             append(&heading, &[&element("span", "label", &first.label)]);
@@ -141,17 +142,19 @@ fn card(number: usize, object: &RecognizedObject) -> HtmlElement {
     let list = element("ul", "others", "");
     for answer in rest {
         let item = element("li", "", "");
-        append(&item, &[&answer_row(answer, false)]);
+        let row = answer_row(answer, false);
+        append(&row, &[&teaching::choice(picture, index, &answer.label, ask)]);
+        append(&item, &[&row]);
         append(&list, &[&item]);
     }
-    append(&card, &[&list]);
+    append(&card, &[&list, &teaching::correction(picture, index, object.known, ask)]);
     card
 }
 
 fn answer_row(answer: &Answer, best: bool) -> HtmlElement {
     let row = element("div", if best { "answer best" } else { "answer" }, "");
     if !answer.thumbnail.is_empty() {
-        append(&row, &[&thumbnail(answer)]);
+        append(&row, &[&thumbnail(&answer.thumbnail)]);
     }
     if !best {
         append(&row, &[&element("span", "name", &answer.label)]);
@@ -169,10 +172,11 @@ fn answer_row(answer: &Answer, best: bool) -> HtmlElement {
     row
 }
 
-fn thumbnail(answer: &Answer) -> HtmlElement {
+/// An encoded picture.
+pub(crate) fn thumbnail(encoded: &[u8]) -> HtmlElement {
     let image: HtmlImageElement = element("img", "thumbnail", "").unchecked_into();
     image.set_alt("");
-    let parts = Array::of1(&Uint8Array::from(answer.thumbnail.as_slice()));
+    let parts = Array::of1(&Uint8Array::from(encoded));
     let options = BlobPropertyBag::new();
     options.set_type("image/jpeg");
     if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options)

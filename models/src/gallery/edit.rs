@@ -162,7 +162,8 @@ impl Gallery {
     }
 
     /// Adds another gallery's classes and entries. Classes of one label are one; of these the first
-    /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again.
+    /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again,
+    /// nor the same embedding where nobody knows the picture.
     ///
     /// # Errors
     ///
@@ -194,15 +195,12 @@ impl Gallery {
                 place
             })
             .collect();
-        let mut known: HashSet<(u32, PictureId)> = self
-            .entries()
-            .map(|entry| (self.entry_classes[entry], self.pictures[entry]))
-            .filter(|(_, picture)| picture.is_known())
-            .collect();
+        let mut known: HashSet<(u32, PictureId)> =
+            self.entries().map(|e| (self.entry_classes[e], self.identity(e))).collect();
         for entry in other.entries() {
             let class = places[other.entry_classes[entry] as usize];
             let picture = other.pictures[entry];
-            if picture.is_known() && !known.insert((class as u32, picture)) {
+            if !known.insert((class as u32, other.identity(entry))) {
                 merged.known += 1;
                 continue;
             }
@@ -214,6 +212,16 @@ impl Gallery {
         }
         self.centroids.take();
         Ok(merged)
+    }
+
+    /// The picture of an entry, or its embedding where nobody said.
+    fn identity(&self, entry: usize) -> PictureId {
+        let picture = self.pictures[entry];
+        if picture.is_known() {
+            return picture;
+        }
+        let values = self.index.vector(entry);
+        PictureId::of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
     }
 
     /// Searches in another way from now on; drops what was taken out.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use models::image::{ImageError, RgbImage};
-use models::preprocess::{ResizeFilter, resize};
 use thiserror::Error;
 
 /// Bytes of decoded pictures that are kept.
@@ -59,21 +58,6 @@ pub fn decode_picture(path: &Path, bytes: &[u8]) -> Result<RgbImage, PictureErro
 fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T, PictureError> {
     let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
     decode(&bytes).map_err(|error| PictureError::new(path, error))
-}
-
-/// A small picture of the whole as a JPEG, its aspect kept, its longer side at most `side` pixels.
-///
-/// # Errors
-///
-/// [`ImageError`] where the encoder refuses.
-pub fn thumbnail(picture: &RgbImage, side: u32, quality: u8) -> Result<Vec<u8>, ImageError> {
-    let longest = picture.width().max(picture.height());
-    if longest <= side {
-        return picture.encode_jpeg(quality);
-    }
-    let scaled = |length: u32| (length * side / longest).max(1);
-    let (width, height) = (scaled(picture.width()), scaled(picture.height()));
-    resize(picture, width, height, ResizeFilter::Antialiased).encode_jpeg(quality)
 }
 
 /// A decoded picture with transparency.

@@ -7,16 +7,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use models::gallery::{Class, Gallery, Metadata, PictureId};
 use models::image::RgbImage;
+use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder, read};
 use super::{IndexKind, Values, open_to_change, save, summary};
 use crate::data::list_file::Samples;
-use crate::data::store::{PictureError, decode_picture, thumbnail};
+use crate::data::store::{PictureError, decode_picture};
 
-/// Side of a thumbnail in pixels: what the page shows at double density.
-const THUMBNAIL_SIDE: u32 = 64;
-/// JPEG quality of a thumbnail.
-const THUMBNAIL_QUALITY: u8 = 78;
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
 
@@ -217,8 +214,7 @@ impl Options {
                 if gallery.thumbnail(class).is_empty()
                     && let Some(picture) = picture
                 {
-                    let small = thumbnail(picture, THUMBNAIL_SIDE, THUMBNAIL_QUALITY)?;
-                    gallery.set_thumbnail(class, small)?;
+                    gallery.set_thumbnail(class, class_thumbnail(picture)?)?;
                 }
                 if known.insert(gallery, class, id) {
                     gallery.add_picture(class, &embedding, id)?;
