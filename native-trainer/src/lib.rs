@@ -21,3 +21,4 @@ pub mod recipe;
 pub mod report;
 pub mod schedule;
 pub mod train;
+pub mod vector_engine;

@@ -99,7 +99,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
         &[
             &["allocator", "progress", "random"],
             &["assign", "data", "ema", "head", "import", "loss", "metric", "optimizer", "schedule"],
-            &["checkpoint", "embedding", "recipe"],
+            &["checkpoint", "embedding", "recipe", "vector_engine"],
             &["report", "train"],
             &["command"],
         ],

@@ -2,7 +2,7 @@
 
 use crate::demo;
 use crate::setup;
-use crate::steps::{execute, program, step};
+use crate::steps::{execute, program, say, step};
 
 /// Packages with tests on the host; the page's own code is tested in the browser.
 const TESTED: [&str; 4] = ["models", "native-trainer", "tests", "xtask"];
@@ -12,15 +12,24 @@ pub(crate) fn test() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::browser()?;
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
-    step("tests", || {
+    let vector_engine = setup::vector_engine();
+    let tested = step("tests", || {
         let mut command = program("cargo");
         command.args(["test", "--locked"]);
         for package in TESTED {
             command.args(["--package", package]);
         }
+        match &vector_engine {
+            Some(python) => command.env("MAGPIE_PGVECTOR", python),
+            None => command.args(["--", "--skip", "in_the_vector_engine"]),
+        };
         // The browser test looks at the published demo.
         execute(command.env("MAGPIE_SITE", demo::site()))
-    })
+    });
+    if vector_engine.is_none() {
+        say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
+    }
+    tested
 }
 
 /// The golden vectors on wgpu, by software where there is no GPU.

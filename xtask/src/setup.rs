@@ -275,3 +275,30 @@ pub(crate) fn browser() -> anyhow::Result<()> {
     }
     npm("tests/browser")
 }
+
+/// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
+/// way to `PyPI`, or no leave to start a server.
+pub(crate) fn vector_engine() -> Option<PathBuf> {
+    const TRIAL: &str = "import sys, pgserver; \
+        pgserver.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
+    let venv = root().join(".magpie/pgvector");
+    let python = venv.join("bin/python");
+    if !venv.join("installed").exists() {
+        let install = step("PostgreSQL with pgvector (from PyPI)", || {
+            execute(program("python3").args(["-m", "venv"]).arg(&venv))?;
+            let pip = ["-m", "pip", "install", "--quiet", "pgserver==0.1.4"];
+            execute(program(&python.to_string_lossy()).args(pip))?;
+            Ok(std::fs::write(venv.join("installed"), "")?)
+        });
+        if let Err(error) = install {
+            say(&format!("   {error:#}"));
+            return None;
+        }
+    }
+    let data = std::env::temp_dir().join(format!("magpie-pgvector-{}", std::process::id()));
+    let started =
+        output(program(&python.to_string_lossy()).args(["-c", TRIAL]).arg(&data)).is_some();
+    // The server deletes what it made; what is left where it failed is of no use.
+    let _ = std::fs::remove_dir_all(&data);
+    started.then_some(python)
+}

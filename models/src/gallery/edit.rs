@@ -49,9 +49,24 @@ impl Gallery {
         embedding: &[f32],
         picture: PictureId,
     ) -> Result<(), GalleryError> {
-        self.class(class)?;
         let unit = self.unit(embedding)?;
-        self.index.add(&unit)?;
+        self.add_stored(class, &unit, picture)
+    }
+
+    /// Adds an embedding as a gallery of this model gave it out: it is of unit length but for
+    /// rounding, and bringing it there once more would change its last digits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::add`].
+    pub fn add_stored(
+        &mut self,
+        class: usize,
+        embedding: &[f32],
+        picture: PictureId,
+    ) -> Result<(), GalleryError> {
+        self.class(class)?;
+        self.index.add(embedding)?;
         self.entry_classes.push(class as u32);
         self.pictures.push(picture);
         self.centroids.take();
@@ -204,10 +219,7 @@ impl Gallery {
                 merged.known += 1;
                 continue;
             }
-            // As it is stored: it is of unit length but for rounding.
-            self.index.add(&other.index.vector(entry))?;
-            self.entry_classes.push(class as u32);
-            self.pictures.push(picture);
+            self.add_stored(class, &other.index.vector(entry), picture)?;
             merged.added += 1;
         }
         self.centroids.take();

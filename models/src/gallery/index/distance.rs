@@ -80,9 +80,41 @@ impl pulp::NullaryFnOnce for Products<'_> {
 }
 
 /// Processors multiply pairs of 16-bit numbers and add them up in one instruction.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 #[inline(always)]
 fn inner_product(query: &[i16], row: &[i8]) -> i32 {
     query.iter().zip(row).map(|(q, r)| i32::from(*q) * i32::from(*r)).sum()
+}
+
+/// The same with WebAssembly's instruction for it, which the compiler does not find by itself: a
+/// third of the time.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[inline(always)]
+fn inner_product(query: &[i16], row: &[i8]) -> i32 {
+    use core::arch::wasm32::{
+        i8x16, i16x8, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i32x4_add, i32x4_dot_i16x8,
+        i32x4_extract_lane, i32x4_splat,
+    };
+    let half = |q: &[i16]| i16x8(q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7]);
+    let (queries, query_rest) = query.as_chunks::<16>();
+    let (rows, row_rest) = row.as_chunks::<16>();
+    let mut sums = [i32x4_splat(0); 2];
+    for (q, r) in queries.iter().zip(rows) {
+        let r = i8x16(
+            r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13],
+            r[14], r[15],
+        );
+        let low = i32x4_dot_i16x8(half(&q[..8]), i16x8_extend_low_i8x16(r));
+        let high = i32x4_dot_i16x8(half(&q[8..]), i16x8_extend_high_i8x16(r));
+        sums = [i32x4_add(sums[0], low), i32x4_add(sums[1], high)];
+    }
+    let sum = i32x4_add(sums[0], sums[1]);
+    let rest = query_rest.iter().zip(row_rest).map(|(q, r)| i32::from(*q) * i32::from(*r));
+    i32x4_extract_lane::<0>(sum)
+        + i32x4_extract_lane::<1>(sum)
+        + i32x4_extract_lane::<2>(sum)
+        + i32x4_extract_lane::<3>(sum)
+        + rest.sum::<i32>()
 }
 
 /// Numbers of bits in which rows differ from a query.

@@ -3,6 +3,7 @@
 mod add;
 mod calibrate;
 mod change;
+mod engine;
 mod show;
 
 use std::io::Write;
@@ -37,6 +38,9 @@ enum Command {
     Search(show::Search),
     Verify(show::Verify),
     Calibrate(calibrate::Calibrate),
+    Push(engine::Push),
+    Pull(engine::Pull),
+    Ask(engine::Ask),
 }
 
 impl Arguments {
@@ -60,6 +64,9 @@ impl Arguments {
             Command::Search(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Calibrate(command) => command.run(),
+            Command::Push(command) => command.run(),
+            Command::Pull(command) => command.run(),
+            Command::Ask(command) => command.run(),
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Galleries in a vector engine.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::super::{DeviceKind, Embedder};
+use super::{IndexKind, open, save, summary};
+use crate::data::store::read_picture;
+use crate::vector_engine::VectorEngine;
+
+/// Where the engine is.
+#[derive(Debug, Args)]
+struct Server {
+    /// Address of a `PostgreSQL` with pgvector, as <postgres://user:password@host/database>; by
+    /// default what the environment's `MAGPIE_POSTGRES` says, which no list of processes shows.
+    #[arg(long)]
+    server: Option<String>,
+    /// Name of the gallery there: small letters, digits and _.
+    #[arg(long, default_value = "magpie")]
+    name: String,
+}
+
+impl Server {
+    fn connect(&self) -> anyhow::Result<VectorEngine> {
+        let address = match &self.server {
+            Some(address) => address.clone(),
+            None => std::env::var("MAGPIE_POSTGRES")
+                .context("give the server's address by --server or in MAGPIE_POSTGRES")?,
+        };
+        Ok(VectorEngine::connect(&address, &self.name)?)
+    }
+}
+
+/// Puts a gallery into `PostgreSQL` with pgvector, in the place of the one of that name.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  magpie gallery push gallery.bin --server postgres://shop@db.local/shop \
+    --name groceries"
+)]
+pub(super) struct Push {
+    /// Gallery file.
+    gallery: PathBuf,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Takes a gallery from `PostgreSQL` with pgvector.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  magpie gallery pull gallery.bin --server postgres://shop@db.local/shop \
+    --name groceries"
+)]
+pub(super) struct Pull {
+    /// Gallery file to write.
+    gallery: PathBuf,
+    #[command(flatten)]
+    server: Server,
+    /// How entries are found in the file.
+    #[arg(long, value_enum, default_value_t)]
+    index: IndexKind,
+}
+
+/// Says which classes of a gallery in `PostgreSQL` pictures are most similar to.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  magpie gallery ask --server postgres://shop@db.local/shop --name \
+    groceries --extractor weights/extractor.safetensors query.jpg"
+)]
+pub(super) struct Ask {
+    /// Pictures.
+    #[arg(required = true)]
+    pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+    /// Model file of the extractor that built the gallery.
+    #[arg(long)]
+    extractor: PathBuf,
+    /// Classes shown a picture.
+    #[arg(short, long, default_value_t = 5)]
+    k: usize,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceKind,
+}
+
+impl Push {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let gallery = open(&self.gallery)?;
+        self.server.connect()?.push(&gallery)?;
+        let (classes, entries) = (gallery.classes().len(), gallery.len());
+        println!("{}: {classes} classes, {entries} pictures pushed", self.server.name);
+        Ok(())
+    }
+}
+
+impl Pull {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let mut gallery = self.server.connect()?.pull()?;
+        let (config, _) = self.index.config(gallery.len());
+        gallery.set_index(config)?;
+        save(&self.gallery, &gallery)?;
+        println!("{}", summary(&self.gallery, &gallery)?);
+        Ok(())
+    }
+}
+
+impl Ask {
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let mut engine = self.server.connect()?;
+        for path in &self.pictures {
+            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            println!("{}:", path.display());
+            for (label, m) in engine.search(&embedder.id, &embedding[0], self.k)? {
+                println!("  {:.3}  {label}", m.similarity);
+            }
+        }
+        Ok(())
+    }
+}
