@@ -73,7 +73,7 @@ pub struct RecognizerSettings {
     /// Classes returned a box.
     pub top_k: usize,
     /// Which class is the answer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
     pub answer: AnswerRule,
 }
 

@@ -1,7 +1,7 @@
 //! Every kind of index on vectors from a file: build time, latency, batches, recall, bytes, as JSON
 //! lines.
 //!
-//! `gallery_speed VECTORS QUERIES DIM K`, files of 32-bit floats, rows of DIM.
+//! `gallery_speed VECTORS QUERIES DIM K [INDEX]`, files of 32-bit floats, rows of DIM.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement, not a library")]
 
@@ -30,8 +30,8 @@ fn recall(found: &[Vec<Hit>], wanted: &[Vec<Hit>]) -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, vectors, queries, dim, k] = &arguments[..] else {
-        panic!("gallery_speed VECTORS QUERIES DIM K");
+    let [_, vectors, queries, dim, k, only @ ..] = &arguments[..] else {
+        panic!("gallery_speed VECTORS QUERIES DIM K [INDEX]");
     };
     let (dim, k): (usize, usize) = (dim.parse().unwrap(), k.parse().unwrap());
     let (vectors, queries) = (floats(vectors), floats(queries));
@@ -45,7 +45,8 @@ fn main() {
     ] {
         for vector_type in [VectorType::F32, VectorType::I8] {
             // Graph and lists are made from the same codes whatever the values' type.
-            if vector_type == VectorType::I8 && config != IndexConfig::Flat {
+            let asked = only.is_empty() || only.iter().any(|index| index == name);
+            if !asked || (vector_type == VectorType::I8 && config != IndexConfig::Flat) {
                 continue;
             }
             let start = Instant::now();

@@ -25,6 +25,13 @@ pub enum AnswerRule {
     Centroid,
 }
 
+impl AnswerRule {
+    /// Whether it is the default, which files do not mention.
+    pub(crate) fn is_nearest(&self) -> bool {
+        *self == Self::Nearest
+    }
+}
+
 /// A class found for a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Match {

@@ -1,3 +1,5 @@
+//! Galleries: what stays true whatever is added, removed and merged.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -12,7 +12,7 @@ use super::rows::{Query, Rows};
 use super::{Hit, IndexError, Search};
 
 /// Rows compared at once.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 1024;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
@@ -69,26 +69,32 @@ impl Binary {
         search: &Search<'_>,
     ) -> Vec<Hit> {
         let asked: Vec<u64> = self.encode(&query.values).collect();
-        let mut distances = vec![0; rows.len()];
-        let codes = self.codes.chunks(BLOCK * asked.len());
-        for (distances, codes) in distances.chunks_mut(BLOCK).zip(codes) {
-            distance::hamming(&asked, codes, distances);
-        }
-        // Counting finds the distance up to which rows are wanted.
         let plain = rows.dead() == 0 && search.filter.is_none();
-        let admitted = |row: usize| plain || search.admits(rows, row);
+        let wanted = effort.max(search.k);
+        // Rows up to a distance that falls as soon as enough are nearer, and their number by distance.
+        let mut near: Vec<(u32, u32)> = Vec::new();
         let mut counts = vec![0_usize; rows.dim() + 1];
-        for (row, distance) in distances.iter().enumerate() {
-            counts[*distance as usize] += usize::from(admitted(row));
+        let (mut furthest, mut total) = (rows.dim(), 0);
+        let mut distances = [0; BLOCK];
+        for (block, codes) in self.codes.chunks(BLOCK * asked.len()).enumerate() {
+            let distances = &mut distances[..codes.len() / asked.len()];
+            distance::hamming(&asked, codes, distances);
+            for (place, distance) in distances.iter().enumerate() {
+                let row = block * BLOCK + place;
+                if *distance as usize > furthest || !(plain || search.admits(rows, row)) {
+                    continue;
+                }
+                near.push((row as u32, *distance));
+                counts[*distance as usize] += 1;
+                total += 1;
+                while furthest > 0 && total - counts[furthest] >= wanted {
+                    total -= counts[furthest];
+                    furthest -= 1;
+                }
+            }
         }
-        let (wanted, mut total) = (effort.max(search.k), 0);
-        let last = counts.iter().position(|count| {
-            total += count;
-            total >= wanted
-        });
-        let last = last.unwrap_or(rows.dim()) as u32;
-        let near = distances.iter().zip(0_u32..).filter(|(distance, _)| **distance <= last);
-        let near: Vec<u32> = near.map(|(_, row)| row).collect();
+        let near = near.iter().filter(|(_, distance)| *distance as usize <= furthest);
+        let near: Vec<u32> = near.map(|(row, _)| *row).collect();
         rows.scan_these(query, &near, search)
     }
 

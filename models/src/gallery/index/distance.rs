@@ -16,6 +16,7 @@ pub(super) enum Which<'a> {
 
 impl Which<'_> {
     /// The row at a place.
+    #[inline]
     pub(super) fn row(self, place: usize) -> usize {
         match self {
             Self::From(first) => first + place,
@@ -24,6 +25,7 @@ impl Which<'_> {
     }
 
     /// So many of the rows, from a place on.
+    #[inline]
     pub(super) fn part(self, start: usize, length: usize) -> Self {
         match self {
             Self::From(first) => Self::From(first + start),

@@ -6,13 +6,14 @@
 //! rows give the same graph on every machine; the walk compares 8-bit codes, the rows it ends at
 //! are ranked by their values.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::bytes::Bytes;
 use super::distance::Which;
 use super::rows::{Query, Rows};
-use super::top::{Nearest, Worst, by_similarity};
+use super::top::by_similarity;
 use super::{Hit, IndexError, Search};
 
 /// Links a row that are allowed; their number fits a byte at the base.
@@ -54,6 +55,7 @@ impl Seen {
     }
 
     /// Whether the row was not seen before.
+    #[inline]
     fn insert(&mut self, row: u32) -> bool {
         let (word, bit) = (row as usize / 64, 1_u64 << (row % 64));
         let new = self.0[word] & bit == 0;
@@ -68,6 +70,23 @@ fn scrambled(number: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+/// A hit as one number that is greater the better the hit: heaps compare it in one instruction.
+#[inline]
+fn key(hit: Hit) -> u64 {
+    let bits = hit.similarity.to_bits();
+    // Negative numbers count down as their bits count up.
+    let rising = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(rising) << 32 | u64::from(!(hit.entry as u32))
+}
+
+/// The hit of a [`key`].
+#[inline]
+fn hit(key: u64) -> Hit {
+    let rising = (key >> 32) as u32;
+    let bits = if rising >> 31 == 1 { rising & !(1 << 31) } else { !rising };
+    Hit { entry: !(key as u32) as usize, similarity: f32::from_bits(bits) }
 }
 
 impl Hnsw {
@@ -91,6 +110,7 @@ impl Hnsw {
         if level == 0 { 2 * self.options.links } else { self.options.links }
     }
 
+    #[inline]
     fn slot(&self, row: u32, level: u8) -> &[u32] {
         let stride = self.links_at(level) + 1;
         if level == 0 {
@@ -100,6 +120,7 @@ impl Hnsw {
         }
     }
 
+    #[inline]
     fn links(&self, row: u32, level: u8) -> &[u32] {
         let slot = self.slot(row, level);
         &slot[1..=slot[0] as usize]
@@ -225,40 +246,47 @@ impl Hnsw {
         admitted: &dyn Fn(usize) -> bool,
     ) -> Vec<Hit> {
         let mut seen = Seen::new(self.levels.len());
-        let mut open: BinaryHeap<Nearest> = BinaryHeap::new();
-        let mut found: BinaryHeap<Worst> = BinaryHeap::new();
+        let mut open: BinaryHeap<u64> = BinaryHeap::with_capacity(4 * effort.min(1024));
+        let mut found: BinaryHeap<Reverse<u64>> = BinaryHeap::with_capacity(effort.min(1024) + 1);
         for hit in from {
             seen.insert(hit.entry as u32);
-            open.push(Nearest(*hit));
+            open.push(key(*hit));
             if admitted(hit.entry) {
-                found.push(Worst(*hit));
+                found.push(Reverse(key(*hit)));
             }
         }
+        // Nothing worse than this one is looked at any more.
+        let worst = |found: &BinaryHeap<Reverse<u64>>| match found.peek() {
+            Some(Reverse(worst)) if found.len() >= effort => *worst,
+            _ => 0,
+        };
         let (mut fresh, mut affinities) = (Vec::new(), Vec::new());
-        while let Some(Nearest(hit)) = open.pop() {
-            if found.len() >= effort && found.peek().is_some_and(|worst| Worst(hit) > *worst) {
+        while let Some(nearest) = open.pop() {
+            if nearest < worst(&found) {
                 break;
             }
-            let links = self.links(hit.entry as u32, level);
             fresh.clear();
+            let links = self.links(hit(nearest).entry as u32, level);
             fresh.extend(links.iter().copied().filter(|row| seen.insert(*row)));
             affinities.resize(fresh.len(), 0.0);
             rows.affinities(query, Which::These(&fresh), &mut affinities);
             for (row, affinity) in fresh.iter().zip(&affinities) {
-                let hit = Hit { entry: *row as usize, similarity: *affinity };
-                if found.len() >= effort && found.peek().is_some_and(|worst| Worst(hit) > *worst) {
+                let new = key(Hit { entry: *row as usize, similarity: *affinity });
+                if new < worst(&found) {
                     continue;
                 }
-                open.push(Nearest(hit));
-                if admitted(hit.entry) {
-                    found.push(Worst(hit));
-                    if found.len() > effort {
-                        found.pop();
-                    }
+                open.push(new);
+                if !admitted(*row as usize) {
+                    continue;
+                }
+                if found.len() < effort {
+                    found.push(Reverse(new));
+                } else if let Some(mut worst) = found.peek_mut() {
+                    *worst = Reverse(new);
                 }
             }
         }
-        found.into_sorted_vec().into_iter().map(|worst| worst.0).collect()
+        found.into_sorted_vec().into_iter().map(|Reverse(key)| hit(key)).collect()
     }
 
     /// The best rows among those that a walk of this effort meets.
@@ -329,5 +357,22 @@ impl Hnsw {
             }
         }
         Ok(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn keys_order_as_hits_do(a in any::<(f32, u32)>(), b in any::<(f32, u32)>()) {
+            let [x, y] = [a, b].map(|(similarity, e)| Hit { entry: e as usize, similarity });
+            prop_assert_eq!(key(y).cmp(&key(x)), by_similarity(&x, &y));
+            let back = hit(key(x));
+            prop_assert_eq!(back.entry, x.entry);
+            prop_assert_eq!(back.similarity.to_bits(), x.similarity.to_bits());
+        }
     }
 }

@@ -128,6 +128,7 @@ impl Rows {
         self.dead
     }
 
+    #[inline]
     pub(super) fn is_live(&self, row: usize) -> bool {
         self.live.get(row).is_some_and(|live| *live)
     }
@@ -294,11 +295,13 @@ impl Rows {
         }
     }
 
+    #[inline]
     fn affinity(&self, query: &Query, row: usize, product: i32) -> f32 {
         product as f32 * (query.scale * self.scales[row]) - self.offset(row)
     }
 
     /// What an affinity to a row lacks of their inner product.
+    #[inline]
     pub(super) fn offset(&self, row: usize) -> f32 {
         match self.metric {
             Metric::InnerProduct => 0.0,
@@ -307,6 +310,7 @@ impl Rows {
     }
 
     /// How far an affinity may be from that of the row's values.
+    #[inline]
     fn uncertainty(&self, query: &Query, row: usize) -> f32 {
         let (norm, error) = (self.norms[row], self.errors[row]);
         let rounding = match self.metric {
@@ -326,6 +330,7 @@ impl Rows {
     }
 
     /// What an affinity is as a similarity, and back.
+    #[inline]
     fn affinity_of(&self, query: &Query, similarity: f32) -> f32 {
         match self.metric {
             Metric::InnerProduct => similarity,
@@ -413,10 +418,12 @@ impl Possible {
     }
 
     /// The affinity that a row must be able to reach.
+    #[inline]
     fn least(&self) -> f32 {
         self.certain.least()
     }
 
+    #[inline]
     fn offer(&mut self, entry: usize, affinity: f32, uncertainty: f32) {
         self.certain.offer(Hit { entry, similarity: affinity - uncertainty });
         self.rows.push(Hit { entry, similarity: affinity + uncertainty });

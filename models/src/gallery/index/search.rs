@@ -63,6 +63,7 @@ impl<'a> Search<'a> {
         Self { effort: Some(effort), ..self }
     }
 
+    #[inline]
     pub(super) fn admits(&self, rows: &Rows, row: usize) -> bool {
         rows.is_live(row) && self.filter.is_none_or(|filter| filter(row))
     }

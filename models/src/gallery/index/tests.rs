@@ -1,3 +1,5 @@
+//! Indexes against a full sort, and what every kind promises.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -14,41 +14,25 @@ pub(super) fn by_similarity(a: &Hit, b: &Hit) -> Ordering {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Worst(pub(super) Hit);
 
-/// A hit that is greater the better it is.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Nearest(pub(super) Hit);
-
 impl Ord for Worst {
     fn cmp(&self, other: &Self) -> Ordering {
         by_similarity(&self.0, &other.0)
     }
 }
 
-impl Ord for Nearest {
-    fn cmp(&self, other: &Self) -> Ordering {
-        by_similarity(&other.0, &self.0)
+impl PartialOrd for Worst {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
-macro_rules! order_by_similarity {
-    ($($name:ident),*) => { $(
-        impl PartialOrd for $name {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                Some(self.cmp(other))
-            }
-        }
-
-        impl PartialEq for $name {
-            fn eq(&self, other: &Self) -> bool {
-                self.cmp(other).is_eq()
-            }
-        }
-
-        impl Eq for $name {}
-    )* };
+impl PartialEq for Worst {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
 }
 
-order_by_similarity!(Worst, Nearest);
+impl Eq for Worst {}
 
 /// The `k` best hits seen so far.
 #[derive(Debug)]
@@ -63,6 +47,7 @@ impl Top {
     }
 
     /// Takes a hit if it is among the best; whether it was.
+    #[inline]
     pub(super) fn offer(&mut self, hit: Hit) -> bool {
         if self.heap.len() < self.k {
             self.heap.push(Worst(hit));
@@ -78,6 +63,7 @@ impl Top {
     }
 
     /// The `k`-th best similarity; less than any while there are fewer.
+    #[inline]
     pub(super) fn least(&self) -> f32 {
         match self.heap.peek() {
             Some(worst) if self.heap.len() == self.k => worst.0.similarity,
