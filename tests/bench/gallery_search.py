@@ -1,6 +1,7 @@
 """Vectors for the comparison, and the same searches in faiss, as JSON lines.
 
 python gallery_search.py make FOLDER COUNT DIM     writes vectors.f32 and queries.f32
+python gallery_search.py take FOLDER GALLERY QUERY the same from what `magpie extract` wrote
 python gallery_search.py faiss FOLDER DIM K        one thread for single queries, two for batches
 """
 
@@ -30,6 +31,16 @@ def make(folder, count, dim):
     rows = rows.astype(np.float32)
     rows[:count].tofile(folder / "vectors.f32")
     rows[count:].tofile(folder / "queries.f32")
+
+
+def embeddings(path):
+    """The rows of a safetensors file."""
+    data = Path(path).read_bytes()
+    head = int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8 : 8 + head])["embeddings"]
+    start, end = entry["data_offsets"]
+    kind = {"F32": np.float32, "F16": np.float16}[entry["dtype"]]
+    return np.frombuffer(data[8 + head + start : 8 + head + end], kind).astype(np.float32)
 
 
 def measure(folder, dim, k):
@@ -108,5 +119,9 @@ if __name__ == "__main__":
     command, folder = sys.argv[1], Path(sys.argv[2])
     if command == "make":
         make(folder, int(sys.argv[3]), int(sys.argv[4]))
+    elif command == "take":
+        folder.mkdir(parents=True, exist_ok=True)
+        embeddings(sys.argv[3]).tofile(folder / "vectors.f32")
+        embeddings(sys.argv[4]).tofile(folder / "queries.f32")
     else:
         measure(folder, int(sys.argv[3]), int(sys.argv[4]))

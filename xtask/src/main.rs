@@ -24,6 +24,9 @@ cargo xtask fuzz [--seconds N]
     Hands damaged input to every parser, for N seconds each (60).
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
+cargo xtask bench gallery [COUNT]
+    Searches among COUNT (10000) vectors beside faiss natively, and beside
+    hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.
 cargo xtask web
     Rebuilds and serves the page whenever a file changes.
 cargo xtask setup
@@ -48,7 +51,8 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["test", "--gpu"] => check::test_gpu(),
         ["check"] => check::check(),
         ["fuzz", options @ ..] => check::fuzz(options),
-        ["bench"] => bench::bench(),
+        ["bench"] => bench::training(),
+        ["bench", "gallery", options @ ..] => bench::gallery(options),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),
         [] | ["help" | "--help" | "-h"] => {

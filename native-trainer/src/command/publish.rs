@@ -136,9 +136,10 @@ impl Arguments {
                 self.page.display()
             );
         }
-        prepare(&self.out)?;
-        copy_folder(&self.page, &self.out)?;
-        let folder = self.out.join(BUNDLE_FOLDER);
+        let new = Replacement::begin(&self.out)?;
+        let site = new.folder.as_path();
+        copy_folder(&self.page, site)?;
+        let folder = site.join(BUNDLE_FOLDER);
         for (name, bytes) in &bundle.files {
             write(&folder.join(name), bytes)?;
         }
@@ -147,28 +148,69 @@ impl Arguments {
         for (index, path) in self.sample.iter().enumerate() {
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
             let name = format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1);
-            write(&self.out.join(&name), &read(path)?)?;
+            write(&site.join(&name), &read(path)?)?;
             samples.push(name);
         }
-        write(&self.out.join("samples.json"), &serde_json::to_vec(&samples)?)?;
+        write(&site.join("samples.json"), &serde_json::to_vec(&samples)?)?;
 
-        verify(&self.out, &gallery, self.sample.first().map(PathBuf::as_path))?;
+        verify(site, &gallery, self.sample.first().map(PathBuf::as_path))?;
+        new.take_place(&self.out)?;
         let total = folder_size(&self.out)?;
         println!("{}: {} in all, checked", self.out.display(), size(total));
         Ok(())
     }
 }
 
-/// Empties the folder of an earlier site; refuses one that holds something else.
-fn prepare(out: &Path) -> anyhow::Result<()> {
-    let occupied = out.exists() && std::fs::read_dir(out)?.next().is_some();
-    if occupied {
-        if !out.join(BUNDLE_FOLDER).join(MANIFEST_NAME).is_file() {
+/// A site that is written beside its place, so that there is always a whole one.
+struct Replacement {
+    folder: PathBuf,
+}
+
+impl Replacement {
+    /// Refuses a place that holds something else than a site.
+    fn begin(out: &Path) -> anyhow::Result<Self> {
+        let occupied = out.exists() && std::fs::read_dir(out)?.next().is_some();
+        if occupied && !out.join(BUNDLE_FOLDER).join(MANIFEST_NAME).is_file() {
             bail!("{}: holds other files; choose an empty folder", out.display());
         }
-        std::fs::remove_dir_all(out).with_context(|| out.display().to_string())?;
+        let folder = beside(out, "part");
+        // What an interrupted run left.
+        remove_folder(&folder)?;
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        Ok(Self { folder })
     }
-    std::fs::create_dir_all(out).with_context(|| out.display().to_string())
+
+    fn take_place(self, out: &Path) -> anyhow::Result<()> {
+        let old = beside(out, "old");
+        remove_folder(&old)?;
+        let named = || out.display().to_string();
+        if out.exists() {
+            std::fs::rename(out, &old).with_context(named)?;
+        }
+        std::fs::rename(&self.folder, out).with_context(named)?;
+        remove_folder(&old)
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Only there where something went wrong, which is what people are told.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A folder of a like name in the same place.
+fn beside(out: &Path, ending: &str) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{ending}"));
+    out.with_file_name(name)
+}
+
+fn remove_folder(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Opens what was written from the disk and runs the pipeline on it.

@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 
 use super::distance::{self, Which};
@@ -76,6 +75,17 @@ pub(super) struct Rows {
     norms: Vec<f32>,
     live: Vec<bool>,
     dead: usize,
+}
+
+/// A finite 16-bit float as a 32-bit one, without a branch: WebAssembly has no instruction for it, and
+/// this is what its vectors can do.
+#[inline]
+fn widened(value: f16) -> f32 {
+    /// The exponents of the two types begin 112 apart.
+    const EXPONENTS: f32 = f32::from_bits((127 + 112) << 23);
+    let bits = u32::from(value.to_bits());
+    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * EXPONENTS;
+    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
 fn length(values: impl Iterator<Item = f32>) -> f32 {
@@ -152,7 +162,7 @@ impl Rows {
             Values::F16(stored) => {
                 let start = stored.len();
                 stored.extend(values.iter().map(|v| f16::from_f32(*v)));
-                let rounded: Vec<f32> = stored[start..].iter().map(|v| v.to_f32()).collect();
+                let rounded: Vec<f32> = stored[start..].iter().map(|v| widened(*v)).collect();
                 self.push_codes(&rounded);
             }
             Values::F32(stored) => {
@@ -171,9 +181,13 @@ impl Rows {
         let start = self.codes.len();
         self.codes.resize(start + self.width, 0);
         let (scale, error) = Self::encode(values, &mut self.codes[start..]);
+        self.describe(scale, error, length(values.iter().copied()));
+    }
+
+    fn describe(&mut self, scale: f32, error: f32, norm: f32) {
         self.scales.push(scale);
         self.errors.push(error);
-        self.norms.push(length(values.iter().copied()));
+        self.norms.push(norm);
         self.live.push(true);
     }
 
@@ -181,11 +195,9 @@ impl Rows {
     pub(super) fn push_stored_codes(&mut self, codes: impl Iterator<Item = i8>, scale: f32) {
         let start = self.codes.len();
         self.codes.extend(codes);
-        self.norms.push(length(self.codes[start..].iter().map(|c| f32::from(*c) * scale)));
+        let norm = length(self.codes[start..].iter().map(|c| f32::from(*c) * scale));
         self.codes.resize(start + self.width, 0);
-        self.scales.push(scale);
-        self.errors.push(0.0);
-        self.live.push(true);
+        self.describe(scale, 0.0, norm);
     }
 
     /// The codes of a row and their factor.
@@ -245,11 +257,7 @@ impl Rows {
         let place = row * self.dim..(row + 1) * self.dim;
         match &self.values {
             Values::F32(stored) => Cow::Borrowed(&stored[place]),
-            Values::F16(stored) => {
-                let mut values = vec![0.0; self.dim];
-                stored[place].convert_to_f32_slice(&mut values);
-                Cow::Owned(values)
-            }
+            Values::F16(stored) => Cow::Owned(stored[place].iter().map(|v| widened(*v)).collect()),
             Values::I8 => {
                 let (codes, scale) = self.stored_codes(row);
                 Cow::Owned(codes.iter().map(|c| f32::from(*c) * scale).collect())
@@ -435,5 +443,17 @@ impl Possible {
         self.rows.retain(|hit| hit.similarity >= least);
         self.rows.sort_unstable_by(by_similarity);
         self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finite_half_is_widened_exactly() {
+        for value in (0..=u16::MAX).map(f16::from_bits).filter(|v| v.is_finite()) {
+            assert_eq!(widened(value).to_bits(), value.to_f32().to_bits(), "{value}");
+        }
     }
 }
