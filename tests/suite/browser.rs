@@ -214,6 +214,23 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
 }
 
 #[test]
+fn after_the_first_visit_the_page_needs_no_network() {
+    let site = site();
+    let picture = site.join("samples/1.jpg");
+    let result = &browse(&site, &[format!("offline:cpu:{}", picture.display())])[0];
+    // The page looks for a newer gallery and does not find the network; that is all.
+    assert!(result["failure"].is_null(), "{result}");
+    assert_eq!(result["state"], "done", "{result}");
+    let (_, labels) = native(&site, &picture);
+    let headings = result["headings"].as_array().expect("a list");
+    assert_eq!(headings.len(), labels.len(), "{result}");
+    assert_eq!(result["caches"].as_array().map(Vec::len), Some(1), "{result}");
+    assert_eq!(result["away"], true, "the network was really away");
+    let worker = std::fs::read_to_string(site.join("sw.js")).expect("the service worker");
+    assert!(!worker.contains("unpublished"), "its version is that of the site");
+}
+
+#[test]
 fn an_open_page_takes_a_newly_published_gallery() {
     let copy = tempfile::tempdir().expect("a folder");
     copy_folder(&site(), copy.path());

@@ -19,7 +19,7 @@ use crate::camera::{Camera, context};
 use crate::dom::{append, by_id, document, element, query_parameter, window};
 use crate::engine_client::EngineClient;
 use crate::teaching::{self, Ask, Wish};
-use crate::{input, text, view};
+use crate::{input, offline, text, view};
 
 /// Folder of the bundle beside the page.
 const MANIFEST: &str = "bundle/manifest.json";
@@ -127,6 +127,9 @@ fn connect(app: &Shared) {
         if !document().hidden() {
             deliver(Message::LookAgain);
         }
+    }));
+    listeners.extend(offline::listen(|| {
+        by_id::<HtmlElement>("offline").set_text_content(Some(text::OFFLINE));
     }));
     app.borrow_mut().listeners = listeners;
     let deliver = send(app);
@@ -277,6 +280,10 @@ fn engine_spoke(app: &Shared, response: Response) {
                 state.waiting.take()
             };
             view::status(text::READY, "done");
+            // Only a bundle of this site is kept with it.
+            if query_parameter("bundle").is_none() {
+                offline::keep(info.backend);
+            }
             if let Some((bytes, bitmap)) = waiting {
                 recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
             }

@@ -9,6 +9,7 @@ mod camera;
 mod dom;
 mod engine_client;
 mod input;
+mod offline;
 mod teaching;
 mod text;
 mod view;

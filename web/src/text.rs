@@ -44,6 +44,8 @@ pub(crate) const REMOVE: &str = "Remove";
 /// Before all own changes go.
 pub(crate) const RESET_SURE: &str =
     "Go back to the published gallery? What you taught this page goes, unless you undo.";
+/// Once the site is kept in the browser.
+pub(crate) const OFFLINE: &str = "Works without a network from now on.";
 /// The chosen file cannot be read.
 pub(crate) const NO_FILE: &str = "That file cannot be read. Choose another one.";
 

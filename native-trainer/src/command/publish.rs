@@ -1,5 +1,6 @@
 //! `magpie publish`: page, engine and bundle as one folder for any static host.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -9,13 +10,26 @@ use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
 use models::detector::DetectionThresholds;
 use models::gallery::Gallery;
 use models::image::RgbImage;
+use models::model_file::sha256_hex;
 use models::recognizer::{RecognizerSettings, WholeImage};
+
+use serde::Serialize;
 
 use super::gallery::Rule;
 use super::{open_model, read, size, write};
 
 /// Folder of the bundle inside the site.
 const BUNDLE_FOLDER: &str = "bundle";
+/// Keeps the site in the visitor's browser.
+const SERVICE_WORKER: &str = "sw.js";
+/// What it has in the place of a digest of the site.
+const UNPUBLISHED: &str = "unpublished";
+/// List of the files that it keeps.
+const PRECACHE: &str = "precache.json";
+/// What the browser needs to install the page.
+const APP_MANIFEST: &str = "app.webmanifest";
+/// What the engines' files are named after.
+const ENGINES: [&str; 2] = ["cpu", "webgpu"];
 /// Folder of the sample pictures inside the site.
 const SAMPLES_FOLDER: &str = "samples";
 
@@ -153,12 +167,68 @@ impl Arguments {
         }
         write(&site.join("samples.json"), &serde_json::to_vec(&samples)?)?;
 
+        keep_offline(site, &self.title)?;
         verify(site, &gallery, self.sample.first().map(PathBuf::as_path))?;
         new.take_place(&self.out)?;
         let total = folder_size(&self.out)?;
         println!("{}: {} in all, checked", self.out.display(), size(total));
         Ok(())
     }
+}
+
+/// What the service worker keeps, by when it is needed.
+#[derive(Debug, Default, Serialize)]
+struct Precache {
+    page: Vec<String>,
+    engines: BTreeMap<&'static str, Vec<String>>,
+    bundle: Vec<String>,
+}
+
+/// Tells the page's service worker which files there are, and the browser's menu the title.
+fn keep_offline(site: &Path, title: &str) -> anyhow::Result<()> {
+    let worker = site.join(SERVICE_WORKER);
+    if !worker.is_file() {
+        return Ok(());
+    }
+    let app = site.join(APP_MANIFEST);
+    if app.is_file() {
+        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&app)?)?;
+        (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
+        write(&app, &serde_json::to_vec_pretty(&manifest)?)?;
+    }
+    let mut names = Vec::new();
+    list_files(site, "", &mut names)?;
+    names.sort();
+    let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
+    let mut everything = Vec::new();
+    for name in names.into_iter().filter(|name| name != SERVICE_WORKER) {
+        let digest = sha256_hex(&read(&site.join(&name))?);
+        everything.extend(format!("{digest} {name}\n").into_bytes());
+        let engine = ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
+        match engine {
+            Some(engine) => precache.engines.entry(engine).or_default().push(name),
+            None if name.starts_with(BUNDLE_FOLDER) => precache.bundle.push(name),
+            None => precache.page.push(name),
+        }
+    }
+    write(&site.join(PRECACHE), &serde_json::to_vec_pretty(&precache)?)?;
+    let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
+    let version = &sha256_hex(&everything)[..16];
+    write(&worker, text.replacen(UNPUBLISHED, version, 1).as_bytes())
+}
+
+/// Names of all files below a folder, relative to it.
+fn list_files(folder: &Path, prefix: &str, names: &mut Vec<String>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            list_files(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
 }
 
 /// A site that is written beside its place, so that there is always a whole one.
@@ -240,6 +310,10 @@ fn verify(site: &Path, gallery: &Gallery, sample: Option<&Path>) -> anyhow::Resu
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;
+        // What the build left for itself.
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             std::fs::create_dir_all(&target)?;

@@ -1,0 +1,73 @@
+// Keeps the published site for visits without a network.
+//
+// `magpie publish` writes the list of files (precache.json) and puts a digest of it here, so that the
+// browser sees another worker whenever something else was published. Files that are named after their
+// content come from the cache; everything else from the network while there is one.
+const VERSION = "unpublished";
+const PREFIX = "magpie-";
+const CACHE = PREFIX + VERSION;
+const NAMED_AFTER_CONTENT = /-[0-9a-f]{16}\.[a-z]+$/;
+
+const files = async () => (await fetch("precache.json", { cache: "no-cache" })).json();
+
+// Adds what is not there yet; the bytes mostly come from the browser's own cache.
+async function keep(names) {
+  const cache = await caches.open(CACHE);
+  for (const name of names) {
+    if (!(await cache.match(name))) await cache.add(name);
+  }
+}
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(files().then((list) => keep(list.page)));
+  self.skipWaiting();
+});
+
+self.addEventListener("activate", (event) => {
+  const tidy = async () => {
+    for (const name of await caches.keys()) {
+      if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
+    }
+    await self.clients.claim();
+  };
+  event.waitUntil(tidy());
+});
+
+// The page says which engine this device uses; the other one is not downloaded.
+self.addEventListener("message", (event) => {
+  const engine = event.data?.keep;
+  const all = async () => {
+    const list = await files();
+    await keep([...list.page, ...(list.engines[engine] ?? []), ...list.bundle]);
+    event.source?.postMessage({ kept: engine });
+  };
+  // Without a network everything that can be kept is there already.
+  event.waitUntil(all().catch(() => {}));
+});
+
+async function answer(request) {
+  const cache = await caches.open(CACHE);
+  const kept = () => cache.match(request, { ignoreSearch: true });
+  if (NAMED_AFTER_CONTENT.test(new URL(request.url).pathname)) {
+    const file = await kept();
+    if (file) return file;
+  }
+  try {
+    const response = await fetch(request);
+    // What is kept stays as new as what was last seen.
+    if (response.ok && (await kept())) await cache.put(request.url.split("?")[0], response.clone());
+    return response;
+  } catch (error) {
+    const file = (await kept()) ?? (request.mode === "navigate" && (await cache.match("./")));
+    if (file) return file;
+    throw error;
+  }
+}
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const own = new URL(request.url).origin === self.location.origin;
+  if (own && request.method === "GET" && !request.headers.has("range")) {
+    event.respondWith(answer(request));
+  }
+});
