@@ -47,7 +47,11 @@ self.addEventListener("message", (event) => {
 
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  const kept = () => cache.match(request, { ignoreSearch: true });
+  // Without its own address the answer has that of the request, whose query a worker reads.
+  const kept = async () => {
+    const file = await cache.match(request, { ignoreSearch: true });
+    return file && new Response(file.body, { headers: file.headers });
+  };
   if (NAMED_AFTER_CONTENT.test(new URL(request.url).pathname)) {
     const file = await kept();
     if (file) return file;

@@ -3,7 +3,7 @@
 // node page.mjs ADDRESS SCREENSHOT_FOLDER SCENARIO…
 //   recognise:BACKEND:PICTURE   gives PICTURE to the file input
 //   open:BACKEND                only loads
-//   offline:BACKEND:PICTURE     loads, loses the network, loads again, gives PICTURE
+//   offline:BACKEND:PICTURE:PID loads, ends the server, loads again, gives PICTURE
 //   publish:BACKEND:NEW:OLD     loads, then puts a newer manifest in the old one's place
 //   teach:BACKEND:PICTURE:FILE  teaches what is on PICTURE, renames, undoes, saves to FILE, resets
 import { copyFile } from "node:fs/promises";
@@ -205,7 +205,8 @@ for (const [index, scenario] of scenarios.entries()) {
       await page.waitForFunction(kept, null, { timeout: 60_000 });
       // What was on its way when the network went is of no matter.
       await page.waitForLoadState("networkidle");
-      await context.setOffline(true);
+      // The browser's own switch leaves service workers their network; a host that is gone does not.
+      process.kill(Number(file));
       await page.reload();
       await settle(page);
       await give(page, picture);
@@ -213,7 +214,6 @@ for (const [index, scenario] of scenarios.entries()) {
       result.caches = await page.evaluate(() => caches.keys());
       // A file that is not kept: with a network the host would say 404.
       result.away = await page.evaluate(() => fetch("not-kept").then(() => false, () => true));
-      await context.setOffline(false);
     }
     result.status = await status.textContent();
     result.state = await status.getAttribute("class");

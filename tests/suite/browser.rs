@@ -61,7 +61,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs scenarios of `page.mjs` and returns what each saw.
+/// Runs scenarios of `page.mjs` and returns what each saw; `{server}` in one is the server's process.
 fn browse(site: &Path, scenarios: &[String]) -> Vec<Value> {
     let server = Server::start(site);
     let screenshots = root().join("target/screenshots");
@@ -71,7 +71,7 @@ fn browse(site: &Path, scenarios: &[String]) -> Vec<Value> {
         .arg("page.mjs")
         .arg(&server.address)
         .arg(&screenshots)
-        .args(scenarios)
+        .args(scenarios.iter().map(|s| s.replace("{server}", &server.child.id().to_string())))
         .output()
         .expect("node runs");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -217,7 +217,7 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
 fn after_the_first_visit_the_page_needs_no_network() {
     let site = site();
     let picture = site.join("samples/1.jpg");
-    let result = &browse(&site, &[format!("offline:cpu:{}", picture.display())])[0];
+    let result = &browse(&site, &[format!("offline:cpu:{}:{{server}}", picture.display())])[0];
     // The page looks for a newer gallery and does not find the network; that is all.
     assert!(result["failure"].is_null(), "{result}");
     assert_eq!(result["state"], "done", "{result}");

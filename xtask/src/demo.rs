@@ -28,6 +28,8 @@ const PAGE_SOURCES: &[&str] = &[
     "www/style.css",
     "www/worker.js",
     "www/icon.svg",
+    "www/sw.js",
+    "www/app.webmanifest",
     "web",
     "wasm-engine",
     "models/src",
