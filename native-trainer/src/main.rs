@@ -6,7 +6,7 @@ use mimalloc::MiMalloc;
 use native_trainer::allocator;
 use native_trainer::command::{
     data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene, serve,
-    train,
+    train, verify,
 };
 
 /// The system's allocator hands large buffers back to the kernel; see [`allocator::keep_memory`].
@@ -54,6 +54,7 @@ enum Command {
     Report(report::Arguments),
     Gallery(gallery::Arguments),
     Publish(publish::Arguments),
+    Verify(verify::Arguments),
     Serve(serve::Arguments),
     Recognize(recognize::Arguments),
     Scene(scene::Arguments),
@@ -77,6 +78,7 @@ fn main() -> std::process::ExitCode {
         }
         Command::Gallery(arguments) => arguments.run(),
         Command::Publish(arguments) => arguments.run(),
+        Command::Verify(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),
         Command::Recognize(arguments) => arguments.run(),
         Command::Scene(arguments) => arguments.run(),

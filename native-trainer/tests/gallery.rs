@@ -92,7 +92,7 @@ fn classes_are_renamed_described_and_merged() {
     let out = gallery(&[&"rename", &some, &"class 0 类", &"Coffee mug"]);
     assert!(out.contains("renamed to \"Coffee mug\""), "{out}");
     let out = gallery(&[&"rename", &some, &"class 1 类", &"Coffee mug"]);
-    assert!(out.contains("joined \"Coffee mug\": 4 pictures"), "{out}");
+    assert!(out.contains("joined \"Coffee mug\"; pictures: 4"), "{out}");
 
     let words: [&dyn AsRef<OsStr>; 7] =
         [&"describe", &some, &"Coffee mug", &"--set", &"price=9 €", &"--min-similarity", &"0.7"];

@@ -84,6 +84,24 @@ fn pictures_become_a_site_that_names_them() {
     ]);
     assert!(refused.contains("holds other files"), "{refused}");
 
+    // With a service worker the site says what there is to keep, and notices what changed since.
+    std::fs::write(page.join("sw.js"), "const VERSION = \"unpublished\";").expect("a worker");
+    std::fs::write(page.join("worker-cpu.js"), "").expect("an engine");
+    publish(&site);
+    assert!(succeed(&[&"verify", &site]).contains("whole"));
+    let worker = std::fs::read_to_string(site.join("sw.js")).expect("the worker");
+    assert!(!worker.contains("unpublished"), "{worker}");
+    let list = std::fs::read_to_string(site.join("precache.json")).expect("the list");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(list["engines"]["cpu"], serde_json::json!(["worker-cpu.js"]));
+    assert_eq!(list["bundle"].as_array().map(Vec::len), Some(3), "{list}");
+    std::fs::write(site.join("index.html"), "<!doctype html>new").expect("a change");
+    assert!(fail(&[&"verify", &site]).contains("has changed since it was published"));
+    std::fs::write(site.join("more.txt"), "").expect("a file");
+    assert!(fail(&[&"verify", &site]).contains("have come or gone"));
+    std::fs::remove_file(page.join("sw.js")).expect("no worker");
+    publish(&site);
+
     // Damaged files of a bundle each give their own message.
     let manifest = Manifest::from_bytes(&bytes).expect("a manifest");
     let victim = site.join("bundle").join(&manifest.gallery);
@@ -91,6 +109,7 @@ fn pictures_become_a_site_that_names_them() {
     std::fs::write(&victim, &whole[..whole.len() - 10]).expect("cut");
     let cut = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
     assert!(cut.contains("is incomplete"), "{cut}");
+    assert!(fail(&[&"verify", &site]).contains("is incomplete"));
     let mut flipped = whole;
     flipped[100] ^= 1;
     std::fs::write(&victim, flipped).expect("flip");

@@ -325,6 +325,7 @@ fn every_command_shows_an_example() {
         "gallery pull",
         "gallery ask",
         "publish",
+        "verify",
         "serve",
         "recognize",
         "scene",

@@ -13,6 +13,7 @@ pub mod report;
 pub mod scene;
 pub mod serve;
 pub mod train;
+pub mod verify;
 
 use std::path::Path;
 

@@ -13,19 +13,19 @@ use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::gallery::Rule;
 use super::{open_model, read, size, write};
 
 /// Folder of the bundle inside the site.
-const BUNDLE_FOLDER: &str = "bundle";
+pub(super) const BUNDLE_FOLDER: &str = "bundle";
 /// Keeps the site in the visitor's browser.
-const SERVICE_WORKER: &str = "sw.js";
+pub(super) const SERVICE_WORKER: &str = "sw.js";
 /// What it has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
 /// List of the files that it keeps.
-const PRECACHE: &str = "precache.json";
+pub(super) const PRECACHE: &str = "precache.json";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
 /// What the engines' files are named after.
@@ -168,7 +168,7 @@ impl Arguments {
         write(&site.join("samples.json"), &serde_json::to_vec(&samples)?)?;
 
         keep_offline(site, &self.title)?;
-        verify(site, &gallery, self.sample.first().map(PathBuf::as_path))?;
+        open_again(site)?;
         new.take_place(&self.out)?;
         let total = folder_size(&self.out)?;
         println!("{}: {} in all, checked", self.out.display(), size(total));
@@ -177,10 +177,10 @@ impl Arguments {
 }
 
 /// What the service worker keeps, by when it is needed.
-#[derive(Debug, Default, Serialize)]
-struct Precache {
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Precache {
     page: Vec<String>,
-    engines: BTreeMap<&'static str, Vec<String>>,
+    engines: BTreeMap<String, Vec<String>>,
     bundle: Vec<String>,
 }
 
@@ -196,25 +196,33 @@ fn keep_offline(site: &Path, title: &str) -> anyhow::Result<()> {
         (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
         write(&app, &serde_json::to_vec_pretty(&manifest)?)?;
     }
+    let (precache, version) = precache(site)?;
+    write(&site.join(PRECACHE), &serde_json::to_vec_pretty(&precache)?)?;
+    let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
+    write(&worker, text.replacen(UNPUBLISHED, &version, 1).as_bytes())
+}
+
+/// The files of a site by when they are needed, and a digest of them all.
+pub(super) fn precache(site: &Path) -> anyhow::Result<(Precache, String)> {
     let mut names = Vec::new();
     list_files(site, "", &mut names)?;
     names.sort();
     let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
     let mut everything = Vec::new();
-    for name in names.into_iter().filter(|name| name != SERVICE_WORKER) {
+    for name in names.into_iter().filter(|name| ![SERVICE_WORKER, PRECACHE].contains(&&**name)) {
         let digest = sha256_hex(&read(&site.join(&name))?);
         everything.extend(format!("{digest} {name}\n").into_bytes());
         let engine = ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
         match engine {
-            Some(engine) => precache.engines.entry(engine).or_default().push(name),
+            Some(engine) => {
+                precache.engines.entry((*engine).to_owned()).or_default().push(name);
+            }
             None if name.starts_with(BUNDLE_FOLDER) => precache.bundle.push(name),
             None => precache.page.push(name),
         }
     }
-    write(&site.join(PRECACHE), &serde_json::to_vec_pretty(&precache)?)?;
-    let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
-    let version = &sha256_hex(&everything)[..16];
-    write(&worker, text.replacen(UNPUBLISHED, version, 1).as_bytes())
+    let version = sha256_hex(&everything)[..16].to_owned();
+    Ok((precache, version))
 }
 
 /// Names of all files below a folder, relative to it.
@@ -283,25 +291,38 @@ fn remove_folder(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens what was written from the disk and runs the pipeline on it.
+/// Opens a site's bundle from the disk and runs the pipeline on its first sample, or on the first
+/// picture of its gallery.
 #[expect(clippy::print_stdout, reason = "progress")]
-fn verify(site: &Path, gallery: &Gallery, sample: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn open_again(site: &Path) -> anyhow::Result<()> {
     let folder = site.join(BUNDLE_FOLDER);
-    let manifest = Manifest::from_bytes(&read(&folder.join(MANIFEST_NAME))?)?;
+    let path = folder.join(MANIFEST_NAME);
+    let manifest =
+        Manifest::from_bytes(&read(&path)?).with_context(|| path.display().to_string())?;
     for file in &manifest.files {
         println!("  {:>9}  {}", size(file.bytes), file.name);
+        manifest.check(&file.name, &read(&folder.join(&file.name))?)?;
     }
     let recognizer =
         Bundle::open(&manifest, |name| std::fs::read(folder.join(name)).ok(), &Device::flex())?;
-    let picture = match sample {
-        Some(path) => crate::data::store::read_picture(path)?,
+    let samples = site.join("samples.json");
+    let names: Vec<String> = match std::fs::read(&samples) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).with_context(|| samples.display().to_string())?
+        }
+        Err(_) => Vec::new(),
+    };
+    let gallery = recognizer.gallery();
+    let picture = match names.first() {
+        Some(name) => crate::data::store::read_picture(&site.join(name))?,
+        None if gallery.thumbnail(0).is_empty() => return Ok(()),
         None => RgbImage::decode(gallery.thumbnail(0))?,
     };
     let (found, _) = pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
     let answers: Vec<&str> = found
         .iter()
         .filter_map(|r| r.matches.first())
-        .map(|m| recognizer.gallery().classes()[m.class].label.as_str())
+        .map(|m| gallery.classes()[m.class].label.as_str())
         .collect();
     println!("opened again: {} object(s) found in the first sample: {answers:?}", found.len());
     Ok(())

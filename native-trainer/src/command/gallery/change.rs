@@ -127,7 +127,7 @@ impl Rename {
         let merged = gallery.classes().len() < before;
         let pictures = gallery.counts()[now];
         let how = if merged { "joined" } else { "renamed to" };
-        println!("{:?} {how} {:?}: {pictures} pictures", self.from, self.to);
+        println!("{:?} {how} {:?}; pictures: {pictures}", self.from, self.to);
         Ok(())
     }
 }
