@@ -74,7 +74,7 @@ enum Structure {
     Binary(Binary),
 }
 
-/// Vectors that can be searched. See the [module](self).
+/// Vectors that can be searched: the rows and what finds them.
 #[derive(Debug, Clone)]
 pub struct VectorIndex {
     rows: Rows,

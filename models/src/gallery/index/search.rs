@@ -7,7 +7,7 @@ use super::rows::Rows;
 pub struct Hit {
     /// Position of the entry in the index.
     pub entry: usize,
-    /// By the index's [`Metric`]; greater is nearer.
+    /// By the index's [`Metric`](super::Metric); greater is nearer.
     pub similarity: f32,
 }
 
