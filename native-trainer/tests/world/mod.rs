@@ -103,7 +103,9 @@ dropout = 0.0
             }),
             neck: None,
         };
-        let extractor = config.init(&burn::tensor::Device::flex()).fuse();
+        let device = burn::tensor::Device::flex();
+        device.seed(7);
+        let extractor = config.init(&device).fuse();
         let file = ModelFile {
             description: ModelDescription {
                 architecture: Architecture::Extractor(config.fused()),

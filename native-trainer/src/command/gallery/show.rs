@@ -15,6 +15,8 @@ use crate::data::store::read_picture;
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
 const ALIKE: f32 = 0.9;
+/// What sums in another order may differ by.
+const ROUNDING: f32 = 1e-5;
 /// Pairs of classes that look alike shown at most.
 const PAIRS: usize = 10;
 
@@ -264,9 +266,9 @@ impl Verify {
         for entry in gallery.entries() {
             let vector = index.vector(entry);
             let found = index.search(&vector, &models::gallery::Search::best(1))?;
-            // Another entry may have the very same embedding.
-            let itself = index.vector(found.first().map_or(entry, |hit| hit.entry));
-            if found.is_empty() || itself != vector {
+            // Rounding leaves lengths a little different: a longer neighbour may be the nearest.
+            let own: f32 = vector.iter().map(|v| v * v).sum();
+            if found.first().is_none_or(|hit| hit.similarity < own - ROUNDING) {
                 lost += 1;
             }
         }
