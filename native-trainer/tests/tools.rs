@@ -2,6 +2,7 @@
 
 mod world;
 
+use models::weights::{Precision, Weights};
 use world::{World, fail, magpie, shape, succeed};
 
 /// What is printed with the world's folder taken out.
@@ -140,6 +141,28 @@ fn a_run_is_exported_extracted_and_compared() {
     succeed(&[&"export", &run.join("model.safetensors"), &"--precision", &"f16", &"--out", &again]);
     let bytes = |path: &std::path::Path| std::fs::read(path).expect("a file");
     assert!(bytes(&again) == bytes(&run.join("model.safetensors")), "f16 of f16 is itself");
+    // What the recipe says is what is exported, by the run itself and later.
+    let recipe = run.join("recipe.toml");
+    let text = std::fs::read_to_string(&recipe).expect("the run's recipe");
+    assert!(text.contains("export = \"best\""), "{text}");
+    // Told apart whatever the evaluations said.
+    let last = run.join("last_model/model.safetensors");
+    let mut weights = Weights::from_bytes(&bytes(&last)).expect("weights");
+    let changed = weights.tensors.values_mut().next().expect("a tensor");
+    changed.values.iter_mut().for_each(|value| *value += 1.0);
+    std::fs::write(&last, weights.to_bytes(Precision::F32, None).expect("bytes")).expect("written");
+    let mut exported = Vec::new();
+    for (export, checkpoint) in [("best", "best_model"), ("last", "last_model")] {
+        let text = text.replace("export = \"best\"", &format!("export = \"{export}\""));
+        std::fs::write(&recipe, text).expect("written");
+        succeed(&[&"export", &run, &"--out", &again]);
+        let by_default = bytes(&again);
+        succeed(&[&"export", &run, &"--checkpoint", &checkpoint, &"--out", &again]);
+        assert!(by_default == bytes(&again), "{export}");
+        exported.push(by_default);
+    }
+    assert!(exported[0] != exported[1], "the two checkpoints differ");
+    std::fs::write(&recipe, text).expect("written");
     let missing = fail(&[&"export", &run, &"--checkpoint", &"epoch_9", &"--out", &again]);
     assert!(missing.contains("epoch_9"), "{missing}");
 

@@ -14,6 +14,7 @@ use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
+use crate::train::exported_checkpoint;
 
 /// Writes the deployed network of a run: batch normalisation folded into the convolutions, parallel
 /// branches summed, the head left behind. With pictures it also says what the precision costs.
@@ -26,9 +27,10 @@ use crate::recipe::{RUN_RECIPE, Recipe};
 pub struct Arguments {
     /// Folder of a run, or a model file.
     source: PathBuf,
-    /// Which checkpoint of a run: `best_model`, `last_model`, `latest`, `epoch_N`.
-    #[arg(long, default_value = "best_model")]
-    checkpoint: String,
+    /// Which checkpoint of a run: `best_model`, `last_model`, `latest`, `epoch_N`; by default the one
+    /// that the recipe exports.
+    #[arg(long)]
+    checkpoint: Option<String>,
     /// How weights are stored.
     #[arg(long, value_enum, default_value_t)]
     precision: Stored,
@@ -81,7 +83,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let exact = if self.source.is_dir() {
-            deployed(&self.source, &self.checkpoint)?
+            deployed(&self.source, self.checkpoint.as_deref())?
         } else {
             open_model(&self.source)?.file
         };
@@ -157,8 +159,9 @@ fn least_cosine(a: &Embedded, b: &Embedded) -> f32 {
 }
 
 /// The fused network of a run's checkpoint.
-fn deployed(run: &Path, checkpoint: &str) -> anyhow::Result<ModelFile> {
+fn deployed(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<ModelFile> {
     let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
+    let checkpoint = checkpoint.unwrap_or(exported_checkpoint(recipe.export));
     let path = run.join(checkpoint).join("model.safetensors");
     let name = || path.display().to_string();
     let weights = Weights::from_bytes(&read(&path)?).with_context(name)?;

@@ -30,6 +30,14 @@ const BEST: &str = "best_model";
 /// The checkpoint of the network after the last epoch, averaged where the recipe says so.
 const LAST: &str = "last_model";
 
+/// Folder of the checkpoint that a run exports, inside the run's.
+pub fn exported_checkpoint(export: Export) -> &'static str {
+    match export {
+        Export::Best => BEST,
+        Export::Last => LAST,
+    }
+}
+
 /// What the losses remember from batch to batch; a checkpoint keeps it.
 pub trait Memory {
     /// As named tensors; empty where there is nothing to remember.
@@ -215,11 +223,8 @@ pub fn run<T: Task>(
         log.line(&format!("stopped after epoch {epoch}; go on with --resume"))?;
         return Ok(None);
     }
-    let chosen = match recipe.export {
-        Export::Best => BEST,
-        Export::Last => LAST,
-    };
-    let network = checkpoint::load_module(&output.join(chosen), task.init(device))?;
+    let chosen = output.join(exported_checkpoint(recipe.export));
+    let network = checkpoint::load_module(&chosen, task.init(device))?;
     let path = output.join("model.safetensors");
     export(task, recipe, &network, &path)?;
     log.line(&format!("exported {}", path.display()))?;
