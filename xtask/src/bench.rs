@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
+use crate::check::TESTED;
 use crate::setup;
 use crate::steps::{execute, program, root, say, step};
 
@@ -14,29 +15,13 @@ const WORK: [&str; 3] = ["16", "224", "3"];
 /// Runs of each, in turn.
 const ROUNDS: usize = 2;
 
-/// A Python with packages from `PyPI` in `.magpie/bench/NAME`.
-fn python_with(name: &str, packages: &[&str]) -> anyhow::Result<String> {
-    let venv = root().join(".magpie/bench").join(name);
-    let python = venv.join("bin/python").to_string_lossy().into_owned();
-    if !venv.join("installed").exists() {
-        step(&format!("{} (from PyPI)", packages.join(", ")), || {
-            execute(program("python3").args(["-m", "venv"]).arg(&venv))?;
-            let pip = ["-m", "pip", "install", "--quiet"];
-            execute(program(&python).args(pip).args(packages))?;
-            Ok(std::fs::write(venv.join("installed"), "")?)
-        })?;
-    }
-    Ok(python)
-}
-
 /// Builds an example of the trainer and returns its path.
 fn example(name: &str) -> anyhow::Result<String> {
     // The same selection as the tests, so that nothing is compiled in two ways.
-    let selection = ["models", "native-trainer", "tests", "xtask"];
     step("the example", || {
         let mut command = program("cargo");
         command.args(["build", "--locked", "--example", name]);
-        for package in selection {
+        for package in TESTED {
             command.args(["--package", package]);
         }
         execute(&mut command)
@@ -58,7 +43,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
         other => bail!("unknown options {other:?}; there is the number of vectors"),
     };
     let bench = root().join(".magpie/bench");
-    let python = python_with("faiss", &["faiss-cpu", "numpy"])?;
+    let python = setup::python_with("bench/faiss", &["faiss-cpu", "numpy"])?;
     let ours = example("gallery_speed")?;
     let folder = bench.join(format!("vectors-{count}"));
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
@@ -102,7 +87,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
 
 /// Training speed against PyTorch, which is installed into `.magpie/bench` when it is not there.
 pub(crate) fn training() -> anyhow::Result<()> {
-    let python = python_with("venv", &["torch", "timm"])?;
+    let python = setup::python_with("bench/venv", &["torch", "timm"])?;
     let ours = example("training_speed")?;
     let mut best: BTreeMap<String, [f64; 2]> = BTreeMap::new();
     for _ in 0..ROUNDS {

@@ -5,7 +5,7 @@ use crate::setup;
 use crate::steps::{execute, program, say, step};
 
 /// Packages with tests on the host; the page's own code is tested in the browser.
-const TESTED: [&str; 4] = ["models", "native-trainer", "tests", "xtask"];
+pub(crate) const TESTED: [&str; 4] = ["models", "native-trainer", "tests", "xtask"];
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {

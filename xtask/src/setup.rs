@@ -278,27 +278,34 @@ pub(crate) fn browser() -> anyhow::Result<()> {
 
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
 /// way to `PyPI`, or no leave to start a server.
-pub(crate) fn vector_engine() -> Option<PathBuf> {
+pub(crate) fn vector_engine() -> Option<String> {
     const TRIAL: &str = "import sys, pgserver; \
         pgserver.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
-    let venv = root().join(".magpie/pgvector");
-    let python = venv.join("bin/python");
-    if !venv.join("installed").exists() {
-        let install = step("PostgreSQL with pgvector (from PyPI)", || {
-            execute(program("python3").args(["-m", "venv"]).arg(&venv))?;
-            let pip = ["-m", "pip", "install", "--quiet", "pgserver==0.1.4"];
-            execute(program(&python.to_string_lossy()).args(pip))?;
-            Ok(std::fs::write(venv.join("installed"), "")?)
-        });
-        if let Err(error) = install {
+    let python = match python_with("pgvector", &["pgserver==0.1.4"]) {
+        Ok(python) => python,
+        Err(error) => {
             say(&format!("   {error:#}"));
             return None;
         }
-    }
+    };
     let data = std::env::temp_dir().join(format!("magpie-pgvector-{}", std::process::id()));
-    let started =
-        output(program(&python.to_string_lossy()).args(["-c", TRIAL]).arg(&data)).is_some();
+    let started = output(program(&python).args(["-c", TRIAL]).arg(&data)).is_some();
     // The server deletes what it made; what is left where it failed is of no use.
     let _ = std::fs::remove_dir_all(&data);
     started.then_some(python)
+}
+
+/// A Python with packages from `PyPI`, in the folder of this name below `.magpie`.
+pub(crate) fn python_with(folder: &str, packages: &[&str]) -> anyhow::Result<String> {
+    let venv = root().join(".magpie").join(folder);
+    let python = venv.join("bin/python").to_string_lossy().into_owned();
+    if !venv.join("installed").exists() {
+        step(&format!("{} (from PyPI)", packages.join(", ")), || {
+            execute(program("python3").args(["-m", "venv"]).arg(&venv))?;
+            let pip = ["-m", "pip", "install", "--quiet"];
+            execute(program(&python).args(pip).args(packages))?;
+            Ok(std::fs::write(venv.join("installed"), "")?)
+        })?;
+    }
+    Ok(python)
 }
