@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::gallery::{Gallery, GalleryError};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
+use crate::prepared::Prepared;
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
 
@@ -297,7 +298,8 @@ impl Bundle {
             Some(entry) => {
                 let model = model(&entry.file, &read(&entry.file)?)?;
                 let preprocess = model.description.preprocess.clone();
-                Some((model.into_detector(device).map_err(failed(&entry.file))?, preprocess))
+                let detector = model.into_detector(device).map_err(failed(&entry.file))?;
+                Some(Prepared::new(&detector, &preprocess, device))
             }
             None => None,
         };
@@ -307,12 +309,13 @@ impl Bundle {
         let model = model(name, &bytes)?;
         drop(bytes);
         let preprocess = model.description.preprocess.clone();
-        let extractor = (model.into_extractor(device).map_err(failed(name))?, preprocess);
+        let extractor = model.into_extractor(device).map_err(failed(name))?;
+        let extractor = Prepared::new(&extractor, &preprocess, device);
 
         let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
         let gallery = Gallery::from_bytes(&read(&manifest.gallery)?).map_err(in_gallery)?;
         gallery.check_model(&id).map_err(in_gallery)?;
-        Ok(Recognizer::new(detector, extractor, gallery, manifest.settings.clone(), device))
+        Ok(Recognizer::new(detector, extractor, gallery, manifest.settings.clone()))
     }
 
     /// Writes the deployed weights of a network as the bundle stores them.

@@ -11,10 +11,9 @@ use crate::backbone::{
     EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet,
     PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet, ResNetConfig,
 };
+use crate::kernels::channels_last;
+use crate::layers::{Eager, Flow};
 use crate::neck::{Neck, NeckConfig};
-
-/// Added to the squared length before its root, so that an all-zero embedding stays finite.
-const NORM_EPSILON: f64 = 1e-12;
 
 /// Which backbone, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,24 +126,36 @@ pub struct Features {
 }
 
 impl Extractor {
+    /// Pooled features of the backbone and the embedding before it is brought to unit length.
+    fn wire_features<F: Flow>(&self, flow: &mut F, x: F::Map) -> (F::Map, F::Map) {
+        let features = match &self.backbone {
+            Backbone::PpLcNet(backbone) => backbone.wire(flow, x),
+            Backbone::PpLcNetV2(backbone) => backbone.wire(flow, x),
+            Backbone::MobileNetV1(backbone) => backbone.wire(flow, x),
+            Backbone::ResNet(backbone) => backbone.wire(flow, x),
+            Backbone::EfficientNetLite0(backbone) => backbone.wire(flow, x),
+        };
+        let raw_embedding = match &self.neck {
+            Some(neck) => neck.wire(flow, features.clone()),
+            None => features.clone(),
+        };
+        (features, raw_embedding)
+    }
+
+    /// From a picture to its unit embedding.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let (_, raw_embedding) = self.wire_features(flow, x);
+        flow.unit_length(raw_embedding)
+    }
+
     /// Backbone and neck.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`, normalised
     pub fn forward(&self, x: Tensor<4>) -> Features {
-        let backbone = match &self.backbone {
-            Backbone::PpLcNet(backbone) => backbone.forward(x),
-            Backbone::PpLcNetV2(backbone) => backbone.forward(x),
-            Backbone::MobileNetV1(backbone) => backbone.forward(x),
-            Backbone::ResNet(backbone) => backbone.forward(x),
-            Backbone::EfficientNetLite0(backbone) => backbone.forward(x),
-        };
-        let raw_embedding = match &self.neck {
-            Some(neck) => neck.forward(backbone.clone()),
-            None => backbone.clone(),
-        };
-        Features { backbone, raw_embedding }
+        let (features, raw_embedding) = self.wire_features(&mut Eager, channels_last(x));
+        Features { backbone: features.flatten(1, 3), raw_embedding: raw_embedding.flatten(1, 3) }
     }
 
     /// Unit embeddings.
@@ -154,7 +165,7 @@ impl Extractor {
     /// - `x`: `[batch, 3, height, width]`, normalised
     /// - output: `[batch, embedding_dim]`, unit L2 norm per row
     pub fn embed(&self, x: Tensor<4>) -> Tensor<2> {
-        l2_normalize(self.forward(x).raw_embedding)
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form, see [`ExtractorConfig::fused`].
@@ -182,6 +193,5 @@ impl Extractor {
 /// - `x`: `[batch, dim]`
 /// - output: `[batch, dim]`, unit L2 norm per row (zero rows stay zero)
 pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
-    let norm = (x.clone().powi_scalar(2).sum_dim(1) + NORM_EPSILON).sqrt();
-    x / norm
+    Eager::vectors(x, Eager::unit_length)
 }

@@ -9,9 +9,11 @@
 //! | [`geometry`], [`image`] | boxes; decoded pictures |
 //! | [`preprocess`] | picture → network input |
 //! | [`kernels`], [`layers`] | operators; blocks shared by the networks |
+//! | `plan` | the steps of a network on the CPU, weights packed |
 //! | [`backbone`], [`neck`] | PP-LCNet, PP-LCNetV2; FC, BNNeck |
 //! | [`detector`], [`extractor`] | picture → boxes; picture → embedding |
 //! | [`weights`], [`model_file`], [`gallery`] | named tensors; a network in a file; labelled embeddings |
+//! | [`prepared`] | a network ready to run on a device |
 //! | [`recognizer`] | detect → crop → embed → search |
 //! | [`bundle`] | all of it as files for a static host |
 
@@ -26,6 +28,9 @@ pub mod kernels;
 pub mod layers;
 pub mod model_file;
 pub mod neck;
+#[cfg(feature = "flex")]
+pub mod plan;
+pub mod prepared;
 pub mod preprocess;
 pub mod recognizer;
 pub mod weights;

@@ -8,7 +8,7 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, BatchNorm, Conv, ConvShape};
+use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Eager, Flow, Gate};
 
 /// Configuration of [`Neck`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,18 +83,26 @@ pub enum Neck {
 pub struct TanhNeck {}
 
 impl Neck {
+    /// From a vector of the features to one of `embedding_dim` values, of any length.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        match self {
+            Self::Fc(neck) => neck.wire(flow, x),
+            Self::BnNeck(neck) => neck.wire(flow, x),
+            Self::Vehicle(neck) => neck.wire(flow, x),
+            Self::Tanh(_) => flow.apply(x, Gate::Tanh),
+            Self::FcTanh(neck) => {
+                let y = neck.wire(flow, x);
+                flow.apply(y, Gate::Tanh)
+            }
+        }
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`, any length
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Fc(neck) => neck.forward(x),
-            Self::BnNeck(neck) => neck.forward(x),
-            Self::Vehicle(neck) => neck.forward(x),
-            Self::Tanh(_) => x.tanh(),
-            Self::FcTanh(neck) => neck.forward(x).tanh(),
-        }
+        Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
 }
 
@@ -117,12 +125,17 @@ impl FcNeck {
         }
     }
 
+    /// The neck's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        flow.linear(x, &self.weight, &self.bias)
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+        Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
 }
 
@@ -139,13 +152,17 @@ impl VehicleNeck {
         Self { conv: Conv::new(ConvShape::pointwise(features, embedding_dim), true, device) }
     }
 
+    /// The neck's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        flow.conv(x, &self.conv, Activation::Identity)
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let [batch, features] = x.dims();
-        self.conv.forward(x.reshape([batch, features, 1, 1])).flatten(1, 3)
+        Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
 }
 
@@ -167,12 +184,15 @@ impl BnNeck {
         Self { feat_bn }
     }
 
+    /// The neck's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        flow.batch_norm(x, &self.feat_bn)
+    }
+
     /// # Shapes
     ///
     /// - `x`, output: `[batch, features]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let [batch, features] = x.dims();
-        let x = x.reshape([batch, features, 1, 1]);
-        self.feat_bn.forward(x, Activation::Identity).reshape([batch, features])
+        Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
 }

@@ -82,14 +82,33 @@ impl Preprocess {
             "picture size against network input size"
         );
         for channel in 0..3 {
-            // A table per channel: 256 divisions instead of one a pixel.
-            let table: [f32; 256] = std::array::from_fn(|value| {
-                (value as f32 * (1.0 / 255.0) - self.mean[channel]) / self.std[channel]
-            });
+            let table = self.table(channel);
             data.extend(
                 image.data().iter().skip(channel).step_by(3).map(|v| table[usize::from(*v)]),
             );
         }
+    }
+
+    /// Resizes and normalises a picture, channels last.
+    ///
+    /// # Shapes
+    ///
+    /// - `data`: `[height, width, 3]`
+    pub fn fill(&self, image: &RgbImage, data: &mut [f32]) {
+        let resized = resize(image, self.width, self.height, self.filter);
+        let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| self.table(channel));
+        for (values, pixel) in data.chunks_exact_mut(3).zip(resized.data().chunks_exact(3)) {
+            for channel in 0..3 {
+                values[channel] = tables[channel][usize::from(pixel[channel])];
+            }
+        }
+    }
+
+    /// What each byte of a channel becomes: 256 divisions instead of one a pixel.
+    fn table(&self, channel: usize) -> [f32; 256] {
+        std::array::from_fn(|value| {
+            (value as f32 * (1.0 / 255.0) - self.mean[channel]) / self.std[channel]
+        })
     }
 
     /// Turns values gathered by [`Self::append`] into a batch.

@@ -7,7 +7,6 @@
 //!
 //! The trainer's evaluation, the tests and the browser all call [`Recognizer::recognize`].
 
-use burn::tensor::{Device, ExecutionError, Tensor};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -16,10 +15,8 @@ use crate::extractor::Extractor;
 use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Question};
 use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
-use crate::preprocess::{Preprocess, thumbnail};
-
-/// Pictures embedded at once; bounds the memory of a gallery build.
-const MAX_BATCH: usize = 32;
+use crate::prepared::{Prepared, RunError};
+use crate::preprocess::thumbnail;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
 const THUMBNAIL_SIDE: u32 = 64;
@@ -30,18 +27,12 @@ const THUMBNAIL_QUALITY: u8 = 78;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecognizeError {
-    /// The device stopped answering.
-    #[error("the device failed: {0}; reload, or choose the CPU")]
-    Device(#[from] ExecutionError),
+    /// A network gave no answer.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The embedding does not fit the gallery.
     #[error(transparent)]
     Gallery(#[from] GalleryError),
-    /// A tensor came back in another form than floats.
-    #[error("the device returned no floats: {reason}")]
-    Data {
-        /// What came back.
-        reason: String,
-    },
 }
 
 /// When the whole picture is recognised as one object.
@@ -125,23 +116,21 @@ pub struct Timings {
 /// Both networks and the gallery on one device.
 #[derive(Debug)]
 pub struct Recognizer {
-    detector: Option<(Detector, Preprocess)>,
-    extractor: (Extractor, Preprocess),
+    detector: Option<Prepared<Detector>>,
+    extractor: Prepared<Extractor>,
     gallery: Gallery,
     settings: RecognizerSettings,
-    device: Device,
 }
 
 impl Recognizer {
-    /// Puts the parts together; the networks are already on `device`.
+    /// Puts the parts together.
     pub fn new(
-        detector: Option<(Detector, Preprocess)>,
-        extractor: (Extractor, Preprocess),
+        detector: Option<Prepared<Detector>>,
+        extractor: Prepared<Extractor>,
         gallery: Gallery,
         settings: RecognizerSettings,
-        device: &Device,
     ) -> Self {
-        Self { detector, extractor, gallery, settings, device: device.clone() }
+        Self { detector, extractor, gallery, settings }
     }
 
     /// The gallery that is searched.
@@ -239,13 +228,10 @@ impl Recognizer {
     ///
     /// # Errors
     ///
-    /// [`RecognizeError::Device`]
+    /// [`RecognizeError::Run`]
     pub async fn detect(&self, image: &RgbImage) -> Result<Vec<Detection>, RecognizeError> {
         match &self.detector {
-            Some((detector, preprocess)) => {
-                let thresholds = &self.settings.detection;
-                detect(detector, preprocess, image, thresholds, &self.device).await
-            }
+            Some(detector) => detect(detector, image, &self.settings.detection).await,
             None => Ok(Vec::new()),
         }
     }
@@ -254,10 +240,9 @@ impl Recognizer {
     ///
     /// # Errors
     ///
-    /// [`RecognizeError::Device`]
+    /// [`RecognizeError::Run`]
     pub async fn embed(&self, images: &[RgbImage]) -> Result<Vec<Vec<f32>>, RecognizeError> {
-        let (extractor, preprocess) = &self.extractor;
-        embed(extractor, preprocess, images, &self.device).await
+        embed(&self.extractor, images).await
     }
 }
 
@@ -274,25 +259,23 @@ pub fn class_thumbnail(picture: &RgbImage) -> Result<Vec<u8>, ImageError> {
 ///
 /// # Errors
 ///
-/// [`RecognizeError::Device`]
+/// [`RecognizeError::Run`]
 pub async fn detect(
-    detector: &Detector,
-    preprocess: &Preprocess,
+    detector: &Prepared<Detector>,
     image: &RgbImage,
     thresholds: &DetectionThresholds,
-    device: &Device,
 ) -> Result<Vec<Detection>, RecognizeError> {
-    let input = preprocess.apply(std::slice::from_ref(image), device);
-    let values = read(detector.forward_points(input)).await?;
+    let values = detector.run(std::slice::from_ref(image)).await?;
+    let input = detector.preprocess();
     Ok(decode(
         &values,
-        (preprocess.width, preprocess.height),
+        (input.width, input.height),
         (image.width(), image.height()),
         thresholds,
     ))
 }
 
-/// Unit embeddings of pictures, in batches.
+/// Unit embeddings of pictures.
 ///
 /// # Shapes
 ///
@@ -300,29 +283,14 @@ pub async fn detect(
 ///
 /// # Errors
 ///
-/// [`RecognizeError::Device`]
+/// [`RecognizeError::Run`]
 pub async fn embed(
-    extractor: &Extractor,
-    preprocess: &Preprocess,
+    extractor: &Prepared<Extractor>,
     images: &[RgbImage],
-    device: &Device,
 ) -> Result<Vec<Vec<f32>>, RecognizeError> {
-    let mut embeddings = Vec::with_capacity(images.len());
-    for batch in images.chunks(MAX_BATCH) {
-        let values = read(extractor.embed(preprocess.apply(batch, device))).await?;
-        let dim = values.len() / batch.len();
-        embeddings.extend(values.chunks_exact(dim.max(1)).map(<[f32]>::to_vec));
-    }
-    Ok(embeddings)
-}
-
-async fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, RecognizeError> {
-    tensor
-        .into_data_async()
-        .await?
-        .convert::<f32>()
-        .try_into_vec()
-        .map_err(|error| RecognizeError::Data { reason: format!("{error:?}") })
+    let values = extractor.run(images).await?;
+    let dim = values.len() / images.len().max(1);
+    Ok(values.chunks_exact(dim.max(1)).map(<[f32]>::to_vec).collect())
 }
 
 /// Keeps the more similar of two answers whose boxes overlap by more than `max_iou`.

@@ -86,10 +86,10 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
         &[
             &["geometry", "kernels"],
             &["image", "layers"],
-            &["preprocess", "gallery", "weights"],
+            &["preprocess", "gallery", "plan", "weights"],
             &["backbone", "neck"],
             &["detector", "extractor"],
-            &["model_file"],
+            &["model_file", "prepared"],
             &["recognizer"],
             &["bundle"],
         ],

@@ -9,7 +9,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
 
 /// Repeats, kernel, stride of the first, expansion and output channels of every stage.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -71,7 +71,6 @@ impl EfficientNetLite0Config {
                         Activation::Identity,
                         device,
                     ),
-                    strided: stride == 2,
                     residual: stride == 1 && channels == channels_out,
                 });
                 channels = channels_out;
@@ -97,23 +96,18 @@ struct InvertedResidual {
     expand: Option<ConvBn>,
     depthwise: ConvBn,
     project: ConvBn,
-    strided: bool,
     residual: bool,
 }
 
 impl InvertedResidual {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
         let wide = match &self.expand {
-            Some(expand) => expand.forward(x.clone()),
+            Some(expand) => flow.conv_bn(x.clone(), expand, Padding::Even),
             None => x.clone(),
         };
-        let filtered = if self.strided {
-            self.depthwise.forward_same(wide)
-        } else {
-            self.depthwise.forward(wide)
-        };
-        let y = self.project.forward(filtered);
-        if self.residual { x + y } else { y }
+        let filtered = flow.conv_bn(wide, &self.depthwise, Padding::Same);
+        let y = flow.conv_bn(filtered, &self.project, Padding::Even);
+        if self.residual { flow.add(x, y) } else { y }
     }
 
     fn fuse(self) -> Self {
@@ -136,34 +130,34 @@ pub struct EfficientNetLite0 {
 
 impl EfficientNetLite0 {
     /// Feature maps of stride 8, 16 and 32: where the picture is about to be halved, and the last.
-    ///
-    /// # Shapes
-    ///
-    /// - `x`: `[batch, 3, height, width]`
-    /// - outputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
-    pub fn feature_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        let mut x = self.stem.forward_same(x);
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        let mut x = flow.conv_bn(x, &self.stem, Padding::Same);
         let mut from = 0;
         MAP_ENDS.map(|end| {
-            x = self.blocks[from..end].iter().fold(x.clone(), |x, block| block.forward(x));
+            x = self.blocks[from..end].iter().fold(x.clone(), |x, block| block.wire(flow, x));
             from = end;
             x.clone()
         })
     }
 
-    /// Pooled features before the classifier.
+    /// Pooled features before the classifier: 1280 values.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let [_, _, x] = self.wire_maps(flow, x);
+        let x = match &self.head {
+            Some(head) => flow.conv_bn(x, head, Padding::Even),
+            None => x,
+        };
+        flow.global_pool(x, GlobalPool::Average)
+    }
+
+    /// Pooled features before the classifier, at once.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`
-    /// - output: `[batch, 1280]`
+    /// - output: `[batch, features]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let [_, _, x] = self.feature_maps(x);
-        let x = match &self.head {
-            Some(head) => head.forward(x),
-            None => x,
-        };
-        global_average_pool(x).flatten(1, 3)
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.
@@ -225,9 +219,10 @@ mod tests {
     fn feature_maps_have_the_strides_and_channels_they_say() {
         let device = Device::flex();
         let config = EfficientNetLite0Config::default();
-        let maps = config.init_maps(&device).feature_maps(Tensor::zeros([1, 3, 64, 96], &device));
+        let network = config.init_maps(&device);
+        let maps = network.wire_maps(&mut Eager, Tensor::zeros([1, 64, 96, 3], &device));
         let [c3, c4, c5] = config.feature_channels();
-        let expected = [[1, c3, 8, 12], [1, c4, 4, 6], [1, c5, 2, 3]];
+        let expected = [[1, 8, 12, c3], [1, 4, 6, c4], [1, 2, 3, c5]];
         assert_eq!(maps.map(|map| map.dims()), expected);
     }
 

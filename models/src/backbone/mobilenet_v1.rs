@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
 
 /// Output channels at scale 1 and stride of every block.
 const BLOCKS: [(usize, usize); 13] = [
@@ -83,16 +83,23 @@ pub struct MobileNetV1 {
 
 impl MobileNetV1 {
     /// Pooled features before the classifier.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let mut x = flow.conv_bn(x, &self.conv, Padding::Even);
+        for block in &self.blocks {
+            x = flow.conv_bn(x, &block.depthwise_conv, Padding::Even);
+            x = flow.conv_bn(x, &block.pointwise_conv, Padding::Even);
+        }
+        flow.global_pool(x, GlobalPool::Average)
+    }
+
+    /// Pooled features before the classifier, at once.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.blocks.iter().fold(self.conv.forward(x), |x, block| {
-            block.pointwise_conv.forward(block.depthwise_conv.forward(x))
-        });
-        global_average_pool(x).flatten(1, 3)
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.

@@ -10,8 +10,8 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{
-    Activation, Conv, ConvBn, ConvShape, Gate, SqueezeExcite, downscale_dropout,
-    global_average_pool, make_divisible,
+    Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
+    make_divisible,
 };
 
 /// `(kernel, channels in, channels out, stride, squeeze-excite)`
@@ -125,17 +125,22 @@ impl DepthwiseSeparable {
         }
     }
 
+    /// The block's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let x = flow.conv_bn(x, &self.dw_conv, Padding::Even);
+        let x = match &self.se {
+            Some(se) => se.wire(flow, x),
+            None => x,
+        };
+        flow.conv_bn(x, &self.pw_conv, Padding::Even)
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.dw_conv.forward(x);
-        let x = match &self.se {
-            Some(se) => se.forward(x),
-            None => x,
-        };
-        self.pw_conv.forward(x)
+        Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form.
@@ -160,34 +165,39 @@ pub struct PpLcNet {
 
 impl PpLcNet {
     /// Feature maps of stride 8, 16 and 32.
-    ///
-    /// # Shapes
-    ///
-    /// - `x`: `[batch, 3, height, width]`
-    /// - outputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
-    pub fn feature_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        let run = |blocks: &[DepthwiseSeparable], x| blocks.iter().fold(x, |x, b| b.forward(x));
-        let x = run(&self.blocks2, self.conv1.forward(x));
-        let c3 = run(&self.blocks4, run(&self.blocks3, x));
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        let x = flow.conv_bn(x, &self.conv1, Padding::Even);
+        let mut run = |blocks: &[DepthwiseSeparable], x| {
+            blocks.iter().fold(x, |x, block| block.wire(&mut *flow, x))
+        };
+        let x = run(&self.blocks2, x);
+        let x = run(&self.blocks3, x);
+        let c3 = run(&self.blocks4, x);
         let c4 = run(&self.blocks5, c3.clone());
         let c5 = run(&self.blocks6, c4.clone());
         [c3, c4, c5]
     }
 
-    /// Pooled features before the classifier.
+    /// Pooled features before the classifier: `class_expand` values, or the channels of the last
+    /// map without it.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let [_, _, c5] = self.wire_maps(flow, x);
+        let pooled = flow.global_pool(c5, GlobalPool::Average);
+        let features = match &self.last_conv {
+            Some(conv) => flow.conv(pooled, conv, Activation::HardSwish),
+            None => pooled,
+        };
+        flow.dropout(features, self.dropout)
+    }
+
+    /// Pooled features before the classifier, at once.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`
-    /// - output: `[batch, class_expand]` (`[batch, c]` of the last map without `class_expand`)
+    /// - output: `[batch, features]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let [_, _, c5] = self.feature_maps(x);
-        let pooled = global_average_pool(c5);
-        let features = match &self.last_conv {
-            Some(conv) => Activation::HardSwish.forward(conv.forward(pooled)),
-            None => pooled,
-        };
-        downscale_dropout(features.flatten(1, 3), self.dropout)
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.

@@ -10,10 +10,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{add_relu, channels_first, channels_last};
 use crate::layers::{
-    Activation, Conv, ConvBn, ConvShape, Gate, SqueezeExcite, downscale_dropout,
-    global_average_pool, make_divisible,
+    Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
+    make_divisible,
 };
 
 /// One row a stage.
@@ -187,37 +186,42 @@ impl RepDepthwiseSeparable {
         }
     }
 
+    /// The block's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let input = self.shortcut.then(|| x.clone());
+        let mut y = if let Some(conv) = &self.dw_conv {
+            flow.conv_bn(x, conv, Padding::Even)
+        } else {
+            let mut branch = |branch| flow.conv_bn(x.clone(), branch, Padding::Even);
+            let branches: Vec<F::Map> = self.dw_conv_list.iter().map(&mut branch).collect();
+            let mut sum = branches.into_iter();
+            let first = sum.next().expect("a block without dw_conv has branches");
+            match sum.next_back() {
+                Some(last) => {
+                    let sum = sum.fold(first, |sum, y| flow.add(sum, y));
+                    flow.add_relu(sum, last)
+                }
+                None => flow.activate(first, Activation::Relu),
+            }
+        };
+        if let Some(se) = &self.se {
+            y = se.wire(flow, y);
+        }
+        for conv in [&self.pw_conv, &self.pw_conv_1, &self.pw_conv_2].into_iter().flatten() {
+            y = flow.conv_bn(y, conv, Padding::Even);
+        }
+        match input {
+            Some(input) => flow.add(y, input),
+            None => y,
+        }
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        // Where a map is used twice, it is used channels-last: sums and their gradients then run
-        // over contiguous values.
-        let x = channels_last(x);
-        let input = self.shortcut.then(|| x.clone());
-        let mut y = if let Some(conv) = &self.dw_conv {
-            conv.forward(channels_first(x))
-        } else {
-            let branch = |branch: &ConvBn| channels_last(branch.forward(channels_first(x.clone())));
-            let (last, others) =
-                self.dw_conv_list.split_last().expect("a block without dw_conv has branches");
-            let last = branch(last);
-            match others.iter().map(branch).reduce(|sum, y| sum + y) {
-                Some(sum) => add_relu(channels_first(sum), channels_first(last)),
-                None => Activation::Relu.forward(channels_first(last)),
-            }
-        };
-        if let Some(se) = &self.se {
-            y = se.forward(y);
-        }
-        for conv in [&self.pw_conv, &self.pw_conv_1, &self.pw_conv_2].into_iter().flatten() {
-            y = conv.forward(y);
-        }
-        match input {
-            Some(input) => channels_first(channels_last(y) + input),
-            None => y,
-        }
+        Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: branches merged, normalisation folded.
@@ -247,18 +251,26 @@ pub struct PpLcNetV2 {
 }
 
 impl PpLcNetV2 {
-    /// Pooled features before the classifier (the recognition embedding's source).
+    /// Pooled features before the classifier (the recognition embedding's source): `class_expand`
+    /// values.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let x = flow.conv_bn(x, &self.stem, Padding::Even);
+        let x = self.stem_block.wire(flow, x);
+        let x = self.stages.iter().flatten().fold(x, |x, block| block.wire(flow, x));
+        let pooled = flow.global_pool(x, GlobalPool::Average);
+        let last = if self.shitu { Activation::Identity } else { Activation::Relu };
+        let features = flow.conv(pooled, &self.last_conv, last);
+        flow.dropout(features, self.dropout)
+    }
+
+    /// Pooled features before the classifier, at once.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`
-    /// - output: `[batch, class_expand]`
+    /// - output: `[batch, features]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.stem_block.forward(self.stem.forward(x));
-        let x = self.stages.iter().flatten().fold(x, |x, block| block.forward(x));
-        let x = self.last_conv.forward(global_average_pool(x));
-        let x = if self.shitu { x } else { Activation::Relu.forward(x) };
-        downscale_dropout(x.flatten(1, 3), self.dropout)
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: branches merged, normalisation folded.

@@ -8,13 +8,12 @@
 //! Differences: width, stem and the stride of the first stage are free, so that small pictures get
 //! a small network.
 
-use burn::backend::ops::MaxPoolOptions;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, module::max_pool2d};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::{add_relu, channels_first, channels_last};
-use crate::layers::{Activation, ConvBn, ConvShape, global_average_pool};
+pub use crate::layers::GlobalPool;
+use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, Padding};
 
 /// What a residual block consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,17 +54,6 @@ pub enum Shortcut {
     StridedConv,
     /// 2×2 average pool with the block's stride, then a 1×1 convolution: the "vd" form.
     AveragePool,
-}
-
-/// How the last map becomes a vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GlobalPool {
-    /// The mean.
-    #[default]
-    Average,
-    /// The maximum.
-    Max,
 }
 
 /// Configuration of [`ResNet`].
@@ -225,26 +213,29 @@ impl Residual {
         }
     }
 
+    /// The block's wiring.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let y = flow.conv_bn(x.clone(), &self.conv0, Padding::Even);
+        let mut y = flow.conv_bn(y, &self.conv1, Padding::Even);
+        if let Some(conv) = &self.conv2 {
+            y = flow.conv_bn(y, conv, Padding::Even);
+        }
+        let shortcut = match &self.short {
+            Some(conv) => {
+                let x = if self.pool_stride > 1 { flow.average_pool(x) } else { x };
+                flow.conv_bn(x, conv, Padding::Even)
+            }
+            None => x,
+        };
+        flow.add_relu(y, shortcut)
+    }
+
     /// # Shapes
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        // Used twice, therefore channels-last.
-        let x = channels_last(x);
-        let y = self.conv1.forward(self.conv0.forward(channels_first(x.clone())));
-        let y = match &self.conv2 {
-            Some(conv) => conv.forward(y),
-            None => y,
-        };
-        let x = match &self.short {
-            Some(conv) => {
-                let x = if self.pool_stride > 1 { average_pool(x) } else { x };
-                conv.forward(channels_first(x))
-            }
-            None => channels_first(x),
-        };
-        add_relu(y, x)
+        Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.
@@ -260,39 +251,6 @@ impl Residual {
     }
 }
 
-/// Mean over 2×2 pixels, stride 2; at an odd border over the pixels that are there.
-///
-/// # Shapes
-///
-/// - `x`: `[batch, height, width, channels]`
-/// - output: `[batch, ⌈height / 2⌉, ⌈width / 2⌉, channels]`
-fn average_pool(x: Tensor<4>) -> Tensor<4> {
-    let [batch, height, width, channels] = x.dims();
-    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
-    let (below, right) = (2 * rows - height, 2 * columns - width);
-    let padded = if below + right > 0 {
-        channels_last(channels_first(x).pad((0, right, 0, below), 0.0))
-    } else {
-        x
-    };
-    let sums = padded.reshape([batch * rows, 2, columns, 2 * channels]).sum_dim(1);
-    let sums = sums.reshape([batch * rows * columns, 2, channels]).sum_dim(1);
-    let mean = sums.reshape([batch, rows, columns, channels]) / 4.0;
-    if below + right == 0 {
-        return mean;
-    }
-    // A border cell holds half as many pixels a missing row or column.
-    let device = mean.device();
-    let factor = |count: usize, missing: usize, shape: [usize; 4]| {
-        let mut factors = vec![1.0_f32; count];
-        if missing > 0 {
-            factors[count - 1] = 2.0;
-        }
-        Tensor::<4>::from_data(burn::tensor::TensorData::new(factors, shape), &device)
-    };
-    mean * factor(rows, below, [1, rows, 1, 1]) * factor(columns, right, [1, 1, columns, 1])
-}
-
 /// The ResNet backbone.
 #[derive(Module, Debug)]
 pub struct ResNet {
@@ -305,26 +263,26 @@ pub struct ResNet {
 
 impl ResNet {
     /// Pooled features before the classifier.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let mut x = x;
+        for conv in &self.stem_convs {
+            x = flow.conv_bn(x, conv, Padding::Even);
+        }
+        if self.max_pool {
+            x = flow.max_pool(x);
+        }
+        let x = self.blocks.iter().fold(x, |x, block| block.wire(flow, x));
+        flow.global_pool(x, self.pool)
+    }
+
+    /// Pooled features before the classifier, at once.
     ///
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let mut x = self.stem_convs.iter().fold(x, |x, conv| conv.forward(x));
-        if self.max_pool {
-            let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
-            x = max_pool2d(x, options);
-        }
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
-        match self.pool {
-            GlobalPool::Average => global_average_pool(x).flatten(1, 3),
-            GlobalPool::Max => {
-                let [batch, channels, height, width] = x.dims();
-                let pixels = channels_last(x).reshape([batch, height * width, channels]);
-                pixels.max_dim(1).reshape([batch, channels])
-            }
-        }
+        Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalisation folded into its convolution.

@@ -21,6 +21,8 @@ pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
 use crate::backbone::{EfficientNetLite0, EfficientNetLite0Config, PpLcNet, PpLcNetConfig};
+use crate::kernels::{channels_first, channels_last};
+use crate::layers::{Eager, Flow};
 
 /// Strides of the four levels in input pixels.
 pub const STRIDES: [usize; 4] = [8, 16, 32, 64];
@@ -177,6 +179,24 @@ pub struct Detector {
 }
 
 impl Detector {
+    /// From a picture to class logits, then box logits, as channels of one map a level, stride 8,
+    /// 16, 32 and 64.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        let maps = self.wire_backbone(flow, x);
+        let maps = self.neck.wire(flow, maps);
+        match &self.head {
+            Head::Pico(head) => head.wire(flow, maps),
+            Head::PicoV2(head) => head.wire(flow, maps),
+        }
+    }
+
+    fn wire_backbone<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        match &self.backbone {
+            Backbone::PpLcNet(backbone) => backbone.wire_maps(flow, x),
+            Backbone::EfficientNetLite0(backbone) => backbone.wire_maps(flow, x),
+        }
+    }
+
     /// Class and box logits of every level.
     ///
     /// # Shapes
@@ -188,11 +208,16 @@ impl Detector {
     ///
     /// When a side is no multiple of [`SIZE_MULTIPLE`].
     pub fn forward(&self, x: Tensor<4>) -> Vec<LevelOutput> {
-        let maps = self.neck_maps(x);
-        match &self.head {
-            Head::Pico(head) => head.forward(maps),
-            Head::PicoV2(head) => head.forward(maps),
-        }
+        let levels = self.wire(&mut Eager, checked(x)).into_iter().map(|level| {
+            let level = channels_first(level);
+            let channels = level.dims()[1];
+            let classes = channels - 4 * (REG_MAX + 1);
+            LevelOutput {
+                class_logits: level.clone().narrow(1, 0, classes),
+                box_logits: level.narrow(1, classes, channels - classes),
+            }
+        });
+        levels.collect()
     }
 
     /// All levels in one tensor, points of the finest level first: what [`decode()`] reads.
@@ -201,31 +226,32 @@ impl Detector {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, points, num_classes + 4 · (REG_MAX + 1)]`
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
     pub fn forward_points(&self, x: Tensor<4>) -> Tensor<3> {
-        let levels = self.forward(x).into_iter().map(|level| {
-            let both = Tensor::cat(vec![level.class_logits, level.box_logits], 1);
-            both.flatten::<3>(2, 3).swap_dims(1, 2)
-        });
+        let levels = self.wire(&mut Eager, checked(x)).into_iter().map(|map| map.flatten(1, 2));
         Tensor::cat(levels.collect(), 1)
     }
 
     /// Feature maps of the backbone, stride 8, 16 and 32.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
     pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        let [_, _, height, width] = x.dims();
-        let multiple = SIZE_MULTIPLE as usize;
-        assert!(
-            height % multiple == 0 && width % multiple == 0,
-            "detector input {width}×{height} is no multiple of {multiple}"
-        );
-        match &self.backbone {
-            Backbone::PpLcNet(backbone) => backbone.feature_maps(x),
-            Backbone::EfficientNetLite0(backbone) => backbone.feature_maps(x),
-        }
+        self.wire_backbone(&mut Eager, checked(x)).map(channels_first)
     }
 
     /// Feature maps of the neck, stride 8, 16, 32 and 64.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::forward`].
     pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
-        self.neck.forward(self.backbone_maps(x))
+        let maps = self.wire_backbone(&mut Eager, checked(x));
+        self.neck.wire(&mut Eager, maps).map(channels_first)
     }
 
     /// The deployed form: every normalisation folded into its convolution.
@@ -245,6 +271,17 @@ impl Detector {
             },
         }
     }
+}
+
+/// The channels-last view of an input whose sides fit.
+fn checked(x: Tensor<4>) -> Tensor<4> {
+    let [_, _, height, width] = x.dims();
+    let multiple = SIZE_MULTIPLE as usize;
+    assert!(
+        height % multiple == 0 && width % multiple == 0,
+        "detector input {width}×{height} is no multiple of {multiple}"
+    );
+    channels_last(x)
 }
 
 #[cfg(all(test, feature = "flex"))]

@@ -6,12 +6,11 @@
 //! `lc_pan.py` (`LCPAN`), of which there are no recorded numbers to compare with.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::DetectorVariant;
 use crate::backbone::DepthwiseSeparable;
-use crate::kernels::{channels_first, channels_last};
-use crate::layers::{Activation, ConvBn, ConvShape};
+use crate::layers::{Activation, ConvBn, ConvShape, Flow, Padding};
 
 pub(super) const ACTIVATION: Activation = Activation::HardSwish;
 pub(super) const KERNEL: usize = 5;
@@ -36,8 +35,9 @@ impl DpModule {
         }
     }
 
-    pub(crate) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.pw.forward(self.dw.forward(x))
+    pub(crate) fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let x = flow.conv_bn(x, &self.dw, Padding::Even);
+        flow.conv_bn(x, &self.pw, Padding::Even)
     }
 
     pub(crate) fn fuse(self) -> Self {
@@ -74,11 +74,13 @@ impl CspLayer {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let short = self.short_conv.forward(x.clone());
-        let main = self.bottleneck.conv1.forward(self.main_conv.forward(x));
-        let main = self.bottleneck.conv2.forward(main);
-        self.final_conv.forward(concatenate(main, short))
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let short = flow.conv_bn(x.clone(), &self.short_conv, Padding::Even);
+        let main = flow.conv_bn(x, &self.main_conv, Padding::Even);
+        let main = flow.conv_bn(main, &self.bottleneck.conv1, Padding::Even);
+        let main = self.bottleneck.conv2.wire(flow, main);
+        let both = flow.concatenate(main, short);
+        flow.conv_bn(both, &self.final_conv, Padding::Even)
     }
 
     fn fuse(self) -> Self {
@@ -110,8 +112,9 @@ impl Pair {
         Self { wide: block(2 * channels), narrow: block(channels) }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.narrow.forward(self.wide.forward(x))
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let x = self.wide.wire(flow, x);
+        self.narrow.wire(flow, x)
     }
 
     fn fuse(self) -> Self {
@@ -137,11 +140,11 @@ impl Join {
         }
     }
 
-    fn forward(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
-        let both = concatenate(a, b);
+    fn wire<F: Flow>(&self, flow: &mut F, a: F::Map, b: F::Map) -> F::Map {
+        let both = flow.concatenate(a, b);
         match self {
-            Self::Csp(layer) => layer.forward(both),
-            Self::Pair(pair) => pair.forward(both),
+            Self::Csp(layer) => layer.wire(flow, both),
+            Self::Pair(pair) => pair.wire(flow, both),
         }
     }
 
@@ -185,26 +188,24 @@ impl Pan {
         }
     }
 
-    /// Fuses the backbone's maps.
-    ///
-    /// # Shapes
-    ///
-    /// - inputs: `[batch, c, height / s, width / s]` for s = 8, 16, 32
-    /// - outputs: `[batch, channels, height / s, width / s]` for s = 8, 16, 32, 64
-    pub fn forward(&self, maps: [Tensor<4>; 3]) -> [Tensor<4>; 4] {
-        let [c3, c4, c5] = maps;
-        let c3 = self.conv_t[0].forward(c3);
-        let c4 = self.conv_t[1].forward(c4);
-        let c5 = self.conv_t[2].forward(c5);
-
-        let n4 = self.top_down_blocks[0].forward(upsample(c5.clone()), c4);
-        let p3 = self.top_down_blocks[1].forward(upsample(n4.clone()), c3);
-        let p4 = self.bottom_up_blocks[0].forward(self.downsamples[0].forward(p3.clone()), n4);
-        let p5 =
-            self.bottom_up_blocks[1].forward(self.downsamples[1].forward(p4.clone()), c5.clone());
-        let p6 = channels_last(self.first_top_conv.forward(c5))
-            + channels_last(self.second_top_conv.forward(p5.clone()));
-        [p3, p4, p5, channels_first(p6)]
+    /// Joins the backbone's maps of stride 8, 16 and 32 into maps of stride 8, 16, 32 and 64.
+    pub fn wire<F: Flow>(&self, flow: &mut F, maps: [F::Map; 3]) -> [F::Map; 4] {
+        let mut narrowed = maps.into_iter().zip(&self.conv_t);
+        let [c3, c4, c5] = std::array::from_fn(|_| {
+            let (map, conv) = narrowed.next().expect("three maps, three convolutions");
+            flow.conv_bn(map, conv, Padding::Even)
+        });
+        let above = flow.upsample(c5.clone());
+        let n4 = self.top_down_blocks[0].wire(flow, above, c4);
+        let above = flow.upsample(n4.clone());
+        let p3 = self.top_down_blocks[1].wire(flow, above, c3);
+        let below = self.downsamples[0].wire(flow, p3.clone());
+        let p4 = self.bottom_up_blocks[0].wire(flow, below, n4);
+        let below = self.downsamples[1].wire(flow, p4.clone());
+        let p5 = self.bottom_up_blocks[1].wire(flow, below, c5.clone());
+        let first = self.first_top_conv.wire(flow, c5);
+        let second = self.second_top_conv.wire(flow, p5.clone());
+        [p3, p4, p5, flow.add(first, second)]
     }
 
     /// The deployed form.
@@ -221,21 +222,4 @@ impl Pan {
             bottom_up_blocks: joins(self.bottom_up_blocks),
         }
     }
-}
-
-/// Doubles height and width by repeating every value.
-///
-/// # Shapes
-///
-/// - `x`: `[batch, channels, height, width]`
-/// - output: `[batch, channels, 2 · height, 2 · width]`
-fn upsample(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, w] = x.dims();
-    let x = channels_last(x).reshape([b, h, 1, w, 1, c]).expand([b, h, 2, w, 2, c]);
-    channels_first(x.reshape([b, 2 * h, 2 * w, c]))
-}
-
-/// Joins the channels of two maps.
-fn concatenate(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
-    channels_first(Tensor::cat(vec![channels_last(a), channels_last(b)], 3))
 }

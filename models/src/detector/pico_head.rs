@@ -9,8 +9,8 @@ use burn::module::{Initializer, Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::pan::DpModule;
-use super::{LevelOutput, REG_MAX, STRIDES};
-use crate::layers::{Conv, ConvShape};
+use super::{REG_MAX, STRIDES};
+use crate::layers::{Activation, Conv, ConvShape, Flow};
 
 /// Every prediction starts with this bias, `−ln((1 − p) / p)` for p = 0.01, so that a fresh
 /// detector finds nothing rather than everything. The reference sets it for the box logits too.
@@ -32,7 +32,6 @@ pub(super) fn prediction(channels: usize, outputs: usize, bias: f32, device: &De
 #[derive(Module, Debug)]
 pub struct PicoHead {
     levels: Vec<Level>,
-    num_classes: usize,
 }
 
 #[derive(Module, Debug)]
@@ -58,28 +57,16 @@ impl PicoHead {
                 predict,
             }
         };
-        Self { levels: STRIDES.map(|_| level()).into(), num_classes }
+        Self { levels: STRIDES.map(|_| level()).into() }
     }
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `maps`: `[batch, channels, height / s, width / s]` for s = 8, 16, 32, 64
-    pub fn forward(&self, maps: [Tensor<4>; 4]) -> Vec<LevelOutput> {
-        self.levels
-            .iter()
-            .zip(maps)
-            .map(|(level, map)| {
-                let map = level.blocks.iter().fold(map, |x, block| block.forward(x));
-                let output = level.predict.forward(map);
-                let outputs = output.dims()[1];
-                LevelOutput {
-                    class_logits: output.clone().narrow(1, 0, self.num_classes),
-                    box_logits: output.narrow(1, self.num_classes, outputs - self.num_classes),
-                }
-            })
-            .collect()
+    /// Class logits, then box logits, as channels of one map a level.
+    pub fn wire<F: Flow>(&self, flow: &mut F, maps: [F::Map; 4]) -> Vec<F::Map> {
+        let mut predict = |level: &Level, map| {
+            let map = level.blocks.iter().fold(map, |x, block| block.wire(flow, x));
+            flow.conv(map, &level.predict, Activation::Identity)
+        };
+        self.levels.iter().zip(maps).map(|(level, map)| predict(level, map)).collect()
     }
 
     /// The deployed form.
@@ -89,6 +76,6 @@ impl PicoHead {
             blocks: level.blocks.into_iter().map(DpModule::fuse).collect(),
             ..level
         });
-        Self { levels: levels.collect(), num_classes: self.num_classes }
+        Self { levels: levels.collect() }
     }
 }

@@ -8,18 +8,12 @@
 //! given back as the logit whose sigmoid it is, so that decoding and losses read both heads alike.
 
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::Device;
 
 use super::pan::{ACTIVATION, DpModule, KERNEL};
 use super::pico_head::{PRIOR_BIAS, prediction};
-use super::{LevelOutput, REG_MAX, STRIDES};
-use crate::kernels::{channels_first, channels_last};
-use crate::layers::{Activation, Conv, ConvBn, ConvShape, global_average_pool};
-
-/// Under the root of the two scores' product; the reference's value.
-const SCORE_EPSILON: f64 = 1e-9;
-/// Scores stay this far from 1, where the logit ends.
-const SCORE_MARGIN: f64 = 1e-6;
+use super::{REG_MAX, STRIDES};
+use crate::layers::{Activation, Conv, ConvBn, ConvShape, Flow, Gate, GlobalPool, Padding};
 
 /// The head of the newer [`crate::detector::Detector`].
 #[derive(Module, Debug)]
@@ -61,19 +55,19 @@ impl Level {
         }
     }
 
-    fn forward(&self, map: Tensor<4>) -> LevelOutput {
-        let map = self.blocks.iter().fold(map, |x, block| block.forward(x));
-        let gate = activation::sigmoid(self.gate.forward(global_average_pool(map.clone())));
-        let gated = channels_first(channels_last(map.clone()) * channels_last(gate));
-        let gated = self.gated.forward(gated);
-        let alignment = self.align_pw.forward(self.align_dw.forward(map));
-        let class = activation::sigmoid(self.classes.forward(gated.clone()));
-        let score = (class * activation::sigmoid(alignment) + SCORE_EPSILON).sqrt();
-        let score = score.clamp_max(1.0 - SCORE_MARGIN);
-        LevelOutput {
-            class_logits: score.clone().log() - (score.neg() + 1.0).log(),
-            box_logits: self.boxes.forward(gated),
-        }
+    fn wire<F: Flow>(&self, flow: &mut F, map: F::Map) -> F::Map {
+        let map = self.blocks.iter().fold(map, |x, block| block.wire(flow, x));
+        let mean = flow.global_pool(map.clone(), GlobalPool::Average);
+        let gate = flow.conv(mean, &self.gate, Activation::Identity);
+        let gate = flow.apply(gate, Gate::Sigmoid);
+        let gated = flow.scale(map.clone(), gate);
+        let gated = flow.conv_bn(gated, &self.gated, Padding::Even);
+        let alignment = flow.conv_bn(map, &self.align_dw, Padding::Even);
+        let alignment = flow.conv_bn(alignment, &self.align_pw, Padding::Even);
+        let classes = flow.conv(gated.clone(), &self.classes, Activation::Identity);
+        let classes = flow.aligned_logit(classes, alignment);
+        let boxes = flow.conv(gated, &self.boxes, Activation::Identity);
+        flow.concatenate(classes, boxes)
     }
 
     fn fuse(self) -> Self {
@@ -100,13 +94,9 @@ impl PicoHeadV2 {
         Self { levels: STRIDES.map(|_| level()).into() }
     }
 
-    /// Predicts on every level.
-    ///
-    /// # Shapes
-    ///
-    /// - `maps`: `[batch, channels, height / s, width / s]` for s = 8, 16, 32, 64
-    pub fn forward(&self, maps: [Tensor<4>; 4]) -> Vec<LevelOutput> {
-        self.levels.iter().zip(maps).map(|(level, map)| level.forward(map)).collect()
+    /// Class logits, then box logits, as channels of one map a level.
+    pub fn wire<F: Flow>(&self, flow: &mut F, maps: [F::Map; 4]) -> Vec<F::Map> {
+        self.levels.iter().zip(maps).map(|(level, map)| level.wire(flow, map)).collect()
     }
 
     /// The deployed form.

@@ -13,6 +13,8 @@
 mod cpu;
 #[cfg(feature = "train")]
 mod gradients;
+#[cfg(feature = "flex")]
+pub(crate) mod packed;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
 use burn::tensor::{Tensor, activation};

@@ -112,8 +112,18 @@ fn copied(values: &[f32]) -> Vec<f32> {
 }
 
 /// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.
-fn for_chunks(data: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+pub(crate) fn for_chunks(
+    data: &mut [f32],
+    length: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
     if length == 0 {
+        return;
+    }
+    if data.len() <= length {
+        if !data.is_empty() {
+            work(0, data);
+        }
         return;
     }
     #[cfg(feature = "parallel")]

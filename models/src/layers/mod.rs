@@ -6,11 +6,14 @@
 //! Differences: convolutions run through [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
 //! leaves to its runtime.
 
+mod flow;
+
 pub use crate::kernels::Activation;
+pub use flow::{Eager, Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
+
 use crate::kernels::{self, channels_first, channels_last};
-use burn::backend::ops::ConvOptions;
 use burn::module::{Flag, Initializer, Module, Param, RunningState};
-use burn::tensor::{Device, Tensor, activation, module::conv2d};
+use burn::tensor::{Device, Tensor};
 
 /// Added to a variance before its square root; the reference's value.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -19,13 +22,13 @@ pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// momentum 0.9 on the old value).
 pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
 
-/// Function that turns the excitation of [`SqueezeExcite`] into a gate.
+/// Where a strided convolution puts its padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// `1 / (1 + e^{−x})`, in PP-LCNetV2 (whose reference calls the attribute hard-sigmoid).
-    Sigmoid,
-    /// `clip(x / 6 + 1/2, 0, 1)`, in PP-LCNet.
-    HardSigmoid,
+pub enum Padding {
+    /// `(kernel − 1) / 2` on every side.
+    Even,
+    /// As TensorFlow's `SAME`: of an even side the odd pixels are a stride-2 convolution's centres.
+    Same,
 }
 
 /// Size and position of a convolution's kernel.
@@ -39,8 +42,8 @@ pub struct ConvShape {
     pub kernel: usize,
     /// Stride in both directions.
     pub stride: usize,
-    /// Number of groups; `channels_in` makes the convolution depthwise.
-    pub groups: usize,
+    /// 1, or `channels_in`: a depthwise convolution.
+    groups: usize,
 }
 
 impl ConvShape {
@@ -120,16 +123,21 @@ impl Conv {
 
     fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
-        let [channels_out, per_group, kernel, _] = weight.dims();
         if self.groups == 1 {
             kernels::dense_conv2d(x, weight, self.stride)
-        } else if per_group == 1 && channels_out == self.groups {
-            kernels::depthwise_conv2d(x, weight, self.stride)
         } else {
-            let padding = (kernel - 1) / 2;
-            let (stride, padding) = ([self.stride; 2], [padding; 2]);
-            conv2d(x, weight, None, ConvOptions::new(stride, padding, [1, 1], self.groups))
+            kernels::depthwise_conv2d(x, weight, self.stride)
         }
+    }
+
+    /// Step between neighbouring centres in both directions.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Whether every channel has a filter of its own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1
     }
 }
 
@@ -253,13 +261,16 @@ impl ConvBn {
         }
     }
 
-    /// [`Self::forward`] with a stride of 2 as TensorFlow pads it (`SAME`): of an even side the
-    /// odd pixels are the centres, not the even ones.
+    /// [`Self::forward`] as TensorFlow pads it (`SAME`), for strides of 1 and 2: with 2, of an even
+    /// side the odd pixels are the centres, not the even ones.
     ///
     /// # Shapes
     ///
     /// As [`Self::forward`].
     pub(crate) fn forward_same(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.conv.stride == 1 {
+            return self.forward(x);
+        }
         // One more row or column in front makes the odd pixels even; the first centre is then a
         // padded one and is dropped before its values enter any statistics.
         let [_, _, height, width] = x.dims();
@@ -292,8 +303,13 @@ impl ConvBn {
         }
     }
 
+    /// The activation behind the convolution.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// Weight and bias with the normalisation folded in; `None` once fused.
-    fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
+    pub(crate) fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
         let weight = self.conv.weight.val();
         let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
         let channels = scale.dims()[0];
@@ -354,32 +370,22 @@ impl SqueezeExcite {
     }
 
     /// Gates `x`.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let mean = flow.global_pool(x.clone(), GlobalPool::Average);
+        let squeezed = flow.conv(mean, &self.conv1, Activation::Relu);
+        let excitation = flow.conv(squeezed, &self.conv2, Activation::Identity);
+        let gate = flow.apply(excitation, self.gate);
+        flow.scale(x, gate)
+    }
+
+    /// Gates `x` at once.
     ///
     /// # Shapes
     ///
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = channels_last(x);
-        let mean = global_average_pool(channels_first(x.clone()));
-        let excitation = self.conv2.forward(self.conv1.forward_activated(mean, Activation::Relu));
-        let gate = match self.gate {
-            Gate::Sigmoid => activation::sigmoid(excitation),
-            Gate::HardSigmoid => activation::hard_sigmoid(excitation, 1.0 / 6.0, 0.5),
-        };
-        channels_first(x * channels_last(gate))
+        Eager::planes(x, |flow, x| self.wire(flow, x))
     }
-}
-
-/// Mean over height and width.
-///
-/// # Shapes
-///
-/// - `x`: `[batch, channels, height, width]`
-/// - output: `[batch, channels, 1, 1]`
-pub fn global_average_pool(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let pixels = channels_last(x).reshape([batch, height * width, channels]);
-    pixels.mean_dim(1).reshape([batch, channels, 1, 1])
 }
 
 /// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.

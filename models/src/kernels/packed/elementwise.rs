@@ -1,0 +1,182 @@
+//! What a network does between its convolutions: plain loops over contiguous values.
+
+use pulp::{Arch, NullaryFnOnce};
+
+use super::{Extent, activated_value};
+use crate::kernels::Activation;
+
+/// A loop that is compiled for the machine's vectors.
+struct Loop<F>(F);
+
+impl<F: FnOnce()> NullaryFnOnce for Loop<F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        (self.0)();
+    }
+}
+
+fn vectorised(body: impl FnOnce()) {
+    Arch::new().dispatch(Loop(body));
+}
+
+/// `activation(x + other)`, in place.
+pub(crate) fn add(x: &mut [f32], other: &[f32], activation: Activation) {
+    vectorised(
+        #[inline(always)]
+        || match activation {
+            Activation::Identity => x.iter_mut().zip(other).for_each(|(x, o)| *x += o),
+            Activation::Relu => x.iter_mut().zip(other).for_each(|(x, o)| *x = (*x + o).max(0.0)),
+            other_activation => x
+                .iter_mut()
+                .zip(other)
+                .for_each(|(x, o)| *x = activated_value(*x + o, other_activation)),
+        },
+    );
+}
+
+/// An activation, in place.
+pub(crate) fn activate(x: &mut [f32], activation: Activation) {
+    x.iter_mut().for_each(|x| *x = activated_value(*x, activation));
+}
+
+/// A function of every value, in place.
+pub(crate) fn apply(x: &mut [f32], function: impl Fn(f32) -> f32) {
+    x.iter_mut().for_each(|x| *x = function(*x));
+}
+
+/// `x · scale + shift`, one of each a channel, in place.
+pub(crate) fn affine(x: &mut [f32], scale: &[f32], shift: &[f32]) {
+    for pixel in x.chunks_exact_mut(scale.len()) {
+        for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+            *value = *value * scale + shift;
+        }
+    }
+}
+
+/// Every pixel times the gate, in place.
+pub(crate) fn scale_channels(x: &mut [f32], gate: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for pixel in x.chunks_exact_mut(gate.len()) {
+                pixel.iter_mut().zip(gate).for_each(|(value, gate)| *value *= gate);
+            }
+        },
+    );
+}
+
+/// The mean of all pixels.
+pub(crate) fn global_average(x: &[f32], out: &mut [f32]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            out.fill(0.0);
+            for pixel in x.chunks_exact(out.len()) {
+                out.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+            }
+            let share = out.len() as f32 / x.len() as f32;
+            out.iter_mut().for_each(|sum| *sum *= share);
+        },
+    );
+}
+
+/// The largest of all pixels, channel by channel.
+pub(crate) fn global_maximum(x: &[f32], out: &mut [f32]) {
+    out.fill(f32::NEG_INFINITY);
+    for pixel in x.chunks_exact(out.len()) {
+        out.iter_mut().zip(pixel).for_each(|(most, value)| *most = most.max(*value));
+    }
+}
+
+/// The channels of each pixel of all maps, one map after the other.
+pub(crate) fn concatenate(maps: [(&[f32], usize); 2], out: &mut [f32]) {
+    let [(a, left), (b, right)] = maps;
+    let pixels = a.chunks_exact(left).zip(b.chunks_exact(right));
+    for (pixel, (a, b)) in out.chunks_exact_mut(left + right).zip(pixels) {
+        pixel[..left].copy_from_slice(a);
+        pixel[left..].copy_from_slice(b);
+    }
+}
+
+/// Every pixel four times.
+pub(crate) fn upsample(x: &[f32], extent: Extent, out: &mut [f32]) {
+    let line = extent.line();
+    for (from, to) in x.chunks_exact(line).zip(out.chunks_exact_mut(4 * line)) {
+        let (first, second) = to.split_at_mut(2 * line);
+        let pairs = first.chunks_exact_mut(2 * extent.channels);
+        for (pixel, pair) in from.chunks_exact(extent.channels).zip(pairs) {
+            pair[..extent.channels].copy_from_slice(pixel);
+            pair[extent.channels..].copy_from_slice(pixel);
+        }
+        second.copy_from_slice(first);
+    }
+}
+
+/// The pixels under each square of `side` pixels at every second pixel, `before` of them outside
+/// the picture; `visit` gets the output pixel and one covered input pixel after the other.
+fn for_each_covered(
+    extent: Extent,
+    [side, before]: [usize; 2],
+    mut visit: impl FnMut(usize, usize),
+) {
+    let covered = |at: usize, input: usize| {
+        (2 * at).saturating_sub(before)..(2 * at + side - before).min(input)
+    };
+    let (height, width) = (extent.height.div_ceil(2), extent.width.div_ceil(2));
+    for oy in 0..height {
+        for ox in 0..width {
+            for y in covered(oy, extent.height) {
+                for x in covered(ox, extent.width) {
+                    visit(oy * width + ox, y * extent.width + x);
+                }
+            }
+        }
+    }
+}
+
+/// Largest of 3×3 pixels, stride 2, one pixel of padding.
+pub(crate) fn max_pool(x: &[f32], extent: Extent, out: &mut [f32]) {
+    let channels = extent.channels;
+    out.fill(f32::NEG_INFINITY);
+    for_each_covered(extent, [3, 1], |to, from| {
+        let (to, from) = (&mut out[to * channels..][..channels], &x[from * channels..]);
+        to.iter_mut().zip(from).for_each(|(most, value)| *most = most.max(*value));
+    });
+}
+
+/// Mean of 2×2 pixels, stride 2; at an odd border of those that are there.
+pub(crate) fn average_pool(x: &[f32], extent: Extent, out: &mut [f32]) {
+    let channels = extent.channels;
+    let width = extent.width.div_ceil(2);
+    out.fill(0.0);
+    for_each_covered(extent, [2, 0], |to, from| {
+        let covered = |at: usize, side: usize| (side - 2 * at).min(2);
+        let count = covered(to / width, extent.height) * covered(to % width, extent.width);
+        let share = 1.0 / count as f32;
+        let (to, from) = (&mut out[to * channels..][..channels], &x[from * channels..]);
+        to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value * share);
+    });
+}
+
+/// The logit of `√(σ(class) · σ(alignment) + epsilon)`, kept `margin` below 1; in place of the
+/// class logits, of which each pixel has as many as there are values an alignment.
+pub(crate) fn aligned_logit(class: &mut [f32], alignment: &[f32], [epsilon, margin]: [f32; 2]) {
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    let classes = class.len() / alignment.len();
+    for (logits, alignment) in class.chunks_exact_mut(classes).zip(alignment) {
+        for logit in logits {
+            let score = (sigmoid(*logit) * sigmoid(*alignment) + epsilon).sqrt().min(1.0 - margin);
+            *logit = score.ln() - (1.0 - score).ln();
+        }
+    }
+}
+
+/// Brings every pixel's vector to unit length, in place.
+pub(crate) fn unit_length(x: &mut [f32], channels: usize, epsilon: f32) {
+    for pixel in x.chunks_exact_mut(channels) {
+        let length = (pixel.iter().map(|v| v * v).sum::<f32>() + epsilon).sqrt();
+        pixel.iter_mut().for_each(|value| *value /= length);
+    }
+}

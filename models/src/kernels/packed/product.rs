@@ -1,0 +1,198 @@
+//! Matrix products with a packed right side: 1×1 convolutions, linear layers, laid-out windows.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::{activated, lanes, load, store};
+use crate::kernels::Activation;
+use crate::kernels::cpu::for_chunks;
+
+/// Values of the left side that a block covers: they stay in the second-level cache while one
+/// panel after the other passes.
+const BLOCK_VALUES: usize = 1 << 15;
+
+/// Rows of a block are a multiple of it, and it is one of every tile's height.
+const BLOCK_STEP: usize = 12;
+
+/// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
+const PANEL_VECTORS: usize = 2;
+
+/// `[rows, columns]` of weights with a bias a column, cut into panels of two vectors' width.
+///
+/// A panel holds its columns row by row, so that a tile reads it from front to back. What is missing
+/// from the last panel is zero.
+#[derive(Debug)]
+pub(crate) struct PackedMatrix {
+    panels: Vec<f32>,
+    bias: Vec<f32>,
+    rows: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl PackedMatrix {
+    /// Packs weights given as `weight(row, column)`.
+    pub(crate) fn new(
+        [rows, columns]: [usize; 2],
+        weight: impl Fn(usize, usize) -> f32,
+        bias: &[f32],
+    ) -> Self {
+        let width = PANEL_VECTORS * lanes();
+        let panels = columns.div_ceil(width);
+        let mut packed = vec![0.0; panels * rows * width];
+        for (panel, values) in packed.chunks_exact_mut((rows * width).max(1)).enumerate() {
+            for row in 0..rows {
+                for column in panel * width..((panel + 1) * width).min(columns) {
+                    values[row * width + column - panel * width] = weight(row, column);
+                }
+            }
+        }
+        let mut padded = bias.to_vec();
+        padded.resize(panels * width, 0.0);
+        Self { panels: packed, bias: padded, rows, columns, width }
+    }
+
+    /// Columns of the result.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn bytes(&self) -> usize {
+        (self.panels.len() + self.bias.len()) * size_of::<f32>()
+    }
+
+    /// `activation(x · weights + bias + residual)`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[count, rows]`
+    /// - `residual`, `out`: `[count, columns]`
+    pub(crate) fn multiply(
+        &self,
+        x: &[f32],
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        let arch = Arch::new();
+        let count = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(BLOCK_STEP);
+        for_chunks(out, count * self.columns, |index, out| {
+            let start = index * count;
+            let rows = out.len() / self.columns;
+            arch.dispatch(Block {
+                x: &x[start * self.rows..(start + rows) * self.rows],
+                matrix: self,
+                activation,
+                residual: residual.map(|r| &r[start * self.columns..][..out.len()]),
+                out,
+            });
+        });
+    }
+}
+
+/// Some rows of the result.
+pub(super) struct Block<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) matrix: &'a PackedMatrix,
+    pub(super) activation: Activation,
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) out: &'a mut [f32],
+}
+
+impl WithSimd for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // As many rows as the registers hold sums for, beside a panel's row and one value.
+        match S::F32_LANES {
+            16 => self.run::<S, 12>(simd),
+            8 => self.run::<S, 6>(simd),
+            _ => self.run::<S, 4>(simd),
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const TILE: usize>(mut self, simd: S) {
+        let PackedMatrix { rows, width, .. } = *self.matrix;
+        assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
+        let count = self.x.len() / rows;
+        for panel in 0..self.matrix.bias.len() / width {
+            let values = &self.matrix.panels[panel * rows * width..][..rows * width];
+            let (vectors, _) = S::as_simd_f32s(values);
+            let bias = &self.matrix.bias[panel * width..][..width];
+            let mut row = 0;
+            while row + TILE <= count {
+                self.tile::<S, TILE>(simd, row, panel, vectors, bias);
+                row += TILE;
+            }
+            // What is left, in ever smaller tiles.
+            while row + 4 <= count {
+                self.tile::<S, 4>(simd, row, panel, vectors, bias);
+                row += 4;
+            }
+            while row < count {
+                self.tile::<S, 1>(simd, row, panel, vectors, bias);
+                row += 1;
+            }
+        }
+    }
+
+    /// `TILE` rows of one panel's columns.
+    #[inline(always)]
+    fn tile<S: Simd, const TILE: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        panel: usize,
+        vectors: &[S::f32s],
+        bias: &[f32],
+    ) {
+        let (steps, _) = vectors.as_chunks::<PANEL_VECTORS>();
+        let depth = steps.len();
+        let x = &self.x[row * self.matrix.rows..][..TILE * self.matrix.rows];
+        let lines: [&[f32]; TILE] = std::array::from_fn(|tile| &x[tile * depth..][..depth]);
+        let start = [load::<S>(bias), load::<S>(&bias[S::F32_LANES..])];
+        let mut sums = [start; TILE];
+        for (step, weights) in steps.iter().enumerate() {
+            for tile in 0..TILE {
+                let value = simd.splat_f32s(lines[tile][step]);
+                for vector in 0..PANEL_VECTORS {
+                    sums[tile][vector] =
+                        simd.mul_add_e_f32s(value, weights[vector], sums[tile][vector]);
+                }
+            }
+        }
+        let (columns, width) = (self.matrix.columns, self.matrix.width);
+        let first = panel * width;
+        let valid = (columns - first).min(width);
+        for (tile, sums) in sums.into_iter().enumerate() {
+            let at = (row + tile) * columns + first;
+            let out = &mut self.out[at..at + valid];
+            let residual = self.residual.map(|residual| &residual[at..at + valid]);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let from = vector * S::F32_LANES;
+                if from + S::F32_LANES <= valid {
+                    let sum = match residual {
+                        Some(residual) => simd.add_f32s(sum, load::<S>(&residual[from..])),
+                        None => sum,
+                    };
+                    store::<S>(&mut out[from..], activated(simd, sum, self.activation));
+                } else if from < valid {
+                    let sum = match residual {
+                        Some(residual) => {
+                            simd.add_f32s(sum, simd.partial_load_f32s(&residual[from..]))
+                        }
+                        None => sum,
+                    };
+                    simd.partial_store_f32s(
+                        &mut out[from..],
+                        activated(simd, sum, self.activation),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Writes a network's steps down.
+
+use std::sync::Mutex;
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+
+use super::memory::{self, Layout};
+use super::{Operation, Plan, Step, Value};
+use crate::kernels::packed::{Depthwise, Extent, PackedMatrix, Placement, Windows};
+use crate::layers::{Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
+
+/// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
+#[derive(Debug)]
+pub struct Recorder {
+    steps: Vec<Step>,
+    input: Value,
+    maps: usize,
+}
+
+/// The values of a tensor of the CPU.
+fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_into_vec().expect("a tensor that was made of floats holds floats")
+}
+
+impl Recorder {
+    /// A recorder and its input: pictures of three channels.
+    pub fn new(height: usize, width: usize) -> (Self, Value) {
+        let input = Value { index: 0, extent: Extent { height, width, channels: 3 } };
+        (Self { steps: Vec::new(), input, maps: 1 }, input)
+    }
+
+    /// The plan of everything noted so far that `outputs` need.
+    pub fn finish(mut self, outputs: Vec<Value>) -> Plan {
+        self.join_sums(&outputs);
+        self.keep_shared_inputs(&outputs);
+        let Layout { places, sizes } =
+            memory::lay_out(self.input, &self.steps, &outputs, self.maps);
+        Plan {
+            steps: self.steps,
+            places,
+            sizes,
+            input: self.input,
+            outputs,
+            idle: Mutex::default(),
+        }
+    }
+
+    fn note(&mut self, operation: Operation, inputs: Vec<Value>, extent: Extent) -> Value {
+        let output = Value { index: self.maps, extent };
+        self.maps += 1;
+        self.steps.push(Step { operation, inputs, output });
+        output
+    }
+
+    fn convolution(
+        &mut self,
+        x: Value,
+        weight: Tensor<4>,
+        bias: Option<Vec<f32>>,
+        activation: Activation,
+        layer: &Conv,
+        padding: Padding,
+    ) -> Value {
+        let [channels_out, _, kernel, _] = weight.dims();
+        let weight = read(weight);
+        let bias = bias.unwrap_or_else(|| vec![0.0; channels_out]);
+        let placement = match padding {
+            Padding::Even => Placement::even(x.extent, kernel, layer.stride()),
+            Padding::Same => Placement::same(x.extent, kernel, layer.stride()),
+        };
+        let extent = Extent {
+            height: placement.out_height,
+            width: placement.out_width,
+            channels: channels_out,
+        };
+        let operation = if layer.is_depthwise() {
+            Operation::Depthwise(Depthwise::new(&weight, bias, activation, placement))
+        } else if kernel == 1 && layer.stride() == 1 {
+            let channels = x.extent.channels;
+            let at = |row: usize, column: usize| weight[column * channels + row];
+            let matrix = PackedMatrix::new([channels, channels_out], at, &bias);
+            Operation::Product(matrix, activation)
+        } else {
+            Operation::Windows(Windows::new(&weight, &bias, activation, placement))
+        };
+        self.note(operation, vec![x], extent)
+    }
+
+    /// Sums become the end of the convolution before them, which still has its result in registers.
+    fn join_sums(&mut self, outputs: &[Value]) {
+        let mut index = 0;
+        while index < self.steps.len() {
+            if let Some(made) = self.sum_to_join(index, outputs) {
+                let sum = self.steps.remove(index);
+                let Operation::Add(activation) = sum.operation else {
+                    unreachable!("only sums are joined")
+                };
+                let product = self.steps[made].output;
+                let other = sum.inputs[usize::from(sum.inputs[0] == product)];
+                let mut step = self.steps.remove(made);
+                match &mut step.operation {
+                    Operation::Product(_, behind) => *behind = activation,
+                    Operation::Windows(windows) => windows.set_activation(activation),
+                    _ => unreachable!("only convolutions are joined"),
+                }
+                step.inputs.push(other);
+                step.output = sum.output;
+                // Both summands are there at the place of the sum.
+                self.steps.insert(index - 1, step);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// The convolution that the sum at `index` can be joined to: without an activation, and of no
+    /// use to anything else.
+    fn sum_to_join(&self, index: usize, outputs: &[Value]) -> Option<usize> {
+        let sum = &self.steps[index];
+        if !matches!(sum.operation, Operation::Add(_)) || sum.inputs[0] == sum.inputs[1] {
+            return None;
+        }
+        // The later summand first: what it has to wait for is there already.
+        let mut made: Vec<usize> = sum
+            .inputs
+            .iter()
+            .filter_map(|input| self.steps[..index].iter().position(|step| step.output == *input))
+            .collect();
+        made.sort_unstable_by(|a, b| b.cmp(a));
+        made.into_iter().find(|made| {
+            let step = &self.steps[*made];
+            let plain = match &step.operation {
+                Operation::Product(_, activation) => *activation == Activation::Identity,
+                Operation::Windows(windows) => windows.activation() == Activation::Identity,
+                _ => false,
+            };
+            plain
+                && step.inputs.len() == 1
+                && self.uses(step.output) == 1
+                && !outputs.contains(&step.output)
+        })
+    }
+
+    fn uses(&self, value: Value) -> usize {
+        self.steps.iter().flat_map(|step| &step.inputs).filter(|input| **input == value).count()
+    }
+
+    /// Steps that overwrite their first input get a copy of it where it is still needed.
+    fn keep_shared_inputs(&mut self, outputs: &[Value]) {
+        let last = memory::last_uses(&self.steps, outputs, self.maps);
+        let mut index = 0;
+        let mut position = 0;
+        while index < self.steps.len() {
+            let step = &self.steps[index];
+            let first = step.inputs[0];
+            if step.operation.is_in_place() && last[first.index] != position {
+                let copy = Value { index: self.maps, extent: first.extent };
+                self.maps += 1;
+                self.steps[index].inputs[0] = copy;
+                self.steps.insert(
+                    index,
+                    Step { operation: Operation::Copy, inputs: vec![first], output: copy },
+                );
+                index += 1;
+            }
+            index += 1;
+            position += 1;
+        }
+    }
+}
+
+impl Flow for Recorder {
+    type Map = Value;
+
+    fn conv_bn(&mut self, x: Value, layer: &ConvBn, padding: Padding) -> Value {
+        let (weight, bias) = match layer.folded() {
+            Some((weight, bias)) => (weight, Some(read(bias))),
+            None => {
+                let bias = layer.conv.bias.as_ref().map(|bias| read(bias.val()));
+                (layer.conv.weight.val(), bias)
+            }
+        };
+        self.convolution(x, weight, bias, layer.activation(), &layer.conv, padding)
+    }
+
+    fn conv(&mut self, x: Value, layer: &Conv, activation: Activation) -> Value {
+        let bias = layer.bias.as_ref().map(|bias| read(bias.val()));
+        self.convolution(x, layer.weight.val(), bias, activation, layer, Padding::Even)
+    }
+
+    fn batch_norm(&mut self, x: Value, layer: &BatchNorm) -> Value {
+        let (scale, shift) = layer.affine(&layer.weight.val().device());
+        let operation = Operation::Affine { scale: read(scale), shift: read(shift) };
+        self.note(operation, vec![x], x.extent)
+    }
+
+    fn linear(
+        &mut self,
+        x: Value,
+        weight: &Param<Tensor<2>>,
+        bias: &Param<Tensor<1>>,
+    ) -> Value {
+        let weight = weight.val();
+        let [channels_in, channels_out] = weight.dims();
+        let weight = read(weight);
+        let at = |row: usize, column: usize| weight[row * channels_out + column];
+        let matrix = PackedMatrix::new([channels_in, channels_out], at, &read(bias.val()));
+        let extent = Extent { channels: channels_out, ..x.extent };
+        self.note(Operation::Product(matrix, Activation::Identity), vec![x], extent)
+    }
+
+    fn apply(&mut self, x: Value, function: Gate) -> Value {
+        self.note(Operation::Apply(function), vec![x], x.extent)
+    }
+
+    fn activate(&mut self, x: Value, activation: Activation) -> Value {
+        self.note(Operation::Activate(activation), vec![x], x.extent)
+    }
+
+    fn dropout(&mut self, x: Value, probability: f64) -> Value {
+        if probability == 0.0 {
+            return x;
+        }
+        let channels = x.extent.channels;
+        let scale = vec![(1.0 - probability) as f32; channels];
+        self.note(Operation::Affine { scale, shift: vec![0.0; channels] }, vec![x], x.extent)
+    }
+
+    fn scale(&mut self, x: Value, gate: Value) -> Value {
+        self.note(Operation::Scale, vec![x, gate], x.extent)
+    }
+
+    fn add(&mut self, a: Value, b: Value) -> Value {
+        self.note(Operation::Add(Activation::Identity), vec![a, b], a.extent)
+    }
+
+    fn add_relu(&mut self, a: Value, b: Value) -> Value {
+        self.note(Operation::Add(Activation::Relu), vec![a, b], a.extent)
+    }
+
+    fn concatenate(&mut self, a: Value, b: Value) -> Value {
+        let extent = Extent { channels: a.extent.channels + b.extent.channels, ..a.extent };
+        self.note(Operation::Concatenate, vec![a, b], extent)
+    }
+
+    fn upsample(&mut self, x: Value) -> Value {
+        let Extent { height, width, channels } = x.extent;
+        let extent = Extent { height: 2 * height, width: 2 * width, channels };
+        self.note(Operation::Upsample, vec![x], extent)
+    }
+
+    fn max_pool(&mut self, x: Value) -> Value {
+        self.note(Operation::MaxPool, vec![x], halved(x.extent))
+    }
+
+    fn average_pool(&mut self, x: Value) -> Value {
+        self.note(Operation::AveragePool, vec![x], halved(x.extent))
+    }
+
+    fn global_pool(&mut self, x: Value, pool: GlobalPool) -> Value {
+        let extent = Extent { height: 1, width: 1, channels: x.extent.channels };
+        self.note(Operation::GlobalPool(pool), vec![x], extent)
+    }
+
+    fn aligned_logit(&mut self, class: Value, alignment: Value) -> Value {
+        self.note(Operation::AlignedLogit, vec![class, alignment], class.extent)
+    }
+
+    fn unit_length(&mut self, x: Value) -> Value {
+        self.note(Operation::UnitLength, vec![x], x.extent)
+    }
+}
+
+fn halved(extent: Extent) -> Extent {
+    let Extent { height, width, channels } = extent;
+    Extent { height: height.div_ceil(2), width: width.div_ceil(2), channels }
+}

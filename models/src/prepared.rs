@@ -1,0 +1,163 @@
+//! A network ready to run on a device, with the preprocessing that it was trained with.
+//!
+//! On the CPU that is a plan (`crate::plan`), on a GPU the module itself. Trainer, tests and browser
+//! run networks through [`Prepared::run`] alone, so that all of them see the same numbers.
+
+#[cfg(feature = "flex")]
+use std::marker::PhantomData;
+
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+use burn::tensor::Tensor;
+use burn::tensor::{Device, ExecutionError};
+use thiserror::Error;
+
+use crate::detector::Detector;
+use crate::extractor::Extractor;
+use crate::image::RgbImage;
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+use crate::kernels::channels_last;
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+use crate::layers::Eager;
+use crate::layers::Flow;
+use crate::preprocess::Preprocess;
+
+/// Pictures that a GPU gets at once; bounds the memory of a gallery build.
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+const MAX_BATCH: usize = 32;
+
+/// Why a network gave no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The device stopped answering.
+    #[error("the device failed: {0}; reload, or choose the CPU")]
+    Device(#[from] ExecutionError),
+    /// A tensor came back in another form than floats.
+    #[error("the device returned no floats: {reason}")]
+    Data {
+        /// What came back.
+        reason: String,
+    },
+}
+
+/// What a [`Prepared`] can be made of.
+pub trait Network: Clone {
+    /// From a picture to the maps that are the answer.
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map>;
+}
+
+impl Network for Extractor {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        vec![Self::wire(self, flow, x)]
+    }
+}
+
+impl Network for Detector {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        Self::wire(self, flow, x)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Prepared<N> {
+    preprocess: Preprocess,
+    runner: Runner<N>,
+}
+
+#[derive(Debug)]
+enum Runner<N> {
+    #[cfg(feature = "flex")]
+    Plan(crate::plan::Plan, PhantomData<N>),
+    #[cfg(any(feature = "cube", not(feature = "flex")))]
+    Module(N, Device),
+}
+
+impl<N: Network> Prepared<N> {
+    /// Prepares a network whose weights are on `device`.
+    pub fn new(network: &N, preprocess: &Preprocess, device: &Device) -> Self {
+        Self { preprocess: preprocess.clone(), runner: Runner::new(network, preprocess, device) }
+    }
+
+    /// How a picture becomes the network's input.
+    pub fn preprocess(&self) -> &Preprocess {
+        &self.preprocess
+    }
+
+    /// The network's answers to pictures of any size.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[images.len(), values]`, row-major
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]
+    #[cfg_attr(
+        not(any(feature = "cube", not(feature = "flex"))),
+        expect(clippy::unused_async, reason = "only a GPU has to be waited for")
+    )]
+    pub async fn run(&self, images: &[RgbImage]) -> Result<Vec<f32>, RunError> {
+        match &self.runner {
+            #[cfg(feature = "flex")]
+            Runner::Plan(plan, _) => {
+                let mut out = vec![0.0; images.len() * plan.output_values()];
+                plan.run_batch(|index, input| self.preprocess.fill(&images[index], input), &mut out);
+                Ok(out)
+            }
+            #[cfg(any(feature = "cube", not(feature = "flex")))]
+            Runner::Module(network, device) => {
+                let mut out = Vec::new();
+                for batch in images.chunks(MAX_BATCH) {
+                    out.extend(run_module(network, self.preprocess.apply(batch, device)).await?);
+                }
+                Ok(out)
+            }
+        }
+    }
+}
+
+impl<N: Network> Runner<N> {
+    #[cfg(feature = "flex")]
+    fn new(network: &N, preprocess: &Preprocess, device: &Device) -> Self {
+        use crate::plan::Recorder;
+        use burn::backend::DispatchDevice;
+
+        // Training wraps the device; the network is the same.
+        let device = device.clone().inner();
+        match device.as_dispatch() {
+            DispatchDevice::Flex(_) => {
+                let (height, width) = (preprocess.height as usize, preprocess.width as usize);
+                let (mut recorder, input) = Recorder::new(height, width);
+                let outputs = network.wire(&mut recorder, input);
+                Self::Plan(recorder.finish(outputs), PhantomData)
+            }
+            #[cfg(feature = "cube")]
+            _ => Self::Module(network.clone(), device),
+            #[cfg(not(feature = "cube"))]
+            #[allow(unreachable_patterns, reason = "wrapped devices are unwrapped above")]
+            _ => unreachable!("the CPU is the only device of this build"),
+        }
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn new(network: &N, _: &Preprocess, device: &Device) -> Self {
+        Self::Module(network.clone(), device.clone())
+    }
+}
+
+/// # Shapes
+///
+/// - `input`: `[batch, 3, height, width]`
+/// - output: `[batch, values]`, row-major
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+async fn run_module<N: Network>(network: &N, input: Tensor<4>) -> Result<Vec<f32>, RunError> {
+    let maps = network.wire(&mut Eager, channels_last(input));
+    let rows: Vec<Tensor<2>> = maps.into_iter().map(|map| map.flatten(1, 3)).collect();
+    Tensor::cat(rows, 1)
+        .into_data_async()
+        .await?
+        .convert::<f32>()
+        .try_into_vec()
+        .map_err(|error| RunError::Data { reason: format!("{error:?}") })
+}
