@@ -102,7 +102,8 @@ impl<N: Network> Prepared<N> {
             #[cfg(feature = "flex")]
             Runner::Plan(plan, _) => {
                 let mut out = vec![0.0; images.len() * plan.output_values()];
-                plan.run_batch(|index, input| self.preprocess.fill(&images[index], input), &mut out);
+                let preprocess = &self.preprocess;
+                plan.run_batch(|index, input| preprocess.fill(&images[index], input), &mut out);
                 Ok(out)
             }
             #[cfg(any(feature = "cube", not(feature = "flex")))]
@@ -124,7 +125,7 @@ impl<N: Network> Runner<N> {
         use burn::backend::DispatchDevice;
 
         // Training wraps the device; the network is the same.
-        let device = device.clone().inner();
+        let device = device.clone().without_autodiff();
         match device.as_dispatch() {
             DispatchDevice::Flex(_) => {
                 let (height, width) = (preprocess.height as usize, preprocess.width as usize);

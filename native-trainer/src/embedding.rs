@@ -1,9 +1,8 @@
 //! Embeddings of listed pictures, through the same functions as the browser.
 
-use burn::tensor::Device;
 use models::extractor::Extractor;
 use models::image::RgbImage;
-use models::preprocess::Preprocess;
+use models::prepared::Prepared;
 use models::recognizer::{RecognizeError, embed};
 
 use crate::data::list_file::Samples;
@@ -19,16 +18,14 @@ const CHUNK: usize = 256;
 ///
 /// The first picture that cannot be used, or a device that failed.
 pub fn embed_samples(
-    extractor: &Extractor,
-    preprocess: &Preprocess,
+    extractor: &Prepared<Extractor>,
     samples: &Samples,
-    device: &Device,
 ) -> anyhow::Result<Embedded> {
     let mut embedded = Embedded::default();
     for chunk in samples.samples.chunks(CHUNK) {
         let paths: Vec<_> = chunk.iter().map(|s| s.path.as_path()).collect();
         let pictures: Vec<RgbImage> = decode_all(&paths).into_iter().collect::<Result<_, _>>()?;
-        for embedding in embed_pictures(extractor, preprocess, &pictures, device)? {
+        for embedding in embed_pictures(extractor, &pictures)? {
             embedded.values.extend(embedding);
         }
         embedded.labels.extend(chunk.iter().map(|s| s.label));
@@ -49,10 +46,8 @@ pub fn decode_all(paths: &[&std::path::Path]) -> Vec<Result<RgbImage, PictureErr
 ///
 /// A device that failed.
 pub fn embed_pictures(
-    extractor: &Extractor,
-    preprocess: &Preprocess,
+    extractor: &Prepared<Extractor>,
     pictures: &[RgbImage],
-    device: &Device,
 ) -> Result<Vec<Vec<f32>>, RecognizeError> {
-    pollster::block_on(embed(extractor, preprocess, pictures, device))
+    pollster::block_on(embed(extractor, pictures))
 }

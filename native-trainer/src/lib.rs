@@ -14,6 +14,7 @@ pub mod head;
 pub mod import;
 pub mod loss;
 pub mod metric;
+pub mod onnx;
 pub mod optimizer;
 pub mod progress;
 pub mod random;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use base64::Engine;
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
+use models::prepared::Prepared;
 use models::preprocess::thumbnail;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -280,7 +281,8 @@ fn retrieval(
     let extractor = file.into_extractor(device)?;
     let gallery = Samples::read(task.gallery.as_ref().unwrap_or(query_path))?;
     let query = Samples::read(query_path)?.relabel(&gallery.labels);
-    let embed = |samples| embed_samples(&extractor, &recipe.preprocess, samples, device);
+    let extractor = Prepared::new(&extractor, &recipe.preprocess, device);
+    let embed = |samples| embed_samples(&extractor, samples);
     let queries = embed(&query)?;
     let searched = if task.gallery.is_some() { embed(&gallery)? } else { queries.clone() };
     let metrics = retrieval_metrics(&queries, &searched, &[1, 5]);

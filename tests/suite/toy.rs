@@ -6,6 +6,7 @@ use models::backbone::MobileNetV1Config;
 use models::extractor::{BackboneConfig, Extractor, ExtractorConfig};
 use models::image::RgbImage;
 use models::neck::NeckConfig;
+use models::prepared::Prepared;
 use models::preprocess::{Preprocess, ResizeFilter, resize};
 use native_trainer::data::list_file::Samples;
 use native_trainer::embedding::embed_samples;
@@ -40,6 +41,10 @@ fn extractor() -> Extractor {
     weights.load_into(config.init(&device())).expect("the weights of this network").fuse()
 }
 
+fn prepared() -> Prepared<Extractor> {
+    Prepared::new(&extractor(), &preprocess(), &device())
+}
+
 #[test]
 fn a_checkpoint_of_the_original_gives_its_features() {
     let folder = folder();
@@ -69,7 +74,7 @@ fn a_checkpoint_of_the_original_gives_its_features() {
 
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
     let embedded =
-        embed_samples(&extractor, &preprocess(), &list, &device()).expect("pictures that decode");
+        embed_samples(&prepared(), &list).expect("pictures that decode");
     let rows = features.chunks_exact(512).zip(embedded.values.chunks_exact(512));
     let cosine = |(a, b): (&[f32], &[f32])| {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
@@ -93,7 +98,7 @@ fn the_evaluation_prints_the_figures_of_the_log() {
     let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
     let mut embedded =
-        embed_samples(&extractor(), &preprocess(), &list, &device()).expect("pictures that decode");
+        embed_samples(&prepared(), &list).expect("pictures that decode");
 
     // From the pictures: one or two pairs that are nearly tied change places, because OpenCV
     // decodes JPEG with libjpeg-turbo, whose grey levels differ.

@@ -309,7 +309,7 @@ impl ConvBn {
     }
 
     /// Weight and bias with the normalisation folded in; `None` once fused.
-    pub(crate) fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
+    pub fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
         let weight = self.conv.weight.val();
         let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
         let channels = scale.dims()[0];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use models::detector::DetectionThresholds;
+use models::prepared::Prepared;
 use models::recognizer::detect;
 use serde_json::json;
 
@@ -55,6 +56,7 @@ impl Arguments {
         let preprocess = model.file.description.preprocess.clone();
         let device = self.device.open();
         let detector = model.file.into_detector(&device)?;
+        let detector = Prepared::new(&detector, &preprocess, &device);
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,
@@ -62,8 +64,7 @@ impl Arguments {
         };
         for path in &self.pictures {
             let picture = read_picture(path)?;
-            let found =
-                pollster::block_on(detect(&detector, &preprocess, &picture, &thresholds, &device))?;
+            let found = pollster::block_on(detect(&detector, &picture, &thresholds))?;
             if let Some(folder) = &self.crops {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
                 for (index, object) in found.iter().enumerate() {

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::prepared::Prepared;
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use super::{DeviceKind, open_model, read, size, write};
 use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::onnx::to_onnx;
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
 
@@ -22,7 +24,7 @@ use crate::train::exported_checkpoint;
 #[command(
     after_help = "Examples:\n  magpie export runs/mine --precision i8 --out small.safetensors \
     --query photos\n  magpie export weights/extractor.safetensors --precision f32 --out \
-    exact.safetensors"
+    exact.safetensors\n  magpie export runs/mine --out mine.onnx"
 )]
 pub struct Arguments {
     /// Folder of a run, or a model file.
@@ -34,7 +36,7 @@ pub struct Arguments {
     /// How weights are stored.
     #[arg(long, value_enum, default_value_t)]
     precision: Stored,
-    /// Model file to write.
+    /// Model file to write; a name that ends in `.onnx` writes 32-bit ONNX for other runtimes.
     #[arg(long)]
     out: PathBuf,
     /// List file or folder of pictures: compares the embeddings with those of 32-bit weights, and
@@ -87,6 +89,9 @@ impl Arguments {
         } else {
             open_model(&self.source)?.file
         };
+        if self.out.extension().is_some_and(|extension| extension == "onnx") {
+            return self.write_onnx(exact);
+        }
         let bytes = exact.to_bytes(self.precision.precision())?;
         let stored = ModelFile::from_bytes(&bytes)?;
         write(&self.out, &bytes)?;
@@ -117,6 +122,25 @@ impl Arguments {
         Ok(())
     }
 
+    /// The deployed network for other runtimes.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    fn write_onnx(&self, model: ModelFile) -> anyhow::Result<()> {
+        let device = Device::flex();
+        let preprocess = model.description.preprocess.clone();
+        let bytes = match model.description.architecture {
+            Architecture::Extractor(_) => to_onnx(&model.into_extractor(&device)?, &preprocess),
+            Architecture::Detector(_) => to_onnx(&model.into_detector(&device)?, &preprocess),
+        };
+        write(&self.out, &bytes)?;
+        let (file, bytes) = (self.out.display().to_string(), bytes.len());
+        if self.json {
+            println!("{}", json!({"file": file, "bytes": bytes}));
+        } else {
+            println!("{file}: {}", size(bytes as u64));
+        }
+        Ok(())
+    }
+
     fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
         let device = self.device.open();
         let query = Samples::read(query)?;
@@ -130,7 +154,8 @@ impl Arguments {
         for (file, recall) in [exact, stored].into_iter().zip(&mut recall) {
             let preprocess = file.description.preprocess.clone();
             let extractor = file.clone().into_extractor(&device)?;
-            let embed = |samples| embed_samples(&extractor, &preprocess, samples, &device);
+            let extractor = Prepared::new(&extractor, &preprocess, &device);
+            let embed = |samples| embed_samples(&extractor, samples);
             let query = embed(&query)?;
             let metrics = match &gallery {
                 Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1]),

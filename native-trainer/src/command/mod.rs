@@ -23,7 +23,7 @@ use clap::ValueEnum;
 use models::extractor::Extractor;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelFile, model_id};
-use models::preprocess::Preprocess;
+use models::prepared::Prepared;
 
 use crate::data::list_file::Samples;
 use crate::embedding::{embed_pictures, embed_samples};
@@ -84,9 +84,7 @@ fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
 
 /// An extractor on a device, for whole lists of pictures.
 struct Embedder {
-    extractor: Extractor,
-    preprocess: Preprocess,
-    device: Device,
+    extractor: Prepared<Extractor>,
     /// The short name that galleries carry.
     id: String,
     embedding_dim: usize,
@@ -101,7 +99,8 @@ impl Embedder {
             Architecture::Detector(_) => 0,
         };
         let extractor = file.into_extractor(&device).with_context(|| path.display().to_string())?;
-        Ok(Self { extractor, preprocess, device, id, embedding_dim })
+        let extractor = Prepared::new(&extractor, &preprocess, &device);
+        Ok(Self { extractor, id, embedding_dim })
     }
 
     /// Values of an embedding.
@@ -110,11 +109,11 @@ impl Embedder {
     }
 
     fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
-        Ok(embed_pictures(&self.extractor, &self.preprocess, pictures, &self.device)?)
+        Ok(embed_pictures(&self.extractor, pictures)?)
     }
 
     fn embed(&self, samples: &Samples) -> anyhow::Result<Embedded> {
-        embed_samples(&self.extractor, &self.preprocess, samples, &self.device)
+        embed_samples(&self.extractor, samples)
     }
 }
 

@@ -11,6 +11,7 @@ use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, 
 use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::Architecture;
+use models::prepared::Prepared;
 use models::preprocess::Preprocess;
 use models::recognizer::detect;
 use models::weights::Weights;
@@ -251,10 +252,11 @@ pub fn evaluate_boxes<'a>(
         max_candidates: 1000,
         max_detections: 100,
     };
+    let detector = Prepared::new(detector, preprocess, device);
     let (mut found, mut objects) = (Vec::new(), Vec::new());
     for picture in pictures {
         let (image, boxes) = picture?;
-        let detections = detect(detector, preprocess, &image, &thresholds, device);
+        let detections = detect(&detector, &image, &thresholds);
         found.push(pollster::block_on(detections)?);
         objects.push(boxes.iter().copied().map(Object::foreground).collect::<Vec<_>>());
     }

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::{Extractor, Features};
 use models::image::RgbImage;
 use models::model_file::Architecture;
+use models::prepared::Prepared;
 use models::preprocess::{Preprocess, resize};
 use models::weights::Weights;
 use rand::RngExt;
@@ -245,7 +246,8 @@ impl Task for ExtractorTraining {
     ) -> anyhow::Result<Vec<(String, f64)>> {
         let Some(query) = &self.query else { return Ok(Vec::new()) };
         let extractor = network.extractor.valid();
-        let embed = |samples| embed_samples(&extractor, &self.recipe.preprocess, samples, device);
+        let extractor = Prepared::new(&extractor, &self.recipe.preprocess, device);
+        let embed = |samples| embed_samples(&extractor, samples);
         let query = embed(query)?;
         let metrics = match &self.gallery {
             Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1, 5]),

@@ -1,0 +1,188 @@
+//! Every network's plan against the network itself.
+#![cfg(feature = "flex")]
+
+use burn::tensor::Device;
+use models::backbone::{
+    EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
+    ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::image::RgbImage;
+use models::neck::NeckConfig;
+use models::prepared::Prepared;
+use models::preprocess::Preprocess;
+use models::weights::Weights;
+
+fn preprocess(width: u32, height: u32) -> Preprocess {
+    Preprocess { width, height, ..Preprocess::square(1) }
+}
+
+/// A picture with something everywhere.
+fn picture(width: u32, height: u32, seed: u32) -> RgbImage {
+    let mut state = seed.wrapping_mul(747_796_405).wrapping_add(1);
+    let bytes = (0..width * height * 3).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    RgbImage::from_rgb(width, height, bytes.collect()).expect("a picture of this size")
+}
+
+/// Two pictures through the plan and, at once, through the module.
+fn pictures(preprocess: &Preprocess) -> [RgbImage; 2] {
+    [1, 2].map(|seed| picture(preprocess.width + 9, preprocess.height + 5, seed))
+}
+
+fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Sums of a few thousand terms in another order, layer after layer.
+    assert!(worst <= 1e-4 * scale, "{what}: off by {worst} at scale {scale}");
+    assert!(expected.iter().any(|v| v.abs() > 1e-6), "{what}: something comes out");
+}
+
+/// Normalisation that changes something: fresh networks have mean 0, variance 1, scale 1, shift 0.
+fn unsettle(weights: &mut Weights) {
+    for (name, tensor) in &mut weights.tensors {
+        let (least, most) = match name.rsplit('.').next() {
+            Some("running_var") => (0.5, 2.0),
+            Some("running_mean") => (-0.3, 0.3),
+            Some("bias") => (-0.2, 0.2),
+            _ => continue,
+        };
+        let count = tensor.values.len();
+        for (index, value) in tensor.values.iter_mut().enumerate() {
+            let share = ((index * 37 + name.len() * 11) % (count + 7)) as f32 / (count + 7) as f32;
+            *value = least + (most - least) * share;
+        }
+    }
+}
+
+fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess) {
+    let device = Device::flex();
+    let fresh = config.init(&device);
+    let mut weights = Weights::from_module(&fresh);
+    unsettle(&mut weights);
+    let extractor = weights.load_into(fresh).expect("its own weights");
+    for (form, extractor) in [("trained", extractor.clone()), ("deployed", extractor.fuse())] {
+        let pictures = pictures(preprocess);
+        let expected = extractor.embed(preprocess.apply(&pictures, &device));
+        let expected: Vec<f32> = expected.into_data().try_into_vec().expect("floats");
+        let prepared = Prepared::new(&extractor, preprocess, &device);
+        let got = pollster::block_on(prepared.run(&pictures)).expect("embeddings");
+        assert_near(&format!("{what}, {form}"), &got, &expected);
+        // A second run finds the memory of the first.
+        let again = pollster::block_on(prepared.run(&pictures)).expect("embeddings");
+        assert_eq!(got, again, "{what}, {form}");
+    }
+}
+
+fn extractor(backbone: BackboneConfig, neck: Option<NeckConfig>) -> ExtractorConfig {
+    ExtractorConfig { backbone, neck }
+}
+
+#[test]
+fn pp_lcnet() {
+    let config = |scale| {
+        let config = PpLcNetConfig { scale, class_expand: Some(64), dropout: 0.2, fused: false };
+        BackboneConfig::PpLcNet(config)
+    };
+    for (scale, side) in [(0.25, (64, 64)), (0.35, (45, 51)), (0.5, (32, 96))] {
+        let neck = Some(NeckConfig::Fc { embedding_dim: 33 });
+        let preprocess = preprocess(side.0, side.1);
+        check_extractor(&format!("{scale}"), &extractor(config(scale), neck), &preprocess);
+    }
+    let binary = extractor(config(0.25), Some(NeckConfig::FcTanh { embedding_dim: 24 }));
+    check_extractor("codes", &binary, &preprocess(32, 32));
+}
+
+#[test]
+fn pp_lcnet_v2() {
+    for shitu in [false, true] {
+        let backbone = BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+            scale: 0.25,
+            depths: [2, 2, 2, 2],
+            class_expand: 40,
+            shitu,
+            dropout: 0.2,
+            fused: false,
+        });
+        let neck = shitu.then_some(NeckConfig::BnNeck);
+        let config = extractor(backbone, neck);
+        check_extractor(&format!("shitu {shitu}"), &config, &preprocess(64, 48));
+    }
+}
+
+#[test]
+fn mobilenet_v1() {
+    let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+    let neck = Some(NeckConfig::Vehicle { embedding_dim: 20 });
+    check_extractor("mobilenet", &extractor(backbone, neck), &preprocess(64, 64));
+}
+
+#[test]
+fn efficientnet_lite0() {
+    let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused: false });
+    for (width, height) in [(64, 64), (63, 50)] {
+        let config = extractor(backbone.clone(), Some(NeckConfig::Tanh));
+        check_extractor(&format!("{width}×{height}"), &config, &preprocess(width, height));
+    }
+}
+
+#[test]
+fn resnet() {
+    let stems = [ResNetStem::Single7x7, ResNetStem::Triple3x3, ResNetStem::Single3x3];
+    for (index, stem) in stems.into_iter().enumerate() {
+        for block in [ResidualBlock::Basic, ResidualBlock::Bottleneck] {
+            for shortcut in [Shortcut::StridedConv, Shortcut::AveragePool] {
+                let backbone = BackboneConfig::ResNet(ResNetConfig {
+                    block,
+                    depths: [1, 2, 1, 1],
+                    width: 16,
+                    stem,
+                    shortcut,
+                    max_pool: index != 2,
+                    pool: if index == 1 { GlobalPool::Max } else { GlobalPool::Average },
+                    stem_activation: index != 0,
+                    ..ResNetConfig::resnet50()
+                });
+                let what = format!("{stem:?} {block:?} {shortcut:?}");
+                check_extractor(&what, &extractor(backbone, None), &preprocess(47, 64));
+            }
+        }
+    }
+}
+
+#[test]
+fn detectors() {
+    let device = Device::flex();
+    for (variant, backbone) in [
+        (DetectorVariant::First, DetectorBackbone::PpLcNet),
+        (DetectorVariant::Second, DetectorBackbone::PpLcNet),
+        (DetectorVariant::First, DetectorBackbone::EfficientNetLite0),
+    ] {
+        let config = DetectorConfig {
+            variant,
+            backbone,
+            backbone_scale: 0.25,
+            neck_channels: 24,
+            num_classes: 2,
+            head_blocks: 2,
+            fused: false,
+        };
+        let fresh = config.init(&device);
+        let mut weights = Weights::from_module(&fresh);
+        unsettle(&mut weights);
+        let detector = weights.load_into(fresh).expect("its own weights");
+        let preprocess = preprocess(96, 64);
+        for (form, detector) in [("trained", detector.clone()), ("deployed", detector.fuse())] {
+            let pictures = pictures(&preprocess);
+            let expected = detector.forward_points(preprocess.apply(&pictures, &device));
+            let expected: Vec<f32> = expected.into_data().try_into_vec().expect("floats");
+            let prepared = Prepared::new(&detector, &preprocess, &device);
+            let got = pollster::block_on(prepared.run(&pictures)).expect("points");
+            assert_near(&format!("{variant:?} {backbone:?}, {form}"), &got, &expected);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The networks of PP-ShiTu with drawn weights: written as model files and as ONNX, and timed
+//! natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same files.
+//!
+//! `cargo run --example networks -- write FOLDER`, `… -- time FOLDER RUNS [NETWORK]`
+#![expect(clippy::print_stdout, reason = "the figures")]
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use burn::module::Module;
+use burn::tensor::Device;
+use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::image::RgbImage;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::neck::NeckConfig;
+use models::prepared::{Prepared, RunError};
+use models::preprocess::Preprocess;
+use models::weights::{Precision, Weights};
+use native_trainer::onnx::to_onnx;
+
+/// Seed of the drawn weights.
+const SEED: u64 = 7;
+
+fn networks() -> Vec<(&'static str, u32, Architecture)> {
+    let lcnet = |scale| {
+        let (class_expand, dropout) = (Some(1280), 0.2);
+        let config = PpLcNetConfig { scale, class_expand, dropout, fused: true };
+        let neck = Some(NeckConfig::Fc { embedding_dim: 512 });
+        Architecture::Extractor(ExtractorConfig { backbone: BackboneConfig::PpLcNet(config), neck })
+    };
+    let shitu = BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+        scale: 1.0,
+        depths: [2, 2, 6, 2],
+        class_expand: 512,
+        shitu: true,
+        dropout: 0.2,
+        fused: true,
+    });
+    let mobilenet = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 1.0, fused: true });
+    let detector = |backbone_scale, neck_channels, head_blocks| {
+        Architecture::Detector(DetectorConfig {
+            variant: DetectorVariant::First,
+            backbone: DetectorBackbone::PpLcNet,
+            backbone_scale,
+            neck_channels,
+            num_classes: 1,
+            head_blocks,
+            fused: true,
+        })
+    };
+    let extractor = |backbone, neck| Architecture::Extractor(ExtractorConfig { backbone, neck });
+    vec![
+        ("pp_lcnet_x1_0", 224, lcnet(1.0)),
+        ("pp_lcnet_x2_5", 224, lcnet(2.5)),
+        ("pp_lcnet_v2_shitu", 224, extractor(shitu, Some(NeckConfig::BnNeck))),
+        ("mobilenet_v1", 224, extractor(mobilenet, None)),
+        ("picodet_320", 320, detector(0.75, 64, 2)),
+        ("mainbody_640", 640, detector(2.5, 128, 4)),
+    ]
+}
+
+/// The picture that every runtime gets, [`RgbImage`] here and computed alike elsewhere.
+fn picture(side: u32) -> anyhow::Result<RgbImage> {
+    let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8).collect();
+    Ok(RgbImage::from_rgb(side, side, bytes)?)
+}
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["write", folder] => write(Path::new(folder)),
+        ["time", folder, runs, only @ ..] => time(Path::new(folder), runs.parse()?, only),
+        other => bail!("unknown words {other:?}; there is write FOLDER and time FOLDER RUNS"),
+    }
+}
+
+fn write(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let device = Device::flex();
+    for (name, side, architecture) in networks() {
+        device.seed(SEED);
+        let preprocess = Preprocess::square(side);
+        let (weights, onnx) = match &architecture {
+            Architecture::Extractor(config) => {
+                let network = config.init(&device);
+                (Weights::from_module(&network), to_onnx(&network, &preprocess))
+            }
+            Architecture::Detector(config) => {
+                let network = config.init(&device);
+                (Weights::from_module(&network), to_onnx(&network, &preprocess))
+            }
+        };
+        let description = ModelDescription { architecture, preprocess, notes: String::new() };
+        let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
+        std::fs::write(folder.join(name).with_extension("safetensors"), bytes)?;
+        std::fs::write(folder.join(name).with_extension("onnx"), onnx)?;
+    }
+    Ok(())
+}
+
+enum Ready {
+    Extractor(Prepared<models::extractor::Extractor>),
+    Detector(Prepared<models::detector::Detector>),
+}
+
+impl Ready {
+    fn open(file: ModelFile, device: &Device) -> anyhow::Result<Self> {
+        let preprocess = file.description.preprocess.clone();
+        Ok(match file.description.architecture {
+            Architecture::Extractor(_) => {
+                Self::Extractor(Prepared::new(&file.into_extractor(device)?, &preprocess, device))
+            }
+            Architecture::Detector(_) => {
+                Self::Detector(Prepared::new(&file.into_detector(device)?, &preprocess, device))
+            }
+        })
+    }
+
+    fn run(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, RunError> {
+        pollster::block_on(async {
+            match self {
+                Self::Extractor(extractor) => extractor.run(pictures).await,
+                Self::Detector(detector) => detector.run(pictures).await,
+            }
+        })
+    }
+}
+
+fn time(folder: &Path, runs: usize, only: &[&str]) -> anyhow::Result<()> {
+    let device = Device::flex();
+    for (name, side, _) in networks() {
+        if !only.is_empty() && !only.contains(&name) {
+            continue;
+        }
+        let path = folder.join(name).with_extension("safetensors");
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let ready = Ready::open(ModelFile::from_bytes(&bytes)?, &device)?;
+        let picture = [picture(side)?];
+        let answer = ready.run(&picture)?;
+        let mut times: Vec<f64> = (0..runs.max(1))
+            .map(|_| {
+                let start = Instant::now();
+                ready.run(&picture)?;
+                Ok(start.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect::<Result<_, RunError>>()?;
+        times.sort_by(f64::total_cmp);
+        let bytes: Vec<u8> = answer.iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(folder.join(name).with_extension("answer.f32"), bytes)?;
+        println!(
+            "{}",
+            serde_json::json!({
+                "network": name,
+                "runtime": "magpie",
+                "threads": rayon::current_num_threads(),
+                "median_ms": times[times.len() / 2],
+                "least_ms": times[0],
+            })
+        );
+    }
+    Ok(())
+}

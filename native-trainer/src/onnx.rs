@@ -1,0 +1,442 @@
+//! Writes networks as ONNX files, for other runtimes.
+//!
+//! The graph is written down from the network's own wiring (see [`Flow`]), with normalisation folded
+//! and values as in the weights, so another runtime's answers can be held against Magpie's.
+//!
+//! Source: the ONNX operator set 14 and its protocol buffers,
+//! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+use models::layers::{
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
+    SCORE_EPSILON, SCORE_MARGIN,
+};
+use models::prepared::Network;
+use models::preprocess::Preprocess;
+
+/// Operator set that the graph is written in: the first with hard-swish.
+const OPERATOR_SET: u64 = 14;
+/// Version of the file format that goes with it.
+const FORMAT_VERSION: u64 = 7;
+/// `TensorProto.DataType.FLOAT` and `INT64`.
+const FLOAT: u64 = 1;
+const INT64: u64 = 7;
+
+/// The bytes of an ONNX file.
+///
+/// Its input `x` is `[1, 3, height, width]`, resized and normalised as `preprocess` says; its output
+/// `y` holds the network's answers as Magpie's own runs give them: an embedding `[1, dim]`, or
+/// `[1, points, values]`.
+pub fn to_onnx(network: &impl Network, preprocess: &Preprocess) -> Vec<u8> {
+    let (height, width) = (preprocess.height as usize, preprocess.width as usize);
+    let mut graph = Graph::default();
+    let input = Map { name: "x".to_owned(), height, width, channels: 3 };
+    let maps = network.wire(&mut graph, input);
+    let output = graph.answer(maps);
+    let mut body = graph.nodes;
+    body.text(2, "magpie");
+    body.0.extend(graph.tensors.0);
+    body.message(11, &value_info("x", &[1, 3, height, width]));
+    body.message(12, &value_info("y", &output));
+    let mut operators = Message::default();
+    operators.number(2, OPERATOR_SET);
+    let mut model = Message::default();
+    model.number(1, FORMAT_VERSION);
+    model.text(2, "magpie");
+    model.message(7, &body);
+    model.message(8, &operators);
+    model.0
+}
+
+/// A protocol buffer being written.
+#[derive(Debug, Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn number(&mut self, field: u64, value: u64) {
+        self.varint(field << 3);
+        self.varint(value);
+    }
+
+    fn float(&mut self, field: u64, value: f32) {
+        self.varint(field << 3 | 5);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend(bytes);
+    }
+
+    fn text(&mut self, field: u64, text: &str) {
+        self.bytes(field, text.as_bytes());
+    }
+
+    fn message(&mut self, field: u64, message: &Self) {
+        self.bytes(field, &message.0);
+    }
+}
+
+fn value_info(name: &str, shape: &[usize]) -> Message {
+    let mut dims = Message::default();
+    for side in shape {
+        let mut dim = Message::default();
+        dim.number(1, *side as u64);
+        dims.message(1, &dim);
+    }
+    let mut tensor = Message::default();
+    tensor.number(1, FLOAT);
+    tensor.message(2, &dims);
+    let mut kind = Message::default();
+    kind.message(1, &tensor);
+    let mut info = Message::default();
+    info.text(1, name);
+    info.message(2, &kind);
+    info
+}
+
+/// An attribute of a node.
+enum Attribute {
+    Number(i64),
+    Numbers(Vec<i64>),
+    Float(f32),
+    Text(&'static str),
+}
+
+impl Attribute {
+    fn message(&self, name: &str) -> Message {
+        let mut message = Message::default();
+        message.text(1, name);
+        match self {
+            Self::Number(value) => {
+                message.number(3, *value as u64);
+                message.number(20, 2);
+            }
+            Self::Numbers(values) => {
+                values.iter().for_each(|value| message.number(8, *value as u64));
+                message.number(20, 7);
+            }
+            Self::Float(value) => {
+                message.float(2, *value);
+                message.number(20, 1);
+            }
+            Self::Text(text) => {
+                message.text(4, text);
+                message.number(20, 3);
+            }
+        }
+        message
+    }
+}
+
+/// A map of the graph, `[1, channels, height, width]`.
+#[derive(Debug, Clone)]
+struct Map {
+    name: String,
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+#[derive(Debug, Default)]
+struct Graph {
+    nodes: Message,
+    tensors: Message,
+    names: usize,
+}
+
+fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_into_vec().expect("a tensor that was made of floats holds floats")
+}
+
+impl Graph {
+    fn fresh(&mut self) -> String {
+        self.names += 1;
+        format!("v{}", self.names)
+    }
+
+    fn tensor(&mut self, shape: &[usize], data_type: u64, bytes: &[u8]) -> String {
+        let name = self.fresh();
+        let mut tensor = Message::default();
+        shape.iter().for_each(|side| tensor.number(1, *side as u64));
+        tensor.number(2, data_type);
+        tensor.text(8, &name);
+        tensor.bytes(9, bytes);
+        self.tensors.message(5, &tensor);
+        name
+    }
+
+    fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensor(shape, FLOAT, &bytes)
+    }
+
+    fn scalar(&mut self, value: f32) -> String {
+        self.floats(&[], &[value])
+    }
+
+    fn numbers(&mut self, values: &[i64]) -> String {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensor(&[values.len()], INT64, &bytes)
+    }
+
+    fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> String {
+        let output = self.fresh();
+        self.node_to(operator, inputs, attributes, &output);
+        output
+    }
+
+    fn node_to(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+        output: &str,
+    ) {
+        let mut node = Message::default();
+        inputs.iter().for_each(|input| node.text(1, input));
+        node.text(2, output);
+        node.text(4, operator);
+        for (name, attribute) in attributes {
+            node.message(5, &attribute.message(name));
+        }
+        self.nodes.message(1, &node);
+    }
+
+    /// One node whose output is like its first input.
+    fn unary(&mut self, operator: &str, x: Map, attributes: &[(&str, Attribute)]) -> Map {
+        let name = self.node(operator, &[&x.name], attributes);
+        Map { name, ..x }
+    }
+
+    fn binary(&mut self, operator: &str, a: &Map, b: &str) -> Map {
+        let name = self.node(operator, &[&a.name, b], &[]);
+        Map { name, ..a.clone() }
+    }
+
+    fn convolution(
+        &mut self,
+        x: Map,
+        weight: Tensor<4>,
+        bias: Option<Vec<f32>>,
+        layer: &Conv,
+        padding: Padding,
+    ) -> Map {
+        let [channels_out, per_group, kernel, _] = weight.dims();
+        let stride = layer.stride();
+        let before = (kernel - 1) / 2;
+        let sides = [x.height, x.width].map(|side| match padding {
+            Padding::Even => (before, before, (side + 2 * before - kernel) / stride + 1),
+            Padding::Same => {
+                let out = side.div_ceil(stride);
+                let total = ((out - 1) * stride + kernel).saturating_sub(side);
+                (total / 2, total - total / 2, out)
+            }
+        });
+        let [(top, bottom, height), (left, right, width)] = sides;
+        let weight = self.floats(&[channels_out, per_group, kernel, kernel], &read(weight));
+        let bias = bias.map(|bias| self.floats(&[channels_out], &bias));
+        let mut inputs = vec![x.name.as_str(), &weight];
+        inputs.extend(bias.as_deref());
+        let groups = if layer.is_depthwise() { channels_out } else { 1 };
+        let attributes = [
+            ("kernel_shape", Attribute::Numbers(vec![kernel as i64; 2])),
+            ("strides", Attribute::Numbers(vec![stride as i64; 2])),
+            ("pads", Attribute::Numbers([top, left, bottom, right].map(|p| p as i64).to_vec())),
+            ("group", Attribute::Number(groups as i64)),
+        ];
+        let name = self.node("Conv", &inputs, &attributes);
+        Map { name, height, width, channels: channels_out }
+    }
+
+    /// The answer of all maps under the name `y`, and its shape.
+    fn answer(&mut self, maps: Vec<Map>) -> Vec<usize> {
+        if let [map] = maps.as_slice() {
+            let flatten = [("axis", Attribute::Number(1))];
+            self.node_to("Flatten", &[&map.name], &flatten, "y");
+            return vec![1, map.height * map.width * map.channels];
+        }
+        let channels = maps.first().map_or(0, |map| map.channels);
+        let mut points = 0;
+        let mut rows = Vec::new();
+        for map in &maps {
+            points += map.height * map.width;
+            let order = [("perm", Attribute::Numbers(vec![0, 2, 3, 1]))];
+            let last = self.node("Transpose", &[&map.name], &order);
+            let shape = self.numbers(&[1, -1, map.channels as i64]);
+            rows.push(self.node("Reshape", &[&last, &shape], &[]));
+        }
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        self.node_to("Concat", &rows, &[("axis", Attribute::Number(1))], "y");
+        vec![1, points, channels]
+    }
+}
+
+impl Flow for Graph {
+    type Map = Map;
+
+    fn conv_bn(&mut self, x: Map, layer: &ConvBn, padding: Padding) -> Map {
+        let (weight, bias) = match layer.folded() {
+            Some((weight, bias)) => (weight, Some(read(bias))),
+            None => {
+                let bias = layer.conv.bias.as_ref().map(|bias| read(bias.val()));
+                (layer.conv.weight.val(), bias)
+            }
+        };
+        let y = self.convolution(x, weight, bias, &layer.conv, padding);
+        self.activate(y, layer.activation())
+    }
+
+    fn conv(&mut self, x: Map, layer: &Conv, activation: Activation) -> Map {
+        let bias = layer.bias.as_ref().map(|bias| read(bias.val()));
+        let y = self.convolution(x, layer.weight.val(), bias, layer, Padding::Even);
+        self.activate(y, activation)
+    }
+
+    fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
+        let (scale, shift) = layer.affine(&layer.weight.val().device());
+        let shape = [1, x.channels, 1, 1];
+        let (scale, shift) = (read(scale), read(shift));
+        let (scale, shift) = (self.floats(&shape, &scale), self.floats(&shape, &shift));
+        let scaled = self.binary("Mul", &x, &scale);
+        self.binary("Add", &scaled, &shift)
+    }
+
+    fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
+        let weight = weight.val().transpose();
+        let [channels_out, channels_in] = weight.dims();
+        let weight = self.floats(&[channels_out, channels_in, 1, 1], &read(weight));
+        let bias = self.floats(&[channels_out], &read(bias.val()));
+        let name = self.node("Conv", &[&x.name, &weight, &bias], &[]);
+        Map { name, channels: channels_out, ..x }
+    }
+
+    fn apply(&mut self, x: Map, function: Gate) -> Map {
+        match function {
+            Gate::Sigmoid => self.unary("Sigmoid", x, &[]),
+            Gate::HardSigmoid => {
+                let slope = ("alpha", Attribute::Float(1.0 / 6.0));
+                self.unary("HardSigmoid", x, &[slope, ("beta", Attribute::Float(0.5))])
+            }
+            Gate::Tanh => self.unary("Tanh", x, &[]),
+        }
+    }
+
+    fn activate(&mut self, x: Map, activation: Activation) -> Map {
+        match activation {
+            Activation::Identity => x,
+            Activation::Relu => self.unary("Relu", x, &[]),
+            Activation::HardSwish => self.unary("HardSwish", x, &[]),
+            Activation::Relu6 => {
+                let (least, most) = (self.scalar(0.0), self.scalar(6.0));
+                let name = self.node("Clip", &[&x.name, &least, &most], &[]);
+                Map { name, ..x }
+            }
+        }
+    }
+
+    fn dropout(&mut self, x: Map, probability: f64) -> Map {
+        let factor = self.scalar((1.0 - probability) as f32);
+        self.binary("Mul", &x, &factor)
+    }
+
+    fn scale(&mut self, x: Map, gate: Map) -> Map {
+        self.binary("Mul", &x, &gate.name)
+    }
+
+    fn add(&mut self, a: Map, b: Map) -> Map {
+        self.binary("Add", &a, &b.name)
+    }
+
+    fn add_relu(&mut self, a: Map, b: Map) -> Map {
+        let sum = self.add(a, b);
+        self.activate(sum, Activation::Relu)
+    }
+
+    fn concatenate(&mut self, a: Map, b: Map) -> Map {
+        let axis = [("axis", Attribute::Number(1))];
+        let name = self.node("Concat", &[&a.name, &b.name], &axis);
+        Map { name, channels: a.channels + b.channels, ..a }
+    }
+
+    fn upsample(&mut self, x: Map) -> Map {
+        let scales = self.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+        let attributes = [
+            ("mode", Attribute::Text("nearest")),
+            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
+            ("nearest_mode", Attribute::Text("floor")),
+        ];
+        let name = self.node("Resize", &[&x.name, "", &scales], &attributes);
+        Map { name, height: 2 * x.height, width: 2 * x.width, ..x }
+    }
+
+    fn max_pool(&mut self, x: Map) -> Map {
+        let attributes = [
+            ("kernel_shape", Attribute::Numbers(vec![3, 3])),
+            ("strides", Attribute::Numbers(vec![2, 2])),
+            ("pads", Attribute::Numbers(vec![1, 1, 1, 1])),
+        ];
+        let name = self.node("MaxPool", &[&x.name], &attributes);
+        Map { name, height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }
+    }
+
+    fn average_pool(&mut self, x: Map) -> Map {
+        let odd = |side: usize| (side % 2) as i64;
+        let attributes = [
+            ("kernel_shape", Attribute::Numbers(vec![2, 2])),
+            ("strides", Attribute::Numbers(vec![2, 2])),
+            ("pads", Attribute::Numbers(vec![0, 0, odd(x.height), odd(x.width)])),
+        ];
+        let name = self.node("AveragePool", &[&x.name], &attributes);
+        Map { name, height: x.height.div_ceil(2), width: x.width.div_ceil(2), ..x }
+    }
+
+    fn global_pool(&mut self, x: Map, pool: GlobalPool) -> Map {
+        let operator = match pool {
+            GlobalPool::Average => "GlobalAveragePool",
+            GlobalPool::Max => "GlobalMaxPool",
+        };
+        let name = self.node(operator, &[&x.name], &[]);
+        Map { name, height: 1, width: 1, ..x }
+    }
+
+    fn aligned_logit(&mut self, class: Map, alignment: Map) -> Map {
+        let class = self.apply(class, Gate::Sigmoid);
+        let alignment = self.apply(alignment, Gate::Sigmoid);
+        let product = self.binary("Mul", &class, &alignment.name);
+        let epsilon = self.scalar(SCORE_EPSILON as f32);
+        let sum = self.binary("Add", &product, &epsilon);
+        let score = self.unary("Sqrt", sum, &[]);
+        let (most, one) = (self.scalar(1.0 - SCORE_MARGIN as f32), self.scalar(1.0));
+        let score = self.binary("Min", &score, &most);
+        let rest = self.node("Sub", &[&one, &score.name], &[]);
+        let quotient = self.binary("Div", &score, &rest);
+        self.unary("Log", quotient, &[])
+    }
+
+    fn unit_length(&mut self, x: Map) -> Map {
+        let squares = self.binary("Mul", &x, &x.name.clone());
+        let axes = self.numbers(&[1]);
+        let sum = self.node("ReduceSum", &[&squares.name, &axes], &[]);
+        let epsilon = self.scalar(LENGTH_EPSILON as f32);
+        let sum = self.node("Add", &[&sum, &epsilon], &[]);
+        let length = self.node("Sqrt", &[&sum], &[]);
+        self.binary("Div", &x, &length)
+    }
+}

@@ -1,0 +1,56 @@
+//! A network alone, for measurements in a browser beside other runtimes.
+
+use burn::tensor::Device;
+use models::detector::Detector;
+use models::extractor::Extractor;
+use models::image::RgbImage;
+use models::model_file::{Architecture, ModelFile};
+use models::prepared::Prepared;
+use wasm_bindgen::prelude::wasm_bindgen;
+
+/// A network that is ready to run.
+#[wasm_bindgen]
+pub struct Network {
+    ready: Ready,
+    picture: [RgbImage; 1],
+}
+
+enum Ready {
+    Extractor(Prepared<Extractor>),
+    Detector(Prepared<Detector>),
+}
+
+#[wasm_bindgen]
+impl Network {
+    /// Opens a model file; nothing where it is none.
+    pub fn open(bytes: &[u8]) -> Option<Self> {
+        #[cfg(feature = "relaxed")]
+        models::kernels::use_relaxed_simd();
+        let device = Device::flex();
+        let file = ModelFile::from_bytes(bytes).ok()?;
+        let preprocess = file.description.preprocess.clone();
+        let ready = match file.description.architecture {
+            Architecture::Extractor(_) => {
+                let network = file.into_extractor(&device).ok()?;
+                Ready::Extractor(Prepared::new(&network, &preprocess, &device))
+            }
+            Architecture::Detector(_) => {
+                let network = file.into_detector(&device).ok()?;
+                Ready::Detector(Prepared::new(&network, &preprocess, &device))
+            }
+        };
+        let side = preprocess.width;
+        let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8);
+        let picture = RgbImage::from_rgb(side, side, bytes.collect()).ok()?;
+        Some(Self { ready, picture: [picture] })
+    }
+
+    /// Runs it once and returns the values of its answer.
+    pub async fn run(&self) -> Vec<f32> {
+        let answer = match &self.ready {
+            Ready::Extractor(extractor) => extractor.run(&self.picture).await,
+            Ready::Detector(detector) => detector.run(&self.picture).await,
+        };
+        answer.unwrap_or_default()
+    }
+}
