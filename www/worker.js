@@ -1,6 +1,6 @@
-// Starts the engine that the page names: worker-cpu or worker-webgpu.
+// Starts the engine that the page names.
 const engine = new URL(self.location.href).searchParams.get("engine");
-if (engine !== "worker-cpu" && engine !== "worker-webgpu") {
+if (!["worker-cpu", "worker-relaxed", "worker-webgpu"].includes(engine)) {
   throw new Error(`unknown engine ${engine}`);
 }
 const module = await import(`./${engine}.js`);

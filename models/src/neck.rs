@@ -4,11 +4,11 @@
 //! [`BnNeck`] is frozen at 0, as its paper and the shipped recipes intend; the reference's code
 //! leaves it trainable unless the configuration says otherwise.
 
-use burn::module::{Initializer, Module, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Eager, Flow, Gate};
+use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Eager, Flow, Gate, constant, normal};
 
 /// Configuration of [`Neck`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +120,8 @@ impl FcNeck {
     pub fn new(features: usize, embedding_dim: usize, device: &Device) -> Self {
         let std = (2.0 / (features + embedding_dim) as f64).sqrt();
         Self {
-            weight: Initializer::Normal { mean: 0.0, std }.init([features, embedding_dim], device),
-            bias: Initializer::Zeros.init([embedding_dim], device),
+            weight: normal([features, embedding_dim], std, device),
+            bias: constant([embedding_dim], 0.0, device),
         }
     }
 

@@ -267,12 +267,7 @@ pub async fn detect(
 ) -> Result<Vec<Detection>, RecognizeError> {
     let values = detector.run(std::slice::from_ref(image)).await?;
     let input = detector.preprocess();
-    Ok(decode(
-        &values,
-        (input.width, input.height),
-        (image.width(), image.height()),
-        thresholds,
-    ))
+    Ok(decode(&values, (input.width, input.height), (image.width(), image.height()), thresholds))
 }
 
 /// Unit embeddings of pictures.

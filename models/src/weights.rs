@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use burn::backend::Dispatch;
+use burn::backend::ops::FloatTensorOps;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use half::f16;
@@ -311,11 +313,7 @@ impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        let values = tensor
-            .into_data()
-            .convert::<f32>()
-            .try_into_vec()
-            .expect("the data was converted to f32");
+        let values = tensor.into_data().try_into_vec().expect("parameters are 32-bit floats");
         self.tensors.insert(self.path.name(), NamedTensor { shape, values });
     }
 }
@@ -351,7 +349,10 @@ impl ModuleMapper for Loader {
         }
         let id = param.id;
         let device = param.lazy_device();
-        let value = Tensor::from_data(TensorData::new(tensor.values, tensor.shape), &device);
+        // Straight to the backend: on Burn's way every pair of number types could be converted,
+        // and all of that would be in the browser's module.
+        let data = TensorData::new(tensor.values, tensor.shape);
+        let value = Tensor::from_dispatch(Dispatch::float_from_data(data, device.as_dispatch()));
         param.transform_for_load(value, id)
     }
 }

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use burn::module::Module;
 use burn::tensor::Device;
 use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};

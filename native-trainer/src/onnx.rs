@@ -10,7 +10,7 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use models::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
-    SCORE_EPSILON, SCORE_MARGIN,
+    SCORE_EPSILON, SCORE_MARGIN, values_of,
 };
 use models::prepared::Network;
 use models::preprocess::Preprocess;
@@ -155,11 +155,6 @@ struct Graph {
     names: usize,
 }
 
-fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let data = tensor.into_data().convert::<f32>();
-    data.try_into_vec().expect("a tensor that was made of floats holds floats")
-}
-
 impl Graph {
     fn fresh(&mut self) -> String {
         self.names += 1;
@@ -233,12 +228,11 @@ impl Graph {
     fn convolution(
         &mut self,
         x: Map,
-        weight: Tensor<4>,
-        bias: Option<Vec<f32>>,
+        (weight, bias): (Vec<f32>, Vec<f32>),
         layer: &Conv,
         padding: Padding,
     ) -> Map {
-        let [channels_out, per_group, kernel, _] = weight.dims();
+        let [channels_out, per_group, kernel, _] = layer.weight.dims();
         let stride = layer.stride();
         let before = (kernel - 1) / 2;
         let sides = [x.height, x.width].map(|side| match padding {
@@ -250,10 +244,8 @@ impl Graph {
             }
         });
         let [(top, bottom, height), (left, right, width)] = sides;
-        let weight = self.floats(&[channels_out, per_group, kernel, kernel], &read(weight));
-        let bias = bias.map(|bias| self.floats(&[channels_out], &bias));
-        let mut inputs = vec![x.name.as_str(), &weight];
-        inputs.extend(bias.as_deref());
+        let weight = self.floats(&[channels_out, per_group, kernel, kernel], &weight);
+        let bias = self.floats(&[channels_out], &bias);
         let groups = if layer.is_depthwise() { channels_out } else { 1 };
         let attributes = [
             ("kernel_shape", Attribute::Numbers(vec![kernel as i64; 2])),
@@ -261,7 +253,7 @@ impl Graph {
             ("pads", Attribute::Numbers([top, left, bottom, right].map(|p| p as i64).to_vec())),
             ("group", Attribute::Number(groups as i64)),
         ];
-        let name = self.node("Conv", &inputs, &attributes);
+        let name = self.node("Conv", &[&x.name, &weight, &bias], &attributes);
         Map { name, height, width, channels: channels_out }
     }
 
@@ -292,27 +284,18 @@ impl Flow for Graph {
     type Map = Map;
 
     fn conv_bn(&mut self, x: Map, layer: &ConvBn, padding: Padding) -> Map {
-        let (weight, bias) = match layer.folded() {
-            Some((weight, bias)) => (weight, Some(read(bias))),
-            None => {
-                let bias = layer.conv.bias.as_ref().map(|bias| read(bias.val()));
-                (layer.conv.weight.val(), bias)
-            }
-        };
-        let y = self.convolution(x, weight, bias, &layer.conv, padding);
+        let y = self.convolution(x, layer.folded_values(), &layer.conv, padding);
         self.activate(y, layer.activation())
     }
 
     fn conv(&mut self, x: Map, layer: &Conv, activation: Activation) -> Map {
-        let bias = layer.bias.as_ref().map(|bias| read(bias.val()));
-        let y = self.convolution(x, layer.weight.val(), bias, layer, Padding::Even);
+        let y = self.convolution(x, layer.values(), layer, Padding::Even);
         self.activate(y, activation)
     }
 
     fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
-        let (scale, shift) = layer.affine(&layer.weight.val().device());
+        let (scale, shift) = layer.affine_values();
         let shape = [1, x.channels, 1, 1];
-        let (scale, shift) = (read(scale), read(shift));
         let (scale, shift) = (self.floats(&shape, &scale), self.floats(&shape, &shift));
         let scaled = self.binary("Mul", &x, &scale);
         self.binary("Add", &scaled, &shift)
@@ -321,8 +304,8 @@ impl Flow for Graph {
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
         let weight = weight.val().transpose();
         let [channels_out, channels_in] = weight.dims();
-        let weight = self.floats(&[channels_out, channels_in, 1, 1], &read(weight));
-        let bias = self.floats(&[channels_out], &read(bias.val()));
+        let weight = self.floats(&[channels_out, channels_in, 1, 1], &values_of(weight));
+        let bias = self.floats(&[channels_out], &values_of(bias.val()));
         let name = self.node("Conv", &[&x.name, &weight, &bias], &[]);
         Map { name, channels: channels_out, ..x }
     }

@@ -73,8 +73,7 @@ fn a_checkpoint_of_the_original_gives_its_features() {
     assert_close("from the recorded input", &got, &features[..got.len()], NETWORK);
 
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
-    let embedded =
-        embed_samples(&prepared(), &list).expect("pictures that decode");
+    let embedded = embed_samples(&prepared(), &list).expect("pictures that decode");
     let rows = features.chunks_exact(512).zip(embedded.values.chunks_exact(512));
     let cosine = |(a, b): (&[f32], &[f32])| {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
@@ -97,8 +96,7 @@ fn the_evaluation_prints_the_figures_of_the_log() {
     let expected = std::fs::read(folder.join("expected.json")).expect("recorded figures");
     let expected: serde_json::Value = serde_json::from_slice(&expected).expect("JSON");
     let list = Samples::read(&folder.join("ds/test_list.txt")).expect("the list");
-    let mut embedded =
-        embed_samples(&prepared(), &list).expect("pictures that decode");
+    let mut embedded = embed_samples(&prepared(), &list).expect("pictures that decode");
 
     // From the pictures: one or two pairs that are nearly tied change places, because OpenCV
     // decodes JPEG with libjpeg-turbo, whose grey levels differ.

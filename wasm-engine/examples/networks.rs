@@ -24,8 +24,6 @@ enum Ready {
 impl Network {
     /// Opens a model file; nothing where it is none.
     pub fn open(bytes: &[u8]) -> Option<Self> {
-        #[cfg(feature = "relaxed")]
-        models::kernels::use_relaxed_simd();
         let device = Device::flex();
         let file = ModelFile::from_bytes(bytes).ok()?;
         let preprocess = file.description.preprocess.clone();

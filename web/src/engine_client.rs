@@ -22,7 +22,7 @@ impl EngineClient {
     ) -> Result<Self, EngineError> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        let url = format!("./worker.js?engine=worker-{}", backend.name());
+        let url = format!("./worker.js?engine=worker-{}", module_name(backend));
         let worker = Worker::new_with_options(&url, &options).map_err(|error| device(&error))?;
         let on_error = {
             let deliver = deliver.clone();
@@ -61,6 +61,29 @@ impl EngineClient {
 impl Drop for EngineClient {
     fn drop(&mut self) {
         self.worker.terminate();
+    }
+}
+
+/// A module whose only function multiplies and adds by relaxed SIMD.
+const RELAXED_PROBE: [u8; 40] = [
+    0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // header
+    0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, // type: nothing to v128
+    0x03, 0x02, 0x01, 0x00, // one function of it
+    0x0a, 0x13, 0x01, 0x11, 0x00, // its code, without locals
+    0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f, // three zeros
+    0xfd, 0x85, 0x02, 0x0b, // f32x4.relaxed_madd
+];
+
+/// What the engine's files are named after: the CPU engine comes once for every browser, once for
+/// those that know relaxed SIMD.
+pub(crate) fn module_name(backend: Backend) -> &'static str {
+    match backend {
+        Backend::WebGpu => "webgpu",
+        Backend::Cpu => {
+            let probe = js_sys::Uint8Array::from(RELAXED_PROBE.as_slice());
+            let known = js_sys::WebAssembly::validate(&probe).unwrap_or(false);
+            if known { "relaxed" } else { "cpu" }
+        }
     }
 }
 

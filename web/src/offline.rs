@@ -5,6 +5,8 @@ use js_sys::{Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::Backend;
+
+use crate::engine_client::module_name;
 use web_sys::{MessageEvent, ServiceWorkerContainer, ServiceWorkerRegistration};
 
 use crate::dom::window;
@@ -46,7 +48,7 @@ async fn ask(backend: Backend) -> Result<(), JsValue> {
     let ready: ServiceWorkerRegistration =
         JsFuture::from(container.ready()?).await?.unchecked_into();
     let message = Object::new();
-    Reflect::set(&message, &"keep".into(), &backend.name().into())?;
+    Reflect::set(&message, &"keep".into(), &module_name(backend).into())?;
     match ready.active() {
         Some(worker) => worker.post_message(&message),
         None => Ok(()),

@@ -1,8 +1,8 @@
 //! Speed beside the peers, in one run on this machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
@@ -63,25 +63,118 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     setup::build_tools()?;
     setup::browser()?;
     let (module, peers) = (bench.join("gallery-wasm"), bench.join("npm"));
-    step("Magpie in WebAssembly", || {
-        let build = ["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
-        let what = ["--package", "wasm-engine", "--no-default-features", "--features", "cpu"];
-        execute(program("cargo").args(build).args(what).args(["--example", "gallery_search"]))?;
-        let wasm = "wasm32-unknown-unknown/release/examples/gallery_search.wasm";
-        let bind = ["--target", "web", "--out-dir"];
-        execute(program("wasm-bindgen").args(bind).arg(&module).arg(target().join(wasm)))
-    })?;
-    if !peers.join("node_modules/edgevec").exists() {
-        step("hnswlib-wasm and edgevec (from npm)", || {
-            std::fs::create_dir_all(&peers)?;
-            let install =
-                ["install", "--silent", "hnswlib-wasm@0.8.2", "edgevec@0.9.0", "--prefix"];
-            execute(program("npm").args(install).arg(&peers))
-        })?;
-    }
+    step("Magpie in WebAssembly", || wasm_example("gallery_search", "cpu", &module))?;
+    npm_peers(&peers, "edgevec", &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
     step("in Chromium", || {
         let script = "tests/bench/gallery_search.mjs";
         execute(program("node").arg(script).arg(&folder).args([DIM, K]).arg(&module).arg(&peers))
+    })
+}
+
+/// Networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium beside ONNX
+/// Runtime Web and LiteRT.js. Every runtime gets the same weights and has to give the same answers.
+pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
+    const THREADS: &str = "1";
+    let runs = match options {
+        [] => "40",
+        [runs] => runs,
+        other => bail!("unknown options {other:?}; there is the number of runs"),
+    };
+    let bench = root().join(".magpie/bench");
+    let peers = ["onnxruntime", "openvino", "onnx", "numpy", "tflite", "flatbuffers"];
+    let python = setup::python_with("bench/runtimes", &peers)?;
+    let ours = example("networks")?;
+    let (nets, module, npm) =
+        (bench.join("networks"), bench.join("networks-wasm"), bench.join("npm"));
+    step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
+    let mut figures = Figures::default();
+    step("Magpie", || {
+        let mut command = program(&ours);
+        command.arg("time").arg(&nets).arg(runs).env("RAYON_NUM_THREADS", THREADS);
+        figures.read("native", &mut command)
+    })?;
+    step("ONNX Runtime and OpenVINO", || {
+        let mut command = program(&python);
+        command.arg("tests/bench/networks.py").arg(&nets).args([THREADS, runs]);
+        figures.read("native", &mut command)
+    })?;
+
+    setup::build_tools()?;
+    setup::browser()?;
+    step("the networks for LiteRT", || {
+        execute(program(&python).arg("tests/bench/to_tflite.py").arg(&nets))
+    })?;
+    for (feature, folder) in [("cpu", "simd128"), ("relaxed", "relaxed")] {
+        step(&format!("Magpie in WebAssembly, {folder}"), || {
+            wasm_example("networks", feature, &module.join(folder))
+        })?;
+    }
+    npm_peers(&npm, "@litertjs/core", &["onnxruntime-web@1.30.0", "@litertjs/core@2.5.3"])?;
+    step("in Chromium", || {
+        let mut command = program("node");
+        command.arg("tests/bench/networks.mjs").arg(&nets).arg(runs).arg(&module).arg(&npm);
+        figures.read("Chromium", &mut command)
+    })?;
+    figures.print();
+    Ok(())
+}
+
+/// Median milliseconds by place, network and runtime.
+#[derive(Default)]
+struct Figures(BTreeMap<(&'static str, String), BTreeMap<String, f64>>);
+
+impl Figures {
+    /// Runs a command that writes figures as JSON lines.
+    fn read(&mut self, place: &'static str, command: &mut Command) -> anyhow::Result<()> {
+        let output = command.stderr(Stdio::inherit()).output()?;
+        if !output.status.success() {
+            bail!("the measurement ended with {}", output.status);
+        }
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let figure: serde_json::Value = serde_json::from_str(line)?;
+            let text =
+                |key: &str| figure[key].as_str().with_context(|| format!("no {key}: {line}"));
+            let median = figure["median_ms"].as_f64().context("a line without a figure")?;
+            let of_network = self.0.entry((place, text("network")?.to_owned())).or_default();
+            of_network.insert(text("runtime")?.to_owned(), median);
+        }
+        Ok(())
+    }
+
+    /// A line a network: milliseconds of each runtime, and Magpie's best over the best other.
+    fn print(&self) {
+        for ((place, network), runtimes) in &self.0 {
+            let best = |ours: bool| {
+                let some = runtimes.iter().filter(|(name, _)| name.starts_with("magpie") == ours);
+                some.map(|(_, median)| *median).fold(f64::INFINITY, f64::min)
+            };
+            let all: Vec<String> =
+                runtimes.iter().map(|(name, median)| format!("{name} {median:.2}")).collect();
+            let ratio = best(true) / best(false);
+            say(&format!("{place:9} {network:18} {ratio:5.2}   {} (median ms)", all.join(", ")));
+        }
+    }
+}
+
+/// Builds an example of the engine for the browser.
+fn wasm_example(name: &str, feature: &str, to: &Path) -> anyhow::Result<()> {
+    let build = ["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
+    let what = ["--package", "wasm-engine", "--no-default-features", "--features", feature];
+    execute(program("cargo").args(build).args(what).args(["--example", name]))?;
+    let wasm = target().join("wasm32-unknown-unknown/release/examples").join(name);
+    let bind = ["--target", "web", "--out-dir"];
+    execute(program("wasm-bindgen").args(bind).arg(to).arg(wasm.with_extension("wasm")))
+}
+
+/// Installs packages of npm where the last of them is missing.
+fn npm_peers(folder: &Path, last: &str, packages: &[&str]) -> anyhow::Result<()> {
+    if folder.join("node_modules").join(last).exists() {
+        return Ok(());
+    }
+    step(&format!("{} (from npm)", packages.join(", ")), || {
+        std::fs::create_dir_all(folder)?;
+        let mut install = program("npm");
+        execute(install.args(["install", "--silent"]).args(packages).arg("--prefix").arg(folder))
     })
 }
 

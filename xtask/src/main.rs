@@ -24,6 +24,9 @@ cargo xtask fuzz [--seconds N]
     Hands damaged input to every parser, for N seconds each (60).
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
+cargo xtask bench engine [RUNS]
+    The networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium beside
+    ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench.
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.
@@ -52,6 +55,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["check"] => check::check(),
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
+        ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),

@@ -5,12 +5,12 @@
 //! generalized focal loss, <https://arxiv.org/abs/2006.04388>.
 //! Agrees with PaddleDetection `ppdet/modeling/heads/pico_head.py` (`PicoHead`) @ 666f597.
 
-use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::Device;
 
 use super::pan::DpModule;
 use super::{REG_MAX, STRIDES};
-use crate::layers::{Activation, Conv, ConvShape, Flow};
+use crate::layers::{Activation, Conv, ConvShape, Flow, constant, normal};
 
 /// Every prediction starts with this bias, `−ln((1 − p) / p)` for p = 0.01, so that a fresh
 /// detector finds nothing rather than everything. The reference sets it for the box logits too.
@@ -22,9 +22,8 @@ const PREDICTION_STD: f64 = 0.01;
 /// A 1×1 convolution whose outputs start near `bias`.
 pub(super) fn prediction(channels: usize, outputs: usize, bias: f32, device: &Device) -> Conv {
     let mut conv = Conv::new(ConvShape::pointwise(channels, outputs), true, device);
-    conv.weight = Initializer::Normal { mean: 0.0, std: PREDICTION_STD }
-        .init([outputs, channels, 1, 1], device);
-    conv.bias = Some(Param::from_tensor(Tensor::full([outputs], bias, device)));
+    conv.weight = normal([outputs, channels, 1, 1], PREDICTION_STD, device);
+    conv.bias = Some(constant([outputs], bias, device));
     conv
 }
 

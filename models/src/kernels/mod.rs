@@ -52,16 +52,6 @@ impl Activation {
     }
 }
 
-/// Uses relaxed SIMD from now on, in which a product is added in one rounding and in one
-/// instruction.
-///
-/// A browser refuses a module that holds one of these instructions and does not know it, so only a
-/// module of its own does, and only such a module may call this.
-#[cfg(all(feature = "relaxed", target_arch = "wasm32"))]
-pub fn use_relaxed_simd() {
-    pulp::wasm::enable_relaxed_simd();
-}
-
 /// The extension trait; implemented for each backend that the binary enables.
 ///
 /// Not part of the crate's face: call [`depthwise_conv2d`], [`dense_conv2d`], [`bias_act`],

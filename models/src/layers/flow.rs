@@ -120,18 +120,12 @@ pub struct Eager;
 
 impl Eager {
     /// Runs a step that takes and gives `[batch, channels, height, width]`.
-    pub fn planes(
-        x: Tensor<4>,
-        step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<4> {
+    pub fn planes(x: Tensor<4>, step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>) -> Tensor<4> {
         channels_first(step(&mut Self, channels_last(x)))
     }
 
     /// Runs a step from pictures `[batch, channels, height, width]` to vectors `[batch, values]`.
-    pub fn pooled(
-        x: Tensor<4>,
-        step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>,
-    ) -> Tensor<2> {
+    pub fn pooled(x: Tensor<4>, step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>) -> Tensor<2> {
         step(&mut Self, channels_last(x)).flatten(1, 3)
     }
 

@@ -7,12 +7,14 @@
 //! leaves to its runtime.
 
 mod flow;
+mod fresh;
 
 pub use crate::kernels::Activation;
 pub use flow::{Eager, Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
+pub(crate) use fresh::{constant, normal};
 
 use crate::kernels::{self, channels_first, channels_last};
-use burn::module::{Flag, Initializer, Module, Param, RunningState};
+use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
 /// Added to a variance before its square root; the reference's value.
@@ -87,9 +89,8 @@ impl Conv {
         let fan_in = channels_in / groups * kernel * kernel;
         let std = (2.0 / fan_in as f64).sqrt();
         Self {
-            weight: Initializer::Normal { mean: 0.0, std }
-                .init([channels_out, channels_in / groups, kernel, kernel], device),
-            bias: bias.then(|| Initializer::Zeros.init([channels_out], device)),
+            weight: normal([channels_out, channels_in / groups, kernel, kernel], std, device),
+            bias: bias.then(|| constant([channels_out], 0.0, device)),
             stride,
             groups,
         }
@@ -130,6 +131,14 @@ impl Conv {
         }
     }
 
+    /// Weight and bias, zeros where there is none, for a caller that goes on without tensors, on the
+    /// CPU.
+    pub fn values(&self) -> (Vec<f32>, Vec<f32>) {
+        let [channels_out, ..] = self.weight.dims();
+        let bias = self.bias.as_ref().map(|bias| values_of(bias.val()));
+        (values_of(self.weight.val()), bias.unwrap_or_else(|| vec![0.0; channels_out]))
+    }
+
     /// Step between neighbouring centres in both directions.
     pub fn stride(&self) -> usize {
         self.stride
@@ -166,8 +175,8 @@ impl BatchNorm {
     pub fn with_epsilon(channels: usize, epsilon: f64, device: &Device) -> Self {
         Self {
             epsilon,
-            weight: Initializer::Ones.init([channels], device),
-            bias: Initializer::Zeros.init([channels], device),
+            weight: constant([channels], 1.0, device),
+            bias: constant([channels], 0.0, device),
             running_mean: RunningState::new(Tensor::zeros([channels], device)),
             running_var: RunningState::new(Tensor::ones([channels], device)),
             training: Param::from_bool(true),
@@ -202,6 +211,18 @@ impl BatchNorm {
             state.update(new.detach());
         }
         output
+    }
+
+    /// [`Self::affine`] for a caller that goes on without tensors, on the CPU.
+    pub fn affine_values(&self) -> (Vec<f32>, Vec<f32>) {
+        let [weight, bias] = [&self.weight, &self.bias].map(|param| values_of(param.val()));
+        let [mean, variance] =
+            [&self.running_mean, &self.running_var].map(|state| values_of(state.value()));
+        let epsilon = self.epsilon as f32;
+        let scale: Vec<f32> =
+            weight.iter().zip(&variance).map(|(w, v)| w / (v + epsilon).sqrt()).collect();
+        let shift = bias.iter().zip(mean.iter().zip(&scale)).map(|(b, (m, s))| b - m * s).collect();
+        (scale, shift)
     }
 
     /// The normalisation outside training as `x · scale + shift`.
@@ -308,8 +329,26 @@ impl ConvBn {
         self.activation
     }
 
+    /// Weight and bias of the convolution with the normalisation folded in, if there still is one,
+    /// for a caller that goes on without tensors, on the CPU.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[channels_out, channels_in / groups, kernel, kernel]`, row-major
+    /// - bias: `[channels_out]`
+    pub fn folded_values(&self) -> (Vec<f32>, Vec<f32>) {
+        let (mut weight, bias) = self.conv.values();
+        let Some(bn) = &self.bn else { return (weight, bias) };
+        let (scale, shift) = bn.affine_values();
+        let filter = weight.len() / scale.len();
+        for (filter, scale) in weight.chunks_exact_mut(filter).zip(&scale) {
+            filter.iter_mut().for_each(|value| *value *= scale);
+        }
+        (weight, shift)
+    }
+
     /// Weight and bias with the normalisation folded in; `None` once fused.
-    pub fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
+    fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
         let weight = self.conv.weight.val();
         let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
         let channels = scale.dims()[0];
@@ -386,6 +425,11 @@ impl SqueezeExcite {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
+}
+
+/// The values of a tensor of floats on the CPU, row-major.
+pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("parameters are 32-bit floats")
 }
 
 /// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.

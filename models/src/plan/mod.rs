@@ -11,7 +11,7 @@ mod record;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::Activation;
-use crate::kernels::packed::{self, Depthwise, Extent, PackedMatrix, Windows};
+use crate::kernels::packed::{self, Aligned, Depthwise, Extent, PackedMatrix, Windows};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
 pub use record::Recorder;
@@ -100,7 +100,7 @@ pub struct Plan {
 }
 
 /// Memory of one run: a buffer a place.
-type Workspace = Vec<Vec<f32>>;
+type Workspace = Vec<Aligned>;
 
 impl Plan {
     /// Values of the input: `height · width · 3`, channels last.
@@ -134,9 +134,7 @@ impl Plan {
         let mut workspace = self.take_workspace();
         let input = &mut workspace[self.places[self.input.index]];
         fill(&mut input[..self.input.extent.values()]);
-        for step in &self.steps {
-            self.take_step(step, &mut workspace);
-        }
+        packed::on_threads(|| self.steps.iter().for_each(|s| self.take_step(s, &mut workspace)));
         let mut rest = out;
         for output in &self.outputs {
             let values = self.values(&workspace, *output);
@@ -157,7 +155,7 @@ impl Plan {
 
     fn take_workspace(&self) -> Workspace {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| self.sizes.iter().map(|size| vec![0.0; *size]).collect())
+        idle.unwrap_or_else(|| self.sizes.iter().map(|size| Aligned::zeros(*size)).collect())
     }
 
     fn values<'a>(&self, workspace: &'a Workspace, value: Value) -> &'a [f32] {

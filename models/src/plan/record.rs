@@ -8,7 +8,9 @@ use burn::tensor::Tensor;
 use super::memory::{self, Layout};
 use super::{Operation, Plan, Step, Value};
 use crate::kernels::packed::{Depthwise, Extent, PackedMatrix, Placement, Windows};
-use crate::layers::{Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
+use crate::layers::{
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
+};
 
 /// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
 #[derive(Debug)]
@@ -16,12 +18,6 @@ pub struct Recorder {
     steps: Vec<Step>,
     input: Value,
     maps: usize,
-}
-
-/// The values of a tensor of the CPU.
-fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    let data = tensor.into_data().convert::<f32>();
-    data.try_into_vec().expect("a tensor that was made of floats holds floats")
 }
 
 impl Recorder {
@@ -57,15 +53,12 @@ impl Recorder {
     fn convolution(
         &mut self,
         x: Value,
-        weight: Tensor<4>,
-        bias: Option<Vec<f32>>,
+        (weight, bias): (Vec<f32>, Vec<f32>),
         activation: Activation,
         layer: &Conv,
         padding: Padding,
     ) -> Value {
-        let [channels_out, _, kernel, _] = weight.dims();
-        let weight = read(weight);
-        let bias = bias.unwrap_or_else(|| vec![0.0; channels_out]);
+        let [channels_out, _, kernel, _] = layer.weight.dims();
         let placement = match padding {
             Padding::Even => Placement::even(x.extent, kernel, layer.stride()),
             Padding::Same => Placement::same(x.extent, kernel, layer.stride()),
@@ -76,7 +69,7 @@ impl Recorder {
             channels: channels_out,
         };
         let operation = if layer.is_depthwise() {
-            Operation::Depthwise(Depthwise::new(&weight, bias, activation, placement))
+            Operation::Depthwise(Depthwise::new(&weight, &bias, activation, placement))
         } else if kernel == 1 && layer.stride() == 1 {
             let channels = x.extent.channels;
             let at = |row: usize, column: usize| weight[column * channels + row];
@@ -175,38 +168,25 @@ impl Flow for Recorder {
     type Map = Value;
 
     fn conv_bn(&mut self, x: Value, layer: &ConvBn, padding: Padding) -> Value {
-        let (weight, bias) = match layer.folded() {
-            Some((weight, bias)) => (weight, Some(read(bias))),
-            None => {
-                let bias = layer.conv.bias.as_ref().map(|bias| read(bias.val()));
-                (layer.conv.weight.val(), bias)
-            }
-        };
-        self.convolution(x, weight, bias, layer.activation(), &layer.conv, padding)
+        self.convolution(x, layer.folded_values(), layer.activation(), &layer.conv, padding)
     }
 
     fn conv(&mut self, x: Value, layer: &Conv, activation: Activation) -> Value {
-        let bias = layer.bias.as_ref().map(|bias| read(bias.val()));
-        self.convolution(x, layer.weight.val(), bias, activation, layer, Padding::Even)
+        self.convolution(x, layer.values(), activation, layer, Padding::Even)
     }
 
     fn batch_norm(&mut self, x: Value, layer: &BatchNorm) -> Value {
-        let (scale, shift) = layer.affine(&layer.weight.val().device());
-        let operation = Operation::Affine { scale: read(scale), shift: read(shift) };
+        let (scale, shift) = layer.affine_values();
+        let operation = Operation::Affine { scale, shift };
         self.note(operation, vec![x], x.extent)
     }
 
-    fn linear(
-        &mut self,
-        x: Value,
-        weight: &Param<Tensor<2>>,
-        bias: &Param<Tensor<1>>,
-    ) -> Value {
+    fn linear(&mut self, x: Value, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Value {
         let weight = weight.val();
         let [channels_in, channels_out] = weight.dims();
-        let weight = read(weight);
+        let (weight, bias) = (values_of(weight), values_of(bias.val()));
         let at = |row: usize, column: usize| weight[row * channels_out + column];
-        let matrix = PackedMatrix::new([channels_in, channels_out], at, &read(bias.val()));
+        let matrix = PackedMatrix::new([channels_in, channels_out], at, &bias);
         let extent = Extent { channels: channels_out, ..x.extent };
         self.note(Operation::Product(matrix, Activation::Identity), vec![x], extent)
     }

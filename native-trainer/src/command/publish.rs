@@ -29,7 +29,7 @@ pub(super) const PRECACHE: &str = "precache.json";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
 /// What the engines' files are named after.
-const ENGINES: [&str; 2] = ["cpu", "webgpu"];
+const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 /// Folder of the sample pictures inside the site.
 const SAMPLES_FOLDER: &str = "samples";
 

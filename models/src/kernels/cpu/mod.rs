@@ -14,7 +14,7 @@ mod norm;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
-use pulp::Arch;
+use pulp::WithSimd;
 
 use super::{Activation, NetworkOps};
 
@@ -137,6 +137,15 @@ pub(crate) fn for_chunks(
     }
 }
 
+/// Runs `work` where [`for_chunks`] finds the threads at once: from outside them, every call would
+/// wait for one to wake up.
+pub(crate) fn on_threads(work: impl FnOnce() + Send) {
+    #[cfg(feature = "parallel")]
+    rayon::scope(|_| work());
+    #[cfg(not(feature = "parallel"))]
+    work();
+}
+
 /// A loop that is compiled for the best vector instructions of the machine.
 ///
 /// A type and not a closure: only a method can be marked to be inlined into the function that
@@ -164,8 +173,28 @@ impl<P: Piece> pulp::NullaryFnOnce for Call<'_, P> {
 
 /// Runs a [`Piece`] on every chunk of `length` values.
 fn for_pieces(data: &mut [f32], length: usize, piece: &impl Piece) {
-    let arch = Arch::new();
-    for_chunks(data, length, |index, chunk| arch.dispatch(Call { piece, index, chunk }));
+    for_chunks(data, length, |index, chunk| dispatch(Call { piece, index, chunk }));
+}
+
+/// Runs a loop with the widest vectors of the processor.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Runs a loop with the vectors that this module is made for.
+#[cfg(all(target_arch = "wasm32", not(feature = "relaxed")))]
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    let simd = pulp::wasm::Simd128::try_new().expect("compiled for 128-bit vectors");
+    pulp::Simd::vectorize(simd, work)
+}
+
+/// Runs a loop with the vectors that this module is made for.
+#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
+    pulp::wasm::enable_relaxed_simd();
+    let simd = pulp::wasm::RelaxedSimd::try_new().expect("just enabled");
+    pulp::Simd::vectorize(simd, work)
 }
 
 /// Adds up consecutive chunks of `length` values.

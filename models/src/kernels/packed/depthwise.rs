@@ -1,20 +1,23 @@
 //! Depthwise convolution: a vector of channels at a time, several output pixels at once.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use super::{Placement, activated, activated_value, load, store};
+use super::{Aligned, Placement, activated, activated_value, load, store};
 use crate::kernels::Activation;
-use crate::kernels::cpu::for_chunks;
+use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Output pixels whose sums are held at once, so that a weight is used as often once loaded.
 const TILE: usize = 4;
+
+/// Vectors of channels whose sums are held at once, where it is one output pixel's.
+const PART_VECTORS: usize = 4;
 
 /// One filter a channel.
 #[derive(Debug)]
 pub(crate) struct Depthwise {
     /// `[kernel · kernel, channels]`
-    weight: Vec<f32>,
-    bias: Vec<f32>,
+    weight: Aligned,
+    bias: Aligned,
     activation: Activation,
     placement: Placement,
 }
@@ -23,13 +26,14 @@ impl Depthwise {
     /// Packs `[channels, 1, kernel, kernel]`.
     pub(crate) fn new(
         weight: &[f32],
-        bias: Vec<f32>,
+        bias: &[f32],
         activation: Activation,
         placement: Placement,
     ) -> Self {
         let (channels, taps) = (placement.input.channels, placement.kernel * placement.kernel);
         let by_tap = (0..taps).flat_map(|tap| (0..channels).map(move |c| (c, tap)));
-        let weight = by_tap.map(|(c, tap)| weight[c * taps + tap]).collect();
+        let weight: Vec<f32> = by_tap.map(|(c, tap)| weight[c * taps + tap]).collect();
+        let (weight, bias) = (Aligned::from_values(&weight), Aligned::from_values(bias));
         Self { weight, bias, activation, placement }
     }
 
@@ -40,9 +44,8 @@ impl Depthwise {
 
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32]) {
-        let arch = Arch::new();
         let line = self.placement.out_width * self.placement.input.channels;
-        for_chunks(out, line, |oy, line| arch.dispatch(Line { layer: self, x, oy, line }));
+        for_chunks(out, line, |oy, line| dispatch(Line { layer: self, x, oy, line }));
     }
 }
 
@@ -73,36 +76,96 @@ impl Line<'_> {
     #[inline(always)]
     fn run<S: Simd, const KERNEL: usize, const STRIDE: usize>(mut self, simd: S) {
         let Placement { left, input, out_width, .. } = self.layer.placement;
+        if input.channels < S::F32_LANES {
+            return self.run_any();
+        }
+        if input.channels % S::F32_LANES > 0 {
+            for ox in 0..out_width {
+                self.pixel::<S, KERNEL, STRIDE>(simd, ox);
+            }
+            return;
+        }
         // Output pixels whose windows lie inside the picture from left to right.
         let first = left.div_ceil(STRIDE).min(out_width);
         let last = (input.width + left).checked_sub(KERNEL).map_or(0, |room| room / STRIDE + 1);
         let last = last.clamp(first, out_width);
+        for ox in (0..first).chain(last..out_width) {
+            self.pixel::<S, KERNEL, STRIDE>(simd, ox);
+        }
+        if last - first < TILE {
+            for ox in first..last {
+                self.tile::<S, KERNEL, STRIDE, 1>(simd, ox);
+            }
+            return;
+        }
+        for ox in (first..last).step_by(TILE) {
+            // The last tile overlaps the one before, where tiles do not divide the line.
+            self.tile::<S, KERNEL, STRIDE, TILE>(simd, ox.min(last - TILE));
+        }
+    }
+
+    /// All channels of `COUNT` output pixels whose windows need no padding left or right, where
+    /// pixels are whole vectors.
+    #[inline(always)]
+    fn tile<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
+        &mut self,
+        simd: S,
+        ox: usize,
+    ) {
+        let Placement { top, left, input, .. } = self.layer.placement;
+        let vectors = input.channels / S::F32_LANES;
+        let (pixels, _) = S::as_simd_f32s(self.x);
+        let (weights, _) = S::as_simd_f32s(&self.layer.weight);
+        let (bias, _) = S::as_simd_f32s(&self.layer.bias);
+        let (line, _) = S::as_mut_simd_f32s(self.line);
+        let out = &mut line[ox * vectors..][..COUNT * vectors];
+        let rows = self.layer.placement.rows(self.oy);
+        let first = (self.oy * STRIDE + rows.start - top) * input.width + ox * STRIDE - left;
+        for (vector, bias) in bias[..vectors].iter().enumerate() {
+            let mut sums = [*bias; COUNT];
+            let mut from = first * vectors + vector;
+            let mut at = rows.start * KERNEL * vectors + vector;
+            for _ in rows.clone() {
+                let weights: [S::f32s; KERNEL] =
+                    std::array::from_fn(|kx| weights[at + kx * vectors]);
+                // Every pixel is loaded once, for all the output pixels that it counts for.
+                for column in 0..(COUNT - 1) * STRIDE + KERNEL {
+                    let pixel = pixels[from + column * vectors];
+                    for (index, sum) in sums.iter_mut().enumerate() {
+                        if column >= index * STRIDE && column - index * STRIDE < KERNEL {
+                            let weight = weights[column - index * STRIDE];
+                            *sum = simd.mul_add_e_f32s(pixel, weight, *sum);
+                        }
+                    }
+                }
+                from += input.width * vectors;
+                at += KERNEL * vectors;
+            }
+            for (index, sum) in sums.into_iter().enumerate() {
+                out[index * vectors + vector] = activated(simd, sum, self.layer.activation);
+            }
+        }
+    }
+
+    /// One output pixel of any kind.
+    #[inline(always)]
+    fn pixel<S: Simd, const KERNEL: usize, const STRIDE: usize>(&mut self, simd: S, ox: usize) {
+        let channels = self.layer.placement.input.channels;
         let mut channel = 0;
-        while channel + S::F32_LANES <= input.channels {
-            for ox in (0..first).chain(last..out_width) {
-                self.edge::<S, KERNEL, STRIDE>(simd, ox, channel);
-            }
-            let mut ox = first;
-            while ox + TILE <= last {
-                self.inside::<S, KERNEL, STRIDE, TILE>(simd, ox, channel);
-                ox += TILE;
-            }
-            while ox < last {
-                self.inside::<S, KERNEL, STRIDE, 1>(simd, ox, channel);
-                ox += 1;
-            }
+        while channel + PART_VECTORS * S::F32_LANES <= channels {
+            self.part::<S, KERNEL, STRIDE, PART_VECTORS>(simd, ox, channel);
+            channel += PART_VECTORS * S::F32_LANES;
+        }
+        while channel < channels {
+            let channel_here = channel.min(channels - S::F32_LANES);
+            self.part::<S, KERNEL, STRIDE, 1>(simd, ox, channel_here);
             channel += S::F32_LANES;
         }
-        for ox in 0..out_width {
-            for channel in channel..input.channels {
-                self.value(ox, channel);
-            }
-        }
     }
 
-    /// A vector of channels of `COUNT` output pixels whose windows need no padding left or right.
+    /// Some vectors of channels of one output pixel.
     #[inline(always)]
-    fn inside<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
+    fn part<S: Simd, const KERNEL: usize, const STRIDE: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         ox: usize,
@@ -110,47 +173,33 @@ impl Line<'_> {
     ) {
         let Placement { top, left, input, .. } = self.layer.placement;
         let channels = input.channels;
-        let mut sums = [load::<S>(&self.layer.bias[channel..]); COUNT];
+        let load_all = |values: &[f32]| -> [S::f32s; VECTORS] {
+            let values = &values[..VECTORS * S::F32_LANES];
+            std::array::from_fn(|vector| load::<S>(&values[vector * S::F32_LANES..]))
+        };
+        let mut sums = load_all(&self.layer.bias[channel..]);
+        let columns = self.layer.placement.columns(ox);
         for ky in self.layer.placement.rows(self.oy) {
             let iy = self.oy * STRIDE + ky - top;
-            let from = (iy * input.width + ox * STRIDE - left) * channels + channel;
-            let pixels = &self.x[from..];
-            let weights = &self.layer.weight[ky * KERNEL * channels + channel..];
-            for kx in 0..KERNEL {
-                let weight = load::<S>(&weights[kx * channels..]);
-                for (index, sum) in sums.iter_mut().enumerate() {
-                    let pixel = load::<S>(&pixels[(index * STRIDE + kx) * channels..]);
-                    *sum = simd.mul_add_e_f32s(pixel, weight, *sum);
+            let ix = ox * STRIDE + columns.start - left;
+            let mut from = (iy * input.width + ix) * channels + channel;
+            let mut at = (ky * KERNEL + columns.start) * channels + channel;
+            for _ in columns.clone() {
+                let (pixels, weights) =
+                    (load_all(&self.x[from..]), load_all(&self.layer.weight[at..]));
+                for vector in 0..VECTORS {
+                    sums[vector] =
+                        simd.mul_add_e_f32s(pixels[vector], weights[vector], sums[vector]);
                 }
+                from += channels;
+                at += channels;
             }
         }
-        for (index, sum) in sums.into_iter().enumerate() {
-            let to = (ox + index) * channels + channel;
-            store::<S>(&mut self.line[to..], activated(simd, sum, self.layer.activation));
+        let out = &mut self.line[ox * channels + channel..][..VECTORS * S::F32_LANES];
+        for (vector, sum) in sums.into_iter().enumerate() {
+            let sum = activated(simd, sum, self.layer.activation);
+            store::<S>(&mut out[vector * S::F32_LANES..], sum);
         }
-    }
-
-    /// A vector of channels of one output pixel.
-    #[inline(always)]
-    fn edge<S: Simd, const KERNEL: usize, const STRIDE: usize>(
-        &mut self,
-        simd: S,
-        ox: usize,
-        channel: usize,
-    ) {
-        let Placement { top, left, input, .. } = self.layer.placement;
-        let channels = input.channels;
-        let mut sum = load::<S>(&self.layer.bias[channel..]);
-        for ky in self.layer.placement.rows(self.oy) {
-            for kx in self.layer.placement.columns(ox) {
-                let (iy, ix) = (self.oy * STRIDE + ky - top, ox * STRIDE + kx - left);
-                let pixel = load::<S>(&self.x[(iy * input.width + ix) * channels + channel..]);
-                let at = (ky * KERNEL + kx) * channels + channel;
-                sum = simd.mul_add_e_f32s(pixel, load::<S>(&self.layer.weight[at..]), sum);
-            }
-        }
-        let to = ox * channels + channel;
-        store::<S>(&mut self.line[to..], activated(simd, sum, self.layer.activation));
     }
 
     /// Kernels and strides that no network here is made of.

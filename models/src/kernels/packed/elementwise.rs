@@ -1,9 +1,10 @@
 //! What a network does between its convolutions: plain loops over contiguous values.
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 use super::{Extent, activated_value};
 use crate::kernels::Activation;
+use crate::kernels::cpu::dispatch;
 
 /// A loop that is compiled for the machine's vectors.
 struct Loop<F>(F);
@@ -18,7 +19,7 @@ impl<F: FnOnce()> NullaryFnOnce for Loop<F> {
 }
 
 fn vectorised(body: impl FnOnce()) {
-    Arch::new().dispatch(Loop(body));
+    dispatch(Loop(body));
 }
 
 /// `activation(x + other)`, in place.

@@ -6,24 +6,27 @@
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
+mod aligned;
 mod depthwise;
 mod elementwise;
 mod product;
 mod windows;
 
+pub(crate) use aligned::Aligned;
 pub(crate) use depthwise::Depthwise;
 pub(crate) use elementwise::{
-    activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average, global_maximum,
-    max_pool, scale_channels, unit_length, upsample,
+    activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
+    global_maximum, max_pool, scale_channels, unit_length, upsample,
 };
 pub(crate) use product::PackedMatrix;
 pub(crate) use windows::Windows;
 
-pub(crate) use super::cpu::for_chunks;
+pub(crate) use super::cpu::{for_chunks, on_threads};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::Activation;
+use super::cpu::dispatch;
 
 /// Height, width and channels of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +111,7 @@ pub(crate) fn lanes() -> usize {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes)
+    dispatch(Lanes)
 }
 
 /// The first vector of a slice that holds at least one.

@@ -1,14 +1,14 @@
 //! Matrix products with a packed right side: 1×1 convolutions, linear layers, laid-out windows.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
-use super::{activated, lanes, load, store};
+use super::{Aligned, activated, lanes, load, store};
 use crate::kernels::Activation;
-use crate::kernels::cpu::for_chunks;
+use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.
-const BLOCK_VALUES: usize = 1 << 15;
+const BLOCK_VALUES: usize = 1 << 16;
 
 /// Rows of a block are a multiple of it, and it is one of every tile's height.
 const BLOCK_STEP: usize = 12;
@@ -18,12 +18,12 @@ const PANEL_VECTORS: usize = 2;
 
 /// `[rows, columns]` of weights with a bias a column, cut into panels of two vectors' width.
 ///
-/// A panel holds its columns row by row, so that a tile reads it from front to back. What is missing
-/// from the last panel is zero.
+/// A panel holds its columns row by row, so that a tile reads it from front to back. The last panel
+/// is one vector wide where that is enough; what is missing from its last vector is zero.
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
-    panels: Vec<f32>,
-    bias: Vec<f32>,
+    panels: Aligned,
+    bias: Aligned,
     rows: usize,
     columns: usize,
     width: usize,
@@ -37,17 +37,19 @@ impl PackedMatrix {
         bias: &[f32],
     ) -> Self {
         let width = PANEL_VECTORS * lanes();
-        let panels = columns.div_ceil(width);
-        let mut packed = vec![0.0; panels * rows * width];
-        for (panel, values) in packed.chunks_exact_mut((rows * width).max(1)).enumerate() {
-            for row in 0..rows {
-                for column in panel * width..((panel + 1) * width).min(columns) {
-                    values[row * width + column - panel * width] = weight(row, column);
+        let padded_columns = columns.next_multiple_of(width / PANEL_VECTORS);
+        let mut packed = Aligned::zeros(rows * padded_columns);
+        for first in (0..columns).step_by(width) {
+            let width = width.min(padded_columns - first);
+            let panel = packed[first * rows..].chunks_exact_mut(width);
+            for (row, values) in panel.take(rows).enumerate() {
+                for (column, value) in (first..columns).zip(values) {
+                    *value = weight(row, column);
                 }
             }
         }
-        let mut padded = bias.to_vec();
-        padded.resize(panels * width, 0.0);
+        let mut padded = Aligned::zeros(padded_columns);
+        padded[..columns].copy_from_slice(&bias[..columns]);
         Self { panels: packed, bias: padded, rows, columns, width }
     }
 
@@ -74,12 +76,11 @@ impl PackedMatrix {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let arch = Arch::new();
         let count = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(BLOCK_STEP);
         for_chunks(out, count * self.columns, |index, out| {
             let start = index * count;
             let rows = out.len() / self.columns;
-            arch.dispatch(Block {
+            dispatch(Block {
                 x: &x[start * self.rows..(start + rows) * self.rows],
                 matrix: self,
                 activation,
@@ -119,55 +120,71 @@ impl Block<'_> {
         let PackedMatrix { rows, width, .. } = *self.matrix;
         assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
         let count = self.x.len() / rows;
-        for panel in 0..self.matrix.bias.len() / width {
-            let values = &self.matrix.panels[panel * rows * width..][..rows * width];
-            let (vectors, _) = S::as_simd_f32s(values);
-            let bias = &self.matrix.bias[panel * width..][..width];
-            let mut row = 0;
-            while row + TILE <= count {
-                self.tile::<S, TILE>(simd, row, panel, vectors, bias);
-                row += TILE;
+        let columns = self.matrix.columns;
+        for first in (0..columns).step_by(width) {
+            let values = &self.matrix.panels[first * rows..];
+            if columns - first > S::F32_LANES {
+                self.panel::<S, TILE, 2>(simd, count, first, &values[..rows * width]);
+            } else {
+                self.panel::<S, TILE, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
             }
-            // What is left, in ever smaller tiles.
-            while row + 4 <= count {
-                self.tile::<S, 4>(simd, row, panel, vectors, bias);
-                row += 4;
-            }
-            while row < count {
-                self.tile::<S, 1>(simd, row, panel, vectors, bias);
-                row += 1;
-            }
+        }
+    }
+
+    /// All rows of a panel of so many vectors.
+    #[inline(always)]
+    fn panel<S: Simd, const TILE: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        count: usize,
+        first: usize,
+        values: &[f32],
+    ) {
+        let (vectors, _) = S::as_simd_f32s(values);
+        let (steps, _) = vectors.as_chunks::<VECTORS>();
+        let mut row = 0;
+        while row + TILE <= count {
+            self.tile::<S, TILE, VECTORS>(simd, row, first, steps);
+            row += TILE;
+        }
+        // What is left, in smaller tiles.
+        while row + 4 <= count {
+            self.tile::<S, 4, VECTORS>(simd, row, first, steps);
+            row += 4;
+        }
+        while row < count {
+            self.tile::<S, 1, VECTORS>(simd, row, first, steps);
+            row += 1;
         }
     }
 
     /// `TILE` rows of one panel's columns.
     #[inline(always)]
-    fn tile<S: Simd, const TILE: usize>(
+    fn tile<S: Simd, const TILE: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         row: usize,
-        panel: usize,
-        vectors: &[S::f32s],
-        bias: &[f32],
+        first: usize,
+        steps: &[[S::f32s; VECTORS]],
     ) {
-        let (steps, _) = vectors.as_chunks::<PANEL_VECTORS>();
         let depth = steps.len();
         let x = &self.x[row * self.matrix.rows..][..TILE * self.matrix.rows];
         let lines: [&[f32]; TILE] = std::array::from_fn(|tile| &x[tile * depth..][..depth]);
-        let start = [load::<S>(bias), load::<S>(&bias[S::F32_LANES..])];
+        let bias = &self.matrix.bias[first..];
+        let start: [S::f32s; VECTORS] =
+            std::array::from_fn(|vector| load::<S>(&bias[vector * S::F32_LANES..]));
         let mut sums = [start; TILE];
         for (step, weights) in steps.iter().enumerate() {
             for tile in 0..TILE {
                 let value = simd.splat_f32s(lines[tile][step]);
-                for vector in 0..PANEL_VECTORS {
+                for vector in 0..VECTORS {
                     sums[tile][vector] =
                         simd.mul_add_e_f32s(value, weights[vector], sums[tile][vector]);
                 }
             }
         }
-        let (columns, width) = (self.matrix.columns, self.matrix.width);
-        let first = panel * width;
-        let valid = (columns - first).min(width);
+        let columns = self.matrix.columns;
+        let valid = (columns - first).min(VECTORS * S::F32_LANES);
         for (tile, sums) in sums.into_iter().enumerate() {
             let at = (row + tile) * columns + first;
             let out = &mut self.out[at..at + valid];

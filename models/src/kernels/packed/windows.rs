@@ -2,12 +2,10 @@
 
 use std::cell::RefCell;
 
-use pulp::Arch;
-
 use super::product::Block;
 use super::{PackedMatrix, Placement};
 use crate::kernels::Activation;
-use crate::kernels::cpu::for_chunks;
+use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Values of the windows that are laid out at a time: they stay in the second-level cache.
 const BAND_VALUES: usize = 1 << 16;
@@ -64,7 +62,6 @@ impl Windows {
         let window = kernel * kernel * input.channels;
         let lines = (BAND_VALUES / (out_width * window).max(1)).max(1);
         let line = out_width * self.matrix.columns();
-        let arch = Arch::new();
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
             let count = out.len() / line;
@@ -74,7 +71,7 @@ impl Windows {
                 for (oy, rows) in band.chunks_exact_mut(out_width * window).enumerate() {
                     self.lay_out(x, first + oy, rows);
                 }
-                arch.dispatch(Block {
+                dispatch(Block {
                     x: band,
                     matrix: &self.matrix,
                     activation: self.activation,

@@ -1,0 +1,58 @@
+"""Networks on the processor: ONNX Runtime and OpenVINO, as JSON lines.
+
+python networks.py FOLDER THREADS RUNS
+
+FOLDER holds NETWORK.onnx and NETWORK.answer.f32, see `cargo xtask bench engine`; an answer that is
+not Magpie's ends the run.
+"""
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import openvino
+
+folder, threads, runs = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+
+def picture(side):
+    """The picture that Magpie draws for itself, normalised."""
+    values = (np.arange(side * side * 3) * 7 % 251).astype(np.float32).reshape(side, side, 3)
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    deviation = np.array([0.229, 0.224, 0.225], np.float32)
+    return np.ascontiguousarray(((values / 255 - mean) / deviation).transpose(2, 0, 1)[None])
+
+
+def with_onnxruntime(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def with_openvino(path):
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    return lambda x: request.infer({"x": x})[0]
+
+
+for path in sorted(folder.glob("*.onnx")):
+    expected = np.fromfile(path.with_suffix(".answer.f32"), np.float32)
+    for runtime, start in [("onnxruntime", with_onnxruntime), ("openvino", with_openvino)]:
+        run = start(str(path))
+        side = next((side for side in (320, 640) if f"_{side}" in path.stem), 224)
+        x = picture(side)
+        apart = np.abs(run(x).ravel() - expected).max() / np.abs(expected).max()
+        if not apart < 1e-3:
+            raise SystemExit(f"{runtime} on {path.stem}: off by {apart}")
+        times = []
+        for _ in range(runs):
+            begin = time.perf_counter()
+            run(x)
+            times.append((time.perf_counter() - begin) * 1e3)
+        times.sort()
+        figures = {"median_ms": times[len(times) // 2], "least_ms": times[0]}
+        print(json.dumps({"network": path.stem, "runtime": runtime, **figures}), flush=True)
