@@ -214,14 +214,22 @@ impl Recognizer {
     ///
     /// [`GalleryError`] for what is no embedding of this gallery.
     pub fn answer(&self, embedding: &[f32]) -> Result<(Vec<Match>, bool), GalleryError> {
-        let question =
-            Question { rule: self.settings.answer, ..Question::best(self.settings.top_k) };
-        let matches = self.gallery.ask(embedding, &question)?;
+        let matches = self.search(embedding, self.settings.top_k)?;
         let known = matches.first().is_some_and(|best| {
             let own = self.gallery.classes()[best.class].min_similarity;
             best.similarity >= own.unwrap_or(self.settings.min_similarity)
         });
         Ok((matches, known))
+    }
+
+    /// The classes that are most similar to an embedding by the rule of the settings, best first.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError`] for what is no embedding of this gallery.
+    pub fn search(&self, embedding: &[f32], top_k: usize) -> Result<Vec<Match>, GalleryError> {
+        let question = Question { rule: self.settings.answer, ..Question::best(top_k) };
+        self.gallery.ask(embedding, &question)
     }
 
     /// Objects of a picture, best first; none without a detector.

@@ -2,6 +2,7 @@
 //
 // node page.mjs ADDRESS SCREENSHOT_FOLDER SCENARIO…
 //   recognise:BACKEND:PICTURE   gives PICTURE to the file input
+//   plain:BACKEND:PICTURE       the same in a browser that knows no relaxed SIMD
 //   open:BACKEND                only loads
 //   offline:BACKEND:PICTURE:PID loads, ends the server, loads again, gives PICTURE
 //   publish:BACKEND:NEW:OLD     loads, then puts a newer manifest in the old one's place
@@ -150,7 +151,16 @@ for (const [index, scenario] of scenarios.entries()) {
       }
     };
   });
-  const result = { scenario };
+  if (action === "plain") {
+    await page.addInitScript(() => {
+      WebAssembly.validate = () => false;
+    });
+  }
+  const modules = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith(".wasm")) modules.push(new URL(request.url()).pathname);
+  });
+  const result = { scenario, modules };
   try {
     await page.goto(`${address}?backend=${backend}`);
     const status = page.locator("#status");
@@ -159,7 +169,7 @@ for (const [index, scenario] of scenarios.entries()) {
       const adapter = await navigator.gpu?.requestAdapter();
       return adapter ? { fallback: adapter.info?.isFallbackAdapter ?? null } : null;
     });
-    if (action === "recognise") {
+    if (action === "recognise" || action === "plain") {
       await give(page, picture);
       result.answer = await page.evaluate(() => {
         const answer = window.answers.at(-1);

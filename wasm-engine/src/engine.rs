@@ -4,15 +4,16 @@ use std::collections::VecDeque;
 
 use burn::tensor::Device;
 use models::bundle::{Bundle, BundleError, Manifest};
+use models::detector::Detection;
 use models::gallery::{Gallery, Match};
 use models::image::RgbImage;
-use models::recognizer::{Recognition, Recognizer, class_thumbnail};
+use models::recognizer::{Recognition, RecognizeError, Recognizer, class_thumbnail};
 use serde_bytes::ByteBuf;
 
 use crate::fetch::{Files, now};
 use crate::protocol::{
-    Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, Picture,
-    Recognized, RecognizedObject, Response, StageTimes,
+    Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, LocatedObject,
+    Picture, Recognized, RecognizedObject, Response, StageTimes,
 };
 use crate::visitor::{Lesson, Visitor};
 
@@ -110,17 +111,10 @@ impl Engine {
         picture: Picture,
     ) -> Result<Recognized, EngineError> {
         let start = now();
-        let image = match picture {
-            Picture::Encoded(bytes) => RgbImage::decode(&bytes),
-            Picture::Pixels { width, height, rgba } => RgbImage::from_rgba(width, height, &rgba),
-        }
-        .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))?;
+        let image = decode(picture)?;
         let decoded = now();
-        let (found, timings) = self
-            .recognizer
-            .recognize(&image, now)
-            .await
-            .map_err(|error| EngineError::new(ErrorKind::Device, error.to_string()))?;
+        let (found, timings) =
+            self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
         let timings = StageTimes {
             decode: decoded - start,
             detect: timings.detect,
@@ -136,22 +130,55 @@ impl Engine {
         Ok(recognized)
     }
 
-    fn described(&self, seen: &Seen) -> Recognized {
-        let gallery = self.recognizer.gallery();
-        let answer = |m: &Match| {
-            let class = &gallery.classes()[m.class];
-            Answer {
-                label: class.label.clone(),
-                similarity: m.similarity,
-                metadata: class.metadata.clone().into_iter().collect(),
-                thumbnail: ByteBuf::from(gallery.thumbnail(m.class)),
-            }
+    /// Says where things are in a picture.
+    pub(crate) async fn locate(&self, id: u32, picture: Picture) -> Result<Response, EngineError> {
+        let image = decode(picture)?;
+        let found = self.recognizer.detect(&image).await.map_err(|error| failed(&error))?;
+        let object = |found: &Detection| LocatedObject {
+            bbox: [found.bbox.x1, found.bbox.y1, found.bbox.x2, found.bbox.y2],
+            detection_score: found.score,
         };
+        let (width, height) = (image.width(), image.height());
+        Ok(Response::Located { id, width, height, objects: found.iter().map(object).collect() })
+    }
+
+    /// The embedding of a picture of one thing.
+    pub(crate) async fn embed(&self, picture: Picture) -> Result<Vec<f32>, EngineError> {
+        self.embedding(&decode(picture)?).await
+    }
+
+    async fn embedding(&self, image: &RgbImage) -> Result<Vec<f32>, EngineError> {
+        let embeddings = self.recognizer.embed(std::slice::from_ref(image)).await;
+        let embedding = embeddings.map_err(|error| failed(&error))?.pop();
+        embedding.ok_or_else(|| EngineError::new(ErrorKind::Device, "the network gave nothing"))
+    }
+
+    /// The classes that are most similar to an embedding.
+    pub(crate) fn search(&self, embedding: &[f32], top_k: usize) -> Result<Response, EngineError> {
+        let found = self
+            .recognizer
+            .search(embedding, top_k)
+            .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+        Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
+    }
+
+    fn answer(&self, found: &Match) -> Answer {
+        let gallery = self.recognizer.gallery();
+        let class = &gallery.classes()[found.class];
+        Answer {
+            label: class.label.clone(),
+            similarity: found.similarity,
+            metadata: class.metadata.clone().into_iter().collect(),
+            thumbnail: ByteBuf::from(gallery.thumbnail(found.class)),
+        }
+    }
+
+    fn described(&self, seen: &Seen) -> Recognized {
         let object = |r: &Recognition| RecognizedObject {
             bbox: [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
             detection_score: r.detection_score,
             known: r.known,
-            answers: r.matches.iter().map(answer).collect(),
+            answers: r.matches.iter().map(|m| self.answer(m)).collect(),
             embedding: r.embedding.clone(),
         };
         Recognized {
@@ -177,6 +204,11 @@ impl Engine {
     pub(crate) async fn edit(&mut self, edit: Edit) -> Result<Response, EngineError> {
         let lesson = match &edit {
             Edit::Teach { picture, object, .. } => self.lesson(*picture, *object)?,
+            Edit::Add { picture, .. } => {
+                let image = decode(picture.clone())?;
+                let thumbnail = thumbnail_of(&image)?;
+                Some(Lesson { thumbnail, embedding: self.embedding(&image).await? })
+            }
             _ => None,
         };
         let change = self.visitor.edit(&mut self.recognizer, edit, lesson).await?;
@@ -239,10 +271,26 @@ impl Engine {
         else {
             return Ok(None);
         };
-        let thumbnail = class_thumbnail(&seen.image.crop(&found.bbox))
-            .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))?;
+        let thumbnail = thumbnail_of(&seen.image.crop(&found.bbox))?;
         Ok(Some(Lesson { thumbnail, embedding: found.embedding.clone() }))
     }
+}
+
+fn decode(picture: Picture) -> Result<RgbImage, EngineError> {
+    match picture {
+        Picture::Encoded(bytes) => RgbImage::decode(&bytes),
+        Picture::Pixels { width, height, rgba } => RgbImage::from_rgba(width, height, &rgba),
+    }
+    .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))
+}
+
+fn thumbnail_of(picture: &RgbImage) -> Result<Vec<u8>, EngineError> {
+    class_thumbnail(picture)
+        .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))
+}
+
+fn failed(error: &RecognizeError) -> EngineError {
+    EngineError::new(ErrorKind::Device, error.to_string())
 }
 
 fn bundle_error(error: BundleError) -> EngineError {

@@ -53,6 +53,27 @@ pub enum Request {
         /// The picture.
         picture: Picture,
     },
+    /// Say where things are in a picture, without naming them.
+    Locate {
+        /// Comes back with the answer.
+        id: u32,
+        /// The picture.
+        picture: Picture,
+    },
+    /// Give the embedding of a picture of one thing.
+    Embed {
+        /// Comes back with the answer.
+        id: u32,
+        /// The picture.
+        picture: Picture,
+    },
+    /// Say which classes are most similar to an embedding.
+    Search {
+        /// As the engine gave it.
+        embedding: Vec<f32>,
+        /// Classes to return.
+        top_k: usize,
+    },
     /// Say what the gallery holds.
     List {
         /// Only classes whose labels hold this, in any case.
@@ -81,6 +102,13 @@ pub enum Edit {
         object: usize,
         /// Label of the class.
         label: String,
+    },
+    /// Add a picture of one thing to a class, which is made where it is not there.
+    Add {
+        /// Label of the class.
+        label: String,
+        /// The picture.
+        picture: Picture,
     },
     /// Give a class another label; where that is taken, the two become one.
     Rename {
@@ -121,6 +149,29 @@ pub enum Response {
         id: u32,
         /// What was found.
         result: Recognized,
+    },
+    /// Where things are in a picture.
+    Located {
+        /// As in the request.
+        id: u32,
+        /// Width of the picture, turned upright, in pixels.
+        width: u32,
+        /// Height of the picture, turned upright, in pixels.
+        height: u32,
+        /// The surest first.
+        objects: Vec<LocatedObject>,
+    },
+    /// The embedding of a picture.
+    Embedded {
+        /// As in the request.
+        id: u32,
+        /// Of unit length.
+        embedding: Vec<f32>,
+    },
+    /// The classes that are most similar to an embedding.
+    Found {
+        /// Best first.
+        answers: Vec<Answer>,
     },
     /// What the gallery holds.
     Listed(GalleryView),
@@ -252,6 +303,15 @@ pub struct RecognizedObject {
     pub answers: Vec<Answer>,
     /// Unit embedding of the crop.
     pub embedding: Vec<f32>,
+}
+
+/// An object without a name.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LocatedObject {
+    /// Left, top, right, bottom in pixels of the picture.
+    pub bbox: [f32; 4],
+    /// How sure the detector is.
+    pub detection_score: f32,
 }
 
 /// A class that an object may be.

@@ -197,7 +197,7 @@ fn changed(
         |label: &str| EngineError::new(ErrorKind::Gallery, format!("there is no class {label:?}"));
     let mut gallery = gallery.clone();
     let result = match edit {
-        Edit::Teach { label, .. } => {
+        Edit::Teach { label, .. } | Edit::Add { label, .. } => {
             let label = checked(&label)?;
             let lesson = lesson.ok_or_else(|| {
                 EngineError::new(ErrorKind::Gallery, "that picture is not at hand any more")

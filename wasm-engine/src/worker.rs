@@ -93,7 +93,9 @@ async fn answer(state: &State, request: Request) {
             // Requests are answered one at a time, so nothing else holds the engine.
             let Some(mut engine) = state.engine.take() else {
                 let id = match &request {
-                    Request::Recognize { id, .. } => Some(*id),
+                    Request::Recognize { id, .. }
+                    | Request::Locate { id, .. }
+                    | Request::Embed { id, .. } => Some(*id),
                     _ => None,
                 };
                 let message = "no bundle is loaded yet";
@@ -113,6 +115,15 @@ async fn ask(engine: &mut Engine, request: Request) {
             Ok(result) => Ok(Response::Recognized { id, result }),
             Err(error) => return fail(Some(id), error),
         },
+        Request::Locate { id, picture } => match engine.locate(id, picture).await {
+            Ok(response) => Ok(response),
+            Err(error) => return fail(Some(id), error),
+        },
+        Request::Embed { id, picture } => match engine.embed(picture).await {
+            Ok(embedding) => Ok(Response::Embedded { id, embedding }),
+            Err(error) => return fail(Some(id), error),
+        },
+        Request::Search { embedding, top_k } => engine.search(&embedding, top_k),
         Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
         Request::Edit(edit) => engine.edit(edit).await,
         Request::Undo => engine.undo().await,

@@ -308,6 +308,8 @@ fn engine_spoke(app: &Shared, response: Response) {
             teaching::say(&change);
         }
         Response::Exported { bytes } => teaching::download(&bytes),
+        // Answers to what this page never asks.
+        Response::Located { .. } | Response::Embedded { .. } | Response::Found { .. } => {}
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may know a format that the engine does not.

@@ -1,6 +1,7 @@
 //! Tests, and the checks before a commit, cheapest first.
 
 use crate::demo;
+use crate::package;
 use crate::setup;
 use crate::steps::{execute, program, say, step};
 
@@ -12,6 +13,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::browser()?;
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    let package = package::assemble()?;
     let vector_engine = setup::vector_engine();
     let tested = step("tests", || {
         let mut command = program("cargo");
@@ -23,8 +25,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
             Some(python) => command.env("MAGPIE_PGVECTOR", python),
             None => command.args(["--", "--skip", "in_the_vector_engine"]),
         };
-        // The browser test looks at the published demo.
-        execute(command.env("MAGPIE_SITE", demo::site()))
+        // The browser tests look at the published demo and the package.
+        execute(command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package))
     });
     if vector_engine.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");

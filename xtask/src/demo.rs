@@ -30,6 +30,7 @@ const PAGE_SOURCES: &[&str] = &[
     "www/icon.svg",
     "www/sw.js",
     "www/app.webmanifest",
+    "www/package",
     "web",
     "wasm-engine",
     "models/src",

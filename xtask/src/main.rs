@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod demo;
 mod lists;
+mod package;
 mod setup;
 mod steps;
 
@@ -30,6 +31,8 @@ cargo xtask bench engine [RUNS]
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.
+cargo xtask package
+    The package for other people's pages, in target/package, and packed by npm.
 cargo xtask web
     Rebuilds and serves the page whenever a file changes.
 cargo xtask setup
@@ -57,6 +60,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["package"] => package::run(),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),
         [] | ["help" | "--help" | "-h"] => {

@@ -1,0 +1,147 @@
+/** Anything with pixels. */
+export type ImageLike =
+  | Blob
+  | ImageData
+  | ImageBitmap
+  | HTMLImageElement
+  | HTMLCanvasElement
+  | OffscreenCanvas
+  | HTMLVideoElement
+  | VideoFrame;
+
+export type Backend = "cpu" | "webgpu";
+
+/** What a failure is, for a program. */
+export type ErrorCode =
+  /** The network or the host. */
+  | "fetch"
+  /** A file of the bundle is incomplete. */
+  | "truncated"
+  /** A file of the bundle is not the published one. */
+  | "corrupted"
+  /** The bundle was published by a newer program. */
+  | "toonew"
+  /** The bundle cannot be read for another reason. */
+  | "bundle"
+  /** The picture cannot be decoded or read. */
+  | "picture"
+  /** A change of the gallery that cannot be made. */
+  | "gallery"
+  /** The engine or its device failed. */
+  | "device"
+  /** A value that a call does not take. */
+  | "argument"
+  /** The engine was ended. */
+  | "disposed";
+
+export class MagpieError extends Error {
+  readonly code: ErrorCode;
+}
+
+export interface Cancellable {
+  /** Takes the request back; the call then rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface LoadOptions extends Cancellable {
+  /** Bytes of the bundle so far, and in all. */
+  onProgress?: (progress: { loaded: number; total: number }) => void;
+  /** "auto" takes WebGPU where there is a real adapter. */
+  backend?: "auto" | Backend;
+  /** Address of the folder with the engine's files; by default the one this module came from. */
+  assets?: string | URL;
+}
+
+/** In pixels of the picture, turned upright. */
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** A class that an object may be. */
+export interface Answer {
+  label: string;
+  /** Cosine, -1 to 1. */
+  similarity: number;
+  /** What the gallery says about the class. It is text: never put it into a page as markup. */
+  metadata: Record<string, string>;
+  thumbnail: Blob | null;
+}
+
+export interface FoundObject {
+  box: Box;
+  /** How sure the detector is, 0 to 1; 1 for the whole picture. */
+  detectionScore: number;
+}
+
+export interface RecognizedObject extends FoundObject {
+  /** Whether the best answer is similar enough. */
+  known: boolean;
+  /** The best answer's label where it is known. */
+  label: string | null;
+  /** Best first. */
+  answers: Answer[];
+  /** Of unit length. */
+  embedding: Float32Array;
+}
+
+export interface Recognition {
+  width: number;
+  height: number;
+  /** The surest answer first. */
+  objects: RecognizedObject[];
+  /** Milliseconds. */
+  timings: { decode: number; detect: number; embed: number; search: number };
+}
+
+export interface GalleryView {
+  /** Classes and entries in all. */
+  classes: number;
+  entries: number;
+  /** Classes that the filter lets through, and the first of them. */
+  matching: number;
+  shown: { label: string; entries: number; thumbnail: Blob | null }[];
+  /** Whether it differs from the published one, and whether there is a change to take back. */
+  edited: boolean;
+  canUndo: boolean;
+  /** Whether this browser keeps it until the next visit. */
+  kept: boolean;
+}
+
+/** The classes that pictures are compared with; changes stay in this browser. */
+export interface Gallery {
+  add(label: string, picture: ImageLike, options?: Cancellable): Promise<GalleryView>;
+  remove(label: string, options?: Cancellable): Promise<GalleryView>;
+  rename(from: string, to: string, options?: Cancellable): Promise<GalleryView>;
+  undo(options?: Cancellable): Promise<GalleryView>;
+  reset(options?: Cancellable): Promise<GalleryView>;
+  list(filter?: string, options?: Cancellable): Promise<GalleryView>;
+  search(
+    embedding: ArrayLike<number>,
+    options?: Cancellable & { topK?: number },
+  ): Promise<Answer[]>;
+  export(options?: Cancellable): Promise<Blob>;
+  import(file: Blob | ArrayBuffer | Uint8Array, options?: Cancellable): Promise<GalleryView>;
+}
+
+/** A loaded bundle in an engine of its own. Requests are answered in their order. */
+export class Magpie {
+  private constructor();
+  static load(bundle: string | URL, options?: LoadOptions): Promise<Magpie>;
+  readonly title: string;
+  readonly notes: string[];
+  readonly backend: Backend;
+  readonly gallery: Gallery;
+  recognize(
+    picture: ImageLike,
+    options?: Cancellable & { topK?: number },
+  ): Promise<Recognition>;
+  detect(
+    picture: ImageLike,
+    options?: Cancellable,
+  ): Promise<{ width: number; height: number; objects: FoundObject[] }>;
+  embed(picture: ImageLike, options?: Cancellable): Promise<Float32Array>;
+  dispose(): void;
+}

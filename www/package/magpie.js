@@ -1,0 +1,384 @@
+// Recognises the things of a gallery in pictures, in this page: no picture leaves it.
+//
+//   import { Magpie } from "./magpie.js";
+//   const magpie = await Magpie.load("./bundle/");
+//   const { objects } = await magpie.recognize(file);
+//
+// The engine runs in a worker of its own, from the files beside this one.
+
+/** What went wrong: `code` says it to a program, `message` to a person. */
+export class MagpieError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = "MagpieError";
+    this.code = code;
+  }
+}
+
+// A module whose only function multiplies and adds by relaxed SIMD.
+const RELAXED_PROBE = new Uint8Array([
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, 0x03,
+  0x02, 0x01, 0x00, 0x0a, 0x13, 0x01, 0x11, 0x00, 0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f,
+  0x41, 0x00, 0xfd, 0x0f, 0xfd, 0x85, 0x02, 0x0b,
+]);
+
+// Formats that the engine decodes itself; everything else goes through the browser's decoder.
+const DECODED_BY_ENGINE = /^image\/(jpeg|png|webp|gif|bmp)$/;
+
+async function isRealAdapter() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  // A software adapter computes on the processor, slower than the CPU engine.
+  return !!adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false);
+}
+
+async function chosenBackend(backend) {
+  if (backend === "cpu" || backend === "webgpu") return backend;
+  if (backend !== undefined && backend !== "auto") {
+    throw new MagpieError("argument", `there is no backend ${backend}; there is auto, cpu, webgpu`);
+  }
+  return (await isRealAdapter()) ? "webgpu" : "cpu";
+}
+
+function moduleName(backend) {
+  if (backend === "webgpu") return "worker-webgpu";
+  return WebAssembly.validate(RELAXED_PROBE) ? "worker-relaxed" : "worker-cpu";
+}
+
+const aborted = (signal) =>
+  signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
+
+/** A worker that answers one request after the other. */
+class Engine {
+  #worker;
+  #waiting = [];
+  #current = null;
+  #started;
+  #failure = null;
+  onProgress = null;
+
+  constructor(assets, module) {
+    const script = new URL(`worker.js?engine=${module}`, assets);
+    try {
+      this.#worker = new Worker(script, { type: "module" });
+    } catch (error) {
+      throw new MagpieError("device", `the engine's worker cannot be started: ${error.message}`);
+    }
+    this.#started = new Promise((resolve, reject) => {
+      this.#worker.onmessage = ({ data }) => {
+        if (data === "Started") resolve();
+        else this.#answered(data);
+      };
+      this.#worker.onerror = (event) => {
+        event.preventDefault?.();
+        const reason = event.message || `${script} could not be loaded`;
+        const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
+        reject(error);
+        this.#fail(error);
+      };
+    });
+    // A failure is told to whoever waits, not to the console.
+    this.#started.catch(() => {});
+  }
+
+  // Waits for its turn; `signal` takes it back.
+  async ask(request, { signal, transfer = [] } = {}) {
+    if (signal?.aborted) throw aborted(signal);
+    await this.#started;
+    if (this.#failure) throw this.#failure;
+    return new Promise((resolve, reject) => {
+      const entry = { request, transfer, resolve, reject };
+      const stop = () => {
+        // An answer that is already being worked out is dropped when it comes.
+        const at = this.#waiting.indexOf(entry);
+        if (at >= 0) this.#waiting.splice(at, 1);
+        reject(aborted(signal));
+      };
+      signal?.addEventListener("abort", stop, { once: true });
+      entry.settled = () => signal?.removeEventListener("abort", stop);
+      this.#waiting.push(entry);
+      this.#next();
+    });
+  }
+
+  end(error) {
+    this.#worker.terminate();
+    this.#fail(error);
+  }
+
+  #next() {
+    if (this.#current || this.#failure) return;
+    this.#current = this.#waiting.shift() ?? null;
+    if (!this.#current) return;
+    try {
+      this.#worker.postMessage(this.#current.request, this.#current.transfer);
+    } catch (error) {
+      this.#settle((entry) => entry.reject(new MagpieError("argument", error.message)));
+    }
+  }
+
+  #answered(data) {
+    const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
+    if (kind === "Progress") this.onProgress?.(value);
+    else if (kind === "Failed") {
+      const { kind, message } = value.error;
+      this.#settle((entry) => entry.reject(new MagpieError(kind.toLowerCase(), message)));
+    } else this.#settle((entry) => entry.resolve(value));
+  }
+
+  #settle(how) {
+    const entry = this.#current;
+    this.#current = null;
+    if (entry) {
+      entry.settled();
+      how(entry);
+    }
+    this.#next();
+  }
+
+  #fail(error) {
+    this.#failure = error;
+    const entries = [this.#current, ...this.#waiting].filter(Boolean);
+    this.#current = null;
+    this.#waiting = [];
+    for (const entry of entries) {
+      entry.settled();
+      entry.reject(error);
+    }
+  }
+}
+
+/** Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha. */
+async function picture(source) {
+  if (source instanceof Blob) {
+    if (DECODED_BY_ENGINE.test(source.type)) {
+      const bytes = new Uint8Array(await source.arrayBuffer());
+      return { message: { Encoded: bytes }, transfer: [bytes.buffer] };
+    }
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(source);
+    } catch {
+      throw new MagpieError("picture", "this browser cannot decode the picture");
+    }
+    const pixels = drawn(bitmap, bitmap.width, bitmap.height);
+    bitmap.close();
+    return pixels;
+  }
+  if (typeof ImageData !== "undefined" && source instanceof ImageData) {
+    return pixels(source.width, source.height, new Uint8Array(source.data));
+  }
+  const width = source?.displayWidth ?? source?.videoWidth ?? source?.naturalWidth ?? source?.width;
+  const height =
+    source?.displayHeight ?? source?.videoHeight ?? source?.naturalHeight ?? source?.height;
+  if (!(typeof width === "number" && typeof height === "number")) {
+    throw new MagpieError("argument", "neither a file nor anything that can be drawn");
+  }
+  if (width === 0 || height === 0) {
+    throw new MagpieError("picture", "the picture is not loaded yet, or empty");
+  }
+  return drawn(source, width, height);
+}
+
+function drawn(source, width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  try {
+    context.drawImage(source, 0, 0, width, height);
+    const { data } = context.getImageData(0, 0, width, height);
+    return pixels(width, height, new Uint8Array(data.buffer));
+  } catch (error) {
+    // Pixels of another site stay unread.
+    throw new MagpieError("picture", `the picture's pixels cannot be read: ${error.message}`);
+  }
+}
+
+function pixels(width, height, rgba) {
+  return { message: { Pixels: { width, height, rgba } }, transfer: [rgba.buffer] };
+}
+
+const answer = ({ label, similarity, metadata, thumbnail }) => ({
+  label,
+  similarity,
+  metadata: Object.fromEntries(metadata),
+  thumbnail: thumbnail.length ? new Blob([thumbnail]) : null,
+});
+
+const box = ([left, top, right, bottom]) => ({
+  x: left,
+  y: top,
+  width: right - left,
+  height: bottom - top,
+});
+
+const view = ({ classes, entries, matching, shown, edited, can_undo, kept }) => ({
+  classes,
+  entries,
+  matching,
+  shown: shown.map(({ label, entries, thumbnail }) => ({
+    label,
+    entries,
+    thumbnail: thumbnail.length ? new Blob([thumbnail]) : null,
+  })),
+  edited,
+  canUndo: can_undo,
+  kept,
+});
+
+/** The classes that pictures are compared with; changes stay in this browser. */
+class Gallery {
+  #engine;
+
+  constructor(engine) {
+    this.#engine = engine;
+  }
+
+  async #changed(request, options) {
+    return view((await this.#engine.ask(request, options)).gallery);
+  }
+
+  /** Adds a picture of one thing to a class, which is made where it is not there. */
+  async add(label, source, { signal } = {}) {
+    const { message, transfer } = await picture(source);
+    return this.#changed({ Edit: { Add: { label, picture: message } } }, { signal, transfer });
+  }
+
+  /** Takes a class out. */
+  remove(label, options) {
+    return this.#changed({ Edit: { Remove: { label } } }, options);
+  }
+
+  /** Gives a class another name; where that is taken, the two become one. */
+  rename(from, to, options) {
+    return this.#changed({ Edit: { Rename: { from, to } } }, options);
+  }
+
+  /** Takes the last change back. */
+  undo(options) {
+    return this.#changed("Undo", options);
+  }
+
+  /** Goes back to the published gallery. */
+  reset(options) {
+    return this.#changed("Reset", options);
+  }
+
+  /** The first classes by label, only those whose labels hold `filter`. */
+  async list(filter = "", options) {
+    return view(await this.#engine.ask({ List: { filter } }, options));
+  }
+
+  /** The classes that are most similar to an embedding. */
+  async search(embedding, { topK = 5, signal } = {}) {
+    const request = { Search: { embedding: Array.from(embedding), top_k: topK } };
+    return (await this.#engine.ask(request, { signal })).answers.map(answer);
+  }
+
+  /** The gallery as a file, for `magpie gallery` or another page. */
+  async export(options) {
+    return new Blob([(await this.#engine.ask("Export", options)).bytes]);
+  }
+
+  /** Adds the classes and entries of a gallery file. */
+  async import(file, options) {
+    const bytes = new Uint8Array(file instanceof Blob ? await file.arrayBuffer() : file);
+    return this.#changed({ Edit: { Import: { bytes } } }, options);
+  }
+}
+
+/** A loaded bundle. */
+export class Magpie {
+  #engine;
+  #next = 1;
+
+  constructor(engine, info, backend) {
+    this.#engine = engine;
+    /** Title of the bundle, its notes on licence and source, and who computes. */
+    this.title = info.title;
+    this.notes = info.notes;
+    this.backend = backend;
+    this.gallery = new Gallery(engine);
+  }
+
+  /**
+   * Starts an engine and loads a bundle into it.
+   *
+   * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of the
+   * folder with the engine's files, by default the one that this file came from.
+   */
+  static async load(bundle, { signal, onProgress, backend, assets } = {}) {
+    if (signal?.aborted) throw aborted(signal);
+    const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
+    const address = new URL(bundle, base);
+    if (!address.pathname.endsWith(".json")) {
+      if (!address.pathname.endsWith("/")) address.pathname += "/";
+      address.pathname += "manifest.json";
+    }
+    const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
+    const chosen = await chosenBackend(backend);
+    let engine = new Engine(folder, moduleName(chosen));
+    try {
+      engine.onProgress = onProgress ?? null;
+      const info = await engine.ask({ Open: { manifest: address.href } }, { signal });
+      return new Magpie(engine, info, chosen);
+    } catch (error) {
+      engine.end(error);
+      // The best device of this browser may still refuse.
+      if (chosen === "webgpu" && backend !== "webgpu" && error.code === "device") {
+        return Magpie.load(bundle, { signal, onProgress, backend: "cpu", assets });
+      }
+      throw error;
+    }
+  }
+
+  async #ask(kind, source, signal) {
+    if (signal?.aborted) throw aborted(signal);
+    const { message, transfer } = await picture(source);
+    const id = this.#next++;
+    return this.#engine.ask({ [kind]: { id, picture: message } }, { signal, transfer });
+  }
+
+  /** Says what is in a picture, the surest answer first. */
+  async recognize(source, { topK = 5, signal } = {}) {
+    const { result } = await this.#ask("Recognize", source, signal);
+    const objects = [];
+    for (const { bbox, detection_score, known, answers, embedding } of result.objects) {
+      const best =
+        topK > answers.length
+          ? await this.gallery.search(embedding, { topK, signal })
+          : answers.slice(0, topK).map(answer);
+      objects.push({
+        box: box(bbox),
+        detectionScore: detection_score,
+        known,
+        label: known ? (best[0]?.label ?? null) : null,
+        answers: best,
+        embedding: Float32Array.from(embedding),
+      });
+    }
+    const { width, height, timings } = result;
+    return { width, height, objects, timings };
+  }
+
+  /** Where things are, without naming them. */
+  async detect(source, { signal } = {}) {
+    const { width, height, objects } = await this.#ask("Locate", source, signal);
+    return {
+      width,
+      height,
+      objects: objects.map(({ bbox, detection_score }) => ({
+        box: box(bbox),
+        detectionScore: detection_score,
+      })),
+    };
+  }
+
+  /** The unit embedding of a picture of one thing. */
+  async embed(source, { signal } = {}) {
+    return Float32Array.from((await this.#ask("Embed", source, signal)).embedding);
+  }
+
+  /** Ends the engine; whoever still waits is told so. */
+  dispose() {
+    this.#engine.end(new MagpieError("disposed", "the engine was ended"));
+  }
+}
