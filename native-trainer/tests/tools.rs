@@ -363,3 +363,70 @@ fn every_command_shows_an_example() {
         assert!(help.contains("Example") && help.contains("magpie "), "{command}:\n{help}");
     }
 }
+
+/// `(field, bytes of a length-delimited field)` of a protocol buffer; numbers are left out.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let (first, rest) = bytes.split_first().expect("a byte");
+            *bytes = rest;
+            value |= u64::from(first & 0x7f) << shift;
+            if first & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        match key & 7 {
+            0 => drop(varint(&mut bytes)),
+            5 => bytes = &bytes[4..],
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                found.push((key >> 3, &bytes[..length]));
+                bytes = &bytes[length..];
+            }
+            other => panic!("wire type {other}"),
+        }
+    }
+    found
+}
+
+#[test]
+fn networks_go_to_other_runtimes() {
+    fn all(bytes: &[u8], field: u64) -> Vec<&[u8]> {
+        let of_field = |(at, value)| (at == field).then_some(value);
+        fields(bytes).into_iter().filter_map(of_field).collect()
+    }
+    let world = World::new();
+    let file = world.path("network.onnx");
+    let told = succeed(&[&"export", &world.model(), &"--out", &file]);
+    assert!(told.contains("network.onnx: "), "{told}");
+    let bytes = std::fs::read(&file).expect("the file");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    // ModelProto.graph; its nodes, initial values, inputs and outputs.
+    let graph = all(&bytes, 7)[0];
+    let name_of = |tensor: &[u8]| text(all(tensor, 8)[0]);
+    let mut known: Vec<String> = all(graph, 5).into_iter().map(name_of).collect();
+    let ends = |field| all(graph, field).into_iter().map(|info| text(all(info, 1)[0]));
+    assert_eq!(ends(11).collect::<Vec<_>>(), ["x"]);
+    assert_eq!(ends(12).collect::<Vec<_>>(), ["y"]);
+    known.extend(ends(11));
+    let mut convolutions = 0;
+    for node in all(graph, 1) {
+        for input in all(node, 1).into_iter().map(text).filter(|input| !input.is_empty()) {
+            assert!(known.contains(&input), "{input} is used before it is made");
+        }
+        known.extend(all(node, 2).into_iter().map(text));
+        convolutions += usize::from(text(all(node, 4)[0]) == "Conv");
+    }
+    assert!(known.contains(&"y".to_owned()), "something makes the answer");
+    assert!(convolutions > 10, "{convolutions} convolutions");
+    let mut names = known.clone();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), known.len(), "every name is given once");
+}

@@ -71,7 +71,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// Networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium beside ONNX
+/// Networks on the processor: natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX
 /// Runtime Web and LiteRT.js. Every runtime gets the same weights and has to give the same answers.
 pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     const THREADS: &str = "1";

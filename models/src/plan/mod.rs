@@ -11,7 +11,7 @@ mod record;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::Activation;
-use crate::kernels::packed::{self, Aligned, Depthwise, Extent, PackedMatrix, Windows};
+use crate::kernels::packed::{self, Aligned, Depthwise, Extent, PackedMatrix, Separable, Windows};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
 pub use record::Recorder;
@@ -31,6 +31,8 @@ enum Operation {
     /// Dense convolution; adds its second input before the activation, if it has one.
     Windows(Windows),
     Depthwise(Depthwise),
+    /// Both of the above at once; adds its second input before the activation, if it has one.
+    Separable(Separable),
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
@@ -71,6 +73,7 @@ impl Operation {
             Self::Product(matrix, _) => matrix.bytes(),
             Self::Windows(windows) => windows.bytes(),
             Self::Depthwise(depthwise) => depthwise.bytes(),
+            Self::Separable(separable) => separable.bytes(),
             Self::Affine { scale, shift } => (scale.len() + shift.len()) * size_of::<f32>(),
             _ => 0,
         }
@@ -176,6 +179,7 @@ impl Plan {
             }
             Operation::Windows(windows) => windows.run(input(0), residual.map(input), out),
             Operation::Depthwise(depthwise) => depthwise.run(input(0), out),
+            Operation::Separable(separable) => separable.run(input(0), residual.map(input), out),
             Operation::Copy => out.copy_from_slice(input(0)),
             Operation::Affine { scale, shift } => packed::affine(out, scale, shift),
             Operation::Apply(Gate::Sigmoid) => packed::apply(out, |x| 1.0 / (1.0 + (-x).exp())),

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::memory::{self, Layout};
 use super::{Operation, Plan, Step, Value};
-use crate::kernels::packed::{Depthwise, Extent, PackedMatrix, Placement, Windows};
+use crate::kernels::packed::{Depthwise, Extent, PackedMatrix, Placement, Separable, Windows};
 use crate::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
 };
@@ -30,6 +30,7 @@ impl Recorder {
     /// The plan of everything noted so far that `outputs` need.
     pub fn finish(mut self, outputs: Vec<Value>) -> Plan {
         self.join_sums(&outputs);
+        self.join_separable(&outputs);
         self.keep_shared_inputs(&outputs);
         let Layout { places, sizes } =
             memory::lay_out(self.input, &self.steps, &outputs, self.maps);
@@ -134,6 +135,35 @@ impl Recorder {
                 && self.uses(step.output) == 1
                 && !outputs.contains(&step.output)
         })
+    }
+
+    /// A depthwise convolution that only a 1×1 convolution reads becomes one step with it.
+    fn join_separable(&mut self, outputs: &[Value]) {
+        let mut steps: Vec<Step> = Vec::with_capacity(self.steps.len());
+        let recorded = std::mem::take(&mut self.steps);
+        let uses = |value: Value| {
+            let inputs = recorded.iter().flat_map(|step| &step.inputs);
+            inputs.filter(|input| **input == value).count() + usize::from(outputs.contains(&value))
+        };
+        let alone: Vec<bool> = recorded.iter().map(|step| uses(step.output) == 1).collect();
+        let mut alone_before = false;
+        for (mut step, alone) in recorded.into_iter().zip(alone) {
+            let before = steps.pop();
+            let (before, operation) = match (before, step.operation) {
+                (
+                    Some(Step { operation: Operation::Depthwise(depthwise), inputs, output }),
+                    Operation::Product(matrix, activation),
+                ) if alone_before && step.inputs[0] == output => {
+                    step.inputs[0] = inputs[0];
+                    (None, Operation::Separable(Separable::new(depthwise, matrix, activation)))
+                }
+                (before, operation) => (before, operation),
+            };
+            steps.extend(before);
+            steps.push(Step { operation, ..step });
+            alone_before = alone;
+        }
+        self.steps = steps;
     }
 
     fn uses(&self, value: Value) -> usize {

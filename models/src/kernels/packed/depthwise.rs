@@ -1,5 +1,7 @@
 //! Depthwise convolution: a vector of channels at a time, several output pixels at once.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::{Aligned, Placement, activated, activated_value, load, store};
@@ -11,6 +13,13 @@ const TILE: usize = 4;
 
 /// Vectors of channels whose sums are held at once, where it is one output pixel's.
 const PART_VECTORS: usize = 4;
+
+/// Channels that a line is worked through with before the next: their weights and the lines that
+/// they come from stay in the first-level cache.
+const BLOCK_CHANNELS: usize = 64;
+
+/// Vectors so narrow that these networks' channels are whole ones: no loop is made for others.
+const NARROW_LANES: usize = 4;
 
 /// One filter a channel.
 #[derive(Debug)]
@@ -45,7 +54,17 @@ impl Depthwise {
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32]) {
         let line = self.placement.out_width * self.placement.input.channels;
-        for_chunks(out, line, |oy, line| dispatch(Line { layer: self, x, oy, line }));
+        for_chunks(out, line, |oy, line| self.run_line(x, oy, line));
+    }
+
+    /// One line of the result.
+    pub(super) fn run_line(&self, x: &[f32], oy: usize, line: &mut [f32]) {
+        dispatch(Line { layer: self, x, oy, out: line });
+    }
+
+    /// Where the kernel lies.
+    pub(super) fn placement(&self) -> &Placement {
+        &self.placement
     }
 }
 
@@ -54,7 +73,7 @@ struct Line<'a> {
     layer: &'a Depthwise,
     x: &'a [f32],
     oy: usize,
-    line: &'a mut [f32],
+    out: &'a mut [f32],
 }
 
 impl WithSimd for Line<'_> {
@@ -79,12 +98,6 @@ impl Line<'_> {
         if input.channels < S::F32_LANES {
             return self.run_any();
         }
-        if input.channels % S::F32_LANES > 0 {
-            for ox in 0..out_width {
-                self.pixel::<S, KERNEL, STRIDE>(simd, ox);
-            }
-            return;
-        }
         // Output pixels whose windows lie inside the picture from left to right.
         let first = left.div_ceil(STRIDE).min(out_width);
         let last = (input.width + left).checked_sub(KERNEL).map_or(0, |room| room / STRIDE + 1);
@@ -92,37 +105,93 @@ impl Line<'_> {
         for ox in (0..first).chain(last..out_width) {
             self.pixel::<S, KERNEL, STRIDE>(simd, ox);
         }
-        if last - first < TILE {
-            for ox in first..last {
-                self.tile::<S, KERNEL, STRIDE, 1>(simd, ox);
+        if input.channels % S::F32_LANES > 0 {
+            for ox in (first..last).step_by(TILE) {
+                if S::F32_LANES > NARROW_LANES && last - first >= TILE {
+                    self.ragged_tile::<S, KERNEL, STRIDE>(simd, ox.min(last - TILE));
+                } else {
+                    let tile = ox..(ox + TILE).min(last);
+                    tile.for_each(|ox| self.pixel::<S, KERNEL, STRIDE>(simd, ox));
+                }
             }
             return;
         }
-        for ox in (first..last).step_by(TILE) {
-            // The last tile overlaps the one before, where tiles do not divide the line.
-            self.tile::<S, KERNEL, STRIDE, TILE>(simd, ox.min(last - TILE));
+        let (all, block) = (input.channels / S::F32_LANES, BLOCK_CHANNELS / S::F32_LANES);
+        for start in (0..all).step_by(block) {
+            let vectors = start..(start + block).min(all);
+            for ox in (first..last).step_by(TILE) {
+                if last - first >= TILE {
+                    // The last tile overlaps the one before, where tiles do not divide the line.
+                    let ox = ox.min(last - TILE);
+                    self.tile::<S, KERNEL, STRIDE, TILE>(simd, ox, vectors.clone());
+                } else {
+                    for ox in ox..last {
+                        self.tile::<S, KERNEL, STRIDE, 1>(simd, ox, vectors.clone());
+                    }
+                }
+            }
         }
     }
 
-    /// All channels of `COUNT` output pixels whose windows need no padding left or right, where
+    /// [`Self::tile`] where pixels are no whole vectors: the last vector of channels overlaps the
+    /// one before.
+    #[inline(always)]
+    fn ragged_tile<S: Simd, const KERNEL: usize, const STRIDE: usize>(
+        &mut self,
+        simd: S,
+        ox: usize,
+    ) {
+        let Placement { top, left, input, .. } = self.layer.placement;
+        let channels = input.channels;
+        let rows = self.layer.placement.rows(self.oy);
+        let first = (self.oy * STRIDE + rows.start - top) * input.width + ox * STRIDE - left;
+        for start in (0..channels).step_by(S::F32_LANES) {
+            let channel = start.min(channels - S::F32_LANES);
+            let mut sums = [load::<S>(&self.layer.bias[channel..]); TILE];
+            let mut from = first * channels + channel;
+            let mut at = rows.start * KERNEL * channels + channel;
+            for _ in rows.clone() {
+                let weights: [S::f32s; KERNEL] =
+                    std::array::from_fn(|kx| load::<S>(&self.layer.weight[at + kx * channels..]));
+                for column in 0..(TILE - 1) * STRIDE + KERNEL {
+                    let pixel = load::<S>(&self.x[from + column * channels..]);
+                    for (index, sum) in sums.iter_mut().enumerate() {
+                        if column >= index * STRIDE && column - index * STRIDE < KERNEL {
+                            let weight = weights[column - index * STRIDE];
+                            *sum = simd.mul_add_e_f32s(pixel, weight, *sum);
+                        }
+                    }
+                }
+                from += input.width * channels;
+                at += KERNEL * channels;
+            }
+            for (index, sum) in sums.into_iter().enumerate() {
+                let to = (ox + index) * channels + channel;
+                store::<S>(&mut self.out[to..], activated(simd, sum, self.layer.activation));
+            }
+        }
+    }
+
+    /// A range of vectors of channels of `COUNT` output pixels whose windows need no padding left or right, where
     /// pixels are whole vectors.
     #[inline(always)]
     fn tile<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
         &mut self,
         simd: S,
         ox: usize,
+        range: Range<usize>,
     ) {
         let Placement { top, left, input, .. } = self.layer.placement;
         let vectors = input.channels / S::F32_LANES;
         let (pixels, _) = S::as_simd_f32s(self.x);
         let (weights, _) = S::as_simd_f32s(&self.layer.weight);
         let (bias, _) = S::as_simd_f32s(&self.layer.bias);
-        let (line, _) = S::as_mut_simd_f32s(self.line);
+        let (line, _) = S::as_mut_simd_f32s(self.out);
         let out = &mut line[ox * vectors..][..COUNT * vectors];
         let rows = self.layer.placement.rows(self.oy);
         let first = (self.oy * STRIDE + rows.start - top) * input.width + ox * STRIDE - left;
-        for (vector, bias) in bias[..vectors].iter().enumerate() {
-            let mut sums = [*bias; COUNT];
+        for vector in range {
+            let mut sums = [bias[vector]; COUNT];
             let mut from = first * vectors + vector;
             let mut at = rows.start * KERNEL * vectors + vector;
             for _ in rows.clone() {
@@ -195,7 +264,7 @@ impl Line<'_> {
                 at += channels;
             }
         }
-        let out = &mut self.line[ox * channels + channel..][..VECTORS * S::F32_LANES];
+        let out = &mut self.out[ox * channels + channel..][..VECTORS * S::F32_LANES];
         for (vector, sum) in sums.into_iter().enumerate() {
             let sum = activated(simd, sum, self.layer.activation);
             store::<S>(&mut out[vector * S::F32_LANES..], sum);
@@ -224,6 +293,6 @@ impl Line<'_> {
                 sum += pixel * self.layer.weight[(ky * kernel + kx) * input.channels + channel];
             }
         }
-        self.line[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
+        self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
     }
 }

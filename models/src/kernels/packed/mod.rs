@@ -10,6 +10,7 @@ mod aligned;
 mod depthwise;
 mod elementwise;
 mod product;
+mod separable;
 mod windows;
 
 pub(crate) use aligned::Aligned;
@@ -19,9 +20,12 @@ pub(crate) use elementwise::{
     global_maximum, max_pool, scale_channels, unit_length, upsample,
 };
 pub(crate) use product::PackedMatrix;
+pub(crate) use separable::Separable;
 pub(crate) use windows::Windows;
 
 pub(crate) use super::cpu::{for_chunks, on_threads};
+
+use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
@@ -98,6 +102,21 @@ impl Placement {
     fn columns(&self, ox: usize) -> std::ops::Range<usize> {
         self.taps(ox, self.left, self.input.width)
     }
+}
+
+thread_local! {
+    /// Room for what lies between two steps that run line by line, kept from picture to picture.
+    static BAND: RefCell<Aligned> = RefCell::new(Aligned::default());
+}
+
+/// Runs `work` on so many values of room, whatever they are.
+fn with_band<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    BAND.with_borrow_mut(|band| {
+        if band.len() < length {
+            *band = Aligned::zeros(length);
+        }
+        work(&mut band[..length])
+    })
 }
 
 /// Values of this machine's widest vector.

@@ -8,7 +8,7 @@ use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.
-const BLOCK_VALUES: usize = 1 << 16;
+pub(super) const BLOCK_VALUES: usize = 1 << 16;
 
 /// Rows of a block are a multiple of it, and it is one of every tile's height.
 const BLOCK_STEP: usize = 12;

@@ -1,19 +1,12 @@
 //! Dense convolution of any kernel: the windows of a few output lines are laid out as rows.
 
-use std::cell::RefCell;
-
 use super::product::Block;
-use super::{PackedMatrix, Placement};
+use super::{PackedMatrix, Placement, with_band};
 use crate::kernels::Activation;
 use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Values of the windows that are laid out at a time: they stay in the second-level cache.
 const BAND_VALUES: usize = 1 << 16;
-
-thread_local! {
-    /// Room for the windows of a band, kept from picture to picture.
-    static BAND: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
 
 /// A convolution of one group.
 #[derive(Debug)]
@@ -65,9 +58,9 @@ impl Windows {
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
             let count = out.len() / line;
-            BAND.with_borrow_mut(|band| {
-                band.clear();
-                band.resize(count * out_width * window, 0.0);
+            with_band(count * out_width * window, |band| {
+                // The padding.
+                band.fill(0.0);
                 for (oy, rows) in band.chunks_exact_mut(out_width * window).enumerate() {
                     self.lay_out(x, first + oy, rows);
                 }
