@@ -5,8 +5,8 @@ use clap_complete::Shell;
 use mimalloc::MiMalloc;
 use native_trainer::allocator;
 use native_trainer::command::{
-    data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene, serve,
-    train, verify,
+    bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
+    serve, train, verify,
 };
 
 /// The system's allocator hands large buffers back to the kernel; see [`allocator::keep_memory`].
@@ -57,6 +57,7 @@ enum Command {
     Verify(verify::Arguments),
     Serve(serve::Arguments),
     Recognize(recognize::Arguments),
+    Bench(bench::Arguments),
     Scene(scene::Arguments),
     Import(import::Arguments),
     Completions(Completions),
@@ -81,6 +82,7 @@ fn main() -> std::process::ExitCode {
         Command::Verify(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),
         Command::Recognize(arguments) => arguments.run(),
+        Command::Bench(arguments) => arguments.run(),
         Command::Scene(arguments) => arguments.run(),
         Command::Import(arguments) => arguments.run(),
     };

@@ -66,6 +66,19 @@ fn pictures_become_a_site_that_names_them() {
     let found = succeed(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
     assert!(found.contains("class 2 类"), "{found}");
 
+    // How fast it is, for people and for programs.
+    let bundle = site.join("bundle");
+    let told = succeed(&[&"bench", &"--bundle", &bundle, &"--picture", &sample, &"--runs", &"2"]);
+    assert!(told.contains("recognise") && told.contains("median"), "{told}");
+    let told = succeed(&[&"bench", &"--bundle", &bundle, &"--runs", &"2", &"--json"]);
+    let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((report["schema"].as_u64(), report["device"].as_str()), (Some(1), Some("cpu")));
+    for figures in report["results"].as_array().expect("a list") {
+        let of = |key: &str| figures[key].as_f64().expect("a number");
+        assert!(0.0 < of("least_ms") && of("least_ms") <= of("median_ms"), "{figures}");
+        assert!(of("median_ms") <= of("p95_ms"), "{figures}");
+    }
+
     // The same parts give the same bytes, and a site is replaced, never mixed.
     let bytes = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
     publish(&site);

@@ -1,5 +1,6 @@
 //! One file a command; each reads its arguments, calls the library, prints what a person needs.
 
+pub mod bench;
 pub mod data;
 pub mod detect;
 pub mod eval;
