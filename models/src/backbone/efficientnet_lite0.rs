@@ -83,7 +83,7 @@ impl EfficientNetLite0Config {
         }
     }
 
-    /// A freshly initialised network for [`EfficientNetLite0::feature_maps`] alone: without the
+    /// A freshly initialised network for [`EfficientNetLite0::wire_maps`] alone: without the
     /// convolution behind them.
     pub fn init_maps(&self, device: &Device) -> EfficientNetLite0 {
         EfficientNetLite0 { head: None, ..self.init(device) }

@@ -1,9 +1,9 @@
 //! Inference plans: a network's steps for one input size on the CPU, weights packed, maps in memory
 //! that is shared and kept.
 //!
-//! A plan is written down from the module itself: [`record`] walks the network's own wiring (see
-//! [`Flow`]) and packs each layer's weights, with normalisation folded in. No network is described
-//! twice; the tests hold every architecture's plan against its module.
+//! A plan is written down from the module itself: [`Recorder`] walks the network's own wiring (see
+//! [`Flow`](crate::layers::Flow)) and packs each layer's weights, with normalisation folded in. No
+//! network is described twice; the tests hold every architecture's plan against its module.
 
 mod memory;
 mod record;
