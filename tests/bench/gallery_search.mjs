@@ -4,34 +4,16 @@
 //   FOLDER   vectors.f32 and queries.f32, as gallery_search.py makes them
 //   OURS     folder of gallery_search.js, as wasm-bindgen leaves it
 //   NPM      folder with node_modules: hnswlib-wasm, edgevec
-import { createReadStream, statSync } from "node:fs";
-import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import { extname, join, normalize } from "node:path";
+import { join } from "node:path";
+
+import { serve } from "./serve.mjs";
 
 const { chromium } = createRequire(new URL("../browser/", import.meta.url))("playwright-core");
 
 const [folder, dim, k, ours, npm] = process.argv.slice(2);
 const roots = { data: folder, ours, npm: join(npm, "node_modules") };
-const types = { ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html" };
-const server = createServer((request, response) => {
-  const [, root, ...rest] = new URL(request.url, "http://x").pathname.split("/");
-  if (!root) {
-    response.setHeader("Content-Type", "text/html");
-    response.end("<!doctype html>");
-    return;
-  }
-  const path = join(roots[root] ?? "/nowhere", normalize(rest.join("/")));
-  try {
-    response.setHeader("Content-Length", statSync(path).size);
-    response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
-    createReadStream(path).pipe(response);
-  } catch {
-    response.statusCode = 404;
-    response.end();
-  }
-});
-await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+const server = await serve(roots);
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -41,7 +23,7 @@ const browser = await chromium.launch({
 async function measure(what) {
   const page = await (await browser.newContext()).newPage();
   page.on("pageerror", (error) => console.error(what, String(error)));
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(server.address);
   const figures = await page.evaluate(
     async ([what, dim, k]) => {
       const floats = async (name) =>

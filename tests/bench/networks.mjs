@@ -4,45 +4,25 @@
 //   FOLDER   NETWORK.safetensors, .onnx, .tflite and .answer.f32, see `cargo xtask bench engine`
 //   OURS     folder with simd128/ and relaxed/, each with networks.js as wasm-bindgen leaves it
 //   NPM      folder with node_modules: onnxruntime-web, @litertjs/core
-import { createReadStream, readdirSync, statSync } from "node:fs";
-import { createServer } from "node:http";
+import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
-import { extname, join, normalize } from "node:path";
+import { join } from "node:path";
+
+import { serve } from "./serve.mjs";
 
 const { chromium } = createRequire(new URL("../browser/", import.meta.url))("playwright-core");
 
 const [folder, runs, ours, npm, wanted, only] = process.argv.slice(2);
 const roots = { nets: folder, ours, npm: join(npm, "node_modules") };
-const types = {
-  ".js": "text/javascript",
-  ".mjs": "text/javascript",
-  ".wasm": "application/wasm",
-  ".html": "text/html",
-};
-const server = createServer((request, response) => {
-  const [, root, ...rest] = new URL(request.url, "http://x").pathname.split("/");
+const imports = { "@litertjs/wasm-utils": "/npm/@litertjs/wasm-utils/dist/index.js" };
+const server = await serve(roots, {
+  page: `<!doctype html><script type="importmap">${JSON.stringify({ imports })}</script>`,
   // Shared memory, for runtimes that have threads.
-  response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
-  response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
-  if (!root) {
-    response.setHeader("Content-Type", "text/html");
-    const imports = { "@litertjs/wasm-utils": "/npm/@litertjs/wasm-utils/dist/index.js" };
-    response.end(
-      `<!doctype html><script type="importmap">${JSON.stringify({ imports })}</script>`,
-    );
-    return;
-  }
-  const path = join(roots[root] ?? "/nowhere", normalize(rest.join("/")));
-  try {
-    response.setHeader("Content-Length", statSync(path).size);
-    response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
-    createReadStream(path).pipe(response);
-  } catch {
-    response.statusCode = 404;
-    response.end();
-  }
+  headers: {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+  },
 });
-await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
 
 const networks = readdirSync(folder)
   .filter((name) => name.endsWith(".safetensors"))
@@ -59,7 +39,7 @@ async function measure(runtime, network) {
   const context = await browser.newContext();
   const page = await context.newPage();
   page.on("pageerror", (error) => console.error(runtime, String(error)));
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(server.address);
   const figures = await page.evaluate(
     async ([runtime, network, runs]) => {
       const bytes = async (name) => new Uint8Array(await (await fetch(`/nets/${name}`)).arrayBuffer());
