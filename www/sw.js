@@ -49,8 +49,15 @@ async function answer(request) {
   const cache = await caches.open(CACHE);
   // Without its own address the answer has that of the request, whose query a worker reads.
   const kept = async () => {
-    const file = await cache.match(request, { ignoreSearch: true });
-    return file && new Response(file.body, { headers: file.headers });
+    const { origin, pathname } = new URL(request.url);
+    const file =
+      (await cache.match(origin + pathname)) ??
+      (pathname.endsWith("/") && (await cache.match(`${origin}${pathname}index.html`)));
+    if (!file) return null;
+    const headers = new Headers(file.headers);
+    // What is kept is unpacked.
+    for (const name of ["content-encoding", "content-length"]) headers.delete(name);
+    return new Response(file.body, { headers });
   };
   if (NAMED_AFTER_CONTENT.test(new URL(request.url).pathname)) {
     const file = await kept();

@@ -18,6 +18,7 @@
 //! | [`bundle`] | all of it as files for a static host |
 
 pub mod backbone;
+pub mod bench;
 pub mod bundle;
 pub mod detector;
 pub mod extractor;

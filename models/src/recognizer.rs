@@ -16,7 +16,7 @@ use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Question};
 use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::prepared::{Prepared, RunError};
-use crate::preprocess::thumbnail;
+use crate::preprocess::{Preprocess, thumbnail};
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
 const THUMBNAIL_SIDE: u32 = 64;
@@ -160,6 +160,16 @@ impl Recognizer {
     /// Changes thresholds and counts.
     pub fn settings_mut(&mut self) -> &mut RecognizerSettings {
         &mut self.settings
+    }
+
+    /// What the extractor's network is given of a crop.
+    pub fn extractor_input(&self) -> &Preprocess {
+        self.extractor.preprocess()
+    }
+
+    /// Whether there is a detector; without one every picture is one object.
+    pub fn detects(&self) -> bool {
+        self.detector.is_some()
     }
 
     /// Says what is in a picture. `clock` gives milliseconds from any origin.

@@ -91,7 +91,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
             &["detector", "extractor"],
             &["model_file", "prepared"],
             &["recognizer"],
-            &["bundle"],
+            &["bench", "bundle"],
         ],
     ),
     (

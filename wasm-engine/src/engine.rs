@@ -3,22 +3,32 @@
 use std::collections::VecDeque;
 
 use burn::tensor::Device;
+use models::bench;
 use models::bundle::{Bundle, BundleError, Manifest};
 use models::detector::Detection;
 use models::gallery::{Gallery, Match};
 use models::image::RgbImage;
-use models::recognizer::{Recognition, RecognizeError, Recognizer, class_thumbnail};
+use models::preprocess::resize;
+use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
 use serde_bytes::ByteBuf;
 
 use crate::fetch::{Files, now};
 use crate::protocol::{
-    Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, LocatedObject,
-    Picture, Recognized, RecognizedObject, Response, StageTimes,
+    AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
+    LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
 };
 use crate::visitor::{Lesson, Visitor};
 
 /// Recognised pictures that can still be taught from.
 const REMEMBERED: usize = 2;
+/// Pairs of classes that are told to be alike at most.
+const ALIKE: usize = 20;
+/// Most runs of one measurement, and most crops or entries in it: a page that asks for more would
+/// only run out of memory.
+const MOST: [usize; 3] = [10_000, 64, 200_000];
+
+/// JPEG quality of a crop that is shown.
+const CROP_QUALITY: u8 = 90;
 
 /// A loaded bundle on a device.
 pub(crate) struct Engine {
@@ -93,6 +103,8 @@ impl Engine {
             entries: recognizer.gallery().len(),
             notes: manifest.notes,
             backend,
+            detects: manifest.detector.is_some(),
+            thresholds: thresholds(&recognizer),
         };
         let engine = Self {
             recognizer,
@@ -115,12 +127,7 @@ impl Engine {
         let decoded = now();
         let (found, timings) =
             self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
-        let timings = StageTimes {
-            decode: decoded - start,
-            detect: timings.detect,
-            embed: timings.embed,
-            search: timings.search,
-        };
+        let timings = stage_times(decoded - start, timings);
         let seen = Seen { id, image, found, timings };
         let recognized = self.described(&seen);
         self.seen.push_back(seen);
@@ -160,6 +167,73 @@ impl Engine {
             .search(embedding, top_k)
             .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
+    }
+
+    /// Recognises by other thresholds from now on, the newest picture at once.
+    pub(crate) async fn tune(&mut self, wanted: Thresholds) -> Result<Response, EngineError> {
+        let settings = self.recognizer.settings_mut();
+        // What is no number stays as it is.
+        if wanted.min_similarity.is_finite() {
+            settings.min_similarity = wanted.min_similarity.clamp(-1.0, 1.0);
+        }
+        if wanted.min_score.is_finite() {
+            settings.detection.score = wanted.min_score.clamp(0.0, 1.0);
+        }
+        let newest = self.seen.back().map(|seen| seen.image.clone());
+        if let Some(image) = newest {
+            let (found, timings) =
+                self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
+            if let Some(seen) = self.seen.back_mut() {
+                seen.timings = stage_times(seen.timings.decode, timings);
+                seen.found = found;
+            }
+        }
+        let again = self.seen.back().map(|seen| self.described(seen));
+        Ok(Response::Tuned { thresholds: thresholds(&self.recognizer), again })
+    }
+
+    /// An object of a picture that is still at hand, in the size that the network takes.
+    pub(crate) fn crop(&self, picture: u32, object: usize) -> Result<Response, EngineError> {
+        let bytes = match self.object(picture, object) {
+            Some((seen, found)) => {
+                let input = self.recognizer.extractor_input();
+                let crop = seen.image.crop(&found.bbox);
+                resize(&crop, input.width, input.height, input.filter)
+                    .encode_jpeg(CROP_QUALITY)
+                    .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        Ok(Response::Cropped { picture, object, bytes: bytes.into() })
+    }
+
+    /// Classes that may be mistaken for each other: those whose means are as similar as an answer
+    /// has to be.
+    pub(crate) fn alike(&self) -> Response {
+        let gallery = self.recognizer.gallery();
+        let least = self.recognizer.settings().min_similarity;
+        let label = |class: usize| gallery.classes()[class].label.clone();
+        let pairs = gallery.alike(least, ALIKE).into_iter().map(|(first, second, similarity)| {
+            AlikePair { first: label(first), second: label(second), similarity }
+        });
+        Response::Alike { pairs: pairs.collect() }
+    }
+
+    /// Runs a part of the pipeline several times.
+    pub(crate) async fn measure(&self, stage: Stage, runs: usize) -> Result<Response, EngineError> {
+        let [most_runs, most_crops, most_entries] = MOST;
+        let stage = match stage {
+            Stage::Detect => bench::Stage::Detect,
+            Stage::Embed(crops) => bench::Stage::Embed(crops.clamp(1, most_crops)),
+            Stage::Search => bench::Stage::Search,
+            Stage::SearchIn(entries) => bench::Stage::SearchIn(entries.clamp(1, most_entries)),
+            Stage::Recognize => bench::Stage::Recognize,
+        };
+        let runs = runs.clamp(1, most_runs);
+        let picture = bench::drawn();
+        let measured = bench::measure(&self.recognizer, stage, &picture, runs, now).await;
+        let milliseconds = measured.map_err(|error| failed(&error))?;
+        Ok(Response::Measured { milliseconds })
     }
 
     fn answer(&self, found: &Match) -> Answer {
@@ -266,14 +340,24 @@ impl Engine {
 
     /// The object of a picture that is still at hand.
     fn lesson(&self, picture: u32, object: usize) -> Result<Option<Lesson>, EngineError> {
-        let seen = self.seen.iter().find(|seen| seen.id == picture);
-        let Some((seen, found)) = seen.and_then(|seen| Some((seen, seen.found.get(object)?)))
-        else {
-            return Ok(None);
-        };
+        let Some((seen, found)) = self.object(picture, object) else { return Ok(None) };
         let thumbnail = thumbnail_of(&seen.image.crop(&found.bbox))?;
         Ok(Some(Lesson { thumbnail, embedding: found.embedding.clone() }))
     }
+
+    fn object(&self, picture: u32, object: usize) -> Option<(&Seen, &Recognition)> {
+        let seen = self.seen.iter().find(|seen| seen.id == picture)?;
+        Some((seen, seen.found.get(object)?))
+    }
+}
+
+fn thresholds(recognizer: &Recognizer) -> Thresholds {
+    let settings = recognizer.settings();
+    Thresholds { min_similarity: settings.min_similarity, min_score: settings.detection.score }
+}
+
+fn stage_times(decode: f64, Timings { detect, embed, search }: Timings) -> StageTimes {
+    StageTimes { decode, detect, embed, search }
 }
 
 fn decode(picture: Picture) -> Result<RgbImage, EngineError> {

@@ -2,16 +2,23 @@
 
 use std::collections::HashMap;
 
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Function, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    DedicatedWorkerGlobalScope, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
-    WorkerGlobalScope,
+    DedicatedWorkerGlobalScope, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit,
+    Response, WorkerGlobalScope,
 };
 
 use crate::protocol::{EngineError, ErrorKind};
+
+/// Tries of one file.
+const TRIES: u32 = 4;
+/// Milliseconds before the second; each wait is twice the one before.
+const FIRST_WAIT: i32 = 300;
+/// The host's answer when it sends a part of a file.
+const PARTIAL_CONTENT: u16 = 206;
 
 /// The worker's global object.
 pub(crate) fn scope() -> DedicatedWorkerGlobalScope {
@@ -52,38 +59,85 @@ impl Files {
         cache: RequestCache,
         progress: impl Fn(u64),
     ) -> Result<Vec<u8>, EngineError> {
-        let failed = |reason: String| {
-            EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}"))
-        };
-        let scope: WorkerGlobalScope = scope().unchecked_into();
-        let options = RequestInit::new();
-        options.set_cache(cache);
-        let response: Response = JsFuture::from(scope.fetch_with_str_and_init(url, &options))
-            .await
-            .map_err(|error| failed(text(&error)))?
-            .unchecked_into();
-        if !response.ok() {
-            return Err(failed(format!("the host answered {}", response.status())));
-        }
-        let body = response.body().ok_or_else(|| failed("no content".to_owned()))?;
-        let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
         let mut bytes = Vec::new();
-        loop {
-            let chunk =
-                JsFuture::from(reader.read()).await.map_err(|error| failed(text(&error)))?;
-            let get = |key: &str| Reflect::get(&chunk, &JsValue::from_str(key));
-            if get("done").is_ok_and(|done| done.is_truthy()) {
-                return Ok(bytes);
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            match go_on(url, cache, &mut bytes, &progress).await {
+                Ok(()) => return Ok(bytes),
+                Err(Failure { error, lost: false }) => return Err(error),
+                Err(Failure { lost: true, .. }) => sleep(wait).await,
             }
-            let value = get("value").map_err(|error| failed(text(&error)))?;
-            let value: Uint8Array = value.unchecked_into();
-            if (bytes.len() + value.length() as usize) as u64 > MAX_FILE_BYTES {
-                return Err(failed("it is too large".to_owned()));
-            }
-            bytes.extend(value.to_vec());
-            progress(bytes.len() as u64);
+            wait *= 2;
         }
+        go_on(url, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
+        Ok(bytes)
     }
+}
+
+/// Why a download ended early.
+struct Failure {
+    error: EngineError,
+    /// Whether the connection broke, so that another try may do better.
+    lost: bool,
+}
+
+/// Downloads what is still missing of a file. What has come stays in `bytes` when the connection
+/// breaks; where the host sends no parts, the next try begins anew.
+async fn go_on(
+    url: &str,
+    cache: RequestCache,
+    bytes: &mut Vec<u8>,
+    progress: &impl Fn(u64),
+) -> Result<(), Failure> {
+    let failure = |reason: String, lost: bool| Failure {
+        error: EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}")),
+        lost,
+    };
+    let lost = |error: JsValue| failure(text(&error), true);
+    let scope: WorkerGlobalScope = scope().unchecked_into();
+    let options = RequestInit::new();
+    options.set_cache(cache);
+    if !bytes.is_empty() {
+        // Browsers ask for the plain file then, so that the parts fit each other. What a file of
+        // another version would mix up, the checksums see.
+        let headers = Headers::new().map_err(lost)?;
+        headers.set("range", &format!("bytes={}-", bytes.len())).map_err(lost)?;
+        options.set_headers(&headers);
+    }
+    let response: Response = JsFuture::from(scope.fetch_with_str_and_init(url, &options))
+        .await
+        .map_err(lost)?
+        .unchecked_into();
+    if !response.ok() {
+        return Err(failure(format!("the host answered {}", response.status()), false));
+    }
+    if response.status() != PARTIAL_CONTENT {
+        bytes.clear();
+    }
+    let body = response.body().ok_or_else(|| failure("no content".to_owned(), false))?;
+    let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+    loop {
+        let chunk = JsFuture::from(reader.read()).await.map_err(lost)?;
+        let get = |key: &str| Reflect::get(&chunk, &JsValue::from_str(key));
+        if get("done").is_ok_and(|done| done.is_truthy()) {
+            return Ok(());
+        }
+        let value: Uint8Array = get("value").map_err(lost)?.unchecked_into();
+        if (bytes.len() + value.length() as usize) as u64 > MAX_FILE_BYTES {
+            return Err(failure("it is too large".to_owned(), false));
+        }
+        bytes.extend(value.to_vec());
+        progress(bytes.len() as u64);
+    }
+}
+
+async fn sleep(milliseconds: i32) {
+    let scope: WorkerGlobalScope = scope().unchecked_into();
+    let mut start = |resolve: Function, _| {
+        // A timer that cannot be set would only mean no wait.
+        let _ = scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
+    };
+    let _ = JsFuture::from(Promise::new(&mut start)).await;
 }
 
 /// A JavaScript error in words.

@@ -89,6 +89,48 @@ pub enum Request {
     Export,
     /// Look whether a newer gallery was published, and take it.
     Refresh,
+    /// Recognise by other thresholds from now on.
+    Tune(Thresholds),
+    /// Give an object of a recognised picture as the network was given it.
+    Crop {
+        /// The recognise request's.
+        picture: u32,
+        /// Position among the picture's objects.
+        object: usize,
+    },
+    /// Say which classes may be mistaken for each other.
+    Alike,
+    /// Run a part of the pipeline several times.
+    Measure {
+        /// Which.
+        stage: Stage,
+        /// How often.
+        runs: usize,
+    },
+}
+
+/// What must be reached to be an object, and to be an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Least cosine of an answer, where its class has none of its own.
+    pub min_similarity: f32,
+    /// Least detection score of an object.
+    pub min_score: f32,
+}
+
+/// A part of the pipeline that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Finding the objects of a picture.
+    Detect,
+    /// Embedding so many crops at once.
+    Embed(usize),
+    /// Searching the bundle's gallery.
+    Search,
+    /// Searching a made-up gallery of so many entries.
+    SearchIn(usize),
+    /// All of it.
+    Recognize,
 }
 
 /// A change of the visitor's gallery.
@@ -189,6 +231,32 @@ pub enum Response {
         /// For `magpie gallery` or another page.
         bytes: ByteBuf,
     },
+    /// Other thresholds hold.
+    Tuned {
+        /// These.
+        thresholds: Thresholds,
+        /// The newest picture's answer now.
+        again: Option<Recognized>,
+    },
+    /// An object as the network was given it.
+    Cropped {
+        /// As in the request.
+        picture: u32,
+        /// As in the request.
+        object: usize,
+        /// A JPEG file; empty where the picture is not at hand any more.
+        bytes: ByteBuf,
+    },
+    /// Classes that may be mistaken for each other.
+    Alike {
+        /// The most similar first.
+        pairs: Vec<AlikePair>,
+    },
+    /// How long the runs of a stage took.
+    Measured {
+        /// Milliseconds of each.
+        milliseconds: Vec<f64>,
+    },
     /// Something went wrong.
     Failed {
         /// The request's, if it was about a picture.
@@ -211,6 +279,21 @@ pub struct BundleInfo {
     pub notes: Vec<String>,
     /// Who computes.
     pub backend: Backend,
+    /// Whether there is a detector; without one every picture is one object.
+    pub detects: bool,
+    /// As published.
+    pub thresholds: Thresholds,
+}
+
+/// Two classes that may be mistaken for each other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlikePair {
+    /// Name of one.
+    pub first: String,
+    /// Name of the other.
+    pub second: String,
+    /// Cosine of their mean embeddings.
+    pub similarity: f32,
 }
 
 /// What changed a gallery.

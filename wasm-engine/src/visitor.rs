@@ -26,6 +26,9 @@ pub(crate) struct Visitor {
     before: Vec<Gallery>,
     edited: bool,
     kept: bool,
+    /// Content of the kept gallery when this page last read or wrote it. Another page of this site
+    /// may have kept its own since.
+    last_kept: PictureId,
 }
 
 /// An object that is taught: its picture for people and its embedding.
@@ -41,8 +44,13 @@ fn refused(error: &GalleryError) -> EngineError {
 impl Visitor {
     /// Takes up what was kept from an earlier visit.
     pub(crate) async fn open(recognizer: &mut Recognizer, published: &str) -> Self {
-        let mut visitor =
-            Self { published: published.to_owned(), before: Vec::new(), edited: false, kept: true };
+        let mut visitor = Self {
+            published: published.to_owned(),
+            before: Vec::new(),
+            edited: false,
+            kept: true,
+            last_kept: PictureId::default(),
+        };
         let (file, base) = names(recognizer);
         let (Some(bytes), Some(made_to)) = (storage::load(&file).await, storage::load(&base).await)
         else {
@@ -53,6 +61,7 @@ impl Visitor {
             visitor.kept = false;
             return visitor;
         };
+        visitor.last_kept = PictureId::of(&bytes);
         let newer = made_to != published.as_bytes();
         if newer && gallery.merge(recognizer.gallery()).is_err() {
             return visitor;
@@ -103,7 +112,7 @@ impl Visitor {
         let (file, base) = names(recognizer);
         storage::remove(&file).await;
         storage::remove(&base).await;
-        (self.edited, self.kept) = (false, true);
+        (self.edited, self.kept, self.last_kept) = (false, true, PictureId::default());
         Ok(())
     }
 
@@ -143,14 +152,41 @@ impl Visitor {
     }
 
     /// Keeps the gallery for the next visit; where that fails, the view says so.
-    async fn keep(&mut self, recognizer: &Recognizer) {
+    async fn keep(&mut self, recognizer: &mut Recognizer) {
         let (file, base) = names(recognizer);
+        if let Err(error) = self.take_from_other_pages(recognizer, &file).await {
+            web_sys::console::info_1(&error.to_string().into());
+            self.kept = false;
+            return;
+        }
         let bytes = recognizer.gallery().to_bytes();
         let saved = match storage::save(&file, &bytes).await {
             Ok(()) => storage::save(&base, self.published.as_bytes()).await,
             Err(error) => Err(error),
         };
         self.kept = saved.is_ok();
+        if self.kept {
+            self.last_kept = PictureId::of(&bytes);
+        }
+    }
+
+    /// Adds what another page of this site, open at the same time, has kept since.
+    ///
+    /// # Errors
+    ///
+    /// What is kept cannot be read or is of another model: a newer page kept it, and it stays.
+    async fn take_from_other_pages(
+        &self,
+        recognizer: &mut Recognizer,
+        file: &str,
+    ) -> Result<(), GalleryError> {
+        let Some(bytes) = storage::load(file).await else { return Ok(()) };
+        if PictureId::of(&bytes) == self.last_kept {
+            return Ok(());
+        }
+        let mut both = recognizer.gallery().clone();
+        both.merge(&Gallery::from_bytes(&bytes)?)?;
+        recognizer.replace_gallery(both).map(drop)
     }
 
     /// What the gallery holds, for people.

@@ -128,6 +128,10 @@ async fn ask(engine: &mut Engine, request: Request) {
         Request::Edit(edit) => engine.edit(edit).await,
         Request::Undo => engine.undo().await,
         Request::Reset => engine.reset().await,
+        Request::Tune(thresholds) => engine.tune(thresholds).await,
+        Request::Crop { picture, object } => engine.crop(picture, object),
+        Request::Alike => Ok(engine.alike()),
+        Request::Measure { stage, runs } => engine.measure(stage, runs).await,
         Request::Export => Ok(Response::Exported { bytes: engine.export().into() }),
         Request::Refresh => match engine.refresh().await {
             Ok(Some(response)) => Ok(response),

@@ -15,11 +15,13 @@ use web_sys::{
 };
 
 use crate::adapter::{self, Adapter};
-use crate::camera::{Camera, context};
-use crate::dom::{append, by_id, document, element, query_parameter, window};
+use crate::camera::{Camera, Facing, context};
+use crate::dom::{append, by_id, document, element, query_parameter, set_attributes, window};
 use crate::engine_client::EngineClient;
+use crate::input::Given;
+use crate::language::say;
 use crate::teaching::{self, Ask, Wish};
-use crate::{input, offline, text, view};
+use crate::{input, inside, language, offline, samples, text, view};
 
 /// Folder of the bundle beside the page.
 const MANIFEST: &str = "bundle/manifest.json";
@@ -28,18 +30,24 @@ const LOOK_AGAIN: i32 = 60_000;
 
 /// What happened.
 pub(crate) enum Message {
-    /// The visitor gave a file, or something that is none.
-    File(Option<File>),
+    /// The visitor gave something.
+    Given(Given),
     /// The bytes of a file and the picture as the browser decoded it, if it could.
     Decoded(Vec<u8>, Option<ImageBitmap>),
     /// The camera button.
     ToggleCamera,
+    /// The button for the other camera.
+    TurnCamera,
+    /// The button of the camera's torch.
+    SwitchTorch,
     /// The camera runs, or was refused.
     CameraStarted(Option<Camera>),
     /// The worker spoke.
     Engine(Response),
     /// The visitor chose an engine.
     Backend(Backend),
+    /// The page speaks another language.
+    Language,
     /// The visitor wants something of the gallery.
     Gallery(Wish),
     /// The page is looked at again, or some time has passed.
@@ -65,7 +73,11 @@ pub(crate) struct App {
     waiting: Option<(Vec<u8>, Option<ImageBitmap>)>,
     camera: Option<Camera>,
     /// The newest answer, to be shown again when the gallery changes.
-    shown: Option<u32>,
+    shown: Option<Recognized>,
+    /// Whether everything is kept that the page needs.
+    kept: bool,
+    /// A picture of this site that the page's address names.
+    asked_for: Option<String>,
     listeners: Vec<EventListener>,
 }
 
@@ -73,6 +85,7 @@ type Shared = Rc<RefCell<App>>;
 
 /// Starts the page.
 pub(crate) async fn start() {
+    language::begin().await;
     let adapter = adapter::detect().await;
     // A software adapter is slower than the processor itself.
     let default = match adapter {
@@ -94,11 +107,19 @@ pub(crate) async fn start() {
         waiting: None,
         camera: None,
         shown: None,
+        kept: false,
+        asked_for: samples::asked_for(),
         listeners: Vec::new(),
     }));
     connect(&app);
     start_engine(&app);
-    spawn_local(load_samples(app.clone()));
+    let deliver = {
+        let app = app.clone();
+        Rc::new(move |file: Option<File>| {
+            update(&app, Message::Given(file.map_or(Given::Nothing, Given::File)));
+        })
+    };
+    spawn_local(samples::offer(deliver));
     // The page's inputs live as long as the page.
     std::mem::forget(app);
 }
@@ -110,10 +131,25 @@ fn connect(app: &Shared) {
         move |message: Message| update(&app, message)
     };
     let deliver = send(app);
-    let mut listeners = input::listen(Rc::new(move |file| deliver(Message::File(file))));
-    let camera: HtmlButtonElement = by_id("camera");
-    let deliver = send(app);
-    listeners.push(EventListener::new(&camera, "click", move |_| deliver(Message::ToggleCamera)));
+    let mut listeners = input::listen(Rc::new(move |given| deliver(Message::Given(given))));
+    for (id, message) in [
+        ("camera", (|| Message::ToggleCamera) as fn() -> Message),
+        ("turn", || Message::TurnCamera),
+        ("torch", || Message::SwitchTorch),
+    ] {
+        let button: HtmlButtonElement = by_id(id);
+        let deliver = send(app);
+        listeners.push(EventListener::new(&button, "click", move |_| deliver(message())));
+    }
+    let select: HtmlSelectElement = by_id("language");
+    let deliver = Rc::new(send(app));
+    listeners.push(EventListener::new(&select.clone(), "change", move |_| {
+        let (code, deliver) = (select.value(), deliver.clone());
+        spawn_local(async move {
+            language::choose(&code).await;
+            deliver(Message::Language);
+        });
+    }));
     let select: HtmlSelectElement = by_id("backend");
     select.set_value(app.borrow().backend.name());
     let deliver = send(app);
@@ -122,14 +158,17 @@ fn connect(app: &Shared) {
         deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
     }));
     listeners.extend(teaching::listen(&ask(app)));
+    listeners.extend(inside::listen(&ask(app)));
     let deliver = send(app);
     listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
         if !document().hidden() {
             deliver(Message::LookAgain);
         }
     }));
-    listeners.extend(offline::listen(|| {
-        by_id::<HtmlElement>("offline").set_text_content(Some(text::OFFLINE));
+    let state = app.clone();
+    listeners.extend(offline::listen(move || {
+        state.borrow_mut().kept = true;
+        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
     }));
     app.borrow_mut().listeners = listeners;
     let deliver = send(app);
@@ -154,7 +193,7 @@ fn ask(app: &Shared) -> Ask {
 
 /// Starts the worker of the chosen backend; an earlier one ends.
 fn start_engine(app: &Shared) {
-    view::status(text::STARTING, "busy");
+    view::status(&say("starting"), "busy");
     let deliver = {
         let app = app.clone();
         move |response| update(&app, Message::Engine(response))
@@ -173,15 +212,27 @@ fn start_engine(app: &Shared) {
 /// Changes the state by what happened.
 pub(crate) fn update(app: &Shared, message: Message) {
     match message {
-        Message::File(None) => view::status(text::NO_PICTURE, "failed"),
-        Message::File(Some(file)) => {
+        Message::Given(Given::Nothing) => view::status(&say("no.picture"), "failed"),
+        // No other site is asked for anything.
+        Message::Given(Given::Address(address)) if !samples::is_own(&address) => {
+            view::status(&say("other.site"), "failed");
+        }
+        Message::Given(Given::Address(address)) => {
+            view::status(&say("loading.picture"), "busy");
+            let app = app.clone();
+            spawn_local(async move {
+                let file = samples::fetch_picture(&address).await;
+                update(&app, Message::Given(file.map_or(Given::Nothing, Given::File)));
+            });
+        }
+        Message::Given(Given::File(file)) => {
             stop_camera(app);
             let app = app.clone();
             spawn_local(async move {
                 if let Some((bytes, bitmap)) = read(&file).await {
                     update(&app, Message::Decoded(bytes, bitmap));
                 } else {
-                    view::status(text::NO_PICTURE, "failed");
+                    view::status(&say("no.picture"), "failed");
                 }
             });
         }
@@ -201,22 +252,36 @@ pub(crate) fn update(app: &Shared, message: Message) {
         Message::ToggleCamera => {
             if app.borrow().camera.is_some() {
                 stop_camera(app);
-                view::status(text::READY, "done");
+                view::status(&say("ready"), "done");
             } else {
-                let app = app.clone();
-                spawn_local(async move {
-                    update(&app, Message::CameraStarted(Camera::start().await.ok()));
-                });
+                start_camera(app, Facing::Back);
             }
         }
-        Message::CameraStarted(None) => view::status(text::CAMERA_REFUSED, "failed"),
+        Message::TurnCamera => {
+            let facing = app.borrow().camera.as_ref().map(|camera| camera.facing);
+            if let Some(facing) = facing {
+                // Many devices have one camera at a time.
+                stop_camera(app);
+                start_camera(app, facing.turned());
+            }
+        }
+        Message::SwitchTorch => {
+            let mut state = app.borrow_mut();
+            let torch = state.camera.as_mut().and_then(Camera::switch_torch);
+            let pressed = if torch == Some(true) { "true" } else { "false" };
+            set_attributes(&by_id("torch"), &[("aria-pressed", pressed)]);
+        }
+        Message::CameraStarted(None) => view::status(&say("camera.refused"), "failed"),
         Message::CameraStarted(Some(camera)) => {
+            by_id::<HtmlElement>("turn").set_hidden(!camera.turns);
+            by_id::<HtmlElement>("torch").set_hidden(camera.torch.is_none());
             app.borrow_mut().camera = Some(camera);
-            by_id::<HtmlElement>("camera").set_text_content(Some(text::CAMERA_STOP));
+            by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.stop")));
             by_id::<HtmlElement>("stage").set_hidden(false);
             view::clear();
             next_frame(app);
         }
+        Message::Language => speak(app),
         Message::Backend(backend) => {
             app.borrow_mut().backend = backend;
             start_engine(app);
@@ -228,6 +293,9 @@ pub(crate) fn update(app: &Shared, message: Message) {
             }
         }
         Message::Gallery(Wish::Ask(request)) => send(app, &request),
+        Message::Gallery(Wish::LookInside) => {
+            inside::look(app.borrow().shown.as_ref(), &ask(app));
+        }
         Message::Gallery(Wish::Hold) => {
             stop_camera(app);
             // A frame that is still looked at would take the place of the one that is named.
@@ -241,7 +309,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
                         let bytes = ByteBuf::from(Uint8Array::new(&buffer).to_vec());
                         send(&app, &Request::Edit(Edit::Import { bytes }));
                     }
-                    Err(_) => view::status(text::NO_FILE, "failed"),
+                    Err(_) => view::status(&say("no.file"), "failed"),
                 }
             });
         }
@@ -269,23 +337,26 @@ fn engine_spoke(app: &Shared, response: Response) {
             by_id::<HtmlElement>("title").set_text_content(Some(&info.title));
             let size = text::gallery(info.classes, info.entries);
             by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
+            inside::published(info.thresholds);
             let notes: HtmlElement = by_id("notes");
             notes.set_inner_html("");
             for note in &info.notes {
                 append(&notes, &[&element("p", "", note)]);
             }
-            let waiting = {
+            let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
                 state.ready = true;
-                state.waiting.take()
+                (state.waiting.take(), state.asked_for.take())
             };
-            view::status(text::READY, "done");
+            view::status(&say("ready"), "done");
             // Only a bundle of this site is kept with it.
             if query_parameter("bundle").is_none() {
                 offline::keep(info.backend);
             }
             if let Some((bytes, bitmap)) = waiting {
                 recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
+            } else if let Some(address) = asked_for {
+                update(app, Message::Given(Given::Address(address)));
             }
             next_frame(app);
         }
@@ -293,23 +364,28 @@ fn engine_spoke(app: &Shared, response: Response) {
             if finish(app, id).is_none() {
                 return;
             }
-            app.borrow_mut().shown = Some(id);
-            show(app, &result);
+            show(app, result);
             next_frame(app);
         }
         Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
         Response::Edited { change, gallery, again } => {
             by_id::<HtmlInputElement>("class-search").set_value("");
             teaching::show(&gallery, &ask(app));
-            let shown = app.borrow().shown;
-            if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
-                show(app, &again);
-            }
-            teaching::say(&change);
+            show_again(app, again);
+            teaching::tell(&change);
         }
         Response::Exported { bytes } => teaching::download(&bytes),
+        Response::Tuned { thresholds, again } => {
+            inside::show_thresholds(thresholds);
+            show_again(app, again);
+        }
+        Response::Cropped { picture, object, bytes } => inside::cropped(picture, object, &bytes),
+        Response::Alike { pairs } => teaching::show_alike(&pairs),
         // Answers to what this page never asks.
-        Response::Located { .. } | Response::Embedded { .. } | Response::Found { .. } => {}
+        Response::Located { .. }
+        | Response::Embedded { .. }
+        | Response::Found { .. }
+        | Response::Measured { .. } => {}
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may know a format that the engine does not.
@@ -330,13 +406,46 @@ fn engine_spoke(app: &Shared, response: Response) {
     }
 }
 
-/// Shows a picture's answers.
-fn show(app: &Shared, result: &Recognized) {
+/// Shows a picture's answers, and keeps them.
+fn show(app: &Shared, result: Recognized) {
     let (backend, software) = {
         let state = app.borrow();
         (state.backend, state.adapter.is_some_and(|a| a.software))
     };
-    view::result(result, &text::backend(backend, software), &ask(app));
+    view::result(&result, &text::backend(backend, software), &ask(app));
+    inside::look(Some(&result), &ask(app));
+    app.borrow_mut().shown = Some(result);
+}
+
+/// Shows a picture's answers anew if it is still the one that is shown.
+fn show_again(app: &Shared, again: Option<Recognized>) {
+    let shown = app.borrow().shown.as_ref().map(|shown| shown.picture);
+    if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
+        show(app, again);
+    }
+}
+
+/// Says everything anew that is not a part of the page's own text.
+fn speak(app: &Shared) {
+    samples::rename();
+    let (camera, kept, ready) = {
+        let state = app.borrow();
+        (state.camera.is_some(), state.kept, state.ready)
+    };
+    let caption = if camera { say("camera.stop") } else { say("camera.start") };
+    by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
+    if kept {
+        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
+    }
+    if ready {
+        view::status(&say("ready"), "done");
+        let filter = by_id::<HtmlInputElement>("class-search").value();
+        send(app, &Request::List { filter });
+    }
+    let shown = app.borrow_mut().shown.take();
+    if let Some(shown) = shown {
+        show(app, shown);
+    }
 }
 
 /// The request that an answer belongs to; `None` where a newer one has replaced it.
@@ -352,7 +461,7 @@ fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
         state.next_id = id.wrapping_add(1);
         state.sent = Some(Sent { id, bitmap });
         if state.camera.is_none() {
-            view::status(text::RECOGNIZING, "busy");
+            view::status(&say("recognizing"), "busy");
         }
         id
     };
@@ -367,9 +476,20 @@ fn send(app: &Shared, request: &Request) {
     }
 }
 
+fn start_camera(app: &Shared, facing: Facing) {
+    let app = app.clone();
+    spawn_local(async move {
+        update(&app, Message::CameraStarted(Camera::start(facing).await.ok()));
+    });
+}
+
 fn stop_camera(app: &Shared) {
     if app.borrow_mut().camera.take().is_some() {
-        by_id::<HtmlElement>("camera").set_text_content(Some(text::CAMERA_START));
+        by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.start")));
+        for id in ["turn", "torch"] {
+            by_id::<HtmlElement>(id).set_hidden(true);
+        }
+        set_attributes(&by_id("torch"), &[("aria-pressed", "false")]);
     }
 }
 
@@ -414,46 +534,4 @@ async fn read(file: &File) -> Option<(Vec<u8>, Option<ImageBitmap>)> {
         Err(_) => None,
     };
     Some((bytes, bitmap))
-}
-
-/// Offers the published sample pictures.
-async fn load_samples(app: Shared) {
-    let Some(names) = fetch_samples().await else { return };
-    let strip: HtmlElement = by_id("samples");
-    for (index, name) in names.into_iter().enumerate() {
-        let button = element("button", "sample", "");
-        let _ = button.set_attribute("type", "button");
-        let _ = button.set_attribute("aria-label", &format!("Sample picture {}", index + 1));
-        let image = element("img", "", "");
-        let _ = image.set_attribute("src", &name);
-        let _ = image.set_attribute("alt", "");
-        append(&button, &[&image]);
-        append(&strip, &[&button]);
-        let app_for_click = app.clone();
-        let listener = EventListener::new(&button, "click", move |_| {
-            let (app, name) = (app_for_click.clone(), name.clone());
-            spawn_local(async move {
-                update(&app, Message::File(fetch_file(&name).await));
-            });
-        });
-        app.borrow_mut().listeners.push(listener);
-    }
-    by_id::<HtmlElement>("sample-section").set_hidden(strip.child_element_count() == 0);
-}
-
-async fn fetch_samples() -> Option<Vec<String>> {
-    let response = fetch("samples.json").await?;
-    let json = JsFuture::from(response.json().ok()?).await.ok()?;
-    serde_wasm_bindgen::from_value(json).ok()
-}
-
-async fn fetch_file(name: &str) -> Option<File> {
-    let blob = JsFuture::from(fetch(name).await?.blob().ok()?).await.ok()?;
-    File::new_with_blob_sequence(&js_sys::Array::of1(&blob), name).ok()
-}
-
-async fn fetch(address: &str) -> Option<web_sys::Response> {
-    let response = JsFuture::from(window().fetch_with_str(address)).await.ok()?;
-    let response: web_sys::Response = response.unchecked_into();
-    response.ok().then_some(response)
 }

@@ -1,7 +1,8 @@
 //! Typed access to the page's elements.
 
 use wasm_bindgen::JsCast;
-use web_sys::{Document, HtmlElement, Window};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{Document, HtmlElement, Response, Window};
 
 pub(crate) fn window() -> Window {
     web_sys::window().expect("the page runs in a window")
@@ -51,4 +52,11 @@ pub(crate) fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
 pub(crate) fn query_parameter(name: &str) -> Option<String> {
     let search = window().location().search().ok()?;
     web_sys::UrlSearchParams::new_with_str(&search).ok()?.get(name)
+}
+
+/// A file of this site; `None` where it cannot be had.
+pub(crate) async fn fetch(address: &str) -> Option<Response> {
+    let response = JsFuture::from(window().fetch_with_str(address)).await.ok()?;
+    let response: Response = response.unchecked_into();
+    response.ok().then_some(response)
 }

@@ -2,22 +2,34 @@
 
 use gloo_events::{EventListener, EventListenerOptions};
 use wasm_bindgen::JsCast;
-use web_sys::{ClipboardEvent, DragEvent, Event, File, FileList, HtmlElement, HtmlInputElement};
+use web_sys::{
+    ClipboardEvent, DataTransfer, DragEvent, Element, Event, File, HtmlElement, HtmlInputElement,
+};
 
 use crate::dom::{by_id, document};
 
-/// Where input goes: a file, or nothing usable.
-type Deliver = std::rc::Rc<dyn Fn(Option<File>)>;
+/// What a visitor gives.
+pub(crate) enum Given {
+    /// A file, of whatever kind.
+    File(File),
+    /// The address of something.
+    Address(String),
+    /// Neither.
+    Nothing,
+}
 
-/// Listens for chosen, dropped and pasted files for as long as the result lives.
+/// Where it goes.
+type Deliver = std::rc::Rc<dyn Fn(Given)>;
+
+/// Listens for chosen, dropped and pasted things for as long as the result lives.
 pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
     let mut listeners = Vec::new();
     let input: HtmlInputElement = by_id("file");
     listeners.push(EventListener::new(&input, "change", {
         let (deliver, input) = (deliver.clone(), input.clone());
         move |_| {
-            if let Some(file) = first(input.files().as_ref()) {
-                deliver(Some(file));
+            if let Some(file) = input.files().and_then(|files| files.get(0)) {
+                deliver(Given::File(file));
             }
             // The same file may be chosen again.
             input.set_value("");
@@ -36,27 +48,40 @@ pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
                 let over = matches!(event.type_().as_str(), "dragenter" | "dragover");
                 let _ = zone.class_list().toggle_with_force("over", over);
                 if event.type_() == "drop" {
-                    let files = event
-                        .dyn_ref::<DragEvent>()
-                        .and_then(DragEvent::data_transfer)
-                        .and_then(|data| data.files());
-                    deliver(first(files.as_ref()));
+                    let data = event.dyn_ref::<DragEvent>().and_then(DragEvent::data_transfer);
+                    deliver(data.as_ref().map_or(Given::Nothing, given));
                 }
             },
         ));
     }
     listeners.push(EventListener::new(&document(), "paste", move |event| {
-        let files = event
-            .dyn_ref::<ClipboardEvent>()
-            .and_then(ClipboardEvent::clipboard_data)
-            .and_then(|data| data.files());
-        if let Some(file) = first(files.as_ref()) {
-            deliver(Some(file));
+        // Text for a field is for that field.
+        let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
+        if target.is_some_and(|element| element.tag_name() == "INPUT") {
+            return;
+        }
+        let data = event.dyn_ref::<ClipboardEvent>().and_then(ClipboardEvent::clipboard_data);
+        match data.as_ref().map_or(Given::Nothing, given) {
+            // Somebody pastes something else for another reason.
+            Given::Nothing => {}
+            given => deliver(given),
         }
     }));
     listeners
 }
 
-fn first(files: Option<&FileList>) -> Option<File> {
-    files.and_then(|files| files.get(0))
+/// The first file, or else the first address.
+fn given(data: &DataTransfer) -> Given {
+    if let Some(file) = data.files().and_then(|files| files.get(0)) {
+        return Given::File(file);
+    }
+    for kind in ["text/uri-list", "text/plain"] {
+        let text = data.get_data(kind).unwrap_or_default();
+        let line =
+            text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+        if let Some(line) = line.filter(|line| line.contains('/') && !line.contains(' ')) {
+            return Given::Address(line.to_owned());
+        }
+    }
+    Given::Nothing
 }

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use gloo_events::{EventListener, EventListenerOptions};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
-use wasm_engine::protocol::{Change, ClassView, Edit, GalleryView, Request};
+use wasm_engine::protocol::{AlikePair, Change, ClassView, Edit, GalleryView, Request};
 use web_sys::{Blob, HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement, Url};
 
 use crate::dom::{append, by_id, document, element, set_attributes, window};
+use crate::language::say;
 use crate::{text, view};
 
 /// Name of an exported file.
@@ -23,6 +24,8 @@ pub(crate) enum Wish {
     Ask(Request),
     /// A picture that stands still, to name what is on it.
     Hold,
+    /// To see what the network was given.
+    LookInside,
     /// A gallery file to add.
     Import(web_sys::File),
 }
@@ -45,14 +48,17 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
         move |_| list()
     }));
     listeners.push(EventListener::new(&search, "input", move |_| list()));
-    for (id, request) in
-        [("undo", Request::Undo), ("reset", Request::Reset), ("export", Request::Export)]
-    {
+    for (id, request) in [
+        ("undo", Request::Undo),
+        ("reset", Request::Reset),
+        ("export", Request::Export),
+        ("alike", Request::Alike),
+    ] {
         let button: HtmlButtonElement = by_id(id);
         let ask = ask.clone();
         listeners.push(EventListener::new(&button, "click", move |_| {
             let sure = id != "reset"
-                || window().confirm_with_message(text::RESET_SURE).unwrap_or_default();
+                || window().confirm_with_message(&say("reset.sure")).unwrap_or_default();
             if sure {
                 ask(Wish::Ask(request.clone()));
             }
@@ -70,14 +76,15 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
     listeners
 }
 
-/// Shows what the gallery holds. `filtered` keeps the size in the page's head as it is.
+/// Shows what the gallery holds.
 pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
+    by_id::<HtmlElement>("alike-classes").set_inner_html("");
     let size = text::gallery(gallery.classes, gallery.entries);
     by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
     by_id::<HtmlButtonElement>("undo").set_disabled(!gallery.can_undo);
     by_id::<HtmlButtonElement>("reset").set_disabled(!gallery.edited);
     let note = text::kept(gallery.edited, gallery.kept);
-    by_id::<HtmlElement>("kept").set_text_content(Some(note));
+    by_id::<HtmlElement>("kept").set_text_content(Some(&note));
     let list: HtmlElement = by_id("classes");
     list.set_inner_html("");
     let names: HtmlElement = by_id("labels");
@@ -101,8 +108,8 @@ fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
     let name = element("span", "name", &class.label);
     let count = element("span", "count", &text::pictures(class.entries));
     append(&row, &[&name, &count]);
-    let rename = button(text::RENAME, &text::rename_class(&class.label));
-    let remove = button(text::REMOVE, &text::remove_class(&class.label));
+    let rename = button(&say("rename"), &text::rename_class(&class.label));
+    let remove = button(&say("remove"), &text::remove_class(&class.label));
     append(&row, &[&rename, &remove]);
     let (label, asking) = (class.label.clone(), ask.clone());
     on_click(&rename, move || {
@@ -126,7 +133,7 @@ fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
 /// `others` are the runners-up: one press is enough where one of them is right.
 pub(crate) fn correction(picture: u32, object: usize, known: bool, ask: &Ask) -> HtmlElement {
     let part = element("div", "correction", "");
-    let open = button(if known { text::NOT_THIS } else { text::TEACH }, "");
+    let open = button(&say(if known { "not.this" } else { "teach" }), "");
     set_attributes(&open, &[("aria-expanded", "false")]);
     append(&part, &[&open]);
     let (shown, opener, asking) = (part.clone(), open.clone(), ask.clone());
@@ -144,14 +151,14 @@ pub(crate) fn correction(picture: u32, object: usize, known: bool, ask: &Ask) ->
 
 fn form(picture: u32, object: usize, ask: &Ask) -> HtmlElement {
     let form = element("form", "teach", "");
-    let label = element("label", "", text::WHAT_IS_IT);
+    let label = element("label", "", &say("what.is.it"));
     let input = element("input", "", "");
     set_attributes(
         &input,
         &[("list", "labels"), ("required", ""), ("maxlength", "200"), ("autocomplete", "off")],
     );
     append(&label, &[&input]);
-    let submit = element("button", "button primary", text::TEACH_IT);
+    let submit = element("button", "button primary", &say("teach.it"));
     set_attributes(&submit, &[("type", "submit")]);
     append(&form, &[&label, &submit]);
     let input: HtmlInputElement = input.unchecked_into();
@@ -174,7 +181,7 @@ fn form(picture: u32, object: usize, ask: &Ask) -> HtmlElement {
 
 /// A button that teaches an object one of the names that were offered.
 pub(crate) fn choice(picture: u32, object: usize, label: &str, ask: &Ask) -> HtmlElement {
-    let button = button(text::THIS_ONE, &text::it_is(label));
+    let button = button(&say("this.one"), &text::it_is(label));
     let (label, ask) = (label.to_owned(), ask.clone());
     on_click(&button, move || {
         ask(Wish::Hold);
@@ -198,8 +205,21 @@ fn on_click(element: &HtmlElement, act: impl Fn() + 'static) {
     EventListener::new(element, "click", move |_| act()).forget();
 }
 
+/// Shows classes that may be mistaken for each other.
+pub(crate) fn show_alike(pairs: &[AlikePair]) {
+    let place: HtmlElement = by_id("alike-classes");
+    place.set_inner_html("");
+    let heading = if pairs.is_empty() { "alike.none" } else { "alike.found" };
+    append(&place, &[&element("p", "hint", &say(heading))]);
+    let list = element("ul", "", "");
+    for pair in pairs {
+        append(&list, &[&element("li", "", &text::alike(pair))]);
+    }
+    append(&place, &[&list]);
+}
+
 /// Says what has changed.
-pub(crate) fn say(change: &Change) {
+pub(crate) fn tell(change: &Change) {
     view::status(&text::changed(change), "done");
 }
 

@@ -1,158 +1,146 @@
-//! Every sentence that a visitor can read.
+//! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{Backend, Change, EngineError, ErrorKind};
+use wasm_engine::protocol::{AlikePair, Backend, Change, EngineError, ErrorKind, StageTimes};
 
-/// Before the worker runs.
-pub(crate) const STARTING: &str = "Starting the engine…";
-/// Once pictures may come.
-pub(crate) const READY: &str = "Ready. Choose, drop or paste a picture.";
-/// While a picture is looked at.
-pub(crate) const RECOGNIZING: &str = "Looking…";
-/// Shown above the nearest class of an unknown object.
-pub(crate) const UNKNOWN: &str = "Unknown";
-/// Explains it.
-pub(crate) const NOTHING_CLOSE: &str = "Nothing in the gallery is close enough. Nearest:";
-/// Where nothing was found at all.
-pub(crate) const NO_OBJECT: &str = "No object found in this picture.";
-/// Where the gallery has no entry.
-pub(crate) const EMPTY_GALLERY: &str = "The gallery is empty.";
-/// The browser refused the camera.
-pub(crate) const CAMERA_REFUSED: &str =
-    "The camera cannot be used. Allow it in the browser's settings, or choose a picture.";
-/// The dropped thing was no picture.
-pub(crate) const NO_PICTURE: &str =
-    "That holds no picture. Use a JPEG, PNG, WebP, GIF or BMP file.";
-/// Label of the camera button.
-pub(crate) const CAMERA_START: &str = "Camera";
-/// Label of the camera button while it runs.
-pub(crate) const CAMERA_STOP: &str = "Stop camera";
+use crate::language::{say, say_count, say_with};
 
-/// Button on a wrong answer.
-pub(crate) const NOT_THIS: &str = "Not this?";
-/// Button where there is no answer.
-pub(crate) const TEACH: &str = "Say what it is";
-/// Before the name that the visitor gives.
-pub(crate) const WHAT_IS_IT: &str = "What is it?";
-/// Button behind it.
-pub(crate) const TEACH_IT: &str = "Learn it";
-/// Button at an answer that was not the best but is right.
-pub(crate) const THIS_ONE: &str = "It is this";
-/// Button at a class.
-pub(crate) const RENAME: &str = "Rename";
-/// Button at a class.
-pub(crate) const REMOVE: &str = "Remove";
-/// Before all own changes go.
-pub(crate) const RESET_SURE: &str =
-    "Go back to the published gallery? What you taught this page goes, unless you undo.";
-/// Once the site is kept in the browser.
-pub(crate) const OFFLINE: &str = "Works without a network from now on.";
-/// The chosen file cannot be read.
-pub(crate) const NO_FILE: &str = "That file cannot be read. Choose another one.";
+/// Label of a sample picture.
+pub(crate) fn sample(number: usize) -> String {
+    say_with("sample", &[("number", &number.to_string())])
+}
 
 /// Name of the button for people who hear the page.
 pub(crate) fn it_is(label: &str) -> String {
-    format!("It is {label}")
+    say_with("it.is", &[("label", label)])
 }
 
 /// Name of the button for people who hear the page.
 pub(crate) fn rename_class(label: &str) -> String {
-    format!("Rename {label}")
+    say_with("rename.class", &[("label", label)])
 }
 
 /// Name of the button for people who hear the page.
 pub(crate) fn remove_class(label: &str) -> String {
-    format!("Remove {label}")
+    say_with("remove.class", &[("label", label)])
 }
 
 /// Asks for another name.
 pub(crate) fn new_name(label: &str) -> String {
-    format!("Another name for {label}:")
+    say_with("new.name", &[("label", label)])
+}
+
+/// Name of the bar for people who hear the page.
+pub(crate) fn similarity_of(label: &str) -> String {
+    say_with("similarity.of", &[("label", label)])
+}
+
+/// Describes the picture of an object as the network was given it.
+pub(crate) fn crop_of(number: usize) -> String {
+    say_with("crop.of", &[("number", &number.to_string())])
 }
 
 /// Size of a class.
 pub(crate) fn pictures(count: usize) -> String {
-    if count == 1 { "1 picture".to_owned() } else { format!("{count} pictures") }
+    say_count("pictures", count)
 }
 
 /// Classes that are not shown.
 pub(crate) fn more_classes(matching: usize, shown: usize) -> String {
     match (matching, matching - shown.min(matching)) {
-        (0, _) => "No class of that name.".to_owned(),
+        (0, _) => say("classes.none"),
         (_, 0) => String::new(),
-        (_, more) => format!("{more} more: type a part of the name."),
+        (_, more) => say_with("classes.more", &[("count", &more.to_string())]),
     }
 }
 
+/// Two classes that may be mistaken for each other.
+pub(crate) fn alike(pair: &AlikePair) -> String {
+    let value = similarity(pair.similarity);
+    let values = [("first", &*pair.first), ("second", &*pair.second), ("similarity", &*value)];
+    say_with("alike.pair", &values)
+}
+
 /// What becomes of the visitor's changes.
-pub(crate) fn kept(edited: bool, kept: bool) -> &'static str {
+pub(crate) fn kept(edited: bool, kept: bool) -> String {
     match (edited, kept) {
-        (false, _) => "",
-        (true, true) => "Your changes stay in this browser. Nothing is sent anywhere.",
-        (true, false) => "This browser cannot keep your changes: save them as a file.",
+        (false, _) => String::new(),
+        (true, true) => say("kept"),
+        (true, false) => say("kept.not"),
     }
 }
 
 /// What has changed.
 pub(crate) fn changed(change: &Change) -> String {
     match change {
-        Change::Taught(label) => format!("Learnt: {label}."),
-        Change::Renamed(label) => format!("Renamed to {label}."),
-        Change::Removed(label) => format!("Removed {label}."),
-        Change::Imported(1) => "1 picture added from the file.".to_owned(),
-        Change::Imported(count) => format!("{count} pictures added from the file."),
-        Change::Undone => "The last change is taken back.".to_owned(),
-        Change::Reset => "This is the published gallery again.".to_owned(),
-        Change::Published => "A newer gallery was published; it is in use now.".to_owned(),
+        Change::Taught(label) => say_with("taught", &[("label", label)]),
+        Change::Renamed(label) => say_with("renamed", &[("label", label)]),
+        Change::Removed(label) => say_with("removed", &[("label", label)]),
+        Change::Imported(count) => say_count("imported", *count),
+        Change::Undone => say("undone"),
+        Change::Reset => say("was.reset"),
+        Change::Published => say("published"),
     }
 }
 
 /// While the bundle comes in.
 pub(crate) fn loading(loaded: u64, total: u64) -> String {
-    format!("Loading {:.1} of {:.1} MB…", loaded as f64 / 1e6, total as f64 / 1e6)
+    let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+    say_with("loading", &[("loaded", &megabytes(loaded)), ("total", &megabytes(total))])
 }
 
 /// What runs where.
 pub(crate) fn backend(backend: Backend, software: bool) -> String {
     match (backend, software) {
-        (Backend::Cpu, _) => "CPU (WebAssembly SIMD)".to_owned(),
-        (Backend::WebGpu, false) => "WebGPU".to_owned(),
-        (Backend::WebGpu, true) => "WebGPU (software adapter: the CPU is faster)".to_owned(),
+        (Backend::Cpu, _) => say("engine.cpu.long"),
+        (Backend::WebGpu, false) => say("engine.webgpu"),
+        (Backend::WebGpu, true) => say("engine.software"),
     }
+}
+
+/// How long the stages took.
+pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
+    let StageTimes { decode, detect, embed, search } = times;
+    let whole = |milliseconds: f64| format!("{milliseconds:.0}");
+    let values = [
+        ("total", whole(decode + detect + embed + search)),
+        ("decode", whole(*decode)),
+        ("detect", whole(*detect)),
+        ("embed", whole(*embed)),
+        ("search", format!("{search:.1}")),
+        ("engine", engine.to_owned()),
+    ];
+    say_with("timings", &values.each_ref().map(|(name, value)| (*name, value.as_str())))
 }
 
 /// Size of the gallery.
 pub(crate) fn gallery(classes: usize, entries: usize) -> String {
-    format!("{classes} classes, {entries} pictures in the gallery")
+    let values = [("classes", &*classes.to_string()), ("entries", &*entries.to_string())];
+    say_with("gallery.size", &values)
 }
 
 /// What was found, for people who hear the page.
 pub(crate) fn summary(known: usize, all: usize) -> String {
     match (known, all) {
-        (_, 1) if known == 1 => "1 object recognised.".to_owned(),
-        (_, 1) => "1 object found, none recognised.".to_owned(),
-        _ => format!("{all} objects found, {known} recognised."),
+        (_, 0) => say("no.object"),
+        (0, 1) => say("found.one.unknown"),
+        (_, 1) => say("found.one.known"),
+        _ => say_with("found", &[("all", &all.to_string()), ("known", &known.to_string())]),
     }
 }
 
 /// A failure and what to do about it.
 pub(crate) fn failure(error: &EngineError) -> String {
     let advice = match error.kind {
-        ErrorKind::Fetch => "Check the connection and reload the page.",
-        ErrorKind::Truncated => {
-            "A file of this site is incomplete. Reload the page; if that does \
-                                 not help, its owner must publish it again."
-        }
-        ErrorKind::Corrupted => {
-            "A file of this site is damaged. Reload the page; if that does not \
-                                 help, its owner must publish it again."
-        }
-        ErrorKind::TooNew => "This page is older than its data. Reload it without the cache.",
-        ErrorKind::Bundle => "The site's data cannot be read; its owner must publish it again.",
-        ErrorKind::Picture => "Choose another picture.",
-        ErrorKind::Gallery => "The gallery stays as it was.",
-        ErrorKind::Device => "Reload the page, or choose the CPU engine below.",
+        ErrorKind::Fetch => say("failure.fetch"),
+        ErrorKind::Truncated => say("failure.truncated"),
+        ErrorKind::Corrupted => say("failure.corrupted"),
+        ErrorKind::TooNew => say("failure.new"),
+        ErrorKind::Bundle => say("failure.bundle"),
+        ErrorKind::Picture => say("failure.picture"),
+        ErrorKind::Gallery => say("failure.gallery"),
+        ErrorKind::Device => say("failure.device"),
     };
-    format!("{advice} ({})", error.message)
+    say_with("failure", &[("advice", &advice), ("reason", &error.message)])
 }
 
 /// A cosine for people.

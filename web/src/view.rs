@@ -1,5 +1,6 @@
 //! Shows the state: status line, picture with boxes, answers, timings.
 
+use gloo_events::EventListener;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
 use wasm_engine::protocol::{Answer, Recognized, RecognizedObject};
@@ -8,7 +9,8 @@ use web_sys::{
 };
 
 use crate::camera::context;
-use crate::dom::{append, by_id, element};
+use crate::dom::{append, by_id, element, set_attributes};
+use crate::language::say;
 use crate::teaching::{self, Ask};
 use crate::text;
 
@@ -64,17 +66,8 @@ pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
         append(&list, &[&card(result.picture, index, object, ask)]);
     }
     let known = result.objects.iter().filter(|o| o.known).count();
-    let summary = match result.objects.len() {
-        0 => text::NO_OBJECT.to_owned(),
-        all => text::summary(known, all),
-    };
-    status(&summary, "done");
-    let t = &result.timings;
-    let total = t.decode + t.detect + t.embed + t.search;
-    let timings = format!(
-        "{total:.0} ms: decode {:.0}, detect {:.0}, embed {:.0}, search {:.1} · {backend}",
-        t.decode, t.detect, t.embed, t.search
-    );
+    status(&text::summary(known, result.objects.len()), "done");
+    let timings = text::timings(&result.timings, backend);
     by_id::<HtmlElement>("timings").set_text_content(Some(&timings));
 }
 
@@ -107,6 +100,14 @@ fn boxes(result: &Recognized) {
         if let Some(answer) = object.answers.first().filter(|_| object.known) {
             append(&frame, &[&element("span", "tag", &answer.label)]);
         }
+        // The card says more; keyboards and readers reach it without the box.
+        EventListener::new(&frame, "click", move |_| {
+            if let Some(card) = by_id::<HtmlElement>("answers").children().item(index as u32) {
+                card.scroll_into_view();
+                let _ = card.unchecked_into::<HtmlElement>().focus();
+            }
+        })
+        .forget();
         append(&layer, &[&frame]);
     }
 }
@@ -114,6 +115,7 @@ fn boxes(result: &Recognized) {
 /// One object: its number, its answer, the runners-up.
 fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> HtmlElement {
     let card = element("li", if object.known { "card" } else { "card unknown" }, "");
+    set_attributes(&card, &[("tabindex", "-1")]);
     let heading = element("h3", "", "");
     append(&heading, &[&element("span", "number", &(index + 1).to_string())]);
     let (first, rest) = match object.answers.split_first() {
@@ -122,11 +124,11 @@ fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> Htm
             (Some(first), rest)
         }
         Some(_) => {
-            append(&heading, &[&element("span", "label", text::UNKNOWN)]);
+            append(&heading, &[&element("span", "label", &say("unknown"))]);
             (None, object.answers.as_slice())
         }
         None => {
-            append(&heading, &[&element("span", "label", text::EMPTY_GALLERY)]);
+            append(&heading, &[&element("span", "label", &say("empty.gallery"))]);
             (None, [].as_slice())
         }
     };
@@ -134,10 +136,10 @@ fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> Htm
     if let Some(answer) = first {
         append(&card, &[&answer_row(answer, true)]);
         for (name, value) in &answer.metadata {
-            append(&card, &[&element("p", "fact", &format!("{name}: {value}"))]);
+            append(&card, &[&fact(name, value)]);
         }
     } else if !rest.is_empty() {
-        append(&card, &[&element("p", "hint", text::NOTHING_CLOSE)]);
+        append(&card, &[&element("p", "hint", &say("nothing.close"))]);
     }
     let list = element("ul", "others", "");
     for answer in rest {
@@ -149,6 +151,23 @@ fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> Htm
     }
     append(&card, &[&list, &teaching::correction(picture, index, object.known, ask)]);
     card
+}
+
+/// A fact about a class; an address becomes a link, everything else stays text.
+fn fact(name: &str, value: &str) -> HtmlElement {
+    let fact = element("p", "fact", &format!("{name}: "));
+    let is_address = ["https://", "http://"].iter().any(|scheme| value.starts_with(scheme));
+    let value = if is_address {
+        let link = element("a", "", value);
+        // The other site learns nothing of this page.
+        let away = [("href", value), ("target", "_blank"), ("rel", "noopener noreferrer")];
+        set_attributes(&link, &away);
+        link
+    } else {
+        element("span", "", value)
+    };
+    append(&fact, &[&value]);
+    fact
 }
 
 fn answer_row(answer: &Answer, best: bool) -> HtmlElement {
@@ -164,7 +183,7 @@ fn answer_row(answer: &Answer, best: bool) -> HtmlElement {
         ("min", "0".to_owned()),
         ("max", "1".to_owned()),
         ("value", format!("{:.3}", answer.similarity.clamp(0.0, 1.0))),
-        ("aria-label", format!("similarity of {}", answer.label)),
+        ("aria-label", text::similarity_of(&answer.label)),
     ] {
         let _ = meter.set_attribute(name, &value);
     }

@@ -118,6 +118,8 @@ export interface Gallery {
   undo(options?: Cancellable): Promise<GalleryView>;
   reset(options?: Cancellable): Promise<GalleryView>;
   list(filter?: string, options?: Cancellable): Promise<GalleryView>;
+  /** Classes that may be mistaken for each other, the most similar pair first. */
+  alike(options?: Cancellable): Promise<{ first: string; second: string; similarity: number }[]>;
   search(
     embedding: ArrayLike<number>,
     options?: Cancellable & { topK?: number },
@@ -126,6 +128,15 @@ export interface Gallery {
   import(file: Blob | ArrayBuffer | Uint8Array, options?: Cancellable): Promise<GalleryView>;
 }
 
+/** What must be reached to be an answer, and to be an object; 0 to 1. */
+export interface Thresholds {
+  minSimilarity: number;
+  minScore: number;
+}
+
+/** A part of the pipeline; numbers are crops at once, and entries of a made-up gallery. */
+export type Stage = "Detect" | { Embed: number } | "Search" | { SearchIn: number } | "Recognize";
+
 /** A loaded bundle in an engine of its own. Requests are answered in their order. */
 export class Magpie {
   private constructor();
@@ -133,6 +144,9 @@ export class Magpie {
   readonly title: string;
   readonly notes: string[];
   readonly backend: Backend;
+  /** Whether it finds objects; without a detector every picture is one. */
+  readonly detects: boolean;
+  readonly thresholds: Thresholds;
   readonly gallery: Gallery;
   recognize(
     picture: ImageLike,
@@ -143,5 +157,9 @@ export class Magpie {
     options?: Cancellable,
   ): Promise<{ width: number; height: number; objects: FoundObject[] }>;
   embed(picture: ImageLike, options?: Cancellable): Promise<Float32Array>;
+  /** Recognises by other thresholds from now on; what is left out stays as it is. */
+  tune(thresholds: Partial<Thresholds>, options?: Cancellable): Promise<Thresholds>;
+  /** Milliseconds of several runs of a part of the pipeline, on a drawn picture. */
+  measure(stage: Stage, options?: Cancellable & { runs?: number }): Promise<number[]>;
   dispose(): void;
 }

@@ -267,6 +267,11 @@ class Gallery {
     return view(await this.#engine.ask({ List: { filter } }, options));
   }
 
+  /** Classes that may be mistaken for each other, the most similar pair first. */
+  async alike(options) {
+    return (await this.#engine.ask("Alike", options)).pairs;
+  }
+
   /** The classes that are most similar to an embedding. */
   async search(embedding, { topK = 5, signal } = {}) {
     const request = { Search: { embedding: Array.from(embedding), top_k: topK } };
@@ -288,6 +293,7 @@ class Gallery {
 /** A loaded bundle. */
 export class Magpie {
   #engine;
+  #thresholds;
   #next = 1;
 
   constructor(engine, info, backend) {
@@ -296,6 +302,9 @@ export class Magpie {
     this.title = info.title;
     this.notes = info.notes;
     this.backend = backend;
+    /** Whether it finds objects; without a detector every picture is one. */
+    this.detects = info.detects;
+    this.#thresholds = info.thresholds;
     this.gallery = new Gallery(engine);
   }
 
@@ -375,6 +384,32 @@ export class Magpie {
   /** The unit embedding of a picture of one thing. */
   async embed(source, { signal } = {}) {
     return Float32Array.from((await this.#ask("Embed", source, signal)).embedding);
+  }
+
+  /** Least similarity of an answer and least detection score of an object. */
+  get thresholds() {
+    const { min_similarity, min_score } = this.#thresholds;
+    return { minSimilarity: min_similarity, minScore: min_score };
+  }
+
+  /** Recognises by other thresholds from now on; what is left out stays as it is. */
+  async tune({ minSimilarity, minScore } = {}, options) {
+    const now = this.thresholds;
+    const Tune = {
+      min_similarity: minSimilarity ?? now.minSimilarity,
+      min_score: minScore ?? now.minScore,
+    };
+    this.#thresholds = (await this.#engine.ask({ Tune }, options)).thresholds;
+    return this.thresholds;
+  }
+
+  /**
+   * Milliseconds of several runs of a part of the pipeline, on a drawn picture: "Detect",
+   * { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
+   */
+  async measure(stage, { runs = 20, signal } = {}) {
+    const answer = await this.#engine.ask({ Measure: { stage, runs } }, { signal });
+    return Array.from(answer.milliseconds);
   }
 
   /** Ends the engine; whoever still waits is told so. */

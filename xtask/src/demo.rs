@@ -25,7 +25,10 @@ const SAMPLE_SEED: &str = "101";
 /// What the built page depends on.
 const PAGE_SOURCES: &[&str] = &[
     "www/index.html",
+    "www/bench",
+    "www/start.js",
     "www/style.css",
+    "www/text",
     "www/worker.js",
     "www/icon.svg",
     "www/sw.js",

@@ -177,6 +177,31 @@ impl Gallery {
         self.centroids.get_or_init(|| self.compute_means())
     }
 
+    /// Pairs of classes that may be mistaken for each other: those whose mean embeddings have a
+    /// cosine of `least` or more, the most similar `limit` pairs, best first, each pair once.
+    ///
+    /// Of every class only its nearest other class is looked at, so that a crowd of like classes
+    /// does not fill the list with all of its pairs.
+    pub fn alike(&self, least: f32, limit: usize) -> Vec<(usize, usize, f32)> {
+        let counts = self.counts();
+        let means = self.class_means();
+        let mut pairs = Vec::new();
+        for class in (0..counts.len()).filter(|class| counts[*class] > 0) {
+            let other = |found: usize| found != class && counts[found] > 0;
+            let search = Search::best(1).filtered(&other);
+            let hits = means.search(&means.vector(class), &search).unwrap_or_default();
+            let near = hits.first().filter(|hit| hit.similarity >= least);
+            pairs.extend(
+                near.map(|hit| (class.min(hit.entry), class.max(hit.entry), hit.similarity)),
+            );
+        }
+        pairs.sort_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+        // A pair that was found from both sides stands beside itself.
+        pairs.dedup_by_key(|(first, second, _)| (*first, *second));
+        pairs.truncate(limit);
+        pairs
+    }
+
     fn compute_means(&self) -> VectorIndex {
         let dim = self.dim();
         let mut sums = vec![0.0_f32; self.classes.len() * dim];

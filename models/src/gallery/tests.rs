@@ -234,3 +234,33 @@ fn every_rule_answers_as_it_says() {
     let centroid = ask(4.0, AnswerRule::Centroid)[0];
     assert!((centroid.similarity - 1.0).abs() < 1e-3, "the mean of class a lies at 4°");
 }
+
+proptest! {
+    #[test]
+    fn classes_are_alike_by_their_means(entries in entries(), least in -0.5_f32..1.0) {
+        let gallery = gallery(&entries);
+        let means = gallery.class_means();
+        let (counts, classes) = (gallery.counts(), gallery.classes().len());
+        let cosine = |a: usize, b: usize| -> f32 {
+            means.vector(a).iter().zip(&*means.vector(b)).map(|(x, y)| x * y).sum()
+        };
+        let alike = gallery.alike(least, usize::MAX);
+        for window in alike.windows(2) {
+            prop_assert!(window[0].2 >= window[1].2);
+        }
+        for (first, second, similarity) in &alike {
+            prop_assert!(first < second && *similarity >= least);
+            prop_assert!((cosine(*first, *second) - similarity).abs() < 1e-5);
+        }
+        // Every class stands beside its nearest one, if that is near enough.
+        for class in (0..classes).filter(|class| counts[*class] > 0) {
+            let others = (0..classes).filter(|other| *other != class && counts[*other] > 0);
+            let best = others.map(|other| cosine(class, other)).fold(f32::MIN, f32::max);
+            let found = alike.iter().any(|(a, b, s)| {
+                (*a == class || *b == class) && (s - best).abs() < 1e-5
+            });
+            prop_assert!(found || best < least + 1e-5, "class {class}: {best} in {alike:?}");
+        }
+        prop_assert!(gallery.alike(least, 1).len() <= 1);
+    }
+}

@@ -3,25 +3,18 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Args;
+use models::bench::{Figures, Stage, drawn, measure};
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
-use models::image::RgbImage;
 use serde::Serialize;
 
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
 
-/// Version of the JSON that is printed.
-const SCHEMA: u32 = 1;
-/// Runs of each stage before it is measured.
-const WARM_UP: usize = 3;
-/// Crops that are embedded at once.
-const BATCHES: [usize; 3] = [1, 4, 16];
-/// A 95th percentile of more than this many medians says that something else was running.
-const WIDE: f64 = 2.0;
-/// Sides of the drawn picture: what a phone's camera gives a page.
-const DRAWN: (u32, u32) = (1280, 960);
+/// Version of the JSON that is printed, which the page for measurements writes, too.
+const SCHEMA: u32 = 2;
+/// Times that the bundle is opened.
+const OPENED: usize = 3;
 
 /// Measures a bundle: opening it, finding, embedding, searching, all of it.
 #[derive(Debug, Args)]
@@ -61,56 +54,6 @@ struct Report {
     results: Vec<Figures>,
 }
 
-/// Milliseconds of one stage.
-#[derive(Debug, Serialize)]
-struct Figures {
-    what: String,
-    runs: usize,
-    median_ms: f64,
-    least_ms: f64,
-    p95_ms: f64,
-}
-
-impl Figures {
-    /// Runs a stage until there are enough figures of it.
-    fn measure(
-        what: impl Into<String>,
-        warm_up: usize,
-        runs: usize,
-        mut stage: impl FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<Self> {
-        for _ in 0..warm_up {
-            stage()?;
-        }
-        let runs = runs.max(1);
-        let mut times = Vec::with_capacity(runs);
-        for _ in 0..runs {
-            let start = Instant::now();
-            stage()?;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(Self {
-            what: what.into(),
-            runs,
-            median_ms: times[runs / 2],
-            least_ms: times[0],
-            p95_ms: times[(runs * 95 / 100).min(runs - 1)],
-        })
-    }
-
-    fn is_wide(&self) -> bool {
-        self.p95_ms > WIDE * self.median_ms
-    }
-}
-
-/// Something everywhere, the same every time.
-fn drawn() -> anyhow::Result<RgbImage> {
-    let (width, height) = DRAWN;
-    let bytes = (0..width * height * 3).map(|index| (index * 7 % 251) as u8).collect();
-    Ok(RgbImage::from_rgb(width, height, bytes)?)
-}
-
 impl Arguments {
     /// Runs the command.
     ///
@@ -122,41 +65,26 @@ impl Arguments {
         let device = self.device.open();
         let picture = match &self.picture {
             Some(path) => read_picture(path)?,
-            None => drawn()?,
+            None => drawn(),
         };
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
         let open =
             || Bundle::open(&manifest, |name| std::fs::read(self.bundle.join(name)).ok(), &device);
         let recognizer = open()?;
-        let mut results = vec![Figures::measure("open, first picture", 0, 3, || {
-            let recognizer = open()?;
-            pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
-            Ok(())
-        })?];
-        if manifest.detector.is_some() {
-            results.push(Figures::measure("detect", WARM_UP, self.runs, || {
-                pollster::block_on(recognizer.detect(&picture))?;
-                Ok(())
-            })?);
+        let mut opened = Vec::new();
+        for _ in 0..OPENED {
+            let start = Instant::now();
+            pollster::block_on(open()?.recognize(&picture, || 0.0))?;
+            opened.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        for batch in BATCHES {
-            let crops = vec![picture.clone(); batch];
-            let what = format!("embed {batch}");
-            results.push(Figures::measure(what, WARM_UP, self.runs, || {
-                pollster::block_on(recognizer.embed(&crops))?;
-                Ok(())
-            })?);
+        let mut results = vec![Figures::of("open, first picture", opened)];
+        let begin = Instant::now();
+        let clock = || begin.elapsed().as_secs_f64() * 1e3;
+        for stage in Stage::all(recognizer.detects()) {
+            let runs = self.runs.max(1);
+            let times = pollster::block_on(measure(&recognizer, stage, &picture, runs, clock))?;
+            results.push(Figures::of(stage.name(), times));
         }
-        let embedding = pollster::block_on(recognizer.embed(std::slice::from_ref(&picture)))?;
-        let embedding = embedding.first().context("the network gave nothing")?;
-        results.push(Figures::measure("search", WARM_UP, self.runs, || {
-            recognizer.answer(embedding)?;
-            Ok(())
-        })?);
-        results.push(Figures::measure("recognise", WARM_UP, self.runs, || {
-            pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
-            Ok(())
-        })?);
         let gallery = recognizer.gallery();
         let report = Report {
             schema: SCHEMA,

@@ -7,12 +7,14 @@ pub mod eval;
 pub mod export;
 pub mod extract;
 pub mod gallery;
+mod hosting;
 pub mod import;
 pub mod publish;
 pub mod recognize;
 pub mod report;
 pub mod scene;
 pub mod serve;
+mod site;
 pub mod train;
 pub mod verify;
 

@@ -1,35 +1,22 @@
 //! `magpie publish`: page, engine and bundle as one folder for any static host.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::bundle::{Bundle, MANIFEST_NAME};
 use models::detector::DetectionThresholds;
 use models::gallery::Gallery;
-use models::image::RgbImage;
-use models::model_file::sha256_hex;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
-use serde::{Deserialize, Serialize};
-
 use super::gallery::Rule;
-use super::{open_model, read, size, write};
+use super::site::{BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, own_files};
+use super::{hosting, open_model, read, size, write};
 
-/// Folder of the bundle inside the site.
-pub(super) const BUNDLE_FOLDER: &str = "bundle";
-/// Keeps the site in the visitor's browser.
-pub(super) const SERVICE_WORKER: &str = "sw.js";
-/// What it has in the place of a digest of the site.
+/// What the service worker has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
-/// List of the files that it keeps.
-pub(super) const PRECACHE: &str = "precache.json";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
-/// What the engines' files are named after.
-const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 /// Folder of the sample pictures inside the site.
 const SAMPLES_FOLDER: &str = "samples";
 
@@ -165,23 +152,23 @@ impl Arguments {
             write(&site.join(&name), &read(path)?)?;
             samples.push(name);
         }
-        write(&site.join("samples.json"), &serde_json::to_vec(&samples)?)?;
+        write(&site.join(SAMPLES), &serde_json::to_vec(&samples)?)?;
 
         keep_offline(site, &self.title)?;
-        open_again(site)?;
+        Site::Folder(site.to_owned()).open_again()?;
+        let mut names = own_files(site)?;
+        names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
+        names.retain(|name| site.join(name).is_file());
+        let sizes = hosting::prepare(site, &names)?;
         new.take_place(&self.out)?;
-        let total = folder_size(&self.out)?;
-        println!("{}: {} in all, checked", self.out.display(), size(total));
+        println!(
+            "{}: {} in all, {} where the host sends packed files; checked",
+            self.out.display(),
+            size(sizes.plain),
+            size(sizes.packed)
+        );
         Ok(())
     }
-}
-
-/// What the service worker keeps, by when it is needed.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Precache {
-    page: Vec<String>,
-    engines: BTreeMap<String, Vec<String>>,
-    bundle: Vec<String>,
 }
 
 /// Tells the page's service worker which files there are, and the browser's menu the title.
@@ -196,47 +183,10 @@ fn keep_offline(site: &Path, title: &str) -> anyhow::Result<()> {
         (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
         write(&app, &serde_json::to_vec_pretty(&manifest)?)?;
     }
-    let (precache, version) = precache(site)?;
+    let (precache, version) = Site::Folder(site.to_owned()).precache(own_files(site)?)?;
     write(&site.join(PRECACHE), &serde_json::to_vec_pretty(&precache)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
     write(&worker, text.replacen(UNPUBLISHED, &version, 1).as_bytes())
-}
-
-/// The files of a site by when they are needed, and a digest of them all.
-pub(super) fn precache(site: &Path) -> anyhow::Result<(Precache, String)> {
-    let mut names = Vec::new();
-    list_files(site, "", &mut names)?;
-    names.sort();
-    let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
-    let mut everything = Vec::new();
-    for name in names.into_iter().filter(|name| ![SERVICE_WORKER, PRECACHE].contains(&&**name)) {
-        let digest = sha256_hex(&read(&site.join(&name))?);
-        everything.extend(format!("{digest} {name}\n").into_bytes());
-        let engine = ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
-        match engine {
-            Some(engine) => {
-                precache.engines.entry((*engine).to_owned()).or_default().push(name);
-            }
-            None if name.starts_with(BUNDLE_FOLDER) => precache.bundle.push(name),
-            None => precache.page.push(name),
-        }
-    }
-    let version = sha256_hex(&everything)[..16].to_owned();
-    Ok((precache, version))
-}
-
-/// Names of all files below a folder, relative to it.
-fn list_files(folder: &Path, prefix: &str, names: &mut Vec<String>) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            list_files(&entry.path(), &format!("{name}/"), names)?;
-        } else {
-            names.push(name);
-        }
-    }
-    Ok(())
 }
 
 /// A site that is written beside its place, so that there is always a whole one.
@@ -291,43 +241,6 @@ fn remove_folder(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a site's bundle from the disk and runs the pipeline on its first sample, or on the first
-/// picture of its gallery.
-#[expect(clippy::print_stdout, reason = "progress")]
-pub(super) fn open_again(site: &Path) -> anyhow::Result<()> {
-    let folder = site.join(BUNDLE_FOLDER);
-    let path = folder.join(MANIFEST_NAME);
-    let manifest =
-        Manifest::from_bytes(&read(&path)?).with_context(|| path.display().to_string())?;
-    for file in &manifest.files {
-        println!("  {:>9}  {}", size(file.bytes), file.name);
-        manifest.check(&file.name, &read(&folder.join(&file.name))?)?;
-    }
-    let recognizer =
-        Bundle::open(&manifest, |name| std::fs::read(folder.join(name)).ok(), &Device::flex())?;
-    let samples = site.join("samples.json");
-    let names: Vec<String> = match std::fs::read(&samples) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).with_context(|| samples.display().to_string())?
-        }
-        Err(_) => Vec::new(),
-    };
-    let gallery = recognizer.gallery();
-    let picture = match names.first() {
-        Some(name) => crate::data::store::read_picture(&site.join(name))?,
-        None if gallery.thumbnail(0).is_empty() => return Ok(()),
-        None => RgbImage::decode(gallery.thumbnail(0))?,
-    };
-    let (found, _) = pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
-    let answers: Vec<&str> = found
-        .iter()
-        .filter_map(|r| r.matches.first())
-        .map(|m| gallery.classes()[m.class].label.as_str())
-        .collect();
-    println!("opened again: {} object(s) found in the first sample: {answers:?}", found.len());
-    Ok(())
-}
-
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;
@@ -345,14 +258,4 @@ fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn folder_size(folder: &Path) -> anyhow::Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        total += if metadata.is_dir() { folder_size(&entry.path())? } else { metadata.len() };
-    }
-    Ok(total)
 }

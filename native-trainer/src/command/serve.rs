@@ -7,9 +7,11 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper_staticfile::Static;
+use hyper_staticfile::{AcceptEncoding, Static};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+
+use super::hosting;
 
 /// Serves a folder on this machine, with the headers that let the page use threads.
 #[derive(Debug, Args)]
@@ -37,35 +39,30 @@ impl Arguments {
     }
 }
 
-/// What lets the page use threads, and keeps a browser from showing an old site.
-const HEADERS: [(HeaderName, HeaderValue); 3] = [
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
-    (
-        HeaderName::from_static("cross-origin-embedder-policy"),
-        HeaderValue::from_static("require-corp"),
-    ),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-];
-
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the address and failures")]
 async fn serve(site: &Path, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .with_context(|| format!("port {port}; choose another --port"))?;
     println!("http://{}/", listener.local_addr()?);
-    let files = Static::new(site);
+    let mut files = Static::new(site);
+    files.allowed_encodings(AcceptEncoding::all());
+    let mut headers: Vec<(HeaderName, HeaderValue)> = hosting::HEADERS
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .into();
+    // A browser never shows an old site.
+    headers.push((header::CACHE_CONTROL, HeaderValue::from_static(hosting::ASK_AGAIN)));
+    // What was packed for one browser is not for another.
+    headers.push((header::VARY, HeaderValue::from_static("accept-encoding")));
     loop {
         let (stream, _) = listener.accept().await?;
-        let files = files.clone();
+        let (files, headers) = (files.clone(), headers.clone());
         tokio::spawn(async move {
             let answer = service_fn(|request| {
-                let files = files.clone();
+                let (files, headers) = (files.clone(), headers.clone());
                 async move {
                     let mut response = files.serve(request).await?;
-                    response.headers_mut().extend(HEADERS);
+                    response.headers_mut().extend(headers);
                     std::io::Result::Ok(response)
                 }
             });

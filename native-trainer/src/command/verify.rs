@@ -1,20 +1,22 @@
-//! `magpie verify`: whether a published site is whole.
+//! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use models::bundle::MANIFEST_NAME;
 
-use super::publish::{PRECACHE, Precache, SERVICE_WORKER, open_again, precache};
-use super::read;
+use super::site::{BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, list_files, own_files};
+use super::{hosting, size};
 
 /// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
-/// and that nothing has changed since the service worker was told what to keep.
+/// and that nothing has changed since the service worker was told what to keep. Of a host it says
+/// what it can and cannot do for the page.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie verify site")]
+#[command(after_help = "Examples:\n  magpie verify site\n  magpie verify http://127.0.0.1:8080/")]
 pub struct Arguments {
-    /// Folder of the site.
-    site: PathBuf,
+    /// Folder of the site, or its address.
+    site: String,
 }
 
 impl Arguments {
@@ -25,29 +27,100 @@ impl Arguments {
     /// The first thing that is wrong with the site.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let site = &self.site;
-        if !site.join("index.html").is_file() {
-            bail!("{}: no published site, it has no index.html", site.display());
+        let site = Site::new(&self.site)?;
+        if let Err(error) = site.read("index.html") {
+            return Err(error.context(format!("{}: no published site", self.site)));
         }
-        open_again(site)?;
-        let worker = site.join(SERVICE_WORKER);
-        if worker.is_file() {
-            let list = site.join(PRECACHE);
-            let kept: Precache = serde_json::from_slice(&read(&list)?)
-                .with_context(|| list.display().to_string())?;
-            let (there, version) = precache(site)?;
-            if kept != there {
-                bail!("{}: files have come or gone since it was published", list.display());
+        let manifest = site.open_again()?;
+        if let Ok(worker) = site.read(SERVICE_WORKER) {
+            check_version(&site, &String::from_utf8_lossy(&worker))?;
+        }
+        match &site {
+            Site::Folder(folder) => {
+                let mut names = Vec::new();
+                list_files(folder, "", &mut names)?;
+                let copies = hosting::check(folder, &names)?;
+                println!("{copies} packed copies, each the same as its file");
             }
-            if !String::from_utf8_lossy(&read(&worker)?).contains(&version) {
-                bail!(
-                    "{}: a file has changed since it was published, and browsers that keep the \
-                     site would not notice; publish it again",
-                    worker.display()
-                );
+            Site::Host(address) => {
+                let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());
+                look_at_host(address, &format!("{BUNDLE_FOLDER}/{file}"))?;
             }
         }
-        println!("{}: whole", site.display());
+        println!("{}: whole", self.site);
         Ok(())
     }
+}
+
+/// Whether the files are those that the service worker knows.
+fn check_version(site: &Site, worker: &str) -> anyhow::Result<()> {
+    let kept: Precache = serde_json::from_slice(&site.read(PRECACHE)?).context(PRECACHE)?;
+    let names = match site {
+        Site::Folder(folder) => own_files(Path::new(folder))?,
+        // A host lists nothing: what is gone is missed, what has come is not seen.
+        Site::Host(_) => kept.names(),
+    };
+    let (there, version) = site.precache(names)?;
+    if kept != there {
+        bail!("{PRECACHE}: files have come or gone since the site was published");
+    }
+    if !worker.contains(&version) {
+        bail!(
+            "{SERVICE_WORKER}: a file has changed since the site was published, and browsers that \
+             keep the site would not notice; publish it again"
+        );
+    }
+    Ok(())
+}
+
+/// Says what a host does for the page. Only what stops the page is an error.
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn look_at_host(address: &str, file: &str) -> anyhow::Result<()> {
+    let ask =
+        |name: &str, headers: &[(&str, &str)]| Site::ask(&format!("{address}{name}"), headers);
+    let page = ask("", &[])?;
+    let script = ask("worker.js", &[])?;
+    let packed = ask("web_bg.wasm", &[("accept-encoding", "br, gzip")])?;
+    let part = ask(file, &[("range", "bytes=0-3")])?;
+    let header =
+        |sent: &super::site::Sent, name: &str| sent.headers.get(name).cloned().unwrap_or_default();
+
+    let kind = header(&script, "content-type");
+    if !kind.contains("javascript") {
+        bail!(
+            "{address}worker.js comes as {kind:?}: browsers refuse modules that are not \
+             text/javascript; set the type of .js files on the host"
+        );
+    }
+    let isolated = hosting::HEADERS[..2].iter().all(|(name, value)| header(&page, name) == *value);
+    let wasm = header(&packed, "content-type") == "application/wasm";
+    let encoding = header(&packed, "content-encoding");
+    let ranges = part.status == 206 && part.bytes.len() == 4;
+    let say = |good: bool, yes: String, no: &str| {
+        println!("  {} {}", if good { "+" } else { "-" }, if good { &yes } else { no });
+    };
+    say(
+        isolated,
+        "the page is isolated from other sites".to_owned(),
+        "no cross-origin isolation headers: the engine stays on one thread",
+    );
+    say(
+        wasm,
+        "modules are compiled while they come in".to_owned(),
+        ".wasm files are not application/wasm: browsers compile them only once they are there",
+    );
+    say(
+        !encoding.is_empty(),
+        format!(
+            "files are sent packed ({encoding}: web_bg.wasm is {})",
+            size(packed.bytes.len() as u64)
+        ),
+        "files are sent as they are: let the host send the .br or .gz beside each, or pack them",
+    );
+    say(
+        ranges,
+        "parts of files can be asked for".to_owned(),
+        "no parts of files: a download that breaks off begins anew",
+    );
+    Ok(())
 }

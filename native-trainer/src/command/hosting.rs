@@ -1,0 +1,194 @@
+//! What a static host is given beside the files: packed copies, and the headers that it may send.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rayon::prelude::*;
+
+use super::{read, write};
+
+/// What lets the page use threads, keeps its answers typed, and tells other sites nothing.
+pub(super) const HEADERS: [(&str, &str); 4] = [
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+];
+/// For files whose names change with their content.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// For all others: kept, but asked for again.
+pub(super) const ASK_AGAIN: &str = "no-cache";
+/// The headers in the form that Netlify and Cloudflare Pages read.
+const HEADERS_FILE: &str = "_headers";
+/// Endings of packed copies.
+const PACKED: [&str; 2] = [".br", ".gz"];
+/// Kinds of files that become smaller.
+const PACKABLE: [&str; 10] =
+    ["bin", "css", "html", "js", "json", "safetensors", "svg", "txt", "wasm", "webmanifest"];
+/// A copy that is not smaller than this part of the file is not worth a place on the host.
+const WORTH: f64 = 0.95;
+/// Brotli's effort, of 11: the last two levels take ten times as long for a twentieth less.
+const BROTLI_QUALITY: i32 = 9;
+/// Brotli's window: 2 to this power, the largest that browsers know.
+const BROTLI_WINDOW: i32 = 24;
+
+/// Whether a file is there for the host alone.
+pub(super) fn is_for_hosts(name: &str) -> bool {
+    name == HEADERS_FILE || is_packed(name)
+}
+
+fn is_packed(name: &str) -> bool {
+    PACKED.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a file's name changes with its content: its stem ends with a hyphen and 16 hexadecimal
+/// digits.
+pub(super) fn is_named_after_content(name: &str) -> bool {
+    let stem = name.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(stem, _)| stem);
+    stem.and_then(|stem| stem.rsplit_once('-')).is_some_and(|(_, digest)| {
+        digest.len() == 16 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Bytes of a site as its files are, and as a host may send them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) plain: u64,
+    pub(super) packed: u64,
+}
+
+/// Leaves packed copies beside the files of a site, where they are smaller, and the file of headers.
+///
+/// # Errors
+///
+/// Files that cannot be read or written.
+pub(super) fn prepare(site: &Path, names: &[String]) -> anyhow::Result<Sizes> {
+    let sizes: Vec<Sizes> =
+        names.par_iter().map(|name| pack(site, name)).collect::<anyhow::Result<_>>()?;
+    let mut text = "/*\n".to_owned();
+    for (name, value) in HEADERS {
+        text.push_str(&format!("  {name}: {value}\n"));
+    }
+    text.push_str(&format!("  cache-control: {ASK_AGAIN}\n"));
+    for name in names.iter().filter(|name| is_named_after_content(name)) {
+        // The first line of a header counts on one host, the last on another: take it away first.
+        text.push_str(&format!("/{name}\n  ! cache-control\n  cache-control: {FOR_EVER}\n"));
+    }
+    write(&site.join(HEADERS_FILE), text.as_bytes())?;
+    Ok(sizes.into_iter().fold(Sizes::default(), |sum, file| Sizes {
+        plain: sum.plain + file.plain,
+        packed: sum.packed + file.packed,
+    }))
+}
+
+fn pack(site: &Path, name: &str) -> anyhow::Result<Sizes> {
+    let bytes = read(&site.join(name))?;
+    let plain = bytes.len() as u64;
+    let packable = name.rsplit_once('.').is_some_and(|(_, kind)| PACKABLE.contains(&kind));
+    let mut packed = plain;
+    if packable {
+        for ending in PACKED {
+            let copy = compress(&bytes, ending)?;
+            if (copy.len() as f64) < WORTH * plain as f64 {
+                write(&site.join(format!("{name}{ending}")), &copy)?;
+                packed = packed.min(copy.len() as u64);
+            }
+        }
+    }
+    Ok(Sizes { plain, packed })
+}
+
+fn compress(bytes: &[u8], ending: &str) -> anyhow::Result<Vec<u8>> {
+    let mut packed = Vec::new();
+    if ending == ".br" {
+        let settings = brotli::enc::BrotliEncoderParams {
+            quality: BROTLI_QUALITY,
+            lgwin: BROTLI_WINDOW,
+            size_hint: bytes.len(),
+            ..Default::default()
+        };
+        brotli::BrotliCompress(&mut &*bytes, &mut packed, &settings)?;
+    } else {
+        let mut encoder = flate2::write::GzEncoder::new(&mut packed, flate2::Compression::best());
+        encoder.write_all(bytes)?;
+        encoder.finish()?;
+    }
+    Ok(packed)
+}
+
+/// Whether the packed copies of a site hold what the files hold; their number.
+///
+/// # Errors
+///
+/// The first that does not, or that has no file beside it.
+pub(super) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
+    let copies: Vec<&String> = names.iter().filter(|name| is_packed(name)).collect();
+    copies.par_iter().try_for_each(|name| {
+        let (file, kind) = name.split_at(name.len() - 3);
+        let whole = read(&site.join(file)).context("a packed copy of nothing")?;
+        let packed = read(&site.join(name))?;
+        // No more than the file itself, whatever the copy claims.
+        let limit = whole.len() as u64 + 1;
+        let mut unpacked = Vec::new();
+        let done = if kind == ".br" {
+            brotli::Decompressor::new(&*packed, 1 << 16).take(limit).read_to_end(&mut unpacked)
+        } else {
+            flate2::read::GzDecoder::new(&*packed).take(limit).read_to_end(&mut unpacked)
+        };
+        if done.is_err() || unpacked != whole {
+            bail!("{name}: not the same as {file}; publish the site again");
+        }
+        Ok(())
+    })?;
+    Ok(copies.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_end_with_a_digest_are_kept_for_ever() {
+        for (name, kept) in [
+            ("bundle/gallery-0123456789abcdef.bin", true),
+            ("bundle/extractor-0123456789abcdef.safetensors", true),
+            ("bundle/manifest.json", false),
+            ("gallery-0123456789abcde.bin", false),
+            ("gallery-0123456789ABCDEF.bin", false),
+            ("0123456789abcdef.bin", false),
+        ] {
+            assert_eq!(is_named_after_content(name), kept, "{name}");
+        }
+    }
+
+    #[test]
+    fn packed_copies_hold_the_files_and_damage_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "the same again and again ".repeat(100);
+        let noise: Vec<u8> = (0..4000_u32).map(|i| (i * i * 2_654_435_761 >> 13) as u8).collect();
+        write(&folder.path().join("page.html"), text.as_bytes()).unwrap();
+        write(&folder.path().join("a/noise.jpg"), &noise).unwrap();
+        let names = ["page.html".to_owned(), "a/noise.jpg".to_owned()];
+        let sizes = prepare(folder.path(), &names).unwrap();
+        assert_eq!(sizes.plain, (text.len() + noise.len()) as u64);
+        assert!(sizes.packed < noise.len() as u64 + 200);
+
+        let mut all = Vec::new();
+        super::super::site::list_files(folder.path(), "", &mut all).unwrap();
+        assert_eq!(check(folder.path(), &all).unwrap(), 2, "{all:?}");
+        for ending in PACKED {
+            let path = folder.path().join(format!("page.html{ending}"));
+            let good = read(&path).unwrap();
+            write(&path, &good[..good.len() / 2]).unwrap();
+            assert!(check(folder.path(), &all).is_err(), "{ending} cut");
+            write(&path, &compress(b"something else", ending).unwrap()).unwrap();
+            assert!(check(folder.path(), &all).is_err(), "{ending} of another file");
+            write(&path, &good).unwrap();
+        }
+        // A copy that would unpack to a thousand times the file stops where the file ends.
+        let bomb = compress(&vec![b't'; 1 << 24], ".br").unwrap();
+        write(&folder.path().join("page.html.br"), &bomb).unwrap();
+        assert!(check(folder.path(), &all).is_err());
+    }
+}

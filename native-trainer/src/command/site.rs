@@ -1,0 +1,216 @@
+//! A published site: what lies where in it, read from a folder or from a host.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
+use models::image::RgbImage;
+use models::model_file::sha256_hex;
+use serde::{Deserialize, Serialize};
+
+use super::{hosting, read, size};
+
+/// Folder of the bundle inside the site.
+pub(super) const BUNDLE_FOLDER: &str = "bundle";
+/// Keeps the site in the visitor's browser.
+pub(super) const SERVICE_WORKER: &str = "sw.js";
+/// List of the files that it keeps.
+pub(super) const PRECACHE: &str = "precache.json";
+/// List of the sample pictures.
+pub(super) const SAMPLES: &str = "samples.json";
+/// What the engines' files are named after.
+const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
+
+/// Where a site is.
+pub(super) enum Site {
+    /// On this machine.
+    Folder(PathBuf),
+    /// On a host: its address, which ends with a slash.
+    Host(String),
+}
+
+/// A file as a host sends it.
+pub(super) struct Sent {
+    /// The file, unpacked by nobody.
+    pub(super) bytes: Vec<u8>,
+    /// Header by name; empty where there is none.
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) status: u16,
+}
+
+impl Site {
+    /// A folder, or the address of a host.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be asked.
+    pub(super) fn new(place: &str) -> anyhow::Result<Self> {
+        if place.starts_with("https://") {
+            bail!(
+                "{place}: encrypted connections are not built in; check the folder before you \
+                 upload it, or the host through http://"
+            );
+        }
+        if place.starts_with("http://") {
+            let folder = place.trim_end_matches("index.html").trim_end_matches('/');
+            return Ok(Self::Host(format!("{folder}/")));
+        }
+        Ok(Self::Folder(place.into()))
+    }
+
+    /// A file of the site.
+    ///
+    /// # Errors
+    ///
+    /// The file or the host, by name.
+    pub(super) fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+        match self {
+            Self::Folder(folder) => read(&folder.join(name)),
+            Self::Host(address) => {
+                let sent = Self::ask(&format!("{address}{name}"), &[])?;
+                if sent.status != 200 {
+                    bail!("{address}{name}: the host answered {}", sent.status);
+                }
+                Ok(sent.bytes)
+            }
+        }
+    }
+
+    /// Asks a host.
+    ///
+    /// # Errors
+    ///
+    /// A host that does not answer, or sends more than a file may have.
+    pub(super) fn ask(address: &str, headers: &[(&str, &str)]) -> anyhow::Result<Sent> {
+        let mut request = ureq::get(address).config().http_status_as_error(false).build();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.call().with_context(|| address.to_owned())?;
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect();
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_FILE_BYTES);
+        let bytes = body.read_to_vec().with_context(|| address.to_owned())?;
+        Ok(Sent { bytes, headers, status })
+    }
+
+    /// Opens the bundle and runs the pipeline on the first sample, or on the first picture of the
+    /// gallery.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    #[expect(clippy::print_stdout, reason = "progress")]
+    pub(super) fn open_again(&self) -> anyhow::Result<Manifest> {
+        let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
+        let manifest =
+            Manifest::from_bytes(&in_bundle(MANIFEST_NAME)?).context(MANIFEST_NAME.to_owned())?;
+        for file in &manifest.files {
+            println!("  {:>9}  {}", size(file.bytes), file.name);
+            manifest.check(&file.name, &in_bundle(&file.name)?)?;
+        }
+        let recognizer = Bundle::open(&manifest, |name| in_bundle(name).ok(), &Device::flex())?;
+        let names: Vec<String> = match self.read(SAMPLES) {
+            Ok(bytes) => serde_json::from_slice(&bytes).context(SAMPLES)?,
+            Err(_) => Vec::new(),
+        };
+        let gallery = recognizer.gallery();
+        let picture = match names.first() {
+            Some(name) => RgbImage::decode(&self.read(name)?).with_context(|| name.clone())?,
+            None if gallery.thumbnail(0).is_empty() => return Ok(manifest),
+            None => RgbImage::decode(gallery.thumbnail(0))?,
+        };
+        let (found, _) = pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
+        let answers: Vec<&str> = found
+            .iter()
+            .filter_map(|r| r.matches.first())
+            .map(|m| gallery.classes()[m.class].label.as_str())
+            .collect();
+        println!("opened again: {} object(s) found in the first sample: {answers:?}", found.len());
+        Ok(manifest)
+    }
+
+    /// The files of the site by when they are needed, and a digest of them all.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub(super) fn precache(&self, mut names: Vec<String>) -> anyhow::Result<(Precache, String)> {
+        names.sort();
+        let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
+        let mut everything = Vec::new();
+        for name in names {
+            let digest = sha256_hex(&self.read(&name)?);
+            everything.extend(format!("{digest} {name}\n").into_bytes());
+            let engine =
+                ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
+            match engine {
+                Some(engine) => {
+                    precache.engines.entry((*engine).to_owned()).or_default().push(name);
+                }
+                None if name.starts_with(BUNDLE_FOLDER) => precache.bundle.push(name),
+                None => precache.page.push(name),
+            }
+        }
+        let version = sha256_hex(&everything)[..16].to_owned();
+        Ok((precache, version))
+    }
+}
+
+/// What the service worker keeps, by when it is needed.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Precache {
+    page: Vec<String>,
+    engines: BTreeMap<String, Vec<String>>,
+    bundle: Vec<String>,
+}
+
+impl Precache {
+    /// The files in it.
+    pub(super) fn names(&self) -> Vec<String> {
+        let engines = self.engines.values().flatten();
+        let names = self.page.iter().chain(engines).chain(&self.bundle);
+        // The folder itself is its page.
+        names.filter(|name| *name != "./").cloned().collect()
+    }
+}
+
+/// Names of the files below a folder that a browser asks for.
+///
+/// # Errors
+///
+/// A folder that cannot be listed.
+pub(super) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    list_files(folder, "", &mut names)?;
+    names.retain(|name| {
+        ![SERVICE_WORKER, PRECACHE].contains(&&**name) && !hosting::is_for_hosts(name)
+    });
+    Ok(names)
+}
+
+/// Names of all files below a folder, relative to it.
+pub(super) fn list_files(
+    folder: &Path,
+    prefix: &str,
+    names: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            list_files(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! For people who want to know why: thresholds to move, and what the network was given.
+
+use std::cell::Cell;
+
+use gloo_events::EventListener;
+use wasm_engine::protocol::{Recognized, Request, Thresholds};
+use web_sys::{HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement};
+
+use crate::dom::{append, by_id, element, set_attributes};
+use crate::teaching::{Ask, Wish};
+use crate::{text, view};
+
+/// The sliders and what stands beside them.
+const SLIDERS: [(&str, &str); 2] =
+    [("min-similarity", "min-similarity-value"), ("min-score", "min-score-value")];
+
+thread_local! {
+    /// As the bundle has them.
+    static PUBLISHED: Cell<Option<Thresholds>> = const { Cell::new(None) };
+}
+
+/// Listens to the panel for as long as the result lives.
+pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
+    let mut listeners = Vec::new();
+    for (slider, value) in SLIDERS {
+        let slider: HtmlInputElement = by_id(slider);
+        // The number moves along; the answers follow once the hand is taken off.
+        listeners
+            .push(EventListener::new(&slider.clone(), "input", move |_| write(&slider, value)));
+    }
+    for (slider, _) in SLIDERS {
+        let ask = ask.clone();
+        let slider: HtmlInputElement = by_id(slider);
+        listeners.push(EventListener::new(&slider, "change", move |_| {
+            let [min_similarity, min_score] = SLIDERS
+                .map(|(slider, _)| by_id::<HtmlInputElement>(slider).value_as_number() as f32);
+            ask(Wish::Ask(Request::Tune(Thresholds { min_similarity, min_score })));
+        }));
+    }
+    let button: HtmlButtonElement = by_id("as-published");
+    let asking = ask.clone();
+    listeners.push(EventListener::new(&button, "click", move |_| {
+        if let Some(published) = PUBLISHED.get() {
+            asking(Wish::Ask(Request::Tune(published)));
+        }
+    }));
+    let panel: HtmlDetailsElement = by_id("inside");
+    let ask = ask.clone();
+    listeners.push(EventListener::new(&panel, "toggle", move |_| ask(Wish::LookInside)));
+    listeners
+}
+
+/// Remembers the thresholds of a bundle, and shows them.
+pub(crate) fn published(thresholds: Thresholds) {
+    PUBLISHED.set(Some(thresholds));
+    show_thresholds(thresholds);
+}
+
+/// Moves the sliders to where the engine's thresholds are.
+pub(crate) fn show_thresholds(thresholds: Thresholds) {
+    for ((slider, value), number) in
+        SLIDERS.into_iter().zip([thresholds.min_similarity, thresholds.min_score])
+    {
+        let slider: HtmlInputElement = by_id(slider);
+        slider.set_value(&format!("{number:.2}"));
+        write(&slider, value);
+    }
+    let changed = PUBLISHED.get() != Some(thresholds);
+    by_id::<HtmlButtonElement>("as-published").set_disabled(!changed);
+}
+
+fn write(slider: &HtmlInputElement, value: &str) {
+    by_id::<HtmlElement>(value).set_text_content(Some(&slider.value()));
+}
+
+/// Asks for the objects of a picture as the network was given them, where somebody looks at them.
+pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
+    let list: HtmlElement = by_id("crops");
+    list.set_inner_html("");
+    if !by_id::<HtmlDetailsElement>("inside").open() {
+        return;
+    }
+    let Some(result) = result else { return };
+    for (index, object) in result.objects.iter().enumerate() {
+        let item = element("li", "crop", "");
+        set_attributes(&item, &[("id", &id(result.picture, index))]);
+        let facts = element("div", "facts", "");
+        append(&facts, &[&element("span", "number", &(index + 1).to_string())]);
+        let [x1, y1, x2, y2] = object.bbox;
+        let place = format!("{x1:.0}, {y1:.0} – {x2:.0}, {y2:.0} · {:.2}", object.detection_score);
+        append(&facts, &[&element("span", "place", &place)]);
+        for answer in &object.answers {
+            let near = format!("{:.3} {}", answer.similarity, answer.label);
+            append(&facts, &[&element("span", "near", &near)]);
+        }
+        append(&item, &[&facts]);
+        append(&list, &[&item]);
+        ask(Wish::Ask(Request::Crop { picture: result.picture, object: index }));
+    }
+}
+
+/// Shows what the network was given of an object.
+pub(crate) fn cropped(picture: u32, object: usize, bytes: &[u8]) {
+    let place = crate::dom::document().get_element_by_id(&id(picture, object));
+    if let Some(item) = place.filter(|_| !bytes.is_empty()) {
+        let image = view::thumbnail(bytes);
+        set_attributes(&image, &[("alt", &text::crop_of(object + 1))]);
+        let _ = item.prepend_with_node_1(&image);
+    }
+}
+
+/// An answer may come when its picture is not shown any more.
+fn id(picture: u32, object: usize) -> String {
+    format!("crop-{picture}-{object}")
+}

@@ -1,0 +1,294 @@
+// Measures this device part by part, shows the figures, keeps and compares them.
+import { Magpie } from "../magpie.js";
+import { say, sayCount } from "./language.js";
+import { figures, fromFragment, isWide, parse, toFragment } from "./results.js";
+
+const PICTURE = [1280, 960];
+const MINUTE = 60_000;
+const find = (id) => document.querySelector(`#${id}`);
+
+// Parts by the names that they have in reports.
+const STAGES = [
+  ["detect", "Detect"],
+  ["embed 1", { Embed: 1 }],
+  ["embed 4", { Embed: 4 }],
+  ["embed 16", { Embed: 16 }],
+  ["search", "Search"],
+  ["search in 1000", { SearchIn: 1000 }],
+  ["search in 10000", { SearchIn: 10_000 }],
+  ["search in 100000", { SearchIn: 100_000 }],
+  ["recognise", "Recognize"],
+];
+
+function partName(what) {
+  const [, kind, count] = /^(\D*?)(?: (\d+))?$/.exec(what) ?? [];
+  if (kind === "embed" && count) return sayCount("bench.part.embed", Number(count));
+  if (kind === "search in" && count) {
+    return say("bench.part.search.in", { count: Number(count).toLocaleString() });
+  }
+  const known = {
+    "first visit, first picture": "bench.part.first",
+    "open, first picture": "bench.part.open",
+    detect: "bench.part.detect",
+    search: "bench.part.search",
+    recognise: "bench.part.recognise",
+  }[what];
+  return known ? say(known) : what;
+}
+
+const engineName = (device) =>
+  ({ cpu: say("engine.cpu"), webgpu: say("engine.webgpu") })[device] ?? device;
+
+const shown = { reports: [], compared: [] };
+
+function status(text, kind = "busy") {
+  find("status").textContent = text;
+  find("status").className = kind;
+}
+
+const make = (tag, text = "", attributes = {}) => {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
+
+const milliseconds = (value) =>
+  value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(3);
+
+// One row a part, one column a report. Bars are as long as the figure is beside the row's longest;
+// of one report alone there is nothing to draw.
+function draw() {
+  const reports = [...shown.reports, ...shown.compared];
+  find("results").hidden = reports.length === 0;
+  const head = make("tr");
+  head.append(make("th", say("bench.part"), { scope: "col" }));
+  for (const report of reports) {
+    const cell = make("th", engineName(report.device), { scope: "col" });
+    const adapter = report.device === "cpu" ? `${report.cores} × CPU` : (report.adapter ?? "");
+    cell.append(make("br"), make("small", [report.system, adapter].filter(Boolean).join(" · ")));
+    head.append(cell);
+  }
+  find("columns").replaceChildren(head);
+  const parts = [...new Set(reports.flatMap(({ results }) => results.map(({ what }) => what)))];
+  const lines = (what) => reports.map(({ results }) => results.find((line) => line.what === what));
+  const rows = parts.map((what) => {
+    const row = make("tr");
+    row.append(make("th", partName(what), { scope: "row" }));
+    const cells = lines(what);
+    const longest = Math.max(...cells.map((line) => line?.median_ms ?? 0));
+    for (const line of cells) {
+      const cell = make("td");
+      if (line) {
+        cell.append(milliseconds(line.median_ms), " ");
+        cell.append(make("small", `(${milliseconds(line.p95_ms)})`));
+        const bar = make("span", "", { class: "bar" });
+        bar.style.width = `${longest > 0 ? (100 * line.median_ms) / longest : 0}%`;
+        if (reports.length > 1) cell.append(bar);
+        cell.classList.toggle("wide-spread", isWide(line));
+      }
+      row.append(cell);
+    }
+    return row;
+  });
+  find("rows").replaceChildren(...rows);
+  find("wide").hidden = !reports.some(({ results }) => results.some(isWide));
+  drawMinute(reports.find(({ minute }) => minute?.length > 1)?.minute);
+}
+
+function drawMinute(minute) {
+  find("drift").hidden = !minute;
+  if (!minute) return;
+  const most = Math.max(...minute);
+  const points = minute.map((value, index) => {
+    const x = (600 * index) / (minute.length - 1);
+    return `${x.toFixed(1)},${(118 - (116 * value) / most).toFixed(1)}`;
+  });
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+  line.setAttribute("points", points.join(" "));
+  find("drift-chart").setAttribute("preserveAspectRatio", "none");
+  find("drift-chart").replaceChildren(line);
+  const part = Math.max(1, Math.floor(minute.length / 6));
+  const median = (times) => milliseconds(figures("", times).median_ms);
+  const [first, last] = [median(minute.slice(0, part)), median(minute.slice(-part))];
+  find("drift-said").textContent = say("bench.drift.said", { first, last });
+}
+
+async function adapter() {
+  const found = await navigator.gpu?.requestAdapter().catch(() => null);
+  if (!found) return null;
+  const { vendor = "", architecture = "", device = "", description = "" } = found.info ?? {};
+  const software = found.info?.isFallbackAdapter ?? found.isFallbackAdapter ?? false;
+  const name = [vendor, architecture, device, description].filter(Boolean).join(" ");
+  return { name: name || "?", software };
+}
+
+function browser() {
+  const brands = navigator.userAgentData?.brands?.filter(({ brand }) => !/not.?a.?brand/i.test(brand));
+  if (brands?.length) return brands.map(({ brand, version }) => `${brand} ${version}`).join(", ");
+  return /(Firefox|Version|Chrome)\/[\d.]+/.exec(navigator.userAgent)?.[0] ?? navigator.userAgent;
+}
+
+const system = () => navigator.userAgentData?.platform || navigator.platform || "?";
+const heap = () => performance.memory?.usedJSHeapSize;
+
+function describe(found) {
+  const gigabytes = navigator.deviceMemory ? `${navigator.deviceMemory} GB` : null;
+  const graphics = found
+    ? found.name + (found.software ? ` (${say("bench.software")})` : "")
+    : say("bench.none");
+  const megabytes = heap() ? `${(heap() / 1e6).toFixed(0)} MB` : null;
+  const lines = [
+    ["bench.browser", browser()],
+    ["bench.system", system()],
+    ["bench.cores", String(navigator.hardwareConcurrency ?? "?")],
+    ["bench.memory", gigabytes],
+    ["bench.heap", megabytes],
+    ["bench.isolated", say(crossOriginIsolated ? "bench.yes" : "bench.no")],
+    ["bench.adapter", graphics],
+  ].filter(([, value]) => value);
+  find("device").replaceChildren(
+    ...lines.flatMap(([key, value]) => [make("dt", say(key)), make("dd", value)]),
+  );
+}
+
+// The picture that `magpie bench` draws: something everywhere.
+function drawn() {
+  const [width, height] = PICTURE;
+  const rgba = new Uint8ClampedArray(width * height * 4);
+  for (let pixel = 0; pixel < width * height; pixel += 1) {
+    for (let channel = 0; channel < 3; channel += 1) {
+      rgba[pixel * 4 + channel] = ((pixel * 3 + channel) * 7) % 251;
+    }
+    rgba[pixel * 4 + 3] = 255;
+  }
+  return new ImageData(rgba, width, height);
+}
+
+const bundle = new URLSearchParams(location.search).get("bundle") ?? "bundle/";
+
+async function measure(backend, { runs, minute, signal, graphics }) {
+  const engine = engineName(backend);
+  const results = [];
+  const picture = drawn();
+  let magpie = null;
+  const opened = [];
+  try {
+    for (let time = 0; time < 4; time += 1) {
+      status(say("bench.opening", { engine }));
+      magpie?.dispose();
+      const start = performance.now();
+      magpie = await Magpie.load(new URL(`../${bundle}`, location.href), { backend, signal });
+      await magpie.recognize(picture, { signal });
+      opened.push(performance.now() - start);
+    }
+    results.push(figures("first visit, first picture", opened.slice(0, 1)));
+    results.push(figures("open, first picture", opened.slice(1)));
+    for (const [what, stage] of STAGES) {
+      if (what === "detect" && !magpie.detects) continue;
+      status(say("bench.running", { engine, part: partName(what) }));
+      results.push(figures(what, await magpie.measure(stage, { runs, signal })));
+    }
+    const times = [];
+    const begin = performance.now();
+    while (minute && performance.now() - begin < MINUTE) {
+      const seconds = Math.floor((performance.now() - begin) / 1000);
+      status(say("bench.drifting", { engine, seconds }));
+      times.push(...(await magpie.measure("Recognize", { runs: 1, signal })));
+    }
+    const { classes, entries } = await magpie.gallery.list();
+    return {
+      schema: 2,
+      program: "magpie, in a page",
+      system: `${browser()}, ${system()}`,
+      cores: navigator.hardwareConcurrency ?? 1,
+      device: backend,
+      ...(backend === "webgpu" && graphics
+        ? { adapter: graphics.name, software_adapter: graphics.software }
+        : {}),
+      isolated: crossOriginIsolated,
+      ...(heap() ? { page_bytes: heap() } : {}),
+      bundle: magpie.title,
+      gallery: [classes, entries],
+      picture: PICTURE,
+      results,
+      ...(times.length ? { minute: times } : {}),
+    };
+  } finally {
+    magpie?.dispose();
+  }
+}
+
+let running = null;
+
+async function run(graphics) {
+  running = new AbortController();
+  const { signal } = running;
+  find("start").disabled = true;
+  find("stop").disabled = false;
+  const runs = Math.min(1000, Math.max(3, Number(find("runs").value) || 20));
+  const minute = find("minute").checked;
+  shown.reports = [];
+  draw();
+  let failure = null;
+  for (const backend of ["cpu", "webgpu"].filter((name) => find(`use-${name}`).checked)) {
+    try {
+      shown.reports.push(await measure(backend, { runs, minute, signal, graphics }));
+    } catch (error) {
+      if (signal.aborted) break;
+      failure = say("bench.failed", { engine: engineName(backend), reason: error.message });
+    }
+    draw();
+  }
+  describe(graphics);
+  if (signal.aborted) status(say("bench.stopped"), "done");
+  else if (failure) status(failure, "failed");
+  else status(say("bench.done"), "done");
+  find("start").disabled = false;
+  find("stop").disabled = true;
+}
+
+// Results of other devices stand beside this one's; unreadable ones change nothing.
+function compare(reports) {
+  if (!reports) return status(say("bench.unreadable"), "failed");
+  shown.compared.push(...reports);
+  draw();
+}
+
+const graphics = await adapter();
+describe(graphics);
+find("use-webgpu").disabled = !graphics;
+// A software adapter is measured only where somebody asks for it.
+find("use-webgpu").checked = !!graphics && !graphics.software;
+find("start").addEventListener("click", () => run(graphics));
+find("stop").addEventListener("click", () => running?.abort());
+find("save").addEventListener("click", () => {
+  const reports = [...shown.reports, ...shown.compared];
+  const text = JSON.stringify(reports.length === 1 ? reports[0] : reports, null, 2);
+  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  make("a", "", { href: url, download: "magpie-bench.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+});
+find("link").addEventListener("click", async () => {
+  const link = new URL(await toFragment([...shown.reports, ...shown.compared]), location.href);
+  history.replaceState(null, "", link);
+  try {
+    await navigator.clipboard.writeText(link.href);
+    status(say("bench.copied"), "done");
+  } catch {
+    // The address of this page is the link now.
+    status(link.href, "done");
+  }
+});
+find("compare").addEventListener("change", async ({ target }) => {
+  const file = target.files[0];
+  target.value = "";
+  if (file) compare(parse(await file.text()));
+});
+document.addEventListener("paste", async ({ clipboardData }) => {
+  const text = clipboardData?.getData("text/plain").trim();
+  if (text?.includes("#r=")) compare(await fromFragment(text));
+});
+if (location.hash) compare(await fromFragment(location.href));
+document.documentElement.dataset.ready = "";
+if (new URLSearchParams(location.search).has("run")) run(graphics);
