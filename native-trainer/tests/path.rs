@@ -100,16 +100,31 @@ fn pictures_become_a_site_that_names_them() {
     // With a service worker the site says what there is to keep, and notices what changed since.
     std::fs::write(page.join("sw.js"), "const VERSION = \"unpublished\";").expect("a worker");
     std::fs::write(page.join("worker-cpu.js"), "").expect("an engine");
+    std::fs::write(page.join("worker-cpu_bg.wasm"), "the same ".repeat(100)).expect("a module");
     publish(&site);
-    assert!(succeed(&[&"verify", &site]).contains("whole"));
+    let told = succeed(&[&"verify", &site]);
+    assert!(told.contains("whole") && told.contains("packed copies"), "{told}");
+    // The same through a host, which says what it does for the page.
+    let host = world::serve(&site);
+    let told = succeed(&[&"verify", &host.address]);
+    for line in ["+ the page is isolated", "+ a download that breaks off", "whole"] {
+        assert!(told.contains(line), "{line} is missing in\n{told}");
+    }
+    assert!(!told.contains("  - "), "{told}");
+    let nowhere = format!("{}nowhere/", host.address);
+    assert!(fail(&[&"verify", &nowhere]).contains("the host answered 404"));
+    assert!(fail(&[&"verify", &"https://127.0.0.1/"]).contains("check the folder"));
     let worker = std::fs::read_to_string(site.join("sw.js")).expect("the worker");
     assert!(!worker.contains("unpublished"), "{worker}");
     let list = std::fs::read_to_string(site.join("precache.json")).expect("the list");
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
-    assert_eq!(list["engines"]["cpu"], serde_json::json!(["worker-cpu.js"]));
+    assert_eq!(list["engines"]["cpu"], serde_json::json!(["worker-cpu.js", "worker-cpu_bg.wasm"]));
     assert_eq!(list["bundle"].as_array().map(Vec::len), Some(3), "{list}");
     std::fs::write(site.join("index.html"), "<!doctype html>new").expect("a change");
-    assert!(fail(&[&"verify", &site]).contains("has changed since it was published"));
+    for place in [site.to_string_lossy().into_owned(), host.address.clone()] {
+        let told = fail(&[&"verify", &place]);
+        assert!(told.contains("has changed since the site was published"), "{place}: {told}");
+    }
     std::fs::write(site.join("more.txt"), "").expect("a file");
     assert!(fail(&[&"verify", &site]).contains("have come or gone"));
     std::fs::remove_file(page.join("sw.js")).expect("no worker");

@@ -9,47 +9,11 @@
 //   teach:BACKEND:PICTURE:FILE  teaches what is on PICTURE, renames, undoes, saves to FILE, resets
 import { copyFile } from "node:fs/promises";
 
-import { chromium } from "playwright-core";
+import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
 
 const [address, screenshots, ...scenarios] = process.argv.slice(2);
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    // The software adapter stands in for a GPU.
-    "--enable-unsafe-webgpu",
-    "--enable-features=Vulkan",
-    "--use-webgpu-adapter=swiftshader",
-  ],
-});
-
-// Gives a picture to the page and waits for its answer.
-async function give(page, picture) {
-  const before = await page.evaluate(() => window.answers.length);
-  await page.locator("#file").setInputFiles(picture);
-  await page.waitForFunction(
-    (before) =>
-      document.querySelector("#status").className === "failed" || window.answers.length > before,
-    before,
-    { timeout: 480_000 },
-  );
-  await page.waitForTimeout(200);
-}
-
-// Waits until the page is ready, or has said why not.
-async function settle(page) {
-  await page.waitForFunction(
-    () => ["done", "failed"].includes(document.querySelector("#status").className),
-    null,
-    { timeout: 240_000 },
-  );
-}
+const browser = await launch();
 
 // What a visitor does to the gallery, and what the page said to it.
 async function teach(page, picture, file, screenshot) {
@@ -127,30 +91,8 @@ for (const [index, scenario] of scenarios.entries()) {
     reducedMotion: "reduce",
   });
   const page = await context.newPage();
-  const problems = [];
-  const origins = new Set();
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) {
-      problems.push(message.text());
-    }
-  });
-  page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("request", (request) => origins.add(new URL(request.url()).origin));
-  // The worker's answers, as the page receives them.
-  await page.addInitScript(() => {
-    const Original = window.Worker;
-    window.answers = [];
-    window.Worker = class extends Original {
-      constructor(...argument) {
-        super(...argument);
-        this.addEventListener("message", (event) => {
-          if (event.data?.Recognized) {
-            window.answers.push(event.data.Recognized);
-          }
-        });
-      }
-    };
-  });
+  const { problems, origins } = watch(page);
+  await keepAnswers(page);
   if (action === "plain") {
     await page.addInitScript(() => {
       WebAssembly.validate = () => false;

@@ -1,5 +1,7 @@
 //! The shape of the code: import edges, file headers, lengths, words that do not belong.
 
+mod languages;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

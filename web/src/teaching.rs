@@ -181,7 +181,7 @@ fn form(picture: u32, object: usize, ask: &Ask) -> HtmlElement {
 
 /// A button that teaches an object one of the names that were offered.
 pub(crate) fn choice(picture: u32, object: usize, label: &str, ask: &Ask) -> HtmlElement {
-    let button = button(&say("this.one"), &text::it_is(label));
+    let button = button(&say("it.is.this"), &text::it_is(label));
     let (label, ask) = (label.to_owned(), ask.clone());
     on_click(&button, move || {
         ask(Wish::Hold);

@@ -268,10 +268,15 @@ pub(crate) fn software_gpu() -> anyhow::Result<PathBuf> {
     find().context("mesa-vulkan-drivers is installed, but brought no lvp_icd file")
 }
 
-/// The browser that the tests drive, and its driver.
+/// The browsers that the tests drive, and their drivers.
 pub(crate) fn browser() -> anyhow::Result<()> {
     if version_of("chromium").is_none() {
         step("Chromium", || apt(&["chromium"], "the tests look at the page in a browser"))?;
+    }
+    if version_of("firefox-esr").is_none() && version_of("firefox").is_none() {
+        step("Firefox", || {
+            apt(&["firefox-esr"], "the tests look at the page in a second browser")
+        })?;
     }
     npm("tests/browser")
 }

@@ -166,7 +166,9 @@ mod tests {
     fn packed_copies_hold_the_files_and_damage_is_seen() {
         let folder = tempfile::tempdir().unwrap();
         let text = "the same again and again ".repeat(100);
-        let noise: Vec<u8> = (0..4000_u32).map(|i| (i * i * 2_654_435_761 >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..4000_u32)
+            .map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         write(&folder.path().join("page.html"), text.as_bytes()).unwrap();
         write(&folder.path().join("a/noise.jpg"), &noise).unwrap();
         let names = ["page.html".to_owned(), "a/noise.jpg".to_owned()];

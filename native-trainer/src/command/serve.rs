@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper_staticfile::{AcceptEncoding, Static};
+use hyper_staticfile::{AcceptEncoding, ResolveParams, Static};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
@@ -47,6 +47,8 @@ async fn serve(site: &Path, port: u16) -> anyhow::Result<()> {
     println!("http://{}/", listener.local_addr()?);
     let mut files = Static::new(site);
     files.allowed_encodings(AcceptEncoding::all());
+    let root = site.to_owned();
+    files.resolver.set_rewrite(move |params| std::future::ready(Ok(only_fresh(&root, params))));
     let mut headers: Vec<(HeaderName, HeaderValue)> = hosting::HEADERS
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .into();
@@ -77,4 +79,23 @@ async fn serve(site: &Path, port: u16) -> anyhow::Result<()> {
             }
         });
     }
+}
+
+/// Sends no packed copy that is older than its file: somebody has changed the file by hand.
+fn only_fresh(site: &Path, mut params: ResolveParams) -> ResolveParams {
+    let mut file = site.join(&params.path);
+    if params.is_dir_request {
+        file.push("index.html");
+    }
+    let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let written = changed(&file);
+    let is_fresh = |ending: &str| {
+        let mut copy = file.clone().into_os_string();
+        copy.push(ending);
+        changed(Path::new(&copy)) >= written
+    };
+    let accepted = &mut params.accept_encoding;
+    (accepted.br, accepted.gzip) =
+        (accepted.br && is_fresh(".br"), accepted.gzip && is_fresh(".gz"));
+    params
 }

@@ -33,11 +33,17 @@ pub(super) enum Site {
 
 /// A file as a host sends it.
 pub(super) struct Sent {
-    /// The file, unpacked by nobody.
-    pub(super) bytes: Vec<u8>,
-    /// Header by name; empty where there is none.
-    pub(super) headers: BTreeMap<String, String>,
     pub(super) status: u16,
+    headers: BTreeMap<String, String>,
+    /// Packed, if it was packed.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Sent {
+    /// A header; empty where there is none.
+    pub(super) fn header(&self, name: &str) -> String {
+        self.headers.get(name).cloned().unwrap_or_default()
+    }
 }
 
 impl Site {
@@ -99,7 +105,7 @@ impl Site {
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_FILE_BYTES);
         let bytes = body.read_to_vec().with_context(|| address.to_owned())?;
-        Ok(Sent { bytes, headers, status })
+        Ok(Sent { status, headers, bytes })
     }
 
     /// Opens the bundle and runs the pipeline on the first sample, or on the first picture of the

@@ -32,9 +32,10 @@ impl Arguments {
             return Err(error.context(format!("{}: no published site", self.site)));
         }
         let manifest = site.open_again()?;
-        if let Ok(worker) = site.read(SERVICE_WORKER) {
-            check_version(&site, &String::from_utf8_lossy(&worker))?;
-        }
+        let names = match site.read(SERVICE_WORKER) {
+            Ok(worker) => check_version(&site, &String::from_utf8_lossy(&worker))?,
+            Err(_) => Vec::new(),
+        };
         match &site {
             Site::Folder(folder) => {
                 let mut names = Vec::new();
@@ -44,7 +45,7 @@ impl Arguments {
             }
             Site::Host(address) => {
                 let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());
-                look_at_host(address, &format!("{BUNDLE_FOLDER}/{file}"))?;
+                look_at_host(address, &names, &format!("{BUNDLE_FOLDER}/{file}"))?;
             }
         }
         println!("{}: whole", self.site);
@@ -52,8 +53,8 @@ impl Arguments {
     }
 }
 
-/// Whether the files are those that the service worker knows.
-fn check_version(site: &Site, worker: &str) -> anyhow::Result<()> {
+/// Whether the files are those that the service worker knows; their names.
+fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     let kept: Precache = serde_json::from_slice(&site.read(PRECACHE)?).context(PRECACHE)?;
     let names = match site {
         Site::Folder(folder) => own_files(Path::new(folder))?,
@@ -70,57 +71,52 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<()> {
              keep the site would not notice; publish it again"
         );
     }
-    Ok(())
+    Ok(there.names())
 }
 
 /// Says what a host does for the page. Only what stops the page is an error.
 #[expect(clippy::print_stdout, reason = "the command's answer")]
-fn look_at_host(address: &str, file: &str) -> anyhow::Result<()> {
+fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<()> {
     let ask =
         |name: &str, headers: &[(&str, &str)]| Site::ask(&format!("{address}{name}"), headers);
+    let of_kind = |ending: &str| names.iter().find(|name| name.ends_with(ending));
+    let say = |good: bool, yes: &str, no: &str| {
+        println!("  {} {}", if good { "+" } else { "-" }, if good { yes } else { no });
+    };
+    if let Some(name) = of_kind(".js") {
+        let kind = ask(name, &[])?.header("content-type");
+        if !kind.contains("javascript") {
+            bail!(
+                "{address}{name} comes as {kind:?}: browsers refuse modules that are not \
+                 text/javascript; set the type of .js files on the host"
+            );
+        }
+    }
     let page = ask("", &[])?;
-    let script = ask("worker.js", &[])?;
-    let packed = ask("web_bg.wasm", &[("accept-encoding", "br, gzip")])?;
-    let part = ask(file, &[("range", "bytes=0-3")])?;
-    let header =
-        |sent: &super::site::Sent, name: &str| sent.headers.get(name).cloned().unwrap_or_default();
-
-    let kind = header(&script, "content-type");
-    if !kind.contains("javascript") {
-        bail!(
-            "{address}worker.js comes as {kind:?}: browsers refuse modules that are not \
-             text/javascript; set the type of .js files on the host"
+    say(
+        hosting::HEADERS[..2].iter().all(|(name, value)| page.header(name) == *value),
+        "the page is isolated from other sites",
+        "no headers for cross-origin isolation: the page cannot use threads or exact clocks",
+    );
+    if let Some(name) = of_kind(".wasm") {
+        let sent = ask(name, &[("accept-encoding", "br, gzip")])?;
+        say(
+            sent.header("content-type") == "application/wasm",
+            "modules are compiled while they come in",
+            ".wasm files are not application/wasm: browsers compile them only once they are there",
+        );
+        let (encoding, bytes) = (sent.header("content-encoding"), size(sent.bytes.len() as u64));
+        say(
+            !encoding.is_empty(),
+            &format!("files are sent packed ({encoding}: {name} takes {bytes})"),
+            "files are sent as they are: let the host send the .br or .gz beside each",
         );
     }
-    let isolated = hosting::HEADERS[..2].iter().all(|(name, value)| header(&page, name) == *value);
-    let wasm = header(&packed, "content-type") == "application/wasm";
-    let encoding = header(&packed, "content-encoding");
-    let ranges = part.status == 206 && part.bytes.len() == 4;
-    let say = |good: bool, yes: String, no: &str| {
-        println!("  {} {}", if good { "+" } else { "-" }, if good { &yes } else { no });
-    };
+    let part = ask(file, &[("range", "bytes=0-3")])?;
     say(
-        isolated,
-        "the page is isolated from other sites".to_owned(),
-        "no cross-origin isolation headers: the engine stays on one thread",
-    );
-    say(
-        wasm,
-        "modules are compiled while they come in".to_owned(),
-        ".wasm files are not application/wasm: browsers compile them only once they are there",
-    );
-    say(
-        !encoding.is_empty(),
-        format!(
-            "files are sent packed ({encoding}: web_bg.wasm is {})",
-            size(packed.bytes.len() as u64)
-        ),
-        "files are sent as they are: let the host send the .br or .gz beside each, or pack them",
-    );
-    say(
-        ranges,
-        "parts of files can be asked for".to_owned(),
-        "no parts of files: a download that breaks off begins anew",
+        part.status == 206 && part.bytes.len() == 4,
+        "a download that breaks off goes on where it was",
+        "the host sends no parts of files: a download that breaks off begins anew",
     );
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! A small world for the command: pictures of coloured shapes, a recipe, an empty page.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use models::backbone::PpLcNetV2Config;
 use models::bundle::Bundle;
@@ -169,4 +170,32 @@ pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("error:") && !errors.contains("panicked"), "{errors}");
     errors
+}
+
+/// A running `magpie serve`, which ends with the test.
+pub(crate) struct Host {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Serves a site on a free port of this machine.
+pub(crate) fn serve(site: &Path) -> Host {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .arg("serve")
+        .arg(site)
+        .args(["--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    let mut address = String::new();
+    let output = child.stdout.take().expect("a pipe");
+    BufReader::new(output).read_line(&mut address).expect("the server prints its address");
+    Host { child, address: address.trim().to_owned() }
 }

@@ -1,5 +1,8 @@
 //! State of the page and what changes it.
 
+mod controls;
+mod replies;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -9,24 +12,19 @@ use serde_bytes::ByteBuf;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use wasm_engine::protocol::{Backend, Edit, ErrorKind, Picture, Recognized, Request, Response};
-use web_sys::{
-    File, HtmlButtonElement, HtmlElement, HtmlInputElement, HtmlSelectElement, ImageBitmap,
-};
+use wasm_engine::protocol::{Backend, Edit, Picture, Recognized, Request, Response};
+use web_sys::{File, HtmlElement, ImageBitmap};
 
 use crate::adapter::{self, Adapter};
 use crate::camera::{Camera, Facing, context};
-use crate::dom::{append, by_id, document, element, query_parameter, set_attributes, window};
+use crate::dom::{by_id, query_parameter, set_attributes, window};
 use crate::engine_client::EngineClient;
 use crate::input::Given;
-use crate::language::say;
-use crate::teaching::{self, Ask, Wish};
-use crate::{input, inside, language, offline, samples, text, view};
-
-/// Folder of the bundle beside the page.
-const MANIFEST: &str = "bundle/manifest.json";
-/// Milliseconds between two looks whether a newer gallery was published.
-const LOOK_AGAIN: i32 = 60_000;
+use crate::language::{self, say};
+use crate::teaching::{Ask, Wish};
+use crate::{inside, samples, text, view};
+use controls::connect;
+use replies::{engine_spoke, speak};
 
 /// What happened.
 pub(crate) enum Message {
@@ -122,67 +120,6 @@ pub(crate) async fn start() {
     spawn_local(samples::offer(deliver));
     // The page's inputs live as long as the page.
     std::mem::forget(app);
-}
-
-/// Wires the page's controls.
-fn connect(app: &Shared) {
-    let send = |app: &Shared| {
-        let app = app.clone();
-        move |message: Message| update(&app, message)
-    };
-    let deliver = send(app);
-    let mut listeners = input::listen(Rc::new(move |given| deliver(Message::Given(given))));
-    for (id, message) in [
-        ("camera", (|| Message::ToggleCamera) as fn() -> Message),
-        ("turn", || Message::TurnCamera),
-        ("torch", || Message::SwitchTorch),
-    ] {
-        let button: HtmlButtonElement = by_id(id);
-        let deliver = send(app);
-        listeners.push(EventListener::new(&button, "click", move |_| deliver(message())));
-    }
-    let select: HtmlSelectElement = by_id("language");
-    let deliver = Rc::new(send(app));
-    listeners.push(EventListener::new(&select.clone(), "change", move |_| {
-        let (code, deliver) = (select.value(), deliver.clone());
-        spawn_local(async move {
-            language::choose(&code).await;
-            deliver(Message::Language);
-        });
-    }));
-    let select: HtmlSelectElement = by_id("backend");
-    select.set_value(app.borrow().backend.name());
-    let deliver = send(app);
-    listeners.push(EventListener::new(&select.clone(), "change", move |_| {
-        let webgpu = select.value() == Backend::WebGpu.name();
-        deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
-    }));
-    listeners.extend(teaching::listen(&ask(app)));
-    listeners.extend(inside::listen(&ask(app)));
-    let deliver = send(app);
-    listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
-        if !document().hidden() {
-            deliver(Message::LookAgain);
-        }
-    }));
-    let state = app.clone();
-    listeners.extend(offline::listen(move || {
-        state.borrow_mut().kept = true;
-        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
-    }));
-    app.borrow_mut().listeners = listeners;
-    let deliver = send(app);
-    let again = Closure::<dyn FnMut()>::new(move || {
-        if !document().hidden() {
-            deliver(Message::LookAgain);
-        }
-    });
-    let _ = window().set_interval_with_callback_and_timeout_and_arguments_0(
-        again.as_ref().unchecked_ref(),
-        LOOK_AGAIN,
-    );
-    // It is needed as long as the page.
-    again.forget();
 }
 
 /// Where parts of the page send what the visitor wants of the gallery.
@@ -298,8 +235,6 @@ pub(crate) fn update(app: &Shared, message: Message) {
         }
         Message::Gallery(Wish::Hold) => {
             stop_camera(app);
-            // A frame that is still looked at would take the place of the one that is named.
-            app.borrow_mut().sent = None;
         }
         Message::Gallery(Wish::Import(file)) => {
             let app = app.clone();
@@ -314,144 +249,6 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
         }
     }
-}
-
-fn engine_spoke(app: &Shared, response: Response) {
-    match response {
-        Response::Started => {
-            let base = window().location().href().unwrap_or_default();
-            let address = query_parameter("bundle").unwrap_or_else(|| MANIFEST.to_owned());
-            let manifest = match web_sys::Url::new_with_base(&address, &base) {
-                Ok(url) => url.href(),
-                Err(_) => MANIFEST.to_owned(),
-            };
-            send(app, &Request::Open { manifest });
-        }
-        Response::Progress { loaded, total } => {
-            view::progress(Some((loaded, total)));
-            view::status(&text::loading(loaded, total), "busy");
-        }
-        Response::Ready(info) => {
-            view::progress(None);
-            document().set_title(&info.title);
-            by_id::<HtmlElement>("title").set_text_content(Some(&info.title));
-            let size = text::gallery(info.classes, info.entries);
-            by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
-            inside::published(info.thresholds);
-            let notes: HtmlElement = by_id("notes");
-            notes.set_inner_html("");
-            for note in &info.notes {
-                append(&notes, &[&element("p", "", note)]);
-            }
-            let (waiting, asked_for) = {
-                let mut state = app.borrow_mut();
-                state.ready = true;
-                (state.waiting.take(), state.asked_for.take())
-            };
-            view::status(&say("ready"), "done");
-            // Only a bundle of this site is kept with it.
-            if query_parameter("bundle").is_none() {
-                offline::keep(info.backend);
-            }
-            if let Some((bytes, bitmap)) = waiting {
-                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
-            } else if let Some(address) = asked_for {
-                update(app, Message::Given(Given::Address(address)));
-            }
-            next_frame(app);
-        }
-        Response::Recognized { id, result } => {
-            if finish(app, id).is_none() {
-                return;
-            }
-            show(app, result);
-            next_frame(app);
-        }
-        Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
-        Response::Edited { change, gallery, again } => {
-            by_id::<HtmlInputElement>("class-search").set_value("");
-            teaching::show(&gallery, &ask(app));
-            show_again(app, again);
-            teaching::tell(&change);
-        }
-        Response::Exported { bytes } => teaching::download(&bytes),
-        Response::Tuned { thresholds, again } => {
-            inside::show_thresholds(thresholds);
-            show_again(app, again);
-        }
-        Response::Cropped { picture, object, bytes } => inside::cropped(picture, object, &bytes),
-        Response::Alike { pairs } => teaching::show_alike(&pairs),
-        // Answers to what this page never asks.
-        Response::Located { .. }
-        | Response::Embedded { .. }
-        | Response::Found { .. }
-        | Response::Measured { .. } => {}
-        Response::Failed { id: Some(id), error } => {
-            let Some(sent) = finish(app, id) else { return };
-            // The browser may know a format that the engine does not.
-            match sent.bitmap.filter(|_| error.kind == ErrorKind::Picture) {
-                Some(bitmap) => {
-                    view::picture(&bitmap);
-                    if let Some(picture) = pixels() {
-                        recognize(app, picture, None);
-                    }
-                }
-                None => view::status(&text::failure(&error), "failed"),
-            }
-        }
-        Response::Failed { id: None, error } => {
-            view::progress(None);
-            view::status(&text::failure(&error), "failed");
-        }
-    }
-}
-
-/// Shows a picture's answers, and keeps them.
-fn show(app: &Shared, result: Recognized) {
-    let (backend, software) = {
-        let state = app.borrow();
-        (state.backend, state.adapter.is_some_and(|a| a.software))
-    };
-    view::result(&result, &text::backend(backend, software), &ask(app));
-    inside::look(Some(&result), &ask(app));
-    app.borrow_mut().shown = Some(result);
-}
-
-/// Shows a picture's answers anew if it is still the one that is shown.
-fn show_again(app: &Shared, again: Option<Recognized>) {
-    let shown = app.borrow().shown.as_ref().map(|shown| shown.picture);
-    if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
-        show(app, again);
-    }
-}
-
-/// Says everything anew that is not a part of the page's own text.
-fn speak(app: &Shared) {
-    samples::rename();
-    let (camera, kept, ready) = {
-        let state = app.borrow();
-        (state.camera.is_some(), state.kept, state.ready)
-    };
-    let caption = if camera { say("camera.stop") } else { say("camera.start") };
-    by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
-    if kept {
-        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
-    }
-    if ready {
-        view::status(&say("ready"), "done");
-        let filter = by_id::<HtmlInputElement>("class-search").value();
-        send(app, &Request::List { filter });
-    }
-    let shown = app.borrow_mut().shown.take();
-    if let Some(shown) = shown {
-        show(app, shown);
-    }
-}
-
-/// The request that an answer belongs to; `None` where a newer one has replaced it.
-fn finish(app: &Shared, id: u32) -> Option<Sent> {
-    let mut state = app.borrow_mut();
-    state.sent.take_if(|sent| sent.id == id)
 }
 
 fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
@@ -484,7 +281,10 @@ fn start_camera(app: &Shared, facing: Facing) {
 }
 
 fn stop_camera(app: &Shared) {
-    if app.borrow_mut().camera.take().is_some() {
+    let running = app.borrow_mut().camera.take();
+    if running.is_some() {
+        // A frame that is still looked at would take the place of what comes next.
+        app.borrow_mut().sent = None;
         by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.start")));
         for id in ["turn", "torch"] {
             by_id::<HtmlElement>(id).set_hidden(true);

@@ -1,0 +1,68 @@
+// The Chromium that the tests drive, and what a visitor does in it.
+import { chromium } from "playwright-core";
+
+/** Starts a headless Chromium; the software adapter stands in for a GPU. */
+export const launch = (more = []) =>
+  chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: [
+      "--no-sandbox",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--enable-unsafe-webgpu",
+      "--enable-features=Vulkan",
+      "--use-webgpu-adapter=swiftshader",
+      ...more,
+    ],
+  });
+
+/** What goes wrong on a page, and whom it asks. */
+export function watch(page) {
+  const problems = [];
+  const origins = new Set();
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) problems.push(message.text());
+  });
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("request", (request) => origins.add(new URL(request.url()).origin));
+  return { problems, origins };
+}
+
+/** Keeps the worker's answers, as the page receives them, in `window.answers`. */
+export const keepAnswers = (page) =>
+  page.addInitScript(() => {
+    const Original = window.Worker;
+    window.answers = [];
+    window.Worker = class extends Original {
+      constructor(...argument) {
+        super(...argument);
+        this.addEventListener("message", (event) => {
+          if (event.data?.Recognized) window.answers.push(event.data.Recognized);
+        });
+      }
+    };
+  });
+
+/** Waits until the page is ready, or has said why not. */
+export const settle = (page) =>
+  page.waitForFunction(
+    () => ["done", "failed"].includes(document.querySelector("#status").className),
+    null,
+    { timeout: 240_000 },
+  );
+
+/** Gives a picture to the page and waits for its answer. */
+export async function give(page, picture) {
+  const before = await page.evaluate(() => window.answers.length);
+  await page.locator("#file").setInputFiles(picture);
+  await page.waitForFunction(
+    (before) =>
+      document.querySelector("#status").className === "failed" || window.answers.length > before,
+    before,
+    { timeout: 480_000 },
+  );
+  await page.waitForTimeout(200);
+}

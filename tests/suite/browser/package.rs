@@ -1,0 +1,77 @@
+//! The package in other people's pages.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{native, root, site};
+
+#[test]
+fn the_package_works_in_other_pages() {
+    let site = site();
+    let package = std::env::var_os("MAGPIE_PACKAGE")
+        .map_or_else(|| root().join("target/package"), PathBuf::from);
+    let picture = site.join("samples/1.jpg");
+    let output = Command::new("node")
+        .current_dir(root().join("tests/browser"))
+        .arg("package.mjs")
+        .args([&package, &site, &picture])
+        .env("SCREENSHOT", root().join("target/screenshots/package-element.png"))
+        .output()
+        .expect("node runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let seen: Value = serde_json::from_str(text.trim()).expect("JSON from the browser");
+    let (found, labels) = native(&site, &picture);
+    for page in ["plain", "isolated", "policy"] {
+        let result = &seen[page];
+        assert_eq!(result["isolated"], page == "isolated", "{page}");
+        assert_eq!(result["problems"], serde_json::json!([]), "{page}");
+        assert_eq!(result["origins"].as_array().map(Vec::len), Some(1), "{page}: {result}");
+        assert_eq!(result["backend"], "cpu");
+        assert_eq!(result["progress"]["loaded"], result["progress"]["total"], "{page}");
+        // As the native pipeline, in every form that a picture has.
+        assert_eq!(result["first"], serde_json::json!(labels), "{page}");
+        for (object, native) in result["objects"].as_array().expect("a list").iter().zip(&found) {
+            let embedding = object["embedding"].as_array().expect("numbers");
+            let cosine: f64 = embedding
+                .iter()
+                .zip(&native.embedding)
+                .map(|(a, b)| a.as_f64().unwrap_or_default() * f64::from(*b))
+                .sum();
+            assert!(cosine >= 0.9999, "{page}: cosine {cosine}");
+            let left = object["box"]["x"].as_f64().expect("a number");
+            assert!((left - f64::from(native.bbox.x1)).abs() <= 1.0, "{page}: {object}");
+            assert!(object["thumbnail"].as_u64() > Some(0), "{page}: a thumbnail");
+        }
+        for (form, answers) in result["others"].as_object().expect("forms") {
+            assert_eq!(answers, &result["first"], "{page}: {form}");
+        }
+        // What was taken back ends first; the rest keeps its order.
+        assert_eq!(result["order"], serde_json::json!(["AbortError", 0, 2]), "{page}");
+        assert_eq!(result["detected"].as_u64(), Some(found.len() as u64), "{page}");
+        assert!((result["length"].as_f64().expect("a number") - 1.0).abs() < 1e-4, "{page}");
+        assert_eq!(result["answers"], serde_json::json!([2, 9]), "{page}");
+        let gallery = &result["gallery"];
+        let classes = |what: &str| gallery[what].as_u64().expect("a number");
+        assert_eq!(classes("added"), classes("before") + 1, "{page}: {gallery}");
+        assert_eq!(gallery["found"], "my own thing", "{page}");
+        assert_eq!(gallery["listed"], serde_json::json!(["renamed"]), "{page}");
+        assert_eq!(classes("removed"), classes("before"), "{page}");
+        assert_eq!(classes("undone"), classes("added"), "{page}");
+        assert_eq!(classes("imported"), classes("added"), "{page}");
+        let expected = serde_json::json!({
+            "text": "picture", "unknown": "picture", "nothing": "argument", "missing": "fetch",
+            "backend": "argument", "assets": "device", "aborted": "AbortError", "class": "gallery",
+            "embedding": "gallery", "running": "disposed", "disposed": "disposed",
+        });
+        assert_eq!(result["failures"], expected, "{page}");
+    }
+    let element = &seen["element"];
+    assert_eq!(element["problems"], serde_json::json!([]), "{element}");
+    let events = serde_json::json!(["progress", "ready", "recognized"]);
+    assert_eq!(element["events"], events, "{element}");
+    assert_eq!(element["boxes"].as_array().map(Vec::len), Some(found.len()), "{element}");
+    assert_eq!(element["answers"].as_array().map(Vec::len), Some(found.len()), "{element}");
+}

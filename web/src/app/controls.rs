@@ -1,0 +1,79 @@
+//! The page's controls, and the messages that they make.
+
+use std::rc::Rc;
+
+use gloo_events::EventListener;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen_futures::spawn_local;
+use wasm_engine::protocol::Backend;
+use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
+
+use super::{Message, Shared, ask, update};
+use crate::dom::{by_id, document, window};
+use crate::language::{self, say};
+use crate::{input, inside, offline, teaching};
+
+/// Milliseconds between two looks whether a newer gallery was published.
+const LOOK_AGAIN: i32 = 60_000;
+
+/// Wires the page's controls.
+pub(super) fn connect(app: &Shared) {
+    let send = |app: &Shared| {
+        let app = app.clone();
+        move |message: Message| update(&app, message)
+    };
+    let deliver = send(app);
+    let mut listeners = input::listen(Rc::new(move |given| deliver(Message::Given(given))));
+    for (id, message) in [
+        ("camera", (|| Message::ToggleCamera) as fn() -> Message),
+        ("turn", || Message::TurnCamera),
+        ("torch", || Message::SwitchTorch),
+    ] {
+        let button: HtmlButtonElement = by_id(id);
+        let deliver = send(app);
+        listeners.push(EventListener::new(&button, "click", move |_| deliver(message())));
+    }
+    let select: HtmlSelectElement = by_id("language");
+    let deliver = Rc::new(send(app));
+    listeners.push(EventListener::new(&select.clone(), "change", move |_| {
+        let (code, deliver) = (select.value(), deliver.clone());
+        spawn_local(async move {
+            language::choose(&code).await;
+            deliver(Message::Language);
+        });
+    }));
+    let select: HtmlSelectElement = by_id("backend");
+    select.set_value(app.borrow().backend.name());
+    let deliver = send(app);
+    listeners.push(EventListener::new(&select.clone(), "change", move |_| {
+        let webgpu = select.value() == Backend::WebGpu.name();
+        deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
+    }));
+    listeners.extend(teaching::listen(&ask(app)));
+    listeners.extend(inside::listen(&ask(app)));
+    let deliver = send(app);
+    listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
+        if !document().hidden() {
+            deliver(Message::LookAgain);
+        }
+    }));
+    let state = app.clone();
+    listeners.extend(offline::listen(move || {
+        state.borrow_mut().kept = true;
+        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
+    }));
+    app.borrow_mut().listeners = listeners;
+    let deliver = send(app);
+    let again = Closure::<dyn FnMut()>::new(move || {
+        if !document().hidden() {
+            deliver(Message::LookAgain);
+        }
+    });
+    let _ = window().set_interval_with_callback_and_timeout_and_arguments_0(
+        again.as_ref().unchecked_ref(),
+        LOOK_AGAIN,
+    );
+    // It is needed as long as the page.
+    again.forget();
+}

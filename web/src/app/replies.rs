@@ -1,0 +1,153 @@
+//! What the worker says, and what the page makes of it.
+
+use serde_bytes::ByteBuf;
+use wasm_engine::protocol::{ErrorKind, Picture, Recognized, Request, Response};
+use web_sys::{HtmlElement, HtmlInputElement};
+
+use super::{Message, Sent, Shared, ask, next_frame, pixels, recognize, send, update};
+use crate::dom::{append, by_id, document, element, query_parameter, window};
+use crate::input::Given;
+use crate::language::say;
+use crate::{inside, offline, samples, teaching, text, view};
+
+/// Folder of the bundle beside the page.
+const MANIFEST: &str = "bundle/manifest.json";
+
+/// Takes up what the worker says.
+pub(super) fn engine_spoke(app: &Shared, response: Response) {
+    match response {
+        Response::Started => {
+            let base = window().location().href().unwrap_or_default();
+            let address = query_parameter("bundle").unwrap_or_else(|| MANIFEST.to_owned());
+            let manifest = match web_sys::Url::new_with_base(&address, &base) {
+                Ok(url) => url.href(),
+                Err(_) => MANIFEST.to_owned(),
+            };
+            send(app, &Request::Open { manifest });
+        }
+        Response::Progress { loaded, total } => {
+            view::progress(Some((loaded, total)));
+            view::status(&text::loading(loaded, total), "busy");
+        }
+        Response::Ready(info) => {
+            view::progress(None);
+            document().set_title(&info.title);
+            by_id::<HtmlElement>("title").set_text_content(Some(&info.title));
+            let size = text::gallery(info.classes, info.entries);
+            by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
+            inside::published(info.thresholds);
+            let notes: HtmlElement = by_id("notes");
+            notes.set_inner_html("");
+            for note in &info.notes {
+                append(&notes, &[&element("p", "", note)]);
+            }
+            let (waiting, asked_for) = {
+                let mut state = app.borrow_mut();
+                state.ready = true;
+                (state.waiting.take(), state.asked_for.take())
+            };
+            view::status(&say("ready"), "done");
+            // Only a bundle of this site is kept with it.
+            if query_parameter("bundle").is_none() {
+                offline::keep(info.backend);
+            }
+            if let Some((bytes, bitmap)) = waiting {
+                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
+            } else if let Some(address) = asked_for {
+                update(app, Message::Given(Given::Address(address)));
+            }
+            next_frame(app);
+        }
+        Response::Recognized { id, result } => {
+            if finish(app, id).is_none() {
+                return;
+            }
+            show(app, result);
+            next_frame(app);
+        }
+        Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
+        Response::Edited { change, gallery, again } => {
+            by_id::<HtmlInputElement>("class-search").set_value("");
+            teaching::show(&gallery, &ask(app));
+            show_again(app, again);
+            teaching::tell(&change);
+        }
+        Response::Exported { bytes } => teaching::download(&bytes),
+        Response::Tuned { thresholds, again } => {
+            inside::show_thresholds(thresholds);
+            show_again(app, again);
+        }
+        Response::Cropped { picture, object, bytes } => inside::cropped(picture, object, &bytes),
+        Response::Alike { pairs } => teaching::show_alike(&pairs),
+        // Answers to what this page never asks.
+        Response::Located { .. }
+        | Response::Embedded { .. }
+        | Response::Found { .. }
+        | Response::Measured { .. } => {}
+        Response::Failed { id: Some(id), error } => {
+            let Some(sent) = finish(app, id) else { return };
+            // The browser may know a format that the engine does not.
+            match sent.bitmap.filter(|_| error.kind == ErrorKind::Picture) {
+                Some(bitmap) => {
+                    view::picture(&bitmap);
+                    if let Some(picture) = pixels() {
+                        recognize(app, picture, None);
+                    }
+                }
+                None => view::status(&text::failure(&error), "failed"),
+            }
+        }
+        Response::Failed { id: None, error } => {
+            view::progress(None);
+            view::status(&text::failure(&error), "failed");
+        }
+    }
+}
+
+/// Shows a picture's answers, and keeps them.
+fn show(app: &Shared, result: Recognized) {
+    let (backend, software) = {
+        let state = app.borrow();
+        (state.backend, state.adapter.is_some_and(|a| a.software))
+    };
+    view::result(&result, &text::backend(backend, software), &ask(app));
+    inside::look(Some(&result), &ask(app));
+    app.borrow_mut().shown = Some(result);
+}
+
+/// Shows a picture's answers anew if it is still the one that is shown.
+fn show_again(app: &Shared, again: Option<Recognized>) {
+    let shown = app.borrow().shown.as_ref().map(|shown| shown.picture);
+    if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
+        show(app, again);
+    }
+}
+
+/// Says everything anew that is not a part of the page's own text.
+pub(super) fn speak(app: &Shared) {
+    samples::rename();
+    let (camera, kept, ready) = {
+        let state = app.borrow();
+        (state.camera.is_some(), state.kept, state.ready)
+    };
+    let caption = if camera { say("camera.stop") } else { say("camera.start") };
+    by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
+    if kept {
+        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
+    }
+    if ready {
+        view::status(&say("ready"), "done");
+        let filter = by_id::<HtmlInputElement>("class-search").value();
+        send(app, &Request::List { filter });
+    }
+    let shown = app.borrow_mut().shown.take();
+    if let Some(shown) = shown {
+        show(app, shown);
+    }
+}
+
+/// The request that an answer belongs to; `None` where a newer one has replaced it.
+fn finish(app: &Shared, id: u32) -> Option<Sent> {
+    let mut state = app.borrow_mut();
+    state.sent.take_if(|sent| sent.id == id)
+}
