@@ -104,16 +104,9 @@ fn pictures_become_a_site_that_names_them() {
     publish(&site);
     let told = succeed(&[&"verify", &site]);
     assert!(told.contains("whole") && told.contains("packed copies"), "{told}");
-    // The same through a host, which says what it does for the page.
+    // The same through a host.
     let host = world::serve(&site);
-    let told = succeed(&[&"verify", &host.address]);
-    for line in ["+ the page is isolated", "+ a download that breaks off", "whole"] {
-        assert!(told.contains(line), "{line} is missing in\n{told}");
-    }
-    assert!(!told.contains("  - "), "{told}");
-    let nowhere = format!("{}nowhere/", host.address);
-    assert!(fail(&[&"verify", &nowhere]).contains("the host answered 404"));
-    assert!(fail(&[&"verify", &"https://127.0.0.1/"]).contains("check the folder"));
+    assert_host_is_described(&host.address);
     let worker = std::fs::read_to_string(site.join("sw.js")).expect("the worker");
     assert!(!worker.contains("unpublished"), "{worker}");
     let list = std::fs::read_to_string(site.join("precache.json")).expect("the list");
@@ -159,6 +152,18 @@ fn pictures_become_a_site_that_names_them() {
         &world.path("site2"),
     ]);
     assert!(foreign.contains("another model"), "{foreign}");
+}
+
+/// `verify` of a host says what it does for the page, and what it cannot be asked.
+fn assert_host_is_described(address: &str) {
+    let told = succeed(&[&"verify", &address]);
+    for line in ["+ the page is isolated", "+ a download that breaks off", "whole"] {
+        assert!(told.contains(line), "{line} is missing in\n{told}");
+    }
+    assert!(!told.contains("  - "), "{told}");
+    let nowhere = format!("{address}nowhere/");
+    assert!(fail(&[&"verify", &nowhere]).contains("the host answered 404"));
+    assert!(fail(&[&"verify", &"https://127.0.0.1/"]).contains("check the folder"));
 }
 
 #[test]

@@ -67,17 +67,6 @@ impl Operation {
                 | Self::UnitLength
         )
     }
-
-    fn weight_bytes(&self) -> usize {
-        match self {
-            Self::Product(matrix, _) => matrix.bytes(),
-            Self::Windows(windows) => windows.bytes(),
-            Self::Depthwise(depthwise) => depthwise.bytes(),
-            Self::Separable(separable) => separable.bytes(),
-            Self::Affine { scale, shift } => (scale.len() + shift.len()) * size_of::<f32>(),
-            _ => 0,
-        }
-    }
 }
 
 /// One step: inputs, output.
@@ -106,19 +95,9 @@ pub struct Plan {
 type Workspace = Vec<Aligned>;
 
 impl Plan {
-    /// Values of the input: `height · width · 3`, channels last.
-    pub fn input_values(&self) -> usize {
-        self.input.extent.values()
-    }
-
     /// Values of all outputs of one picture.
     pub fn output_values(&self) -> usize {
         self.outputs.iter().map(|output| output.extent.values()).sum()
-    }
-
-    /// Bytes of packed weights.
-    pub fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.operation.weight_bytes()).sum()
     }
 
     /// Bytes of the maps of one run.

@@ -66,15 +66,15 @@ pub(super) struct Sizes {
 pub(super) fn prepare(site: &Path, names: &[String]) -> anyhow::Result<Sizes> {
     let sizes: Vec<Sizes> =
         names.par_iter().map(|name| pack(site, name)).collect::<anyhow::Result<_>>()?;
-    let mut text = "/*\n".to_owned();
-    for (name, value) in HEADERS {
-        text.push_str(&format!("  {name}: {value}\n"));
-    }
-    text.push_str(&format!("  cache-control: {ASK_AGAIN}\n"));
+    let mut lines = vec!["/*".to_owned()];
+    lines.extend(HEADERS.iter().map(|(name, value)| format!("  {name}: {value}")));
+    lines.push(format!("  cache-control: {ASK_AGAIN}"));
     for name in names.iter().filter(|name| is_named_after_content(name)) {
         // The first line of a header counts on one host, the last on another: take it away first.
-        text.push_str(&format!("/{name}\n  ! cache-control\n  cache-control: {FOR_EVER}\n"));
+        lines.extend([format!("/{name}"), "  ! cache-control".to_owned()]);
+        lines.push(format!("  cache-control: {FOR_EVER}"));
     }
+    let text = lines.join("\n") + "\n";
     write(&site.join(HEADERS_FILE), text.as_bytes())?;
     Ok(sizes.into_iter().fold(Sizes::default(), |sum, file| Sizes {
         plain: sum.plain + file.plain,

@@ -18,9 +18,6 @@ const PART_VECTORS: usize = 4;
 /// they come from stay in the first-level cache.
 const BLOCK_CHANNELS: usize = 64;
 
-/// Vectors so narrow that these networks' channels are whole ones: no loop is made for others.
-const NARROW_LANES: usize = 4;
-
 /// One filter a channel.
 #[derive(Debug)]
 pub(crate) struct Depthwise {
@@ -46,11 +43,6 @@ impl Depthwise {
         Self { weight, bias, activation, placement }
     }
 
-    /// Bytes that are held.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.weight.len() + self.bias.len()) * size_of::<f32>()
-    }
-
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32]) {
         let line = self.placement.out_width * self.placement.input.channels;
@@ -62,9 +54,9 @@ impl Depthwise {
         dispatch(Line { layer: self, x, oy, out: line });
     }
 
-    /// Where the kernel lies.
-    pub(super) fn placement(&self) -> &Placement {
-        &self.placement
+    /// Pixels of a line of the result.
+    pub(super) fn out_width(&self) -> usize {
+        self.placement.out_width
     }
 }
 
@@ -106,14 +98,7 @@ impl Line<'_> {
             self.pixel::<S, KERNEL, STRIDE>(simd, ox);
         }
         if input.channels % S::F32_LANES > 0 {
-            for ox in (first..last).step_by(TILE) {
-                if S::F32_LANES > NARROW_LANES && last - first >= TILE {
-                    self.ragged_tile::<S, KERNEL, STRIDE>(simd, ox.min(last - TILE));
-                } else {
-                    let tile = ox..(ox + TILE).min(last);
-                    tile.for_each(|ox| self.pixel::<S, KERNEL, STRIDE>(simd, ox));
-                }
-            }
+            (first..last).for_each(|ox| self.pixel::<S, KERNEL, STRIDE>(simd, ox));
             return;
         }
         let (all, block) = (input.channels / S::F32_LANES, BLOCK_CHANNELS / S::F32_LANES);
@@ -133,47 +118,8 @@ impl Line<'_> {
         }
     }
 
-    /// [`Self::tile`] where pixels are no whole vectors: the last vector of channels overlaps the
-    /// one before.
-    #[inline(always)]
-    fn ragged_tile<S: Simd, const KERNEL: usize, const STRIDE: usize>(
-        &mut self,
-        simd: S,
-        ox: usize,
-    ) {
-        let Placement { top, left, input, .. } = self.layer.placement;
-        let channels = input.channels;
-        let rows = self.layer.placement.rows(self.oy);
-        let first = (self.oy * STRIDE + rows.start - top) * input.width + ox * STRIDE - left;
-        for start in (0..channels).step_by(S::F32_LANES) {
-            let channel = start.min(channels - S::F32_LANES);
-            let mut sums = [load::<S>(&self.layer.bias[channel..]); TILE];
-            let mut from = first * channels + channel;
-            let mut at = rows.start * KERNEL * channels + channel;
-            for _ in rows.clone() {
-                let weights: [S::f32s; KERNEL] =
-                    std::array::from_fn(|kx| load::<S>(&self.layer.weight[at + kx * channels..]));
-                for column in 0..(TILE - 1) * STRIDE + KERNEL {
-                    let pixel = load::<S>(&self.x[from + column * channels..]);
-                    for (index, sum) in sums.iter_mut().enumerate() {
-                        if column >= index * STRIDE && column - index * STRIDE < KERNEL {
-                            let weight = weights[column - index * STRIDE];
-                            *sum = simd.mul_add_e_f32s(pixel, weight, *sum);
-                        }
-                    }
-                }
-                from += input.width * channels;
-                at += KERNEL * channels;
-            }
-            for (index, sum) in sums.into_iter().enumerate() {
-                let to = (ox + index) * channels + channel;
-                store::<S>(&mut self.out[to..], activated(simd, sum, self.layer.activation));
-            }
-        }
-    }
-
-    /// A range of vectors of channels of `COUNT` output pixels whose windows need no padding left or right, where
-    /// pixels are whole vectors.
+    /// A range of vectors of channels of `COUNT` output pixels whose windows need no padding left or
+    /// right, where pixels are whole vectors.
     #[inline(always)]
     fn tile<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
         &mut self,

@@ -2,13 +2,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Aligned, activated, lanes, load, store};
+use super::{Aligned, activated, lanes, load, store, with_band};
 use crate::kernels::Activation;
 use crate::kernels::cpu::{dispatch, for_chunks};
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.
-pub(super) const BLOCK_VALUES: usize = 1 << 16;
+const BLOCK_VALUES: usize = 1 << 16;
 
 /// Rows of a block are a multiple of it, and it is one of every tile's height.
 const BLOCK_STEP: usize = 12;
@@ -53,16 +53,6 @@ impl PackedMatrix {
         Self { panels: packed, bias: padded, rows, columns, width }
     }
 
-    /// Columns of the result.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Bytes that are held.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.panels.len() + self.bias.len()) * size_of::<f32>()
-    }
-
     /// `activation(x · weights + bias + residual)`.
     ///
     /// # Shapes
@@ -89,15 +79,49 @@ impl PackedMatrix {
             });
         });
     }
+
+    /// [`Self::multiply`] of rows that are made a few lines of pixels at a time, so that they never
+    /// leave the cache. `make` writes the rows of one line over what an earlier line left.
+    ///
+    /// # Shapes
+    ///
+    /// - a line: `[width, rows]`
+    /// - `residual`, `out`: `[lines, width, columns]`
+    pub(super) fn multiply_lines(
+        &self,
+        width: usize,
+        make: impl Fn(usize, &mut [f32]) + Sync,
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        let (made, line) = (width * self.rows, width * self.columns);
+        let lines = (BLOCK_VALUES / made.max(1)).max(1);
+        for_chunks(out, lines * line, |index, out| {
+            let first = index * lines;
+            with_band(out.len() / line * made, |band| {
+                for (number, rows) in band.chunks_exact_mut(made).enumerate() {
+                    make(first + number, rows);
+                }
+                dispatch(Block {
+                    x: band,
+                    matrix: self,
+                    activation,
+                    residual: residual.map(|r| &r[first * line..][..out.len()]),
+                    out,
+                });
+            });
+        });
+    }
 }
 
 /// Some rows of the result.
-pub(super) struct Block<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) matrix: &'a PackedMatrix,
-    pub(super) activation: Activation,
-    pub(super) residual: Option<&'a [f32]>,
-    pub(super) out: &'a mut [f32],
+struct Block<'a> {
+    x: &'a [f32],
+    matrix: &'a PackedMatrix,
+    activation: Activation,
+    residual: Option<&'a [f32]>,
+    out: &'a mut [f32],
 }
 
 impl WithSimd for Block<'_> {

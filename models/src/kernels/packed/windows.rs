@@ -1,12 +1,7 @@
 //! Dense convolution of any kernel: the windows of a few output lines are laid out as rows.
 
-use super::product::Block;
-use super::{PackedMatrix, Placement, with_band};
+use super::{PackedMatrix, Placement};
 use crate::kernels::Activation;
-use crate::kernels::cpu::{dispatch, for_chunks};
-
-/// Values of the windows that are laid out at a time: they stay in the second-level cache.
-const BAND_VALUES: usize = 1 << 16;
 
 /// A convolution of one group.
 #[derive(Debug)]
@@ -34,11 +29,6 @@ impl Windows {
         Self { matrix, activation, placement }
     }
 
-    /// Bytes that are held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.matrix.bytes()
-    }
-
     /// What is applied behind the convolution.
     pub(crate) fn activation(&self) -> Activation {
         self.activation
@@ -51,28 +41,13 @@ impl Windows {
 
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
-        let Placement { kernel, input, out_width, .. } = self.placement;
-        let window = kernel * kernel * input.channels;
-        let lines = (BAND_VALUES / (out_width * window).max(1)).max(1);
-        let line = out_width * self.matrix.columns();
-        for_chunks(out, lines * line, |index, out| {
-            let first = index * lines;
-            let count = out.len() / line;
-            with_band(count * out_width * window, |band| {
-                // The padding.
-                band.fill(0.0);
-                for (oy, rows) in band.chunks_exact_mut(out_width * window).enumerate() {
-                    self.lay_out(x, first + oy, rows);
-                }
-                dispatch(Block {
-                    x: band,
-                    matrix: &self.matrix,
-                    activation: self.activation,
-                    residual: residual.map(|r| &r[first * line..][..out.len()]),
-                    out,
-                });
-            });
-        });
+        let make = |oy: usize, rows: &mut [f32]| {
+            // The padding.
+            rows.fill(0.0);
+            self.lay_out(x, oy, rows);
+        };
+        let width = self.placement.out_width;
+        self.matrix.multiply_lines(width, make, self.activation, residual, out);
     }
 
     /// The windows of one output line, `[out_width, kernel · kernel · channels]`; what lies in the
