@@ -33,7 +33,8 @@ pub(crate) fn is_own(address: &str) -> bool {
 
 /// Offers the published sample pictures.
 pub(crate) async fn offer(deliver: Deliver) {
-    let Some(names) = published().await else { return };
+    let names = published().await.unwrap_or_default();
+    by_id::<HtmlElement>("sample-section").set_hidden(names.is_empty());
     let strip: HtmlElement = by_id("samples");
     for (index, name) in names.into_iter().enumerate() {
         let button = element("button", "sample", "");
@@ -50,7 +51,6 @@ pub(crate) async fn offer(deliver: Deliver) {
         // As long as the button.
         on_click.forget();
     }
-    by_id::<HtmlElement>("sample-section").set_hidden(strip.child_element_count() == 0);
 }
 
 /// Names the sample buttons in the language that was chosen since.

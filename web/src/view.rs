@@ -29,11 +29,11 @@ pub(crate) fn progress(part: Option<(u64, u64)>) {
     let bar: HtmlElement = by_id("progress");
     match part {
         Some((loaded, total)) => {
-            bar.set_hidden(false);
+            bar.set_class_name("");
             let _ = bar.set_attribute("max", &total.max(1).to_string());
             let _ = bar.set_attribute("value", &loaded.to_string());
         }
-        None => bar.set_hidden(true),
+        None => bar.set_class_name("idle"),
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     setup::browser()?;
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
     let package = package::assemble()?;
+    setup::npm("www/examples/vite-react")?;
     let vector_engine = setup::vector_engine();
     let tested = step("tests", || {
         let mut command = program("cargo");
@@ -95,8 +96,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
     step("unused dependencies", || execute(&mut program("cargo-machete")))
 }
 
-/// Trunk's watch mode.
+/// Trunk's watch mode. The page's policy lets in no code that would load it anew by itself.
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
-    execute(program("trunk").arg("serve").env_remove("NO_COLOR"))
+    execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
 }

@@ -5,13 +5,45 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{native, root, site};
+use super::{native, root, screenshots, script, site};
+
+fn package() -> PathBuf {
+    std::env::var_os("MAGPIE_PACKAGE").map_or_else(|| root().join("target/package"), PathBuf::from)
+}
+
+#[test]
+fn the_examples_name_what_is_in_a_picture() {
+    let (site, examples) = (site(), root().join("www/examples"));
+    let picture = site.join("samples/1.jpg");
+    let vite = examples.join("vite-react");
+    assert!(
+        vite.join("node_modules").is_dir(),
+        "{}: run `npm ci` there; `cargo xtask test` does",
+        vite.display()
+    );
+    let built = Command::new("npm").args(["run", "build"]).current_dir(&vite).output();
+    let built = built.expect("npm runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let arguments = [&examples, &package(), &site, &picture, &screenshots()];
+    let seen = script("examples.mjs", &arguments.map(PathBuf::as_path));
+    let (found, labels) = native(&site, &picture);
+    for name in ["plain", "element", "vite"] {
+        let example = &seen[name];
+        assert_eq!(example["problems"], serde_json::json!([]), "{name}");
+        assert_eq!(example["origins"].as_array().map(Vec::len), Some(1), "{name}: {example}");
+        let lines = example["lines"].as_array().expect("a list");
+        assert_eq!(lines.len(), found.len(), "{name}: {lines:?}");
+        for ((line, label), found) in lines.iter().zip(&labels).zip(&found) {
+            let line = line.as_str().expect("text");
+            assert_eq!(line.starts_with(label), found.known, "{name}: {line}");
+        }
+    }
+}
 
 #[test]
 fn the_package_works_in_other_pages() {
     let site = site();
-    let package = std::env::var_os("MAGPIE_PACKAGE")
-        .map_or_else(|| root().join("target/package"), PathBuf::from);
+    let package = package();
     let picture = site.join("samples/1.jpg");
     let output = Command::new("node")
         .current_dir(root().join("tests/browser"))
