@@ -2,6 +2,9 @@
 //!
 //! Every file but `manifest.json` is named after its SHA-256, so hosts and browsers may keep it for
 //! ever. The manifest is read first; each file's length and hash are checked before it is used.
+//!
+//! The gallery comes in two files: what answers need, and the classes' pictures for people, which may
+//! come later.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -17,7 +20,7 @@ use crate::weights::Precision;
 pub const MANIFEST_NAME: &str = "manifest.json";
 
 /// Format that this program writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Longest manifest that is read, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
@@ -119,6 +122,10 @@ pub struct Manifest {
     pub detector: Option<ModelEntry>,
     /// Name of the gallery's file.
     pub gallery: String,
+    /// Name of the file with its classes' pictures, where they are not in the gallery itself; since
+    /// format 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pictures: Option<String>,
     /// Thresholds and counts.
     pub settings: RecognizerSettings,
     /// Every file but the manifest.
@@ -158,13 +165,13 @@ impl Manifest {
                 return Err(unreadable(format!("file {:?} of {} bytes", file.name, file.bytes)));
             }
         }
-        for name in manifest.used_files() {
+        for name in manifest.used_files().chain(manifest.pictures.as_deref()) {
             manifest.file(name)?;
         }
         Ok(manifest)
     }
 
-    /// Names of the files that a recognizer needs, in the order in which they are needed.
+    /// Names of the files that a recognizer needs to answer, in the order in which they are needed.
     pub fn used_files(&self) -> impl Iterator<Item = &str> {
         self.detector
             .iter()
@@ -253,7 +260,9 @@ impl Bundle {
             }
             None => None,
         };
-        let gallery = add("gallery", "bin", gallery.to_bytes());
+        let (without, alone) = gallery.split_pictures();
+        let gallery = add("gallery", "bin", without.to_bytes());
+        let pictures = add("pictures", "bin", alone.to_bytes());
         let (entries, bytes): (Vec<FileEntry>, Vec<Vec<u8>>) = files.into_iter().unzip();
         let names = entries.iter().map(|entry| entry.name.clone());
         Ok(Self {
@@ -264,6 +273,7 @@ impl Bundle {
                 extractor,
                 detector,
                 gallery,
+                pictures: Some(pictures),
                 settings,
                 files: entries,
                 notes,
@@ -271,7 +281,8 @@ impl Bundle {
         })
     }
 
-    /// Builds the recognizer on a device, after checking every file.
+    /// Builds the recognizer on a device, after checking every file. Where `file` has no pictures of
+    /// the classes, they can be given to the recognizer later.
     ///
     /// # Errors
     ///
@@ -313,8 +324,16 @@ impl Bundle {
         let extractor = Prepared::new(&extractor, &preprocess, device);
 
         let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
-        let gallery = Gallery::from_bytes(&read(&manifest.gallery)?).map_err(in_gallery)?;
+        let mut gallery = Gallery::from_bytes(&read(&manifest.gallery)?).map_err(in_gallery)?;
         gallery.check_model(&id).map_err(in_gallery)?;
+        if let Some(name) = &manifest.pictures
+            && let Some(bytes) = file(name)
+        {
+            let in_pictures = |source| BundleError::Gallery { name: name.clone(), source };
+            manifest.check(name, &bytes)?;
+            let pictures = Gallery::from_bytes(&bytes).map_err(in_pictures)?;
+            gallery.take_pictures(&pictures).map_err(in_pictures)?;
+        }
         Ok(Recognizer::new(detector, extractor, gallery, manifest.settings.clone()))
     }
 

@@ -152,6 +152,15 @@ impl Recognizer {
         Ok(std::mem::replace(&mut self.gallery, gallery))
     }
 
+    /// Gives classes without a picture for people the ones of `pictures`.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`]
+    pub fn take_pictures(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
+        self.gallery.take_pictures(pictures)
+    }
+
     /// Thresholds and counts.
     pub fn settings(&self) -> &RecognizerSettings {
         &self.settings

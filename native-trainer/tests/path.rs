@@ -112,7 +112,7 @@ fn pictures_become_a_site_that_names_them() {
     let list = std::fs::read_to_string(site.join("precache.json")).expect("the list");
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(list["engines"]["cpu"], serde_json::json!(["worker-cpu.js", "worker-cpu_bg.wasm"]));
-    assert_eq!(list["bundle"].as_array().map(Vec::len), Some(3), "{list}");
+    assert_eq!(list["bundle"].as_array().map(Vec::len), Some(4), "{list}");
     std::fs::write(site.join("index.html"), "<!doctype html>new").expect("a change");
     for place in [site.to_string_lossy().into_owned(), host.address.clone()] {
         let told = fail(&[&"verify", &place]);

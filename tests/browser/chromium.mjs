@@ -41,15 +41,19 @@ export const keepAnswers = (page) =>
         super(...argument);
         this.addEventListener("message", (event) => {
           if (event.data?.Recognized) window.answers.push(event.data.Recognized);
+          if (event.data?.Pictured) window.pictured = true;
         });
       }
     };
   });
 
-/** Waits until the page is ready, or has said why not. */
+/** Waits until the page is ready with all its pictures, or has said why not. */
 export const settle = (page) =>
   page.waitForFunction(
-    () => ["done", "failed"].includes(document.querySelector("#status").className),
+    () => {
+      const state = document.querySelector("#status").className;
+      return state === "failed" || (state === "done" && window.pictured);
+    },
     null,
     { timeout: 240_000 },
   );

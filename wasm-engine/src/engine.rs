@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use models::bench;
 use models::bundle::{Bundle, BundleError, Manifest};
 use models::detector::Detection;
-use models::gallery::{Gallery, Match};
+use models::gallery::{Gallery, GalleryError, Match};
 use models::image::RgbImage;
 use models::preprocess::resize;
 use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
@@ -35,6 +35,10 @@ pub(crate) struct Engine {
     recognizer: Recognizer,
     visitor: Visitor,
     manifest_url: String,
+    /// Name of the published file with the classes' pictures.
+    pictures: Option<String>,
+    /// Whether they are in the gallery.
+    pictured: bool,
     /// SHA-256 of the extractor: another one would need the page to load anew.
     extractor: String,
     seen: VecDeque<Seen>,
@@ -110,10 +114,42 @@ impl Engine {
             recognizer,
             visitor,
             manifest_url: manifest_url.to_owned(),
+            pictured: manifest.pictures.is_none(),
+            pictures: manifest.pictures,
             extractor: manifest.extractor.file,
             seen: VecDeque::new(),
         };
         Ok((engine, info))
+    }
+
+    /// Address of the file with the classes' pictures, as long as they are missing.
+    pub(crate) fn missing_pictures(&self) -> Option<String> {
+        self.pictures.as_ref().filter(|_| !self.pictured).map(|name| self.address(name))
+    }
+
+    /// Takes the classes' pictures in; what cannot be read is left out, as answers do without.
+    pub(crate) fn take_pictures(&mut self, bytes: &[u8]) -> Response {
+        if !self.pictured
+            && let Ok(pictures) = Gallery::from_bytes(bytes)
+        {
+            self.pictured = self.recognizer.take_pictures(&pictures).is_ok();
+        }
+        let again = self.seen.back().map(|seen| self.described(seen));
+        Response::Pictured { again }
+    }
+
+    /// Sees to it that no picture is missing before the gallery is changed or given away.
+    pub(crate) async fn wait_for_pictures(&mut self) {
+        if let Some(address) = self.missing_pictures()
+            && let Ok(bytes) = Files::fetch(&address, |_| ()).await
+        {
+            self.take_pictures(&bytes);
+        }
+    }
+
+    fn address(&self, name: &str) -> String {
+        let folder = self.manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{name}")
     }
 
     /// Says what is in a picture.
@@ -297,7 +333,7 @@ impl Engine {
 
     /// Goes back to the published gallery.
     pub(crate) async fn reset(&mut self) -> Result<Response, EngineError> {
-        let published = self.published(self.visitor.published()).await?;
+        let published = self.published(self.visitor.published(), self.pictures.as_deref()).await?;
         self.visitor.reset(&mut self.recognizer, published).await?;
         self.edited(Change::Reset)
     }
@@ -310,17 +346,25 @@ impl Engine {
         {
             return Ok(None);
         }
-        let published = self.published(&manifest.gallery).await?;
+        let published = self.published(&manifest.gallery, manifest.pictures.as_deref()).await?;
+        (self.pictures, self.pictured) = (manifest.pictures, true);
         self.visitor.publish(&mut self.recognizer, &manifest.gallery, published).await?;
         self.edited(Change::Published).map(Some)
     }
 
-    /// A gallery of the site. Its own checksums say whether it is whole.
-    async fn published(&self, name: &str) -> Result<Gallery, EngineError> {
-        let folder = self.manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let bytes = Files::fetch(&format!("{folder}/{name}"), |_| ()).await?;
-        Gallery::from_bytes(&bytes)
-            .map_err(|error| EngineError::new(ErrorKind::Corrupted, error.to_string()))
+    /// A gallery of the site with its pictures. Their own checksums say whether they are whole.
+    async fn published(&self, name: &str, pictures: Option<&str>) -> Result<Gallery, EngineError> {
+        let damaged =
+            |error: GalleryError| EngineError::new(ErrorKind::Corrupted, error.to_string());
+        let read = async |name: &str| {
+            let bytes = Files::fetch(&self.address(name), |_| ()).await?;
+            Gallery::from_bytes(&bytes).map_err(damaged)
+        };
+        let mut gallery = read(name).await?;
+        if let Some(pictures) = pictures {
+            gallery.take_pictures(&read(pictures).await?).map_err(damaged)?;
+        }
+        Ok(gallery)
     }
 
     /// What there is to say after a change: the gallery, and the newest picture's answers now.

@@ -185,6 +185,11 @@ pub enum Response {
     },
     /// The bundle is loaded; pictures may come.
     Ready(BundleInfo),
+    /// The classes' pictures for people are there, or cannot be had; once, some time after `Ready`.
+    Pictured {
+        /// The newest picture's answer now.
+        again: Option<Recognized>,
+    },
     /// A picture's answer.
     Recognized {
         /// As in the request.

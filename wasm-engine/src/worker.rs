@@ -10,7 +10,7 @@ use wasm_bindgen::closure::Closure;
 use web_sys::MessageEvent;
 
 use crate::engine::Engine;
-use crate::fetch::scope;
+use crate::fetch::{Files, scope};
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 
 /// Least milliseconds between two progress messages.
@@ -19,8 +19,16 @@ const PROGRESS_INTERVAL: f64 = 50.0;
 struct State {
     backend: Backend,
     engine: RefCell<Option<Engine>>,
-    waiting: RefCell<VecDeque<Request>>,
+    waiting: RefCell<VecDeque<Job>>,
     busy: Cell<bool>,
+}
+
+/// What is to be done.
+enum Job {
+    /// Answer the page.
+    Ask(Request),
+    /// Take the classes' pictures in; empty where they could not be had.
+    Pictures(Vec<u8>),
 }
 
 /// Listens for requests until the page ends the worker.
@@ -36,7 +44,7 @@ pub fn run(backend: Backend) {
         Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             match serde_wasm_bindgen::from_value::<Request>(event.data()) {
                 Ok(request) => {
-                    state.waiting.borrow_mut().push_back(request);
+                    state.waiting.borrow_mut().push_back(Job::Ask(request));
                     pump(&state);
                 }
                 Err(error) => {
@@ -62,7 +70,12 @@ fn pump(state: &Rc<State>) {
         loop {
             let next = state.waiting.borrow_mut().pop_front();
             match next {
-                Some(request) => answer(&state, request).await,
+                Some(Job::Ask(request)) => answer(&state, request).await,
+                Some(Job::Pictures(bytes)) => {
+                    if let Some(engine) = state.engine.borrow_mut().as_mut() {
+                        send(&engine.take_pictures(&bytes));
+                    }
+                }
                 None => break,
             }
         }
@@ -70,7 +83,20 @@ fn pump(state: &Rc<State>) {
     });
 }
 
-async fn answer(state: &State, request: Request) {
+/// Downloads the classes' pictures while the engine already answers.
+fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
+    let state = state.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let bytes = match address {
+            Some(address) => Files::fetch(&address, |_| ()).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        state.waiting.borrow_mut().push_back(Job::Pictures(bytes));
+        pump(&state);
+    });
+}
+
+async fn answer(state: &Rc<State>, request: Request) {
     match request {
         Request::Open { manifest } => {
             let last = Cell::new(0.0);
@@ -83,8 +109,10 @@ async fn answer(state: &State, request: Request) {
             };
             match Engine::open(&manifest, state.backend, progress).await {
                 Ok((engine, info)) => {
+                    let pictures = engine.missing_pictures();
                     state.engine.replace(Some(engine));
                     send(&Response::Ready(info));
+                    fetch_pictures(state, pictures);
                 }
                 Err(error) => fail(None, error),
             }
@@ -109,6 +137,9 @@ async fn answer(state: &State, request: Request) {
 
 /// Requests to a loaded engine.
 async fn ask(engine: &mut Engine, request: Request) {
+    if matches!(request, Request::Edit(_) | Request::Undo | Request::Reset | Request::Export) {
+        engine.wait_for_pictures().await;
+    }
     let answer = match request {
         Request::Open { .. } => return,
         Request::Recognize { id, picture } => match engine.recognize(id, picture).await {

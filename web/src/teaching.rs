@@ -36,12 +36,8 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
     let panel: HtmlDetailsElement = by_id("gallery-panel");
     let search: HtmlInputElement = by_id("class-search");
     let list = {
-        let (ask, search, panel) = (ask.clone(), search.clone(), panel.clone());
-        move || {
-            if panel.open() {
-                ask(Wish::Ask(Request::List { filter: search.value() }));
-            }
-        }
+        let ask = ask.clone();
+        move || list(&ask)
     };
     listeners.push(EventListener::new(&panel, "toggle", {
         let list = list.clone();
@@ -74,6 +70,14 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
         import.set_value("");
     }));
     listeners
+}
+
+/// Asks what the gallery holds, where somebody looks at it.
+pub(crate) fn list(ask: &Ask) {
+    if by_id::<HtmlDetailsElement>("gallery-panel").open() {
+        let filter = by_id::<HtmlInputElement>("class-search").value();
+        ask(Wish::Ask(Request::List { filter }));
+    }
 }
 
 /// Shows what the gallery holds.

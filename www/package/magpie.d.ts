@@ -50,6 +50,8 @@ export interface LoadOptions extends Cancellable {
   backend?: "auto" | Backend;
   /** Address of the folder with the engine's files; by default the one this module came from. */
   assets?: string | URL;
+  /** False: ready before the classes' pictures have come; answers have none until then. */
+  thumbnails?: boolean;
 }
 
 /** In pixels of the picture, turned upright. */

@@ -54,7 +54,12 @@ class Engine {
   #current = null;
   #started;
   #failure = null;
+  #pictured;
   onProgress = null;
+  /** Once the classes' pictures are there, or cannot be had. */
+  pictured = new Promise((resolve) => {
+    this.#pictured = resolve;
+  });
 
   constructor(assets, module) {
     const script = new URL(`worker.js?engine=${module}`, assets);
@@ -119,6 +124,7 @@ class Engine {
   #answered(data) {
     const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
     if (kind === "Progress") this.onProgress?.(value);
+    else if (kind === "Pictured") this.#pictured();
     else if (kind === "Failed") {
       const { kind, message } = value.error;
       this.#settle((entry) => entry.reject(new MagpieError(kind.toLowerCase(), message)));
@@ -137,6 +143,7 @@ class Engine {
 
   #fail(error) {
     this.#failure = error;
+    this.#pictured();
     const entries = [this.#current, ...this.#waiting].filter(Boolean);
     this.#current = null;
     this.#waiting = [];
@@ -312,9 +319,10 @@ export class Magpie {
    * Starts an engine and loads a bundle into it.
    *
    * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of the
-   * folder with the engine's files, by default the one that this file came from.
+   * folder with the engine's files, by default the one that this file came from. Without
+   * `thumbnails` it is ready before the classes' pictures have come: answers have none until then.
    */
-  static async load(bundle, { signal, onProgress, backend, assets } = {}) {
+  static async load(bundle, { signal, onProgress, backend, assets, thumbnails = true } = {}) {
     if (signal?.aborted) throw aborted(signal);
     const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
     const address = new URL(bundle, base);
@@ -328,12 +336,14 @@ export class Magpie {
     try {
       engine.onProgress = onProgress ?? null;
       const info = await engine.ask({ Open: { manifest: address.href } }, { signal });
+      if (thumbnails) await engine.pictured;
+      if (signal?.aborted) throw aborted(signal);
       return new Magpie(engine, info, chosen);
     } catch (error) {
       engine.end(error);
       // The best device of this browser may still refuse.
       if (chosen === "webgpu" && backend !== "webgpu" && error.code === "device") {
-        return Magpie.load(bundle, { signal, onProgress, backend: "cpu", assets });
+        return Magpie.load(bundle, { signal, onProgress, backend: "cpu", assets, thumbnails });
       }
       throw error;
     }

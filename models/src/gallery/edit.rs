@@ -226,6 +226,38 @@ impl Gallery {
         Ok(merged)
     }
 
+    /// The gallery without its classes' pictures for people, and these pictures alone: a gallery of
+    /// the same labels without entries.
+    pub fn split_pictures(&self) -> (Self, Self) {
+        let mut without = self.clone();
+        without.thumbnails.iter_mut().for_each(Vec::clear);
+        let mut alone = Self::with_type(self.dim(), self.model.clone(), self.index.vector_type());
+        for (class, thumbnail) in self.classes.iter().zip(&self.thumbnails) {
+            let class = Class { label: class.label.clone(), ..Class::default() };
+            alone.add_class(class, thumbnail.clone());
+        }
+        (without, alone)
+    }
+
+    /// Gives each class without a picture the one that `other` has for its label.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`]; nothing is changed then.
+    pub fn take_pictures(&mut self, other: &Self) -> Result<(), GalleryError> {
+        other.check_model(&self.model)?;
+        let by_label: HashMap<&str, &Vec<u8>> =
+            other.classes.iter().map(|c| c.label.as_str()).zip(&other.thumbnails).rev().collect();
+        for (class, thumbnail) in self.classes.iter().zip(&mut self.thumbnails) {
+            if let Some(picture) = by_label.get(class.label.as_str())
+                && thumbnail.is_empty()
+            {
+                thumbnail.clone_from(picture);
+            }
+        }
+        Ok(())
+    }
+
     /// The picture of an entry, or its embedding where nobody said.
     fn identity(&self, entry: usize) -> PictureId {
         let picture = self.pictures[entry];

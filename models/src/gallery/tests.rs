@@ -264,3 +264,31 @@ proptest! {
         prop_assert!(gallery.alike(least, 1).len() <= 1);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_gallery_and_its_pictures_come_together_again(entries in entries()) {
+        let whole = gallery(&entries);
+        let (without, alone) = whole.split_pictures();
+        prop_assert!(alone.is_empty());
+        for class in 0..whole.classes().len() {
+            prop_assert!(without.thumbnail(class).is_empty());
+        }
+        prop_assert_eq!(content(&without), content(&whole));
+        let mut again = Gallery::from_bytes(&without.to_bytes()).unwrap();
+        again.take_pictures(&Gallery::from_bytes(&alone.to_bytes()).unwrap()).unwrap();
+        prop_assert_eq!(again.to_bytes(), whole.to_bytes());
+    }
+}
+
+#[test]
+fn pictures_bring_no_class_back_and_replace_none() {
+    let whole = gallery(&[(0, 1, vec![1.0; 5]), (1, 2, vec![0.5, 0.0, 0.0, 0.0, 1.0])]);
+    let (mut without, alone) = whole.split_pictures();
+    without.set_thumbnail(0, vec![7]).unwrap();
+    without.remove_class(1).unwrap();
+    without.take_pictures(&alone).unwrap();
+    assert_eq!((without.classes().len(), without.thumbnail(0)), (1, &[7_u8][..]));
+    let foreign = Gallery::new(5, "another");
+    assert!(matches!(without.take_pictures(&foreign), Err(GalleryError::OtherModel { .. })));
+}

@@ -71,7 +71,7 @@ fn damaged_files_each_have_their_own_message() {
                 _ => {
                     let path = copy.path().join("bundle").join(MANIFEST_NAME);
                     let text = std::fs::read_to_string(&path).expect("a manifest");
-                    std::fs::write(path, text.replacen("\"format\": 1", "\"format\": 99", 1))
+                    std::fs::write(path, text.replacen("\"format\": 2", "\"format\": 99", 1))
                         .expect("written");
                 }
             }

@@ -58,6 +58,10 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             }
             next_frame(app);
         }
+        Response::Pictured { again } => {
+            show_again(app, again);
+            teaching::list(&ask(app));
+        }
         Response::Recognized { id, result } => {
             if finish(app, id).is_none() {
                 return;
