@@ -1,7 +1,39 @@
-// Starts the page, or says that this browser cannot run it.
-import init from "./web.js";
+// Starts the engine and the page beside each other, or says that this browser cannot run them.
+import { findAdapter, moduleName, startWorker } from "./engine.js";
+
+const parameters = new URLSearchParams(location.search);
+const manifest = new URL(parameters.get("bundle") ?? "bundle/manifest.json", location.href).href;
+
+/** An engine with what it said before somebody listened. */
+function start(backend) {
+  const worker = startWorker(new URL("./", import.meta.url), backend, manifest);
+  const early = [];
+  worker.onmessage = ({ data }) => early.push(data);
+  return { backend, worker, early };
+}
+
+const adapter = await findAdapter();
+const wanted = parameters.get("backend");
+// A software adapter is slower than the processor itself.
+const likely = adapter && !adapter.software ? "webgpu" : "cpu";
+const backend = ["cpu", "webgpu"].includes(wanted) ? wanted : likely;
 
 try {
+  let ahead = start(backend);
+  window.magpie = {
+    adapter,
+    backend,
+    manifest,
+    moduleName,
+    // The engine that is under way already, the first time that it is asked for.
+    start(backend) {
+      const engine = ahead?.backend === backend ? ahead : null;
+      if (!engine) ahead?.worker.terminate();
+      ahead = null;
+      return engine ?? start(backend);
+    },
+  };
+  const { default: init } = await import("./web.js");
   await init();
 } catch (error) {
   document.querySelector("#status").hidden = true;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use js_sys::{Function, Promise, Reflect, Uint8Array};
+use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -104,10 +104,12 @@ async fn go_on(
         headers.set("range", &format!("bytes={}-", bytes.len())).map_err(lost)?;
         options.set_headers(&headers);
     }
-    let response: Response = JsFuture::from(scope.fetch_with_str_and_init(url, &options))
-        .await
-        .map_err(lost)?
-        .unchecked_into();
+    let asked = match cache {
+        RequestCache::Default if bytes.is_empty() => asked_ahead(url),
+        _ => None,
+    };
+    let asked = asked.unwrap_or_else(|| scope.fetch_with_str_and_init(url, &options));
+    let response: Response = JsFuture::from(asked).await.map_err(lost)?.unchecked_into();
     if !response.ok() {
         return Err(failure(format!("the host answered {}", response.status()), false));
     }
@@ -129,6 +131,15 @@ async fn go_on(
         bytes.extend(value.to_vec());
         progress(bytes.len() as u64);
     }
+}
+
+/// The answer to what `worker.js` has asked for already; it can be taken once.
+fn asked_ahead(url: &str) -> Option<Promise> {
+    let ahead = Reflect::get(&js_sys::global(), &JsValue::from_str("ahead")).ok()?;
+    let ahead: Map = ahead.dyn_into().ok()?;
+    let asked = ahead.get(&JsValue::from_str(url));
+    ahead.delete(&JsValue::from_str(url));
+    asked.dyn_into().ok()
 }
 
 async fn sleep(milliseconds: i32) {

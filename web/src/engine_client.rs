@@ -5,7 +5,9 @@ use serde::Serialize;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_engine::protocol::{Backend, EngineError, ErrorKind, Request, Response};
-use web_sys::{Event, MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{Event, MessageEvent, Worker};
+
+use crate::begun;
 
 /// A running worker; dropping it ends the worker.
 pub(crate) struct EngineClient {
@@ -20,10 +22,7 @@ impl EngineClient {
         backend: Backend,
         deliver: impl Fn(Response) + Clone + 'static,
     ) -> Result<Self, EngineError> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        let url = format!("./worker.js?engine=worker-{}", module_name(backend));
-        let worker = Worker::new_with_options(&url, &options).map_err(|error| device(&error))?;
+        let (worker, early) = begun::start_worker(backend).map_err(|error| device(&error))?;
         let on_error = {
             let deliver = deliver.clone();
             Closure::<dyn FnMut(Event)>::new(move |event: Event| {
@@ -36,14 +35,18 @@ impl EngineClient {
                 deliver(Response::Failed { id: None, error });
             })
         };
+        let hear = move |data: JsValue| match serde_wasm_bindgen::from_value(data) {
+            Ok(response) => deliver(response),
+            Err(error) => web_sys::console::error_1(&error.into()),
+        };
+        let later = hear.clone();
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            match serde_wasm_bindgen::from_value(event.data()) {
-                Ok(response) => deliver(response),
-                Err(error) => web_sys::console::error_1(&error.into()),
-            }
+            later(event.data());
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        // Not now: whoever starts an engine has to have it before it speaks.
+        wasm_bindgen_futures::spawn_local(async move { early.into_iter().for_each(hear) });
         Ok(Self { worker, _on_message: on_message, _on_error: on_error })
     }
 
@@ -61,29 +64,6 @@ impl EngineClient {
 impl Drop for EngineClient {
     fn drop(&mut self) {
         self.worker.terminate();
-    }
-}
-
-/// A module whose only function multiplies and adds by relaxed SIMD.
-const RELAXED_PROBE: [u8; 40] = [
-    0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // header
-    0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, // type: nothing to v128
-    0x03, 0x02, 0x01, 0x00, // one function of it
-    0x0a, 0x13, 0x01, 0x11, 0x00, // its code, without locals
-    0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f, // three zeros
-    0xfd, 0x85, 0x02, 0x0b, // f32x4.relaxed_madd
-];
-
-/// What the engine's files are named after: the CPU engine comes once for every browser, once for
-/// those that know relaxed SIMD.
-pub(crate) fn module_name(backend: Backend) -> &'static str {
-    match backend {
-        Backend::WebGpu => "webgpu",
-        Backend::Cpu => {
-            let probe = js_sys::Uint8Array::from(RELAXED_PROBE.as_slice());
-            let known = js_sys::WebAssembly::validate(&probe).unwrap_or(false);
-            if known { "relaxed" } else { "cpu" }
-        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Data flows one way: an input makes a [`app::Message`], [`app::update`] changes the state and
 //! talks to the worker, [`view`] shows the state.
 
-mod adapter;
 mod app;
+mod begun;
 mod camera;
 mod dom;
 mod engine_client;

@@ -5,6 +5,7 @@
 //   const { objects } = await magpie.recognize(file);
 //
 // The engine runs in a worker of its own, from the files beside this one.
+import { findAdapter, startWorker } from "./engine.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -15,33 +16,17 @@ export class MagpieError extends Error {
   }
 }
 
-// A module whose only function multiplies and adds by relaxed SIMD.
-const RELAXED_PROBE = new Uint8Array([
-  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, 0x03,
-  0x02, 0x01, 0x00, 0x0a, 0x13, 0x01, 0x11, 0x00, 0x41, 0x00, 0xfd, 0x0f, 0x41, 0x00, 0xfd, 0x0f,
-  0x41, 0x00, 0xfd, 0x0f, 0xfd, 0x85, 0x02, 0x0b,
-]);
-
 // Formats that the engine decodes itself; everything else goes through the browser's decoder.
 const DECODED_BY_ENGINE = /^image\/(jpeg|png|webp|gif|bmp)$/;
-
-async function isRealAdapter() {
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
-  // A software adapter computes on the processor, slower than the CPU engine.
-  return !!adapter && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false);
-}
 
 async function chosenBackend(backend) {
   if (backend === "cpu" || backend === "webgpu") return backend;
   if (backend !== undefined && backend !== "auto") {
     throw new MagpieError("argument", `there is no backend ${backend}; there is auto, cpu, webgpu`);
   }
-  return (await isRealAdapter()) ? "webgpu" : "cpu";
-}
-
-function moduleName(backend) {
-  if (backend === "webgpu") return "worker-webgpu";
-  return WebAssembly.validate(RELAXED_PROBE) ? "worker-relaxed" : "worker-cpu";
+  const adapter = await findAdapter();
+  // A software adapter computes on the processor, slower than the CPU engine.
+  return adapter && !adapter.software ? "webgpu" : "cpu";
 }
 
 const aborted = (signal) =>
@@ -61,10 +46,9 @@ class Engine {
     this.#pictured = resolve;
   });
 
-  constructor(assets, module) {
-    const script = new URL(`worker.js?engine=${module}`, assets);
+  constructor(assets, backend, manifest) {
     try {
-      this.#worker = new Worker(script, { type: "module" });
+      this.#worker = startWorker(assets, backend, manifest);
     } catch (error) {
       throw new MagpieError("device", `the engine's worker cannot be started: ${error.message}`);
     }
@@ -75,7 +59,7 @@ class Engine {
       };
       this.#worker.onerror = (event) => {
         event.preventDefault?.();
-        const reason = event.message || `${script} could not be loaded`;
+        const reason = event.message || `worker.js of ${assets} could not be loaded`;
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
         this.#fail(error);
@@ -332,7 +316,7 @@ export class Magpie {
     }
     const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
     const chosen = await chosenBackend(backend);
-    let engine = new Engine(folder, moduleName(chosen));
+    const engine = new Engine(folder, chosen, address.href);
     try {
       engine.onProgress = onProgress ?? null;
       const info = await engine.ask({ Open: { manifest: address.href } }, { signal });

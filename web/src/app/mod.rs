@@ -15,9 +15,9 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::{Backend, Edit, Picture, Recognized, Request, Response};
 use web_sys::{File, HtmlElement, ImageBitmap};
 
-use crate::adapter::{self, Adapter};
+use crate::begun::{self, Adapter};
 use crate::camera::{Camera, Facing, context};
-use crate::dom::{by_id, query_parameter, set_attributes, window};
+use crate::dom::{by_id, set_attributes, window};
 use crate::engine_client::EngineClient;
 use crate::input::Given;
 use crate::language::{self, say};
@@ -84,20 +84,9 @@ type Shared = Rc<RefCell<App>>;
 /// Starts the page.
 pub(crate) async fn start() {
     language::begin().await;
-    let adapter = adapter::detect().await;
-    // A software adapter is slower than the processor itself.
-    let default = match adapter {
-        Some(Adapter { software: false }) => Backend::WebGpu,
-        _ => Backend::Cpu,
-    };
-    let backend = match query_parameter("backend").as_deref() {
-        Some("webgpu") => Backend::WebGpu,
-        Some("cpu") => Backend::Cpu,
-        _ => default,
-    };
     let app = Rc::new(RefCell::new(App {
-        backend,
-        adapter,
+        backend: begun::backend(),
+        adapter: begun::adapter(),
         engine: None,
         ready: false,
         next_id: 1,

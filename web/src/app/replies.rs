@@ -5,24 +5,17 @@ use wasm_engine::protocol::{ErrorKind, Picture, Recognized, Request, Response};
 use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::{Message, Sent, Shared, ask, next_frame, pixels, recognize, send, update};
-use crate::dom::{append, by_id, document, element, query_parameter, window};
+use crate::begun;
+use crate::dom::{append, by_id, document, element, query_parameter};
 use crate::input::Given;
 use crate::language::say;
 use crate::{inside, offline, samples, teaching, text, view};
-
-/// Folder of the bundle beside the page.
-const MANIFEST: &str = "bundle/manifest.json";
 
 /// Takes up what the worker says.
 pub(super) fn engine_spoke(app: &Shared, response: Response) {
     match response {
         Response::Started => {
-            let base = window().location().href().unwrap_or_default();
-            let address = query_parameter("bundle").unwrap_or_else(|| MANIFEST.to_owned());
-            let manifest = match web_sys::Url::new_with_base(&address, &base) {
-                Ok(url) => url.href(),
-                Err(_) => MANIFEST.to_owned(),
-            };
+            let manifest = begun::manifest();
             send(app, &Request::Open { manifest });
         }
         Response::Progress { loaded, total } => {
