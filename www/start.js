@@ -12,14 +12,14 @@ function start(backend) {
   return { backend, worker, early };
 }
 
-const adapter = await findAdapter();
-const wanted = parameters.get("backend");
-// A software adapter is slower than the processor itself.
-const likely = adapter && !adapter.software ? "webgpu" : "cpu";
-const backend = ["cpu", "webgpu"].includes(wanted) ? wanted : likely;
+const wanted = ["cpu", "webgpu"].find((name) => name === parameters.get("backend"));
 
 try {
-  let ahead = start(backend);
+  let ahead = wanted ? start(wanted) : null;
+  const adapter = await findAdapter();
+  // A software adapter is slower than the processor itself.
+  const backend = wanted ?? (adapter && !adapter.software ? "webgpu" : "cpu");
+  ahead ??= start(backend);
   window.magpie = {
     adapter,
     backend,

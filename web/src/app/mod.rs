@@ -59,6 +59,14 @@ struct Sent {
     bitmap: Option<ImageBitmap>,
 }
 
+/// A picture that the page's address names.
+enum AskedFor {
+    /// It is on its way.
+    Coming,
+    /// It is there, or it is none.
+    Come(Given),
+}
+
 /// Everything that the page remembers.
 pub(crate) struct App {
     backend: Backend,
@@ -74,8 +82,8 @@ pub(crate) struct App {
     shown: Option<Recognized>,
     /// Whether everything is kept that the page needs.
     kept: bool,
-    /// A picture of this site that the page's address names.
-    asked_for: Option<String>,
+    /// The picture that the page's address names, until it may be looked at.
+    asked_for: Option<AskedFor>,
     listeners: Vec<EventListener>,
 }
 
@@ -95,7 +103,7 @@ pub(crate) async fn start() {
         camera: None,
         shown: None,
         kept: false,
-        asked_for: samples::asked_for(),
+        asked_for: None,
         listeners: Vec::new(),
     }));
     connect(&app);
@@ -107,6 +115,24 @@ pub(crate) async fn start() {
         })
     };
     spawn_local(samples::offer(deliver));
+    if let Some(address) = samples::asked_for() {
+        app.borrow_mut().asked_for = Some(AskedFor::Coming);
+        let app = app.clone();
+        spawn_local(async move {
+            // Another site is not asked for anything, but the visitor is told.
+            let given = if samples::is_own(&address) {
+                samples::fetch_picture(&address).await.map_or(Given::Nothing, Given::File)
+            } else {
+                Given::Address(address)
+            };
+            let ready = app.borrow().ready;
+            if ready {
+                update(&app, Message::Given(given));
+            } else {
+                app.borrow_mut().asked_for = Some(AskedFor::Come(given));
+            }
+        });
+    }
     // The page's inputs live as long as the page.
     std::mem::forget(app);
 }

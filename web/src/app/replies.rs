@@ -4,10 +4,9 @@ use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{ErrorKind, Picture, Recognized, Request, Response};
 use web_sys::{HtmlElement, HtmlInputElement};
 
-use super::{Message, Sent, Shared, ask, next_frame, pixels, recognize, send, update};
+use super::{AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, send, update};
 use crate::begun;
 use crate::dom::{append, by_id, document, element, query_parameter};
-use crate::input::Given;
 use crate::language::say;
 use crate::{inside, offline, samples, teaching, text, view};
 
@@ -46,8 +45,8 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             }
             if let Some((bytes, bitmap)) = waiting {
                 recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
-            } else if let Some(address) = asked_for {
-                update(app, Message::Given(Given::Address(address)));
+            } else if let Some(AskedFor::Come(given)) = asked_for {
+                update(app, Message::Given(given));
             }
             next_frame(app);
         }
