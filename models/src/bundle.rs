@@ -10,6 +10,8 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::detector::Detector;
+use crate::extractor::Extractor;
 use crate::gallery::{Gallery, GalleryError};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
 use crate::prepared::Prepared;
@@ -171,12 +173,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Names of the files that a recognizer needs to answer, in the order in which they are needed.
+    /// Names of the files that a recognizer needs to answer. The extractor, mostly the largest, comes
+    /// last: while it comes in, the others are made ready.
     pub fn used_files(&self) -> impl Iterator<Item = &str> {
         self.detector
             .iter()
             .map(|d| d.file.as_str())
-            .chain([self.extractor.file.as_str(), self.gallery.as_str()])
+            .chain([self.gallery.as_str(), self.extractor.file.as_str()])
     }
 
     /// The entry of a file.
@@ -292,49 +295,16 @@ impl Bundle {
         mut file: impl FnMut(&str) -> Option<Vec<u8>>,
         device: &Device,
     ) -> Result<Recognizer, BundleError> {
-        let mut read = |name: &str| {
-            let bytes = file(name).unwrap_or_default();
-            manifest.check(name, &bytes)?;
-            Ok::<_, BundleError>(bytes)
-        };
-        let model = |name: &str, bytes: &[u8]| {
-            ModelFile::from_bytes(bytes)
-                .map_err(|source| BundleError::Model { name: name.to_owned(), source })
-        };
-        let failed = |name: &str| {
-            let name = name.to_owned();
-            move |source| BundleError::Model { name, source }
-        };
-        let detector = match &manifest.detector {
-            Some(entry) => {
-                let model = model(&entry.file, &read(&entry.file)?)?;
-                let preprocess = model.description.preprocess.clone();
-                let detector = model.into_detector(device).map_err(failed(&entry.file))?;
-                Some(Prepared::new(&detector, &preprocess, device))
-            }
-            None => None,
-        };
-        let name = &manifest.extractor.file;
-        let bytes = read(name)?;
-        let id = model_id(&bytes);
-        let model = model(name, &bytes)?;
-        drop(bytes);
-        let preprocess = model.description.preprocess.clone();
-        let extractor = model.into_extractor(device).map_err(failed(name))?;
-        let extractor = Prepared::new(&extractor, &preprocess, device);
-
-        let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
-        let mut gallery = Gallery::from_bytes(&read(&manifest.gallery)?).map_err(in_gallery)?;
-        gallery.check_model(&id).map_err(in_gallery)?;
+        let mut opening = Opening::new(manifest, device);
+        for name in manifest.used_files() {
+            opening.take(name, &file(name).unwrap_or_default())?;
+        }
         if let Some(name) = &manifest.pictures
             && let Some(bytes) = file(name)
         {
-            let in_pictures = |source| BundleError::Gallery { name: name.clone(), source };
-            manifest.check(name, &bytes)?;
-            let pictures = Gallery::from_bytes(&bytes).map_err(in_pictures)?;
-            gallery.take_pictures(&pictures).map_err(in_pictures)?;
+            opening.take(name, &bytes)?;
         }
-        Ok(Recognizer::new(detector, extractor, gallery, manifest.settings.clone()))
+        opening.finish()
     }
 
     /// Writes the deployed weights of a network as the bundle stores them.
@@ -344,5 +314,81 @@ impl Bundle {
     /// [`ModelFileError`]
     pub fn model_bytes(model: &ModelFile) -> Result<Vec<u8>, ModelFileError> {
         model.to_bytes(Precision::F16)
+    }
+}
+
+/// A recognizer whose files come one after the other.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    manifest: &'a Manifest,
+    device: &'a Device,
+    detector: Option<Prepared<Detector>>,
+    gallery: Option<Gallery>,
+    /// With the short name that its gallery carries.
+    extractor: Option<(Prepared<Extractor>, String)>,
+    pictures: Option<Gallery>,
+}
+
+impl<'a> Opening<'a> {
+    /// Nothing of a bundle yet.
+    pub fn new(manifest: &'a Manifest, device: &'a Device) -> Self {
+        Self { manifest, device, detector: None, gallery: None, extractor: None, pictures: None }
+    }
+
+    /// Takes a file in, after checking it; one that the manifest does not use is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError`], naming the file.
+    pub fn take(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let manifest = self.manifest;
+        manifest.check(name, bytes)?;
+        let in_model = |source| BundleError::Model { name: name.to_owned(), source };
+        let in_gallery = |source| BundleError::Gallery { name: name.to_owned(), source };
+        if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
+            let model = ModelFile::from_bytes(bytes).map_err(in_model)?;
+            let preprocess = model.description.preprocess.clone();
+            let detector = model.into_detector(self.device).map_err(in_model)?;
+            self.detector = Some(Prepared::new(&detector, &preprocess, self.device));
+        } else if manifest.extractor.file == name {
+            let model = ModelFile::from_bytes(bytes).map_err(in_model)?;
+            let preprocess = model.description.preprocess.clone();
+            let extractor = model.into_extractor(self.device).map_err(in_model)?;
+            let prepared = Prepared::new(&extractor, &preprocess, self.device);
+            self.extractor = Some((prepared, model_id(bytes)));
+        } else if manifest.gallery == name {
+            self.gallery = Some(Gallery::from_bytes(bytes).map_err(in_gallery)?);
+        } else if manifest.pictures.as_deref() == Some(name) {
+            self.pictures = Some(Gallery::from_bytes(bytes).map_err(in_gallery)?);
+        }
+        Ok(())
+    }
+
+    /// The recognizer.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::Truncated`] for a file that never came, [`BundleError::Gallery`] where the
+    /// gallery was made by another extractor.
+    pub fn finish(self) -> Result<Recognizer, BundleError> {
+        let manifest = self.manifest;
+        let missing = |name: &str| BundleError::Truncated {
+            name: name.to_owned(),
+            expected: manifest.file(name).map_or(0, |file| file.bytes),
+            got: 0,
+        };
+        if let Some(entry) = &manifest.detector
+            && self.detector.is_none()
+        {
+            return Err(missing(&entry.file));
+        }
+        let (extractor, id) = self.extractor.ok_or_else(|| missing(&manifest.extractor.file))?;
+        let mut gallery = self.gallery.ok_or_else(|| missing(&manifest.gallery))?;
+        let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
+        gallery.check_model(&id).map_err(in_gallery)?;
+        if let Some(pictures) = &self.pictures {
+            gallery.take_pictures(pictures).map_err(in_gallery)?;
+        }
+        Ok(Recognizer::new(self.detector, extractor, gallery, manifest.settings.clone()))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use burn::tensor::Device;
 use models::bench;
-use models::bundle::{Bundle, BundleError, Manifest};
+use models::bundle::{BundleError, Manifest, Opening};
 use models::detector::Detection;
 use models::gallery::{Gallery, GalleryError, Match};
 use models::image::RgbImage;
@@ -12,7 +12,7 @@ use models::preprocess::resize;
 use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
 use serde_bytes::ByteBuf;
 
-use crate::fetch::{Files, now};
+use crate::fetch::{fetch, fetch_newest, now};
 use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
@@ -82,7 +82,7 @@ impl Engine {
         progress: impl Fn(u64, u64),
     ) -> Result<(Self, BundleInfo), EngineError> {
         let device = open_device(backend).await?;
-        let bytes = Files::fetch(manifest_url, |_| ()).await?;
+        let bytes = fetch(manifest_url, |_| ()).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
         let total: u64 = manifest
             .used_files()
@@ -90,16 +90,15 @@ impl Engine {
             .map(|file| file.bytes)
             .sum();
         let folder = manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let mut files = Files::default();
+        let mut opening = Opening::new(&manifest, &device);
         let mut before = 0;
         for name in manifest.used_files() {
             let url = format!("{folder}/{name}");
-            let bytes = Files::fetch(&url, |loaded| progress(before + loaded, total)).await?;
+            let bytes = fetch(&url, |loaded| progress(before + loaded, total)).await?;
             before += bytes.len() as u64;
-            files.insert(name, bytes);
+            opening.take(name, &bytes).map_err(bundle_error)?;
         }
-        let mut recognizer =
-            Bundle::open(&manifest, |name| files.take(name), &device).map_err(bundle_error)?;
+        let mut recognizer = opening.finish().map_err(bundle_error)?;
         let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;
         let info = BundleInfo {
             title: manifest.title,
@@ -141,7 +140,7 @@ impl Engine {
     /// Sees to it that no picture is missing before the gallery is changed or given away.
     pub(crate) async fn wait_for_pictures(&mut self) {
         if let Some(address) = self.missing_pictures()
-            && let Ok(bytes) = Files::fetch(&address, |_| ()).await
+            && let Ok(bytes) = fetch(&address, |_| ()).await
         {
             self.take_pictures(&bytes);
         }
@@ -340,7 +339,7 @@ impl Engine {
 
     /// Takes a gallery that was published since; `None` where there is none.
     pub(crate) async fn refresh(&mut self) -> Result<Option<Response>, EngineError> {
-        let bytes = Files::fetch_newest(&self.manifest_url).await?;
+        let bytes = fetch_newest(&self.manifest_url).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
         if manifest.gallery == self.visitor.published() || manifest.extractor.file != self.extractor
         {
@@ -357,7 +356,7 @@ impl Engine {
         let damaged =
             |error: GalleryError| EngineError::new(ErrorKind::Corrupted, error.to_string());
         let read = async |name: &str| {
-            let bytes = Files::fetch(&self.address(name), |_| ()).await?;
+            let bytes = fetch(&self.address(name), |_| ()).await?;
             Gallery::from_bytes(&bytes).map_err(damaged)
         };
         let mut gallery = read(name).await?;

@@ -1,7 +1,5 @@
 //! Downloads with progress.
 
-use std::collections::HashMap;
-
 use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
@@ -31,47 +29,33 @@ pub(crate) fn now() -> f64 {
     scope.performance().map_or(0.0, |performance| performance.now())
 }
 
-/// Downloaded files by name.
-#[derive(Default)]
-pub(crate) struct Files(HashMap<String, Vec<u8>>);
+/// Downloads a file; `progress` gets the bytes received so far.
+pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Result<Vec<u8>, EngineError> {
+    fetch_with(url, RequestCache::Default, progress).await
+}
 
-impl Files {
-    pub(crate) fn insert(&mut self, name: &str, bytes: Vec<u8>) {
-        self.0.insert(name.to_owned(), bytes);
-    }
+/// Downloads a file that may have changed since it was last asked for.
+pub(crate) async fn fetch_newest(url: &str) -> Result<Vec<u8>, EngineError> {
+    fetch_with(url, RequestCache::NoCache, |_| ()).await
+}
 
-    pub(crate) fn take(&mut self, name: &str) -> Option<Vec<u8>> {
-        self.0.remove(name)
-    }
-
-    /// Downloads a file; `progress` gets the bytes received so far.
-    pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Result<Vec<u8>, EngineError> {
-        Self::fetch_with(url, RequestCache::Default, progress).await
-    }
-
-    /// Downloads a file that may have changed since it was last asked for.
-    pub(crate) async fn fetch_newest(url: &str) -> Result<Vec<u8>, EngineError> {
-        Self::fetch_with(url, RequestCache::NoCache, |_| ()).await
-    }
-
-    async fn fetch_with(
-        url: &str,
-        cache: RequestCache,
-        progress: impl Fn(u64),
-    ) -> Result<Vec<u8>, EngineError> {
-        let mut bytes = Vec::new();
-        let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
-            match go_on(url, cache, &mut bytes, &progress).await {
-                Ok(()) => return Ok(bytes),
-                Err(Failure { error, lost: false }) => return Err(error),
-                Err(Failure { lost: true, .. }) => sleep(wait).await,
-            }
-            wait *= 2;
+async fn fetch_with(
+    url: &str,
+    cache: RequestCache,
+    progress: impl Fn(u64),
+) -> Result<Vec<u8>, EngineError> {
+    let mut bytes = Vec::new();
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match go_on(url, cache, &mut bytes, &progress).await {
+            Ok(()) => return Ok(bytes),
+            Err(Failure { error, lost: false }) => return Err(error),
+            Err(Failure { lost: true, .. }) => sleep(wait).await,
         }
-        go_on(url, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
-        Ok(bytes)
+        wait *= 2;
     }
+    go_on(url, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
+    Ok(bytes)
 }
 
 /// Why a download ended early.

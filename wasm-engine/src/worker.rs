@@ -10,7 +10,7 @@ use wasm_bindgen::closure::Closure;
 use web_sys::MessageEvent;
 
 use crate::engine::Engine;
-use crate::fetch::{Files, scope};
+use crate::fetch::{fetch, scope};
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 
 /// Least milliseconds between two progress messages.
@@ -88,7 +88,7 @@ fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
     let state = state.clone();
     wasm_bindgen_futures::spawn_local(async move {
         let bytes = match address {
-            Some(address) => Files::fetch(&address, |_| ()).await.unwrap_or_default(),
+            Some(address) => fetch(&address, |_| ()).await.unwrap_or_default(),
             None => Vec::new(),
         };
         state.waiting.borrow_mut().push_back(Job::Pictures(bytes));

@@ -7,11 +7,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use crate::check::TESTED;
+use crate::demo;
 use crate::setup;
 use crate::steps::{execute, program, root, say, step};
 
 /// Pictures a step, side of a picture, steps.
 const WORK: [&str; 3] = ["16", "224", "3"];
+/// Runtimes of other people in the page.
+const WEB_PEERS: [&str; 2] = ["onnxruntime-web@1.30.0", "@litertjs/core@2.5.3"];
 /// Runs of each, in turn.
 const ROUNDS: usize = 2;
 
@@ -111,7 +114,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
             wasm_example("networks", feature, &module.join(folder))
         })?;
     }
-    npm_peers(&npm, "@litertjs/core", &["onnxruntime-web@1.30.0", "@litertjs/core@2.5.3"])?;
+    npm_peers(&npm, "@litertjs/core", &WEB_PEERS)?;
     for _ in 0..ROUNDS {
         step("in Chromium", || {
             let mut command = program("node");
@@ -121,6 +124,36 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     }
     figures.print();
     Ok(())
+}
+
+/// From opening the demo's page to its first answer, nothing cached, beside the same bundle on ONNX
+/// Runtime Web, over a network of so many megabits a second.
+pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
+    const RUNS: &str = "9";
+    let megabits = match options {
+        [] => "20",
+        [megabits] => megabits,
+        other => bail!("unknown options {other:?}; there is the number of megabits a second"),
+    };
+    demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    setup::browser()?;
+    let bench = root().join(".magpie/bench");
+    let (onnx, npm) = (bench.join("demo-onnx"), bench.join("npm"));
+    std::fs::create_dir_all(&onnx)?;
+    step("the demo's networks as ONNX", || {
+        for name in ["detector", "extractor"] {
+            let weights = root().join(demo::WEIGHTS).join(format!("{name}.safetensors"));
+            let out = onnx.join(format!("{name}.onnx"));
+            execute(demo::magpie().arg("export").arg(weights).arg("--out").arg(out))?;
+        }
+        Ok(())
+    })?;
+    npm_peers(&npm, "@litertjs/core", &WEB_PEERS)?;
+    step("in Chromium", || {
+        let mut command = program("node");
+        command.arg("tests/bench/page_open.mjs").arg(demo::site()).arg(&onnx).arg(&npm);
+        execute(command.args([RUNS, megabits]))
+    })
 }
 
 /// Median milliseconds by place, network and runtime, of the better round.

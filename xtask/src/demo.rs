@@ -12,7 +12,7 @@ use crate::steps::{execute, is_fresh, program, root, say, step};
 /// Everything that the demo makes; not in the repository.
 const FOLDER: &str = ".magpie/demo";
 /// Weights in the repository, learnt by the recipes of the same names.
-const WEIGHTS: &str = "www/demo/weights";
+pub(crate) const WEIGHTS: &str = "www/demo/weights";
 /// Least cosine for an answer of the demo's model: below it wrong answers are the rule.
 const MIN_SIMILARITY: &str = "0.5";
 /// Least score of an object of the demo's detector: below it, stripes of the background are the rule.
@@ -77,7 +77,7 @@ pub(crate) fn site() -> PathBuf {
 }
 
 /// The trainer's program, once built.
-fn magpie() -> Command {
+pub(crate) fn magpie() -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into);
     let path = target.join("debug/magpie");
     program(&path.to_string_lossy())

@@ -31,6 +31,9 @@ cargo xtask bench engine [RUNS]
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.
+cargo xtask bench page [MEGABITS]
+    From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
+    beside the same bundle on ONNX Runtime Web.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
 cargo xtask web
@@ -59,6 +62,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),
+        ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
         ["package"] => package::run(),
         ["web"] => check::web(),
