@@ -34,4 +34,5 @@ pub mod plan;
 pub mod prepared;
 pub mod preprocess;
 pub mod recognizer;
+pub mod tracker;
 pub mod weights;

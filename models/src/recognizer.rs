@@ -17,6 +17,7 @@ use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::prepared::{Prepared, RunError};
 use crate::preprocess::{Preprocess, thumbnail};
+use crate::tracker::Tracker;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
 const THUMBNAIL_SIDE: u32 = 64;
@@ -102,7 +103,7 @@ impl Recognition {
     }
 }
 
-/// Milliseconds of each stage.
+/// Milliseconds of each stage, and what there was to do.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timings {
     /// Detector: resize, network, decoding, suppression.
@@ -111,6 +112,8 @@ pub struct Timings {
     pub embed: f64,
     /// Gallery.
     pub search: f64,
+    /// Objects that the extractor looked at.
+    pub embedded: usize,
 }
 
 /// Both networks and the gallery on one device.
@@ -191,6 +194,30 @@ impl Recognizer {
         image: &RgbImage,
         clock: impl Fn() -> f64,
     ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
+        self.look(image, None, &clock).await
+    }
+
+    /// [`Self::recognize`] of a camera's next frame: only objects that are new or have changed are
+    /// embedded.
+    ///
+    /// # Errors
+    ///
+    /// [`RecognizeError`]
+    pub async fn follow(
+        &self,
+        image: &RgbImage,
+        tracker: &mut Tracker,
+        clock: impl Fn() -> f64,
+    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
+        self.look(image, Some(tracker), &clock).await
+    }
+
+    async fn look(
+        &self,
+        image: &RgbImage,
+        tracker: Option<&mut Tracker>,
+        clock: &dyn Fn() -> f64,
+    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
         let start = clock();
         let mut candidates = self.detect(image).await?;
         let whole = match self.settings.whole_image {
@@ -203,8 +230,15 @@ impl Recognizer {
             candidates.push(Detection { bbox, score: 1.0, class: 0 });
         }
         let detected = clock();
-        let crops: Vec<RgbImage> = candidates.iter().map(|d| image.crop(&d.bbox)).collect();
-        let embeddings = self.embed(&crops).await?;
+        let boxes: Vec<BBox> = candidates.iter().map(|d| d.bbox).collect();
+        let crops: Vec<RgbImage> = boxes.iter().map(|bbox| image.crop(bbox)).collect();
+        let (embeddings, looked_at) = match tracker {
+            Some(tracker) => {
+                let embed = async |crops: &[RgbImage]| self.embed(crops).await;
+                (tracker.follow(&boxes, &crops, embed).await?, tracker.embedded())
+            }
+            None => (self.embed(&crops).await?, crops.len()),
+        };
         let embedded = clock();
         let mut recognitions = Vec::with_capacity(candidates.len());
         for (candidate, embedding) in candidates.into_iter().zip(embeddings) {
@@ -222,6 +256,7 @@ impl Recognizer {
             detect: detected - start,
             embed: embedded - detected,
             search: clock() - embedded,
+            embedded: looked_at,
         };
         Ok((recognitions, timings))
     }

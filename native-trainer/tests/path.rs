@@ -2,6 +2,8 @@
 
 mod world;
 
+use std::path::Path;
+
 use models::bundle::{MANIFEST_NAME, Manifest};
 use world::{World, fail, shape, succeed};
 
@@ -123,19 +125,7 @@ fn pictures_become_a_site_that_names_them() {
     std::fs::remove_file(page.join("sw.js")).expect("no worker");
     publish(&site);
 
-    // Damaged files of a bundle each give their own message.
-    let manifest = Manifest::from_bytes(&bytes).expect("a manifest");
-    let victim = site.join("bundle").join(&manifest.gallery);
-    let whole = std::fs::read(&victim).expect("the gallery");
-    std::fs::write(&victim, &whole[..whole.len() - 10]).expect("cut");
-    let cut = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
-    assert!(cut.contains("is incomplete"), "{cut}");
-    assert!(fail(&[&"verify", &site]).contains("is incomplete"));
-    let mut flipped = whole;
-    flipped[100] ^= 1;
-    std::fs::write(&victim, flipped).expect("flip");
-    let flipped = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
-    assert!(flipped.contains("is damaged"), "{flipped}");
+    assert_damage_is_told(&site, &bytes, &sample);
 
     // A gallery of another model is refused.
     let other = world.path("other");
@@ -152,6 +142,22 @@ fn pictures_become_a_site_that_names_them() {
         &world.path("site2"),
     ]);
     assert!(foreign.contains("another model"), "{foreign}");
+}
+
+/// Damaged files of a bundle each give their own message.
+fn assert_damage_is_told(site: &Path, manifest: &[u8], sample: &Path) {
+    let manifest = Manifest::from_bytes(manifest).expect("a manifest");
+    let victim = site.join("bundle").join(&manifest.gallery);
+    let whole = std::fs::read(&victim).expect("the gallery");
+    std::fs::write(&victim, &whole[..whole.len() - 10]).expect("cut");
+    let cut = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+    assert!(cut.contains("is incomplete"), "{cut}");
+    assert!(fail(&[&"verify", &site]).contains("is incomplete"));
+    let mut flipped = whole;
+    flipped[100] ^= 1;
+    std::fs::write(&victim, flipped).expect("flip");
+    let flipped = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+    assert!(flipped.contains("is damaged"), "{flipped}");
 }
 
 /// `verify` of a host says what it does for the page, and what it cannot be asked.

@@ -142,9 +142,10 @@ const features = {
     const first = await text(page, "#status");
     await page.locator("#inside summary").focus();
     await page.keyboard.press("Enter");
-    await page.waitForFunction(
-      () => document.querySelectorAll("#crops img").length === document.querySelectorAll("#crops li").length,
-    );
+    await page.waitForFunction(() => {
+      const count = (selector) => document.querySelectorAll(selector).length;
+      return count("#crops li") > 0 && count("#crops img") === count("#crops li");
+    });
     const crops = await page.evaluate(() =>
       Promise.all(
         [...document.querySelectorAll("#crops img")].map(async (image) => {
@@ -272,6 +273,14 @@ const features = {
     const lefts = await page.evaluate(() =>
       window.answers.map(({ result }) => Math.round(result.objects[0]?.bbox[0] ?? -1)),
     );
+    const work = await page.evaluate(() => {
+      const sum = (values) => values.reduce((all, value) => all + value, 0);
+      const results = window.answers.map(({ result }) => result);
+      return {
+        objects: sum(results.map(({ objects }) => objects.length)),
+        embedded: sum(results.map(({ embedded }) => embedded)),
+      };
+    });
     await page.locator("#camera").click();
     await saying(page, "Ready");
     const stopped = await page.evaluate(() => document.querySelector("#video").srcObject);
@@ -280,7 +289,7 @@ const features = {
     await page.waitForTimeout(700);
     const still = await page.evaluate(() => window.answers.length);
     return {
-      running, lefts, stopped, ended: quiet === still, problems, origins: [...origins],
+      running, lefts, work, stopped, ended: quiet === still, problems, origins: [...origins],
     };
   },
 

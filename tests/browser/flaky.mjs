@@ -91,7 +91,7 @@ seen.noRanges = await visit();
 Object.assign(host, { ranges: true, breakAt: Array(20).fill(1000) });
 seen.hopeless = await visit();
 // A slow host: the page says how far it is. A reload in the middle begins again and ends well.
-Object.assign(host, { breakAt: null, bytesPerSecond: 1_500_000 });
+Object.assign(host, { breakAt: null, bytesPerSecond: 600_000 });
 seen.slow = await visit(async (page) => {
   const loading = () => /Loading ([\d.]+) of/.exec(document.querySelector("#status").textContent)?.[1];
   const first = await (await page.waitForFunction(loading, null, { timeout: 60_000 })).jsonValue();

@@ -89,7 +89,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
             &["geometry", "kernels"],
             &["image", "layers"],
             &["preprocess", "gallery", "plan", "weights"],
-            &["backbone", "neck"],
+            &["backbone", "neck", "tracker"],
             &["detector", "extractor"],
             &["model_file", "prepared"],
             &["recognizer"],

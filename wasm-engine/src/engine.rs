@@ -1,6 +1,8 @@
 //! One device, one recognizer.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use burn::tensor::Device;
 use models::bench;
@@ -10,9 +12,10 @@ use models::gallery::{Gallery, GalleryError, Match};
 use models::image::RgbImage;
 use models::preprocess::resize;
 use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
+use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
 
-use crate::fetch::{fetch, fetch_newest, now};
+use crate::fetch::{Download, fetch, fetch_newest, now};
 use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
@@ -42,6 +45,8 @@ pub(crate) struct Engine {
     /// SHA-256 of the extractor: another one would need the page to load anew.
     extractor: String,
     seen: VecDeque<Seen>,
+    /// Of the camera whose frames come.
+    tracker: Tracker,
 }
 
 /// A recognised picture.
@@ -50,6 +55,7 @@ struct Seen {
     image: RgbImage,
     found: Vec<Recognition>,
     timings: StageTimes,
+    embedded: usize,
 }
 
 /// Makes the device of a backend.
@@ -79,7 +85,7 @@ impl Engine {
     pub(crate) async fn open(
         manifest_url: &str,
         backend: Backend,
-        progress: impl Fn(u64, u64),
+        progress: impl Fn(u64, u64) + Clone + 'static,
     ) -> Result<(Self, BundleInfo), EngineError> {
         let device = open_device(backend).await?;
         let bytes = fetch(manifest_url, |_| ()).await?;
@@ -90,13 +96,20 @@ impl Engine {
             .map(|file| file.bytes)
             .sum();
         let folder = manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
+        // All at once; while one still comes in, another is made ready.
+        let received: Rc<[Cell<u64>]> = manifest.used_files().map(|_| Cell::new(0)).collect();
+        let downloads: Vec<Download> = (manifest.used_files().enumerate())
+            .map(|(index, name)| {
+                let (received, progress) = (received.clone(), progress.clone());
+                Download::start(format!("{folder}/{name}"), move |loaded| {
+                    received[index].set(loaded);
+                    progress(received.iter().map(Cell::get).sum(), total);
+                })
+            })
+            .collect();
         let mut opening = Opening::new(&manifest, &device);
-        let mut before = 0;
-        for name in manifest.used_files() {
-            let url = format!("{folder}/{name}");
-            let bytes = fetch(&url, |loaded| progress(before + loaded, total)).await?;
-            before += bytes.len() as u64;
-            opening.take(name, &bytes).map_err(bundle_error)?;
+        for (name, download) in manifest.used_files().zip(downloads) {
+            opening.take(name, &download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
         let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;
@@ -117,6 +130,7 @@ impl Engine {
             pictures: manifest.pictures,
             extractor: manifest.extractor.file,
             seen: VecDeque::new(),
+            tracker: Tracker::default(),
         };
         Ok((engine, info))
     }
@@ -156,14 +170,23 @@ impl Engine {
         &mut self,
         id: u32,
         picture: Picture,
+        follow: bool,
     ) -> Result<Recognized, EngineError> {
         let start = now();
         let image = decode(picture)?;
         let decoded = now();
-        let (found, timings) =
-            self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
+        if !follow {
+            self.tracker = Tracker::default();
+        }
+        let recognized = if follow {
+            self.recognizer.follow(&image, &mut self.tracker, now).await
+        } else {
+            self.recognizer.recognize(&image, now).await
+        };
+        let (found, timings) = recognized.map_err(|error| failed(&error))?;
+        let embedded = timings.embedded;
         let timings = stage_times(decoded - start, timings);
-        let seen = Seen { id, image, found, timings };
+        let seen = Seen { id, image, found, timings, embedded };
         let recognized = self.described(&seen);
         self.seen.push_back(seen);
         if self.seen.len() > REMEMBERED {
@@ -219,6 +242,7 @@ impl Engine {
             let (found, timings) =
                 self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
             if let Some(seen) = self.seen.back_mut() {
+                seen.embedded = timings.embedded;
                 seen.timings = stage_times(seen.timings.decode, timings);
                 seen.found = found;
             }
@@ -296,6 +320,7 @@ impl Engine {
             height: seen.image.height(),
             objects: seen.found.iter().map(object).collect(),
             timings: seen.timings,
+            embedded: seen.embedded,
         }
     }
 
@@ -399,7 +424,7 @@ fn thresholds(recognizer: &Recognizer) -> Thresholds {
     Thresholds { min_similarity: settings.min_similarity, min_score: settings.detection.score }
 }
 
-fn stage_times(decode: f64, Timings { detect, embed, search }: Timings) -> StageTimes {
+fn stage_times(decode: f64, Timings { detect, embed, search, .. }: Timings) -> StageTimes {
     StageTimes { decode, detect, embed, search }
 }
 

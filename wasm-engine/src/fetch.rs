@@ -1,9 +1,12 @@
 //! Downloads with progress.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{
     DedicatedWorkerGlobalScope, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit,
     Response, WorkerGlobalScope,
@@ -30,20 +33,47 @@ pub(crate) fn now() -> f64 {
 }
 
 /// Downloads a file; `progress` gets the bytes received so far.
-pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Result<Vec<u8>, EngineError> {
+pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Fetched {
     fetch_with(url, RequestCache::Default, progress).await
 }
 
+/// A file, or why it could not be had.
+type Fetched = Result<Vec<u8>, EngineError>;
+
+/// A download that goes on by itself.
+pub(crate) struct Download {
+    end: Promise,
+    result: Rc<RefCell<Option<Fetched>>>,
+}
+
+impl Download {
+    /// Begins; `progress` gets the bytes received so far.
+    pub(crate) fn start(url: String, progress: impl Fn(u64) + 'static) -> Self {
+        let result = Rc::new(RefCell::new(None));
+        let slot = result.clone();
+        let end = future_to_promise(async move {
+            let fetched = fetch(&url, progress).await;
+            slot.replace(Some(fetched));
+            Ok(JsValue::UNDEFINED)
+        });
+        Self { end, result }
+    }
+
+    /// The file, once it is there.
+    pub(crate) async fn finish(self) -> Fetched {
+        // It says how it went through the result alone.
+        let _ = JsFuture::from(self.end).await;
+        let never = || EngineError::new(ErrorKind::Fetch, "a download has stopped");
+        self.result.take().unwrap_or_else(|| Err(never()))
+    }
+}
+
 /// Downloads a file that may have changed since it was last asked for.
-pub(crate) async fn fetch_newest(url: &str) -> Result<Vec<u8>, EngineError> {
+pub(crate) async fn fetch_newest(url: &str) -> Fetched {
     fetch_with(url, RequestCache::NoCache, |_| ()).await
 }
 
-async fn fetch_with(
-    url: &str,
-    cache: RequestCache,
-    progress: impl Fn(u64),
-) -> Result<Vec<u8>, EngineError> {
+async fn fetch_with(url: &str, cache: RequestCache, progress: impl Fn(u64)) -> Fetched {
     let mut bytes = Vec::new();
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {

@@ -52,6 +52,9 @@ pub enum Request {
         id: u32,
         /// The picture.
         picture: Picture,
+        /// Whether it is the next frame of a camera.
+        #[serde(default)]
+        follow: bool,
     },
     /// Say where things are in a picture, without naming them.
     Locate {
@@ -363,6 +366,8 @@ pub struct Recognized {
     pub objects: Vec<RecognizedObject>,
     /// Milliseconds of decoding, detection, embedding and search.
     pub timings: StageTimes,
+    /// Objects that the extractor looked at; fewer than all where a camera's are followed.
+    pub embedded: usize,
 }
 
 /// Milliseconds of each stage.

@@ -99,8 +99,8 @@ fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
 async fn answer(state: &Rc<State>, request: Request) {
     match request {
         Request::Open { manifest } => {
-            let last = Cell::new(0.0);
-            let progress = |loaded, total| {
+            let last = Rc::new(Cell::new(0.0));
+            let progress = move |loaded, total| {
                 let now = crate::fetch::now();
                 if loaded == total || now - last.get() > PROGRESS_INTERVAL {
                     last.set(now);
@@ -142,10 +142,12 @@ async fn ask(engine: &mut Engine, request: Request) {
     }
     let answer = match request {
         Request::Open { .. } => return,
-        Request::Recognize { id, picture } => match engine.recognize(id, picture).await {
-            Ok(result) => Ok(Response::Recognized { id, result }),
-            Err(error) => return fail(Some(id), error),
-        },
+        Request::Recognize { id, picture, follow } => {
+            match engine.recognize(id, picture, follow).await {
+                Ok(result) => Ok(Response::Recognized { id, result }),
+                Err(error) => return fail(Some(id), error),
+            }
+        }
         Request::Locate { id, picture } => match engine.locate(id, picture).await {
             Ok(response) => Ok(response),
             Err(error) => return fail(Some(id), error),

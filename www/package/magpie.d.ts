@@ -150,9 +150,10 @@ export class Magpie {
   readonly detects: boolean;
   readonly thresholds: Thresholds;
   readonly gallery: Gallery;
+  /** With `follow` the picture is the next frame of a camera: what has hardly changed is quick. */
   recognize(
     picture: ImageLike,
-    options?: Cancellable & { topK?: number },
+    options?: Cancellable & { topK?: number; follow?: boolean },
   ): Promise<Recognition>;
   detect(
     picture: ImageLike,

@@ -333,16 +333,19 @@ export class Magpie {
     }
   }
 
-  async #ask(kind, source, signal) {
+  async #ask(kind, source, signal, more = {}) {
     if (signal?.aborted) throw aborted(signal);
     const { message, transfer } = await picture(source);
     const id = this.#next++;
-    return this.#engine.ask({ [kind]: { id, picture: message } }, { signal, transfer });
+    return this.#engine.ask({ [kind]: { id, picture: message, ...more } }, { signal, transfer });
   }
 
-  /** Says what is in a picture, the surest answer first. */
-  async recognize(source, { topK = 5, signal } = {}) {
-    const { result } = await this.#ask("Recognize", source, signal);
+  /**
+   * Says what is in a picture, the surest answer first. With `follow` it is the next frame of a
+   * camera: what has hardly changed since the last one is not looked at again.
+   */
+  async recognize(source, { topK = 5, signal, follow = false } = {}) {
+    const { result } = await this.#ask("Recognize", source, signal, { follow });
     const objects = [];
     for (const { bbox, detection_score, known, answers, embedding } of result.objects) {
       const best =

@@ -104,6 +104,9 @@ fn the_cameras_things_are_followed_and_the_camera_goes_off() {
         seen["lefts"].as_array().expect("a list").iter().filter_map(Value::as_i64).collect();
     let (least, most) = (lefts.iter().min(), lefts.iter().max());
     assert!(most.zip(least).is_some_and(|(most, least)| most - least > 20), "{lefts:?}");
+    // What is followed is not looked at in every frame.
+    let work = |what: &str| seen["work"][what].as_u64().expect("a number");
+    assert!(work("embedded") > 0 && work("embedded") < work("objects"), "{}", seen["work"]);
     assert_eq!((&seen["stopped"], &seen["ended"]), (&Value::Null, &json!(true)));
 }
 

@@ -267,7 +267,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
 }
 
 fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
-    let id = {
+    let (id, follow) = {
         let mut state = app.borrow_mut();
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
@@ -275,9 +275,9 @@ fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
         if state.camera.is_none() {
             view::status(&say("recognizing"), "busy");
         }
-        id
+        (id, state.camera.is_some())
     };
-    send(app, &Request::Recognize { id, picture });
+    send(app, &Request::Recognize { id, picture, follow });
 }
 
 fn send(app: &Shared, request: &Request) {
