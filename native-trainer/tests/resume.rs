@@ -92,6 +92,44 @@ fn a_run_killed_at_any_instant_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn a_run_killed_between_its_checkpoints_ends_the_same() {
+    let (world, recipe, undisturbed) = undisturbed();
+    let run = world.path("between");
+    let part = |epoch: &str| {
+        let mut command = train(&recipe, &run);
+        assert!(command.args(["--stop-after", epoch]).status().expect("magpie runs").success());
+    };
+    let latest = run.join("latest");
+    for epoch in 1..10 {
+        // The epoch's best network is there already, its own checkpoint is not.
+        let before = world.path("before");
+        let known = latest.is_dir();
+        if known {
+            std::fs::rename(&latest, &before).expect("put aside");
+            copy(&before, &latest);
+        }
+        part(&epoch.to_string());
+        std::fs::remove_dir_all(&latest).expect("removed");
+        let _ = std::fs::remove_dir_all(run.join("latest.previous"));
+        if known {
+            std::fs::rename(&before, &latest).expect("put back");
+        }
+        part(&epoch.to_string());
+    }
+    part("10");
+    let model = |run: &Path| std::fs::read(run.join("model.safetensors")).expect("a model");
+    assert!(model(&run) == model(&undisturbed), "the exported weights differ");
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for file in std::fs::read_dir(from).expect("a folder").flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     let (world, recipe, undisturbed) = undisturbed();
     let run = world.path("run");

@@ -206,9 +206,11 @@ const features = {
     const found = {};
     for (const name of ["first thing", "second thing"]) {
       await one.page.locator("#class-search").fill(name);
-      await one.page.waitForFunction(
-        () => document.querySelectorAll("#classes .class").length === 1,
-      );
+      // The answer to the last search may still stand there.
+      await one.page.waitForFunction((name) => {
+        const shown = [...document.querySelectorAll("#classes .name")];
+        return shown.length === 1 && shown[0].textContent === name;
+      }, name);
       found[name] = await texts(one.page, "#classes .name");
     }
     return { found, problems: [...one.problems, ...problems] };

@@ -203,7 +203,6 @@ pub fn run<T: Task>(
             let metrics = task.evaluate(averaged.as_ref().unwrap_or(&run.network), device)?;
             is_best = run.observe(&metrics, &mut log)?;
         }
-        run.save(&latest)?;
         if recipe.save_interval.is_some_and(|interval| epoch.is_multiple_of(interval.max(1))) {
             run.save(&output.join(format!("epoch_{epoch}")))?;
         }
@@ -214,6 +213,8 @@ pub fn run<T: Task>(
                 checkpoint::save(&output.join(name), network, None, &run.progress)?;
             }
         }
+        // Last: it says that all of the above is there. A run killed before does the epoch's end again.
+        run.save(&latest)?;
     }
 
     let epoch = run.progress.epoch;
