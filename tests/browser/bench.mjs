@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import Ajv from "ajv/dist/2020.js";
 
-import { launch, watch } from "./chromium.mjs";
+import { launch, saying, watch } from "./chromium.mjs";
 
 const [address, screenshots, schema, native] = process.argv.slice(2);
 const browser = await launch();
@@ -19,8 +19,7 @@ const { problems, origins } = watch(page);
 const valid = new Ajv({ strict: false }).compile(JSON.parse(readFileSync(schema, "utf8")));
 const check = (report) => (valid(report) ? [] : valid.errors.map(({ instancePath, message }) => `${instancePath} ${message}`));
 const headings = () => page.locator("#rows th").allTextContents();
-const said = (word) =>
-  page.waitForFunction((word) => document.querySelector("#status").textContent.includes(word), word);
+const said = (words) => saying(page, words);
 
 await page.goto(`${address}bench/?lang=en`);
 await page.waitForSelector("[data-ready]");

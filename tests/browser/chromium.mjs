@@ -58,6 +58,14 @@ export const settle = (page) =>
     { timeout: 240_000 },
   );
 
+/** Waits until the page says something with these words. */
+export const saying = (page, words) =>
+  page.waitForFunction(
+    (words) => document.querySelector("#status").textContent.includes(words),
+    words,
+    { timeout: 60_000 },
+  );
+
 /** Gives a picture to the page and waits for its answer. */
 export async function give(page, picture) {
   const before = await page.evaluate(() => window.answers.length);

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
+import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
 
 const [address, screenshots, feature, picture] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -31,10 +31,6 @@ const text = (page, selector) => page.locator(selector).first().textContent();
 const texts = (page, selector) => page.locator(selector).allTextContents();
 const shot = (page, name) =>
   page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
-const saying = (page, words) =>
-  page.waitForFunction((words) => document.querySelector("#status").textContent.includes(words), words, {
-    timeout: 60_000,
-  });
 
 // What axe-core finds serious; it is put in by the browser's own console, past the page's policy.
 async function audit(page) {

@@ -9,7 +9,7 @@
 //   teach:BACKEND:PICTURE:FILE  teaches what is on PICTURE, renames, undoes, saves to FILE, resets
 import { copyFile } from "node:fs/promises";
 
-import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
+import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
 
 const [address, screenshots, ...scenarios] = process.argv.slice(2);
 
@@ -30,13 +30,7 @@ async function teach(page, picture, file, screenshot) {
       reset: await page.locator("#reset").isEnabled(),
     });
   };
-  const said = async (text) => {
-    await page.waitForFunction(
-      (text) => document.querySelector("#status").textContent.includes(text),
-      text,
-      { timeout: 60_000 },
-    );
-  };
+  const said = (words) => saying(page, words);
   await give(page, picture);
   await note("recognised");
   // By keyboard alone.
@@ -145,11 +139,7 @@ for (const [index, scenario] of scenarios.entries()) {
       // Somebody publishes while the page is open; it looks again when it is looked at again.
       await copyFile(picture, file);
       await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
-      await page.waitForFunction(
-        () => document.querySelector("#status").textContent.includes("newer gallery"),
-        null,
-        { timeout: 60_000 },
-      );
+      await saying(page, "newer gallery");
       result.size = await page.locator("#gallery").textContent();
     }
     if (action === "offline") {

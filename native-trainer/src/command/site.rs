@@ -119,11 +119,14 @@ impl Site {
         let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
         let manifest =
             Manifest::from_bytes(&in_bundle(MANIFEST_NAME)?).context(MANIFEST_NAME.to_owned())?;
+        let mut files = BTreeMap::new();
         for file in &manifest.files {
             println!("  {:>9}  {}", size(file.bytes), file.name);
-            manifest.check(&file.name, &in_bundle(&file.name)?)?;
+            let bytes = in_bundle(&file.name)?;
+            manifest.check(&file.name, &bytes)?;
+            files.insert(file.name.as_str(), bytes);
         }
-        let recognizer = Bundle::open(&manifest, |name| in_bundle(name).ok(), &Device::flex())?;
+        let recognizer = Bundle::open(&manifest, |name| files.remove(name), &Device::flex())?;
         let names: Vec<String> = match self.read(SAMPLES) {
             Ok(bytes) => serde_json::from_slice(&bytes).context(SAMPLES)?,
             Err(_) => Vec::new(),

@@ -1,7 +1,5 @@
 //! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
-use std::path::Path;
-
 use anyhow::{Context, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
@@ -57,7 +55,7 @@ impl Arguments {
 fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     let kept: Precache = serde_json::from_slice(&site.read(PRECACHE)?).context(PRECACHE)?;
     let names = match site {
-        Site::Folder(folder) => own_files(Path::new(folder))?,
+        Site::Folder(folder) => own_files(folder)?,
         // A host lists nothing: what is gone is missed, what has come is not seen.
         Site::Host(_) => kept.names(),
     };
