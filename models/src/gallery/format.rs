@@ -1,17 +1,6 @@
 //! Bytes of a gallery; docs/gallery-format.md draws them.
 //!
-//! Little-endian throughout. A header, a table of sections, then the sections in the table's
-//! order, each starting at a multiple of 64 bytes with zeros in between:
-//!
-//! | offset | bytes | content |
-//! |---|---|---|
-//! | 0 | 8 | `MAGPIEGL` |
-//! | 8 | 4 | format version, [`VERSION`] |
-//! | 12 | 4 | number of sections |
-//! | 16 | 8 | length of the file |
-//! | 24 | 4 | CRC-32 of the table |
-//! | 28 | 4 | zero |
-//! | 32 | 24 each | table: kind (4), CRC-32 of the section (4), offset (8), length (8) |
+//! A file of [sections](super::sections), little-endian throughout:
 //!
 //! | kind | section | since | content |
 //! |---|---|---|---|
@@ -32,6 +21,7 @@ use std::sync::OnceLock;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
+use super::sections::{Layout, Sections, expect_length};
 use super::{
     Class, Gallery, GalleryError, IndexConfig, Metadata, Metric, PictureId, VectorIndex, VectorType,
 };
@@ -48,17 +38,17 @@ pub const MAX_DIM: usize = 8192;
 /// Most entries that are read: 16 million, beyond which a page could not hold them.
 pub const MAX_ENTRIES: usize = 1 << 24;
 
-const HEADER_LENGTH: usize = 32;
-const TABLE_ENTRY_LENGTH: usize = 24;
-const ALIGNMENT: usize = 64;
 /// Class of an entry that was taken out.
 const TAKEN_OUT: u32 = u32::MAX;
 /// Bytes of a [`PictureId`].
 const PICTURE_LENGTH: usize = 16;
 
-/// Sections by kind, which is their place in this list and one.
-const SECTIONS: [&str; 7] =
-    ["header", "entries", "embeddings", "thumbnails", "factors", "pictures", "index"];
+/// The file and its sections.
+const LAYOUT: Layout = Layout {
+    magic: MAGIC,
+    version: VERSION,
+    names: &["header", "entries", "embeddings", "thumbnails", "factors", "pictures", "index"],
+};
 const HEADER: usize = 1;
 const ENTRIES: usize = 2;
 const EMBEDDINGS: usize = 3;
@@ -102,25 +92,6 @@ struct StoredClass {
     thumbnail_length: usize,
 }
 
-/// Length and checksum of bytes that are written twice: once to know these, once for good.
-#[derive(Default)]
-struct Measure {
-    length: u64,
-    checksum: crc32fast::Hasher,
-}
-
-impl Write for Measure {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.length += bytes.len() as u64;
-        self.checksum.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Gallery {
     /// The gallery as a file; the same gallery gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -136,44 +107,14 @@ impl Gallery {
     /// What the writer says.
     pub fn write_to(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         let index = self.index.write_structure();
-        let kinds: Vec<usize> = (1..=SECTIONS.len())
+        let kinds: Vec<usize> = (1..=LAYOUT.names.len())
             .filter(|kind| match *kind {
                 FACTORS => self.index.vector_type() == VectorType::I8,
                 INDEX => self.index.config() != IndexConfig::Flat,
                 _ => true,
             })
             .collect();
-        let mut table = Vec::new();
-        let mut starts = Vec::new();
-        let mut end = (HEADER_LENGTH + kinds.len() * TABLE_ENTRY_LENGTH) as u64;
-        for kind in &kinds {
-            let mut measure = Measure::default();
-            self.write_section(*kind, &index, &mut measure)?;
-            let start = end.next_multiple_of(ALIGNMENT as u64);
-            starts.push(start);
-            end = start + measure.length;
-            table.extend_from_slice(&(*kind as u32).to_le_bytes());
-            table.extend_from_slice(&measure.checksum.finalize().to_le_bytes());
-            table.extend_from_slice(&start.to_le_bytes());
-            table.extend_from_slice(&measure.length.to_le_bytes());
-        }
-        let mut head = Vec::with_capacity(HEADER_LENGTH + table.len());
-        head.extend_from_slice(&MAGIC);
-        head.extend_from_slice(&VERSION.to_le_bytes());
-        head.extend_from_slice(&(kinds.len() as u32).to_le_bytes());
-        head.extend_from_slice(&end.to_le_bytes());
-        head.extend_from_slice(&crc32(&table).to_le_bytes());
-        head.extend_from_slice(&[0; 4]);
-        head.extend_from_slice(&table);
-        writer.write_all(&head)?;
-        let mut at = head.len() as u64;
-        for (kind, start) in kinds.iter().zip(starts) {
-            writer.write_all(&[0; ALIGNMENT][..(start - at) as usize])?;
-            let mut counted = Counted { writer: &mut *writer, length: 0 };
-            self.write_section(*kind, &index, &mut counted)?;
-            at = start + counted.length;
-        }
-        writer.flush()
+        LAYOUT.write(&kinds, &|kind, writer| self.write_section(kind, &index, writer), writer)
     }
 
     fn write_section(
@@ -253,7 +194,11 @@ impl Gallery {
     /// [`GalleryError`], whose message says whether to update the program or to fetch or build the
     /// gallery again.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GalleryError> {
-        let sections = Sections::read(bytes)?;
+        let sections = LAYOUT.read(bytes)?;
+        if sections.version == 1 && (FACTORS..=INDEX).any(|kind| sections.has(kind)) {
+            let what = "sections that its version does not have".to_owned();
+            return Err(GalleryError::Inconsistent { what });
+        }
         let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
         let (dim, entries) = (header.dim, header.entries);
@@ -360,132 +305,9 @@ fn read_vectors(
     Ok(())
 }
 
-/// Counts what goes through.
-struct Counted<'a> {
-    writer: &'a mut dyn Write,
-    length: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.writer.write(bytes)?;
-        self.length += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-/// The checked sections of a file.
-struct Sections<'a> {
-    version: u32,
-    /// By kind; the first is not used.
-    found: [Option<&'a [u8]>; SECTIONS.len() + 1],
-}
-
-impl<'a> Sections<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, GalleryError> {
-        if bytes.get(..8) != Some(&MAGIC) {
-            return Err(GalleryError::NotAGallery);
-        }
-        let too_short = |what, expected| GalleryError::Length {
-            what,
-            expected: expected as u64,
-            got: bytes.len() as u64,
-        };
-        if bytes.len() < HEADER_LENGTH {
-            return Err(too_short("header of the file", HEADER_LENGTH));
-        }
-        let version = read_u32(bytes, 8);
-        if version > VERSION {
-            return Err(GalleryError::Version { got: version, supported: VERSION });
-        }
-        // Only a known version's number of sections says where the table ends.
-        let count = read_u32(bytes, 12) as usize;
-        let damaged = || GalleryError::Checksum { what: "table of sections" };
-        if version == 0 || count == 0 || count > SECTIONS.len() || read_u32(bytes, 28) != 0 {
-            return Err(damaged());
-        }
-        let table_end = HEADER_LENGTH + count * TABLE_ENTRY_LENGTH;
-        let table = bytes
-            .get(HEADER_LENGTH..table_end)
-            .ok_or_else(|| too_short("table of sections", table_end))?;
-        if read_u32(bytes, 24) != crc32(table) {
-            return Err(damaged());
-        }
-        if read_u64(bytes, 16) != bytes.len() as u64 {
-            return Err(GalleryError::Length {
-                what: "file",
-                expected: read_u64(bytes, 16),
-                got: bytes.len() as u64,
-            });
-        }
-        let mut found = [None; SECTIONS.len() + 1];
-        let (mut end, mut last_kind) = (table_end, 0);
-        for entry in table.chunks_exact(TABLE_ENTRY_LENGTH) {
-            let kind = read_u32(entry, 0) as usize;
-            let what = *kind
-                .checked_sub(1)
-                .and_then(|place| SECTIONS.get(place))
-                .filter(|_| kind > last_kind && (version > 1 || kind <= THUMBNAILS))
-                .ok_or_else(|| GalleryError::Inconsistent { what: format!("section {kind}") })?;
-            last_kind = kind;
-            let (offset, length) = (read_u64(entry, 8), read_u64(entry, 16));
-            let start = end.next_multiple_of(ALIGNMENT);
-            let section = usize::try_from(length)
-                .ok()
-                .and_then(|length| bytes.get(start..start.checked_add(length)?))
-                .filter(|_| offset == start as u64)
-                .ok_or_else(|| GalleryError::Inconsistent {
-                    what: format!("place of its {what}"),
-                })?;
-            let gap = &bytes[end..start];
-            if gap.iter().any(|b| *b != 0) || crc32(section) != read_u32(entry, 4) {
-                return Err(GalleryError::Checksum { what });
-            }
-            end = start + section.len();
-            found[kind] = Some(section);
-        }
-        expect_length("file", end as u64, bytes)?;
-        Ok(Self { version, found })
-    }
-
-    fn bytes(&self, kind: usize) -> Result<&'a [u8], GalleryError> {
-        let what = SECTIONS[kind - 1];
-        self.found[kind]
-            .ok_or_else(|| GalleryError::Inconsistent { what: format!("it has no {what}") })
-    }
-
-    fn of_length(&self, kind: usize, expected: u64) -> Result<&'a [u8], GalleryError> {
-        let bytes = self.bytes(kind)?;
-        expect_length(SECTIONS[kind - 1], expected, bytes)?;
-        Ok(bytes)
-    }
-}
-
-fn expect_length(what: &'static str, expected: u64, bytes: &[u8]) -> Result<(), GalleryError> {
-    if bytes.len() as u64 == expected {
-        return Ok(());
-    }
-    Err(GalleryError::Length { what, expected, got: bytes.len() as u64 })
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
-}
-
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
-}
-
-fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::sections::forged;
     use super::*;
 
     const KINDS: [IndexConfig; 4] = [
@@ -586,26 +408,6 @@ mod tests {
                 assert!(Gallery::from_bytes(&longer).is_err());
             }
         }
-    }
-
-    /// Puts other bytes into a section and makes all checksums fit, as a stranger could.
-    fn forged(bytes: &[u8], kind: u32, change: impl Fn(&mut [u8])) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        let count = read_u32(&bytes, 12) as usize;
-        for place in 0..count {
-            let entry = HEADER_LENGTH + place * TABLE_ENTRY_LENGTH;
-            if read_u32(&bytes, entry) == kind {
-                let start = read_u64(&bytes, entry + 8) as usize;
-                let end = start + read_u64(&bytes, entry + 16) as usize;
-                change(&mut bytes[start..end]);
-                let sum = crc32(&bytes[start..end]);
-                bytes[entry + 4..entry + 8].copy_from_slice(&sum.to_le_bytes());
-            }
-        }
-        let table = HEADER_LENGTH..HEADER_LENGTH + count * TABLE_ENTRY_LENGTH;
-        let sum = crc32(&bytes[table]);
-        bytes[24..28].copy_from_slice(&sum.to_le_bytes());
-        bytes
     }
 
     #[test]

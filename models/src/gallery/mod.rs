@@ -8,6 +8,7 @@ mod answer;
 mod edit;
 mod format;
 mod index;
+mod sections;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
