@@ -3,11 +3,11 @@
 use super::IndexError;
 
 /// Bytes that are read from the front.
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+pub(in crate::gallery) struct Bytes<'a>(pub(in crate::gallery) &'a [u8]);
 
 impl<'a> Bytes<'a> {
     /// The next bytes.
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], IndexError> {
+    pub(in crate::gallery) fn take(&mut self, count: usize) -> Result<&'a [u8], IndexError> {
         let (head, rest) = self
             .0
             .split_at_checked(count)
@@ -16,13 +16,33 @@ impl<'a> Bytes<'a> {
         Ok(head)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, IndexError> {
+    /// The next rows of so many bytes.
+    pub(in crate::gallery) fn take_rows(
+        &mut self,
+        rows: usize,
+        bytes: usize,
+    ) -> Result<&'a [u8], IndexError> {
+        // More than there can be.
+        self.take(rows.saturating_mul(bytes))
+    }
+
+    pub(in crate::gallery) fn u16(&mut self) -> Result<u16, IndexError> {
+        let bytes = self.take(2)?;
+        Ok(u16::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+
+    pub(in crate::gallery) fn u64(&mut self) -> Result<u64, IndexError> {
+        let bytes = self.take(8)?;
+        Ok(u64::from_le_bytes(std::array::from_fn(|i| bytes[i])))
+    }
+
+    pub(in crate::gallery) fn u32(&mut self) -> Result<u32, IndexError> {
         let bytes = self.take(4)?;
         Ok(u32::from_le_bytes(std::array::from_fn(|i| bytes[i])))
     }
 
     /// So many numbers, all finite.
-    pub(super) fn floats(&mut self, count: usize) -> Result<Vec<f32>, IndexError> {
+    pub(in crate::gallery) fn floats(&mut self, count: usize) -> Result<Vec<f32>, IndexError> {
         let length = count
             .checked_mul(4)
             .ok_or_else(|| IndexError::Damaged { what: "a count".to_owned() })?;

@@ -149,7 +149,7 @@ impl pulp::NullaryFnOnce for Hamming<'_> {
 }
 
 /// Inner product with eight running sums, so that it vectorises; the same order on every machine.
-pub(super) fn exact_product(a: &[f32], b: &[f32]) -> f32 {
+pub(in crate::gallery) fn exact_product(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
     let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();

@@ -19,12 +19,13 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use binary::Binary;
-use bytes::Bytes;
 use hnsw::Hnsw;
 use ivf::Ivf;
 use rows::{Query, Rows};
 
+pub(super) use bytes::Bytes;
 pub use config::{IndexConfig, Metric};
+pub(super) use distance::exact_product;
 pub use rows::VectorType;
 pub use search::{Filter, Hit, Search};
 
