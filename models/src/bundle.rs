@@ -4,7 +4,8 @@
 //! ever. The manifest is read first; each file's length and hash are checked before it is used.
 //!
 //! The gallery comes in two files: what answers need, and the classes' pictures for people, which may
-//! come later.
+//! come later. One that is too large for that comes in [shards](crate::gallery::Shards): a head, and
+//! files of which queries fetch parts.
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use crate::detector::Detector;
 use crate::extractor::Extractor;
-use crate::gallery::{Gallery, GalleryError};
+use crate::gallery::{Gallery, GalleryError, Sharded, Shards};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
 use crate::prepared::Prepared;
 use crate::recognizer::{Recognizer, RecognizerSettings};
@@ -22,7 +23,10 @@ use crate::weights::Precision;
 pub const MANIFEST_NAME: &str = "manifest.json";
 
 /// Format that this program writes, and the newest it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
+
+/// Ending of a shard's name.
+pub const SHARD_ENDING: &str = "shard";
 
 /// Longest manifest that is read, in bytes.
 pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
@@ -122,8 +126,11 @@ pub struct Manifest {
     pub extractor: ModelEntry,
     /// Finds objects; without one every picture is one object.
     pub detector: Option<ModelEntry>,
-    /// Name of the gallery's file.
+    /// Name of the gallery's file, or of its head where it is in shards.
     pub gallery: String,
+    /// Names of the gallery's shards, in the head's order; since format 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<String>,
     /// Name of the file with its classes' pictures, where they are not in the gallery itself; since
     /// format 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,7 +174,8 @@ impl Manifest {
                 return Err(unreadable(format!("file {:?} of {} bytes", file.name, file.bytes)));
             }
         }
-        for name in manifest.used_files().chain(manifest.pictures.as_deref()) {
+        let shards = manifest.shards.iter().map(String::as_str);
+        for name in manifest.used_files().chain(manifest.pictures.as_deref()).chain(shards) {
             manifest.file(name)?;
         }
         Ok(manifest)
@@ -194,6 +202,21 @@ impl Manifest {
             .ok_or_else(|| BundleError::Unlisted { name: name.to_owned() })
     }
 
+    /// Reads the head of a gallery in shards.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError`], also where the shards are not those of the manifest.
+    pub fn read_head(&self, bytes: &[u8]) -> Result<Shards, GalleryError> {
+        let shards = Shards::from_bytes(bytes)?;
+        let length = |name: &String| self.file(name).map_or(0, |file| file.bytes);
+        if !self.shards.iter().map(length).eq(shards.shards().iter().copied()) {
+            let what = "its shards are not those of the manifest".to_owned();
+            return Err(GalleryError::Inconsistent { what });
+        }
+        Ok(shards)
+    }
+
     /// Checks the bytes of a file against its entry.
     ///
     /// # Errors
@@ -213,6 +236,15 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// How a gallery is published.
+#[derive(Debug, Clone, Copy)]
+pub enum Published<'a> {
+    /// A page downloads all of it.
+    Whole(&'a Gallery),
+    /// A page fetches what a query needs.
+    Sharded(&'a Sharded),
 }
 
 /// A bundle in memory.
@@ -235,7 +267,7 @@ impl Bundle {
         title: String,
         extractor: Vec<u8>,
         detector: Option<Vec<u8>>,
-        gallery: &Gallery,
+        gallery: Published<'_>,
         settings: RecognizerSettings,
         notes: Vec<String>,
     ) -> Result<Self, BundleError> {
@@ -252,7 +284,14 @@ impl Bundle {
             Err(source) => Err(BundleError::Model { name: name.to_owned(), source }),
         };
         let foreign = |source| BundleError::Gallery { name: "gallery".to_owned(), source };
-        gallery.check_model(&model_id(&extractor)).map_err(foreign)?;
+        let model = model_id(&extractor);
+        match gallery {
+            Published::Whole(gallery) => gallery.check_model(&model).map_err(foreign)?,
+            Published::Sharded(Sharded { head, .. }) => {
+                let empty = Shards::from_bytes(head).map_err(foreign)?.empty_gallery();
+                empty.check_model(&model).map_err(foreign)?;
+            }
+        }
         let description = describe("extractor", &extractor)?;
         let extractor =
             ModelEntry { file: add("extractor", "safetensors", extractor), description };
@@ -263,9 +302,19 @@ impl Bundle {
             }
             None => None,
         };
-        let (without, alone) = gallery.split_pictures();
-        let gallery = add("gallery", "bin", without.to_bytes());
-        let pictures = add("pictures", "bin", alone.to_bytes());
+        let (mut shards, mut pictures) = (Vec::new(), None);
+        let gallery = match gallery {
+            Published::Whole(gallery) => {
+                let (without, alone) = gallery.split_pictures();
+                pictures = Some(add("pictures", "bin", alone.to_bytes()));
+                add("gallery", "bin", without.to_bytes())
+            }
+            Published::Sharded(sharded) => {
+                // Their own kind of file: a host must not pack what is fetched in parts.
+                shards.extend(sharded.shards.iter().map(|b| add("shard", SHARD_ENDING, b.clone())));
+                add("shards", "bin", sharded.head.clone())
+            }
+        };
         let (entries, bytes): (Vec<FileEntry>, Vec<Vec<u8>>) = files.into_iter().unzip();
         let names = entries.iter().map(|entry| entry.name.clone());
         Ok(Self {
@@ -276,7 +325,8 @@ impl Bundle {
                 extractor,
                 detector,
                 gallery,
-                pictures: Some(pictures),
+                shards,
+                pictures,
                 settings,
                 files: entries,
                 notes,
@@ -324,6 +374,7 @@ pub struct Opening<'a> {
     device: &'a Device,
     detector: Option<Prepared<Detector>>,
     gallery: Option<Gallery>,
+    shards: Option<Shards>,
     /// With the short name that its gallery carries.
     extractor: Option<(Prepared<Extractor>, String)>,
     pictures: Option<Gallery>,
@@ -332,7 +383,15 @@ pub struct Opening<'a> {
 impl<'a> Opening<'a> {
     /// Nothing of a bundle yet.
     pub fn new(manifest: &'a Manifest, device: &'a Device) -> Self {
-        Self { manifest, device, detector: None, gallery: None, extractor: None, pictures: None }
+        Self {
+            manifest,
+            device,
+            detector: None,
+            gallery: None,
+            shards: None,
+            extractor: None,
+            pictures: None,
+        }
     }
 
     /// Takes a file in, after checking it; one that the manifest does not use is left out.
@@ -356,6 +415,10 @@ impl<'a> Opening<'a> {
             let extractor = model.into_extractor(self.device).map_err(in_model)?;
             let prepared = Prepared::new(&extractor, &preprocess, self.device);
             self.extractor = Some((prepared, model_id(bytes)));
+        } else if manifest.gallery == name && !manifest.shards.is_empty() {
+            let shards = manifest.read_head(bytes).map_err(in_gallery)?;
+            self.gallery = Some(shards.empty_gallery());
+            self.shards = Some(shards);
         } else if manifest.gallery == name {
             self.gallery = Some(Gallery::from_bytes(bytes).map_err(in_gallery)?);
         } else if manifest.pictures.as_deref() == Some(name) {
@@ -389,6 +452,9 @@ impl<'a> Opening<'a> {
         if let Some(pictures) = &self.pictures {
             gallery.take_pictures(pictures).map_err(in_gallery)?;
         }
-        Ok(Recognizer::new(self.detector, extractor, gallery, manifest.settings.clone()))
+        let settings = manifest.settings.clone();
+        let mut recognizer = Recognizer::new(self.detector, extractor, gallery, settings);
+        recognizer.set_shards(self.shards).map_err(in_gallery)?;
+        Ok(recognizer)
     }
 }

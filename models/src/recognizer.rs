@@ -5,14 +5,15 @@
 //! candidate only where nothing was found, unless the settings say otherwise; the best classes are
 //! returned even where none is similar enough, marked as unknown.
 //!
-//! The trainer's evaluation, the tests and the browser all call [`Recognizer::recognize`].
+//! The trainer's evaluation, the tests and the browser all call [`Recognizer::recognize`], or
+//! [`Recognizer::recognize_with`] where a gallery in shards has to be fetched from.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
-use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Question};
+use crate::gallery::{AnswerRule, Budget, Gallery, GalleryError, Match, Part, Question, Shards};
 use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::prepared::{Prepared, RunError};
@@ -23,6 +24,9 @@ use crate::tracker::Tracker;
 const THUMBNAIL_SIDE: u32 = 64;
 /// JPEG quality of a thumbnail.
 const THUMBNAIL_QUALITY: u8 = 78;
+
+/// Bytes of fetched lists that are kept.
+const MOST_KEPT: u64 = 32 << 20;
 
 /// Why a picture could not be recognised.
 #[derive(Debug, Error)]
@@ -110,7 +114,7 @@ pub struct Timings {
     pub detect: f64,
     /// Crops: resize, network.
     pub embed: f64,
-    /// Gallery.
+    /// Gallery; fetching from one in shards included.
     pub search: f64,
     /// Objects that the extractor looked at.
     pub embedded: usize,
@@ -121,8 +125,27 @@ pub struct Timings {
 pub struct Recognizer {
     detector: Option<Prepared<Detector>>,
     extractor: Prepared<Extractor>,
+    /// What is searched.
     gallery: Gallery,
+    sharded: Option<SearchedShards>,
     settings: RecognizerSettings,
+}
+
+/// A published gallery that is fetched from.
+#[derive(Debug)]
+struct SearchedShards {
+    shards: Shards,
+    /// What is searched beside it; the recognizer's gallery is this and what was fetched.
+    own: Gallery,
+}
+
+/// What the networks say of a picture.
+struct Look {
+    candidates: Vec<Detection>,
+    embeddings: Vec<Vec<f32>>,
+    embedded: usize,
+    /// When it began, when objects were found, when they were embedded.
+    times: [f64; 3],
 }
 
 impl Recognizer {
@@ -133,26 +156,66 @@ impl Recognizer {
         gallery: Gallery,
         settings: RecognizerSettings,
     ) -> Self {
-        Self { detector, extractor, gallery, settings }
+        Self { detector, extractor, gallery, sharded: None, settings }
     }
 
-    /// The gallery that is searched.
+    /// The gallery that is searched; of one in shards, what was fetched for the last picture.
     pub fn gallery(&self) -> &Gallery {
         &self.gallery
     }
 
-    /// Searches another gallery from now on and returns the one before.
+    /// The gallery that can be changed: the one that is searched, without what was fetched.
+    pub fn own_gallery(&self) -> &Gallery {
+        self.sharded.as_ref().map_or(&self.gallery, |sharded| &sharded.own)
+    }
+
+    /// Searches a gallery in shards as well from now on, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`] or [`GalleryError::Dimension`]; all stays as it is then.
+    pub fn set_shards(&mut self, shards: Option<Shards>) -> Result<(), GalleryError> {
+        let own = self.own_gallery().clone();
+        self.sharded = match shards {
+            Some(shards) => {
+                self.check(shards.model(), shards.dim())?;
+                Some(SearchedShards { shards, own: own.clone() })
+            }
+            None => None,
+        };
+        self.gallery = own;
+        Ok(())
+    }
+
+    /// The gallery in shards that is searched as well.
+    pub fn shards(&self) -> Option<&Shards> {
+        self.sharded.as_ref().map(|sharded| &sharded.shards)
+    }
+
+    /// Has another gallery that can be changed from now on and returns the one before.
     ///
     /// # Errors
     ///
     /// [`GalleryError::OtherModel`] or [`GalleryError::Dimension`]; the gallery stays as it is then.
     pub fn replace_gallery(&mut self, gallery: Gallery) -> Result<Gallery, GalleryError> {
-        gallery.check_model(self.gallery.model())?;
-        if gallery.dim() != self.gallery.dim() {
-            let (expected, got) = (self.gallery.dim(), gallery.dim());
-            return Err(GalleryError::Dimension { expected, got });
+        self.check(gallery.model(), gallery.dim())?;
+        let before = std::mem::replace(&mut self.gallery, gallery);
+        match &mut self.sharded {
+            Some(sharded) => Ok(std::mem::replace(&mut sharded.own, self.gallery.clone())),
+            None => Ok(before),
         }
-        Ok(std::mem::replace(&mut self.gallery, gallery))
+    }
+
+    fn check(&self, model: &str, dim: usize) -> Result<(), GalleryError> {
+        let (gallery, expected) = (self.gallery.model(), self.gallery.dim());
+        if model != gallery {
+            let (gallery, model) = (model.to_owned(), gallery.to_owned());
+            return Err(GalleryError::OtherModel { gallery, model });
+        }
+        if dim != expected {
+            return Err(GalleryError::Dimension { expected, got: dim });
+        }
+        Ok(())
     }
 
     /// Gives classes without a picture for people the ones of `pictures`.
@@ -184,7 +247,7 @@ impl Recognizer {
         self.detector.is_some()
     }
 
-    /// Says what is in a picture. `clock` gives milliseconds from any origin.
+    /// Says what is in a picture, from what is here. `clock` gives milliseconds from any origin.
     ///
     /// # Errors
     ///
@@ -194,22 +257,84 @@ impl Recognizer {
         image: &RgbImage,
         clock: impl Fn() -> f64,
     ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
-        self.look(image, None, &clock).await
+        let look = self.look(image, None, &clock).await?;
+        self.name(look, &clock)
     }
 
-    /// [`Self::recognize`] of a camera's next frame: only objects that are new or have changed are
+    /// [`Self::recognize`], first fetching what a gallery in shards has near to the picture's objects.
+    /// With a tracker it is a camera's next frame: only objects that are new or have changed are
     /// embedded.
+    ///
+    /// `fetch` is given parts and returns them with their bytes.
     ///
     /// # Errors
     ///
-    /// [`RecognizeError`]
-    pub async fn follow(
-        &self,
+    /// [`RecognizeError`], or what `fetch` says.
+    pub async fn recognize_with<E: From<RecognizeError>>(
+        &mut self,
         image: &RgbImage,
-        tracker: &mut Tracker,
+        tracker: Option<&mut Tracker>,
+        fetch: impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
         clock: impl Fn() -> f64,
-    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
-        self.look(image, Some(tracker), &clock).await
+    ) -> Result<(Vec<Recognition>, Timings), E> {
+        let look = self.look(image, tracker, &clock).await?;
+        if let Some(sharded) = &self.sharded {
+            self.gallery = sharded.own.clone();
+        }
+        self.fetch_near(&look.embeddings, fetch).await?;
+        Ok(self.name(look, &clock)?)
+    }
+
+    /// Fetches what a gallery in shards has near to embeddings, and what is said about the classes that
+    /// they are answered with. Without shards there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`RecognizeError::Gallery`], or what `fetch` says.
+    pub async fn fetch_near<E: From<RecognizeError>>(
+        &mut self,
+        embeddings: &[Vec<f32>],
+        fetch: impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+    ) -> Result<(), E> {
+        let failed = |error: GalleryError| E::from(RecognizeError::Gallery(error));
+        let Some(sharded) = &mut self.sharded else { return Ok(()) };
+        sharded.shards.forget_beyond(MOST_KEPT);
+        let queries = embeddings.iter().map(Vec::as_slice);
+        let parts = sharded.shards.missing(queries, Budget::default()).map_err(failed)?;
+        if !parts.is_empty() {
+            for (part, bytes) in fetch(parts).await? {
+                sharded.shards.take(&part, &bytes).map_err(failed)?;
+            }
+        }
+        self.gather(embeddings).map_err(failed)?;
+        let mut labels = Vec::new();
+        for embedding in embeddings {
+            let found = self.search(embedding, self.settings.top_k).map_err(failed)?;
+            labels.extend(found.iter().map(|m| self.gallery.classes()[m.class].label.clone()));
+        }
+        let Some(sharded) = &mut self.sharded else { return Ok(()) };
+        let parts = sharded.shards.missing_facts(labels.iter().map(String::as_str));
+        if parts.is_empty() {
+            return Ok(());
+        }
+        for (part, bytes) in fetch(parts).await? {
+            sharded.shards.take(&part, &bytes).map_err(failed)?;
+        }
+        self.gather(embeddings).map_err(failed)
+    }
+
+    /// Searches what was fetched near to embeddings as well.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError`] for what is no embedding of this gallery.
+    pub fn gather(&mut self, embeddings: &[Vec<f32>]) -> Result<(), GalleryError> {
+        let Some(sharded) = &self.sharded else { return Ok(()) };
+        for embedding in embeddings {
+            let near = sharded.shards.neighbourhood(embedding, Budget::default())?;
+            self.gallery.merge(&near)?;
+        }
+        Ok(())
     }
 
     async fn look(
@@ -217,7 +342,7 @@ impl Recognizer {
         image: &RgbImage,
         tracker: Option<&mut Tracker>,
         clock: &dyn Fn() -> f64,
-    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
+    ) -> Result<Look, RecognizeError> {
         let start = clock();
         let mut candidates = self.detect(image).await?;
         let whole = match self.settings.whole_image {
@@ -232,16 +357,23 @@ impl Recognizer {
         let detected = clock();
         let boxes: Vec<BBox> = candidates.iter().map(|d| d.bbox).collect();
         let crops: Vec<RgbImage> = boxes.iter().map(|bbox| image.crop(bbox)).collect();
-        let (embeddings, looked_at) = match tracker {
+        let (embeddings, embedded) = match tracker {
             Some(tracker) => {
                 let embed = async |crops: &[RgbImage]| self.embed(crops).await;
                 (tracker.follow(&boxes, &crops, embed).await?, tracker.embedded())
             }
             None => (self.embed(&crops).await?, crops.len()),
         };
-        let embedded = clock();
-        let mut recognitions = Vec::with_capacity(candidates.len());
-        for (candidate, embedding) in candidates.into_iter().zip(embeddings) {
+        Ok(Look { candidates, embeddings, embedded, times: [start, detected, clock()] })
+    }
+
+    fn name(
+        &self,
+        look: Look,
+        clock: &dyn Fn() -> f64,
+    ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
+        let mut recognitions = Vec::with_capacity(look.candidates.len());
+        for (candidate, embedding) in look.candidates.into_iter().zip(look.embeddings) {
             let (matches, known) = self.answer(&embedding)?;
             recognitions.push(Recognition {
                 bbox: candidate.bbox,
@@ -252,11 +384,12 @@ impl Recognizer {
             });
         }
         let recognitions = suppress(recognitions, self.settings.recognition_nms_iou);
+        let [start, detected, embedded] = look.times;
         let timings = Timings {
             detect: detected - start,
             embed: embedded - detected,
             search: clock() - embedded,
-            embedded: looked_at,
+            embedded: look.embedded,
         };
         Ok((recognitions, timings))
     }

@@ -8,14 +8,15 @@ use burn::tensor::Device;
 use models::bench;
 use models::bundle::{BundleError, Manifest, Opening};
 use models::detector::Detection;
-use models::gallery::{Gallery, GalleryError, Match};
+use models::gallery::{Gallery, GalleryError, Match, Shards};
 use models::image::RgbImage;
 use models::preprocess::resize;
 use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
 use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
 
-use crate::fetch::{Download, fetch, fetch_newest, now};
+use crate::fetch::{Download, WHOLE, fetch, fetch_newest, now};
+use crate::parts::{PartError, fetch_parts};
 use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
@@ -42,6 +43,8 @@ pub(crate) struct Engine {
     pictures: Option<String>,
     /// Whether they are in the gallery.
     pictured: bool,
+    /// Names of the published gallery's shards.
+    shards: Vec<String>,
     /// SHA-256 of the extractor: another one would need the page to load anew.
     extractor: String,
     seen: VecDeque<Seen>,
@@ -101,7 +104,7 @@ impl Engine {
         let downloads: Vec<Download> = (manifest.used_files().enumerate())
             .map(|(index, name)| {
                 let (received, progress) = (received.clone(), progress.clone());
-                Download::start(format!("{folder}/{name}"), move |loaded| {
+                Download::start(format!("{folder}/{name}"), WHOLE, move |loaded| {
                     received[index].set(loaded);
                     progress(received.iter().map(Cell::get).sum(), total);
                 })
@@ -115,8 +118,9 @@ impl Engine {
         let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;
         let info = BundleInfo {
             title: manifest.title,
-            classes: recognizer.gallery().classes().len(),
-            entries: recognizer.gallery().len(),
+            classes: recognizer.gallery().classes().len()
+                + recognizer.shards().map_or(0, Shards::classes),
+            entries: recognizer.gallery().len() + recognizer.shards().map_or(0, Shards::entries),
             notes: manifest.notes,
             backend,
             detects: manifest.detector.is_some(),
@@ -128,6 +132,7 @@ impl Engine {
             manifest_url: manifest_url.to_owned(),
             pictured: manifest.pictures.is_none(),
             pictures: manifest.pictures,
+            shards: manifest.shards,
             extractor: manifest.extractor.file,
             seen: VecDeque::new(),
             tracker: Tracker::default(),
@@ -178,12 +183,11 @@ impl Engine {
         if !follow {
             self.tracker = Tracker::default();
         }
-        let recognized = if follow {
-            self.recognizer.follow(&image, &mut self.tracker, now).await
-        } else {
-            self.recognizer.recognize(&image, now).await
-        };
-        let (found, timings) = recognized.map_err(|error| failed(&error))?;
+        let (folder, shards) = (self.address(""), &self.shards);
+        let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
+        let tracker = follow.then_some(&mut self.tracker);
+        let recognized = self.recognizer.recognize_with(&image, tracker, fetch, now).await;
+        let (found, timings) = recognized.map_err(part_error)?;
         let embedded = timings.embedded;
         let timings = stage_times(decoded - start, timings);
         let seen = Seen { id, image, found, timings, embedded };
@@ -219,11 +223,17 @@ impl Engine {
     }
 
     /// The classes that are most similar to an embedding.
-    pub(crate) fn search(&self, embedding: &[f32], top_k: usize) -> Result<Response, EngineError> {
-        let found = self
-            .recognizer
-            .search(embedding, top_k)
-            .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+    pub(crate) async fn search(
+        &mut self,
+        embedding: Vec<f32>,
+        top_k: usize,
+    ) -> Result<Response, EngineError> {
+        let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());
+        let (folder, shards) = (self.address(""), &self.shards);
+        let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
+        let asked = [embedding];
+        self.recognizer.fetch_near(&asked, fetch).await.map_err(part_error)?;
+        let found = self.recognizer.search(&asked[0], top_k).map_err(refused)?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
 
@@ -239,8 +249,10 @@ impl Engine {
         }
         let newest = self.seen.back().map(|seen| seen.image.clone());
         if let Some(image) = newest {
-            let (found, timings) =
-                self.recognizer.recognize(&image, now).await.map_err(|error| failed(&error))?;
+            let (folder, shards) = (self.address(""), &self.shards);
+            let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
+            let recognized = self.recognizer.recognize_with(&image, None, fetch, now).await;
+            let (found, timings) = recognized.map_err(part_error)?;
             if let Some(seen) = self.seen.back_mut() {
                 seen.embedded = timings.embedded;
                 seen.timings = stage_times(seen.timings.decode, timings);
@@ -326,12 +338,12 @@ impl Engine {
 
     /// What the gallery holds.
     pub(crate) fn list(&self, filter: &str) -> GalleryView {
-        self.visitor.view(self.recognizer.gallery(), filter)
+        self.visitor.view(&self.recognizer, filter)
     }
 
     /// The gallery as a file.
     pub(crate) fn export(&self) -> Vec<u8> {
-        self.recognizer.gallery().to_bytes()
+        self.recognizer.own_gallery().to_bytes()
     }
 
     /// Changes the gallery.
@@ -357,7 +369,10 @@ impl Engine {
 
     /// Goes back to the published gallery.
     pub(crate) async fn reset(&mut self) -> Result<Response, EngineError> {
-        let published = self.published(self.visitor.published(), self.pictures.as_deref()).await?;
+        let published = match self.recognizer.shards() {
+            Some(shards) => shards.empty_gallery(),
+            None => self.published(self.visitor.published(), self.pictures.as_deref()).await?,
+        };
         self.visitor.reset(&mut self.recognizer, published).await?;
         self.edited(Change::Reset)
     }
@@ -370,8 +385,21 @@ impl Engine {
         {
             return Ok(None);
         }
-        let published = self.published(&manifest.gallery, manifest.pictures.as_deref()).await?;
+        let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());
+        let published = if manifest.shards.is_empty() {
+            let pictures = manifest.pictures.as_deref();
+            let published = self.published(&manifest.gallery, pictures).await?;
+            self.recognizer.set_shards(None).map_err(refused)?;
+            published
+        } else {
+            let head = fetch(&self.address(&manifest.gallery), |_| ()).await?;
+            let shards = manifest.read_head(&head).map_err(refused)?;
+            let empty = shards.empty_gallery();
+            self.recognizer.set_shards(Some(shards)).map_err(refused)?;
+            empty
+        };
         (self.pictures, self.pictured) = (manifest.pictures, true);
+        self.shards = manifest.shards;
         self.visitor.publish(&mut self.recognizer, &manifest.gallery, published).await?;
         self.edited(Change::Published).map(Some)
     }
@@ -393,6 +421,11 @@ impl Engine {
 
     /// What there is to say after a change: the gallery, and the newest picture's answers now.
     fn edited(&mut self, change: Change) -> Result<Response, EngineError> {
+        let seen = self.seen.iter().flat_map(|seen| &seen.found);
+        let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
+        self.recognizer
+            .gather(&embeddings)
+            .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
         for seen in &mut self.seen {
             for recognition in &mut seen.found {
                 let (matches, known) = self
@@ -443,6 +476,14 @@ fn thumbnail_of(picture: &RgbImage) -> Result<Vec<u8>, EngineError> {
 
 fn failed(error: &RecognizeError) -> EngineError {
     EngineError::new(ErrorKind::Device, error.to_string())
+}
+
+/// What went wrong between a picture and its answer.
+fn part_error(error: PartError) -> EngineError {
+    match error {
+        PartError::Fetch(error) => error,
+        PartError::Recognize(error) => failed(&error),
+    }
 }
 
 fn bundle_error(error: BundleError) -> EngineError {

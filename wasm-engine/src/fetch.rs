@@ -1,6 +1,7 @@
 //! Downloads with progress.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
@@ -34,8 +35,14 @@ pub(crate) fn now() -> f64 {
 
 /// Downloads a file; `progress` gets the bytes received so far.
 pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Fetched {
-    fetch_with(url, RequestCache::Default, progress).await
+    fetch_with(url, WHOLE, RequestCache::Default, progress).await
 }
+
+/// Bytes of a file.
+type Part = Range<u64>;
+
+/// All bytes of a file, however many.
+pub(crate) const WHOLE: Part = 0..u64::MAX;
 
 /// A file, or why it could not be had.
 type Fetched = Result<Vec<u8>, EngineError>;
@@ -48,11 +55,11 @@ pub(crate) struct Download {
 
 impl Download {
     /// Begins; `progress` gets the bytes received so far.
-    pub(crate) fn start(url: String, progress: impl Fn(u64) + 'static) -> Self {
+    pub(crate) fn start(url: String, part: Part, progress: impl Fn(u64) + 'static) -> Self {
         let result = Rc::new(RefCell::new(None));
         let slot = result.clone();
         let end = future_to_promise(async move {
-            let fetched = fetch(&url, progress).await;
+            let fetched = fetch_with(&url, part, RequestCache::Default, progress).await;
             slot.replace(Some(fetched));
             Ok(JsValue::UNDEFINED)
         });
@@ -70,21 +77,21 @@ impl Download {
 
 /// Downloads a file that may have changed since it was last asked for.
 pub(crate) async fn fetch_newest(url: &str) -> Fetched {
-    fetch_with(url, RequestCache::NoCache, |_| ()).await
+    fetch_with(url, WHOLE, RequestCache::NoCache, |_| ()).await
 }
 
-async fn fetch_with(url: &str, cache: RequestCache, progress: impl Fn(u64)) -> Fetched {
+async fn fetch_with(url: &str, part: Part, cache: RequestCache, progress: impl Fn(u64)) -> Fetched {
     let mut bytes = Vec::new();
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
-        match go_on(url, cache, &mut bytes, &progress).await {
+        match go_on(url, &part, cache, &mut bytes, &progress).await {
             Ok(()) => return Ok(bytes),
             Err(Failure { error, lost: false }) => return Err(error),
             Err(Failure { lost: true, .. }) => sleep(wait).await,
         }
         wait *= 2;
     }
-    go_on(url, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
+    go_on(url, &part, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
     Ok(bytes)
 }
 
@@ -95,10 +102,12 @@ struct Failure {
     lost: bool,
 }
 
-/// Downloads what is still missing of a file. What has come stays in `bytes` when the connection
-/// breaks; where the host sends no parts, the next try begins anew.
+/// Downloads what is still missing of a part. What has come stays in `bytes` when the connection
+/// breaks; where the host sends no parts, the next try begins anew, and what is not of the part is
+/// left out.
 async fn go_on(
     url: &str,
+    part: &Part,
     cache: RequestCache,
     bytes: &mut Vec<u8>,
     progress: &impl Fn(u64),
@@ -111,15 +120,21 @@ async fn go_on(
     let scope: WorkerGlobalScope = scope().unchecked_into();
     let options = RequestInit::new();
     options.set_cache(cache);
-    if !bytes.is_empty() {
+    let next = part.start + bytes.len() as u64;
+    if next > 0 {
         // Browsers ask for the plain file then, so that the parts fit each other. What a file of
         // another version would mix up, the checksums see.
         let headers = Headers::new().map_err(lost)?;
-        headers.set("range", &format!("bytes={}-", bytes.len())).map_err(lost)?;
+        let last = if part.end == WHOLE.end {
+            String::new()
+        } else {
+            part.end.saturating_sub(1).to_string()
+        };
+        headers.set("range", &format!("bytes={next}-{last}")).map_err(lost)?;
         options.set_headers(&headers);
     }
     let asked = match cache {
-        RequestCache::Default if bytes.is_empty() => asked_ahead(url),
+        RequestCache::Default if next == 0 => asked_ahead(url),
         _ => None,
     };
     let asked = asked.unwrap_or_else(|| scope.fetch_with_str_and_init(url, &options));
@@ -127,8 +142,11 @@ async fn go_on(
     if !response.ok() {
         return Err(failure(format!("the host answered {}", response.status()), false));
     }
+    // Where in the file the answer is.
+    let mut at = next;
     if response.status() != PARTIAL_CONTENT {
         bytes.clear();
+        at = 0;
     }
     let body = response.body().ok_or_else(|| failure("no content".to_owned(), false))?;
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
@@ -139,11 +157,21 @@ async fn go_on(
             return Ok(());
         }
         let value: Uint8Array = get("value").map_err(lost)?.unchecked_into();
-        if (bytes.len() + value.length() as usize) as u64 > MAX_FILE_BYTES {
-            return Err(failure("it is too large".to_owned(), false));
+        let wanted = part.start + bytes.len() as u64;
+        let (start, end) = (wanted.max(at), part.end.min(at + u64::from(value.length())));
+        if end > start {
+            if bytes.len() as u64 + (end - start) > MAX_FILE_BYTES {
+                return Err(failure("it is too large".to_owned(), false));
+            }
+            bytes.extend(value.subarray((start - at) as u32, (end - at) as u32).to_vec());
+            progress(bytes.len() as u64);
         }
-        bytes.extend(value.to_vec());
-        progress(bytes.len() as u64);
+        at += u64::from(value.length());
+        if at >= part.end {
+            // The host may have more to send; a reader that is dropped lets it go.
+            let _ = reader.cancel();
+            return Ok(());
+        }
     }
 }
 

@@ -11,6 +11,8 @@ mod engine;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod parts;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod storage;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod visitor;

@@ -330,6 +330,9 @@ pub struct GalleryView {
     pub classes: usize,
     /// Entries in all.
     pub entries: usize,
+    /// Classes of these that cannot be listed or changed here: they are in shards of which only parts
+    /// are fetched.
+    pub unlisted: usize,
     /// Classes that the filter lets through.
     pub matching: usize,
     /// The first of these, by label.

@@ -63,7 +63,7 @@ impl Visitor {
         };
         visitor.last_kept = PictureId::of(&bytes);
         let newer = made_to != published.as_bytes();
-        if newer && gallery.merge(recognizer.gallery()).is_err() {
+        if newer && gallery.merge(recognizer.own_gallery()).is_err() {
             return visitor;
         }
         if recognizer.replace_gallery(gallery).is_ok() {
@@ -82,7 +82,7 @@ impl Visitor {
         edit: Edit,
         lesson: Option<Lesson>,
     ) -> Result<Change, EngineError> {
-        let (gallery, change) = changed(recognizer.gallery(), edit, lesson)?;
+        let (gallery, change) = changed(recognizer.own_gallery(), edit, lesson)?;
         let before = recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
         self.remember(before);
         self.edited = true;
@@ -125,7 +125,7 @@ impl Visitor {
     ) -> Result<(), EngineError> {
         name.clone_into(&mut self.published);
         if self.edited {
-            let mut own = recognizer.gallery().clone();
+            let mut own = recognizer.own_gallery().clone();
             own.merge(&published).map_err(|error| refused(&error))?;
             published = own;
         }
@@ -159,7 +159,7 @@ impl Visitor {
             self.kept = false;
             return;
         }
-        let bytes = recognizer.gallery().to_bytes();
+        let bytes = recognizer.own_gallery().to_bytes();
         let saved = match storage::save(&file, &bytes).await {
             Ok(()) => storage::save(&base, self.published.as_bytes()).await,
             Err(error) => Err(error),
@@ -184,13 +184,16 @@ impl Visitor {
         if PictureId::of(&bytes) == self.last_kept {
             return Ok(());
         }
-        let mut both = recognizer.gallery().clone();
+        let mut both = recognizer.own_gallery().clone();
         both.merge(&Gallery::from_bytes(&bytes)?)?;
         recognizer.replace_gallery(both).map(drop)
     }
 
     /// What the gallery holds, for people.
-    pub(crate) fn view(&self, gallery: &Gallery, filter: &str) -> GalleryView {
+    pub(crate) fn view(&self, recognizer: &Recognizer, filter: &str) -> GalleryView {
+        let gallery = recognizer.own_gallery();
+        let (classes, entries) =
+            recognizer.shards().map_or((0, 0), |shards| (shards.classes(), shards.entries()));
         let wanted = filter.trim().to_lowercase();
         let counts = gallery.counts();
         let mut matching: Vec<usize> = (0..gallery.classes().len())
@@ -198,8 +201,9 @@ impl Visitor {
             .collect();
         matching.sort_by_key(|class| gallery.classes()[*class].label.to_lowercase());
         GalleryView {
-            classes: gallery.classes().len(),
-            entries: gallery.len(),
+            classes: gallery.classes().len() + classes,
+            entries: gallery.len() + entries,
+            unlisted: classes,
             matching: matching.len(),
             shown: matching
                 .iter()
@@ -219,7 +223,7 @@ impl Visitor {
 
 /// Names of the visitor's gallery and of the file that says what it was made to.
 fn names(recognizer: &Recognizer) -> (String, String) {
-    let model = recognizer.gallery().model();
+    let model = recognizer.own_gallery().model();
     (format!("magpie-gallery-{model}.bin"), format!("magpie-gallery-{model}.base"))
 }
 

@@ -156,7 +156,7 @@ async fn ask(engine: &mut Engine, request: Request) {
             Ok(embedding) => Ok(Response::Embedded { id, embedding }),
             Err(error) => return fail(Some(id), error),
         },
-        Request::Search { embedding, top_k } => engine.search(&embedding, top_k),
+        Request::Search { embedding, top_k } => engine.search(embedding, top_k).await,
         Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
         Request::Edit(edit) => engine.edit(edit).await,
         Request::Undo => engine.undo().await,

@@ -99,7 +99,7 @@ pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
         set_attributes(&option, &[("value", &class.label)]);
         append(&names, &[&option]);
     }
-    let rest = text::more_classes(gallery.matching, gallery.shown.len());
+    let rest = text::more_classes(gallery.matching, gallery.shown.len(), gallery.unlisted);
     by_id::<HtmlElement>("more-classes").set_text_content(Some(&rest));
 }
 

@@ -45,11 +45,18 @@ pub(crate) fn pictures(count: usize) -> String {
 }
 
 /// Classes that are not shown.
-pub(crate) fn more_classes(matching: usize, shown: usize) -> String {
+pub(crate) fn more_classes(matching: usize, shown: usize, unlisted: usize) -> String {
+    let unlisted = match unlisted {
+        0 => String::new(),
+        count => say_with("classes.unlisted", &[("count", &count.to_string())]),
+    };
     match (matching, matching - shown.min(matching)) {
-        (0, _) => say("classes.none"),
-        (_, 0) => String::new(),
-        (_, more) => say_with("classes.more", &[("count", &more.to_string())]),
+        (0, _) if unlisted.is_empty() => say("classes.none"),
+        (_, 0) => unlisted,
+        (_, more) => {
+            let more = say_with("classes.more", &[("count", &more.to_string())]);
+            format!("{more} {unlisted}").trim_end().to_owned()
+        }
     }
 }
 

@@ -102,6 +102,8 @@ export interface GalleryView {
   /** Classes and entries in all. */
   classes: number;
   entries: number;
+  /** Classes of these that are fetched when they are needed, and can be neither listed nor changed. */
+  unlisted: number;
   /** Classes that the filter lets through, and the first of them. */
   matching: number;
   shown: { label: string; entries: number; thumbnail: Blob | null }[];

@@ -201,9 +201,10 @@ const box = ([left, top, right, bottom]) => ({
   height: bottom - top,
 });
 
-const view = ({ classes, entries, matching, shown, edited, can_undo, kept }) => ({
+const view = ({ classes, entries, unlisted, matching, shown, edited, can_undo, kept }) => ({
   classes,
   entries,
+  unlisted,
   matching,
   shown: shown.map(({ label, entries, thumbnail }) => ({
     label,

@@ -21,9 +21,9 @@ pub use answer::{AnswerRule, Match, Question};
 pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
-pub use shards::{Budget, Part, SHARDS_MAGIC, SHARDS_VERSION, Shards};
 #[cfg(feature = "parallel")]
-pub use shards::{ShardOptions, Sharded};
+pub use shards::ShardOptions;
+pub use shards::{Budget, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use models::bundle::{Bundle, MANIFEST_NAME};
+use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
-use models::gallery::Gallery;
+use models::gallery::{AnswerRule, Gallery, ShardOptions, Sharded};
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::Rule;
@@ -64,10 +64,32 @@ pub struct Arguments {
     /// Entries that vote.
     #[arg(long, default_value_t = 5)]
     neighbours: usize,
+    /// Whether a visitor's page fetches parts of the gallery for each object instead of all of it
+    /// once. Answers are nearly the same; docs/gallery.md says how nearly.
+    #[arg(long, value_enum, default_value_t)]
+    shards: Cut,
+    /// Largest file of such a gallery, in megabytes of 1,048,576 bytes; some hosts take no more than 25.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    shard_size: u16,
     /// Licence and source of pictures or weights, a sentence; may be repeated.
     #[arg(long)]
     note: Vec<String>,
 }
+
+/// When a gallery is published in shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Cut {
+    /// Where its file has more than 16 MB.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
+const CUT_FROM: usize = 16 << 20;
 
 /// When the whole picture is recognised as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -101,8 +123,15 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let extractor = open_model(&self.extractor)?;
         let detector = self.detector.as_deref().map(open_model).transpose()?;
-        let gallery = Gallery::from_bytes(&read(&self.gallery)?)
-            .with_context(|| self.gallery.display().to_string())?;
+        let file = read(&self.gallery)?;
+        let gallery =
+            Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
+        let cut = match self.shards {
+            Cut::Auto => file.len() > CUT_FROM,
+            Cut::Always => true,
+            Cut::Never => false,
+        };
+        drop(file);
         let mut notes = self.note.clone();
         for model in [Some(&extractor), detector.as_ref()].into_iter().flatten() {
             let note = model.file.description.notes.trim();
@@ -122,14 +151,16 @@ impl Arguments {
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
             ..default
         };
+        let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
         let bundle = Bundle::assemble(
             self.title.clone(),
             extractor.bytes,
             detector.map(|d| d.bytes),
-            &gallery,
+            sharded.as_ref().map_or(Published::Whole(&gallery), Published::Sharded),
             settings,
             notes,
         )?;
+        drop(sharded);
 
         if !self.page.join("index.html").is_file() {
             bail!(
@@ -168,6 +199,29 @@ impl Arguments {
             size(sizes.packed)
         );
         Ok(())
+    }
+}
+
+impl Arguments {
+    /// Cuts the gallery into shards and says what a visitor downloads.
+    #[expect(clippy::print_stdout, reason = "progress")]
+    fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
+        let options =
+            ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
+        // Where the classes' means answer, these are what is searched.
+        let sharded = match rule {
+            AnswerRule::Centroid => gallery.of_means()?.to_shards(&options)?,
+            _ => gallery.to_shards(&options)?,
+        };
+        let all: usize = sharded.shards.iter().map(Vec::len).sum();
+        println!(
+            "the gallery comes in {} shards, {} in all: a page downloads {} of it at first, then at \
+             most 64 kB for an object that it has not met",
+            sharded.shards.len(),
+            size(all as u64),
+            size(sharded.head.len() as u64)
+        );
+        Ok(sharded)
     }
 }
 

@@ -1,10 +1,14 @@
 //! `magpie recognize`: says what is in pictures, with a published bundle.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::Args;
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::gallery::Part;
 use serde_json::json;
 
 use super::{DeviceKind, read};
@@ -38,13 +42,15 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let device = self.device.open();
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let recognizer =
+        let mut recognizer =
             Bundle::open(&manifest, |name| std::fs::read(self.bundle.join(name)).ok(), &device)?;
         let start = Instant::now();
         for path in &self.pictures {
             let picture = read_picture(path)?;
             let clock = || start.elapsed().as_secs_f64() * 1000.0;
-            let (found, timings) = pollster::block_on(recognizer.recognize(&picture, clock))?;
+            let read = async |parts| read_parts(&self.bundle, &manifest, parts);
+            let recognized = recognizer.recognize_with(&picture, None, read, clock);
+            let (found, timings) = pollster::block_on(recognized)?;
             let label = |class: usize| &recognizer.gallery().classes()[class].label;
             if self.json {
                 let objects: Vec<_> = found
@@ -90,4 +96,23 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// Parts of a gallery in shards, from the bundle's folder.
+fn read_parts(
+    bundle: &Path,
+    manifest: &Manifest,
+    parts: Vec<Part>,
+) -> anyhow::Result<Vec<(Part, Vec<u8>)>> {
+    let read = |part: Part| {
+        let name = manifest.shards.get(part.shard).context("a shard that the manifest lacks")?;
+        let path = bundle.join(name);
+        let mut bytes = Vec::new();
+        let length = part.range.end - part.range.start;
+        let mut file = File::open(&path).with_context(|| path.display().to_string())?;
+        file.seek(SeekFrom::Start(part.range.start))?;
+        file.take(length).read_to_end(&mut bytes)?;
+        Ok((part, bytes))
+    };
+    parts.into_iter().map(read).collect()
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest, SHARD_ENDING};
+use models::gallery::Part;
 use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,9 @@ impl Site {
             manifest.check(&file.name, &bytes)?;
             files.insert(file.name.as_str(), bytes);
         }
-        let recognizer = Bundle::open(&manifest, |name| files.remove(name), &Device::flex())?;
+        let shards: Vec<Vec<u8>> =
+            manifest.shards.iter().filter_map(|name| files.remove(name.as_str())).collect();
+        let mut recognizer = Bundle::open(&manifest, |name| files.remove(name), &Device::flex())?;
         let names: Vec<String> = match self.read(SAMPLES) {
             Ok(bytes) => serde_json::from_slice(&bytes).context(SAMPLES)?,
             Err(_) => Vec::new(),
@@ -137,7 +140,16 @@ impl Site {
             None if gallery.thumbnail(0).is_empty() => return Ok(manifest),
             None => RgbImage::decode(gallery.thumbnail(0))?,
         };
-        let (found, _) = pollster::block_on(recognizer.recognize(&picture, || 0.0))?;
+        let read = async |parts: Vec<Part>| -> anyhow::Result<Vec<(Part, Vec<u8>)>> {
+            let bytes = |part: &Part| {
+                let range = part.range.start as usize..part.range.end as usize;
+                shards[part.shard].get(range).unwrap_or_default().to_vec()
+            };
+            Ok(parts.into_iter().map(|part| (part.clone(), bytes(&part))).collect())
+        };
+        let recognized = recognizer.recognize_with(&picture, None, read, || 0.0);
+        let (found, _) = pollster::block_on(recognized)?;
+        let gallery = recognizer.gallery();
         let answers: Vec<&str> = found
             .iter()
             .filter_map(|r| r.matches.first())
@@ -157,6 +169,10 @@ impl Site {
         let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
         let mut everything = Vec::new();
         for name in names {
+            // Fetched in parts, and listed with its digest in the bundle's manifest.
+            if name.rsplit_once('.').is_some_and(|(_, ending)| ending == SHARD_ENDING) {
+                continue;
+            }
             let digest = sha256_hex(&self.read(&name)?);
             everything.extend(format!("{digest} {name}\n").into_bytes());
             let engine =

@@ -70,11 +70,11 @@ impl Block {
             let own = f32::from_bits(described.u32()?);
             let shard = usize::from(described.u16()?);
             let label = bytes.take(described.u32()? as usize)?;
-            let range = start..start.checked_add(length.into()).unwrap_or(u64::MAX);
+            let range = start..start.saturating_add(length.into());
             if shards.get(shard).is_none_or(|length| range.end > *length) {
                 return Err(wrong("a class beyond the shards"));
             }
-            let label = std::str::from_utf8(label).map_err(|_| wrong("a label that is no text"))?;
+            let label = std::str::from_utf8(label).map_err(|error| wrong(&error.to_string()))?;
             let min_similarity = own.is_finite().then_some(own);
             let class =
                 Class { label: label.to_owned(), metadata: Metadata::new(), min_similarity };

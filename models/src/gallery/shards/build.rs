@@ -10,7 +10,7 @@ use super::block::{self, CLASS_BYTES, ENTRY_BYTES, Place, Row};
 use super::coder::{Coder, Transform};
 use super::eigen;
 use super::head::{Direction, Head};
-use super::no_centroids;
+use super::{Sharded, no_centroids};
 
 /// Widest embedding that is turned: finding the directions takes the cube of it.
 const MAX_DIM: usize = 2048;
@@ -58,13 +58,14 @@ impl Default for ShardOptions {
     }
 }
 
-/// A gallery in shards, as files.
-#[derive(Debug, Clone)]
-pub struct Sharded {
-    /// Read by [`Shards::from_bytes`](super::Shards::from_bytes).
-    pub head: Vec<u8>,
-    /// In the order that the head counts them in.
-    pub shards: Vec<Vec<u8>>,
+/// How embeddings are written, and the lists' centroids written so.
+struct Coded {
+    transform: Transform,
+    directions: Vec<Direction>,
+    /// Of every centroid.
+    codes: Vec<Vec<u8>>,
+    /// As the reader will see them.
+    centroids: VectorIndex,
 }
 
 /// Entries of a list, and their classes in the order that the list counts them in.
@@ -96,7 +97,8 @@ impl Gallery {
         let count = (entries.len() * options.copies).div_ceil(a_list).min(entries.len());
         let centroids = in_a_chain(&learnt(self.index(), &entries, count)?)?;
         let lists = self.lists(&entries, &centroids, options.copies)?;
-        let (transform, directions, codes, coded) = self.transform(&lists, &centroids, options)?;
+        let coded = self.coded(&lists, &centroids, options)?;
+        let Coded { transform, directions, codes, centroids } = &coded;
 
         let labels = |list: &List| -> usize {
             list.classes.iter().map(|class| CLASS_BYTES + self.classes()[*class].label.len()).sum()
@@ -105,9 +107,8 @@ impl Gallery {
         let lengths: Vec<u64> = (lists.iter())
             .map(|list| (8 + labels(list) + list.members.len() * (ENTRY_BYTES + code_bytes)) as u64)
             .collect();
-        let mut files = Files { most: options.shard_bytes, files: vec![(0, 0)] };
+        let mut files = Files { most: options.shard_bytes, lengths: vec![0] };
         let places: Vec<Place> = lengths.iter().map(|length| files.place(*length)).collect();
-        let listed = files.listed(&places);
         let mut facts: Vec<Option<Place>> = vec![None; self.classes().len()];
         let mut told: Vec<(Place, Vec<u8>)> = Vec::new();
         for class in lists.iter().flat_map(|list| &list.classes) {
@@ -125,27 +126,25 @@ impl Gallery {
                 let classes: Vec<(&Class, &Place)> = (list.classes.iter())
                     .filter_map(|class| Some((&self.classes()[*class], facts[*class].as_ref()?)))
                     .collect();
-                let rows = self.rows(list, &transform, &coded.vector(number));
+                let rows = self.rows(list, transform, &centroids.vector(number));
                 block::write(&classes, &rows)
             })
             .collect();
+        let mut listed = vec![0; files.lengths.len()];
+        places.iter().for_each(|place| listed[place.shard] += 1);
         let head = Head {
             model: self.model(),
             entries: entries.len(),
             classes: self.counts().iter().filter(|count| **count > 0).count(),
             min_similarity: self.min_similarity(),
-            transform: &transform,
-            directions: &directions,
-            codes: &codes,
+            transform,
+            directions,
+            codes,
             lists: &blocks.iter().map(|b| (b.len() as u32, crc32(b))).collect::<Vec<_>>(),
-            shards: &listed
-                .iter()
-                .zip(&files.files)
-                .map(|(l, (bytes, _))| (*bytes, *l))
-                .collect::<Vec<_>>(),
+            shards: &files.lengths.iter().copied().zip(listed).collect::<Vec<_>>(),
         };
         let mut shards: Vec<Vec<u8>> =
-            files.files.iter().map(|(bytes, _)| Vec::with_capacity(*bytes as usize)).collect();
+            files.lengths.iter().map(|bytes| Vec::with_capacity(*bytes as usize)).collect();
         for (place, bytes) in places.into_iter().zip(blocks).chain(told) {
             shards[place.shard].extend_from_slice(&bytes);
         }
@@ -203,13 +202,13 @@ impl Gallery {
     }
 
     /// The directions in which centroids and rests vary most, with steps for both, and the centroids
-    /// rounded: as they are stored, and as the reader will see them.
-    fn transform(
+    /// rounded.
+    fn coded(
         &self,
         lists: &[List],
         centroids: &VectorIndex,
         options: &ShardOptions,
-    ) -> Result<(Transform, Vec<Direction>, Vec<Vec<u8>>, VectorIndex), GalleryError> {
+    ) -> Result<Coded, GalleryError> {
         let dim = self.dim();
         let all: usize = lists.iter().map(|list| list.members.len()).sum();
         let members = lists
@@ -276,7 +275,7 @@ impl Gallery {
         transform.directions.truncate(components * dim);
         let mut shorter = no_centroids(components);
         codes.iter().try_for_each(|code| shorter.add(&transform.centroid(code)).map(drop))?;
-        Ok((transform, directions, codes, shorter))
+        Ok(Coded { transform, directions, codes, centroids: shorter })
     }
 
     /// What a list stores of its entries.
@@ -301,31 +300,19 @@ impl Gallery {
 /// Places in files that are filled one after the other.
 struct Files {
     most: u64,
-    /// Length of each, and how many pieces are in it.
-    files: Vec<(u64, usize)>,
+    lengths: Vec<u64>,
 }
 
 impl Files {
     fn place(&mut self, length: u64) -> Place {
-        let last = self.files.len() - 1;
-        let full = self.files[last].0 > 0 && self.files[last].0 + length > self.most;
-        if full {
-            self.files.push((0, 0));
+        let filled = self.lengths.last().copied().unwrap_or_default();
+        if filled > 0 && filled + length > self.most {
+            self.lengths.push(0);
         }
-        let shard = self.files.len() - 1;
-        let (end, pieces) = &mut self.files[shard];
-        let start = *end;
-        (*end, *pieces) = (start + length, *pieces + 1);
-        Place { shard, range: start..*end }
-    }
-
-    /// How many of some places are in each file.
-    fn listed(&self, places: &[Place]) -> Vec<usize> {
-        places.iter().map(|p| p.shard).fold(Vec::new(), |mut counts, shard| {
-            counts.resize(counts.len().max(shard + 1), 0);
-            counts[shard] += 1;
-            counts
-        })
+        let shard = self.lengths.len() - 1;
+        let start = self.lengths[shard];
+        self.lengths[shard] = start + length;
+        Place { shard, range: start..start + length }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The head of a sharded gallery as bytes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 #[cfg(feature = "parallel")]
 use std::io::Write;
 
@@ -229,10 +229,10 @@ impl Shards {
             transform,
             centroids,
             lists: places,
-            shards: header.shards.iter().map(|shard| shard.bytes).collect(),
+            files: header.shards.iter().map(|shard| shard.bytes).collect(),
             here: BTreeMap::new(),
             facts: HashMap::new(),
-            told: BTreeSet::new(),
+            told: HashMap::new(),
         })
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Source: lists as in "Product Quantization for Nearest Neighbor Search" (TPAMI 2011, §IV), entries in
 //! several lists as in "SPANN: Highly-efficient Billion-scale Approximate Nearest Neighborhood Search"
-//! (NeurIPS 2021, §3.2), bits by variance as in "Block Quantization" (Huang and Schultheiss, 1963).
+//! (2021, §3.2), bits by variance as in "Block Quantization" (Huang and Schultheiss, 1963).
 //! Differences: no codebooks of vectors, since directions and steps take less room in the head; the
 //! length of what is coded is stored so that the product of an embedding with itself comes out right.
 //!
@@ -28,12 +28,12 @@ use std::ops::Range;
 
 use super::index::{Hit, Metric, Search, VectorIndex, VectorType};
 use super::sections::crc32;
-use super::{Class, Gallery, GalleryError, PictureId};
+use super::{Class, Gallery, GalleryError, Metadata, PictureId};
 use block::{Block, Place};
 use coder::Transform;
 
 #[cfg(feature = "parallel")]
-pub use build::{ShardOptions, Sharded};
+pub use build::ShardOptions;
 pub use head::{MAGIC as SHARDS_MAGIC, VERSION as SHARDS_VERSION};
 
 /// Entries of a query's neighbourhood: as many as rules of answering look at.
@@ -42,6 +42,15 @@ const NEIGHBOURHOOD: usize = 64;
 const MOST_LISTS: usize = 256;
 /// Bytes between two pieces that are fetched with them rather than by another request.
 const GAP: u64 = 2048;
+
+/// A gallery in shards, as files.
+#[derive(Debug, Clone)]
+pub struct Sharded {
+    /// Read by [`Shards::from_bytes`].
+    pub head: Vec<u8>,
+    /// In the order that the head counts them in.
+    pub shards: Vec<Vec<u8>>,
+}
 
 /// What may be fetched for one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +98,12 @@ pub struct Shards {
     centroids: VectorIndex,
     /// Where each list is, and its checksum.
     lists: Vec<(Place, u32)>,
-    shards: Vec<u64>,
+    files: Vec<u64>,
     here: BTreeMap<usize, Block>,
-    /// Of every class whose label is known.
+    /// Of every class whose label is known: where the facts about it are.
     facts: HashMap<String, Place>,
-    told: BTreeSet<String>,
+    /// Facts that are here.
+    told: HashMap<String, (Metadata, Vec<u8>)>,
 }
 
 impl Shards {
@@ -124,7 +134,7 @@ impl Shards {
 
     /// Lengths of the files, in bytes.
     pub fn shards(&self) -> &[u64] {
-        &self.shards
+        &self.files
     }
 
     /// A gallery of this model without entries, for what is fetched and what is added.
@@ -217,16 +227,13 @@ impl Shards {
         Ok(self.joined(&missing.into_iter().collect::<Vec<usize>>()))
     }
 
-    /// What has to be fetched to know what is said about classes; each is asked for once.
-    pub fn missing_facts<'a>(&mut self, labels: impl IntoIterator<Item = &'a str>) -> Vec<Part> {
-        let mut wanted: Vec<(String, Place)> = Vec::new();
-        for label in labels {
-            if let Some(place) = self.facts.get(label)
-                && self.told.insert(label.to_owned())
-            {
-                wanted.push((label.to_owned(), place.clone()));
-            }
-        }
+    /// What has to be fetched to know what is said about classes.
+    pub fn missing_facts<'a>(&self, labels: impl IntoIterator<Item = &'a str>) -> Vec<Part> {
+        let wanted: BTreeSet<&str> =
+            labels.into_iter().filter(|label| !self.told.contains_key(*label)).collect();
+        let mut wanted: Vec<(String, Place)> = (wanted.into_iter())
+            .filter_map(|label| Some((label.to_owned(), self.facts.get(label)?.clone())))
+            .collect();
         wanted.sort_by_key(|(_, place)| (place.shard, place.range.start));
         let mut parts: Vec<Part> = Vec::new();
         for (label, place) in wanted {
@@ -245,19 +252,18 @@ impl Shards {
         parts
     }
 
-    /// Takes the bytes of a part. Of facts the classes come back, as a gallery without entries.
+    /// Takes the bytes of a part.
     ///
     /// # Errors
     ///
     /// [`GalleryError::Length`], [`GalleryError::Checksum`] or [`GalleryError::Inconsistent`] for bytes
     /// that are not the part's; nothing is taken then.
-    pub fn take(&mut self, part: &Part, bytes: &[u8]) -> Result<Gallery, GalleryError> {
+    pub fn take(&mut self, part: &Part, bytes: &[u8]) -> Result<(), GalleryError> {
         super::sections::expect_length("part", part.range.end - part.range.start, bytes)?;
         let of = |place: &Place| {
             let start = (place.range.start - part.range.start) as usize;
             &bytes[start..start + (place.range.end - place.range.start) as usize]
         };
-        let mut told = self.empty_gallery();
         match &part.pieces {
             Pieces::Lists(lists) => {
                 let mut blocks = Vec::new();
@@ -267,7 +273,7 @@ impl Shards {
                         return Err(GalleryError::Checksum { what: "list" });
                     }
                     let code_bytes = self.transform.rests.bytes();
-                    blocks.push((list, Block::read(of(place), code_bytes, &self.shards)?));
+                    blocks.push((list, Block::read(of(place), code_bytes, &self.files)?));
                 }
                 for (list, block) in blocks {
                     for (class, place) in &block.classes {
@@ -277,17 +283,18 @@ impl Shards {
                 }
             }
             Pieces::Facts(pieces) => {
+                let mut told = Vec::new();
                 for (label, place) in pieces {
                     let (metadata, thumbnail) = block::read_facts(of(place))?;
-                    let class = Class { label: label.clone(), metadata, min_similarity: None };
-                    told.add_class(class, thumbnail.to_vec());
+                    told.push((label.clone(), (metadata, thumbnail.to_vec())));
                 }
+                self.told.extend(told);
             }
         }
-        Ok(told)
+        Ok(())
     }
 
-    /// Forgets all lists that were fetched, once they take more than so many bytes.
+    /// Forgets all that was fetched, once its lists take more than so many bytes.
     pub fn forget_beyond(&mut self, bytes: u64) {
         let length = |list: &usize| {
             let range = &self.lists[*list].0.range;
@@ -295,12 +302,15 @@ impl Shards {
         };
         if self.here.keys().map(length).sum::<u64>() > bytes {
             self.here.clear();
+            self.facts.clear();
+            self.told.clear();
         }
     }
 
     /// The entries nearest to an embedding among the lists that are here, as a gallery.
     ///
-    /// Its embeddings are what rounding left of the published ones.
+    /// Its embeddings are what rounding left of the published ones; its classes have metadata and
+    /// pictures where these are here.
     ///
     /// # Errors
     ///
@@ -335,9 +345,11 @@ impl Shards {
         for (id, (scale, _, list, entry)) in found {
             let block = &self.here[&list];
             let (class, _) = &block.classes[block.class(entry)];
-            let place = *places
-                .entry(class.label.as_str())
-                .or_insert_with(|| gallery.add_class(class.clone(), Vec::new()));
+            let place = *places.entry(class.label.as_str()).or_insert_with(|| {
+                let (metadata, thumbnail) =
+                    self.told.get(&class.label).cloned().unwrap_or_default();
+                gallery.add_class(Class { metadata, ..class.clone() }, thumbnail)
+            });
             let mut components = self.centroids.vector(list).into_owned();
             let add = |component: usize, value: f32| components[component] += scale * value;
             self.transform.rests.decode(block.code(entry), add);

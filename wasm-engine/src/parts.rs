@@ -1,0 +1,43 @@
+//! Parts of a gallery in shards, from the site's host.
+
+use models::gallery::Part;
+use models::recognizer::RecognizeError;
+
+use crate::fetch::Download;
+use crate::protocol::{EngineError, ErrorKind};
+
+/// What can go wrong between a picture and its answer.
+pub(crate) enum PartError {
+    /// A part could not be had.
+    Fetch(EngineError),
+    /// The pipeline has no answer.
+    Recognize(RecognizeError),
+}
+
+impl From<RecognizeError> for PartError {
+    fn from(error: RecognizeError) -> Self {
+        Self::Recognize(error)
+    }
+}
+
+/// Fetches parts, all at once; `shards` are the names of the files in `folder`.
+pub(crate) async fn fetch_parts(
+    folder: &str,
+    shards: &[String],
+    parts: Vec<Part>,
+) -> Result<Vec<(Part, Vec<u8>)>, PartError> {
+    let start = |part: &Part| {
+        let name = shards.get(part.shard).map_or("", String::as_str);
+        Download::start(format!("{folder}{name}"), part.range.clone(), |_| ())
+    };
+    let downloads: Vec<Download> = parts.iter().map(start).collect();
+    let mut fetched = Vec::with_capacity(parts.len());
+    for (part, download) in parts.into_iter().zip(downloads) {
+        let bytes = download.finish().await.map_err(|error| {
+            let message = format!("a part of the gallery is missing: {}", error.message);
+            PartError::Fetch(EngineError::new(ErrorKind::Fetch, message))
+        })?;
+        fetched.push((part, bytes));
+    }
+    Ok(fetched)
+}
