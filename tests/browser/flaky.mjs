@@ -2,65 +2,12 @@
 //
 // node flaky.mjs SITE PICTURE
 //   SITE  folder of the site, sent by a server in here
-import { createServer } from "node:http";
-import { readFileSync, statSync } from "node:fs";
-import { extname, join, normalize } from "node:path";
-
 import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
+import { start } from "./host.mjs";
 
 const [site, picture] = process.argv.slice(2);
-const types = {
-  ".css": "text/css",
-  ".html": "text/html",
-  ".js": "text/javascript",
-  ".json": "application/json",
-  ".svg": "image/svg+xml",
-  ".wasm": "application/wasm",
-};
-
-// How the host behaves now; `asked` has the requests for files of the bundle.
-const host = { ranges: true, breakAt: null, bytesPerSecond: null, asked: [] };
-
-const server = createServer(async (request, response) => {
-  const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
-  const file = join(site, path.endsWith("/") ? `${path}index.html` : path);
-  let bytes;
-  try {
-    if (!statSync(file).isFile()) throw new Error("no file");
-    bytes = readFileSync(file);
-  } catch {
-    response.writeHead(404).end();
-    return;
-  }
-  const isModel = /extractor.*\.safetensors$/.test(path);
-  const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
-  if (isModel) host.asked.push(request.headers.range ?? "all");
-  let from = 0;
-  if (range && host.ranges) from = Number(range[1]);
-  response.writeHead(from > 0 ? 206 : 200, {
-    "Content-Type": types[extname(file)] ?? "application/octet-stream",
-    "Content-Length": bytes.length - from,
-    "Cache-Control": "no-store",
-    ...(from > 0 ? { "Content-Range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}),
-  });
-  let rest = bytes.subarray(from);
-  if (isModel && host.breakAt !== null && host.breakAt.length > 0) {
-    // What was sent arrives; the rest never does.
-    response.write(rest.subarray(0, host.breakAt.shift()), () =>
-      setTimeout(() => response.destroy(), 200),
-    );
-    return;
-  }
-  while (host.bytesPerSecond && rest.length > 0) {
-    const part = Math.ceil(host.bytesPerSecond / 20);
-    response.write(rest.subarray(0, part));
-    rest = rest.subarray(part);
-    await new Promise((next) => setTimeout(next, 50));
-  }
-  response.end(rest);
-});
-await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-const address = `http://127.0.0.1:${server.address().port}/?backend=cpu&lang=en`;
+const host = await start(site, /extractor.*\.safetensors$/);
+const address = `${host.address}?backend=cpu&lang=en`;
 const browser = await launch();
 
 async function visit(during) {
@@ -76,7 +23,7 @@ async function visit(during) {
   const answers = await page.locator("#answers h3 .label").allTextContents();
   const status = await page.locator("#status").textContent();
   await page.context().close();
-  return { state, status, answers, asked: host.asked, problems, ...extra };
+  return { state, status, answers, asked: host.asked.map(({ range }) => range), problems, ...extra };
 }
 
 const seen = {};
@@ -103,5 +50,4 @@ seen.slow = await visit(async (page) => {
 });
 console.log(JSON.stringify(seen));
 await browser.close();
-server.close();
-server.closeAllConnections();
+host.close();

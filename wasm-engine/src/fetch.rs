@@ -121,7 +121,7 @@ async fn go_on(
     let options = RequestInit::new();
     options.set_cache(cache);
     let next = part.start + bytes.len() as u64;
-    if next > 0 {
+    if next > 0 || part.end != WHOLE.end {
         // Browsers ask for the plain file then, so that the parts fit each other. What a file of
         // another version would mix up, the checksums see.
         let headers = Headers::new().map_err(lost)?;
@@ -134,7 +134,7 @@ async fn go_on(
         options.set_headers(&headers);
     }
     let asked = match cache {
-        RequestCache::Default if next == 0 => asked_ahead(url),
+        RequestCache::Default if bytes.is_empty() && *part == WHOLE => asked_ahead(url),
         _ => None,
     };
     let asked = asked.unwrap_or_else(|| scope.fetch_with_str_and_init(url, &options));

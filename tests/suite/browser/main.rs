@@ -9,6 +9,7 @@ mod gallery;
 mod networks;
 mod package;
 mod recognition;
+mod shards;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

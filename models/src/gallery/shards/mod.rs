@@ -40,8 +40,10 @@ pub use head::{MAGIC as SHARDS_MAGIC, VERSION as SHARDS_VERSION};
 const NEIGHBOURHOOD: usize = 64;
 /// Lists that are thought of for a query.
 const MOST_LISTS: usize = 256;
-/// Bytes between two pieces that are fetched with them rather than by another request.
+/// Bytes between two lists that are fetched with them rather than by another request.
 const GAP: u64 = 2048;
+/// The same between what is said about two classes: these are small and many.
+const FACTS_GAP: u64 = 16_384;
 
 /// A gallery in shards, as files.
 #[derive(Debug, Clone)]
@@ -240,7 +242,7 @@ impl Shards {
             if let Some(part) = parts.last_mut()
                 && let Pieces::Facts(pieces) = &mut part.pieces
                 && part.shard == place.shard
-                && place.range.start.saturating_sub(part.range.end) <= GAP
+                && place.range.start.saturating_sub(part.range.end) <= FACTS_GAP
             {
                 part.range.end = part.range.end.max(place.range.end);
                 pieces.push((label, place));

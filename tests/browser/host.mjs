@@ -1,0 +1,68 @@
+// A static host that can be slow, break connections, and refuse to send parts of files.
+import { createServer } from "node:http";
+import { readFileSync, statSync } from "node:fs";
+import { extname, join, normalize } from "node:path";
+
+const types = {
+  ".css": "text/css",
+  ".html": "text/html",
+  ".js": "text/javascript",
+  ".json": "application/json",
+  ".svg": "image/svg+xml",
+  ".wasm": "application/wasm",
+};
+
+/**
+ * Sends a folder. The object that comes back can be changed while it runs: `ranges` (whether parts are
+ * sent), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the watched
+ * files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ */
+export async function start(site, watched) {
+  const host = { ranges: true, breakAt: null, bytesPerSecond: null, asked: [] };
+  const server = createServer(async (request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
+    const file = join(site, path.endsWith("/") ? `${path}index.html` : path);
+    let bytes;
+    try {
+      if (!statSync(file).isFile()) throw new Error("no file");
+      bytes = readFileSync(file);
+    } catch {
+      response.writeHead(404).end();
+      return;
+    }
+    const all = bytes.length;
+    const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? [];
+    const part = host.ranges && from !== undefined;
+    const last = part && to ? Math.min(Number(to), all - 1) : all - 1;
+    let rest = part ? bytes.subarray(Number(from), last + 1) : bytes;
+    const isWatched = watched.test(path);
+    if (isWatched) host.asked.push({ range: request.headers.range ?? "all", bytes: rest.length });
+    response.writeHead(part ? 206 : 200, {
+      "Content-Type": types[extname(file)] ?? "application/octet-stream",
+      "Content-Length": rest.length,
+      "Cache-Control": "no-store",
+      ...(part ? { "Content-Range": `bytes ${from}-${last}/${all}` } : {}),
+    });
+    if (isWatched && host.breakAt?.length > 0) {
+      // What was sent arrives; the rest never does.
+      response.write(rest.subarray(0, host.breakAt.shift()), () =>
+        setTimeout(() => response.destroy(), 200),
+      );
+      return;
+    }
+    while (host.bytesPerSecond && rest.length > 0) {
+      const piece = Math.ceil(host.bytesPerSecond / 20);
+      response.write(rest.subarray(0, piece));
+      rest = rest.subarray(piece);
+      await new Promise((next) => setTimeout(next, 50));
+    }
+    response.end(rest);
+  });
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  host.address = `http://127.0.0.1:${server.address().port}/`;
+  host.close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return host;
+}
