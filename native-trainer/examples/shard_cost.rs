@@ -1,6 +1,6 @@
 //! What a sharded gallery costs a query and what it finds, on vectors from a file, as JSON lines.
 //!
-//! `shard_cost VECTORS QUERIES DIM K [COPIES CODE_BYTES LIST_BYTES]`, files of 32-bit floats, rows of
+//! `shard_cost VECTORS QUERIES DIM K [COPIES CODE_BYTES LIST_BYTES CENTROID_BYTES]`, files of 32-bit floats, rows of
 //! DIM; ten entries are a class. Every query is asked of a gallery of which nothing was fetched yet.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement, not a library")]
@@ -26,12 +26,13 @@ fn floats(path: &str) -> Vec<f32> {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, vectors, queries, dim, k, options @ ..] = &arguments[..] else {
-        panic!("shard_cost VECTORS QUERIES DIM K [COPIES CODE_BYTES LIST_BYTES]");
+        panic!("shard_cost VECTORS QUERIES DIM K [COPIES CODE_BYTES LIST_BYTES CENTROID_BYTES]");
     };
     let (dim, k): (usize, usize) = (dim.parse().unwrap(), k.parse().unwrap());
     let (vectors, queries) = (floats(vectors), floats(queries));
     let mut cut = ShardOptions::default();
-    let places = [&mut cut.copies, &mut cut.code_bytes, &mut cut.list_bytes];
+    let places =
+        [&mut cut.copies, &mut cut.code_bytes, &mut cut.list_bytes, &mut cut.centroid_bytes];
     for (place, option) in places.into_iter().zip(options) {
         *place = option.parse().unwrap();
     }
@@ -87,21 +88,6 @@ fn main() {
                     u32::from_le_bytes(std::array::from_fn(|i| id[12 + i])) as usize
                 })
                 .collect();
-            if std::env::var("DBG").is_ok() {
-                for (hit, id) in hits.iter().zip(&ids) {
-                    let v = gallery.index().vector(*id);
-                    let x = near.index().vector(hit.entry);
-                    let t: f32 = v.iter().zip(query).map(|(a, b)| a * b).sum();
-                    let e: f32 = v.iter().zip(&*x).map(|(a, b)| (a - b) * (a - b)).sum();
-                    let n: f32 = x.iter().map(|a| a * a).sum();
-                    println!(
-                        "{t:.4} {:.4} err {:.4} norm {:.4}",
-                        hit.similarity - t,
-                        e.sqrt(),
-                        n.sqrt()
-                    );
-                }
-            }
             found += truth.iter().filter(|hit| ids.contains(&hit.entry)).count();
             first += usize::from(ids.first().map(|id| id / CLASS) == Some(truth[0].entry / CLASS));
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use models::bundle::Manifest;
-use models::gallery::{Class, Gallery, IndexConfig, VectorType};
+use models::gallery::{Budget, Class, Gallery, IndexConfig, ShardOptions, Shards, VectorType};
 use models::image::RgbImage;
 use models::model_file::ModelFile;
 use native_trainer::data::list_file::Samples;
@@ -151,6 +151,43 @@ fn galleries() {
     fuzz(&inputs, answer);
     // As a stranger would: what is inside is damaged, the checksums fit.
     fuzz(&inputs, |bytes| answer(&with_checksums(bytes.to_vec())));
+}
+
+#[test]
+fn galleries_in_shards() {
+    let mut gallery = Gallery::new(4, "model");
+    for label in ["ключ 🔑", "b"] {
+        let class = Class { label: label.to_owned(), ..Class::default() };
+        let class = gallery.add_class(class, picture(4, 4).encode_png().expect("a picture"));
+        for embedding in [[0.5, -0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], [0.1, 0.9, 0.0, 0.2]] {
+            gallery.add(class, &embedding).expect("four values");
+        }
+    }
+    let options = ShardOptions { list_bytes: 30, code_bytes: 2, ..ShardOptions::default() };
+    let sharded = gallery.to_shards(&options).expect("a good gallery");
+    let answer = |head: &[u8], shard: &[u8]| {
+        let Ok(mut shards) = Shards::from_bytes(head) else { return };
+        let query = vec![0.1; shards.dim()];
+        let budget = Budget::default();
+        // A query of another width than the gallery's never comes here; sums that overflow may.
+        let parts = shards.missing([query.as_slice()], budget).unwrap_or_default();
+        for part in parts {
+            let range = part.range.start as usize..part.range.end as usize;
+            let _ = shards.take(&part, shard.get(range).unwrap_or_default());
+        }
+        for part in shards.missing_facts(["ключ 🔑", "b"]) {
+            let range = part.range.start as usize..part.range.end as usize;
+            let _ = shards.take(&part, shard.get(range).unwrap_or_default());
+        }
+        if let Ok(near) = shards.neighbourhood(&query, budget) {
+            for found in near.search(&query, 3).unwrap_or_default() {
+                assert!(found.class < near.classes().len());
+            }
+        }
+    };
+    let (head, shard) = (sharded.head, sharded.shards.concat());
+    fuzz(std::slice::from_ref(&head), |bytes| answer(&with_checksums(bytes.to_vec()), &shard));
+    fuzz(&[shard], |bytes| answer(&head, bytes));
 }
 
 /// A gallery file whose checksums are made to fit its bytes.

@@ -381,8 +381,9 @@ impl Engine {
     pub(crate) async fn refresh(&mut self) -> Result<Option<Response>, EngineError> {
         let bytes = fetch_newest(&self.manifest_url).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
-        if manifest.gallery == self.visitor.published() || manifest.extractor.file != self.extractor
-        {
+        let known =
+            manifest.gallery == self.visitor.published() && manifest.pictures == self.pictures;
+        if known || manifest.extractor.file != self.extractor {
             return Ok(None);
         }
         let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());

@@ -59,6 +59,10 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     step("Magpie", || {
         execute(program(&ours).args([&file("vectors.f32"), &file("queries.f32"), DIM, K]))
     })?;
+    let cut = example("shard_cost")?;
+    step("in shards", || {
+        execute(program(&cut).args([&file("vectors.f32"), &file("queries.f32"), DIM, K]))
+    })?;
     step("faiss", || {
         execute(program(&python).args([script, "faiss"]).arg(&folder).args([DIM, K]))
     })?;

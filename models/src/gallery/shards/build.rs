@@ -52,7 +52,7 @@ impl Default for ShardOptions {
             list_bytes: 9_000,
             copies: 3,
             code_bytes: 96,
-            centroid_bytes: 64,
+            centroid_bytes: 48,
             shard_bytes: 16 << 20,
         }
     }
