@@ -1,11 +1,14 @@
 // Opens a page whose gallery is in shards: what is fetched for a picture, what is answered, what a
 // visitor can change. Prints what it saw.
 //
-// node shards.mjs SITE SCREENSHOT_FOLDER PICTURE...
+// node shards.mjs SITE NEXT SCREENSHOT_FOLDER PICTURE...
+//   NEXT  folder of a site that takes the place of SITE while the page is open
+import { cpSync } from "node:fs";
+
 import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
 
-const [site, screenshots, ...pictures] = process.argv.slice(2);
+const [site, next, screenshots, ...pictures] = process.argv.slice(2);
 const host = await start(site, /\.shard$/);
 const browser = await launch();
 
@@ -80,6 +83,18 @@ host.ranges = true;
   seen.gone = await page.locator("#status").textContent();
   host.breakAt = null;
   seen.returned = await ask(page, pictures[0]);
+  await page.context().close();
+}
+// Somebody publishes anew while the page is open; what the visitor taught stays beside it.
+{
+  const { page, problems } = await open();
+  await give(page, pictures[0]);
+  cpSync(`${next}/bundle`, `${site}/bundle`, { recursive: true });
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await saying(page, "newer gallery");
+  seen.newSize = await page.locator("#gallery").textContent();
+  seen.newer = await ask(page, pictures[0]);
+  seen.newProblems = problems;
   await page.context().close();
 }
 console.log(JSON.stringify(seen));

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::{magpie, native, root, screenshots, script, site};
 
-/// The demo once more, its gallery cut into shards of at most a megabyte.
-fn publish_in_shards(folder: &Path) -> PathBuf {
+/// The demo once more, its gallery cut into shards of at most a megabyte, some classes left out.
+fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
     let bundle = site().join("bundle");
     let read = |name: &str| std::fs::read(bundle.join(name)).expect("a file");
     let manifest = Manifest::from_bytes(&read(MANIFEST_NAME)).expect("valid");
@@ -18,9 +18,12 @@ fn publish_in_shards(folder: &Path) -> PathBuf {
     let mut gallery = open(&manifest.gallery);
     let pictures = manifest.pictures.as_deref().expect("pictures of their own");
     gallery.take_pictures(&open(pictures)).expect("of one model");
-    let file = folder.join("gallery.bin");
+    for _ in 0..without {
+        gallery.remove_class(0).expect("a class");
+    }
+    let file = folder.join(format!("without-{without}.bin"));
     std::fs::write(&file, gallery.to_bytes()).expect("a disk");
-    let out = folder.join("site");
+    let out = folder.join(format!("site-{without}"));
     let detector = manifest.detector.expect("a detector").file;
     let output = Command::new(magpie())
         .args(["publish", "--shards", "always", "--shard-size", "1", "--min-similarity", "0.5"])
@@ -52,7 +55,8 @@ fn labels(seen: &Value) -> Vec<&str> {
 #[test]
 fn a_page_fetches_what_a_picture_needs_of_a_gallery_in_shards() {
     let folder = tempfile::tempdir().expect("a folder");
-    let published = publish_in_shards(folder.path());
+    let published = publish_in_shards(folder.path(), 0);
+    let next = publish_in_shards(folder.path(), 7);
     let verified = Command::new(magpie()).arg("verify").arg(&published).output().expect("runs");
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     let packed = |name: &str| name.contains(".shard.");
@@ -63,7 +67,7 @@ fn a_page_fetches_what_a_picture_needs_of_a_gallery_in_shards() {
 
     let pictures = [1, 2, 3].map(|sample| site().join(format!("samples/{sample}.jpg")));
     let folder = screenshots();
-    let mut arguments = vec![published.as_path(), folder.as_path()];
+    let mut arguments = vec![published.as_path(), next.as_path(), folder.as_path()];
     arguments.extend(pictures.iter().map(PathBuf::as_path));
     let seen = script("shards.mjs", &arguments);
     assert_eq!(seen["problems"], json!([]));
@@ -110,4 +114,9 @@ fn a_page_fetches_what_a_picture_needs_of_a_gallery_in_shards() {
     let gone = seen["gone"].as_str().expect("text");
     assert!(gone.contains("Check the connection"), "{gone}");
     assert_eq!(labels(&seen["returned"]), labels(&seen["first"][0]), "once it is back");
+
+    let size = seen["newSize"].as_str().expect("text");
+    assert!(size.contains("1904") || size.contains("1,904"), "{size}");
+    assert_eq!(labels(&seen["newer"]).len(), whole);
+    assert_eq!(seen["newProblems"], json!([]));
 }

@@ -52,7 +52,7 @@ impl Block {
         &self.codes[entry * self.code_bytes..][..self.code_bytes]
     }
 
-    /// Reads what [`write`] wrote, whatever the bytes are.
+    /// Reads what [`write()`] wrote, whatever the bytes are.
     pub(super) fn read(
         bytes: &[u8],
         code_bytes: usize,
