@@ -75,10 +75,46 @@ async function answer(request) {
   }
 }
 
+// The bytes of a file from `start` to `end`, out of the pieces of it that are kept; null where one is
+// missing.
+async function pieced(cache, url, start, end) {
+  const kept = (await cache.keys(url, { ignoreSearch: true })).map((request) => {
+    const [from, to] = new URL(request.url).search.slice(1).split("-").map(Number);
+    return { request, from, to };
+  });
+  const blobs = [];
+  for (let at = start; at < end; ) {
+    const piece = kept.find(({ from, to }) => from <= at && at < to);
+    const blob = piece && (await (await cache.match(piece.request))?.blob());
+    if (!blob) return null;
+    const to = Math.min(end, piece.to);
+    blobs.push(blob.slice(at - piece.from, to - piece.from));
+    at = to;
+  }
+  return new Blob(blobs);
+}
+
+// A part of a gallery in shards: what was fetched once is there without a network, too.
+async function part(request) {
+  const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get("range")) ?? [];
+  if (last === undefined) return fetch(request);
+  const cache = await caches.open(CACHE);
+  const [start, end] = [Number(first), Number(last) + 1];
+  const kept = await pieced(cache, request.url, start, end);
+  if (kept) return new Response(kept, { status: 206 });
+  const response = await fetch(request);
+  if (response.status === 206) {
+    // A full disk keeps nothing, and the answer comes all the same.
+    const copy = new Response(await response.clone().blob());
+    await cache.put(`${request.url}?${start}-${end}`, copy).catch(() => {});
+  }
+  return response;
+}
+
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  const own = new URL(request.url).origin === self.location.origin;
-  if (own && request.method === "GET" && !request.headers.has("range")) {
-    event.respondWith(answer(request));
-  }
+  const { origin, pathname } = new URL(request.url);
+  if (origin !== self.location.origin || request.method !== "GET") return;
+  if (!request.headers.has("range")) event.respondWith(answer(request));
+  else if (pathname.endsWith(".shard")) event.respondWith(part(request));
 });

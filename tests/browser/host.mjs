@@ -14,12 +14,16 @@ const types = {
 
 /**
  * Sends a folder. The object that comes back can be changed while it runs: `ranges` (whether parts are
- * sent), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the watched
+ * sent), `gone` (whether nothing answers), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the watched
  * files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
  */
 export async function start(site, watched) {
-  const host = { ranges: true, breakAt: null, bytesPerSecond: null, asked: [] };
+  const host = { ranges: true, gone: false, breakAt: null, bytesPerSecond: null, asked: [] };
   const server = createServer(async (request, response) => {
+    if (host.gone) {
+      response.destroy();
+      return;
+    }
     const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
     const file = join(site, path.endsWith("/") ? `${path}index.html` : path);
     let bytes;

@@ -34,7 +34,7 @@ async function ask(page, picture) {
       pictured: answers.map(({ thumbnail }) => thumbnail.length > 0),
     })),
   );
-  return { objects, asked: host.asked };
+  return { objects, asked: [...host.asked] };
 }
 
 const seen = {};
@@ -78,11 +78,24 @@ host.ranges = false;
 host.ranges = true;
 {
   const { page } = await open();
-  host.breakAt = Array(40).fill(10);
+  host.gone = true;
   await give(page, pictures[0]);
   seen.gone = await page.locator("#status").textContent();
-  host.breakAt = null;
+  host.gone = false;
   seen.returned = await ask(page, pictures[0]);
+  await page.context().close();
+}
+// Without a network: what was seen before is known, also by a page that is opened anew.
+{
+  const { page } = await open();
+  await page.waitForFunction(() => document.querySelector("#offline").textContent !== "");
+  seen.offline = await page.locator("#offline").textContent();
+  for (const picture of pictures.slice(0, 2)) await ask(page, picture);
+  host.gone = true;
+  await page.reload();
+  await settle(page);
+  seen.away = await ask(page, pictures[1]);
+  host.gone = false;
   await page.context().close();
 }
 // Somebody publishes anew while the page is open; what the visitor taught stays beside it.

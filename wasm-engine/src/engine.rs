@@ -121,6 +121,7 @@ impl Engine {
             classes: recognizer.gallery().classes().len()
                 + recognizer.shards().map_or(0, Shards::classes),
             entries: recognizer.gallery().len() + recognizer.shards().map_or(0, Shards::entries),
+            in_parts: recognizer.shards().is_some(),
             notes: manifest.notes,
             backend,
             detects: manifest.detector.is_some(),

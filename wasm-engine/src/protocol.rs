@@ -283,6 +283,8 @@ pub struct BundleInfo {
     pub classes: usize,
     /// Entries of the gallery.
     pub entries: usize,
+    /// Whether parts of the gallery are fetched when they are needed.
+    pub in_parts: bool,
     /// Licence and source notes.
     pub notes: Vec<String>,
     /// Who computes.

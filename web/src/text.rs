@@ -60,6 +60,11 @@ pub(crate) fn more_classes(matching: usize, shown: usize, unlisted: usize) -> St
     }
 }
 
+/// What the page can do without a network.
+pub(crate) fn offline(in_parts: bool) -> String {
+    if in_parts { say("offline.parts") } else { say("offline") }
+}
+
 /// Two classes that may be mistaken for each other.
 pub(crate) fn alike(pair: &AlikePair) -> String {
     let value = similarity(pair.similarity);

@@ -15,6 +15,28 @@ pub(super) struct SearchedShards {
     pub(super) own: Gallery,
 }
 
+impl SearchedShards {
+    /// Takes parts in as `fetch` has them; where it fails, piece by piece.
+    async fn fetch<E: From<RecognizeError>>(
+        &mut self,
+        parts: Vec<Part>,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+    ) -> Result<(), E> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let pieces = self.shards.apart(&parts);
+        let fetched = match fetch(parts).await {
+            Ok(fetched) => fetched,
+            Err(error) => fetch(pieces).await.map_err(|_again| error)?,
+        };
+        for (part, bytes) in fetched {
+            self.shards.take(&part, &bytes).map_err(RecognizeError::Gallery)?;
+        }
+        Ok(())
+    }
+}
+
 impl Recognizer {
     /// The gallery that can be changed: the one that is searched, without what was fetched.
     pub fn own_gallery(&self) -> &Gallery {
@@ -60,11 +82,7 @@ impl Recognizer {
         sharded.shards.forget_beyond(MOST_KEPT);
         let queries = embeddings.iter().map(Vec::as_slice);
         let parts = sharded.shards.missing(queries, Budget::default()).map_err(failed)?;
-        if !parts.is_empty() {
-            for (part, bytes) in fetch(parts).await? {
-                sharded.shards.take(&part, &bytes).map_err(failed)?;
-            }
-        }
+        sharded.fetch(parts, &fetch).await?;
         self.gather(embeddings).map_err(failed)?;
         let mut labels = Vec::new();
         for embedding in embeddings {
@@ -73,13 +91,11 @@ impl Recognizer {
         }
         let Some(sharded) = &mut self.sharded else { return Ok(()) };
         let parts = sharded.shards.missing_facts(labels.iter().map(String::as_str));
-        if parts.is_empty() {
-            return Ok(());
+        // Answers do without pictures where these cannot be had.
+        if !parts.is_empty() && sharded.fetch(parts, &fetch).await.is_ok() {
+            self.gather(embeddings).map_err(failed)?;
         }
-        for (part, bytes) in fetch(parts).await? {
-            sharded.shards.take(&part, &bytes).map_err(failed)?;
-        }
-        self.gather(embeddings).map_err(failed)
+        Ok(())
     }
 
     /// Searches what was fetched near to embeddings as well.

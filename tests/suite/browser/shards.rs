@@ -115,6 +115,11 @@ fn a_page_fetches_what_a_picture_needs_of_a_gallery_in_shards() {
     assert!(gone.contains("Check the connection"), "{gone}");
     assert_eq!(labels(&seen["returned"]), labels(&seen["first"][0]), "once it is back");
 
+    let offline = seen["offline"].as_str().expect("text");
+    assert!(offline.contains("for things like those"), "{offline}");
+    assert_eq!(labels(&seen["away"])[0], labels(&seen["first"][1])[0], "{}", seen["away"]);
+    assert_eq!(seen["away"]["asked"], json!([]), "the network is away");
+
     let size = seen["newSize"].as_str().expect("text");
     assert!(size.contains("1904") || size.contains("1,904"), "{size}");
     assert_eq!(labels(&seen["newer"]).len(), whole);

@@ -11,8 +11,8 @@ use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 
 use super::{Message, Shared, ask, update};
 use crate::dom::{by_id, document, window};
-use crate::language::{self, say};
-use crate::{input, inside, offline, teaching};
+use crate::language;
+use crate::{input, inside, offline, teaching, text};
 
 /// Milliseconds between two looks whether a newer gallery was published.
 const LOOK_AGAIN: i32 = 60_000;
@@ -61,7 +61,8 @@ pub(super) fn connect(app: &Shared) {
     let state = app.clone();
     listeners.extend(offline::listen(move || {
         state.borrow_mut().kept = true;
-        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
+        let sentence = text::offline(state.borrow().in_parts);
+        by_id::<HtmlElement>("offline").set_text_content(Some(&sentence));
     }));
     app.borrow_mut().listeners = listeners;
     let deliver = send(app);

@@ -82,6 +82,8 @@ pub(crate) struct App {
     shown: Option<Recognized>,
     /// Whether everything is kept that the page needs.
     kept: bool,
+    /// Whether parts of the gallery are fetched when they are needed.
+    in_parts: bool,
     /// The picture that the page's address names, until it may be looked at.
     asked_for: Option<AskedFor>,
     listeners: Vec<EventListener>,
@@ -103,6 +105,7 @@ pub(crate) async fn start() {
         camera: None,
         shown: None,
         kept: false,
+        in_parts: false,
         asked_for: None,
         listeners: Vec::new(),
     }));

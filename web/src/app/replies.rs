@@ -35,7 +35,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             }
             let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
-                state.ready = true;
+                (state.ready, state.in_parts) = (true, info.in_parts);
                 (state.waiting.take(), state.asked_for.take())
             };
             view::status(&say("ready"), "done");
@@ -122,14 +122,14 @@ fn show_again(app: &Shared, again: Option<Recognized>) {
 /// Says everything anew that is not a part of the page's own text.
 pub(super) fn speak(app: &Shared) {
     samples::rename();
-    let (camera, kept, ready) = {
+    let (camera, kept, in_parts, ready) = {
         let state = app.borrow();
-        (state.camera.is_some(), state.kept, state.ready)
+        (state.camera.is_some(), state.kept, state.in_parts, state.ready)
     };
     let caption = if camera { say("camera.stop") } else { say("camera.start") };
     by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
     if kept {
-        by_id::<HtmlElement>("offline").set_text_content(Some(&say("offline")));
+        by_id::<HtmlElement>("offline").set_text_content(Some(&text::offline(in_parts)));
     }
     if ready {
         view::status(&say("ready"), "done");

@@ -254,6 +254,27 @@ impl Shards {
         parts
     }
 
+    /// The same parts in as many pieces as there are lists and classes in them: what was fetched joined
+    /// to other pieces before may be had without a network piece by piece.
+    pub fn apart(&self, parts: &[Part]) -> Vec<Part> {
+        let one = |place: &Place, pieces: Pieces| Part {
+            shard: place.shard,
+            range: place.range.clone(),
+            pieces,
+        };
+        let mut apart = Vec::new();
+        for part in parts {
+            match &part.pieces {
+                Pieces::Lists(lists) => apart
+                    .extend(lists.clone().map(|l| one(&self.lists[l].0, Pieces::Lists(l..l + 1)))),
+                Pieces::Facts(classes) => {
+                    apart.extend(classes.iter().map(|c| one(&c.1, Pieces::Facts(vec![c.clone()]))));
+                }
+            }
+        }
+        apart
+    }
+
     /// Takes the bytes of a part.
     ///
     /// # Errors
