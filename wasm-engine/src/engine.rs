@@ -16,7 +16,7 @@ use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
 
 use crate::fetch::{Download, WHOLE, fetch, fetch_newest, now};
-use crate::parts::{PartError, fetch_parts};
+use crate::parts::{PartError, fetcher};
 use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
@@ -184,11 +184,7 @@ impl Engine {
         if !follow {
             self.tracker = Tracker::default();
         }
-        let (folder, shards) = (self.address(""), &self.shards);
-        let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
-        let tracker = follow.then_some(&mut self.tracker);
-        let recognized = self.recognizer.recognize_with(&image, tracker, fetch, now).await;
-        let (found, timings) = recognized.map_err(part_error)?;
+        let (found, timings) = self.look(&image, follow).await?;
         let embedded = timings.embedded;
         let timings = stage_times(decoded - start, timings);
         let seen = Seen { id, image, found, timings, embedded };
@@ -198,6 +194,17 @@ impl Engine {
             self.seen.pop_front();
         }
         Ok(recognized)
+    }
+
+    async fn look(
+        &mut self,
+        image: &RgbImage,
+        follow: bool,
+    ) -> Result<(Vec<Recognition>, Timings), EngineError> {
+        let fetch = fetcher(self.address(""), self.shards.clone());
+        let tracker = follow.then_some(&mut self.tracker);
+        let recognized = self.recognizer.recognize_with(image, tracker, &fetch, &now).await;
+        recognized.map_err(part_error)
     }
 
     /// Says where things are in a picture.
@@ -230,10 +237,9 @@ impl Engine {
         top_k: usize,
     ) -> Result<Response, EngineError> {
         let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());
-        let (folder, shards) = (self.address(""), &self.shards);
-        let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
         let asked = [embedding];
-        self.recognizer.fetch_near(&asked, fetch).await.map_err(part_error)?;
+        let fetch = fetcher(self.address(""), self.shards.clone());
+        self.recognizer.fetch_near(&asked, &fetch).await.map_err(part_error)?;
         let found = self.recognizer.search(&asked[0], top_k).map_err(refused)?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
@@ -250,10 +256,7 @@ impl Engine {
         }
         let newest = self.seen.back().map(|seen| seen.image.clone());
         if let Some(image) = newest {
-            let (folder, shards) = (self.address(""), &self.shards);
-            let fetch = async |parts| fetch_parts(&folder, shards, parts).await;
-            let recognized = self.recognizer.recognize_with(&image, None, fetch, now).await;
-            let (found, timings) = recognized.map_err(part_error)?;
+            let (found, timings) = self.look(&image, false).await?;
             if let Some(seen) = self.seen.back_mut() {
                 seen.embedded = timings.embedded;
                 seen.timings = stage_times(seen.timings.decode, timings);

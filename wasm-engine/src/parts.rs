@@ -20,24 +20,26 @@ impl From<RecognizeError> for PartError {
     }
 }
 
-/// Fetches parts, all at once; `shards` are the names of the files in `folder`.
-pub(crate) async fn fetch_parts(
-    folder: &str,
-    shards: &[String],
-    parts: Vec<Part>,
-) -> Result<Vec<(Part, Vec<u8>)>, PartError> {
-    let start = |part: &Part| {
-        let name = shards.get(part.shard).map_or("", String::as_str);
-        Download::start(format!("{folder}{name}"), part.range.clone(), |_| ())
-    };
-    let downloads: Vec<Download> = parts.iter().map(start).collect();
-    let mut fetched = Vec::with_capacity(parts.len());
-    for (part, download) in parts.into_iter().zip(downloads) {
-        let bytes = download.finish().await.map_err(|error| {
-            let message = format!("a part of the gallery is missing: {}", error.message);
-            PartError::Fetch(EngineError::new(ErrorKind::Fetch, message))
-        })?;
-        fetched.push((part, bytes));
+/// What fetches parts of the files `shards` in `folder`, all at once. One kind of closure, so that the
+/// pipeline is compiled once for it.
+pub(crate) fn fetcher(
+    folder: String,
+    shards: Vec<String>,
+) -> impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, PartError> {
+    async move |parts: Vec<Part>| {
+        let start = |part: &Part| {
+            let name = shards.get(part.shard).map_or("", String::as_str);
+            Download::start(format!("{folder}{name}"), part.range.clone(), |_| ())
+        };
+        let downloads: Vec<Download> = parts.iter().map(start).collect();
+        let mut fetched = Vec::with_capacity(parts.len());
+        for (part, download) in parts.into_iter().zip(downloads) {
+            let bytes = download.finish().await.map_err(|error| {
+                let message = format!("a part of the gallery is missing: {}", error.message);
+                PartError::Fetch(EngineError::new(ErrorKind::Fetch, message))
+            })?;
+            fetched.push((part, bytes));
+        }
+        Ok(fetched)
     }
-    Ok(fetched)
 }

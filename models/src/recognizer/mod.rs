@@ -238,15 +238,15 @@ impl Recognizer {
         &mut self,
         image: &RgbImage,
         tracker: Option<&mut Tracker>,
-        fetch: impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
-        clock: impl Fn() -> f64,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+        clock: &dyn Fn() -> f64,
     ) -> Result<(Vec<Recognition>, Timings), E> {
-        let look = self.look(image, tracker, &clock).await?;
+        let look = self.look(image, tracker, clock).await?;
         if let Some(sharded) = &self.sharded {
             self.gallery = sharded.own.clone();
         }
         self.fetch_near(&look.embeddings, fetch).await?;
-        Ok(self.name(look, &clock)?)
+        Ok(self.name(look, clock)?)
     }
 
     async fn look(

@@ -75,14 +75,14 @@ impl Recognizer {
     pub async fn fetch_near<E: From<RecognizeError>>(
         &mut self,
         embeddings: &[Vec<f32>],
-        fetch: impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
     ) -> Result<(), E> {
         let failed = |error: GalleryError| E::from(RecognizeError::Gallery(error));
         let Some(sharded) = &mut self.sharded else { return Ok(()) };
         sharded.shards.forget_beyond(MOST_KEPT);
         let queries = embeddings.iter().map(Vec::as_slice);
         let parts = sharded.shards.missing(queries, Budget::default()).map_err(failed)?;
-        sharded.fetch(parts, &fetch).await?;
+        sharded.fetch(parts, fetch).await?;
         self.gather(embeddings).map_err(failed)?;
         let mut labels = Vec::new();
         for embedding in embeddings {
@@ -92,7 +92,7 @@ impl Recognizer {
         let Some(sharded) = &mut self.sharded else { return Ok(()) };
         let parts = sharded.shards.missing_facts(labels.iter().map(String::as_str));
         // Answers do without pictures where these cannot be had.
-        if !parts.is_empty() && sharded.fetch(parts, &fetch).await.is_ok() {
+        if !parts.is_empty() && sharded.fetch(parts, fetch).await.is_ok() {
             self.gather(embeddings).map_err(failed)?;
         }
         Ok(())

@@ -49,7 +49,7 @@ impl Arguments {
             let picture = read_picture(path)?;
             let clock = || start.elapsed().as_secs_f64() * 1000.0;
             let read = async |parts| read_parts(&self.bundle, &manifest, parts);
-            let recognized = recognizer.recognize_with(&picture, None, read, clock);
+            let recognized = recognizer.recognize_with(&picture, None, &read, &clock);
             let (found, timings) = pollster::block_on(recognized)?;
             let label = |class: usize| &recognizer.gallery().classes()[class].label;
             if self.json {

@@ -147,7 +147,7 @@ impl Site {
             };
             Ok(parts.into_iter().map(|part| (part.clone(), bytes(&part))).collect())
         };
-        let recognized = recognizer.recognize_with(&picture, None, read, || 0.0);
+        let recognized = recognizer.recognize_with(&picture, None, &read, &|| 0.0);
         let (found, _) = pollster::block_on(recognized)?;
         let gallery = recognizer.gallery();
         let answers: Vec<&str> = found
