@@ -21,7 +21,7 @@ use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
 };
-use crate::visitor::{Lesson, Visitor};
+use crate::visitor::{Lesson, Visitor, refused};
 
 /// Recognised pictures that can still be taught from.
 const REMEMBERED: usize = 2;
@@ -236,11 +236,10 @@ impl Engine {
         embedding: Vec<f32>,
         top_k: usize,
     ) -> Result<Response, EngineError> {
-        let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());
         let asked = [embedding];
         let fetch = fetcher(self.address(""), self.shards.clone());
         self.recognizer.fetch_near(&asked, &fetch).await.map_err(part_error)?;
-        let found = self.recognizer.search(&asked[0], top_k).map_err(refused)?;
+        let found = self.recognizer.search(&asked[0], top_k).map_err(|error| refused(&error))?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
 
@@ -390,17 +389,16 @@ impl Engine {
         if known || manifest.extractor.file != self.extractor {
             return Ok(None);
         }
-        let refused = |error: GalleryError| EngineError::new(ErrorKind::Gallery, error.to_string());
         let published = if manifest.shards.is_empty() {
             let pictures = manifest.pictures.as_deref();
             let published = self.published(&manifest.gallery, pictures).await?;
-            self.recognizer.set_shards(None).map_err(refused)?;
+            self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
             published
         } else {
             let head = fetch(&self.address(&manifest.gallery), |_| ()).await?;
-            let shards = manifest.read_head(&head).map_err(refused)?;
+            let shards = manifest.read_head(&head).map_err(|error| refused(&error))?;
             let empty = shards.empty_gallery();
-            self.recognizer.set_shards(Some(shards)).map_err(refused)?;
+            self.recognizer.set_shards(Some(shards)).map_err(|error| refused(&error))?;
             empty
         };
         (self.pictures, self.pictured) = (manifest.pictures, true);
@@ -428,15 +426,13 @@ impl Engine {
     fn edited(&mut self, change: Change) -> Result<Response, EngineError> {
         let seen = self.seen.iter().flat_map(|seen| &seen.found);
         let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
-        self.recognizer
-            .gather(&embeddings)
-            .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+        self.recognizer.gather(&embeddings).map_err(|error| refused(&error))?;
         for seen in &mut self.seen {
             for recognition in &mut seen.found {
                 let (matches, known) = self
                     .recognizer
                     .answer(&recognition.embedding)
-                    .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+                    .map_err(|error| refused(&error))?;
                 (recognition.matches, recognition.known) = (matches, known);
             }
         }

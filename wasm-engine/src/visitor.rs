@@ -37,7 +37,7 @@ pub(crate) struct Lesson {
     pub(crate) embedding: Vec<f32>,
 }
 
-fn refused(error: &GalleryError) -> EngineError {
+pub(crate) fn refused(error: &GalleryError) -> EngineError {
     EngineError::new(ErrorKind::Gallery, error.to_string())
 }
 
