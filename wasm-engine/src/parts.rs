@@ -1,6 +1,6 @@
 //! Parts of a gallery in shards, from the site's host.
 
-use models::gallery::Part;
+use models::gallery::{Fetched, Part};
 use models::recognizer::RecognizeError;
 
 use crate::fetch::Download;
@@ -25,7 +25,7 @@ impl From<RecognizeError> for PartError {
 pub(crate) fn fetcher(
     folder: String,
     shards: Vec<String>,
-) -> impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, PartError> {
+) -> impl AsyncFn(Vec<Part>) -> Result<Fetched, PartError> {
     async move |parts: Vec<Part>| {
         let start = |part: &Part| {
             let name = shards.get(part.shard).map_or("", String::as_str);

@@ -23,7 +23,7 @@ pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
-pub use shards::{Budget, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
+pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
-use crate::gallery::{AnswerRule, Gallery, GalleryError, Match, Part, Question};
+use crate::gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::prepared::{Prepared, RunError};
@@ -238,7 +238,7 @@ impl Recognizer {
         &mut self,
         image: &RgbImage,
         tracker: Option<&mut Tracker>,
-        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Fetched, E>,
         clock: &dyn Fn() -> f64,
     ) -> Result<(Vec<Recognition>, Timings), E> {
         let look = self.look(image, tracker, clock).await?;

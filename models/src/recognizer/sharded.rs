@@ -1,6 +1,6 @@
 //! A recognizer over a gallery in shards: what is fetched before its embeddings are answered.
 
-use crate::gallery::{Budget, Gallery, GalleryError, Part, Shards};
+use crate::gallery::{Budget, Fetched, Gallery, GalleryError, Part, Shards};
 
 use super::{RecognizeError, Recognizer};
 
@@ -20,7 +20,7 @@ impl SearchedShards {
     async fn fetch<E: From<RecognizeError>>(
         &mut self,
         parts: Vec<Part>,
-        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Fetched, E>,
     ) -> Result<(), E> {
         if parts.is_empty() {
             return Ok(());
@@ -75,7 +75,7 @@ impl Recognizer {
     pub async fn fetch_near<E: From<RecognizeError>>(
         &mut self,
         embeddings: &[Vec<f32>],
-        fetch: &impl AsyncFn(Vec<Part>) -> Result<Vec<(Part, Vec<u8>)>, E>,
+        fetch: &impl AsyncFn(Vec<Part>) -> Result<Fetched, E>,
     ) -> Result<(), E> {
         let failed = |error: GalleryError| E::from(RecognizeError::Gallery(error));
         let Some(sharded) = &mut self.sharded else { return Ok(()) };

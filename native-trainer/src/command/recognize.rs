@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
-use models::gallery::Part;
+use models::gallery::{Fetched, Part};
 use serde_json::json;
 
 use super::{DeviceKind, read};
@@ -99,11 +99,7 @@ impl Arguments {
 }
 
 /// Parts of a gallery in shards, from the bundle's folder.
-fn read_parts(
-    bundle: &Path,
-    manifest: &Manifest,
-    parts: Vec<Part>,
-) -> anyhow::Result<Vec<(Part, Vec<u8>)>> {
+fn read_parts(bundle: &Path, manifest: &Manifest, parts: Vec<Part>) -> anyhow::Result<Fetched> {
     let read = |part: Part| {
         let name = manifest.shards.get(part.shard).context("a shard that the manifest lacks")?;
         let path = bundle.join(name);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest, SHARD_ENDING};
-use models::gallery::Part;
+use models::gallery::{Fetched, Part};
 use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ impl Site {
             None if gallery.thumbnail(0).is_empty() => return Ok(manifest),
             None => RgbImage::decode(gallery.thumbnail(0))?,
         };
-        let read = async |parts: Vec<Part>| -> anyhow::Result<Vec<(Part, Vec<u8>)>> {
+        let read = async |parts: Vec<Part>| -> anyhow::Result<Fetched> {
             let bytes = |part: &Part| {
                 let range = part.range.start as usize..part.range.end as usize;
                 shards[part.shard].get(range).unwrap_or_default().to_vec()

@@ -79,6 +79,9 @@ pub struct Part {
     pieces: Pieces,
 }
 
+/// Parts with their bytes.
+pub type Fetched = Vec<(Part, Vec<u8>)>;
+
 /// What a part holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pieces {
