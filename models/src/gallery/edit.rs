@@ -184,10 +184,7 @@ impl Gallery {
     ///
     /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]; nothing is changed then.
     pub fn merge(&mut self, other: &Self) -> Result<Merged, GalleryError> {
-        other.check_model(&self.model)?;
-        if other.dim() != self.dim() {
-            return Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() });
-        }
+        self.check_comparable(other)?;
         let mut merged = Merged::default();
         let mut by_label: HashMap<String, usize> =
             self.classes.iter().enumerate().map(|(i, c)| (c.label.clone(), i)).rev().collect();

@@ -294,6 +294,19 @@ impl Gallery {
         }
         Err(GalleryError::OtherModel { gallery: self.model.clone(), model: model.to_owned() })
     }
+
+    /// Fails unless `other` holds embeddings that can be compared with these.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]
+    pub fn check_comparable(&self, other: &Self) -> Result<(), GalleryError> {
+        other.check_model(&self.model)?;
+        if other.dim() == self.dim() {
+            return Ok(());
+        }
+        Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() })
+    }
 }
 
 #[cfg(test)]

@@ -162,24 +162,12 @@ impl Recognizer {
     ///
     /// [`GalleryError::OtherModel`] or [`GalleryError::Dimension`]; the gallery stays as it is then.
     pub fn replace_gallery(&mut self, gallery: Gallery) -> Result<Gallery, GalleryError> {
-        self.check(gallery.model(), gallery.dim())?;
+        self.gallery.check_comparable(&gallery)?;
         let before = std::mem::replace(&mut self.gallery, gallery);
         match &mut self.sharded {
             Some(sharded) => Ok(std::mem::replace(&mut sharded.own, self.gallery.clone())),
             None => Ok(before),
         }
-    }
-
-    fn check(&self, model: &str, dim: usize) -> Result<(), GalleryError> {
-        let (gallery, expected) = (self.gallery.model(), self.gallery.dim());
-        if model != gallery {
-            let (gallery, model) = (model.to_owned(), gallery.to_owned());
-            return Err(GalleryError::OtherModel { gallery, model });
-        }
-        if dim != expected {
-            return Err(GalleryError::Dimension { expected, got: dim });
-        }
-        Ok(())
     }
 
     /// Gives classes without a picture for people the ones of `pictures`.

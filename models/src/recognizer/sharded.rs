@@ -52,7 +52,7 @@ impl Recognizer {
         let own = self.own_gallery().clone();
         self.sharded = match shards {
             Some(shards) => {
-                self.check(shards.model(), shards.dim())?;
+                self.gallery.check_comparable(&shards.empty_gallery())?;
                 Some(SearchedShards { shards, own: own.clone() })
             }
             None => None,

@@ -79,6 +79,13 @@ pub struct Part {
     pieces: Pieces,
 }
 
+impl Part {
+    /// Whether bytes of a place are fetched with it, at most so many bytes behind its end.
+    fn reaches(&self, place: &Place, gap: u64) -> bool {
+        self.shard == place.shard && place.range.start.saturating_sub(self.range.end) <= gap
+    }
+}
+
 /// Parts with their bytes.
 pub type Fetched = Vec<(Part, Vec<u8>)>;
 
@@ -192,14 +199,13 @@ impl Shards {
     fn joined(&self, lists: &[usize]) -> Vec<Part> {
         let mut sorted = lists.to_vec();
         sorted.sort_unstable();
-        sorted.dedup();
         let mut parts: Vec<Part> = Vec::new();
         for list in sorted {
             let place = &self.lists[list].0;
+            let reached = parts.last().is_some_and(|part| part.reaches(place, GAP));
             if let Some(part) = parts.last_mut()
                 && let Pieces::Lists(lists) = &mut part.pieces
-                && part.shard == place.shard
-                && place.range.start - part.range.end <= GAP
+                && reached
             {
                 (part.range.end, lists.end) = (place.range.end, list + 1);
                 continue;
@@ -242,10 +248,10 @@ impl Shards {
         wanted.sort_by_key(|(_, place)| (place.shard, place.range.start));
         let mut parts: Vec<Part> = Vec::new();
         for (label, place) in wanted {
+            let reached = parts.last().is_some_and(|part| part.reaches(&place, FACTS_GAP));
             if let Some(part) = parts.last_mut()
                 && let Pieces::Facts(pieces) = &mut part.pieces
-                && part.shard == place.shard
-                && place.range.start.saturating_sub(part.range.end) <= FACTS_GAP
+                && reached
             {
                 part.range.end = part.range.end.max(place.range.end);
                 pieces.push((label, place));
