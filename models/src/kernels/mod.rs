@@ -15,6 +15,8 @@ mod cpu;
 mod gradients;
 #[cfg(feature = "flex")]
 pub(crate) mod packed;
+#[cfg(feature = "flex")]
+pub(crate) mod threads;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
 use burn::tensor::{Tensor, activation};

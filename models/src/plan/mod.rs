@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::Activation;
 use crate::kernels::packed::{self, Aligned, Depthwise, Extent, PackedMatrix, Separable, Windows};
+use crate::kernels::threads;
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
 pub use record::Recorder;
@@ -116,7 +117,7 @@ impl Plan {
         let mut workspace = self.take_workspace();
         let input = &mut workspace[self.places[self.input.index]];
         fill(&mut input[..self.input.extent.values()]);
-        packed::on_threads(|| self.steps.iter().for_each(|s| self.take_step(s, &mut workspace)));
+        self.steps.iter().for_each(|step| self.take_step(step, &mut workspace));
         let mut rest = out;
         for output in &self.outputs {
             let values = self.values(&workspace, *output);
@@ -130,9 +131,14 @@ impl Plan {
     /// Runs the network on as many pictures as `out` has room for, on all threads if there are any;
     /// `fill` writes the input of the picture of its number.
     pub fn run_batch(&self, fill: impl Fn(usize, &mut [f32]) + Sync + Send, out: &mut [f32]) {
-        packed::for_chunks(out, self.output_values(), |index, out| {
-            self.run(|input| fill(index, input), out);
-        });
+        let values = self.output_values();
+        let pictures = out.len() / values.max(1);
+        let (apart, shared) = out.split_at_mut(threads::one_each(pictures) * values);
+        threads::for_chunks(apart, values, |index, out| self.run(|input| fill(index, input), out));
+        let first = apart.len() / values.max(1);
+        for (index, out) in shared.chunks_exact_mut(values).enumerate() {
+            threads::together(|| self.run(|input| fill(first + index, input), out));
+        }
     }
 
     fn take_workspace(&self) -> Workspace {

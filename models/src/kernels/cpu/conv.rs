@@ -8,7 +8,8 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::FloatTensorOps;
 
-use super::{Map, add, contiguous, for_chunks, sum_chunks, tensor, values, zeros};
+use super::{Map, add, contiguous, sum_chunks, tensor, values, zeros};
+use crate::kernels::threads::for_chunks;
 
 /// Most pieces that the weight gradient is summed in.
 const WEIGHT_PIECES: usize = 8;

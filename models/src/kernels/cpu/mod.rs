@@ -16,6 +16,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
 use pulp::WithSimd;
 
+use super::threads::for_chunks;
 use super::{Activation, NetworkOps};
 
 /// Values that one piece of parallel work covers: small enough for the first-level cache, and
@@ -109,41 +110,6 @@ fn copied(values: &[f32]) -> Vec<f32> {
     }
     #[cfg(not(feature = "parallel"))]
     values.to_vec()
-}
-
-/// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.
-pub(crate) fn for_chunks(
-    data: &mut [f32],
-    length: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync + Send,
-) {
-    if length == 0 {
-        return;
-    }
-    if data.len() <= length {
-        if !data.is_empty() {
-            work(0, data);
-        }
-        return;
-    }
-    #[cfg(feature = "parallel")]
-    {
-        use rayon::prelude::*;
-        data.par_chunks_mut(length).enumerate().for_each(|(index, chunk)| work(index, chunk));
-    }
-    #[cfg(not(feature = "parallel"))]
-    for (index, chunk) in data.chunks_mut(length).enumerate() {
-        work(index, chunk);
-    }
-}
-
-/// Runs `work` where [`for_chunks`] finds the threads at once: from outside them, every call would
-/// wait for one to wake up.
-pub(crate) fn on_threads(work: impl FnOnce() + Send) {
-    #[cfg(feature = "parallel")]
-    rayon::scope(|_| work());
-    #[cfg(not(feature = "parallel"))]
-    work();
 }
 
 /// A loop that is compiled for the best vector instructions of the machine.

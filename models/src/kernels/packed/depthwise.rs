@@ -6,7 +6,8 @@ use pulp::{Simd, WithSimd};
 
 use super::{Aligned, Placement, activated, activated_value, load, store};
 use crate::kernels::Activation;
-use crate::kernels::cpu::{dispatch, for_chunks};
+use crate::kernels::cpu::dispatch;
+use crate::kernels::threads::for_chunks;
 
 /// Output pixels whose sums are held at once, so that a weight is used as often once loaded.
 const TILE: usize = 4;

@@ -5,6 +5,7 @@ use pulp::NullaryFnOnce;
 use super::{Extent, activated_value};
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
+use crate::kernels::threads::{self, for_chunks};
 
 /// A loop that is compiled for the machine's vectors.
 struct Loop<F>(F);
@@ -94,11 +95,17 @@ pub(crate) fn global_maximum(x: &[f32], out: &mut [f32]) {
 /// The channels of each pixel of all maps, one map after the other.
 pub(crate) fn concatenate(maps: [(&[f32], usize); 2], out: &mut [f32]) {
     let [(a, left), (b, right)] = maps;
-    let pixels = a.chunks_exact(left).zip(b.chunks_exact(right));
-    for (pixel, (a, b)) in out.chunks_exact_mut(left + right).zip(pixels) {
-        pixel[..left].copy_from_slice(a);
-        pixel[left..].copy_from_slice(b);
-    }
+    let both = left + right;
+    let count = threads::piece(out.len() / both, 1, usize::MAX);
+    for_chunks(out, count * both, |index, out| {
+        let first = index * count;
+        let pixels =
+            a[first * left..].chunks_exact(left).zip(b[first * right..].chunks_exact(right));
+        for (pixel, (a, b)) in out.chunks_exact_mut(both).zip(pixels) {
+            pixel[..left].copy_from_slice(a);
+            pixel[left..].copy_from_slice(b);
+        }
+    });
 }
 
 /// Every pixel four times.

@@ -23,8 +23,6 @@ pub(crate) use product::PackedMatrix;
 pub(crate) use separable::Separable;
 pub(crate) use windows::Windows;
 
-pub(crate) use super::cpu::{for_chunks, on_threads};
-
 use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};

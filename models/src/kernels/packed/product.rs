@@ -1,10 +1,13 @@
 //! Matrix products with a packed right side: 1×1 convolutions, linear layers, laid-out windows.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 
 use super::{Aligned, activated, lanes, load, store, with_band};
 use crate::kernels::Activation;
-use crate::kernels::cpu::{dispatch, for_chunks};
+use crate::kernels::cpu::dispatch;
+use crate::kernels::threads::{self, for_chunks};
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.
@@ -53,6 +56,16 @@ impl PackedMatrix {
         Self { panels: packed, bias: padded, rows, columns, width }
     }
 
+    /// Rows that are worked on at once: as many as the registers hold sums for, beside a panel's
+    /// row and one value.
+    fn tile_height(&self) -> usize {
+        match self.width / PANEL_VECTORS {
+            16 => 12,
+            8 => 6,
+            _ => 4,
+        }
+    }
+
     /// `activation(x · weights + bias + residual)`.
     ///
     /// # Shapes
@@ -66,17 +79,38 @@ impl PackedMatrix {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let count = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(BLOCK_STEP);
+        if x.len() == self.rows {
+            return self.multiply_row(x, activation, residual, out);
+        }
+        let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(BLOCK_STEP);
+        let count = threads::piece(out.len() / self.columns, self.tile_height(), most);
         for_chunks(out, count * self.columns, |index, out| {
             let start = index * count;
             let rows = out.len() / self.columns;
             dispatch(Block {
                 x: &x[start * self.rows..(start + rows) * self.rows],
                 matrix: self,
+                columns: 0..self.columns,
                 activation,
                 residual: residual.map(|r| &r[start * self.columns..][..out.len()]),
                 out,
             });
+        });
+    }
+
+    /// [`Self::multiply`] of one row, of which a thread gets some columns.
+    fn multiply_row(
+        &self,
+        x: &[f32],
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        let count = threads::piece(self.columns, self.width, usize::MAX);
+        for_chunks(out, count, |index, out| {
+            let columns = index * count..index * count + out.len();
+            let residual = residual.map(|r| &r[columns.clone()]);
+            dispatch(Block { x, matrix: self, columns, activation, residual, out });
         });
     }
 
@@ -96,7 +130,7 @@ impl PackedMatrix {
         out: &mut [f32],
     ) {
         let (made, line) = (width * self.rows, width * self.columns);
-        let lines = (BLOCK_VALUES / made.max(1)).max(1);
+        let lines = threads::piece(out.len() / line, 1, BLOCK_VALUES / made.max(1));
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
             with_band(out.len() / line * made, |band| {
@@ -106,6 +140,7 @@ impl PackedMatrix {
                 dispatch(Block {
                     x: band,
                     matrix: self,
+                    columns: 0..self.columns,
                     activation,
                     residual: residual.map(|r| &r[first * line..][..out.len()]),
                     out,
@@ -115,10 +150,12 @@ impl PackedMatrix {
     }
 }
 
-/// Some rows of the result.
+/// Some rows of the result, or some columns of its only one.
 struct Block<'a> {
     x: &'a [f32],
     matrix: &'a PackedMatrix,
+    /// From a panel's first.
+    columns: Range<usize>,
     activation: Activation,
     residual: Option<&'a [f32]>,
     out: &'a mut [f32],
@@ -129,10 +166,9 @@ impl WithSimd for Block<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // As many rows as the registers hold sums for, beside a panel's row and one value.
-        match S::F32_LANES {
-            16 => self.run::<S, 12>(simd),
-            8 => self.run::<S, 6>(simd),
+        match self.matrix.tile_height() {
+            12 => self.run::<S, 12>(simd),
+            6 => self.run::<S, 6>(simd),
             _ => self.run::<S, 4>(simd),
         }
     }
@@ -144,10 +180,10 @@ impl Block<'_> {
         let PackedMatrix { rows, width, .. } = *self.matrix;
         assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
         let count = self.x.len() / rows;
-        let columns = self.matrix.columns;
-        for first in (0..columns).step_by(width) {
+        let Range { start, end } = self.columns;
+        for first in (start..end).step_by(width) {
             let values = &self.matrix.panels[first * rows..];
-            if columns - first > S::F32_LANES {
+            if end - first > S::F32_LANES {
                 self.panel::<S, TILE, 2>(simd, count, first, &values[..rows * width]);
             } else {
                 self.panel::<S, TILE, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
@@ -207,10 +243,10 @@ impl Block<'_> {
                 }
             }
         }
-        let columns = self.matrix.columns;
-        let valid = (columns - first).min(VECTORS * S::F32_LANES);
+        let columns = self.columns.len();
+        let valid = (self.columns.end - first).min(VECTORS * S::F32_LANES);
         for (tile, sums) in sums.into_iter().enumerate() {
-            let at = (row + tile) * columns + first;
+            let at = (row + tile) * columns + first - self.columns.start;
             let out = &mut self.out[at..at + valid];
             let residual = self.residual.map(|residual| &residual[at..at + valid]);
             for (vector, sum) in sums.into_iter().enumerate() {
