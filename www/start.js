@@ -2,11 +2,13 @@
 import { findAdapter, moduleName, startWorker } from "./engine.js";
 
 const parameters = new URLSearchParams(location.search);
+// As many as the device has, unless the address says how many.
+const threads = Math.min(64, Number(parameters.get("threads"))) || undefined;
 const manifest = new URL(parameters.get("bundle") ?? "bundle/manifest.json", location.href).href;
 
 /** An engine with what it said before somebody listened. */
 function start(backend) {
-  const worker = startWorker(new URL("./", import.meta.url), backend, manifest);
+  const worker = startWorker(new URL("./", import.meta.url), backend, manifest, threads);
   const early = [];
   worker.onmessage = ({ data }) => early.push(data);
   return { backend, worker, early };

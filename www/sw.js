@@ -75,6 +75,19 @@ async function answer(request) {
   }
 }
 
+// Pages and their workers as a host with the headers would send them: isolated from other sites, so that
+// the engine has threads. A host that cannot send them has such pages from the second visit on.
+function isolated(request, response) {
+  const { destination } = request;
+  if (!response.ok || !["document", "worker"].includes(destination)) return response;
+  if (response.headers.has("cross-origin-embedder-policy")) return response;
+  const headers = new Headers(response.headers);
+  for (const name of ["content-encoding", "content-length"]) headers.delete(name);
+  headers.set("cross-origin-opener-policy", "same-origin");
+  headers.set("cross-origin-embedder-policy", "require-corp");
+  return new Response(response.body, { status: response.status, headers });
+}
+
 // The bytes of a file from `start` to `end`, out of the pieces of it that are kept; null where one is
 // missing.
 async function pieced(cache, url, start, end) {
@@ -115,6 +128,7 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (origin !== self.location.origin || request.method !== "GET") return;
-  if (!request.headers.has("range")) event.respondWith(answer(request));
-  else if (pathname.endsWith(".shard")) event.respondWith(part(request));
+  if (!request.headers.has("range")) {
+    event.respondWith(answer(request).then((response) => isolated(request, response)));
+  } else if (pathname.endsWith(".shard")) event.respondWith(part(request));
 });

@@ -24,7 +24,30 @@ async function askAhead(manifest) {
   }
 }
 
+// Settles once the engine has its threads; until then, and without shared memory, it has one.
+let settled;
+self.helpers = new Promise((resolve) => {
+  settled = resolve;
+});
+
 const bundle = searchParams.get("bundle");
 if (bundle) askAhead(bundle).catch(() => {});
-const module = await import(`./worker-${engine}.js`);
-await module.default();
+
+async function instantiate(name) {
+  const script = new URL(`worker-${name}.js`, import.meta.url).href;
+  const module = await import(script);
+  await module.default();
+  return { script, module };
+}
+
+// Where there is no room for shared memory, the plain engine still finds some.
+const { script, module } = await instantiate(engine).catch((error) => {
+  if (engine !== "relaxed") throw error;
+  return instantiate("cpu");
+});
+const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.get("threads")) : 1;
+if (threads > 1) {
+  import("./worker-helper.js")
+    .then(({ gatherHelpers }) => gatherHelpers(module, script, threads - 1))
+    .finally(settled);
+} else settled();

@@ -2,18 +2,21 @@
 //
 // node networks.mjs FOLDER RUNS OURS NPM [RUNTIME[,RUNTIME…] [NETWORK[,NETWORK…]]]
 //   FOLDER   NETWORK.safetensors, .onnx, .tflite and .answer.f32, see `cargo xtask bench engine`
-//   OURS     folder with simd128/ and relaxed/, each with networks.js as wasm-bindgen leaves it
+//   OURS     folder with simd128/, relaxed/ and threads/, each with networks.js as wasm-bindgen leaves it
 //   NPM      folder with node_modules: onnxruntime-web, @litertjs/core
 import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 import { serve } from "./serve.mjs";
 
 const { chromium } = createRequire(new URL("../browser/", import.meta.url))("playwright-core");
 
 const [folder, runs, ours, npm, wanted, only] = process.argv.slice(2);
-const roots = { nets: folder, ours, npm: join(npm, "node_modules") };
+const www = fileURLToPath(new URL("../../www/", import.meta.url));
+const bench = fileURLToPath(new URL("./", import.meta.url));
+const roots = { nets: folder, ours, www, bench, npm: join(npm, "node_modules") };
 const imports = { "@litertjs/wasm-utils": "/npm/@litertjs/wasm-utils/dist/index.js" };
 const server = await serve(roots, {
   page: `<!doctype html><script type="importmap">${JSON.stringify({ imports })}</script>`,
@@ -28,7 +31,9 @@ const networks = readdirSync(folder)
   .filter((name) => name.endsWith(".safetensors"))
   .map((name) => name.replace(".safetensors", ""))
   .filter((name) => !only || only.split(",").includes(name));
-const runtimes = (wanted ?? "magpie simd128,magpie relaxed,onnxruntime-web,litert").split(",");
+// A runtime's name ends with its number of threads, where that is not one.
+const alone = "magpie simd128,magpie relaxed,onnxruntime-web,litert";
+const runtimes = (wanted ?? `${alone},magpie threads*2,onnxruntime-web*2,litert*2`).split(",");
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -41,7 +46,8 @@ async function measure(runtime, network) {
   page.on("pageerror", (error) => console.error(runtime, String(error)));
   await page.goto(server.address);
   const figures = await page.evaluate(
-    async ([runtime, network, runs]) => {
+    async ([named, network, runs]) => {
+      const [runtime, threads] = [named.split("*")[0], Number(named.split("*")[1] ?? 1)];
       const bytes = async (name) => new Uint8Array(await (await fetch(`/nets/${name}`)).arrayBuffer());
       const side = /_640/.test(network) ? 640 : /_320/.test(network) ? 320 : 224;
       // The picture that Magpie draws for itself, normalised.
@@ -60,14 +66,25 @@ async function measure(runtime, network) {
       };
       const start = performance.now();
       let run;
-      if (runtime.startsWith("magpie")) {
+      if (runtime === "magpie threads") {
+        const worker = new Worker("/bench/networks_worker.mjs", { type: "module" });
+        const ask = (message) =>
+          new Promise((resolve, reject) => {
+            worker.onmessage = ({ data }) => resolve(data);
+            worker.onerror = (event) => reject(new Error(event.message));
+            worker.postMessage(message);
+          });
+        const source = "/ours/threads/networks.js";
+        await ask({ source, bytes: await bytes(`${network}.safetensors`), threads });
+        run = () => ask("run");
+      } else if (runtime.startsWith("magpie")) {
         const module = await import(`/ours/${runtime.split(" ")[1]}/networks.js`);
         await module.default();
         const opened = module.Network.open(await bytes(`${network}.safetensors`));
         run = () => opened.run();
       } else if (runtime === "onnxruntime-web") {
         const ort = await import("/npm/onnxruntime-web/dist/ort.wasm.min.mjs");
-        ort.env.wasm.numThreads = 1;
+        ort.env.wasm.numThreads = threads;
         ort.env.wasm.wasmPaths = "/npm/onnxruntime-web/dist/";
         const session = await ort.InferenceSession.create(await bytes(`${network}.onnx`), {
           executionProviders: ["wasm"],
@@ -77,8 +94,8 @@ async function measure(runtime, network) {
         run = async () => (await session.run({ x })).y.data;
       } else if (runtime === "litert") {
         const { loadLiteRt, loadAndCompile, Tensor } = await import("/npm/@litertjs/core/dist/index.js");
-        await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: false });
-        const model = await loadAndCompile(await bytes(`${network}.tflite`), { accelerator: "wasm" });
+        await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
+        const model = await loadAndCompile(await bytes(`${network}.tflite`), { accelerator: "wasm", ...(threads > 1 && { cpuOptions: { numThreads: threads } }) });
         const x = new Tensor(pixels(false), [1, side, side, 3]);
         run = async () => {
           const results = await model.run([x]);

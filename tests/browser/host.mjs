@@ -14,11 +14,20 @@ const types = {
 
 /**
  * Sends a folder. The object that comes back can be changed while it runs: `ranges` (whether parts are
- * sent), `gone` (whether nothing answers), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the watched
- * files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * sent), `gone` (whether nothing answers), `missing` (which files it has not), `headers` (sent with
+ * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
+ * watched files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
  */
 export async function start(site, watched) {
-  const host = { ranges: true, gone: false, breakAt: null, bytesPerSecond: null, asked: [] };
+  const host = {
+    ranges: true,
+    gone: false,
+    missing: null,
+    headers: {},
+    breakAt: null,
+    bytesPerSecond: null,
+    asked: [],
+  };
   const server = createServer(async (request, response) => {
     if (host.gone) {
       response.destroy();
@@ -28,7 +37,7 @@ export async function start(site, watched) {
     const file = join(site, path.endsWith("/") ? `${path}index.html` : path);
     let bytes;
     try {
-      if (!statSync(file).isFile()) throw new Error("no file");
+      if (host.missing?.test(path) || !statSync(file).isFile()) throw new Error("no file");
       bytes = readFileSync(file);
     } catch {
       response.writeHead(404).end();
@@ -45,6 +54,7 @@ export async function start(site, watched) {
       "Content-Type": types[extname(file)] ?? "application/octet-stream",
       "Content-Length": rest.length,
       "Cache-Control": "no-store",
+      ...host.headers,
       ...(part ? { "Content-Range": `bytes ${from}-${last}/${all}` } : {}),
     });
     if (isWatched && host.breakAt?.length > 0) {

@@ -7,6 +7,8 @@ use models::image::RgbImage;
 use models::model_file::{Architecture, ModelFile};
 use models::prepared::Prepared;
 use wasm_bindgen::prelude::wasm_bindgen;
+// Its threads.
+use wasm_engine as _;
 
 /// A network that is ready to run.
 #[wasm_bindgen]

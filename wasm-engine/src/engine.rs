@@ -21,6 +21,7 @@ use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
 };
+use crate::threads;
 use crate::visitor::{Lesson, Visitor, refused};
 
 /// Recognised pictures that can still be taught from.
@@ -305,6 +306,7 @@ impl Engine {
         };
         let runs = runs.clamp(1, most_runs);
         let picture = bench::drawn();
+        threads::settled().await;
         let measured = bench::measure(&self.recognizer, stage, &picture, runs, now).await;
         let milliseconds = measured.map_err(|error| failed(&error))?;
         Ok(Response::Measured { milliseconds })
@@ -336,6 +338,7 @@ impl Engine {
             objects: seen.found.iter().map(object).collect(),
             timings: seen.timings,
             embedded: seen.embedded,
+            threads: threads::count(),
         }
     }
 

@@ -15,9 +15,14 @@ mod parts;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod storage;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod threads;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod visitor;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod worker;
 
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 pub use worker::run;
+
+#[cfg(all(feature = "threads", target_family = "wasm"))]
+pub use threads::{gather, help, to_share};

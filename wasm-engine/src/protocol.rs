@@ -373,6 +373,8 @@ pub struct Recognized {
     pub timings: StageTimes,
     /// Objects that the extractor looked at; fewer than all where a camera's are followed.
     pub embedded: usize,
+    /// Threads that computed it.
+    pub threads: usize,
 }
 
 /// Milliseconds of each stage.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use wasm_bindgen::JsCast;
@@ -31,8 +32,14 @@ enum Job {
     Pictures(Vec<u8>),
 }
 
+/// Whether the engine's own thread has started; those that come later are helpers.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
 /// Listens for requests until the page ends the worker.
 pub fn run(backend: Backend) {
+    if STARTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let state = Rc::new(State {
         backend,
         engine: RefCell::new(None),

@@ -101,8 +101,11 @@ pub(crate) fn loading(loaded: u64, total: u64) -> String {
 }
 
 /// What runs where.
-pub(crate) fn backend(backend: Backend, software: bool) -> String {
+pub(crate) fn backend(backend: Backend, software: bool, threads: usize) -> String {
     match (backend, software) {
+        (Backend::Cpu, _) if threads > 1 => {
+            say_with("engine.cpu.threads", &[("count", &threads.to_string())])
+        }
         (Backend::Cpu, _) => say("engine.cpu.long"),
         (Backend::WebGpu, false) => say("engine.webgpu"),
         (Backend::WebGpu, true) => say("engine.software"),

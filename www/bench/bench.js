@@ -1,4 +1,5 @@
 // Measures this device part by part, shows the figures, keeps and compares them.
+import { defaultThreads } from "../engine.js";
 import { Magpie } from "../magpie.js";
 import { say, sayCount } from "./language.js";
 import { figures, fromFragment, isWide, parse, toFragment } from "./results.js";
@@ -65,7 +66,9 @@ function draw() {
   head.append(make("th", say("bench.part"), { scope: "col" }));
   for (const report of reports) {
     const cell = make("th", engineName(report.device), { scope: "col" });
-    const adapter = report.device === "cpu" ? `${report.cores} × CPU` : (report.adapter ?? "");
+    const { cores, threads = 1 } = report;
+    const cpu = report.device === "cpu" && say("bench.cpu", { threads, cores });
+    const adapter = cpu || (report.adapter ?? "");
     cell.append(make("br"), make("small", [report.system, adapter].filter(Boolean).join(" · ")));
     head.append(cell);
   }
@@ -167,7 +170,7 @@ function drawn() {
 
 const bundle = new URLSearchParams(location.search).get("bundle") ?? "bundle/";
 
-async function measure(backend, { runs, minute, signal, graphics }) {
+async function measure(backend, { runs, minute, threads, signal, graphics }) {
   const engine = engineName(backend);
   const results = [];
   const picture = drawn();
@@ -178,7 +181,8 @@ async function measure(backend, { runs, minute, signal, graphics }) {
       status(say("bench.opening", { engine }));
       magpie?.dispose();
       const start = performance.now();
-      magpie = await Magpie.load(new URL(`../${bundle}`, location.href), { backend, signal });
+      const address = new URL(`../${bundle}`, location.href);
+      magpie = await Magpie.load(address, { backend, threads, signal });
       await magpie.recognize(picture, { signal });
       opened.push(performance.now() - start);
     }
@@ -197,12 +201,14 @@ async function measure(backend, { runs, minute, signal, graphics }) {
       times.push(...(await magpie.measure("Recognize", { runs: 1, signal })));
     }
     const { classes, entries } = await magpie.gallery.list();
+    const last = await magpie.recognize(picture, { signal });
     return {
       schema: 2,
       program: "magpie, in a page",
       system: `${browser()}, ${system()}`,
       cores: navigator.hardwareConcurrency ?? 1,
       device: backend,
+      threads: last.threads,
       ...(backend === "webgpu" && graphics
         ? { adapter: graphics.name, software_adapter: graphics.software }
         : {}),
@@ -228,12 +234,13 @@ async function run(graphics) {
   find("stop").disabled = false;
   const runs = Math.min(1000, Math.max(3, Number(find("runs").value) || 20));
   const minute = find("minute").checked;
+  const threads = Math.min(64, Math.max(1, Math.round(Number(find("threads").value)) || 1));
   shown.reports = [];
   draw();
   let failure = null;
   for (const backend of ["cpu", "webgpu"].filter((name) => find(`use-${name}`).checked)) {
     try {
-      shown.reports.push(await measure(backend, { runs, minute, signal, graphics }));
+      shown.reports.push(await measure(backend, { runs, minute, threads, signal, graphics }));
     } catch (error) {
       if (signal.aborted) break;
       failure = say("bench.failed", { engine: engineName(backend), reason: error.message });
@@ -258,6 +265,9 @@ function compare(reports) {
 const graphics = await adapter();
 describe(graphics);
 find("use-webgpu").disabled = !graphics;
+find("threads").disabled = !crossOriginIsolated;
+find("threads").value = crossOriginIsolated ? defaultThreads() : 1;
+find("no-threads").hidden = crossOriginIsolated;
 // A software adapter is measured only where somebody asks for it.
 find("use-webgpu").checked = !!graphics && !graphics.software;
 find("start").addEventListener("click", () => run(graphics));

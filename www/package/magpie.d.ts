@@ -52,6 +52,11 @@ export interface LoadOptions extends Cancellable {
   assets?: string | URL;
   /** False: ready before the classes' pictures have come; answers have none until then. */
   thumbnails?: boolean;
+  /**
+   * Threads on the CPU, in a page that is isolated from other sites; by default as many as the device
+   * has cores, at most four.
+   */
+  threads?: number;
 }
 
 /** In pixels of the picture, turned upright. */
@@ -96,6 +101,8 @@ export interface Recognition {
   objects: RecognizedObject[];
   /** Milliseconds. */
   timings: { decode: number; detect: number; embed: number; search: number };
+  /** Threads that computed it: one until the others have come, and in pages that share no memory. */
+  threads: number;
 }
 
 export interface GalleryView {

@@ -46,9 +46,9 @@ class Engine {
     this.#pictured = resolve;
   });
 
-  constructor(assets, backend, manifest) {
+  constructor(assets, backend, manifest, threads) {
     try {
-      this.#worker = startWorker(assets, backend, manifest);
+      this.#worker = startWorker(assets, backend, manifest, threads);
     } catch (error) {
       throw new MagpieError("device", `the engine's worker cannot be started: ${error.message}`);
     }
@@ -306,8 +306,11 @@ export class Magpie {
    * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of the
    * folder with the engine's files, by default the one that this file came from. Without
    * `thumbnails` it is ready before the classes' pictures have come: answers have none until then.
+   * `threads` is how many compute on the CPU in a page that is isolated from other sites; as many as
+   * the device has cores, at most four, unless given.
    */
-  static async load(bundle, { signal, onProgress, backend, assets, thumbnails = true } = {}) {
+  static async load(bundle, options = {}) {
+    const { signal, onProgress, backend, assets, threads, thumbnails = true } = options;
     if (signal?.aborted) throw aborted(signal);
     const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
     const address = new URL(bundle, base);
@@ -315,9 +318,12 @@ export class Magpie {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
     }
+    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
+      throw new MagpieError("argument", `${threads} threads: a whole number from 1 to 64 is needed`);
+    }
     const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
     const chosen = await chosenBackend(backend);
-    const engine = new Engine(folder, chosen, address.href);
+    const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
       const info = await engine.ask({ Open: { manifest: address.href } }, { signal });
@@ -328,7 +334,7 @@ export class Magpie {
       engine.end(error);
       // The best device of this browser may still refuse.
       if (chosen === "webgpu" && backend !== "webgpu" && error.code === "device") {
-        return Magpie.load(bundle, { signal, onProgress, backend: "cpu", assets, thumbnails });
+        return Magpie.load(bundle, { ...options, backend: "cpu" });
       }
       throw error;
     }
@@ -362,8 +368,8 @@ export class Magpie {
         embedding: Float32Array.from(embedding),
       });
     }
-    const { width, height, timings } = result;
-    return { width, height, objects, timings };
+    const { width, height, timings, threads } = result;
+    return { width, height, objects, timings, threads };
   }
 
   /** Where things are, without naming them. */

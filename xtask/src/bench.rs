@@ -1,15 +1,16 @@
 //! Speed beside the peers, in one run on this machine.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
 use crate::check::TESTED;
 use crate::demo;
+use crate::engine;
 use crate::setup;
-use crate::steps::{execute, program, root, say, step};
+use crate::steps::{execute, program, root, say, step, target};
 
 /// Pictures a step, side of a picture, steps.
 const WORK: [&str; 3] = ["16", "224", "3"];
@@ -30,10 +31,6 @@ fn example(name: &str) -> anyhow::Result<String> {
         execute(&mut command)
     })?;
     Ok(target().join("debug/examples").join(name).to_string_lossy().into_owned())
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into)
 }
 
 /// Searches beside faiss, natively, and beside hnswlib-wasm and edgevec, in Chromium.
@@ -118,6 +115,10 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
             wasm_example("networks", feature, &module.join(folder))
         })?;
     }
+    step("Magpie in WebAssembly, threads", || {
+        let made = engine::build(&["--example", "networks"], Path::new("examples/networks.wasm"))?;
+        engine::bind(&made, &module.join("threads"))
+    })?;
     npm_peers(&npm, "@litertjs/core", &WEB_PEERS)?;
     for _ in 0..ROUNDS {
         step("in Chromium", || {

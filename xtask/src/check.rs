@@ -81,7 +81,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let wasm = ["clippy", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
     let page = ["--package", "web"];
     cargo("lints, page", &[&wasm[..], &page, &deny].concat())?;
-    for backend in ["cpu", "relaxed", "webgpu"] {
+    for backend in ["cpu", "threads", "webgpu"] {
         let engine = ["--package", "wasm-engine", "--features", backend];
         let what = format!("lints, {backend} engine");
         cargo(&what, &[&wasm[..], &engine, &deny].concat())?;

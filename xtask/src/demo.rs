@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 
 use crate::lists::Lists;
 use crate::setup;
-use crate::steps::{execute, is_fresh, program, root, say, step};
+use crate::steps::{execute, is_fresh, program, root, say, step, target};
 
 /// Everything that the demo makes; not in the repository.
 const FOLDER: &str = ".magpie/demo";
@@ -30,6 +30,7 @@ const PAGE_SOURCES: &[&str] = &[
     "www/style.css",
     "www/text",
     "www/worker.js",
+    "www/worker-helper.js",
     "www/icon.svg",
     "www/sw.js",
     "www/app.webmanifest",
@@ -41,7 +42,8 @@ const PAGE_SOURCES: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
     "Trunk.toml",
-    ".cargo/config.toml",
+    ".cargo",
+    "xtask/src/engine.rs",
 ];
 
 /// Options of `cargo xtask demo`.
@@ -78,8 +80,7 @@ pub(crate) fn site() -> PathBuf {
 
 /// The trainer's program, once built.
 pub(crate) fn magpie() -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into);
-    let path = target.join("debug/magpie");
+    let path = target().join("debug/magpie");
     program(&path.to_string_lossy())
 }
 

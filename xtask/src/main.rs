@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod engine;
 mod lists;
 mod package;
 mod setup;
@@ -36,6 +37,8 @@ cargo xtask bench page [MEGABITS]
     beside the same bundle on ONNX Runtime Web.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
+cargo xtask engine
+    For Trunk: the engine for pages that may share memory.
 cargo xtask web
     Rebuilds and serves the page whenever a file changes.
 cargo xtask setup
@@ -65,6 +68,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
         ["package"] => package::run(),
+        ["engine"] => engine::run(),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),
         [] | ["help" | "--help" | "-h"] => {

@@ -6,15 +6,14 @@ use anyhow::Context;
 
 use crate::demo;
 use crate::setup;
-use crate::steps::{execute, program, root, say, step};
+use crate::steps::{execute, program, root, say, step, target};
 
 /// Its own files.
 const SOURCES: &str = "www/package";
 
 /// The folder that the package is put together in.
 pub(crate) fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into);
-    target.join("package")
+    target().join("package")
 }
 
 /// Puts the package together from its own files and the built engines.

@@ -128,6 +128,20 @@ fn wasm_target() -> anyhow::Result<()> {
     })
 }
 
+/// Whether the sources of the standard library are there, or can be had.
+pub(crate) fn standard_library_sources() -> bool {
+    let there = || {
+        let home = output(program("rustc").args(["--print", "sysroot"])).map(PathBuf::from);
+        home.is_some_and(|home| home.join("lib/rustlib/src/rust/library/Cargo.lock").exists())
+    };
+    there() || {
+        // A compiler that rustup does not know brings its sources with it or has none.
+        let add = || output(program("rustup").args(["component", "add", "rust-src"]));
+        step("sources of the standard library", || Ok(add())).is_ok_and(|added| added.is_some())
+            && there()
+    }
+}
+
 fn use_debian_toolchain() -> anyhow::Result<()> {
     say(&format!("   this folder uses the toolchain {DEBIAN_TOOLCHAIN} (rustup override)"));
     let path = root();

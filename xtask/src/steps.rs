@@ -11,6 +11,11 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").into()
 }
 
+/// What cargo compiles into.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), Into::into)
+}
+
 /// A line for the person at the terminal.
 #[expect(clippy::print_stdout, reason = "the terminal output of this program")]
 pub(crate) fn say(text: &str) {

@@ -13,6 +13,8 @@
 mod cpu;
 #[cfg(feature = "train")]
 mod gradients;
+#[cfg(all(feature = "threads", target_family = "wasm"))]
+pub mod helpers;
 #[cfg(feature = "flex")]
 pub(crate) mod packed;
 #[cfg(feature = "flex")]

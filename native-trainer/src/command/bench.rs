@@ -45,6 +45,7 @@ struct Report {
     program: &'static str,
     system: String,
     cores: usize,
+    threads: usize,
     device: String,
     bundle: String,
     /// Classes and entries of the gallery.
@@ -91,6 +92,7 @@ impl Arguments {
             program: concat!("magpie ", env!("CARGO_PKG_VERSION")),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
             device: format!("{:?}", self.device).to_lowercase(),
             bundle: manifest.title.clone(),
             gallery: [gallery.classes().len(), gallery.len()],

@@ -94,7 +94,8 @@ fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<(
     say(
         hosting::HEADERS[..2].iter().all(|(name, value)| page.header(name) == *value),
         "the page is isolated from other sites",
-        "no headers for cross-origin isolation: the page cannot use threads or exact clocks",
+        "no headers for cross-origin isolation: the page has threads and exact clocks from a visitor's \
+         second visit on, by its service worker",
     );
     if let Some(name) = of_kind(".wasm") {
         let sent = ask(name, &[("accept-encoding", "br, gzip")])?;

@@ -10,6 +10,7 @@ mod networks;
 mod package;
 mod recognition;
 mod shards;
+mod threads;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

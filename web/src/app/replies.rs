@@ -106,7 +106,8 @@ fn show(app: &Shared, result: Recognized) {
         let state = app.borrow();
         (state.backend, state.adapter.is_some_and(|a| a.software))
     };
-    view::result(&result, &text::backend(backend, software), &ask(app));
+    let engine = text::backend(backend, software, result.threads);
+    view::result(&result, &engine, &ask(app));
     inside::look(Some(&result), &ask(app));
     app.borrow_mut().shown = Some(result);
 }

@@ -1,0 +1,87 @@
+//! The engine for browsers with relaxed SIMD, on several threads where a page may share memory. Trunk
+//! cannot build it: shared memory takes a standard library of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::setup;
+use crate::steps::{execute, is_fresh, program, say, target};
+
+/// What the compiler writes and the page asks for.
+const NAME: &str = "worker-relaxed";
+
+const TRIPLE: &str = "wasm32-unknown-unknown";
+
+/// What the module may hold; the modules that Trunk builds have the like in `www/index.html`.
+const FEATURES: &[&str] = &[
+    "--enable-simd",
+    "--enable-relaxed-simd",
+    "--enable-threads",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+    "--enable-call-indirect-overlong",
+];
+
+/// Builds the engine into the folder that Trunk, whose hook calls this, puts the page together in.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let page = std::env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from);
+    let page = page.context("this command is for Trunk, which says where the page is built")?;
+    let made = build(&["--bin", NAME], Path::new(&format!("{NAME}.wasm")))?;
+    let bound = made.with_extension("bound");
+    let optimised = bound.join(format!("{NAME}_bg.wasm"));
+    if !is_fresh(&optimised, &[&made]) {
+        bind(&made, &bound)?;
+        let mut optimise = program("wasm-opt");
+        execute(optimise.arg("-O3").args(FEATURES).arg(&optimised).arg("-o").arg(&optimised))?;
+    }
+    for ending in [".js", "_bg.wasm"] {
+        let name = format!("{NAME}{ending}");
+        std::fs::copy(bound.join(&name), page.join(&name)).with_context(|| name)?;
+    }
+    Ok(())
+}
+
+/// Compiles a program of the engine with threads, or without where the standard library's sources
+/// cannot be had, and returns where `file` lies.
+pub(crate) fn build(what: &[&str], file: &Path) -> anyhow::Result<PathBuf> {
+    let build = ["build", "--locked", "--release", "--target", TRIPLE];
+    let package = ["--package", "wasm-engine", "--no-default-features", "--features"];
+    if !setup::standard_library_sources() {
+        say("   no sources of the standard library: the engine has one thread");
+        execute(program("cargo").args(build).args(package).arg("relaxed").args(what))?;
+        return Ok(target().join(TRIPLE).join("release").join(file));
+    }
+    // Of its own: what is compiled for shared memory is nothing that the other modules can use.
+    let folder = target().join("threads");
+    let mut command = program("cargo");
+    // The compiler of a release knows how to build a standard library but asks to be told.
+    command.env("RUSTC_BOOTSTRAP", "1").args(["--config", ".cargo/threads.toml"]);
+    execute(
+        command
+            .args(build)
+            .args(package)
+            .arg("threads")
+            .args(what)
+            .arg("--target-dir")
+            .arg(&folder),
+    )?;
+    Ok(folder.join(TRIPLE).join("release").join(file))
+}
+
+/// Writes the JavaScript of a module, and the module as that needs it.
+pub(crate) fn bind(module: &Path, to: &Path) -> anyhow::Result<()> {
+    let output = program("wasm-bindgen")
+        .args(["--target", "web", "--no-typescript", "--out-dir"])
+        .args([to, module])
+        .output()?;
+    if !output.status.success() {
+        bail!("wasm-bindgen: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
