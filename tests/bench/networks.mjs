@@ -134,7 +134,8 @@ async function measure(runtime, network) {
     [runtime, network, Number(runs)],
   );
   await context.close();
-  console.log(JSON.stringify({ network, runtime, ...figures }));
+  const [name, threads] = [runtime.split("*")[0], Number(runtime.split("*")[1] ?? 1)];
+  console.log(JSON.stringify({ network, runtime: name, threads, ...figures }));
 }
 
 for (const network of networks) {

@@ -55,4 +55,5 @@ for path in sorted(folder.glob("*.onnx")):
             times.append((time.perf_counter() - begin) * 1e3)
         times.sort()
         figures = {"median_ms": times[len(times) // 2], "least_ms": times[0]}
-        print(json.dumps({"network": path.stem, "runtime": runtime, **figures}), flush=True)
+        of = {"network": path.stem, "runtime": runtime, "threads": threads}
+        print(json.dumps(of | figures), flush=True)

@@ -78,7 +78,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
 /// Networks on the processor: natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX
 /// Runtime Web and LiteRT.js. Every runtime gets the same weights and has to give the same answers.
 pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
-    const THREADS: &str = "1";
+    const THREADS: [&str; 2] = ["1", "2"];
     let runs = match options {
         [] => "40",
         [runs] => runs,
@@ -92,15 +92,15 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
         (bench.join("networks"), bench.join("networks-wasm"), bench.join("npm"));
     step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
     let mut figures = Figures::default();
-    for _ in 0..ROUNDS {
-        step("Magpie", || {
+    for threads in THREADS.iter().cycle().take(ROUNDS * THREADS.len()) {
+        step(&format!("Magpie, {threads} thread(s)"), || {
             let mut command = program(&ours);
-            command.arg("time").arg(&nets).arg(runs).env("RAYON_NUM_THREADS", THREADS);
+            command.arg("time").arg(&nets).arg(runs).env("RAYON_NUM_THREADS", threads);
             figures.read("native", &mut command)
         })?;
-        step("ONNX Runtime and OpenVINO", || {
+        step(&format!("ONNX Runtime and OpenVINO, {threads} thread(s)"), || {
             let mut command = program(&python);
-            command.arg("tests/bench/networks.py").arg(&nets).args([THREADS, runs]);
+            command.arg("tests/bench/networks.py").arg(&nets).args([threads, runs]);
             figures.read("native", &mut command)
         })?;
     }
@@ -161,9 +161,9 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// Median milliseconds by place, network and runtime, of the better round.
+/// Median milliseconds by place, threads, network and runtime, of the better round.
 #[derive(Default)]
-struct Figures(BTreeMap<(&'static str, String), BTreeMap<String, f64>>);
+struct Figures(BTreeMap<(&'static str, u64, String), BTreeMap<String, f64>>);
 
 impl Figures {
     /// Runs a command that writes figures as JSON lines.
@@ -177,7 +177,9 @@ impl Figures {
             let text =
                 |key: &str| figure[key].as_str().with_context(|| format!("no {key}: {line}"));
             let median = figure["median_ms"].as_f64().context("a line without a figure")?;
-            let of_network = self.0.entry((place, text("network")?.to_owned())).or_default();
+            let threads = figure["threads"].as_u64().context("a line without its threads")?;
+            let network = (place, threads, text("network")?.to_owned());
+            let of_network = self.0.entry(network).or_default();
             let best = of_network.entry(text("runtime")?.to_owned()).or_insert(f64::INFINITY);
             *best = best.min(median);
         }
@@ -186,7 +188,7 @@ impl Figures {
 
     /// A line a network: milliseconds of each runtime, and Magpie's best over the best other.
     fn print(&self) {
-        for ((place, network), runtimes) in &self.0 {
+        for ((place, threads, network), runtimes) in &self.0 {
             let best = |ours: bool| {
                 let some = runtimes.iter().filter(|(name, _)| name.starts_with("magpie") == ours);
                 some.map(|(_, median)| *median).fold(f64::INFINITY, f64::min)
@@ -194,7 +196,8 @@ impl Figures {
             let all: Vec<String> =
                 runtimes.iter().map(|(name, median)| format!("{name} {median:.2}")).collect();
             let ratio = best(true) / best(false);
-            say(&format!("{place:9} {network:18} {ratio:5.2}   {} (median ms)", all.join(", ")));
+            let all = all.join(", ");
+            say(&format!("{place:9} ×{threads} {network:18} {ratio:5.2}   {all} (median ms)"));
         }
     }
 }

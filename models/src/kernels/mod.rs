@@ -17,7 +17,6 @@ mod gradients;
 pub mod helpers;
 #[cfg(feature = "flex")]
 pub(crate) mod packed;
-#[cfg(feature = "flex")]
 pub(crate) mod threads;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};

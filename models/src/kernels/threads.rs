@@ -48,6 +48,7 @@ pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
 }
 
 /// Of so many pictures, those that are worked on by a thread each; the others gain by being shared.
+#[cfg(feature = "flex")]
 pub(crate) fn one_each(pictures: usize) -> usize {
     #[cfg(feature = "threads")]
     {
@@ -62,10 +63,10 @@ pub(crate) fn one_each(pictures: usize) -> usize {
 }
 
 /// Runs `work(index, chunk)` for every chunk of `length` values, on all threads if there are any.
-pub(crate) fn for_chunks(
-    data: &mut [f32],
+pub(crate) fn for_chunks<T: Send>(
+    data: &mut [T],
     length: usize,
-    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+    work: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
     if length == 0 || data.is_empty() {
         return;
@@ -88,6 +89,7 @@ pub(crate) fn for_chunks(
 }
 
 /// Runs `work` with the other threads awake for its [`for_chunks`].
+#[cfg(feature = "flex")]
 pub(crate) fn together(work: impl FnOnce() + Send) {
     #[cfg(feature = "threads")]
     {
@@ -119,10 +121,10 @@ pub(crate) fn together(work: impl FnOnce() + Send) {
 }
 
 /// Lets the threads go, also when the work panics.
-#[cfg(feature = "threads")]
+#[cfg(all(feature = "flex", feature = "threads"))]
 struct End<'a>(&'a AtomicBool);
 
-#[cfg(feature = "threads")]
+#[cfg(all(feature = "flex", feature = "threads"))]
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
