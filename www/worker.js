@@ -30,13 +30,29 @@ self.helpers = new Promise((resolve) => {
   settled = resolve;
 });
 
+// A lost graphics device answers nothing any more; the page hears of it and starts another engine.
+if (engine === "webgpu" && self.GPUAdapter) {
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    const device = await requestDevice.apply(this, options);
+    device.lost.then(({ reason, message }) => {
+      if (reason === "destroyed") return;
+      setTimeout(() => {
+        throw new Error(`the graphics device was lost: ${message}`);
+      });
+    });
+    return device;
+  };
+}
+
 const bundle = searchParams.get("bundle");
 if (bundle) askAhead(bundle).catch(() => {});
 
 async function instantiate(name) {
   const script = new URL(`worker-${name}.js`, import.meta.url).href;
   const module = await import(script);
-  await module.default();
+  // Kept for tools: it only ever grows.
+  self.memory = (await module.default()).memory;
   return { script, module };
 }
 

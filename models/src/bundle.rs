@@ -347,12 +347,12 @@ impl Bundle {
     ) -> Result<Recognizer, BundleError> {
         let mut opening = Opening::new(manifest, device);
         for name in manifest.used_files() {
-            opening.take(name, &file(name).unwrap_or_default())?;
+            opening.take(name, file(name).unwrap_or_default())?;
         }
         if let Some(name) = &manifest.pictures
             && let Some(bytes) = file(name)
         {
-            opening.take(name, &bytes)?;
+            opening.take(name, bytes)?;
         }
         opening.finish()
     }
@@ -394,35 +394,39 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Takes a file in, after checking it; one that the manifest does not use is left out.
+    /// Takes a file in, after checking it; one that the manifest does not use is left out. The bytes
+    /// of a network go before its steps are packed, so that weights lie in memory twice at most.
     ///
     /// # Errors
     ///
     /// [`BundleError`], naming the file.
-    pub fn take(&mut self, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
+    pub fn take(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), BundleError> {
         let manifest = self.manifest;
-        manifest.check(name, bytes)?;
+        manifest.check(name, &bytes)?;
         let in_model = |source| BundleError::Model { name: name.to_owned(), source };
         let in_gallery = |source| BundleError::Gallery { name: name.to_owned(), source };
         if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
-            let model = ModelFile::from_bytes(bytes).map_err(in_model)?;
+            let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
+            drop(bytes);
             let preprocess = model.description.preprocess.clone();
             let detector = model.into_detector(self.device).map_err(in_model)?;
             self.detector = Some(Prepared::new(&detector, &preprocess, self.device));
         } else if manifest.extractor.file == name {
-            let model = ModelFile::from_bytes(bytes).map_err(in_model)?;
+            let id = model_id(&bytes);
+            let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
+            drop(bytes);
             let preprocess = model.description.preprocess.clone();
             let extractor = model.into_extractor(self.device).map_err(in_model)?;
             let prepared = Prepared::new(&extractor, &preprocess, self.device);
-            self.extractor = Some((prepared, model_id(bytes)));
+            self.extractor = Some((prepared, id));
         } else if manifest.gallery == name && !manifest.shards.is_empty() {
-            let shards = manifest.read_head(bytes).map_err(in_gallery)?;
+            let shards = manifest.read_head(&bytes).map_err(in_gallery)?;
             self.gallery = Some(shards.empty_gallery());
             self.shards = Some(shards);
         } else if manifest.gallery == name {
-            self.gallery = Some(Gallery::from_bytes(bytes).map_err(in_gallery)?);
+            self.gallery = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
         } else if manifest.pictures.as_deref() == Some(name) {
-            self.pictures = Some(Gallery::from_bytes(bytes).map_err(in_gallery)?);
+            self.pictures = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
         }
         Ok(())
     }

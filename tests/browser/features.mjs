@@ -321,6 +321,74 @@ const features = {
     await saying(none.page, "camera cannot be used");
     return { both, hidden, problems: [...problems, ...none.problems] };
   },
+
+  // Engines that stop: once, in the middle of a picture, again and again, and with the graphics device.
+  async recovers() {
+    const labels = (page) => texts(page, "#answers h3 .label");
+    const { page, problems } = await open("?backend=cpu&lang=en");
+    await give(page, picture);
+    const before = await labels(page);
+    // An engine's own thread, as a trap ends it.
+    const stop = async () => {
+      const engine = page.workers().findLast((worker) => /worker\.js/.test(worker.url()));
+      await engine.evaluate(() => {
+        setTimeout(() => {
+          throw new Error("memory access out of bounds");
+        });
+      });
+    };
+    await stop();
+    await saying(page, "started again");
+    await give(page, picture);
+    const idle = await labels(page);
+    // The answer comes by itself, from the next engine.
+    const answers = await page.evaluate(() => window.answers.length);
+    await page.evaluate(() => {
+      // The engine does not hear of this picture: as if it had died of it.
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (message, ...rest) {
+        if (message.Recognize) Worker.prototype.postMessage = postMessage;
+        else postMessage.call(this, message, ...rest);
+      };
+    });
+    await page.locator("#file").setInputFiles(picture);
+    await saying(page, "Looking");
+    await stop();
+    await page.waitForFunction((answers) => window.answers.length > answers, answers);
+    const busy = await labels(page);
+    await stop();
+    await saying(page, "started again");
+    await stop();
+    await page.waitForFunction(() => document.querySelector("#status").className === "failed");
+    const end = await text(page, "#status");
+
+    const graphics = await open("?backend=webgpu&lang=en");
+    const browserWide = await browser.newBrowserCDPSession();
+    // The adapter comes back, so that the page tries it a second time.
+    for (let time = 0; time < 2; time += 1) {
+      await browserWide.send("Browser.crashGpuProcess").catch(() => {});
+      await graphics.page.waitForFunction(() => document.querySelector("#status").className === "busy", null, {
+        timeout: 60_000,
+      });
+      await settle(graphics.page);
+    }
+    const status = await text(graphics.page, "#status");
+    await give(graphics.page, picture);
+    return {
+      before,
+      idle,
+      busy,
+      end,
+      graphics: {
+        status,
+        engine: await graphics.page.locator("#backend").inputValue(),
+        timings: await text(graphics.page, "#timings"),
+        labels: await labels(graphics.page),
+      },
+      problems: problems.filter((problem) => !problem.includes("out of bounds")),
+      graphicsProblems: graphics.problems,
+    };
+  },
 };
 
 const result = await features[feature]();

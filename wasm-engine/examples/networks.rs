@@ -25,9 +25,10 @@ enum Ready {
 #[wasm_bindgen]
 impl Network {
     /// Opens a model file; nothing where it is none.
-    pub fn open(bytes: &[u8]) -> Option<Self> {
+    pub fn open(bytes: Vec<u8>) -> Option<Self> {
         let device = Device::flex();
-        let file = ModelFile::from_bytes(bytes).ok()?;
+        let file = ModelFile::from_bytes(&bytes).ok()?;
+        drop(bytes);
         let preprocess = file.description.preprocess.clone();
         let ready = match file.description.architecture {
             Architecture::Extractor(_) => {

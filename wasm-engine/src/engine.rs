@@ -105,7 +105,8 @@ impl Engine {
         let downloads: Vec<Download> = (manifest.used_files().enumerate())
             .map(|(index, name)| {
                 let (received, progress) = (received.clone(), progress.clone());
-                Download::start(format!("{folder}/{name}"), WHOLE, move |loaded| {
+                let bytes = manifest.file(name).map_or(0, |file| file.bytes);
+                Download::start(format!("{folder}/{name}"), WHOLE, bytes, move |loaded| {
                     received[index].set(loaded);
                     progress(received.iter().map(Cell::get).sum(), total);
                 })
@@ -113,7 +114,7 @@ impl Engine {
             .collect();
         let mut opening = Opening::new(&manifest, &device);
         for (name, download) in manifest.used_files().zip(downloads) {
-            opening.take(name, &download.finish().await?).map_err(bundle_error)?;
+            opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
         let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;

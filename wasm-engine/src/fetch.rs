@@ -19,6 +19,8 @@ use crate::protocol::{EngineError, ErrorKind};
 const TRIES: u32 = 4;
 /// Milliseconds before the second; each wait is twice the one before.
 const FIRST_WAIT: i32 = 300;
+/// Bytes that are set aside because somebody says that they will come.
+const MOST_RESERVED: u64 = 1 << 27;
 /// The host's answer when it sends a part of a file.
 const PARTIAL_CONTENT: u16 = 206;
 
@@ -35,7 +37,7 @@ pub(crate) fn now() -> f64 {
 
 /// Downloads a file; `progress` gets the bytes received so far.
 pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Fetched {
-    fetch_with(url, WHOLE, RequestCache::Default, progress).await
+    fetch_with(url, WHOLE, 0, RequestCache::Default, progress).await
 }
 
 /// Bytes of a file.
@@ -54,12 +56,17 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Begins; `progress` gets the bytes received so far.
-    pub(crate) fn start(url: String, part: Part, progress: impl Fn(u64) + 'static) -> Self {
+    /// Begins; `bytes` are expected, and `progress` gets those received so far.
+    pub(crate) fn start(
+        url: String,
+        part: Part,
+        bytes: u64,
+        progress: impl Fn(u64) + 'static,
+    ) -> Self {
         let result = Rc::new(RefCell::new(None));
         let slot = result.clone();
         let end = future_to_promise(async move {
-            let fetched = fetch_with(&url, part, RequestCache::Default, progress).await;
+            let fetched = fetch_with(&url, part, bytes, RequestCache::Default, progress).await;
             slot.replace(Some(fetched));
             Ok(JsValue::UNDEFINED)
         });
@@ -77,11 +84,18 @@ impl Download {
 
 /// Downloads a file that may have changed since it was last asked for.
 pub(crate) async fn fetch_newest(url: &str) -> Fetched {
-    fetch_with(url, WHOLE, RequestCache::NoCache, |_| ()).await
+    fetch_with(url, WHOLE, 0, RequestCache::NoCache, |_| ()).await
 }
 
-async fn fetch_with(url: &str, part: Part, cache: RequestCache, progress: impl Fn(u64)) -> Fetched {
-    let mut bytes = Vec::new();
+async fn fetch_with(
+    url: &str,
+    part: Part,
+    expected: u64,
+    cache: RequestCache,
+    progress: impl Fn(u64),
+) -> Fetched {
+    // A vector that grows leaves holes as large as itself.
+    let mut bytes = Vec::with_capacity(expected.min(MOST_RESERVED) as usize);
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
         match go_on(url, &part, cache, &mut bytes, &progress).await {

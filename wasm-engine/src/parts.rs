@@ -29,7 +29,8 @@ pub(crate) fn fetcher(
     async move |parts: Vec<Part>| {
         let start = |part: &Part| {
             let name = shards.get(part.shard).map_or("", String::as_str);
-            Download::start(format!("{folder}{name}"), part.range.clone(), |_| ())
+            let length = part.range.end - part.range.start;
+            Download::start(format!("{folder}{name}"), part.range.clone(), length, |_| ())
         };
         let downloads: Vec<Download> = parts.iter().map(start).collect();
         let mut fetched = Vec::with_capacity(parts.len());

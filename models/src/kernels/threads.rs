@@ -21,19 +21,19 @@ thread_local! {
 }
 
 /// Threads that work which starts here is shared by.
-pub(crate) fn count() -> usize {
-    #[cfg(feature = "threads")]
-    if !ALONE.get() {
-        #[cfg(not(target_family = "wasm"))]
-        return rayon::current_num_threads();
-        #[cfg(target_family = "wasm")]
-        return super::helpers::gathered() + 1;
+#[cfg(feature = "threads")]
+fn count() -> usize {
+    if ALONE.get() {
+        return 1;
     }
-    1
+    #[cfg(not(target_family = "wasm"))]
+    return rayon::current_num_threads();
+    #[cfg(target_family = "wasm")]
+    return super::helpers::gathered() + 1;
 }
 
-/// Units of work a piece: at most `most`, and so few that every thread of a picture's team gets one;
-/// a multiple of `step` that `most` is one of.
+/// Units of work a piece, of `units` in all: at most `most`, and so few that every thread of a picture's
+/// team gets a piece; a multiple of `step` where that is fewer than `most`.
 pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
     #[cfg(feature = "threads")]
     {
@@ -42,8 +42,8 @@ pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
     }
     #[cfg(not(feature = "threads"))]
     {
-        let _ = (units, step);
-        most.max(1)
+        let _ = step;
+        most.min(units).max(1)
     }
 }
 
@@ -128,5 +128,79 @@ struct End<'a>(&'a AtomicBool);
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, feature = "threads"))]
+mod tests {
+    use super::*;
+
+    /// Inside a pool of so many threads, whatever the machine has.
+    fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+    }
+
+    #[test]
+    fn pieces_go_round() {
+        with_threads(4, || {
+            assert_eq!(piece(49, 4, 1000), 16);
+            assert_eq!(piece(49, 4, 12), 12);
+            assert_eq!(piece(1, 1, usize::MAX), 1);
+            assert_eq!([1, 2, 3, 4, 5, 8, 11].map(one_each), [0, 0, 0, 4, 4, 8, 8]);
+        });
+        with_threads(1, || assert_eq!((piece(49, 4, usize::MAX), one_each(3)), (52, 3)));
+        // With more threads than a picture is cut for, some are better off with one of their own.
+        with_threads(16, || assert_eq!([6, 7, 16].map(one_each), [0, 7, 16]));
+    }
+
+    #[test]
+    fn every_chunk_is_worked_on_once_and_nested_ones_by_one_thread() {
+        let mut data = vec![0_u32; 1000];
+        with_threads(3, || {
+            for_chunks(&mut data, 7, |index, chunk| {
+                assert_eq!(count(), 1);
+                for_chunks(chunk, 2, |inner, values| {
+                    values.iter_mut().for_each(|value| *value += (index * 10 + inner + 1) as u32);
+                });
+            });
+            assert_eq!(count(), 3);
+        });
+        for (at, value) in data.iter().enumerate() {
+            assert_eq!(*value as usize, at / 7 * 10 + at % 7 / 2 + 1);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn what_is_done_together_ends_also_when_it_panics() {
+        let sum = std::sync::atomic::AtomicU32::new(0);
+        for _ in 0..200 {
+            together(|| {
+                let mut data = vec![1_u32; 64];
+                for_chunks(&mut data, 4, |_, chunk| {
+                    sum.fetch_add(chunk.iter().sum(), Ordering::Relaxed);
+                });
+            });
+        }
+        assert_eq!(sum.into_inner(), 200 * 64);
+        let caught = std::panic::catch_unwind(|| together(|| panic!("in the middle")));
+        assert!(caught.is_err());
+        // The threads are free again.
+        together(|| for_chunks(&mut [0_u8; 8], 1, |_, _| {}));
+    }
+
+    /// Many pictures at once, each of which wants all threads.
+    #[test]
+    #[cfg(feature = "flex")]
+    fn several_teams_do_not_wait_for_each_other_for_ever() {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        together(|| for_chunks(&mut [0_u8; 64], 1, |_, chunk| chunk[0] += 1));
+                    }
+                });
+            }
+        });
     }
 }

@@ -90,6 +90,44 @@ fn a_full_browser_says_so_and_goes_on() {
 }
 
 #[test]
+fn an_engine_that_stops_is_started_again_and_a_lost_graphics_device_replaced() {
+    let seen = feature("recovers");
+    for moment in ["idle", "busy"] {
+        assert_eq!(seen[moment], seen["before"], "{moment}");
+    }
+    assert!(seen["before"].as_array().is_some_and(|labels| !labels.is_empty()), "{seen}");
+    let end = seen["end"].as_str().expect("a sentence");
+    assert!(end.contains("Reload the page"), "an engine that always stops is given up: {end}");
+    let graphics = &seen["graphics"];
+    assert_eq!(graphics["engine"], "cpu", "{graphics}");
+    assert_eq!(graphics["labels"], seen["before"]);
+    assert!(graphics["status"].as_str().expect("a sentence").contains("graphics device failed"));
+    assert!(graphics["timings"].as_str().expect("a line").contains("which failed"), "{graphics}");
+    assert_eq!(seen["graphicsProblems"], json!([]));
+}
+
+/// The engine's memory never shrinks: what is the same after the last picture as after the first fifth
+/// has not grown. `MAGPIE_SOAK=2000` gives as many.
+#[test]
+fn many_pictures_of_all_sizes_leave_no_memory_behind() {
+    let site = site();
+    let picture = site.join("samples/1.jpg");
+    let count = std::env::var("MAGPIE_SOAK").unwrap_or_else(|_| "100".to_owned());
+    let seen = script("soak.mjs", &[&site, &picture, Path::new(&count)]);
+    println!("{seen}");
+    for (what, room) in [("engine", 1e6), ("page", 16e6)] {
+        let bytes: Vec<f64> =
+            seen[what].as_array().expect("a list").iter().filter_map(Value::as_f64).collect();
+        if let [first, .., last] = bytes[..] {
+            assert!(last <= first + room, "{what}: {bytes:?}");
+        }
+    }
+    assert_eq!(seen["engine"].as_array().map(Vec::len), Some(5));
+    assert_eq!((&seen["refused"], &seen["problems"]), (&json!(0), &json!([])));
+    assert!(seen["objects"].as_u64() > Some(0), "{seen}");
+}
+
+#[test]
 fn the_cameras_things_are_followed_and_the_camera_goes_off() {
     let seen = feature("camera");
     let running = &seen["running"];

@@ -1,6 +1,7 @@
 //! State of the page and what changes it.
 
 mod controls;
+mod recovery;
 mod replies;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use crate::language::{self, say};
 use crate::teaching::{Ask, Wish};
 use crate::{inside, samples, text, view};
 use controls::connect;
+use recovery::Health;
 use replies::{engine_spoke, speak};
 
 /// What happened.
@@ -86,6 +88,7 @@ pub(crate) struct App {
     in_parts: bool,
     /// The picture that the page's address names, until it may be looked at.
     asked_for: Option<AskedFor>,
+    health: Health,
     listeners: Vec<EventListener>,
 }
 
@@ -107,6 +110,7 @@ pub(crate) async fn start() {
         kept: false,
         in_parts: false,
         asked_for: None,
+        health: Health::default(),
         listeners: Vec::new(),
     }));
     connect(&app);
@@ -238,7 +242,10 @@ pub(crate) fn update(app: &Shared, message: Message) {
         }
         Message::Language => speak(app),
         Message::Backend(backend) => {
-            app.borrow_mut().backend = backend;
+            {
+                let mut state = app.borrow_mut();
+                (state.backend, state.health) = (backend, Health::default());
+            }
             start_engine(app);
         }
         Message::Engine(response) => engine_spoke(app, response),

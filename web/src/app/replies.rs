@@ -4,10 +4,12 @@ use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{ErrorKind, Picture, Recognized, Request, Response};
 use web_sys::{HtmlElement, HtmlInputElement};
 
-use super::{AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, send, update};
+use super::{
+    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, send, update,
+};
 use crate::begun;
 use crate::dom::{append, by_id, document, element, query_parameter};
-use crate::language::say;
+use crate::language::{say, say_with};
 use crate::{inside, offline, samples, teaching, text, view};
 
 /// Takes up what the worker says.
@@ -38,7 +40,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 (state.ready, state.in_parts) = (true, info.in_parts);
                 (state.waiting.take(), state.asked_for.take())
             };
-            view::status(&say("ready"), "done");
+            recovery::ready(app);
             // Only a bundle of this site is kept with it.
             if query_parameter("bundle").is_none() {
                 offline::keep(info.backend);
@@ -58,6 +60,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             if finish(app, id).is_none() {
                 return;
             }
+            recovery::answered(app);
             show(app, result);
             next_frame(app);
         }
@@ -80,6 +83,9 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         | Response::Embedded { .. }
         | Response::Found { .. }
         | Response::Measured { .. } => {}
+        Response::Failed { error, .. } if error.kind == ErrorKind::Device => {
+            recovery::stopped(app, &error);
+        }
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may know a format that the engine does not.
@@ -106,7 +112,10 @@ fn show(app: &Shared, result: Recognized) {
         let state = app.borrow();
         (state.backend, state.adapter.is_some_and(|a| a.software))
     };
-    let engine = text::backend(backend, software, result.threads);
+    let mut engine = text::backend(backend, software, result.threads);
+    if app.borrow().health.fell_back {
+        engine = say_with("engine.fallback", &[("engine", &engine)]);
+    }
     view::result(&result, &engine, &ask(app));
     inside::look(Some(&result), &ask(app));
     app.borrow_mut().shown = Some(result);
