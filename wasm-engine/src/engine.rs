@@ -6,23 +6,24 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use models::bench;
-use models::bundle::{BundleError, Manifest, Opening};
+use models::bundle::{Manifest, Opening};
 use models::detector::Detection;
 use models::gallery::{Gallery, GalleryError, Match, Shards};
 use models::image::RgbImage;
 use models::preprocess::resize;
-use models::recognizer::{Recognition, RecognizeError, Recognizer, Timings, class_thumbnail};
+use models::recognizer::{Recognition, Recognizer, Timings, class_thumbnail};
 use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
 
+use crate::failure::{bundle_error, failed, part_error, refused};
 use crate::fetch::{Download, WHOLE, fetch, fetch_newest, now};
-use crate::parts::{PartError, fetcher};
+use crate::parts::fetcher;
 use crate::protocol::{
     AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
     LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
 };
 use crate::threads;
-use crate::visitor::{Lesson, Visitor, refused};
+use crate::visitor::{Lesson, Visitor};
 
 /// Recognised pictures that can still be taught from.
 const REMEMBERED: usize = 2;
@@ -477,26 +478,4 @@ fn decode(picture: Picture) -> Result<RgbImage, EngineError> {
 fn thumbnail_of(picture: &RgbImage) -> Result<Vec<u8>, EngineError> {
     class_thumbnail(picture)
         .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))
-}
-
-fn failed(error: &RecognizeError) -> EngineError {
-    EngineError::new(ErrorKind::Device, error.to_string())
-}
-
-/// What went wrong between a picture and its answer.
-fn part_error(error: PartError) -> EngineError {
-    match error {
-        PartError::Fetch(error) => error,
-        PartError::Recognize(error) => failed(&error),
-    }
-}
-
-fn bundle_error(error: BundleError) -> EngineError {
-    let kind = match &error {
-        BundleError::Truncated { .. } => ErrorKind::Truncated,
-        BundleError::Corrupted { .. } => ErrorKind::Corrupted,
-        BundleError::Format { .. } => ErrorKind::TooNew,
-        _ => ErrorKind::Bundle,
-    };
-    EngineError::new(kind, error.to_string())
 }

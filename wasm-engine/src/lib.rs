@@ -9,6 +9,8 @@ pub mod protocol;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod engine;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod failure;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;

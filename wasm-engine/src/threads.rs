@@ -13,7 +13,7 @@ pub use shared::{gather, help, to_share};
 /// Threads that compute.
 pub(crate) fn count() -> usize {
     #[cfg(feature = "threads")]
-    return models::kernels::helpers::gathered() + 1;
+    return models::kernels::pool::gathered() + 1;
     #[cfg(not(feature = "threads"))]
     1
 }
@@ -30,7 +30,7 @@ pub(crate) async fn settled() {
 #[cfg(feature = "threads")]
 mod shared {
     use js_sys::Array;
-    use models::kernels::helpers;
+    use models::kernels::pool;
     use wasm_bindgen::prelude::wasm_bindgen;
 
     /// What a helper's worker needs: the compiled module and its memory.
@@ -42,12 +42,12 @@ mod shared {
     /// A helper's whole life; does not return.
     #[wasm_bindgen]
     pub fn help() {
-        helpers::help();
+        pool::help();
     }
 
     /// From now on so many helpers, all of them started, share the engine's work; whether they do.
     #[wasm_bindgen]
     pub fn gather(helpers: usize) -> bool {
-        helpers::gather(helpers).is_ok()
+        pool::gather(helpers).is_ok()
     }
 }

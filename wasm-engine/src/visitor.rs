@@ -6,6 +6,7 @@
 use models::gallery::{Class, Gallery, GalleryError, Merged, PictureId};
 use models::recognizer::Recognizer;
 
+use crate::failure::refused;
 use crate::protocol::{Change, ClassView, Edit, EngineError, ErrorKind, GalleryView};
 use crate::storage;
 
@@ -35,10 +36,6 @@ pub(crate) struct Visitor {
 pub(crate) struct Lesson {
     pub(crate) thumbnail: Vec<u8>,
     pub(crate) embedding: Vec<f32>,
-}
-
-pub(crate) fn refused(error: &GalleryError) -> EngineError {
-    EngineError::new(ErrorKind::Gallery, error.to_string())
 }
 
 impl Visitor {

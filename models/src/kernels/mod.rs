@@ -13,10 +13,10 @@
 mod cpu;
 #[cfg(feature = "train")]
 mod gradients;
-#[cfg(all(feature = "threads", target_family = "wasm"))]
-pub mod helpers;
 #[cfg(feature = "flex")]
 pub(crate) mod packed;
+#[cfg(all(feature = "threads", target_family = "wasm"))]
+pub mod pool;
 pub(crate) mod threads;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};

@@ -29,7 +29,7 @@ fn count() -> usize {
     #[cfg(not(target_family = "wasm"))]
     return rayon::current_num_threads();
     #[cfg(target_family = "wasm")]
-    return super::helpers::gathered() + 1;
+    return super::pool::gathered() + 1;
 }
 
 /// Units of work a piece, of `units` in all: at most `most`, and so few that every thread of a picture's

@@ -1,0 +1,40 @@
+//! What goes wrong below the engine, in the page's terms.
+
+use models::bundle::BundleError;
+use models::gallery::GalleryError;
+use models::recognizer::RecognizeError;
+
+use crate::parts::PartError;
+use crate::protocol::{EngineError, ErrorKind};
+
+/// What went wrong while a picture was looked at.
+pub(crate) fn failed(error: &RecognizeError) -> EngineError {
+    match error {
+        RecognizeError::Gallery(error) => refused(error),
+        other => EngineError::new(ErrorKind::Device, other.to_string()),
+    }
+}
+
+/// Why a gallery stays as it is.
+pub(crate) fn refused(error: &GalleryError) -> EngineError {
+    EngineError::new(ErrorKind::Gallery, error.to_string())
+}
+
+/// What went wrong between a picture and its answer.
+pub(crate) fn part_error(error: PartError) -> EngineError {
+    match error {
+        PartError::Fetch(error) => error,
+        PartError::Recognize(error) => failed(&error),
+    }
+}
+
+/// Why a bundle cannot be used.
+pub(crate) fn bundle_error(error: BundleError) -> EngineError {
+    let kind = match &error {
+        BundleError::Truncated { .. } => ErrorKind::Truncated,
+        BundleError::Corrupted { .. } => ErrorKind::Corrupted,
+        BundleError::Format { .. } => ErrorKind::TooNew,
+        _ => ErrorKind::Bundle,
+    };
+    EngineError::new(kind, error.to_string())
+}
