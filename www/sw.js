@@ -45,6 +45,13 @@ self.addEventListener("message", (event) => {
   event.waitUntil(all().catch(() => {}));
 });
 
+// Headers of a file whose packed copy the browser has unpacked.
+function unpacked({ headers }) {
+  const kept = new Headers(headers);
+  for (const name of ["content-encoding", "content-length"]) kept.delete(name);
+  return kept;
+}
+
 async function answer(request) {
   const cache = await caches.open(CACHE);
   // Without its own address the answer has that of the request, whose query a worker reads.
@@ -54,10 +61,7 @@ async function answer(request) {
       (await cache.match(origin + pathname)) ??
       (pathname.endsWith("/") && (await cache.match(`${origin}${pathname}index.html`)));
     if (!file) return null;
-    const headers = new Headers(file.headers);
-    // What is kept is unpacked.
-    for (const name of ["content-encoding", "content-length"]) headers.delete(name);
-    return new Response(file.body, { headers });
+    return new Response(file.body, { headers: unpacked(file) });
   };
   if (NAMED_AFTER_CONTENT.test(new URL(request.url).pathname)) {
     const file = await kept();
@@ -81,8 +85,7 @@ function isolated(request, response) {
   const { destination } = request;
   if (!response.ok || !["document", "worker"].includes(destination)) return response;
   if (response.headers.has("cross-origin-embedder-policy")) return response;
-  const headers = new Headers(response.headers);
-  for (const name of ["content-encoding", "content-length"]) headers.delete(name);
+  const headers = unpacked(response);
   headers.set("cross-origin-opener-policy", "same-origin");
   headers.set("cross-origin-embedder-policy", "require-corp");
   return new Response(response.body, { status: response.status, headers });

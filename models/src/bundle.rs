@@ -395,7 +395,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Takes a file in, after checking it; one that the manifest does not use is left out. The bytes
-    /// of a network go before its steps are packed, so that weights lie in memory twice at most.
+    /// of a network go before its steps are packed, so that they do not lie beside the packed weights.
     ///
     /// # Errors
     ///

@@ -5,27 +5,11 @@
 //   OURS     folder with simd128/, relaxed/ and threads/, each with networks.js as wasm-bindgen leaves it
 //   NPM      folder with node_modules: onnxruntime-web, @litertjs/core
 import { readdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-
-import { serve } from "./serve.mjs";
-
-const { chromium } = createRequire(new URL("../browser/", import.meta.url))("playwright-core");
+import { launch } from "../browser/chromium.mjs";
+import { serveRuntimes } from "./serve.mjs";
 
 const [folder, runs, ours, npm, wanted, only] = process.argv.slice(2);
-const www = fileURLToPath(new URL("../../www/", import.meta.url));
-const bench = fileURLToPath(new URL("./", import.meta.url));
-const roots = { nets: folder, ours, www, bench, npm: join(npm, "node_modules") };
-const imports = { "@litertjs/wasm-utils": "/npm/@litertjs/wasm-utils/dist/index.js" };
-const server = await serve(roots, {
-  page: `<!doctype html><script type="importmap">${JSON.stringify({ imports })}</script>`,
-  // Shared memory, for runtimes that have threads.
-  headers: {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-  },
-});
+const server = await serveRuntimes(folder, ours, npm);
 
 const networks = readdirSync(folder)
   .filter((name) => name.endsWith(".safetensors"))
@@ -35,75 +19,20 @@ const networks = readdirSync(folder)
 const alone = "magpie simd128,magpie relaxed,onnxruntime-web,litert";
 const runtimes = (wanted ?? `${alone},magpie threads*2,onnxruntime-web*2,litert*2`).split(",");
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-background-networking"],
-});
+const browser = await launch();
 
-async function measure(runtime, network) {
+async function measure(named, network) {
+  const [runtime, count = "1"] = named.split("*");
+  const threads = Number(count);
   const context = await browser.newContext();
   const page = await context.newPage();
   page.on("pageerror", (error) => console.error(runtime, String(error)));
   await page.goto(server.address);
   const figures = await page.evaluate(
-    async ([named, network, runs]) => {
-      const [runtime, threads] = [named.split("*")[0], Number(named.split("*")[1] ?? 1)];
-      const bytes = async (name) => new Uint8Array(await (await fetch(`/nets/${name}`)).arrayBuffer());
-      const side = /_640/.test(network) ? 640 : /_320/.test(network) ? 320 : 224;
-      // The picture that Magpie draws for itself, normalised.
-      const pixels = (channelsFirst) => {
-        const [mean, deviation] = [
-          [0.485, 0.456, 0.406],
-          [0.229, 0.224, 0.225],
-        ];
-        const values = new Float32Array(side * side * 3);
-        for (let index = 0; index < values.length; index++) {
-          const [pixel, channel] = [Math.floor(index / 3), index % 3];
-          const value = (((index * 7) % 251) / 255 - mean[channel]) / deviation[channel];
-          values[channelsFirst ? channel * side * side + pixel : index] = value;
-        }
-        return values;
-      };
+    async ([runtime, threads, network, runs]) => {
+      const { open } = await import("/bench/runtimes.mjs");
       const start = performance.now();
-      let run;
-      if (runtime === "magpie threads") {
-        const worker = new Worker("/bench/networks_worker.mjs", { type: "module" });
-        const ask = (message) =>
-          new Promise((resolve, reject) => {
-            worker.onmessage = ({ data }) => resolve(data);
-            worker.onerror = (event) => reject(new Error(event.message));
-            worker.postMessage(message);
-          });
-        const source = "/ours/threads/networks.js";
-        await ask({ source, bytes: await bytes(`${network}.safetensors`), threads });
-        run = () => ask("run");
-      } else if (runtime.startsWith("magpie")) {
-        const module = await import(`/ours/${runtime.split(" ")[1]}/networks.js`);
-        await module.default();
-        const opened = module.Network.open(await bytes(`${network}.safetensors`));
-        run = () => opened.run();
-      } else if (runtime === "onnxruntime-web") {
-        const ort = await import("/npm/onnxruntime-web/dist/ort.wasm.min.mjs");
-        ort.env.wasm.numThreads = threads;
-        ort.env.wasm.wasmPaths = "/npm/onnxruntime-web/dist/";
-        const session = await ort.InferenceSession.create(await bytes(`${network}.onnx`), {
-          executionProviders: ["wasm"],
-          graphOptimizationLevel: "all",
-        });
-        const x = new ort.Tensor("float32", pixels(true), [1, 3, side, side]);
-        run = async () => (await session.run({ x })).y.data;
-      } else if (runtime === "litert") {
-        const { loadLiteRt, loadAndCompile, Tensor } = await import("/npm/@litertjs/core/dist/index.js");
-        await loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
-        const model = await loadAndCompile(await bytes(`${network}.tflite`), { accelerator: "wasm", ...(threads > 1 && { cpuOptions: { numThreads: threads } }) });
-        const x = new Tensor(pixels(false), [1, side, side, 3]);
-        run = async () => {
-          const results = await model.run([x]);
-          const values = results[0].toTypedArray().slice();
-          results.forEach((result) => result.delete());
-          return values;
-        };
-      }
+      const run = await open(runtime, network, threads);
       const first = await run();
       const cold = performance.now() - start;
       const times = [];
@@ -114,7 +43,8 @@ async function measure(runtime, network) {
         times.push(performance.now() - start);
       }
       times.sort((a, b) => a - b);
-      const expected = new Float32Array((await bytes(`${network}.answer.f32`)).buffer);
+      const answer = await fetch(`/nets/${network}.answer.f32`);
+      const expected = new Float32Array(await answer.arrayBuffer());
       let [apart, scale] = [0, 0];
       for (let index = 0; index < expected.length; index++) {
         apart = Math.max(apart, Math.abs(expected[index] - first[index]));
@@ -131,11 +61,10 @@ async function measure(runtime, network) {
         runs: times.length,
       };
     },
-    [runtime, network, Number(runs)],
+    [runtime, threads, network, Number(runs)],
   );
   await context.close();
-  const [name, threads] = [runtime.split("*")[0], Number(runtime.split("*")[1] ?? 1)];
-  console.log(JSON.stringify({ network, runtime: name, threads, ...figures }));
+  console.log(JSON.stringify({ network, runtime, threads, ...figures }));
 }
 
 for (const network of networks) {

@@ -7,12 +7,10 @@
 //   SIDE  side of the network's input
 //   STEP  takes every STEP-th line (1)
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
+import { launch } from "../browser/chromium.mjs";
 import { serve } from "./serve.mjs";
-
-const { chromium } = createRequire(new URL("../browser/", import.meta.url))("playwright-core");
 
 const [site, list, side, step = "1"] = process.argv.slice(2);
 const server = await serve({ site, data: dirname(list) });
@@ -22,10 +20,7 @@ const lines = readFileSync(list, "utf8")
   .filter((_, index) => index % Number(step) === 0)
   .map((line) => /^(\S+)\s+(.*)$/.exec(line).slice(1, 3));
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-background-networking"],
-});
+const browser = await launch();
 const page = await (await browser.newContext()).newPage();
 page.setDefaultTimeout(0);
 await page.goto(server.address);

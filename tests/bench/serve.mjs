@@ -2,6 +2,9 @@
 import { createReadStream, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { ISOLATED } from "../browser/host.mjs";
 
 const types = {
   ".js": "text/javascript",
@@ -32,4 +35,13 @@ export async function serve(roots, { page = "<!doctype html>", headers = {} } = 
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   return { address: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+}
+
+// Serves what the pages with the measured runtimes ask for: networks, Magpie's modules, npm's packages.
+export function serveRuntimes(folder, ours, npm) {
+  const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+  const roots = { nets: folder, ours, npm: join(npm, "node_modules"), bench: here("./"), www: here("../../www/") };
+  const imports = { "@litertjs/wasm-utils": "/npm/@litertjs/wasm-utils/dist/index.js" };
+  const page = `<!doctype html><script type="importmap">${JSON.stringify({ imports })}</script>`;
+  return serve(roots, { page, headers: ISOLATED });
 }

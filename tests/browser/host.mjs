@@ -3,6 +3,12 @@ import { createServer } from "node:http";
 import { readFileSync, statSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 
+/** What isolates a page from other sites, so that it may share memory and measure exactly. */
+export const ISOLATED = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
 const types = {
   ".css": "text/css",
   ".html": "text/html",

@@ -9,6 +9,8 @@ import { basename, extname, join, normalize } from "node:path";
 
 import { chromium } from "playwright-core";
 
+import { ISOLATED } from "./host.mjs";
+
 const [folder, site, picture] = process.argv.slice(2);
 const types = {
   ".html": "text/html",
@@ -17,10 +19,6 @@ const types = {
   ".wasm": "application/wasm",
 };
 const NONCE = "c2VydmVkIG9uY2U";
-const isolated = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
 const policy =
   "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'nonce-c2VydmVkIG9uY2U'; " +
   "worker-src 'self'; connect-src 'self'; img-src 'self' blob:; style-src 'self'";
@@ -37,7 +35,7 @@ const element = `<!doctype html><title>element</title>
 </magpie-recognizer>`;
 const pages = {
   "/plain": [plain, {}],
-  "/isolated": [plain, isolated],
+  "/isolated": [plain, ISOLATED],
   "/policy": [plain, { "Content-Security-Policy": policy }],
   "/element": [element, { "Content-Security-Policy": policy }],
 };
@@ -62,7 +60,7 @@ const server = createServer((request, response) => {
     response.setHeader("Content-Type", types[extname(path)] ?? "application/octet-stream");
     // A worker of an isolated page has to be isolated itself.
     if (fromIsolated || pathname.startsWith("/package/worker")) {
-      for (const [name, value] of Object.entries(isolated)) response.setHeader(name, value);
+      for (const [name, value] of Object.entries(ISOLATED)) response.setHeader(name, value);
     }
     createReadStream(path).pipe(response);
   } catch {

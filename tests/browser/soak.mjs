@@ -5,15 +5,12 @@
 import { readFileSync } from "node:fs";
 
 import { launch, watch } from "./chromium.mjs";
-import { start } from "./host.mjs";
+import { ISOLATED, start } from "./host.mjs";
 
 const [site, picture, count] = process.argv.slice(2);
 const host = await start(site, /^$/);
 // Only an isolated page is told what it takes.
-host.headers = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
+host.headers = ISOLATED;
 const browser = await launch();
 const page = await (await browser.newContext()).newPage();
 page.setDefaultTimeout(0);

@@ -6,13 +6,9 @@
 import { readFileSync } from "node:fs";
 
 import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
-import { start } from "./host.mjs";
+import { ISOLATED, start } from "./host.mjs";
 
 const [site, picture, screenshots] = process.argv.slice(2);
-const ISOLATED = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
 const host = await start(site, /worker-.*\.wasm$/);
 const browser = await launch();
 const bytes = [...readFileSync(picture)];

@@ -204,12 +204,11 @@ impl Figures {
 
 /// Builds an example of the engine for the browser.
 fn wasm_example(name: &str, feature: &str, to: &Path) -> anyhow::Result<()> {
-    let build = ["build", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
+    let build = ["build", "--locked", "--release", "--target", setup::TARGET];
     let what = ["--package", "wasm-engine", "--no-default-features", "--features", feature];
     execute(program("cargo").args(build).args(what).args(["--example", name]))?;
-    let wasm = target().join("wasm32-unknown-unknown/release/examples").join(name);
-    let bind = ["--target", "web", "--out-dir"];
-    execute(program("wasm-bindgen").args(bind).arg(to).arg(wasm.with_extension("wasm")))
+    let wasm = target().join(setup::TARGET).join("release/examples").join(name);
+    engine::bind(&wasm.with_extension("wasm"), to)
 }
 
 /// Installs packages of npm where the last of them is missing.

@@ -11,8 +11,6 @@ use crate::steps::{execute, is_fresh, program, say, target};
 /// What the compiler writes and the page asks for.
 const NAME: &str = "worker-relaxed";
 
-const TRIPLE: &str = "wasm32-unknown-unknown";
-
 /// What the module may hold; the modules that Trunk builds have the like in `www/index.html`.
 const FEATURES: &[&str] = &[
     "--enable-simd",
@@ -50,12 +48,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Compiles a program of the engine with threads, or without where the standard library's sources
 /// cannot be had, and returns where `file` lies.
 pub(crate) fn build(what: &[&str], file: &Path) -> anyhow::Result<PathBuf> {
-    let build = ["build", "--locked", "--release", "--target", TRIPLE];
+    let build = ["build", "--locked", "--release", "--target", setup::TARGET];
     let package = ["--package", "wasm-engine", "--no-default-features", "--features"];
     if !setup::standard_library_sources() {
         say("   no sources of the standard library: the engine has one thread");
         execute(program("cargo").args(build).args(package).arg("relaxed").args(what))?;
-        return Ok(target().join(TRIPLE).join("release").join(file));
+        return Ok(target().join(setup::TARGET).join("release").join(file));
     }
     // Of its own: what is compiled for shared memory is nothing that the other modules can use.
     let folder = target().join("threads");
@@ -71,7 +69,7 @@ pub(crate) fn build(what: &[&str], file: &Path) -> anyhow::Result<PathBuf> {
             .arg("--target-dir")
             .arg(&folder),
     )?;
-    Ok(folder.join(TRIPLE).join("release").join(file))
+    Ok(folder.join(setup::TARGET).join("release").join(file))
 }
 
 /// Writes the JavaScript of a module, and the module as that needs it.

@@ -6,7 +6,8 @@ use anyhow::{Context, bail};
 
 use crate::steps::{execute, is_fresh, output, program, root, say, step};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// What the page's modules are compiled for.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// Name under which Debian's compiler is known to rustup.
 const DEBIAN_TOOLCHAIN: &str = "magpie-wasm";
 const TRUNK_VERSION: &str = "0.22.1";

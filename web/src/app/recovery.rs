@@ -51,11 +51,10 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
 
 /// The engine is there, perhaps once more.
 pub(super) fn ready(app: &Shared) {
-    let (stops, interrupted) = {
+    let (stops, interrupted, fell_back) = {
         let health = &mut app.borrow_mut().health;
-        (health.stops, std::mem::take(&mut health.interrupted))
+        (health.stops, std::mem::take(&mut health.interrupted), health.fell_back)
     };
-    let fell_back = app.borrow().health.fell_back;
     let key = if fell_back {
         "recovered.cpu"
     } else if stops > 0 {
