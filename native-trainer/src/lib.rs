@@ -19,6 +19,7 @@ pub mod optimizer;
 pub mod progress;
 pub mod random;
 pub mod recipe;
+pub mod replica;
 pub mod report;
 pub mod schedule;
 pub mod train;

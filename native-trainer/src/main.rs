@@ -6,7 +6,7 @@ use mimalloc::MiMalloc;
 use native_trainer::allocator;
 use native_trainer::command::{
     bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
-    serve, train, verify,
+    serve, train, verify, worker,
 };
 
 /// The system's allocator hands large buffers back to the kernel; see [`allocator::keep_memory`].
@@ -47,6 +47,7 @@ impl Completions {
 enum Command {
     Data(data::Arguments),
     Train(train::Arguments),
+    Worker(worker::Arguments),
     Eval(eval::Arguments),
     Extract(extract::Arguments),
     Detect(detect::Arguments),
@@ -68,6 +69,7 @@ fn main() -> std::process::ExitCode {
     let result = match Cli::parse().command {
         Command::Data(arguments) => arguments.run(),
         Command::Train(arguments) => arguments.run(),
+        Command::Worker(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Extract(arguments) => arguments.run(),
         Command::Detect(arguments) => arguments.run(),

@@ -113,6 +113,22 @@ impl Optimizer {
         module.visit(&mut Hold { optimizer: self, gradients, path: ParameterPath::default() });
     }
 
+    /// [`Self::hold`] of gradients that another device computed, by the parameter's path.
+    pub fn hold_values(&mut self, gradients: Weights, device: &Device) {
+        for (path, NamedTensor { values, .. }) in gradients.tensors {
+            let data = TensorData::from(values.as_slice());
+            self.hold_one(path, Tensor::from_data(data, &device.clone().inner()));
+        }
+    }
+
+    fn hold_one(&mut self, path: String, gradient: Tensor<1>) {
+        let sum = match self.held.remove(&path) {
+            Some(held) => held + gradient,
+            None => gradient,
+        };
+        self.held.insert(path, sum);
+    }
+
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.step
@@ -241,13 +257,7 @@ impl ModuleVisitor for Hold<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
-            let path = self.path.name();
-            let gradient = gradient.flatten(0, D - 1);
-            let sum = match self.optimizer.held.remove(&path) {
-                Some(held) => held + gradient,
-                None => gradient,
-            };
-            self.optimizer.held.insert(path, sum);
+            self.optimizer.hold_one(self.path.name(), gradient.flatten(0, D - 1));
         }
     }
 }

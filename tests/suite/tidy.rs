@@ -113,6 +113,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
                 "schedule",
             ],
             &["checkpoint", "embedding", "recipe", "vector_engine"],
+            &["replica"],
             &["report", "train"],
             &["command"],
         ],

@@ -1,12 +1,15 @@
 //! Backward passes of [`NetworkOps`] for Burn's autodiff decorator.
 
+use burn::backend::TensorMetadata;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::TensorData;
 
-use super::NetworkOps;
+use super::replicas::Replicas;
+use super::{NetworkOps, generic};
 
 type Parts<B, C> =
     (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>);
@@ -83,7 +86,7 @@ impl<B: NetworkOps> Backward<B, 2> for AddRelu {
 struct NormAct;
 
 impl<B: NetworkOps> Backward<B, 3> for NormAct {
-    type State = ([NodeId; 3], [B::FloatTensorPrimitive; 2], f64, usize);
+    type State = ([NodeId; 3], [B::FloatTensorPrimitive; 2], f64, usize, Option<Replicas>);
 
     fn backward(
         self,
@@ -93,11 +96,12 @@ impl<B: NetworkOps> Backward<B, 3> for NormAct {
     ) {
         let [node_x, node_gamma, node_beta] = ops.parents;
         let grad = grads.consume::<B>(&ops.node);
-        let (inputs, [mean, variance], epsilon, activation) = ops.state;
+        let (inputs, [mean, variance], epsilon, activation, replicas) = ops.state;
         let [x, gamma, beta] =
             inputs.map(|id| checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(id));
-        let (x_grad, gamma_grad, beta_grad) =
-            B::norm_act_backward(x, gamma, beta, mean, variance, grad, epsilon, activation);
+        let (x_grad, gamma_grad, beta_grad) = B::norm_act_backward(
+            x, gamma, beta, mean, variance, grad, epsilon, activation, replicas,
+        );
         for (node, grad) in [(node_x, x_grad), (node_gamma, gamma_grad), (node_beta, beta_grad)] {
             if let Some(node) = node {
                 grads.register::<B>(node.id, grad);
@@ -138,36 +142,55 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
         epsilon: f64,
         activation: usize,
     ) -> Parts<B, C> {
+        let replicas = Replicas::current();
+        let run = |x: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>| {
+            let (x, gamma, beta) =
+                (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+            let Some(replicas) = &replicas else {
+                return B::norm_act(x, gamma, beta, epsilon, activation);
+            };
+            let (mean, variance) =
+                together::<B>(replicas, x.clone(), gamma.clone(), beta.clone(), epsilon);
+            let statistics = (mean.clone(), variance.clone());
+            let output = B::norm_with(x, gamma, beta, mean, variance, epsilon, activation);
+            (output, statistics.0, statistics.1)
+        };
         match NormAct.prepare::<C>([x.node(), gamma.node(), beta.node()]).compute_bound().stateful()
         {
             OpsKind::Tracked(mut prep) => {
                 let inputs = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
-                let (output, mean, variance) = B::norm_act(
-                    x.into_primitive(),
-                    gamma.into_primitive(),
-                    beta.into_primitive(),
-                    epsilon,
-                    activation,
-                );
+                let (output, mean, variance) = run(x, gamma, beta);
                 let statistics = [mean.clone(), variance.clone()];
                 (
-                    prep.finish((inputs, statistics, epsilon, activation), output),
+                    prep.finish((inputs, statistics, epsilon, activation, replicas), output),
                     constant::<B, C>(mean),
                     constant::<B, C>(variance),
                 )
             }
             OpsKind::UnTracked(prep) => {
-                let (output, mean, variance) = B::norm_act(
-                    x.into_primitive(),
-                    gamma.into_primitive(),
-                    beta.into_primitive(),
-                    epsilon,
-                    activation,
-                );
+                let (output, mean, variance) = run(x, gamma, beta);
                 (prep.finish(output), constant::<B, C>(mean), constant::<B, C>(variance))
             }
         }
     }
+}
+
+/// Mean and biased variance over the batches of all replicas.
+fn together<B: NetworkOps>(
+    replicas: &Replicas,
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    epsilon: f64,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (device, shape) = (x.device(), x.shape());
+    let channels = shape[1];
+    let (mean, variance) = B::statistics(x, gamma, beta, epsilon);
+    let [mean, variance] = [mean, variance].map(|tensor| generic::host::<B>(tensor));
+    let (mean, variance) = replicas.statistics(shape.num_elements() / channels, &mean, &variance);
+    let tensor =
+        |values: Vec<f32>| B::float_from_data(TensorData::new(values, [channels]), &device);
+    (tensor(mean), tensor(variance))
 }
 
 /// A tensor outside the graph.

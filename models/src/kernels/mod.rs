@@ -17,10 +17,12 @@ mod gradients;
 pub(crate) mod packed;
 #[cfg(all(feature = "threads", target_family = "wasm"))]
 pub mod pool;
+pub mod replicas;
 pub(crate) mod threads;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
 use burn::tensor::{Tensor, activation};
+use replicas::Replicas;
 use serde::{Deserialize, Serialize};
 
 /// Function applied after a convolution and its normalisation.
@@ -152,7 +154,35 @@ pub trait NetworkOps: Backend {
         generic::norm_act::<Self>(x, gamma, beta, epsilon, activation)
     }
 
+    /// Mean and biased variance of every channel of a batch.
+    fn statistics(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let result = Self::batch_norm_train(x, gamma, beta, epsilon);
+        (result.mean, result.variance)
+    }
+
+    /// Normalisation with given statistics, then the activation.
+    fn norm_with(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        epsilon: f64,
+        activation: usize,
+    ) -> FloatTensor<Self> {
+        let output = Self::batch_norm(x, gamma, beta, mean, variance, epsilon);
+        generic::activate::<Self>(output, activation)
+    }
+
     /// Gradients of [`batch_norm_act`] with respect to the input, gamma and beta.
+    ///
+    /// With replicas, the input's counts what all of them make of the statistics; those of gamma and
+    /// beta are this replica's part.
     #[allow(clippy::too_many_arguments, reason = "the saved state of one fused operator")]
     fn norm_act_backward(
         x: FloatTensor<Self>,
@@ -163,9 +193,10 @@ pub trait NetworkOps: Backend {
         grad: FloatTensor<Self>,
         epsilon: f64,
         activation: usize,
+        replicas: Option<Replicas>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         generic::norm_act_backward::<Self>(
-            x, gamma, beta, mean, variance, grad, epsilon, activation,
+            x, gamma, beta, mean, variance, grad, epsilon, activation, replicas,
         )
     }
 }
@@ -251,6 +282,8 @@ pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
 
 /// Batch normalisation over the statistics of this batch, then the activation.
 ///
+/// Inside [`replicas::within`] the batch is that of all replicas.
+///
 /// Returns the output, the batch mean and the biased batch variance (what the reference's CPU
 /// build keeps as running variance).
 ///
@@ -278,9 +311,9 @@ pub fn batch_norm_act(
 
 /// The operators composed of Burn's own, for every backend without a kernel of its own.
 mod generic {
-    use super::{Activation, Backend, ConvOptions, FloatTensor};
+    use super::{Activation, Backend, ConvOptions, FloatTensor, Replicas};
     use burn::backend::{TensorMetadata, get_or_init_device_settings};
-    use burn::tensor::Shape;
+    use burn::tensor::{Shape, TensorData, try_read_sync};
 
     fn options(kernel: usize, stride: usize, groups: usize) -> ConvOptions<2> {
         let padding = (kernel - 1) / 2;
@@ -371,6 +404,7 @@ mod generic {
         grad: FloatTensor<B>,
         epsilon: f64,
         activation: usize,
+        replicas: Option<Replicas>,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let grad = match Activation::from_index(activation) {
             Activation::Identity => grad,
@@ -410,7 +444,47 @@ mod generic {
                 }
             }
         };
-        let result = B::batch_norm_train_backward(x, gamma, mean, variance, epsilon, grad);
-        (result.x_grad, result.gamma_grad, result.beta_grad)
+        let Some(replicas) = replicas else {
+            let result = B::batch_norm_train_backward(x, gamma, mean, variance, epsilon, grad);
+            return (result.x_grad, result.gamma_grad, result.beta_grad);
+        };
+        let result = B::batch_norm_train_backward(
+            x.clone(),
+            gamma.clone(),
+            mean.clone(),
+            variance.clone(),
+            epsilon,
+            grad,
+        );
+        // Burn takes the means of the gradient over this replica's pixels: what the others' change
+        // in them is a line in x for every channel.
+        let channels = gamma.shape()[0];
+        let pixels = x.shape().num_elements() / channels;
+        let [gamma, mean, variance] = [gamma, mean, variance].map(|t| host::<B>(t));
+        let own = [&result.gamma_grad, &result.beta_grad].map(|t| host::<B>(t.clone()));
+        let (total, sums) = replicas.sums(pixels, own.concat());
+        let (mut slopes, mut offsets) = (vec![0.0; channels], vec![0.0; channels]);
+        for c in 0..channels {
+            let apart = |own: f32, all: f32| own / pixels as f32 - all / total;
+            let inverse_deviation = 1.0 / (variance[c] + epsilon as f32).sqrt();
+            let scale = gamma[c] * inverse_deviation;
+            slopes[c] = scale * inverse_deviation * apart(own[0][c], sums[c]);
+            offsets[c] = scale * apart(own[1][c], sums[channels + c]) - slopes[c] * mean[c];
+        }
+        let device = x.device();
+        let row = |values: Vec<f32>| {
+            let data = TensorData::new(values, [1, channels, 1, 1]);
+            B::float_from_data(data, &device)
+        };
+        let line = B::float_add(B::float_mul(x, row(slopes)), row(offsets));
+        (B::float_add(result.x_grad, line), result.gamma_grad, result.beta_grad)
+    }
+
+    /// The values of a tensor of floats.
+    pub(super) fn host<B: Backend>(tensor: FloatTensor<B>) -> Vec<f32> {
+        let data = try_read_sync(B::float_into_data(tensor));
+        let data = data.expect("training runs where the device can be waited for");
+        let data = data.expect("a device that computes answers");
+        data.convert::<f32>().try_into_vec().expect("the data was converted to f32")
     }
 }

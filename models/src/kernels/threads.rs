@@ -131,7 +131,8 @@ impl Drop for End<'_> {
     }
 }
 
-#[cfg(all(test, feature = "threads"))]
+#[cfg(test)]
+#[cfg(feature = "threads")]
 mod tests {
     use super::*;
 

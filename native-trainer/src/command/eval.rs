@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use models::prepared::Prepared;
 
 use super::{DeviceKind, Embedder, open_model};
 use crate::data::coco;
@@ -71,7 +72,8 @@ impl Arguments {
             progress.advance(1);
             Ok((Cow::Owned(read_picture(&picture.path)?), &picture.boxes[..]))
         });
-        let metrics = evaluate_boxes(&detector, &preprocess, pictures, &device)?;
+        let detector = Prepared::new(&detector, &preprocess, &device);
+        let metrics = evaluate_boxes(&detector, &preprocess, pictures)?;
         drop(progress);
         let [small, medium, large] = metrics.by_size;
         let [one, ten, hundred] = metrics.recall;

@@ -17,6 +17,7 @@ pub mod serve;
 mod site;
 pub mod train;
 pub mod verify;
+pub mod worker;
 
 use std::path::Path;
 
@@ -38,7 +39,7 @@ pub enum DeviceKind {
     /// This machine's processor.
     #[default]
     Cpu,
-    /// The first NVIDIA GPU.
+    /// NVIDIA GPUs, the first one first.
     #[cfg(feature = "cuda")]
     Cuda,
     /// The best GPU: through Vulkan, Metal or Direct3D.
@@ -55,6 +56,22 @@ impl DeviceKind {
             Self::Cuda => Device::cuda(0),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        }
+    }
+
+    /// The device behind `index` others of its kind. The processor is as many devices as are asked
+    /// for, which share its cores.
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "wgpu")),
+        expect(unused_variables, reason = "processors are not counted")
+    )]
+    pub fn open_next(self, index: usize) -> Device {
+        match self {
+            Self::Cpu => Device::flex(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::cuda(index),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(index)),
         }
     }
 }

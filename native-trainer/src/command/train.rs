@@ -36,6 +36,12 @@ pub struct Arguments {
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
+    /// How many devices of that kind share every batch.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    devices: u16,
+    /// A `magpie worker` that shares every batch; may be repeated.
+    #[arg(long = "worker", value_name = "HOST:PORT")]
+    workers: Vec<String>,
     /// Prints one JSON object a line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
@@ -61,6 +67,8 @@ impl Arguments {
                 Some(folder) => Resume::From(folder.clone()),
             },
             stop_after: self.stop_after,
+            devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
+            workers: self.workers.clone(),
             json: self.json,
         };
         let device = self.device.open();

@@ -7,26 +7,26 @@ use std::borrow::Cow;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, points};
+use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, decode, points};
 use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::Architecture;
-use models::prepared::Prepared;
 use models::preprocess::Preprocess;
-use models::recognizer::detect;
 use models::weights::Weights;
 use rand::RngExt;
 
-use super::{Task, pretrained};
+use super::{Input, Loaded, Task, pretrained};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{self, BoxedPicture};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
+use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
 use crate::random::seeded;
 use crate::recipe::{DetectorTask, Recipe};
+use crate::replica::{Hub, Runner};
 
 const SCENE_STREAM: u64 = 3;
 const EVAL_STREAM: u64 = 4;
@@ -40,15 +40,17 @@ const DISTRIBUTION_WEIGHT: f64 = 0.25 / 4.0;
 /// The newer PicoDet's factors of the same.
 const ALIGNED_GIOU_WEIGHT: f64 = 2.5;
 const ALIGNED_DISTRIBUTION_WEIGHT: f64 = 0.5 / 4.0;
+/// Pictures of an evaluation that the network gets at once.
+const EVALUATED_AT_ONCE: usize = 32;
 /// Distances stay this far under the last bin.
 const DISTANCE_MARGIN: f32 = 0.1;
 
-/// Pictures and boxes of a batch on the host.
+/// What the losses need to know of a batch.
 #[derive(Debug)]
 pub struct DetectorBatch {
-    pixels: Vec<f32>,
     boxes: Vec<Vec<BBox>>,
-    preprocess: Preprocess,
+    /// Width and height of the input.
+    size: (usize, usize),
     epoch: usize,
 }
 
@@ -150,6 +152,7 @@ impl DetectorTraining {
 
 impl Task for DetectorTraining {
     type Network = Detector;
+    type Replica = Detector;
     type Memory = ();
     type Batch = DetectorBatch;
 
@@ -185,46 +188,69 @@ impl Task for DetectorTraining {
         order.chunks(self.recipe.batch_size).map(<[usize]>::to_vec).collect()
     }
 
-    fn load(&self, epoch: usize, samples: &[usize]) -> Result<DetectorBatch, PictureError> {
+    fn replica(network: &Detector) -> (&Detector, Option<&'static str>) {
+        (network, None)
+    }
+
+    fn architecture(&self) -> Architecture {
+        Architecture::Detector(self.task.model.clone())
+    }
+
+    fn load(
+        &self,
+        epoch: usize,
+        samples: &[usize],
+        here: usize,
+    ) -> Result<(Input, DetectorBatch), PictureError> {
         use rayon::prelude::*;
         let preprocess = self.preprocess(epoch, samples);
-        let scenes: Vec<(Vec<f32>, Vec<BBox>)> = samples
+        let scenes: Vec<(Loaded, Vec<BBox>)> = samples
             .par_iter()
-            .map(|&index| {
+            .enumerate()
+            .map(|(slot, &index)| {
                 let (image, boxes) = self.sample(epoch, index, &preprocess)?;
-                let mut values = Vec::with_capacity(preprocess.values());
-                preprocess.append(&image, &mut values);
-                Ok((values, boxes))
+                Ok((Loaded::new(image, &preprocess, slot < here), boxes))
             })
             .collect::<Result<_, PictureError>>()?;
-        let (pixels, boxes): (Vec<_>, Vec<_>) = scenes.into_iter().unzip();
-        Ok(DetectorBatch { pixels: pixels.concat(), boxes, preprocess, epoch })
+        let (pictures, boxes): (Vec<_>, Vec<_>) = scenes.into_iter().unzip();
+        let size = (preprocess.width as usize, preprocess.height as usize);
+        Ok((Input::new(preprocess, pictures), DetectorBatch { boxes, size, epoch }))
     }
 
     fn losses(
         &self,
-        network: &Detector,
+        _: &Detector,
         (): &mut (),
+        outputs: Vec<Tensor<2>>,
         batch: DetectorBatch,
-        device: &Device,
+        _: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
-        let x = batch.preprocess.batch(batch.pixels, device);
+        let [output] = outputs.try_into().expect("a detector's output");
+        let points = points(batch.size.0, batch.size.1);
+        let [count, values] = output.dims();
+        let output = output.reshape([count, points.len(), values / points.len()]);
         let assignment = match self.task.model.variant {
             DetectorVariant::First => Assignment::SimOta,
             DetectorVariant::Second if batch.epoch <= self.atss_epochs() => Assignment::Atss,
             DetectorVariant::Second => Assignment::TaskAligned,
         };
-        Ok(detection_losses(network, x, &batch.boxes, assignment).into())
+        Ok(losses_of_points(output, &points, &batch.boxes, assignment).into())
     }
 
-    fn evaluate(&self, network: &Detector, device: &Device) -> anyhow::Result<Vec<(String, f64)>> {
+    fn evaluate(
+        &self,
+        network: &Detector,
+        device: &Device,
+        hub: Option<&Hub>,
+    ) -> anyhow::Result<Vec<(String, f64)>> {
         if self.eval.is_empty() {
             return Ok(Vec::new());
         }
         let pictures =
             self.eval.iter().map(|(image, boxes)| Ok((Cow::Borrowed(image), &boxes[..])));
         let preprocess = &self.recipe.preprocess;
-        let metrics = evaluate_boxes(&network.valid(), preprocess, pictures, device)?;
+        let detector = Runner::new(network, preprocess, device, hub)?;
+        let metrics = evaluate_boxes(&detector, preprocess, pictures)?;
         let named = |name: &str, value: Option<f64>| (name.to_owned(), value.unwrap_or(0.0));
         Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
@@ -241,10 +267,9 @@ impl Task for DetectorTraining {
 ///
 /// The first picture that cannot be used, or a device that failed.
 pub fn evaluate_boxes<'a>(
-    detector: &Detector,
+    detector: &impl Runs,
     preprocess: &Preprocess,
-    pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
-    device: &Device,
+    mut pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
 ) -> anyhow::Result<DetectionMetrics> {
     let thresholds = DetectionThresholds {
         score: 0.025,
@@ -252,31 +277,23 @@ pub fn evaluate_boxes<'a>(
         max_candidates: 1000,
         max_detections: 100,
     };
-    let detector = Prepared::new(detector, preprocess, device);
+    let input = (preprocess.width, preprocess.height);
     let (mut found, mut objects) = (Vec::new(), Vec::new());
-    for picture in pictures {
-        let (image, boxes) = picture?;
-        let detections = detect(&detector, &image, &thresholds);
-        found.push(pollster::block_on(detections)?);
-        objects.push(boxes.iter().copied().map(Object::foreground).collect::<Vec<_>>());
+    loop {
+        let mut images = Vec::new();
+        for picture in pictures.by_ref().take(EVALUATED_AT_ONCE) {
+            let (image, boxes) = picture?;
+            images.push(image.into_owned());
+            objects.push(boxes.iter().copied().map(Object::foreground).collect::<Vec<_>>());
+        }
+        if images.is_empty() {
+            return Ok(detection_metrics(&found, &objects));
+        }
+        let values = detector.answers(&images)?;
+        for (image, values) in images.iter().zip(values.chunks_exact(values.len() / images.len())) {
+            found.push(decode(values, input, (image.width(), image.height()), &thresholds));
+        }
     }
-    Ok(detection_metrics(&found, &objects))
-}
-
-/// Varifocal, GIoU and distribution-focal loss of a batch, weighted, by the reference's names.
-///
-/// # Shapes
-///
-/// - `x`: `[batch, 3, height, width]`
-/// - `objects`: boxes of every picture, in input pixels
-pub fn detection_losses(
-    network: &Detector,
-    x: Tensor<4>,
-    objects: &[Vec<BBox>],
-    assignment: Assignment,
-) -> [(&'static str, Tensor<1>); 3] {
-    let [_, _, height, width] = x.dims();
-    losses_of_points(network.forward_points(x), &points(width, height), objects, assignment)
 }
 
 /// Which points answer for which objects.
@@ -305,7 +322,8 @@ struct Positives {
     weights: Vec<f32>,
 }
 
-/// The losses of [`detection_losses`] from the network's output.
+/// Varifocal, GIoU and distribution-focal loss of a batch, weighted, by the reference's names, from
+/// [`Detector::forward_points`].
 ///
 /// # Shapes
 ///
@@ -497,7 +515,8 @@ mod tests {
             let mut optimizer = Optimizer::new(OptimizerConfig::Adam { weight_decay: 0.0 });
             let (x, objects) = picture(&device);
             for _ in 0..60 {
-                let losses = detection_losses(&network, x.clone(), &objects, assignment);
+                let output = network.forward_points(x.clone());
+                let losses = losses_of_points(output, &points(64, 64), &objects, assignment);
                 let sum = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| a + b);
                 let sum = sum.expect("three terms");
                 network = optimizer.step(network, &sum.backward(), 0.005);

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use models::extractor::{Extractor, Features};
+use models::extractor::Extractor;
 use models::image::RgbImage;
 use models::model_file::Architecture;
-use models::prepared::Prepared;
 use models::preprocess::{Preprocess, resize};
 use models::weights::Weights;
 use rand::RngExt;
 
-use super::{Memory, Task, pretrained};
+use super::{Input, Loaded, Memory, Task, pretrained};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
@@ -23,6 +22,7 @@ use crate::loss::{BatchError, LossBatch, Losses};
 use crate::metric::retrieval::retrieval_metrics;
 use crate::random::{Random, seeded};
 use crate::recipe::{ExtractorTask, Recipe};
+use crate::replica::{Hub, Runner};
 
 /// Stream of random numbers that plans epochs.
 const PLAN_STREAM: u64 = 1;
@@ -41,10 +41,9 @@ pub struct ExtractorNetwork {
     pub head: Head,
 }
 
-/// A batch on the host.
+/// What the losses need to know of a batch.
 #[derive(Debug)]
 pub struct ExtractorBatch {
-    pixels: Vec<f32>,
     targets: Vec<i32>,
     /// The classes that the head is asked about; `None`: all.
     classes: Option<Vec<i32>>,
@@ -150,6 +149,7 @@ impl Memory for Losses {
 
 impl Task for ExtractorTraining {
     type Network = ExtractorNetwork;
+    type Replica = Extractor;
     type Memory = Losses;
     type Batch = ExtractorBatch;
 
@@ -184,10 +184,23 @@ impl Task for ExtractorTraining {
         self.sampler.epoch(&mut seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]))
     }
 
-    fn load(&self, epoch: usize, samples: &[usize]) -> Result<ExtractorBatch, PictureError> {
+    fn replica(network: &ExtractorNetwork) -> (&Extractor, Option<&'static str>) {
+        (&network.extractor, Some("extractor"))
+    }
+
+    fn architecture(&self) -> Architecture {
+        Architecture::Extractor(self.task.model.clone())
+    }
+
+    fn load(
+        &self,
+        epoch: usize,
+        samples: &[usize],
+        here: usize,
+    ) -> Result<(Input, ExtractorBatch), PictureError> {
         use rayon::prelude::*;
         let preprocess = &self.recipe.preprocess;
-        let pictures: Vec<Vec<f32>> = samples
+        let pictures: Vec<Loaded> = samples
             .par_iter()
             .enumerate()
             .map(|(slot, &index)| {
@@ -195,9 +208,7 @@ impl Task for ExtractorTraining {
                 let parts =
                     [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
                 let canvas = self.changed(&picture, &mut seeded(&parts));
-                let mut values = Vec::with_capacity(preprocess.values());
-                preprocess.append(&canvas, &mut values);
-                Ok(values)
+                Ok(Loaded::new(canvas, preprocess, slot < here))
             })
             .collect::<Result<_, PictureError>>()?;
         let targets: Vec<i32> =
@@ -205,21 +216,21 @@ impl Task for ExtractorTraining {
         let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
         parts.extend(samples.iter().map(|&i| i as u64));
         let classes = self.some_classes(&targets, &mut seeded(&parts));
-        Ok(ExtractorBatch { pixels: pictures.concat(), targets, classes })
+        Ok((Input::new(preprocess.clone(), pictures), ExtractorBatch { targets, classes }))
     }
 
     fn losses(
         &self,
         network: &ExtractorNetwork,
         memory: &mut Losses,
+        outputs: Vec<Tensor<2>>,
         batch: ExtractorBatch,
         device: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let count = batch.targets.len();
-        let x = self.recipe.preprocess.batch(batch.pixels, device);
         let data = TensorData::new(batch.targets.clone(), [count]);
         let targets: Tensor<1, Int> = Tensor::from_data(data, device);
-        let Features { backbone, raw_embedding } = network.extractor.forward(x);
+        let [backbone, raw_embedding] = outputs.try_into().expect("an extractor's outputs");
         let places = batch.classes.as_ref().map(|classes| places(&batch.targets, classes));
         let logits = match (batch.classes, &places) {
             (Some(classes), Some(places)) => {
@@ -243,10 +254,11 @@ impl Task for ExtractorTraining {
         &self,
         network: &ExtractorNetwork,
         device: &Device,
+        hub: Option<&Hub>,
     ) -> anyhow::Result<Vec<(String, f64)>> {
         let Some(query) = &self.query else { return Ok(Vec::new()) };
-        let extractor = network.extractor.valid();
-        let extractor = Prepared::new(&extractor, &self.recipe.preprocess, device);
+        let preprocess = &self.recipe.preprocess;
+        let extractor = Runner::new(&network.extractor, preprocess, device, hub)?;
         let embed = |samples| embed_samples(&extractor, samples);
         let query = embed(query)?;
         let metrics = match &self.gallery {

@@ -7,12 +7,17 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Map, Value};
 
+use super::events::Events;
 use crate::progress::Progress;
 
-/// Lines for people in `train.log` and on the terminal, scalars as JSON lines in `metrics.jsonl`.
+/// Lines for people in `train.log` and on the terminal, scalars as JSON lines in `metrics.jsonl` and
+/// as `TensorBoard`'s events.
 pub(super) struct Log {
     text: File,
     metrics: File,
+    events: Events,
+    /// Steps of an epoch.
+    steps: usize,
     /// Whether the terminal gets the JSON lines instead.
     json: bool,
     progress: Option<Progress>,
@@ -32,11 +37,19 @@ impl Log {
                 .open(&path)
                 .with_context(|| path.display().to_string())
         };
-        Ok(Self { text: open("train.log")?, metrics: open("metrics.jsonl")?, json, progress: None })
+        Ok(Self {
+            text: open("train.log")?,
+            metrics: open("metrics.jsonl")?,
+            events: Events::create(folder).with_context(|| folder.display().to_string())?,
+            steps: 0,
+            json,
+            progress: None,
+        })
     }
 
     /// An epoch of so many steps begins.
     pub(super) fn begin(&mut self, epoch: usize, steps: usize) {
+        self.steps = steps;
         self.progress = Some(Progress::new(&format!("steps of epoch {epoch}"), steps));
     }
 
@@ -82,7 +95,12 @@ impl Log {
         if self.json {
             self.print(&text);
         }
-        Ok(writeln!(self.metrics, "{text}")?)
+        writeln!(self.metrics, "{text}")?;
+        // An epoch's figures stand behind its last step.
+        let step = (epoch - 1) * self.steps + step.unwrap_or(self.steps);
+        let tagged = |(name, value): &(String, f64)| (format!("{kind}/{name}"), *value);
+        let tagged: Scalars = scalars.iter().map(tagged).collect();
+        Ok(self.events.write(step, &tagged)?)
     }
 
     #[expect(clippy::print_stdout, reason = "the trainer's terminal output")]

@@ -1,6 +1,7 @@
 //! The epoch loop, shared by both networks.
 
 pub mod detector;
+mod events;
 pub mod extractor;
 mod log;
 mod pretrained;
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use log::Log;
+use models::image::RgbImage;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::preprocess::Preprocess;
 use models::weights::Weights;
 use run::Run;
 
@@ -19,6 +22,7 @@ use crate::checkpoint::{self, Progress};
 use crate::data::store::PictureError;
 use crate::loss::BatchError;
 use crate::recipe::{Export, RUN_RECIPE, Recipe};
+use crate::replica::{Hub, Replica};
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";
@@ -57,10 +61,56 @@ impl Memory for () {
     }
 }
 
+/// What a network gets of a batch.
+#[derive(Debug)]
+pub struct Input {
+    /// How pictures become values.
+    pub preprocess: Preprocess,
+    /// Of the pictures that this process computes itself.
+    pub pixels: Vec<f32>,
+    /// The others, at the size of the input.
+    pub pictures: Vec<RgbImage>,
+}
+
+impl Input {
+    /// Of pictures at the size of the input: the first ones as values, the rest as they are.
+    fn new(preprocess: Preprocess, pictures: Vec<Loaded>) -> Self {
+        let mut input = Self { preprocess, pixels: Vec::new(), pictures: Vec::new() };
+        for picture in pictures {
+            match picture {
+                Loaded::Pixels(values) => input.pixels.extend(values),
+                Loaded::Picture(picture) => input.pictures.push(picture),
+            }
+        }
+        input
+    }
+}
+
+/// A picture of a batch.
+enum Loaded {
+    /// Computed here.
+    Pixels(Vec<f32>),
+    /// Computed by another replica.
+    Picture(RgbImage),
+}
+
+impl Loaded {
+    fn new(picture: RgbImage, preprocess: &Preprocess, is_here: bool) -> Self {
+        if !is_here {
+            return Self::Picture(picture);
+        }
+        let mut values = Vec::with_capacity(preprocess.values());
+        preprocess.append(&picture, &mut values);
+        Self::Pixels(values)
+    }
+}
+
 /// What a network adds to the loop.
 pub trait Task: Sync {
     /// Everything that is trained, the head included.
     type Network: Module;
+    /// The part of it that sees pictures; the losses see what comes out.
+    type Replica: Replica;
     /// What the losses remember.
     type Memory: Memory;
     /// One batch on the host.
@@ -81,14 +131,26 @@ pub trait Task: Sync {
     /// Positions (or seeds) of the samples of every batch of an epoch.
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>>;
 
-    /// Decodes and changes the samples of a batch.
+    /// Decodes and changes the samples of a batch, of which this process computes the first `here`.
     ///
     /// # Errors
     ///
     /// [`PictureError`] of the first picture that cannot be used.
-    fn load(&self, epoch: usize, samples: &[usize]) -> Result<Self::Batch, PictureError>;
+    fn load(
+        &self,
+        epoch: usize,
+        samples: &[usize],
+        here: usize,
+    ) -> Result<(Input, Self::Batch), PictureError>;
 
-    /// Terms of the loss, weighted, by name.
+    /// The part of a network that sees pictures, and its place: what the paths of its parameters
+    /// begin with.
+    fn replica(network: &Self::Network) -> (&Self::Replica, Option<&'static str>);
+
+    /// What a worker needs to build that part.
+    fn architecture(&self) -> Architecture;
+
+    /// Terms of the loss, weighted, by name, from [`Replica::outputs`] for the whole batch.
     ///
     /// # Errors
     ///
@@ -97,11 +159,13 @@ pub trait Task: Sync {
         &self,
         network: &Self::Network,
         memory: &mut Self::Memory,
+        outputs: Vec<Tensor<2>>,
         batch: Self::Batch,
         device: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError>;
 
     /// Figures by name, the one that decides about the best first; empty without evaluation data.
+    /// The replicas of a hub share the work.
     ///
     /// # Errors
     ///
@@ -110,6 +174,7 @@ pub trait Task: Sync {
         &self,
         network: &Self::Network,
         device: &Device,
+        hub: Option<&Hub>,
     ) -> anyhow::Result<Vec<(String, f64)>>;
 
     /// The deployed network: fused, without the head.
@@ -125,6 +190,10 @@ pub struct RunOptions {
     pub resume: Resume,
     /// Ends this part of the run after the epoch of this number; a later one goes on.
     pub stop_after: Option<usize>,
+    /// Other devices of this machine that share every batch.
+    pub devices: Vec<Device>,
+    /// Addresses of workers that share every batch.
+    pub workers: Vec<String>,
     /// Whether the terminal gets JSON lines.
     pub json: bool,
 }
@@ -142,7 +211,7 @@ pub enum Resume {
 
 /// Trains, evaluates, writes checkpoints, exports the network that the recipe chooses.
 ///
-/// Writes `recipe.toml`, `train.log`, `metrics.jsonl`, `latest/`, `best_model/` and
+/// Writes `recipe.toml`, `train.log`, `metrics.jsonl`, `TensorBoard`'s events, `latest/`, `best_model/` and
 /// `model.safetensors` (the deployed network) into the run's folder, and returns the path of the
 /// last, which a run that was stopped early has not.
 ///
@@ -164,8 +233,10 @@ pub fn run<T: Task>(
     let latest = output.join(LATEST);
     let mut log = Log::open(output, options.json)?;
     let training_device = device.clone().autodiff();
+    // Before the seed: replicas on threads of this process draw from the same numbers.
+    let hub = open_hub(task, recipe, options)?;
     training_device.seed(recipe.seed);
-    let mut run = Run::begin(task, recipe, &training_device);
+    let mut run = Run::begin(task, recipe, &training_device, hub.as_ref());
     let from = match &options.resume {
         Resume::No => None,
         Resume::Latest => checkpoint::newest_whole(&latest)?,
@@ -191,6 +262,10 @@ pub fn run<T: Task>(
         recipe.batch_size,
         recipe.epochs
     ))?;
+    if let Some(hub) = &hub {
+        let (replicas, names) = (hub.replicas(), hub.names().join(", "));
+        log.line(&format!("{replicas} replicas share a batch: this process, {names}"))?;
+    }
 
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
     while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
@@ -200,7 +275,8 @@ pub fn run<T: Task>(
         let mut averaged = None;
         if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
             averaged = run.averaged()?;
-            let metrics = task.evaluate(averaged.as_ref().unwrap_or(&run.network), device)?;
+            let network = averaged.as_ref().unwrap_or(&run.network);
+            let metrics = task.evaluate(network, device, hub.as_ref())?;
             is_best = run.observe(&metrics, &mut log)?;
         }
         if recipe.save_interval.is_some_and(|interval| epoch.is_multiple_of(interval.max(1))) {
@@ -230,6 +306,26 @@ pub fn run<T: Task>(
     export(task, recipe, &network, &path)?;
     log.line(&format!("exported {}", path.display()))?;
     Ok(Some(path))
+}
+
+/// The other replicas, where the options name any.
+fn open_hub<T: Task>(
+    task: &T,
+    recipe: &Recipe,
+    options: &RunOptions,
+) -> anyhow::Result<Option<Hub>> {
+    let RunOptions { devices, workers, .. } = options;
+    let replicas = devices.len() + workers.len() + 1;
+    if replicas == 1 {
+        return Ok(None);
+    }
+    if let Some(batch) = task.plan(1).iter().find(|batch| batch.len() < replicas) {
+        anyhow::bail!(
+            "a batch of {} pictures for {replicas} replicas: raise batch_size, or name fewer",
+            batch.len()
+        );
+    }
+    Ok(Some(Hub::open(devices, workers, &task.architecture(), recipe.seed)?))
 }
 
 /// Whether the evaluations have stopped getting better for as long as the recipe allows.

@@ -4,21 +4,24 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use models::weights::Weights;
 
 use super::log::{Log, Scalars};
-use super::{Memory, PREFETCH, Task};
+use super::{Input, Memory, PREFETCH, Task};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
+use crate::replica::{Hub, Replica, share};
 
 /// Everything that changes while a network is trained.
 pub(super) struct Run<'a, T: Task> {
     task: &'a T,
     recipe: &'a Recipe,
     device: &'a Device,
+    hub: Option<&'a Hub>,
     pub(super) network: T::Network,
     memory: T::Memory,
     optimizer: Optimizer,
@@ -27,12 +30,18 @@ pub(super) struct Run<'a, T: Task> {
 }
 
 impl<'a, T: Task> Run<'a, T> {
-    pub(super) fn begin(task: &'a T, recipe: &'a Recipe, device: &'a Device) -> Self {
+    pub(super) fn begin(
+        task: &'a T,
+        recipe: &'a Recipe,
+        device: &'a Device,
+        hub: Option<&'a Hub>,
+    ) -> Self {
         let network = task.init(device);
         Self {
             task,
             recipe,
             device,
+            hub,
             memory: task.memory(device),
             optimizer: Optimizer::new(recipe.optimizer).with_rules(recipe.parameters.clone()),
             average: recipe.ema.map(|ema| ema.init(&Weights::from_module(&network))),
@@ -79,7 +88,8 @@ impl<'a, T: Task> Run<'a, T> {
     /// The network with the averaged weights, where the recipe averages.
     pub(super) fn averaged(&mut self) -> anyhow::Result<Option<T::Network>> {
         let Some(average) = &mut self.average else { return Ok(None) };
-        Ok(Some(average.read_out().load_into(self.network.clone())?))
+        // Not into a clone, which would share its running statistics with the network in training.
+        Ok(Some(average.read_out().load_into(self.network.valid())?))
     }
 
     /// Takes note of an evaluation; whether it is the best so far.
@@ -116,13 +126,15 @@ impl<'a, T: Task> Run<'a, T> {
         let first = self.progress.position.min(steps);
         plan.drain(..first);
         let mut clock = Clock { started: Instant::now(), waited: 0.0, done: 0 };
+        let replicas = self.hub.map_or(1, Hub::replicas);
         log.begin(epoch, steps);
         log.advance(first);
         self = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREFETCH);
             scope.spawn(move || {
                 for samples in plan {
-                    let batch = task.load(epoch, &samples);
+                    let here = share(samples.len(), replicas, 0).len();
+                    let batch = task.load(epoch, &samples, here);
                     // The other end is gone once a step has failed.
                     if sender.send(batch).is_err() {
                         break;
@@ -131,12 +143,12 @@ impl<'a, T: Task> Run<'a, T> {
             });
             for step in first..steps {
                 let before = Instant::now();
-                let batch = receiver.recv()??;
+                let (input, batch) = receiver.recv()??;
                 clock.waited += before.elapsed().as_secs_f64();
                 let rate = self.rate(epoch, step, steps);
                 let is_whole = (step + 1).is_multiple_of(recipe.accumulate) || step + 1 == steps;
                 let values;
-                (self, values) = self.step(batch, rate, is_whole)?;
+                (self, values) = self.step(input, batch, rate, is_whole)?;
                 let total: f64 = values.iter().map(|(_, value)| value).sum();
                 if !total.is_finite() {
                     anyhow::bail!(
@@ -183,11 +195,23 @@ impl<'a, T: Task> Run<'a, T> {
     /// One batch forward and backward; a whole step also changes the weights.
     fn step(
         mut self,
+        input: Input,
         batch: T::Batch,
         rate: f64,
         is_whole: bool,
     ) -> anyhow::Result<(Self, Scalars)> {
-        let terms = self.task.losses(&self.network, &mut self.memory, batch, self.device)?;
+        let Input { preprocess, pixels, pictures } = input;
+        let x = preprocess.batch(pixels, self.device);
+        let (replica, place) = T::replica(&self.network);
+        let (outputs, shared) = match self.hub {
+            None => (replica.outputs(x), None),
+            Some(hub) => {
+                let pass = hub.forward(replica, x, &preprocess, pictures)?;
+                (pass.outputs(), Some((hub, pass)))
+            }
+        };
+        let terms =
+            self.task.losses(&self.network, &mut self.memory, outputs, batch, self.device)?;
         let values = terms
             .iter()
             .map(|(name, term)| ((*name).to_owned(), f64::from(term.clone().into_scalar::<f32>())))
@@ -199,6 +223,17 @@ impl<'a, T: Task> Run<'a, T> {
                 batches => loss / batches as f64,
             };
             let gradients = loss.backward();
+            if let Some((hub, pass)) = shared {
+                let (own, others) = hub.backward(&pass, &gradients)?;
+                self.optimizer.hold(&self.network, &own);
+                for gradients in others {
+                    let gradients = match place {
+                        Some(place) => gradients.prefixed(place),
+                        None => gradients,
+                    };
+                    self.optimizer.hold_values(gradients, self.device);
+                }
+            }
             if is_whole {
                 self.network = self.optimizer.step(self.network, &gradients, rate);
                 if let Some(average) = &mut self.average {

@@ -16,6 +16,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
 use pulp::WithSimd;
 
+use super::replicas::Replicas;
 use super::threads::for_chunks;
 use super::{Activation, NetworkOps};
 
@@ -263,6 +264,25 @@ impl NetworkOps for Flex {
         (output.into_planes(), tensor(mean, [channels]), tensor(variance, [channels]))
     }
 
+    fn statistics(x: FlexTensor, _: FlexTensor, _: FlexTensor, _: f64) -> (FlexTensor, FlexTensor) {
+        let x = Map::new(x);
+        let (mean, variance) = norm::statistics(&x);
+        (tensor(mean, [x.channels]), tensor(variance, [x.channels]))
+    }
+
+    fn norm_with(
+        x: FlexTensor,
+        gamma: FlexTensor,
+        beta: FlexTensor,
+        mean: FlexTensor,
+        variance: FlexTensor,
+        epsilon: f64,
+        activation: usize,
+    ) -> FlexTensor {
+        let normalisation = normalisation([gamma, beta, mean, variance], epsilon);
+        normalisation.forward(&Map::new(x), Activation::from_index(activation)).into_planes()
+    }
+
     fn norm_act_backward(
         x: FlexTensor,
         gamma: FlexTensor,
@@ -272,21 +292,28 @@ impl NetworkOps for Flex {
         grad: FlexTensor,
         epsilon: f64,
         activation: usize,
+        replicas: Option<Replicas>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [gamma, beta, mean, variance] = [gamma, beta, mean, variance].map(contiguous);
-        let normalisation = norm::Normalisation::new(
-            values(&mean),
-            values(&variance),
-            values(&gamma),
-            values(&beta),
-            epsilon,
-        );
+        let normalisation = normalisation([gamma, beta, mean, variance], epsilon);
         let (dx, dgamma, dbeta) = normalisation.backward(
             &Map::new(x),
             Map::new(grad),
             Activation::from_index(activation),
+            replicas.as_ref(),
         );
         let channels = dgamma.len();
         (dx.into_planes(), tensor(dgamma, [channels]), tensor(dbeta, [channels]))
     }
+}
+
+/// Of gamma, beta, mean and variance.
+fn normalisation(parameters: [FlexTensor; 4], epsilon: f64) -> norm::Normalisation {
+    let [gamma, beta, mean, variance] = parameters.map(contiguous);
+    norm::Normalisation::new(
+        values(&mean),
+        values(&variance),
+        values(&gamma),
+        values(&beta),
+        epsilon,
+    )
 }

@@ -1,6 +1,8 @@
 //! Batch normalisation fused with its activation, and bias with activation.
 
-use super::{Activation, Map, PIECE, Piece, copied, for_pieces, multiply_add, sum_chunks, zeros};
+use super::{
+    Activation, Map, PIECE, Piece, Replicas, copied, for_pieces, multiply_add, sum_chunks, zeros,
+};
 
 /// Pixels of a piece.
 fn pixels_a_piece(channels: usize) -> usize {
@@ -104,12 +106,13 @@ impl Normalisation {
         Map::from_values(out, x.shape())
     }
 
-    /// Gradients with respect to the input, gamma and beta.
+    /// Gradients with respect to the input, gamma and beta; the latter two are this replica's part.
     pub(super) fn backward(
         &self,
         x: &Map,
         grad: Map,
         activation: Activation,
+        replicas: Option<&Replicas>,
     ) -> (Map, Vec<f32>, Vec<f32>) {
         let (channels, values) = (x.channels, x.values());
         let length = pixels_a_piece(channels) * channels;
@@ -122,13 +125,19 @@ impl Normalisation {
         let dgamma: Vec<f32> =
             centred.iter().zip(&self.inverse_deviation).map(|(s, i)| s * i).collect();
 
-        // dx = scale·(g − mean g − x̂·mean(g·x̂)), written as scale·g + slope·x + offset.
-        let count = (x.batch * x.height * x.width) as f32;
+        // dx = scale·(g − mean g − x̂·mean(g·x̂)), written as scale·g + slope·x + offset; the means
+        // are over all replicas' pixels.
+        let pixels = x.batch * x.height * x.width;
+        let together = replicas.map(|replicas| replicas.sums(pixels, [&dgamma, dbeta].concat()));
+        let (count, all_dgamma, all_dbeta) = match &together {
+            Some((count, sums)) => (*count, &sums[..channels], &sums[channels..]),
+            None => (pixels as f32, &dgamma[..], dbeta),
+        };
         let slopes: Vec<f32> = (0..channels)
-            .map(|c| -self.scale[c] * dgamma[c] / count * self.inverse_deviation[c])
+            .map(|c| -self.scale[c] * all_dgamma[c] / count * self.inverse_deviation[c])
             .collect();
         let offsets: Vec<f32> = (0..channels)
-            .map(|c| -self.scale[c] * dbeta[c] / count - slopes[c] * self.mean[c])
+            .map(|c| -self.scale[c] * all_dbeta[c] / count - slopes[c] * self.mean[c])
             .collect();
         let input = BackwardInput {
             normalisation: self,

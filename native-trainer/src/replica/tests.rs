@@ -1,0 +1,175 @@
+//! Replicas together against one device alone.
+
+use burn::tensor::{Device, Tensor};
+use models::backbone::PpLcNetConfig;
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::image::RgbImage;
+use models::model_file::Architecture;
+use models::neck::NeckConfig;
+use models::prepared::Prepared;
+use models::preprocess::Preprocess;
+use models::weights::Weights;
+
+use super::{Hub, Replica, Runner, share};
+use crate::embedding::Runs;
+
+const SIDE: u32 = 64;
+
+fn pictures(count: usize) -> Vec<RgbImage> {
+    (0..count)
+        .map(|picture| {
+            let values = (0..SIDE * SIDE * 3).map(|i| {
+                let wave = (i as f32 * 0.013 * (picture + 1) as f32).sin();
+                (wave * 100.0 + 128.0 + 8.0 * picture as f32).clamp(0.0, 255.0) as u8
+            });
+            RgbImage::from_rgb(SIDE, SIDE, values.collect()).unwrap()
+        })
+        .collect()
+}
+
+/// Its activations bend where few values fall: at a bend, rounding makes gradients jump.
+fn extractor() -> ExtractorConfig {
+    ExtractorConfig {
+        backbone: BackboneConfig::PpLcNet(PpLcNetConfig {
+            scale: 0.25,
+            class_expand: Some(32),
+            dropout: 0.0,
+            fused: false,
+        }),
+        neck: Some(NeckConfig::BnNeck),
+    }
+}
+
+fn detector() -> DetectorConfig {
+    DetectorConfig {
+        variant: DetectorVariant::Second,
+        backbone: DetectorBackbone::PpLcNet,
+        backbone_scale: 0.25,
+        neck_channels: 16,
+        num_classes: 1,
+        head_blocks: 1,
+        fused: false,
+    }
+}
+
+/// A loss that compares every picture with every other, as metric learning does.
+fn loss(outputs: &[Tensor<2>]) -> Tensor<1> {
+    let term = |(index, output): (usize, &Tensor<2>)| {
+        let width = output.dims()[1] as f64;
+        let similar = output.clone().matmul(output.clone().transpose()) / width;
+        (similar.tanh().powi_scalar(2) * (1.0 + index as f64)).sum()
+    };
+    outputs.iter().enumerate().map(term).reduce(|a, b| a + b).expect("outputs")
+}
+
+/// Every gradient of a batch, and the network behind it, whose running statistics have moved.
+fn alone<N: Replica>(network: N, pictures: &[RgbImage]) -> (Weights, Weights) {
+    let device = Device::flex().autodiff();
+    let x = Preprocess::square(SIDE).apply(pictures, &device);
+    let gradients = loss(&network.outputs(x)).backward();
+    (super::worker::collect(&network, &gradients), Weights::from_module(&network))
+}
+
+/// The same by several replicas on threads of this process, which also evaluate another network.
+fn together<N: Replica>(
+    network: N,
+    evaluated: &N,
+    architecture: &Architecture,
+    pictures: &[RgbImage],
+    replicas: usize,
+) -> (Weights, Weights) {
+    let device = Device::flex().autodiff();
+    let preprocess = Preprocess::square(SIDE);
+    let others = vec![Device::flex(); replicas - 1];
+    let hub = Hub::open(&others, &[], architecture, 5).unwrap();
+    let own = share(pictures.len(), replicas, 0).end;
+    let x = preprocess.apply(&pictures[..own], &device);
+    let pass = hub.forward(&network, x, &preprocess, pictures[own..].to_vec()).unwrap();
+    let gradients = loss(&pass.outputs()).backward();
+    let (first, parts) = hub.backward(&pass, &gradients).unwrap();
+    let mut sums = super::worker::collect(&network, &first);
+    for part in parts {
+        for (path, tensor) in part.tensors {
+            let sum = sums.tensors.get_mut(&path).expect("the same parameters");
+            sum.values.iter_mut().zip(&tensor.values).for_each(|(sum, value)| *sum += value);
+        }
+    }
+
+    let runner = Runner::new(evaluated, &preprocess, &device, Some(&hub)).unwrap();
+    let single = Prepared::new(&evaluated.valid(), &preprocess, &device);
+    let (shared, single) = (runner.answers(pictures).unwrap(), single.answers(pictures).unwrap());
+    assert!(shared == single, "evaluation shares pictures, not sums");
+    (sums, Weights::from_module(&network))
+}
+
+/// How far two sets of tensors are apart: the length of their difference as a share of their own.
+fn apart(got: &Weights, expected: &Weights) -> f64 {
+    let names = |weights: &Weights| weights.tensors.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(got), names(expected));
+    let squares = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+        values.map(|value| f64::from(value).powi(2)).sum()
+    };
+    let (mut difference, mut all) = (0.0, 0.0);
+    for (name, expected) in &expected.tensors {
+        let pairs = got.tensors[name].values.iter().zip(&expected.values);
+        difference += squares(&mut pairs.map(|(a, b)| a - b));
+        all += squares(&mut expected.values.iter().copied());
+    }
+    (difference / all).sqrt()
+}
+
+/// Replicas against one device.
+fn compare<N: Replica>(init: impl Fn() -> N, architecture: &Architecture) {
+    // 7 pictures: shares differ.
+    let pictures = pictures(7);
+    let weights = Weights::from_module(&init());
+    let network = || weights.clone().load_into(init()).unwrap();
+    let expected = alone(network(), &pictures);
+    assert!(expected.1 != weights, "the running statistics move");
+    for replicas in [2, 3] {
+        let got = together(network(), &network(), architecture, &pictures, replicas);
+        // Rounding may put a value on the other side of its activation's bend, where the gradient
+        // jumps: single values are then a hundredth apart. With statistics of each replica's own pictures
+        // gradients are three times their own length apart.
+        let gradients = apart(&got.0, &expected.0);
+        assert!(gradients < 2e-3, "gradients with {replicas} replicas: {gradients:e}");
+        let statistics = apart(&got.1, &expected.1);
+        assert!(statistics < 1e-5, "running statistics with {replicas} replicas: {statistics:e}");
+    }
+}
+
+#[test]
+fn replicas_take_the_step_that_one_device_would() {
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    compare(|| extractor().init(&device), &Architecture::Extractor(extractor()));
+    compare(|| detector().init(&device), &Architecture::Detector(detector()));
+}
+
+#[test]
+fn a_replica_that_cannot_go_on_is_named_with_its_reason() {
+    let device = Device::flex().autodiff();
+    let architecture = Architecture::Extractor(extractor());
+    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5).unwrap();
+    // Another network than the one that was announced.
+    let network = detector().init(&device);
+    let preprocess = Preprocess::square(SIDE);
+    let all = pictures(2);
+    let x = preprocess.apply(&all[..1], &device);
+    let error = hub.forward(&network, x, &preprocess, all[1..].to_vec()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("device 1") && text.contains("another architecture"), "{text}");
+    assert!(text.contains("--resume"), "{text}");
+}
+
+#[test]
+fn shares_cover_everything_once() {
+    for (count, replicas) in [(7, 3), (8, 2), (2, 3), (0, 2)] {
+        let shares: Vec<_> = (0..replicas).map(|index| share(count, replicas, index)).collect();
+        let places: Vec<usize> = shares.iter().cloned().flatten().collect();
+        assert_eq!(places, (0..count).collect::<Vec<_>>());
+        let lengths = shares.iter().map(ExactSizeIterator::len);
+        assert!(lengths.clone().max().unwrap() - lengths.min().unwrap() <= 1);
+    }
+}
