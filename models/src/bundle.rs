@@ -408,16 +408,12 @@ impl<'a> Opening<'a> {
         if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
             let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
             drop(bytes);
-            let preprocess = model.description.preprocess.clone();
-            let detector = model.into_detector(self.device).map_err(in_model)?;
-            self.detector = Some(Prepared::new(&detector, &preprocess, self.device));
+            self.detector = Some(model.prepare_detector(self.device).map_err(in_model)?);
         } else if manifest.extractor.file == name {
             let id = model_id(&bytes);
             let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
             drop(bytes);
-            let preprocess = model.description.preprocess.clone();
-            let extractor = model.into_extractor(self.device).map_err(in_model)?;
-            let prepared = Prepared::new(&extractor, &preprocess, self.device);
+            let prepared = model.prepare_extractor(self.device).map_err(in_model)?;
             self.extractor = Some((prepared, id));
         } else if manifest.gallery == name && !manifest.shards.is_empty() {
             let shards = manifest.read_head(&bytes).map_err(in_gallery)?;

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 use crate::detector::{Detector, DetectorConfig};
 use crate::extractor::{Extractor, ExtractorConfig};
+use crate::kernels::Arithmetic;
+use crate::prepared::Prepared;
 use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
 
@@ -68,6 +70,9 @@ pub struct ModelDescription {
     pub architecture: Architecture,
     /// From a picture to its input.
     pub preprocess: Preprocess,
+    /// How its products are computed on a CPU.
+    #[serde(default, skip_serializing_if = "Arithmetic::is_default")]
+    pub arithmetic: Arithmetic,
     /// Where the weights come from: recipe, data, seed, licence.
     #[serde(default)]
     pub notes: String,
@@ -124,6 +129,32 @@ impl ModelFile {
                 Err(ModelFileError::Kind { expected: "extractor", got: other.kind() })
             }
         }
+    }
+
+    /// [`Self::into_extractor`], ready to run as the description says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::into_extractor`].
+    pub fn prepare_extractor(self, device: &Device) -> Result<Prepared<Extractor>, ModelFileError> {
+        let (preprocess, arithmetic) = self.execution();
+        let network = self.into_extractor(device)?;
+        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, device))
+    }
+
+    /// [`Self::into_detector`], ready to run as the description says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::into_detector`].
+    pub fn prepare_detector(self, device: &Device) -> Result<Prepared<Detector>, ModelFileError> {
+        let (preprocess, arithmetic) = self.execution();
+        let network = self.into_detector(device)?;
+        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, device))
+    }
+
+    fn execution(&self) -> (Preprocess, Arithmetic) {
+        (self.description.preprocess.clone(), self.description.arithmetic)
     }
 
     /// Builds the detector on a device.

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::detector::Detector;
 use crate::extractor::Extractor;
 use crate::image::RgbImage;
+use crate::kernels::Arithmetic;
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use crate::kernels::channels_last;
 #[cfg(any(feature = "cube", not(feature = "flex")))]
@@ -76,7 +77,18 @@ enum Runner<N> {
 impl<N: Network> Prepared<N> {
     /// Prepares a network whose weights are on `device`.
     pub fn new(network: &N, preprocess: &Preprocess, device: &Device) -> Self {
-        Self { preprocess: preprocess.clone(), runner: Runner::new(network, preprocess, device) }
+        Self::with_arithmetic(network, preprocess, Arithmetic::F32, device)
+    }
+
+    /// [`Self::new`] with products computed as a model file says.
+    pub fn with_arithmetic(
+        network: &N,
+        preprocess: &Preprocess,
+        arithmetic: Arithmetic,
+        device: &Device,
+    ) -> Self {
+        let runner = Runner::new(network, preprocess, arithmetic, device);
+        Self { preprocess: preprocess.clone(), runner }
     }
 
     /// How a picture becomes the network's input.
@@ -120,7 +132,7 @@ impl<N: Network> Prepared<N> {
 
 impl<N: Network> Runner<N> {
     #[cfg(feature = "flex")]
-    fn new(network: &N, preprocess: &Preprocess, device: &Device) -> Self {
+    fn new(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic, device: &Device) -> Self {
         use crate::plan::Recorder;
         use burn::backend::DispatchDevice;
 
@@ -129,7 +141,7 @@ impl<N: Network> Runner<N> {
         match device.as_dispatch() {
             DispatchDevice::Flex(_) => {
                 let (height, width) = (preprocess.height as usize, preprocess.width as usize);
-                let (mut recorder, input) = Recorder::new(height, width);
+                let (mut recorder, input) = Recorder::new(arithmetic, height, width);
                 let outputs = network.wire(&mut recorder, input);
                 Self::Plan(recorder.finish(outputs), PhantomData)
             }
@@ -142,7 +154,7 @@ impl<N: Network> Runner<N> {
     }
 
     #[cfg(not(feature = "flex"))]
-    fn new(network: &N, _: &Preprocess, device: &Device) -> Self {
+    fn new(network: &N, _: &Preprocess, _: Arithmetic, device: &Device) -> Self {
         Self::Module(network.clone(), device.clone())
     }
 }

@@ -9,8 +9,10 @@ use models::backbone::{
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
+use models::kernels::Arithmetic;
 use models::neck::NeckConfig;
-use models::prepared::Prepared;
+
+use models::prepared::{Network, Prepared};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
@@ -40,6 +42,25 @@ fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
     // Sums of a few thousand terms in another order, layer after layer.
     assert!(worst <= 1e-4 * scale, "{what}: off by {worst} at scale {scale}");
     assert!(expected.iter().any(|v| v.abs() > 1e-6), "{what}: something comes out");
+}
+
+/// The same with products in whole numbers, which lose something, and what they lose is rounding:
+/// weights that were drawn, not learnt, add it up layer after layer.
+fn assert_whole_numbers_near<N: Network>(
+    what: &str,
+    network: &N,
+    preprocess: &Preprocess,
+    expected: &[f32],
+) {
+    let device = Device::flex();
+    let prepared = Prepared::with_arithmetic(network, preprocess, Arithmetic::I8, &device);
+    let got = pollster::block_on(prepared.run(&pictures(preprocess))).expect("answers");
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
+    let apart = length(&mut got.iter().zip(expected).map(|(a, b)| a - b))
+        / length(&mut expected.iter().copied());
+    assert!(apart < 0.1, "{what}: whole numbers are {apart} apart");
+    assert!(apart > 1e-6, "{what}: computed in whole numbers");
 }
 
 /// Normalisation that changes something: fresh networks have mean 0, variance 1, scale 1, shift 0.
@@ -75,6 +96,7 @@ fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess
         // A second run finds the memory of the first.
         let again = pollster::block_on(prepared.run(&pictures)).expect("embeddings");
         assert_eq!(got, again, "{what}, {form}");
+        assert_whole_numbers_near(&format!("{what}, {form}"), &extractor, preprocess, &expected);
     }
 }
 
@@ -182,7 +204,9 @@ fn detectors() {
             let expected: Vec<f32> = expected.into_data().try_into_vec().expect("floats");
             let prepared = Prepared::new(&detector, &preprocess, &device);
             let got = pollster::block_on(prepared.run(&pictures)).expect("points");
-            assert_near(&format!("{variant:?} {backbone:?}, {form}"), &got, &expected);
+            let what = format!("{variant:?} {backbone:?}, {form}");
+            assert_near(&what, &got, &expected);
+            assert_whole_numbers_near(&what, &detector, &preprocess, &expected);
         }
     }
 }

@@ -13,6 +13,7 @@ use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
+use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
 use models::prepared::{Prepared, RunError};
@@ -93,9 +94,14 @@ fn write(folder: &Path) -> anyhow::Result<()> {
                 (Weights::from_module(&network), to_onnx(&network, &preprocess))
             }
         };
-        let description = ModelDescription { architecture, preprocess, notes: String::new() };
-        let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
-        std::fs::write(folder.join(name).with_extension("safetensors"), bytes)?;
+        for (arithmetic, suffix) in [(Arithmetic::F32, ""), (Arithmetic::I8, "_i8")] {
+            let (architecture, preprocess) = (architecture.clone(), preprocess.clone());
+            let notes = String::new();
+            let description = ModelDescription { architecture, preprocess, arithmetic, notes };
+            let weights = weights.clone();
+            let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
+            std::fs::write(folder.join(format!("{name}{suffix}.safetensors")), bytes)?;
+        }
         std::fs::write(folder.join(name).with_extension("onnx"), onnx)?;
     }
     Ok(())
@@ -108,14 +114,9 @@ enum Ready {
 
 impl Ready {
     fn open(file: ModelFile, device: &Device) -> anyhow::Result<Self> {
-        let preprocess = file.description.preprocess.clone();
         Ok(match file.description.architecture {
-            Architecture::Extractor(_) => {
-                Self::Extractor(Prepared::new(&file.into_extractor(device)?, &preprocess, device))
-            }
-            Architecture::Detector(_) => {
-                Self::Detector(Prepared::new(&file.into_detector(device)?, &preprocess, device))
-            }
+            Architecture::Extractor(_) => Self::Extractor(file.prepare_extractor(device)?),
+            Architecture::Detector(_) => Self::Detector(file.prepare_detector(device)?),
         })
     }
 

@@ -10,7 +10,6 @@ use anyhow::Context;
 use base64::Engine;
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
-use models::prepared::Prepared;
 use models::preprocess::thumbnail;
 use rayon::prelude::*;
 use serde_json::Value;
@@ -278,10 +277,9 @@ fn retrieval(
     if !matches!(file.description.architecture, Architecture::Extractor(_)) {
         return Ok(String::new());
     }
-    let extractor = file.into_extractor(device)?;
     let gallery = Samples::read(task.gallery.as_ref().unwrap_or(query_path))?;
     let query = Samples::read(query_path)?.relabel(&gallery.labels);
-    let extractor = Prepared::new(&extractor, &recipe.preprocess, device);
+    let extractor = file.prepare_extractor(device)?;
     let embed = |samples| embed_samples(&extractor, samples);
     let queries = embed(&query)?;
     let searched = if task.gallery.is_some() { embed(&gallery)? } else { queries.clone() };

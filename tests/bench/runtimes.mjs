@@ -20,7 +20,14 @@ function pixels(side, channelsFirst) {
 }
 
 const runtimes = {
-  async "magpie threads"(network, threads) {
+  async magpie(network, threads, [module, arithmetic]) {
+    const file = `${network}${arithmetic === "i8" ? "_i8" : ""}.safetensors`;
+    if (module !== "threads") {
+      const { default: init, Network } = await import(`/ours/${module}/networks.js`);
+      await init();
+      const opened = Network.open(await bytes(file));
+      return () => opened.run();
+    }
     const worker = new Worker("/bench/networks_worker.mjs", { type: "module" });
     const ask = (message) =>
       new Promise((resolve, reject) => {
@@ -29,7 +36,7 @@ const runtimes = {
         worker.postMessage(message);
       });
     const source = "/ours/threads/networks.js";
-    await ask({ source, bytes: await bytes(`${network}.safetensors`), threads });
+    await ask({ source, bytes: await bytes(file), threads });
     return () => ask("run");
   },
   async "onnxruntime-web"(network, threads) {
@@ -66,15 +73,9 @@ const runtimes = {
 // LiteRT is loaded once a page.
 let loaded;
 
-async function magpie(module, network) {
-  const { default: init, Network } = await import(`/ours/${module}/networks.js`);
-  await init();
-  const opened = Network.open(await bytes(`${network}.safetensors`));
-  return () => opened.run();
-}
-
 /** Opens a network; what comes back runs it once and gives the values of its answer. */
 export function open(runtime, network, threads = 1) {
-  const other = runtimes[runtime];
-  return other ? other(network, threads) : magpie(runtime.split(" ")[1], network);
+  // Magpie's name is followed by its module and, where that is not of floats, its arithmetic.
+  const [name, ...how] = runtime.split(" ");
+  return runtimes[name](network, threads, how);
 }

@@ -229,6 +229,7 @@ fn model_files() {
         description: ModelDescription {
             architecture: Architecture::Extractor(config.clone()),
             preprocess: models::preprocess::Preprocess::square(32),
+            arithmetic: models::kernels::Arithmetic::F32,
             notes: String::new(),
         },
         weights: Weights::from_module(&config.init(&Device::flex())),

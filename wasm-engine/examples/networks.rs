@@ -31,14 +31,8 @@ impl Network {
         drop(bytes);
         let preprocess = file.description.preprocess.clone();
         let ready = match file.description.architecture {
-            Architecture::Extractor(_) => {
-                let network = file.into_extractor(&device).ok()?;
-                Ready::Extractor(Prepared::new(&network, &preprocess, &device))
-            }
-            Architecture::Detector(_) => {
-                let network = file.into_detector(&device).ok()?;
-                Ready::Detector(Prepared::new(&network, &preprocess, &device))
-            }
+            Architecture::Extractor(_) => Ready::Extractor(file.prepare_extractor(&device).ok()?),
+            Architecture::Detector(_) => Ready::Detector(file.prepare_detector(&device).ok()?),
         };
         let side = preprocess.width;
         let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8);

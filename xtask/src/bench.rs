@@ -16,6 +16,8 @@ use crate::steps::{execute, program, root, say, step, target};
 const WORK: [&str; 3] = ["16", "224", "3"];
 /// Runtimes of other people in the page.
 const WEB_PEERS: [&str; 2] = ["onnxruntime-web@1.30.0", "@litertjs/core@2.5.3"];
+/// How the name of a runtime ends that computes in whole numbers.
+const WHOLE_NUMBERS: &str = " i8";
 /// Runs of each, in turn.
 const ROUNDS: usize = 2;
 
@@ -186,18 +188,27 @@ impl Figures {
         Ok(())
     }
 
-    /// A line a network: milliseconds of each runtime, and Magpie's best over the best other.
+    /// A line a network: milliseconds of each runtime, Magpie's best over the best other, and what
+    /// whole numbers make of Magpie's own floats.
     fn print(&self) {
         for ((place, threads, network), runtimes) in &self.0 {
-            let best = |ours: bool| {
-                let some = runtimes.iter().filter(|(name, _)| name.starts_with("magpie") == ours);
+            let best = |wanted: &dyn Fn(&str) -> bool| {
+                let some = runtimes.iter().filter(|(name, _)| wanted(name));
                 some.map(|(_, median)| *median).fold(f64::INFINITY, f64::min)
             };
+            let ours = |name: &str| name.starts_with("magpie");
+            let floats = best(&|name| ours(name) && !name.ends_with(WHOLE_NUMBERS));
+            let numbers = best(&|name| name.ends_with(WHOLE_NUMBERS));
+            let others = best(&|name| !ours(name));
             let all: Vec<String> =
                 runtimes.iter().map(|(name, median)| format!("{name} {median:.2}")).collect();
-            let ratio = best(true) / best(false);
             let all = all.join(", ");
-            say(&format!("{place:9} ×{threads} {network:18} {ratio:5.2}   {all} (median ms)"));
+            let ratio = floats / others;
+            let own = match numbers.is_finite() {
+                true => format!(" {:5.2} of own floats", numbers / floats),
+                false => String::new(),
+            };
+            say(&format!("{place:9} ×{threads} {network:18} {ratio:5.2}{own}   {all} (median ms)"));
         }
     }
 }

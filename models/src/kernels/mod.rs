@@ -57,6 +57,25 @@ impl Activation {
     }
 }
 
+/// How a network's products are computed on the CPU outside training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// In 32-bit floats.
+    #[default]
+    F32,
+    /// Products of at least 32 terms in 8-bit whole numbers, everything else in floats: half of the
+    /// time in a browser with relaxed SIMD. In one without, and on a GPU, all in floats.
+    I8,
+}
+
+impl Arithmetic {
+    /// Whether it is the one that is not mentioned.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The extension trait; implemented for each backend that the binary enables.
 ///
 /// Not part of the crate's face: call [`depthwise_conv2d`], [`dense_conv2d`], [`bias_act`],

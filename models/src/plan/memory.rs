@@ -75,6 +75,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+    use crate::kernels::Arithmetic;
     use crate::plan::{Operation, Recorder};
     use burn::tensor::Device;
 
@@ -92,7 +93,7 @@ mod tests {
                 head_blocks: 2,
                 fused: true,
             };
-            let (mut recorder, input) = Recorder::new(64, 96);
+            let (mut recorder, input) = Recorder::new(Arithmetic::F32, 64, 96);
             let outputs = config.init(&Device::flex()).wire(&mut recorder, input);
             let plan = recorder.finish(outputs);
             let mut holds = vec![None; plan.sizes.len()];

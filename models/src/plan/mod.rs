@@ -11,7 +11,7 @@ mod record;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::Activation;
-use crate::kernels::packed::{self, Aligned, Depthwise, Extent, PackedMatrix, Separable, Windows};
+use crate::kernels::packed::{self, Aligned, Depthwise, Extent, Matrix, Separable, Windows};
 use crate::kernels::threads;
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
@@ -28,7 +28,7 @@ pub struct Value {
 #[derive(Debug)]
 enum Operation {
     /// 1×1 convolution or linear layer; adds its second input before the activation, if it has one.
-    Product(PackedMatrix, Activation),
+    Product(Matrix, Activation),
     /// Dense convolution; adds its second input before the activation, if it has one.
     Windows(Windows),
     Depthwise(Depthwise),

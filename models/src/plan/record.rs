@@ -7,7 +7,8 @@ use burn::tensor::Tensor;
 
 use super::memory::{self, Layout};
 use super::{Operation, Plan, Step, Value};
-use crate::kernels::packed::{Depthwise, Extent, PackedMatrix, Placement, Separable, Windows};
+use crate::kernels::Arithmetic;
+use crate::kernels::packed::{Depthwise, Extent, Matrix, Placement, Separable, Windows};
 use crate::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
 };
@@ -15,6 +16,7 @@ use crate::layers::{
 /// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
 #[derive(Debug)]
 pub struct Recorder {
+    arithmetic: Arithmetic,
     steps: Vec<Step>,
     input: Value,
     maps: usize,
@@ -22,9 +24,9 @@ pub struct Recorder {
 
 impl Recorder {
     /// A recorder and its input: pictures of three channels.
-    pub fn new(height: usize, width: usize) -> (Self, Value) {
+    pub fn new(arithmetic: Arithmetic, height: usize, width: usize) -> (Self, Value) {
         let input = Value { index: 0, extent: Extent { height, width, channels: 3 } };
-        (Self { steps: Vec::new(), input, maps: 1 }, input)
+        (Self { arithmetic, steps: Vec::new(), input, maps: 1 }, input)
     }
 
     /// The plan of everything noted so far that `outputs` need.
@@ -74,10 +76,10 @@ impl Recorder {
         } else if kernel == 1 && layer.stride() == 1 {
             let channels = x.extent.channels;
             let at = |row: usize, column: usize| weight[column * channels + row];
-            let matrix = PackedMatrix::new([channels, channels_out], at, &bias);
+            let matrix = Matrix::new(self.arithmetic, [channels, channels_out], at, &bias);
             Operation::Product(matrix, activation)
         } else {
-            Operation::Windows(Windows::new(&weight, &bias, activation, placement))
+            Operation::Windows(Windows::new(self.arithmetic, &weight, &bias, activation, placement))
         };
         self.note(operation, vec![x], extent)
     }
@@ -216,7 +218,7 @@ impl Flow for Recorder {
         let [channels_in, channels_out] = weight.dims();
         let (weight, bias) = (values_of(weight), values_of(bias.val()));
         let at = |row: usize, column: usize| weight[row * channels_out + column];
-        let matrix = PackedMatrix::new([channels_in, channels_out], at, &bias);
+        let matrix = Matrix::new(self.arithmetic, [channels_in, channels_out], at, &bias);
         let extent = Extent { channels: channels_out, ..x.extent };
         self.note(Operation::Product(matrix, Activation::Identity), vec![x], extent)
     }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use models::detector::DetectionThresholds;
-use models::prepared::Prepared;
 use models::recognizer::detect;
 use serde_json::json;
 
@@ -53,10 +52,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let model = open_model(&self.detector)?;
-        let preprocess = model.file.description.preprocess.clone();
-        let device = self.device.open();
-        let detector = model.file.into_detector(&device)?;
-        let detector = Prepared::new(&detector, &preprocess, &device);
+        let detector = model.file.prepare_detector(&self.device.open())?;
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use models::prepared::Prepared;
 
 use super::{DeviceKind, Embedder, open_model};
 use crate::data::coco;
@@ -64,15 +63,13 @@ impl Arguments {
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let model = open_model(detector)?;
         let preprocess = model.file.description.preprocess.clone();
-        let device = self.device.open();
-        let detector = model.file.into_detector(&device)?;
+        let detector = model.file.prepare_detector(&self.device.open())?;
         let boxed = coco::read(coco, self.images.as_deref())?;
         let progress = Progress::new("pictures", boxed.len());
         let pictures = boxed.iter().map(|picture| {
             progress.advance(1);
             Ok((Cow::Owned(read_picture(&picture.path)?), &picture.boxes[..]))
         });
-        let detector = Prepared::new(&detector, &preprocess, &device);
         let metrics = evaluate_boxes(&detector, &preprocess, pictures)?;
         drop(progress);
         let [small, medium, large] = metrics.by_size;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 use models::bundle::Bundle;
+use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
@@ -89,7 +90,8 @@ impl Arguments {
         }
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let notes = format!("Weights of {file}.");
-        let description = ModelDescription { architecture, preprocess, notes };
+        let description =
+            ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
         let bytes = Bundle::model_bytes(&ModelFile { description, weights: deployed })?;
         write(&self.out, &bytes)?;
         println!("{}: {}", self.out.display(), size(bytes.len() as u64));

@@ -113,13 +113,12 @@ struct Embedder {
 impl Embedder {
     fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
         let OpenModel { file, id, .. } = open_model(path)?;
-        let (preprocess, device) = (file.description.preprocess.clone(), device.open());
         let embedding_dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
             Architecture::Detector(_) => 0,
         };
-        let extractor = file.into_extractor(&device).with_context(|| path.display().to_string())?;
-        let extractor = Prepared::new(&extractor, &preprocess, &device);
+        let extractor = file.prepare_extractor(&device.open());
+        let extractor = extractor.with_context(|| path.display().to_string())?;
         Ok(Self { extractor, id, embedding_dim })
     }
 

@@ -13,6 +13,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use log::Log;
 use models::image::RgbImage;
+use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
@@ -354,6 +355,7 @@ pub fn export<T: Task>(
     let description = ModelDescription {
         architecture,
         preprocess: recipe.preprocess.clone(),
+        arithmetic: Arithmetic::F32,
         notes: recipe.notes.clone(),
     };
     let bytes = models::bundle::Bundle::model_bytes(&ModelFile { description, weights })?;

@@ -111,6 +111,7 @@ dropout = 0.0
             description: ModelDescription {
                 architecture: Architecture::Extractor(config.fused()),
                 preprocess: Preprocess::square(32),
+                arithmetic: models::kernels::Arithmetic::F32,
                 notes: String::new(),
             },
             weights: Weights::from_module(&extractor),

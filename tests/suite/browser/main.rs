@@ -3,6 +3,7 @@
 //! `MAGPIE_SITE` names the published demo; `cargo xtask test` publishes it first. Screenshots are
 //! left in `target/screenshots` for people to look at.
 
+mod arithmetic;
 mod bench;
 mod features;
 mod gallery;
@@ -104,6 +105,36 @@ fn screenshots() -> PathBuf {
 fn magpie() -> PathBuf {
     let executable = std::env::current_exe().expect("a test program");
     executable.ancestors().nth(2).expect("target/debug").join("magpie")
+}
+
+/// Publishes the demo's page with other files; returns what is printed.
+fn publish(
+    extractor: &Path,
+    detector: &Path,
+    gallery: &Path,
+    arguments: &[&str],
+    out: &Path,
+) -> String {
+    let output = Command::new(magpie())
+        .args(["publish", "--min-similarity", "0.5", "--min-score", "0.5"])
+        .args(arguments)
+        .arg("--extractor")
+        .arg(extractor)
+        .arg("--detector")
+        .arg(detector)
+        .arg("--gallery")
+        .arg(gallery)
+        .arg("--page")
+        .arg(root().join("dist"))
+        .arg("--sample")
+        .arg(site().join("samples/1.jpg"))
+        .arg("--out")
+        .arg(out)
+        .output()
+        .expect("magpie runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 /// Nothing on the console, nothing from elsewhere, nothing wider than a phone.

@@ -7,7 +7,7 @@ use models::bundle::{MANIFEST_NAME, Manifest};
 use models::gallery::Gallery;
 use serde_json::{Value, json};
 
-use super::{magpie, native, root, screenshots, script, site};
+use super::{magpie, native, publish, screenshots, script, site};
 
 /// The demo once more, its gallery cut into shards of at most a megabyte, some classes left out.
 fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
@@ -24,25 +24,9 @@ fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
     let file = folder.join(format!("without-{without}.bin"));
     std::fs::write(&file, gallery.to_bytes()).expect("a disk");
     let out = folder.join(format!("site-{without}"));
-    let detector = manifest.detector.expect("a detector").file;
-    let output = Command::new(magpie())
-        .args(["publish", "--shards", "always", "--shard-size", "1", "--min-similarity", "0.5"])
-        .args(["--min-score", "0.5", "--extractor"])
-        .arg(bundle.join(&manifest.extractor.file))
-        .arg("--detector")
-        .arg(bundle.join(detector))
-        .arg("--gallery")
-        .arg(file)
-        .arg("--page")
-        .arg(root().join("dist"))
-        .arg("--sample")
-        .arg(site().join("samples/1.jpg"))
-        .arg("--out")
-        .arg(&out)
-        .output()
-        .expect("magpie runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let detector = bundle.join(manifest.detector.expect("a detector").file);
+    let shards = ["--shards", "always", "--shard-size", "1"];
+    let said = publish(&bundle.join(&manifest.extractor.file), &detector, &file, &shards, &out);
     assert!(said.contains("the gallery comes in"), "{said}");
     out
 }

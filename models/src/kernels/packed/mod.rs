@@ -9,7 +9,9 @@
 mod aligned;
 mod depthwise;
 mod elementwise;
+mod matrix;
 mod product;
+mod quantized;
 mod separable;
 mod windows;
 
@@ -19,7 +21,9 @@ pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
     global_maximum, max_pool, scale_channels, unit_length, upsample,
 };
-pub(crate) use product::PackedMatrix;
+pub(crate) use matrix::Matrix;
+use product::PackedMatrix;
+use quantized::QuantizedMatrix;
 pub(crate) use separable::Separable;
 pub(crate) use windows::Windows;
 
@@ -166,6 +170,6 @@ fn activated_value(x: f32, activation: Activation) -> f32 {
         Activation::Identity => x,
         Activation::Relu => x.max(0.0),
         Activation::Relu6 => x.clamp(0.0, 6.0),
-        Activation::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Activation::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
     }
 }

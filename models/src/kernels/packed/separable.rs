@@ -1,20 +1,20 @@
 //! Depthwise convolution with a 1×1 convolution behind it, a few lines at a time: what lies between
 //! them never leaves the cache.
 
-use super::{Depthwise, PackedMatrix};
+use super::{Depthwise, Matrix};
 use crate::kernels::Activation;
 
 /// Both convolutions.
 #[derive(Debug)]
 pub(crate) struct Separable {
     depthwise: Depthwise,
-    matrix: PackedMatrix,
+    matrix: Matrix,
     activation: Activation,
 }
 
 impl Separable {
     /// Joins two convolutions; the activation is the second one's.
-    pub(crate) fn new(depthwise: Depthwise, matrix: PackedMatrix, activation: Activation) -> Self {
+    pub(crate) fn new(depthwise: Depthwise, matrix: Matrix, activation: Activation) -> Self {
         Self { depthwise, matrix, activation }
     }
 

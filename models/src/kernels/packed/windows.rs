@@ -1,13 +1,13 @@
 //! Dense convolution of any kernel: the windows of a few output lines are laid out as rows.
 
-use super::{PackedMatrix, Placement};
-use crate::kernels::Activation;
+use super::{Matrix, Placement};
+use crate::kernels::{Activation, Arithmetic};
 
 /// A convolution of one group.
 #[derive(Debug)]
 pub(crate) struct Windows {
     /// `[kernel · kernel · channels_in, channels_out]`
-    matrix: PackedMatrix,
+    matrix: Matrix,
     activation: Activation,
     placement: Placement,
 }
@@ -15,6 +15,7 @@ pub(crate) struct Windows {
 impl Windows {
     /// Packs `[channels_out, channels_in, kernel, kernel]`.
     pub(crate) fn new(
+        arithmetic: Arithmetic,
         weight: &[f32],
         bias: &[f32],
         activation: Activation,
@@ -25,7 +26,7 @@ impl Windows {
             let (tap, channel) = (row / channels, row % channels);
             weight[(column * channels + channel) * taps + tap]
         };
-        let matrix = PackedMatrix::new([taps * channels, bias.len()], at, bias);
+        let matrix = Matrix::new(arithmetic, [taps * channels, bias.len()], at, bias);
         Self { matrix, activation, placement }
     }
 

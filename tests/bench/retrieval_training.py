@@ -1,6 +1,6 @@
 """One retrieval recipe trained by PaddleClas and by Magpie on the same lists, seed by seed.
 
-python paddleclas.py MAGPIE ROOT TRAIN_LIST QUERY_LIST FOLDER [EPOCHS [SEEDS [SIDE [WIDTH]]]]
+python retrieval_training.py MAGPIE ROOT TRAIN_LIST QUERY_LIST FOLDER [EPOCHS [SEEDS [SIDE [WIDTH]]]]
 
 The recipe is PaddleClas' MobileNetV1_retrieval: an FC neck of 512, an ArcMargin head, cross entropy
 and the batch-hard triplet loss, momentum, steps of the rate; without erasing, which that version looks
