@@ -1,10 +1,11 @@
 //! Depthwise convolution: a vector of channels at a time, several output pixels at once.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Aligned, Placement, activated, activated_value, load, store};
+use super::{Aligned, Extent, Placement, activated, activated_value, lanes, load, store};
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
 use crate::kernels::threads::for_chunks;
@@ -14,6 +15,14 @@ const TILE: usize = 4;
 
 /// Vectors of channels whose sums are held at once, where it is one output pixel's.
 const PART_VECTORS: usize = 4;
+
+/// Pixels of a line up to which a map is copied into blocks of channels first. There a window lies in
+/// few cache lines, where pixels of many channels lie a power of two apart and push each other out of
+/// the cache, and the padding is there like any pixel.
+const BLOCKED_WIDTH: usize = 40;
+
+/// Channels of a block: a cache line.
+const BLOCK: usize = 16;
 
 /// Channels that a line is worked through with before the next: their weights and the lines that
 /// they come from stay in the first-level cache.
@@ -27,6 +36,29 @@ pub(crate) struct Depthwise {
     bias: Aligned,
     activation: Activation,
     placement: Placement,
+    /// For an input in blocks, where that is worth while.
+    blocked: Option<Blocked>,
+}
+
+/// What there is of a convolution over `[channels / BLOCK, height, width, BLOCK]`.
+#[derive(Debug)]
+struct Blocked {
+    /// `[channels / lanes, kernel · kernel, lanes]`
+    weight: Aligned,
+    /// Over lines that hold their padding.
+    placement: Placement,
+}
+
+/// What lines are computed from: a map, or its blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    x: &'a [f32],
+    is_blocked: bool,
+}
+
+thread_local! {
+    /// Room for an input in blocks, kept from picture to picture.
+    static BLOCKS: Cell<Aligned> = Cell::default();
 }
 
 impl Depthwise {
@@ -41,18 +73,64 @@ impl Depthwise {
         let by_tap = (0..taps).flat_map(|tap| (0..channels).map(move |c| (c, tap)));
         let weight: Vec<f32> = by_tap.map(|(c, tap)| weight[c * taps + tap]).collect();
         let (weight, bias) = (Aligned::from_values(&weight), Aligned::from_values(bias));
-        Self { weight, bias, activation, placement }
+        let is_worth_while = matches!(placement.kernel, 3 | 5)
+            && placement.stride <= 2
+            && placement.out_width <= BLOCKED_WIDTH
+            && channels.is_multiple_of(lanes());
+        let blocked = is_worth_while.then(|| Blocked::new(&weight, placement));
+        Self { weight, bias, activation, placement, blocked }
     }
 
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32]) {
         let line = self.placement.out_width * self.placement.input.channels;
-        for_chunks(out, line, |oy, line| self.run_line(x, oy, line));
+        self.with_input(x, |input| {
+            for_chunks(out, line, |oy, line| self.run_line(input, oy, line));
+        });
+    }
+
+    /// Calls `work` with what [`Self::run_line`] wants of a picture.
+    pub(super) fn with_input(&self, x: &[f32], work: impl FnOnce(Input<'_>)) {
+        let Some(Blocked { placement, .. }) = &self.blocked else {
+            return work(Input { x, is_blocked: false });
+        };
+        // Taken, not borrowed: a thread that waits for others may begin with another picture.
+        let mut room = BLOCKS.take();
+        let Extent { height, width, channels } = placement.input;
+        let (line, plane) = (width * BLOCK, height * width * BLOCK);
+        let length = channels.div_ceil(BLOCK) * plane;
+        if room.len() < length {
+            room = Aligned::zeros(length);
+        }
+        let left = self.placement.left;
+        // Windows may leave the last pixels out.
+        let kept = self.placement.input.width.min(width - left);
+        for (block, plane) in room[..length].chunks_exact_mut(plane).enumerate() {
+            let first = block * BLOCK;
+            let count = BLOCK.min(channels - first);
+            let lines = x.chunks_exact(self.placement.input.line());
+            for (pixels, line) in lines.zip(plane.chunks_exact_mut(line)) {
+                let (before, line) = line.split_at_mut(left * BLOCK);
+                let (line, behind) = line.split_at_mut(kept * BLOCK);
+                before.fill(0.0);
+                behind.fill(0.0);
+                let pixels = pixels.chunks_exact(channels);
+                for (pixel, to) in pixels.zip(line.chunks_exact_mut(BLOCK)) {
+                    if let Some(pixel) = pixel[first..].first_chunk::<BLOCK>() {
+                        to.copy_from_slice(pixel);
+                    } else {
+                        to[..count].copy_from_slice(&pixel[first..]);
+                    }
+                }
+            }
+        }
+        work(Input { x: &room[..length], is_blocked: true });
+        BLOCKS.set(room);
     }
 
     /// One line of the result.
-    pub(super) fn run_line(&self, x: &[f32], oy: usize, line: &mut [f32]) {
-        dispatch(Line { layer: self, x, oy, out: line });
+    pub(super) fn run_line(&self, input: Input<'_>, oy: usize, line: &mut [f32]) {
+        dispatch(Line { layer: self, input, oy, out: line });
     }
 
     /// Pixels of a line of the result.
@@ -61,10 +139,27 @@ impl Depthwise {
     }
 }
 
+impl Blocked {
+    /// From weights as [`Depthwise`] has them.
+    fn new(weight: &[f32], placement: Placement) -> Self {
+        let (channels, taps) = (placement.input.channels, placement.kernel * placement.kernel);
+        let mut packed = Vec::with_capacity(weight.len());
+        for first in (0..channels).step_by(lanes()) {
+            for tap in 0..taps {
+                packed.extend_from_slice(&weight[tap * channels + first..][..lanes()]);
+            }
+        }
+        let width = (placement.out_width - 1) * placement.stride + placement.kernel;
+        let input = Extent { width, ..placement.input };
+        let placement = Placement { left: 0, input, ..placement };
+        Self { weight: Aligned::from_values(&packed), placement }
+    }
+}
+
 /// One line of the output.
 struct Line<'a> {
     layer: &'a Depthwise,
-    x: &'a [f32],
+    input: Input<'a>,
     oy: usize,
     out: &'a mut [f32],
 }
@@ -87,6 +182,9 @@ impl WithSimd for Line<'_> {
 impl Line<'_> {
     #[inline(always)]
     fn run<S: Simd, const KERNEL: usize, const STRIDE: usize>(mut self, simd: S) {
+        if let (Some(blocked), true) = (&self.layer.blocked, self.input.is_blocked) {
+            return self.run_blocked::<S, KERNEL, STRIDE>(simd, blocked);
+        }
         let Placement { left, input, out_width, .. } = self.layer.placement;
         if input.channels < S::F32_LANES {
             return self.run_any();
@@ -119,6 +217,77 @@ impl Line<'_> {
         }
     }
 
+    /// All of the line from an input in blocks.
+    #[inline(always)]
+    fn run_blocked<S: Simd, const KERNEL: usize, const STRIDE: usize>(
+        mut self,
+        simd: S,
+        blocked: &Blocked,
+    ) {
+        let Extent { height, width, channels } = blocked.placement.input;
+        let out_width = blocked.placement.out_width;
+        let (pixels, _) = S::as_simd_f32s(self.input.x);
+        let (weights, _) = S::as_simd_f32s(&blocked.weight);
+        let (vectors, per_block) = (channels / S::F32_LANES, BLOCK / S::F32_LANES);
+        let plane = height * width * per_block;
+        for vector in 0..vectors {
+            let pixels = &pixels[vector / per_block * plane..][..plane];
+            let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
+            for ox in (0..out_width).step_by(TILE) {
+                if out_width >= TILE {
+                    // The last tile overlaps the one before, where tiles do not divide the line.
+                    let ox = ox.min(out_width - TILE);
+                    self.blocked_tile::<S, KERNEL, STRIDE, TILE>(simd, pixels, taps, vector, ox);
+                } else {
+                    for ox in ox..out_width {
+                        self.blocked_tile::<S, KERNEL, STRIDE, 1>(simd, pixels, taps, vector, ox);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A vector of channels of `COUNT` output pixels, from its block and its weights.
+    #[inline(always)]
+    fn blocked_tile<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
+        &mut self,
+        simd: S,
+        pixels: &[S::f32s],
+        taps: &[S::f32s],
+        vector: usize,
+        ox: usize,
+    ) {
+        let Placement { top, input, out_width, .. } = self.layer.placement;
+        let (vectors, per_block) = (input.channels / S::F32_LANES, BLOCK / S::F32_LANES);
+        let line = ((out_width - 1) * STRIDE + KERNEL) * per_block;
+        let rows = self.layer.placement.rows(self.oy);
+        let (bias, _) = S::as_simd_f32s(&self.layer.bias);
+        let mut sums = [bias[vector]; COUNT];
+        let mut from = (self.oy * STRIDE + rows.start - top) * line
+            + ox * STRIDE * per_block
+            + vector % per_block;
+        for ky in rows {
+            let weights = &taps[ky * KERNEL..][..KERNEL];
+            // Every pixel is loaded once, for all the output pixels that it counts for.
+            let window = &pixels[from..][..((COUNT - 1) * STRIDE + KERNEL - 1) * per_block + 1];
+            for column in 0..(COUNT - 1) * STRIDE + KERNEL {
+                let pixel = window[column * per_block];
+                for (index, sum) in sums.iter_mut().enumerate() {
+                    if column >= index * STRIDE && column - index * STRIDE < KERNEL {
+                        let weight = weights[column - index * STRIDE];
+                        *sum = simd.mul_add_e_f32s(pixel, weight, *sum);
+                    }
+                }
+            }
+            from += line;
+        }
+        let (out, _) = S::as_mut_simd_f32s(self.out);
+        let out = &mut out[ox * vectors..][..COUNT * vectors];
+        for (index, sum) in sums.into_iter().enumerate() {
+            out[index * vectors + vector] = activated(simd, sum, self.layer.activation);
+        }
+    }
+
     /// A range of vectors of channels of `COUNT` output pixels whose windows need no padding left or
     /// right, where pixels are whole vectors.
     #[inline(always)]
@@ -130,7 +299,7 @@ impl Line<'_> {
     ) {
         let Placement { top, left, input, .. } = self.layer.placement;
         let vectors = input.channels / S::F32_LANES;
-        let (pixels, _) = S::as_simd_f32s(self.x);
+        let (pixels, _) = S::as_simd_f32s(self.input.x);
         let (weights, _) = S::as_simd_f32s(&self.layer.weight);
         let (bias, _) = S::as_simd_f32s(&self.layer.bias);
         let (line, _) = S::as_mut_simd_f32s(self.out);
@@ -202,7 +371,7 @@ impl Line<'_> {
             let mut at = (ky * KERNEL + columns.start) * channels + channel;
             for _ in columns.clone() {
                 let (pixels, weights) =
-                    (load_all(&self.x[from..]), load_all(&self.layer.weight[at..]));
+                    (load_all(&self.input.x[from..]), load_all(&self.layer.weight[at..]));
                 for vector in 0..VECTORS {
                     sums[vector] =
                         simd.mul_add_e_f32s(pixels[vector], weights[vector], sums[vector]);
@@ -236,7 +405,7 @@ impl Line<'_> {
         for ky in self.layer.placement.rows(self.oy) {
             for kx in self.layer.placement.columns(ox) {
                 let (iy, ix) = (self.oy * stride + ky - top, ox * stride + kx - left);
-                let pixel = self.x[(iy * input.width + ix) * input.channels + channel];
+                let pixel = self.input.x[(iy * input.width + ix) * input.channels + channel];
                 sum += pixel * self.layer.weight[(ky * kernel + kx) * input.channels + channel];
             }
         }

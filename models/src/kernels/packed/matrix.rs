@@ -6,11 +6,16 @@ use crate::kernels::{Activation, Arithmetic};
 /// Terms below which a product stays in floats: there is little to win, and the first layer of a
 /// network sees pictures.
 const LEAST_DEPTH: usize = 32;
+/// Terms whose products always fit a 32-bit sum.
+const MOST_DEPTH: usize = 1 << 16;
 
 /// What a product of so many terms is computed with on this machine.
 fn chosen(arithmetic: Arithmetic, depth: usize) -> Arithmetic {
     let is_slow = cfg!(all(target_arch = "wasm32", not(feature = "relaxed")));
-    if depth < LEAST_DEPTH || is_slow { Arithmetic::F32 } else { arithmetic }
+    if is_slow || !(LEAST_DEPTH..=MOST_DEPTH).contains(&depth) {
+        return Arithmetic::F32;
+    }
+    arithmetic
 }
 
 /// Packed weights.

@@ -20,8 +20,10 @@ impl Separable {
 
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
-        let make = |oy: usize, line: &mut [f32]| self.depthwise.run_line(x, oy, line);
         let width = self.depthwise.out_width();
-        self.matrix.multiply_lines(width, make, self.activation, residual, out);
+        self.depthwise.with_input(x, |input| {
+            let make = |oy: usize, line: &mut [f32]| self.depthwise.run_line(input, oy, line);
+            self.matrix.multiply_lines(width, make, self.activation, residual, out);
+        });
     }
 }
