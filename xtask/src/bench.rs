@@ -204,9 +204,10 @@ impl Figures {
                 runtimes.iter().map(|(name, median)| format!("{name} {median:.2}")).collect();
             let all = all.join(", ");
             let ratio = floats / others;
-            let own = match numbers.is_finite() {
-                true => format!(" {:5.2} of own floats", numbers / floats),
-                false => String::new(),
+            let own = if numbers.is_finite() {
+                format!(" {:5.2} of own floats", numbers / floats)
+            } else {
+                String::new()
             };
             say(&format!("{place:9} ×{threads} {network:18} {ratio:5.2}{own}   {all} (median ms)"));
         }

@@ -269,7 +269,7 @@ impl Line<'_> {
         for ky in rows {
             let weights = &taps[ky * KERNEL..][..KERNEL];
             // Every pixel is loaded once, for all the output pixels that it counts for.
-            let window = &pixels[from..][..((COUNT - 1) * STRIDE + KERNEL - 1) * per_block + 1];
+            let window = &pixels[from..][..=((COUNT - 1) * STRIDE + KERNEL - 1) * per_block];
             for column in 0..(COUNT - 1) * STRIDE + KERNEL {
                 let pixel = window[column * per_block];
                 for (index, sum) in sums.iter_mut().enumerate() {
@@ -410,5 +410,53 @@ impl Line<'_> {
             }
         }
         self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn lines_equal_a_plain_loop(
+            channels in prop::sample::select(vec![3_usize, 16, 24, 32, 48, 80]),
+            kernel in prop::sample::select(vec![3_usize, 5, 7]),
+            stride in 1_usize..3,
+            height in 1_usize..12,
+            // On both sides of the width up to which maps are copied.
+            width in prop::sample::select(vec![1_usize, 2, 5, 7, 14, 39, 40, 41, 90]),
+            is_even in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+            };
+            let input = Extent { height, width, channels };
+            let placement = if is_even {
+                Placement::even(input, kernel, stride)
+            } else {
+                Placement::same(input, kernel, stride)
+            };
+            let x: Vec<f32> = (0..input.values()).map(|_| next()).collect();
+            let taps = kernel * kernel;
+            let weight: Vec<f32> = (0..channels * taps).map(|_| next()).collect();
+            let bias: Vec<f32> = (0..channels).map(|_| next()).collect();
+            let layer = Depthwise::new(&weight, &bias, Activation::HardSwish, placement);
+            let line = placement.out_width * channels;
+            let mut out = vec![f32::NAN; placement.out_height * line];
+            layer.run(&x, &mut out);
+            let mut expected = vec![f32::NAN; out.len()];
+            for (oy, out) in expected.chunks_exact_mut(line).enumerate() {
+                let input = Input { x: &x, is_blocked: false };
+                Line { layer: &layer, input, oy, out }.run_any();
+            }
+            for (got, expected) in out.iter().zip(&expected) {
+                prop_assert!((got - expected).abs() <= 1e-4, "{got} against {expected}");
+            }
+        }
     }
 }
