@@ -75,7 +75,7 @@ impl Depthwise {
         let (weight, bias) = (Aligned::from_values(&weight), Aligned::from_values(bias));
         let is_worth_while = matches!(placement.kernel, 3 | 5)
             && placement.stride <= 2
-            && placement.out_width <= BLOCKED_WIDTH
+            && (TILE..=BLOCKED_WIDTH).contains(&placement.out_width)
             && channels.is_multiple_of(lanes());
         let blocked = is_worth_while.then(|| Blocked::new(&weight, placement));
         Self { weight, bias, activation, placement, blocked }
@@ -234,22 +234,16 @@ impl Line<'_> {
             let pixels = &pixels[vector / per_block * plane..][..plane];
             let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
             for ox in (0..out_width).step_by(TILE) {
-                if out_width >= TILE {
-                    // The last tile overlaps the one before, where tiles do not divide the line.
-                    let ox = ox.min(out_width - TILE);
-                    self.blocked_tile::<S, KERNEL, STRIDE, TILE>(simd, pixels, taps, vector, ox);
-                } else {
-                    for ox in ox..out_width {
-                        self.blocked_tile::<S, KERNEL, STRIDE, 1>(simd, pixels, taps, vector, ox);
-                    }
-                }
+                // The last tile overlaps the one before, where tiles do not divide the line.
+                let ox = ox.min(out_width - TILE);
+                self.blocked_tile::<S, KERNEL, STRIDE>(simd, pixels, taps, vector, ox);
             }
         }
     }
 
-    /// A vector of channels of `COUNT` output pixels, from its block and its weights.
+    /// A vector of channels of a tile's output pixels, from its block and its weights.
     #[inline(always)]
-    fn blocked_tile<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
+    fn blocked_tile<S: Simd, const KERNEL: usize, const STRIDE: usize>(
         &mut self,
         simd: S,
         pixels: &[S::f32s],
@@ -262,15 +256,15 @@ impl Line<'_> {
         let line = ((out_width - 1) * STRIDE + KERNEL) * per_block;
         let rows = self.layer.placement.rows(self.oy);
         let (bias, _) = S::as_simd_f32s(&self.layer.bias);
-        let mut sums = [bias[vector]; COUNT];
+        let mut sums = [bias[vector]; TILE];
         let mut from = (self.oy * STRIDE + rows.start - top) * line
             + ox * STRIDE * per_block
             + vector % per_block;
         for ky in rows {
             let weights = &taps[ky * KERNEL..][..KERNEL];
             // Every pixel is loaded once, for all the output pixels that it counts for.
-            let window = &pixels[from..][..=((COUNT - 1) * STRIDE + KERNEL - 1) * per_block];
-            for column in 0..(COUNT - 1) * STRIDE + KERNEL {
+            let window = &pixels[from..][..=((TILE - 1) * STRIDE + KERNEL - 1) * per_block];
+            for column in 0..(TILE - 1) * STRIDE + KERNEL {
                 let pixel = window[column * per_block];
                 for (index, sum) in sums.iter_mut().enumerate() {
                     if column >= index * STRIDE && column - index * STRIDE < KERNEL {
@@ -282,7 +276,7 @@ impl Line<'_> {
             from += line;
         }
         let (out, _) = S::as_mut_simd_f32s(self.out);
-        let out = &mut out[ox * vectors..][..COUNT * vectors];
+        let out = &mut out[ox * vectors..][..TILE * vectors];
         for (index, sum) in sums.into_iter().enumerate() {
             out[index * vectors + vector] = activated(simd, sum, self.layer.activation);
         }

@@ -1,27 +1,21 @@
-//! The right side of a product in the arithmetic that a network is run with.
+//! The right side of a product in the arithmetic that a network is run with. Modules for browsers without
+//! relaxed SIMD have floats alone.
 
-use super::{PackedMatrix, QuantizedMatrix};
+use super::PackedMatrix;
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+use super::QuantizedMatrix;
 use crate::kernels::{Activation, Arithmetic};
 
-/// Terms below which a product stays in floats: there is little to win, and the first layer of a
-/// network sees pictures.
-const LEAST_DEPTH: usize = 32;
-/// Terms whose products always fit a 32-bit sum.
-const MOST_DEPTH: usize = 1 << 16;
-
-/// What a product of so many terms is computed with on this machine.
-fn chosen(arithmetic: Arithmetic, depth: usize) -> Arithmetic {
-    let is_slow = cfg!(all(target_arch = "wasm32", not(feature = "relaxed")));
-    if is_slow || !(LEAST_DEPTH..=MOST_DEPTH).contains(&depth) {
-        return Arithmetic::F32;
-    }
-    arithmetic
-}
+/// Terms of products in whole numbers. With fewer there is little to win, and the first layer of a
+/// network sees pictures; with more a sum may not fit 32 bits.
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+const DEPTHS: std::ops::RangeInclusive<usize> = 32..=1 << 16;
 
 /// Packed weights.
 #[derive(Debug)]
 pub(crate) enum Matrix {
     Floats(PackedMatrix),
+    #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
     WholeNumbers(QuantizedMatrix),
 }
 
@@ -33,9 +27,14 @@ impl Matrix {
         weight: impl Fn(usize, usize) -> f32,
         bias: &[f32],
     ) -> Self {
-        match chosen(arithmetic, shape[0]) {
-            Arithmetic::F32 => Self::Floats(PackedMatrix::new(shape, weight, bias)),
-            Arithmetic::I8 => Self::WholeNumbers(QuantizedMatrix::new(shape, weight, bias)),
+        match arithmetic {
+            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+            Arithmetic::I8 if DEPTHS.contains(&shape[0]) => {
+                Self::WholeNumbers(QuantizedMatrix::new(shape, weight, bias))
+            }
+            Arithmetic::F32 | Arithmetic::I8 => {
+                Self::Floats(PackedMatrix::new(shape, weight, bias))
+            }
         }
     }
 
@@ -49,6 +48,7 @@ impl Matrix {
     ) {
         match self {
             Self::Floats(matrix) => matrix.multiply(x, activation, residual, out),
+            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
             Self::WholeNumbers(matrix) => matrix.multiply(x, activation, residual, out),
         }
     }
@@ -64,6 +64,7 @@ impl Matrix {
     ) {
         match self {
             Self::Floats(matrix) => matrix.multiply_lines(width, make, activation, residual, out),
+            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
             Self::WholeNumbers(matrix) => {
                 matrix.multiply_lines(width, make, activation, residual, out);
             }

@@ -11,6 +11,7 @@ mod depthwise;
 mod elementwise;
 mod matrix;
 mod product;
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 mod quantized;
 mod separable;
 mod windows;
@@ -23,6 +24,7 @@ pub(crate) use elementwise::{
 };
 pub(crate) use matrix::Matrix;
 use product::PackedMatrix;
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 use quantized::QuantizedMatrix;
 pub(crate) use separable::Separable;
 pub(crate) use windows::Windows;
