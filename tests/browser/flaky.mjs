@@ -7,6 +7,8 @@ import { start } from "./host.mjs";
 
 const [site, picture] = process.argv.slice(2);
 const host = await start(site, /extractor.*\.safetensors$/);
+// The service worker keeps the site for later, at a moment of its own.
+host.ignored = /\/sw\.js$/;
 const address = `${host.address}?backend=cpu&lang=en`;
 const browser = await launch();
 

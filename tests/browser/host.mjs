@@ -23,6 +23,7 @@ const types = {
  * sent), `gone` (whether nothing answers), `missing` (which files it has not), `headers` (sent with
  * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
  * watched files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * Requests from scripts that `ignored` names are not watched.
  */
 export async function start(site, watched) {
   const host = {
@@ -33,6 +34,7 @@ export async function start(site, watched) {
     breakAt: null,
     bytesPerSecond: null,
     asked: [],
+    ignored: null,
   };
   const server = createServer(async (request, response) => {
     if (host.gone) {
@@ -54,7 +56,7 @@ export async function start(site, watched) {
     const part = host.ranges && from !== undefined;
     const last = part && to ? Math.min(Number(to), all - 1) : all - 1;
     let rest = part ? bytes.subarray(Number(from), last + 1) : bytes;
-    const isWatched = watched.test(path);
+    const isWatched = watched.test(path) && !host.ignored?.test(request.headers.referer ?? "");
     if (isWatched) host.asked.push({ range: request.headers.range ?? "all", bytes: rest.length });
     response.writeHead(part ? 206 : 200, {
       "Content-Type": types[extname(file)] ?? "application/octet-stream",
