@@ -1,0 +1,178 @@
+//! The operators composed of Burn's own, for every backend without a kernel of its own.
+
+use super::{Activation, Backend, ConvOptions, FloatTensor, Replicas};
+use burn::backend::{TensorMetadata, get_or_init_device_settings};
+use burn::tensor::{Shape, TensorData, try_read_sync};
+
+fn options(kernel: usize, stride: usize, groups: usize) -> ConvOptions<2> {
+    let padding = (kernel - 1) / 2;
+    ConvOptions::new([stride, stride], [padding, padding], [1, 1], groups)
+}
+
+pub(super) fn channels_out<B: Backend>(weight: &FloatTensor<B>) -> usize {
+    weight.shape()[0]
+}
+
+fn kernel<B: Backend>(weight: &FloatTensor<B>) -> usize {
+    weight.shape()[2]
+}
+
+pub(super) fn conv<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    stride: usize,
+    groups: usize,
+) -> FloatTensor<B> {
+    let options = options(kernel::<B>(&weight), stride, groups);
+    B::conv2d(x, weight, None, options)
+}
+
+pub(super) fn conv_x_backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    stride: usize,
+    groups: usize,
+) -> FloatTensor<B> {
+    let options = options(kernel::<B>(&weight), stride, groups);
+    B::conv2d_x_backward(x, weight, grad, options)
+}
+
+pub(super) fn conv_weight_backward<B: Backend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    stride: usize,
+    groups: usize,
+) -> FloatTensor<B> {
+    let options = options(kernel::<B>(&weight), stride, groups);
+    B::conv2d_weight_backward(x, weight, grad, options)
+}
+
+pub(super) fn activate<B: Backend>(x: FloatTensor<B>, activation: usize) -> FloatTensor<B> {
+    match Activation::from_index(activation) {
+        Activation::Identity => x,
+        Activation::Relu => B::relu(x),
+        Activation::HardSwish => {
+            let gate = B::hard_sigmoid(x.clone(), (1.0_f32 / 6.0).into(), 0.5_f32.into());
+            B::float_mul(x, gate)
+        }
+        Activation::Relu6 => B::float_clamp(x, 0.0_f32.into(), 6.0_f32.into()),
+    }
+}
+
+pub(super) fn bias_act<B: Backend>(
+    x: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    activation: usize,
+) -> FloatTensor<B> {
+    let channels = bias.shape()[0];
+    let bias = B::float_reshape(bias, Shape::new([1, channels, 1, 1]));
+    activate::<B>(B::float_add(x, bias), activation)
+}
+
+pub(super) fn norm_act<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    epsilon: f64,
+    activation: usize,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let result = B::batch_norm_train(x, gamma, beta, epsilon);
+    let output = activate::<B>(result.output, activation);
+    (output, result.mean, result.variance)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the saved state of one fused operator")]
+pub(super) fn norm_act_backward<B: Backend>(
+    x: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    mean: FloatTensor<B>,
+    variance: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    epsilon: f64,
+    activation: usize,
+    replicas: Option<Replicas>,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let grad = match Activation::from_index(activation) {
+        Activation::Identity => grad,
+        activation => {
+            let normalised = B::batch_norm(
+                x.clone(),
+                gamma.clone(),
+                beta,
+                mean.clone(),
+                variance.clone(),
+                epsilon,
+            );
+            let dtype = get_or_init_device_settings::<B>(&normalised.device()).bool_dtype;
+            match activation {
+                Activation::Identity => grad,
+                Activation::Relu6 => {
+                    let above =
+                        B::float_greater_equal_elem(normalised.clone(), 6.0_f32.into(), dtype);
+                    let below = B::float_lower_equal_elem(normalised, 0.0_f32.into(), dtype);
+                    let grad = B::float_mask_fill(grad, above, 0.0_f32.into());
+                    B::float_mask_fill(grad, below, 0.0_f32.into())
+                }
+                Activation::Relu => B::relu_backward(B::relu(normalised), grad),
+                Activation::HardSwish => {
+                    // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
+                    let slope = B::float_add_scalar(
+                        B::float_div_scalar(normalised.clone(), 3.0_f32.into()),
+                        0.5_f32.into(),
+                    );
+                    let above =
+                        B::float_greater_equal_elem(normalised.clone(), 3.0_f32.into(), dtype);
+                    let below = B::float_lower_equal_elem(normalised, (-3.0_f32).into(), dtype);
+                    let slope = B::float_mask_fill(slope, above, 1.0_f32.into());
+                    let slope = B::float_mask_fill(slope, below, 0.0_f32.into());
+                    B::float_mul(grad, slope)
+                }
+            }
+        }
+    };
+    let Some(replicas) = replicas else {
+        let result = B::batch_norm_train_backward(x, gamma, mean, variance, epsilon, grad);
+        return (result.x_grad, result.gamma_grad, result.beta_grad);
+    };
+    let result = B::batch_norm_train_backward(
+        x.clone(),
+        gamma.clone(),
+        mean.clone(),
+        variance.clone(),
+        epsilon,
+        grad,
+    );
+    // Burn takes the means of the gradient over this replica's pixels: what the others' change
+    // in them is a line in x for every channel.
+    let channels = gamma.shape()[0];
+    let pixels = x.shape().num_elements() / channels;
+    let [gamma, mean, variance] = [gamma, mean, variance].map(|t| host::<B>(t));
+    let own = [&result.gamma_grad, &result.beta_grad].map(|t| host::<B>(t.clone()));
+    let (total, sums) = replicas.sums(pixels, own.concat());
+    let (mut slopes, mut offsets) = (vec![0.0; channels], vec![0.0; channels]);
+    for c in 0..channels {
+        let apart = |own: f32, all: f32| own / pixels as f32 - all / total;
+        let inverse_deviation = 1.0 / (variance[c] + epsilon as f32).sqrt();
+        let scale = gamma[c] * inverse_deviation;
+        slopes[c] = scale * inverse_deviation * apart(own[0][c], sums[c]);
+        offsets[c] = scale * apart(own[1][c], sums[channels + c]) - slopes[c] * mean[c];
+    }
+    let device = x.device();
+    let row = |values: Vec<f32>| {
+        let data = TensorData::new(values, [1, channels, 1, 1]);
+        B::float_from_data(data, &device)
+    };
+    let line = B::float_add(B::float_mul(x, row(slopes)), row(offsets));
+    (B::float_add(result.x_grad, line), result.gamma_grad, result.beta_grad)
+}
+
+/// The values of a tensor of floats.
+pub(super) fn host<B: Backend>(tensor: FloatTensor<B>) -> Vec<f32> {
+    let data = try_read_sync(B::float_into_data(tensor));
+    let data = data.expect("training runs where the device can be waited for");
+    let data = data.expect("a device that computes answers");
+    data.convert::<f32>().try_into_vec().expect("the data was converted to f32")
+}
