@@ -26,6 +26,8 @@ async function open() {
 async function ask(page, picture) {
   host.asked = [];
   await give(page, picture);
+  // A failure of the picture before still stands there until this one is begun.
+  await page.waitForFunction(() => window.answers.length > 0);
   const objects = await page.evaluate(() =>
     window.answers.at(-1).result.objects.map(({ known, answers }) => ({
       known,
