@@ -110,7 +110,7 @@ impl Optimizer {
     /// Keeps the gradients of a batch for the next step, which adds them to its own: batches larger
     /// than the memory.
     pub fn hold(&mut self, module: &impl Module, gradients: &Gradients) {
-        module.visit(&mut Hold { optimizer: self, gradients, path: ParameterPath::default() });
+        each_gradient(module, gradients, |path, gradient| self.hold_one(path, gradient));
     }
 
     /// [`Self::hold`] of gradients that another device computed, by the parameter's path.
@@ -240,13 +240,22 @@ impl Optimizer {
     }
 }
 
-struct Hold<'a> {
-    optimizer: &'a mut Optimizer,
-    gradients: &'a Gradients,
-    path: ParameterPath,
+/// Calls `found` with the path and the flattened gradient of every parameter that has one.
+pub fn each_gradient(
+    module: &impl Module,
+    gradients: &Gradients,
+    found: impl FnMut(String, Tensor<1>),
+) {
+    module.visit(&mut EachGradient { gradients, path: ParameterPath::default(), found });
 }
 
-impl ModuleVisitor for Hold<'_> {
+struct EachGradient<'a, F> {
+    gradients: &'a Gradients,
+    path: ParameterPath,
+    found: F,
+}
+
+impl<F: FnMut(String, Tensor<1>)> ModuleVisitor for EachGradient<'_, F> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -257,7 +266,7 @@ impl ModuleVisitor for Hold<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = param.val().grad(self.gradients) {
-            self.optimizer.hold_one(self.path.name(), gradient.flatten(0, D - 1));
+            (self.found)(self.path.name(), gradient.flatten(0, D - 1));
         }
     }
 }

@@ -17,7 +17,7 @@ mod training;
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use models::backbone::{
     DepthwiseSeparable, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
@@ -34,10 +34,11 @@ use models::image::RgbImage;
 use models::layers::{Activation, ConvBn, ConvShape, Gate, SqueezeExcite};
 use models::neck::{BnNeck, FcNeck, NeckConfig};
 use models::preprocess::{Preprocess, ResizeFilter, resize};
-use models::weights::{ParameterPath, Weights};
+use models::weights::Weights;
 use native_trainer::assign::assign;
 use native_trainer::import::paddle_name;
 use native_trainer::loss::{distribution_focal, varifocal};
+use native_trainer::optimizer::each_gradient;
 use native_trainer::train::detector::{Assignment, losses_of_points};
 use tests::{
     assert_close, cases, device, load, procedural_input, procedural_weights, tensor, tensor_files,
@@ -109,32 +110,11 @@ fn gradients_by_name(
     module: &impl Module,
     gradients: &burn::tensor::Gradients,
 ) -> BTreeMap<String, Vec<f32>> {
-    let mut visitor =
-        GradientCollector { gradients, path: ParameterPath::default(), found: BTreeMap::new() };
-    module.visit(&mut visitor);
-    visitor.found
-}
-
-struct GradientCollector<'a> {
-    gradients: &'a burn::tensor::Gradients,
-    path: ParameterPath,
-    found: BTreeMap<String, Vec<f32>>,
-}
-
-impl ModuleVisitor for GradientCollector<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            self.found.insert(self.path.name(), values(gradient));
-        }
-    }
+    let mut found = BTreeMap::new();
+    each_gradient(module, gradients, |path, gradient| {
+        found.insert(path, values(gradient));
+    });
+    found
 }
 
 fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::Replica;
 use super::link::{Link, LinkError};
 use super::message::Message;
-use super::worker::{backward, serve, values_of};
+use super::worker::{backward, host, serve};
 use crate::embedding::Runs;
 
 /// Why a step was lost with a replica.
@@ -207,7 +207,7 @@ impl Hub {
     ) -> Result<(Gradients, Vec<Weights>), ReplicaError> {
         let slopes = |part: &[Tensor<2>]| -> Vec<Vec<f32>> {
             let slope = |leaf: &Tensor<2>| match leaf.grad(gradients) {
-                Some(slope) => values_of(slope),
+                Some(slope) => host(slope),
                 // An output that no loss looks at.
                 None => vec![0.0; leaf.shape().num_elements()],
             };

@@ -2,18 +2,19 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
 use models::kernels::replicas::{self, Exchange};
 use models::model_file::Architecture;
 use models::prepared::Prepared;
 use models::preprocess::Preprocess;
-use models::weights::{NamedTensor, ParameterPath, Weights};
+use models::weights::{NamedTensor, Weights};
 
 use super::Replica;
 use super::link::{Link, LinkError};
 use super::message::Message;
+use crate::optimizer::each_gradient;
 
 /// Computes for whoever is at the other end until that one has no more work.
 ///
@@ -150,7 +151,7 @@ impl<N: Replica> Worker<N> {
         let x = preprocess.batch(pixels, &self.device);
         let outputs = replicas::within(self.outer.clone(), || self.network.outputs(x));
         self.outer.failure()?;
-        let values = outputs.iter().map(|output| values_of(output.clone())).collect();
+        let values = outputs.iter().map(|output| host(output.clone())).collect();
         self.outer.send(Message::Outputs(values))?;
         let slopes = match self.outer.receive()? {
             Message::Backward(slopes) => slopes,
@@ -183,39 +184,16 @@ pub(super) fn backward(
     Ok(sum.backward())
 }
 
-pub(super) fn values_of(tensor: Tensor<2>) -> Vec<f32> {
+pub(super) fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("the data was converted to f32")
 }
 
-/// Every gradient of a network by its parameter's path.
+/// Every gradient of a network, flattened, by its parameter's path.
 pub(super) fn collect(network: &impl Module, gradients: &Gradients) -> Weights {
-    let (path, weights) = (ParameterPath::default(), Weights::default());
-    let mut collected = Collected { gradients, path, weights };
-    network.visit(&mut collected);
-    collected.weights
-}
-
-struct Collected<'a> {
-    gradients: &'a Gradients,
-    path: ParameterPath,
-    weights: Weights,
-}
-
-impl ModuleVisitor for Collected<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
-            let shape = gradient.dims().to_vec();
-            let values = gradient.into_data().convert::<f32>();
-            let values = values.try_into_vec().expect("the data was converted to f32");
-            self.weights.tensors.insert(self.path.name(), NamedTensor { shape, values });
-        }
-    }
+    let mut weights = Weights::default();
+    each_gradient(network, gradients, |path, gradient| {
+        let values = host(gradient);
+        weights.tensors.insert(path, NamedTensor { shape: vec![values.len()], values });
+    });
+    weights
 }
