@@ -7,7 +7,6 @@
 //! come later. One that is too large for that comes in [shards](crate::gallery::Shards): a head, and
 //! files of which queries fetch parts.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -15,7 +14,7 @@ use crate::detector::Detector;
 use crate::extractor::Extractor;
 use crate::gallery::{Gallery, GalleryError, Sharded, Shards};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, Target};
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
 
@@ -343,9 +342,9 @@ impl Bundle {
     pub fn open(
         manifest: &Manifest,
         mut file: impl FnMut(&str) -> Option<Vec<u8>>,
-        device: &Device,
+        target: impl Into<Target>,
     ) -> Result<Recognizer, BundleError> {
-        let mut opening = Opening::new(manifest, device);
+        let mut opening = Opening::new(manifest, target);
         for name in manifest.used_files() {
             opening.take(name, file(name).unwrap_or_default())?;
         }
@@ -371,7 +370,7 @@ impl Bundle {
 #[derive(Debug)]
 pub struct Opening<'a> {
     manifest: &'a Manifest,
-    device: &'a Device,
+    target: Target,
     detector: Option<Prepared<Detector>>,
     gallery: Option<Gallery>,
     shards: Option<Shards>,
@@ -382,10 +381,10 @@ pub struct Opening<'a> {
 
 impl<'a> Opening<'a> {
     /// Nothing of a bundle yet.
-    pub fn new(manifest: &'a Manifest, device: &'a Device) -> Self {
+    pub fn new(manifest: &'a Manifest, target: impl Into<Target>) -> Self {
         Self {
             manifest,
-            device,
+            target: target.into(),
             detector: None,
             gallery: None,
             shards: None,
@@ -408,12 +407,12 @@ impl<'a> Opening<'a> {
         if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
             let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
             drop(bytes);
-            self.detector = Some(model.prepare_detector(self.device).map_err(in_model)?);
+            self.detector = Some(model.prepare_detector(self.target.clone()).map_err(in_model)?);
         } else if manifest.extractor.file == name {
             let id = model_id(&bytes);
             let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
             drop(bytes);
-            let prepared = model.prepare_extractor(self.device).map_err(in_model)?;
+            let prepared = model.prepare_extractor(self.target.clone()).map_err(in_model)?;
             self.extractor = Some((prepared, id));
         } else if manifest.gallery == name && !manifest.shards.is_empty() {
             let shards = manifest.read_head(&bytes).map_err(in_gallery)?;

@@ -30,7 +30,7 @@ pub mod layers;
 pub mod model_file;
 pub mod neck;
 #[cfg(feature = "flex")]
-pub mod plan;
+mod plan;
 pub mod prepared;
 pub mod preprocess;
 pub mod recognizer;

@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::detector::{Detector, DetectorConfig};
 use crate::extractor::{Extractor, ExtractorConfig};
 use crate::kernels::Arithmetic;
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, Target};
 use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
 
@@ -136,10 +136,14 @@ impl ModelFile {
     /// # Errors
     ///
     /// As [`Self::into_extractor`].
-    pub fn prepare_extractor(self, device: &Device) -> Result<Prepared<Extractor>, ModelFileError> {
+    pub fn prepare_extractor(
+        self,
+        target: impl Into<Target>,
+    ) -> Result<Prepared<Extractor>, ModelFileError> {
+        let target = target.into();
         let (preprocess, arithmetic) = self.execution();
-        let network = self.into_extractor(device)?;
-        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, device))
+        let network = self.into_extractor(&target.device())?;
+        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, target))
     }
 
     /// [`Self::into_detector`], ready to run as the description says.
@@ -147,10 +151,14 @@ impl ModelFile {
     /// # Errors
     ///
     /// As [`Self::into_detector`].
-    pub fn prepare_detector(self, device: &Device) -> Result<Prepared<Detector>, ModelFileError> {
+    pub fn prepare_detector(
+        self,
+        target: impl Into<Target>,
+    ) -> Result<Prepared<Detector>, ModelFileError> {
+        let target = target.into();
         let (preprocess, arithmetic) = self.execution();
-        let network = self.into_detector(device)?;
-        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, device))
+        let network = self.into_detector(&target.device())?;
+        Ok(Prepared::with_arithmetic(&network, &preprocess, arithmetic, target))
     }
 
     fn execution(&self) -> (Preprocess, Arithmetic) {

@@ -1,10 +1,13 @@
 //! A network ready to run on a device, with the preprocessing that it was trained with.
 //!
-//! On the CPU that is a plan (`crate::plan`), on a GPU the module itself. Trainer, tests and browser
+//! On the CPU and on a [`Gpu`](crate::kernels::gpu) that is a plan (`crate::plan`), on Burn's other devices
+//! the module itself. Trainer, tests and browser
 //! run networks through [`Prepared::run`] alone, so that all of them see the same numbers.
 
 #[cfg(feature = "flex")]
 use std::marker::PhantomData;
+#[cfg(feature = "webgpu")]
+use std::sync::Arc;
 
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use burn::tensor::Tensor;
@@ -17,6 +20,8 @@ use crate::image::RgbImage;
 use crate::kernels::Arithmetic;
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use crate::kernels::channels_last;
+#[cfg(feature = "webgpu")]
+use crate::kernels::gpu::{Gpu, GpuError};
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use crate::layers::Eager;
 use crate::layers::Flow;
@@ -33,6 +38,10 @@ pub enum RunError {
     /// The device stopped answering.
     #[error("the device failed: {0}; reload, or choose the CPU")]
     Device(#[from] ExecutionError),
+    /// The graphics device stopped answering.
+    #[cfg(feature = "webgpu")]
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// A tensor came back in another form than floats.
     #[error("the device returned no floats: {reason}")]
     Data {
@@ -59,6 +68,41 @@ impl Network for Detector {
     }
 }
 
+/// What networks run on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Target {
+    /// A device of Burn's.
+    Device(Device),
+    /// A graphics device with kernels of our own.
+    #[cfg(feature = "webgpu")]
+    Gpu(Arc<Gpu>),
+}
+
+impl From<&Device> for Target {
+    fn from(device: &Device) -> Self {
+        Self::Device(device.clone())
+    }
+}
+
+#[cfg(feature = "webgpu")]
+impl From<&Arc<Gpu>> for Target {
+    fn from(gpu: &Arc<Gpu>) -> Self {
+        Self::Gpu(gpu.clone())
+    }
+}
+
+impl Target {
+    /// Where weights lie before they are packed.
+    pub(crate) fn device(&self) -> Device {
+        match self {
+            Self::Device(device) => device.clone(),
+            #[cfg(feature = "webgpu")]
+            Self::Gpu(_) => Device::flex(),
+        }
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Prepared<N> {
@@ -70,14 +114,16 @@ pub struct Prepared<N> {
 enum Runner<N> {
     #[cfg(feature = "flex")]
     Plan(crate::plan::Plan, PhantomData<N>),
+    #[cfg(feature = "webgpu")]
+    Gpu(crate::plan::GpuPlan),
     #[cfg(any(feature = "cube", not(feature = "flex")))]
     Module(N, Device),
 }
 
 impl<N: Network> Prepared<N> {
-    /// Prepares a network whose weights are on `device`.
-    pub fn new(network: &N, preprocess: &Preprocess, device: &Device) -> Self {
-        Self::with_arithmetic(network, preprocess, Arithmetic::F32, device)
+    /// Prepares a network for a target, whose weights are on the target's device.
+    pub fn new(network: &N, preprocess: &Preprocess, target: impl Into<Target>) -> Self {
+        Self::with_arithmetic(network, preprocess, Arithmetic::F32, target)
     }
 
     /// [`Self::new`] with products computed as a model file says.
@@ -85,9 +131,17 @@ impl<N: Network> Prepared<N> {
         network: &N,
         preprocess: &Preprocess,
         arithmetic: Arithmetic,
-        device: &Device,
+        target: impl Into<Target>,
     ) -> Self {
-        let runner = Runner::new(network, preprocess, arithmetic, device);
+        let runner = match target.into() {
+            Target::Device(device) => Runner::new(network, preprocess, arithmetic, &device),
+            #[cfg(feature = "webgpu")]
+            Target::Gpu(gpu) => {
+                let size = [preprocess.height as usize, preprocess.width as usize];
+                let wire = |flow: &mut _, input| network.wire(flow, input);
+                Runner::Gpu(crate::plan::GpuPlan::new(&gpu, size, wire))
+            }
+        };
         Self { preprocess: preprocess.clone(), runner }
     }
 
@@ -106,7 +160,7 @@ impl<N: Network> Prepared<N> {
     ///
     /// [`RunError`]
     #[cfg_attr(
-        not(any(feature = "cube", not(feature = "flex"))),
+        not(any(feature = "cube", feature = "webgpu", not(feature = "flex"))),
         expect(clippy::unused_async, reason = "only a GPU has to be waited for")
     )]
     pub async fn run(&self, images: &[RgbImage]) -> Result<Vec<f32>, RunError> {
@@ -117,6 +171,12 @@ impl<N: Network> Prepared<N> {
                 let preprocess = &self.preprocess;
                 plan.run_batch(|index, input| preprocess.fill(&images[index], input), &mut out);
                 Ok(out)
+            }
+            #[cfg(feature = "webgpu")]
+            Runner::Gpu(plan) => {
+                let preprocess = &self.preprocess;
+                let fill = |index: usize, input: &mut [f32]| preprocess.fill(&images[index], input);
+                Ok(plan.run(images.len(), fill).await?)
             }
             #[cfg(any(feature = "cube", not(feature = "flex")))]
             Runner::Module(network, device) => {
@@ -133,17 +193,15 @@ impl<N: Network> Prepared<N> {
 impl<N: Network> Runner<N> {
     #[cfg(feature = "flex")]
     fn new(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic, device: &Device) -> Self {
-        use crate::plan::Recorder;
         use burn::backend::DispatchDevice;
 
         // Training wraps the device; the network is the same.
         let device = device.clone().without_autodiff();
         match device.as_dispatch() {
             DispatchDevice::Flex(_) => {
-                let (height, width) = (preprocess.height as usize, preprocess.width as usize);
-                let (mut recorder, input) = Recorder::new(arithmetic, height, width);
-                let outputs = network.wire(&mut recorder, input);
-                Self::Plan(recorder.finish(outputs), PhantomData)
+                let size = [preprocess.height as usize, preprocess.width as usize];
+                let wire = |flow: &mut _, input| network.wire(flow, input);
+                Self::Plan(crate::plan::Plan::new(arithmetic, size, wire), PhantomData)
             }
             #[cfg(feature = "cube")]
             _ => Self::Module(network.clone(), device),

@@ -63,6 +63,29 @@ fn assert_whole_numbers_near<N: Network>(
     assert!(apart > 1e-6, "{what}: computed in whole numbers");
 }
 
+/// The same on a graphics device, where this build has one, of more pictures than it takes at once.
+#[cfg(feature = "webgpu")]
+fn assert_gpu_near<N: Network>(what: &str, network: &N, preprocess: &Preprocess) {
+    use std::sync::{Arc, LazyLock};
+
+    use models::kernels::gpu::Gpu;
+
+    static GPU: LazyLock<Arc<Gpu>> =
+        LazyLock::new(|| pollster::block_on(Gpu::open()).expect("a graphics device"));
+    let pictures: Vec<RgbImage> =
+        (1..=11).map(|seed| picture(preprocess.width, preprocess.height, seed)).collect();
+    let on_cpu = Prepared::new(network, preprocess, &Device::flex());
+    let on_gpu = Prepared::new(network, preprocess, &*GPU);
+    for count in [11, 1] {
+        let expected = pollster::block_on(on_cpu.run(&pictures[..count])).expect("answers");
+        let got = pollster::block_on(on_gpu.run(&pictures[..count])).expect("answers");
+        assert_near(&format!("{what}, {count} on the graphics device"), &got, &expected);
+    }
+}
+
+#[cfg(not(feature = "webgpu"))]
+fn assert_gpu_near<N: Network>(_: &str, _: &N, _: &Preprocess) {}
+
 /// Normalisation that changes something: fresh networks have mean 0, variance 1, scale 1, shift 0.
 fn unsettle(weights: &mut Weights) {
     for (name, tensor) in &mut weights.tensors {
@@ -97,6 +120,7 @@ fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess
         let again = pollster::block_on(prepared.run(&pictures)).expect("embeddings");
         assert_eq!(got, again, "{what}, {form}");
         assert_whole_numbers_near(&format!("{what}, {form}"), &extractor, preprocess, &expected);
+        assert_gpu_near(&format!("{what}, {form}"), &extractor, preprocess);
     }
 }
 
@@ -179,16 +203,16 @@ fn resnet() {
 #[test]
 fn detectors() {
     let device = Device::flex();
-    for (variant, backbone) in [
-        (DetectorVariant::First, DetectorBackbone::PpLcNet),
-        (DetectorVariant::Second, DetectorBackbone::PpLcNet),
-        (DetectorVariant::First, DetectorBackbone::EfficientNetLite0),
+    for (variant, backbone, neck_channels) in [
+        (DetectorVariant::First, DetectorBackbone::PpLcNet, 24),
+        (DetectorVariant::Second, DetectorBackbone::PpLcNet, 22),
+        (DetectorVariant::First, DetectorBackbone::EfficientNetLite0, 24),
     ] {
         let config = DetectorConfig {
             variant,
             backbone,
             backbone_scale: 0.25,
-            neck_channels: 24,
+            neck_channels,
             num_classes: 2,
             head_blocks: 2,
             fused: false,
@@ -207,6 +231,7 @@ fn detectors() {
             let what = format!("{variant:?} {backbone:?}, {form}");
             assert_near(&what, &got, &expected);
             assert_whole_numbers_near(&what, &detector, &preprocess, &expected);
+            assert_gpu_near(&what, &detector, &preprocess);
         }
     }
 }

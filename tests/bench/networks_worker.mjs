@@ -6,7 +6,7 @@ self.onmessage = async ({ data: { source, bytes, threads } }) => {
     const { gatherHelpers } = await import("/www/worker-helper.js");
     if (!(await gatherHelpers(module, source, threads - 1))) throw new Error("no helpers");
   }
-  const network = module.Network.open(bytes);
+  const network = await module.Network.open(bytes);
   self.onmessage = async () => self.postMessage(await network.run());
   self.postMessage("open");
 };

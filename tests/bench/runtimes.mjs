@@ -25,7 +25,7 @@ const runtimes = {
     if (module !== "threads") {
       const { default: init, Network } = await import(`/ours/${module}/networks.js`);
       await init();
-      const opened = Network.open(await bytes(file));
+      const opened = await Network.open(await bytes(file));
       return () => opened.run();
     }
     const worker = new Worker("/bench/networks_worker.mjs", { type: "module" });
@@ -39,31 +39,31 @@ const runtimes = {
     await ask({ source, bytes: await bytes(file), threads });
     return () => ask("run");
   },
-  async "onnxruntime-web"(network, threads) {
-    const ort = await import("/npm/onnxruntime-web/dist/ort.wasm.min.mjs");
+  async "onnxruntime-web"(network, threads, [provider = "wasm"]) {
+    const ort = await import(`/npm/onnxruntime-web/dist/ort.${provider}.min.mjs`);
     ort.env.wasm.numThreads = threads;
     ort.env.wasm.wasmPaths = "/npm/onnxruntime-web/dist/";
     const session = await ort.InferenceSession.create(await bytes(`${network}.onnx`), {
-      executionProviders: ["wasm"],
+      executionProviders: [provider],
       graphOptimizationLevel: "all",
     });
     const side = sideOf(network);
     const x = new ort.Tensor("float32", pixels(side, true), [1, 3, side, side]);
     return async () => (await session.run({ x })).y.data;
   },
-  async litert(network, threads) {
+  async litert(network, threads, [accelerator = "wasm"]) {
     const litert = await import("/npm/@litertjs/core/dist/index.js");
     loaded ??= litert.loadLiteRt("/npm/@litertjs/core/wasm/", { threads: threads > 1 });
     await loaded;
     const model = await litert.loadAndCompile(await bytes(`${network}.tflite`), {
-      accelerator: "wasm",
+      accelerator,
       ...(threads > 1 && { cpuOptions: { numThreads: threads } }),
     });
     const side = sideOf(network);
     const x = new litert.Tensor(pixels(side, false), [1, side, side, 3]);
     return async () => {
       const results = await model.run([x]);
-      const values = results[0].toTypedArray().slice();
+      const values = (await results[0].data()).slice();
       results.forEach((result) => result.delete());
       return values;
     };
@@ -75,7 +75,8 @@ let loaded;
 
 /** Opens a network; what comes back runs it once and gives the values of its answer. */
 export function open(runtime, network, threads = 1) {
-  // Magpie's name is followed by its module and, where that is not of floats, its arithmetic.
+  // Magpie's name is followed by its module and, where that is not of floats, its arithmetic; the
+  // others' by "webgpu" where they do not compute on the processor.
   const [name, ...how] = runtime.split(" ");
   return runtimes[name](network, threads, how);
 }

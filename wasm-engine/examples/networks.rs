@@ -1,5 +1,6 @@
 //! A network alone, for measurements in a browser beside other runtimes.
 
+#[cfg(not(feature = "webgpu"))]
 use burn::tensor::Device;
 use models::detector::Detector;
 use models::extractor::Extractor;
@@ -25,14 +26,20 @@ enum Ready {
 #[wasm_bindgen]
 impl Network {
     /// Opens a model file; nothing where it is none.
-    pub fn open(bytes: Vec<u8>) -> Option<Self> {
-        let device = Device::flex();
+    pub async fn open(bytes: Vec<u8>) -> Option<Self> {
+        #[cfg(feature = "webgpu")]
+        let target = &models::kernels::gpu::Gpu::open().await.ok()?;
+        #[cfg(not(feature = "webgpu"))]
+        let target = {
+            std::future::ready(()).await;
+            &Device::flex()
+        };
         let file = ModelFile::from_bytes(&bytes).ok()?;
         drop(bytes);
         let preprocess = file.description.preprocess.clone();
         let ready = match file.description.architecture {
-            Architecture::Extractor(_) => Ready::Extractor(file.prepare_extractor(&device).ok()?),
-            Architecture::Detector(_) => Ready::Detector(file.prepare_detector(&device).ok()?),
+            Architecture::Extractor(_) => Ready::Extractor(file.prepare_extractor(target).ok()?),
+            Architecture::Detector(_) => Ready::Detector(file.prepare_detector(target).ok()?),
         };
         let side = preprocess.width;
         let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8);

@@ -4,12 +4,16 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+#[cfg(feature = "cpu")]
 use burn::tensor::Device;
 use models::bench;
 use models::bundle::{Manifest, Opening};
 use models::detector::Detection;
 use models::gallery::{Gallery, GalleryError, Match, Shards};
 use models::image::RgbImage;
+#[cfg(feature = "webgpu")]
+use models::kernels::gpu::Gpu;
+use models::prepared::Target;
 use models::preprocess::resize;
 use models::recognizer::{Recognition, Recognizer, Timings, class_thumbnail};
 use models::tracker::Tracker;
@@ -63,20 +67,20 @@ struct Seen {
     embedded: usize,
 }
 
-/// Makes the device of a backend.
+/// Makes what a backend computes on.
 #[cfg_attr(
     not(feature = "webgpu"),
     expect(clippy::unused_async, reason = "only WebGPU has to be waited for")
 )]
-pub(crate) async fn open_device(backend: Backend) -> Result<Device, EngineError> {
+pub(crate) async fn open_target(backend: Backend) -> Result<Target, EngineError> {
     match backend {
         #[cfg(feature = "cpu")]
-        Backend::Cpu => Ok(Device::flex()),
+        Backend::Cpu => Ok(Target::from(&Device::flex())),
         #[cfg(feature = "webgpu")]
-        Backend::WebGpu => Device::wgpu_options()
-            .init_async()
-            .await
-            .map_err(|error| EngineError::new(ErrorKind::Device, format!("{error:?}"))),
+        Backend::WebGpu => match Gpu::open().await {
+            Ok(gpu) => Ok(Target::from(&gpu)),
+            Err(error) => Err(EngineError::new(ErrorKind::Device, error.to_string())),
+        },
         #[allow(unreachable_patterns, reason = "each module is built with one backend")]
         other => Err(EngineError::new(
             ErrorKind::Device,
@@ -92,7 +96,7 @@ impl Engine {
         backend: Backend,
         progress: impl Fn(u64, u64) + Clone + 'static,
     ) -> Result<(Self, BundleInfo), EngineError> {
-        let device = open_device(backend).await?;
+        let target = open_target(backend).await?;
         let bytes = fetch(manifest_url, |_| ()).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
         let total: u64 = manifest
@@ -113,7 +117,7 @@ impl Engine {
                 })
             })
             .collect();
-        let mut opening = Opening::new(&manifest, &device);
+        let mut opening = Opening::new(&manifest, target);
         for (name, download) in manifest.used_files().zip(downloads) {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }

@@ -12,6 +12,8 @@
 #[cfg(feature = "flex")]
 mod cpu;
 mod generic;
+#[cfg(feature = "webgpu")]
+pub mod gpu;
 #[cfg(feature = "train")]
 mod gradients;
 #[cfg(feature = "flex")]

@@ -1,8 +1,8 @@
 //! Which map lies where: maps that are not needed at the same time share a place.
 
-use super::{Step, Value};
+use super::{Convolution, Step, Value};
 
-/// A place for every map, and the size of every place.
+/// A place for every map, and the size of every place, counted as [`Convolution::room`] does.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) places: Vec<usize>,
@@ -10,7 +10,7 @@ pub(super) struct Layout {
 }
 
 /// The last step that reads each map; outputs are read for ever.
-pub(super) fn last_uses(steps: &[Step], outputs: &[Value], maps: usize) -> Vec<usize> {
+pub(super) fn last_uses<C>(steps: &[Step<C>], outputs: &[Value], maps: usize) -> Vec<usize> {
     let mut last = vec![0; maps];
     for (index, step) in steps.iter().enumerate() {
         for input in &step.inputs {
@@ -25,17 +25,22 @@ pub(super) fn last_uses(steps: &[Step], outputs: &[Value], maps: usize) -> Vec<u
 
 /// Lays out the maps in the order in which the steps make them: each goes to the free place whose
 /// size fits best, or that has to grow least.
-pub(super) fn lay_out(input: Value, steps: &[Step], outputs: &[Value], maps: usize) -> Layout {
+pub(super) fn lay_out<C: Convolution>(
+    input: Value,
+    steps: &[Step<C>],
+    outputs: &[Value],
+    maps: usize,
+) -> Layout {
     let last = last_uses(steps, outputs, maps);
     let mut layout = Layout { places: vec![usize::MAX; maps], sizes: Vec::new() };
     let mut free: Vec<usize> = Vec::new();
-    layout.place(input, &mut free);
+    layout.place(input, C::room(input.extent), &mut free);
     for (index, step) in steps.iter().enumerate() {
         let first = step.inputs[0];
         if step.operation.is_in_place() {
             layout.places[step.output.index] = layout.places[first.index];
         } else {
-            layout.place(step.output, &mut free);
+            layout.place(step.output, C::room(step.output.extent), &mut free);
         }
         let mut ended: Vec<usize> = step
             .inputs
@@ -52,8 +57,7 @@ pub(super) fn lay_out(input: Value, steps: &[Step], outputs: &[Value], maps: usi
 }
 
 impl Layout {
-    fn place(&mut self, value: Value, free: &mut Vec<usize>) {
-        let size = value.extent.values();
+    fn place(&mut self, value: Value, size: usize, free: &mut Vec<usize>) {
         let fit = |place: usize| {
             let has = self.sizes[place];
             // Too large wastes nothing new, too small has to grow.
@@ -76,6 +80,7 @@ mod tests {
     use super::*;
     use crate::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
     use crate::kernels::Arithmetic;
+    use crate::plan::cpu::Packed;
     use crate::plan::{Operation, Recorder};
     use burn::tensor::Device;
 
@@ -93,30 +98,30 @@ mod tests {
                 head_blocks: 2,
                 fused: true,
             };
-            let (mut recorder, input) = Recorder::new(Arithmetic::F32, 64, 96);
+            let (mut recorder, input) = Recorder::<Packed>::new(Arithmetic::F32, 64, 96);
             let outputs = config.init(&Device::flex()).wire(&mut recorder, input);
             let plan = recorder.finish(outputs);
-            let mut holds = vec![None; plan.sizes.len()];
+            let mut holds = vec![None; plan.layout.sizes.len()];
             let fits = |value: Value, holds: &mut Vec<Option<usize>>| {
-                let place = plan.places[value.index];
-                assert!(value.extent.values() <= plan.sizes[place], "{value:?}");
+                let place = plan.layout.places[value.index];
+                assert!(value.extent.values() <= plan.layout.sizes[place], "{value:?}");
                 holds[place] = Some(value.index);
             };
             fits(plan.input, &mut holds);
             for step in &plan.steps {
                 for input in &step.inputs {
-                    let held = holds[plan.places[input.index]];
+                    let held = holds[plan.layout.places[input.index]];
                     assert_eq!(held, Some(input.index), "{variant:?}: {:?}", step.output);
                 }
                 fits(step.output, &mut holds);
             }
             for output in &plan.outputs {
-                assert_eq!(holds[plan.places[output.index]], Some(output.index), "{variant:?}");
+                assert_eq!(holds[plan.layout.places[output.index]], Some(output.index), "{variant:?}");
             }
             // Sharing saves at least half of what every map by itself would need.
             let apart: usize = plan.steps.iter().map(|step| step.output.extent.values()).sum();
-            assert!(plan.map_bytes() * 2 < apart * size_of::<f32>(), "{variant:?}");
-            let joined = |step: &&Step| matches!(step.operation, Operation::Separable(_));
+            assert!(plan.layout.sizes.iter().sum::<usize>() * 2 < apart, "{variant:?}");
+            let joined = |step: &&Step| matches!(step.operation, Operation::Convolve(Packed::Separable(_)));
             assert!(plan.steps.iter().filter(joined).count() > 10, "{variant:?}");
         }
     }

@@ -1,39 +1,76 @@
-//! Inference plans: a network's steps for one input size on the CPU, weights packed, maps in memory
+//! Inference plans: a network's steps for one input size, weights packed for a processor, maps in memory
 //! that is shared and kept.
 //!
 //! A plan is written down from the module itself: [`Recorder`] walks the network's own wiring (see
 //! [`Flow`](crate::layers::Flow)) and packs each layer's weights, with normalisation folded in. No
 //! network is described twice; the tests hold every architecture's plan against its module.
 
+mod cpu;
+#[cfg(feature = "webgpu")]
+mod gpu;
 mod memory;
 mod record;
 
-use std::sync::{Mutex, PoisonError};
+use crate::kernels::packed::{Extent, Placement};
+use crate::kernels::{Activation, Arithmetic};
+use crate::layers::{Gate, GlobalPool};
 
-use crate::kernels::Activation;
-use crate::kernels::packed::{self, Aligned, Depthwise, Extent, Matrix, Separable, Windows};
-use crate::kernels::threads;
-use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
-
-pub use record::Recorder;
+pub(crate) use cpu::Plan;
+#[cfg(feature = "webgpu")]
+pub(crate) use gpu::GpuPlan;
+use record::Recorder;
 
 /// A map of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value {
+pub(crate) struct Value {
     index: usize,
     extent: Extent,
 }
 
+/// A convolution or a linear layer, normalisation folded in.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// `[channels_out, channels_in, kernel, kernel]`; with one filter a channel `[channels, 1, kernel, kernel]`
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    activation: Activation,
+    placement: Placement,
+    is_depthwise: bool,
+}
+
+impl Layer {
+    /// Whether it is a matrix product at every pixel.
+    fn is_product(&self) -> bool {
+        !self.is_depthwise && self.placement.kernel == 1 && self.placement.stride == 1
+    }
+}
+
+/// A [`Layer`] as a processor wants it. Where its step has a second input, that is added before the
+/// activation.
+pub(crate) trait Convolution: Sized {
+    /// Whether steps that change every value by itself overwrite their first input.
+    const IN_PLACE: bool;
+
+    /// Packs the weights.
+    fn new(arithmetic: Arithmetic, layer: Layer) -> Self;
+
+    /// Whether it could still end with a sum: it is dense and has no activation.
+    fn is_open(&self) -> bool;
+
+    /// What a sum that it ends with is followed by.
+    fn set_activation(&mut self, activation: Activation);
+
+    /// This one and `next`, which alone reads it, as one step; both come back where that is none.
+    fn join(self, next: Self) -> Result<Self, (Self, Self)>;
+
+    /// The room that a map takes, in whatever the processor counts.
+    fn room(extent: Extent) -> usize;
+}
+
 /// What one step does with its inputs.
 #[derive(Debug)]
-enum Operation {
-    /// 1×1 convolution or linear layer; adds its second input before the activation, if it has one.
-    Product(Matrix, Activation),
-    /// Dense convolution; adds its second input before the activation, if it has one.
-    Windows(Windows),
-    Depthwise(Depthwise),
-    /// Both of the above at once; adds its second input before the activation, if it has one.
-    Separable(Separable),
+enum Operation<C> {
+    Convolve(C),
     Affine {
         scale: Vec<f32>,
         shift: Vec<f32>,
@@ -54,144 +91,36 @@ enum Operation {
     UnitLength,
 }
 
-impl Operation {
+impl<C: Convolution> Operation<C> {
     /// Whether the output takes the place of the first input.
     fn is_in_place(&self) -> bool {
-        matches!(
-            self,
-            Self::Affine { .. }
-                | Self::Apply(_)
-                | Self::Activate(_)
-                | Self::Scale
-                | Self::Add(_)
-                | Self::AlignedLogit
-                | Self::UnitLength
-        )
+        C::IN_PLACE
+            && matches!(
+                self,
+                Self::Affine { .. }
+                    | Self::Apply(_)
+                    | Self::Activate(_)
+                    | Self::Scale
+                    | Self::Add(_)
+                    | Self::AlignedLogit
+                    | Self::UnitLength
+            )
     }
 }
 
 /// One step: inputs, output.
 #[derive(Debug)]
-struct Step {
-    operation: Operation,
+struct Step<C> {
+    operation: Operation<C>,
     inputs: Vec<Value>,
     output: Value,
 }
 
-/// A network ready to run for one input size.
+/// What a network does, and where each map lies meanwhile.
 #[derive(Debug)]
-pub struct Plan {
-    steps: Vec<Step>,
-    /// Where each map lies while it is needed.
-    places: Vec<usize>,
-    /// Most values that a place holds.
-    sizes: Vec<usize>,
+struct Record<C> {
+    steps: Vec<Step<C>>,
+    layout: memory::Layout,
     input: Value,
     outputs: Vec<Value>,
-    /// Memory of runs that have ended, for those to come: as much as there ever were runs at once.
-    idle: Mutex<Vec<Workspace>>,
-}
-
-/// Memory of one run: a buffer a place.
-type Workspace = Vec<Aligned>;
-
-impl Plan {
-    /// Values of all outputs of one picture.
-    pub fn output_values(&self) -> usize {
-        self.outputs.iter().map(|output| output.extent.values()).sum()
-    }
-
-    /// Bytes of the maps of one run.
-    pub fn map_bytes(&self) -> usize {
-        self.sizes.iter().sum::<usize>() * size_of::<f32>()
-    }
-
-    /// Runs the network on one picture; `fill` writes the input, all outputs follow each other in
-    /// `out`.
-    ///
-    /// # Shapes
-    ///
-    /// - input: `[height, width, 3]`
-    /// - `out`: the outputs one after the other, each `[height, width, channels]`
-    pub fn run(&self, fill: impl FnOnce(&mut [f32]), out: &mut [f32]) {
-        let mut workspace = self.take_workspace();
-        let input = &mut workspace[self.places[self.input.index]];
-        fill(&mut input[..self.input.extent.values()]);
-        self.steps.iter().for_each(|step| self.take_step(step, &mut workspace));
-        let mut rest = out;
-        for output in &self.outputs {
-            let values = self.values(&workspace, *output);
-            let (place, others) = rest.split_at_mut(values.len());
-            place.copy_from_slice(values);
-            rest = others;
-        }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
-    }
-
-    /// Runs the network on as many pictures as `out` has room for, on all threads if there are any;
-    /// `fill` writes the input of the picture of its number.
-    pub fn run_batch(&self, fill: impl Fn(usize, &mut [f32]) + Sync + Send, out: &mut [f32]) {
-        let values = self.output_values();
-        let pictures = out.len() / values.max(1);
-        let (apart, shared) = out.split_at_mut(threads::one_each(pictures) * values);
-        threads::for_chunks(apart, values, |index, out| self.run(|input| fill(index, input), out));
-        let first = apart.len() / values.max(1);
-        for (index, out) in shared.chunks_exact_mut(values).enumerate() {
-            threads::together(|| self.run(|input| fill(first + index, input), out));
-        }
-    }
-
-    fn take_workspace(&self) -> Workspace {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| self.sizes.iter().map(|size| Aligned::zeros(*size)).collect())
-    }
-
-    fn values<'a>(&self, workspace: &'a Workspace, value: Value) -> &'a [f32] {
-        &workspace[self.places[value.index]][..value.extent.values()]
-    }
-
-    fn take_step(&self, step: &Step, workspace: &mut Workspace) {
-        let place = self.places[step.output.index];
-        // Taken out while it is written, so that the other places can be read.
-        let mut buffer = std::mem::take(&mut workspace[place]);
-        let out = &mut buffer[..step.output.extent.values()];
-        let input = |index: usize| self.values(workspace, step.inputs[index]);
-        let extent = step.inputs[0].extent;
-        let residual = (step.inputs.len() > 1).then_some(1);
-        match &step.operation {
-            Operation::Product(matrix, activation) => {
-                matrix.multiply(input(0), *activation, residual.map(input), out);
-            }
-            Operation::Windows(windows) => windows.run(input(0), residual.map(input), out),
-            Operation::Depthwise(depthwise) => depthwise.run(input(0), out),
-            Operation::Separable(separable) => separable.run(input(0), residual.map(input), out),
-            Operation::Copy => out.copy_from_slice(input(0)),
-            Operation::Affine { scale, shift } => packed::affine(out, scale, shift),
-            Operation::Apply(Gate::Sigmoid) => packed::apply(out, |x| 1.0 / (1.0 + (-x).exp())),
-            Operation::Apply(Gate::HardSigmoid) => {
-                packed::apply(out, |x| (x / 6.0 + 0.5).clamp(0.0, 1.0));
-            }
-            Operation::Apply(Gate::Tanh) => packed::apply(out, f32::tanh),
-            Operation::Activate(activation) => packed::activate(out, *activation),
-            Operation::Scale => packed::scale_channels(out, input(1)),
-            Operation::Add(activation) => packed::add(out, input(1), *activation),
-            Operation::Concatenate => {
-                let map = |index: usize| (input(index), step.inputs[index].extent.channels);
-                packed::concatenate([map(0), map(1)], out);
-            }
-            Operation::Upsample => packed::upsample(input(0), extent, out),
-            Operation::MaxPool => packed::max_pool(input(0), extent, out),
-            Operation::AveragePool => packed::average_pool(input(0), extent, out),
-            Operation::GlobalPool(GlobalPool::Average) => packed::global_average(input(0), out),
-            Operation::GlobalPool(GlobalPool::Max) => packed::global_maximum(input(0), out),
-            Operation::AlignedLogit => {
-                let limits = [SCORE_EPSILON as f32, SCORE_MARGIN as f32];
-                packed::aligned_logit(out, input(1), limits);
-            }
-            Operation::UnitLength => {
-                packed::unit_length(out, extent.channels, LENGTH_EPSILON as f32);
-            }
-        }
-        workspace[place] = buffer;
-    }
 }

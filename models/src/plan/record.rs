@@ -1,52 +1,42 @@
 //! Writes a network's steps down.
 
-use std::sync::Mutex;
-
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use super::memory::{self, Layout};
-use super::{Operation, Plan, Step, Value};
+use super::memory;
+use super::{Convolution, Layer, Operation, Record, Step, Value};
 use crate::kernels::Arithmetic;
-use crate::kernels::packed::{Depthwise, Extent, Matrix, Placement, Separable, Windows};
+use crate::kernels::packed::{Extent, Placement};
 use crate::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
 };
 
 /// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder<C> {
     arithmetic: Arithmetic,
-    steps: Vec<Step>,
+    steps: Vec<Step<C>>,
     input: Value,
     maps: usize,
 }
 
-impl Recorder {
+impl<C: Convolution> Recorder<C> {
     /// A recorder and its input: pictures of three channels.
-    pub fn new(arithmetic: Arithmetic, height: usize, width: usize) -> (Self, Value) {
+    pub(super) fn new(arithmetic: Arithmetic, height: usize, width: usize) -> (Self, Value) {
         let input = Value { index: 0, extent: Extent { height, width, channels: 3 } };
         (Self { arithmetic, steps: Vec::new(), input, maps: 1 }, input)
     }
 
-    /// The plan of everything noted so far that `outputs` need.
-    pub fn finish(mut self, outputs: Vec<Value>) -> Plan {
+    /// Everything noted so far that `outputs` need.
+    pub(super) fn finish(mut self, outputs: Vec<Value>) -> Record<C> {
         self.join_sums(&outputs);
-        self.join_separable(&outputs);
+        self.join_convolutions(&outputs);
         self.keep_shared_inputs(&outputs);
-        let Layout { places, sizes } =
-            memory::lay_out(self.input, &self.steps, &outputs, self.maps);
-        Plan {
-            steps: self.steps,
-            places,
-            sizes,
-            input: self.input,
-            outputs,
-            idle: Mutex::default(),
-        }
+        let layout = memory::lay_out(self.input, &self.steps, &outputs, self.maps);
+        Record { steps: self.steps, layout, input: self.input, outputs }
     }
 
-    fn note(&mut self, operation: Operation, inputs: Vec<Value>, extent: Extent) -> Value {
+    fn note(&mut self, operation: Operation<C>, inputs: Vec<Value>, extent: Extent) -> Value {
         let output = Value { index: self.maps, extent };
         self.maps += 1;
         self.steps.push(Step { operation, inputs, output });
@@ -71,16 +61,9 @@ impl Recorder {
             width: placement.out_width,
             channels: channels_out,
         };
-        let operation = if layer.is_depthwise() {
-            Operation::Depthwise(Depthwise::new(&weight, &bias, activation, placement))
-        } else if kernel == 1 && layer.stride() == 1 {
-            let channels = x.extent.channels;
-            let at = |row: usize, column: usize| weight[column * channels + row];
-            let matrix = Matrix::new(self.arithmetic, [channels, channels_out], at, &bias);
-            Operation::Product(matrix, activation)
-        } else {
-            Operation::Windows(Windows::new(self.arithmetic, &weight, &bias, activation, placement))
-        };
+        let is_depthwise = layer.is_depthwise();
+        let layer = Layer { weight, bias, activation, placement, is_depthwise };
+        let operation = Operation::Convolve(C::new(self.arithmetic, layer));
         self.note(operation, vec![x], extent)
     }
 
@@ -96,11 +79,10 @@ impl Recorder {
                 let product = self.steps[made].output;
                 let other = sum.inputs[usize::from(sum.inputs[0] == product)];
                 let mut step = self.steps.remove(made);
-                match &mut step.operation {
-                    Operation::Product(_, behind) => *behind = activation,
-                    Operation::Windows(windows) => windows.set_activation(activation),
-                    _ => unreachable!("only convolutions are joined"),
-                }
+                let Operation::Convolve(convolution) = &mut step.operation else {
+                    unreachable!("only convolutions are joined")
+                };
+                convolution.set_activation(activation);
                 step.inputs.push(other);
                 step.output = sum.output;
                 // Both summands are there at the place of the sum.
@@ -127,21 +109,16 @@ impl Recorder {
         made.sort_unstable_by(|a, b| b.cmp(a));
         made.into_iter().find(|made| {
             let step = &self.steps[*made];
-            let plain = match &step.operation {
-                Operation::Product(_, activation) => *activation == Activation::Identity,
-                Operation::Windows(windows) => windows.activation() == Activation::Identity,
-                _ => false,
-            };
-            plain
+            matches!(&step.operation, Operation::Convolve(made) if made.is_open())
                 && step.inputs.len() == 1
                 && self.uses(step.output) == 1
                 && !outputs.contains(&step.output)
         })
     }
 
-    /// A depthwise convolution that only a 1×1 convolution reads becomes one step with it.
-    fn join_separable(&mut self, outputs: &[Value]) {
-        let mut steps: Vec<Step> = Vec::with_capacity(self.steps.len());
+    /// A convolution that only another one reads becomes one step with it, where there is such a step.
+    fn join_convolutions(&mut self, outputs: &[Value]) {
+        let mut steps: Vec<Step<C>> = Vec::with_capacity(self.steps.len());
         let recorded = std::mem::take(&mut self.steps);
         let uses = |value: Value| {
             let inputs = recorded.iter().flat_map(|step| &step.inputs);
@@ -149,20 +126,14 @@ impl Recorder {
         };
         let alone: Vec<bool> = recorded.iter().map(|step| uses(step.output) == 1).collect();
         let mut alone_before = false;
-        for (mut step, alone) in recorded.into_iter().zip(alone) {
+        for (step, alone) in recorded.into_iter().zip(alone) {
             let before = steps.pop();
-            let (before, operation) = match (before, step.operation) {
-                (
-                    Some(Step { operation: Operation::Depthwise(depthwise), inputs, output }),
-                    Operation::Product(matrix, activation),
-                ) if alone_before && step.inputs[0] == output => {
-                    step.inputs[0] = inputs[0];
-                    (None, Operation::Separable(Separable::new(depthwise, matrix, activation)))
+            steps.extend(match before {
+                Some(before) if alone_before && step.inputs[0] == before.output => {
+                    joined(before, step)
                 }
-                (before, operation) => (before, operation),
-            };
-            steps.extend(before);
-            steps.push(Step { operation, ..step });
+                before => before.into_iter().chain([step]).collect(),
+            });
             alone_before = alone;
         }
         self.steps = steps;
@@ -196,7 +167,7 @@ impl Recorder {
     }
 }
 
-impl Flow for Recorder {
+impl<C: Convolution> Flow for Recorder<C> {
     type Map = Value;
 
     fn conv_bn(&mut self, x: Value, layer: &ConvBn, padding: Padding) -> Value {
@@ -214,13 +185,15 @@ impl Flow for Recorder {
     }
 
     fn linear(&mut self, x: Value, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Value {
-        let weight = weight.val();
-        let [channels_in, channels_out] = weight.dims();
-        let (weight, bias) = (values_of(weight), values_of(bias.val()));
-        let at = |row: usize, column: usize| weight[row * channels_out + column];
-        let matrix = Matrix::new(self.arithmetic, [channels_in, channels_out], at, &bias);
+        let [_, channels_out] = weight.val().dims();
+        let rows = values_of(weight.val());
+        let column = |at: usize| rows.iter().copied().skip(at).step_by(channels_out);
+        let weight = (0..channels_out).flat_map(column).collect();
+        let bias = values_of(bias.val());
         let extent = Extent { channels: channels_out, ..x.extent };
-        self.note(Operation::Product(matrix, Activation::Identity), vec![x], extent)
+        let (activation, placement) = (Activation::Identity, Placement::even(x.extent, 1, 1));
+        let layer = Layer { weight, bias, activation, placement, is_depthwise: false };
+        self.note(Operation::Convolve(C::new(self.arithmetic, layer)), vec![x], extent)
     }
 
     fn apply(&mut self, x: Value, function: Gate) -> Value {
@@ -282,6 +255,28 @@ impl Flow for Recorder {
 
     fn unit_length(&mut self, x: Value) -> Value {
         self.note(Operation::UnitLength, vec![x], x.extent)
+    }
+}
+
+/// Two steps, of which the second reads nothing but the first as its first input, as one if they are
+/// convolutions that have a step of their own together.
+fn joined<C: Convolution>(before: Step<C>, step: Step<C>) -> Vec<Step<C>> {
+    let Step { operation: Operation::Convolve(first), inputs: from, output: between } = before else {
+        return vec![before, step];
+    };
+    let Step { operation: Operation::Convolve(second), mut inputs, output } = step else {
+        let operation = Operation::Convolve(first);
+        return vec![Step { operation, inputs: from, output: between }, step];
+    };
+    match first.join(second) {
+        Ok(both) => {
+            inputs[0] = from[0];
+            vec![Step { operation: Operation::Convolve(both), inputs, output }]
+        }
+        Err((first, second)) => vec![
+            Step { operation: Operation::Convolve(first), inputs: from, output: between },
+            Step { operation: Operation::Convolve(second), inputs, output },
+        ],
     }
 }
 

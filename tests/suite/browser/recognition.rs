@@ -40,7 +40,7 @@ fn engines_stay_within_their_size() {
         ("worker-cpu_bg.wasm", 700_000),
         // Threads and whole numbers among it.
         ("worker-relaxed_bg.wasm", 725_000),
-        ("worker-webgpu_bg.wasm", 3_900_000),
+        ("worker-webgpu_bg.wasm", 725_000),
     ] {
         let output = Command::new("gzip")
             .args(["-9", "--stdout"])

@@ -1,0 +1,240 @@
+//! Operators of inference on a graphics device, by way of WebGPU in the browser and of Vulkan, Metal
+//! or Direct3D natively.
+//!
+//! The shaders (`operators.wgsl`) take shapes as uniforms, so that a network needs a dozen pipelines
+//! whatever its size. Maps lie channels-last, four channels a value; the last value of a pixel is
+//! filled up where the channels are no multiple of four.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+use wgpu::util::DeviceExt as _;
+
+use super::Activation;
+
+/// Invocations of a workgroup.
+const GROUP: usize = 64;
+
+/// Most workgroups of one dimension, whatever the device.
+const MOST_GROUPS: usize = 65_535;
+
+/// Why there is no graphics device, or none any more.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// The system or the browser has none to give.
+    #[error("there is no graphics device: {reason}; choose the CPU")]
+    Missing {
+        /// What it said.
+        reason: String,
+    },
+    /// It refused a command or stopped answering.
+    #[error("the graphics device failed: {reason}; reload, or choose the CPU")]
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A graphics device, and the pipelines that it has compiled.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    /// The shaders, for weights of 32 and of 16 bits.
+    modules: [wgpu::ShaderModule; 2],
+    pipelines: Mutex<HashMap<Shader, wgpu::ComputePipeline>>,
+    /// The first thing that went wrong.
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A shader's entry point, as one of the operators needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Shader {
+    pub(crate) entry: &'static str,
+    pub(crate) weights: Weights,
+    pub(crate) constants: Constants,
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Weights {
+    F32,
+    F16,
+}
+
+/// What a pipeline is compiled for. Every entry point reads some of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Constants {
+    /// As [`Activation`] counts them.
+    pub(crate) activation: u32,
+    pub(crate) residual: bool,
+    pub(crate) kernel: u32,
+    pub(crate) stride: u32,
+    pub(crate) gate: u32,
+    pub(crate) maximum: bool,
+    /// Bits of a 32-bit float.
+    pub(crate) epsilon: u32,
+    /// Bits of a 32-bit float.
+    pub(crate) margin: u32,
+}
+
+impl Constants {
+    /// Those of an operator that ends with an activation.
+    pub(crate) fn ending(activation: Activation, residual: bool) -> Self {
+        Self { activation: activation as u32, residual, ..Self::default() }
+    }
+
+    fn values(self) -> [(&'static str, f64); 8] {
+        [
+            ("ACTIVATION", self.activation.into()),
+            ("RESIDUAL", self.residual.into()),
+            ("KERNEL", self.kernel.into()),
+            ("STRIDE", self.stride.into()),
+            ("GATE", self.gate.into()),
+            ("MAXIMUM", self.maximum.into()),
+            ("EPSILON", f32::from_bits(self.epsilon).into()),
+            ("MARGIN", f32::from_bits(self.margin).into()),
+        ]
+    }
+}
+
+/// The inputs of a shader: binding and buffer.
+pub(crate) type Bindings<'a> = Vec<(u32, &'a wgpu::Buffer)>;
+
+/// Bindings of `operators.wgsl`.
+pub(crate) mod binding {
+    pub(crate) const X: u32 = 0;
+    pub(crate) const OTHER: u32 = 1;
+    pub(crate) const WEIGHT: u32 = 2;
+    pub(crate) const BIAS: u32 = 3;
+    pub(crate) const OUT: u32 = 4;
+    pub(crate) const SHAPE: u32 = 5;
+    pub(crate) const RUN: u32 = 6;
+}
+
+/// A shader with all that it reads and writes.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+}
+
+impl Command {
+    /// Runs it in so many workgroups.
+    pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, [columns, rows]: [u32; 2]) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(columns, rows, 1);
+    }
+}
+
+/// Workgroups for so many invocations.
+pub(crate) fn workgroups(invocations: usize) -> [u32; 2] {
+    let groups = invocations.div_ceil(GROUP);
+    let rows = groups.div_ceil(MOST_GROUPS).max(1);
+    [groups.div_ceil(rows) as u32, rows as u32]
+}
+
+impl Gpu {
+    /// Asks for a device.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Missing`]
+    pub async fn open() -> Result<Arc<Self>, GpuError> {
+        let missing = |reason: &dyn std::fmt::Display| GpuError::Missing { reason: reason.to_string() };
+        let instance = wgpu::Instance::default();
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance.request_adapter(&options).await.map_err(|error| missing(&error))?;
+        let descriptor = wgpu::DeviceDescriptor::default();
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|error| missing(&error))?;
+        let failure: Arc<Mutex<Option<String>>> = Arc::default();
+        let note = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            let mut failure = note.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| error.to_string());
+        }));
+        let operators = include_str!("operators.wgsl");
+        let module = |weight: &str| {
+            let source = wgpu::ShaderSource::Wgsl(format!("{weight}\n{operators}").into());
+            device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source })
+        };
+        let modules = [
+            module("alias Weight = vec4<f32>; fn weights(w: Weight) -> vec4<f32> { return w; }"),
+            module(
+                "alias Weight = vec2<u32>; fn weights(w: Weight) -> vec4<f32> {
+                    return vec4(unpack2x16float(w.x), unpack2x16float(w.y));
+                }",
+            ),
+        ];
+        let pipelines = Mutex::default();
+        #[allow(clippy::arc_with_non_send_sync, reason = "the browser's handles stay in their thread")]
+        Ok(Arc::new(Self { device, queue, modules, pipelines, failure }))
+    }
+
+    /// The first thing that went wrong, if anything did.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::Failed`]
+    pub(crate) fn check(&self) -> Result<(), GpuError> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone().map_or(Ok(()), |reason| Err(GpuError::Failed { reason }))
+    }
+
+    /// Puts a shader and its buffers together.
+    pub(crate) fn command(&self, shader: Shader, bindings: &Bindings<'_>) -> Command {
+        let mut pipelines = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipeline = pipelines.entry(shader).or_insert_with(|| self.compile(shader)).clone();
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
+            .iter()
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        });
+        Command { pipeline, group }
+    }
+
+    fn compile(&self, shader: Shader) -> wgpu::ComputePipeline {
+        let constants = shader.constants.values();
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(shader.entry),
+            // From the bindings that the entry point reads.
+            layout: None,
+            module: &self.modules[usize::from(shader.weights == Weights::F16)],
+            entry_point: Some(shader.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                // Each invocation writes its part before any is read.
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        })
+    }
+
+    /// A buffer with contents that stay.
+    pub(crate) fn constant(&self, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let descriptor = wgpu::util::BufferInitDescriptor { label: None, contents, usage };
+        self.device.create_buffer_init(&descriptor)
+    }
+
+    /// A buffer for so many bytes.
+    pub(crate) fn room(&self, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let mapped_at_creation = false;
+        let descriptor =
+            wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation };
+        self.device.create_buffer(&descriptor)
+    }
+}

@@ -1,0 +1,500 @@
+// What networks consist of. Maps are channels-last, four channels a value; where the channels are no
+// multiple of four, what the last value holds beyond them is finite and meets weights of zero.
+
+struct Shape {
+    height: u32,
+    width: u32,
+    // Values of a pixel of the first input.
+    fours: u32,
+    channels: u32,
+    out_height: u32,
+    out_width: u32,
+    out_fours: u32,
+    out_channels: u32,
+    // Padding of a convolution's input.
+    top: u32,
+    left: u32,
+    // Values of a pixel of the second input.
+    other_fours: u32,
+    _room: u32,
+}
+
+struct Run {
+    pictures: u32,
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> other: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weight: array<Weight>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(5) var<uniform> shape: Shape;
+@group(0) @binding(6) var<uniform> run: Run;
+
+// As `Activation` counts them.
+override ACTIVATION: u32 = 0u;
+// Whether the second input is added before the activation.
+override RESIDUAL: bool = false;
+override KERNEL: u32 = 1u;
+override STRIDE: u32 = 1u;
+// Sigmoid, hard sigmoid, hyperbolic tangent.
+override GATE: u32 = 0u;
+override MAXIMUM: bool = false;
+
+const NOTHING = vec4<f32>(0.0);
+
+fn activated(value: vec4<f32>) -> vec4<f32> {
+    switch ACTIVATION {
+        case 1u: { return max(value, NOTHING); }
+        case 2u: { return value * clamp(value * (1.0 / 6.0) + 0.5, NOTHING, vec4(1.0)); }
+        case 3u: { return clamp(value, NOTHING, vec4(6.0)); }
+        default: { return value; }
+    }
+}
+
+// The place among all invocations; dispatches of many workgroups have two dimensions.
+fn place(id: vec3<u32>, groups: vec3<u32>) -> u32 {
+    return id.x + id.y * groups.x * 64u;
+}
+
+fn out_pixels() -> u32 {
+    return shape.out_height * shape.out_width;
+}
+
+fn store(pixel: u32, column: u32, sum: vec4<f32>) {
+    let at = pixel * shape.out_fours + column;
+    if RESIDUAL {
+        out[at] = activated(sum + other[at]);
+    } else {
+        out[at] = activated(sum);
+    }
+}
+
+// The weights between four inputs and four outputs; `at` is the first input's.
+fn block(at: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        weights(weight[at]),
+        weights(weight[at + shape.out_fours]),
+        weights(weight[at + 2u * shape.out_fours]),
+        weights(weight[at + 3u * shape.out_fours]),
+    );
+}
+
+// 1×1 convolution: four pixels and twice four channels an invocation. Weights: [input, output].
+@compute @workgroup_size(64)
+fn product(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let columns = (shape.out_fours + 1u) / 2u;
+    let index = place(id, groups);
+    let total = out_pixels() * run.pictures;
+    let first = index / columns * 4u;
+    if first >= total {
+        return;
+    }
+    let a = index % columns;
+    let b = min(a + columns, shape.out_fours - 1u);
+    let last = total - 1u;
+    let p0 = first * shape.fours;
+    let p1 = min(first + 1u, last) * shape.fours;
+    let p2 = min(first + 2u, last) * shape.fours;
+    let p3 = min(first + 3u, last) * shape.fours;
+    var a0 = bias[a];
+    var a1 = a0;
+    var a2 = a0;
+    var a3 = a0;
+    var b0 = bias[b];
+    var b1 = b0;
+    var b2 = b0;
+    var b3 = b0;
+    var row = 0u;
+    for (var c = 0u; c < shape.fours; c++) {
+        let x0 = x[p0 + c];
+        let x1 = x[p1 + c];
+        let x2 = x[p2 + c];
+        let x3 = x[p3 + c];
+        let wa = block(row + a);
+        a0 += wa * x0;
+        a1 += wa * x1;
+        a2 += wa * x2;
+        a3 += wa * x3;
+        let wb = block(row + b);
+        b0 += wb * x0;
+        b1 += wb * x1;
+        b2 += wb * x2;
+        b3 += wb * x3;
+        row += 4u * shape.out_fours;
+    }
+    let both = a + columns < shape.out_fours;
+    store(first, a, a0);
+    if both { store(first, b, b0); }
+    if first + 1u > last { return; }
+    store(first + 1u, a, a1);
+    if both { store(first + 1u, b, b1); }
+    if first + 2u > last { return; }
+    store(first + 2u, a, a2);
+    if both { store(first + 2u, b, b2); }
+    if first + 3u > last { return; }
+    store(first + 3u, a, a3);
+    if both { store(first + 3u, b, b3); }
+}
+
+var<workgroup> parts: array<vec4<f32>, 64>;
+
+// 1×1 convolution of one pixel a picture: eight columns a workgroup, eight invocations a column.
+@compute @workgroup_size(64)
+fn vector_product(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * 8u + lane % 8u;
+    let safe = min(column, shape.out_fours - 1u);
+    var sum = NOTHING;
+    for (var c = lane / 8u; c < shape.fours; c += 8u) {
+        sum += block(4u * c * shape.out_fours + safe) * x[group.y * shape.fours + c];
+    }
+    parts[lane] = sum;
+    workgroupBarrier();
+    if lane < 8u && column < shape.out_fours {
+        sum = bias[column];
+        for (var part = 0u; part < 64u; part += 8u) {
+            sum += parts[part + lane];
+        }
+        store(group.y, column, sum);
+    }
+}
+
+// Where a window starts: the picture's first pixel, and its line and column, which padding may
+// push out of the picture.
+struct Corner {
+    base: u32,
+    y: i32,
+    x: i32,
+}
+
+fn corner(pixel: u32) -> Corner {
+    let inside = pixel % out_pixels();
+    let base = pixel / out_pixels() * shape.height * shape.width;
+    let y = i32(inside / shape.out_width * STRIDE) - i32(shape.top);
+    return Corner(base, y, i32(inside % shape.out_width * STRIDE) - i32(shape.left));
+}
+
+struct Tap {
+    at: u32,
+    there: bool,
+}
+
+// The input under a kernel's tap.
+fn tap(corner: Corner, ky: u32, kx: u32) -> Tap {
+    let y = corner.y + i32(ky);
+    let column = corner.x + i32(kx);
+    let there = y >= 0 && y < i32(shape.height) && column >= 0 && column < i32(shape.width);
+    let pixel = corner.base + u32(max(y, 0)) * shape.width + u32(max(column, 0));
+    return Tap(select(0u, pixel * shape.fours, there), there);
+}
+
+// Dense convolution, shared as in `product`. Weights: [line, column, input, output].
+@compute @workgroup_size(64)
+fn windows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let columns = (shape.out_fours + 1u) / 2u;
+    let index = place(id, groups);
+    let total = out_pixels() * run.pictures;
+    let first = index / columns * 4u;
+    if first >= total {
+        return;
+    }
+    let a = index % columns;
+    let b = min(a + columns, shape.out_fours - 1u);
+    let last = total - 1u;
+    let c0 = corner(first);
+    let c1 = corner(min(first + 1u, last));
+    let c2 = corner(min(first + 2u, last));
+    let c3 = corner(min(first + 3u, last));
+    var a0 = bias[a];
+    var a1 = a0;
+    var a2 = a0;
+    var a3 = a0;
+    var b0 = bias[b];
+    var b1 = b0;
+    var b2 = b0;
+    var b3 = b0;
+    var row = 0u;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let t0 = tap(c0, ky, kx);
+            let t1 = tap(c1, ky, kx);
+            let t2 = tap(c2, ky, kx);
+            let t3 = tap(c3, ky, kx);
+            for (var c = 0u; c < shape.fours; c++) {
+                let x0 = select(NOTHING, x[t0.at + c], t0.there);
+                let x1 = select(NOTHING, x[t1.at + c], t1.there);
+                let x2 = select(NOTHING, x[t2.at + c], t2.there);
+                let x3 = select(NOTHING, x[t3.at + c], t3.there);
+                let wa = block(row + a);
+                a0 += wa * x0;
+                a1 += wa * x1;
+                a2 += wa * x2;
+                a3 += wa * x3;
+                let wb = block(row + b);
+                b0 += wb * x0;
+                b1 += wb * x1;
+                b2 += wb * x2;
+                b3 += wb * x3;
+                row += 4u * shape.out_fours;
+            }
+        }
+    }
+    let both = a + columns < shape.out_fours;
+    store(first, a, a0);
+    if both { store(first, b, b0); }
+    if first + 1u > last { return; }
+    store(first + 1u, a, a1);
+    if both { store(first + 1u, b, b1); }
+    if first + 2u > last { return; }
+    store(first + 2u, a, a2);
+    if both { store(first + 2u, b, b2); }
+    if first + 3u > last { return; }
+    store(first + 3u, a, a3);
+    if both { store(first + 3u, b, b3); }
+}
+
+// Depthwise convolution: four pixels of a line and four channels an invocation. Weights: [line,
+// column, channel].
+@compute @workgroup_size(64)
+fn depthwise(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = place(id, groups);
+    let tiles = (shape.out_width + 3u) / 4u;
+    let column = index % shape.fours;
+    let tile = index / shape.fours;
+    let line = tile / tiles;
+    if line >= shape.out_height * run.pictures {
+        return;
+    }
+    let ox = tile % tiles * 4u;
+    let first = line * shape.out_width + ox;
+    let start = corner(first);
+    var s0 = bias[column];
+    var s1 = s0;
+    var s2 = s0;
+    var s3 = s0;
+    for (var ky = 0u; ky < KERNEL; ky++) {
+        for (var kx = 0u; kx < KERNEL; kx++) {
+            let w = weights(weight[(ky * KERNEL + kx) * shape.fours + column]);
+            let t0 = tap(start, ky, kx);
+            let t1 = tap(start, ky, kx + STRIDE);
+            let t2 = tap(start, ky, kx + 2u * STRIDE);
+            let t3 = tap(start, ky, kx + 3u * STRIDE);
+            s0 += w * select(NOTHING, x[t0.at + column], t0.there);
+            s1 += w * select(NOTHING, x[t1.at + column], t1.there);
+            s2 += w * select(NOTHING, x[t2.at + column], t2.there);
+            s3 += w * select(NOTHING, x[t3.at + column], t3.there);
+        }
+    }
+    store(first, column, s0);
+    if ox + 1u < shape.out_width { store(first + 1u, column, s1); }
+    if ox + 2u < shape.out_width { store(first + 2u, column, s2); }
+    if ox + 3u < shape.out_width { store(first + 3u, column, s3); }
+}
+
+// One pixel from all of a picture, shared as in `vector_product`.
+@compute @workgroup_size(64)
+fn global_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let column = group.x * 8u + lane % 8u;
+    let safe = min(column, shape.fours - 1u);
+    let pixels = shape.height * shape.width;
+    let base = group.y * pixels * shape.fours + safe;
+    var result = select(NOTHING, x[base], MAXIMUM);
+    for (var pixel = lane / 8u; pixel < pixels; pixel += 8u) {
+        let value = x[base + pixel * shape.fours];
+        if MAXIMUM {
+            result = max(result, value);
+        } else {
+            result += value;
+        }
+    }
+    parts[lane] = result;
+    workgroupBarrier();
+    if lane < 8u && column < shape.fours {
+        for (var part = 8u; part < 64u; part += 8u) {
+            if MAXIMUM {
+                result = max(result, parts[part + lane]);
+            } else {
+                result += parts[part + lane];
+            }
+        }
+        out[group.y * shape.fours + column] = select(result / f32(pixels), result, MAXIMUM);
+    }
+}
+
+// From here on an invocation makes one value of the output.
+
+struct Here {
+    there: bool,
+    at: u32,
+    picture: u32,
+    pixel: u32,
+    column: u32,
+}
+
+fn here(id: vec3<u32>, groups: vec3<u32>) -> Here {
+    let at = place(id, groups);
+    let pixel = at / shape.out_fours;
+    let picture = pixel / out_pixels();
+    let inside = pixel % out_pixels();
+    return Here(picture < run.pictures, at, picture, inside, at % shape.out_fours);
+}
+
+@compute @workgroup_size(64)
+fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        out[here.at] = x[here.at] * weights(weight[here.column]) + bias[here.column];
+    }
+}
+
+fn sigmoid(value: vec4<f32>) -> vec4<f32> {
+    // Kept where the exponential is finite.
+    return 1.0 / (1.0 + exp(-clamp(value, vec4(-80.0), vec4(80.0))));
+}
+
+@compute @workgroup_size(64)
+fn gate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        let value = x[here.at];
+        switch GATE {
+            case 0u: { out[here.at] = sigmoid(value); }
+            case 1u: { out[here.at] = clamp(value * (1.0 / 6.0) + 0.5, NOTHING, vec4(1.0)); }
+            default: { out[here.at] = tanh(clamp(value, vec4(-20.0), vec4(20.0))); }
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn activate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        out[here.at] = activated(x[here.at]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn scale(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        out[here.at] = x[here.at] * other[here.picture * shape.out_fours + here.column];
+    }
+}
+
+@compute @workgroup_size(64)
+fn add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        out[here.at] = activated(x[here.at] + other[here.at]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn concatenate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let pixel = here.picture * out_pixels() + here.pixel;
+    let left = pixel * shape.fours;
+    let right = pixel * shape.other_fours;
+    if shape.channels % 4u == 0u {
+        if here.column < shape.fours {
+            out[here.at] = x[left + here.column];
+        } else {
+            out[here.at] = other[right + here.column - shape.fours];
+        }
+        return;
+    }
+    var joined = NOTHING;
+    for (var lane = 0u; lane < 4u; lane++) {
+        let channel = here.column * 4u + lane;
+        if channel < shape.channels {
+            joined[lane] = x[left + channel / 4u][channel % 4u];
+        } else if channel < shape.out_channels {
+            let behind = channel - shape.channels;
+            joined[lane] = other[right + behind / 4u][behind % 4u];
+        }
+    }
+    out[here.at] = joined;
+}
+
+@compute @workgroup_size(64)
+fn upsample(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        let y = here.pixel / shape.out_width / 2u;
+        let column = here.pixel % shape.out_width / 2u;
+        let source = (here.picture * shape.height + y) * shape.width + column;
+        out[here.at] = x[source * shape.fours + here.column];
+    }
+}
+
+@compute @workgroup_size(64)
+fn max_pool(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let y = here.pixel / shape.out_width * 2u;
+    let column = here.pixel % shape.out_width * 2u;
+    let base = here.picture * shape.height * shape.width;
+    var most = x[(base + y * shape.width + column) * shape.fours + here.column];
+    for (var iy = max(y, 1u) - 1u; iy < min(y + 2u, shape.height); iy++) {
+        for (var ix = max(column, 1u) - 1u; ix < min(column + 2u, shape.width); ix++) {
+            most = max(most, x[(base + iy * shape.width + ix) * shape.fours + here.column]);
+        }
+    }
+    out[here.at] = most;
+}
+
+@compute @workgroup_size(64)
+fn average_pool(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let y = here.pixel / shape.out_width * 2u;
+    let column = here.pixel % shape.out_width * 2u;
+    let base = here.picture * shape.height * shape.width;
+    let below = min(y + 2u, shape.height);
+    let right = min(column + 2u, shape.width);
+    var sum = NOTHING;
+    for (var iy = y; iy < below; iy++) {
+        for (var ix = column; ix < right; ix++) {
+            sum += x[(base + iy * shape.width + ix) * shape.fours + here.column];
+        }
+    }
+    out[here.at] = sum / f32((below - y) * (right - column));
+}
+
+override EPSILON: f32 = 0.0;
+override MARGIN: f32 = 0.0;
+
+@compute @workgroup_size(64)
+fn aligned_logit(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        let pixel = here.picture * out_pixels() + here.pixel;
+        let alignment = sigmoid(other[pixel * shape.other_fours].xxxx);
+        let score = min(sqrt(sigmoid(x[here.at]) * alignment + EPSILON), vec4(1.0 - MARGIN));
+        out[here.at] = log(score) - log(1.0 - score);
+    }
+}
+
+@compute @workgroup_size(64)
+fn unit_length(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let first = here.at - here.column;
+    var squares = EPSILON;
+    for (var c = 0u; c < shape.fours; c++) {
+        let value = x[first + c];
+        let lanes = 4u * c + vec4(0u, 1u, 2u, 3u);
+        let own = select(NOTHING, value, lanes < vec4(shape.channels));
+        squares += dot(own, own);
+    }
+    out[here.at] = x[here.at] / sqrt(squares);
+}

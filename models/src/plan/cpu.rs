@@ -1,0 +1,194 @@
+//! Plans on the CPU.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
+use crate::kernels::packed::{self, Aligned, Depthwise, Extent, Matrix, Separable, Windows};
+use crate::kernels::{Activation, Arithmetic, threads};
+use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
+
+/// A convolution with its weights packed for the machine's vectors.
+#[derive(Debug)]
+pub(crate) enum Packed {
+    /// 1×1 convolution or linear layer.
+    Product(Matrix, Activation),
+    /// Any other dense convolution.
+    Windows(Windows),
+    /// One filter a channel.
+    Depthwise(Depthwise),
+    /// One filter a channel, and a product behind it.
+    Separable(Separable),
+}
+
+impl Packed {
+    fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
+        match self {
+            Self::Product(matrix, activation) => matrix.multiply(x, *activation, residual, out),
+            Self::Windows(windows) => windows.run(x, residual, out),
+            Self::Depthwise(depthwise) => depthwise.run(x, out),
+            Self::Separable(separable) => separable.run(x, residual, out),
+        }
+    }
+}
+
+impl Convolution for Packed {
+    const IN_PLACE: bool = true;
+
+    fn new(arithmetic: Arithmetic, layer: Layer) -> Self {
+        let is_product = layer.is_product();
+        let Layer { weight, bias, activation, placement, is_depthwise } = layer;
+        if is_depthwise {
+            Self::Depthwise(Depthwise::new(&weight, &bias, activation, placement))
+        } else if is_product {
+            let channels = placement.input.channels;
+            let at = |row: usize, column: usize| weight[column * channels + row];
+            Self::Product(Matrix::new(arithmetic, [channels, bias.len()], at, &bias), activation)
+        } else {
+            Self::Windows(Windows::new(arithmetic, &weight, &bias, activation, placement))
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Product(_, activation) => *activation == Activation::Identity,
+            Self::Windows(windows) => windows.activation() == Activation::Identity,
+            Self::Depthwise(_) | Self::Separable(_) => false,
+        }
+    }
+
+    fn set_activation(&mut self, activation: Activation) {
+        match self {
+            Self::Product(_, behind) => *behind = activation,
+            Self::Windows(windows) => windows.set_activation(activation),
+            Self::Depthwise(_) | Self::Separable(_) => unreachable!("these are not open"),
+        }
+    }
+
+    fn join(self, next: Self) -> Result<Self, (Self, Self)> {
+        match (self, next) {
+            (Self::Depthwise(depthwise), Self::Product(matrix, activation)) => {
+                Ok(Self::Separable(Separable::new(depthwise, matrix, activation)))
+            }
+            apart => Err(apart),
+        }
+    }
+
+    fn room(extent: Extent) -> usize {
+        extent.values()
+    }
+}
+
+/// A network ready to run for one input size.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    record: Record<Packed>,
+    /// Memory of runs that have ended, for those to come: as much as there ever were runs at once.
+    idle: Mutex<Vec<Workspace>>,
+}
+
+/// Memory of one run: a buffer a place.
+type Workspace = Vec<Aligned>;
+
+impl Plan {
+    /// Prepares a network, written down by `wire`, for pictures of a size.
+    pub(crate) fn new(
+        arithmetic: Arithmetic,
+        [height, width]: [usize; 2],
+        wire: impl FnOnce(&mut Recorder<Packed>, Value) -> Vec<Value>,
+    ) -> Self {
+        let (mut recorder, input) = Recorder::new(arithmetic, height, width);
+        let outputs = wire(&mut recorder, input);
+        Self { record: recorder.finish(outputs), idle: Mutex::default() }
+    }
+
+    /// Values of all outputs of one picture.
+    pub(crate) fn output_values(&self) -> usize {
+        self.record.outputs.iter().map(|output| output.extent.values()).sum()
+    }
+
+    /// Runs the network on one picture; `fill` writes the input, all outputs follow each other in
+    /// `out`.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[height, width, 3]`
+    /// - `out`: the outputs one after the other, each `[height, width, channels]`
+    pub(crate) fn run(&self, fill: impl FnOnce(&mut [f32]), out: &mut [f32]) {
+        let mut workspace = self.take_workspace();
+        let input = &mut workspace[self.record.layout.places[self.record.input.index]];
+        fill(&mut input[..self.record.input.extent.values()]);
+        self.record.steps.iter().for_each(|step| self.take_step(step, &mut workspace));
+        let mut rest = out;
+        for output in &self.record.outputs {
+            let values = self.values(&workspace, *output);
+            let (place, others) = rest.split_at_mut(values.len());
+            place.copy_from_slice(values);
+            rest = others;
+        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+    }
+
+    /// Runs the network on as many pictures as `out` has room for, on all threads if there are any;
+    /// `fill` writes the input of the picture of its number.
+    pub(crate) fn run_batch(&self, fill: impl Fn(usize, &mut [f32]) + Sync + Send, out: &mut [f32]) {
+        let values = self.output_values();
+        let pictures = out.len() / values.max(1);
+        let (apart, shared) = out.split_at_mut(threads::one_each(pictures) * values);
+        threads::for_chunks(apart, values, |index, out| self.run(|input| fill(index, input), out));
+        let first = apart.len() / values.max(1);
+        for (index, out) in shared.chunks_exact_mut(values).enumerate() {
+            threads::together(|| self.run(|input| fill(first + index, input), out));
+        }
+    }
+
+    fn take_workspace(&self) -> Workspace {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| self.record.layout.sizes.iter().map(|size| Aligned::zeros(*size)).collect())
+    }
+
+    fn values<'a>(&self, workspace: &'a Workspace, value: Value) -> &'a [f32] {
+        &workspace[self.record.layout.places[value.index]][..value.extent.values()]
+    }
+
+    fn take_step(&self, step: &Step<Packed>, workspace: &mut Workspace) {
+        let place = self.record.layout.places[step.output.index];
+        // Taken out while it is written, so that the other places can be read.
+        let mut buffer = std::mem::take(&mut workspace[place]);
+        let out = &mut buffer[..step.output.extent.values()];
+        let input = |index: usize| self.values(workspace, step.inputs[index]);
+        let extent = step.inputs[0].extent;
+        match &step.operation {
+            Operation::Convolve(convolution) => {
+                let residual = (step.inputs.len() > 1).then(|| input(1));
+                convolution.run(input(0), residual, out);
+            }
+            Operation::Copy => out.copy_from_slice(input(0)),
+            Operation::Affine { scale, shift } => packed::affine(out, scale, shift),
+            Operation::Apply(Gate::Sigmoid) => packed::apply(out, |x| 1.0 / (1.0 + (-x).exp())),
+            Operation::Apply(Gate::HardSigmoid) => {
+                packed::apply(out, |x| (x / 6.0 + 0.5).clamp(0.0, 1.0));
+            }
+            Operation::Apply(Gate::Tanh) => packed::apply(out, f32::tanh),
+            Operation::Activate(activation) => packed::activate(out, *activation),
+            Operation::Scale => packed::scale_channels(out, input(1)),
+            Operation::Add(activation) => packed::add(out, input(1), *activation),
+            Operation::Concatenate => {
+                let map = |index: usize| (input(index), step.inputs[index].extent.channels);
+                packed::concatenate([map(0), map(1)], out);
+            }
+            Operation::Upsample => packed::upsample(input(0), extent, out),
+            Operation::MaxPool => packed::max_pool(input(0), extent, out),
+            Operation::AveragePool => packed::average_pool(input(0), extent, out),
+            Operation::GlobalPool(GlobalPool::Average) => packed::global_average(input(0), out),
+            Operation::GlobalPool(GlobalPool::Max) => packed::global_maximum(input(0), out),
+            Operation::AlignedLogit => {
+                let limits = [SCORE_EPSILON as f32, SCORE_MARGIN as f32];
+                packed::aligned_logit(out, input(1), limits);
+            }
+            Operation::UnitLength => {
+                packed::unit_length(out, extent.channels, LENGTH_EPSILON as f32);
+            }
+        }
+        workspace[place] = buffer;
+    }
+}

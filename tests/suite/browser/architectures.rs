@@ -1,0 +1,189 @@
+//! Every architecture on every engine: the browser's numbers are the native ones.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use models::backbone::{
+    EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
+    ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+};
+use models::bundle::{Bundle, MANIFEST_NAME, Published};
+use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::gallery::{Class, Gallery};
+use models::image::RgbImage;
+use models::kernels::Arithmetic;
+use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
+use models::neck::NeckConfig;
+use models::preprocess::Preprocess;
+use models::recognizer::{RecognizerSettings, WholeImage};
+use models::weights::{Precision, Weights};
+use serde_json::{Value, json};
+
+use super::{copy_folder, script, site};
+
+/// Weights that are the same every time: of layers in proportion to what is summed, of normalisation
+/// near the middle.
+fn drawn(module: &impl Module) -> Weights {
+    let mut weights = Weights::from_module(module);
+    let mut state = 1_u32;
+    for (name, tensor) in &mut weights.tensors {
+        let terms: usize = tensor.shape.iter().skip(1).product();
+        let (middle, reach) = match (name.rsplit('.').next(), tensor.shape.len()) {
+            (Some("running_var"), _) | (Some("weight"), 1) => (1.0, 0.3),
+            (_, 1) => (0.0, 0.1),
+            // Linear layers have their inputs first.
+            (_, 2) => (0.0, (6.0 / tensor.shape[0] as f32).sqrt()),
+            _ => (0.0, (6.0 / terms as f32).sqrt()),
+        };
+        for value in &mut tensor.values {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = middle + reach * ((state >> 8) as f32 / 8_388_608.0 - 1.0);
+        }
+    }
+    weights
+}
+
+fn model(architecture: Architecture, weights: Weights, side: u32, precision: Precision) -> Vec<u8> {
+    let preprocess = Preprocess::square(side);
+    let (arithmetic, notes) = (Arithmetic::F32, String::new());
+    let description = ModelDescription { architecture, preprocess, arithmetic, notes };
+    ModelFile { description, weights }.to_bytes(precision).expect("a model")
+}
+
+fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
+    let lcnet = PpLcNetConfig { scale: 0.25, class_expand: Some(64), dropout: 0.2, fused: false };
+    let lcnet_v2 = PpLcNetV2Config {
+        scale: 0.25,
+        depths: [2, 2, 2, 2],
+        class_expand: 40,
+        shitu: true,
+        dropout: 0.2,
+        fused: false,
+    };
+    let resnet = ResNetConfig {
+        block: ResidualBlock::Bottleneck,
+        depths: [1, 2, 1, 1],
+        width: 16,
+        stem: ResNetStem::Triple3x3,
+        shortcut: Shortcut::AveragePool,
+        max_pool: true,
+        pool: GlobalPool::Max,
+        stem_activation: true,
+        ..ResNetConfig::resnet50()
+    };
+    let mobilenet = MobileNetV1Config { scale: 0.25, fused: false };
+    let neck = |embedding_dim| Some(NeckConfig::Fc { embedding_dim });
+    let vehicle = Some(NeckConfig::Vehicle { embedding_dim: 20 });
+    let lite0 = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused: false });
+    [
+        ("pp_lcnet", BackboneConfig::PpLcNet(lcnet), neck(33)),
+        ("pp_lcnet_v2", BackboneConfig::PpLcNetV2(lcnet_v2), Some(NeckConfig::BnNeck)),
+        ("mobilenet_v1", BackboneConfig::MobileNetV1(mobilenet), vehicle),
+        ("efficientnet_lite0", lite0, Some(NeckConfig::Tanh)),
+        ("resnet", BackboneConfig::ResNet(resnet), None),
+    ]
+    .map(|(name, backbone, neck)| (name, ExtractorConfig { backbone, neck }))
+    .into()
+}
+
+fn detector(index: usize) -> DetectorConfig {
+    let (variant, backbone, neck_channels) = [
+        (DetectorVariant::First, DetectorBackbone::PpLcNet, 24),
+        (DetectorVariant::Second, DetectorBackbone::PpLcNet, 22),
+        (DetectorVariant::First, DetectorBackbone::EfficientNetLite0, 24),
+    ][index % 3];
+    DetectorConfig {
+        variant,
+        backbone,
+        backbone_scale: 0.25,
+        neck_channels,
+        num_classes: 1,
+        head_blocks: 2,
+        fused: false,
+    }
+}
+
+#[test]
+fn every_architecture_gives_the_native_numbers_on_every_engine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    copy_folder(&site(), folder.path());
+    let picture = site().join("samples/1.jpg");
+    let image = RgbImage::decode(&std::fs::read(&picture).expect("a picture")).expect("decodes");
+    let device = Device::flex();
+    let mut expected = Vec::new();
+    for (index, (name, config)) in extractors().into_iter().enumerate() {
+        let network = config.init(&device);
+        let network = drawn(&network).load_into(network).expect("its own weights").fuse();
+        let architecture = Architecture::Extractor(config.fused());
+        let weights = Weights::from_module(&network);
+        let extractor = model(architecture, weights, 64, Precision::F16);
+        let config = detector(index);
+        let network = config.init(&device);
+        let network = drawn(&network).load_into(network).expect("its own weights").fuse();
+        let architecture = Architecture::Detector(DetectorConfig { fused: true, ..config });
+        let weights = Weights::from_module(&network);
+        let found_by = model(architecture, weights, 96, Precision::F32);
+
+        let values = ExtractorConfig::embedding_dim(&extractors()[index].1);
+        let mut gallery = Gallery::new(values, model_id(&extractor));
+        let label = "something".to_owned();
+        let class = Class { label, metadata: Default::default(), min_similarity: None };
+        let class = gallery.add_class(class, Vec::new());
+        let mut unit = vec![0.0; values];
+        unit[0] = 1.0;
+        gallery.add(class, &unit).expect("an entry");
+        let settings = RecognizerSettings {
+            detection: DetectionThresholds { score: 0.0, max_detections: 4, ..Default::default() },
+            whole_image: WholeImage::Always,
+            recognition_nms_iou: 1.0,
+            ..Default::default()
+        };
+        let (title, gallery) = (name.to_owned(), Published::Whole(&gallery));
+        let bundle =
+            Bundle::assemble(title, extractor, Some(found_by), gallery, settings, Vec::new());
+        let bundle = bundle.expect("fits together");
+        let out = folder.path().join(name);
+        std::fs::create_dir_all(&out).expect("a folder");
+        for (name, bytes) in &bundle.files {
+            std::fs::write(out.join(name), bytes).expect("written");
+        }
+        let manifest = serde_json::to_vec(&bundle.manifest).expect("JSON");
+        std::fs::write(out.join(MANIFEST_NAME), manifest).expect("written");
+        let read = |name: &str| std::fs::read(out.join(name)).ok();
+        let recognizer = Bundle::open(&bundle.manifest, read, &device).expect("a bundle");
+        let answer = pollster::block_on(recognizer.recognize(&image, || 0.0));
+        expected.push((name, answer.expect("an answer").0));
+    }
+
+    let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
+    let names = names.join(",");
+    let seen = script("architectures.mjs", &[folder.path(), &picture, names.as_ref()]);
+    for engine in ["relaxed", "plain", "webgpu"] {
+        assert_eq!(seen[engine]["problems"], json!([]), "{engine}");
+        for (name, found) in &expected {
+            let what = format!("{name}, {engine}");
+            let objects = seen[engine]["answers"][name].as_array().expect("a list");
+            assert_eq!(objects.len(), found.len(), "{what}");
+            assert!(found.len() > 1, "{what}: objects and the whole picture");
+            for (object, native) in objects.iter().zip(found) {
+                let numbers = |key: &str| -> Vec<f32> {
+                    let list = object[key].as_array().expect("numbers").iter();
+                    list.filter_map(Value::as_f64).map(|value| value as f32).collect()
+                };
+                let apart = |a: &[f32], b: &[f32]| {
+                    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+                };
+                let bbox = native.bbox;
+                let bbox = apart(&numbers("box"), &[bbox.x1, bbox.y1, bbox.x2, bbox.y2]);
+                assert!(bbox < 0.1, "{what}: boxes {bbox} apart");
+                let embedding = numbers("embedding");
+                assert_eq!(embedding.len(), native.embedding.len(), "{what}");
+                // A crop's border may round to the next pixel, which changes what is embedded.
+                if bbox < 1e-3 {
+                    let embedding = apart(&embedding, &native.embedding);
+                    assert!(embedding < 1e-4, "{what}: embeddings {embedding} apart");
+                }
+            }
+        }
+    }
+}
