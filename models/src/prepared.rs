@@ -1,8 +1,8 @@
 //! A network ready to run on a device, with the preprocessing that it was trained with.
 //!
-//! On the CPU and on a [`Gpu`](crate::kernels::gpu) that is a plan (`crate::plan`), on Burn's other devices
-//! the module itself. Trainer, tests and browser
-//! run networks through [`Prepared::run`] alone, so that all of them see the same numbers.
+//! On the CPU and on graphics devices (`crate::kernels::gpu`) that is a plan (`crate::plan`), on
+//! Burn's others the module itself. Trainer, tests and browser run networks through
+//! [`Prepared::run`] alone, so that all of them see the same numbers.
 
 #[cfg(feature = "flex")]
 use std::marker::PhantomData;

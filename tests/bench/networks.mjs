@@ -1,8 +1,8 @@
-// Networks in Chromium: Magpie's CPU engine beside ONNX Runtime Web and LiteRT.js, as JSON lines.
+// Networks in Chromium: Magpie's engines beside ONNX Runtime Web and LiteRT.js, as JSON lines.
 //
 // node networks.mjs FOLDER RUNS OURS NPM [RUNTIME[,RUNTIME…] [NETWORK[,NETWORK…]]]
 //   FOLDER   NETWORK.safetensors, .onnx, .tflite and .answer.f32, see `cargo xtask bench engine`
-//   OURS     folder with simd128/, relaxed/ and threads/, each with networks.js as wasm-bindgen leaves it
+//   OURS     folder with simd128/, relaxed/, threads/ and webgpu/, each with networks.js as wasm-bindgen leaves it
 //   NPM      folder with node_modules: onnxruntime-web, @litertjs/core
 import { readdirSync } from "node:fs";
 import { launch } from "../browser/chromium.mjs";
@@ -18,7 +18,8 @@ const networks = readdirSync(folder)
 // A runtime's name ends with its number of threads, where that is not one.
 const alone = "magpie simd128,magpie relaxed,magpie relaxed i8,onnxruntime-web,litert";
 const both = "magpie threads*2,magpie threads i8*2,onnxruntime-web*2,litert*2";
-const runtimes = (wanted ?? `${alone},${both}`).split(",");
+const graphics = "magpie webgpu,onnxruntime-web webgpu,litert webgpu";
+const runtimes = (wanted ?? `${alone},${both},${graphics}`).split(",");
 
 const browser = await launch();
 

@@ -77,8 +77,8 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// Networks on the processor: natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX
-/// Runtime Web and LiteRT.js. Every runtime gets the same weights and has to give the same answers.
+/// Networks on the processor, natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX
+/// Runtime Web and LiteRT.js, there also on WebGPU. Every runtime gets the same weights and has to give the same answers.
 pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     const THREADS: [&str; 2] = ["1", "2"];
     let runs = match options {
@@ -112,7 +112,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     step("the networks for LiteRT", || {
         execute(program(&python).arg("tests/bench/to_tflite.py").arg(&nets))
     })?;
-    for (feature, folder) in [("cpu", "simd128"), ("relaxed", "relaxed")] {
+    for (feature, folder) in [("cpu", "simd128"), ("relaxed", "relaxed"), ("webgpu", "webgpu")] {
         step(&format!("Magpie in WebAssembly, {folder}"), || {
             wasm_example("networks", feature, &module.join(folder))
         })?;
@@ -180,9 +180,12 @@ impl Figures {
                 |key: &str| figure[key].as_str().with_context(|| format!("no {key}: {line}"));
             let median = figure["median_ms"].as_f64().context("a line without a figure")?;
             let threads = figure["threads"].as_u64().context("a line without its threads")?;
+            let runtime = text("runtime")?.to_owned();
+            // Other processors stand apart.
+            let place = if runtime.ends_with(" webgpu") { "WebGPU" } else { place };
             let network = (place, threads, text("network")?.to_owned());
             let of_network = self.0.entry(network).or_default();
-            let best = of_network.entry(text("runtime")?.to_owned()).or_insert(f64::INFINITY);
+            let best = of_network.entry(runtime).or_insert(f64::INFINITY);
             *best = best.min(median);
         }
         Ok(())

@@ -35,21 +35,26 @@ pub(crate) fn test() -> anyhow::Result<()> {
     tested
 }
 
-/// The golden vectors on wgpu, by software where there is no GPU.
+/// The golden vectors and every plan on wgpu, by software where there is no GPU.
 pub(crate) fn test_gpu() -> anyhow::Result<()> {
     let driver = setup::software_gpu()?;
-    let build = ["test", "--locked", "--package", "tests", "--profile", "gpu"];
-    let arguments = ["--features", "wgpu", "--test", "golden"];
-    step("golden vectors on a software GPU", || {
-        execute(
-            program("cargo")
-                .args(build)
-                .args(arguments)
-                .env("GOLDEN_DEVICE", "wgpu")
-                .env("VK_DRIVER_FILES", driver)
-                .env("XDG_RUNTIME_DIR", std::env::temp_dir()),
-        )
-    })
+    let test = |what: &str, arguments: &[&str]| {
+        step(what, || {
+            execute(
+                program("cargo")
+                    .args(["test", "--locked"])
+                    .args(arguments)
+                    .env("GOLDEN_DEVICE", "wgpu")
+                    .env("VK_DRIVER_FILES", &driver)
+                    .env("XDG_RUNTIME_DIR", std::env::temp_dir()),
+            )
+        })
+    };
+    // Beside the trainer, whose features are those of the other tests.
+    let plans = ["--package", "models", "--package", "native-trainer", "--test", "plans"];
+    test("plans on a software GPU", &[&plans[..], &["--features", "models/webgpu"]].concat())?;
+    let golden = ["--package", "tests", "--profile", "gpu", "--test", "golden"];
+    test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())
 }
 
 /// Damaged input for every parser, for so many seconds each.

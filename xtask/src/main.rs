@@ -27,8 +27,8 @@ cargo xtask fuzz [--seconds N]
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
 cargo xtask bench engine [RUNS]
-    The networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium beside
-    ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench.
+    The networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium, also on
+    WebGPU, beside ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench.
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.

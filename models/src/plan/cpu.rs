@@ -130,7 +130,11 @@ impl Plan {
 
     /// Runs the network on as many pictures as `out` has room for, on all threads if there are any;
     /// `fill` writes the input of the picture of its number.
-    pub(crate) fn run_batch(&self, fill: impl Fn(usize, &mut [f32]) + Sync + Send, out: &mut [f32]) {
+    pub(crate) fn run_batch(
+        &self,
+        fill: impl Fn(usize, &mut [f32]) + Sync + Send,
+        out: &mut [f32],
+    ) {
         let values = self.output_values();
         let pictures = out.len() / values.max(1);
         let (apart, shared) = out.split_at_mut(threads::one_each(pictures) * values);
@@ -143,7 +147,9 @@ impl Plan {
 
     fn take_workspace(&self) -> Workspace {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| self.record.layout.sizes.iter().map(|size| Aligned::zeros(*size)).collect())
+        idle.unwrap_or_else(|| {
+            self.record.layout.sizes.iter().map(|size| Aligned::zeros(*size)).collect()
+        })
     }
 
     fn values<'a>(&self, workspace: &'a Workspace, value: Value) -> &'a [f32] {

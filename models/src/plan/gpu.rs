@@ -153,8 +153,7 @@ impl GpuPlan {
             layout.sizes.iter().map(|size| gpu.room((size * FOUR * batch) as u64, usage)).collect();
         let pictures = gpu.room(16, BufferUsages::UNIFORM | BufferUsages::COPY_DST);
         let place = |value: Value| &places[layout.places[value.index]];
-        let commands =
-            steps.into_iter().map(|step| command(gpu, step, &pictures, place)).collect();
+        let commands = steps.into_iter().map(|step| command(gpu, step, &pictures, place)).collect();
         let placed = |value: Value| (value.extent, place(value).clone());
         Self {
             commands,
@@ -227,7 +226,9 @@ impl GpuPlan {
     async fn answers(&self, batch: usize) -> Result<Vec<f32>, GpuError> {
         let device = &self.gpu.device;
         let sizes = |batch: usize| {
-            self.outputs.iter().map(move |(extent, _)| (Shaded::room(*extent) * FOUR * batch) as u64)
+            self.outputs
+                .iter()
+                .map(move |(extent, _)| (Shaded::room(*extent) * FOUR * batch) as u64)
         };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let back = idle.unwrap_or_else(|| {

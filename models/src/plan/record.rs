@@ -261,7 +261,8 @@ impl<C: Convolution> Flow for Recorder<C> {
 /// Two steps, of which the second reads nothing but the first as its first input, as one if they are
 /// convolutions that have a step of their own together.
 fn joined<C: Convolution>(before: Step<C>, step: Step<C>) -> Vec<Step<C>> {
-    let Step { operation: Operation::Convolve(first), inputs: from, output: between } = before else {
+    let Step { operation: Operation::Convolve(first), inputs: from, output: between } = before
+    else {
         return vec![before, step];
     };
     let Step { operation: Operation::Convolve(second), mut inputs, output } = step else {

@@ -63,14 +63,14 @@ impl Arguments {
     /// A bundle or a picture that cannot be used.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = self.device.open();
+        let target = self.device.target()?;
         let picture = match &self.picture {
             Some(path) => read_picture(path)?,
             None => drawn(),
         };
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let open =
-            || Bundle::open(&manifest, |name| std::fs::read(self.bundle.join(name)).ok(), &device);
+        let file = |name: &str| std::fs::read(self.bundle.join(name)).ok();
+        let open = || Bundle::open(&manifest, file, target.clone());
         let recognizer = open()?;
         let mut opened = Vec::new();
         for _ in 0..OPENED {

@@ -52,7 +52,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let model = open_model(&self.detector)?;
-        let detector = model.file.prepare_detector(&self.device.open())?;
+        let detector = model.file.prepare_detector(self.device.target()?)?;
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,

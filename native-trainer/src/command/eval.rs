@@ -63,7 +63,7 @@ impl Arguments {
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let model = open_model(detector)?;
         let preprocess = model.file.description.preprocess.clone();
-        let detector = model.file.prepare_detector(&self.device.open())?;
+        let detector = model.file.prepare_detector(self.device.target()?)?;
         let boxed = coco::read(coco, self.images.as_deref())?;
         let progress = Progress::new("pictures", boxed.len());
         let pictures = boxed.iter().map(|picture| {

@@ -168,7 +168,7 @@ impl Arguments {
     }
 
     fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
-        let device = self.device.open();
+        let target = self.device.target()?;
         let query = Samples::read(query)?;
         let gallery = self.gallery.as_deref().map(Samples::read).transpose()?;
         let query = match &gallery {
@@ -178,7 +178,7 @@ impl Arguments {
         let mut recall = [0.0; 2];
         let mut embedded = Vec::new();
         for (file, recall) in [exact, stored].into_iter().zip(&mut recall) {
-            let extractor = file.clone().prepare_extractor(&device)?;
+            let extractor = file.clone().prepare_extractor(target.clone())?;
             let embed = |samples| embed_samples(&extractor, samples);
             let query = embed(&query)?;
             let metrics = match &gallery {

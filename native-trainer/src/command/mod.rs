@@ -27,7 +27,7 @@ use clap::ValueEnum;
 use models::extractor::Extractor;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelFile, model_id};
-use models::prepared::Prepared;
+use models::prepared::{Prepared, Target};
 
 use crate::data::list_file::Samples;
 use crate::embedding::{embed_pictures, embed_samples};
@@ -48,7 +48,7 @@ pub enum DeviceKind {
 }
 
 impl DeviceKind {
-    /// The device.
+    /// The device, for training.
     pub fn open(self) -> Device {
         match self {
             Self::Cpu => Device::flex(),
@@ -56,6 +56,19 @@ impl DeviceKind {
             Self::Cuda => Device::cuda(0),
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        }
+    }
+
+    /// What networks run on outside training.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such device.
+    pub fn target(self) -> anyhow::Result<Target> {
+        match self {
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Ok(Target::from(&pollster::block_on(models::kernels::gpu::Gpu::open())?)),
+            device => Ok(Target::from(&device.open())),
         }
     }
 
@@ -117,7 +130,7 @@ impl Embedder {
             Architecture::Extractor(config) => config.embedding_dim(),
             Architecture::Detector(_) => 0,
         };
-        let extractor = file.prepare_extractor(&device.open());
+        let extractor = file.prepare_extractor(device.target()?);
         let extractor = extractor.with_context(|| path.display().to_string())?;
         Ok(Self { extractor, id, embedding_dim })
     }

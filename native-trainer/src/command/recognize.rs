@@ -40,10 +40,9 @@ impl Arguments {
     /// A bundle or a picture that cannot be used.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let device = self.device.open();
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let mut recognizer =
-            Bundle::open(&manifest, |name| std::fs::read(self.bundle.join(name)).ok(), &device)?;
+        let file = |name: &str| std::fs::read(self.bundle.join(name)).ok();
+        let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
         let start = Instant::now();
         for path in &self.pictures {
             let picture = read_picture(path)?;

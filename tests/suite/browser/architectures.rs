@@ -1,5 +1,7 @@
 //! Every architecture on every engine: the browser's numbers are the native ones.
 
+use std::collections::BTreeMap;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use models::backbone::{
@@ -127,7 +129,7 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
         let values = ExtractorConfig::embedding_dim(&extractors()[index].1);
         let mut gallery = Gallery::new(values, model_id(&extractor));
         let label = "something".to_owned();
-        let class = Class { label, metadata: Default::default(), min_similarity: None };
+        let class = Class { label, metadata: BTreeMap::default(), min_similarity: None };
         let class = gallery.add_class(class, Vec::new());
         let mut unit = vec![0.0; values];
         unit[0] = 1.0;
@@ -165,6 +167,7 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
             let objects = seen[engine]["answers"][name].as_array().expect("a list");
             assert_eq!(objects.len(), found.len(), "{what}");
             assert!(found.len() > 1, "{what}: objects and the whole picture");
+            let mut compared = 0;
             for (object, native) in objects.iter().zip(found) {
                 let numbers = |key: &str| -> Vec<f32> {
                     let list = object[key].as_array().expect("numbers").iter();
@@ -182,8 +185,10 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
                 if bbox < 1e-3 {
                     let embedding = apart(&embedding, &native.embedding);
                     assert!(embedding < 1e-4, "{what}: embeddings {embedding} apart");
+                    compared += 1;
                 }
             }
+            assert!(compared > 1, "{what}: {compared} embeddings compared");
         }
     }
 }

@@ -144,7 +144,8 @@ impl Gpu {
     ///
     /// [`GpuError::Missing`]
     pub async fn open() -> Result<Arc<Self>, GpuError> {
-        let missing = |reason: &dyn std::fmt::Display| GpuError::Missing { reason: reason.to_string() };
+        let missing =
+            |reason: &dyn std::fmt::Display| GpuError::Missing { reason: reason.to_string() };
         let instance = wgpu::Instance::default();
         let options = wgpu::RequestAdapterOptions {
             power_preference: wgpu::PowerPreference::HighPerformance,
@@ -174,7 +175,10 @@ impl Gpu {
             ),
         ];
         let pipelines = Mutex::default();
-        #[allow(clippy::arc_with_non_send_sync, reason = "the browser's handles stay in their thread")]
+        #[allow(
+            clippy::arc_with_non_send_sync,
+            reason = "the browser's handles stay in their thread"
+        )]
         Ok(Arc::new(Self { device, queue, modules, pipelines, failure }))
     }
 

@@ -70,6 +70,18 @@ fn store(pixel: u32, column: u32, sum: vec4<f32>) {
     }
 }
 
+// Two columns of a pixel, the second `apart` from the first; what lies behind the last pixel or column was
+// computed for nothing.
+fn store_both(pixel: u32, last: u32, column: u32, apart: u32, a: vec4<f32>, b: vec4<f32>) {
+    if pixel > last {
+        return;
+    }
+    store(pixel, column, a);
+    if column + apart < shape.out_fours {
+        store(pixel, column + apart, b);
+    }
+}
+
 // The weights between four inputs and four outputs; `at` is the first input's.
 fn block(at: u32) -> mat4x4<f32> {
     return mat4x4<f32>(
@@ -123,18 +135,10 @@ fn product(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
         b3 += wb * x3;
         row += 4u * shape.out_fours;
     }
-    let both = a + columns < shape.out_fours;
-    store(first, a, a0);
-    if both { store(first, b, b0); }
-    if first + 1u > last { return; }
-    store(first + 1u, a, a1);
-    if both { store(first + 1u, b, b1); }
-    if first + 2u > last { return; }
-    store(first + 2u, a, a2);
-    if both { store(first + 2u, b, b2); }
-    if first + 3u > last { return; }
-    store(first + 3u, a, a3);
-    if both { store(first + 3u, b, b3); }
+    store_both(first, last, a, columns, a0, b0);
+    store_both(first + 1u, last, a, columns, a1, b1);
+    store_both(first + 2u, last, a, columns, a2, b2);
+    store_both(first + 3u, last, a, columns, a3, b3);
 }
 
 var<workgroup> parts: array<vec4<f32>, 64>;
@@ -239,18 +243,10 @@ fn windows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
             }
         }
     }
-    let both = a + columns < shape.out_fours;
-    store(first, a, a0);
-    if both { store(first, b, b0); }
-    if first + 1u > last { return; }
-    store(first + 1u, a, a1);
-    if both { store(first + 1u, b, b1); }
-    if first + 2u > last { return; }
-    store(first + 2u, a, a2);
-    if both { store(first + 2u, b, b2); }
-    if first + 3u > last { return; }
-    store(first + 3u, a, a3);
-    if both { store(first + 3u, b, b3); }
+    store_both(first, last, a, columns, a0, b0);
+    store_both(first + 1u, last, a, columns, a1, b1);
+    store_both(first + 2u, last, a, columns, a2, b2);
+    store_both(first + 3u, last, a, columns, a3, b3);
 }
 
 // Depthwise convolution: four pixels of a line and four channels an invocation. Weights: [line,
