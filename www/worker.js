@@ -14,13 +14,28 @@ function ask(address) {
   return response;
 }
 
+// Beginnings of files that visits which ended too early have left.
+const PREFIX = "beginning-";
+async function beginnings() {
+  const folder = await navigator.storage.getDirectory();
+  const names = [];
+  for await (const key of folder.keys()) if (key.startsWith(PREFIX)) names.push(key);
+  return { folder, names };
+}
+
 async function askAhead(manifest) {
+  const left = beginnings().catch(() => ({ names: [] }));
   const { detector, extractor, gallery } = await (await ask(manifest)).clone().json();
-  for (const name of [detector?.file, extractor?.file, gallery]) {
-    // Only files beside the manifest.
-    if (typeof name === "string" && /^[\w-][\w.-]*$/.test(name)) {
-      ask(new URL(name, manifest).href);
-    }
+  // Only files beside the manifest.
+  const named = (name) => typeof name === "string" && /^[\w-][\w.-]*$/.test(name);
+  const wanted = [detector?.file, extractor?.file, gallery].filter(named);
+  const { folder, names } = await left;
+  for (const name of wanted) {
+    // The engine asks for the rest of what has begun.
+    if (!names.includes(PREFIX + name)) ask(new URL(name, manifest).href);
+  }
+  for (const name of names) {
+    if (!wanted.includes(name.slice(PREFIX.length))) folder.removeEntry(name).catch(() => {});
   }
 }
 

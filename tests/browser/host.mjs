@@ -66,13 +66,13 @@ export async function start(site, watched) {
       ...(part ? { "Content-Range": `bytes ${from}-${last}/${all}` } : {}),
     });
     if (isWatched && host.breakAt?.length > 0) {
-      // What was sent arrives; the rest never does.
+      // What was sent arrives, and is looked at by an engine that has just started; the rest never does.
       response.write(rest.subarray(0, host.breakAt.shift()), () =>
-        setTimeout(() => response.destroy(), 200),
+        setTimeout(() => response.destroy(), 600),
       );
       return;
     }
-    while (host.bytesPerSecond && rest.length > 0) {
+    while (isWatched && host.bytesPerSecond && rest.length > 0) {
       const piece = Math.ceil(host.bytesPerSecond / 20);
       response.write(rest.subarray(0, piece));
       rest = rest.subarray(piece);

@@ -235,6 +235,44 @@ for (const path of ["/plain", "/isolated", "/policy"]) {
   await page.context().close();
 }
 
+// Engines that stop: at a request, and then again and again.
+{
+  const { page, problems } = await open("/plain");
+  await page.waitForFunction(() => window.Magpie);
+  const given = [bytes, type];
+  const first = await page.evaluate(async ([bytes, type]) => {
+    window.file = new File([new Uint8Array(bytes)], "picture", { type });
+    window.magpie = await Magpie.load("/site/bundle/", { backend: "cpu" });
+    await magpie.tune({ minSimilarity: 0.123 });
+    await magpie.gallery.add("my own thing", file);
+    window.names = async () => (await magpie.recognize(file)).objects.map(({ answers }) => answers[0].label);
+    return names();
+  }, given);
+  // An engine's own thread, as a trap ends it, while it answers and others wait.
+  const stop = async (during) => {
+    const engine = page.workers().findLast((worker) => /worker\.js/.test(worker.url()));
+    await engine.evaluate(() => {
+      self.onmessage = () => {
+        throw new Error("memory access out of bounds");
+      };
+    });
+    return page.evaluate(during);
+  };
+  const once = await stop(() => Promise.all([names().catch((error) => error.code), names(), names()]));
+  const kept = await page.evaluate(async () => {
+    const { shown } = await magpie.gallery.list("my own thing");
+    return { taught: shown.length, tuned: (await magpie.tune({})).minSimilarity, backend: magpie.backend };
+  });
+  // The next engines never come up.
+  await page.route("**/worker.js*", (route) => route.abort());
+  const never = await stop(() =>
+    Promise.all([1, 2, 3].map(() => names().catch((error) => error.code))),
+  );
+  const after = await page.evaluate(() => names().catch((error) => error.code));
+  seen.stopped = { first, once, kept, never, after, problems };
+  await page.context().close();
+}
+
 // The element, under a policy without inline code or styles.
 {
   const { page, problems, origins } = await open("/element");

@@ -97,7 +97,7 @@ impl Engine {
         progress: impl Fn(u64, u64) + Clone + 'static,
     ) -> Result<(Self, BundleInfo), EngineError> {
         let target = open_target(backend).await?;
-        let bytes = fetch(manifest_url, |_| ()).await?;
+        let bytes = fetch(manifest_url).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
         let total: u64 = manifest
             .used_files()
@@ -167,7 +167,7 @@ impl Engine {
     /// Sees to it that no picture is missing before the gallery is changed or given away.
     pub(crate) async fn wait_for_pictures(&mut self) {
         if let Some(address) = self.missing_pictures()
-            && let Ok(bytes) = fetch(&address, |_| ()).await
+            && let Ok(bytes) = fetch(&address).await
         {
             self.take_pictures(&bytes);
         }
@@ -404,7 +404,7 @@ impl Engine {
             self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
             published
         } else {
-            let head = fetch(&self.address(&manifest.gallery), |_| ()).await?;
+            let head = fetch(&self.address(&manifest.gallery)).await?;
             let shards = manifest.read_head(&head).map_err(|error| refused(&error))?;
             let empty = shards.empty_gallery();
             self.recognizer.set_shards(Some(shards)).map_err(|error| refused(&error))?;
@@ -421,7 +421,7 @@ impl Engine {
         let damaged =
             |error: GalleryError| EngineError::new(ErrorKind::Corrupted, error.to_string());
         let read = async |name: &str| {
-            let bytes = fetch(&self.address(name), |_| ()).await?;
+            let bytes = fetch(&self.address(name)).await?;
             Gallery::from_bytes(&bytes).map_err(damaged)
         };
         let mut gallery = read(name).await?;

@@ -1,4 +1,4 @@
-//! Downloads with progress.
+//! Downloads that say how far they are, and go on where they broke off.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use web_sys::{
 };
 
 use crate::protocol::{EngineError, ErrorKind};
+use crate::storage::Beginning;
 
 /// Tries of one file.
 const TRIES: u32 = 4;
@@ -21,6 +22,8 @@ const TRIES: u32 = 4;
 const FIRST_WAIT: i32 = 300;
 /// Bytes that are set aside because somebody says that they will come.
 const MOST_RESERVED: u64 = 1 << 27;
+/// Bytes from which a file is kept while it comes in: smaller ones come anew in no time.
+const KEPT_FROM: u64 = 1 << 20;
 /// The host's answer when it sends a part of a file.
 const PARTIAL_CONTENT: u16 = 206;
 
@@ -35,9 +38,9 @@ pub(crate) fn now() -> f64 {
     scope.performance().map_or(0.0, |performance| performance.now())
 }
 
-/// Downloads a file; `progress` gets the bytes received so far.
-pub(crate) async fn fetch(url: &str, progress: impl Fn(u64)) -> Fetched {
-    fetch_with(url, WHOLE, 0, RequestCache::Default, progress).await
+/// Downloads a file.
+pub(crate) async fn fetch(url: &str) -> Fetched {
+    fetch_with(url, WHOLE, RequestCache::Default, &mut Vec::new(), &|_| (), None).await
 }
 
 /// Bytes of a file.
@@ -56,7 +59,8 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Begins; `bytes` are expected, and `progress` gets those received so far.
+    /// Begins; `bytes` are expected, and `progress` gets those received so far. A large file is kept
+    /// while it comes in.
     pub(crate) fn start(
         url: String,
         part: Part,
@@ -66,8 +70,7 @@ impl Download {
         let result = Rc::new(RefCell::new(None));
         let slot = result.clone();
         let end = future_to_promise(async move {
-            let fetched = fetch_with(&url, part, bytes, RequestCache::Default, progress).await;
-            slot.replace(Some(fetched));
+            slot.replace(Some(fetch_expected(&url, part, bytes, progress).await));
             Ok(JsValue::UNDEFINED)
         });
         Self { end, result }
@@ -84,29 +87,55 @@ impl Download {
 
 /// Downloads a file that may have changed since it was last asked for.
 pub(crate) async fn fetch_newest(url: &str) -> Fetched {
-    fetch_with(url, WHOLE, 0, RequestCache::NoCache, |_| ()).await
+    fetch_with(url, WHOLE, RequestCache::NoCache, &mut Vec::new(), &|_| (), None).await
 }
 
+/// Downloads a part of which so many bytes are expected.
+async fn fetch_expected(url: &str, part: Part, expected: u64, progress: impl Fn(u64)) -> Fetched {
+    // A vector that grows leaves holes as large as itself.
+    let mut bytes = Vec::with_capacity(expected.min(MOST_RESERVED) as usize);
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let opened = if part == WHOLE && (KEPT_FROM..MAX_FILE_BYTES).contains(&expected) {
+        Beginning::open(name).await
+    } else {
+        None
+    };
+    let Some((kept, before)) = opened else {
+        return fetch_with(url, part, RequestCache::Default, &mut bytes, &progress, None).await;
+    };
+    // Of a whole file there is nothing to ask for.
+    if (before.len() as u64) < expected {
+        bytes.extend(before);
+    }
+    progress(bytes.len() as u64);
+    let fetched =
+        fetch_with(url, part, RequestCache::Default, &mut bytes, &progress, Some(&kept)).await;
+    if fetched.is_ok() {
+        kept.forget().await;
+    }
+    fetched
+}
+
+/// Downloads what is missing of a part behind `bytes`, and returns all of it.
 async fn fetch_with(
     url: &str,
     part: Part,
-    expected: u64,
     cache: RequestCache,
-    progress: impl Fn(u64),
+    bytes: &mut Vec<u8>,
+    progress: &dyn Fn(u64),
+    kept: Option<&Beginning>,
 ) -> Fetched {
-    // A vector that grows leaves holes as large as itself.
-    let mut bytes = Vec::with_capacity(expected.min(MOST_RESERVED) as usize);
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
-        match go_on(url, &part, cache, &mut bytes, &progress).await {
-            Ok(()) => return Ok(bytes),
+        match go_on(url, &part, cache, bytes, progress, kept).await {
+            Ok(()) => return Ok(std::mem::take(bytes)),
             Err(Failure { error, lost: false }) => return Err(error),
             Err(Failure { lost: true, .. }) => sleep(wait).await,
         }
         wait *= 2;
     }
-    go_on(url, &part, cache, &mut bytes, &progress).await.map_err(|failure| failure.error)?;
-    Ok(bytes)
+    go_on(url, &part, cache, bytes, progress, kept).await.map_err(|failure| failure.error)?;
+    Ok(std::mem::take(bytes))
 }
 
 /// Why a download ended early.
@@ -124,7 +153,8 @@ async fn go_on(
     part: &Part,
     cache: RequestCache,
     bytes: &mut Vec<u8>,
-    progress: &impl Fn(u64),
+    progress: &dyn Fn(u64),
+    kept: Option<&Beginning>,
 ) -> Result<(), Failure> {
     let failure = |reason: String, lost: bool| Failure {
         error: EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}")),
@@ -177,7 +207,11 @@ async fn go_on(
             if bytes.len() as u64 + (end - start) > MAX_FILE_BYTES {
                 return Err(failure("it is too large".to_owned(), false));
             }
-            bytes.extend(value.subarray((start - at) as u32, (end - at) as u32).to_vec());
+            let value = value.subarray((start - at) as u32, (end - at) as u32);
+            if let Some(kept) = kept {
+                kept.keep(start, &value);
+            }
+            bytes.extend(value.to_vec());
             progress(bytes.len() as u64);
         }
         at += u64::from(value.length());

@@ -8,7 +8,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     Blob, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetFileOptions,
-    FileSystemWritableFileStream, WorkerGlobalScope,
+    FileSystemReadWriteOptions, FileSystemSyncAccessHandle, FileSystemWritableFileStream,
+    WorkerGlobalScope,
 };
 
 use crate::fetch::scope;
@@ -32,12 +33,17 @@ pub(crate) async fn load(name: &str) -> Option<Vec<u8>> {
     Some(Uint8Array::new(&buffer).to_vec())
 }
 
-/// Keeps bytes under a name, replacing what was there.
-pub(crate) async fn save(name: &str, bytes: &[u8]) -> Result<(), JsValue> {
+/// A file, made where there is none.
+async fn file(name: &str) -> Result<FileSystemFileHandle, JsValue> {
     let options = FileSystemGetFileOptions::new();
     options.set_create(true);
-    let file = JsFuture::from(folder().await?.get_file_handle_with_options(name, &options)).await?;
-    let file: FileSystemFileHandle = file.unchecked_into();
+    let file = folder().await?.get_file_handle_with_options(name, &options);
+    Ok(JsFuture::from(file).await?.unchecked_into())
+}
+
+/// Keeps bytes under a name, replacing what was there.
+pub(crate) async fn save(name: &str, bytes: &[u8]) -> Result<(), JsValue> {
+    let file = file(name).await?;
     let stream: FileSystemWritableFileStream =
         JsFuture::from(file.create_writable()).await?.unchecked_into();
     JsFuture::from(stream.write_with_js_u8_array(&Uint8Array::from(bytes))?).await?;
@@ -50,5 +56,52 @@ pub(crate) async fn remove(name: &str) {
     if let Ok(folder) = folder().await {
         // It may not be there.
         let _ = JsFuture::from(folder.remove_entry(name)).await;
+    }
+}
+
+/// What has come of a file whose download is not at its end, kept so that it goes on there after a
+/// reload. Such files are named after their content, so what was kept fits what comes.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    name: String,
+    file: FileSystemSyncAccessHandle,
+}
+
+impl Beginning {
+    /// Begins to keep the file of this name; with what was kept of it before. `None` where the browser
+    /// keeps nothing, or does so for another tab.
+    pub(crate) async fn open(name: &str) -> Option<(Self, Vec<u8>)> {
+        // `www/worker.js` looks for these names.
+        let name = format!("beginning-{name}");
+        let file =
+            JsFuture::from(file(&name).await.ok()?.create_sync_access_handle()).await.ok()?;
+        let file: FileSystemSyncAccessHandle = file.unchecked_into();
+        let kept = Self { name, file };
+        let mut bytes = vec![0; kept.file.get_size().ok()? as usize];
+        let read = kept.file.read_with_u8_array(&mut bytes).ok()?;
+        bytes.truncate(read as usize);
+        Some((kept, bytes))
+    }
+
+    /// Keeps bytes that lie at a place of the file. Where that fails (a full disk) less is kept.
+    pub(crate) fn keep(&self, at: u64, bytes: &Uint8Array) {
+        let options = FileSystemReadWriteOptions::new();
+        options.set_at(at as f64);
+        // Nothing may be kept behind a hole, which a shorter file does not have.
+        if self.file.get_size().is_ok_and(|size| size >= at as f64) {
+            let _ = self.file.write_with_js_u8_array_and_options(bytes, &options);
+        }
+    }
+
+    /// Forgets the file, which is there whole.
+    pub(crate) async fn forget(self) {
+        self.file.close();
+        remove(&self.name).await;
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.file.close();
     }
 }

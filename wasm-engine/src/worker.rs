@@ -95,7 +95,7 @@ fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
     let state = state.clone();
     wasm_bindgen_futures::spawn_local(async move {
         let bytes = match address {
-            Some(address) => fetch(&address, |_| ()).await.unwrap_or_default(),
+            Some(address) => fetch(&address).await.unwrap_or_default(),
             None => Vec::new(),
         };
         state.waiting.borrow_mut().push_back(Job::Pictures(bytes));

@@ -29,6 +29,8 @@ export type ErrorCode =
   | "gallery"
   /** The engine or its device failed. */
   | "device"
+  /** The engine stopped at this request, and was started again: others go on, this one may be tried again. */
+  | "stopped"
   /** A value that a call does not take. */
   | "argument"
   /** The engine was ended. */

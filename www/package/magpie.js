@@ -32,47 +32,109 @@ async function chosenBackend(backend) {
 const aborted = (signal) =>
   signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
 
-/** A worker that answers one request after the other. */
+/** A worker that answers one request after the other, and another one in its place where it stops. */
 class Engine {
-  #worker;
+  #begin;
+  #worker = null;
   #waiting = [];
   #current = null;
   #started;
   #failure = null;
+  // Whether a new worker is being brought to where the one before was.
+  #reviving = false;
+  // Times that it stopped since it last answered.
+  #stops = 0;
   #pictured;
   onProgress = null;
+  /** What a new worker is asked first; without it none takes the place of one that stops. */
+  revival = null;
   /** Once the classes' pictures are there, or cannot be had. */
   pictured = new Promise((resolve) => {
     this.#pictured = resolve;
   });
 
   constructor(assets, backend, manifest, threads) {
-    try {
-      this.#worker = startWorker(assets, backend, manifest, threads);
-    } catch (error) {
-      throw new MagpieError("device", `the engine's worker cannot be started: ${error.message}`);
-    }
+    this.backend = backend;
+    this.#begin = () => {
+      try {
+        return startWorker(assets, this.backend, manifest, threads);
+      } catch (error) {
+        const reason = `the engine's worker cannot be started: ${error.message}`;
+        throw new MagpieError("device", reason);
+      }
+    };
+    this.#launch(assets);
+  }
+
+  #launch(assets) {
+    const worker = this.#begin();
+    this.#worker = worker;
     this.#started = new Promise((resolve, reject) => {
-      this.#worker.onmessage = ({ data }) => {
+      worker.onmessage = ({ data }) => {
         if (data === "Started") resolve();
         else this.#answered(data);
       };
-      this.#worker.onerror = (event) => {
+      worker.onerror = (event) => {
         event.preventDefault?.();
-        const reason = event.message || `worker.js of ${assets} could not be loaded`;
+        const reason = event.message || `worker.js of ${assets ?? "this page"} could not be loaded`;
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
-        this.#fail(error);
+        if (worker === this.#worker) this.#stopped(error);
       };
     });
     // A failure is told to whoever waits, not to the console.
     this.#started.catch(() => {});
   }
 
+  // What was being answered is lost; what waits goes to the next worker.
+  #stopped(error) {
+    const entry = this.#current;
+    if (this.#failure || (!this.revival && !this.#reviving)) return this.#fail(error);
+    this.#current = null;
+    entry?.settled();
+    if (this.#reviving) return entry?.reject(error);
+    entry?.reject(new MagpieError("stopped", `${error.message}; it is started again`));
+    this.#revive(error);
+  }
+
+  // Starts again, the second time in a row on the processor where it was a graphics device.
+  async #revive(error) {
+    this.#reviving = true;
+    for (;;) {
+      this.#worker.terminate();
+      this.#stops += 1;
+      if (this.#stops > 1) {
+        if (this.backend !== "webgpu") break;
+        this.backend = "cpu";
+        this.#stops = 1;
+      }
+      try {
+        this.#launch();
+        await this.#started;
+        for (const request of this.revival) await this.#send(request);
+        this.#reviving = false;
+        return this.#next();
+      } catch (again) {
+        if (this.#failure) break;
+        error = again;
+      }
+    }
+    this.#reviving = false;
+    if (!this.#failure) this.#fail(error);
+  }
+
+  // Asks before anybody else.
+  #send(request) {
+    return new Promise((resolve, reject) => {
+      this.#current = { request, resolve, reject, settled() {} };
+      this.#worker.postMessage(request);
+    });
+  }
+
   // Waits for its turn; `signal` takes it back.
   async ask(request, { signal, transfer = [] } = {}) {
     if (signal?.aborted) throw aborted(signal);
-    await this.#started;
+    if (!this.#reviving) await this.#started;
     if (this.#failure) throw this.#failure;
     return new Promise((resolve, reject) => {
       const entry = { request, transfer, resolve, reject };
@@ -95,7 +157,7 @@ class Engine {
   }
 
   #next() {
-    if (this.#current || this.#failure) return;
+    if (this.#current || this.#failure || this.#reviving) return;
     this.#current = this.#waiting.shift() ?? null;
     if (!this.#current) return;
     try {
@@ -112,7 +174,10 @@ class Engine {
     else if (kind === "Failed") {
       const { kind, message } = value.error;
       this.#settle((entry) => entry.reject(new MagpieError(kind.toLowerCase(), message)));
-    } else this.#settle((entry) => entry.resolve(value));
+    } else {
+      if (!this.#reviving) this.#stops = 0;
+      this.#settle((entry) => entry.resolve(value));
+    }
   }
 
   #settle(how) {
@@ -288,16 +353,20 @@ export class Magpie {
   #thresholds;
   #next = 1;
 
-  constructor(engine, info, backend) {
+  constructor(engine, info) {
     this.#engine = engine;
-    /** Title of the bundle, its notes on licence and source, and who computes. */
+    /** Title of the bundle, and its notes on licence and source. */
     this.title = info.title;
     this.notes = info.notes;
-    this.backend = backend;
     /** Whether it finds objects; without a detector every picture is one. */
     this.detects = info.detects;
     this.#thresholds = info.thresholds;
     this.gallery = new Gallery(engine);
+  }
+
+  /** Who computes: the processor takes the place of a graphics device that is lost twice. */
+  get backend() {
+    return this.#engine.backend;
   }
 
   /**
@@ -326,10 +395,12 @@ export class Magpie {
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
-      const info = await engine.ask({ Open: { manifest: address.href } }, { signal });
+      const open = { Open: { manifest: address.href } };
+      const info = await engine.ask(open, { signal });
+      engine.revival = [open];
       if (thumbnails) await engine.pictured;
       if (signal?.aborted) throw aborted(signal);
-      return new Magpie(engine, info, chosen);
+      return new Magpie(engine, info);
     } catch (error) {
       engine.end(error);
       // The best device of this browser may still refuse.
@@ -404,6 +475,7 @@ export class Magpie {
       min_score: minScore ?? now.minScore,
     };
     this.#thresholds = (await this.#engine.ask({ Tune }, options)).thresholds;
+    this.#engine.revival = [this.#engine.revival[0], { Tune }];
     return this.thresholds;
   }
 

@@ -65,7 +65,9 @@ enum Stored {
     /// 16-bit floats.
     #[default]
     F16,
-    /// 8-bit whole numbers, a scale an output channel.
+    /// 10-bit whole numbers, a scale an output channel: five eighths of f16.
+    I10,
+    /// 8-bit whole numbers, a scale an output channel: half of f16.
     I8,
 }
 
@@ -74,6 +76,7 @@ impl Stored {
         match self {
             Self::F32 => Precision::F32,
             Self::F16 => Precision::F16,
+            Self::I10 => Precision::I10,
             Self::I8 => Precision::I8,
         }
     }

@@ -48,4 +48,10 @@ fn downloads_go_on_where_a_connection_broke() {
     let slow = &seen["slow"];
     assert!(slow["later"].as_f64() > slow["first"].as_f64(), "the page says how far it is: {slow}");
     assert_eq!(slow["bar"], true);
+    // Behind the reload only what is missing comes.
+    let [first, rest] = [0, 1].map(|index| slow["asked"][index].as_str().expect("a range"));
+    assert_eq!(first, "all");
+    let start = rest.strip_prefix("bytes=").and_then(|rest| rest.strip_suffix('-'));
+    let start: u32 = start.and_then(|start| start.parse().ok()).unwrap_or_default();
+    assert!(start > 200_000, "the reload asks for {rest}: {slow}");
 }

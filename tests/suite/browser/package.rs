@@ -100,6 +100,16 @@ fn the_package_works_in_other_pages() {
         });
         assert_eq!(result["failures"], expected, "{page}");
     }
+    let stopped = &seen["stopped"];
+    // The one that was being answered is lost; the others are answered by the next engine.
+    let (first, mine) = (&stopped["first"], &stopped["kept"]);
+    assert_eq!(stopped["once"], serde_json::json!(["stopped", first, first]), "{stopped}");
+    assert_eq!(first, &serde_json::json!(labels), "{stopped}");
+    assert_eq!(mine["taught"], 1, "{stopped}");
+    assert!((mine["tuned"].as_f64().expect("a number") - 0.123).abs() < 1e-6, "{stopped}");
+    assert_eq!(mine["backend"], "cpu");
+    assert_eq!(stopped["never"], serde_json::json!(["stopped", "device", "device"]), "{stopped}");
+    assert_eq!(stopped["after"], "device", "{stopped}");
     let element = &seen["element"];
     assert_eq!(element["problems"], serde_json::json!([]), "{element}");
     let events = serde_json::json!(["progress", "ready", "recognized"]);

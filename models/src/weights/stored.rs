@@ -1,0 +1,289 @@
+//! How values lie in a file.
+
+use half::f16;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::{NamedTensor, WeightsError};
+
+/// How values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats: checkpoints.
+    F32,
+    /// 16-bit floats: bundles.
+    F16,
+    /// Whole numbers from −511 to 511 with one scale an output channel for matrices and kernels,
+    /// 32-bit floats for the rest: five eighths of the download of [`Self::F16`]. They are floats again
+    /// once they are read, so that only what is lost in rounding tells them apart.
+    I10,
+    /// [`Self::I10`] from −127 to 127: half of the download of [`Self::F16`].
+    I8,
+}
+
+/// What the scales of a tensor of whole numbers are called behind its name.
+const SCALES: &str = "#scales";
+
+/// What the two lowest bits of ten are called behind the name of the others, which fill bytes: four
+/// numbers' in each, the first one's lowest.
+const LOWS: &str = "#lows";
+
+/// A tensor as it lies in a file.
+pub(super) struct Stored {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) shape: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Whether a name belongs to a part of another tensor.
+pub(super) fn is_part(name: &str) -> bool {
+    name.ends_with(SCALES) || name.ends_with(LOWS)
+}
+
+/// A tensor in a precision: itself, and what belongs to it.
+pub(super) fn parts(name: &str, tensor: &NamedTensor, precision: Precision) -> Vec<Stored> {
+    let NamedTensor { shape, values } = tensor;
+    let store = |behind: &str, dtype, shape: &[usize], bytes| Stored {
+        name: format!("{name}{behind}"),
+        dtype,
+        shape: shape.to_vec(),
+        bytes,
+    };
+    let most = match precision {
+        Precision::F32 => return vec![store("", Dtype::F32, shape, little_endian(values))],
+        Precision::F16 => {
+            let half = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
+            return vec![store("", Dtype::F16, shape, half.collect())];
+        }
+        Precision::I10 => 511.0,
+        Precision::I8 => 127.0,
+    };
+    let is_whole = values.len() == shape.iter().product::<usize>();
+    let Some(axis) = output_axis(shape).filter(|_| is_whole) else {
+        return parts(name, tensor, Precision::F32);
+    };
+    let (numbers, scales) = quantize(values, shape, axis, most);
+    let mut scales_shape = vec![1; shape.len()];
+    scales_shape[axis] = shape[axis];
+    let scales = store(SCALES, Dtype::F32, &scales_shape, little_endian(&scales));
+    let bytes = |shift: i16| numbers.iter().map(|n| ((n >> shift) as i8).cast_unsigned()).collect();
+    if precision == Precision::I8 {
+        return vec![store("", Dtype::I8, shape, bytes(0)), scales];
+    }
+    let low = |four: &[i16]| {
+        let bits = four.iter().enumerate().map(|(i, number)| ((number & 3) as u8) << (2 * i));
+        bits.sum::<u8>()
+    };
+    let lows: Vec<u8> = numbers.chunks(4).map(low).collect();
+    let lows = store(LOWS, Dtype::U8, &[lows.len()], lows);
+    vec![store("", Dtype::I8, shape, bytes(2)), scales, lows]
+}
+
+/// The values of a tensor of a file.
+pub(super) fn read(
+    file: &SafeTensors<'_>,
+    name: &str,
+    view: &TensorView<'_>,
+) -> Result<Vec<f32>, WeightsError> {
+    if view.dtype() != Dtype::I8 {
+        let (name, dtype) = (name.to_owned(), view.dtype());
+        return floats(view).ok_or(WeightsError::Type { name, dtype });
+    }
+    whole_numbers(file, name, view).ok_or_else(|| WeightsError::Scales { name: name.to_owned() })
+}
+
+/// Stored whole numbers in their size; `None` where what belongs to them does not fit.
+fn whole_numbers(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Option<Vec<f32>> {
+    let shape = view.shape();
+    let scales = file.tensor(&format!("{name}{SCALES}")).ok()?;
+    let axis = channel_axis(shape, scales.shape())?;
+    let scales = floats(&scales)?;
+    let inner: usize = shape[axis + 1..].iter().product();
+    let scale = |i: usize| scales[i / inner % shape[axis]];
+    let highs = view.data().iter().map(|byte| i16::from(byte.cast_signed())).enumerate();
+    let Ok(lows) = file.tensor(&format!("{name}{LOWS}")) else {
+        return Some(highs.map(|(i, number)| f32::from(number) * scale(i)).collect());
+    };
+    let fits = lows.dtype() == Dtype::U8 && lows.shape() == [view.data().len().div_ceil(4)];
+    let low = |i: usize| i16::from(lows.data()[i / 4] >> (2 * (i % 4)) & 3);
+    fits.then(|| highs.map(|(i, high)| f32::from(4 * high + low(i)) * scale(i)).collect())
+}
+
+/// Stored floats; `None` for another type.
+fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
+    match view.dtype() {
+        Dtype::F32 => {
+            let read = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            Some(view.data().chunks_exact(4).map(read).collect())
+        }
+        Dtype::F16 => {
+            let read = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
+            Some(view.data().chunks_exact(2).map(read).collect())
+        }
+        _ => None,
+    }
+}
+
+fn little_endian(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// The dimension of the output channels: the first of a kernel, the last of a matrix. Vectors have
+/// too few values to be worth rounding.
+fn output_axis(shape: &[usize]) -> Option<usize> {
+    match shape {
+        [_, _] => Some(1),
+        [_, _, _, _] => Some(0),
+        _ => None,
+    }
+}
+
+/// The dimension that the scales follow: theirs are 1 but for that one.
+fn channel_axis(shape: &[usize], scales: &[usize]) -> Option<usize> {
+    let axis = output_axis(shape)?;
+    let fits = |(i, (side, scale)): (usize, (&usize, &usize))| {
+        if i == axis { side == scale } else { *scale == 1 }
+    };
+    (shape.len() == scales.len()).then_some(())?;
+    shape.iter().zip(scales).enumerate().all(fits).then_some(axis)
+}
+
+/// Rounds to whole numbers of an output channel's scale: its largest value becomes ±`most`.
+fn quantize(values: &[f32], shape: &[usize], axis: usize, most: f32) -> (Vec<i16>, Vec<f32>) {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let channel = |i: usize| i / inner % shape[axis];
+    let mut scales = vec![0.0_f32; shape[axis]];
+    for (i, value) in values.iter().enumerate() {
+        let scale = &mut scales[channel(i)];
+        *scale = scale.max(value.abs() / most);
+    }
+    let number = |(i, value): (usize, &f32)| {
+        let scale = scales[channel(i)];
+        if scale > 0.0 { (value / scale).round().clamp(-most, most) as i16 } else { 0 }
+    };
+    (values.iter().enumerate().map(number).collect(), scales)
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::backbone::{PpLcNetV2, PpLcNetV2Config};
+    use crate::weights::Weights;
+
+    fn network() -> PpLcNetV2 {
+        let config = PpLcNetV2Config {
+            scale: 0.25,
+            depths: [1, 1, 1, 1],
+            class_expand: 16,
+            shitu: true,
+            dropout: 0.0,
+            fused: false,
+        };
+        config.init(&Device::flex())
+    }
+
+    #[test]
+    fn half_precision_is_close_and_half_the_size() {
+        let weights = Weights::from_module(&network());
+        let full = weights.to_bytes(Precision::F32, None).unwrap();
+        let half = weights.to_bytes(Precision::F16, None).unwrap();
+        assert!(half.len() < full.len() * 6 / 10);
+        for (name, tensor) in Weights::from_bytes(&half).unwrap().tensors {
+            for (a, b) in tensor.values.iter().zip(&weights.tensors[&name].values) {
+                assert!((a - b).abs() <= b.abs() / 1024.0 + 1e-7, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_within_half_a_step_of_their_channel() {
+        let weights = Weights::from_module(&network());
+        let full = weights.to_bytes(Precision::F32, None).unwrap();
+        for (precision, most, share) in [(Precision::I8, 127.0, 40), (Precision::I10, 511.0, 45)] {
+            let small = weights.to_bytes(precision, None).unwrap();
+            assert!(small.len() < full.len() * share / 100, "{} of {}", small.len(), full.len());
+            let read = Weights::from_bytes(&small).unwrap();
+            assert_near(&weights, read, most);
+        }
+    }
+
+    /// Of whole numbers up to `most`.
+    fn assert_near(weights: &Weights, read: Weights, most: f32) {
+        assert_eq!(read.tensors.len(), weights.tensors.len());
+        for (name, tensor) in read.tensors {
+            let exact = &weights.tensors[&name];
+            assert_eq!(tensor.shape, exact.shape, "{name}");
+            let [channels, ..] = exact.shape[..] else { panic!("{name}") };
+            let kernel = exact.values.len() / channels;
+            for (got, exact) in
+                tensor.values.chunks_exact(kernel).zip(exact.values.chunks_exact(kernel))
+            {
+                let largest = exact.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
+                let step = if tensor.shape.len() == 4 { largest / most } else { 0.0 };
+                for (a, b) in got.iter().zip(exact) {
+                    assert!((a - b).abs() <= step * 0.5 + 1e-7, "{name}: {a} for {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_scales_of_a_matrix_are_those_of_its_columns() {
+        let values = vec![1.0, 100.0, -0.5, 50.0];
+        let tensor = NamedTensor { shape: vec![2, 2], values: values.clone() };
+        let weights = Weights { tensors: BTreeMap::from([("w".to_owned(), tensor)]) };
+        for (precision, apart) in [(Precision::I8, 0.01), (Precision::I10, 0.002)] {
+            let read = Weights::from_bytes(&weights.to_bytes(precision, None).unwrap()).unwrap();
+            for (a, b) in read.tensors["w"].values.iter().zip(&values) {
+                assert!((a - b).abs() <= b.abs() * apart, "{a} for {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_without_fitting_scales_or_low_bits_are_refused() {
+        let numbers = [1_u8, 2, 3, 4, 5, 6];
+        let fitting = Some((Dtype::F32, vec![1, 3]));
+        let cases = [
+            (None, None),
+            (Some((Dtype::F32, vec![2, 1])), None),
+            (Some((Dtype::F32, vec![1, 2])), None),
+            (Some((Dtype::F32, vec![3])), None),
+            (Some((Dtype::U8, vec![1, 3])), None),
+            (fitting.clone(), Some((Dtype::U8, vec![1]))),
+            (fitting.clone(), Some((Dtype::U8, vec![3]))),
+            (fitting.clone(), Some((Dtype::I8, vec![2]))),
+            (fitting, Some((Dtype::U8, vec![2, 1]))),
+        ];
+        for (scales, lows) in cases {
+            let zeros = [0; 64];
+            let view = TensorView::new(Dtype::I8, vec![2, 3], &numbers).unwrap();
+            let mut views = vec![("w", view)];
+            for (name, part) in [("w#scales", &scales), ("w#lows", &lows)] {
+                if let Some((dtype, shape)) = part {
+                    let count = shape.iter().product::<usize>();
+                    let bytes = count * if *dtype == Dtype::F32 { 4 } else { 1 };
+                    let view = TensorView::new(*dtype, shape.clone(), &zeros[..bytes]).unwrap();
+                    views.push((name, view));
+                }
+            }
+            let file = safetensors::serialize(views, None).unwrap();
+            let error = Weights::from_bytes(&file).unwrap_err();
+            let is_it = matches!(error, WeightsError::Scales { .. });
+            assert!(is_it, "{scales:?} {lows:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn ten_bits_are_eight_and_two() {
+        let values: Vec<f32> = [-511.0, -3.0, 0.0, 1.0, 510.0, 511.0].into();
+        let tensor = NamedTensor { shape: vec![6, 1], values: values.clone() };
+        let weights = Weights { tensors: BTreeMap::from([("w".to_owned(), tensor)]) };
+        let bytes = weights.to_bytes(Precision::I10, None).unwrap();
+        assert_eq!(Weights::from_bytes(&bytes).unwrap().tensors["w"].values, values);
+    }
+}
