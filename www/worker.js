@@ -6,8 +6,43 @@ if (!["cpu", "relaxed", "webgpu"].includes(engine)) throw new Error(`unknown eng
 // Responses by address, for the engine, which checks what is in them and asks itself for the rest.
 self.ahead = new Map();
 
+// The same response, read on while nobody asks for it: one that waits holds its connection up. What came
+// before a connection broke is still handed out.
+function readAhead(response) {
+  if (!response.body) return response;
+  const reader = response.body.getReader();
+  const chunks = [];
+  let end;
+  let tell = () => {};
+  const read = async () => {
+    try {
+      for (let next = await reader.read(); !next.done; next = await reader.read()) {
+        chunks.push(next.value);
+        tell();
+      }
+      end = (controller) => controller.close();
+    } catch (error) {
+      end = (controller) => controller.error(error);
+    }
+    tell();
+  };
+  read();
+  const pull = async (controller) => {
+    while (!chunks.length && !end) {
+      await new Promise((resolve) => {
+        tell = resolve;
+      });
+    }
+    if (chunks.length) controller.enqueue(chunks.shift());
+    else end(controller);
+  };
+  const cancel = (reason) => reader.cancel(reason);
+  const { status, headers } = response;
+  return new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), { status, headers });
+}
+
 function ask(address) {
-  const response = fetch(address);
+  const response = fetch(address).then(readAhead);
   // Whoever takes it hears of a failure.
   response.catch(() => {});
   self.ahead.set(address, response);

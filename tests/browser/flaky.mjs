@@ -44,7 +44,7 @@ Object.assign(host, { breakAt: null, bytesPerSecond: 300_000 });
 seen.slow = await visit(async (page) => {
   const loading = () => /Loading ([\d.]+) of/.exec(document.querySelector("#status").textContent)?.[1];
   const first = await (await page.waitForFunction(loading, null, { timeout: 60_000 })).jsonValue();
-  await page.waitForTimeout(600);
+  await page.waitForTimeout(2000);
   const later = await page.evaluate(loading);
   const bar = await page.locator("#progress").isVisible();
   await page.reload();

@@ -208,10 +208,10 @@ async fn go_on(
                 return Err(failure("it is too large".to_owned(), false));
             }
             let value = value.subarray((start - at) as u32, (end - at) as u32);
-            if let Some(kept) = kept {
-                kept.keep(start, &value);
-            }
             bytes.extend(value.to_vec());
+            if let Some(kept) = kept {
+                kept.keep(bytes);
+            }
             progress(bytes.len() as u64);
         }
         at += u64::from(value.length());

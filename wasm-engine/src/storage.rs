@@ -3,6 +3,8 @@
 //! Writing goes to a copy that takes the file's place when it is whole, so that a page closed in the
 //! middle leaves the old file.
 
+use std::cell::Cell;
+
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
@@ -12,7 +14,7 @@ use web_sys::{
     WorkerGlobalScope,
 };
 
-use crate::fetch::scope;
+use crate::fetch::{now, scope};
 
 async fn folder() -> Result<FileSystemDirectoryHandle, JsValue> {
     let scope: WorkerGlobalScope = scope().unchecked_into();
@@ -65,7 +67,15 @@ pub(crate) async fn remove(name: &str) {
 pub(crate) struct Beginning {
     name: String,
     file: FileSystemSyncAccessHandle,
+    opened: f64,
+    /// Bytes that are kept.
+    length: Cell<usize>,
 }
+
+/// Milliseconds before anything is kept: what comes sooner is not worth the writing.
+const PATIENCE: f64 = 1000.0;
+/// Bytes that are written at once.
+const WRITTEN: usize = 1 << 18;
 
 impl Beginning {
     /// Begins to keep the file of this name; with what was kept of it before. `None` where the browser
@@ -76,20 +86,26 @@ impl Beginning {
         let file =
             JsFuture::from(file(&name).await.ok()?.create_sync_access_handle()).await.ok()?;
         let file: FileSystemSyncAccessHandle = file.unchecked_into();
-        let kept = Self { name, file };
+        let kept = Self { name, file, opened: now(), length: Cell::new(0) };
         let mut bytes = vec![0; kept.file.get_size().ok()? as usize];
         let read = kept.file.read_with_u8_array(&mut bytes).ok()?;
         bytes.truncate(read as usize);
+        kept.length.set(bytes.len());
         Some((kept, bytes))
     }
 
-    /// Keeps bytes that lie at a place of the file. Where that fails (a full disk) less is kept.
-    pub(crate) fn keep(&self, at: u64, bytes: &Uint8Array) {
+    /// Keeps what has come so far, from the file's first byte, where enough of it is new. Where that
+    /// fails (a full disk) less is kept.
+    pub(crate) fn keep(&self, bytes: &[u8]) {
+        let kept = self.length.get();
+        if bytes.len() < kept + WRITTEN || now() - self.opened < PATIENCE {
+            return;
+        }
         let options = FileSystemReadWriteOptions::new();
-        options.set_at(at as f64);
-        // Nothing may be kept behind a hole, which a shorter file does not have.
-        if self.file.get_size().is_ok_and(|size| size >= at as f64) {
-            let _ = self.file.write_with_js_u8_array_and_options(bytes, &options);
+        options.set_at(kept as f64);
+        let new = Uint8Array::from(&bytes[kept..]);
+        if let Ok(written) = self.file.write_with_js_u8_array_and_options(&new, &options) {
+            self.length.set(kept + written as usize);
         }
     }
 

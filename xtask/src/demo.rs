@@ -112,19 +112,25 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     })?;
     let weights = if options.train { train(&folder)? } else { root().join(WEIGHTS) };
     let made = if options.train { "trained-" } else { "" };
-    let detector = weights.join("detector.safetensors");
-    let extractor = folder.join(format!("{made}extractor-i10.safetensors"));
-    // Ten bits a weight instead of sixteen name as many drawings; the detector would lose a tenth of a
-    // point (docs/demo.md).
-    let floats = weights.join("extractor.safetensors");
-    if !is_fresh(&extractor, &[&floats]) {
-        step("weights in ten bits", || {
-            let mut export = magpie();
-            execute(
-                export.args(["export", "--precision", "i10", "--out"]).args([&extractor, &floats]),
-            )
-        })?;
+    // Ten bits a weight instead of sixteen name as many drawings, and find all but a tenth of a point
+    // (docs/demo.md).
+    let [extractor, detector] = ["extractor", "detector"].map(|name| {
+        (
+            weights.join(name).with_extension("safetensors"),
+            folder.join(format!("{made}{name}-i10.safetensors")),
+        )
+    });
+    for (floats, small) in [&extractor, &detector] {
+        if !is_fresh(small, &[floats]) {
+            step("weights in ten bits", || {
+                let mut export = magpie();
+                execute(
+                    export.args(["export", "--precision", "i10", "--out"]).args([small, floats]),
+                )
+            })?;
+        }
     }
+    let (extractor, detector) = (extractor.1, detector.1);
 
     // A gallery belongs to its extractor. Bytes instead of 16-bit floats halve its download and move
     // the recall by less than two drawings of 548 (docs/demo.md).
