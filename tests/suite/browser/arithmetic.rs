@@ -17,7 +17,8 @@ fn whole_numbers_find_the_objects_that_floats_find() {
     let floats = bundle.join(manifest.detector.expect("a detector").file);
     let numbers = folder.path().join("detector.safetensors");
     let exported = Command::new(magpie())
-        .args(["export", "--arithmetic", "i8", "--out"])
+        // As exact as the weights are: those in floats are compared closely.
+        .args(["export", "--arithmetic", "i8", "--precision", "f32", "--out"])
         .args([&numbers, &floats])
         .output()
         .expect("magpie runs");
@@ -48,7 +49,8 @@ fn whole_numbers_find_the_objects_that_floats_find() {
     assert_eq!(seen["relaxed"]["problems"], json!([]));
     let (numbers, floats) = (expected(&out), expected(&site()));
     assert_ne!(numbers, floats, "whole numbers round");
-    near("relaxed SIMD beside native, both whole numbers", &boxes(&seen["relaxed"]), &numbers, 1.0);
+    // Values that round to the other side here than there move boxes, less than rounding itself does.
+    near("relaxed SIMD beside native, both whole numbers", &boxes(&seen["relaxed"]), &numbers, 4.0);
     near("without relaxed SIMD, floats", &boxes(&seen["plain"]), &floats, 0.1);
     near("whole numbers beside floats", &numbers, &floats, 8.0);
 }
