@@ -260,7 +260,8 @@ mod tests {
     use crate::backbone::{PpLcNetV2, PpLcNetV2Config};
     use burn::tensor::Device;
 
-    fn network() -> PpLcNetV2 {
+    /// A small network of fresh weights.
+    pub(super) fn network() -> PpLcNetV2 {
         let config = PpLcNetV2Config {
             scale: 0.25,
             depths: [1, 1, 1, 1],

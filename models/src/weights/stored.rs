@@ -168,23 +168,9 @@ fn quantize(values: &[f32], shape: &[usize], axis: usize, most: f32) -> (Vec<i16
 mod tests {
     use std::collections::BTreeMap;
 
-    use burn::tensor::Device;
-
+    use super::super::tests::network;
     use super::*;
-    use crate::backbone::{PpLcNetV2, PpLcNetV2Config};
     use crate::weights::Weights;
-
-    fn network() -> PpLcNetV2 {
-        let config = PpLcNetV2Config {
-            scale: 0.25,
-            depths: [1, 1, 1, 1],
-            class_expand: 16,
-            shitu: true,
-            dropout: 0.0,
-            fused: false,
-        };
-        config.init(&Device::flex())
-    }
 
     #[test]
     fn half_precision_is_close_and_half_the_size() {

@@ -70,18 +70,6 @@ fn store(pixel: u32, column: u32, sum: vec4<f32>) {
     }
 }
 
-// Two columns of a pixel, the second `apart` from the first; what lies behind the last pixel or column was
-// computed for nothing.
-fn store_both(pixel: u32, last: u32, column: u32, apart: u32, a: vec4<f32>, b: vec4<f32>) {
-    if pixel > last {
-        return;
-    }
-    store(pixel, column, a);
-    if column + apart < shape.out_fours {
-        store(pixel, column + apart, b);
-    }
-}
-
 // The weights between four inputs and four outputs; `at` is the first input's.
 fn block(at: u32) -> mat4x4<f32> {
     return mat4x4<f32>(
@@ -92,53 +80,100 @@ fn block(at: u32) -> mat4x4<f32> {
     );
 }
 
-// 1×1 convolution: four pixels and twice four channels an invocation. Weights: [input, output].
-@compute @workgroup_size(64)
-fn product(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let columns = (shape.out_fours + 1u) / 2u;
-    let index = place(id, groups);
-    let total = out_pixels() * run.pictures;
-    let first = index / columns * 4u;
-    if first >= total {
+// Sums of four pixels and twice four channels. Named one by one: what is indexed may leave the registers.
+struct Tile {
+    a0: vec4<f32>,
+    a1: vec4<f32>,
+    a2: vec4<f32>,
+    a3: vec4<f32>,
+    b0: vec4<f32>,
+    b1: vec4<f32>,
+    b2: vec4<f32>,
+    b3: vec4<f32>,
+}
+
+// Where a tile lies: its first pixel and the last of all, its first column and how far off the second is.
+struct Spot {
+    first: u32,
+    last: u32,
+    a: u32,
+    b: u32,
+    apart: u32,
+}
+
+fn spot(index: u32) -> Spot {
+    let apart = (shape.out_fours + 1u) / 2u;
+    let a = index % apart;
+    let last = out_pixels() * run.pictures - 1u;
+    return Spot(index / apart * 4u, last, a, min(a + apart, shape.out_fours - 1u), apart);
+}
+
+fn begin(spot: Spot) -> Tile {
+    let a = bias[spot.a];
+    let b = bias[spot.b];
+    return Tile(a, a, a, a, b, b, b, b);
+}
+
+// A tile with four more inputs of each pixel; `row` is the first one's weights.
+fn gather(
+    tile: Tile,
+    spot: Spot,
+    row: u32,
+    x0: vec4<f32>,
+    x1: vec4<f32>,
+    x2: vec4<f32>,
+    x3: vec4<f32>,
+) -> Tile {
+    let a = block(row + spot.a);
+    let b = block(row + spot.b);
+    return Tile(
+        tile.a0 + a * x0,
+        tile.a1 + a * x1,
+        tile.a2 + a * x2,
+        tile.a3 + a * x3,
+        tile.b0 + b * x0,
+        tile.b1 + b * x1,
+        tile.b2 + b * x2,
+        tile.b3 + b * x3,
+    );
+}
+
+// What lies behind the last pixel or column was computed for nothing.
+fn keep(spot: Spot, pixel: u32, a: vec4<f32>, b: vec4<f32>) {
+    if spot.first + pixel > spot.last {
         return;
     }
-    let a = index % columns;
-    let b = min(a + columns, shape.out_fours - 1u);
-    let last = total - 1u;
-    let p0 = first * shape.fours;
-    let p1 = min(first + 1u, last) * shape.fours;
-    let p2 = min(first + 2u, last) * shape.fours;
-    let p3 = min(first + 3u, last) * shape.fours;
-    var a0 = bias[a];
-    var a1 = a0;
-    var a2 = a0;
-    var a3 = a0;
-    var b0 = bias[b];
-    var b1 = b0;
-    var b2 = b0;
-    var b3 = b0;
+    store(spot.first + pixel, spot.a, a);
+    if spot.a + spot.apart < shape.out_fours {
+        store(spot.first + pixel, spot.b, b);
+    }
+}
+
+fn finish(tile: Tile, spot: Spot) {
+    keep(spot, 0u, tile.a0, tile.b0);
+    keep(spot, 1u, tile.a1, tile.b1);
+    keep(spot, 2u, tile.a2, tile.b2);
+    keep(spot, 3u, tile.a3, tile.b3);
+}
+
+// 1×1 convolution, a tile an invocation. Weights: [input, output].
+@compute @workgroup_size(64)
+fn product(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let spot = spot(place(id, groups));
+    if spot.first > spot.last {
+        return;
+    }
+    let p0 = spot.first * shape.fours;
+    let p1 = min(spot.first + 1u, spot.last) * shape.fours;
+    let p2 = min(spot.first + 2u, spot.last) * shape.fours;
+    let p3 = min(spot.first + 3u, spot.last) * shape.fours;
+    var tile = begin(spot);
     var row = 0u;
     for (var c = 0u; c < shape.fours; c++) {
-        let x0 = x[p0 + c];
-        let x1 = x[p1 + c];
-        let x2 = x[p2 + c];
-        let x3 = x[p3 + c];
-        let wa = block(row + a);
-        a0 += wa * x0;
-        a1 += wa * x1;
-        a2 += wa * x2;
-        a3 += wa * x3;
-        let wb = block(row + b);
-        b0 += wb * x0;
-        b1 += wb * x1;
-        b2 += wb * x2;
-        b3 += wb * x3;
+        tile = gather(tile, spot, row, x[p0 + c], x[p1 + c], x[p2 + c], x[p3 + c]);
         row += 4u * shape.out_fours;
     }
-    store_both(first, last, a, columns, a0, b0);
-    store_both(first + 1u, last, a, columns, a1, b1);
-    store_both(first + 2u, last, a, columns, a2, b2);
-    store_both(first + 3u, last, a, columns, a3, b3);
+    finish(tile, spot);
 }
 
 var<workgroup> parts: array<vec4<f32>, 64>;
@@ -192,31 +227,18 @@ fn tap(corner: Corner, ky: u32, kx: u32) -> Tap {
     return Tap(select(0u, pixel * shape.fours, there), there);
 }
 
-// Dense convolution, shared as in `product`. Weights: [line, column, input, output].
+// Dense convolution, a tile an invocation. Weights: [line, column, input, output].
 @compute @workgroup_size(64)
 fn windows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let columns = (shape.out_fours + 1u) / 2u;
-    let index = place(id, groups);
-    let total = out_pixels() * run.pictures;
-    let first = index / columns * 4u;
-    if first >= total {
+    let spot = spot(place(id, groups));
+    if spot.first > spot.last {
         return;
     }
-    let a = index % columns;
-    let b = min(a + columns, shape.out_fours - 1u);
-    let last = total - 1u;
-    let c0 = corner(first);
-    let c1 = corner(min(first + 1u, last));
-    let c2 = corner(min(first + 2u, last));
-    let c3 = corner(min(first + 3u, last));
-    var a0 = bias[a];
-    var a1 = a0;
-    var a2 = a0;
-    var a3 = a0;
-    var b0 = bias[b];
-    var b1 = b0;
-    var b2 = b0;
-    var b3 = b0;
+    let c0 = corner(spot.first);
+    let c1 = corner(min(spot.first + 1u, spot.last));
+    let c2 = corner(min(spot.first + 2u, spot.last));
+    let c3 = corner(min(spot.first + 3u, spot.last));
+    var tile = begin(spot);
     var row = 0u;
     for (var ky = 0u; ky < KERNEL; ky++) {
         for (var kx = 0u; kx < KERNEL; kx++) {
@@ -229,24 +251,12 @@ fn windows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
                 let x1 = select(NOTHING, x[t1.at + c], t1.there);
                 let x2 = select(NOTHING, x[t2.at + c], t2.there);
                 let x3 = select(NOTHING, x[t3.at + c], t3.there);
-                let wa = block(row + a);
-                a0 += wa * x0;
-                a1 += wa * x1;
-                a2 += wa * x2;
-                a3 += wa * x3;
-                let wb = block(row + b);
-                b0 += wb * x0;
-                b1 += wb * x1;
-                b2 += wb * x2;
-                b3 += wb * x3;
+                tile = gather(tile, spot, row, x0, x1, x2, x3);
                 row += 4u * shape.out_fours;
             }
         }
     }
-    store_both(first, last, a, columns, a0, b0);
-    store_both(first + 1u, last, a, columns, a1, b1);
-    store_both(first + 2u, last, a, columns, a2, b2);
-    store_both(first + 3u, last, a, columns, a3, b3);
+    finish(tile, spot);
 }
 
 // Depthwise convolution: four pixels of a line and four channels an invocation. Weights: [line,
