@@ -2,6 +2,7 @@
 
 use crate::gallery::{Metric, Search, VectorIndex, VectorType};
 use crate::image::RgbImage;
+use crate::preprocess::Preprocess;
 use crate::recognizer::{RecognizeError, Recognizer};
 
 /// Runs before the first that counts.
@@ -15,6 +16,10 @@ const DRAWN: (u32, u32) = (1280, 960);
 /// A part of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// The detector's network alone, on a picture of its size.
+    DetectorNetwork,
+    /// The extractor's network alone, on a picture of its size.
+    ExtractorNetwork,
     /// Finding the objects of a picture: resize, network, decoding, suppression.
     Detect,
     /// Embedding so many crops at once: resize, network.
@@ -30,7 +35,9 @@ pub enum Stage {
 impl Stage {
     /// What is measured of a bundle; one without a detector finds nothing.
     pub fn all(detects: bool) -> Vec<Self> {
-        let mut stages = vec![
+        let found: &[Self] = if detects { &[Self::DetectorNetwork, Self::Detect] } else { &[] };
+        let others = [
+            Self::ExtractorNetwork,
             Self::Embed(1),
             Self::Embed(4),
             Self::Embed(16),
@@ -40,15 +47,14 @@ impl Stage {
             Self::SearchIn(100_000),
             Self::Recognize,
         ];
-        if detects {
-            stages.insert(0, Self::Detect);
-        }
-        stages
+        [found, &others].concat()
     }
 
     /// Its name in a report.
     pub fn name(self) -> String {
         match self {
+            Self::DetectorNetwork => "detector network".to_owned(),
+            Self::ExtractorNetwork => "extractor network".to_owned(),
             Self::Detect => "detect".to_owned(),
             Self::Embed(crops) => format!("embed {crops}"),
             Self::Search => "search".to_owned(),
@@ -60,7 +66,15 @@ impl Stage {
 
 /// A picture with something everywhere, the same every time.
 pub fn drawn() -> RgbImage {
-    let (width, height) = DRAWN;
+    drawn_in(DRAWN.0, DRAWN.1)
+}
+
+/// A picture like [`drawn`] of the size that a network takes.
+pub fn drawn_for(input: &Preprocess) -> RgbImage {
+    drawn_in(input.width, input.height)
+}
+
+fn drawn_in(width: u32, height: u32) -> RgbImage {
     let bytes = (0..width * height * 3).map(|index| (index * 7 % 251) as u8).collect();
     RgbImage::from_rgb(width, height, bytes).expect("as many bytes as pixels ask for")
 }
@@ -78,8 +92,10 @@ pub async fn measure(
     runs: usize,
     clock: impl Fn() -> f64,
 ) -> Result<Vec<f64>, RecognizeError> {
-    let crops = match stage {
-        Stage::Embed(crops) => vec![picture.clone(); crops],
+    let crops = match (stage, recognizer.detector()) {
+        (Stage::Embed(crops), _) => vec![picture.clone(); crops],
+        (Stage::ExtractorNetwork, _) => vec![drawn_for(recognizer.extractor().preprocess())],
+        (Stage::DetectorNetwork, Some(detector)) => vec![drawn_for(detector.preprocess())],
         _ => vec![picture.clone()],
     };
     let embedding = match stage {
@@ -92,6 +108,12 @@ pub async fn measure(
     };
     let once = async || -> Result<(), RecognizeError> {
         match stage {
+            Stage::DetectorNetwork => {
+                if let Some(detector) = recognizer.detector() {
+                    drop(detector.run(&crops).await?);
+                }
+            }
+            Stage::ExtractorNetwork => drop(recognizer.extractor().run(&crops).await?),
             Stage::Detect => drop(recognizer.detect(picture).await?),
             Stage::Embed(_) => drop(recognizer.embed(&crops).await?),
             Stage::Search => drop(recognizer.answer(&embedding)?),

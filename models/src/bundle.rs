@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::detector::Detector;
 use crate::extractor::Extractor;
 use crate::gallery::{Gallery, GalleryError, Sharded, Shards};
+use crate::kernels::Arithmetic;
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
 use crate::prepared::{Prepared, Target};
 use crate::recognizer::{Recognizer, RecognizerSettings};
@@ -371,6 +372,7 @@ impl Bundle {
 pub struct Opening<'a> {
     manifest: &'a Manifest,
     target: Target,
+    arithmetic: Option<Arithmetic>,
     detector: Option<Prepared<Detector>>,
     gallery: Option<Gallery>,
     shards: Option<Shards>,
@@ -385,12 +387,19 @@ impl<'a> Opening<'a> {
         Self {
             manifest,
             target: target.into(),
+            arithmetic: None,
             detector: None,
             gallery: None,
             shards: None,
             extractor: None,
             pictures: None,
         }
+    }
+
+    /// Computes in this arithmetic, whatever the networks' files say.
+    #[must_use]
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic: Some(arithmetic), ..self }
     }
 
     /// Takes a file in, after checking it; one that the manifest does not use is left out. The bytes
@@ -405,12 +414,12 @@ impl<'a> Opening<'a> {
         let in_model = |source| BundleError::Model { name: name.to_owned(), source };
         let in_gallery = |source| BundleError::Gallery { name: name.to_owned(), source };
         if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
-            let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
+            let model = self.model(&bytes).map_err(in_model)?;
             drop(bytes);
             self.detector = Some(model.prepare_detector(self.target.clone()).map_err(in_model)?);
         } else if manifest.extractor.file == name {
             let id = model_id(&bytes);
-            let model = ModelFile::from_bytes(&bytes).map_err(in_model)?;
+            let model = self.model(&bytes).map_err(in_model)?;
             drop(bytes);
             let prepared = model.prepare_extractor(self.target.clone()).map_err(in_model)?;
             self.extractor = Some((prepared, id));
@@ -424,6 +433,12 @@ impl<'a> Opening<'a> {
             self.pictures = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
         }
         Ok(())
+    }
+
+    fn model(&self, bytes: &[u8]) -> Result<ModelFile, ModelFileError> {
+        let mut model = ModelFile::from_bytes(bytes)?;
+        model.description.arithmetic = self.arithmetic.unwrap_or(model.description.arithmetic);
+        Ok(model)
     }
 
     /// The recognizer.

@@ -107,6 +107,7 @@ impl Target {
 #[derive(Debug)]
 pub struct Prepared<N> {
     preprocess: Preprocess,
+    arithmetic: Arithmetic,
     runner: Runner<N>,
 }
 
@@ -142,7 +143,18 @@ impl<N: Network> Prepared<N> {
                 Runner::Gpu(crate::plan::GpuPlan::new(&gpu, size, wire))
             }
         };
-        Self { preprocess: preprocess.clone(), runner }
+        let arithmetic = match &runner {
+            #[cfg(feature = "flex")]
+            Runner::Plan(..) => arithmetic.on_cpu(),
+            #[cfg(any(feature = "webgpu", feature = "cube", not(feature = "flex")))]
+            _ => Arithmetic::F32,
+        };
+        Self { preprocess: preprocess.clone(), arithmetic, runner }
+    }
+
+    /// What products are computed in here.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// How a picture becomes the network's input.

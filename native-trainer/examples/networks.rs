@@ -1,4 +1,4 @@
-//! The networks of PP-ShiTu with drawn weights: written as model files and as ONNX, and timed
+//! The networks of PP-ShiTu with drawn weights: written as model files and for other runtimes, and timed
 //! natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same files.
 //!
 //! `cargo run --example networks -- write FOLDER`, `… -- time FOLDER RUNS [NETWORK]`
@@ -10,16 +10,17 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
+use models::bench::drawn_for;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
-use models::prepared::{Prepared, RunError};
+use models::prepared::{Network, Prepared, RunError};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
-use native_trainer::onnx::to_onnx;
+use native_trainer::export::{Format, network_files};
 
 /// Seed of the drawn weights.
 const SEED: u64 = 7;
@@ -62,12 +63,6 @@ fn networks() -> Vec<(&'static str, u32, Architecture)> {
     ]
 }
 
-/// The picture that every runtime gets, [`RgbImage`] here and computed alike elsewhere.
-fn picture(side: u32) -> anyhow::Result<RgbImage> {
-    let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8).collect();
-    Ok(RgbImage::from_rgb(side, side, bytes)?)
-}
-
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -84,14 +79,16 @@ fn write(folder: &Path) -> anyhow::Result<()> {
     for (name, side, architecture) in networks() {
         device.seed(SEED);
         let preprocess = Preprocess::square(side);
-        let (weights, onnx) = match &architecture {
+        let weights = match &architecture {
             Architecture::Extractor(config) => {
                 let network = config.init(&device);
-                (Weights::from_module(&network), to_onnx(&network, &preprocess))
+                write_for_others(folder, name, &network, &preprocess)?;
+                Weights::from_module(&network)
             }
             Architecture::Detector(config) => {
                 let network = config.init(&device);
-                (Weights::from_module(&network), to_onnx(&network, &preprocess))
+                write_for_others(folder, name, &network, &preprocess)?;
+                Weights::from_module(&network)
             }
         };
         for (arithmetic, suffix) in [(Arithmetic::F32, ""), (Arithmetic::I8, "_i8")] {
@@ -102,7 +99,20 @@ fn write(folder: &Path) -> anyhow::Result<()> {
             let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
             std::fs::write(folder.join(format!("{name}{suffix}.safetensors")), bytes)?;
         }
-        std::fs::write(folder.join(name).with_extension("onnx"), onnx)?;
+    }
+    Ok(())
+}
+
+fn write_for_others(
+    folder: &Path,
+    name: &str,
+    network: &impl Network,
+    preprocess: &Preprocess,
+) -> anyhow::Result<()> {
+    for format in Format::ALL {
+        for (file, bytes) in network_files(format, name, network, preprocess) {
+            std::fs::write(folder.join(file), bytes)?;
+        }
     }
     Ok(())
 }
@@ -132,14 +142,16 @@ impl Ready {
 
 fn time(folder: &Path, runs: usize, only: &[&str]) -> anyhow::Result<()> {
     let device = Device::flex();
-    for (name, side, _) in networks() {
+    for (name, ..) in networks() {
         if !only.is_empty() && !only.contains(&name) {
             continue;
         }
         let path = folder.join(name).with_extension("safetensors");
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let ready = Ready::open(ModelFile::from_bytes(&bytes)?, &device)?;
-        let picture = [picture(side)?];
+        let model = ModelFile::from_bytes(&bytes)?;
+        // What every runtime gets, computed alike elsewhere.
+        let picture = [drawn_for(&model.description.preprocess)];
+        let ready = Ready::open(model, &device)?;
         let answer = ready.run(&picture)?;
         let mut times: Vec<f64> = (0..runs.max(1))
             .map(|_| {

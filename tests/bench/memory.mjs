@@ -12,7 +12,7 @@ const server = await serveRuntimes(folder, ours, npm);
 // Memory is measured at once instead of at the next collection of garbage.
 const browser = await launch(["--enable-blink-features=ForceEagerMeasureMemory"]);
 
-for (const runtime of ["magpie relaxed", "onnxruntime-web", "litert"]) {
+for (const runtime of ["magpie relaxed", "onnxruntime-web", "litert.js", "tensorflow.js"]) {
   const page = await (await browser.newContext()).newPage();
   page.setDefaultTimeout(0);
   await page.goto(server.address);

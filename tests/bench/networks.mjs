@@ -1,9 +1,10 @@
-// Networks in Chromium: Magpie's engines beside ONNX Runtime Web and LiteRT.js, as JSON lines.
+// Networks in Chromium: Magpie's engines beside ONNX Runtime Web, LiteRT.js and TensorFlow.js, as JSON
+// lines.
 //
 // node networks.mjs FOLDER RUNS OURS NPM [RUNTIME[,RUNTIME…] [NETWORK[,NETWORK…]]]
-//   FOLDER   NETWORK.safetensors, .onnx, .tflite and .answer.f32, see `cargo xtask bench engine`
+//   FOLDER   NETWORK.safetensors, .onnx, .tflite, .json and .answer.f32, see `cargo xtask bench engine`
 //   OURS     folder with simd128/, relaxed/, threads/ and webgpu/, each with networks.js as wasm-bindgen leaves it
-//   NPM      folder with node_modules: onnxruntime-web, @litertjs/core
+//   NPM      folder with node_modules of these
 import { readdirSync } from "node:fs";
 import { launch } from "../browser/chromium.mjs";
 import { serveRuntimes } from "./serve.mjs";
@@ -16,10 +17,11 @@ const networks = readdirSync(folder)
   .map((name) => name.replace(".safetensors", ""))
   .filter((name) => !only || only.split(",").includes(name));
 // A runtime's name ends with its number of threads, where that is not one.
-const alone = "magpie simd128,magpie relaxed,magpie relaxed i8,onnxruntime-web,litert";
-const both = "magpie threads*2,magpie threads i8*2,onnxruntime-web*2,litert*2";
-const graphics = "magpie webgpu,onnxruntime-web webgpu,litert webgpu";
-const runtimes = (wanted ?? `${alone},${both},${graphics}`).split(",");
+const peers = ["onnxruntime-web", "litert.js", "tensorflow.js"];
+const alone = ["magpie simd128", "magpie relaxed", "magpie relaxed i8", ...peers];
+const both = ["magpie threads", "magpie threads i8", ...peers].map((name) => `${name}*2`);
+const graphics = ["magpie", ...peers].map((name) => `${name} webgpu`);
+const runtimes = wanted?.split(",") ?? [...alone, ...both, ...graphics];
 
 const browser = await launch();
 

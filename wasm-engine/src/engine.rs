@@ -11,6 +11,7 @@ use models::bundle::{Manifest, Opening};
 use models::detector::Detection;
 use models::gallery::{Gallery, GalleryError, Match, Shards};
 use models::image::RgbImage;
+use models::kernels;
 #[cfg(feature = "webgpu")]
 use models::kernels::gpu::Gpu;
 use models::prepared::Target;
@@ -23,8 +24,9 @@ use crate::failure::{bundle_error, failed, part_error, refused};
 use crate::fetch::{Download, WHOLE, fetch, fetch_newest, now};
 use crate::parts::fetcher;
 use crate::protocol::{
-    AlikePair, Answer, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
-    LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes, Thresholds,
+    AlikePair, Answer, Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind,
+    GalleryView, LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes,
+    Thresholds,
 };
 use crate::threads;
 use crate::visitor::{Lesson, Visitor};
@@ -94,6 +96,7 @@ impl Engine {
     pub(crate) async fn open(
         manifest_url: &str,
         backend: Backend,
+        arithmetic: Option<Arithmetic>,
         progress: impl Fn(u64, u64) + Clone + 'static,
     ) -> Result<(Self, BundleInfo), EngineError> {
         let target = open_target(backend).await?;
@@ -118,6 +121,12 @@ impl Engine {
             })
             .collect();
         let mut opening = Opening::new(&manifest, target);
+        if let Some(arithmetic) = arithmetic {
+            opening = opening.with_arithmetic(match arithmetic {
+                Arithmetic::F32 => kernels::Arithmetic::F32,
+                Arithmetic::I8 => kernels::Arithmetic::I8,
+            });
+        }
         for (name, download) in manifest.used_files().zip(downloads) {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
@@ -131,6 +140,10 @@ impl Engine {
             in_parts: recognizer.shards().is_some(),
             notes: manifest.notes,
             backend,
+            arithmetic: match recognizer.extractor().arithmetic() {
+                kernels::Arithmetic::F32 => Arithmetic::F32,
+                kernels::Arithmetic::I8 => Arithmetic::I8,
+            },
             detects: manifest.detector.is_some(),
             thresholds: thresholds(&recognizer),
         };
@@ -277,7 +290,7 @@ impl Engine {
     pub(crate) fn crop(&self, picture: u32, object: usize) -> Result<Response, EngineError> {
         let bytes = match self.object(picture, object) {
             Some((seen, found)) => {
-                let input = self.recognizer.extractor_input();
+                let input = self.recognizer.extractor().preprocess();
                 let crop = seen.image.crop(&found.bbox);
                 resize(&crop, input.width, input.height, input.filter)
                     .encode_jpeg(CROP_QUALITY)
@@ -304,6 +317,8 @@ impl Engine {
     pub(crate) async fn measure(&self, stage: Stage, runs: usize) -> Result<Response, EngineError> {
         let [most_runs, most_crops, most_entries] = MOST;
         let stage = match stage {
+            Stage::DetectorNetwork => bench::Stage::DetectorNetwork,
+            Stage::ExtractorNetwork => bench::Stage::ExtractorNetwork,
             Stage::Detect => bench::Stage::Detect,
             Stage::Embed(crops) => bench::Stage::Embed(crops.clamp(1, most_crops)),
             Stage::Search => bench::Stage::Search,

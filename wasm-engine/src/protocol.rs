@@ -45,6 +45,9 @@ pub enum Request {
     Open {
         /// Absolute address of `manifest.json`.
         manifest: String,
+        /// What products are computed in on the CPU; by default as the networks' files say.
+        #[serde(default)]
+        arithmetic: Option<Arithmetic>,
     },
     /// Say what is in a picture.
     Recognize {
@@ -112,6 +115,16 @@ pub enum Request {
     },
 }
 
+/// What a network's products are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arithmetic {
+    /// In 32-bit floats.
+    F32,
+    /// In 8-bit whole numbers, by a CPU with relaxed SIMD.
+    I8,
+}
+
 /// What must be reached to be an object, and to be an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
@@ -124,6 +137,10 @@ pub struct Thresholds {
 /// A part of the pipeline that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
+    /// The detector's network alone.
+    DetectorNetwork,
+    /// The extractor's network alone.
+    ExtractorNetwork,
     /// Finding the objects of a picture.
     Detect,
     /// Embedding so many crops at once.
@@ -289,6 +306,8 @@ pub struct BundleInfo {
     pub notes: Vec<String>,
     /// Who computes.
     pub backend: Backend,
+    /// What the extractor's products are computed in.
+    pub arithmetic: Arithmetic,
     /// Whether there is a detector; without one every picture is one object.
     pub detects: bool,
     /// As published.

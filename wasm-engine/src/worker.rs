@@ -105,7 +105,7 @@ fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
 
 async fn answer(state: &Rc<State>, request: Request) {
     match request {
-        Request::Open { manifest } => {
+        Request::Open { manifest, arithmetic } => {
             let last = Rc::new(Cell::new(0.0));
             let progress = move |loaded, total| {
                 let now = crate::fetch::now();
@@ -114,7 +114,7 @@ async fn answer(state: &Rc<State>, request: Request) {
                     send(&Response::Progress { loaded, total });
                 }
             };
-            match Engine::open(&manifest, state.backend, progress).await {
+            match Engine::open(&manifest, state.backend, arithmetic, progress).await {
                 Ok((engine, info)) => {
                     let pictures = engine.missing_pictures();
                     state.engine.replace(Some(engine));

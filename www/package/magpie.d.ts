@@ -59,7 +59,15 @@ export interface LoadOptions extends Cancellable {
    * has cores, at most four.
    */
   threads?: number;
+  /**
+   * What networks compute in on the CPU, whatever their files say. Whole numbers take browsers with
+   * relaxed SIMD about half of the time and change embeddings a little; others compute in floats.
+   */
+  arithmetic?: Arithmetic;
 }
+
+/** 32-bit floats, or 8-bit whole numbers. */
+export type Arithmetic = "f32" | "i8";
 
 /** In pixels of the picture, turned upright. */
 export interface Box {
@@ -148,7 +156,14 @@ export interface Thresholds {
 }
 
 /** A part of the pipeline; numbers are crops at once, and entries of a made-up gallery. */
-export type Stage = "Detect" | { Embed: number } | "Search" | { SearchIn: number } | "Recognize";
+export type Stage =
+  | "DetectorNetwork"
+  | "ExtractorNetwork"
+  | "Detect"
+  | { Embed: number }
+  | "Search"
+  | { SearchIn: number }
+  | "Recognize";
 
 /** A loaded bundle in an engine of its own. Requests are answered in their order. */
 export class Magpie {
@@ -159,6 +174,8 @@ export class Magpie {
   readonly backend: Backend;
   /** Whether it finds objects; without a detector every picture is one. */
   readonly detects: boolean;
+  /** What products are computed in. */
+  readonly arithmetic: Arithmetic;
   readonly thresholds: Thresholds;
   readonly gallery: Gallery;
   /** With `follow` the picture is the next frame of a camera: what has hardly changed is quick. */

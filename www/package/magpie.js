@@ -360,6 +360,8 @@ export class Magpie {
     this.notes = info.notes;
     /** Whether it finds objects; without a detector every picture is one. */
     this.detects = info.detects;
+    /** What products are computed in: "f32" or "i8". */
+    this.arithmetic = info.arithmetic;
     this.#thresholds = info.thresholds;
     this.gallery = new Gallery(engine);
   }
@@ -376,10 +378,11 @@ export class Magpie {
    * folder with the engine's files, by default the one that this file came from. Without
    * `thumbnails` it is ready before the classes' pictures have come: answers have none until then.
    * `threads` is how many compute on the CPU in a page that is isolated from other sites; as many as
-   * the device has cores, at most four, unless given.
+   * the device has cores, at most four, unless given. `arithmetic` is what networks compute in on the
+   * CPU, "f32" or "i8", whatever their files say.
    */
   static async load(bundle, options = {}) {
-    const { signal, onProgress, backend, assets, threads, thumbnails = true } = options;
+    const { signal, onProgress, backend, assets, threads, arithmetic, thumbnails = true } = options;
     if (signal?.aborted) throw aborted(signal);
     const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
     const address = new URL(bundle, base);
@@ -390,12 +393,15 @@ export class Magpie {
     if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
       throw new MagpieError("argument", `${threads} threads: a whole number from 1 to 64 is needed`);
     }
+    if (arithmetic !== undefined && arithmetic !== "f32" && arithmetic !== "i8") {
+      throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
+    }
     const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
     const chosen = await chosenBackend(backend);
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
-      const open = { Open: { manifest: address.href } };
+      const open = { Open: { manifest: address.href, arithmetic } };
       const info = await engine.ask(open, { signal });
       engine.revival = [open];
       if (thumbnails) await engine.pictured;

@@ -15,7 +15,14 @@ use crate::steps::{execute, program, root, say, step, target};
 /// Pictures a step, side of a picture, steps.
 const WORK: [&str; 3] = ["16", "224", "3"];
 /// Runtimes of other people in the page.
-const WEB_PEERS: [&str; 2] = ["onnxruntime-web@1.30.0", "@litertjs/core@2.5.3"];
+const WEB_PEERS: [&str; 6] = [
+    "onnxruntime-web@1.30.0",
+    "@litertjs/core@2.5.3",
+    "@tensorflow/tfjs-core@4.22.0",
+    "@tensorflow/tfjs-converter@4.22.0",
+    "@tensorflow/tfjs-backend-wasm@4.22.0",
+    "@tensorflow/tfjs-backend-webgpu@4.22.0",
+];
 /// How the name of a runtime ends that computes in whole numbers.
 const WHOLE_NUMBERS: &str = " i8";
 /// Runs of each, in turn.
@@ -70,7 +77,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     setup::browser()?;
     let (module, peers) = (bench.join("gallery-wasm"), bench.join("npm"));
     step("Magpie in WebAssembly", || wasm_example("gallery_search", "cpu", &module))?;
-    npm_peers(&peers, "edgevec", &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
+    npm_peers(&peers, &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
     step("in Chromium", || {
         let script = "tests/bench/gallery_search.mjs";
         execute(program("node").arg(script).arg(&folder).args([DIM, K]).arg(&module).arg(&peers))
@@ -78,7 +85,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Networks on the processor, natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX
-/// Runtime Web and LiteRT.js, there also on WebGPU. Every runtime gets the same weights and has to give the same answers.
+/// Runtime Web, LiteRT.js and TensorFlow.js, there also on WebGPU. Every runtime gets the same weights and has to give the same answers.
 pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     const THREADS: [&str; 2] = ["1", "2"];
     let runs = match options {
@@ -87,7 +94,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
         other => bail!("unknown options {other:?}; there is the number of runs"),
     };
     let bench = root().join(".magpie/bench");
-    let peers = ["onnxruntime", "openvino", "onnx", "numpy", "tflite", "flatbuffers"];
+    let peers = ["onnxruntime", "openvino", "numpy"];
     let python = setup::python_with("bench/runtimes", &peers)?;
     let ours = example("networks")?;
     let (nets, module, npm) =
@@ -109,9 +116,6 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
 
     setup::build_tools()?;
     setup::browser()?;
-    step("the networks for LiteRT", || {
-        execute(program(&python).arg("tests/bench/to_tflite.py").arg(&nets))
-    })?;
     for (feature, folder) in [("cpu", "simd128"), ("relaxed", "relaxed"), ("webgpu", "webgpu")] {
         step(&format!("Magpie in WebAssembly, {folder}"), || {
             wasm_example("networks", feature, &module.join(folder))
@@ -121,7 +125,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
         let made = engine::build(&["--example", "networks"], Path::new("examples/networks.wasm"))?;
         engine::bind(&made, &module.join("threads"))
     })?;
-    npm_peers(&npm, "@litertjs/core", &WEB_PEERS)?;
+    npm_peers(&npm, &WEB_PEERS)?;
     for _ in 0..ROUNDS {
         step("in Chromium", || {
             let mut command = program("node");
@@ -155,7 +159,7 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
-    npm_peers(&npm, "@litertjs/core", &WEB_PEERS)?;
+    npm_peers(&npm, &WEB_PEERS)?;
     step("in Chromium", || {
         let mut command = program("node");
         command.arg("tests/bench/page_open.mjs").arg(demo::site()).arg(&onnx).arg(&npm);
@@ -226,9 +230,13 @@ fn wasm_example(name: &str, feature: &str, to: &Path) -> anyhow::Result<()> {
     engine::bind(&wasm.with_extension("wasm"), to)
 }
 
-/// Installs packages of npm where the last of them is missing.
-fn npm_peers(folder: &Path, last: &str, packages: &[&str]) -> anyhow::Result<()> {
-    if folder.join("node_modules").join(last).exists() {
+/// Installs packages of npm where one of them is missing.
+fn npm_peers(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
+    let there = |package: &&str| {
+        let name = package.rsplit_once('@').map_or(*package, |(name, _)| name);
+        folder.join("node_modules").join(name).exists()
+    };
+    if packages.iter().all(there) {
         return Ok(());
     }
     step(&format!("{} (from npm)", packages.join(", ")), || {

@@ -77,6 +77,12 @@ impl Arithmetic {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// What a CPU of this build computes in where a model file asks for this.
+    #[must_use]
+    pub fn on_cpu(self) -> Self {
+        if cfg!(any(not(target_arch = "wasm32"), feature = "relaxed")) { self } else { Self::F32 }
+    }
 }
 
 /// The extension trait; implemented for each backend that the binary enables.

@@ -19,7 +19,7 @@ use crate::gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Qu
 use crate::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::prepared::{Prepared, RunError};
-use crate::preprocess::{Preprocess, thumbnail};
+use crate::preprocess::thumbnail;
 use crate::tracker::Tracker;
 use sharded::SearchedShards;
 
@@ -189,14 +189,14 @@ impl Recognizer {
         &mut self.settings
     }
 
-    /// What the extractor's network is given of a crop.
-    pub fn extractor_input(&self) -> &Preprocess {
-        self.extractor.preprocess()
+    /// The network that embeds crops.
+    pub fn extractor(&self) -> &Prepared<Extractor> {
+        &self.extractor
     }
 
-    /// Whether there is a detector; without one every picture is one object.
-    pub fn detects(&self) -> bool {
-        self.detector.is_some()
+    /// The network that finds objects; without one every picture is one object.
+    pub fn detector(&self) -> Option<&Prepared<Detector>> {
+        self.detector.as_ref()
     }
 
     /// Says what is in a picture, from what is here. `clock` gives milliseconds from any origin.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use models::bench::{Figures, Stage, drawn, measure};
+use models::kernels::Arithmetic;
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
 use serde::Serialize;
 
@@ -47,6 +48,8 @@ struct Report {
     cores: usize,
     threads: usize,
     device: String,
+    /// What the extractor's products are computed in.
+    arithmetic: Arithmetic,
     bundle: String,
     /// Classes and entries of the gallery.
     gallery: [usize; 2],
@@ -81,7 +84,7 @@ impl Arguments {
         let mut results = vec![Figures::of("open, first picture", opened)];
         let begin = Instant::now();
         let clock = || begin.elapsed().as_secs_f64() * 1e3;
-        for stage in Stage::all(recognizer.detects()) {
+        for stage in Stage::all(recognizer.detector().is_some()) {
             let runs = self.runs.max(1);
             let times = pollster::block_on(measure(&recognizer, stage, &picture, runs, clock))?;
             results.push(Figures::of(stage.name(), times));
@@ -94,6 +97,7 @@ impl Arguments {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
             device: format!("{:?}", self.device).to_lowercase(),
+            arithmetic: recognizer.extractor().arithmetic(),
             bundle: manifest.title.clone(),
             gallery: [gallery.classes().len(), gallery.len()],
             picture: [picture.width(), picture.height()],

@@ -14,7 +14,7 @@ use super::{DeviceKind, open_model, read, size, write};
 use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
-use crate::onnx::to_onnx;
+use crate::export::{Format, model_files};
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
 
@@ -39,7 +39,9 @@ pub struct Arguments {
     /// What products are computed in on a CPU; by default as the source says, which is f32 for a run.
     #[arg(long, value_enum)]
     arithmetic: Option<Computed>,
-    /// Model file to write; a name that ends in `.onnx` writes 32-bit ONNX for other runtimes.
+    /// Model file to write. For other runtimes, in 32-bit floats: `.onnx` writes ONNX, `.tflite`
+    /// LiteRT (TensorFlow Lite), `.json` a graph model of TensorFlow.js with its weights beside it in
+    /// a `.bin`.
     #[arg(long)]
     out: PathBuf,
     /// List file or folder of pictures: compares the embeddings with those of 32-bit weights and
@@ -116,8 +118,9 @@ impl Arguments {
         };
         let arithmetic = self.arithmetic.map_or(exact.description.arithmetic, Computed::arithmetic);
         exact.description.arithmetic = Arithmetic::F32;
-        if self.out.extension().is_some_and(|extension| extension == "onnx") {
-            return self.write_onnx(exact);
+        let ending = self.out.extension().and_then(|ending| ending.to_str());
+        if let Some(format) = ending.and_then(Format::of_ending) {
+            return self.write_for_others(format, exact);
         }
         let description = ModelDescription { arithmetic, ..exact.description.clone() };
         let weights = exact.weights.clone();
@@ -153,19 +156,17 @@ impl Arguments {
 
     /// The deployed network for other runtimes.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
-    fn write_onnx(&self, model: ModelFile) -> anyhow::Result<()> {
-        let device = Device::flex();
-        let preprocess = model.description.preprocess.clone();
-        let bytes = match model.description.architecture {
-            Architecture::Extractor(_) => to_onnx(&model.into_extractor(&device)?, &preprocess),
-            Architecture::Detector(_) => to_onnx(&model.into_detector(&device)?, &preprocess),
-        };
-        write(&self.out, &bytes)?;
-        let (file, bytes) = (self.out.display().to_string(), bytes.len());
-        if self.json {
-            println!("{}", json!({"file": file, "bytes": bytes}));
-        } else {
-            println!("{file}: {}", size(bytes as u64));
+    fn write_for_others(&self, format: Format, model: ModelFile) -> anyhow::Result<()> {
+        let stem = self.out.file_stem().unwrap_or_default().to_string_lossy();
+        for (name, bytes) in model_files(format, &stem, model)? {
+            let path = self.out.with_file_name(name);
+            write(&path, &bytes)?;
+            let (file, bytes) = (path.display().to_string(), bytes.len());
+            if self.json {
+                println!("{}", json!({"file": file, "bytes": bytes}));
+            } else {
+                println!("{file}: {}", size(bytes as u64));
+            }
         }
         Ok(())
     }

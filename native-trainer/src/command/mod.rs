@@ -9,6 +9,7 @@ pub mod extract;
 pub mod gallery;
 mod hosting;
 pub mod import;
+mod peers;
 pub mod publish;
 pub mod recognize;
 pub mod report;

@@ -7,11 +7,12 @@ use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
 use models::gallery::{AnswerRule, Gallery, ShardOptions, Sharded};
+use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::Rule;
 use super::site::{BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, own_files};
-use super::{hosting, open_model, read, size, write};
+use super::{hosting, open_model, peers, read, size, write};
 
 /// What the service worker has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
@@ -71,6 +72,10 @@ pub struct Arguments {
     /// Largest file of such a gallery, in megabytes of 1,048,576 bytes; some hosts take no more than 25.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     shard_size: u16,
+    /// Folder of npm's packages (`node_modules`): those of ONNX Runtime Web, LiteRT.js and TensorFlow.js
+    /// in it are offered for comparison in the site's `bench/`, beside these networks in their formats.
+    #[arg(long)]
+    peers: Option<PathBuf>,
     /// Licence and source of pictures or weights, a sentence; may be repeated.
     #[arg(long)]
     note: Vec<String>,
@@ -152,10 +157,12 @@ impl Arguments {
             ..default
         };
         let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
+        let compared: Vec<&ModelFile> =
+            [Some(&extractor), detector.as_ref()].into_iter().flatten().map(|m| &m.file).collect();
         let bundle = Bundle::assemble(
             self.title.clone(),
-            extractor.bytes,
-            detector.map(|d| d.bytes),
+            extractor.bytes.clone(),
+            detector.as_ref().map(|d| d.bytes.clone()),
             sharded.as_ref().map_or(Published::Whole(&gallery), Published::Sharded),
             settings,
             notes,
@@ -185,6 +192,10 @@ impl Arguments {
         }
         write(&site.join(SAMPLES), &serde_json::to_vec(&samples)?)?;
 
+        if let Some(packages) = &self.peers {
+            let runtimes = peers::add(site, packages, &compared)?;
+            println!("for comparison in bench/: {}", runtimes.join(", "));
+        }
         keep_offline(site, &self.title)?;
         Site::Folder(site.to_owned()).open_again()?;
         let mut names = own_files(site)?;

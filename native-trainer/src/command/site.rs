@@ -11,7 +11,7 @@ use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
 
-use super::{hosting, read, size};
+use super::{hosting, peers, read, size};
 
 /// Folder of the bundle inside the site.
 pub(super) const BUNDLE_FOLDER: &str = "bundle";
@@ -208,7 +208,8 @@ impl Precache {
     }
 }
 
-/// Names of the files below a folder that a browser asks for.
+/// Names of the files below a folder that visitors' browsers keep; runtimes for comparison are too large for
+/// that.
 ///
 /// # Errors
 ///
@@ -217,7 +218,9 @@ pub(super) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     list_files(folder, "", &mut names)?;
     names.retain(|name| {
-        ![SERVICE_WORKER, PRECACHE].contains(&&**name) && !hosting::is_for_hosts(name)
+        ![SERVICE_WORKER, PRECACHE].contains(&&**name)
+            && !hosting::is_for_hosts(name)
+            && !name.starts_with(peers::FOLDER)
     });
     Ok(names)
 }

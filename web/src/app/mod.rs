@@ -13,7 +13,7 @@ use serde_bytes::ByteBuf;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use wasm_engine::protocol::{Backend, Edit, Picture, Recognized, Request, Response};
+use wasm_engine::protocol::{Arithmetic, Backend, Edit, Picture, Recognized, Request, Response};
 use web_sys::{File, HtmlElement, ImageBitmap};
 
 use crate::begun::{self, Adapter};
@@ -73,6 +73,8 @@ enum AskedFor {
 pub(crate) struct App {
     backend: Backend,
     adapter: Option<Adapter>,
+    /// What the loaded networks compute in.
+    arithmetic: Arithmetic,
     engine: Option<EngineClient>,
     ready: bool,
     next_id: u32,
@@ -100,6 +102,7 @@ pub(crate) async fn start() {
     let app = Rc::new(RefCell::new(App {
         backend: begun::backend(),
         adapter: begun::adapter(),
+        arithmetic: Arithmetic::F32,
         engine: None,
         ready: false,
         next_id: 1,

@@ -1,7 +1,7 @@
 //! What the worker says, and what the page makes of it.
 
 use serde_bytes::ByteBuf;
-use wasm_engine::protocol::{ErrorKind, Picture, Recognized, Request, Response};
+use wasm_engine::protocol::{Arithmetic, ErrorKind, Picture, Recognized, Request, Response};
 use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::{
@@ -17,7 +17,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
     match response {
         Response::Started => {
             let manifest = begun::manifest();
-            send(app, &Request::Open { manifest });
+            send(app, &Request::Open { manifest, arithmetic: None });
         }
         Response::Progress { loaded, total } => {
             view::progress(Some((loaded, total)));
@@ -38,6 +38,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
                 (state.ready, state.in_parts) = (true, info.in_parts);
+                state.arithmetic = info.arithmetic;
                 (state.waiting.take(), state.asked_for.take())
             };
             recovery::ready(app);
@@ -108,11 +109,14 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
 
 /// Shows a picture's answers, and keeps them.
 fn show(app: &Shared, result: Recognized) {
-    let (backend, software) = {
+    let (backend, software, arithmetic) = {
         let state = app.borrow();
-        (state.backend, state.adapter.is_some_and(|a| a.software))
+        (state.backend, state.adapter.is_some_and(|a| a.software), state.arithmetic)
     };
     let mut engine = text::backend(backend, software, result.threads);
+    if arithmetic == Arithmetic::I8 {
+        engine = say_with("engine.whole", &[("engine", &engine)]);
+    }
     if app.borrow().health.fell_back {
         engine = say_with("engine.fallback", &[("engine", &engine)]);
     }

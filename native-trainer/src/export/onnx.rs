@@ -1,7 +1,4 @@
-//! Writes networks as ONNX files, for other runtimes.
-//!
-//! The graph is written down from the network's own wiring (see [`Flow`]), with normalisation folded
-//! and values as in the weights, so another runtime's answers can be held against Magpie's.
+//! ONNX.
 //!
 //! Source: the ONNX operator set 14 and its protocol buffers,
 //! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
@@ -23,11 +20,7 @@ const FORMAT_VERSION: u64 = 7;
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
-/// The bytes of an ONNX file.
-///
-/// Its input `x` is `[1, 3, height, width]`, resized and normalised as `preprocess` says; its output
-/// `y` holds the network's answers as Magpie's own runs give them: an embedding `[1, dim]`, or
-/// `[1, points, values]`.
+/// The bytes of an ONNX file; see the [module above](super).
 pub fn to_onnx(network: &impl Network, preprocess: &Preprocess) -> Vec<u8> {
     let (height, width) = (preprocess.height as usize, preprocess.width as usize);
     let mut graph = Graph::default();

@@ -1,0 +1,179 @@
+//! Runtimes of other people beside Magpie's in a site's page for measurements.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use models::bench::drawn_for;
+use models::kernels::Arithmetic;
+use models::model_file::{Architecture, ModelFile};
+use serde::Serialize;
+
+use super::{read, write};
+use crate::export::{Format, model_files};
+
+/// Folder of all of it inside the site.
+pub(super) const FOLDER: &str = "bench/peers/";
+/// What the page for measurements reads.
+const LIST: &str = "bench/peers.json";
+
+/// A package of npm and the files of it that a page asks for.
+type Package = (&'static str, &'static [&'static str]);
+
+/// A runtime, by the name that the page has for it; its first package says its version.
+const RUNTIMES: [(&str, &[Package]); 3] = [
+    (
+        "onnxruntime-web",
+        &[(
+            "onnxruntime-web",
+            &[
+                "dist/ort.wasm.min.mjs",
+                "dist/ort-wasm-simd-threaded.mjs",
+                "dist/ort-wasm-simd-threaded.wasm",
+                "dist/ort.webgpu.min.mjs",
+                "dist/ort-wasm-simd-threaded.asyncify.mjs",
+                "dist/ort-wasm-simd-threaded.asyncify.wasm",
+            ],
+        )],
+    ),
+    (
+        "litert.js",
+        &[
+            (
+                "@litertjs/core",
+                &[
+                    "dist/index.js",
+                    "wasm/litert_wasm_internal.js",
+                    "wasm/litert_wasm_internal.wasm",
+                    "wasm/litert_wasm_compat_internal.js",
+                    "wasm/litert_wasm_compat_internal.wasm",
+                    "wasm/litert_wasm_jspi_internal.js",
+                    "wasm/litert_wasm_jspi_internal.wasm",
+                    "wasm/litert_wasm_threaded_internal.js",
+                    "wasm/litert_wasm_threaded_internal.wasm",
+                ],
+            ),
+            ("@litertjs/wasm-utils", &["dist/index.js"]),
+        ],
+    ),
+    (
+        "tensorflow.js",
+        &[
+            ("@tensorflow/tfjs-core", &["dist/tf-core.min.js"]),
+            ("@tensorflow/tfjs-converter", &["dist/tf-converter.min.js"]),
+            (
+                "@tensorflow/tfjs-backend-wasm",
+                &[
+                    "dist/tf-backend-wasm.min.js",
+                    "dist/tfjs-backend-wasm.wasm",
+                    "dist/tfjs-backend-wasm-simd.wasm",
+                    "dist/tfjs-backend-wasm-threaded-simd.wasm",
+                ],
+            ),
+            ("@tensorflow/tfjs-backend-webgpu", &["dist/tf-backend-webgpu.min.js"]),
+        ],
+    ),
+];
+
+/// Files that say whose a package is; not every package has them all.
+const LICENCES: [&str; 4] = ["package.json", "LICENSE", "LICENSE.txt", "README.md"];
+
+/// What the page for measurements is told.
+#[derive(Debug, Default, Serialize)]
+struct List {
+    /// Versions by runtime.
+    runtimes: BTreeMap<&'static str, String>,
+    /// By the names of their files.
+    networks: BTreeMap<&'static str, Input>,
+}
+
+/// What a network takes.
+#[derive(Debug, Serialize)]
+struct Input {
+    /// Height and width.
+    shape: [u32; 2],
+}
+
+/// Puts the runtimes that lie in `packages`, a folder of npm's, and a site's networks in their formats
+/// into the site. The names of the runtimes.
+///
+/// # Errors
+///
+/// A folder with none of them, a package without a file that is needed, a network that does not run.
+pub(super) fn add(
+    site: &Path,
+    packages: &Path,
+    models: &[&ModelFile],
+) -> anyhow::Result<Vec<&'static str>> {
+    let mut list = List::default();
+    for (runtime, parts) in RUNTIMES {
+        let first = packages.join(parts[0].0).join("package.json");
+        if !first.is_file() {
+            continue;
+        }
+        for (package, files) in parts {
+            let from = packages.join(package);
+            let to = site.join(FOLDER).join("npm").join(package);
+            for file in *files {
+                let bytes = read(&from.join(file)).with_context(|| {
+                    format!("{runtime}: run `npm install {package}`; another version may lack the file")
+                })?;
+                write(&to.join(file), &bytes)?;
+            }
+            for file in LICENCES.iter().filter(|file| from.join(file).is_file()) {
+                write(&to.join(file), &read(&from.join(file))?)?;
+            }
+        }
+        let about: serde_json::Value = serde_json::from_slice(&read(&first)?)
+            .with_context(|| first.display().to_string())?;
+        list.runtimes.insert(runtime, about["version"].as_str().unwrap_or("?").to_owned());
+    }
+    if list.runtimes.is_empty() {
+        let all: Vec<&str> =
+            RUNTIMES.iter().flat_map(|(_, parts)| parts.iter().map(|(package, _)| *package)).collect();
+        bail!(
+            "{}: none of the runtimes is there; run `npm install {}` in a folder and give its \
+             node_modules",
+            packages.display(),
+            all.join(" ")
+        );
+    }
+    for model in models {
+        let (name, input) = add_network(&site.join(FOLDER), model)?;
+        list.networks.insert(name, input);
+    }
+    write(&site.join(LIST), &serde_json::to_vec_pretty(&list)?)?;
+    Ok(list.runtimes.into_keys().collect())
+}
+
+/// A network in every format, an input for it, and Magpie's own answer to that.
+fn add_network(folder: &Path, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
+    let name = match model.description.architecture {
+        Architecture::Extractor(_) => "extractor",
+        Architecture::Detector(_) => "detector",
+    };
+    for format in Format::ALL {
+        for (file, bytes) in model_files(format, name, model.clone())? {
+            write(&folder.join(file), &bytes)?;
+        }
+    }
+    let mut exact = model.clone();
+    exact.description.arithmetic = Arithmetic::F32;
+    let preprocess = exact.description.preprocess.clone();
+    let picture = [drawn_for(&preprocess)];
+    let mut input = vec![0.0; preprocess.values()];
+    preprocess.fill(&picture[0], &mut input);
+    let device = Device::flex();
+    let answer = pollster::block_on(async {
+        anyhow::Ok(match exact.description.architecture {
+            Architecture::Extractor(_) => exact.prepare_extractor(&device)?.run(&picture).await?,
+            Architecture::Detector(_) => exact.prepare_detector(&device)?.run(&picture).await?,
+        })
+    })?;
+    for (what, values) in [("input", input), ("answer", answer)] {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        write(&folder.join(format!("{name}.{what}.f32")), &bytes)?;
+    }
+    Ok((name, Input { shape: [preprocess.height, preprocess.width] }))
+}

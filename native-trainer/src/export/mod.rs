@@ -1,0 +1,93 @@
+//! Networks as files for other runtimes.
+//!
+//! Each graph is written down from the network's own wiring (see [`models::layers::Flow`]), with
+//! normalisation folded and values as in the weights, so that another runtime's answers can be held
+//! against Magpie's. In every format the input `x` is one picture, resized and normalised as the
+//! model's [`Preprocess`] says, and the output `y` holds the network's answer as Magpie's own runs
+//! give it: an embedding `[1, dim]`, or `[1, points, values]`.
+
+mod onnx;
+mod tensorflow;
+mod tfjs;
+mod tflite;
+
+use burn::tensor::Device;
+use models::model_file::{Architecture, ModelFile, ModelFileError};
+use models::prepared::Network;
+use models::preprocess::Preprocess;
+
+pub use self::onnx::to_onnx;
+pub use self::tfjs::{Tfjs, to_tfjs};
+pub use self::tflite::to_tflite;
+
+/// A file format of other runtimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// ONNX; `x` is `[1, 3, height, width]`.
+    Onnx,
+    /// LiteRT, formerly TensorFlow Lite; `x` is `[1, height, width, 3]`.
+    Tflite,
+    /// A graph model of TensorFlow.js, as JSON with its weights beside it; `x` as in
+    /// [`Format::Tflite`].
+    Tfjs,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Onnx, Self::Tflite, Self::Tfjs];
+
+    /// The format that files of this ending have.
+    pub fn of_ending(ending: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.ending() == ending)
+    }
+
+    /// How its files' names end.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Tflite => "tflite",
+            Self::Tfjs => "json",
+        }
+    }
+}
+
+/// The files of a network in a format: names that begin with `stem`, the main one first, and bytes.
+pub fn network_files(
+    format: Format,
+    stem: &str,
+    network: &impl Network,
+    preprocess: &Preprocess,
+) -> Vec<(String, Vec<u8>)> {
+    let name = format!("{stem}.{}", format.ending());
+    match format {
+        Format::Onnx => vec![(name, to_onnx(network, preprocess))],
+        Format::Tflite => vec![(name, to_tflite(network, preprocess))],
+        Format::Tfjs => {
+            let weights_name = format!("{stem}.bin");
+            let Tfjs { graph, weights } = to_tfjs(network, preprocess, &weights_name);
+            vec![(name, graph), (weights_name, weights)]
+        }
+    }
+}
+
+/// [`network_files`] of a model file.
+///
+/// # Errors
+///
+/// [`ModelFileError`]
+pub fn model_files(
+    format: Format,
+    stem: &str,
+    model: ModelFile,
+) -> Result<Vec<(String, Vec<u8>)>, ModelFileError> {
+    let device = Device::flex();
+    let preprocess = model.description.preprocess.clone();
+    Ok(match model.description.architecture {
+        Architecture::Extractor(_) => {
+            network_files(format, stem, &model.into_extractor(&device)?, &preprocess)
+        }
+        Architecture::Detector(_) => {
+            network_files(format, stem, &model.into_detector(&device)?, &preprocess)
+        }
+    })
+}

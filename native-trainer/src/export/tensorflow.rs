@@ -1,0 +1,403 @@
+//! A network in the operators that LiteRT and TensorFlow.js share: maps are
+//! `[1, height, width, channels]`.
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+use models::layers::{
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
+    SCORE_EPSILON, SCORE_MARGIN, values_of,
+};
+use models::prepared::Network;
+use models::preprocess::Preprocess;
+
+/// Before the first pixel of a map that is searched for its largest value.
+const LOWEST: f32 = f32::MIN;
+
+/// Values and the steps that compute them, in order.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    pub(super) values: Vec<Value>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// A tensor of the graph.
+#[derive(Debug)]
+pub(super) struct Value {
+    pub(super) shape: Vec<usize>,
+    pub(super) constant: Option<Constant>,
+}
+
+/// What a tensor holds that is no answer of a step.
+#[derive(Debug)]
+pub(super) enum Constant {
+    Floats(Vec<f32>),
+    Numbers(Vec<i32>),
+    /// Of a convolution, `[channels_out, channels_in / groups, kernel, kernel]`.
+    Kernel { values: Vec<f32>, depthwise: bool },
+}
+
+/// An operator between values, by their places in [`Graph::values`].
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) operator: Operator,
+    pub(super) inputs: Vec<usize>,
+    pub(super) output: usize,
+}
+
+/// What TensorFlow applies to a sum without a step of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fused {
+    Nothing,
+    Relu,
+    Relu6,
+}
+
+/// Pixels beyond a map's border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Border {
+    /// TensorFlow's `SAME`.
+    Same,
+    /// Above, left, below, right.
+    Pixels([usize; 4]),
+}
+
+/// The operators; unless said otherwise, of one value to one of its shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    /// Of a map, a [`Constant::Kernel`] and a bias.
+    Convolution { depthwise: bool, stride: usize, border: Border, then: Fused },
+    /// Of two values, of which the second may have sides of 1 that are repeated.
+    Add(Fused),
+    /// As [`Self::Add`].
+    Multiply,
+    /// As [`Self::Add`], where the first may be the smaller one, too.
+    Subtract,
+    /// As [`Self::Add`].
+    Divide,
+    /// As [`Self::Add`].
+    Minimum,
+    Relu,
+    Relu6,
+    HardSwish,
+    Sigmoid,
+    Tanh,
+    Root,
+    Logarithm,
+    /// Over the axes that the second input lists, which stay as sides of 1.
+    Mean,
+    /// As [`Self::Mean`].
+    Sum,
+    /// As [`Self::Mean`].
+    Largest,
+    /// Of any number of values, along an axis.
+    Concatenate(usize),
+    /// Twice as high and wide, which the second input says in pixels.
+    Upsample,
+    /// Widened by what the second input says, `[4, 2]`, with the value of the third.
+    Pad,
+    /// Of 3×3 pixels that are all there, stride 2.
+    MaxPool,
+    /// Of 2×2 pixels, stride 2, at odd borders of those that are there.
+    AveragePool,
+    /// To the shape of the second input.
+    Reshape,
+}
+
+/// A network's graph, its input `x` and its output `y`.
+pub(super) fn graph(network: &impl Network, preprocess: &Preprocess) -> (Graph, usize, usize) {
+    let mut graph = Graph::default();
+    let [height, width] = [preprocess.height, preprocess.width].map(|side| side as usize);
+    let input = graph.value(vec![1, height, width, 3], None);
+    let maps = network.wire(&mut graph, Map(input));
+    let output = graph.answer(&maps);
+    (graph, input, output)
+}
+
+/// Values in another order of their axes: axis `i` of the result is axis `order[i]` of `values`.
+pub(super) fn transposed(values: &[f32], shape: &[usize], order: [usize; 4]) -> Vec<f32> {
+    let strides: [usize; 4] = std::array::from_fn(|axis| shape[axis + 1..].iter().product());
+    let sides = order.map(|axis| shape[axis]);
+    let steps = order.map(|axis| strides[axis]);
+    let mut out = Vec::with_capacity(values.len());
+    for a in 0..sides[0] {
+        for b in 0..sides[1] {
+            for c in 0..sides[2] {
+                let start = a * steps[0] + b * steps[1] + c * steps[2];
+                out.extend((0..sides[3]).map(|d| values[start + d * steps[3]]));
+            }
+        }
+    }
+    out
+}
+
+/// A map by its value's place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Map(usize);
+
+impl Graph {
+    fn value(&mut self, shape: Vec<usize>, constant: Option<Constant>) -> usize {
+        self.values.push(Value { shape, constant });
+        self.values.len() - 1
+    }
+
+    fn floats(&mut self, shape: &[usize], values: Vec<f32>) -> usize {
+        self.value(shape.to_vec(), Some(Constant::Floats(values)))
+    }
+
+    fn kernel(&mut self, shape: [usize; 4], values: Vec<f32>, depthwise: bool) -> usize {
+        self.value(shape.to_vec(), Some(Constant::Kernel { values, depthwise }))
+    }
+
+    fn scalar(&mut self, value: f32) -> usize {
+        self.floats(&[1], vec![value])
+    }
+
+    fn numbers(&mut self, shape: &[usize], values: impl IntoIterator<Item = usize>) -> usize {
+        let numbers = values.into_iter().map(|value| value as i32).collect();
+        self.value(shape.to_vec(), Some(Constant::Numbers(numbers)))
+    }
+
+    fn sides(&self, map: Map) -> [usize; 3] {
+        let shape = &self.values[map.0].shape;
+        [shape[1], shape[2], shape[3]]
+    }
+
+    fn step(&mut self, operator: Operator, inputs: &[usize], shape: Vec<usize>) -> usize {
+        let output = self.value(shape, None);
+        self.steps.push(Step { operator, inputs: inputs.to_vec(), output });
+        output
+    }
+
+    /// A step to a map of `[height, width, channels]`.
+    fn to_map(&mut self, operator: Operator, inputs: &[usize], sides: [usize; 3]) -> Map {
+        let [height, width, channels] = sides;
+        Map(self.step(operator, inputs, vec![1, height, width, channels]))
+    }
+
+    fn unary(&mut self, operator: Operator, x: Map) -> Map {
+        let sides = self.sides(x);
+        self.to_map(operator, &[x.0], sides)
+    }
+
+    fn binary(&mut self, operator: Operator, a: Map, b: usize) -> Map {
+        let sides = self.sides(a);
+        self.to_map(operator, &[a.0, b], sides)
+    }
+
+    fn convolution(
+        &mut self,
+        x: Map,
+        (weight, bias): (Vec<f32>, Vec<f32>),
+        layer: &Conv,
+        padding: Padding,
+        activation: Activation,
+    ) -> Map {
+        let kernel = layer.weight.dims();
+        let ([channels_out, .., side], stride) = (kernel, layer.stride());
+        let before = (side - 1) / 2;
+        // Even padding of a stride of 1 is what TensorFlow does by itself.
+        let border = match padding {
+            Padding::Even if stride == 1 && side % 2 == 1 && side > 1 => Border::Same,
+            Padding::Even => Border::Pixels([before; 4]),
+            Padding::Same => Border::Same,
+        };
+        let [height, width, _] = self.sides(x);
+        let [height, width] = [height, width].map(|length| match border {
+            Border::Same => length.div_ceil(stride),
+            Border::Pixels(_) => (length + 2 * before - side) / stride + 1,
+        });
+        let depthwise = layer.is_depthwise();
+        let weight = self.kernel(kernel, weight, depthwise);
+        let bias = self.floats(&[channels_out], bias);
+        let then = match activation {
+            Activation::Relu => Fused::Relu,
+            Activation::Relu6 => Fused::Relu6,
+            Activation::Identity | Activation::HardSwish => Fused::Nothing,
+        };
+        let operator = Operator::Convolution { depthwise, stride, border, then };
+        let y = self.to_map(operator, &[x.0, weight, bias], [height, width, channels_out]);
+        if then == Fused::Nothing { self.activate(y, activation) } else { y }
+    }
+
+    fn reduce(&mut self, operator: Operator, x: Map, axes: &[usize]) -> Map {
+        let listed = self.numbers(&[axes.len()], axes.iter().copied());
+        let sides = self.sides(x);
+        let sides = std::array::from_fn(|axis| {
+            if axes.contains(&(axis + 1)) { 1 } else { sides[axis] }
+        });
+        self.to_map(operator, &[x.0, listed], sides)
+    }
+
+    fn reshape(&mut self, value: usize, shape: Vec<usize>) -> usize {
+        let wanted = self.numbers(&[shape.len()], shape.iter().copied());
+        self.step(Operator::Reshape, &[value, wanted], shape)
+    }
+
+    /// The answer of all maps.
+    fn answer(&mut self, maps: &[Map]) -> usize {
+        if let [map] = maps {
+            let values = self.sides(*map).iter().product();
+            return self.reshape(map.0, vec![1, values]);
+        }
+        let (mut rows, mut points, mut values) = (Vec::new(), 0, 0);
+        for map in maps {
+            let [height, width, channels] = self.sides(*map);
+            (points, values) = (points + height * width, channels);
+            rows.push(self.reshape(map.0, vec![1, height * width, channels]));
+        }
+        self.step(Operator::Concatenate(1), &rows, vec![1, points, values])
+    }
+}
+
+impl Flow for Graph {
+    type Map = Map;
+
+    fn conv_bn(&mut self, x: Map, layer: &ConvBn, padding: Padding) -> Map {
+        self.convolution(x, layer.folded_values(), &layer.conv, padding, layer.activation())
+    }
+
+    fn conv(&mut self, x: Map, layer: &Conv, activation: Activation) -> Map {
+        self.convolution(x, layer.values(), layer, Padding::Even, activation)
+    }
+
+    fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
+        let (scale, shift) = layer.affine_values();
+        let channels = [scale.len()];
+        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
+        let scaled = self.binary(Operator::Multiply, x, scale);
+        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+    }
+
+    fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
+        let weight = weight.val().transpose();
+        let [channels_out, channels_in] = weight.dims();
+        let weight = self.kernel([channels_out, channels_in, 1, 1], values_of(weight), false);
+        let bias = self.floats(&[channels_out], values_of(bias.val()));
+        let [height, width, _] = self.sides(x);
+        let (stride, border, then) = (1, Border::Pixels([0; 4]), Fused::Nothing);
+        let operator = Operator::Convolution { depthwise: false, stride, border, then };
+        self.to_map(operator, &[x.0, weight, bias], [height, width, channels_out])
+    }
+
+    fn apply(&mut self, x: Map, function: Gate) -> Map {
+        match function {
+            Gate::Sigmoid => self.unary(Operator::Sigmoid, x),
+            Gate::HardSigmoid => {
+                let (three, sixth) = (self.scalar(3.0), self.scalar(1.0 / 6.0));
+                let clipped = self.binary(Operator::Add(Fused::Relu6), x, three);
+                self.binary(Operator::Multiply, clipped, sixth)
+            }
+            Gate::Tanh => self.unary(Operator::Tanh, x),
+        }
+    }
+
+    fn activate(&mut self, x: Map, activation: Activation) -> Map {
+        match activation {
+            Activation::Identity => x,
+            Activation::Relu => self.unary(Operator::Relu, x),
+            Activation::Relu6 => self.unary(Operator::Relu6, x),
+            Activation::HardSwish => self.unary(Operator::HardSwish, x),
+        }
+    }
+
+    fn dropout(&mut self, x: Map, probability: f64) -> Map {
+        let factor = self.scalar((1.0 - probability) as f32);
+        self.binary(Operator::Multiply, x, factor)
+    }
+
+    fn scale(&mut self, x: Map, gate: Map) -> Map {
+        self.binary(Operator::Multiply, x, gate.0)
+    }
+
+    fn add(&mut self, a: Map, b: Map) -> Map {
+        self.binary(Operator::Add(Fused::Nothing), a, b.0)
+    }
+
+    fn add_relu(&mut self, a: Map, b: Map) -> Map {
+        self.binary(Operator::Add(Fused::Relu), a, b.0)
+    }
+
+    fn concatenate(&mut self, a: Map, b: Map) -> Map {
+        let ([height, width, left], [.., right]) = (self.sides(a), self.sides(b));
+        self.to_map(Operator::Concatenate(3), &[a.0, b.0], [height, width, left + right])
+    }
+
+    fn upsample(&mut self, x: Map) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let (height, width) = (2 * height, 2 * width);
+        let size = self.numbers(&[2], [height, width]);
+        self.to_map(Operator::Upsample, &[x.0, size], [height, width, channels])
+    }
+
+    fn max_pool(&mut self, x: Map) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let border = self.numbers(&[4, 2], [0, 0, 1, 1, 1, 1, 0, 0]);
+        let lowest = self.scalar(LOWEST);
+        let inputs = [x.0, border, lowest];
+        let padded = self.to_map(Operator::Pad, &inputs, [height + 2, width + 2, channels]);
+        let sides = [height.div_ceil(2), width.div_ceil(2), channels];
+        self.to_map(Operator::MaxPool, &[padded.0], sides)
+    }
+
+    fn average_pool(&mut self, x: Map) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let sides = [height.div_ceil(2), width.div_ceil(2), channels];
+        self.to_map(Operator::AveragePool, &[x.0], sides)
+    }
+
+    fn global_pool(&mut self, x: Map, pool: GlobalPool) -> Map {
+        let operator = match pool {
+            GlobalPool::Average => Operator::Mean,
+            GlobalPool::Max => Operator::Largest,
+        };
+        self.reduce(operator, x, &[1, 2])
+    }
+
+    fn aligned_logit(&mut self, class: Map, alignment: Map) -> Map {
+        let class = self.apply(class, Gate::Sigmoid);
+        let alignment = self.apply(alignment, Gate::Sigmoid);
+        let product = self.binary(Operator::Multiply, class, alignment.0);
+        let epsilon = self.scalar(SCORE_EPSILON as f32);
+        let sum = self.binary(Operator::Add(Fused::Nothing), product, epsilon);
+        let score = self.unary(Operator::Root, sum);
+        let most = self.scalar(1.0 - SCORE_MARGIN as f32);
+        let score = self.binary(Operator::Minimum, score, most);
+        let (one, sides) = (self.scalar(1.0), self.sides(score));
+        let rest = self.to_map(Operator::Subtract, &[one, score.0], sides);
+        let quotient = self.binary(Operator::Divide, score, rest.0);
+        self.unary(Operator::Logarithm, quotient)
+    }
+
+    fn unit_length(&mut self, x: Map) -> Map {
+        let squares = self.binary(Operator::Multiply, x, x.0);
+        let sum = self.reduce(Operator::Sum, squares, &[3]);
+        let epsilon = self.scalar(LENGTH_EPSILON as f32);
+        let sum = self.binary(Operator::Add(Fused::Nothing), sum, epsilon);
+        let length = self.unary(Operator::Root, sum);
+        self.binary(Operator::Divide, x, length.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transposing_moves_every_value_to_where_its_indices_say() {
+        let shape = [2, 3, 4, 5];
+        let values: Vec<f32> = (0..120).map(|value| value as f32).collect();
+        let order = [2, 0, 3, 1];
+        let moved = transposed(&values, &shape, order);
+        let sides = order.map(|axis| shape[axis]);
+        for (place, value) in moved.iter().enumerate() {
+            let mut rest = place;
+            let mut indices = [0; 4];
+            for axis in (0..4).rev() {
+                indices[order[axis]] = rest % sides[axis];
+                rest /= sides[axis];
+            }
+            let [a, b, c, d] = indices;
+            assert_eq!(*value, values[((a * 3 + b) * 4 + c) * 5 + d]);
+        }
+    }
+}
