@@ -83,7 +83,7 @@ async function answer(request) {
 // the engine has threads. A host that cannot send them has such pages from the second visit on.
 function isolated(request, response) {
   const { destination } = request;
-  if (!response.ok || !["document", "worker"].includes(destination)) return response;
+  if (!response.ok || !["document", "iframe", "worker"].includes(destination)) return response;
   if (response.headers.has("cross-origin-embedder-policy")) return response;
   const headers = unpacked(response);
   headers.set("cross-origin-opener-policy", "same-origin");

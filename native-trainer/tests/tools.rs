@@ -430,3 +430,30 @@ fn networks_go_to_other_runtimes() {
     names.dedup();
     assert_eq!(names.len(), known.len(), "every name is given once");
 }
+
+#[test]
+fn networks_are_written_for_litert_and_tensorflow_js() {
+    let world = World::new();
+    let file = world.path("network.tflite");
+    let told = succeed(&[&"export", &world.model(), &"--out", &file]);
+    assert!(told.contains("network.tflite: "), "{told}");
+    let bytes = std::fs::read(&file).expect("the file");
+    assert_eq!(bytes.get(4..8), Some(&b"TFL3"[..]));
+
+    let file = world.path("network.json");
+    let told = succeed(&[&"export", &world.model(), &"--out", &file]);
+    assert!(told.contains("network.json: ") && told.contains("network.bin: "), "{told}");
+    let bytes = std::fs::read(&file).expect("the graph");
+    let model: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(model["signature"]["outputs"]["y"]["name"], "y:0");
+    let weights = &model["weightsManifest"][0];
+    assert_eq!(weights["paths"][0], "network.bin");
+    // The listed weights are the bytes of the other file.
+    let count = |weight: &serde_json::Value| -> u64 {
+        let sides = weight["shape"].as_array().expect("a shape").iter();
+        sides.filter_map(serde_json::Value::as_u64).product()
+    };
+    let values: u64 = weights["weights"].as_array().expect("a list").iter().map(count).sum();
+    let bytes = std::fs::metadata(world.path("network.bin")).expect("the weights").len();
+    assert_eq!(bytes, 4 * values);
+}

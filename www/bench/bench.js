@@ -1,8 +1,9 @@
 // Measures this device part by part, shows the figures, keeps and compares them.
-import { defaultThreads } from "../engine.js";
+import { defaultThreads, moduleName } from "../engine.js";
 import { Magpie } from "../magpie.js";
 import { say, sayCount } from "./language.js";
-import { figures, fromFragment, isWide, parse, toFragment } from "./results.js";
+import { measurePeer } from "./peers.js";
+import { figures, fromFragment, isOther, isWide, parse, toFragment } from "./results.js";
 
 const PICTURE = [1280, 960];
 const MINUTE = 60_000;
@@ -10,7 +11,9 @@ const find = (id) => document.querySelector(`#${id}`);
 
 // Parts by the names that they have in reports.
 const STAGES = [
+  ["detector network", "DetectorNetwork"],
   ["detect", "Detect"],
+  ["extractor network", "ExtractorNetwork"],
   ["embed 1", { Embed: 1 }],
   ["embed 4", { Embed: 4 }],
   ["embed 16", { Embed: 16 }],
@@ -31,6 +34,8 @@ function partName(what) {
     "first visit, first picture": "bench.part.first",
     "open, first picture": "bench.part.open",
     detect: "bench.part.detect",
+    "detector network": "bench.part.detector",
+    "extractor network": "bench.part.extractor",
     search: "bench.part.search",
     recognise: "bench.part.recognise",
   }[what];
@@ -39,6 +44,13 @@ function partName(what) {
 
 const engineName = (device) =>
   ({ cpu: say("engine.cpu"), webgpu: say("engine.webgpu") })[device] ?? device;
+
+// Who computed a report's figures, and how.
+function computer({ program, device, arithmetic }) {
+  const engine = engineName(device);
+  const whole = arithmetic === "i8" ? say("engine.whole", { engine }) : engine;
+  return program.startsWith("magpie") ? whole : `${program}, ${whole}`;
+}
 
 const shown = { reports: [], compared: [] };
 
@@ -65,7 +77,7 @@ function draw() {
   const head = make("tr");
   head.append(make("th", say("bench.part"), { scope: "col" }));
   for (const report of reports) {
-    const cell = make("th", engineName(report.device), { scope: "col" });
+    const cell = make("th", computer(report), { scope: "col" });
     const { cores, threads = 1 } = report;
     const cpu = report.device === "cpu" && say("bench.cpu", { threads, cores });
     const adapter = cpu || (report.adapter ?? "");
@@ -85,6 +97,7 @@ function draw() {
       if (line) {
         cell.append(milliseconds(line.median_ms), " ");
         cell.append(make("small", `(${milliseconds(line.p95_ms)})`));
+        if (isOther(line)) cell.append(" ≠");
         const bar = make("span", "", { class: "bar" });
         bar.style.width = `${longest > 0 ? (100 * line.median_ms) / longest : 0}%`;
         if (reports.length > 1) cell.append(bar);
@@ -95,6 +108,7 @@ function draw() {
     return row;
   });
   find("rows").replaceChildren(...rows);
+  find("other").hidden = !reports.some(({ results }) => results.some(isOther));
   find("wide").hidden = !reports.some(({ results }) => results.some(isWide));
   drawMinute(reports.find(({ minute }) => minute?.length > 1)?.minute);
 }
@@ -170,7 +184,20 @@ function drawn() {
 
 const bundle = new URLSearchParams(location.search).get("bundle") ?? "bundle/";
 
-async function measure(backend, { runs, minute, threads, signal, graphics }) {
+// What all reports say that were measured in this page.
+const measuredHere = (backend, graphics) => ({
+  schema: 2,
+  system: `${browser()}, ${system()}`,
+  cores: navigator.hardwareConcurrency ?? 1,
+  device: backend,
+  ...(backend === "webgpu" && graphics
+    ? { adapter: graphics.name, software_adapter: graphics.software }
+    : {}),
+  isolated: crossOriginIsolated,
+  picture: PICTURE,
+});
+
+async function measure(backend, arithmetic, { runs, minute, threads, signal, graphics }) {
   const engine = engineName(backend);
   const results = [];
   const picture = drawn();
@@ -182,14 +209,14 @@ async function measure(backend, { runs, minute, threads, signal, graphics }) {
       magpie?.dispose();
       const start = performance.now();
       const address = new URL(`../${bundle}`, location.href);
-      magpie = await Magpie.load(address, { backend, threads, signal });
+      magpie = await Magpie.load(address, { backend, threads, arithmetic, signal });
       await magpie.recognize(picture, { signal });
       opened.push(performance.now() - start);
     }
     results.push(figures("first visit, first picture", opened.slice(0, 1)));
     results.push(figures("open, first picture", opened.slice(1)));
     for (const [what, stage] of STAGES) {
-      if (what === "detect" && !magpie.detects) continue;
+      if (stage.startsWith?.("Detect") && !magpie.detects) continue;
       status(say("bench.running", { engine, part: partName(what) }));
       results.push(figures(what, await magpie.measure(stage, { runs, signal })));
     }
@@ -203,20 +230,13 @@ async function measure(backend, { runs, minute, threads, signal, graphics }) {
     const { classes, entries } = await magpie.gallery.list();
     const last = await magpie.recognize(picture, { signal });
     return {
-      schema: 2,
+      ...measuredHere(backend, graphics),
       program: "magpie, in a page",
-      system: `${browser()}, ${system()}`,
-      cores: navigator.hardwareConcurrency ?? 1,
-      device: backend,
       threads: last.threads,
-      ...(backend === "webgpu" && graphics
-        ? { adapter: graphics.name, software_adapter: graphics.software }
-        : {}),
-      isolated: crossOriginIsolated,
+      arithmetic: magpie.arithmetic,
       ...(heap() ? { page_bytes: heap() } : {}),
       bundle: magpie.title,
       gallery: [classes, entries],
-      picture: PICTURE,
       results,
       ...(times.length ? { minute: times } : {}),
     };
@@ -238,14 +258,43 @@ async function run(graphics) {
   shown.reports = [];
   draw();
   let failure = null;
-  for (const backend of ["cpu", "webgpu"].filter((name) => find(`use-${name}`).checked)) {
+  const attempt = async (engine, measured) => {
+    if (signal.aborted) return;
     try {
-      shown.reports.push(await measure(backend, { runs, minute, threads, signal, graphics }));
+      shown.reports.push(await measured());
     } catch (error) {
-      if (signal.aborted) break;
-      failure = say("bench.failed", { engine: engineName(backend), reason: error.message });
+      if (!signal.aborted) failure = say("bench.failed", { engine, reason: error.message });
     }
     draw();
+  };
+  const options = { runs, minute, threads, signal, graphics };
+  for (const backend of ["cpu", "webgpu"].filter((name) => find(`use-${name}`).checked)) {
+    const wanted = backend === "cpu" ? find("arithmetic").value.split(",") : [""];
+    for (const arithmetic of wanted) {
+      const measured = () => measure(backend, arithmetic || undefined, options);
+      await attempt(engineName(backend), measured);
+    }
+    for (const { value: runtime } of document.querySelectorAll("#peers input:checked")) {
+      const program = `${runtime} ${peers.runtimes[runtime]}`;
+      const engine = `${program}, ${engineName(backend)}`;
+      const running = (what) => status(say("bench.running", { engine, part: partName(what) }));
+      const { signal, runs } = options;
+      const threads = backend === "cpu" ? options.threads : 1;
+      await attempt(engine, async () => ({
+        ...measuredHere(backend, graphics),
+        program,
+        threads,
+        bundle: shown.reports[0]?.bundle ?? "",
+        gallery: shown.reports[0]?.gallery ?? [0, 0],
+        results: await measurePeer(runtime, peers.networks, {
+          backend,
+          threads,
+          runs,
+          signal,
+          running,
+        }),
+      }));
+    }
   }
   describe(graphics);
   if (signal.aborted) status(say("bench.stopped"), "done");
@@ -263,6 +312,20 @@ function compare(reports) {
 }
 
 const graphics = await adapter();
+// What the site's owner put beside Magpie's engine.
+const peers = await (await fetch("peers.json")).json();
+// They have the networks of the site's own bundle.
+const offered = new URLSearchParams(location.search).has("bundle") ? {} : peers.runtimes;
+find("peers").hidden = Object.keys(offered).length === 0;
+for (const [runtime, version] of Object.entries(offered)) {
+  const label = make("label");
+  const box = make("input", "", { type: "checkbox", value: runtime });
+  box.checked = new URLSearchParams(location.search).has("peers");
+  label.append(box, ` ${runtime} ${version}`);
+  find("peers").append(label);
+}
+// Only relaxed SIMD computes in whole numbers.
+find("arithmetic").disabled = moduleName("cpu") !== "relaxed";
 describe(graphics);
 find("use-webgpu").disabled = !graphics;
 find("threads").disabled = !crossOriginIsolated;

@@ -100,7 +100,8 @@ const runtimes = {
 export function open(runtime, options) {
   const { [runtime]: opened } = runtimes;
   if (!opened) throw new Error(`there is no runtime ${runtime}`);
-  return opened(options);
+  // Of this frame's own kind: runtimes ask what they are given whether it is an array.
+  return opened({ ...options, input: new Float32Array(options.input) });
 }
 
 // The page around this frame calls it here.

@@ -12,6 +12,9 @@ export function figures(what, milliseconds) {
 /** Whether the runs differ so much that something else must have been running. */
 export const isWide = ({ median_ms, p95_ms }) => p95_ms > 2 * median_ms;
 
+/** Whether another runtime's answers are not Magpie's: floats summed in another order are nearer. */
+export const isOther = ({ apart }) => apart > 0.01;
+
 const isReport = (report) =>
   report?.schema === 2 &&
   ["program", "system", "device", "bundle"].every((key) => typeof report[key] === "string") &&

@@ -14,15 +14,6 @@ use crate::steps::{execute, program, root, say, step, target};
 
 /// Pictures a step, side of a picture, steps.
 const WORK: [&str; 3] = ["16", "224", "3"];
-/// Runtimes of other people in the page.
-const WEB_PEERS: [&str; 6] = [
-    "onnxruntime-web@1.30.0",
-    "@litertjs/core@2.5.3",
-    "@tensorflow/tfjs-core@4.22.0",
-    "@tensorflow/tfjs-converter@4.22.0",
-    "@tensorflow/tfjs-backend-wasm@4.22.0",
-    "@tensorflow/tfjs-backend-webgpu@4.22.0",
-];
 /// How the name of a runtime ends that computes in whole numbers.
 const WHOLE_NUMBERS: &str = " i8";
 /// Runs of each, in turn.
@@ -77,7 +68,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     setup::browser()?;
     let (module, peers) = (bench.join("gallery-wasm"), bench.join("npm"));
     step("Magpie in WebAssembly", || wasm_example("gallery_search", "cpu", &module))?;
-    npm_peers(&peers, &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
+    npm_peers(&peers, "edgevec", &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
     step("in Chromium", || {
         let script = "tests/bench/gallery_search.mjs";
         execute(program("node").arg(script).arg(&folder).args([DIM, K]).arg(&module).arg(&peers))
@@ -97,8 +88,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let peers = ["onnxruntime", "openvino", "numpy"];
     let python = setup::python_with("bench/runtimes", &peers)?;
     let ours = example("networks")?;
-    let (nets, module, npm) =
-        (bench.join("networks"), bench.join("networks-wasm"), bench.join("npm"));
+    let (nets, module) = (bench.join("networks"), bench.join("networks-wasm"));
     step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
     let mut figures = Figures::default();
     for threads in THREADS.iter().cycle().take(ROUNDS * THREADS.len()) {
@@ -125,11 +115,11 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
         let made = engine::build(&["--example", "networks"], Path::new("examples/networks.wasm"))?;
         engine::bind(&made, &module.join("threads"))
     })?;
-    npm_peers(&npm, &WEB_PEERS)?;
     for _ in 0..ROUNDS {
         step("in Chromium", || {
             let mut command = program("node");
-            command.arg("tests/bench/networks.mjs").arg(&nets).arg(runs).arg(&module).arg(&npm);
+            command.arg("tests/bench/networks.mjs").arg(&nets).arg(runs).arg(&module);
+            command.arg(setup::BROWSER);
             figures.read("Chromium", &mut command)
         })?;
     }
@@ -149,7 +139,7 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
     setup::browser()?;
     let bench = root().join(".magpie/bench");
-    let (onnx, npm) = (bench.join("demo-onnx"), bench.join("npm"));
+    let onnx = bench.join("demo-onnx");
     std::fs::create_dir_all(&onnx)?;
     step("the demo's networks as ONNX", || {
         for name in ["detector", "extractor"] {
@@ -159,11 +149,10 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
         }
         Ok(())
     })?;
-    npm_peers(&npm, &WEB_PEERS)?;
     step("in Chromium", || {
         let mut command = program("node");
-        command.arg("tests/bench/page_open.mjs").arg(demo::site()).arg(&onnx).arg(&npm);
-        execute(command.args([RUNS, megabits]))
+        command.arg("tests/bench/page_open.mjs").arg(demo::site()).arg(&onnx);
+        execute(command.args([setup::BROWSER, RUNS, megabits]))
     })
 }
 
@@ -230,13 +219,9 @@ fn wasm_example(name: &str, feature: &str, to: &Path) -> anyhow::Result<()> {
     engine::bind(&wasm.with_extension("wasm"), to)
 }
 
-/// Installs packages of npm where one of them is missing.
-fn npm_peers(folder: &Path, packages: &[&str]) -> anyhow::Result<()> {
-    let there = |package: &&str| {
-        let name = package.rsplit_once('@').map_or(*package, |(name, _)| name);
-        folder.join("node_modules").join(name).exists()
-    };
-    if packages.iter().all(there) {
+/// Installs packages of npm where the last of them is missing.
+fn npm_peers(folder: &Path, last: &str, packages: &[&str]) -> anyhow::Result<()> {
+    if folder.join("node_modules").join(last).exists() {
         return Ok(());
     }
     step(&format!("{} (from npm)", packages.join(", ")), || {

@@ -16,6 +16,9 @@ const WASM_BINDGEN_VERSION: &str = "0.2.130";
 /// Equal to `xtask/tools/package.json` and to `Trunk.toml`.
 const WASM_OPT_VERSION: &str = "132";
 
+/// Packages of npm that drive browsers, and the runtimes that Magpie is measured beside.
+pub(crate) const BROWSER: &str = "tests/browser";
+
 /// Everything that the demo and the tests need.
 pub(crate) fn everything() -> anyhow::Result<()> {
     build_tools()?;
@@ -293,7 +296,7 @@ pub(crate) fn browser() -> anyhow::Result<()> {
             apt(&["firefox-esr"], "the tests look at the page in a second browser")
         })?;
     }
-    npm("tests/browser")
+    npm(BROWSER)
 }
 
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no

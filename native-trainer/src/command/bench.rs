@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use clap::Args;
 use models::bench::{Figures, Stage, drawn, measure};
-use models::kernels::Arithmetic;
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::kernels::Arithmetic;
 use serde::Serialize;
 
 use super::{DeviceKind, read};

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::{DeviceKind, open_model, read, size, write};
 use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::export::{Format, model_files};
+use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
 
@@ -24,7 +24,7 @@ use crate::train::exported_checkpoint;
 #[command(
     after_help = "Examples:\n  magpie export runs/mine --precision i8 --out small.safetensors \
     --query photos\n  magpie export weights/extractor.safetensors --arithmetic i8 --out \
-    fast.safetensors --query photos\n  magpie export runs/mine --out mine.onnx"
+    fast.safetensors --query photos\n  magpie export runs/mine --out mine.onnx\n  magpie export runs/mine --out mine.tflite"
 )]
 pub struct Arguments {
     /// Folder of a run, or a model file.
@@ -67,7 +67,7 @@ enum Stored {
     /// 16-bit floats.
     #[default]
     F16,
-    /// 10-bit whole numbers, a scale an output channel: five eighths of f16.
+    /// 10-bit whole numbers, a scale an output channel: about two thirds of f16.
     I10,
     /// 8-bit whole numbers, a scale an output channel: half of f16.
     I8,

@@ -117,7 +117,9 @@ pub(super) fn add(
             let to = site.join(FOLDER).join("npm").join(package);
             for file in *files {
                 let bytes = read(&from.join(file)).with_context(|| {
-                    format!("{runtime}: run `npm install {package}`; another version may lack the file")
+                    format!(
+                        "{runtime}: run `npm install {package}`; another version may lack the file"
+                    )
                 })?;
                 write(&to.join(file), &bytes)?;
             }
@@ -125,13 +127,15 @@ pub(super) fn add(
                 write(&to.join(file), &read(&from.join(file))?)?;
             }
         }
-        let about: serde_json::Value = serde_json::from_slice(&read(&first)?)
-            .with_context(|| first.display().to_string())?;
+        let about: serde_json::Value =
+            serde_json::from_slice(&read(&first)?).with_context(|| first.display().to_string())?;
         list.runtimes.insert(runtime, about["version"].as_str().unwrap_or("?").to_owned());
     }
     if list.runtimes.is_empty() {
-        let all: Vec<&str> =
-            RUNTIMES.iter().flat_map(|(_, parts)| parts.iter().map(|(package, _)| *package)).collect();
+        let all: Vec<&str> = RUNTIMES
+            .iter()
+            .flat_map(|(_, parts)| parts.iter().map(|(package, _)| *package))
+            .collect();
         bail!(
             "{}: none of the runtimes is there; run `npm install {}` in a folder and give its \
              node_modules",

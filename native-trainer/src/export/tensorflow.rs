@@ -33,7 +33,10 @@ pub(super) enum Constant {
     Floats(Vec<f32>),
     Numbers(Vec<i32>),
     /// Of a convolution, `[channels_out, channels_in / groups, kernel, kernel]`.
-    Kernel { values: Vec<f32>, depthwise: bool },
+    Kernel {
+        values: Vec<f32>,
+        depthwise: bool,
+    },
 }
 
 /// An operator between values, by their places in [`Graph::values`].
@@ -65,7 +68,12 @@ pub(super) enum Border {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operator {
     /// Of a map, a [`Constant::Kernel`] and a bias.
-    Convolution { depthwise: bool, stride: usize, border: Border, then: Fused },
+    Convolution {
+        depthwise: bool,
+        stride: usize,
+        border: Border,
+        then: Fused,
+    },
     /// Of two values, of which the second may have sides of 1 that are repeated.
     Add(Fused),
     /// As [`Self::Add`].
@@ -169,19 +177,19 @@ impl Graph {
     }
 
     /// A step to a map of `[height, width, channels]`.
-    fn to_map(&mut self, operator: Operator, inputs: &[usize], sides: [usize; 3]) -> Map {
+    fn map_step(&mut self, operator: Operator, inputs: &[usize], sides: [usize; 3]) -> Map {
         let [height, width, channels] = sides;
         Map(self.step(operator, inputs, vec![1, height, width, channels]))
     }
 
     fn unary(&mut self, operator: Operator, x: Map) -> Map {
         let sides = self.sides(x);
-        self.to_map(operator, &[x.0], sides)
+        self.map_step(operator, &[x.0], sides)
     }
 
     fn binary(&mut self, operator: Operator, a: Map, b: usize) -> Map {
         let sides = self.sides(a);
-        self.to_map(operator, &[a.0, b], sides)
+        self.map_step(operator, &[a.0, b], sides)
     }
 
     fn convolution(
@@ -215,17 +223,16 @@ impl Graph {
             Activation::Identity | Activation::HardSwish => Fused::Nothing,
         };
         let operator = Operator::Convolution { depthwise, stride, border, then };
-        let y = self.to_map(operator, &[x.0, weight, bias], [height, width, channels_out]);
+        let y = self.map_step(operator, &[x.0, weight, bias], [height, width, channels_out]);
         if then == Fused::Nothing { self.activate(y, activation) } else { y }
     }
 
     fn reduce(&mut self, operator: Operator, x: Map, axes: &[usize]) -> Map {
         let listed = self.numbers(&[axes.len()], axes.iter().copied());
         let sides = self.sides(x);
-        let sides = std::array::from_fn(|axis| {
-            if axes.contains(&(axis + 1)) { 1 } else { sides[axis] }
-        });
-        self.to_map(operator, &[x.0, listed], sides)
+        let sides =
+            std::array::from_fn(|axis| if axes.contains(&(axis + 1)) { 1 } else { sides[axis] });
+        self.map_step(operator, &[x.0, listed], sides)
     }
 
     fn reshape(&mut self, value: usize, shape: Vec<usize>) -> usize {
@@ -276,7 +283,7 @@ impl Flow for Graph {
         let [height, width, _] = self.sides(x);
         let (stride, border, then) = (1, Border::Pixels([0; 4]), Fused::Nothing);
         let operator = Operator::Convolution { depthwise: false, stride, border, then };
-        self.to_map(operator, &[x.0, weight, bias], [height, width, channels_out])
+        self.map_step(operator, &[x.0, weight, bias], [height, width, channels_out])
     }
 
     fn apply(&mut self, x: Map, function: Gate) -> Map {
@@ -319,14 +326,14 @@ impl Flow for Graph {
 
     fn concatenate(&mut self, a: Map, b: Map) -> Map {
         let ([height, width, left], [.., right]) = (self.sides(a), self.sides(b));
-        self.to_map(Operator::Concatenate(3), &[a.0, b.0], [height, width, left + right])
+        self.map_step(Operator::Concatenate(3), &[a.0, b.0], [height, width, left + right])
     }
 
     fn upsample(&mut self, x: Map) -> Map {
         let [height, width, channels] = self.sides(x);
         let (height, width) = (2 * height, 2 * width);
         let size = self.numbers(&[2], [height, width]);
-        self.to_map(Operator::Upsample, &[x.0, size], [height, width, channels])
+        self.map_step(Operator::Upsample, &[x.0, size], [height, width, channels])
     }
 
     fn max_pool(&mut self, x: Map) -> Map {
@@ -334,15 +341,15 @@ impl Flow for Graph {
         let border = self.numbers(&[4, 2], [0, 0, 1, 1, 1, 1, 0, 0]);
         let lowest = self.scalar(LOWEST);
         let inputs = [x.0, border, lowest];
-        let padded = self.to_map(Operator::Pad, &inputs, [height + 2, width + 2, channels]);
+        let padded = self.map_step(Operator::Pad, &inputs, [height + 2, width + 2, channels]);
         let sides = [height.div_ceil(2), width.div_ceil(2), channels];
-        self.to_map(Operator::MaxPool, &[padded.0], sides)
+        self.map_step(Operator::MaxPool, &[padded.0], sides)
     }
 
     fn average_pool(&mut self, x: Map) -> Map {
         let [height, width, channels] = self.sides(x);
         let sides = [height.div_ceil(2), width.div_ceil(2), channels];
-        self.to_map(Operator::AveragePool, &[x.0], sides)
+        self.map_step(Operator::AveragePool, &[x.0], sides)
     }
 
     fn global_pool(&mut self, x: Map, pool: GlobalPool) -> Map {
@@ -363,7 +370,7 @@ impl Flow for Graph {
         let most = self.scalar(1.0 - SCORE_MARGIN as f32);
         let score = self.binary(Operator::Minimum, score, most);
         let (one, sides) = (self.scalar(1.0), self.sides(score));
-        let rest = self.to_map(Operator::Subtract, &[one, score.0], sides);
+        let rest = self.map_step(Operator::Subtract, &[one, score.0], sides);
         let quotient = self.binary(Operator::Divide, score, rest.0);
         self.unary(Operator::Logarithm, quotient)
     }

@@ -192,7 +192,8 @@ impl Writer {
     fn hard_swish(&mut self, x: &str, output: &str) {
         let three = self.scalar("three", 3.0);
         let sixth = self.scalar("sixth", 1.0 / 6.0);
-        let [sum, clipped, product] = ["sum", "clipped", "product"].map(|n| format!("{output}_{n}"));
+        let [sum, clipped, product] =
+            ["sum", "clipped", "product"].map(|n| format!("{output}_{n}"));
         self.node(&sum, "AddV2", &[x.to_owned(), three], json!({}));
         self.node(&clipped, "Relu6", std::slice::from_ref(&sum), json!({}));
         self.node(&product, "Mul", &[x.to_owned(), clipped], json!({}));

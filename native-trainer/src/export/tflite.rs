@@ -154,7 +154,8 @@ impl Writer {
                     Border::Same => SAME,
                     Border::Pixels(pixels) => {
                         if pixels != [0; 4] {
-                            inputs[0] = self.padded(&graph.values[inputs[0]].shape, inputs[0], pixels);
+                            inputs[0] =
+                                self.padded(&graph.values[inputs[0]].shape, inputs[0], pixels);
                         }
                         VALID
                     }

@@ -1,6 +1,8 @@
-//! Every architecture on every engine: the browser's numbers are the native ones.
+//! Every architecture on every engine, and exported into other runtimes: the browser's numbers are the
+//! native ones.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -8,6 +10,7 @@ use models::backbone::{
     EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
+use models::bench::drawn_for;
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
@@ -16,12 +19,14 @@ use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
 use models::neck::NeckConfig;
+use models::prepared::{Network, Prepared};
 use models::preprocess::Preprocess;
 use models::recognizer::{RecognizerSettings, WholeImage};
 use models::weights::{Precision, Weights};
+use native_trainer::export::{Format, network_files};
 use serde_json::{Value, json};
 
-use super::{copy_folder, script, site};
+use super::{copy_folder, root, script, site};
 
 /// Weights that are the same every time: of layers in proportion to what is summed, of normalisation
 /// near the middle.
@@ -189,6 +194,60 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
                 }
             }
             assert!(compared > 1, "{what}: {compared} embeddings compared");
+        }
+    }
+}
+
+/// Leaves a network for other runtimes, with an input and the native answer to it.
+fn leave(folder: &Path, name: &str, network: &impl Network, side: u32) {
+    let preprocess = Preprocess::square(side);
+    let write = |file: &str, bytes: &[u8]| {
+        std::fs::write(folder.join(file), bytes).expect("written");
+    };
+    for format in Format::ALL {
+        for (file, bytes) in network_files(format, name, network, &preprocess) {
+            write(&file, &bytes);
+        }
+    }
+    let picture = [drawn_for(&preprocess)];
+    let mut input = vec![0.0; preprocess.values()];
+    preprocess.fill(&picture[0], &mut input);
+    let prepared = Prepared::new(network, &preprocess, &Device::flex());
+    let answer = pollster::block_on(prepared.run(&picture)).expect("an answer");
+    for (what, values) in [("input", input), ("answer", answer)] {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        write(&format!("{name}.{what}.f32"), &bytes);
+    }
+}
+
+#[test]
+fn every_architecture_gives_the_native_numbers_in_other_runtimes() {
+    // Maps of 72, 36, 18, 9 and 5 pixels: odd borders, too.
+    const EXTRACTOR_SIDE: u32 = 72;
+    const DETECTOR_SIDE: u32 = 96;
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = Device::flex();
+    let mut networks = Vec::new();
+    for (name, config) in extractors() {
+        let network = config.init(&device);
+        let network = drawn(&network).load_into(network).expect("its own weights");
+        leave(folder.path(), name, &network.fuse(), EXTRACTOR_SIDE);
+        networks.push(format!("{name}:{EXTRACTOR_SIDE}"));
+    }
+    for index in 0..3 {
+        let network = detector(index).init(&device);
+        let network = drawn(&network).load_into(network).expect("its own weights");
+        let name = format!("detector_{index}");
+        leave(folder.path(), &name, &network.fuse(), DETECTOR_SIDE);
+        networks.push(format!("{name}:{DETECTOR_SIDE}"));
+    }
+    let networks = networks.join(",");
+    let npm = root().join("tests/browser");
+    let seen = script("runtimes.mjs", &[folder.path(), &npm, networks.as_ref()]);
+    for runtime in ["onnxruntime-web", "litert.js", "tensorflow.js"] {
+        for network in networks.split(',') {
+            let apart = seen[runtime][network].as_f64();
+            assert!(apart < Some(1e-4) && apart.is_some(), "{network} in {runtime}: {seen}");
         }
     }
 }
