@@ -12,7 +12,7 @@ const RELAXED_PROBE = new Uint8Array([
 
 /** The WebGPU adapter: null where there is none; a software one computes on the processor. */
 export async function findAdapter() {
-  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  const adapter = await globalThis.navigator?.gpu?.requestAdapter().catch(() => null);
   if (!adapter) return null;
   return { software: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false };
 }

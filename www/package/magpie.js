@@ -220,7 +220,8 @@ async function picture(source) {
     bitmap.close();
     return pixels;
   }
-  if (typeof ImageData !== "undefined" && source instanceof ImageData) {
+  // ImageData, or what is like it where there is none.
+  if (source?.data instanceof Uint8ClampedArray) {
     return pixels(source.width, source.height, new Uint8Array(source.data));
   }
   const width = source?.displayWidth ?? source?.videoWidth ?? source?.naturalWidth ?? source?.width;

@@ -1,11 +1,11 @@
 //! The package in other people's pages.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::{native, root, screenshots, script, site};
+use super::{Server, copy_folder, native, root, screenshots, script, site};
 
 fn package() -> PathBuf {
     std::env::var_os("MAGPIE_PACKAGE").map_or_else(|| root().join("target/package"), PathBuf::from)
@@ -38,6 +38,46 @@ fn the_examples_name_what_is_in_a_picture() {
             assert_eq!(line.starts_with(label), found.known, "{name}: {line}");
         }
     }
+}
+
+#[test]
+fn the_package_works_in_node() {
+    let site = site();
+    let picture = site.join("samples/1.jpg");
+    // A project that has installed it.
+    let project = tempfile::tempdir().expect("a folder");
+    let packages = project.path().join("node_modules/magpie-recognizer");
+    std::fs::create_dir_all(&packages).expect("a folder");
+    copy_folder(&package(), &packages);
+    let example = root().join("www/examples/node/recognise.mjs");
+    std::fs::copy(example, project.path().join("recognise.mjs")).expect("a copy");
+    let run = |bundle: &Path| {
+        let mut command = Command::new("node");
+        command.current_dir(project.path()).arg("recognise.mjs").arg(bundle).arg(&picture);
+        command.output().expect("node runs")
+    };
+    let (found, labels) = native(&site, &picture);
+    let server = Server::start(&site);
+    let address = format!("{}bundle/", server.address);
+    for bundle in [site.join("bundle").as_path(), Path::new(&address)] {
+        let output = run(bundle);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), found.len(), "{said}");
+        for ((line, label), found) in lines.iter().zip(&labels).zip(&found) {
+            let bbox = found.bbox;
+            let sides = [bbox.x1, bbox.y1, bbox.x2 - bbox.x1, bbox.y2 - bbox.y1];
+            let place = sides.map(|side| side.round().to_string()).join(" ");
+            let label = if found.known { label } else { "unknown" };
+            let similarity = found.matches.first().map_or(0.0, |best| best.similarity);
+            assert!(line.ends_with(&format!("{place} {label} {similarity:.3}")), "{line}");
+        }
+    }
+    // What is no bundle is told as such, and the program ends.
+    let output = run(project.path());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("code: 'fetch'"), "{said}");
 }
 
 #[test]

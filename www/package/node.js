@@ -1,0 +1,11 @@
+// Magpie in Node: the same engine and the same interface, in a thread of Node's instead of a web worker.
+//
+//   import { Magpie } from "magpie-recognizer/node";
+import { availableParallelism } from "node:os";
+
+import { ThreadWorker } from "./node-thread.js";
+
+globalThis.Worker ??= ThreadWorker;
+globalThis.navigator ??= { hardwareConcurrency: availableParallelism() };
+
+export { Magpie, MagpieError } from "./magpie.js";
