@@ -18,6 +18,9 @@ pub(super) const FOLDER: &str = "bench/peers/";
 /// What the page for measurements reads.
 const LIST: &str = "bench/peers.json";
 
+/// The document that they run in, whose policy allows what they need.
+const FRAME: &str = "bench/peer.html";
+
 /// A package of npm and the files of it that a page asks for.
 type Package = (&'static str, &'static [&'static str]);
 
@@ -93,6 +96,18 @@ struct List {
 struct Input {
     /// Height and width.
     shape: [u32; 2],
+}
+
+/// Takes out of a site without other runtimes what only they need.
+///
+/// # Errors
+///
+/// A disk that refuses.
+pub(super) fn leave_out(site: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(site.join(FRAME)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(FRAME),
+        _ => Ok(()),
+    }
 }
 
 /// Puts the runtimes that lie in `packages`, a folder of npm's, and a site's networks in their formats

@@ -195,6 +195,8 @@ impl Arguments {
         if let Some(packages) = &self.peers {
             let runtimes = peers::add(site, packages, &compared)?;
             println!("for comparison in bench/: {}", runtimes.join(", "));
+        } else {
+            peers::leave_out(site)?;
         }
         keep_offline(site, &self.title)?;
         Site::Folder(site.to_owned()).open_again()?;

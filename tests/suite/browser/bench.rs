@@ -11,6 +11,7 @@ use super::{Server, magpie, root, screenshots, script, site};
 #[test]
 fn a_device_is_measured_like_a_server() {
     let site = site();
+    assert!(!site.join("bench/peer.html").exists(), "a policy that nobody needs");
     let folder = tempfile::tempdir().expect("a folder");
     let native = folder.path().join("native.json");
     let output = Command::new(magpie())
