@@ -196,8 +196,18 @@ impl Line<'_> {
         for ox in (0..first).chain(last..out_width) {
             self.pixel::<S, KERNEL, STRIDE>(simd, ox);
         }
+        if last - first >= TILE && self.rolls::<S, KERNEL>() {
+            for channel in (0..input.channels).step_by(S::F32_LANES) {
+                // The last vector overlaps the one before, where channels are no whole number of them.
+                let channel = channel.min(input.channels - S::F32_LANES);
+                self.stretch::<S, KERNEL, STRIDE>(simd, first..last, channel);
+            }
+            return;
+        }
         if input.channels % S::F32_LANES > 0 {
-            (first..last).for_each(|ox| self.pixel::<S, KERNEL, STRIDE>(simd, ox));
+            for ox in first..last {
+                self.pixel::<S, KERNEL, STRIDE>(simd, ox);
+            }
             return;
         }
         let (all, block) = (input.channels / S::F32_LANES, BLOCK_CHANNELS / S::F32_LANES);
@@ -230,9 +240,23 @@ impl Line<'_> {
         let (weights, _) = S::as_simd_f32s(&blocked.weight);
         let (vectors, per_block) = (channels / S::F32_LANES, BLOCK / S::F32_LANES);
         let plane = height * width * per_block;
+        let rolls = self.rolls::<S, KERNEL>();
+        let length = ((out_width - 1) * STRIDE + KERNEL - 1) * BLOCK + S::F32_LANES;
+        let line = width * BLOCK;
         for vector in 0..vectors {
+            let planes = &self.input.x[vector / per_block * height * line..][..height * line];
+            let first = (self.oy * STRIDE).saturating_sub(blocked.placement.top) * line
+                + vector % per_block * S::F32_LANES;
             let pixels = &pixels[vector / per_block * plane..][..plane];
             let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
+            if rolls {
+                let (rows, _) = taps.as_chunks::<KERNEL>();
+                let taps = std::array::from_fn(|ky| rows[ky]);
+                let lines = std::array::from_fn(|ky| &planes[first + ky * line..][..length]);
+                let channel = vector * S::F32_LANES;
+                self.roll::<S, KERNEL, STRIDE>(simd, lines, BLOCK, &taps, channel, 0..out_width);
+                continue;
+            }
             for ox in (0..out_width).step_by(TILE) {
                 // The last tile overlaps the one before, where tiles do not divide the line.
                 let ox = ox.min(out_width - TILE);
@@ -326,6 +350,74 @@ impl Line<'_> {
         }
     }
 
+    /// Whether output pixels of this line are worked out by [`Self::roll`]: of lines that lie inside the
+    /// picture, where the weights do not crowd the registers of a small vector.
+    #[inline(always)]
+    fn rolls<S: Simd, const KERNEL: usize>(&self) -> bool {
+        (KERNEL == 3 || S::F32_LANES > 4) && self.layer.placement.rows(self.oy).len() == KERNEL
+    }
+
+    /// A vector of channels, from any channel on, of output pixels whose windows lie inside the picture.
+    #[inline(always)]
+    fn stretch<S: Simd, const KERNEL: usize, const STRIDE: usize>(
+        &mut self,
+        simd: S,
+        pixels: Range<usize>,
+        channel: usize,
+    ) {
+        let Placement { top, left, input, .. } = self.layer.placement;
+        let channels = input.channels;
+        let weights = &self.layer.weight[channel..];
+        let taps: [[S::f32s; KERNEL]; KERNEL] = std::array::from_fn(|ky| {
+            std::array::from_fn(|kx| load::<S>(&weights[(ky * KERNEL + kx) * channels..]))
+        });
+        let columns = (pixels.len() - 1) * STRIDE + KERNEL;
+        let length = (columns - 1) * channels + S::F32_LANES;
+        let lines: [&[f32]; KERNEL] = std::array::from_fn(|ky| {
+            let iy = self.oy * STRIDE + ky - top;
+            let first = (iy * input.width + pixels.start * STRIDE - left) * channels + channel;
+            &self.input.x[first..][..length]
+        });
+        self.roll::<S, KERNEL, STRIDE>(simd, lines, channels, &taps, channel, pixels);
+    }
+
+    /// A vector of channels of output pixels, one after the other: each pixel of `lines`, `step` values
+    /// apart, is loaded once, for all the output pixels that it counts for.
+    #[inline(always)]
+    fn roll<S: Simd, const KERNEL: usize, const STRIDE: usize>(
+        &mut self,
+        simd: S,
+        lines: [&[f32]; KERNEL],
+        step: usize,
+        taps: &[[S::f32s; KERNEL]; KERNEL],
+        channel: usize,
+        pixels: Range<usize>,
+    ) {
+        let channels = self.layer.placement.input.channels;
+        let bias = load::<S>(&self.layer.bias[channel..]);
+        let length = (pixels.len() - 1) * channels + S::F32_LANES;
+        let out = &mut self.out[pixels.start * channels + channel..][..length];
+        // Of the next output pixels, the nearest first.
+        let mut sums = [bias; KERNEL];
+        let mut at = 0;
+        for column in 0..KERNEL - STRIDE {
+            weigh::<S, KERNEL, STRIDE>(simd, lines, at, column, taps, &mut sums);
+            at += step;
+        }
+        for index in 0..pixels.len() {
+            for column in KERNEL - STRIDE..KERNEL {
+                weigh::<S, KERNEL, STRIDE>(simd, lines, at, column, taps, &mut sums);
+                at += step;
+            }
+            let sum = activated(simd, sums[0], self.layer.activation);
+            store::<S>(&mut out[index * channels..], sum);
+            for next in 1..KERNEL {
+                sums[next - 1] = sums[next];
+            }
+            sums[KERNEL - 1] = bias;
+        }
+    }
+
     /// One output pixel of any kind.
     #[inline(always)]
     fn pixel<S: Simd, const KERNEL: usize, const STRIDE: usize>(&mut self, simd: S, ox: usize) {
@@ -404,6 +496,27 @@ impl Line<'_> {
             }
         }
         self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
+    }
+}
+
+/// Adds a column of a window's pixels, which is the `column`th of the nearest output pixel, to all the sums
+/// that it counts for.
+#[inline(always)]
+fn weigh<S: Simd, const KERNEL: usize, const STRIDE: usize>(
+    simd: S,
+    lines: [&[f32]; KERNEL],
+    at: usize,
+    column: usize,
+    taps: &[[S::f32s; KERNEL]; KERNEL],
+    sums: &mut [S::f32s; KERNEL],
+) {
+    for (line, taps) in lines.iter().zip(taps) {
+        let pixel = load::<S>(&line[at..]);
+        for (next, sum) in sums.iter_mut().enumerate() {
+            if let Some(kx) = column.checked_sub(next * STRIDE) {
+                *sum = simd.mul_add_e_f32s(pixel, taps[kx], *sum);
+            }
+        }
     }
 }
 

@@ -13,8 +13,12 @@ use crate::kernels::threads::{self, for_chunks};
 /// panel after the other passes.
 const BLOCK_VALUES: usize = 1 << 16;
 
-/// Rows of a block are a multiple of it, and it is one of every tile's height.
-const BLOCK_STEP: usize = 12;
+/// Rows of the tile that what is left of a block is made of, for vectors of a few registers.
+const SMALL_TILE: usize = 4;
+
+/// Values after which the first-level caches of most processors begin anew: rows that lie so far apart
+/// push each other out.
+const CACHE_WAY: usize = 1024;
 
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
@@ -60,10 +64,16 @@ impl PackedMatrix {
     /// row and one value.
     fn tile_height(&self) -> usize {
         match self.width / PANEL_VECTORS {
-            16 => 12,
+            16 => 14,
             8 => 6,
-            _ => 4,
+            _ => SMALL_TILE,
         }
+    }
+
+    /// Values between the beginnings of rows of the left side as a tile of this many can read them best.
+    fn row_step(&self) -> usize {
+        let crowded = self.tile_height() > 8 && self.rows.is_multiple_of(CACHE_WAY);
+        if crowded { self.rows + lanes() } else { self.rows }
     }
 
     /// `activation(x · weights + bias + residual)`.
@@ -82,18 +92,23 @@ impl PackedMatrix {
         if x.len() == self.rows {
             return self.multiply_row(x, activation, residual, out);
         }
-        let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(BLOCK_STEP);
+        let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(self.tile_height());
         let count = threads::piece(out.len() / self.columns, self.tile_height(), most);
+        let step = self.row_step();
         for_chunks(out, count * self.columns, |index, out| {
             let start = index * count;
             let rows = out.len() / self.columns;
-            dispatch(Block {
-                x: &x[start * self.rows..(start + rows) * self.rows],
-                matrix: self,
-                columns: 0..self.columns,
-                activation,
-                residual: residual.map(|r| &r[start * self.columns..][..out.len()]),
-                out,
+            let x = &x[start * self.rows..(start + rows) * self.rows];
+            let residual = residual.map(|r| &r[start * self.columns..][..out.len()]);
+            let columns = 0..self.columns;
+            let block =
+                Block { x, step: self.rows, matrix: self, columns, activation, residual, out };
+            if step == self.rows {
+                return dispatch(block);
+            }
+            with_band(rows * step, |band| {
+                spread(x, band, self.rows, step);
+                dispatch(Block { x: band, step, ..block });
             });
         });
     }
@@ -110,7 +125,8 @@ impl PackedMatrix {
         for_chunks(out, count, |index, out| {
             let columns = index * count..index * count + out.len();
             let residual = residual.map(|r| &r[columns.clone()]);
-            dispatch(Block { x, matrix: self, columns, activation, residual, out });
+            let step = self.rows;
+            dispatch(Block { x, step, matrix: self, columns, activation, residual, out });
         });
     }
 
@@ -131,14 +147,25 @@ impl PackedMatrix {
     ) {
         let (made, line) = (width * self.rows, width * self.columns);
         let lines = threads::piece(out.len() / line, 1, BLOCK_VALUES / made.max(1));
+        let step = self.row_step();
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
-            with_band(out.len() / line * made, |band| {
-                for (number, rows) in band.chunks_exact_mut(made).enumerate() {
-                    make(first + number, rows);
+            // Where rows lie further apart than they are made, a line is made behind all others first.
+            let spare = if step == self.rows { 0 } else { made };
+            let room = out.len() / line * width * step;
+            with_band(room + spare, |band| {
+                let (band, spare) = band.split_at_mut(room);
+                for (number, rows) in band.chunks_exact_mut(width * step).enumerate() {
+                    if spare.is_empty() {
+                        make(first + number, rows);
+                    } else {
+                        make(first + number, spare);
+                        spread(spare, rows, self.rows, step);
+                    }
                 }
                 dispatch(Block {
                     x: band,
+                    step,
                     matrix: self,
                     columns: 0..self.columns,
                     activation,
@@ -150,9 +177,18 @@ impl PackedMatrix {
     }
 }
 
+/// Copies rows to where they begin `step` values after each other.
+fn spread(from: &[f32], to: &mut [f32], row: usize, step: usize) {
+    for (from, to) in from.chunks_exact(row).zip(to.chunks_mut(step)) {
+        to[..row].copy_from_slice(from);
+    }
+}
+
 /// Some rows of the result, or some columns of its only one.
 struct Block<'a> {
     x: &'a [f32],
+    /// Values between the beginnings of its rows.
+    step: usize,
     matrix: &'a PackedMatrix,
     /// From a panel's first.
     columns: Range<usize>,
@@ -167,33 +203,35 @@ impl WithSimd for Block<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match self.matrix.tile_height() {
-            12 => self.run::<S, 12>(simd),
-            6 => self.run::<S, 6>(simd),
-            _ => self.run::<S, 4>(simd),
+            // Sides of maps are mostly multiples of 7.
+            14 => self.run::<S, 14, 7>(simd),
+            6 => self.run::<S, 6, 6>(simd),
+            _ => self.run::<S, SMALL_TILE, SMALL_TILE>(simd),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn run<S: Simd, const TILE: usize>(mut self, simd: S) {
+    fn run<S: Simd, const TILE: usize, const HALF: usize>(mut self, simd: S) {
         let PackedMatrix { rows, width, .. } = *self.matrix;
         assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
-        let count = self.x.len() / rows;
         let Range { start, end } = self.columns;
+        let count = self.out.len() / (end - start);
         for first in (start..end).step_by(width) {
             let values = &self.matrix.panels[first * rows..];
             if end - first > S::F32_LANES {
-                self.panel::<S, TILE, 2>(simd, count, first, &values[..rows * width]);
+                self.panel::<S, TILE, HALF, 2>(simd, count, first, &values[..rows * width]);
             } else {
-                self.panel::<S, TILE, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
+                self.panel::<S, TILE, HALF, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
             }
         }
     }
 
-    /// All rows of a panel of so many vectors.
+    /// All rows of a panel of so many vectors, in tiles of `TILE` rows; what is left in smaller ones, the
+    /// last of which overlaps the one before: fewer rows would take as long.
     #[inline(always)]
-    fn panel<S: Simd, const TILE: usize, const VECTORS: usize>(
+    fn panel<S: Simd, const TILE: usize, const HALF: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         count: usize,
@@ -203,18 +241,29 @@ impl Block<'_> {
         let (vectors, _) = S::as_simd_f32s(values);
         let (steps, _) = vectors.as_chunks::<VECTORS>();
         let mut row = 0;
-        while row + TILE <= count {
-            self.tile::<S, TILE, VECTORS>(simd, row, first, steps);
-            row += TILE;
-        }
-        // What is left, in smaller tiles.
-        while row + 4 <= count {
-            self.tile::<S, 4, VECTORS>(simd, row, first, steps);
-            row += 4;
-        }
         while row < count {
-            self.tile::<S, 1, VECTORS>(simd, row, first, steps);
-            row += 1;
+            let left = count - row;
+            let height = if left + TILE / 7 >= TILE && TILE <= count {
+                TILE
+            } else if left > SMALL_TILE && left != 2 * SMALL_TILE && HALF <= count {
+                HALF
+            } else {
+                SMALL_TILE
+            };
+            let start = row.min(count.saturating_sub(height));
+            if height > count {
+                self.tile::<S, 1, VECTORS>(simd, row, first, steps);
+                row += 1;
+            } else if height == TILE {
+                self.tile::<S, TILE, VECTORS>(simd, start, first, steps);
+                row = start + TILE;
+            } else if height == HALF {
+                self.tile::<S, HALF, VECTORS>(simd, start, first, steps);
+                row = start + HALF;
+            } else {
+                self.tile::<S, SMALL_TILE, VECTORS>(simd, start, first, steps);
+                row = start + SMALL_TILE;
+            }
         }
     }
 
@@ -228,8 +277,8 @@ impl Block<'_> {
         steps: &[[S::f32s; VECTORS]],
     ) {
         let depth = steps.len();
-        let x = &self.x[row * self.matrix.rows..][..TILE * self.matrix.rows];
-        let lines: [&[f32]; TILE] = std::array::from_fn(|tile| &x[tile * depth..][..depth]);
+        let lines: [&[f32]; TILE] =
+            std::array::from_fn(|tile| &self.x[(row + tile) * self.step..][..depth]);
         let bias = &self.matrix.bias[first..];
         let start: [S::f32s; VECTORS] =
             std::array::from_fn(|vector| load::<S>(&bias[vector * S::F32_LANES..]));
@@ -270,6 +319,61 @@ impl Block<'_> {
                     );
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn products_equal_a_plain_loop(
+            // One line, and all that can be left of tiles.
+            count in 1_usize..60,
+            // Rows that would crowd a cache are copied apart.
+            rows in prop::sample::select(vec![1_usize, 7, 32, 65, 1024]),
+            columns in 1_usize..70,
+            width in 1_usize..4,
+            is_added in any::<bool>(),
+            seed in any::<u64>(),
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+            };
+            let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| next()).collect() };
+            let (weight, bias) = (draw(rows * columns), draw(columns));
+            let (x, residual) = (draw(count * rows), draw(count * columns));
+            let residual = is_added.then_some(&residual[..]);
+            let at = |row: usize, column: usize| weight[row * columns + column];
+            let matrix = PackedMatrix::new([rows, columns], at, &bias);
+            let expected: Vec<f32> = (0..count * columns)
+                .map(|index| {
+                    let (line, column) = (index / columns, index % columns);
+                    let terms = (0..rows).map(|row| x[line * rows + row] * at(row, column));
+                    let added = residual.map_or(0.0, |residual| residual[index]);
+                    (terms.sum::<f32>() + bias[column] + added).max(0.0)
+                })
+                .collect();
+            let near = |out: &[f32]| {
+                out.iter().zip(&expected).all(|(got, wanted)| (got - wanted).abs() < 1e-3)
+            };
+            let mut out = vec![f32::NAN; count * columns];
+            matrix.multiply(&x, Activation::Relu, residual, &mut out);
+            prop_assert!(near(&out), "at once");
+            // The same in lines of some pixels each.
+            let lines = count / width;
+            let mut out = vec![f32::NAN; lines * width * columns];
+            let make = |line: usize, made: &mut [f32]| {
+                made.copy_from_slice(&x[line * width * rows..][..width * rows]);
+            };
+            let residual = residual.map(|residual| &residual[..out.len()]);
+            matrix.multiply_lines(width, make, Activation::Relu, residual, &mut out);
+            prop_assert!(near(&out), "line by line");
         }
     }
 }
