@@ -1,9 +1,9 @@
-// The gallery's index beside hnswlib-wasm, edgevec and a plain loop, in one Chromium, as JSON lines.
+// The gallery's index beside hnswlib-wasm, edgevec, voy and a plain loop, in one Chromium, as JSON lines.
 //
 // node gallery_search.mjs FOLDER DIM K OURS NPM
 //   FOLDER   vectors.f32 and queries.f32, as gallery_search.py makes them
 //   OURS     folder of gallery_search.js, as wasm-bindgen leaves it
-//   NPM      folder with node_modules: hnswlib-wasm, edgevec
+//   NPM      folder with node_modules: hnswlib-wasm, edgevec, voy-search
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -75,6 +75,20 @@ async function measure(what) {
         const places = new Map();
         for (let i = 0; i < count; i++) places.set(index.insert(row(i)), i);
         search = (query) => index.search(query, k).map((hit) => places.get(hit.id));
+      } else if (what === "voy") {
+        // Its module is made for bundlers, which put these two together.
+        const voy = await import("/npm/voy-search/voy_search_bg.js");
+        const module = fetch("/npm/voy-search/voy_search_bg.wasm");
+        const { instance } = await WebAssembly.instantiateStreaming(module, {
+          "./voy_search_bg.js": voy,
+        });
+        voy.__wbg_set_wasm(instance.exports);
+        start = performance.now();
+        const embeddings = Array.from({ length: count }, (_, i) => {
+          return { id: String(i), title: "", url: "", embeddings: [...row(i)] };
+        });
+        const index = new voy.Voy({ embeddings });
+        search = (query) => index.search(query, k).neighbors.map(({ id }) => Number(id));
       }
       const build = performance.now() - start;
       const asked = Math.min(queries.length / dim, 100);
@@ -115,6 +129,7 @@ for (const what of [
   "plain loop",
   "hnswlib-wasm",
   "edgevec",
+  "voy",
 ]) {
   await measure(what).catch((error) =>
     console.log(JSON.stringify({ index: what, failed: String(error).split("\n")[0] })),

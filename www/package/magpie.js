@@ -34,6 +34,7 @@ const aborted = (signal) =>
 
 /** A worker that answers one request after the other, and another one in its place where it stops. */
 class Engine {
+  #assets;
   #begin;
   #worker = null;
   #waiting = [];
@@ -54,6 +55,7 @@ class Engine {
   });
 
   constructor(assets, backend, manifest, threads) {
+    this.#assets = assets;
     this.backend = backend;
     this.#begin = () => {
       try {
@@ -63,10 +65,10 @@ class Engine {
         throw new MagpieError("device", reason);
       }
     };
-    this.#launch(assets);
+    this.#launch();
   }
 
-  #launch(assets) {
+  #launch() {
     const worker = this.#begin();
     this.#worker = worker;
     this.#started = new Promise((resolve, reject) => {
@@ -76,7 +78,7 @@ class Engine {
       };
       worker.onerror = (event) => {
         event.preventDefault?.();
-        const reason = event.message || `worker.js of ${assets ?? "this page"} could not be loaded`;
+        const reason = event.message || `worker.js of ${this.#assets} could not be loaded`;
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
         if (worker === this.#worker) this.#stopped(error);
@@ -89,7 +91,7 @@ class Engine {
   // What was being answered is lost; what waits goes to the next worker.
   #stopped(error) {
     const entry = this.#current;
-    if (this.#failure || (!this.revival && !this.#reviving)) return this.#fail(error);
+    if (this.#failure || !this.revival) return this.#fail(error);
     this.#current = null;
     entry?.settled();
     if (this.#reviving) return entry?.reject(error);

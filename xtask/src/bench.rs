@@ -33,7 +33,7 @@ fn example(name: &str) -> anyhow::Result<String> {
     Ok(target().join("debug/examples").join(name).to_string_lossy().into_owned())
 }
 
-/// Searches beside faiss, natively, and beside hnswlib-wasm and edgevec, in Chromium.
+/// Searches beside faiss, natively, and beside hnswlib-wasm, edgevec and voy, in Chromium.
 pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     const DIM: &str = "512";
     const K: &str = "10";
@@ -68,7 +68,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     setup::browser()?;
     let (module, peers) = (bench.join("gallery-wasm"), bench.join("npm"));
     step("Magpie in WebAssembly", || wasm_example("gallery_search", "cpu", &module))?;
-    npm_peers(&peers, "edgevec", &["hnswlib-wasm@0.8.2", "edgevec@0.9.0"])?;
+    npm_peers(&peers, "voy-search", &["hnswlib-wasm@0.8.2", "edgevec@0.9.0", "voy-search@0.6.3"])?;
     step("in Chromium", || {
         let script = "tests/bench/gallery_search.mjs";
         execute(program("node").arg(script).arg(&folder).args([DIM, K]).arg(&module).arg(&peers))
