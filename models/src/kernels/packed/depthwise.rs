@@ -196,11 +196,13 @@ impl Line<'_> {
         for ox in (0..first).chain(last..out_width) {
             self.pixel::<S, KERNEL, STRIDE>(simd, ox);
         }
-        if last - first >= TILE && self.rolls::<S, KERNEL>() {
+        if rolls::<S, KERNEL>() {
             for channel in (0..input.channels).step_by(S::F32_LANES) {
                 // The last vector overlaps the one before, where channels are no whole number of them.
                 let channel = channel.min(input.channels - S::F32_LANES);
-                self.stretch::<S, KERNEL, STRIDE>(simd, first..last, channel);
+                if first < last {
+                    self.stretch::<S, KERNEL, STRIDE>(simd, first..last, channel);
+                }
             }
             return;
         }
@@ -240,23 +242,28 @@ impl Line<'_> {
         let (weights, _) = S::as_simd_f32s(&blocked.weight);
         let (vectors, per_block) = (channels / S::F32_LANES, BLOCK / S::F32_LANES);
         let plane = height * width * per_block;
-        let rolls = self.rolls::<S, KERNEL>();
         let length = ((out_width - 1) * STRIDE + KERNEL - 1) * BLOCK + S::F32_LANES;
         let line = width * BLOCK;
+        let (window, rows) = (self.window::<KERNEL, STRIDE>(), self.layer.placement.rows(self.oy));
         for vector in 0..vectors {
-            let planes = &self.input.x[vector / per_block * height * line..][..height * line];
-            let first = (self.oy * STRIDE).saturating_sub(blocked.placement.top) * line
-                + vector % per_block * S::F32_LANES;
-            let pixels = &pixels[vector / per_block * plane..][..plane];
             let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
-            if rolls {
-                let (rows, _) = taps.as_chunks::<KERNEL>();
-                let taps = std::array::from_fn(|ky| rows[ky]);
-                let lines = std::array::from_fn(|ky| &planes[first + ky * line..][..length]);
+            if rolls::<S, KERNEL>() {
+                let planes = &self.input.x[vector / per_block * height * line..][..height * line];
+                let mut weights = [[simd.splat_f32s(0.0); KERNEL]; KERNEL];
+                for (ky, row) in weights.iter_mut().enumerate() {
+                    if rows.contains(&ky) {
+                        for (kx, tap) in row.iter_mut().enumerate() {
+                            *tap = taps[ky * KERNEL + kx];
+                        }
+                    }
+                }
+                let from = vector % per_block * S::F32_LANES;
+                let lines = window.map(|iy| &planes[iy * line + from..][..length]);
                 let channel = vector * S::F32_LANES;
-                self.roll::<S, KERNEL, STRIDE>(simd, lines, BLOCK, &taps, channel, 0..out_width);
+                self.roll::<S, KERNEL, STRIDE>(simd, lines, BLOCK, &weights, channel, 0..out_width);
                 continue;
             }
+            let pixels = &pixels[vector / per_block * plane..][..plane];
             for ox in (0..out_width).step_by(TILE) {
                 // The last tile overlaps the one before, where tiles do not divide the line.
                 let ox = ox.min(out_width - TILE);
@@ -350,11 +357,12 @@ impl Line<'_> {
         }
     }
 
-    /// Whether output pixels of this line are worked out by [`Self::roll`]: of lines that lie inside the
-    /// picture, where the weights do not crowd the registers of a small vector.
+    /// The lines of the picture that this line of the result comes from: where the window leaves the
+    /// picture, the nearest one, whose weights are then zeros.
     #[inline(always)]
-    fn rolls<S: Simd, const KERNEL: usize>(&self) -> bool {
-        (KERNEL == 3 || S::F32_LANES > 4) && self.layer.placement.rows(self.oy).len() == KERNEL
+    fn window<const KERNEL: usize, const STRIDE: usize>(&self) -> [usize; KERNEL] {
+        let Placement { top, input, .. } = self.layer.placement;
+        std::array::from_fn(|ky| (self.oy * STRIDE + ky).saturating_sub(top).min(input.height - 1))
     }
 
     /// A vector of channels, from any channel on, of output pixels whose windows lie inside the picture.
@@ -365,16 +373,21 @@ impl Line<'_> {
         pixels: Range<usize>,
         channel: usize,
     ) {
-        let Placement { top, left, input, .. } = self.layer.placement;
+        let Placement { left, input, .. } = self.layer.placement;
         let channels = input.channels;
         let weights = &self.layer.weight[channel..];
-        let taps: [[S::f32s; KERNEL]; KERNEL] = std::array::from_fn(|ky| {
-            std::array::from_fn(|kx| load::<S>(&weights[(ky * KERNEL + kx) * channels..]))
-        });
+        let rows = self.layer.placement.rows(self.oy);
+        let mut taps = [[simd.splat_f32s(0.0); KERNEL]; KERNEL];
+        for (ky, row) in taps.iter_mut().enumerate() {
+            if rows.contains(&ky) {
+                for (kx, tap) in row.iter_mut().enumerate() {
+                    *tap = load::<S>(&weights[(ky * KERNEL + kx) * channels..]);
+                }
+            }
+        }
         let columns = (pixels.len() - 1) * STRIDE + KERNEL;
         let length = (columns - 1) * channels + S::F32_LANES;
-        let lines: [&[f32]; KERNEL] = std::array::from_fn(|ky| {
-            let iy = self.oy * STRIDE + ky - top;
+        let lines = self.window::<KERNEL, STRIDE>().map(|iy| {
             let first = (iy * input.width + pixels.start * STRIDE - left) * channels + channel;
             &self.input.x[first..][..length]
         });
@@ -497,6 +510,13 @@ impl Line<'_> {
         }
         self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
     }
+}
+
+/// Whether lines are worked out by [`Line::roll`]: where the weights do not crowd the registers of a small
+/// vector.
+#[inline(always)]
+const fn rolls<S: Simd, const KERNEL: usize>() -> bool {
+    KERNEL == 3 || S::F32_LANES > 4
 }
 
 /// Adds a column of a window's pixels, which is the `column`th of the nearest output pixel, to all the sums

@@ -23,6 +23,16 @@ const CACHE_WAY: usize = 1024;
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
 
+/// Rows that are worked on at once with vectors of so many values: as many as the registers hold sums for,
+/// beside a panel's row and one value.
+const fn tile_height(lanes: usize) -> usize {
+    match lanes {
+        16 => 14,
+        8 => 6,
+        _ => SMALL_TILE,
+    }
+}
+
 /// `[rows, columns]` of weights with a bias a column, cut into panels of two vectors' width.
 ///
 /// A panel holds its columns row by row, so that a tile reads it from front to back. The last panel
@@ -60,14 +70,9 @@ impl PackedMatrix {
         Self { panels: packed, bias: padded, rows, columns, width }
     }
 
-    /// Rows that are worked on at once: as many as the registers hold sums for, beside a panel's
-    /// row and one value.
+    /// See [`tile_height`].
     fn tile_height(&self) -> usize {
-        match self.width / PANEL_VECTORS {
-            16 => 14,
-            8 => 6,
-            _ => SMALL_TILE,
-        }
+        tile_height(self.width / PANEL_VECTORS)
     }
 
     /// Values between the beginnings of rows of the left side as a tile of this many can read them best.
@@ -202,10 +207,11 @@ impl WithSimd for Block<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match self.matrix.tile_height() {
+        // Known while this is compiled, so that a module has the tiles of its own vectors alone.
+        match S::F32_LANES {
             // Sides of maps are mostly multiples of 7.
-            14 => self.run::<S, 14, 7>(simd),
-            6 => self.run::<S, 6, 6>(simd),
+            16 => self.run::<S, { tile_height(16) }, 7>(simd),
+            8 => self.run::<S, { tile_height(8) }, { tile_height(8) }>(simd),
             _ => self.run::<S, SMALL_TILE, SMALL_TILE>(simd),
         }
     }
@@ -257,7 +263,7 @@ impl Block<'_> {
             } else if height == TILE {
                 self.tile::<S, TILE, VECTORS>(simd, start, first, steps);
                 row = start + TILE;
-            } else if height == HALF {
+            } else if HALF < TILE && height == HALF {
                 self.tile::<S, HALF, VECTORS>(simd, start, first, steps);
                 row = start + HALF;
             } else {
