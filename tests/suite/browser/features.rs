@@ -170,5 +170,5 @@ fn the_page_works_in_firefox() {
     }
     assert!(seen["timings"].as_str().expect("a line").contains("CPU"), "{seen}");
     assert_eq!(seen["taught"], "my thing");
-    assert_eq!(seen["bench"], json!({ "status": "Done.", "parts": 11 }));
+    assert_eq!(seen["bench"], json!({ "status": "Done.", "parts": 13 }));
 }
