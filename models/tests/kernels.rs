@@ -3,6 +3,7 @@
 
 use burn::backend::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, module::conv2d};
+use models::kernels::mixed::{self, HalfFloat};
 use models::kernels::{
     Activation, add_relu, batch_norm_act, bias_act, dense_conv2d, depthwise_conv2d,
 };
@@ -92,6 +93,34 @@ fn dense_convolution_and_its_gradients() {
         let gradient = |t: &Tensor<4>, g: &Gradients| values(t.grad(g).expect("a gradient"));
         assert_near(&format!("{what} dx"), gradient(&x, &ours), gradient(&x, &theirs));
         assert_near(&format!("{what} dw"), gradient(&weight, &ours), gradient(&weight, &theirs));
+    }
+}
+
+#[test]
+fn dense_convolution_of_16_bit_floats_and_its_gradients() {
+    let x = random([3, 24, 13, 11]);
+    for (half, kernel, stride, rounding) in [
+        (HalfFloat::F16, 3, 2, 1.0 / 1024.0),
+        (HalfFloat::F16, 1, 1, 1.0 / 1024.0),
+        (HalfFloat::Bf16, 3, 1, 1.0 / 128.0),
+    ] {
+        let what = format!("{half:?} k{kernel} s{stride}");
+        let weight = random([16, 24, kernel, kernel]);
+        let run = || dense_conv2d(x.clone(), weight.clone(), stride);
+        let (whole, mixed) = (run(), mixed::within(Some(half), run));
+        let upstream = random(whole.dims());
+        let gradients = [&whole, &mixed].map(|output| backward(output.clone(), &upstream));
+        let of = |tensor: &Tensor<4>| {
+            gradients.each_ref().map(|g| values(tensor.grad(g).expect("a gradient")))
+        };
+        for [whole, mixed] in [[whole, mixed].map(values), of(&x), of(&weight)] {
+            let length = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>().sqrt();
+            let difference: Vec<f32> = whole.iter().zip(&mixed).map(|(a, b)| a - b).collect();
+            let apart = length(&difference) / length(&whole);
+            // Each factor is rounded once, so is each sum, and Burn's CPU backend adds in 16 bits as
+            // well; that something is rounded shows that it is 16 bits.
+            assert!((rounding / 50.0..6.0 * rounding).contains(&apart), "{what}: {apart}");
+        }
     }
 }
 

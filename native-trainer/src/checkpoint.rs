@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::ema::{Ema, EmaAge, EmaConfig};
+use crate::loss_scale::LossScale;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::schedule::Plateau;
 
@@ -73,12 +74,16 @@ pub struct Progress {
     /// What the average of the weights has gone through, where there is one.
     #[serde(default)]
     pub average: Option<EmaAge>,
+    /// Factor of the loss in a run whose convolutions are computed in `f16`.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
     /// SHA-256 of the checkpoint's other files.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,
 }
 
-const MODEL: &str = "model.safetensors";
+/// The network of a checkpoint.
+pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const MEMORY: &str = "losses.safetensors";
 const AVERAGE: &str = "average.safetensors";

@@ -14,6 +14,7 @@ pub mod export;
 pub mod head;
 pub mod import;
 pub mod loss;
+pub mod loss_scale;
 pub mod metric;
 pub mod optimizer;
 pub mod progress;

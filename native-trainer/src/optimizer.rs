@@ -103,8 +103,39 @@ impl Optimizer {
 
     /// One step; parameters without a gradient stay as they are.
     pub fn step<M: Module>(&mut self, module: M, gradients: &Gradients, rate: f64) -> M {
+        self.step_scaled(module, gradients, rate, 1.0)
+    }
+
+    /// [`Self::step`] by the gradients, those held included, of a loss that was multiplied by
+    /// `scale`.
+    pub fn step_scaled<M: Module>(
+        &mut self,
+        module: M,
+        gradients: &Gradients,
+        rate: f64,
+        scale: f64,
+    ) -> M {
         self.step += 1;
-        module.map(&mut Step { optimizer: self, gradients, rate, path: ParameterPath::default() })
+        let path = ParameterPath::default();
+        module.map(&mut Step { optimizer: self, gradients, rate, scale, path })
+    }
+
+    /// Whether all gradients of a step, those held included, are numbers.
+    pub fn are_finite(&self, module: &impl Module, gradients: &Gradients) -> bool {
+        let mut sum: Option<Tensor<1>> = None;
+        // Nothing but infinities and what is no number is left of a product with zero.
+        let mut add = |gradient: Tensor<1>| {
+            let trace = (gradient * 0.0).sum();
+            sum = Some(sum.take().map_or_else(|| trace.clone(), |sum| sum + trace.clone()));
+        };
+        self.held.values().cloned().for_each(&mut add);
+        each_gradient(module, gradients, |_, gradient| add(gradient));
+        sum.is_none_or(|sum| sum.into_scalar::<f32>() == 0.0)
+    }
+
+    /// Gives up a step with all that was held for it.
+    pub fn skip(&mut self) {
+        self.held.clear();
     }
 
     /// Keeps the gradients of a batch for the next step, which adds them to its own: batches larger
@@ -275,6 +306,7 @@ struct Step<'a> {
     optimizer: &'a mut Optimizer,
     gradients: &'a Gradients,
     rate: f64,
+    scale: f64,
     path: ParameterPath,
 }
 
@@ -296,6 +328,7 @@ impl ModuleMapper for Step<'_> {
             (Some(gradient), None) | (None, Some(gradient)) => gradient,
             (None, None) => return param,
         };
+        let gradient = if self.scale == 1.0 { gradient } else { gradient / self.scale };
         let multiplier = self.optimizer.rules.rate_multiplier(&path);
         if multiplier == 0.0 {
             return param;
@@ -316,6 +349,34 @@ impl ModuleMapper for Step<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scaled_loss_takes_the_same_step_and_an_overflow_is_noticed() {
+        let device = Device::flex().autodiff();
+        let config = OptimizerConfig::Momentum { momentum: 0.9, weight_decay: 0.1, nesterov: true };
+        let step = |scale: f64| {
+            let (line, mut optimizer) = (Line::new(&device), Optimizer::new(config));
+            let loss = |line: &Line| {
+                let slope = line.slope.val().powi_scalar(2) + line.shift.val();
+                slope.sum() * scale
+            };
+            optimizer.hold(&line, &loss(&line).backward());
+            let gradients = loss(&line).backward();
+            assert!(optimizer.are_finite(&line, &gradients));
+            let line = optimizer.step_scaled(line, &gradients, 0.1, scale);
+            let too_much = (line.slope.val() * f32::MAX * 4.0).sum().backward();
+            assert!(!optimizer.are_finite(&line, &too_much));
+            // Held, it spoils the next step's, until that is given up.
+            optimizer.hold(&line, &too_much);
+            let gradients = loss(&line).backward();
+            assert!(!optimizer.are_finite(&line, &gradients));
+            optimizer.skip();
+            assert!(optimizer.are_finite(&line, &gradients));
+            Weights::from_module(&line)
+        };
+        // A power of two changes no digit.
+        assert!(step(1.0) == step(1024.0));
+    }
 
     #[derive(Module, Debug)]
     struct Line {

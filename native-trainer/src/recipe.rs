@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use models::detector::DetectorConfig;
 use models::extractor::ExtractorConfig;
+use models::kernels::mixed::HalfFloat;
 use models::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -81,6 +82,10 @@ pub struct Recipe {
     /// losses see each batch alone.
     #[serde(default = "one")]
     pub accumulate: usize,
+    /// Computes dense convolutions of training steps in these 16-bit floats, on a device that has them:
+    /// faster and smaller where its matrix units do. Absent: all in 32 bits. Evaluations always are.
+    #[serde(default)]
+    pub mixed_precision: Option<HalfFloat>,
     /// Steps between log lines.
     #[serde(default = "ten")]
     pub log_interval: usize,
@@ -144,6 +149,9 @@ pub struct ExtractorTask {
     /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
     #[serde(default)]
     pub pretrained: Option<PathBuf>,
+    /// A network to learn from, beside the labels or instead of them.
+    #[serde(default)]
+    pub teacher: Option<TeacherConfig>,
     /// The head.
     pub head: HeadConfig,
     /// Share of the classes that the head is asked about a batch: the batch's own and random others
@@ -168,6 +176,18 @@ pub struct ExtractorTask {
     /// Random changes in one pass, after the operators.
     #[serde(default)]
     pub augmentation: Augmentation,
+}
+
+/// A network whose embeddings another one learns to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// Its model file, as `magpie train`, `export` and `import` write it.
+    pub weights: PathBuf,
+    /// Side of the pictures that it sees; by default that of its own input. They are what the
+    /// network in training sees, resampled.
+    #[serde(default)]
+    pub side: Option<u32>,
 }
 
 /// What a detector is trained with.
@@ -250,6 +270,22 @@ impl Recipe {
             && task.losses.iter().any(|term| matches!(term.loss, LossKind::Dshsd(_)))
         {
             return Err(invalid("dshsd needs all classes: take extractor.head_share away".into()));
+        }
+        if let Some(task) = &recipe.extractor {
+            let is_compared = task.losses.iter().any(|term| term.loss.has_teacher());
+            if is_compared != task.teacher.is_some() {
+                let text = match task.teacher {
+                    Some(_) => {
+                        "no loss looks at extractor.teacher; add one of the kinds \
+                         \"teacher_cosine\" and \"teacher_relations\""
+                    }
+                    None => {
+                        "a loss looks at a teacher; name one: extractor.teacher = { weights = \
+                         \"model.safetensors\" }"
+                    }
+                };
+                return Err(invalid(text.to_owned()));
+            }
         }
         if recipe.extractor.as_ref().is_some_and(|task| task.losses.is_empty()) {
             let text = "[[extractor.losses]] is empty; add one with kind = \"cross_entropy\"";

@@ -8,6 +8,39 @@ use models::bundle::{MANIFEST_NAME, Manifest};
 use world::{World, fail, shape, succeed};
 
 #[test]
+fn a_network_learns_in_mixed_precision_and_goes_on_with_its_scale() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 5);
+    let recipe = world.recipe(&pictures, 8);
+    let train = |run: &Path, more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let arguments: [&dyn AsRef<std::ffi::OsStr>; 7] =
+            [&"train", &"-c", &recipe, &"--output", &run, &"-o", &"mixed_precision=f16"];
+        succeed(&[&arguments[..], more].concat())
+    };
+    let (run, parted) = (world.path("run"), world.path("parted"));
+    let log = train(&run, &[]);
+    assert!(log.contains("makes a processor slower"), "{log}");
+    let progress = std::fs::read_to_string(run.join("latest/progress.json")).expect("progress");
+    assert!(progress.contains("loss_scale"), "{progress}");
+    train(&parted, &[&"--stop-after", &"3"]);
+    train(&parted, &[&"--resume"]);
+    let weights = |run: &Path| std::fs::read(run.join("model.safetensors")).expect("a model");
+    assert!(weights(&run) == weights(&parted), "a run in two parts takes the same steps");
+
+    let model = run.join("model.safetensors");
+    let json = succeed(&[&"eval", &"--extractor", &model, &"--query", &pictures, &"--json"]);
+    let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
+    assert!(metrics["recall1"].as_f64() > Some(0.8), "{metrics}");
+
+    let whole = world.path("whole");
+    succeed(&[&"train", &"-c", &recipe, &"--output", &whole]);
+    assert!(weights(&run) != weights(&whole), "16 bits round");
+    let error =
+        fail(&[&"train", &"-c", &recipe, &"--output", &whole, &"-o", &"mixed_precision=i8"]);
+    assert!(error.contains("bf16"), "{error}");
+}
+
+#[test]
 fn pictures_become_a_site_that_names_them() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 5);

@@ -111,6 +111,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
                 "loss",
                 "metric",
                 "optimizer",
+                "loss_scale",
                 "schedule",
             ],
             &["checkpoint", "embedding", "recipe", "vector_engine"],

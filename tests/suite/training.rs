@@ -1,16 +1,17 @@
 //! Recorded training runs of three steps: losses, gradients, weights, running statistics.
 
 use burn::module::{Module, Param};
-use burn::tensor::TensorData;
+use burn::tensor::{TensorData, bf16, f16};
 use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
 use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::kernels::mixed::{self, HalfFloat};
 use models::neck::NeckConfig;
 use models::weights::Weights;
 use native_trainer::head::{ArcMargin, Fc, Head};
 use native_trainer::import::paddle_name;
 use native_trainer::loss::{
     AbsoluteTerms, BatchHardTriplet, LossBatch, LossInput, LossKind, LossTerm, Losses,
-    TripletAngularMargin,
+    TripletAngularMargin, cross_entropy,
 };
 use native_trainer::optimizer::{Optimizer, OptimizerConfig, ParameterRules};
 use native_trainer::train::extractor::ExtractorNetwork;
@@ -146,19 +147,75 @@ fn our_name(theirs: &str) -> Option<String> {
     }
 }
 
+#[test]
+fn mixed_precision_takes_nearly_the_recorded_first_step() {
+    for (name, recorded) in tensor_files("train_steps_") {
+        for half in [HalfFloat::F16, HalfFloat::Bf16] {
+            if !device().supports_dtype(half.dtype()) {
+                continue;
+            }
+            let whole = first_gradients(&name, &recorded, None, |value| value);
+            // Normalised over batches of eight, gradients feel rounding strongly. The measure is what
+            // 32-bit floats make of weights that were rounded, alone; mixed precision rounds maps and
+            // their gradients as well.
+            let round = |value: f32| match half {
+                HalfFloat::F16 => f16::from_f32(value).to_f32(),
+                HalfFloat::Bf16 => bf16::from_f32(value).to_f32(),
+            };
+            let rounded = first_gradients(&name, &recorded, None, round);
+            let mixed = first_gradients(&name, &recorded, Some(half), |value| value);
+            let [measure, apart] = [rounded, mixed].map(|other| {
+                let squares = |values: &mut dyn Iterator<Item = f32>| -> f64 {
+                    values.map(|value| f64::from(value).powi(2)).sum()
+                };
+                let difference = squares(&mut whole.iter().zip(&other).map(|(a, b)| a - b));
+                (difference / squares(&mut whole.iter().copied())).sqrt()
+            });
+            assert!(apart > 1e-4 && apart < 3.0 * measure, "{name} {half:?}: {apart}, {measure}");
+        }
+    }
+}
+
+/// All gradients of the extractor in the first recorded batch, of the logits' cross entropy.
+fn first_gradients(
+    name: &str,
+    recorded: &Weights,
+    half: Option<HalfFloat>,
+    change: impl Fn(f32) -> f32,
+) -> Vec<f32> {
+    let start = recorded.under("w0");
+    let (mut weights, head) = extractor_and_head(&start);
+    for tensor in weights.tensors.values_mut().filter(|tensor| tensor.shape.len() == 4) {
+        tensor.values.iter_mut().for_each(|value| *value = change(*value));
+    }
+    let Setup { config, head, label_smoothing, .. } = setup(name, &start, &head);
+    let device = device().autodiff();
+    let network = ExtractorNetwork { extractor: load(&weights, config.init(&device)), head };
+    let x = tensor::<4>(recorded, "x.0", &device);
+    let labels = recorded.tensors["label.0"].values.clone();
+    let targets = tests::Array { shape: vec![], values: labels }.indices(&device);
+    let features = mixed::within(half, || network.extractor.forward(x));
+    let logits = network.head.forward(features.raw_embedding, targets.clone());
+    let gradients = cross_entropy(logits, targets, label_smoothing).backward();
+    gradients_by_name(&network, &gradients).into_values().flatten().collect()
+}
+
+fn setup(name: &str, start: &Weights, head: &Weights) -> Setup {
+    if name.contains("mobilenet") {
+        mobilenet_retrieval(start, head)
+    } else {
+        shitu_v2(start, head)
+    }
+}
+
 /// Runs the recorded steps with inputs multiplied by `nudge`; the end is judged by the third loss,
 /// the final weights and the final features.
 fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
     let (mut second_losses, mut worst) = (0.0, 0.0_f64);
     let start = recorded.under("w0");
     let (weights, head) = extractor_and_head(&start);
-    let setup = if name.contains("mobilenet") {
-        mobilenet_retrieval(&start, &head)
-    } else {
-        shitu_v2(&start, &head)
-    };
     let Setup { config, head, metric_loss, label_smoothing, rate, weight_decay, decay_vectors } =
-        setup;
+        setup(name, &start, &head);
     let device = device().autodiff();
     let mut network = ExtractorNetwork { extractor: load(&weights, config.init(&device)), head };
     let rule = OptimizerConfig::Momentum { momentum: 0.9, weight_decay, nesterov: false };
@@ -180,6 +237,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
             logits,
             targets: &rows,
             logit_targets: &rows,
+            teacher: None,
         };
         let [ce, metric] = losses.forward(&batch).expect("a batch").try_into().expect("two terms");
         let (ce, metric) = (ce.1, metric.1);

@@ -6,8 +6,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::TensorData;
+use burn::tensor::{FloatDType, TensorData};
 
+use super::mixed::{self, HalfFloat};
 use super::replicas::Replicas;
 use super::{NetworkOps, generic};
 
@@ -67,6 +68,49 @@ fn convolve<B: NetworkOps, C: CheckpointStrategy, const DEPTHWISE: bool>(
     }
 }
 
+/// A dense convolution in 16-bit floats between maps of 32-bit floats.
+#[derive(Debug)]
+struct HalfConvolution;
+
+impl<B: NetworkOps> Backward<B, 2> for HalfConvolution {
+    /// Input and weight in 16 bits, the stride.
+    type State = (B::FloatTensorPrimitive, B::FloatTensorPrimitive, usize);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [node_x, node_weight] = ops.parents;
+        let (x, weight, stride) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let whole: FloatDType = grad.dtype().into();
+        let grad = B::float_cast(grad, x.dtype().into());
+        if let Some(node) = node_x {
+            let gradient =
+                generic::conv_x_backward::<B>(x.clone(), weight.clone(), grad.clone(), stride, 1);
+            grads.register::<B>(node.id, B::float_cast(gradient, whole));
+        }
+        if let Some(node) = node_weight {
+            let gradient = generic::conv_weight_backward::<B>(x, weight, grad, stride, 1);
+            grads.register::<B>(node.id, B::float_cast(gradient, whole));
+        }
+    }
+}
+
+fn convolve_in_half<B: NetworkOps, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    stride: usize,
+    half: HalfFloat,
+) -> FloatTensor<Autodiff<B, C>> {
+    let operation = HalfConvolution.prepare::<C>([x.node(), weight.node()]);
+    let (x, weight) = (x.into_primitive(), weight.into_primitive());
+    let whole: FloatDType = x.dtype().into();
+    let [x, weight] = [x, weight].map(|tensor| B::float_cast(tensor, half.dtype()));
+    let run = |x, weight| B::float_cast(generic::conv::<B>(x, weight, stride, 1), whole);
+    match operation.compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((x.clone(), weight.clone(), stride), run(x, weight)),
+        OpsKind::UnTracked(prep) => prep.finish(run(x, weight)),
+    }
+}
+
 #[derive(Debug)]
 struct AddRelu;
 
@@ -120,7 +164,10 @@ impl<B: NetworkOps, C: CheckpointStrategy> NetworkOps for Autodiff<B, C> {
     }
 
     fn dense(x: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize) -> FloatTensor<Self> {
-        convolve::<B, C, false>(x, weight, stride)
+        match mixed::current() {
+            Some(half) => convolve_in_half::<B, C>(x, weight, stride, half),
+            None => convolve::<B, C, false>(x, weight, stride),
+        }
     }
 
     fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {

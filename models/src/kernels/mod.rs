@@ -16,6 +16,7 @@ mod generic;
 pub mod gpu;
 #[cfg(feature = "train")]
 mod gradients;
+pub mod mixed;
 #[cfg(feature = "flex")]
 pub(crate) mod packed;
 #[cfg(all(feature = "threads", target_family = "wasm"))]

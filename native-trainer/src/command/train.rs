@@ -77,7 +77,7 @@ impl Arguments {
             text => text.to_owned(),
         };
         if let Some(task) = &recipe.extractor {
-            let task = ExtractorTraining::new(&recipe, task).with_context(absent)?;
+            let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
             run(&task, &recipe, &options, &device)?;
         }
         if let Some(task) = &recipe.detector {

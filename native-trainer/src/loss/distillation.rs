@@ -4,6 +4,7 @@
 //! caller detaches the teacher where it shall not learn.
 
 use burn::tensor::{Tensor, activation};
+use models::extractor::l2_normalize;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::diagonal;
@@ -78,6 +79,18 @@ pub fn distance<const D: usize>(
             (clamped.clone() * (size - clamped / 2.0)).mean()
         }
     }
+}
+
+/// `1 − cos` of each row and the teacher's, mean over rows: what directions lack. Both are brought to
+/// unit length, so this is half of the squared distance of what retrieval compares.
+///
+/// # Shapes
+///
+/// - `student`, `teacher`: `[batch, dim]`
+/// - output: `[1]`
+pub fn cosine_distance(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+    let cosines = (l2_normalize(student) * l2_normalize(teacher)).sum_dim(1);
+    (cosines.neg() + 1.0).mean()
 }
 
 /// Pair distances under the root stay above this.

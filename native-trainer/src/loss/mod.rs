@@ -24,7 +24,8 @@ pub use cross_batch::{CrossBatch, CrossBatchConfig, CrossBatchLoss, MemoryBank};
 pub use cross_entropy::{cross_entropy, cross_entropy_by_row, soft_cross_entropy};
 pub use detection::{distribution_focal, giou, varifocal};
 pub use distillation::{
-    DistanceKind, distance, kl_divergence, mutual_learning, relational_angle, relational_distance,
+    DistanceKind, cosine_distance, distance, kl_divergence, mutual_learning, relational_angle,
+    relational_distance,
 };
 pub use hashing::{Dch, Dshsd, Lcdsh};
 pub use pairs::{BatchError, check_order, check_two_classes};

@@ -24,6 +24,9 @@ pub enum BatchError {
         /// First row that is of another class.
         row: usize,
     },
+    /// A loss that looks at a teacher got none.
+    #[error("the loss compares with a teacher; name one: extractor.teacher.weights = \"…\"")]
+    NoTeacher,
     /// A bank row or a batch row of another width.
     #[error("the memory bank is {bank} wide, the embedding {embedding}; make them equal")]
     Width {

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::{
     AbsoluteTerms, BatchHardTriplet, Contrastive, Dch, DistanceKind, Dshsd, Eml, Lcdsh,
     MarginSampleMining, NPairs, PairwiseCosface, SupervisedContrastive, TriHard,
-    TripletAngularMargin, cross_entropy, distance, kl_divergence, mutual_learning,
+    TripletAngularMargin, cosine_distance, cross_entropy, distance, kl_divergence, mutual_learning,
     relational_angle, relational_distance,
 };
 use crate::random::{seeded, uniform};
@@ -63,6 +63,7 @@ fn losses() -> Vec<(&'static str, Loss)> {
         ("mutual learning", boxed(move |x, _| mutual_learning(x.clone(), teacher(&x)))),
         ("kl", boxed(move |x, _| kl_divergence(x.clone(), teacher(&x), 4.0))),
         ("smooth l1", boxed(move |x, _| distance(x.clone(), teacher(&x), DistanceKind::SmoothL1))),
+        ("cosine distance", boxed(move |x, _| cosine_distance(x.clone(), teacher(&x)))),
         ("relations", boxed(move |x, _| relational_distance(x.clone(), teacher(&x)))),
         ("angles", boxed(move |x, _| relational_angle(x.clone(), teacher(&x)))),
     ]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Param;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use models::extractor::l2_normalize;
 use models::weights::Weights;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use super::pairs::{check_order, check_two_classes};
 use super::{
     BatchError, BatchHardTriplet, Center, Contrastive, CrossBatch, CrossBatchConfig, Dch, Dshsd,
     Eml, Lcdsh, MarginSampleMining, NPairs, PairwiseCosface, SupervisedContrastive, TriHard,
-    TripletAngularMargin, cross_entropy,
+    TripletAngularMargin, cosine_distance, cross_entropy, relational_angle, relational_distance,
 };
 
 /// One loss of a recipe.
@@ -33,6 +34,10 @@ pub struct LossTerm {
 
 fn one() -> f64 {
     1.0
+}
+
+fn two() -> f64 {
+    2.0
 }
 
 /// The features that a loss on pairs compares; a classification loss takes the logits.
@@ -90,6 +95,19 @@ pub enum LossKind {
     Lcdsh(Lcdsh),
     /// See [`Dch`].
     Dch(Dch),
+    /// Directions of the features beside the teacher's; see [`cosine_distance`].
+    TeacherCosine,
+    /// How the pictures of a batch lie to each other, beside how the teacher has them: works for any
+    /// widths. Distances and angles of features of unit length; see [`relational_distance`] and
+    /// [`relational_angle`], which takes long with large batches: 0 leaves it out.
+    TeacherRelations {
+        /// Factor of the distances; 1 in the paper.
+        #[serde(default = "one")]
+        distances: f64,
+        /// Factor of the angles; 2 in the paper.
+        #[serde(default = "two")]
+        angles: f64,
+    },
 }
 
 impl LossKind {
@@ -115,7 +133,14 @@ impl LossKind {
             Self::Dshsd(_) => "DSHSDLoss",
             Self::Lcdsh(_) => "LCDSHLoss",
             Self::Dch(_) => "DCHLoss",
+            Self::TeacherCosine => "DistanceLoss",
+            Self::TeacherRelations { .. } => "RKDLoss",
         }
+    }
+
+    /// Whether it compares with a teacher.
+    pub fn has_teacher(&self) -> bool {
+        matches!(self, Self::TeacherCosine | Self::TeacherRelations { .. })
     }
 
     /// Pictures of one class in a row that the loss relies on.
@@ -139,6 +164,8 @@ impl LossKind {
                 | Self::SupervisedContrastive(_)
                 | Self::Dshsd(_)
                 | Self::Lcdsh(_)
+                | Self::TeacherCosine
+                | Self::TeacherRelations { .. }
         )
     }
 }
@@ -156,6 +183,8 @@ pub struct LossBatch<'a> {
     pub targets: &'a [i32],
     /// Column of each row's class among the logits, which may be those of some classes only.
     pub logit_targets: &'a [i32],
+    /// What the teacher makes of the same pictures, `[batch, its embedding_dim]`, outside the graph.
+    pub teacher: Option<Tensor<2>>,
 }
 
 /// What a loss remembers.
@@ -303,6 +332,22 @@ fn value(
                 Center { centers: Param::from_tensor(Tensor::from_inner(center.centers.val())) };
             center.follow(features.clone().inner(), targets.clone().inner(), *learning_rate);
             before.forward(features, targets)
+        }
+        (LossKind::TeacherCosine, _) => {
+            cosine_distance(features, batch.teacher.clone().ok_or(BatchError::NoTeacher)?)
+        }
+        (LossKind::TeacherRelations { distances, angles }, _) => {
+            let teacher = batch.teacher.clone().ok_or(BatchError::NoTeacher)?;
+            let student = l2_normalize(features);
+            let relations = [
+                (*distances, relational_distance as fn(Tensor<2>, Tensor<2>) -> Tensor<1>),
+                (*angles, relational_angle),
+            ];
+            // One that does not count is not computed: the angles are those of all triples.
+            let counting = relations.into_iter().filter(|(factor, _)| *factor != 0.0);
+            let compared = counting
+                .map(|(factor, compare)| compare(student.clone(), teacher.clone()) * factor);
+            compared.reduce(|a, b| a + b).unwrap_or_else(|| student.sum() * 0.0)
         }
         (LossKind::CrossBatch(_), Memory::Bank(cross_batch)) => {
             cross_batch.forward(features, batch.targets)?

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
+use models::kernels::mixed::HalfFloat;
 use models::kernels::replicas::{self, Exchange};
 use models::model_file::Architecture;
 use models::prepared::Prepared;
@@ -103,6 +104,7 @@ impl Hub {
         addresses: &[String],
         architecture: &Architecture,
         seed: u64,
+        mixed_precision: Option<HalfFloat>,
     ) -> Result<Self, ReplicaError> {
         let mut peers = Vec::new();
         for (index, device) in devices.iter().enumerate() {
@@ -120,7 +122,8 @@ impl Hub {
         }
         for (index, peer) in peers.iter_mut().enumerate() {
             let seed = seed.wrapping_add(index as u64 + 1);
-            peer.send(Message::Begin { architecture: architecture.clone(), seed })?;
+            let architecture = architecture.clone();
+            peer.send(Message::Begin { architecture, seed, mixed_precision })?;
         }
         for peer in &mut peers {
             peer.expect("ready", |message| match message {

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use models::image::RgbImage;
+use models::kernels::mixed::HalfFloat;
 use models::model_file::Architecture;
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
@@ -28,7 +29,7 @@ const PICTURE_HEAD: usize = 8;
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     /// To a worker: the network of this run, and where its random numbers start.
-    Begin { architecture: Architecture, seed: u64 },
+    Begin { architecture: Architecture, seed: u64, mixed_precision: Option<HalfFloat> },
     /// From a worker: the network is there.
     Ready,
     /// To a worker: run this part of a batch forward with these weights. Pictures have the size of
@@ -58,18 +59,30 @@ pub(super) enum Message {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 enum Head {
-    Begin { architecture: Architecture, seed: u64 },
+    Begin {
+        architecture: Architecture,
+        seed: u64,
+        /// Absent in 32 bits, so that a worker of another build that knows no other says so only then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mixed_precision: Option<HalfFloat>,
+    },
     Ready,
-    Step { preprocess: Preprocess },
+    Step {
+        preprocess: Preprocess,
+    },
     Said,
     Gathered,
     Outputs,
     Backward,
     Gradients,
-    Prepare { preprocess: Preprocess },
+    Prepare {
+        preprocess: Preprocess,
+    },
     Run,
     Values,
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 impl Message {
@@ -124,8 +137,10 @@ impl Message {
         let rows = |rows: &[Vec<f32>]| rows.iter().map(|row| bytes_of(row)).collect();
         let pictures = |pictures: &[RgbImage]| pictures.iter().map(picture_bytes).collect();
         Ok(match self {
-            Self::Begin { architecture, seed } => {
-                (Head::Begin { architecture: architecture.clone(), seed: *seed }, Vec::new())
+            Self::Begin { architecture, seed, mixed_precision } => {
+                let (architecture, seed) = (architecture.clone(), *seed);
+                let mixed_precision = *mixed_precision;
+                (Head::Begin { architecture, seed, mixed_precision }, Vec::new())
             }
             Self::Ready => (Head::Ready, Vec::new()),
             Self::Step { weights, preprocess, pictures: all } => {
@@ -149,7 +164,9 @@ impl Message {
 
     fn from_parts(head: Head, mut blobs: Vec<Vec<u8>>) -> Result<Self, LinkError> {
         let message = match head {
-            Head::Begin { architecture, seed } => Self::Begin { architecture, seed },
+            Head::Begin { architecture, seed, mixed_precision } => {
+                Self::Begin { architecture, seed, mixed_precision }
+            }
             Head::Ready => Self::Ready,
             Head::Step { preprocess } => {
                 let weights = weights_of(&last(&mut blobs)?)?;

@@ -5,6 +5,7 @@ use models::backbone::PpLcNetConfig;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
+use models::kernels::mixed::{self, HalfFloat};
 use models::model_file::Architecture;
 use models::neck::NeckConfig;
 use models::prepared::Prepared;
@@ -64,10 +65,14 @@ fn loss(outputs: &[Tensor<2>]) -> Tensor<1> {
 }
 
 /// Every gradient of a batch, and the network behind it, whose running statistics have moved.
-fn alone<N: Replica>(network: N, pictures: &[RgbImage]) -> (Weights, Weights) {
+fn alone<N: Replica>(
+    network: N,
+    pictures: &[RgbImage],
+    half: Option<HalfFloat>,
+) -> (Weights, Weights) {
     let device = Device::flex().autodiff();
     let x = Preprocess::square(SIDE).apply(pictures, &device);
-    let gradients = loss(&network.outputs(x)).backward();
+    let gradients = loss(&mixed::within(half, || network.outputs(x))).backward();
     (super::worker::collect(&network, &gradients), Weights::from_module(&network))
 }
 
@@ -78,14 +83,16 @@ fn together<N: Replica>(
     architecture: &Architecture,
     pictures: &[RgbImage],
     replicas: usize,
+    half: Option<HalfFloat>,
 ) -> (Weights, Weights) {
     let device = Device::flex().autodiff();
     let preprocess = Preprocess::square(SIDE);
     let others = vec![Device::flex(); replicas - 1];
-    let hub = Hub::open(&others, &[], architecture, 5).unwrap();
+    let hub = Hub::open(&others, &[], architecture, 5, half).unwrap();
     let own = share(pictures.len(), replicas, 0).end;
     let x = preprocess.apply(&pictures[..own], &device);
-    let pass = hub.forward(&network, x, &preprocess, pictures[own..].to_vec()).unwrap();
+    let forward = || hub.forward(&network, x, &preprocess, pictures[own..].to_vec());
+    let pass = mixed::within(half, forward).unwrap();
     let gradients = loss(&pass.outputs()).backward();
     let (first, parts) = hub.backward(&pass, &gradients).unwrap();
     let mut sums = super::worker::collect(&network, &first);
@@ -125,10 +132,19 @@ fn compare<N: Replica>(init: impl Fn() -> N, architecture: &Architecture) {
     let pictures = pictures(7);
     let weights = Weights::from_module(&init());
     let network = || weights.clone().load_into(init()).unwrap();
-    let expected = alone(network(), &pictures);
+    let expected = alone(network(), &pictures, None);
     assert!(expected.1 != weights, "the running statistics move");
+    // In 16 bits, statistics that differ by rounding round the values behind them to other sides, so
+    // replicas differ by a part of what 16 bits change.
+    let half = Some(HalfFloat::F16);
+    let halved = alone(network(), &pictures, half);
+    let rounded = apart(&halved.0, &expected.0);
+    assert!(rounded > 1e-2, "16 bits change gradients: {rounded:e}");
+    let got = together(network(), &network(), architecture, &pictures, 2, half);
+    let gradients = apart(&got.0, &halved.0);
+    assert!(gradients < rounded / 2.0, "{gradients:e} apart, 16 bits make {rounded:e}");
     for replicas in [2, 3] {
-        let got = together(network(), &network(), architecture, &pictures, replicas);
+        let got = together(network(), &network(), architecture, &pictures, replicas, None);
         // Rounding may put a value on the other side of its activation's bend, where the gradient
         // jumps: single values are then a hundredth apart. With statistics of each replica's own pictures
         // gradients are three times their own length apart.
@@ -151,7 +167,7 @@ fn replicas_take_the_step_that_one_device_would() {
 fn a_replica_that_cannot_go_on_is_named_with_its_reason() {
     let device = Device::flex().autodiff();
     let architecture = Architecture::Extractor(extractor());
-    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5).unwrap();
+    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5, None).unwrap();
     // Another network than the one that was announced.
     let network = detector().init(&device);
     let preprocess = Preprocess::square(SIDE);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
+use models::kernels::mixed::{self, HalfFloat};
 use models::kernels::replicas::{self, Exchange};
 use models::model_file::Architecture;
 use models::prepared::Prepared;
@@ -23,14 +24,23 @@ use crate::optimizer::each_gradient;
 /// [`LinkError`], which the other end is told as well where it still listens.
 pub(super) fn serve(mut link: Link, device: &Device) -> Result<(), LinkError> {
     link.be_patient()?;
-    let Message::Begin { architecture, seed } = link.receive()? else {
+    let Message::Begin { architecture, seed, mixed_precision } = link.receive()? else {
         return Err(LinkError::malformed("a run begins with its network"));
     };
+    if let Some(half) = mixed_precision.filter(|half| !device.supports_dtype(half.dtype())) {
+        let error = LinkError::malformed(format!("this device does not compute in {half:?}"));
+        link.send(Message::Failed(error.to_string()))?;
+        return Err(error);
+    }
     let device = device.clone().autodiff();
     device.seed(seed);
     match architecture {
-        Architecture::Extractor(config) => Worker::new(config.init(&device), link, device).run(),
-        Architecture::Detector(config) => Worker::new(config.init(&device), link, device).run(),
+        Architecture::Extractor(config) => {
+            Worker::new(config.init(&device), link, device, mixed_precision).run()
+        }
+        Architecture::Detector(config) => {
+            Worker::new(config.init(&device), link, device, mixed_precision).run()
+        }
     }
 }
 
@@ -39,6 +49,7 @@ struct Worker<N> {
     evaluated: Option<Prepared<N>>,
     outer: Arc<Outer>,
     device: Device,
+    mixed_precision: Option<HalfFloat>,
 }
 
 /// The link while a pass is under way.
@@ -86,9 +97,9 @@ impl Exchange for Outer {
 }
 
 impl<N: Replica> Worker<N> {
-    fn new(network: N, link: Link, device: Device) -> Self {
+    fn new(network: N, link: Link, device: Device, mixed_precision: Option<HalfFloat>) -> Self {
         let outer = Outer { link: Mutex::new(link), failure: Mutex::new(None) };
-        Self { network, evaluated: None, outer: Arc::new(outer), device }
+        Self { network, evaluated: None, outer: Arc::new(outer), device, mixed_precision }
     }
 
     fn run(mut self) -> Result<(), LinkError> {
@@ -149,7 +160,9 @@ impl<N: Replica> Worker<N> {
             preprocess.append(picture, &mut pixels);
         }
         let x = preprocess.batch(pixels, &self.device);
-        let outputs = replicas::within(self.outer.clone(), || self.network.outputs(x));
+        let outputs = mixed::within(self.mixed_precision, || {
+            replicas::within(self.outer.clone(), || self.network.outputs(x))
+        });
         self.outer.failure()?;
         let values = outputs.iter().map(|output| host(output.clone())).collect();
         self.outer.send(Message::Outputs(values))?;

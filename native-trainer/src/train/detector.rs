@@ -201,7 +201,7 @@ impl Task for DetectorTraining {
         epoch: usize,
         samples: &[usize],
         here: usize,
-    ) -> Result<(Input, DetectorBatch), PictureError> {
+    ) -> anyhow::Result<(Input, DetectorBatch)> {
         use rayon::prelude::*;
         let preprocess = self.preprocess(epoch, samples);
         let scenes: Vec<(Loaded, Vec<BBox>)> = samples

@@ -11,6 +11,7 @@ use models::preprocess::{Preprocess, resize};
 use models::weights::Weights;
 use rand::RngExt;
 
+use super::teacher::Teacher;
 use super::{Input, Loaded, Memory, Task, pretrained};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
@@ -47,6 +48,8 @@ pub struct ExtractorBatch {
     targets: Vec<i32>,
     /// The classes that the head is asked about; `None`: all.
     classes: Option<Vec<i32>>,
+    /// The teacher's embeddings, row-major, where there is one.
+    teacher: Option<Vec<f32>>,
 }
 
 /// See the [module](self).
@@ -59,16 +62,17 @@ pub struct ExtractorTraining {
     query: Option<Samples>,
     gallery: Option<Samples>,
     pretrained: Option<Weights>,
+    teacher: Option<Teacher>,
 }
 
 impl ExtractorTraining {
-    /// Reads the lists of a recipe.
+    /// Reads the lists of a recipe; a teacher runs on `device`.
     ///
     /// # Errors
     ///
     /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
-    /// that do not fit.
-    pub fn new(recipe: &Recipe, task: &ExtractorTask) -> anyhow::Result<Self> {
+    /// or a teacher that do not fit.
+    pub fn new(recipe: &Recipe, task: &ExtractorTask, device: &Device) -> anyhow::Result<Self> {
         let samples = Samples::read(&task.train)?;
         let sampler = Sampler::new(
             &task.sampler,
@@ -85,6 +89,8 @@ impl ExtractorTraining {
         };
         let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
+        let teach = |teacher| Teacher::read(teacher, task, device);
+        let teacher = task.teacher.as_ref().map(teach).transpose()?;
         // Operators may look at small parts.
         let side = recipe.preprocess.width.max(recipe.preprocess.height);
         let needed = if task.operators.is_empty() { side } else { 4 * side };
@@ -98,6 +104,7 @@ impl ExtractorTraining {
             query,
             gallery,
             pretrained,
+            teacher,
         })
     }
 }
@@ -197,26 +204,30 @@ impl Task for ExtractorTraining {
         epoch: usize,
         samples: &[usize],
         here: usize,
-    ) -> Result<(Input, ExtractorBatch), PictureError> {
+    ) -> anyhow::Result<(Input, ExtractorBatch)> {
         use rayon::prelude::*;
         let preprocess = &self.recipe.preprocess;
-        let pictures: Vec<Loaded> = samples
+        let canvases: Vec<RgbImage> = samples
             .par_iter()
             .enumerate()
             .map(|(slot, &index)| {
                 let picture = self.store.get(index)?;
                 let parts =
                     [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
-                let canvas = self.changed(&picture, &mut seeded(&parts));
-                Ok(Loaded::new(canvas, preprocess, slot < here))
+                Ok(self.changed(&picture, &mut seeded(&parts)))
             })
             .collect::<Result<_, PictureError>>()?;
+        let teacher =
+            self.teacher.as_ref().map(|teacher| teacher.answers(&canvases)).transpose()?;
+        let load = |(slot, canvas)| Loaded::new(canvas, preprocess, slot < here);
+        let pictures = canvases.into_par_iter().enumerate().map(load).collect();
         let targets: Vec<i32> =
             samples.iter().map(|&i| self.samples.samples[i].label as i32).collect();
         let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
         parts.extend(samples.iter().map(|&i| i as u64));
         let classes = self.some_classes(&targets, &mut seeded(&parts));
-        Ok((Input::new(preprocess.clone(), pictures), ExtractorBatch { targets, classes }))
+        let batch = ExtractorBatch { targets, classes, teacher };
+        Ok((Input::new(preprocess.clone(), pictures), batch))
     }
 
     fn losses(
@@ -247,6 +258,10 @@ impl Task for ExtractorTraining {
             logits,
             targets: &batch.targets,
             logit_targets: places.as_ref().unwrap_or(&batch.targets),
+            teacher: batch.teacher.map(|values| {
+                let dim = values.len() / count;
+                Tensor::from_data(TensorData::new(values, [count, dim]), device)
+            }),
         })
     }
 

@@ -6,9 +6,11 @@ pub mod extractor;
 mod log;
 mod pretrained;
 mod run;
+mod teacher;
 
 use std::path::{Path, PathBuf};
 
+use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use log::Log;
@@ -20,7 +22,6 @@ use models::weights::Weights;
 use run::Run;
 
 use crate::checkpoint::{self, Progress};
-use crate::data::store::PictureError;
 use crate::loss::BatchError;
 use crate::recipe::{Export, RUN_RECIPE, Recipe};
 use crate::replica::{Hub, Replica};
@@ -136,13 +137,13 @@ pub trait Task: Sync {
     ///
     /// # Errors
     ///
-    /// [`PictureError`] of the first picture that cannot be used.
+    /// [`PictureError`] of the first picture that cannot be used, or a teacher's device that failed.
     fn load(
         &self,
         epoch: usize,
         samples: &[usize],
         here: usize,
-    ) -> Result<(Input, Self::Batch), PictureError>;
+    ) -> anyhow::Result<(Input, Self::Batch)>;
 
     /// The part of a network that sees pictures, and its place: what the paths of its parameters
     /// begin with.
@@ -232,7 +233,17 @@ pub fn run<T: Task>(
     std::fs::write(&path, toml::to_string_pretty(recipe)?)
         .with_context(|| path.display().to_string())?;
     let latest = output.join(LATEST);
+    if let Some(half) = recipe.mixed_precision {
+        anyhow::ensure!(
+            device.supports_dtype(half.dtype()),
+            "this device does not compute in the recipe's mixed_precision; try the other of \"bf16\" \
+             and \"f16\", or take it away"
+        );
+    }
     let mut log = Log::open(output, options.json)?;
+    if recipe.mixed_precision.is_some() && matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+        log.line("mixed_precision makes a processor slower; a GPU gains by it")?;
+    }
     let training_device = device.clone().autodiff();
     // Before the seed: replicas on threads of this process draw from the same numbers.
     let hub = open_hub(task, recipe, options)?;
@@ -326,7 +337,8 @@ fn open_hub<T: Task>(
             batch.len()
         );
     }
-    Ok(Some(Hub::open(devices, workers, &task.architecture(), recipe.seed)?))
+    let mixed = recipe.mixed_precision;
+    Ok(Some(Hub::open(devices, workers, &task.architecture(), recipe.seed, mixed)?))
 }
 
 /// Whether the evaluations have stopped getting better for as long as the recipe allows.

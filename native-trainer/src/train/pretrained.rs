@@ -1,25 +1,51 @@
 //! Weights that training begins with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::module::Module;
+use models::model_file::ModelFile;
 use models::weights::{Weights, WeightsError};
+
+use super::{BEST, LAST};
+use crate::checkpoint;
 
 /// What the names of a network's backbone begin with.
 const BACKBONE: &str = "backbone.";
+/// Where an extractor lies in a checkpoint, beside its head.
+const EXTRACTOR: &str = "extractor";
 
-/// Reads a file of weights and tries them on a network.
+/// Reads weights and tries them on a network. `path` is a file, a checkpoint, or a run's folder,
+/// which stands for the network after its last epoch.
 ///
 /// # Errors
 ///
 /// Names the file that cannot be read or does not fit.
 pub(super) fn read<M: Module>(path: &Path, network: M) -> anyhow::Result<Weights> {
+    let path = file_of(path);
     let name = || path.display().to_string();
-    let bytes = std::fs::read(path).with_context(name)?;
-    let weights = Weights::from_bytes(&bytes).with_context(name)?;
-    put(network, &weights).with_context(name)?;
+    let bytes = std::fs::read(&path).with_context(name)?;
+    let mut weights = Weights::from_bytes(&bytes).with_context(name)?;
+    let extractor = weights.under(EXTRACTOR);
+    if !extractor.tensors.is_empty() {
+        weights = extractor;
+    }
+    let tried = put(network, &weights);
+    if tried.is_err() && ModelFile::from_bytes(&bytes).is_ok() {
+        let reason = "a deployed network has its normalisation folded into its convolutions; if it \
+                      is of this architecture, give its run's folder instead";
+        return tried.map(|_| weights).context(reason).with_context(name);
+    }
+    tried.with_context(name)?;
     Ok(weights)
+}
+
+fn file_of(path: &Path) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let checkpoint = [LAST, BEST].map(|name| path.join(name)).into_iter().find(|p| p.is_dir());
+    checkpoint.unwrap_or_else(|| path.to_owned()).join(checkpoint::MODEL)
 }
 
 /// Puts weights into a network: the backbone's all, others where there are any. What the network
@@ -45,6 +71,40 @@ mod tests {
     use models::backbone::EfficientNetLite0Config;
     use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
     use models::extractor::{BackboneConfig, ExtractorConfig};
+    use models::kernels::Arithmetic;
+    use models::model_file::{Architecture, ModelDescription};
+    use models::preprocess::Preprocess;
+    use models::weights::Precision;
+
+    #[test]
+    fn an_extractor_goes_on_from_a_run_and_a_deployed_one_is_refused() {
+        let device = Device::flex();
+        let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default());
+        let config = ExtractorConfig { backbone, neck: None };
+        let extractor = config.init(&device);
+        let given = Weights::from_module(&extractor);
+        let run = tempfile::tempdir().unwrap();
+        let bytes = |weights: Weights| weights.to_bytes(Precision::F32, None).unwrap();
+        std::fs::create_dir(run.path().join(LAST)).unwrap();
+        let checkpoint = bytes(given.clone().prefixed(EXTRACTOR));
+        std::fs::write(run.path().join(LAST).join(checkpoint::MODEL), checkpoint).unwrap();
+        for path in [run.path().to_owned(), run.path().join(LAST)] {
+            assert!(read(&path, config.init(&device)).unwrap().tensors == given.tensors);
+        }
+
+        let description = ModelDescription {
+            architecture: Architecture::Extractor(config.fused()),
+            preprocess: Preprocess::square(32),
+            arithmetic: Arithmetic::F32,
+            notes: String::new(),
+        };
+        let weights = Weights::from_module(&extractor.fuse());
+        let deployed = ModelFile { description, weights }.to_bytes(Precision::F32).unwrap();
+        let path = run.path().join("model.safetensors");
+        std::fs::write(&path, deployed).unwrap();
+        let error = format!("{:#}", read(&path, config.init(&device)).unwrap_err());
+        assert!(error.contains("give its run's folder"), "{error}");
+    }
 
     #[test]
     fn a_detector_begins_with_an_extractors_backbone() {

@@ -5,13 +5,15 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Gradients};
+use models::kernels::mixed;
 use models::weights::Weights;
 
 use super::log::{Log, Scalars};
 use super::{Input, Memory, PREFETCH, Task};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
+use crate::loss_scale::LossScale;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::replica::{Hub, Replica, share};
@@ -46,6 +48,7 @@ impl<'a, T: Task> Run<'a, T> {
             optimizer: Optimizer::new(recipe.optimizer).with_rules(recipe.parameters.clone()),
             average: recipe.ema.map(|ema| ema.init(&Weights::from_module(&network))),
             progress: Progress {
+                loss_scale: LossScale::begin(recipe.mixed_precision),
                 labels: task.labels().to_vec(),
                 plateau: recipe.schedule.plateau(),
                 ..Progress::default()
@@ -55,7 +58,10 @@ impl<'a, T: Task> Run<'a, T> {
     }
 
     pub(super) fn resume(mut self, folder: &Path) -> anyhow::Result<Self> {
-        let progress = checkpoint::progress(folder)?;
+        let mut progress = checkpoint::progress(folder)?;
+        // The recipe may have changed its mind.
+        let begin = LossScale::begin(self.recipe.mixed_precision);
+        progress.loss_scale = begin.map(|begin| progress.loss_scale.unwrap_or(begin));
         if progress.labels != self.task.labels() {
             anyhow::bail!("{}: the classes of the data have changed", folder.display());
         }
@@ -148,7 +154,15 @@ impl<'a, T: Task> Run<'a, T> {
                 let rate = self.rate(epoch, step, steps);
                 let is_whole = (step + 1).is_multiple_of(recipe.accumulate) || step + 1 == steps;
                 let values;
+                let before = self.loss_scale();
                 (self, values) = self.step(input, batch, rate, is_whole)?;
+                let after = self.loss_scale();
+                if after < before {
+                    log.line(&format!(
+                        "step {step} of epoch {epoch} is not taken: its gradients are beyond f16; the \
+                         loss is scaled by {after} from now on"
+                    ))?;
+                }
                 let total: f64 = values.iter().map(|(_, value)| value).sum();
                 if !total.is_finite() {
                     anyhow::bail!(
@@ -203,10 +217,12 @@ impl<'a, T: Task> Run<'a, T> {
         let Input { preprocess, pixels, pictures } = input;
         let x = preprocess.batch(pixels, self.device);
         let (replica, place) = T::replica(&self.network);
+        let mixed_precision = self.recipe.mixed_precision;
         let (outputs, shared) = match self.hub {
-            None => (replica.outputs(x), None),
+            None => (mixed::within(mixed_precision, || replica.outputs(x)), None),
             Some(hub) => {
-                let pass = hub.forward(replica, x, &preprocess, pictures)?;
+                let forward = || hub.forward(replica, x, &preprocess, pictures);
+                let pass = mixed::within(mixed_precision, forward)?;
                 (pass.outputs(), Some((hub, pass)))
             }
         };
@@ -222,7 +238,8 @@ impl<'a, T: Task> Run<'a, T> {
                 1 => loss,
                 batches => loss / batches as f64,
             };
-            let gradients = loss.backward();
+            let scale = self.loss_scale();
+            let gradients = if scale == 1.0 { loss } else { loss * scale }.backward();
             if let Some((hub, pass)) = shared {
                 let (own, others) = hub.backward(&pass, &gradients)?;
                 self.optimizer.hold(&self.network, &own);
@@ -234,16 +251,36 @@ impl<'a, T: Task> Run<'a, T> {
                     self.optimizer.hold_values(gradients, self.device);
                 }
             }
-            if is_whole {
-                self.network = self.optimizer.step(self.network, &gradients, rate);
+            if !is_whole {
+                self.optimizer.hold(&self.network, &gradients);
+            } else if self.is_usable(&gradients)? {
+                self.network = self.optimizer.step_scaled(self.network, &gradients, rate, scale);
                 if let Some(average) = &mut self.average {
                     average.update(&Weights::from_module(&self.network));
                 }
             } else {
-                self.optimizer.hold(&self.network, &gradients);
+                self.optimizer.skip();
             }
         }
         Ok((self, values))
+    }
+
+    /// What the loss is multiplied by.
+    fn loss_scale(&self) -> f64 {
+        self.progress.loss_scale.map_or(1.0, |scale| scale.factor())
+    }
+
+    /// Whether a step can be taken by the gradients of a scaled loss; the scale follows.
+    fn is_usable(&mut self, gradients: &Gradients) -> anyhow::Result<bool> {
+        let Some(scale) = &mut self.progress.loss_scale else { return Ok(true) };
+        let are_finite = self.optimizer.are_finite(&self.network, gradients);
+        anyhow::ensure!(
+            are_finite || scale.factor() > 1.0,
+            "gradients are beyond f16 however the loss is scaled: lower schedule.learning_rate, or \
+             take mixed_precision = \"bf16\""
+        );
+        scale.observe(are_finite);
+        Ok(are_finite)
     }
 
     /// Whether the step that was taken is one after which the recipe wants a checkpoint.
