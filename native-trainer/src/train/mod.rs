@@ -137,7 +137,7 @@ pub trait Task: Sync {
     ///
     /// # Errors
     ///
-    /// [`PictureError`] of the first picture that cannot be used, or a teacher's device that failed.
+    /// [`crate::data::store::PictureError`] of the first picture that cannot be used, or a teacher's device that failed.
     fn load(
         &self,
         epoch: usize,
