@@ -47,12 +47,12 @@ async function measure(what) {
       if (what === "plain loop") {
         search = plain;
       } else if (what.startsWith("magpie")) {
-        const [, kind, values] = what.split(" ");
+        const [, kind, values, effort] = what.split(" ");
         const { default: init, Index } = await import("/ours/gallery_search.js");
         await init();
         start = performance.now();
         const index = new Index(dim, values);
-        if (!index.add(rows) || !index.build(kind)) throw new Error("not built");
+        if (!index.add(rows) || !index.build(kind, Number(effort ?? 0))) throw new Error("not built");
         search = (query) => Array.from(index.search(query, k));
       } else if (what === "hnswlib-wasm") {
         const { loadHnswlib } = await import("/npm/hnswlib-wasm/dist/hnswlib.js");
@@ -125,7 +125,9 @@ for (const what of [
   "magpie flat f16",
   "magpie flat i8",
   "magpie binary f16",
+  "magpie ivf:256 f16 8",
   "magpie hnsw f16",
+  "magpie hnsw:16 f16",
   "plain loop",
   "hnswlib-wasm",
   "edgevec",

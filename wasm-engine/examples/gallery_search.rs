@@ -5,7 +5,11 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Vectors that can be searched.
 #[wasm_bindgen]
-pub struct Index(VectorIndex);
+pub struct Index {
+    index: VectorIndex,
+    /// How much a search looks at; `None`: as much as the index thinks right.
+    effort: Option<usize>,
+}
 
 #[wasm_bindgen]
 impl Index {
@@ -17,28 +21,35 @@ impl Index {
             "f16" => VectorType::F16,
             _ => VectorType::I8,
         };
-        Self(VectorIndex::new(dim, Metric::InnerProduct, vector_type))
+        Self { index: VectorIndex::new(dim, Metric::InnerProduct, vector_type), effort: None }
     }
 
     /// Adds rows; whether all of them are vectors.
     pub fn add(&mut self, rows: &[f32]) -> bool {
-        rows.chunks_exact(self.0.dim()).all(|row| self.0.add(row).is_ok())
+        rows.chunks_exact(self.index.dim()).all(|row| self.index.add(row).is_ok())
     }
 
-    /// Builds `flat`, `binary`, `ivf` or `hnsw`.
-    pub fn build(&mut self, kind: &str) -> bool {
-        let config = match kind {
-            "hnsw" => IndexConfig::hnsw(),
-            "ivf" => IndexConfig::Ivf { lists: 0 },
-            "binary" => IndexConfig::Binary,
+    /// Builds `flat`, `binary`, `ivf:LISTS`, `hnsw` or `hnsw:LINKS`. Searches look at as much as the
+    /// index thinks right, or, where it is not 0, at `effort` lists or entries.
+    pub fn build(&mut self, kind: &str, effort: usize) -> bool {
+        let (kind, option) = kind.split_once(':').unwrap_or((kind, ""));
+        let option = option.parse();
+        let config = match (kind, IndexConfig::hnsw()) {
+            ("hnsw", IndexConfig::Hnsw { links, build_effort }) => {
+                IndexConfig::Hnsw { links: option.unwrap_or(links), build_effort }
+            }
+            ("ivf", _) => IndexConfig::Ivf { lists: option.unwrap_or(0) },
+            ("binary", _) => IndexConfig::Binary,
             _ => IndexConfig::Flat,
         };
-        self.0.build(config).is_ok()
+        self.effort = (effort > 0).then_some(effort);
+        self.index.build(config).is_ok()
     }
 
     /// Positions of the nearest rows, best first.
     pub fn search(&self, query: &[f32], k: usize) -> Vec<u32> {
-        let hits = self.0.search(query, &Search::best(k)).unwrap_or_default();
+        let search = Search { effort: self.effort, ..Search::best(k) };
+        let hits = self.index.search(query, &search).unwrap_or_default();
         hits.into_iter().map(|hit| hit.entry as u32).collect()
     }
 }

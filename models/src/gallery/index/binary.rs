@@ -7,8 +7,9 @@
 //! keep their directions.
 
 use super::bytes::Bytes;
+use super::codes::Query;
 use super::distance;
-use super::rows::{Query, Rows};
+use super::rows::Rows;
 use super::{Hit, IndexError, Search};
 
 /// Rows compared at once.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
+use half::f16;
 use pulp::Arch;
 
 /// Rows that are compared with one query.
@@ -148,28 +149,56 @@ impl pulp::NullaryFnOnce for Hamming<'_> {
     }
 }
 
-/// Inner product with eight running sums, so that it vectorises; the same order on every machine.
-pub(in crate::gallery) fn exact_product(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + rest
+/// A number as rows store it.
+pub(super) trait Stored: Copy {
+    fn widened(self) -> f32;
 }
 
-/// Squared distance, summed like [`exact_product`].
-pub(super) fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+impl Stored for f32 {
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        self
+    }
+}
+
+impl Stored for f16 {
+    /// Of a finite number, without a branch: WebAssembly has no instruction for it, and this is what its
+    /// vectors can do.
+    #[inline(always)]
+    fn widened(self) -> f32 {
+        /// The exponents of the two types begin 112 apart.
+        const EXPONENTS: f32 = f32::from_bits((127 + 112) << 23);
+        let bits = u32::from(self.to_bits());
+        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * EXPONENTS;
+        f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
+    }
+}
+
+/// Inner product of floats, summed in the same order on every machine.
+pub(in crate::gallery) fn exact_product(a: &[f32], b: &[f32]) -> f32 {
+    stored_product(a, b)
+}
+
+/// [`exact_product`] with a row as it is stored.
+pub(super) fn stored_product<T: Stored>(query: &[f32], row: &[T]) -> f32 {
+    sum(query, row, |q, v| q * v)
+}
+
+/// Squared distance to a row as it is stored, summed like [`exact_product`].
+pub(super) fn squared_distance<T: Stored>(query: &[f32], row: &[T]) -> f32 {
+    sum(query, row, |q, v| (q - v) * (q - v))
+}
+
+/// Eight running sums, so that it vectorises.
+#[inline(always)]
+fn sum<T: Stored>(query: &[f32], row: &[T], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0_f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let pairs = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    let rest: f32 = pairs.map(|(x, y)| (x - y).powi(2)).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
+    let (queries, query_rest) = query.as_chunks::<8>();
+    let (rows, row_rest) = row.as_chunks::<8>();
+    let rest: f32 = query_rest.iter().zip(row_rest).map(|(q, v)| term(*q, v.widened())).sum();
+    for (q, v) in queries.iter().zip(rows) {
         for lane in 0..8 {
-            sums[lane] += (x[lane] - y[lane]).powi(2);
+            sums[lane] += term(q[lane], v[lane].widened());
         }
     }
     sums.iter().sum::<f32>() + rest
@@ -212,6 +241,38 @@ mod tests {
                 };
                 let differ = bits(asked).iter().zip(bits(row)).filter(|(a, b)| *a != b).count();
                 prop_assert_eq!(distance as usize, differ);
+            }
+        }
+    }
+
+    #[test]
+    fn every_finite_half_is_widened_exactly() {
+        for value in (0..=u16::MAX).map(f16::from_bits).filter(|v| v.is_finite()) {
+            assert_eq!(value.widened().to_bits(), value.to_f32().to_bits(), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sums_of_stored_numbers_equal_plain_loops(
+            pairs in prop::collection::vec((-1.0_f32..1.0, -1.0_f32..1.0), 0..200),
+        ) {
+            let (query, row): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+            let halves: Vec<f16> = row.iter().map(|v| f16::from_f32(*v)).collect();
+            let halved: Vec<f32> = halves.iter().map(|v| v.to_f32()).collect();
+            let plain = |row: &[f32], term: fn(f64, f64) -> f64| -> f64 {
+                query.iter().zip(row).map(|(q, v)| term(f64::from(*q), f64::from(*v))).sum()
+            };
+            let product: fn(f64, f64) -> f64 = |q, v| q * v;
+            let distance: fn(f64, f64) -> f64 = |q, v| (q - v) * (q - v);
+            for (got, wanted) in [
+                (exact_product(&query, &row), plain(&row, product)),
+                (stored_product(&query, &halves), plain(&halved, product)),
+                (squared_distance(&query, &row), plain(&row, distance)),
+                (squared_distance(&query, &halves), plain(&halved, distance)),
+            ] {
+                // Each sum is at most 200 · 4, of values rounded a few times.
+                prop_assert!((f64::from(got) - wanted).abs() < 1e-4, "{got} {wanted}");
             }
         }
     }

@@ -11,8 +11,9 @@ use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 
 use super::bytes::Bytes;
+use super::codes::Query;
 use super::distance::Which;
-use super::rows::{Query, Rows};
+use super::rows::Rows;
 use super::top::by_similarity;
 use super::{Hit, IndexError, Search};
 

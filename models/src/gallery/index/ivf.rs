@@ -7,7 +7,8 @@
 //! lists.
 
 use super::bytes::Bytes;
-use super::rows::{Query, Rows, VectorType};
+use super::codes::{Query, Together};
+use super::rows::{Rows, VectorType};
 use super::{Hit, IndexError, Search};
 
 /// Rows of the sample for each centroid.
@@ -21,7 +22,8 @@ pub(super) const MAX_LISTS: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Ivf {
     centroids: Rows,
-    members: Vec<Vec<u32>>,
+    /// Each with a copy of its rows' codes, which a scan reads from end to end: rows lie scattered.
+    members: Vec<Together>,
 }
 
 /// Lists for so many rows where nobody says how many: four times the root, as faiss advises.
@@ -44,10 +46,10 @@ impl Ivf {
                 centroids = moved(rows, &centroids, &sample);
             }
         }
-        let mut ivf = Self { members: vec![Vec::new(); centroids.len()], centroids };
+        let mut ivf = Self { members: vec![Together::new(rows.dim()); centroids.len()], centroids };
         let lists = nearest(rows, &ivf.centroids, &live);
         for (row, list) in live.into_iter().zip(lists) {
-            ivf.members[list].push(row as u32);
+            ivf.members[list].push(rows.codes(), row as u32);
         }
         ivf
     }
@@ -56,10 +58,10 @@ impl Ivf {
     pub(super) fn push(&mut self, rows: &Rows, row: usize) {
         if self.centroids.len() == 0 {
             self.centroids.push(&rows.values(row));
-            self.members.push(Vec::new());
+            self.members.push(Together::new(rows.dim()));
         }
         let list = nearest(rows, &self.centroids, &[row])[0];
-        self.members[list].push(row as u32);
+        self.members[list].push(rows.codes(), row as u32);
     }
 
     /// The best rows of the lists that are nearest to the query; of more lists where these have too
@@ -75,9 +77,8 @@ impl Ivf {
         let mut effort = effort.max(1);
         loop {
             let lists = self.centroids.scan(&asked, 0..self.len(), &Search::best(effort));
-            let members: Vec<u32> =
-                lists.iter().flat_map(|hit| self.members[hit.entry].iter().copied()).collect();
-            let hits = rows.scan_these(query, &members, search);
+            let members = lists.iter().map(|hit| &self.members[hit.entry]);
+            let hits = rows.scan_together(query, members, search);
             let enough = hits.len() == search.k || search.min_similarity.is_some();
             if enough || effort >= self.len() {
                 return hits;
@@ -98,7 +99,7 @@ impl Ivf {
             let values = self.centroids.values(list);
             values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
         }
-        for members in &self.members {
+        for members in self.members.iter().map(Together::rows) {
             bytes.extend_from_slice(&(members.len() as u32).to_le_bytes());
             members.iter().for_each(|row| bytes.extend_from_slice(&row.to_le_bytes()));
         }
@@ -122,14 +123,14 @@ impl Ivf {
             if length > rows.len() {
                 return Err(wrong("one is longer than all rows"));
             }
-            let mut list = Vec::with_capacity(length);
+            let mut list = Together::new(rows.dim());
             for _ in 0..length {
                 let row = bytes.u32()?;
                 match listed.get_mut(row as usize) {
                     Some(listed) if !*listed => *listed = true,
                     _ => return Err(wrong("a row that is not there, or twice")),
                 }
-                list.push(row);
+                list.push(rows.codes(), row);
             }
             members.push(list);
         }

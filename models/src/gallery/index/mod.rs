@@ -6,6 +6,7 @@
 
 mod binary;
 mod bytes;
+mod codes;
 mod config;
 mod distance;
 mod hnsw;
@@ -19,9 +20,10 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use binary::Binary;
+use codes::Query;
 use hnsw::Hnsw;
 use ivf::Ivf;
-use rows::{Query, Rows};
+use rows::Rows;
 
 pub(super) use bytes::Bytes;
 pub use config::{IndexConfig, Metric};

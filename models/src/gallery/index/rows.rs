@@ -11,16 +11,13 @@ use std::ops::Range;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::distance::{self, Which};
+use super::codes::{Codes, Query, Together, keep};
+use super::distance::{self, Stored, Which};
 use super::top::{Top, by_similarity};
 use super::{Hit, Metric, Search};
 
 /// Rows compared at once: their products stay in the cache.
 const BLOCK: usize = 512;
-/// Rows' codes are padded to a multiple of it.
-const PADDING: usize = 32;
-/// What sums of floats may be off by, as a share of the lengths that are multiplied.
-const ROUNDING: f32 = 4e-6;
 /// Largest code.
 const LARGEST: f32 = 127.0;
 
@@ -47,45 +44,15 @@ enum Values {
     I8,
 }
 
-/// A query in the forms that rows are compared with.
-#[derive(Debug)]
-pub(super) struct Query {
-    pub(super) values: Vec<f32>,
-    codes: Vec<i16>,
-    scale: f32,
-    /// Length.
-    norm: f32,
-    /// Length of what rounding to codes took away.
-    error: f32,
-}
-
 /// Vectors of one width. Rows that were taken out keep their place until [`Rows::keep_live`].
 #[derive(Debug, Clone)]
 pub(super) struct Rows {
     dim: usize,
     metric: Metric,
     values: Values,
-    /// `[len, width]`, the dimension padded by zeros.
-    codes: Vec<i8>,
-    width: usize,
-    scales: Vec<f32>,
-    /// Length of what rounding to codes took from a row.
-    errors: Vec<f32>,
-    /// Length of a row.
-    norms: Vec<f32>,
+    codes: Codes,
     live: Vec<bool>,
     dead: usize,
-}
-
-/// A finite 16-bit float as a 32-bit one, without a branch: WebAssembly has no instruction for it, and
-/// this is what its vectors can do.
-#[inline]
-fn widened(value: f16) -> f32 {
-    /// The exponents of the two types begin 112 apart.
-    const EXPONENTS: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(value.to_bits());
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * EXPONENTS;
-    f32::from_bits(magnitude.to_bits() | (bits & 0x8000) << 16)
 }
 
 fn length(values: impl Iterator<Item = f32>) -> f32 {
@@ -102,14 +69,15 @@ impl Rows {
                 VectorType::F32 => Values::F32(Vec::new()),
                 VectorType::I8 => Values::I8,
             },
-            codes: Vec::new(),
-            width: dim.next_multiple_of(PADDING),
-            scales: Vec::new(),
-            errors: Vec::new(),
-            norms: Vec::new(),
+            codes: Codes::new(dim),
             live: Vec::new(),
             dead: 0,
         }
+    }
+
+    /// What scans read.
+    pub(super) fn codes(&self) -> &Codes {
+        &self.codes
     }
 
     pub(super) fn dim(&self) -> usize {
@@ -162,7 +130,7 @@ impl Rows {
             Values::F16(stored) => {
                 let start = stored.len();
                 stored.extend(values.iter().map(|v| f16::from_f32(*v)));
-                let rounded: Vec<f32> = stored[start..].iter().map(|v| widened(*v)).collect();
+                let rounded: Vec<f32> = stored[start..].iter().map(|v| v.widened()).collect();
                 self.push_codes(&rounded);
             }
             Values::F32(stored) => {
@@ -178,31 +146,28 @@ impl Rows {
     }
 
     fn push_codes(&mut self, values: &[f32]) {
-        let start = self.codes.len();
-        self.codes.resize(start + self.width, 0);
-        let (scale, error) = Self::encode(values, &mut self.codes[start..]);
-        self.describe(scale, error, length(values.iter().copied()));
-    }
-
-    fn describe(&mut self, scale: f32, error: f32, norm: f32) {
-        self.scales.push(scale);
-        self.errors.push(error);
-        self.norms.push(norm);
+        let Codes { values: codes, width, .. } = &mut self.codes;
+        let start = codes.len();
+        codes.resize(start + *width, 0);
+        let (scale, error) = Self::encode(values, &mut codes[start..]);
+        self.codes.describe(scale, error, length(values.iter().copied()));
         self.live.push(true);
     }
 
     /// Adds a row of 8-bit numbers as they were stored.
     pub(super) fn push_stored_codes(&mut self, codes: impl Iterator<Item = i8>, scale: f32) {
-        let start = self.codes.len();
-        self.codes.extend(codes);
-        let norm = length(self.codes[start..].iter().map(|c| f32::from(*c) * scale));
-        self.codes.resize(start + self.width, 0);
-        self.describe(scale, 0.0, norm);
+        let Codes { values: stored, width, .. } = &mut self.codes;
+        let start = stored.len();
+        stored.extend(codes);
+        let norm = length(stored[start..].iter().map(|c| f32::from(*c) * scale));
+        stored.resize(start + *width, 0);
+        self.codes.describe(scale, 0.0, norm);
+        self.live.push(true);
     }
 
     /// The codes of a row and their factor.
     pub(super) fn stored_codes(&self, row: usize) -> (&[i8], f32) {
-        (&self.codes[row * self.width..row * self.width + self.dim], self.scales[row])
+        (&self.codes.row(row)[..self.dim], self.codes.scales[row])
     }
 
     /// Puts other values into a row.
@@ -215,9 +180,7 @@ impl Rows {
             (Values::F32(stored), Values::F32(new)) => stored[place].copy_from_slice(new),
             _ => (),
         }
-        self.codes[row * self.width..(row + 1) * self.width].copy_from_slice(&one.codes);
-        (self.scales[row], self.errors[row], self.norms[row]) =
-            (one.scales[0], one.errors[0], one.norms[0]);
+        self.codes.replace(row, &one.codes, 0);
     }
 
     /// Takes a row out of every later answer.
@@ -231,21 +194,12 @@ impl Rows {
     pub(super) fn keep_live(&mut self) -> Vec<usize> {
         let kept: Vec<usize> = (0..self.len()).filter(|row| self.live[*row]).collect();
         if self.dead > 0 {
-            fn keep<T: Copy>(values: &mut Vec<T>, kept: &[usize], width: usize) {
-                for (to, from) in kept.iter().enumerate() {
-                    values.copy_within(from * width..(from + 1) * width, to * width);
-                }
-                values.truncate(kept.len() * width);
-            }
             match &mut self.values {
                 Values::F16(stored) => keep(stored, &kept, self.dim),
                 Values::F32(stored) => keep(stored, &kept, self.dim),
                 Values::I8 => (),
             }
-            keep(&mut self.codes, &kept, self.width);
-            keep(&mut self.scales, &kept, 1);
-            keep(&mut self.errors, &kept, 1);
-            keep(&mut self.norms, &kept, 1);
+            self.codes.keep(&kept);
             self.live = vec![true; kept.len()];
             self.dead = 0;
         }
@@ -257,7 +211,7 @@ impl Rows {
         let place = row * self.dim..(row + 1) * self.dim;
         match &self.values {
             Values::F32(stored) => Cow::Borrowed(&stored[place]),
-            Values::F16(stored) => Cow::Owned(stored[place].iter().map(|v| widened(*v)).collect()),
+            Values::F16(stored) => Cow::Owned(stored[place].iter().map(|v| v.widened()).collect()),
             Values::I8 => {
                 let (codes, scale) = self.stored_codes(row);
                 Cow::Owned(codes.iter().map(|c| f32::from(*c) * scale).collect())
@@ -269,23 +223,22 @@ impl Rows {
     ///
     /// - `values`: `[dim]`
     pub(super) fn query(&self, values: &[f32]) -> Query {
-        let limit = f32::from(distance::largest(self.width));
+        let limit = f32::from(distance::largest(self.codes.width));
         let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let scale = largest / limit;
         let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
         let mut codes: Vec<i16> = values.iter().map(|v| (v * inverse).round() as i16).collect();
         let lost = values.iter().zip(&codes).map(|(v, c)| v - f32::from(*c) * scale);
         let error = length(lost);
-        codes.resize(self.width, 0);
+        codes.resize(self.codes.width, 0);
         let norm = length(values.iter().copied());
         Query { values: values.to_vec(), codes, scale, norm, error }
     }
 
     /// A row's codes as a query: their products with other rows' codes are those of the codes.
     pub(super) fn codes_as_query(&self, row: usize) -> Query {
-        let codes = &self.codes[row * self.width..(row + 1) * self.width];
-        let codes = codes.iter().map(|c| i16::from(*c)).collect();
-        let (scale, norm) = (self.scales[row], self.norms[row]);
+        let codes = self.codes.row(row).iter().map(|c| i16::from(*c)).collect();
+        let (scale, norm) = (self.codes.scales[row], self.codes.norms[row]);
         Query { values: Vec::new(), codes, scale, norm, error: 0.0 }
     }
 
@@ -296,44 +249,32 @@ impl Rows {
         for (block, affinities) in blocks.map(|(number, part)| (number * BLOCK, part)) {
             let products = &mut products[..affinities.len()];
             let which = which.part(block, products.len());
-            distance::products(&query.codes, &self.codes, which, products);
+            distance::products(&query.codes, &self.codes.values, which, products);
             for (i, (affinity, product)) in affinities.iter_mut().zip(products).enumerate() {
-                *affinity = self.affinity(query, which.row(i), *product);
+                *affinity = self.codes.affinity(self.metric, query, which.row(i), *product);
             }
         }
-    }
-
-    #[inline]
-    fn affinity(&self, query: &Query, row: usize, product: i32) -> f32 {
-        product as f32 * (query.scale * self.scales[row]) - self.offset(row)
     }
 
     /// What an affinity to a row lacks of their inner product.
     #[inline]
     pub(super) fn offset(&self, row: usize) -> f32 {
-        match self.metric {
-            Metric::InnerProduct => 0.0,
-            Metric::L2 => self.norms[row] * self.norms[row] / 2.0,
-        }
-    }
-
-    /// How far an affinity may be from that of the row's values.
-    #[inline]
-    fn uncertainty(&self, query: &Query, row: usize) -> f32 {
-        let (norm, error) = (self.norms[row], self.errors[row]);
-        let rounding = match self.metric {
-            Metric::InnerProduct => query.norm * norm,
-            Metric::L2 => query.norm * norm + norm * norm + query.norm * query.norm,
-        };
-        query.norm * error + query.error * (norm + error) + ROUNDING * rounding
+        self.codes.offset(self.metric, row)
     }
 
     /// Similarity of a row's values.
     pub(super) fn similarity(&self, query: &Query, row: usize) -> f32 {
-        let values = self.values(row);
-        match self.metric {
-            Metric::InnerProduct => distance::exact_product(&query.values, &values),
-            Metric::L2 => -distance::squared_distance(&query.values, &values),
+        fn of<T: Stored>(metric: Metric, query: &[f32], row: &[T]) -> f32 {
+            match metric {
+                Metric::InnerProduct => distance::stored_product(query, row),
+                Metric::L2 => -distance::squared_distance(query, row),
+            }
+        }
+        let place = row * self.dim..(row + 1) * self.dim;
+        match &self.values {
+            Values::F16(stored) => of(self.metric, &query.values, &stored[place]),
+            Values::F32(stored) => of(self.metric, &query.values, &stored[place]),
+            Values::I8 => of(self.metric, &query.values, &self.values(row)),
         }
     }
 
@@ -348,50 +289,47 @@ impl Rows {
 
     /// The best rows of a range: exactly those of a full scan of the values.
     pub(super) fn scan(&self, query: &Query, range: Range<usize>, search: &Search<'_>) -> Vec<Hit> {
-        let blocks = range.clone().step_by(BLOCK);
-        let end = range.end;
-        self.best_of(query, blocks.map(|at| (Which::From(at), (end - at).min(BLOCK))), search)
+        let mut look = Look::new(self, query, search);
+        for at in range.clone().step_by(BLOCK) {
+            let count = (range.end - at).min(BLOCK);
+            look.through(&self.codes, Which::From(at), count, |place| at + place);
+        }
+        look.settled()
     }
 
     /// The best of the given rows, as [`Self::scan`] finds them.
     pub(super) fn scan_these(&self, query: &Query, rows: &[u32], search: &Search<'_>) -> Vec<Hit> {
-        let blocks = rows.chunks(BLOCK).map(|part| (Which::These(part), part.len()));
-        self.best_of(query, blocks, search)
+        let mut look = Look::new(self, query, search);
+        for part in rows.chunks(BLOCK) {
+            let row = |place: usize| part[place] as usize;
+            look.through(&self.codes, Which::These(part), part.len(), row);
+        }
+        look.settled()
     }
 
-    fn best_of<'a>(
+    /// The best of rows that lie together, as [`Self::scan`] finds them.
+    pub(super) fn scan_together<'a>(
         &self,
         query: &Query,
-        blocks: impl Iterator<Item = (Which<'a>, usize)>,
+        lists: impl IntoIterator<Item = &'a Together>,
         search: &Search<'_>,
     ) -> Vec<Hit> {
-        if search.k == 0 {
-            return Vec::new();
-        }
-        let wanted =
-            search.min_similarity.map_or(f32::NEG_INFINITY, |least| self.affinity_of(query, least));
-        let mut possible = Possible::new(search.k);
-        let mut products = [0; BLOCK];
-        for (which, count) in blocks {
-            distance::products(&query.codes, &self.codes, which, &mut products[..count]);
-            for (i, product) in products[..count].iter().enumerate() {
-                let row = which.row(i);
-                let affinity = self.affinity(query, row, *product);
-                let uncertainty = self.uncertainty(query, row);
-                let most = affinity + uncertainty;
-                if most >= wanted && most >= possible.least() && search.admits(self, row) {
-                    possible.offer(row, affinity, uncertainty);
-                }
+        let mut look = Look::new(self, query, search);
+        for list in lists {
+            for (part, rows) in list.rows.chunks(BLOCK).enumerate() {
+                let row = |place: usize| rows[place] as usize;
+                look.through(&list.codes, Which::From(part * BLOCK), rows.len(), row);
             }
         }
-        self.settle(query, possible, search)
+        look.settled()
     }
 
     /// The best of rows whose affinities are known, by their values.
     pub(super) fn rank(&self, query: &Query, hits: &[Hit], search: &Search<'_>) -> Vec<Hit> {
         let mut possible = Possible::new(search.k);
         for hit in hits {
-            possible.offer(hit.entry, hit.similarity, self.uncertainty(query, hit.entry));
+            let uncertainty = self.codes.uncertainty(self.metric, query, hit.entry);
+            possible.offer(hit.entry, hit.similarity, uncertainty);
         }
         self.settle(query, possible, search)
     }
@@ -409,6 +347,55 @@ impl Rows {
             }
         }
         best.into_hits()
+    }
+}
+
+/// A scan under way.
+struct Look<'a> {
+    rows: &'a Rows,
+    query: &'a Query,
+    search: &'a Search<'a>,
+    /// The least affinity that is asked for.
+    wanted: f32,
+    possible: Possible,
+}
+
+impl<'a> Look<'a> {
+    fn new(rows: &'a Rows, query: &'a Query, search: &'a Search<'a>) -> Self {
+        let wanted = search.min_similarity;
+        let wanted = wanted.map_or(f32::NEG_INFINITY, |least| rows.affinity_of(query, least));
+        Self { rows, query, search, wanted, possible: Possible::new(search.k) }
+    }
+
+    /// Looks at at most [`BLOCK`] codes; `row` tells whose they are by their place among them.
+    #[inline]
+    fn through(
+        &mut self,
+        codes: &Codes,
+        which: Which<'_>,
+        count: usize,
+        row: impl Fn(usize) -> usize,
+    ) {
+        let Self { rows, query, search, wanted, possible } = self;
+        if search.k == 0 {
+            return;
+        }
+        let mut products = [0; BLOCK];
+        let products = &mut products[..count];
+        distance::products(&query.codes, &codes.values, which, products);
+        for (place, product) in products.iter().enumerate() {
+            let code = which.row(place);
+            let affinity = codes.affinity(rows.metric, query, code, *product);
+            let uncertainty = codes.uncertainty(rows.metric, query, code);
+            let most = affinity + uncertainty;
+            if most >= *wanted && most >= possible.least() && search.admits(rows, row(place)) {
+                possible.offer(row(place), affinity, uncertainty);
+            }
+        }
+    }
+
+    fn settled(self) -> Vec<Hit> {
+        self.rows.settle(self.query, self.possible, self.search)
     }
 }
 
@@ -443,17 +430,5 @@ impl Possible {
         self.rows.retain(|hit| hit.similarity >= least);
         self.rows.sort_unstable_by(by_similarity);
         self.rows
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_finite_half_is_widened_exactly() {
-        for value in (0..=u16::MAX).map(f16::from_bits).filter(|v| v.is_finite()) {
-            assert_eq!(widened(value).to_bits(), value.to_f32().to_bits(), "{value}");
-        }
     }
 }
