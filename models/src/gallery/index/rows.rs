@@ -18,6 +18,8 @@ use super::{Hit, Metric, Search};
 
 /// Rows compared at once: their products stay in the cache.
 const BLOCK: usize = 512;
+/// Deviations from its mean that a sum of chance is within.
+const DEVIATIONS: f32 = 6.0;
 /// Largest code.
 const LARGEST: f32 = 127.0;
 
@@ -324,11 +326,15 @@ impl Rows {
         look.settled()
     }
 
-    /// The best of rows whose affinities are known, by their values.
+    /// The best of rows whose affinities are known, by the values of those that are likely among them:
+    /// for walks, which miss rows more often than this does.
     pub(super) fn rank(&self, query: &Query, hits: &[Hit], search: &Search<'_>) -> Vec<Hit> {
+        // What rounding took from a row hardly ever points along the query: as directions of chance, its
+        // part of that is the root of the dimension smaller than the whole.
+        let likely = (DEVIATIONS / (self.dim as f32).sqrt()).min(1.0);
         let mut possible = Possible::new(search.k);
         for hit in hits {
-            let uncertainty = self.codes.uncertainty(self.metric, query, hit.entry);
+            let uncertainty = likely * self.codes.uncertainty(self.metric, query, hit.entry);
             possible.offer(hit.entry, hit.similarity, uncertainty);
         }
         self.settle(query, possible, search)
