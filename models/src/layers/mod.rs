@@ -144,6 +144,22 @@ impl Conv {
         self.stride
     }
 
+    /// Pixels added before and behind a side of so many, and the pixels of the side that comes out.
+    pub fn reach(&self, side: usize, padding: Padding) -> (usize, usize, usize) {
+        let ([.., kernel], stride) = (self.weight.dims(), self.stride);
+        match padding {
+            Padding::Even => {
+                let before = (kernel - 1) / 2;
+                (before, before, (side + 2 * before - kernel) / stride + 1)
+            }
+            Padding::Same => {
+                let out = side.div_ceil(stride);
+                let total = ((out - 1) * stride + kernel).saturating_sub(side);
+                (total / 2, total - total / 2, out)
+            }
+        }
+    }
+
     /// Whether every channel has a filter of its own.
     pub fn is_depthwise(&self) -> bool {
         self.groups > 1

@@ -5,13 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use models::bench::drawn_for;
-use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelFile};
 use serde::Serialize;
 
 use super::{read, write};
-use crate::export::{Format, model_files};
+use crate::export::compared_files;
 
 /// Folder of all of it inside the site.
 pub(super) const FOLDER: &str = "bench/peers/";
@@ -168,31 +166,20 @@ pub(super) fn add(
 
 /// A network in every format, an input for it, and Magpie's own answer to that.
 fn add_network(folder: &Path, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
-    let name = match model.description.architecture {
-        Architecture::Extractor(_) => "extractor",
-        Architecture::Detector(_) => "detector",
-    };
-    for format in Format::ALL {
-        for (file, bytes) in model_files(format, name, model.clone())? {
-            write(&folder.join(file), &bytes)?;
-        }
-    }
-    let mut exact = model.clone();
-    exact.description.arithmetic = Arithmetic::F32;
-    let preprocess = exact.description.preprocess.clone();
-    let picture = [drawn_for(&preprocess)];
-    let mut input = vec![0.0; preprocess.values()];
-    preprocess.fill(&picture[0], &mut input);
+    let preprocess = &model.description.preprocess;
     let device = Device::flex();
-    let answer = pollster::block_on(async {
-        anyhow::Ok(match exact.description.architecture {
-            Architecture::Extractor(_) => exact.prepare_extractor(&device)?.run(&picture).await?,
-            Architecture::Detector(_) => exact.prepare_detector(&device)?.run(&picture).await?,
-        })
-    })?;
-    for (what, values) in [("input", input), ("answer", answer)] {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        write(&folder.join(format!("{name}.{what}.f32")), &bytes)?;
+    let (name, files) = match model.description.architecture {
+        Architecture::Extractor(_) => {
+            let network = model.clone().into_extractor(&device)?;
+            ("extractor", compared_files("extractor", &network, preprocess)?)
+        }
+        Architecture::Detector(_) => {
+            let network = model.clone().into_detector(&device)?;
+            ("detector", compared_files("detector", &network, preprocess)?)
+        }
+    };
+    for (file, bytes) in files {
+        write(&folder.join(file), &bytes)?;
     }
     Ok((name, Input { shape: [preprocess.height, preprocess.width] }))
 }

@@ -12,8 +12,9 @@ mod tfjs;
 mod tflite;
 
 use burn::tensor::Device;
+use models::bench::drawn_for;
 use models::model_file::{Architecture, ModelFile, ModelFileError};
-use models::prepared::Network;
+use models::prepared::{Network, Prepared, RunError};
 use models::preprocess::Preprocess;
 
 pub use self::onnx::to_onnx;
@@ -68,6 +69,33 @@ pub fn network_files(
             vec![(name, graph), (weights_name, weights)]
         }
     }
+}
+
+/// [`network_files`] in every format, an input as the network gets it (`STEM.input.f32`) and Magpie's own
+/// answer to that (`STEM.answer.f32`), both 32-bit floats: what another runtime's answers are held against.
+///
+/// # Errors
+///
+/// [`RunError`]
+pub fn compared_files(
+    stem: &str,
+    network: &impl Network,
+    preprocess: &Preprocess,
+) -> Result<Vec<(String, Vec<u8>)>, RunError> {
+    let mut files: Vec<(String, Vec<u8>)> = Format::ALL
+        .into_iter()
+        .flat_map(|format| network_files(format, stem, network, preprocess))
+        .collect();
+    let picture = [drawn_for(preprocess)];
+    let mut input = vec![0.0; preprocess.values()];
+    preprocess.fill(&picture[0], &mut input);
+    let prepared = Prepared::new(network, preprocess, &Device::flex());
+    let answer = pollster::block_on(prepared.run(&picture))?;
+    for (what, values) in [("input", input), ("answer", answer)] {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        files.push((format!("{stem}.{what}.f32"), bytes));
+    }
+    Ok(files)
 }
 
 /// [`network_files`] of a model file.

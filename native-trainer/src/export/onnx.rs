@@ -227,15 +227,7 @@ impl Graph {
     ) -> Map {
         let [channels_out, per_group, kernel, _] = layer.weight.dims();
         let stride = layer.stride();
-        let before = (kernel - 1) / 2;
-        let sides = [x.height, x.width].map(|side| match padding {
-            Padding::Even => (before, before, (side + 2 * before - kernel) / stride + 1),
-            Padding::Same => {
-                let out = side.div_ceil(stride);
-                let total = ((out - 1) * stride + kernel).saturating_sub(side);
-                (total / 2, total - total / 2, out)
-            }
-        });
+        let sides = [x.height, x.width].map(|side| layer.reach(side, padding));
         let [(top, bottom, height), (left, right, width)] = sides;
         let weight = self.floats(&[channels_out, per_group, kernel, kernel], &weight);
         let bias = self.floats(&[channels_out], &bias);

@@ -202,18 +202,15 @@ impl Graph {
     ) -> Map {
         let kernel = layer.weight.dims();
         let ([channels_out, .., side], stride) = (kernel, layer.stride());
-        let before = (side - 1) / 2;
+        let [height, width, _] = self.sides(x);
+        let reached = [height, width].map(|length| layer.reach(length, padding));
+        let [(top, bottom, height), (left, right, width)] = reached;
         // Even padding of a stride of 1 is what TensorFlow does by itself.
         let border = match padding {
             Padding::Even if stride == 1 && side % 2 == 1 && side > 1 => Border::Same,
-            Padding::Even => Border::Pixels([before; 4]),
+            Padding::Even => Border::Pixels([top, bottom, left, right]),
             Padding::Same => Border::Same,
         };
-        let [height, width, _] = self.sides(x);
-        let [height, width] = [height, width].map(|length| match border {
-            Border::Same => length.div_ceil(stride),
-            Border::Pixels(_) => (length + 2 * before - side) / stride + 1,
-        });
         let depthwise = layer.is_depthwise();
         let weight = self.kernel(kernel, weight, depthwise);
         let bias = self.floats(&[channels_out], bias);

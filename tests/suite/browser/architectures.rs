@@ -10,7 +10,6 @@ use models::backbone::{
     EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
-use models::bench::drawn_for;
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
@@ -19,11 +18,11 @@ use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
 use models::neck::NeckConfig;
-use models::prepared::{Network, Prepared};
+use models::prepared::Network;
 use models::preprocess::Preprocess;
 use models::recognizer::{RecognizerSettings, WholeImage};
 use models::weights::{Precision, Weights};
-use native_trainer::export::{Format, network_files};
+use native_trainer::export::compared_files;
 use serde_json::{Value, json};
 
 use super::{copy_folder, root, script, site};
@@ -200,23 +199,9 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
 
 /// Leaves a network for other runtimes, with an input and the native answer to it.
 fn leave(folder: &Path, name: &str, network: &impl Network, side: u32) {
-    let preprocess = Preprocess::square(side);
-    let write = |file: &str, bytes: &[u8]| {
+    let files = compared_files(name, network, &Preprocess::square(side)).expect("an answer");
+    for (file, bytes) in files {
         std::fs::write(folder.join(file), bytes).expect("written");
-    };
-    for format in Format::ALL {
-        for (file, bytes) in network_files(format, name, network, &preprocess) {
-            write(&file, &bytes);
-        }
-    }
-    let picture = [drawn_for(&preprocess)];
-    let mut input = vec![0.0; preprocess.values()];
-    preprocess.fill(&picture[0], &mut input);
-    let prepared = Prepared::new(network, &preprocess, &Device::flex());
-    let answer = pollster::block_on(prepared.run(&picture)).expect("an answer");
-    for (what, values) in [("input", input), ("answer", answer)] {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        write(&format!("{name}.{what}.f32"), &bytes);
     }
 }
 
