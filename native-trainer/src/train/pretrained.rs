@@ -48,17 +48,19 @@ fn file_of(path: &Path) -> PathBuf {
     checkpoint.unwrap_or_else(|| path.to_owned()).join(checkpoint::MODEL)
 }
 
-/// Puts weights into a network: the backbone's all, others where there are any. What the network
-/// has no place for (a classifier) is left out.
+/// Puts weights into a network: the backbone's all, others where there are any of their shape. What the
+/// network has no place for (a classifier, another neck) is left out.
 pub(super) fn put<M: Module>(network: M, weights: &Weights) -> Result<M, WeightsError> {
     let mut all = Weights::from_module(&network);
     for (name, tensor) in &mut all.tensors {
         match weights.tensors.get(name) {
-            Some(given) => tensor.clone_from(given),
+            Some(given) if name.starts_with(BACKBONE) || given.shape == tensor.shape => {
+                tensor.clone_from(given);
+            }
             None if name.starts_with(BACKBONE) => {
                 return Err(WeightsError::Missing { name: name.clone() });
             }
-            None => (),
+            _ => (),
         }
     }
     all.load_into(network)
@@ -73,6 +75,7 @@ mod tests {
     use models::extractor::{BackboneConfig, ExtractorConfig};
     use models::kernels::Arithmetic;
     use models::model_file::{Architecture, ModelDescription};
+    use models::neck::NeckConfig;
     use models::preprocess::Preprocess;
     use models::weights::Precision;
 
@@ -90,6 +93,19 @@ mod tests {
         std::fs::write(run.path().join(LAST).join(checkpoint::MODEL), checkpoint).unwrap();
         for path in [run.path().to_owned(), run.path().join(LAST)] {
             assert!(read(&path, config.init(&device)).unwrap().tensors == given.tensors);
+        }
+
+        // Behind another neck the backbone begins with what was learnt, the neck afresh.
+        let neck = |embedding_dim| Some(NeckConfig::Fc { embedding_dim });
+        let necked = |dim| {
+            ExtractorConfig { neck: neck(dim), backbone: config.backbone.clone() }.init(&device)
+        };
+        let (taught, fresh) = (Weights::from_module(&necked(12)), necked(8));
+        let before = Weights::from_module(&fresh);
+        let begun = Weights::from_module(&put(fresh, &taught).unwrap());
+        for (name, tensor) in &begun.tensors {
+            let from = if name.starts_with(BACKBONE) { &taught } else { &before };
+            assert!(from.tensors[name] == *tensor, "{name}");
         }
 
         let description = ModelDescription {
