@@ -34,7 +34,7 @@ pub enum ModelFileError {
         reason: String,
     },
     /// The file holds the other kind of network.
-    #[error("this is a {got}, not a {expected}")]
+    #[error("this is {got}, not {expected}; give the other of the two")]
     Kind {
         /// Wanted.
         expected: &'static str,
@@ -56,8 +56,8 @@ pub enum Architecture {
 impl Architecture {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Extractor(_) => "extractor",
-            Self::Detector(_) => "detector",
+            Self::Extractor(_) => "an extractor",
+            Self::Detector(_) => "a detector",
         }
     }
 }
@@ -126,7 +126,7 @@ impl ModelFile {
         match self.description.architecture {
             Architecture::Extractor(config) => Ok(self.weights.load_into(config.init(device))?),
             other @ Architecture::Detector(_) => {
-                Err(ModelFileError::Kind { expected: "extractor", got: other.kind() })
+                Err(ModelFileError::Kind { expected: "an extractor", got: other.kind() })
             }
         }
     }
@@ -175,7 +175,7 @@ impl ModelFile {
         match self.description.architecture {
             Architecture::Detector(config) => Ok(self.weights.load_into(config.init(device))?),
             other @ Architecture::Extractor(_) => {
-                Err(ModelFileError::Kind { expected: "detector", got: other.kind() })
+                Err(ModelFileError::Kind { expected: "a detector", got: other.kind() })
             }
         }
     }

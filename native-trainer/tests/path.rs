@@ -5,6 +5,7 @@ mod world;
 use std::path::Path;
 
 use models::bundle::{MANIFEST_NAME, Manifest};
+use models::image::RgbImage;
 use world::{World, fail, shape, succeed};
 
 #[test]
@@ -268,6 +269,40 @@ fn a_loss_says_which_batch_it_needs() {
     assert!(train("").contains("extractor.losses"));
 }
 
+/// `magpie detect` for people, for programs and as pictures: the same objects.
+fn what_is_found_is_told_and_cut_out(world: &World, model: &Path, variant: &str) {
+    let picture = world.path("pictures/class 0 类/0.png");
+    let crops = world.path(&format!("crops of {variant}"));
+    // So soon a network is sure of nothing.
+    let asked: [&dyn AsRef<std::ffi::OsStr>; 8] =
+        [&"detect", &"--detector", &model, &"--score", &"0.0001", &"--max", &"3", &picture];
+    let told = succeed(&asked);
+    let json = succeed(&[&asked[..], &[&"--json", &"--crops", &crops]].concat());
+    let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let objects = found["objects"].as_array().expect("a list");
+    assert!((1..=3).contains(&objects.len()), "{found}");
+    let mut lines = vec![format!("{}: {} object(s)", picture.display(), objects.len())];
+    let mut last = f64::INFINITY;
+    for (number, object) in objects.iter().enumerate() {
+        let score = object["score"].as_f64().expect("a score");
+        assert!(score <= last, "best first: {found}");
+        last = score;
+        let side = |at: usize| object["bbox"][at].as_f64().expect("a side");
+        let [left, top, right, bottom] = [0, 1, 2, 3].map(side);
+        assert!(0.0 <= left && left < right && right <= 40.0, "{object}");
+        assert!(0.0 <= top && top < bottom && bottom <= 40.0, "{object}");
+        lines.push(format!("  [{left:.0}, {top:.0}, {right:.0}, {bottom:.0}]  {score:.2}"));
+        let crop = std::fs::read(crops.join(format!("0-{}.jpg", number + 1))).expect("a crop");
+        let crop = RgbImage::decode(&crop).expect("a picture");
+        let near = |pixels: u32, length: f64| (f64::from(pixels) - length).abs() <= 2.0;
+        assert!(near(crop.width(), right - left) && near(crop.height(), bottom - top), "{object}");
+    }
+    assert_eq!(told.trim_end(), lines.join("\n"));
+    assert_eq!(std::fs::read_dir(&crops).expect("crops").count(), objects.len());
+    let error = fail(&[&"detect", &"--detector", &world.model(), &picture]);
+    assert!(error.contains("model.safetensors: this is an extractor, not a detector"), "{error}");
+}
+
 #[test]
 fn boxes_become_a_detector() {
     let world = World::new();
@@ -330,6 +365,7 @@ model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_bloc
         let found = figures["mAP"].as_f64().expect("a number");
         assert!((found - best).abs() < 0.01 * best.max(0.01), "{variant}: {figures} for {best}");
         assert_eq!(figures["pictures"], 12);
+        what_is_found_is_told_and_cut_out(&world, &model, variant);
     }
     let value = "detector.sizes=[64, 70]";
     let run = world.path("refused");

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::Args;
 use models::detector::DetectionThresholds;
 use models::recognizer::detect;
@@ -52,7 +53,8 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let model = open_model(&self.detector)?;
-        let detector = model.file.prepare_detector(self.device.target()?)?;
+        let detector = model.file.prepare_detector(self.device.target()?);
+        let detector = detector.with_context(|| self.detector.display().to_string())?;
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,
