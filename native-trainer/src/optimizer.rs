@@ -123,14 +123,18 @@ impl Optimizer {
     /// Whether all gradients of a step, those held included, are numbers.
     pub fn are_finite(&self, module: &impl Module, gradients: &Gradients) -> bool {
         let mut sum: Option<Tensor<1>> = None;
-        // Nothing but infinities and what is no number is left of a product with zero.
+        // What came out of 16 bits sums up far within 32; shaders may take it that a product with zero is
+        // zero, so sizes are added.
         let mut add = |gradient: Tensor<1>| {
-            let trace = (gradient * 0.0).sum();
-            sum = Some(sum.take().map_or_else(|| trace.clone(), |sum| sum + trace.clone()));
+            let size = gradient.abs().sum();
+            sum = Some(match sum.take() {
+                Some(sum) => sum + size,
+                None => size,
+            });
         };
         self.held.values().cloned().for_each(&mut add);
         each_gradient(module, gradients, |_, gradient| add(gradient));
-        sum.is_none_or(|sum| sum.into_scalar::<f32>() == 0.0)
+        sum.is_none_or(|sum| sum.into_scalar::<f32>().is_finite())
     }
 
     /// Gives up a step with all that was held for it.

@@ -152,6 +152,7 @@ fn mixed_precision_takes_nearly_the_recorded_first_step() {
     for (name, recorded) in tensor_files("train_steps_") {
         for half in [HalfFloat::F16, HalfFloat::Bf16] {
             if !device().supports_dtype(half.dtype()) {
+                println!("this device does not compute in {half:?}");
                 continue;
             }
             let whole = first_gradients(&name, &recorded, None, |value| value);
