@@ -403,7 +403,7 @@ impl<'a> Opening<'a> {
     }
 
     /// Takes a file in, after checking it; one that the manifest does not use is left out. The bytes
-    /// of a network go before its steps are packed, so that they do not lie beside the packed weights.
+    /// of a network go while its weights are read.
     ///
     /// # Errors
     ///
@@ -414,13 +414,11 @@ impl<'a> Opening<'a> {
         let in_model = |source| BundleError::Model { name: name.to_owned(), source };
         let in_gallery = |source| BundleError::Gallery { name: name.to_owned(), source };
         if manifest.detector.as_ref().is_some_and(|entry| entry.file == name) {
-            let model = self.model(&bytes).map_err(in_model)?;
-            drop(bytes);
+            let model = self.model(bytes).map_err(in_model)?;
             self.detector = Some(model.prepare_detector(self.target.clone()).map_err(in_model)?);
         } else if manifest.extractor.file == name {
             let id = model_id(&bytes);
-            let model = self.model(&bytes).map_err(in_model)?;
-            drop(bytes);
+            let model = self.model(bytes).map_err(in_model)?;
             let prepared = model.prepare_extractor(self.target.clone()).map_err(in_model)?;
             self.extractor = Some((prepared, id));
         } else if manifest.gallery == name && !manifest.shards.is_empty() {
@@ -435,8 +433,8 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
-    fn model(&self, bytes: &[u8]) -> Result<ModelFile, ModelFileError> {
-        let mut model = ModelFile::from_bytes(bytes)?;
+    fn model(&self, bytes: Vec<u8>) -> Result<ModelFile, ModelFileError> {
+        let mut model = ModelFile::from_vec(bytes)?;
         model.description.arithmetic = self.arithmetic.unwrap_or(model.description.arithmetic);
         Ok(model)
     }

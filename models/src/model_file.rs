@@ -94,14 +94,23 @@ impl ModelFile {
     ///
     /// [`ModelFileError`]
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelFileError> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(WeightsError::Format)?;
+        Self::from_vec(bytes.to_vec())
+    }
+
+    /// [`Self::from_bytes`] of bytes that go while they are read; see [`Weights::from_vec`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_bytes`].
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, ModelFileError> {
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(WeightsError::Format)?;
         let text =
             metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
                 ModelFileError::Description { reason: "nothing there".to_owned() }
             })?;
         let description = serde_json::from_str(text)
             .map_err(|error| ModelFileError::Description { reason: error.to_string() })?;
-        Ok(Self { description, weights: Weights::from_bytes(bytes)? })
+        Ok(Self { description, weights: Weights::from_vec(bytes)? })
     }
 
     /// Writes a file; the same model gives the same bytes.

@@ -14,15 +14,9 @@ import numpy as np
 import onnxruntime
 import openvino
 
+from picture import picture, side_of
+
 folder, threads, runs = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
-
-def picture(side):
-    """The picture that Magpie draws for itself, normalised."""
-    values = (np.arange(side * side * 3) * 7 % 251).astype(np.float32).reshape(side, side, 3)
-    mean = np.array([0.485, 0.456, 0.406], np.float32)
-    deviation = np.array([0.229, 0.224, 0.225], np.float32)
-    return np.ascontiguousarray(((values / 255 - mean) / deviation).transpose(2, 0, 1)[None])
 
 
 def with_onnxruntime(path):
@@ -43,8 +37,7 @@ for path in sorted(folder.glob("*.onnx")):
     expected = np.fromfile(path.with_suffix(".answer.f32"), np.float32)
     for runtime, start in [("onnxruntime", with_onnxruntime), ("openvino", with_openvino)]:
         run = start(str(path))
-        side = next((side for side in (320, 640) if f"_{side}" in path.stem), 224)
-        x = picture(side)
+        x = np.ascontiguousarray(picture(side_of(path.stem)).transpose(0, 3, 1, 2))
         apart = np.abs(run(x).ravel() - expected).max() / np.abs(expected).max()
         if not apart < 1e-3:
             raise SystemExit(f"{runtime} on {path.stem}: off by {apart}")

@@ -42,12 +42,12 @@ async function magpie(network, threads, [module, arithmetic]) {
 /** Opens a network; what comes back runs it once and gives the values of its answer. */
 export function open(runtime, network, threads = 1) {
   // Magpie's name is followed by its module and, where that is not of floats, its arithmetic; the
-  // others' by "webgpu" where they do not compute on the processor.
+  // others' by "webgpu" where they do not compute on the processor, or by their arithmetic.
   const [name, ...how] = runtime.split(" ");
   if (name === "magpie") return magpie(network, threads, how);
   const side = sideOf(network);
-  const backend = how[0] ?? "cpu";
+  const backend = how.includes("webgpu") ? "webgpu" : "cpu";
   const [input, shape] = [pixels(side), [side, side]];
-  const files = new URL(`/nets/${network}`, location.href).href;
+  const files = new URL(`/nets/${network}${how.includes("i8") ? "_i8" : ""}`, location.href).href;
   return peer(name, { npm: "/npm/", network: files, input, shape, backend, threads });
 }

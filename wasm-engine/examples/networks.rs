@@ -34,8 +34,7 @@ impl Network {
             std::future::ready(()).await;
             &Device::flex()
         };
-        let file = ModelFile::from_bytes(&bytes).ok()?;
-        drop(bytes);
+        let file = ModelFile::from_vec(bytes).ok()?;
         let preprocess = file.description.preprocess.clone();
         let ready = match file.description.architecture {
             Architecture::Extractor(_) => Ready::Extractor(file.prepare_extractor(target).ok()?),

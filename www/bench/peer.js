@@ -58,9 +58,9 @@ const runtimes = {
     });
     const x = new litert.Tensor(input, [1, ...shape, 3]);
     return async () => {
-      const results = await model.run([x]);
-      const values = (await results[0].data()).slice();
-      results.forEach((result) => result.delete());
+      const { y } = await model.run("serving_default", { x });
+      const values = (await y.data()).slice();
+      y.delete();
       return values;
     };
   },

@@ -90,6 +90,10 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let ours = example("networks")?;
     let (nets, module) = (bench.join("networks"), bench.join("networks-wasm"));
     step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
+    let quantizer = setup::python_with("bench/litert", &["ai-edge-quantizer"])?;
+    step("the networks in LiteRT's whole numbers", || {
+        execute(program(&quantizer).arg("tests/bench/litert_int8.py").arg(&nets))
+    })?;
     let mut figures = Figures::default();
     for threads in THREADS.iter().cycle().take(ROUNDS * THREADS.len()) {
         step(&format!("Magpie, {threads} thread(s)"), || {
@@ -185,7 +189,7 @@ impl Figures {
     }
 
     /// A line a network: milliseconds of each runtime, Magpie's best over the best other, and what
-    /// whole numbers make of Magpie's own floats.
+    /// whole numbers make of Magpie's own floats and beside the other's.
     fn print(&self) {
         for ((place, threads, network), runtimes) in &self.0 {
             let best = |wanted: &dyn Fn(&str) -> bool| {
@@ -193,19 +197,24 @@ impl Figures {
                 some.map(|(_, median)| *median).fold(f64::INFINITY, f64::min)
             };
             let ours = |name: &str| name.starts_with("magpie");
-            let floats = best(&|name| ours(name) && !name.ends_with(WHOLE_NUMBERS));
-            let numbers = best(&|name| name.ends_with(WHOLE_NUMBERS));
-            let others = best(&|name| !ours(name));
+            let whole = |name: &str| name.ends_with(WHOLE_NUMBERS);
+            let floats = best(&|name| ours(name) && !whole(name));
+            let numbers = best(&|name| ours(name) && whole(name));
+            let others = best(&|name| !ours(name) && !whole(name));
+            let other_numbers = best(&|name| !ours(name) && whole(name));
             let all: Vec<String> =
                 runtimes.iter().map(|(name, median)| format!("{name} {median:.2}")).collect();
             let all = all.join(", ");
             let ratio = floats / others;
-            let own = if numbers.is_finite() {
-                format!(" {:5.2} of own floats", numbers / floats)
-            } else {
-                String::new()
+            let of = |numbers: f64, whose: f64, name: &str| match numbers / whose {
+                ratio if numbers.is_finite() && ratio > 0.0 => format!(" {ratio:5.2} of {name}"),
+                _ => String::new(),
             };
-            say(&format!("{place:9} ×{threads} {network:18} {ratio:5.2}{own}   {all} (median ms)"));
+            let own = of(numbers, floats, "own floats");
+            let theirs = of(numbers, other_numbers, "their whole numbers");
+            say(&format!(
+                "{place:9} ×{threads} {network:18} {ratio:5.2}{own}{theirs}   {all} (median ms)"
+            ));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Plans on the CPU.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use super::memory::Arena;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
-use crate::kernels::packed::{self, Aligned, Depthwise, Extent, Matrix, Separable, Windows};
+use crate::kernels::packed::{self, Aligned, Depthwise, Matrix, Separable, Windows};
 use crate::kernels::{Activation, Arithmetic, threads};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
@@ -73,7 +75,8 @@ impl Convolution for Packed {
         }
     }
 
-    fn room(extent: Extent) -> usize {
+    #[cfg(any(test, feature = "webgpu"))]
+    fn room(extent: packed::Extent) -> usize {
         extent.values()
     }
 }
@@ -82,12 +85,10 @@ impl Convolution for Packed {
 #[derive(Debug)]
 pub(crate) struct Plan {
     record: Record<Packed>,
+    arena: Arena,
     /// Memory of runs that have ended, for those to come: as much as there ever were runs at once.
-    idle: Mutex<Vec<Workspace>>,
+    idle: Mutex<Vec<Aligned>>,
 }
-
-/// Memory of one run: a buffer a place.
-type Workspace = Vec<Aligned>;
 
 impl Plan {
     /// Prepares a network, written down by `wire`, for pictures of a size.
@@ -98,7 +99,8 @@ impl Plan {
     ) -> Self {
         let (mut recorder, input) = Recorder::new(arithmetic, height, width);
         let outputs = wire(&mut recorder, input);
-        Self { record: recorder.finish(outputs), idle: Mutex::default() }
+        let record = recorder.finish(outputs);
+        Self { arena: Arena::new(&record), record, idle: Mutex::default() }
     }
 
     /// Values of all outputs of one picture.
@@ -114,18 +116,18 @@ impl Plan {
     /// - input: `[height, width, 3]`
     /// - `out`: the outputs one after the other, each `[height, width, channels]`
     pub(crate) fn run(&self, fill: impl FnOnce(&mut [f32]), out: &mut [f32]) {
-        let mut workspace = self.take_workspace();
-        let input = &mut workspace[self.record.layout.places[self.record.input.index]];
-        fill(&mut input[..self.record.input.extent.values()]);
-        self.record.steps.iter().for_each(|step| self.take_step(step, &mut workspace));
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut memory = idle.unwrap_or_else(|| Aligned::zeros(self.arena.length));
+        fill(&mut memory[self.stretch(self.record.input)]);
+        self.record.steps.iter().for_each(|step| self.take_step(step, &mut memory));
         let mut rest = out;
         for output in &self.record.outputs {
-            let values = self.values(&workspace, *output);
+            let values = &memory[self.stretch(*output)];
             let (place, others) = rest.split_at_mut(values.len());
             place.copy_from_slice(values);
             rest = others;
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
     }
 
     /// Runs the network on as many pictures as `out` has room for, on all threads if there are any;
@@ -145,23 +147,25 @@ impl Plan {
         }
     }
 
-    fn take_workspace(&self) -> Workspace {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| {
-            self.record.layout.sizes.iter().map(|size| Aligned::zeros(*size)).collect()
-        })
+    /// Where a map lies in a run's memory.
+    fn stretch(&self, value: Value) -> Range<usize> {
+        let start = self.arena.stretches[value.index].start;
+        start..start + value.extent.values()
     }
 
-    fn values<'a>(&self, workspace: &'a Workspace, value: Value) -> &'a [f32] {
-        &workspace[self.record.layout.places[value.index]][..value.extent.values()]
-    }
-
-    fn take_step(&self, step: &Step<Packed>, workspace: &mut Workspace) {
-        let place = self.record.layout.places[step.output.index];
-        // Taken out while it is written, so that the other places can be read.
-        let mut buffer = std::mem::take(&mut workspace[place]);
-        let out = &mut buffer[..step.output.extent.values()];
-        let input = |index: usize| self.values(workspace, step.inputs[index]);
+    fn take_step(&self, step: &Step<Packed>, memory: &mut [f32]) {
+        let Range { start, end } = self.stretch(step.output);
+        // What is read lies before or behind what is written.
+        let (before, rest) = memory.split_at_mut(start);
+        let (out, behind) = rest.split_at_mut(end - start);
+        let input = |index: usize| {
+            let from = self.stretch(step.inputs[index]);
+            if from.end <= start {
+                &before[from]
+            } else {
+                &behind[from.start - end..from.end - end]
+            }
+        };
         let extent = step.inputs[0].extent;
         match &step.operation {
             Operation::Convolve(convolution) => {
@@ -195,6 +199,5 @@ impl Plan {
                 packed::unit_length(out, extent.channels, LENGTH_EPSILON as f32);
             }
         }
-        workspace[place] = buffer;
     }
 }

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use half::f16;
 use wgpu::BufferUsages;
 
+use super::memory::Layout;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
 use crate::kernels::gpu::{
     Bindings, Command, Constants, Gpu, GpuError, Shader, Weights, binding, workgroups,
@@ -145,7 +146,9 @@ impl GpuPlan {
     ) -> Self {
         let (mut recorder, input) = Recorder::new(Arithmetic::F32, height, width);
         let outputs = wire(&mut recorder, input);
-        let Record { steps, layout, input, outputs } = recorder.finish(outputs);
+        let record = recorder.finish(outputs);
+        let layout = Layout::new(&record);
+        let Record { steps, input, outputs, .. } = record;
         let needed = layout.sizes.iter().sum::<usize>() * FOUR;
         let batch = (MAP_BYTES / needed.max(1)).clamp(1, MOST_PICTURES);
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;

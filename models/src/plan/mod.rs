@@ -64,6 +64,7 @@ pub(crate) trait Convolution: Sized {
     fn join(self, next: Self) -> Result<Self, (Self, Self)>;
 
     /// The room that a map takes, in whatever the processor counts.
+    #[cfg(any(test, feature = "webgpu"))]
     fn room(extent: Extent) -> usize;
 }
 
@@ -116,11 +117,12 @@ struct Step<C> {
     output: Value,
 }
 
-/// What a network does, and where each map lies meanwhile.
+/// What a network does.
 #[derive(Debug)]
 struct Record<C> {
     steps: Vec<Step<C>>,
-    layout: memory::Layout,
+    /// How many there are, or were before steps became one.
+    maps: usize,
     input: Value,
     outputs: Vec<Value>,
 }

@@ -32,8 +32,7 @@ impl<C: Convolution> Recorder<C> {
         self.join_sums(&outputs);
         self.join_convolutions(&outputs);
         self.keep_shared_inputs(&outputs);
-        let layout = memory::lay_out(self.input, &self.steps, &outputs, self.maps);
-        Record { steps: self.steps, layout, input: self.input, outputs }
+        Record { steps: self.steps, maps: self.maps, input: self.input, outputs }
     }
 
     fn note(&mut self, operation: Operation<C>, inputs: Vec<Value>, extent: Extent) -> Value {

@@ -10,7 +10,7 @@ use burn::backend::Dispatch;
 use burn::backend::ops::FloatTensorOps;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use thiserror::Error;
 
 mod stored;
@@ -114,15 +114,17 @@ impl Weights {
     /// [`WeightsError::Format`] for damaged bytes, [`WeightsError::Type`] for other value types,
     /// [`WeightsError::Scales`] for whole numbers of no known size.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
-        let file = SafeTensors::deserialize(bytes)?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
-            if !stored::is_part(name) {
-                let (shape, values) = (view.shape().to_vec(), stored::read(&file, name, &view)?);
-                tensors.insert(name.to_owned(), NamedTensor { shape, values });
-            }
-        }
-        Ok(Self { tensors })
+        Self::from_vec(bytes.to_vec())
+    }
+
+    /// [`Self::from_bytes`] of bytes that go while they are read, so that they and the values take
+    /// little more memory than the larger of the two.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_bytes`].
+    pub fn from_vec(bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        Ok(Self { tensors: stored::read_all(bytes)? })
     }
 
     /// Writes a safetensors file; the same tensors give the same bytes.

@@ -1,7 +1,10 @@
 //! How values lie in a file.
 
+use std::collections::BTreeMap;
+
 use half::f16;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
 
 use super::{NamedTensor, WeightsError};
 
@@ -26,6 +29,60 @@ const SCALES: &str = "#scales";
 /// What the two lowest bits of ten are called behind the name of the others, which fill bytes: four
 /// numbers' in each, the first one's lowest.
 const LOWS: &str = "#lows";
+
+/// Bytes at the end of a file that are given back at once.
+const GIVEN_BACK: usize = 1 << 16;
+
+/// The tensors of a file, as far as its bytes are there.
+pub(super) struct File<'a> {
+    metadata: &'a Metadata,
+    /// What lies behind the metadata.
+    data: &'a [u8],
+}
+
+impl File<'_> {
+    fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        let TensorInfo { dtype, shape, data_offsets: (start, end) } = self.metadata.info(name)?;
+        TensorView::new(*dtype, shape.clone(), self.data.get(*start..*end)?).ok()
+    }
+}
+
+/// Where the last of what a tensor is read from ends.
+fn end(metadata: &Metadata, name: &str) -> usize {
+    let parts = ["", SCALES, LOWS].map(|behind| format!("{name}{behind}"));
+    let ends = parts.iter().filter_map(|name| Some(metadata.info(name)?.data_offsets.1));
+    ends.max().unwrap_or_default()
+}
+
+/// Reads every tensor, from the file's end on, and gives back the bytes of those that were read: never
+/// are there all values twice.
+pub(super) fn read_all(mut bytes: Vec<u8>) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
+    let (length, metadata) = SafeTensors::read_metadata(&bytes)?;
+    // The metadata's length comes first.
+    let behind = size_of::<u64>() + length;
+    let tensors = metadata.tensors();
+    let mut names: Vec<&String> = tensors.keys().filter(|name| !is_part(name)).collect();
+    names.sort_by_key(|name| tensors[*name].data_offsets);
+    // Up to which byte the first of them, the first two, … need the file.
+    let mut needed = 0;
+    let needed: Vec<usize> = (names.iter())
+        .map(|name| {
+            needed = end(&metadata, name).max(needed);
+            needed
+        })
+        .collect();
+    let mut read_tensors = BTreeMap::new();
+    for (name, needed) in names.into_iter().zip(needed).rev() {
+        bytes.truncate(behind + needed);
+        if bytes.capacity() - bytes.len() >= GIVEN_BACK {
+            bytes.shrink_to_fit();
+        }
+        let values = read(&File { metadata: &metadata, data: &bytes[behind..] }, name)?;
+        let shape = tensors[name].shape.clone();
+        read_tensors.insert(name.clone(), NamedTensor { shape, values });
+    }
+    Ok(read_tensors)
+}
 
 /// A tensor as it lies in a file.
 pub(super) struct Stored {
@@ -80,11 +137,9 @@ pub(super) fn parts(name: &str, tensor: &NamedTensor, precision: Precision) -> V
 }
 
 /// The values of a tensor of a file.
-pub(super) fn read(
-    file: &SafeTensors<'_>,
-    name: &str,
-    view: &TensorView<'_>,
-) -> Result<Vec<f32>, WeightsError> {
+fn read(file: &File<'_>, name: &str) -> Result<Vec<f32>, WeightsError> {
+    let view =
+        &file.tensor(name).ok_or_else(|| SafeTensorError::TensorNotFound(name.to_owned()))?;
     if view.dtype() != Dtype::I8 {
         let (name, dtype) = (name.to_owned(), view.dtype());
         return floats(view).ok_or(WeightsError::Type { name, dtype });
@@ -93,15 +148,15 @@ pub(super) fn read(
 }
 
 /// Stored whole numbers in their size; `None` where what belongs to them does not fit.
-fn whole_numbers(file: &SafeTensors<'_>, name: &str, view: &TensorView<'_>) -> Option<Vec<f32>> {
+fn whole_numbers(file: &File<'_>, name: &str, view: &TensorView<'_>) -> Option<Vec<f32>> {
     let shape = view.shape();
-    let scales = file.tensor(&format!("{name}{SCALES}")).ok()?;
+    let scales = file.tensor(&format!("{name}{SCALES}"))?;
     let axis = channel_axis(shape, scales.shape())?;
     let scales = floats(&scales)?;
     let inner: usize = shape[axis + 1..].iter().product();
     let scale = |i: usize| scales[i / inner % shape[axis]];
     let highs = view.data().iter().map(|byte| i16::from(byte.cast_signed())).enumerate();
-    let Ok(lows) = file.tensor(&format!("{name}{LOWS}")) else {
+    let Some(lows) = file.tensor(&format!("{name}{LOWS}")) else {
         return Some(highs.map(|(i, number)| f32::from(number) * scale(i)).collect());
     };
     let fits = lows.dtype() == Dtype::U8 && lows.shape() == [view.data().len().div_ceil(4)];

@@ -16,6 +16,10 @@ use super::tensorflow::{Border, Constant, Fused, Graph, Operator, Step, graph, t
 const SCHEMA: u32 = 3;
 /// What a file of it begins with, behind four bytes.
 const MAGIC: &str = "TFL3";
+/// Names of what goes in and comes out, and of the signature that tells them.
+const INPUT: &str = "x";
+const OUTPUT: &str = "y";
+const SIGNATURE: &str = "serving_default";
 /// `TensorType.FLOAT32` and `INT32`.
 const FLOAT32: i8 = 0;
 const INT32: i8 = 2;
@@ -35,8 +39,8 @@ pub fn to_tflite(network: &impl Network, preprocess: &Preprocess) -> Vec<u8> {
     let mut writer = Writer::default();
     for (index, value) in graph.values.iter().enumerate() {
         let name = match index {
-            _ if index == input => "x".to_owned(),
-            _ if index == output => "y".to_owned(),
+            _ if index == input => INPUT.to_owned(),
+            _ if index == output => OUTPUT.to_owned(),
             _ => format!("v{index}"),
         };
         match &value.constant {
@@ -242,6 +246,24 @@ impl Writer {
         self.operators.push(operator);
     }
 
+    /// Names of input and output, by which programs other than plain interpreters ask for them.
+    fn signature(&mut self, input: usize, output: usize) -> Table {
+        let [inputs, outputs] = [(INPUT, input), (OUTPUT, output)].map(|(name, tensor)| {
+            let name = self.builder.create_string(name);
+            let named = self.table(|builder| {
+                builder.push_slot_always(field(0), name);
+                builder.push_slot_always(field(1), tensor as u32);
+            });
+            self.list(&[named])
+        });
+        let key = self.builder.create_string(SIGNATURE);
+        self.table(|builder| {
+            builder.push_slot_always(field(0), inputs);
+            builder.push_slot_always(field(1), outputs);
+            builder.push_slot_always(field(2), key);
+        })
+    }
+
     fn finish(mut self, input: usize, output: usize) -> Vec<u8> {
         let codes: Vec<Table> = std::mem::take(&mut self.codes)
             .into_iter()
@@ -266,11 +288,14 @@ impl Writer {
         let buffers = std::mem::take(&mut self.buffers);
         let (codes, graphs, buffers) =
             (self.list(&codes), self.list(&[graph]), self.list(&buffers));
+        let signature = self.signature(input, output);
+        let signatures = self.list(&[signature]);
         let model = self.table(|builder| {
             builder.push_slot_always(field(0), SCHEMA);
             builder.push_slot_always(field(1), codes);
             builder.push_slot_always(field(2), graphs);
             builder.push_slot_always(field(4), buffers);
+            builder.push_slot_always(field(7), signatures);
         });
         self.builder.finish(model, Some(MAGIC));
         self.builder.finished_data().to_vec()

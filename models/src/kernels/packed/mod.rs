@@ -7,6 +7,7 @@
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
 mod aligned;
+mod comparison;
 mod depthwise;
 mod elementwise;
 mod matrix;
@@ -17,6 +18,9 @@ mod separable;
 mod windows;
 
 pub(crate) use aligned::Aligned;
+#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+use comparison::extremes;
+use comparison::{larger, smaller};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
@@ -155,11 +159,11 @@ fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     match activation {
         Activation::Identity => x,
-        Activation::Relu => simd.max_f32s(x, zero),
-        Activation::Relu6 => simd.min_f32s(simd.max_f32s(x, zero), simd.splat_f32s(6.0)),
+        Activation::Relu => larger(simd, x, zero),
+        Activation::Relu6 => smaller(simd, larger(simd, x, zero), simd.splat_f32s(6.0)),
         Activation::HardSwish => {
             let gate = simd.mul_add_e_f32s(x, simd.splat_f32s(1.0 / 6.0), simd.splat_f32s(0.5));
-            let gate = simd.min_f32s(simd.max_f32s(gate, zero), simd.splat_f32s(1.0));
+            let gate = smaller(simd, larger(simd, gate, zero), simd.splat_f32s(1.0));
             simd.mul_f32s(x, gate)
         }
     }

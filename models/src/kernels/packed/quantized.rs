@@ -10,7 +10,9 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Aligned, activated, activated_value, load, store, with_band};
+use super::{
+    Aligned, activated, activated_value, extremes, larger, load, smaller, store, with_band,
+};
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
 use crate::kernels::threads::{self, for_chunks};
@@ -273,14 +275,14 @@ fn ends<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
     // Four at once: each comparison waits for the one before.
     let (fours, vectors) = vectors.as_chunks::<4>();
     for [a, b, c, d] in fours {
-        let low = simd.min_f32s(simd.min_f32s(*a, *b), simd.min_f32s(*c, *d));
-        let high = simd.max_f32s(simd.max_f32s(*a, *b), simd.max_f32s(*c, *d));
-        (least, largest) = (simd.min_f32s(least, low), simd.max_f32s(largest, high));
+        let low = smaller(simd, smaller(simd, *a, *b), smaller(simd, *c, *d));
+        let high = larger(simd, larger(simd, *a, *b), larger(simd, *c, *d));
+        (least, largest) = (smaller(simd, least, low), larger(simd, largest, high));
     }
     for vector in vectors {
-        (least, largest) = (simd.min_f32s(least, *vector), simd.max_f32s(largest, *vector));
+        (least, largest) = (smaller(simd, least, *vector), larger(simd, largest, *vector));
     }
-    (simd.reduce_min_f32s(least), simd.reduce_max_f32s(largest))
+    extremes(simd, least, largest)
 }
 
 /// `⌊x · per_value + offset⌋`, which lies in 0 to 127.
