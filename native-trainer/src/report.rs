@@ -273,7 +273,7 @@ fn retrieval(
         return Ok(String::new());
     };
     let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-    let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+    let file = ModelFile::from_vec(bytes).with_context(|| path.display().to_string())?;
     if !matches!(file.description.architecture, Architecture::Extractor(_)) {
         return Ok(String::new());
     }

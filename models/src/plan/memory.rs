@@ -59,25 +59,27 @@ impl Arena {
             let need = needs[stands].get_or_insert(Need { values, steps: step..end });
             need.steps.end = need.steps.end.max(end);
         }
-        let mut order: Vec<usize> = (0..*maps).filter(|map| needs[*map].is_some()).collect();
-        order.sort_by_key(|map| std::cmp::Reverse(needs[*map].as_ref().map(|need| need.values)));
+        // By where they begin.
         let mut placed: Vec<(Range<usize>, Range<usize>)> = Vec::new();
         let mut stretches = vec![0..0; *maps];
-        for map in order {
+        let size = |map: &usize| needs[*map].as_ref().map(|need| need.values);
+        let mut left: Vec<usize> = (0..*maps).filter(|map| needs[*map].is_some()).collect();
+        while let Some(largest) = (0..left.len()).rev().max_by_key(|at| size(&left[*at])) {
+            let map = left.remove(largest);
             let Some(Need { values, steps }) = &needs[map] else { continue };
-            let meets = |(_, other): &&(_, Range<usize>)| {
-                other.start < steps.end && steps.start < other.end
-            };
             let mut start = 0;
-            for (taken, _) in placed.iter().filter(meets) {
-                if start + values <= taken.start {
+            for (taken, other) in &placed {
+                let meets = other.start < steps.end && steps.start < other.end;
+                if meets && start + values <= taken.start {
                     break;
                 }
-                start = start.max(taken.end);
+                if meets {
+                    start = start.max(taken.end);
+                }
             }
             stretches[map] = start..start + values;
-            placed.push((stretches[map].clone(), steps.clone()));
-            placed.sort_by_key(|(taken, _)| taken.start);
+            let at = placed.partition_point(|(taken, _)| taken.start < start);
+            placed.insert(at, (stretches[map].clone(), steps.clone()));
         }
         let length = placed.iter().map(|(taken, _)| taken.end).max().unwrap_or_default();
         let stretches = first_made.into_iter().map(|map| stretches[map].clone()).collect();

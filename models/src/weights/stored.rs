@@ -61,22 +61,19 @@ pub(super) fn read_all(mut bytes: Vec<u8>) -> Result<BTreeMap<String, NamedTenso
     // The metadata's length comes first.
     let behind = size_of::<u64>() + length;
     let tensors = metadata.tensors();
-    let mut names: Vec<&String> = tensors.keys().filter(|name| !is_part(name)).collect();
-    names.sort_by_key(|name| tensors[*name].data_offsets);
-    // Up to which byte the first of them, the first two, … need the file.
-    let mut needed = 0;
-    let needed: Vec<usize> = (names.iter())
-        .map(|name| {
-            needed = end(&metadata, name).max(needed);
-            needed
-        })
+    // Where each begins, and up to where it needs the file.
+    let mut left: Vec<(usize, usize, &String)> = (tensors.iter())
+        .filter(|(name, _)| !is_part(name))
+        .map(|(name, info)| (info.data_offsets.0, end(&metadata, name), name))
         .collect();
     let mut read_tensors = BTreeMap::new();
-    for (name, needed) in names.into_iter().zip(needed).rev() {
+    while let Some(last) = (0..left.len()).max_by_key(|at| left[*at].0) {
+        let needed = left.iter().map(|(_, end, _)| *end).max().unwrap_or_default();
         bytes.truncate(behind + needed);
         if bytes.capacity() - bytes.len() >= GIVEN_BACK {
             bytes.shrink_to_fit();
         }
+        let (_, _, name) = left.swap_remove(last);
         let values = read(&File { metadata: &metadata, data: &bytes[behind..] }, name)?;
         let shape = tensors[name].shape.clone();
         read_tensors.insert(name.clone(), NamedTensor { shape, values });

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use models::detector::DetectionThresholds;
 use models::recognizer::detect;
 use serde_json::json;
 
-use super::{DeviceKind, open_model, write};
+use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 
 /// Finds the objects of pictures, without naming them.
@@ -52,9 +51,7 @@ impl Arguments {
     /// A model or a picture that cannot be used, a disk that refuses.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let model = open_model(&self.detector)?;
-        let detector = model.file.prepare_detector(self.device.target()?);
-        let detector = detector.with_context(|| self.detector.display().to_string())?;
+        let detector = open_detector(&self.detector, self.device)?;
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{DeviceKind, Embedder, open_model};
+use super::{DeviceKind, Embedder, open_detector};
 use crate::data::coco;
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
@@ -61,16 +61,14 @@ impl Arguments {
 
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
-        let model = open_model(detector)?;
-        let preprocess = model.file.description.preprocess.clone();
-        let detector = model.file.prepare_detector(self.device.target()?)?;
+        let detector = open_detector(detector, self.device)?;
         let boxed = coco::read(coco, self.images.as_deref())?;
         let progress = Progress::new("pictures", boxed.len());
         let pictures = boxed.iter().map(|picture| {
             progress.advance(1);
             Ok((Cow::Owned(read_picture(&picture.path)?), &picture.boxes[..]))
         });
-        let metrics = evaluate_boxes(&detector, &preprocess, pictures)?;
+        let metrics = evaluate_boxes(&detector, detector.preprocess(), pictures)?;
         drop(progress);
         let [small, medium, large] = metrics.by_size;
         let [one, ten, hundred] = metrics.recall;

@@ -25,6 +25,7 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::ValueEnum;
+use models::detector::Detector;
 use models::extractor::Extractor;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelFile, model_id};
@@ -114,6 +115,12 @@ fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     let bytes = read(path)?;
     let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })
+}
+
+/// A detector on a device.
+fn open_detector(path: &Path, device: DeviceKind) -> anyhow::Result<Prepared<Detector>> {
+    let detector = open_model(path)?.file.prepare_detector(device.target()?);
+    detector.with_context(|| path.display().to_string())
 }
 
 /// An extractor on a device, for whole lists of pictures.

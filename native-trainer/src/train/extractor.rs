@@ -192,7 +192,7 @@ impl Task for ExtractorTraining {
     }
 
     fn replica(network: &ExtractorNetwork) -> (&Extractor, Option<&'static str>) {
-        (&network.extractor, Some("extractor"))
+        (&network.extractor, Some(pretrained::EXTRACTOR))
     }
 
     fn architecture(&self) -> Architecture {

@@ -13,7 +13,7 @@ use crate::checkpoint;
 /// What the names of a network's backbone begin with.
 const BACKBONE: &str = "backbone.";
 /// Where an extractor lies in a checkpoint, beside its head.
-const EXTRACTOR: &str = "extractor";
+pub(super) const EXTRACTOR: &str = "extractor";
 
 /// Reads weights and tries them on a network. `path` is a file, a checkpoint, or a run's folder,
 /// which stands for the network after its last epoch.

@@ -72,5 +72,5 @@ impl Teacher {
 }
 
 fn read_model(path: &Path) -> anyhow::Result<ModelFile> {
-    Ok(ModelFile::from_bytes(&std::fs::read(path)?)?)
+    Ok(ModelFile::from_vec(std::fs::read(path)?)?)
 }

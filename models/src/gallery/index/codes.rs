@@ -114,10 +114,6 @@ pub(super) struct Together {
 }
 
 impl Together {
-    pub(super) fn rows(&self) -> &[u32] {
-        &self.rows
-    }
-
     /// None yet, of so many values.
     pub(super) fn new(dim: usize) -> Self {
         Self { rows: Vec::new(), codes: Codes::new(dim) }

@@ -99,7 +99,7 @@ impl Ivf {
             let values = self.centroids.values(list);
             values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
         }
-        for members in self.members.iter().map(Together::rows) {
+        for members in self.members.iter().map(|list| &list.rows) {
             bytes.extend_from_slice(&(members.len() as u32).to_le_bytes());
             members.iter().for_each(|row| bytes.extend_from_slice(&row.to_le_bytes()));
         }
