@@ -3,7 +3,7 @@
 
 use super::PackedMatrix;
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
-use super::QuantizedMatrix;
+use super::quantized::{COLUMNS, QuantizedMatrix};
 use crate::kernels::{Activation, Arithmetic};
 
 /// Terms of products in whole numbers. With fewer there is little to win, and the first layer of a
@@ -29,7 +29,7 @@ impl Matrix {
     ) -> Self {
         match arithmetic {
             #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
-            Arithmetic::I8 if DEPTHS.contains(&shape[0]) => {
+            Arithmetic::I8 if DEPTHS.contains(&shape[0]) && shape[1] >= COLUMNS => {
                 Self::WholeNumbers(QuantizedMatrix::new(shape, weight, bias))
             }
             Arithmetic::F32 | Arithmetic::I8 => {

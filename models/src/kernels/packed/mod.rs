@@ -28,8 +28,6 @@ pub(crate) use elementwise::{
 };
 pub(crate) use matrix::Matrix;
 use product::PackedMatrix;
-#[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
-use quantized::QuantizedMatrix;
 pub(crate) use separable::Separable;
 pub(crate) use windows::Windows;
 
