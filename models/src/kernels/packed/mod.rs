@@ -151,6 +151,36 @@ fn store<S: Simd>(values: &mut [f32], vector: S::f32s) {
     S::as_mut_simd_f32s(&mut values[..S::F32_LANES]).0[0] = vector;
 }
 
+/// An activation as numbers, so that a loop over results asks only once which it is, and holds no
+/// constants that have to be made anew for every vector.
+#[derive(Debug)]
+struct Ending {
+    /// Whether `x` is multiplied by `slope · x + middle` within the bounds, or lies within them itself.
+    is_gated: bool,
+    low: f32,
+    high: f32,
+    slope: f32,
+    middle: f32,
+}
+
+/// Of the activations in the order of their numbers.
+static ENDINGS: [Ending; 4] = [
+    Ending::within(f32::NEG_INFINITY, f32::INFINITY),
+    Ending::within(0.0, f32::INFINITY),
+    Ending { is_gated: true, low: 0.0, high: 1.0, slope: 1.0 / 6.0, middle: 0.5 },
+    Ending::within(0.0, 6.0),
+];
+
+impl Ending {
+    const fn within(low: f32, high: f32) -> Self {
+        Self { is_gated: false, low, high, slope: 0.0, middle: 0.0 }
+    }
+
+    fn of(activation: Activation) -> &'static Self {
+        &ENDINGS[activation as usize]
+    }
+}
+
 /// An activation of a whole vector.
 #[inline(always)]
 fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {

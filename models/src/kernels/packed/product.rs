@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Aligned, activated, lanes, load, store, with_band};
+use super::{Aligned, Ending, lanes, larger, load, smaller, store, with_band};
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
 use crate::kernels::threads::{self, for_chunks};
@@ -210,16 +210,25 @@ impl WithSimd for Block<'_> {
         // Known while this is compiled, so that a module has the tiles of its own vectors alone.
         match S::F32_LANES {
             // Sides of maps are mostly multiples of 7.
-            16 => self.run::<S, { tile_height(16) }, 7>(simd),
-            8 => self.run::<S, { tile_height(8) }, { tile_height(8) }>(simd),
-            _ => self.run::<S, SMALL_TILE, SMALL_TILE>(simd),
+            16 => self.with_ending::<S, { tile_height(16) }, 7>(simd),
+            8 => self.with_ending::<S, { tile_height(8) }, { tile_height(8) }>(simd),
+            _ => self.with_ending::<S, SMALL_TILE, SMALL_TILE>(simd),
         }
     }
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn run<S: Simd, const TILE: usize, const HALF: usize>(mut self, simd: S) {
+    fn with_ending<S: Simd, const TILE: usize, const HALF: usize>(self, simd: S) {
+        if Ending::of(self.activation).is_gated {
+            self.run::<S, TILE, HALF, true>(simd);
+        } else {
+            self.run::<S, TILE, HALF, false>(simd);
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd, const TILE: usize, const HALF: usize, const GATED: bool>(mut self, simd: S) {
         let PackedMatrix { rows, width, .. } = *self.matrix;
         assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
         let Range { start, end } = self.columns;
@@ -227,9 +236,9 @@ impl Block<'_> {
         for first in (start..end).step_by(width) {
             let values = &self.matrix.panels[first * rows..];
             if end - first > S::F32_LANES {
-                self.panel::<S, TILE, HALF, 2>(simd, count, first, &values[..rows * width]);
+                self.panel::<S, TILE, HALF, GATED, 2>(simd, count, first, &values[..rows * width]);
             } else {
-                self.panel::<S, TILE, HALF, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
+                self.panel::<S, TILE, HALF, GATED, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
             }
         }
     }
@@ -237,7 +246,13 @@ impl Block<'_> {
     /// All rows of a panel of so many vectors, in tiles of `TILE` rows; what is left in smaller ones, the
     /// last of which overlaps the one before: fewer rows would take as long.
     #[inline(always)]
-    fn panel<S: Simd, const TILE: usize, const HALF: usize, const VECTORS: usize>(
+    fn panel<
+        S: Simd,
+        const TILE: usize,
+        const HALF: usize,
+        const GATED: bool,
+        const VECTORS: usize,
+    >(
         &mut self,
         simd: S,
         count: usize,
@@ -258,16 +273,16 @@ impl Block<'_> {
             };
             let start = row.min(count.saturating_sub(height));
             if height > count {
-                self.tile::<S, 1, VECTORS>(simd, row, first, steps);
+                self.tile::<S, 1, GATED, VECTORS>(simd, row, first, steps);
                 row += 1;
             } else if height == TILE {
-                self.tile::<S, TILE, VECTORS>(simd, start, first, steps);
+                self.tile::<S, TILE, GATED, VECTORS>(simd, start, first, steps);
                 row = start + TILE;
             } else if HALF < TILE && height == HALF {
-                self.tile::<S, HALF, VECTORS>(simd, start, first, steps);
+                self.tile::<S, HALF, GATED, VECTORS>(simd, start, first, steps);
                 row = start + HALF;
             } else {
-                self.tile::<S, SMALL_TILE, VECTORS>(simd, start, first, steps);
+                self.tile::<S, SMALL_TILE, GATED, VECTORS>(simd, start, first, steps);
                 row = start + SMALL_TILE;
             }
         }
@@ -275,7 +290,7 @@ impl Block<'_> {
 
     /// `TILE` rows of one panel's columns.
     #[inline(always)]
-    fn tile<S: Simd, const TILE: usize, const VECTORS: usize>(
+    fn tile<S: Simd, const TILE: usize, const GATED: bool, const VECTORS: usize>(
         &mut self,
         simd: S,
         row: usize,
@@ -300,6 +315,17 @@ impl Block<'_> {
         }
         let columns = self.columns.len();
         let valid = (self.columns.end - first).min(VECTORS * S::F32_LANES);
+        let ending = Ending::of(self.activation);
+        let (low, high) = (simd.splat_f32s(ending.low), simd.splat_f32s(ending.high));
+        let (slope, middle) = (simd.splat_f32s(ending.slope), simd.splat_f32s(ending.middle));
+        let within = |x| smaller(simd, larger(simd, x, low), high);
+        let activated = |x: S::f32s| {
+            if GATED {
+                simd.mul_f32s(x, within(simd.mul_add_e_f32s(x, slope, middle)))
+            } else {
+                within(x)
+            }
+        };
         for (tile, sums) in sums.into_iter().enumerate() {
             let at = (row + tile) * columns + first - self.columns.start;
             let out = &mut self.out[at..at + valid];
@@ -311,7 +337,7 @@ impl Block<'_> {
                         Some(residual) => simd.add_f32s(sum, load::<S>(&residual[from..])),
                         None => sum,
                     };
-                    store::<S>(&mut out[from..], activated(simd, sum, self.activation));
+                    store::<S>(&mut out[from..], activated(sum));
                 } else if from < valid {
                     let sum = match residual {
                         Some(residual) => {
@@ -321,7 +347,7 @@ impl Block<'_> {
                     };
                     simd.partial_store_f32s(
                         &mut out[from..],
-                        activated(simd, sum, self.activation),
+                        activated(sum),
                     );
                 }
             }
