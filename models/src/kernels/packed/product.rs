@@ -238,7 +238,12 @@ impl Block<'_> {
             if end - first > S::F32_LANES {
                 self.panel::<S, TILE, HALF, GATED, 2>(simd, count, first, &values[..rows * width]);
             } else {
-                self.panel::<S, TILE, HALF, GATED, 1>(simd, count, first, &values[..rows * S::F32_LANES]);
+                self.panel::<S, TILE, HALF, GATED, 1>(
+                    simd,
+                    count,
+                    first,
+                    &values[..rows * S::F32_LANES],
+                );
             }
         }
     }
@@ -345,10 +350,7 @@ impl Block<'_> {
                         }
                         None => sum,
                     };
-                    simd.partial_store_f32s(
-                        &mut out[from..],
-                        activated(sum),
-                    );
+                    simd.partial_store_f32s(&mut out[from..], activated(sum));
                 }
             }
         }

@@ -16,9 +16,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
-use self::portable::{finished, products};
+use self::portable::{encoded, finished, products};
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
-use self::relaxed::{finished, products};
+use self::relaxed::{encoded, finished, products};
 use super::{Ending, extremes, larger, smaller, with_band};
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
@@ -242,7 +242,7 @@ impl Block<'_> {
             let range = largest - least;
             let per_value = if range > 0.0 { STEPS / range } else { 0.0 };
             // A step above the lowest: what is least may be rounded down.
-            let nought = (1.0 - least * per_value).round();
+            let nought = (1.0 - least * per_value).round_ties_even();
             encode_row(x, per_value, nought, words);
             let step = range / STEPS;
             codes.rows.push(Row { step, least: -nought * step });
@@ -327,24 +327,20 @@ fn ends<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
 #[inline(always)]
 fn encode_row(x: &[f32], per_value: f32, nought: f32, words: &mut [u32]) {
     let offset = ROUNDING + nought;
-    let code = |x: f32| (x * per_value + offset).to_bits();
     let (blocks, rest) = x.as_chunks::<BLOCK>();
     let (to, to_rest) = words.split_at_mut(blocks.len() * GROUP);
     for (block, words) in blocks.iter().zip(to.as_chunks_mut::<GROUP>().0) {
-        *words = std::array::from_fn(|lane| {
-            let [a, b, c, d] = std::array::from_fn(|quarter| code(block[quarter * GROUP + lane]));
-            // What is above a code is shifted out, but of the lowest.
-            a ^ ROUNDING.to_bits() ^ b << 8 ^ c << 16 ^ d << 24
-        });
+        *words = encoded(block, per_value, offset);
     }
     for (word, values) in to_rest.iter_mut().zip(rest.chunks(GROUP)) {
-        let codes = values.iter().map(|x| code(*x) ^ ROUNDING.to_bits());
+        let codes = values.iter().map(|x| (x * per_value + offset).to_bits() ^ ROUNDING.to_bits());
         *word = codes.enumerate().fold(0, |word, (byte, code)| word | code << (8 * byte));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::activated_value;
     use super::*;
     use proptest::prelude::*;
 
@@ -353,7 +349,7 @@ mod tests {
         fn products_are_near_to_those_of_floats(
             count in 1_usize..11,
             rows in 1_usize..70,
-            columns in 1_usize..40,
+            columns in COLUMNS..40,
             seed in any::<u64>(),
         ) {
             let mut state = seed;
@@ -394,13 +390,58 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn codes_are_of_seven_bits_and_half_a_step_off_at_most(
+            x in prop::collection::vec(-1.0_f32..1.0, 1..70),
+            shift in -2.0_f32..2.0,
+            scale in prop::sample::select(vec![1e-30_f32, 1e-3, 1.0, 1e4, 1e30]),
+        ) {
+            let x: Vec<f32> = x.into_iter().map(|x| (x + shift) * scale).collect();
+            let matrix = QuantizedMatrix::new([x.len(), COLUMNS], |_, _| 1.0, &[0.0; COLUMNS]);
+            let mut codes = Codes::default();
+            let block = Block {
+                x: &x,
+                matrix: &matrix,
+                columns: 0..COLUMNS,
+                activation: Activation::Identity,
+                residual: None,
+                out: &mut [],
+            };
+            block.encode(pulp::Scalar::new(), &mut codes);
+            let Row { step, least } = codes.rows[0];
+            for (value, x) in x.iter().enumerate() {
+                let (word, byte) = place(value, matrix.rows);
+                let code = codes.words[word].to_le_bytes()[byte];
+                prop_assert!(code <= 127, "{code}");
+                let off = (least + f32::from(code) * step - x).abs();
+                prop_assert!(off <= 0.501 * step, "{off} of {step}");
+            }
+        }
+    }
+
     #[test]
-    fn rows_of_one_value_and_columns_of_zeros_are_exact() {
-        let matrix = QuantizedMatrix::new([5, 2], |_, column| column as f32, &[0.25, -1.0]);
-        let mut out = [f32::NAN; 4];
+    fn every_value_has_a_place_of_its_own() {
+        for values in 1..80 {
+            let mut places: Vec<(usize, usize)> = (0..values).map(|v| place(v, values)).collect();
+            places.sort_unstable();
+            places.dedup();
+            assert_eq!(places.len(), values);
+            assert!(
+                places.iter().all(|(word, byte)| *word < values.div_ceil(GROUP) && *byte < GROUP)
+            );
+        }
+    }
+
+    #[test]
+    fn rows_of_one_value_and_columns_of_zeros_are_near() {
+        let matrix =
+            QuantizedMatrix::new([5, COLUMNS + 1], |_, column| column as f32, &[0.25; COLUMNS + 1]);
+        let mut out = [f32::NAN; 2 * (COLUMNS + 1)];
         matrix.multiply(&[0.5; 10], Activation::Identity, None, &mut out);
-        for (got, exact) in out.into_iter().zip([0.25, 1.5, 0.25, 1.5]) {
-            assert!((got - exact).abs() <= 1e-6, "{got} {exact}");
+        for (place, got) in out.into_iter().enumerate() {
+            let exact = 2.5 * (place % (COLUMNS + 1)) as f32 + 0.25;
+            assert!((got - exact).abs() <= 1e-5, "{got} {exact}");
         }
     }
 }

@@ -1,6 +1,16 @@
 //! Products of codes as plain loops.
 
-use super::{COLUMNS, Ending, GROUP, Row, Scales, Weights};
+use super::{BLOCK, COLUMNS, Ending, GROUP, ROUNDING, Row, Scales, Weights};
+
+/// A block's codes: those of the quarters' first values in the first word.
+#[inline(always)]
+pub(super) fn encoded(block: &[f32; BLOCK], per_value: f32, offset: f32) -> [u32; GROUP] {
+    std::array::from_fn(|lane| {
+        let code = |quarter: usize| (block[quarter * GROUP + lane] * per_value + offset).to_bits();
+        // What is above a code is shifted out, but of the lowest.
+        code(0) ^ ROUNDING.to_bits() ^ code(1) << 8 ^ code(2) << 16 ^ code(3) << 24
+    })
+}
 
 /// Sums of products of some rows of codes with a panel's columns.
 #[inline(always)]

@@ -3,10 +3,29 @@
 use core::arch::wasm32::{
     f32x4, f32x4_add, f32x4_convert_i32x4, f32x4_extract_lane, f32x4_mul, f32x4_relaxed_madd,
     f32x4_relaxed_max, f32x4_relaxed_min, f32x4_splat, i8x16, i32x4_relaxed_dot_i8x16_i7x16_add,
-    i32x4_splat, v128,
+    i32x4_shl, i32x4_splat, u32x4_extract_lane, u32x4_shr, v128, v128_or,
 };
 
-use super::{COLUMNS, Ending, Row, Scales, Weights};
+use super::{BLOCK, COLUMNS, Ending, GROUP, Row, Scales, Weights};
+
+/// A block's codes: those of the quarters' first values in the first word.
+#[inline(always)]
+pub(super) fn encoded(block: &[f32; BLOCK], per_value: f32, offset: f32) -> [u32; GROUP] {
+    let (per_value, offset) = (f32x4_splat(per_value), f32x4_splat(offset));
+    let code = |quarter: usize| -> v128 {
+        let x = &block[quarter * GROUP..][..GROUP];
+        f32x4_relaxed_madd(f32x4(x[0], x[1], x[2], x[3]), per_value, offset)
+    };
+    // What is above a code is shifted out; a constant would be made anew for every block.
+    let low = v128_or(u32x4_shr(i32x4_shl(code(0), 24), 24), i32x4_shl(code(1), 8));
+    let words = v128_or(low, v128_or(i32x4_shl(code(2), 16), i32x4_shl(code(3), 24)));
+    [
+        u32x4_extract_lane::<0>(words),
+        u32x4_extract_lane::<1>(words),
+        u32x4_extract_lane::<2>(words),
+        u32x4_extract_lane::<3>(words),
+    ]
+}
 
 /// Sums of products of some rows of codes with a panel's columns.
 #[inline(always)]
