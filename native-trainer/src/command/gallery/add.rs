@@ -1,6 +1,6 @@
 //! Pictures become entries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -184,6 +184,11 @@ impl Options {
     ) -> anyhow::Result<Outcome> {
         let metadata = read_metadata(self.metadata.as_deref(), gallery, wanted)?;
         let mut known = Known::of(gallery);
+        // The first class of a label, as the gallery itself finds it; but there may be many of both.
+        let mut classes: HashMap<String, usize> = HashMap::new();
+        for (class, Class { label, .. }) in gallery.classes().iter().enumerate() {
+            classes.entry(label.clone()).or_insert(class);
+        }
         let mut done = Outcome::default();
         for (index, chunk) in wanted.chunks(CHUNK).enumerate() {
             let (mut places, mut pictures) = (Vec::new(), Vec::new());
@@ -207,7 +212,7 @@ impl Options {
                     Some(_) => embeddings.next().context("an embedding for every picture")?,
                     None => known.vector(gallery, id).context("known pictures have vectors")?,
                 };
-                let class = gallery.class_by_label(label).unwrap_or_else(|| {
+                let class = *classes.entry(label.to_owned()).or_insert_with(|| {
                     let class = Class { label: label.to_owned(), ..Class::default() };
                     gallery.add_class(class, Vec::new())
                 });
@@ -227,7 +232,7 @@ impl Options {
             println!("{count}/{} pictures", wanted.len());
         }
         for (label, facts) in metadata {
-            if let Some(class) = gallery.class_by_label(&label) {
+            if let Some(class) = classes.get(&label).copied() {
                 let threshold = gallery.classes()[class].min_similarity;
                 gallery.describe_class(class, facts, threshold)?;
             }
@@ -302,10 +307,10 @@ fn read_metadata(
     let Some(path) = path else { return Ok(BTreeMap::new()) };
     let metadata: BTreeMap<String, Metadata> = serde_json::from_slice(&read(path)?)
         .with_context(|| format!("{}: expected {{class: {{name: text}}}}", path.display()))?;
-    let there = |label: &str| {
-        gallery.class_by_label(label).is_some() || wanted.iter().any(|(wanted, _)| wanted == label)
-    };
-    if let Some(name) = metadata.keys().find(|name| !there(name)) {
+    let there: HashSet<&str> = (gallery.classes().iter().map(|class| class.label.as_str()))
+        .chain(wanted.iter().map(|(label, _)| label.as_str()))
+        .collect();
+    if let Some(name) = metadata.keys().find(|name| !there.contains(name.as_str())) {
         bail!("{}: there is no class {name:?}", path.display());
     }
     Ok(metadata)
