@@ -1,6 +1,6 @@
 //! How values lie in a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use half::f16;
 use safetensors::SafeTensorError;
@@ -61,19 +61,17 @@ pub(super) fn read_all(mut bytes: Vec<u8>) -> Result<BTreeMap<String, NamedTenso
     // The metadata's length comes first.
     let behind = size_of::<u64>() + length;
     let tensors = metadata.tensors();
-    // Where each begins, and up to where it needs the file.
-    let mut left: Vec<(usize, usize, &String)> = (tensors.iter())
-        .filter(|(name, _)| !is_part(name))
-        .map(|(name, info)| (info.data_offsets.0, end(&metadata, name), name))
+    // Whoever needs the file furthest comes first, so that the others need no more than that.
+    let mut left: BinaryHeap<(usize, &String)> = (tensors.keys())
+        .filter(|name| !is_part(name))
+        .map(|name| (end(&metadata, name), name))
         .collect();
     let mut read_tensors = BTreeMap::new();
-    while let Some(last) = (0..left.len()).max_by_key(|at| left[*at].0) {
-        let needed = left.iter().map(|(_, end, _)| *end).max().unwrap_or_default();
+    while let Some((needed, name)) = left.pop() {
         bytes.truncate(behind + needed);
         if bytes.capacity() - bytes.len() >= GIVEN_BACK {
             bytes.shrink_to_fit();
         }
-        let (_, _, name) = left.swap_remove(last);
         let values = read(&File { metadata: &metadata, data: &bytes[behind..] }, name)?;
         let shape = tensors[name].shape.clone();
         read_tensors.insert(name.clone(), NamedTensor { shape, values });

@@ -151,8 +151,9 @@ fn store<S: Simd>(values: &mut [f32], vector: S::f32s) {
     S::as_mut_simd_f32s(&mut values[..S::F32_LANES]).0[0] = vector;
 }
 
-/// An activation as numbers, so that a loop over results asks only once which it is, and holds no
-/// constants that have to be made anew for every vector.
+/// An activation as numbers, so that a product asks once which it is, and no constants have to be made
+/// anew for every vector. Depthwise loops are slower by it: their weights fill the registers, so they ask
+/// [`activated`] every time.
 #[derive(Debug)]
 struct Ending {
     /// Whether `x` is multiplied by `slope · x + middle` within the bounds, or lies within them itself.

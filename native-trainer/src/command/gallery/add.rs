@@ -182,13 +182,13 @@ impl Options {
         embedder: &Embedder,
         wanted: &[(String, PathBuf)],
     ) -> anyhow::Result<Outcome> {
-        let metadata = read_metadata(self.metadata.as_deref(), gallery, wanted)?;
         let mut known = Known::of(gallery);
-        // The first class of a label, as the gallery itself finds it; but there may be many of both.
+        // Of several classes of a label the first, as the gallery itself has it, which walks over all.
         let mut classes: HashMap<String, usize> = HashMap::new();
         for (class, Class { label, .. }) in gallery.classes().iter().enumerate() {
             classes.entry(label.clone()).or_insert(class);
         }
+        let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
         let mut done = Outcome::default();
         for (index, chunk) in wanted.chunks(CHUNK).enumerate() {
             let (mut places, mut pictures) = (Vec::new(), Vec::new());
@@ -301,16 +301,15 @@ fn read_all(
 
 fn read_metadata(
     path: Option<&Path>,
-    gallery: &Gallery,
+    classes: &HashMap<String, usize>,
     wanted: &[(String, PathBuf)],
 ) -> anyhow::Result<BTreeMap<String, Metadata>> {
     let Some(path) = path else { return Ok(BTreeMap::new()) };
     let metadata: BTreeMap<String, Metadata> = serde_json::from_slice(&read(path)?)
         .with_context(|| format!("{}: expected {{class: {{name: text}}}}", path.display()))?;
-    let there: HashSet<&str> = (gallery.classes().iter().map(|class| class.label.as_str()))
-        .chain(wanted.iter().map(|(label, _)| label.as_str()))
-        .collect();
-    if let Some(name) = metadata.keys().find(|name| !there.contains(name.as_str())) {
+    let wanted: HashSet<&str> = wanted.iter().map(|(label, _)| label.as_str()).collect();
+    let there = |name: &str| classes.contains_key(name) || wanted.contains(name);
+    if let Some(name) = metadata.keys().find(|name| !there(name)) {
         bail!("{}: there is no class {name:?}", path.display());
     }
     Ok(metadata)
