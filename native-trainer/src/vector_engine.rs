@@ -8,10 +8,11 @@
 //! `hnsw (vector_ip_ops)`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{Read, Seek, Write};
 
 use models::gallery::{
-    Class, Gallery, GalleryError, MAX_DIM, Match, Metadata, PictureId, VectorType,
+    Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId, StreamError,
+    VectorType,
 };
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, NoTls};
@@ -47,6 +48,9 @@ pub enum VectorEngineError {
     /// Rows that are no gallery.
     #[error(transparent)]
     Gallery(#[from] GalleryError),
+    /// Rows that are no gallery, or scratch files that cannot be written.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     /// The connection broke while rows were sent.
     #[error("the connection broke: {0}")]
     Sending(#[from] std::io::Error),
@@ -218,14 +222,18 @@ impl VectorEngine {
         Ok((row.try_get(0)?, dim, vector_type, row.try_get(3)?))
     }
 
-    /// Takes the gallery from the server, its index to be built anew.
+    /// Takes the gallery from the server, its index to be built anew; what has come lies in the scratch
+    /// files, which are empty.
     ///
     /// # Errors
     ///
     /// [`VectorEngineError`]
-    pub fn pull(&mut self) -> Result<Gallery, VectorEngineError> {
+    pub fn pull<S: Read + Write + Seek>(
+        &mut self,
+        scratch: [S; 2],
+    ) -> Result<GalleryStream<S>, VectorEngineError> {
         let (model, dim, vector_type, min_similarity) = self.description()?;
-        let mut gallery = Gallery::with_type(dim, model, vector_type);
+        let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
         gallery.set_min_similarity(min_similarity)?;
         let name = &self.name;
         let query = format!(
@@ -237,8 +245,8 @@ impl VectorEngine {
             let metadata: Metadata = serde_json::from_str(row.try_get(2)?)
                 .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
             let (label, min_similarity) = (row.try_get(1)?, row.try_get(3)?);
-            let place =
-                gallery.add_class(Class { label, metadata, min_similarity }, row.try_get(4)?);
+            let class = Class { label, metadata, min_similarity };
+            let place = gallery.add_class(class, row.try_get(4)?)?;
             if i32::try_from(place) != Ok(row.try_get(0)?) {
                 return Err(VectorEngineError::Inconsistent("a class is missing".to_owned()));
             }

@@ -83,6 +83,43 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
 }
 
 #[test]
+fn what_is_built_is_what_is_added_to_an_empty_gallery() {
+    let world = World::new();
+    let model = world.model();
+    // More than are embedded together, so that the copy is known when its turn comes.
+    for number in 0..140_u32 {
+        let (class, picture) = (number / 70, shape(0, 0, 20 + number).encode_png().unwrap());
+        world.write(&format!("pictures/class {class}/{number:03}.png"), picture);
+    }
+    let pictures = world.path("pictures");
+    std::fs::copy(pictures.join("class 0/000.png"), pictures.join("class 1/z.png")).unwrap();
+    let facts = world.write("facts.json", r#"{"class 1": {"price": "9 €"}}"#);
+    let [built, added] = ["built.bin", "added.bin"].map(|name| world.path(name));
+    for values in ["f16", "i8"] {
+        let from: [&dyn AsRef<OsStr>; 6] =
+            [&"--extractor", &model, &"--images", &pictures, &"--metadata", &facts];
+        let words: [&dyn AsRef<OsStr>; 5] = [&"build", &"--values", &values, &"--out", &built];
+        gallery(&[&words[..], &from].concat());
+        gallery(&[&"new", &added, &"--extractor", &model, &"--values", &values]);
+        gallery(&[&[&"add" as &dyn AsRef<OsStr>, &added][..], &from].concat());
+        assert!(std::fs::read(&built).unwrap() == std::fs::read(&added).unwrap());
+        let read = opened(&built);
+        assert_eq!(read.counts(), [70, 71]);
+        let copy = read.entries().last().unwrap();
+        assert_eq!(read.picture(copy), read.picture(0));
+        std::fs::remove_file(&added).unwrap();
+    }
+    // Nothing is left of what was written beside the file.
+    let mut left: Vec<_> = std::fs::read_dir(built.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().contains("built"))
+        .collect();
+    left.retain(|name| name != "built.bin");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn classes_are_renamed_described_and_merged() {
     let world = World::new();
     let model = world.model();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::index::{Metric, Search, VectorIndex, VectorType};
-use super::{Class, Gallery, GalleryError};
+use super::{Class, Gallery, GalleryError, unit};
 
 /// Which class a query is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ impl Gallery {
     ///
     /// As [`Self::search`].
     pub fn ask(&self, query: &[f32], question: &Question<'_>) -> Result<Vec<Match>, GalleryError> {
-        let query = self.unit(query)?;
+        let query = unit(query, self.dim())?;
         match question.rule {
             AnswerRule::Nearest => self.nearest(&query, question),
             AnswerRule::Vote { neighbours } => self.vote(&query, neighbours.max(1), question),
@@ -211,7 +211,7 @@ impl Gallery {
         }
         let mut means = VectorIndex::new(dim, Metric::InnerProduct, VectorType::F32);
         for sum in sums.chunks_exact(dim) {
-            let unit = self.unit(sum).expect("sums of unit vectors are finite");
+            let unit = unit(sum, self.dim()).expect("sums of unit vectors are finite");
             means.add(&unit).expect("of the gallery's width");
         }
         means

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, Metadata, PictureId, VectorIndex, VectorType,
+    Class, Gallery, GalleryError, IndexConfig, Metadata, PictureId, VectorIndex, VectorType, unit,
 };
 
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
@@ -49,7 +49,7 @@ impl Gallery {
         embedding: &[f32],
         picture: PictureId,
     ) -> Result<(), GalleryError> {
-        let unit = self.unit(embedding)?;
+        let unit = unit(embedding, self.dim())?;
         self.add_stored(class, &unit, picture)
     }
 

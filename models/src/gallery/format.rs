@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use super::sections::{Layout, Sections, expect_length};
+use super::sections::{Layout, expect_length};
 use super::{
     Class, Gallery, GalleryError, IndexConfig, Metadata, Metric, PictureId, VectorIndex, VectorType,
 };
@@ -44,21 +44,21 @@ const TAKEN_OUT: u32 = u32::MAX;
 const PICTURE_LENGTH: usize = 16;
 
 /// The file and its sections.
-const LAYOUT: Layout = Layout {
+pub(super) const LAYOUT: Layout = Layout {
     magic: MAGIC,
     version: VERSION,
     names: &["header", "entries", "embeddings", "thumbnails", "factors", "pictures", "index"],
 };
-const HEADER: usize = 1;
-const ENTRIES: usize = 2;
-const EMBEDDINGS: usize = 3;
-const THUMBNAILS: usize = 4;
-const FACTORS: usize = 5;
-const PICTURES: usize = 6;
+pub(super) const HEADER: usize = 1;
+pub(super) const ENTRIES: usize = 2;
+pub(super) const EMBEDDINGS: usize = 3;
+pub(super) const THUMBNAILS: usize = 4;
+pub(super) const FACTORS: usize = 5;
+pub(super) const PICTURES: usize = 6;
 const INDEX: usize = 7;
 
 impl VectorType {
-    const fn bytes(self) -> u64 {
+    pub(super) const fn bytes(self) -> u64 {
         match self {
             Self::I8 => 1,
             Self::F16 => 2,
@@ -69,27 +69,75 @@ impl VectorType {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
-    dim: usize,
-    vector_type: VectorType,
-    entries: usize,
-    model: String,
+pub(super) struct Header {
+    pub(super) dim: usize,
+    pub(super) vector_type: VectorType,
+    pub(super) entries: usize,
+    pub(super) model: String,
     #[serde(default)]
-    index: IndexConfig,
+    pub(super) index: IndexConfig,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    min_similarity: Option<f32>,
-    classes: Vec<StoredClass>,
+    pub(super) min_similarity: Option<f32>,
+    pub(super) classes: Vec<StoredClass>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredClass {
+pub(super) struct StoredClass {
     label: String,
     #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     metadata: Metadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_similarity: Option<f32>,
     thumbnail_length: usize,
+}
+
+impl Header {
+    pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        writer.write_all(&serde_json::to_vec(self)?)
+    }
+}
+
+impl StoredClass {
+    /// A class whose picture has so many bytes.
+    pub(super) fn of(class: &Class, thumbnail_length: usize) -> Self {
+        let Class { label, metadata, min_similarity } = class.clone();
+        Self { label, metadata, min_similarity, thumbnail_length }
+    }
+}
+
+/// The sections of a file.
+pub(super) fn kinds(vector_type: VectorType, config: IndexConfig) -> Vec<usize> {
+    (1..=LAYOUT.names.len())
+        .filter(|kind| match *kind {
+            FACTORS => vector_type == VectorType::I8,
+            INDEX => config != IndexConfig::Flat,
+            _ => true,
+        })
+        .collect()
+}
+
+/// Writes the values of all rows as the file has them.
+pub(super) fn write_rows(index: &VectorIndex, writer: &mut dyn Write) -> std::io::Result<()> {
+    let mut row = Vec::new();
+    for entry in 0..index.positions() {
+        row.clear();
+        match index.vector_type() {
+            VectorType::I8 => {
+                let (codes, _) = index.stored_codes(entry);
+                row.extend(codes.iter().map(|code| code.to_le_bytes()[0]));
+            }
+            VectorType::F16 => {
+                let values = index.vector(entry);
+                values.iter().for_each(|v| row.extend(f16::from_f32(*v).to_le_bytes()));
+            }
+            VectorType::F32 => {
+                index.vector(entry).iter().for_each(|v| row.extend(v.to_le_bytes()));
+            }
+        }
+        writer.write_all(&row)?;
+    }
+    Ok(())
 }
 
 impl Gallery {
@@ -100,70 +148,32 @@ impl Gallery {
         bytes
     }
 
-    /// Writes the file piece by piece: beside the gallery itself only its index is held twice.
+    /// Writes the file piece by piece.
     ///
     /// # Errors
     ///
     /// What the writer says.
     pub fn write_to(&self, writer: &mut dyn Write) -> std::io::Result<()> {
-        let index = self.index.write_structure();
-        let kinds: Vec<usize> = (1..=LAYOUT.names.len())
-            .filter(|kind| match *kind {
-                FACTORS => self.index.vector_type() == VectorType::I8,
-                INDEX => self.index.config() != IndexConfig::Flat,
-                _ => true,
-            })
-            .collect();
-        LAYOUT.write(&kinds, &|kind, writer| self.write_section(kind, &index, writer), writer)
+        let (vector_type, config) = (self.index.vector_type(), self.index.config());
+        let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
+        LAYOUT.write(&kinds(vector_type, config), &mut section, writer)
     }
 
-    fn write_section(
-        &self,
-        kind: usize,
-        index: &[u8],
-        writer: &mut dyn Write,
-    ) -> std::io::Result<()> {
-        let positions = 0..self.index.positions();
+    fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
+        let mut positions = 0..self.index.positions();
         match kind {
-            HEADER => {
-                let header = serde_json::to_vec(&self.header())?;
-                writer.write_all(&header)
-            }
-            ENTRIES => positions.into_iter().try_for_each(|entry| {
+            HEADER => self.header().write(writer),
+            ENTRIES => positions.try_for_each(|entry| {
                 let there = self.index.contains(entry);
                 let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
                 writer.write_all(&class.to_le_bytes())
             }),
-            EMBEDDINGS => {
-                let mut row = Vec::new();
-                positions.into_iter().try_for_each(|entry| {
-                    row.clear();
-                    match self.index.vector_type() {
-                        VectorType::I8 => {
-                            let (codes, _) = self.index.stored_codes(entry);
-                            row.extend(codes.iter().map(|code| code.to_le_bytes()[0]));
-                        }
-                        VectorType::F16 => self
-                            .index
-                            .vector(entry)
-                            .iter()
-                            .for_each(|v| row.extend(f16::from_f32(*v).to_le_bytes())),
-                        VectorType::F32 => {
-                            self.index
-                                .vector(entry)
-                                .iter()
-                                .for_each(|v| row.extend(v.to_le_bytes()));
-                        }
-                    }
-                    writer.write_all(&row)
-                })
-            }
+            EMBEDDINGS => write_rows(&self.index, writer),
             THUMBNAILS => self.thumbnails.iter().try_for_each(|picture| writer.write_all(picture)),
             FACTORS => positions
-                .into_iter()
                 .try_for_each(|e| writer.write_all(&self.index.stored_codes(e).1.to_le_bytes())),
             PICTURES => self.pictures.iter().try_for_each(|picture| writer.write_all(&picture.0)),
-            _ => writer.write_all(index),
+            _ => self.index.write_structure(writer),
         }
     }
 
@@ -177,12 +187,7 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             classes: classes
-                .map(|(class, thumbnail)| StoredClass {
-                    label: class.label.clone(),
-                    metadata: class.metadata.clone(),
-                    min_similarity: class.min_similarity,
-                    thumbnail_length: thumbnail.len(),
-                })
+                .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
         }
     }
@@ -218,8 +223,15 @@ impl Gallery {
                 .map(|b| PictureId(std::array::from_fn(|i| b[i])))
                 .collect(),
         };
+        let factors: Vec<f32> = match header.vector_type {
+            VectorType::I8 => {
+                let stored = sections.of_length(FACTORS, entries as u64 * 4)?;
+                stored.chunks_exact(4).map(float).collect()
+            }
+            _ => Vec::new(),
+        };
         let mut index = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
-        read_vectors(&mut index, values, &sections, entries)?;
+        read_rows(&mut index, values, &factors)?;
 
         let entry_classes: Vec<u32> = classes_of
             .chunks_exact(4)
@@ -269,25 +281,26 @@ impl Gallery {
     }
 }
 
-/// Adds the stored vectors to an empty index.
-fn read_vectors(
+fn float(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes(std::array::from_fn(|i| bytes[i]))
+}
+
+/// Adds what [`write_rows`] wrote to an index without a structure; 8-bit numbers come with factors.
+pub(super) fn read_rows(
     index: &mut VectorIndex,
     values: &[u8],
-    sections: &Sections<'_>,
-    entries: usize,
+    factors: &[f32],
 ) -> Result<(), GalleryError> {
     let dim = index.dim();
-    let float = |b: &[u8]| f32::from_le_bytes(std::array::from_fn(|i| b[i]));
     match index.vector_type() {
         VectorType::I8 => {
-            let factors = sections.of_length(FACTORS, entries as u64 * 4)?.chunks_exact(4);
-            for (row, factor) in values.chunks_exact(dim).zip(factors.map(float)) {
+            for (row, factor) in values.chunks_exact(dim).zip(factors) {
                 // Larger ones belong to no unit vector.
-                if !(0.0..=1.0).contains(&factor) {
+                if !(0.0..=1.0).contains(factor) {
                     return Err(GalleryError::NotFinite);
                 }
                 let codes = row.iter().map(|b| i8::from_le_bytes([*b]));
-                index.add_stored_codes(codes, factor);
+                index.add_stored_codes(codes, *factor);
             }
         }
         VectorType::F16 => {

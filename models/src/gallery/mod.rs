@@ -10,6 +10,8 @@ mod format;
 mod index;
 mod sections;
 mod shards;
+#[cfg(feature = "parallel")]
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -24,6 +26,8 @@ pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorInde
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
+#[cfg(feature = "parallel")]
+pub use stream::{GalleryStream, StreamError};
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -196,19 +200,6 @@ impl Gallery {
         }
     }
 
-    /// An embedding of this gallery, brought to unit length.
-    fn unit(&self, embedding: &[f32]) -> Result<Vec<f32>, GalleryError> {
-        if embedding.len() != self.dim() {
-            return Err(GalleryError::Dimension { expected: self.dim(), got: embedding.len() });
-        }
-        let norm = embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        if !norm.is_finite() {
-            return Err(GalleryError::NotFinite);
-        }
-        let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-        Ok(embedding.iter().map(|v| (f64::from(*v) * scale) as f32).collect())
-    }
-
     fn class(&self, class: usize) -> Result<&Class, GalleryError> {
         self.classes.get(class).ok_or(GalleryError::NoClass { class })
     }
@@ -307,6 +298,19 @@ impl Gallery {
         }
         Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() })
     }
+}
+
+/// An embedding of `dim` values, brought to unit length.
+fn unit(embedding: &[f32], dim: usize) -> Result<Vec<f32>, GalleryError> {
+    if embedding.len() != dim {
+        return Err(GalleryError::Dimension { expected: dim, got: embedding.len() });
+    }
+    let norm = embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    if !norm.is_finite() {
+        return Err(GalleryError::NotFinite);
+    }
+    let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
+    Ok(embedding.iter().map(|v| (f64::from(*v) * scale) as f32).collect())
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl Layout {
     pub(super) fn write(
         &self,
         kinds: &[usize],
-        section: &dyn Fn(usize, &mut dyn Write) -> std::io::Result<()>,
+        section: &mut dyn FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
         writer: &mut dyn Write,
     ) -> std::io::Result<()> {
         let mut table = Vec::new();

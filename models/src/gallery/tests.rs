@@ -65,7 +65,7 @@ proptest! {
         for (class, embedding) in &entries {
             gallery.add(*class, embedding).unwrap();
         }
-        let unit = gallery.unit(&query).unwrap();
+        let unit = unit(&query, gallery.dim()).unwrap();
         let mut best = BTreeMap::new();
         for (entry, (class, _)) in entries.iter().enumerate() {
             let similarity: f32 =

@@ -6,6 +6,8 @@
 //! subtracted first, so that embeddings that were not (those behind a `ReLU` are never negative)
 //! keep their directions.
 
+use std::io::Write;
+
 use super::bytes::Bytes;
 use super::codes::Query;
 use super::distance;
@@ -23,17 +25,40 @@ pub(super) struct Binary {
     codes: Vec<u64>,
 }
 
+/// The mean of rows that come one after the other.
+pub(super) struct Mean {
+    sum: Vec<f64>,
+    count: usize,
+}
+
+impl Mean {
+    pub(super) fn new(dim: usize) -> Self {
+        Self { sum: vec![0.0; dim], count: 0 }
+    }
+
+    pub(super) fn add(&mut self, values: &[f32]) {
+        self.sum.iter_mut().zip(values).for_each(|(s, v)| *s += f64::from(*v));
+        self.count += 1;
+    }
+
+    fn values(&self) -> Vec<f32> {
+        self.sum.iter().map(|s| (s / self.count.max(1) as f64) as f32).collect()
+    }
+}
+
 impl Binary {
     /// Learns the mean and encodes all rows.
     pub(super) fn build(rows: &Rows) -> Self {
-        let mut sum = vec![0.0_f64; rows.dim()];
-        let mut count = 0_usize;
-        for row in (0..rows.len()).filter(|row| rows.is_live(*row)) {
-            sum.iter_mut().zip(&*rows.values(row)).for_each(|(s, v)| *s += f64::from(*v));
-            count += 1;
-        }
-        let mean = sum.iter().map(|s| (s / count.max(1) as f64) as f32).collect();
-        Self::of(rows, mean)
+        let mut mean = Mean::new(rows.dim());
+        let live = (0..rows.len()).filter(|row| rows.is_live(*row));
+        live.for_each(|row| mean.add(&rows.values(row)));
+        Self::of(rows, mean.values())
+    }
+
+    /// What is written of rows whose mean is known; it finds nothing.
+    #[cfg(feature = "parallel")]
+    pub(super) fn outline(mean: &Mean) -> Self {
+        Self { mean: mean.values(), codes: Vec::new() }
     }
 
     fn of(rows: &Rows, mean: Vec<f32>) -> Self {
@@ -100,8 +125,8 @@ impl Binary {
     }
 
     /// The mean; the codes follow from the rows.
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        self.mean.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        self.mean.iter().try_for_each(|value| writer.write_all(&value.to_le_bytes()))
     }
 
     /// Reads what [`Self::write`] wrote.

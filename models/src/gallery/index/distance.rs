@@ -51,6 +51,23 @@ pub(super) fn largest(width: usize) -> i16 {
     i16::try_from(i32::MAX as usize / 128 / width.max(1)).unwrap_or(i16::MAX)
 }
 
+/// Rows that lie scattered and are read together.
+const AHEAD: usize = 32;
+/// Bytes that the memory hands over at once.
+const LINE: usize = 64;
+
+/// Reads a value of every line of some rows, so that the memory is asked for all of them before the first
+/// is computed with: a fifth to a quarter of the time of a walk over a million rows.
+#[inline(always)]
+fn touch(rows: &[i8], width: usize, places: &[u32]) {
+    let mut read = 0;
+    for place in places {
+        let row = &rows[*place as usize * width..][..width];
+        row.chunks(LINE).for_each(|line| read ^= line[0]);
+    }
+    std::hint::black_box(read);
+}
+
 struct Products<'a> {
     query: &'a [i16],
     rows: &'a [i8],
@@ -73,9 +90,12 @@ impl pulp::NullaryFnOnce for Products<'_> {
                 }
             }
             Which::These(places) => {
-                for (product, place) in results.iter_mut().zip(places) {
-                    let start = *place as usize * width;
-                    *product = inner_product(query, &rows[start..start + width]);
+                for (results, places) in results.chunks_mut(AHEAD).zip(places.chunks(AHEAD)) {
+                    touch(rows, width, places);
+                    for (product, place) in results.iter_mut().zip(places) {
+                        let start = *place as usize * width;
+                        *product = inner_product(query, &rows[start..start + width]);
+                    }
                 }
             }
         }

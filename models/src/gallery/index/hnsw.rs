@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io::Write;
 use std::ops::RangeInclusive;
 
 use super::bytes::Bytes;
@@ -309,14 +310,18 @@ impl Hnsw {
     }
 
     /// For every row and each of its levels the number of links and the rows they lead to.
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+    pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
         for (row, top) in (0..).zip(&self.levels) {
+            bytes.clear();
             for level in 0..=*top {
                 let links = self.links(row, level);
                 bytes.push(links.len() as u8);
                 links.iter().for_each(|link| bytes.extend_from_slice(&link.to_le_bytes()));
             }
+            writer.write_all(&bytes)?;
         }
+        Ok(())
     }
 
     /// Reads what [`Self::write`] wrote, for so many rows.

@@ -6,6 +6,8 @@
 //! the sample and the first centroids follow from row numbers, so that the same rows give the same
 //! lists.
 
+use std::io::Write;
+
 use super::bytes::Bytes;
 use super::codes::{Query, Together};
 use super::rows::{Rows, VectorType};
@@ -26,32 +28,55 @@ pub(super) struct Ivf {
     members: Vec<Together>,
 }
 
-/// Lists for so many rows where nobody says how many: four times the root, as faiss advises.
-pub(super) fn lists_for(rows: usize) -> usize {
-    ((4.0 * (rows as f64).sqrt()) as usize).min(rows)
+/// How many lists, and which rows their centroids are learnt from: every `step`-th.
+pub(super) struct Plan {
+    pub(super) lists: usize,
+    pub(super) step: usize,
+}
+
+impl Plan {
+    /// For so many rows; no lists asked for mean four times the root, as faiss advises.
+    pub(super) fn of(rows: usize, lists: usize) -> Self {
+        let most = if lists == 0 { (4.0 * (rows as f64).sqrt()) as usize } else { lists };
+        let lists = most.min(rows);
+        Self { lists, step: rows.div_ceil((SAMPLE * lists).max(1)).max(1) }
+    }
 }
 
 impl Ivf {
     /// Learns centroids from the rows and puts all of them into lists.
     pub(super) fn build(rows: &Rows, lists: usize) -> Self {
         let live: Vec<usize> = (0..rows.len()).filter(|row| rows.is_live(*row)).collect();
-        let count = if lists == 0 { lists_for(live.len()) } else { lists.min(live.len()) };
-        let mut centroids = Rows::new(rows.dim(), rows.metric(), VectorType::F32);
-        if count > 0 {
-            let step = live.len().div_ceil(SAMPLE * count);
-            let sample: Vec<usize> = live.iter().copied().step_by(step).collect();
-            let spacing = sample.len() / count;
-            (0..count).for_each(|i| centroids.push(&rows.values(sample[i * spacing])));
-            for _ in 0..ROUNDS {
-                centroids = moved(rows, &centroids, &sample);
-            }
-        }
-        let mut ivf = Self { members: vec![Together::new(rows.dim()); centroids.len()], centroids };
+        let Plan { lists, step } = Plan::of(live.len(), lists);
+        let sample: Vec<usize> = live.iter().copied().step_by(step).collect();
+        let mut ivf = Self::learnt(rows, &sample, lists);
         let lists = nearest(rows, &ivf.centroids, &live);
         for (row, list) in live.into_iter().zip(lists) {
             ivf.members[list].push(rows.codes(), row as u32);
         }
         ivf
+    }
+
+    /// Lists without rows, around centroids that are learnt from a sample of the rows.
+    pub(super) fn learnt(rows: &Rows, sample: &[usize], lists: usize) -> Self {
+        let mut centroids = Rows::new(rows.dim(), rows.metric(), VectorType::F32);
+        if lists > 0 {
+            let spacing = sample.len() / lists;
+            (0..lists).for_each(|i| centroids.push(&rows.values(sample[i * spacing])));
+            for _ in 0..ROUNDS {
+                centroids = moved(rows, &centroids, sample);
+            }
+        }
+        Self { members: vec![Together::new(rows.dim()); centroids.len()], centroids }
+    }
+
+    /// Puts the numbers of rows into lists without a copy of their codes: for writing, not for searching.
+    #[cfg(feature = "parallel")]
+    pub(super) fn note(&mut self, rows: &Rows, first: usize) {
+        let all: Vec<usize> = (0..rows.len()).collect();
+        for (row, list) in (first..).zip(nearest(rows, &self.centroids, &all)) {
+            self.members[list].rows.push(row as u32);
+        }
     }
 
     /// Puts one more row into its list.
@@ -93,16 +118,17 @@ impl Ivf {
     }
 
     /// The number of lists, their centroids, and for every list the number of its rows and the rows.
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&(self.members.len() as u32).to_le_bytes());
+    pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        writer.write_all(&(self.members.len() as u32).to_le_bytes())?;
         for list in 0..self.members.len() {
             let values = self.centroids.values(list);
-            values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+            values.iter().try_for_each(|value| writer.write_all(&value.to_le_bytes()))?;
         }
         for members in self.members.iter().map(|list| &list.rows) {
-            bytes.extend_from_slice(&(members.len() as u32).to_le_bytes());
-            members.iter().for_each(|row| bytes.extend_from_slice(&row.to_le_bytes()));
+            writer.write_all(&(members.len() as u32).to_le_bytes())?;
+            members.iter().try_for_each(|row| writer.write_all(&row.to_le_bytes()))?;
         }
+        Ok(())
     }
 
     /// Reads what [`Self::write`] wrote.

@@ -11,11 +11,14 @@ mod config;
 mod distance;
 mod hnsw;
 mod ivf;
+#[cfg(feature = "parallel")]
+mod outline;
 mod rows;
 mod search;
 mod top;
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use thiserror::Error;
 
@@ -28,6 +31,8 @@ use rows::Rows;
 pub(super) use bytes::Bytes;
 pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
+#[cfg(feature = "parallel")]
+pub(super) use outline::Outline;
 pub use rows::VectorType;
 pub use search::{Filter, Hit, Search};
 
@@ -75,6 +80,17 @@ enum Structure {
     Hnsw(Hnsw),
     Ivf(Ivf),
     Binary(Binary),
+}
+
+impl Structure {
+    fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        match self {
+            Self::Flat => Ok(()),
+            Self::Hnsw(graph) => graph.write(writer),
+            Self::Ivf(lists) => lists.write(writer),
+            Self::Binary(codes) => codes.write(writer),
+        }
+    }
 }
 
 /// Vectors that can be searched: the rows and what finds them.
@@ -332,16 +348,9 @@ impl VectorIndex {
         }
     }
 
-    /// The structure as bytes; the vectors are not among them.
-    pub(super) fn write_structure(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        match &self.structure {
-            Structure::Flat => (),
-            Structure::Hnsw(graph) => graph.write(&mut bytes),
-            Structure::Ivf(lists) => lists.write(&mut bytes),
-            Structure::Binary(codes) => codes.write(&mut bytes),
-        }
-        bytes
+    /// Writes the structure; the vectors are not in it.
+    pub(super) fn write_structure(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+        self.structure.write(writer)
     }
 
     /// Takes [`Self::write_structure`] back, behind the vectors that it belongs to.

@@ -115,7 +115,7 @@ impl Head<'_> {
             lists: self.lists.len(),
             shards: self.shards.iter().map(stored).collect(),
         };
-        let section = |kind: usize, writer: &mut dyn Write| match kind {
+        let mut section = |kind: usize, writer: &mut dyn Write| match kind {
             HEADER => writer.write_all(&serde_json::to_vec(&header)?),
             DIRECTIONS => {
                 for direction in self.directions {
@@ -140,7 +140,7 @@ impl Head<'_> {
         };
         let mut bytes = Vec::new();
         let kinds = [HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS];
-        LAYOUT.write(&kinds, &section, &mut bytes).expect("memory takes every byte");
+        LAYOUT.write(&kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
     }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::sections::forged;
+use super::super::unit;
 use super::coder::Coder;
 use super::*;
 
@@ -79,7 +80,7 @@ fn few_lists_answer_as_the_whole_gallery_does() {
         let mut next = noise(entry as u64);
         let moved: Vec<f32> =
             gallery.index().vector(entry).iter().map(|v| v + 0.03 * next()).collect();
-        let query = gallery.unit(&moved).unwrap();
+        let query = unit(&moved, gallery.dim()).unwrap();
         let mut shards = read.clone();
         let parts = shards.missing([query.as_slice()], budget).unwrap();
         assert!(parts.len() <= 3);

@@ -1,16 +1,17 @@
 //! Pictures become entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, Metadata, PictureId};
+use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder, read};
-use super::{IndexKind, Values, open_to_change, save, summary};
+use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
 use crate::data::list_file::Samples;
 use crate::data::store::{PictureError, decode_picture};
 
@@ -106,18 +107,19 @@ impl Build {
         let wanted = listed(&self.images)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
-        let mut gallery = Gallery::with_type(dim, embedder.id.clone(), self.values.into());
-        let added = self.options.add(&mut gallery, &embedder, &wanted)?;
+        let (id, values) = (embedder.id.clone(), self.values.into());
+        let mut gallery = GalleryStream::new(dim, id, values, scratch(&self.out)?);
+        let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
         }
         let (config, why) = self.index.config(gallery.len());
-        gallery.set_index(config)?;
-        save(&self.out, &gallery)?;
         if let Some(why) = why {
             println!("index: {} ({why})", super::index_name(config));
         }
-        println!("{}{}", summary(&self.out, &gallery)?, added.left_out_text());
+        let (classes, entries) = (gallery.classes().len(), gallery.len());
+        finish(&self.out, gallery, config)?;
+        println!("{}{}", counted(&self.out, classes, entries)?, added.left_out_text());
         Ok(())
     }
 }
@@ -150,7 +152,8 @@ impl Add {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
-        let added = self.options.add(&mut gallery, &embedder, &wanted)?;
+        let known = Known::of(&gallery);
+        let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
         change.save(&gallery)?;
         println!("{} added, {} there already{}", added.added, added.known, added.left_out_text());
         println!("{}", summary(&self.gallery, &gallery)?);
@@ -178,14 +181,14 @@ impl Options {
     #[expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and warnings")]
     fn add(
         &self,
-        gallery: &mut Gallery,
+        gallery: &mut impl Growing,
+        mut known: Known,
         embedder: &Embedder,
         wanted: &[(String, PathBuf)],
     ) -> anyhow::Result<Outcome> {
-        let mut known = Known::of(gallery);
         // Of several classes of a label the first, as the gallery itself has it, which walks over all.
         let mut classes: HashMap<String, usize> = HashMap::new();
-        for (class, Class { label, .. }) in gallery.classes().iter().enumerate() {
+        for (class, Class { label, .. }) in gallery.known_classes().iter().enumerate() {
             classes.entry(label.clone()).or_insert(class);
         }
         let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
@@ -210,19 +213,23 @@ impl Options {
             for ((label, id), picture) in places.into_iter().zip(&pictures) {
                 let embedding = match picture {
                     Some(_) => embeddings.next().context("an embedding for every picture")?,
-                    None => known.vector(gallery, id).context("known pictures have vectors")?,
+                    None => known.vector(gallery, id)?.context("known pictures have vectors")?,
                 };
-                let class = *classes.entry(label.to_owned()).or_insert_with(|| {
+                let class = if let Some(class) = classes.get(label) {
+                    *class
+                } else {
                     let class = Class { label: label.to_owned(), ..Class::default() };
-                    gallery.add_class(class, Vec::new())
-                });
-                if gallery.thumbnail(class).is_empty()
+                    let place = gallery.put_class(class)?;
+                    classes.insert(label.to_owned(), place);
+                    place
+                };
+                if !gallery.has_picture(class)
                     && let Some(picture) = picture
                 {
-                    gallery.set_thumbnail(class, class_thumbnail(picture)?)?;
+                    gallery.put_thumbnail(class, class_thumbnail(picture)?)?;
                 }
                 if known.insert(gallery, class, id) {
-                    gallery.add_picture(class, &embedding, id)?;
+                    gallery.put(class, &embedding, id)?;
                     done.added += 1;
                 } else {
                     done.known += 1;
@@ -233,15 +240,109 @@ impl Options {
         }
         for (label, facts) in metadata {
             if let Some(class) = classes.get(&label).copied() {
-                let threshold = gallery.classes()[class].min_similarity;
-                gallery.describe_class(class, facts, threshold)?;
+                gallery.describe(class, facts)?;
             }
         }
         Ok(done)
     }
 }
 
+/// A gallery that pictures are added to: one in memory, or one on its way into a file.
+trait Growing {
+    fn known_classes(&self) -> &[Class];
+    /// Number of entries, and the class of one.
+    fn positions(&self) -> usize;
+    fn class_of(&self, entry: usize) -> Option<usize>;
+    /// The embedding of an entry.
+    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>>;
+    fn has_picture(&self, class: usize) -> bool;
+    fn put_class(&mut self, class: Class) -> anyhow::Result<usize>;
+    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()>;
+    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()>;
+    /// Gives a class other metadata.
+    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()>;
+}
+
+impl Growing for Gallery {
+    fn known_classes(&self) -> &[Class] {
+        self.classes()
+    }
+
+    fn positions(&self) -> usize {
+        self.index().positions()
+    }
+
+    fn class_of(&self, entry: usize) -> Option<usize> {
+        (entry < self.positions()).then(|| self.entry_class(entry))
+    }
+
+    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
+        let there = entry < self.positions();
+        Ok(there.then(|| self.index().vector(entry).into_owned()))
+    }
+
+    fn has_picture(&self, class: usize) -> bool {
+        !self.thumbnail(class).is_empty()
+    }
+
+    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
+        Ok(self.add_class(class, Vec::new()))
+    }
+
+    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
+        Ok(self.set_thumbnail(class, thumbnail)?)
+    }
+
+    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
+        Ok(self.add_picture(class, embedding, id)?)
+    }
+
+    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
+        let threshold = self.classes()[class].min_similarity;
+        Ok(self.describe_class(class, metadata, threshold)?)
+    }
+}
+
+impl Growing for GalleryStream<File> {
+    fn known_classes(&self) -> &[Class] {
+        self.classes()
+    }
+
+    fn positions(&self) -> usize {
+        self.len()
+    }
+
+    fn class_of(&self, entry: usize) -> Option<usize> {
+        self.entry_class(entry)
+    }
+
+    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
+        Ok(self.vector(entry)?)
+    }
+
+    fn has_picture(&self, class: usize) -> bool {
+        self.has_thumbnail(class)
+    }
+
+    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
+        Ok(self.add_class(class, &[])?)
+    }
+
+    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
+        Ok(self.set_thumbnail(class, &thumbnail)?)
+    }
+
+    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
+        Ok(self.add_picture(class, embedding, id)?)
+    }
+
+    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
+        Ok(self.describe_class(class, metadata, None)?)
+    }
+}
+
 /// Where pictures are in a gallery.
+#[derive(Default)]
 struct Known {
     /// Positions of the entries of a picture.
     entries: HashMap<PictureId, Vec<usize>>,
@@ -261,21 +362,22 @@ impl Known {
         self.entries.contains_key(&id)
     }
 
-    fn vector(&self, gallery: &Gallery, id: PictureId) -> Option<Vec<f32>> {
-        let entry = *self.entries.get(&id)?.first()?;
-        Some(gallery.index().vector(entry).into_owned())
+    fn vector(
+        &self,
+        gallery: &mut impl Growing,
+        id: PictureId,
+    ) -> anyhow::Result<Option<Vec<f32>>> {
+        let entry = self.entries.get(&id).and_then(|entries| entries.first());
+        entry.map_or(Ok(None), |entry| gallery.embedding(*entry))
     }
 
     /// Takes note of the next entry of the gallery; `false` where the class has the picture.
-    fn insert(&mut self, gallery: &Gallery, class: usize, id: PictureId) -> bool {
+    fn insert(&mut self, gallery: &impl Growing, class: usize, id: PictureId) -> bool {
         let entries = self.entries.entry(id).or_default();
-        let has = |entry: &usize| {
-            *entry < gallery.index().positions() && gallery.entry_class(*entry) == class
-        };
-        if entries.iter().any(has) {
+        if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
         }
-        entries.push(gallery.index().positions());
+        entries.push(gallery.positions());
         true
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::super::{DeviceKind, Embedder};
-use super::{IndexKind, open, save, summary};
+use super::{IndexKind, counted, finish, open, scratch};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -99,11 +99,11 @@ impl Push {
 impl Pull {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut gallery = self.server.connect()?.pull()?;
-        let (config, _) = self.index.config(gallery.len());
-        gallery.set_index(config)?;
-        save(&self.gallery, &gallery)?;
-        println!("{}", summary(&self.gallery, &gallery)?);
+        let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
+        let (classes, entries) = (gallery.classes().len(), gallery.len());
+        let (config, _) = self.index.config(entries);
+        finish(&self.gallery, gallery, config)?;
+        println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }
 }

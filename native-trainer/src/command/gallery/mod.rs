@@ -6,12 +6,13 @@ mod change;
 mod engine;
 mod show;
 
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{AnswerRule, Gallery, IndexConfig, VectorType};
+use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType};
 
 use super::{read, size};
 
@@ -194,22 +195,47 @@ impl Change<'_> {
     }
 }
 
-/// Writes beside the file and renames, so that there is always a whole one.
 fn save(path: &Path, gallery: &Gallery) -> anyhow::Result<()> {
-    let name = || path.display().to_string();
+    write_whole(path, |writer| Ok(gallery.write_to(writer)?))
+}
+
+/// Scratch files for a gallery that is going to be a file. They lie beside it, where there is room for as
+/// many bytes, have no name where the system allows that, and are gone when the program is.
+fn scratch(path: &Path) -> anyhow::Result<[File; 2]> {
+    let folder = folder_of(path)?;
+    let file = || tempfile::tempfile_in(&folder).with_context(|| folder.display().to_string());
+    Ok([file()?, file()?])
+}
+
+/// Writes a gallery that has come in.
+fn finish(path: &Path, gallery: GalleryStream<File>, config: IndexConfig) -> anyhow::Result<()> {
+    write_whole(path, |writer| Ok(gallery.finish(config, writer)?))
+}
+
+/// The folder that a file is going to lie in; it is made.
+fn folder_of(path: &Path) -> anyhow::Result<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
+    let folder = folder.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    Ok(folder.to_owned())
+}
+
+/// Writes beside the file and renames, so that there is always a whole one.
+fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let name = || path.display().to_string();
+    folder_of(path)?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}.part", std::process::id()));
-    let written = (|| {
-        let file = std::fs::File::create(&temporary)?;
+    let written = (|| -> anyhow::Result<()> {
+        let file = File::create(&temporary)?;
         let mut writer = std::io::BufWriter::with_capacity(1 << 20, file);
-        gallery.write_to(&mut writer)?;
+        write(&mut writer)?;
         writer.flush()?;
         writer.get_ref().sync_all()?;
-        std::fs::rename(&temporary, path)
+        Ok(std::fs::rename(&temporary, path)?)
     })();
     if written.is_err() {
         // What is left of it is of no use; the first error is the one to tell.
@@ -218,10 +244,14 @@ fn save(path: &Path, gallery: &Gallery) -> anyhow::Result<()> {
     written.with_context(name)
 }
 
-/// One line about a gallery.
+/// One line about a gallery that was written.
 fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
+    counted(path, gallery.classes().len(), gallery.len())
+}
+
+/// The same about one that is in memory no more.
+fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    let (classes, entries) = (gallery.classes().len(), gallery.len());
     Ok(format!("{}: {classes} classes, {entries} pictures, {}", path.display(), size(bytes)))
 }
 
