@@ -17,6 +17,7 @@
 //! | [`recognizer`] | detect → crop → embed → search |
 //! | [`bundle`] | all of it as files for a static host |
 
+mod aligned;
 pub mod backbone;
 pub mod bench;
 pub mod bundle;

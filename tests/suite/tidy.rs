@@ -86,7 +86,8 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "models",
         &[
-            &["geometry", "kernels"],
+            &["aligned", "geometry"],
+            &["kernels"],
             &["image", "layers"],
             &["preprocess", "gallery", "plan", "weights"],
             &["backbone", "neck", "tracker"],

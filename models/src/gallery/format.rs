@@ -231,6 +231,7 @@ impl Gallery {
             _ => Vec::new(),
         };
         let mut index = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
+        index.reserve(entries);
         read_rows(&mut index, values, &factors)?;
 
         let entry_classes: Vec<u32> = classes_of

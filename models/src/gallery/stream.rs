@@ -14,7 +14,7 @@ use super::format::{
     EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, MAX_ENTRIES, PICTURES, StoredClass,
     THUMBNAILS, kinds, read_rows, write_rows,
 };
-use super::index::Outline;
+use super::index::{Outline, Pieces};
 use super::{
     Class, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId, VectorIndex,
     VectorType, unit,
@@ -232,13 +232,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         writer: &mut dyn Write,
     ) -> Result<(), StreamError> {
         self.put_rows()?;
-        let (empty, entries) = (self.empty(), self.len());
-        let outline = Outline::of(config, &empty, entries, &mut |use_piece| {
-            for first in (0..entries).step_by(PIECE) {
-                use_piece(first, &self.rows_of(first..(first + PIECE).min(entries))?);
-            }
-            Ok::<(), StreamError>(())
-        })?;
+        let outline = Outline::of(config, &mut self)?;
+        let (empty, entries) = (self.none(), self.len());
         let header = Header {
             dim: empty.dim(),
             vector_type: empty.vector_type(),
@@ -278,10 +273,6 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         self.classes.get(class).ok_or(GalleryError::NoClass { class })
     }
 
-    fn empty(&self) -> VectorIndex {
-        VectorIndex::new(self.piece.dim(), Metric::InnerProduct, self.piece.vector_type())
-    }
-
     fn put_picture(&mut self, picture: &[u8]) -> Result<Range<u64>, StreamError> {
         let start = self.encoded_length;
         self.encoded.seek(SeekFrom::Start(start))?;
@@ -291,7 +282,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     }
 
     fn put_rows(&mut self) -> Result<(), StreamError> {
-        let empty = self.empty();
+        let empty = self.none();
         let piece = std::mem::replace(&mut self.piece, empty);
         self.rows.seek(SeekFrom::End(0))?;
         let mut bytes = Vec::new();
@@ -306,13 +297,33 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
 
     /// Entries that are put away.
     fn rows_of(&mut self, entries: Range<usize>) -> Result<VectorIndex, StreamError> {
-        let mut piece = self.empty();
+        let mut piece = self.none();
         let width = piece.dim() as u64 * piece.vector_type().bytes();
         let mut bytes = Vec::new();
         let place = entries.start as u64 * width..entries.end as u64 * width;
         read_into(&mut bytes, &mut self.rows, &place)?;
         read_rows(&mut piece, &bytes, self.factors.get(entries).unwrap_or_default())?;
         Ok(piece)
+    }
+}
+
+impl<S: Read + Write + Seek> Pieces for GalleryStream<S> {
+    type Error = StreamError;
+
+    fn rows(&self) -> usize {
+        self.len()
+    }
+
+    fn none(&self) -> VectorIndex {
+        VectorIndex::new(self.piece.dim(), Metric::InnerProduct, self.piece.vector_type())
+    }
+
+    fn each(&mut self, use_piece: &mut dyn FnMut(usize, &VectorIndex)) -> Result<(), StreamError> {
+        self.put_rows()?;
+        for first in (0..self.len()).step_by(PIECE) {
+            use_piece(first, &self.rows_of(first..(first + PIECE).min(self.len()))?);
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::memory::Arena;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
-use crate::kernels::packed::{self, Aligned, Depthwise, Matrix, Separable, Windows};
+use crate::aligned::Aligned;
+use crate::kernels::packed::{self, Depthwise, Matrix, Separable, Windows};
 use crate::kernels::{Activation, Arithmetic, threads};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 
@@ -87,7 +88,7 @@ pub(crate) struct Plan {
     record: Record<Packed>,
     arena: Arena,
     /// Memory of runs that have ended, for those to come: as much as there ever were runs at once.
-    idle: Mutex<Vec<Aligned>>,
+    idle: Mutex<Vec<Aligned<f32>>>,
 }
 
 impl Plan {

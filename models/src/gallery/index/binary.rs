@@ -13,16 +13,19 @@ use super::codes::Query;
 use super::distance;
 use super::rows::Rows;
 use super::{Hit, IndexError, Search};
+use crate::aligned::Aligned;
 
 /// Rows compared at once.
 const BLOCK: usize = 1024;
+/// Distances of a block that are looked at together.
+const TOGETHER: usize = 16;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(super) struct Binary {
     mean: Vec<f32>,
     /// `[rows, words]`
-    codes: Vec<u64>,
+    codes: Aligned<u64>,
 }
 
 /// The mean of rows that come one after the other.
@@ -58,11 +61,11 @@ impl Binary {
     /// What is written of rows whose mean is known; it finds nothing.
     #[cfg(feature = "parallel")]
     pub(super) fn outline(mean: &Mean) -> Self {
-        Self { mean: mean.values(), codes: Vec::new() }
+        Self { mean: mean.values(), codes: Aligned::default() }
     }
 
     fn of(rows: &Rows, mean: Vec<f32>) -> Self {
-        let mut binary = Self { mean, codes: Vec::new() };
+        let mut binary = Self { mean, codes: Aligned::default() };
         (0..rows.len()).for_each(|row| binary.push(rows, row));
         binary
     }
@@ -77,7 +80,7 @@ impl Binary {
     /// Encodes one more row.
     pub(super) fn push(&mut self, rows: &Rows, row: usize) {
         let codes: Vec<u64> = self.encode(&rows.values(row)).collect();
-        self.codes.extend(codes);
+        self.codes.grow(codes.len()).copy_from_slice(&codes);
     }
 
     /// Encodes a row anew.
@@ -100,26 +103,32 @@ impl Binary {
         // Rows up to a distance that falls as soon as enough are nearer, and their number by distance.
         let mut near: Vec<(u32, u32)> = Vec::new();
         let mut counts = vec![0_usize; rows.dim() + 1];
-        let (mut furthest, mut total) = (rows.dim(), 0);
+        let (mut furthest, mut total) = (rows.dim() as u32, 0);
         let mut distances = [0; BLOCK];
         for (block, codes) in self.codes.chunks(BLOCK * asked.len()).enumerate() {
             let distances = &mut distances[..codes.len() / asked.len()];
             distance::hamming(&asked, codes, distances);
-            for (place, distance) in distances.iter().enumerate() {
-                let row = block * BLOCK + place;
-                if *distance as usize > furthest || !(plain || search.admits(rows, row)) {
+            for (part, distances) in distances.chunks(TOGETHER).enumerate() {
+                // Most parts have nothing near, which is seen for all of a part at once.
+                if distances.iter().copied().fold(u32::MAX, u32::min) > furthest {
                     continue;
                 }
-                near.push((row as u32, *distance));
-                counts[*distance as usize] += 1;
-                total += 1;
-                while furthest > 0 && total - counts[furthest] >= wanted {
-                    total -= counts[furthest];
-                    furthest -= 1;
+                for (place, distance) in distances.iter().enumerate() {
+                    let row = block * BLOCK + part * TOGETHER + place;
+                    if *distance > furthest || !(plain || search.admits(rows, row)) {
+                        continue;
+                    }
+                    near.push((row as u32, *distance));
+                    counts[*distance as usize] += 1;
+                    total += 1;
+                    while furthest > 0 && total - counts[furthest as usize] >= wanted {
+                        total -= counts[furthest as usize];
+                        furthest -= 1;
+                    }
                 }
             }
         }
-        let near = near.iter().filter(|(_, distance)| *distance as usize <= furthest);
+        let near = near.iter().filter(|(_, distance)| *distance <= furthest);
         let near: Vec<u32> = near.map(|(row, _)| *row).collect();
         rows.scan_these(query, &near, search)
     }

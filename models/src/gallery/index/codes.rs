@@ -1,6 +1,7 @@
 //! Rows rounded to 8-bit codes, and what a scan needs to know of each.
 
 use super::Metric;
+use crate::aligned::Aligned;
 
 /// Rows' codes are padded to a multiple of it.
 const PADDING: usize = 32;
@@ -23,7 +24,7 @@ pub(super) struct Query {
 #[derive(Debug, Clone)]
 pub(super) struct Codes {
     /// `[len, width]`, the dimension padded by zeros.
-    pub(super) values: Vec<i8>,
+    pub(super) values: Aligned<i8>,
     pub(super) width: usize,
     pub(super) scales: Vec<f32>,
     /// Length of what rounding to codes took from a row.
@@ -35,7 +36,7 @@ pub(super) struct Codes {
 impl Codes {
     pub(super) fn new(dim: usize) -> Self {
         Self {
-            values: Vec::new(),
+            values: Aligned::default(),
             width: dim.next_multiple_of(PADDING),
             scales: Vec::new(),
             errors: Vec::new(),
@@ -55,7 +56,7 @@ impl Codes {
 
     /// Adds a row of others.
     pub(super) fn push(&mut self, other: &Self, row: usize) {
-        self.values.extend_from_slice(other.row(row));
+        self.values.grow(self.width).copy_from_slice(other.row(row));
         self.describe(other.scales[row], other.errors[row], other.norms[row]);
     }
 
@@ -66,7 +67,8 @@ impl Codes {
     }
 
     pub(super) fn keep(&mut self, kept: &[usize]) {
-        keep(&mut self.values, kept, self.width);
+        move_together(&mut self.values, kept, self.width);
+        self.values.truncate(kept.len() * self.width);
         keep(&mut self.scales, kept, 1);
         keep(&mut self.errors, kept, 1);
         keep(&mut self.norms, kept, 1);
@@ -100,10 +102,14 @@ impl Codes {
 
 /// Moves the rows that are kept together.
 pub(super) fn keep<T: Copy>(values: &mut Vec<T>, kept: &[usize], width: usize) {
+    move_together(values, kept, width);
+    values.truncate(kept.len() * width);
+}
+
+fn move_together<T: Copy>(values: &mut [T], kept: &[usize], width: usize) {
     for (to, from) in kept.iter().enumerate() {
         values.copy_within(from * width..(from + 1) * width, to * width);
     }
-    values.truncate(kept.len() * width);
 }
 
 /// Some rows whose codes lie together, apart from the others'.

@@ -60,8 +60,7 @@ impl Ivf {
     /// Lists without rows, around centroids that are learnt from a sample of the rows.
     pub(super) fn learnt(rows: &Rows, sample: &[usize], lists: usize) -> Self {
         let mut centroids = Rows::new(rows.dim(), rows.metric(), VectorType::F32);
-        if lists > 0 {
-            let spacing = sample.len() / lists;
+        if let Some(spacing) = sample.len().checked_div(lists) {
             (0..lists).for_each(|i| centroids.push(&rows.values(sample[i * spacing])));
             for _ in 0..ROUNDS {
                 centroids = moved(rows, &centroids, sample);

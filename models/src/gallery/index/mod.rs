@@ -32,7 +32,7 @@ pub(super) use bytes::Bytes;
 pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
 #[cfg(feature = "parallel")]
-pub(super) use outline::Outline;
+pub(super) use outline::{Outline, Pieces};
 pub use rows::VectorType;
 pub use search::{Filter, Hit, Search};
 
@@ -374,6 +374,11 @@ impl VectorIndex {
             return Ok(());
         }
         Err(IndexError::Damaged { what: "bytes behind its end".to_owned() })
+    }
+
+    /// Makes room for so many more vectors.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.rows.reserve(more);
     }
 
     /// Adds a vector of 8-bit numbers as it was stored, before there is a structure.

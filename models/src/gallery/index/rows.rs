@@ -149,9 +149,7 @@ impl Rows {
 
     fn push_codes(&mut self, values: &[f32]) {
         let Codes { values: codes, width, .. } = &mut self.codes;
-        let start = codes.len();
-        codes.resize(start + *width, 0);
-        let (scale, error) = Self::encode(values, &mut codes[start..]);
+        let (scale, error) = Self::encode(values, codes.grow(*width));
         self.codes.describe(scale, error, length(values.iter().copied()));
         self.live.push(true);
     }
@@ -159,10 +157,9 @@ impl Rows {
     /// Adds a row of 8-bit numbers as they were stored.
     pub(super) fn push_stored_codes(&mut self, codes: impl Iterator<Item = i8>, scale: f32) {
         let Codes { values: stored, width, .. } = &mut self.codes;
-        let start = stored.len();
-        stored.extend(codes);
-        let norm = length(stored[start..].iter().map(|c| f32::from(*c) * scale));
-        stored.resize(start + *width, 0);
+        let row = stored.grow(*width);
+        row.iter_mut().zip(codes).for_each(|(stored, code)| *stored = code);
+        let norm = length(row.iter().map(|c| f32::from(*c) * scale));
         self.codes.describe(scale, 0.0, norm);
         self.live.push(true);
     }
@@ -206,6 +203,16 @@ impl Rows {
             self.dead = 0;
         }
         kept
+    }
+
+    /// Makes room for so many more rows.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.codes.values.reserve(more * self.codes.width);
+        match &mut self.values {
+            Values::F16(stored) => stored.reserve(more * self.dim),
+            Values::F32(stored) => stored.reserve(more * self.dim),
+            Values::I8 => (),
+        }
     }
 
     /// The values of a row, `[dim]`.

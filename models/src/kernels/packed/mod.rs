@@ -6,7 +6,6 @@
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
-mod aligned;
 mod comparison;
 mod depthwise;
 mod elementwise;
@@ -17,8 +16,8 @@ mod quantized;
 mod separable;
 mod windows;
 
-pub(crate) use aligned::Aligned;
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+use crate::aligned::Aligned;
 use comparison::extremes;
 use comparison::{larger, smaller};
 pub(crate) use depthwise::Depthwise;
@@ -112,7 +111,7 @@ impl Placement {
 
 thread_local! {
     /// Room for what lies between two steps that run line by line, kept from picture to picture.
-    static BAND: RefCell<Aligned> = RefCell::new(Aligned::default());
+    static BAND: RefCell<Aligned<f32>> = RefCell::new(Aligned::default());
 }
 
 /// Runs `work` on so many values of room, whatever they are.

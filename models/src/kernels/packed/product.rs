@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Aligned, Ending, lanes, larger, load, smaller, store, with_band};
+use super::{Ending, lanes, larger, load, smaller, store, with_band};
+use crate::aligned::Aligned;
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
 use crate::kernels::threads::{self, for_chunks};
@@ -39,8 +40,8 @@ const fn tile_height(lanes: usize) -> usize {
 /// is one vector wide where that is enough; what is missing from its last vector is zero.
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
-    panels: Aligned,
-    bias: Aligned,
+    panels: Aligned<f32>,
+    bias: Aligned<f32>,
     rows: usize,
     columns: usize,
     width: usize,

@@ -5,7 +5,8 @@ mod line;
 use std::cell::Cell;
 
 use self::line::Line;
-use super::{Aligned, Extent, Placement, lanes};
+use super::{Extent, Placement, lanes};
+use crate::aligned::Aligned;
 use crate::kernels::Activation;
 use crate::kernels::cpu::dispatch;
 use crate::kernels::threads::for_chunks;
@@ -25,8 +26,8 @@ const BLOCK: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Depthwise {
     /// `[kernel · kernel, channels]`
-    weight: Aligned,
-    bias: Aligned,
+    weight: Aligned<f32>,
+    bias: Aligned<f32>,
     activation: Activation,
     placement: Placement,
     /// For an input in blocks, where that is worth while.
@@ -37,7 +38,7 @@ pub(crate) struct Depthwise {
 #[derive(Debug)]
 struct Blocked {
     /// `[channels / lanes, kernel · kernel, lanes]`
-    weight: Aligned,
+    weight: Aligned<f32>,
     /// Over lines that hold their padding.
     placement: Placement,
 }
@@ -51,7 +52,7 @@ pub(super) struct Input<'a> {
 
 thread_local! {
     /// Room for an input in blocks, kept from picture to picture.
-    static BLOCKS: Cell<Aligned> = Cell::default();
+    static BLOCKS: Cell<Aligned<f32>> = Cell::default();
 }
 
 impl Depthwise {
