@@ -17,7 +17,6 @@ mod separable;
 mod windows;
 
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
-use crate::aligned::Aligned;
 use comparison::extremes;
 use comparison::{larger, smaller};
 pub(crate) use depthwise::Depthwise;
@@ -36,6 +35,7 @@ use pulp::{Simd, WithSimd};
 
 use super::Activation;
 use super::cpu::dispatch;
+use crate::aligned::Aligned;
 
 /// Height, width and channels of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
