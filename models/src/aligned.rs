@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 /// Bytes of a cache line, and of the widest vectors.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Values whose first lies at the start of a cache line. With more of them they may move.
 #[derive(Debug)]

@@ -54,11 +54,9 @@ pub struct GalleryStream<S> {
     factors: Vec<f32>,
     /// Entries that are not put away yet.
     piece: VectorIndex,
-    put_away: usize,
     min_similarity: Option<f32>,
     rows: S,
     encoded: S,
-    encoded_length: u64,
 }
 
 impl<S: Read + Write + Seek> GalleryStream<S> {
@@ -78,11 +76,9 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             pictures: Vec::new(),
             factors: Vec::new(),
             piece: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
-            put_away: 0,
             min_similarity: None,
             rows,
             encoded,
-            encoded_length: 0,
         }
     }
 
@@ -214,7 +210,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         if entry >= self.len() {
             return Ok(None);
         }
-        let (piece, place) = match entry.checked_sub(self.put_away) {
+        let put_away = self.len() - self.piece.positions();
+        let (piece, place) = match entry.checked_sub(put_away) {
             Some(place) => (&self.piece, place),
             None => (&self.rows_of(entry..entry + 1)?, 0),
         };
@@ -274,11 +271,9 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     }
 
     fn put_picture(&mut self, picture: &[u8]) -> Result<Range<u64>, StreamError> {
-        let start = self.encoded_length;
-        self.encoded.seek(SeekFrom::Start(start))?;
+        let start = self.encoded.seek(SeekFrom::End(0))?;
         self.encoded.write_all(picture)?;
-        self.encoded_length += picture.len() as u64;
-        Ok(start..self.encoded_length)
+        Ok(start..start + picture.len() as u64)
     }
 
     fn put_rows(&mut self) -> Result<(), StreamError> {
@@ -291,7 +286,6 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         if piece.vector_type() == VectorType::I8 {
             self.factors.extend((0..piece.positions()).map(|row| piece.stored_codes(row).1));
         }
-        self.put_away += piece.positions();
         Ok(())
     }
 
@@ -319,7 +313,6 @@ impl<S: Read + Write + Seek> Pieces for GalleryStream<S> {
     }
 
     fn each(&mut self, use_piece: &mut dyn FnMut(usize, &VectorIndex)) -> Result<(), StreamError> {
-        self.put_rows()?;
         for first in (0..self.len()).step_by(PIECE) {
             use_piece(first, &self.rows_of(first..(first + PIECE).min(self.len()))?);
         }

@@ -6,6 +6,8 @@
 use half::f16;
 use pulp::Arch;
 
+use crate::aligned::LINE;
+
 /// Rows that are compared with one query.
 #[derive(Clone, Copy)]
 pub(super) enum Which<'a> {
@@ -53,8 +55,6 @@ pub(super) fn largest(width: usize) -> i16 {
 
 /// Rows that lie scattered and are read together.
 const AHEAD: usize = 32;
-/// Bytes that the memory hands over at once.
-const LINE: usize = 64;
 
 /// Reads a value of every line of some rows, so that the memory is asked for all of them before the first
 /// is computed with: a fifth to a quarter of the time of a walk over a million rows.
