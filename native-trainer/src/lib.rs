@@ -11,6 +11,7 @@ pub mod data;
 pub mod ema;
 pub mod embedding;
 pub mod export;
+pub mod files;
 pub mod head;
 pub mod import;
 pub mod loss;

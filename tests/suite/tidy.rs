@@ -101,7 +101,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "native-trainer",
         &[
-            &["allocator", "progress", "random"],
+            &["allocator", "files", "progress", "random"],
             &[
                 "assign",
                 "data",

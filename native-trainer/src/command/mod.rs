@@ -33,6 +33,7 @@ use models::prepared::{Prepared, Target};
 
 use crate::data::list_file::Samples;
 use crate::embedding::{embed_pictures, embed_samples};
+use crate::files;
 use crate::metric::retrieval::Embedded;
 
 /// Where tensors live.
@@ -91,17 +92,14 @@ impl DeviceKind {
     }
 }
 
-/// Reads a file whole; the error names it.
+/// Reads a text file: a list, metadata, a recipe.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| path.display().to_string())
+    Ok(files::read(path, files::TEXT_LIMIT)?)
 }
 
-/// Writes a file whole, its folder included; the error names it.
+/// Writes a file whole, its folder included, in the place of an older one.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    std::fs::write(path, bytes).with_context(|| path.display().to_string())
+    Ok(files::write(path, bytes)?)
 }
 
 /// A model file in memory with the short name that galleries carry.
@@ -112,7 +110,7 @@ struct OpenModel {
 }
 
 fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
-    let bytes = read(path)?;
+    let bytes = files::read(path, files::MODEL_LIMIT)?;
     let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })
 }

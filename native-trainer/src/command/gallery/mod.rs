@@ -7,14 +7,14 @@ mod engine;
 mod show;
 
 use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType};
 
-use super::{read, size};
+use super::size;
+use crate::files::{self, Lock};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
@@ -162,86 +162,47 @@ fn index_name(config: IndexConfig) -> String {
     }
 }
 
+/// Reads a gallery of any size: whoever has the memory may have the file.
 fn open(path: &Path) -> anyhow::Result<Gallery> {
-    Gallery::from_bytes(&read(path)?).with_context(|| path.display().to_string())
+    let bytes = files::read(path, u64::MAX)?;
+    Gallery::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
-/// A gallery file that is read to be changed.
+/// A gallery file that is read to be changed. Nobody else changes it until this is dropped.
 struct Change<'a> {
     path: &'a Path,
-    /// Length and time of the file that was read.
-    read: (u64, Option<std::time::SystemTime>),
+    _lock: Lock,
 }
 
 /// Opens a gallery that is going to be written back.
 fn open_to_change(path: &Path) -> anyhow::Result<(Gallery, Change<'_>)> {
-    let read = stamp(path)?;
-    Ok((open(path)?, Change { path, read }))
-}
-
-fn stamp(path: &Path) -> anyhow::Result<(u64, Option<std::time::SystemTime>)> {
-    let metadata = std::fs::metadata(path).with_context(|| path.display().to_string())?;
-    Ok((metadata.len(), metadata.modified().ok()))
+    let lock = Lock::acquire(path)?;
+    Ok((open(path)?, Change { path, _lock: lock }))
 }
 
 impl Change<'_> {
-    /// Writes the gallery back, unless somebody else has done so in between.
+    /// Writes the gallery back.
     fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
-        if stamp(self.path)? != self.read {
-            let name = self.path.display();
-            bail!("{name}: another command has changed it meanwhile; run this one again");
-        }
         save(self.path, gallery)
     }
 }
 
 fn save(path: &Path, gallery: &Gallery) -> anyhow::Result<()> {
-    write_whole(path, |writer| Ok(gallery.write_to(writer)?))
+    files::replace(path, |writer| Ok(gallery.write_to(writer)?))
 }
 
 /// Scratch files for a gallery that is going to be a file. They lie beside it, where there is room for as
 /// many bytes, have no name where the system allows that, and are gone when the program is.
 fn scratch(path: &Path) -> anyhow::Result<[File; 2]> {
-    let folder = folder_of(path)?;
-    let file = || tempfile::tempfile_in(&folder).with_context(|| folder.display().to_string());
+    let folder = files::folder_of(path);
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let file = || tempfile::tempfile_in(folder).with_context(|| folder.display().to_string());
     Ok([file()?, file()?])
 }
 
 /// Writes a gallery that has come in.
 fn finish(path: &Path, gallery: GalleryStream<File>, config: IndexConfig) -> anyhow::Result<()> {
-    write_whole(path, |writer| Ok(gallery.finish(config, writer)?))
-}
-
-/// The folder that a file is going to lie in; it is made.
-fn folder_of(path: &Path) -> anyhow::Result<PathBuf> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    Ok(folder.to_owned())
-}
-
-/// Writes beside the file and renames, so that there is always a whole one.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let name = || path.display().to_string();
-    folder_of(path)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.part", std::process::id()));
-    let written = (|| -> anyhow::Result<()> {
-        let file = File::create(&temporary)?;
-        let mut writer = std::io::BufWriter::with_capacity(1 << 20, file);
-        write(&mut writer)?;
-        writer.flush()?;
-        writer.get_ref().sync_all()?;
-        Ok(std::fs::rename(&temporary, path)?)
-    })();
-    if written.is_err() {
-        // What is left of it is of no use; the first error is the one to tell.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.with_context(name)
+    files::replace(path, |writer| Ok(gallery.finish(config, writer)?))
 }
 
 /// One line about a gallery that was written.

@@ -1,0 +1,240 @@
+//! Files that are read within a limit, replaced as a whole, and locked while they are changed.
+//!
+//! Whatever is written goes into a file beside its place, is synchronized and renamed: a full disk, a kill or
+//! a power cut leaves the file of before. Links and modes are kept.
+
+mod fault;
+mod lock;
+mod replace;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use fault::{Operation, reach};
+pub use lock::Lock;
+pub use replace::{Writer, replace, write};
+
+/// Most bytes of an image file that are read: twice what a camera of 200 megapixels writes without compression
+/// losses.
+pub const IMAGE_LIMIT: u64 = 512 << 20;
+/// Most bytes of a text file (list, recipe, metadata, annotations) that are read.
+pub const TEXT_LIMIT: u64 = 2 << 30;
+/// Most bytes of a model file or checkpoint that are read.
+pub const MODEL_LIMIT: u64 = 8 << 30;
+
+/// Why a file could not be read, written or locked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The system refused to read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A folder, a pipe or a device where a file is expected.
+    #[error("{}: this is {kind}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What is there, with its article.
+        kind: &'static str,
+    },
+    /// More bytes than are read of a file of its kind.
+    #[error("{}: larger than the {limit} bytes that are read of such a file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// In bytes.
+        limit: u64,
+    },
+    /// The system refused to write; what was there before is there still.
+    #[error("{}: {source}; nothing was changed", path.display())]
+    Write {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is marked as read-only.
+    #[error("{}: is read-only; make it writable or choose another name", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The output is one of the inputs.
+    #[error("{}: is read by this command; choose another name for what it writes", path.display())]
+    IsInput {
+        /// The output.
+        path: PathBuf,
+    },
+    /// Two outputs would be one file.
+    #[error("{}: would be written twice by this command", path.display())]
+    Twice {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The lock beside a file cannot be had.
+    #[error("{}: cannot be locked: {source}", path.display())]
+    Lock {
+        /// The file that was to be locked.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Reads a file of at most `limit` bytes whole.
+///
+/// # Errors
+///
+/// [`FileError::Read`], [`FileError::NotAFile`] for pipes and devices, which might never end, and
+/// [`FileError::TooLarge`].
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let failed = |source| FileError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotAFile { path: path.to_owned(), kind: kind(&metadata) });
+    }
+    let too_large = || FileError::TooLarge { path: path.to_owned(), limit };
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    // It may grow meanwhile.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// Checks, before a command begins its work, that `outputs` can be written and are neither `inputs` nor each
+/// other. Makes their folders.
+///
+/// # Errors
+///
+/// [`FileError::IsInput`], [`FileError::Twice`], [`FileError::ReadOnly`], [`FileError::NotAFile`] for a folder,
+/// and [`FileError::Write`] for a folder that takes no files.
+pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileError> {
+    for (index, output) in outputs.iter().enumerate() {
+        let path = || (*output).to_owned();
+        if inputs.iter().any(|input| is_same(output, input)) {
+            return Err(FileError::IsInput { path: path() });
+        }
+        if outputs[..index].iter().any(|other| is_same(output, other)) {
+            return Err(FileError::Twice { path: path() });
+        }
+        replace::probe(output)?;
+    }
+    Ok(())
+}
+
+/// Whether two paths name one file, through links too, also where it is not there yet.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let whole = |path: &Path| {
+        let path = replace::behind_links(path);
+        path.canonicalize().ok().or_else(|| {
+            let folder = folder_of(&path).canonicalize().ok()?;
+            Some(folder.join(path.file_name()?))
+        })
+    };
+    match (whole(a), whole(b)) {
+        (Some(a), Some(b)) => a == b || is_one_node(&a, &b),
+        _ => a == b,
+    }
+}
+
+/// Two names of one file, as `ln` without `-s` makes them.
+#[cfg(unix)]
+fn is_one_node(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::metadata(a), std::fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_one_node(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// The folder that a path lies in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the names in a folder outlive a power cut.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn synchronize_folder(folder: &Path) -> std::io::Result<()> {
+    fault::reach(Operation::Synchronize)?;
+    // Elsewhere a folder cannot be opened as a file.
+    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// What a path is that is no file, with its article.
+fn kind(metadata: &std::fs::Metadata) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    if metadata.is_dir() { "a folder" } else { "something else" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_pipes_devices_and_large_files_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        std::fs::write(&file, [7; 9]).unwrap();
+        assert_eq!(read(&file, 9).unwrap(), [7; 9]);
+        assert!(matches!(read(&file, 8), Err(FileError::TooLarge { limit: 8, .. })));
+        assert!(matches!(read(dir.path(), 8), Err(FileError::NotAFile { kind: "a folder", .. })));
+        if cfg!(unix) {
+            let zero = Path::new("/dev/zero");
+            assert!(matches!(read(zero, 8), Err(FileError::NotAFile { kind: "a device", .. })));
+        }
+        assert!(matches!(read(&dir.path().join("b"), 8), Err(FileError::Read { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_output_that_is_an_input_is_refused_however_it_is_spelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("a");
+        std::fs::write(&input, b"x").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&input, &link).unwrap();
+        let hard = dir.path().join("hard");
+        std::fs::hard_link(&input, &hard).unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        for output in [&input, &link, &hard, &dir.path().join("d/../a")] {
+            let checked = check_outputs(&[output], &[&input]);
+            assert!(matches!(checked, Err(FileError::IsInput { .. })), "{}", output.display());
+        }
+        let fresh = dir.path().join("new/x");
+        check_outputs(&[&fresh, &dir.path().join("new/y")], &[&input]).unwrap();
+        let again = dir.path().join("new/../new/x");
+        assert!(matches!(check_outputs(&[&fresh, &again], &[]), Err(FileError::Twice { .. })));
+        assert!(matches!(check_outputs(&[dir.path()], &[]), Err(FileError::NotAFile { .. })));
+    }
+}
