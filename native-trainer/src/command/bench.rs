@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Measured runs of each stage.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = super::ranges::count)]
     runs: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]

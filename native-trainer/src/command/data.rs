@@ -46,7 +46,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]

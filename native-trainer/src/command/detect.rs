@@ -24,10 +24,10 @@ pub struct Arguments {
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
     /// Least score of an object.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, value_parser = super::ranges::score)]
     score: f32,
     /// Most objects of a picture.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = super::ranges::count)]
     max: usize,
     /// Folder for the objects cut out, as NAME-1.jpg, NAME-2.jpg, …
     #[arg(long)]

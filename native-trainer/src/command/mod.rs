@@ -11,6 +11,7 @@ mod hosting;
 pub mod import;
 mod peers;
 pub mod publish;
+mod ranges;
 pub mod recognize;
 pub mod report;
 pub mod scene;

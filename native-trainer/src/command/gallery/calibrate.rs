@@ -31,13 +31,13 @@ pub(super) struct Calibrate {
     #[arg(long)]
     extractor: PathBuf,
     /// Largest share of pictures of unknown things that may be given a name.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// SVG file to draw the curve into.
     #[arg(long)]

@@ -78,7 +78,7 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]

@@ -56,13 +56,13 @@ pub(super) struct Search {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// Only classes of this label; may be repeated.
     #[arg(long)]
@@ -71,11 +71,11 @@ pub(super) struct Search {
     #[arg(long = "where")]
     facts: Vec<String>,
     /// Only classes at least so similar.
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::cosine)]
     min_similarity: Option<f32>,
     /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::count)]
     effort: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
