@@ -76,6 +76,7 @@ fn advice(source: &WeightsError) -> &'static str {
 
 /// How far a run has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Epochs completed.
     pub epoch: usize,
