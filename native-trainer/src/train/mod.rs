@@ -328,7 +328,7 @@ pub fn run<T: Task>(
         let is_last = |run: &Run<T>| epoch == recipe.epochs || is_stalled(recipe, &run.progress);
         if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
             let averaged = run.averaged()?;
-            let is_best = run.evaluate(averaged.as_ref(), device, &mut log)?;
+            let is_best = run.evaluate(averaged.as_ref(), device, &latest, &mut log)?;
             run.keep(is_best, is_last(&run), averaged.as_ref(), folder)?;
         } else if is_last(&run) {
             run.keep(false, true, None, folder)?;

@@ -9,13 +9,14 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Device, Gradients};
 use models::kernels::mixed;
-use models::weights::Weights;
+use models::weights::{Weights, WeightsError};
 
 use super::folder::RunFolder;
 use super::log::{Log, Scalars};
 use super::{BEST, Input, LAST, Memory, PREFETCH, Task};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
+use crate::embedding::EmbeddingError;
 use crate::loss_scale::LossScale;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
@@ -61,17 +62,24 @@ impl<'a, T: Task> Run<'a, T> {
         }
     }
 
+    /// Training that ends in no numbers, for people: `reason` is where they show.
+    fn diverged(&self, reason: &str, latest: &Path) -> anyhow::Error {
+        anyhow::anyhow!(
+            "training has diverged in epoch {}: {reason}: lower schedule.learning_rate or lengthen \
+             schedule.warmup_epochs; {}",
+            self.progress.epoch,
+            Self::last_good(latest)
+        )
+    }
+
     /// Whether all weights are finite numbers.
     pub(super) fn check(&self, latest: &Path) -> anyhow::Result<()> {
-        let checked = Weights::from_module(&self.network).check();
-        checked.map_err(|error| {
-            anyhow::anyhow!(
-                "training has diverged in epoch {}: {error}: lower schedule.learning_rate or lengthen \
-                 schedule.warmup_epochs; {}",
-                self.progress.epoch,
-                Self::last_good(latest)
-            )
-        })
+        match Weights::from_module(&self.network).check() {
+            Err(WeightsError::NotFinite { name, value }) => {
+                Err(self.diverged(&format!("tensor {name} holds {value}"), latest))
+            }
+            checked => Ok(checked?),
+        }
     }
 
     /// Evaluates the network, or its average; whether it is the best so far.
@@ -79,10 +87,22 @@ impl<'a, T: Task> Run<'a, T> {
         &mut self,
         averaged: Option<&T::Network>,
         device: &Device,
+        latest: &Path,
         log: &mut Log,
     ) -> anyhow::Result<bool> {
         let network = averaged.unwrap_or(&self.network);
-        let metrics = self.task.evaluate(network, device, self.hub)?;
+        let metrics = self.task.evaluate(network, device, self.hub).map_err(|error| match error
+            .downcast_ref()
+        {
+            Some(EmbeddingError::NotFinite { picture }) => {
+                let reason = format!("the embedding of {picture} is no finite number");
+                self.diverged(&reason, latest)
+            }
+            Some(EmbeddingError::Zero { picture }) => {
+                self.diverged(&format!("the embedding of {picture} is all zeros"), latest)
+            }
+            _ => error,
+        })?;
         self.observe(&metrics, log)
     }
 

@@ -145,7 +145,7 @@ impl<T: Task> Run<'_, T> {
         let is_best = if is_evaluated && has_best {
             false
         } else {
-            let is_best = self.evaluate(averaged.as_ref(), device, log)?;
+            let is_best = self.evaluate(averaged.as_ref(), device, &folder.join(LATEST), log)?;
             is_best || !has_best
         };
         self.keep(is_best, true, averaged.as_ref(), folder)?;
