@@ -250,12 +250,19 @@ fn training_that_diverges_keeps_the_last_good_checkpoint() {
     // Numbers that are too large for the network, and none at all.
     for (rate, told) in [("1e30", "the embedding of "), ("1e300", "tensor extractor.")] {
         let rate = format!("schedule.learning_rate={rate}");
-        let error =
-            train_fails(&recipe, &run, &[&one_step[..], &["-o", &rate, "--overwrite"]].concat());
+        let more = [&one_step[..], &["-o", &rate, "--overwrite"]].concat();
+        let error = train_fails(&recipe, &run, &more);
         assert!(error.contains(&format!("training has diverged in epoch 1: {told}")), "{error}");
         assert!(error.contains("lower schedule.learning_rate"), "{error}");
         assert!(error.contains("there is no good checkpoint yet"), "{error}");
     }
+    // Without anything to measure on, too.
+    let text = std::fs::read_to_string(&recipe).expect("the recipe");
+    let unmeasured: Vec<&str> = text.lines().filter(|line| !line.starts_with("query")).collect();
+    let unmeasured = world.write("unmeasured.toml", unmeasured.join("\n"));
+    let more = [&one_step[..], &rate[..], &["--overwrite"]].concat();
+    let error = train_fails(&unmeasured, &run, &more);
+    assert!(error.contains("training has diverged in epoch 1: the embedding of "), "{error}");
     for name in ["latest", "best_model", "last_model", "model.safetensors"] {
         assert!(!run.join(name).exists(), "{name}");
     }

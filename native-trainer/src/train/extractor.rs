@@ -15,6 +15,7 @@ use super::pretrained::{self, Pretrained};
 use super::teacher::Teacher;
 use super::{Input, Loaded, Memory, Task};
 use crate::data::augment::Augmentation;
+use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
 use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::{Runs, embed_samples};
@@ -319,10 +320,16 @@ impl Task for ExtractorTraining {
         device: &Device,
         hub: Option<&Hub>,
     ) -> anyhow::Result<Vec<(String, f64)>> {
+        let preprocess = &self.recipe.preprocess;
         if self.pictures.query.is_none() {
+            // No figure, but whether there would be one at all.
+            let one = Samples {
+                samples: self.pictures.train.samples.iter().take(1).cloned().collect(),
+                labels: self.labels().to_vec(),
+            };
+            embed_samples(&Runner::new(&network.extractor, preprocess, device, None)?, &one)?;
             return Ok(Vec::new());
         }
-        let preprocess = &self.recipe.preprocess;
         let extractor = Runner::new(&network.extractor, preprocess, device, hub)?;
         let Some(metrics) = self.measure(&extractor)? else { return Ok(Vec::new()) };
         let mut named: Vec<(String, f64)> =
