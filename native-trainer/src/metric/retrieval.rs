@@ -39,7 +39,8 @@ impl Embedded {
 
     /// Items whose content is in a gallery, too.
     pub fn also_in(&self, gallery: &Self) -> usize {
-        let known: HashSet<PictureId> = (0..gallery.len()).filter_map(|i| gallery.content(i)).collect();
+        let known: HashSet<PictureId> =
+            (0..gallery.len()).filter_map(|i| gallery.content(i)).collect();
         (0..self.len()).filter_map(|i| self.content(i)).filter(|c| known.contains(c)).count()
     }
 
@@ -285,7 +286,8 @@ mod tests {
         // The copy in another class would be the nearest, and wrong.
         let rows = [([1.0, 0.0], 1, "x/a"), ([0.9, 0.1], 0, "x/d"), ([0.8, 0.2], 2, "x/e")];
         let gallery = with_contents(embedded(&rows), &["A", "D", "E"]);
-        let query = with_contents(embedded(&[([1.0, 0.0], 0, "a"), ([1.0, 0.0], 7, "f")]), &["A", "F"]);
+        let query =
+            with_contents(embedded(&[([1.0, 0.0], 0, "a"), ([1.0, 0.0], 7, "f")]), &["A", "F"]);
         let metrics = retrieval_metrics(&query, &gallery, &[1]);
         assert_eq!((metrics.recall_at_k[0].1, metrics.queries, metrics.alone), (1.0, 1, 0));
         assert_eq!(

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn what_only_looks_alike_is_kept() {
-        let chain = |texts: [&'static str; 2]| sentence(&anyhow::anyhow!(texts[1]).context(texts[0]));
+        let chain =
+            |texts: [&'static str; 2]| sentence(&anyhow::anyhow!(texts[1]).context(texts[0]));
         assert_eq!(chain(["15 pictures", "5"]), "15 pictures: 5");
         assert_eq!(chain(["list", "listing failed"]), "list: listing failed");
         assert_eq!(chain(["a.json", "a.json.bak: gone"]), "a.json: a.json.bak: gone");

@@ -78,7 +78,8 @@ pub fn end(code: u8) -> ! {
     // The latest first: a lock goes when nothing that it guards can change any more.
     for path in std::mem::take(&mut pending.left_over).into_iter().rev() {
         // What cannot be taken away is of no harm: the next command does it.
-        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        let _ =
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     }
     std::process::exit(i32::from(code))
 }
