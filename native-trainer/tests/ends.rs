@@ -146,7 +146,8 @@ fn a_run_that_is_stopped_says_where_it_stands_and_goes_on() {
     let pictures = world.pictures("pictures", 4, 4);
     let (recipe, run) = (world.recipe(&pictures, 500), world.path("run"));
     let mut child = started(&[&"train", &"-c", &recipe, &"--output", &run]);
-    wait_for(&mut child, "[Eval][Epoch 1]");
+    // The checkpoint of the first epoch is there.
+    wait_for(&mut child, "[Train][Epoch 2/");
     let output = stopped(child, "-INT");
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{errors}");
@@ -178,14 +179,14 @@ fn a_signal_leaves_nothing_half_and_no_lock() {
     // Enough pictures that the command is at work under its lock.
     let class = world.path("new");
     std::fs::create_dir_all(class.join("class 9")).expect("a folder");
-    for number in 0..600 {
+    for number in 0..260 {
         let picture = shape(1, number, 40 + number as u32).encode_png().expect("a PNG");
         std::fs::write(class.join(format!("class 9/{number}.png")), picture).expect("a file");
     }
     let words: [&dyn AsRef<OsStr>; 7] =
         [&"gallery", &"add", &shop, &"--images", &class, &"--extractor", &model];
     let mut child = started(&words);
-    wait_for(&mut child, "/600 pictures");
+    wait_for(&mut child, "/260 pictures");
     let locked = names(&folder);
     let output = stopped(child, "-TERM");
     assert_eq!(output.status.code(), Some(143), "{}", text(&output.stderr));
@@ -196,9 +197,9 @@ fn a_signal_leaves_nothing_half_and_no_lock() {
     // At whatever instant it comes.
     let words: [&dyn AsRef<OsStr>; 5] = [&"gallery", &"compact", &shop, &"--values", &"f32"];
     let mut codes = Vec::new();
-    for attempt in 0..12 {
+    for attempt in 0..6 {
         let child = started(&words);
-        std::thread::sleep(Duration::from_millis(3 * attempt));
+        std::thread::sleep(Duration::from_millis(5 * attempt));
         let output = stopped(child, "-TERM");
         codes.push(output.status.code());
         assert!(names(&folder).iter().all(|name| name == "gallery.bin"), "{:?}", names(&folder));

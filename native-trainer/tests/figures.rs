@@ -117,18 +117,16 @@ fn a_threshold_that_is_badly_measured_is_not_kept() {
     let file = built(&world, &model, &pictures, "gallery.bin");
     let words: [&dyn AsRef<OsStr>; 7] =
         [&"gallery", &"calibrate", &file, &"--extractor", &model, &"--query", &pictures];
-    let with = |more: &[&dyn AsRef<OsStr>]| [&words[..], more].concat();
-
     for share in ["0", "1", "1.5", "-0.1", "nan", "inf"] {
         let option = format!("--false-accept={share}");
-        let error = fail(&with(&[&option]));
+        let error = fail(&[&words[..], &[&option]].concat());
         assert!(error.contains("a share above 0 and below 1"), "{share}: {error}");
     }
-    let error = fail(&with(&[&"--per-class"]));
+    let error = fail(&[&words[..], &[&"--per-class"]].concat());
     assert!(error.contains("kept in the gallery; add --write"), "{error}");
 
     // The gallery's own pictures are asked without themselves.
-    let own = json(&with(&[&"--false-accept", &"0.1"]));
+    let own = json(&[&words[..], &[&"--false-accept", &"0.1"]].concat());
     assert_eq!((&own["in_gallery"], &own["pictures"]), (&12.into(), &12.into()));
     assert_eq!((&own["alone"], &own["kept"]), (&0.into(), &false.into()));
     assert_eq!(own["counts"]["right"]["of"], 12);
@@ -148,7 +146,7 @@ fn a_threshold_that_is_badly_measured_is_not_kept() {
 
     // A hundred pictures are needed for one in a hundred.
     let before = std::fs::read(&file).expect("a gallery");
-    let output = magpie(&with(&[&"--write"]));
+    let output = magpie(&[&words[..], &[&"--write"]].concat());
     let (answer, error) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{error}");
@@ -156,7 +154,7 @@ fn a_threshold_that_is_badly_measured_is_not_kept() {
     assert!(answer.contains(" of 12; ") && answer.contains("right without"), "{answer}");
     assert!(error.contains("the threshold is not kept; --even-if-poor"), "{error}");
     assert!(std::fs::read(&file).expect("a gallery") == before);
-    succeed(&with(&[&"--write", &"--even-if-poor"]));
+    succeed(&[&words[..], &[&"--write", &"--even-if-poor"]].concat());
     assert!(kept(&file).is_some());
 }
 
