@@ -11,8 +11,9 @@ use super::failures::Failures;
 use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 
-/// Finds the objects of pictures, without naming them. A picture that cannot be used is named, the others
-/// are done, and the command ends with 1.
+/// Finds the objects of pictures, without naming them.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie detect --detector weights/detector.safetensors --crops \

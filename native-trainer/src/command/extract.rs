@@ -13,8 +13,9 @@ use crate::data::list_file::Samples;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
-/// order as a text file beside it. Pictures that cannot be used are named and left out, and the command
-/// ends with 1.
+/// order as a text file beside it.
+///
+/// Pictures that cannot be used are named and left out, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
     --images photos --out photos.safetensors\n\nIn Python:\n  \

@@ -15,8 +15,9 @@ use super::failures::Failures;
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
 
-/// Finds and names the objects of pictures, exactly as the page does. A picture that cannot be used is
-/// named, the others are done, and the command ends with 1.
+/// Finds and names the objects of pictures, exactly as the page does.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie recognize --bundle site/bundle shelf.jpg")]
 pub struct Arguments {

@@ -43,8 +43,9 @@ pub(super) struct Stats {
     json: bool,
 }
 
-/// Says which classes pictures are most similar to, each picture taken whole. One that cannot be used is
-/// named, the others are done, and the command ends with 1.
+/// Says which classes pictures are most similar to, each picture taken whole.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
     weights/extractor.safetensors query.jpg")]
