@@ -271,7 +271,7 @@ mod tests {
         let files = ["A", "B", "C"];
         let queries = with_contents(embedded(&rows), &files);
         let alone = retrieval_metrics(&queries, &queries, &[1, 2]);
-        assert_eq!(alone.recall_at_k, [(1, 0.5), (2, 0.5)]);
+        assert_eq!(alone.recall_at_k, [(1, 0.5), (2, 1.0)]);
         let rows = [([1.0, 0.0], 0, "x/a"), ([0.9, 0.1], 1, "x/b"), ([0.0, 1.0], 1, "x/c")];
         let gallery = with_contents(embedded(&rows), &files);
         let metrics = retrieval_metrics(&queries, &gallery, &[1, 2]);
