@@ -138,8 +138,8 @@ impl Arguments {
         let metrics = retrieval_metrics(&queries, gallery.as_ref().unwrap_or(&queries), &[1, 5]);
         let said = remarks(&queries, gallery.as_ref(), &metrics);
         if metrics.queries == 0 {
-            let why: String = said.iter().map(|remark| format!("; {remark}")).collect();
-            bail!("{}: no picture to measure with{why}", query.display());
+            let why = [vec!["no picture to measure with".to_owned()], said].concat().join("; ");
+            bail!("{}: {why}", query.display());
         }
         if self.json {
             let mut record = serde_json::Map::new();

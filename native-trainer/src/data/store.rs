@@ -31,7 +31,7 @@ impl PictureError {
         match &self.source {
             // It names the file itself.
             PictureProblem::File(error) => error.to_string(),
-            problem => format!("{}: {problem}", self.path),
+            PictureProblem::Decode(error) => format!("{}: {error}", self.path),
         }
     }
 }

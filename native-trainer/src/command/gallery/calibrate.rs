@@ -28,6 +28,7 @@ const ADVICE: &str = "more pictures of each class, an extractor trained on such 
     after_help = "Example:\n  magpie gallery calibrate gallery.bin --query held_out --extractor \
     weights/extractor.safetensors --false-accept 0.01 --curve curve.svg --write"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command")]
 pub(super) struct Calibrate {
     /// Gallery file.
     gallery: PathBuf,
