@@ -94,6 +94,7 @@ fn main() -> std::process::ExitCode {
         Command::Scene(arguments) => arguments.run(),
         Command::Import(arguments) => arguments.run(),
     };
+    terminal::finish();
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {

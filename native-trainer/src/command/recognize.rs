@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use serde_json::json;
 
 use super::failures::Failures;
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
+use crate::files;
 
 /// Finds and names the objects of pictures, exactly as the page does.
 ///
@@ -44,7 +45,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let file = |name: &str| std::fs::read(self.bundle.join(name)).ok();
+        let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
         let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
         let start = Instant::now();
         let mut failures = Failures::new(self.json);

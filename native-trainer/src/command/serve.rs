@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 
 use super::connections::Connections;
 use super::hosting;
+use crate::terminal::{Note, sentence};
 
 /// Serves a folder on this machine, with the headers that let the page use threads.
 #[derive(Debug, Args)]
@@ -80,6 +81,7 @@ async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .with_context(|| format!("port {port}; choose another --port"))?;
+    let _standing = Note::new("; the site is served no more");
     println!("http://{}/", listener.local_addr()?);
     let (server, mut told) = (Arc::new(server), false);
     loop {
@@ -98,7 +100,7 @@ async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
                 && !(error.is_incomplete_message() || error.is_canceled() || error.is_timeout())
                 && !is_gone(&error)
             {
-                eprintln!("{}", crate::terminal::sentence(&error.into()));
+                eprintln!("{}", sentence(&error.into()));
             }
         });
     }

@@ -167,9 +167,10 @@ impl Part {
         let name = part_name(place);
         for number in 0_u32.. {
             let path = place.with_file_name(format!("{name}{}.{number}.part", std::process::id()));
-            let left_over = LeftOver::new(&path);
-            match File::options().write(true).create_new(true).open(&path) {
-                Ok(file) => {
+            let made =
+                LeftOver::make(&path, || File::options().write(true).create_new(true).open(&path));
+            match made {
+                Ok((file, left_over)) => {
                     // Nobody else knows it; the lock tells the next command that its writer is alive.
                     let _ = file.try_lock();
                     return Ok(Self { file, path, in_place: false, _left_over: left_over });

@@ -11,7 +11,7 @@ use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
 pub use sentence::sentence;
-pub use stop::{LeftOver, Note, end, watch};
+pub use stop::{LeftOver, Note, end, finish, watch};
 
 /// What the program ends with where nobody reads its output any more: what a shell says of programs that
 /// `SIGPIPE` ends.
@@ -46,5 +46,6 @@ pub fn answer(text: Arguments<'_>) {
 
 /// Prints a line to the standard error. Where that cannot be written there is nobody to tell.
 pub fn remark(text: Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    // At once, so that lines of several threads and processes stay whole.
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }

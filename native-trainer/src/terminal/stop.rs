@@ -25,27 +25,54 @@ fn pending() -> MutexGuard<'static, Pending> {
     PENDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Pending {
+    fn forget(&mut self, path: &Path) {
+        if let Some(place) = self.left_over.iter().rposition(|other| other == path) {
+            self.left_over.remove(place);
+        }
+    }
+}
+
 /// A file or folder that is taken away where the program ends before this is dropped.
 #[derive(Debug)]
 pub struct LeftOver(PathBuf);
 
 impl LeftOver {
-    /// Of a path where nothing needs to be yet.
-    pub fn new(path: &Path) -> Self {
+    /// Of what is made at a path. An early end comes before it or finds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; then nothing is taken away.
+    pub fn make<T>(
+        path: &Path,
+        make: impl FnOnce() -> std::io::Result<T>,
+    ) -> std::io::Result<(T, Self)> {
         // The folder that the program works in does not matter later.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        pending().left_over.push(path.clone());
-        Self(path)
+        let mut pending = pending();
+        let made = make()?;
+        pending.left_over.push(path.clone());
+        Ok((made, Self(path)))
+    }
+
+    /// Takes it away now.
+    pub fn take_away(self) {
+        let mut pending = pending();
+        take_away(&self.0);
+        pending.forget(&self.0);
+        drop(pending);
     }
 }
 
 impl Drop for LeftOver {
     fn drop(&mut self) {
-        let mut pending = pending();
-        if let Some(place) = pending.left_over.iter().rposition(|path| *path == self.0) {
-            pending.left_over.remove(place);
-        }
+        pending().forget(&self.0);
     }
+}
+
+fn take_away(path: &Path) {
+    // What cannot be taken away is of no harm: the next command does it.
+    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
 }
 
 /// What is said of the work where the program is stopped before this is dropped.
@@ -71,17 +98,25 @@ impl Drop for Note {
 }
 
 /// Takes away what is left over and ends the program.
-#[expect(clippy::exit, reason = "the one place where the program ends in the middle")]
 pub fn end(code: u8) -> ! {
-    // Never given back: who writes meanwhile waits for the end and neither renames nor complains.
-    let mut pending = pending();
+    end_with(pending(), code)
+}
+
+/// Ends the program with what is pending, which is never given back: who writes meanwhile waits for the end and
+/// neither renames nor complains.
+#[expect(clippy::exit, reason = "the one place where the program ends in the middle")]
+fn end_with(mut pending: MutexGuard<'static, Pending>, code: u8) -> ! {
     // The latest first: a lock goes when nothing that it guards can change any more.
-    for path in std::mem::take(&mut pending.left_over).into_iter().rev() {
-        // What cannot be taken away is of no harm: the next command does it.
-        let _ =
-            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    for path in std::mem::take(&mut pending.left_over).iter().rev() {
+        take_away(path);
     }
     std::process::exit(i32::from(code))
+}
+
+/// To be called where the work is done and all is said: what comes from now on comes too late. Where the program
+/// is ending already, that is waited for.
+pub fn finish() {
+    std::mem::forget(pending());
 }
 
 /// Who ends the program.
@@ -137,12 +172,12 @@ pub fn watch() {
 }
 
 fn obey(stop: Stop) -> ! {
-    let note = pending().notes.last().cloned();
-    let note = note.unwrap_or_else(|| "; no file is left half written".to_owned());
+    let pending = pending();
+    let note = pending.notes.last().map_or("; no file is left half written", String::as_str);
     // A bar may stand on the line.
     let clear = if std::io::stderr().is_terminal() { "\r\x1b[2K" } else { "" };
     remark(format_args!("{clear}stopped by {}{note}", stop.name()));
-    end(stop.code())
+    end_with(pending, stop.code())
 }
 
 #[expect(clippy::exit, reason = "the user's second word")]
