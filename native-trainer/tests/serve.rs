@@ -55,8 +55,9 @@ impl Answer {
 fn ask(server: &Server, method: &str, path: &str, more: &[&str]) -> Answer {
     let mut stream = TcpStream::connect(&server.host).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
-    let more: String = more.iter().map(|line| format!("{line}\r\n")).collect();
-    let text = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{more}Connection: close\r\n\r\n");
+    let first = format!("{method} {path} HTTP/1.1");
+    let lines = [&[&*first, "Host: x"], more, &["Connection: close", "", ""]].concat();
+    let text = lines.join("\r\n");
     stream.write_all(text.as_bytes()).expect("a request");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer");
