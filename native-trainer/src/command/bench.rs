@@ -65,7 +65,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A bundle or a picture that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let target = self.device.target()?;
         let picture = match &self.picture {

@@ -52,7 +52,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A model or a picture that cannot be used, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let detector = open_detector(&self.detector, self.device)?;
         let thresholds = DetectionThresholds {

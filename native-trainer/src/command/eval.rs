@@ -65,7 +65,6 @@ impl Arguments {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
         let boxed = coco::read(coco, self.images.as_deref())?;
@@ -121,7 +120,6 @@ impl Arguments {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
         let embedder = Embedder::open(extractor, self.device)?;
         let listed = Samples::read(query)?;

@@ -109,7 +109,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A run or a model that cannot be used, pictures that cannot be used, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let mut exact = if self.source.is_dir() {
             deployed(&self.source, self.checkpoint.as_deref())?
@@ -159,7 +158,6 @@ impl Arguments {
     }
 
     /// The deployed network for other runtimes.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn write_for_others(&self, format: Format, model: ModelFile) -> anyhow::Result<()> {
         let stem = self.out.file_stem().unwrap_or_default().to_string_lossy();
         for (name, bytes) in model_files(format, &stem, model)? {

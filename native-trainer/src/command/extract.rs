@@ -41,7 +41,6 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, pictures that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let samples = Samples::read(&self.images)?;

@@ -42,7 +42,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A bundle or a picture that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
         let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();

@@ -31,7 +31,6 @@ impl Arguments {
     /// # Errors
     ///
     /// As [`report::write`].
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let path = report::write(&self.run, self.pictures, &self.device.open())?;
         println!("{}", path.display());

@@ -76,7 +76,6 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     Ok(HeaderValue::from_str(&text.to_ascii_lowercase())?)
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "the address and failures")]
 async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await

@@ -56,7 +56,6 @@ impl Arguments {
     /// # Errors
     ///
     /// As [`run`], [`Recipe::read`] and the data of the recipe.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let recipe = Recipe::read(&self.config, &self.overrides)?;
         let options = RunOptions {

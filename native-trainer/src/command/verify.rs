@@ -23,7 +23,6 @@ impl Arguments {
     /// # Errors
     ///
     /// The first thing that is wrong with the site.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let site = Site::new(&self.site)?;
         if let Err(error) = site.read("index.html") {
@@ -73,7 +72,6 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Says what a host does for the page. Only what stops the page is an error.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<()> {
     let ask =
         |name: &str, headers: &[(&str, &str)]| Site::ask(&format!("{address}{name}"), headers);

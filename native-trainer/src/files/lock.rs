@@ -43,7 +43,6 @@ impl Lock {
         Self::take(target, false)
     }
 
-    #[expect(clippy::print_stderr, reason = "what a command waits for")]
     fn take(target: &Path, wait: bool) -> Result<Option<Self>, FileError> {
         let failed = |source| FileError::Lock { path: target.to_owned(), source };
         let place = whole(target);

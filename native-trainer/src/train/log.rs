@@ -103,7 +103,6 @@ impl Log {
         Ok(self.events.write(step, &tagged)?)
     }
 
-    #[expect(clippy::print_stdout, reason = "the trainer's terminal output")]
     fn print(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.line(text),

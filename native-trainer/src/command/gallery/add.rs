@@ -102,7 +102,6 @@ struct Outcome {
 }
 
 impl Build {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = listed(&self.images)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
@@ -125,7 +124,6 @@ impl Build {
 }
 
 impl New {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         if self.gallery.exists() {
@@ -140,7 +138,6 @@ impl New {
 }
 
 impl Add {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = match (&self.images, &self.class) {
             (Some(images), _) => listed(images)?,
@@ -178,7 +175,6 @@ fn listed(images: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 
 impl Options {
     /// Adds what the gallery does not have yet, in the order of the list.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and warnings")]
     fn add(
         &self,
         gallery: &mut impl Growing,

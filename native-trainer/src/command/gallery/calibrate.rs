@@ -193,7 +193,6 @@ impl Calibrate {
         Ok(asked)
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn say(&self, gallery: &Gallery, outcome: &Outcome) {
         let Outcome { calibration, asked, left_out, own, doubts, others, kept } = outcome;
         let Calibration { threshold, named, answered, right, right_without, pictures, .. } =

@@ -87,7 +87,6 @@ pub(super) struct Ask {
 }
 
 impl Push {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         self.server.connect()?.push(&gallery)?;
@@ -98,7 +97,6 @@ impl Push {
 }
 
 impl Pull {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
@@ -110,7 +108,6 @@ impl Pull {
 }
 
 impl Ask {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;

@@ -102,7 +102,6 @@ pub(super) struct Verify {
 }
 
 impl List {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let counts = gallery.counts();
@@ -132,7 +131,6 @@ impl List {
 }
 
 impl Stats {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let bytes = std::fs::metadata(&self.gallery)?.len();
@@ -208,7 +206,6 @@ fn alike(gallery: &Gallery) -> anyhow::Result<Vec<(usize, usize, f32)>> {
 }
 
 impl Search {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
@@ -258,7 +255,6 @@ impl Search {
 }
 
 impl Verify {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {
