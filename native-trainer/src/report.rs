@@ -18,7 +18,7 @@ use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
 use crate::files;
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{Pictures, RUN_RECIPE, Recipe};
 
 /// Name of the page in a run's folder.
@@ -326,8 +326,9 @@ fn retrieval(
         Some(gallery) => embed(gallery)?,
         None => queries.clone(),
     };
-    let gallery = given.unwrap_or_else(|| query.clone());
     let metrics = retrieval_metrics(&queries, &searched, &[1, 5]);
+    let said = remarks(&queries, given.as_ref().map(|_| &searched), &metrics);
+    let gallery = given.unwrap_or_else(|| query.clone());
     let answers = nearest(&queries, &searched);
 
     let mut page = format!(
@@ -341,6 +342,9 @@ fn retrieval(
     );
     for note in notes {
         put(&mut page, format_args!("<p>{}</p>", escape(&note)));
+    }
+    for remark in said {
+        put(&mut page, format_args!("<p>{}.</p>", escape(&remark)));
     }
     let is_right = |index: usize| {
         answers[index]
@@ -386,8 +390,7 @@ fn nearest(queries: &Embedded, gallery: &Embedded) -> Vec<Vec<(usize, f32)>> {
         .map(|(index, query)| {
             let mut best: Vec<(usize, f32)> = Vec::with_capacity(NEIGHBOURS + 1);
             for (place, row) in gallery.values.chunks_exact(dim).enumerate() {
-                let itself = gallery.ids[place] == queries.ids[index]
-                    && gallery.labels[place] == queries.labels[index];
+                let itself = gallery.is_itself(place, queries, index);
                 let cosine: f32 = query.iter().zip(row).map(|(a, b)| a * b).sum();
                 if itself || best.last().is_some_and(|l| best.len() == NEIGHBOURS && l.1 >= cosine)
                 {
@@ -495,6 +498,7 @@ mod tests {
             values: vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8],
             labels: vec![0, 1, 1],
             ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            ..Embedded::default()
         };
         let answers = nearest(&embedded, &embedded);
         let places: Vec<Vec<usize>> =

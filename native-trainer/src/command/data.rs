@@ -131,7 +131,6 @@ impl Arguments {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
     for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
         let path = folder.join(name);
@@ -170,7 +169,6 @@ impl Check {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         if self.json {
             let mut record = serde_json::to_value(report)?;

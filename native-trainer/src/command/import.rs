@@ -48,7 +48,6 @@ impl Arguments {
     /// # Errors
     ///
     /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
             (Some(origin), _) => (

@@ -124,7 +124,6 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, parts that do not belong together.
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub fn run(&self) -> anyhow::Result<()> {
         let extractor = open_model(&self.extractor)?;
         let detector = self.detector.as_deref().map(open_model).transpose()?;
@@ -217,7 +216,6 @@ impl Arguments {
 
 impl Arguments {
     /// Cuts the gallery into shards and says what a visitor downloads.
-    #[expect(clippy::print_stdout, reason = "progress")]
     fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
         let options =
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };

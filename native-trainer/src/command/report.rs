@@ -32,7 +32,6 @@ impl Arguments {
     /// # Errors
     ///
     /// As [`report::write`].
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let _held = RunFolder::hold(&self.run)?;
         let path = report::write(&self.run, self.pictures, &self.device.open())?;

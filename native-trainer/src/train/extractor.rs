@@ -1,6 +1,7 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -21,7 +22,7 @@ use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::{Runs, embed_samples};
 use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
-use crate::metric::retrieval::{RetrievalMetrics, retrieval_metrics};
+use crate::metric::retrieval::{RetrievalMetrics, remarks, retrieval_metrics};
 use crate::metric::verdict::Beginning;
 use crate::random::{Random, seeded};
 use crate::recipe::{ExtractorTask, Pictures, Recipe};
@@ -63,6 +64,8 @@ pub struct ExtractorTraining {
     sampler: Sampler,
     pretrained: Option<Pretrained>,
     teacher: Option<Teacher>,
+    /// Whether it is said what the evaluations leave out.
+    remarked: Once,
 }
 
 impl ExtractorTraining {
@@ -96,6 +99,7 @@ impl ExtractorTraining {
             sampler,
             pretrained,
             teacher,
+            remarked: Once::new(),
         })
     }
 }
@@ -118,13 +122,17 @@ impl ExtractorTraining {
     /// The figures of an extractor on the recipe's queries; `None` without any.
     fn measure(&self, extractor: &impl Runs) -> anyhow::Result<Option<RetrievalMetrics>> {
         let Some(query) = &self.pictures.query else { return Ok(None) };
-        let query = embed_samples(extractor, query)?;
-        Ok(Some(match &self.pictures.gallery {
-            Some(gallery) => {
-                retrieval_metrics(&query, &embed_samples(extractor, gallery)?, &[1, 5])
+        let embed = |samples| embed_samples(extractor, samples);
+        let query = embed(query)?;
+        let gallery = self.pictures.gallery.as_ref().map(embed).transpose()?;
+        let metrics = retrieval_metrics(&query, gallery.as_ref().unwrap_or(&query), &[1, 5]);
+        // The same in every epoch.
+        self.remarked.call_once(|| {
+            for remark in remarks(&query, gallery.as_ref(), &metrics) {
+                eprintln!("{remark}");
             }
-            None => retrieval_metrics(&query, &query, &[1, 5]),
-        }))
+        });
+        Ok(Some(metrics))
     }
 
     /// A picture as the network sees it in training, at the size of its input.

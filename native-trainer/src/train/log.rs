@@ -141,7 +141,6 @@ impl Log {
         Ok(self.metrics.line(&text)?)
     }
 
-    #[expect(clippy::print_stdout, reason = "the trainer's terminal output")]
     fn print(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.line(text),

@@ -31,6 +31,7 @@ use crate::loss::BatchError;
 use crate::metric::verdict::{Beginning, Verdict};
 use crate::recipe::{Export, Recipe};
 use crate::replica::{Hub, Replica};
+use crate::terminal::Note;
 
 pub use pretrained::PREPROCESS_KEY;
 
@@ -322,6 +323,8 @@ pub fn run<T: Task>(
     let latest = folder.join(LATEST);
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
     while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
+        let epoch = run.progress.epoch + 1;
+        let _standing = Note::new(format!(" in epoch {epoch}; go on with --resume"));
         run = run.epoch(&latest, &mut log)?;
         run.check(&latest)?;
         let epoch = run.progress.epoch;
