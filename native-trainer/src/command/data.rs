@@ -46,7 +46,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]
@@ -131,7 +131,6 @@ impl Arguments {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
     for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
         let path = folder.join(name);
@@ -170,7 +169,6 @@ impl Check {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         if self.json {
             let mut record = serde_json::to_value(report)?;

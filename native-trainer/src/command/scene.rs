@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4)]
     count: u64,
     /// Width and height in pixels.
-    #[arg(long, default_value_t = 480)]
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=8192))]
     size: u32,
     /// Most things of one picture.
     #[arg(long, default_value_t = 5)]

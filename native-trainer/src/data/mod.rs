@@ -4,6 +4,7 @@ pub mod augment;
 pub mod boxed;
 pub mod check;
 pub mod coco;
+pub mod held_out;
 pub mod layouts;
 pub mod list_file;
 pub mod operator;

@@ -177,7 +177,8 @@ impl Message {
             Head::Outputs => Self::Outputs(rows_of(&mut blobs)?),
             Head::Backward => Self::Backward(rows_of(&mut blobs)?),
             Head::Gradients => {
-                Self::Gradients(Arc::unwrap_or_clone(weights_of(&last(&mut blobs)?)?))
+                let gradients = Weights::gradients_from_bytes(&last(&mut blobs)?);
+                Self::Gradients(gradients.map_err(LinkError::malformed)?)
             }
             Head::Prepare { preprocess } => {
                 Self::Prepare { weights: weights_of(&last(&mut blobs)?)?, preprocess }

@@ -13,7 +13,7 @@ use models::recognizer::class_thumbnail;
 use super::super::{DeviceKind, Embedder, read};
 use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
 use crate::data::list_file::Samples;
-use crate::data::store::{PictureError, decode_picture};
+use crate::data::store::{PictureError, decode_picture, read_file};
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -102,7 +102,6 @@ struct Outcome {
 }
 
 impl Build {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = listed(&self.images)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
@@ -125,7 +124,6 @@ impl Build {
 }
 
 impl New {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         if self.gallery.exists() {
@@ -140,7 +138,6 @@ impl New {
 }
 
 impl Add {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = match (&self.images, &self.class) {
             (Some(images), _) => listed(images)?,
@@ -178,7 +175,6 @@ fn listed(images: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 
 impl Options {
     /// Adds what the gallery does not have yet, in the order of the list.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and warnings")]
     fn add(
         &self,
         gallery: &mut impl Growing,
@@ -391,7 +387,7 @@ fn read_all(
     wanted
         .par_iter()
         .map(|(_, path)| {
-            let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+            let bytes = read_file(path)?;
             let id = PictureId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));

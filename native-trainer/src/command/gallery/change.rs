@@ -91,7 +91,6 @@ pub(super) struct Compact {
 }
 
 impl Remove {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         for label in &self.class {
@@ -117,7 +116,6 @@ impl Remove {
 }
 
 impl Rename {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.from)?;
@@ -133,7 +131,6 @@ impl Rename {
 }
 
 impl Describe {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.label)?;
@@ -171,7 +168,6 @@ impl Describe {
 }
 
 impl Merge {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (first, others) = self.galleries.split_first().context("at least two galleries")?;
         let mut gallery = open(first)?;
@@ -192,7 +188,6 @@ impl Merge {
 }
 
 impl Compact {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         if let Some(values) = self.values {

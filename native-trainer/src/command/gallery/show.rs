@@ -9,6 +9,7 @@ use models::gallery::{Class, Gallery, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder, read, size};
 use super::{Rule, change, index_name, open};
 use crate::data::store::read_picture;
@@ -43,6 +44,8 @@ pub(super) struct Stats {
 }
 
 /// Says which classes pictures are most similar to, each picture taken whole.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
     weights/extractor.safetensors query.jpg")]
@@ -56,13 +59,13 @@ pub(super) struct Search {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// Only classes of this label; may be repeated.
     #[arg(long)]
@@ -71,11 +74,11 @@ pub(super) struct Search {
     #[arg(long = "where")]
     facts: Vec<String>,
     /// Only classes at least so similar.
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::cosine)]
     min_similarity: Option<f32>,
     /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::count)]
     effort: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
@@ -99,7 +102,6 @@ pub(super) struct Verify {
 }
 
 impl List {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let counts = gallery.counts();
@@ -129,7 +131,6 @@ impl List {
 }
 
 impl Stats {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let bytes = std::fs::metadata(&self.gallery)?.len();
@@ -205,7 +206,6 @@ fn alike(gallery: &Gallery) -> anyhow::Result<Vec<(usize, usize, f32)>> {
 }
 
 impl Search {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
@@ -227,8 +227,10 @@ impl Search {
             classes: if filtered { Some(&admits) } else { None },
             effort: self.effort,
         };
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
             let mut found = gallery.ask(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
@@ -248,12 +250,11 @@ impl Search {
                 println!("  {:.3}  {}", m.similarity, label(m.class));
             }
         }
-        Ok(())
+        failures.end()
     }
 }
 
 impl Verify {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {
