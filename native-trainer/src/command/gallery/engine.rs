@@ -78,8 +78,8 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
-    k: usize,
+    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    k: u16,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -87,9 +87,10 @@ pub(super) struct Ask {
 
 impl Push {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
+    #[expect(clippy::print_stderr, reason = "what the command waits for")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        self.server.connect()?.push(&gallery)?;
+        self.server.connect()?.push(&gallery, |what| eprintln!("waiting: {what}"))?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         println!("{}: {classes} classes, {entries} pictures pushed", self.server.name);
         Ok(())
@@ -110,16 +111,30 @@ impl Pull {
 
 impl Ask {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
+    #[expect(clippy::print_stderr, reason = "pictures that are left out")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;
+        let mut named = Vec::new();
+        let mut embeddings = Vec::new();
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            match read_picture(path) {
+                Ok(picture) => {
+                    named.push(path);
+                    embeddings.extend(embedder.embed_pictures(&[picture])?);
+                }
+                Err(error) => eprintln!("left out: {error}"),
+            }
+        }
+        let answers = engine.search(&embedder.id, &embeddings, self.k.into())?;
+        for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
-            for (label, m) in engine.search(&embedder.id, &embedding[0], self.k)? {
+            for (label, m) in answers {
                 println!("  {:.3}  {label}", m.similarity);
             }
         }
+        let (bad, all) = (self.pictures.len() - named.len(), self.pictures.len());
+        anyhow::ensure!(bad == 0, "{bad} of {all} pictures could not be used");
         Ok(())
     }
 }
