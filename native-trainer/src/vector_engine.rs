@@ -18,8 +18,8 @@ use models::gallery::{
     Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId, StreamError,
     VectorType,
 };
-use postgres::fallible_iterator::FallibleIterator;
 use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
 use thiserror::Error;
 
@@ -300,9 +300,8 @@ fn take_place(
     name: &str,
     waits: &impl Fn(&str),
 ) -> Result<(), VectorEngineError> {
-    let renamed = ["entries", "classes", "gallery"].map(|table| {
-        format!("ALTER TABLE {name}_{table}_new RENAME TO {name}_{table};")
-    });
+    let renamed = ["entries", "classes", "gallery"]
+        .map(|table| format!("ALTER TABLE {name}_{table}_new RENAME TO {name}_{table};"));
     let replace = format!(
         "SET LOCAL lock_timeout = '500ms';
          DROP TABLE IF EXISTS {name}_entries, {name}_classes, {name}_gallery;
@@ -404,7 +403,13 @@ impl Reader<'_> {
             let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
                 .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
             // Its width, its values and its class are looked at there.
-            gallery.add_stored(class, &embedding, PictureId(picture))?;
+            let added = gallery.add_stored(class, &embedding, PictureId(picture));
+            added.map_err(|error| match error {
+                StreamError::Gallery(error) => {
+                    VectorEngineError::Inconsistent(format!("entry {}: {error}", gallery.len()))
+                }
+                error => error.into(),
+            })?;
         }
         Ok(gallery)
     }

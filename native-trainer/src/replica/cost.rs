@@ -26,7 +26,7 @@ const WEIGHT: u64 = 48;
 /// Bytes that a value of a picture takes at most: as it came, as a number, as one of the batch.
 const PIXEL: u64 = 9;
 /// Bytes that a value of a map takes at most in a step: itself, what its gradient is made of, its gradient.
-const TRAINED: u64 = 16;
+const TRAINED: u64 = 10;
 /// Bytes that a value of a map takes at most in an evaluation.
 const EVALUATED: u64 = 4;
 /// Pictures that are evaluated at once, by threads or as a batch of a graphics device.
@@ -76,8 +76,7 @@ impl Budget {
     ) -> Result<Room, LinkError> {
         let (input, maps) = values(network, preprocess);
         let at_once = maps.saturating_mul(EVALUATED * EVALUATED_AT_ONCE);
-        let pictures =
-            self.pictures("an evaluation", at_once, input.saturating_mul(PIXEL))?;
+        let pictures = self.pictures("an evaluation", at_once, input.saturating_mul(PIXEL))?;
         Ok(pictures_of(pictures, input))
     }
 

@@ -132,8 +132,10 @@ impl Hub {
         if replicas > MAX_REPLICAS {
             return Err(ReplicaError::TooMany(replicas));
         }
-        if let Some((_, twice)) =
-            addresses.iter().enumerate().find(|(index, address)| addresses[..*index].contains(address))
+        if let Some((_, twice)) = addresses
+            .iter()
+            .enumerate()
+            .find(|(index, address)| addresses[..*index].contains(address))
         {
             return Err(ReplicaError::Twice(twice.clone()));
         }
@@ -319,10 +321,11 @@ impl Inner {
         let mut peers = self.peers();
         let mut all = vec![own.to_vec()];
         for peer in peers.iter_mut() {
-            let said = peer.expect("said", Room::floats(1, own.len()), |message| match message {
-                Message::Said(values) => Ok(values),
-                other => Err(other),
-            })?;
+            let said =
+                peer.expect("said", Room::floats(1, own.len()), |message| match message {
+                    Message::Said(values) => Ok(values),
+                    other => Err(other),
+                })?;
             if said.len() != own.len() {
                 return Err(peer.lost(LinkError::malformed("statistics of another network")));
             }
@@ -398,10 +401,11 @@ impl<N: Replica> Runs for Runner<'_, N> {
         let per_image = values.len() / own.len().max(1);
         for (index, peer) in peers.iter_mut().enumerate() {
             let expected = share(index + 1).len() * per_image;
-            let answer = peer.expect("values", Room::floats(1, expected), |message| match message {
-                Message::Values(values) => Ok(values),
-                other => Err(other),
-            })?;
+            let answer =
+                peer.expect("values", Room::floats(1, expected), |message| match message {
+                    Message::Values(values) => Ok(values),
+                    other => Err(other),
+                })?;
             if answer.len() != expected {
                 Err(peer.lost(LinkError::malformed("answers of another network")))?;
             }

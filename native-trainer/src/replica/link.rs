@@ -27,7 +27,9 @@ pub enum LinkError {
     #[error("what came is no message of this run: {0}")]
     Malformed(String),
     /// More than the message may hold.
-    #[error("a message of {got} {what}, where {most} have room; lower batch_size, or raise the worker's --memory")]
+    #[error(
+        "a message of {got} {what}, where {most} have room; lower batch_size, or raise the worker's --memory"
+    )]
     TooLarge {
         /// What was counted.
         what: &'static str,
@@ -68,7 +70,9 @@ pub enum LinkError {
         seconds: u64,
     },
     /// The worker serves one run at a time.
-    #[error("it serves another run; wait until that ends, or start one more worker on another --port")]
+    #[error(
+        "it serves another run; wait until that ends, or start one more worker on another --port"
+    )]
     Busy,
     /// A message that has no place there.
     #[error("`{got}` came where `{expected}` was awaited")]

@@ -130,10 +130,7 @@ impl Room {
     }
 
     /// For a message of this name and no other.
-    pub(super) fn only(
-        self,
-        expected: &'static str,
-    ) -> impl Fn(&Head) -> Result<Self, LinkError> {
+    pub(super) fn only(self, expected: &'static str) -> impl Fn(&Head) -> Result<Self, LinkError> {
         move |head| match head.name() == expected {
             true => Ok(self),
             false => Err(LinkError::unexpected(expected, head)),
@@ -258,11 +255,7 @@ fn fits(got: u64, most: u64, what: &'static str) -> Result<(), LinkError> {
 }
 
 /// A length of at most `limit`, and as many bytes.
-fn read_block(
-    from: &mut impl Read,
-    limit: u64,
-    what: &'static str,
-) -> Result<Vec<u8>, LinkError> {
+fn read_block(from: &mut impl Read, limit: u64, what: &'static str) -> Result<Vec<u8>, LinkError> {
     let mut length = [0; 8];
     from.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
@@ -432,10 +425,7 @@ mod tests {
             &mut &*announced(r#"{"kind":"run"}"#, 1, 1 << 20),
             Room::floats(1, 4).only("gathered"),
         );
-        assert!(matches!(
-            error,
-            Err(LinkError::Unexpected { expected: "gathered", got: "run" })
-        ));
+        assert!(matches!(error, Err(LinkError::Unexpected { expected: "gathered", got: "run" })));
     }
 
     #[test]

@@ -279,12 +279,17 @@ mod tests {
 
     #[test]
     fn silence_between_messages_and_inside_one_is_noticed() {
-        for begun in [&b""[..], b"\x01", b"\x01\x10\0\0\0\0\0\0\0{"] {
-            let (mut near, mut far) = greeted();
-            far.write_all(begun).unwrap();
-            let error = near.receive(nothing);
-            assert!(matches!(error, Err(LinkError::Silent { seconds: 1 })), "{error:?}");
-        }
+        std::thread::scope(|scope| {
+            for begun in [&b""[..], b"\x01", b"\x01\x10\0\0\0\0\0\0\0{"] {
+                let (mut near, mut far) = greeted();
+                far.write_all(begun).unwrap();
+                scope.spawn(move || {
+                    let _far = far;
+                    let error = near.receive(nothing);
+                    assert!(matches!(error, Err(LinkError::Silent { seconds: 1 })), "{error:?}");
+                });
+            }
+        });
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub(super) fn guard(
     run: impl FnOnce(&Arc<Outer>) -> Result<(), LinkError>,
 ) -> Result<(), LinkError> {
     let outer = Arc::new(Outer { link: Mutex::new(link), failure: Mutex::new(None), replicas });
-    let result = catch_unwind(AssertUnwindSafe(|| run(&outer))).unwrap_or_else(|panic| Err(LinkError::Panicked(said(&*panic))));
+    let result = catch_unwind(AssertUnwindSafe(|| run(&outer)))
+        .unwrap_or_else(|panic| Err(LinkError::Panicked(said(&*panic))));
     // Graphs that a panic has left behind may hold the link for ever.
     match &result {
         Ok(()) => outer.link().end(),
@@ -81,12 +82,7 @@ fn refuse(link: &mut Link, error: &LinkError) {
     link.end();
 }
 
-fn build(
-    outer: &Arc<Outer>,
-    begin: Begin,
-    device: &Device,
-    memory: u64,
-) -> Result<(), LinkError> {
+fn build(outer: &Arc<Outer>, begin: Begin, device: &Device, memory: u64) -> Result<(), LinkError> {
     let Begin { architecture, seed, replicas, mixed_precision } = begin;
     architecture.check().map_err(LinkError::malformed)?;
     if !(2..=MAX_REPLICAS).contains(&replicas) {
