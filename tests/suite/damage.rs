@@ -37,8 +37,20 @@ const EXTREMES: [u64; 8] =
 
 /// The same where numbers are written out.
 const WORDS: [&str; 14] = [
-    "0", "-1", "1", "3", "255", "65536", "1000000", "4294967295", "9007199254740993",
-    "18446744073709551616", "1e308", "-1e39", "1e-320", "null",
+    "0",
+    "-1",
+    "1",
+    "3",
+    "255",
+    "65536",
+    "1000000",
+    "4294967295",
+    "9007199254740993",
+    "18446744073709551616",
+    "1e308",
+    "-1e39",
+    "1e-320",
+    "null",
 ];
 
 /// Damages a copy of one of the inputs in one to four ways.
@@ -111,6 +123,13 @@ pub(crate) fn fuzz_within(mebibytes: u64, inputs: &[Vec<u8>], parse: impl Fn(&[u
         seed += 1;
     }
     assert!(seed > first, "no time for a single input");
+    tell(seed - first);
+}
+
+#[expect(clippy::print_stdout, reason = "how much a run has tried")]
+fn tell(count: u64) {
+    let thread = std::thread::current();
+    println!("{}: {count} inputs", thread.name().unwrap_or_default());
 }
 
 fn check(name: &str, input: &[u8], mebibytes: u64, parse: &impl Fn(&[u8])) {
@@ -160,7 +179,12 @@ impl Memory {
         let status = std::fs::read_to_string("/proc/self/status").ok()?;
         let line = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes >> 10)
+            line.trim()
+                .strip_suffix("kB")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+                .map(|kibibytes| kibibytes >> 10)
         };
         Some(Self { peak: line(peak)?, space: line(space)? })
     }

@@ -12,14 +12,14 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use damage::{fuzz, fuzz_within};
+use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
 use models::bundle::Manifest;
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::gallery::{
     Budget, Class, Gallery, GalleryStream, IndexConfig, Metadata, PictureId, ShardOptions, Shards,
     VectorType,
 };
-use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
-use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
@@ -296,9 +296,9 @@ fn model_files() {
 #[test]
 fn descriptions() {
     let models = small_models();
-    let texts = models.each_ref().map(|model| {
-        serde_json::to_vec(&model.description).expect("a description")
-    });
+    let texts = models
+        .each_ref()
+        .map(|model| serde_json::to_vec(&model.description).expect("a description"));
     let weights = models.map(|model| model.weights);
     // Larger networks than these are made before their weights are found not to fit.
     fuzz_within(512, &texts, |text| {
@@ -431,7 +431,8 @@ fn checkpoints_of_pytorch() {
 
 #[test]
 fn checkpoints() {
-    let progress = serde_json::to_vec(&Progress { labels: vec!["a".into()], ..Progress::default() });
+    let progress =
+        serde_json::to_vec(&Progress { labels: vec!["a".into()], ..Progress::default() });
     fuzz_file("latest/progress.json", &[progress.expect("JSON")], |path| {
         let folder = path.parent().expect("a folder");
         let _ = checkpoint::progress(folder);

@@ -1,9 +1,9 @@
 //! How much memory a run may take on a worker, and so how much a trainer may send.
 //!
 //! What is asked for is held against the worker's memory before any of it is taken: the weights when the run
-//! begins, the pictures of a step by the maps that they make in the network. So whoever reaches a worker, and
-//! whatever he sends, it takes no more than its `--memory` beyond what it has at its start; of strangers
-//! who have not begun a run yet, no more than a few hundred kilobytes each.
+//! begins, the pictures of a step by the maps that they make in the network. So, whoever reaches a worker and
+//! whatever he sends, it takes no more than its `--memory` beyond what it has at its start, and for
+//! strangers who do not begin a run (`door.rs`) some 30 MB together.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;

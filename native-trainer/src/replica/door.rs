@@ -13,6 +13,8 @@ use super::worker;
 
 /// Connections that have not begun a run; of more, the oldest is closed.
 const MAX_WAITING: usize = 16;
+/// Threads of those, of the run, and of one that has just ended.
+const MAX_THREADS: usize = MAX_WAITING + 2;
 /// How long a run that is just ending keeps the next one waiting before that is told that the worker is busy.
 const CLEARED: Duration = Duration::from_secs(1);
 /// Pause after a connection that the system could not hand out, for want of handles or memory.
@@ -47,6 +49,8 @@ pub fn listen(
         is_taken: Mutex::new(false),
         cleared: Condvar::new(),
         waiting: Mutex::new(VecDeque::new()),
+        threads: Mutex::new(0),
+        ended: Condvar::new(),
     });
     let mut number = 0_u64;
     loop {
@@ -54,8 +58,13 @@ pub fn listen(
         let (accepted, thread) = (listener.accept(), door.clone());
         let spawned = accepted.and_then(|(stream, address)| {
             door.wait(number, &stream)?;
-            let answer = move || thread.answer(number, stream, address);
-            std::thread::Builder::new().stack_size(STACK).spawn(answer)
+            door.count_in();
+            let answer = move || {
+                let _counted = Counted(&thread);
+                thread.answer(number, stream, address);
+            };
+            let spawned = std::thread::Builder::new().stack_size(STACK).spawn(answer);
+            spawned.inspect_err(|_| door.count_out())
         });
         if let Err(error) = spawned {
             (door.told)(&format!("nobody can be let in: {error}"));
@@ -72,6 +81,8 @@ struct Door<T> {
     is_taken: Mutex<bool>,
     cleared: Condvar,
     waiting: Mutex<VecDeque<(u64, TcpStream)>>,
+    threads: Mutex<usize>,
+    ended: Condvar,
 }
 
 /// The only place; free again when it goes.
@@ -84,9 +95,32 @@ impl<T> Drop for Place<'_, T> {
     }
 }
 
+/// A thread that counts.
+struct Counted<'a, T>(&'a Door<T>);
+
+impl<T> Drop for Counted<'_, T> {
+    fn drop(&mut self) {
+        self.0.count_out();
+    }
+}
+
+impl<T> Door<T> {
+    /// Waits for a thread to end where there are as many as there may be: whoever was closed goes at once.
+    fn count_in(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.ended.wait_while(threads, |threads| *threads >= MAX_THREADS);
+        *threads.unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn count_out(&self) {
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.ended.notify_one();
+    }
+}
+
 impl<T: Fn(&str)> Door<T> {
     fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
-        let greeted = Link::over(stream, self.terms.patience)
+        let greeted = Link::with_guest(stream, self.terms.patience)
             .and_then(|mut link| worker::receive_begin(&mut link).map(|begin| (link, begin)));
         let ended = greeted.map(|(link, begin)| self.let_in(number, link, begin, address));
         self.leave(number);

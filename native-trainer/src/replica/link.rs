@@ -134,8 +134,15 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Greets whoever is at the other end of a connection, who is given up after `patience` without a byte.
+    /// Greets a worker at the other end of a connection, who is given up after `patience` without a byte.
     pub(super) fn over(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
+        let mut socket = Socket::greet(stream, GREETING_TIME, patience)?;
+        socket.live()?;
+        Ok(Self::Socket(socket))
+    }
+
+    /// The same with somebody who has come, to whom signs of life are shown once he has begun a run.
+    pub(super) fn with_guest(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
         Ok(Self::Socket(Socket::greet(stream, GREETING_TIME, patience)?))
     }
 

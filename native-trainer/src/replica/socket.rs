@@ -71,8 +71,13 @@ impl Socket {
         }
         reader.get_ref().set_read_timeout(Some(patience))?;
         let writer = Arc::new(Mutex::new(writer));
-        let heart = beat(writer.clone())?;
-        Ok(Self { reader, writer, greeting_time, patience, heart: Some(heart) })
+        Ok(Self { reader, writer, greeting_time, patience, heart: None })
+    }
+
+    /// Shows signs of life from now on.
+    pub(super) fn live(&mut self) -> Result<(), LinkError> {
+        self.heart = Some(beat(self.writer.clone())?);
+        Ok(())
     }
 
     pub(super) fn send(&mut self, message: &Message) -> Result<(), LinkError> {
@@ -114,7 +119,8 @@ impl Socket {
         received.map_err(|error| self.timed(error))
     }
 
-    /// The first message, within the time that a greeting has: signs of life alone are not enough.
+    /// The first message, within the time that a greeting has: signs of life alone are not enough. This side shows
+    /// its own from then on.
     pub(super) fn receive_first(
         &mut self,
         room: impl FnMut(&Head) -> Result<Room, LinkError>,
@@ -136,6 +142,7 @@ impl Socket {
         let seconds = self.greeting_time.as_secs();
         let received = received.map_err(|error| error.timed(seconds))?;
         self.reader.get_ref().set_read_timeout(Some(self.patience))?;
+        self.live()?;
         Ok(received)
     }
 
@@ -244,7 +251,10 @@ mod tests {
     fn both() -> (Socket, Socket) {
         let (greet, far) = pair(SHORT);
         let far = std::thread::spawn(move || Socket::greet(far, SHORT, SHORT).unwrap());
-        (greet().unwrap(), far.join().unwrap())
+        let (mut near, mut far) = (greet().unwrap(), far.join().unwrap());
+        near.live().unwrap();
+        far.live().unwrap();
+        (near, far)
     }
 
     fn nothing(head: &Head) -> Result<Room, LinkError> {
