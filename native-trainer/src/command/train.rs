@@ -1,6 +1,7 @@
 //! `magpie train`: a recipe becomes a model file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use burn::tensor::Device;
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// A `magpie worker` that shares every batch; may be repeated.
     #[arg(long = "worker", value_name = "HOST:PORT")]
     workers: Vec<String>,
+    /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
+    worker_timeout: u64,
     /// Prints one JSON object a line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
@@ -88,6 +92,7 @@ impl Arguments {
             stop_after: self.stop_after,
             devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
             workers: self.workers.clone(),
+            worker_timeout: Duration::from_secs(self.worker_timeout),
             json: self.json,
         };
         run(task, recipe, &options, &folder, device)?;
