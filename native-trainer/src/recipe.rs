@@ -239,6 +239,7 @@ impl Recipe {
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
+        let text = text.trim_start_matches(crate::files::MARK);
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
@@ -248,7 +249,7 @@ impl Recipe {
         // Without overrides the text itself is parsed, so that an error shows its line.
         let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(wrong)?
+            toml::from_str(text).map_err(wrong)?
         } else {
             table.try_into().map_err(wrong)?
         };

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{DeviceKind, Embedder, open_detector};
+use super::{DeviceKind, Embedder, open_detector, samples};
 use crate::data::coco;
-use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::metric::retrieval::retrieval_metrics;
 use crate::progress::Progress;
@@ -105,9 +104,9 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
         let embedder = Embedder::open(extractor, self.device)?;
-        let query = Samples::read(query)?;
+        let query = samples(query)?;
         let metrics = if let Some(path) = &self.gallery {
-            let gallery = Samples::read(path)?;
+            let gallery = samples(path)?;
             let query = query.relabel(&gallery.labels);
             retrieval_metrics(&embedder.embed(&query)?, &embedder.embed(&gallery)?, &[1, 5])
         } else {

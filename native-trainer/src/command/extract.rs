@@ -7,8 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{DeviceKind, Embedder, size, write};
-use crate::data::list_file::Samples;
+use super::{DeviceKind, Embedder, samples, size, write};
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -41,7 +40,7 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let samples = Samples::read(&self.images)?;
+        let samples = samples(&self.images)?;
         let embedded = embedder.embed(&samples)?;
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);

@@ -7,9 +7,9 @@ use clap::Args;
 use models::gallery::{Gallery, Question};
 use serde_json::json;
 
-use super::super::{DeviceKind, Embedder, write};
+use super::super::{DeviceKind, Embedder, samples, write};
 use super::{Rule, open_to_change};
-use crate::data::list_file::Samples;
+use crate::data::label::Labels;
 use crate::metric::calibration::{Calibration, Trial, calibrate};
 
 /// Finds the threshold below which an answer is "unknown", from pictures whose classes are known.
@@ -64,13 +64,14 @@ impl Calibrate {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
-        let samples = Samples::read(&self.query)?;
+        let samples = samples(&self.query)?;
         let embedded = embedder.embed(&samples)?;
         let dim = gallery.dim();
+        let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
         let mut trials = Vec::new();
         let mut strangers = 0;
         for (label, embedding) in embedded.labels.iter().zip(embedded.values.chunks_exact(dim)) {
-            let class = gallery.class_by_label(&samples.labels[*label]);
+            let class = classes.find(&samples.labels[*label]);
             strangers += usize::from(class.is_none());
             trials.push(self.trial(&gallery, class, embedding)?);
         }
