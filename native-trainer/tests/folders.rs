@@ -206,6 +206,21 @@ fn many_failures_of_a_kind_are_counted() {
     assert!(out.contains("; 9 pictures left out"), "{out}");
 }
 
+#[test]
+fn files_that_cannot_be_read_are_counted_by_reason() {
+    let world = World::new();
+    let mut named: Vec<PathBuf> =
+        (0..7).map(|number| world.path(&format!("gone{number}.jpg"))).collect();
+    named.push(world.write("good.png", picture(0, 0)));
+    succeed(&[&"gallery", &"new", &"--extractor", &model(&world), &world.path("gallery.bin")]);
+    let mug: [&dyn AsRef<OsStr>; 2] = [&"--class", &"Mug"];
+    let error = fail(&words(&add(&world, &[&mug[..], &words(&named)].concat())));
+    // Each was asked for by name.
+    assert_eq!(error.matches("left out: ").count(), 7, "{error}");
+    assert!(error.contains("7 of the files behind --class cannot be used"), "{error}");
+    assert_eq!(opened(&world.path("gallery.bin")).counts(), [1]);
+}
+
 #[cfg(unix)]
 #[test]
 fn links_are_followed_said_or_ended() {

@@ -14,6 +14,7 @@ use super::coco;
 use super::label::look_alikes;
 use super::left_out::{self, Group, shown};
 use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
+use crate::files;
 
 /// Something that a person should know about a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -298,7 +299,11 @@ fn lies_inside(b: &BBox, width: u32, height: u32) -> bool {
 
 /// The file's digest and the picture's size.
 fn look_at(path: &Path) -> Result<(String, (u32, u32)), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = files::read(path, files::IMAGE_LIMIT).map_err(|error| {
+        // The place is named already.
+        let reason = error.to_string();
+        reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned()
+    })?;
     let picture = RgbImage::decode(&bytes).map_err(|error| error.to_string())?;
     Ok((sha256_hex(&bytes), (picture.width(), picture.height())))
 }

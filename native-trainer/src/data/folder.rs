@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use models::image::Format;
 
 use super::label::{composed, label};
-use super::left_out::{LeftOut, Reason};
+use super::left_out::{LeftOut, Reason, escaped};
 use super::list_file::{DataError, Row};
 
 /// Bytes of a file that tell its format.
@@ -96,7 +96,8 @@ pub(super) fn read(root: &Path) -> Result<Contents, DataError> {
     }
     for of_one in classes.chunk_by(|a, b| a.0 == b.0).filter(|of_one| of_one.len() > 1) {
         // Escaped, as what differs may not be seen.
-        let names = of_one.iter().map(|(_, class)| format!("{:?}", class.name)).collect();
+        let names =
+            of_one.iter().map(|(_, class)| format!("\"{}\"", escaped(&class.name))).collect();
         contents.joined.push((of_one[0].0.clone(), names));
     }
     Ok(contents)

@@ -1,5 +1,6 @@
 //! What a folder of classes holds and is not taken, in words.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -147,16 +148,19 @@ pub fn text(paths: &[String], reason: &str) -> String {
 /// The first of several names, and how many more there are.
 pub fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let count = names.len();
-    let mut text = names.take(NAMED).collect::<Vec<_>>().join(", ");
-    if count > NAMED {
-        text += &format!(" and {} more", count - NAMED);
-    }
-    text
+    let text = names.take(NAMED).collect::<Vec<_>>().join(", ");
+    if count > NAMED { format!("{text} and {} more", count - NAMED) } else { text }
 }
 
 /// A path as text. Bytes that are no text are escaped, so that different paths stay different.
 pub fn shown(path: &Path) -> String {
-    path.to_str().map_or_else(|| format!("{path:?}").trim_matches('"').to_owned(), str::to_owned)
+    path.to_str().map_or_else(|| escaped(path.as_os_str()), str::to_owned)
+}
+
+/// A name with all that is not seen escaped.
+#[expect(clippy::unnecessary_debug_formatting, reason = "displayed, such bytes are all the same")]
+pub fn escaped(name: &OsStr) -> String {
+    format!("{name:?}").trim_matches('"').to_owned()
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub enum DataError {
     File(#[from] FileError),
     /// A folder holds something, but no picture of a class.
     #[error(
-        "{}: no pictures; expected a folder of folders (one a class) or a list file{left_out}", path.display()
+        "{}: no pictures; expected a folder of folders (one a class) or a list file\n{left_out}", path.display()
     )]
     NothingTaken {
         /// The folder.
@@ -100,8 +100,9 @@ impl Samples {
             if left_out.is_empty() {
                 return Err(DataError::Empty { path });
             }
-            let left_out = Group::all(&left_out).iter().map(|group| format!("\n{group}")).collect();
-            return Err(DataError::NothingTaken { path, left_out });
+            let lines: Vec<String> =
+                Group::all(&left_out).iter().map(ToString::to_string).collect();
+            return Err(DataError::NothingTaken { path, left_out: lines.join("\n") });
         }
         Ok(Self { left_out, joined, ..Self::from_rows(rows) })
     }

@@ -41,7 +41,7 @@ pub fn text(bytes: Vec<u8>) -> Result<String, TextError> {
     }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        TextError::NotUtf8 { line: 1 + before.iter().filter(|byte| **byte == b'\n').count() }
+        TextError::NotUtf8 { line: before.split(|byte| *byte == b'\n').count() }
     })?;
     if text.starts_with(MARK) {
         text.drain(..MARK.len_utf8());

@@ -14,7 +14,7 @@ use super::super::{DeviceKind, Embedder};
 use super::wanted::{Failures, Wanted, read_metadata};
 use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
 use crate::data::label::Labels;
-use crate::data::store::{PictureError, decode_picture};
+use crate::data::store::{PictureError, decode_picture, read_file};
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -383,7 +383,7 @@ fn read_all(
     wanted
         .par_iter()
         .map(|(_, path)| {
-            let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+            let bytes = read_file(path)?;
             let id = PictureId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));

@@ -112,7 +112,10 @@ impl Failures {
     /// Says it, except where enough of the kind were named.
     #[expect(clippy::print_stderr, reason = "a warning")]
     pub(super) fn add(&mut self, error: &PictureError, is_named: bool) {
-        let count = self.by_reason.entry(error.source.to_string()).or_default();
+        let reason = error.source.to_string();
+        // Some reasons name the file.
+        let reason = reason.strip_prefix(&format!("{}: ", error.path)).unwrap_or(&reason);
+        let count = self.by_reason.entry(reason.to_owned()).or_default();
         *count += 1;
         if is_named || *count <= NAMED {
             eprintln!("left out: {error}");
