@@ -84,7 +84,7 @@ fn names_what_is_left_out(out: &str) {
         "8 left out: ",
         "IMG_4.HEIC and 3 more: this is HEIC, which is not read; convert it to JPEG (`heif-convert",
         "scan.psd: this is a Photoshop document",
-        "loose.png: a picture outside of the classes' folders",
+        "loose.png: a picture beside the classes' folders",
         "2023: a class that holds folders only",
         "Only HEIC, ",
         "empty: a class without a picture",
@@ -234,7 +234,7 @@ fn links_are_followed_said_or_ended() {
     link("class 1 类", "alias");
     let out = succeed(&words(&build(&world, &pictures)));
     assert!(
-        out.contains("annexed.jpg: a link to what is not there; fetch it (`git annex get`"),
+        out.contains("annexed.jpg: a link to what is not there; fetch that (`git annex get`"),
         "{out}"
     );
     assert!(

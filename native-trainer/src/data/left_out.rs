@@ -90,15 +90,15 @@ impl fmt::Display for Reason {
             Self::Unreadable(reason) => reason,
             Self::NoPicture => "no picture by its name and its content",
             Self::Hidden => "hidden, as its name begins with a dot; rename it if it is meant",
-            Self::Loose => "a picture outside of the classes' folders; put it into the folder of its class",
+            Self::Loose => "a picture beside the classes' folders; put it into one of them",
             Self::NoPictures => "a class without a picture that can be used",
             Self::FoldersOnly => {
-                "a class that holds folders only; put the pictures right into it, or name this folder where its \
-                 folders are the classes"
+                "a class that holds folders only; put the pictures right into it, or name it \
+                 where its folders are the classes"
             }
             Self::Inside => "a folder inside of a class; put its pictures right into the class",
             Self::Dangling => {
-                "a link to what is not there; fetch it (`git annex get`, `dvc pull`) or copy the file itself"
+                "a link to what is not there; fetch that (`git annex get`, `dvc pull`) or copy it"
             }
             Self::Loop => "a link to a folder that it lies in",
             Self::NotAFile => "not a file",
