@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 
 /// Name of the page in a run's folder.
@@ -284,6 +284,7 @@ fn retrieval(
     let queries = embed(&query)?;
     let searched = if task.gallery.is_some() { embed(&gallery)? } else { queries.clone() };
     let metrics = retrieval_metrics(&queries, &searched, &[1, 5]);
+    let said = remarks(&queries, task.gallery.as_ref().map(|_| &searched), &metrics);
     let answers = nearest(&queries, &searched);
 
     let mut page = format!(
@@ -295,6 +296,9 @@ fn retrieval(
         100.0 * metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate),
         100.0 * metrics.mean_average_precision
     );
+    for remark in said {
+        put(&mut page, format_args!("<p>{}.</p>", escape(&remark)));
+    }
     let is_right = |index: usize| {
         answers[index]
             .first()
@@ -339,8 +343,7 @@ fn nearest(queries: &Embedded, gallery: &Embedded) -> Vec<Vec<(usize, f32)>> {
         .map(|(index, query)| {
             let mut best: Vec<(usize, f32)> = Vec::with_capacity(NEIGHBOURS + 1);
             for (place, row) in gallery.values.chunks_exact(dim).enumerate() {
-                let itself = gallery.ids[place] == queries.ids[index]
-                    && gallery.labels[place] == queries.labels[index];
+                let itself = gallery.is_itself(place, queries, index);
                 let cosine: f32 = query.iter().zip(row).map(|(a, b)| a * b).sum();
                 if itself || best.last().is_some_and(|l| best.len() == NEIGHBOURS && l.1 >= cosine)
                 {
@@ -433,6 +436,7 @@ mod tests {
             values: vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8],
             labels: vec![0, 1, 1],
             ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            ..Embedded::default()
         };
         let answers = nearest(&embedded, &embedded);
         let places: Vec<Vec<usize>> =

@@ -7,10 +7,13 @@ use models::detector::DetectionThresholds;
 use models::recognizer::detect;
 use serde_json::json;
 
+use super::failures::Failures;
 use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 
 /// Finds the objects of pictures, without naming them.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie detect --detector weights/detector.safetensors --crops \
@@ -57,8 +60,9 @@ impl Arguments {
             max_detections: self.max,
             ..DetectionThresholds::default()
         };
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let picture = read_picture(path)?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let found = pollster::block_on(detect(&detector, &picture, &thresholds))?;
             if let Some(folder) = &self.crops {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -88,6 +92,6 @@ impl Arguments {
                 );
             }
         }
-        Ok(())
+        failures.end()
     }
 }

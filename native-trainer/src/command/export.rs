@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{DeviceKind, open_model, read, samples, size, write};
 use crate::embedding::embed_samples;
 use crate::export::{Format, model_files};
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
 
@@ -136,6 +136,7 @@ impl Arguments {
                     "least_cosine": cost.least_cosine,
                     "recall1": cost.recall[1],
                     "recall1_f32": cost.recall[0],
+                    "remarks": cost.remarks,
                 })
             });
             let file = self.out.display().to_string();
@@ -149,6 +150,9 @@ impl Arguments {
                  floats {:.5}",
                 cost.least_cosine, cost.recall[1], cost.recall[0]
             );
+            for remark in cost.remarks {
+                eprintln!("{remark}");
+            }
         }
         Ok(())
     }
@@ -179,19 +183,19 @@ impl Arguments {
             None => query,
         };
         let mut recall = [0.0; 2];
-        let mut embedded = Vec::new();
+        let (mut embedded, mut said) = (Vec::new(), Vec::new());
         for (file, recall) in [exact, stored].into_iter().zip(&mut recall) {
             let extractor = file.clone().prepare_extractor(target.clone())?;
             let embed = |samples| embed_samples(&extractor, samples);
             let query = embed(&query)?;
-            let metrics = match &gallery {
-                Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1]),
-                None => retrieval_metrics(&query, &query, &[1]),
-            };
+            let gallery = gallery.as_ref().map(embed).transpose()?;
+            let metrics = retrieval_metrics(&query, gallery.as_ref().unwrap_or(&query), &[1]);
             *recall = metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate);
+            said = remarks(&query, gallery.as_ref(), &metrics);
             embedded.push(query);
         }
-        Ok(Cost { least_cosine: least_cosine(&embedded[0], &embedded[1]), recall })
+        let least_cosine = least_cosine(&embedded[0], &embedded[1]);
+        Ok(Cost { least_cosine, recall, remarks: said })
     }
 }
 
@@ -200,6 +204,8 @@ struct Cost {
     least_cosine: f32,
     /// Recall@1 with 32-bit floats, and as stored and computed.
     recall: [f64; 2],
+    /// Of queries that are in the gallery, or have no match there.
+    remarks: Vec<String>,
 }
 
 /// Least cosine of two lists of unit embeddings.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::replace::behind_links;
 use super::{FileError, folder_of};
+use crate::terminal::LeftOver;
 
 /// Held from reading to renaming. The system releases it when the process ends, however that ends.
 ///
@@ -14,6 +15,7 @@ use super::{FileError, folder_of};
 pub struct Lock {
     file: File,
     path: PathBuf,
+    left_over: Option<LeftOver>,
 }
 
 impl Lock {
@@ -66,7 +68,8 @@ impl Lock {
             }
             // Who held it has taken the file away; the next one may lie there already.
             if is_at(&file, &path) {
-                return Ok(Some(Self { file, path }));
+                let left_over = Some(LeftOver::new(&path));
+                return Ok(Some(Self { file, path, left_over }));
             }
         }
     }
@@ -74,6 +77,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        // The name is somebody else's as soon as it is free.
+        self.left_over = None;
         // Before it is released, so that nobody holds a lock of the same name. Where it stays, it is free.
         let _ = std::fs::remove_file(&self.path);
         let _ = self.file.unlock();

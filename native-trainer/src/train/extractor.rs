@@ -1,6 +1,7 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
 use std::collections::BTreeSet;
+use std::sync::Once;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -20,7 +21,7 @@ use crate::data::store::{PictureError, PictureStore, RgbaImage};
 use crate::embedding::embed_samples;
 use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
-use crate::metric::retrieval::retrieval_metrics;
+use crate::metric::retrieval::{remarks, retrieval_metrics};
 use crate::random::{Random, seeded};
 use crate::recipe::{ExtractorTask, Recipe};
 use crate::replica::{Hub, Runner};
@@ -63,6 +64,8 @@ pub struct ExtractorTraining {
     gallery: Option<Samples>,
     pretrained: Option<Weights>,
     teacher: Option<Teacher>,
+    /// Whether it is said what the evaluations leave out.
+    remarked: Once,
 }
 
 impl ExtractorTraining {
@@ -105,6 +108,7 @@ impl ExtractorTraining {
             gallery,
             pretrained,
             teacher,
+            remarked: Once::new(),
         })
     }
 }
@@ -276,10 +280,14 @@ impl Task for ExtractorTraining {
         let extractor = Runner::new(&network.extractor, preprocess, device, hub)?;
         let embed = |samples| embed_samples(&extractor, samples);
         let query = embed(query)?;
-        let metrics = match &self.gallery {
-            Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1, 5]),
-            None => retrieval_metrics(&query, &query, &[1, 5]),
-        };
+        let gallery = self.gallery.as_ref().map(embed).transpose()?;
+        let metrics = retrieval_metrics(&query, gallery.as_ref().unwrap_or(&query), &[1, 5]);
+        // The same in every epoch.
+        self.remarked.call_once(|| {
+            for remark in remarks(&query, gallery.as_ref(), &metrics) {
+                eprintln!("{remark}");
+            }
+        });
         let mut named: Vec<(String, f64)> =
             metrics.recall_at_k.iter().map(|(k, rate)| (format!("recall{k}"), *rate)).collect();
         named.push(("mAP".to_owned(), metrics.mean_average_precision));

@@ -25,6 +25,7 @@ use crate::checkpoint::{self, Progress};
 use crate::loss::BatchError;
 use crate::recipe::{Export, RUN_RECIPE, Recipe};
 use crate::replica::{Hub, Replica};
+use crate::terminal::Note;
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";
@@ -281,8 +282,9 @@ pub fn run<T: Task>(
 
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
     while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
+        let epoch = run.progress.epoch + 1;
+        let _standing = Note::new(format!(" in epoch {epoch}; go on with --resume"));
         run = run.epoch(&latest, &mut log)?;
-        let epoch = run.progress.epoch;
         let mut is_best = false;
         let mut averaged = None;
         if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {

@@ -11,7 +11,7 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder};
-use super::wanted::{Failures, Wanted, read_metadata};
+use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file};
@@ -100,7 +100,7 @@ struct Options {
 struct Outcome {
     added: usize,
     known: usize,
-    failures: Failures,
+    unusable: Unusable,
 }
 
 impl Build {
@@ -121,7 +121,7 @@ impl Build {
         }
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         finish(&self.out, gallery, config)?;
-        let left_out = wanted.left_out_text(&added.failures);
+        let left_out = wanted.left_out_text(&added.unusable);
         println!("{}{left_out}", counted(&self.out, classes, entries)?);
         Ok(())
     }
@@ -155,12 +155,12 @@ impl Add {
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let known = Known::of(&gallery);
         let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
-        let failed = added.failures.count();
+        let failed = added.unusable.count();
         if added.added + added.known == 0 {
             bail!("none of the pictures can be used; {} is as before", self.gallery.display());
         }
         change.save(&gallery)?;
-        let left_out = wanted.left_out_text(&added.failures);
+        let left_out = wanted.left_out_text(&added.unusable);
         println!("{} added, {} there already{left_out}", added.added, added.known);
         println!("{}", summary(&self.gallery, &gallery)?);
         if wanted.is_named && failed > 0 {
@@ -197,7 +197,7 @@ impl Options {
                         pictures.push(picture);
                     }
                     Err(error) if self.strict => return Err(error.into()),
-                    Err(error) => done.failures.add(&error, wanted.is_named),
+                    Err(error) => done.unusable.add(&error, wanted.is_named),
                 }
             }
             let fresh: Vec<RgbImage> = pictures.iter().flatten().cloned().collect();
@@ -229,7 +229,7 @@ impl Options {
             }
             println!("{}/{} pictures", index * CHUNK + chunk.len(), wanted.pictures.len());
         }
-        done.failures.end(wanted, &classes);
+        done.unusable.end(wanted, &classes);
         for (label, facts) in metadata {
             if let Some(class) = classes.find(&label) {
                 gallery.describe(class, facts)?;

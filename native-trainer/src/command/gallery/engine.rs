@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
 use super::{IndexKind, counted, finish, open, scratch};
 use crate::data::store::read_picture;
@@ -113,13 +114,15 @@ impl Ask {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;
+        let mut failures = Failures::new(false);
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            let embedding = embedder.embed_pictures(&[picture])?;
             println!("{}:", path.display());
             for (label, m) in engine.search(&embedder.id, &embedding[0], self.k)? {
                 println!("  {:.3}  {label}", m.similarity);
             }
         }
-        Ok(())
+        failures.end()
     }
 }

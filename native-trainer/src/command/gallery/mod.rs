@@ -141,6 +141,11 @@ pub(super) enum Rule {
 }
 
 impl Rule {
+    /// All of them by their names.
+    fn named() -> [(&'static str, Self); 3] {
+        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
+    }
+
     /// `neighbours` are asked where they vote.
     pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
         match self {

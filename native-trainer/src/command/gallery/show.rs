@@ -9,6 +9,7 @@ use models::gallery::{Class, Gallery, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder, read, size};
 use super::{Rule, change, index_name, open};
 use crate::data::label::quoted;
@@ -44,6 +45,8 @@ pub(super) struct Stats {
 }
 
 /// Says which classes pictures are most similar to, each picture taken whole.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
     weights/extractor.safetensors query.jpg")]
@@ -230,8 +233,10 @@ impl Search {
             classes: if filtered { Some(&admits) } else { None },
             effort: self.effort,
         };
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
             let mut found = gallery.ask(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
@@ -251,7 +256,7 @@ impl Search {
                 println!("  {:.3}  {}", m.similarity, label(m.class));
             }
         }
-        Ok(())
+        failures.end()
     }
 }
 

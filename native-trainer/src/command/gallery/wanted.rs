@@ -12,7 +12,7 @@ use crate::data::list_file::{Samples, look_alike_texts};
 use crate::data::store::PictureError;
 use crate::files;
 
-/// Failures of one kind that are named; of more, the number is said.
+/// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;
 
 /// Pictures that are asked for.
@@ -82,12 +82,12 @@ impl Wanted {
     }
 
     /// What was left out, as the end of a sentence; empty where that is nothing.
-    pub(super) fn left_out_text(&self, failures: &Failures) -> String {
-        let mut text = match self.left_out + failures.count() {
+    pub(super) fn left_out_text(&self, unusable: &Unusable) -> String {
+        let mut text = match self.left_out + unusable.count() {
             0 => String::new(),
             some => format!("; {some} pictures left out"),
         };
-        match self.classes + failures.classes {
+        match self.classes + unusable.classes {
             0 => (),
             some => text += &format!("; {some} classes without pictures"),
         }
@@ -102,13 +102,13 @@ pub(super) fn checked(text: &str) -> anyhow::Result<String> {
 
 /// Pictures that cannot be used, counted by reason.
 #[derive(Debug, Default)]
-pub(super) struct Failures {
+pub(super) struct Unusable {
     by_reason: BTreeMap<String, usize>,
     /// Classes that have no other picture.
     classes: usize,
 }
 
-impl Failures {
+impl Unusable {
     /// Says it, except where enough of the kind were named.
     #[expect(clippy::print_stderr, reason = "a warning")]
     pub(super) fn add(&mut self, error: &PictureError, is_named: bool) {
