@@ -200,10 +200,14 @@ fn many_failures_of_a_kind_are_counted() {
     for number in 0..9 {
         world.write(&format!("photos/class 0 类/x{number}.jpg"), "no picture");
     }
+    for class in ["x", "y"] {
+        world.write(&format!("photos/{class}/1.jpg"), "");
+    }
     let out = succeed(&words(&build(&world, &pictures)));
-    assert_eq!(out.matches("\nleft out: ").count() + usize::from(out.starts_with("left out")), 5);
+    assert!(out.contains("2 classes left out: \"x\", \"y\": none of their pictures"), "{out}");
+    assert_eq!(out.matches("\nleft out: ").count() + usize::from(out.starts_with("left out")), 7);
     assert!(out.contains("4 more left out: not a picture"), "{out}");
-    assert!(out.contains("; 9 pictures left out"), "{out}");
+    assert!(out.contains("; 11 pictures left out; 2 classes without pictures"), "{out}");
 }
 
 #[test]

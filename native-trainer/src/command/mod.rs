@@ -108,7 +108,6 @@ fn samples(path: &Path) -> anyhow::Result<Samples> {
     Ok(samples)
 }
 
-#[expect(clippy::print_stderr, reason = "warnings")]
 fn say_remarks(samples: &Samples) {
     for line in samples.remarks() {
         eprintln!("{line}");

@@ -423,6 +423,27 @@ mod tests {
         assert_eq!(of("loose.jpg"), Some(&Reason::Loose));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_class_that_nobody_may_read_is_named_and_the_others_are_taken() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = folder(&[("a/1.jpg", JPEG), ("b/1.jpg", JPEG)]);
+        let closed = dir.path().join("a");
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&closed, mode(0o000)).unwrap();
+        let is_closed = std::fs::read_dir(&closed).is_err();
+        let (taken, left_out) = names(dir.path());
+        std::fs::set_permissions(&closed, mode(0o700)).unwrap();
+        // The system's administrator reads everything.
+        if is_closed {
+            assert_eq!(taken, ["b/1.jpg"]);
+            assert!(
+                matches!(&left_out[..], [(a, Reason::Unreadable(_))] if a == "a"),
+                "{left_out:?}"
+            );
+        }
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn names_that_are_no_text_are_no_class() {

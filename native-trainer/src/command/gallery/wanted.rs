@@ -8,6 +8,7 @@ use models::gallery::Metadata;
 
 use super::super::{read, samples};
 use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
+use crate::data::left_out::listed;
 use crate::data::list_file::{Samples, look_alike_texts};
 use crate::data::store::PictureError;
 use crate::files;
@@ -65,7 +66,6 @@ impl Wanted {
     }
 
     /// Says which of the classes look like another one of these or of the gallery's.
-    #[expect(clippy::print_stderr, reason = "a warning")]
     pub(super) fn say_look_alikes<'a>(&'a self, known: impl IntoIterator<Item = &'a str>) {
         let wanted = self.labels();
         let known: Vec<&str> = known.into_iter().collect();
@@ -83,15 +83,15 @@ impl Wanted {
 
     /// What was left out, as the end of a sentence; empty where that is nothing.
     pub(super) fn left_out_text(&self, unusable: &Unusable) -> String {
-        let mut text = match self.left_out + unusable.count() {
+        let pictures = match self.left_out + unusable.count() {
             0 => String::new(),
             some => format!("; {some} pictures left out"),
         };
-        match self.classes + unusable.classes {
-            0 => (),
-            some => text += &format!("; {some} classes without pictures"),
-        }
-        text
+        let classes = match self.classes + unusable.classes {
+            0 => String::new(),
+            some => format!("; {some} classes without pictures"),
+        };
+        pictures + &classes
     }
 }
 
@@ -110,7 +110,6 @@ pub(super) struct Unusable {
 
 impl Unusable {
     /// Says it, except where enough of the kind were named.
-    #[expect(clippy::print_stderr, reason = "a warning")]
     pub(super) fn add(&mut self, error: &PictureError, is_named: bool) {
         let reason = error.source.to_string();
         // Some reasons name the file.
@@ -123,17 +122,21 @@ impl Unusable {
     }
 
     /// Says how many were not named, and which of the wanted classes have no picture at all.
-    #[expect(clippy::print_stderr, reason = "a warning")]
     pub(super) fn end(&mut self, wanted: &Wanted, classes: &Labels) {
         for (reason, count) in self.by_reason.iter().filter(|(_, count)| **count > NAMED) {
             if !wanted.is_named {
                 eprintln!("{} more left out: {reason}", count - NAMED);
             }
         }
-        for label in wanted.labels() {
-            if classes.find(label).is_none() {
-                self.classes += 1;
-                eprintln!("left out: class {}: none of its pictures can be used", quoted(label));
+        let mut lost = wanted.labels();
+        lost.retain(|label| classes.find(label).is_none());
+        self.classes = lost.len();
+        let names = listed(lost.iter().map(|label| quoted(label)));
+        match lost.len() {
+            0 => (),
+            1 => eprintln!("left out: class {names}: none of its pictures can be used"),
+            count => {
+                eprintln!("{count} classes left out: {names}: none of their pictures can be used");
             }
         }
     }
