@@ -263,6 +263,7 @@ impl Recipe {
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
         let text = String::from_utf8(files::read(path, RECIPE_LIMIT)?)
             .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
+        let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
         for text in overrides {
@@ -271,7 +272,7 @@ impl Recipe {
         // Without overrides the text itself is parsed, so that an error shows its line.
         let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(wrong)?
+            toml::from_str(text).map_err(wrong)?
         } else {
             table.try_into().map_err(wrong)?
         };

@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::failures::Failures;
-use super::{DeviceKind, Embedder, measured, open_detector};
+use super::{DeviceKind, Embedder, measured, open_detector, samples};
 use crate::data::coco;
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
@@ -122,12 +122,12 @@ impl Arguments {
 
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
         let embedder = Embedder::open(extractor, self.device)?;
-        let listed = Samples::read(query)?;
-        let embed = |samples: &Samples| embedder.embed_measured(samples, self.skip_bad);
+        let listed = samples(query)?;
+        let embed = |listed: &Samples| embedder.embed_measured(listed, self.skip_bad);
         let (gallery, queries, bad) = if let Some(path) = &self.gallery {
-            let samples = Samples::read(path)?;
-            let (queries, bad) = embed(&listed.relabel(&samples.labels))?;
-            let (gallery, more) = embed(&samples)?;
+            let searched = samples(path)?;
+            let (queries, bad) = embed(&listed.relabel(&searched.labels))?;
+            let (gallery, more) = embed(&searched)?;
             (Some(gallery), queries, bad + more)
         } else {
             let (queries, bad) = embed(&listed)?;

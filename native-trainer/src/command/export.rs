@@ -10,9 +10,8 @@ use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
-use super::{DeviceKind, open_model, read, size, write};
+use super::{DeviceKind, open_model, read, samples, size, write};
 use crate::checkpoint;
-use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::export::{Format, model_files};
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
@@ -210,8 +209,8 @@ impl Arguments {
 
     fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
         let target = self.device.target()?;
-        let query = Samples::read(query)?;
-        let gallery = self.gallery.as_deref().map(Samples::read).transpose()?;
+        let query = samples(query)?;
+        let gallery = self.gallery.as_deref().map(samples).transpose()?;
         let query = match &gallery {
             Some(gallery) => query.relabel(&gallery.labels),
             None => query,

@@ -8,8 +8,7 @@ use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::failures::Failures;
-use super::{DeviceKind, Embedder, size, write};
-use crate::data::list_file::Samples;
+use super::{DeviceKind, Embedder, samples, size, write};
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -43,7 +42,7 @@ impl Arguments {
     /// Files that cannot be read or written, pictures that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let samples = Samples::read(&self.images)?;
+        let samples = samples(&self.images)?;
         let mut failures = Failures::of(samples.samples.len());
         let (embedded, used) = embedder.embed_usable(&samples, &mut failures)?;
         if used.is_empty() {

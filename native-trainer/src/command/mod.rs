@@ -102,6 +102,19 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(files::read(path, files::TEXT_LIMIT)?)
 }
 
+/// Reads a list or a folder of classes and says what of it is not taken.
+fn samples(path: &Path) -> anyhow::Result<Samples> {
+    let samples = Samples::read(path)?;
+    say_remarks(&samples);
+    Ok(samples)
+}
+
+fn say_remarks(samples: &Samples) {
+    for line in samples.remarks() {
+        eprintln!("{line}");
+    }
+}
+
 /// Writes a file whole, its folder included, in the place of an older one.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(files::write(path, bytes)?)

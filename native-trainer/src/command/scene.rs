@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::write;
-use crate::data::list_file::Samples;
+use super::{samples, write};
 use crate::data::scenes::{SceneOptions, compose};
 use crate::data::store::PictureStore;
 use crate::random::seeded;
@@ -42,7 +41,7 @@ impl Arguments {
     ///
     /// Pictures that cannot be read, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
-        let samples = Samples::read(&self.cutouts)?;
+        let samples = samples(&self.cutouts)?;
         let store =
             PictureStore::new(samples.samples.iter().map(|s| s.path.clone()).collect(), self.size);
         let options = SceneOptions {

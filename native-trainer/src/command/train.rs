@@ -1,14 +1,14 @@
 //! `magpie train`: a recipe becomes a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 
-use super::DeviceKind;
 use super::report::REPORTED;
+use super::{DeviceKind, samples};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::detector::DetectorTraining;
@@ -73,6 +73,10 @@ impl Arguments {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
         };
+        folders_of(&recipe)
+            .into_iter()
+            .try_for_each(|path| samples(path).map(drop))
+            .with_context(absent)?;
         if let Some(task) = &recipe.extractor {
             let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
             self.train(&task, &recipe, &device)?;
@@ -114,4 +118,24 @@ impl Arguments {
     fn before(&self) -> Before {
         if self.overwrite { Before::Replace } else { Before::Keep }
     }
+}
+
+/// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.
+fn folders_of(recipe: &Recipe) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = Vec::new();
+    if let Some(task) = &recipe.extractor {
+        paths.push(&task.train);
+        paths.extend([&task.query, &task.gallery].into_iter().flatten().map(PathBuf::as_path));
+    }
+    if let Some(task) = &recipe.detector {
+        let cutouts = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
+        paths.extend(cutouts.map(PathBuf::as_path));
+    }
+    let mut folders: Vec<&Path> = Vec::new();
+    for path in paths.into_iter().filter(|path| path.is_dir()) {
+        if !folders.contains(&path) {
+            folders.push(path);
+        }
+    }
+    folders
 }

@@ -8,8 +8,9 @@ use clap::Args;
 use models::gallery::{Gallery, PictureId, Question};
 use serde_json::{Value, json};
 
-use super::super::{DeviceKind, Embedder, write};
+use super::super::{DeviceKind, Embedder, samples, write};
 use super::{Rule, open, open_to_change};
+use crate::data::label::Labels;
 use crate::data::list_file::Samples;
 use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
 use crate::metric::retrieval::Embedded;
@@ -118,7 +119,7 @@ impl Calibrate {
         }
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(named)?;
-        let samples = Samples::read(&self.query)?;
+        let samples = samples(&self.query)?;
         let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
         let asked = self.ask(&gallery, &samples, &embedded, self.rule)?;
         let calibration = calibrate(&asked.trials, self.false_accept).with_context(|| {
@@ -172,12 +173,13 @@ impl Calibrate {
         let contents: HashSet<PictureId> =
             gallery.entries().map(|entry| gallery.picture(entry)).collect();
         let counts = gallery.counts();
+        let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
         let mut asked = Asked::default();
         let pictures = embedded.labels.iter().zip(&embedded.contents);
         for ((label, content), embedding) in
             pictures.zip(embedded.values.chunks_exact(gallery.dim()))
         {
-            let class = gallery.class_by_label(&samples.labels[*label]);
+            let class = classes.find(&samples.labels[*label]);
             let class = class.filter(|class| counts[*class] > 0);
             asked.foreign += usize::from(class.is_none());
             if !contents.contains(content) {
