@@ -101,9 +101,6 @@ struct Outcome {
 
 impl Calibrate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if !(self.false_accept > 0.0 && self.false_accept < 1.0) {
-            bail!("--false-accept {}: a share above 0 and below 1", self.false_accept);
-        }
         if self.per_class && !self.write {
             bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
         }
