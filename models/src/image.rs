@@ -3,6 +3,8 @@
 //! The trainer, the gallery builder and the browser all decode and resize with this module, so a
 //! picture gives the same numbers everywhere.
 
+mod header;
+
 use std::io::Cursor;
 
 use ::image::metadata::Orientation;
@@ -10,6 +12,8 @@ use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use thiserror::Error;
 
 use crate::geometry::BBox;
+
+pub use header::Header;
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::data::tell_notes;
 use super::{DeviceKind, Embedder, open_detector};
-use crate::data::coco;
+use crate::data::coco::{self, BoxedPictures};
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::metric::retrieval::retrieval_metrics;
@@ -28,7 +29,8 @@ pub struct Arguments {
     /// COCO file for the detector; its categories are taken as one.
     #[arg(long)]
     coco: Option<PathBuf>,
-    /// Folder of the COCO file's pictures; by default the file's own.
+    /// Folder of the COCO file's pictures; by default looked for beside the file, in `images` and in folders
+    /// named like the file, here and one level up.
     #[arg(long, requires = "coco")]
     images: Option<PathBuf>,
     /// List file or folder of queries for the extractor.
@@ -62,7 +64,10 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
-        let boxed = coco::read(coco, self.images.as_deref())?;
+        let BoxedPictures { pictures: boxed, notes } =
+            coco::read(coco, self.images.as_deref(), &|_| ())?;
+        let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
+        tell_notes(&notes);
         let progress = Progress::new("pictures", boxed.len());
         let pictures = boxed.iter().map(|picture| {
             progress.advance(1);

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::DeviceKind;
+use super::data::tell_notes;
 use super::report::REPORTED;
 use crate::recipe::Recipe;
 use crate::report;
@@ -82,6 +83,7 @@ impl Arguments {
         }
         if let Some(task) = &recipe.detector {
             let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
+            tell_notes(task.notes());
             run(&task, &recipe, &options, &device)?;
         }
         let path = report::write(&self.output, REPORTED, &device)?;

@@ -4,6 +4,7 @@
 //! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -17,13 +18,14 @@ use rand::RngExt;
 
 use super::{Input, Loaded, Task, pretrained};
 use crate::assign::{Atss, TaskAligned, assign};
-use crate::data::coco::{self, BoxedPicture};
+use crate::data::coco::{self, BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
+use crate::progress::Progress;
 use crate::random::seeded;
 use crate::recipe::{DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
@@ -60,6 +62,7 @@ pub struct DetectorTraining {
     task: DetectorTask,
     cutouts: Option<PictureStore>,
     boxed: Vec<BoxedPicture>,
+    notes: Vec<(PathBuf, Finding)>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
     pretrained: Option<Weights>,
 }
@@ -71,7 +74,7 @@ impl DetectorTraining {
     ///
     /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
     pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
-        let store = |path: &Option<std::path::PathBuf>| {
+        let store = |path: &Option<PathBuf>| {
             path.as_deref().map(Samples::read).transpose().map(|samples| {
                 samples.map(|s| {
                     let paths = s.samples.into_iter().map(|s| s.path).collect();
@@ -80,10 +83,8 @@ impl DetectorTraining {
             })
         };
         let cutouts = store(&task.cutouts)?;
-        let boxed = match &task.coco {
-            Some(path) => coco::read(path, None)?,
-            None => Vec::new(),
-        };
+        let mut notes = Vec::new();
+        let boxed = read_boxes("coco", &task.coco, &task.coco_images, &mut notes)?;
         if cutouts.is_none() && boxed.is_empty() {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
@@ -99,12 +100,18 @@ impl DetectorTraining {
                 eval.push((scene.image, scene.boxes));
             }
         }
-        if let Some(path) = &task.eval_coco {
-            for picture in coco::read(path, None)? {
-                eval.push((read_picture(&picture.path)?, picture.boxes));
-            }
+        let measured =
+            read_boxes("eval_coco", &task.eval_coco, &task.eval_coco_images, &mut notes)?;
+        for picture in measured {
+            eval.push((read_picture(&picture.path)?, picture.boxes));
         }
-        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval, pretrained })
+        let (recipe, task) = (recipe.clone(), task.clone());
+        Ok(Self { recipe, task, cutouts, boxed, notes, eval, pretrained })
+    }
+
+    /// What is left out of the COCO files.
+    pub fn notes(&self) -> &[(PathBuf, Finding)] {
+        &self.notes
     }
 
     /// Epochs before a newer PicoDet's predictions are good enough to assign by.
@@ -148,6 +155,27 @@ impl DetectorTraining {
         let scene = compose(store, &self.task.scenes, size.width, size.height, &mut random)?;
         Ok((scene.image, scene.boxes))
     }
+}
+
+/// The pictures of a COCO file that a recipe names by `key`, none where it names none.
+fn read_boxes(
+    key: &str,
+    path: &Option<PathBuf>,
+    images: &Option<PathBuf>,
+    notes: &mut Vec<(PathBuf, Finding)>,
+) -> anyhow::Result<Vec<BoxedPicture>> {
+    let Some(path) = path else {
+        if images.is_some() {
+            let text = format!("[detector] has `{key}_images` without `{key}`");
+            return Err(DataError::Unsuitable(text).into());
+        }
+        return Ok(Vec::new());
+    };
+    let progress = Progress::new("pictures", 0);
+    let seen = |total| progress.advance_of(total);
+    let read = coco::read(path, images.as_deref(), &seen)?;
+    notes.extend(read.notes.into_iter().map(|note| (path.clone(), note)));
+    Ok(read.pictures)
 }
 
 impl Task for DetectorTraining {

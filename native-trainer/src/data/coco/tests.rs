@@ -1,0 +1,689 @@
+//! The reader against files as people have them.
+
+use std::path::{Path, PathBuf};
+
+use models::geometry::BBox;
+use models::image::RgbImage;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A folder with pictures of 40 × 30 pixels, `0.png` to `3.png`.
+struct Data(tempfile::TempDir);
+
+impl Data {
+    fn new() -> Self {
+        let data = Self(tempfile::tempdir().unwrap());
+        for number in 0..4 {
+            data.put(&format!("{number}.png"), &picture(40, 30, number));
+        }
+        data
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn read(&self, json: &Value) -> Result<BoxedPictures, CocoError> {
+        read(&self.put("boxes.json", json.to_string().as_bytes()), None, &|_| ())
+    }
+
+    /// The kinds and counts of what is found, all of it and what is named when it is refused.
+    fn found(&self, json: &Value) -> Vec<(Problem, usize)> {
+        let pairs = |findings: &[Finding]| {
+            findings.iter().map(|finding| (finding.kind, finding.count)).collect::<Vec<_>>()
+        };
+        let path = self.put("boxes.json", json.to_string().as_bytes());
+        let whole = inspect(&path, None, |_| Ok(String::new()), String::as_str, &|_| ());
+        let mut whole = whole.unwrap().findings;
+        // The pictures are not looked into here.
+        whole.retain(|f| !matches!(f.kind, Problem::SameAgain | Problem::SameContent));
+        let refused = match self.read(json) {
+            Ok(BoxedPictures { notes, .. }) => notes,
+            Err(CocoError::Unusable { findings, .. }) => findings,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(pairs(&whole), pairs(&refused), "check and train see the same");
+        pairs(&refused)
+    }
+
+    fn text(&self, json: &Value) -> String {
+        let text = self.read(json).unwrap_err().to_string();
+        text.replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+fn picture(width: u32, height: u32, value: u8) -> Vec<u8> {
+    let data = vec![value; (width * height * 3) as usize];
+    RgbImage::from_rgb(width, height, data).unwrap().encode_png().unwrap()
+}
+
+/// Four pictures with two boxes each, ids from 1.
+fn good() -> Value {
+    let images: Vec<Value> = (0..4)
+        .map(|i| json!({"id": i + 1, "file_name": format!("{i}.png"), "width": 40, "height": 30}))
+        .collect();
+    let annotations: Vec<Value> = (0..8)
+        .map(|i| {
+            let left = 4 + i % 2 * 16;
+            json!({"id": i + 1, "image_id": i / 2 + 1, "category_id": 1, "bbox": [left, 6, 14, 15],
+                "area": 210, "iscrowd": 0})
+        })
+        .collect();
+    let categories = [json!({"id": 1, "name": "thing"})];
+    json!({"images": images, "annotations": annotations, "categories": categories})
+}
+
+/// [`good`], changed.
+fn changed(change: impl FnOnce(&mut Value)) -> Value {
+    let mut json = good();
+    change(&mut json);
+    json
+}
+
+/// [`good`] with a key of every image or annotation changed.
+fn each(list: &str, change: impl Fn(usize, &mut Value)) -> Value {
+    changed(|json| {
+        let list = json[list].as_array_mut().unwrap();
+        list.iter_mut().enumerate().for_each(|(index, record)| change(index, record));
+    })
+}
+
+#[test]
+fn a_good_file_is_read_as_it_stands() {
+    let data = Data::new();
+    let read = data.read(&good()).unwrap();
+    assert_eq!(read.notes, []);
+    assert_eq!(read.pictures.len(), 4);
+    for (index, picture) in read.pictures.iter().enumerate() {
+        assert_eq!(picture.path, data.path(&format!("{index}.png")));
+        assert_eq!(
+            picture.boxes,
+            [BBox::new(4.0, 6.0, 18.0, 21.0), BBox::new(20.0, 6.0, 34.0, 21.0)]
+        );
+    }
+}
+
+#[test]
+fn harmless_spellings_change_nothing() {
+    let data = Data::new();
+    let expected = data.read(&good()).unwrap();
+    let texts = changed(|json| {
+        for image in json["images"].as_array_mut().unwrap() {
+            image["id"] = image["id"].to_string().into();
+            image["width"] = 40.0.into();
+            image["height"] = "30".into();
+        }
+        for annotation in json["annotations"].as_array_mut().unwrap() {
+            annotation["id"] = Value::Null;
+            annotation["image_id"] = annotation["image_id"].as_f64().into();
+            annotation["iscrowd"] = false.into();
+            annotation["bbox"] = json!(["4", 6.0, 14, "15"]);
+        }
+    });
+    let read = data.read(&texts).unwrap();
+    assert_eq!(read.pictures[3].boxes, expected.pictures[3].boxes[..1]);
+    for (list, key, value) in [
+        ("annotations", "iscrowd", Value::Null),
+        ("annotations", "iscrowd", json!("0")),
+        ("annotations", "area", json!("large")),
+        ("annotations", "id", json!(1)),
+        ("annotations", "segmentation", json!({"counts": "abc", "size": [30, 40]})),
+        ("images", "width", Value::Null),
+        ("images", "license", json!([1])),
+    ] {
+        let json = each(list, |_, record| record[key] = value.clone());
+        assert_eq!(data.read(&json).unwrap(), expected, "{key}: {value}");
+    }
+    for category in [json!("thing"), json!(-1), json!(0), Value::Null] {
+        let json = each("annotations", |_, record| record["category_id"] = category.clone());
+        let read = data.read(&json).unwrap();
+        assert_eq!(read.pictures, expected.pictures, "{category}");
+        let notes: Vec<_> = read.notes.iter().map(|note| (note.kind, note.count)).collect();
+        let known = if category.is_null() { vec![] } else { vec![(Problem::UnknownCategory, 8)] };
+        assert_eq!(notes, known, "{category}");
+    }
+    let with_mark = format!("\u{feff}{}", good());
+    let path = data.put("mark.json", with_mark.as_bytes());
+    assert_eq!(super::read(&path, None, &|_| ()).unwrap(), expected);
+    let ids = changed(|json| {
+        for (list, key) in [("images", "id"), ("annotations", "image_id")] {
+            for record in json[list].as_array_mut().unwrap() {
+                record[key] = (-record[key].as_i64().unwrap()).into();
+            }
+        }
+    });
+    assert_eq!(data.read(&ids).unwrap(), expected);
+}
+
+#[test]
+fn what_teaches_nothing_or_something_false_is_refused() {
+    let data = Data::new();
+    data.put("small.png", &picture(20, 15, 9));
+    let bbox = |value: Value| {
+        each("annotations", move |i, record| {
+            if i == 2 {
+                record["bbox"] = value.clone();
+            }
+        })
+    };
+    for (json, expected, text) in [
+        (
+            each("annotations", |i, a| a["image_id"] = (i + 100).into()),
+            vec![(Problem::NoBoxes, 8), (Problem::UnknownImage, 8)],
+            "8 of 8 annotations name a picture that `images` does not list (annotation 1: image 100, annotation \
+             2: image 101, annotation 3: image 102, …)",
+        ),
+        (
+            each("annotations", |i, a| {
+                if i == 5 {
+                    a.as_object_mut().unwrap().remove("image_id");
+                }
+            }),
+            vec![(Problem::UnknownImage, 1)],
+            "(annotation 6: image without number)",
+        ),
+        (
+            changed(|json| json["annotations"] = json!([])),
+            vec![(Problem::OnlyBackground, 0)],
+            "boxes.json: 4 pictures, 0 boxes: `annotations` is empty; draw a box",
+        ),
+        (
+            each("annotations", |_, a| a["iscrowd"] = true.into()),
+            vec![(Problem::NoBoxes, 8), (Problem::Crowd, 8)],
+            "4 pictures, 0 boxes: none of the 8 annotations gives one",
+        ),
+        (
+            each("images", |_, image| image["id"] = 1.into()),
+            vec![(Problem::SameId, 1), (Problem::UnknownImage, 6)],
+            "1 id(s) stand for several pictures (id 1, 4 times: 0.png, 1.png …)",
+        ),
+        (
+            changed(|json| json["images"][3]["file_name"] = "./2.png".into())
+                .also(|json| json["annotations"][7]["bbox"] = json!([1, 1, 5, 5])),
+            vec![(Problem::SameFile, 1)],
+            "1 picture(s) under several ids with different boxes (2.png: ids 3, 4)",
+        ),
+        (bbox(json!([1, 2, 3])), vec![(Problem::NoBox, 1)], "(annotation 3)"),
+        (bbox(Value::Null), vec![(Problem::NoBox, 1)], "without a `bbox` of four numbers"),
+        (bbox(json!([])), vec![(Problem::NoBox, 1)], "write [left, top, width, height]"),
+        (bbox(json!([1, 2, 3, "x"])), vec![(Problem::NoBox, 1)], "1 of 8 annotations"),
+        (
+            bbox(json!([1, 2, 3, 1e39])),
+            vec![(Problem::NotFinite, 1)],
+            "annotation 3: [1, 2, 3, inf]",
+        ),
+        (bbox(json!([1, 2, "nan", 4])), vec![(Problem::NotFinite, 1)], "not finite"),
+        (
+            bbox(json!([-50, -50, 20, 20])),
+            vec![(Problem::Outside, 1)],
+            "[-50, -50, -30, -30] is not inside 40×30",
+        ),
+        (
+            bbox(json!([100, 100, 20, 20])),
+            vec![(Problem::Outside, 1)],
+            "1 of 8 boxes lie mostly outside",
+        ),
+        (
+            bbox(json!([30, 10, 25, 10])),
+            vec![(Problem::Outside, 1)],
+            "[30, 10, 55, 20] is not inside",
+        ),
+        (bbox(json!([0, 0, 3e38, 3e38])), vec![(Problem::Outside, 1)], "mostly outside"),
+        (
+            each("images", |_, i| i["width"] = 80.into()),
+            vec![(Problem::OtherSize, 4)],
+            "0.png: 40×30, in the file 80×30",
+        ),
+        (
+            changed(|json| json["images"][0]["file_name"] = "small.png".into())
+                .also(|json| json["annotations"][1]["bbox"] = json!([1, 1, 5, 5])),
+            vec![(Problem::OtherSize, 1), (Problem::OverEdge, 1)],
+            "small.png: 20×15, in the file 40×30",
+        ),
+        (
+            each("images", |_, i| i["width"] = json!(1e9)),
+            vec![(Problem::ImpossibleSize, 4)],
+            "0.png: 1000000000×30",
+        ),
+        (each("images", |_, i| i["height"] = 0.into()), vec![(Problem::ImpossibleSize, 4)], "40×0"),
+        (
+            each("images", |i, image| {
+                if i == 1 {
+                    image["id"] = json!(1.5);
+                }
+            }),
+            vec![(Problem::ImageWithoutId, 1), (Problem::UnknownImage, 2)],
+            "1 of 4 pictures without a usable `id` (images[1], 1.png)",
+        ),
+        (
+            changed(|json| json["images"][2]["file_name"] = " ".into()),
+            vec![(Problem::ImageWithoutName, 1), (Problem::UnknownImage, 2)],
+            "(images[2])",
+        ),
+        (
+            changed(|json| json["annotations"][0]["iscrowd"] = 2.into()),
+            vec![(Problem::UnclearCrowd, 1)],
+            "neither 0 nor 1 (annotation 1)",
+        ),
+        (
+            changed(|json| json["images"][1]["file_name"] = "gone.png".into()),
+            vec![(Problem::MissingPicture, 1)],
+            "1 of 4 pictures are not there (gone.png); looked in ",
+        ),
+    ] {
+        assert_eq!(data.found(&json), expected, "{json}");
+        let told = data.text(&json);
+        assert!(told.contains(text), "{told}\nsays nothing of\n{text}");
+    }
+}
+
+/// One more change of a value.
+trait Also {
+    fn also(self, change: impl FnOnce(&mut Value)) -> Value;
+}
+
+impl Also for Value {
+    fn also(mut self, change: impl FnOnce(&mut Value)) -> Value {
+        change(&mut self);
+        self
+    }
+}
+
+#[test]
+fn what_is_left_out_is_said_with_its_number() {
+    let data = Data::new();
+    let json = changed(|json| {
+        let list = json["annotations"].as_array_mut().unwrap();
+        list[0]["bbox"] = json!([4, 6, 0, 15]);
+        list[1]["bbox"] = json!([4, 6, 14, -3]);
+        list[2]["bbox"] = json!([4, 6, 1e-30, 5]);
+        list[3]["iscrowd"] = 1.into();
+        list[5]["bbox"] = list[4]["bbox"].clone();
+        list[6]["bbox"] = json!([-6, 6, 20, 10]);
+        list[7]["bbox"] = json!([30, 20, 10.5, 10.5]);
+    });
+    let read = data.read(&json).unwrap();
+    let boxes: Vec<usize> = read.pictures.iter().map(|picture| picture.boxes.len()).collect();
+    assert_eq!(boxes, [0, 0, 1, 2]);
+    // Rounding beyond the edge stays as it is written; more is cut.
+    assert_eq!(
+        read.pictures[3].boxes,
+        [BBox::new(0.0, 6.0, 14.0, 16.0), BBox::new(30.0, 20.0, 40.5, 30.5)]
+    );
+    let notes: Vec<String> = read.notes.iter().map(ToString::to_string).collect();
+    let place = data.0.path().display();
+    assert_eq!(
+        notes,
+        [
+            "8 boxes, 3 left out: without area (annotation 1: [4, 6, 0, 15], annotation 2: [4, 6, 14, -3], annotation \
+             3: [4, 6, 0.000000000000000000000000000001, 5])"
+                .to_owned(),
+            "8 boxes, 1 left out: crowds (annotation 4)".to_owned(),
+            "8 boxes, 1 left out: the same box of a picture again (annotation 6)".to_owned(),
+            format!(
+                "1 of 8 boxes reach over the edge of their picture; the part inside is taken ({place}/3.png: box \
+                 [-6, 6, 14, 16] is not inside 40×30)"
+            ),
+            format!(
+                "2 of 4 pictures without boxes: taken as background ({place}/0.png, {place}/1.png)"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn equal_records_are_one() {
+    let data = Data::new();
+    let expected = data.read(&good()).unwrap();
+    // The same picture with its id, and again under an id whose boxes are the same.
+    let json = changed(|json| {
+        let first = json["images"][0].clone();
+        let mut again = json["images"][1].clone();
+        again["id"] = 9.into();
+        json["images"].as_array_mut().unwrap().extend([first, again]);
+        let boxes = json["annotations"].as_array_mut().unwrap();
+        for index in [2, 3] {
+            let mut copy = boxes[index].clone();
+            copy["image_id"] = 9.into();
+            boxes.push(copy);
+        }
+    });
+    let read = data.read(&json).unwrap();
+    assert_eq!(read.pictures, expected.pictures);
+    let notes: Vec<_> = read.notes.iter().map(|note| (note.kind, note.count)).collect();
+    assert_eq!(notes, [(Problem::ListedAgain, 2)]);
+    assert!(data.found(&json) == notes);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_one_file_are_one_picture() {
+    let data = Data::new();
+    std::os::unix::fs::symlink("0.png", data.path("link.png")).unwrap();
+    let json = changed(|json| json["images"][1]["file_name"] = "link.png".into());
+    assert_eq!(data.read(&json).unwrap().pictures.len(), 3, "the boxes are the same");
+    let json = json.also(|json| json["annotations"][2]["bbox"] = json!([1, 1, 2, 2]));
+    assert_eq!(data.found(&json), [(Problem::SameFile, 1)]);
+}
+
+#[test]
+fn equal_contents_are_named_by_a_check() {
+    let data = Data::new();
+    data.put("1.png", &picture(40, 30, 0));
+    let contents = |json: &Value| {
+        let path = data.put("boxes.json", json.to_string().as_bytes());
+        let content = |path: &Path| Ok(format!("{:?}", std::fs::read(path).unwrap()));
+        let findings = inspect(&path, None, content, String::as_str, &|_| ()).unwrap().findings;
+        findings.iter().map(|finding| (finding.kind, finding.count)).collect::<Vec<_>>()
+    };
+    assert_eq!(contents(&good()), [(Problem::SameAgain, 1)]);
+    let json = changed(|json| json["annotations"][2]["bbox"] = json!([1, 1, 2, 2]));
+    assert_eq!(contents(&json), [(Problem::SameContent, 1)]);
+}
+
+/// A JPEG of 40 × 30 stored pixels, turned by its EXIF orientation.
+fn turned(orientation: u8) -> Vec<u8> {
+    let picture = RgbImage::from_rgb(40, 30, vec![90; 40 * 30 * 3]).unwrap();
+    let jpeg = picture.encode_jpeg(90).unwrap();
+    let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+    let mut bytes = jpeg[..2].to_vec();
+    bytes.extend([0xff, 0xe1]);
+    bytes.extend(((tiff.len() + 2) as u16).to_be_bytes());
+    bytes.extend(tiff);
+    bytes.extend(&jpeg[2..]);
+    bytes
+}
+
+#[test]
+fn sizes_are_those_of_the_upright_picture() {
+    let data = Data::new();
+    let sized = |width: Option<u32>, height: Option<u32>| {
+        each("images", move |i, image| {
+            if i == 0 {
+                image["file_name"] = "turned.jpg".into();
+                image["width"] = json!(width);
+                image["height"] = json!(height);
+            }
+        })
+    };
+    data.put("turned.jpg", &turned(6));
+    let stored = sized(Some(40), Some(30));
+    // Its second box reaches to 34 of 30 pixels.
+    let edge = (Problem::OverEdge, 1);
+    assert_eq!(data.found(&stored), [(Problem::StoredSize, 1), edge]);
+    let text = data.text(&stored);
+    assert!(
+        text.contains("turned.jpg: 30×40, in the file 40×30") && text.contains("exiftool"),
+        "{text}"
+    );
+    assert_eq!(data.found(&sized(Some(30), Some(40))), [edge]);
+    assert_eq!(data.found(&sized(Some(30), None)), [edge]);
+    assert_eq!(data.found(&sized(None, None)), [edge, (Problem::Turned, 1)]);
+    assert_eq!(data.found(&sized(Some(80), Some(60))), [(Problem::OtherSize, 1), edge]);
+    data.put("turned.jpg", &turned(3));
+    assert_eq!(data.found(&sized(Some(40), Some(30))), [(Problem::Turned, 1)]);
+}
+
+#[test]
+fn pictures_are_found_or_their_folder_is_asked_for() {
+    let data = Data::new();
+    for number in 0..4 {
+        data.put(&format!("data/photos/{number}.png"), &picture(40, 30, number));
+    }
+    let path = data.put("data/annotations/instances.json", good().to_string().as_bytes());
+    let missing = read(&path, None, &|_| ()).unwrap_err().to_string();
+    for part in [
+        "4 of 4 pictures are not there (",
+        "data/annotations/images, ",
+        "data/images, ",
+        "--images FOLDER",
+        "detector.coco_images",
+        "magpie data coco-foreground",
+    ] {
+        assert!(missing.contains(part), "{missing}\nsays nothing of\n{part}");
+    }
+    let named = read(&path, Some(&data.path("data/photos")), &|_| ()).unwrap();
+    assert_eq!(named.pictures[0].path, data.path("data/photos/0.png"));
+    std::fs::rename(data.path("data/photos"), data.path("data/images")).unwrap();
+    let found = read(&path, None, &|_| ()).unwrap();
+    assert_eq!(found.pictures[0].path, data.path("data/images/0.png"));
+    assert_eq!(found.notes, []);
+    data.put("data/0.png", &picture(40, 30, 7));
+    let notes = read(&path, None, &|_| ()).unwrap().notes;
+    let expected = format!(
+        "pictures of these names lie in several folders ({0}/images, {0}); the first is taken",
+        data.path("data").display()
+    );
+    assert_eq!(notes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+}
+
+#[test]
+fn a_mixture_has_one_category_and_the_same_boxes() {
+    let data = Data::new();
+    for number in 0..20 {
+        data.put(&format!("b/images/n{number}.png"), &picture(40, 30, number + 50));
+    }
+    let first = json!({"images": [{"id": 9, "file_name": "0.png", "width": 40.0, "height": "30"}],
+        "annotations": [{"image_id": 9, "category_id": 44, "bbox": [1, 2, 3.25, 4]},
+            {"image_id": 9, "bbox": [1, 2, 0, 4]},
+            {"image_id": 9, "bbox": [0, 0, 30, 20], "iscrowd": true}]});
+    let images: Vec<Value> =
+        (0..20).map(|i| json!({"id": i, "file_name": format!("n{i}.png")})).collect();
+    let boxes: Vec<Value> =
+        (0..20).map(|i| json!({"image_id": i, "bbox": [i, 0, 1, 1], "area": 1})).collect();
+    let second = json!({"images": images, "annotations": boxes});
+    let empty = json!({"images": [{"id": 1, "file_name": "1.png"}], "annotations": []});
+    let part = |name: &str, json: &Value, take| {
+        let annotations = data.put(name, json.to_string().as_bytes());
+        Part { annotations, images: None, take }
+    };
+    let parts = [
+        part("boxes.json", &first, None),
+        part("b/boxes.json", &second, Some(5)),
+        part("empty.json", &empty, None),
+    ];
+    let out = data.path("mixed.json");
+    let mixed = foreground(&parts, &out, 1, &|_| ()).unwrap();
+    assert_eq!(mixed.bytes, foreground(&parts, &out, 1, &|_| ()).unwrap().bytes);
+    let notes: Vec<_> =
+        mixed.notes.iter().map(|(path, note)| (path.file_name().unwrap(), note.kind)).collect();
+    let [boxes, empty] = ["boxes.json", "empty.json"].map(std::ffi::OsStr::new);
+    assert_eq!(
+        notes,
+        [(boxes, Problem::NoArea), (boxes, Problem::Crowd), (empty, Problem::Background)]
+    );
+    let json: Value = serde_json::from_slice(&mixed.bytes).unwrap();
+    let image = |i: usize| &json["images"][i];
+    assert_eq!(json["images"].as_array().unwrap().len(), 7);
+    assert_eq!(*image(0), json!({"id": 1, "file_name": "0.png", "width": 40, "height": 30}));
+    assert_eq!(image(6)["file_name"], "1.png");
+    assert_eq!(json["categories"], json!([{"id": 1, "name": "foreground"}]));
+    let annotations = json["annotations"].as_array().unwrap();
+    assert_eq!(annotations.len(), 7);
+    assert_eq!(annotations[0]["bbox"], json!([1.0, 2.0, 3.25, 4.0]));
+    assert_eq!((&annotations[1]["iscrowd"], &annotations[0]["iscrowd"]), (&json!(1), &json!(0)));
+    for (index, annotation) in annotations.iter().enumerate().skip(2) {
+        assert_eq!((&annotation["category_id"], &annotation["area"]), (&json!(1), &json!(1.0)));
+        let image = image(index - 1);
+        assert_eq!(image["id"], annotation["image_id"]);
+        let name = format!("b/images/n{}.png", annotation["bbox"][0].as_f64().unwrap());
+        assert_eq!(image["file_name"], name);
+    }
+    std::fs::write(&out, &mixed.bytes).unwrap();
+    let read = read(&out, None, &|_| ()).unwrap();
+    assert_eq!(read.pictures.iter().map(|picture| picture.boxes.len()).sum::<usize>(), 6);
+}
+
+#[test]
+fn a_mixture_takes_no_part_that_is_wrong() {
+    let data = Data::new();
+    let out = data.path("mixed.json");
+    let mix = |jsons: &[Value]| {
+        let parts: Vec<Part> = jsons
+            .iter()
+            .enumerate()
+            .map(|(index, json)| Part {
+                annotations: data.put(&format!("part {index}.json"), json.to_string().as_bytes()),
+                images: None,
+                take: None,
+            })
+            .collect();
+        foreground(&parts, &out, 1, &|_| ())
+    };
+    let crowds = each("annotations", |_, annotation| annotation["iscrowd"] = 1.into());
+    let error = mix(&[good(), crowds]).unwrap_err();
+    assert!(
+        matches!(&error, CocoError::Unusable { path, findings, .. }
+        if path.ends_with("part 1.json") && findings[0].kind == Problem::NoBoxes),
+        "{error}"
+    );
+    let empty = changed(|json| json["annotations"] = json!([]));
+    let error = mix(&[empty.clone()]).unwrap_err();
+    assert!(
+        matches!(&error, CocoError::NotWritten { findings, .. }
+        if findings[0].kind == Problem::OnlyBackground),
+        "{error}"
+    );
+    // One part's objects are the other's background.
+    let error = mix(&[good(), empty]).unwrap_err();
+    assert!(
+        matches!(&error, CocoError::NotWritten { findings, .. }
+        if findings[0].kind == Problem::SameFile),
+        "{error}"
+    );
+}
+
+/// Pascal VOC with the pictures of [`Data`].
+fn voc(data: &Data, name: &str, body: &str) {
+    for number in 0..4 {
+        data.put(&format!("voc/JPEGImages/{number}.png"), &picture(40, 30, number));
+    }
+    let text = format!("<annotation>{body}</annotation>");
+    data.put(&format!("voc/Annotations/{name}.xml"), text.as_bytes());
+}
+
+fn object(name: &str, difficult: &str, [x1, y1, x2, y2]: [&str; 4]) -> String {
+    format!(
+        "<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{x1}</xmin>\
+         <ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox></object>\n"
+    )
+}
+
+#[test]
+fn voc_boxes_count_pixels_from_one() {
+    let data = Data::new();
+    let corners = ["1", "3", "10", "4"];
+    let size = "<filename>0.png</filename><size><width>40</width><height>30</height></size>\n";
+    let objects = [
+        object("cat", "0", corners),
+        object("dog", "1", corners),
+        object("dog", " True ", corners),
+        object("dog", "YES", corners),
+        object("cat", "False", ["20", "9", "12", "6"]),
+        object("bird", "", ["nan", "3", "10", "4"]),
+        object("bird", "no", ["1", "3", "1e39", "4"]),
+    ];
+    voc(&data, "p", &format!("{size}{}", objects.concat()));
+    // The picture is named like the annotation.
+    voc(&data, "1", &format!("<filename>photo</filename>{}", object("dog", "0", corners)));
+    data.put("voc/Annotations/._p.xml", b"\0\x05\x16\x07");
+    let out = data.path("voc/boxes.json");
+    let converted = from_voc(&data.path("voc"), &out, &|_| ()).unwrap();
+    let json: Value = serde_json::from_slice(&converted.bytes).unwrap();
+    let names: Vec<&Value> =
+        json["images"].as_array().unwrap().iter().map(|image| &image["file_name"]).collect();
+    assert_eq!(names, ["JPEGImages/1.png", "JPEGImages/0.png"]);
+    assert_eq!((&json["images"][1]["width"], json["images"][0].get("width")), (&json!(40), None));
+    let boxes: Vec<&Value> = json["annotations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|annotation| &annotation["bbox"])
+        .collect();
+    let first = json!([0.0, 2.0, 10.0, 2.0]);
+    assert_eq!(boxes, [&first, &first, &json!([11.0, 5.0, 9.0, 4.0])]);
+    assert_eq!(json["categories"][1], json!({"id": 2, "name": "cat"}));
+    let notes: Vec<String> = converted
+        .notes
+        .iter()
+        .map(|(_, note)| note.to_string().replace(&format!("{}/", data.0.path().display()), ""))
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "8 objects, 3 left out: difficult (voc/Annotations/p.xml:3, voc/Annotations/p.xml:4, \
+             voc/Annotations/p.xml:5)",
+            "1 of 8 boxes with swapped corners: put right (voc/Annotations/p.xml:6: [20, 9, 12, 6])",
+            "8 objects, 2 left out: corners that are not finite (voc/Annotations/p.xml:7: [NaN, 3, 10, 4], \
+             voc/Annotations/p.xml:8: [1, 3, inf, 4])",
+            "1 of 2 pictures are not named as `<filename>` says, but like their annotation \
+             (voc/Annotations/1.xml)",
+        ]
+    );
+    std::fs::write(&out, &converted.bytes).unwrap();
+    assert_eq!(read(&out, None, &|_| ()).unwrap().pictures.len(), 2);
+}
+
+#[test]
+fn voc_that_teaches_something_false_is_not_written() {
+    let corners = ["1", "3", "10", "4"];
+    let good = object("cat", "0", corners);
+    for (body, part) in [
+        ("\n<object/>".to_owned(), "p.xml:1: <filename> is missing"),
+        (
+            format!("<filename>0.png</filename>\n{}", object("a", "maybe", corners)),
+            "p.xml:2: <difficult> holds \"maybe\"",
+        ),
+        (
+            format!("<filename>0.png</filename>\n{}", object("a", "0", ["x", "1", "2", "3"])),
+            "p.xml:2: <xmin> holds \"x\"",
+        ),
+        (format!("<filename>gone.png</filename>{good}"), "1 of 1 pictures are not there"),
+        (
+            format!("<filename>0.png</filename>{}", object("cat", "1", corners)),
+            "boxes.json: not written, since it could not be trained on: 1 pictures, 0 boxes",
+        ),
+        (
+            format!(
+                "<filename>0.png</filename><size><width>30</width><height>40</height></size>{good}"
+            ),
+            "0.png: 40×30, in the file 30×40",
+        ),
+        (
+            format!("<filename>0.png</filename>{}", object("cat", "0", ["90", "3", "99", "9"])),
+            "mostly outside",
+        ),
+        ("<a>".to_owned(), "p.xml:1: no XML: "),
+    ] {
+        let data = Data::new();
+        voc(&data, "p", &body);
+        let out = data.path("voc/boxes.json");
+        let error = from_voc(&data.path("voc"), &out, &|_| ()).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}\nsays nothing of\n{part}");
+    }
+    let data = Data::new();
+    for name in ["a", "b"] {
+        let left = if name == "a" { "1" } else { "2" };
+        let cat = object("cat", "0", [left, "3", "10", "9"]);
+        voc(&data, name, &format!("<filename>0.png</filename>{cat}"));
+    }
+    let error = from_voc(&data.path("voc"), &data.path("boxes.json"), &|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, CocoError::NotWritten { findings, .. }
+        if findings[0].kind == Problem::SameFile),
+        "{error}"
+    );
+    let latin = b"<annotation>\n<filename>\xe4.png</filename></annotation>";
+    data.put("voc/Annotations/0.xml", latin);
+    let error = from_voc(&data.path("voc"), &data.path("boxes.json"), &|_| ()).unwrap_err();
+    assert!(matches!(&error, CocoError::Line { line: 2, .. }), "{error}");
+}
