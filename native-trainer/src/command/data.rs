@@ -178,12 +178,14 @@ impl Check {
         if let Some(path) = &self.config {
             sets.extend(sets_of(&Recipe::read(path, &self.overrides)?));
         }
+        if self.images.is_some() && !sets.iter().any(|set| is_coco(&set.path)) {
+            bail!("--images goes with COCO files (*.json); none is named");
+        }
         let mut errors = 0;
         for Set { path, images, demand } in sets {
             let progress = Progress::new("pictures", 0);
             let seen = |total| progress.advance_of(total);
-            let ending = path.extension().unwrap_or_default();
-            let report = if ending.eq_ignore_ascii_case("json") {
+            let report = if is_coco(&path) {
                 check_boxes(&path, images.as_deref(), &seen)?
             } else {
                 check_classes(&path, demand, &seen)?
@@ -225,6 +227,10 @@ impl Check {
         );
         Ok(())
     }
+}
+
+fn is_coco(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
 }
 
 /// Data that are checked.

@@ -64,8 +64,11 @@ impl Arguments {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
+        let progress = Progress::new("pictures", 0);
+        let seen = |total| progress.advance_of(total);
         let BoxedPictures { pictures: boxed, notes } =
-            coco::read(coco, self.images.as_deref(), &|_| ())?;
+            coco::read(coco, self.images.as_deref(), &seen)?;
+        drop(progress);
         let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
         tell_notes(&notes);
         let progress = Progress::new("pictures", boxed.len());

@@ -174,7 +174,12 @@ fn read_boxes(
     let progress = Progress::new("pictures", 0);
     let seen = |total| progress.advance_of(total);
     let read = coco::read(path, images.as_deref(), &seen)?;
-    notes.extend(read.notes.into_iter().map(|note| (path.clone(), note)));
+    for note in read.notes.into_iter().map(|note| (path.clone(), note)) {
+        // One file may serve for both.
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
     Ok(read.pictures)
 }
 

@@ -25,8 +25,6 @@ pub enum Problem {
     SameId,
     /// One file under several ids, with different boxes.
     SameFile,
-    /// A file with the content of another one, with different boxes.
-    SameContent,
     /// A width or height that no picture has.
     ImpossibleSize,
     /// An annotation of a picture that is not listed.
@@ -49,6 +47,8 @@ pub enum Problem {
     Outside,
     /// A picture that is listed again with the same boxes.
     ListedAgain,
+    /// A file with the content of another one, with different boxes.
+    SameContent,
     /// A file with the content of another one and the same boxes.
     SameAgain,
     /// A box without area.

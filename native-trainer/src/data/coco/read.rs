@@ -160,10 +160,11 @@ impl Draft {
         for (index, answer) in answers.iter().enumerate() {
             let Some(Ok(answer)) = answer else { continue };
             let other = *first.entry(same(answer)).or_insert(index);
-            if other == index {
+            let (a, b) = (&self.entries[other], &self.entries[index]);
+            // One file is named already.
+            if a.real == b.real {
                 continue;
             }
-            let (a, b) = (&self.entries[other], &self.entries[index]);
             let kind = if a.key() == b.key() { Problem::SameAgain } else { Problem::SameContent };
             let example = || format!("{} and {}", a.path.display(), b.path.display());
             self.findings.add(kind, of, example);

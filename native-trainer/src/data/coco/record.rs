@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 
 use models::image::MAX_PIXELS;
@@ -164,7 +165,7 @@ impl From<Loose> for Side {
                 Self::Pixels(number as u32)
             }
             Some(number) => Self::Impossible(number.to_string().into()),
-            None => Self::Impossible("no number".into()),
+            None => Self::Impossible(value.shown().into()),
         }
     }
 }
@@ -237,6 +238,15 @@ enum Loose {
 }
 
 impl Loose {
+    /// What is no number, for people.
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => format!("{text:?}"),
+            Self::Flag(flag) => flag.to_string(),
+            _ => "no number".to_owned(),
+        }
+    }
+
     /// Numbers, and texts that hold one.
     fn number(&self) -> Option<f64> {
         match self {
@@ -318,10 +328,41 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
 
 #[derive(Deserialize)]
 struct Document {
-    images: Option<Vec<ImageRecord>>,
-    annotations: Option<Vec<AnnotationRecord>>,
+    images: Option<List<ImageRecord>>,
+    annotations: Option<List<AnnotationRecord>>,
     #[serde(default)]
-    categories: Option<Vec<Loose>>,
+    categories: Option<List<Loose>>,
+}
+
+/// Most records of a list, twice those of the largest public sets; with 136 bytes each they take 4 GB.
+const MOST_RECORDS: usize = 30_000_000;
+
+/// A list of at most [`MOST_RECORDS`]: a file of nothing but brackets must not fill the memory.
+struct List<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Records<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Records<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of records")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
+                let mut records = Vec::new();
+                while let Some(record) = list.next_element()? {
+                    if records.len() == MOST_RECORDS {
+                        let text = format!("more than {MOST_RECORDS} records; split the file");
+                        return Err(A::Error::custom(text));
+                    }
+                    records.push(record);
+                }
+                Ok(List(records))
+            }
+        }
+        deserializer.deserialize_seq(Records(PhantomData))
+    }
 }
 
 /// Reads the text of a file that is named in errors.
@@ -357,12 +398,12 @@ pub(super) fn parse(path: &Path, mut text: Vec<u8>) -> Result<Records, CocoError
     let lacks = |key: &str| {
         form(&format!("has no `{key}`; a COCO file has `images`, `annotations` and `categories`"))
     };
-    let images = document.images.ok_or_else(|| lacks("images"))?;
-    let annotations = document.annotations.ok_or_else(|| lacks("annotations"))?;
+    let List(images) = document.images.ok_or_else(|| lacks("images"))?;
+    let List(annotations) = document.annotations.ok_or_else(|| lacks("annotations"))?;
     if images.is_empty() {
         return Err(form("`images` is empty: no pictures to learn from"));
     }
-    let categories = document.categories.unwrap_or_default().into_iter();
+    let categories = document.categories.into_iter().flat_map(|List(categories)| categories);
     let categories = categories.filter_map(|category| match category {
         Loose::Record(id) if id.is_usable() => Some(*id),
         _ => None,
@@ -409,7 +450,7 @@ mod tests {
         let text = "\u{feff}{\"images\": [
             {\"id\": 1.0, \"file_name\": \"ключ \\\"a\\\".jpg\", \"width\": 640.0, \"height\": \"480\"},
             {\"id\": \"2\", \"file_name\": \"b.jpg\", \"width\": null, \"height\": 0},
-            {\"id\": \"02\", \"file_name\": \" \", \"width\": 1e9, \"height\": 12.5},
+            {\"id\": \"02\", \"file_name\": \" \", \"width\": 1e9, \"height\": \"12,5\"},
             {\"id\": -3, \"file_name\": 7, \"license\": [NaN, -Infinity]},
             {\"id\": 18446744073709551615}, {\"id\": 1.5}, {\"id\": null}, {\"id\": 1e300}],
             \"annotations\": [
@@ -427,7 +468,7 @@ mod tests {
         assert_eq!(images[0].file_name.as_deref(), Some("ключ \"a\".jpg"));
         assert_eq!((images[0].width.pixels(), images[0].height.pixels()), (Some(640), Some(480)));
         assert_eq!((&images[1].width, images[1].height.is_impossible()), (&Side::Absent, true));
-        assert_eq!(format!("{}×{}", images[2].width, images[2].height), "1000000000×12.5");
+        assert_eq!(format!("{}×{}", images[2].width, images[2].height), "1000000000×\"12,5\"");
         assert_eq!((&images[2].file_name, &images[3].file_name), (&None, &None));
         assert_eq!(annotations[0].bbox, Frame::Sides([1.0, 2.0, 3.5, 4.0]));
         assert!(annotations[1..].iter().all(|annotation| annotation.bbox == Frame::None));
