@@ -54,11 +54,14 @@ fn shortened(world: &World, text: &str) -> String {
     text.replace(&format!("{}/", world.path("").display()).replace("//", "/"), "")
 }
 
+/// A file's name, what is changed, what is said.
+type Case = (&'static str, fn(&mut Value), &'static str);
+
 #[test]
 fn what_a_check_calls_an_error_is_not_trained_on() {
     let world = World::new();
     let good = pictures(&world, "data");
-    let cases: [(&str, fn(&mut Value), &str); 6] = [
+    let cases: [Case; 6] = [
         (
             "orphans",
             |json| {

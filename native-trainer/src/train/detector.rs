@@ -16,16 +16,16 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
 
+use super::boxes::read_boxes;
 use super::{Input, Loaded, Task, pretrained};
 use crate::assign::{Atss, TaskAligned, assign};
-use crate::data::coco::{self, BoxedPicture, Finding};
+use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
-use crate::progress::Progress;
 use crate::random::seeded;
 use crate::recipe::{DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
@@ -84,7 +84,8 @@ impl DetectorTraining {
         };
         let cutouts = store(&task.cutouts)?;
         let mut notes = Vec::new();
-        let boxed = read_boxes("coco", &task.coco, &task.coco_images, &mut notes)?;
+        let boxed =
+            read_boxes("coco", task.coco.as_deref(), task.coco_images.as_deref(), &mut notes)?;
         if cutouts.is_none() && boxed.is_empty() {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
@@ -100,8 +101,12 @@ impl DetectorTraining {
                 eval.push((scene.image, scene.boxes));
             }
         }
-        let measured =
-            read_boxes("eval_coco", &task.eval_coco, &task.eval_coco_images, &mut notes)?;
+        let measured = read_boxes(
+            "eval_coco",
+            task.eval_coco.as_deref(),
+            task.eval_coco_images.as_deref(),
+            &mut notes,
+        )?;
         for picture in measured {
             eval.push((read_picture(&picture.path)?, picture.boxes));
         }
@@ -155,32 +160,6 @@ impl DetectorTraining {
         let scene = compose(store, &self.task.scenes, size.width, size.height, &mut random)?;
         Ok((scene.image, scene.boxes))
     }
-}
-
-/// The pictures of a COCO file that a recipe names by `key`, none where it names none.
-fn read_boxes(
-    key: &str,
-    path: &Option<PathBuf>,
-    images: &Option<PathBuf>,
-    notes: &mut Vec<(PathBuf, Finding)>,
-) -> anyhow::Result<Vec<BoxedPicture>> {
-    let Some(path) = path else {
-        if images.is_some() {
-            let text = format!("[detector] has `{key}_images` without `{key}`");
-            return Err(DataError::Unsuitable(text).into());
-        }
-        return Ok(Vec::new());
-    };
-    let progress = Progress::new("pictures", 0);
-    let seen = |total| progress.advance_of(total);
-    let read = coco::read(path, images.as_deref(), &seen)?;
-    for note in read.notes.into_iter().map(|note| (path.clone(), note)) {
-        // One file may serve for both.
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
-    }
-    Ok(read.pictures)
 }
 
 impl Task for DetectorTraining {

@@ -99,132 +99,110 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, count, of, .. } = self;
-        let more = if self.examples.len() < *count { ", …" } else { "" };
-        let named = format!("{}{more}", self.examples.join(", "));
-        let named = if self.examples.is_empty() { named } else { format!(" ({named})") };
+        let Self { kind, count, of, examples } = self;
         match kind {
-            Problem::OnlyBackground => write!(
-                f,
-                "{of} pictures, 0 boxes: `annotations` is empty; draw a box round each object"
-            ),
-            Problem::NoBoxes => write!(
-                f,
-                "{of} pictures, 0 boxes: none of the {count} annotations gives one; draw a box round each object"
-            ),
-            Problem::ImageWithoutId => write!(
-                f,
-                "{count} of {of} pictures without a usable `id`{named}; give each a whole number or a text"
-            ),
-            Problem::ImageWithoutName => {
-                write!(f, "{count} of {of} pictures without a `file_name`{named}")
+            // What is left out is said of all.
+            Problem::OnlyBackground | Problem::NoBoxes => write!(f, "{of} pictures, 0 boxes: ")?,
+            Problem::NoArea | Problem::Crowd | Problem::SameBox => {
+                write!(f, "{of} boxes, {count} left out: ")?;
             }
-            Problem::SameId => write!(
-                f,
-                "{count} id(s) stand for several pictures{named}: whose boxes are whose is lost; give each \
-                 picture an id of its own"
-            ),
-            Problem::SameFile => write!(
-                f,
-                "{count} picture(s) under several ids with different boxes{named}; put all boxes of a picture \
-                 under one id"
-            ),
-            Problem::SameContent => write!(
-                f,
-                "{count} picture(s) with the content of another one and different boxes{named}; keep one of them"
-            ),
-            Problem::ImpossibleSize => write!(
-                f,
-                "{count} of {of} pictures with a `width` or `height` that no picture has{named}; write whole \
-                 pixels, or leave both out"
-            ),
-            Problem::UnknownImage => write!(
-                f,
-                "{count} of {of} annotations name a picture that `images` does not list{named}; take them out, or \
-                 list their pictures"
-            ),
-            Problem::NoBox => write!(
-                f,
-                "{count} of {of} annotations without a `bbox` of four numbers{named}; write [left, top, width, \
-                 height] in pixels"
-            ),
-            Problem::UnclearCrowd => {
-                write!(
-                    f,
-                    "{count} of {of} annotations with an `iscrowd` that is neither 0 nor 1{named}"
-                )
+            Problem::Difficult | Problem::EndlessCorner => {
+                write!(f, "{of} objects, {count} left out: ")?;
             }
-            Problem::NotFinite => {
-                write!(
-                    f,
-                    "{count} of {of} boxes with a number that is not finite{named}; correct them"
-                )
+            Problem::SameId => write!(f, "{count} id(s) ")?,
+            Problem::SameFile | Problem::SameContent | Problem::SameAgain => {
+                write!(f, "{count} picture(s) ")?;
             }
-            Problem::MissingPicture => write!(f, "{count} of {of} pictures are not there{named}"),
-            Problem::BrokenPicture => write!(f, "{count} of {of} pictures cannot be used{named}"),
-            Problem::StoredSize => write!(
-                f,
-                "{count} of {of} pictures are turned by their EXIF orientation, and the file gives their size \
-                 before that{named}: its boxes lie elsewhere in the upright picture; take the orientation out of \
-                 the pictures (exiftool -Orientation= FILE), or turn size and boxes"
-            ),
-            Problem::OtherSize => write!(
-                f,
-                "{count} of {of} pictures have another size than the file says{named}: boxes are pixels of the \
-                 pictures that are there; scale the boxes, or bring the pictures that they were drawn on"
-            ),
-            Problem::Outside => {
-                write!(
-                    f,
-                    "{count} of {of} boxes lie mostly outside their picture{named}; correct them"
-                )
+            Problem::OtherFolder => {}
+            kind => write!(f, "{count} of {of} {} ", kind.subject())?,
+        }
+        if *kind == Problem::NoBoxes {
+            write!(f, "none of the {count} annotations gives one")?;
+        }
+        f.write_str(kind.predicate())?;
+        if !examples.is_empty() {
+            let more = if examples.len() < *count { ", …" } else { "" };
+            write!(f, " ({}{more})", examples.join(", "))?;
+        }
+        f.write_str(kind.advice())
+    }
+}
+
+impl Problem {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::UnknownImage | Self::NoBox | Self::UnclearCrowd | Self::UnknownCategory => {
+                "annotations"
             }
-            Problem::ListedAgain => {
-                write!(f, "{count} of {of} pictures are listed again and taken once{named}")
+            Self::NotFinite | Self::Outside | Self::OverEdge | Self::SwappedCorners => "boxes",
+            _ => "pictures",
+        }
+    }
+
+    fn predicate(self) -> &'static str {
+        match self {
+            Self::OnlyBackground => "`annotations` is empty",
+            Self::NoBoxes => "",
+            Self::ImageWithoutId => "without a usable `id`",
+            Self::ImageWithoutName => "without a `file_name`",
+            Self::SameId => "stand for several pictures",
+            Self::SameFile => "under several ids with different boxes",
+            Self::ImpossibleSize => "with a `width` or `height` that no picture has",
+            Self::UnknownImage => "name a picture that `images` does not list",
+            Self::NoBox => "without a `bbox` of four numbers",
+            Self::UnclearCrowd => "with an `iscrowd` that is neither 0 nor 1",
+            Self::NotFinite => "with a number that is not finite",
+            Self::MissingPicture => "are not there",
+            Self::BrokenPicture => "cannot be used",
+            Self::StoredSize => {
+                "are turned by their EXIF orientation, and the file gives their size before that"
             }
-            Problem::SameAgain => write!(
-                f,
-                "{count} of {of} pictures with the content and the boxes of another one{named}"
-            ),
-            Problem::NoArea => write!(f, "{of} boxes, {count} left out: without area{named}"),
-            Problem::Crowd => write!(f, "{of} boxes, {count} left out: crowds{named}"),
-            Problem::SameBox => {
-                write!(f, "{of} boxes, {count} left out: the same box of a picture again{named}")
+            Self::OtherSize => "have another size than the file says",
+            Self::Outside => "lie mostly outside their picture",
+            Self::ListedAgain => "are listed again and taken once",
+            Self::SameContent => "with the content of another one and different boxes",
+            Self::SameAgain => "with the content and the boxes of another one",
+            Self::NoArea => "without area",
+            Self::Crowd => "crowds",
+            Self::SameBox => "the same box of a picture again",
+            Self::OverEdge => "reach over the edge of their picture; the part inside is taken",
+            Self::Turned => {
+                "are turned by their EXIF orientation, which their size does not tell; boxes are taken as those \
+                 of the upright picture"
             }
-            Problem::OverEdge => write!(
-                f,
-                "{count} of {of} boxes reach over the edge of their picture; the part inside is taken{named}"
-            ),
-            Problem::Turned => write!(
-                f,
-                "{count} of {of} pictures are turned by their EXIF orientation, which their size does not tell; \
-                 boxes are taken as those of the upright picture{named}"
-            ),
-            Problem::UnknownCategory => write!(
-                f,
-                "{count} of {of} annotations with a category that `categories` does not list{named}; the boxes are \
-                 taken, since all categories are one"
-            ),
-            Problem::Background => {
-                write!(f, "{count} of {of} pictures without boxes: taken as background{named}")
+            Self::UnknownCategory => "with a category that `categories` does not list",
+            Self::Background => "without boxes: taken as background",
+            Self::OtherFolder => "pictures of these names lie in several folders",
+            Self::Difficult => "difficult",
+            Self::SwappedCorners => "with swapped corners: put right",
+            Self::EndlessCorner => "corners that are not finite",
+            Self::NamedAlike => "are not named as `<filename>` says, but like their annotation",
+        }
+    }
+
+    /// What to do, where the finding does not say it already.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::OnlyBackground | Self::NoBoxes => "; draw a box round each object",
+            Self::ImageWithoutId => "; give each a whole number or a text",
+            Self::SameId => ": whose boxes are whose is lost; give each picture an id of its own",
+            Self::SameFile => "; put all boxes of a picture under one id",
+            Self::SameContent => "; keep one of them",
+            Self::ImpossibleSize => "; write whole pixels, or leave both out",
+            Self::UnknownImage => "; take them out, or list their pictures",
+            Self::NoBox => "; write [left, top, width, height] in pixels",
+            Self::NotFinite | Self::Outside => "; correct them",
+            Self::StoredSize => {
+                ": boxes lie elsewhere in the upright picture; take the orientation out of the pictures (exiftool \
+                 -Orientation= FILE), or turn size and boxes"
             }
-            Problem::OtherFolder => {
-                write!(
-                    f,
-                    "pictures of these names lie in several folders{named}; the first is taken"
-                )
+            Self::OtherSize => {
+                ": boxes are pixels of the pictures that are there; scale the boxes, or bring the pictures that \
+                 they were drawn on"
             }
-            Problem::Difficult => write!(f, "{of} objects, {count} left out: difficult{named}"),
-            Problem::SwappedCorners => {
-                write!(f, "{count} of {of} boxes with swapped corners: put right{named}")
-            }
-            Problem::EndlessCorner => {
-                write!(f, "{of} objects, {count} left out: corners that are not finite{named}")
-            }
-            Problem::NamedAlike => write!(
-                f,
-                "{count} of {of} pictures are not named as `<filename>` says, but like their annotation{named}"
-            ),
+            Self::UnknownCategory => "; the boxes are taken, since all categories are one",
+            Self::OtherFolder => "; the first is taken",
+            _ => "",
         }
     }
 }

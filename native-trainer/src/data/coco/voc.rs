@@ -35,7 +35,7 @@ pub fn from_voc(
         let bytes = files::read(&path, files::TEXT_LIMIT)?;
         let failed = |(line, reason)| CocoError::Line { path: path.clone(), line, reason };
         let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
+            let line = bytes[..error.valid_up_to()].split(|byte| *byte == b'\n').count();
             failed((line, "not UTF-8 text; save it as UTF-8".to_owned()))
         })?;
         voc.add(&path, text.trim_start_matches('\u{feff}')).map_err(failed)?;
