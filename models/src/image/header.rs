@@ -47,29 +47,39 @@ mod tests {
     use super::*;
     use crate::image::RgbImage;
 
-    /// A JPEG with an EXIF orientation.
-    fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
-        let mut tiff = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    fn exif(orientation: u8) -> Vec<u8> {
+        let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
-        let mut bytes = jpeg[..2].to_vec();
-        bytes.extend([0xff, 0xe1]);
-        bytes.extend(((tiff.len() + 2) as u16).to_be_bytes());
-        bytes.extend(tiff);
-        bytes.extend(&jpeg[2..]);
-        bytes
+        tiff
+    }
+
+    fn turned_jpeg(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let part = [b"Exif\0\0".to_vec(), exif(orientation)].concat();
+        let length = ((part.len() + 2) as u16).to_be_bytes();
+        [&jpeg[..2], &[0xff, 0xe1], &length, &part, &jpeg[2..]].concat()
+    }
+
+    fn turned_png(png: &[u8], orientation: u8) -> Vec<u8> {
+        let part = [b"eXIf".to_vec(), exif(orientation)].concat();
+        let length = ((part.len() - 4) as u32).to_be_bytes();
+        let sum = crc32fast::hash(&part).to_be_bytes();
+        // Behind the signature and the header.
+        [&png[..33], &length, &part, &sum, &png[33..]].concat()
     }
 
     #[test]
     fn the_size_is_the_decoded_pictures() {
         let picture = RgbImage::from_rgb(32, 16, vec![90; 32 * 16 * 3]).unwrap();
-        let jpeg = picture.encode_jpeg(90).unwrap();
-        let mut files = vec![(picture.encode_png().unwrap(), 1), (jpeg.clone(), 1)];
-        files.extend((1..=8).map(|orientation| (turned(&jpeg, orientation), orientation)));
-        for (bytes, orientation) in files {
-            let header = Header::read(&bytes).unwrap();
-            let decoded = RgbImage::decode(&bytes).unwrap();
-            assert_eq!((header.width, header.height), (decoded.width(), decoded.height()));
+        let (jpeg, png) = (picture.encode_jpeg(90).unwrap(), picture.encode_png().unwrap());
+        for orientation in 1..=8 {
+            let header = Header::read(&turned_jpeg(&jpeg, orientation)).unwrap();
             assert_eq!((header.stored(), header.orientation), ((32, 16), orientation));
+            for bytes in [turned_jpeg(&jpeg, orientation), turned_png(&png, orientation)] {
+                let header = Header::read(&bytes).unwrap();
+                let decoded = RgbImage::decode(&bytes).unwrap();
+                assert_eq!((header.width, header.height), (decoded.width(), decoded.height()));
+                assert_eq!(header.stored(), (32, 16));
+            }
         }
         assert_eq!(Header::read(b"hello"), Err(ImageError::UnknownFormat));
     }
