@@ -4,6 +4,7 @@
 
 mod finding;
 mod foreground;
+mod loose;
 mod place;
 mod read;
 mod record;

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use models::image::MAX_PIXELS;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::CocoError;
+use super::loose::{Loose, quote_python_numbers};
 
 /// Everything of a file that is used.
 #[derive(Debug, Clone)]
@@ -216,103 +217,6 @@ impl From<Loose> for Crowd {
     }
 }
 
-/// What stands for a number that is none, see [`quote_python_numbers`].
-const NOT_A_NUMBER: &str = "?";
-
-/// Any value of JSON, as far as it is used.
-#[derive(Debug, Clone)]
-enum Loose {
-    Null,
-    Flag(bool),
-    Signed(i64),
-    Unsigned(u64),
-    Real(f64),
-    Text(String),
-    /// The first ones as numbers, and how many there are.
-    List {
-        first: [Option<f64>; 4],
-        length: usize,
-    },
-    /// The value of its key `id`.
-    Record(Box<Id>),
-}
-
-impl Loose {
-    /// What is no number, for people.
-    fn shown(&self) -> String {
-        match self {
-            Self::Text(text) => format!("{text:?}"),
-            Self::Flag(flag) => flag.to_string(),
-            _ => "no number".to_owned(),
-        }
-    }
-
-    /// Numbers, and texts that hold one.
-    fn number(&self) -> Option<f64> {
-        match self {
-            Self::Signed(number) => Some(*number as f64),
-            Self::Unsigned(number) => Some(*number as f64),
-            Self::Real(number) => Some(*number),
-            Self::Text(text) if text == NOT_A_NUMBER => Some(f64::NAN),
-            Self::Text(text) => text.trim().parse().ok(),
-            Self::Null | Self::Flag(_) | Self::List { .. } | Self::Record(_) => None,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Loose {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Loose;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "any value")
-            }
-            fn visit_unit<E: Error>(self) -> Result<Loose, E> {
-                Ok(Loose::Null)
-            }
-            fn visit_bool<E: Error>(self, value: bool) -> Result<Loose, E> {
-                Ok(Loose::Flag(value))
-            }
-            fn visit_i64<E: Error>(self, value: i64) -> Result<Loose, E> {
-                Ok(Loose::Signed(value))
-            }
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Loose, E> {
-                Ok(Loose::Unsigned(value))
-            }
-            fn visit_f64<E: Error>(self, value: f64) -> Result<Loose, E> {
-                Ok(Loose::Real(value))
-            }
-            fn visit_str<E: Error>(self, value: &str) -> Result<Loose, E> {
-                Ok(Loose::Text(value.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Loose, A::Error> {
-                let (mut first, mut length) = ([None; 4], 0);
-                while let Some(value) = list.next_element::<Loose>()? {
-                    if let Some(place) = first.get_mut(length) {
-                        *place = value.number();
-                    }
-                    length += 1;
-                }
-                Ok(Loose::List { first, length })
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> Result<Loose, A::Error> {
-                let mut id = Id::Absent;
-                while let Some(key) = record.next_key::<String>()? {
-                    if key == "id" {
-                        id = record.next_value()?;
-                    } else {
-                        record.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(Loose::Record(Box::new(id)))
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
-}
-
 /// A text that is not blank; nothing where it is anything else.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match Loose::deserialize(deserializer)? {
@@ -326,42 +230,118 @@ fn finite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::
     Ok(Loose::deserialize(deserializer)?.number().filter(|number| number.is_finite()))
 }
 
-#[derive(Deserialize)]
+/// Most records of a list: twice those of the largest public sets.
+const MOST_RECORDS: usize = 30_000_000;
+/// Least bytes of a record, but for the first thousand: brackets alone must not fill the memory.
+const LEAST_BYTES: usize = 24;
+
+#[derive(Default)]
 struct Document {
-    images: Option<List<ImageRecord>>,
-    annotations: Option<List<AnnotationRecord>>,
-    #[serde(default)]
-    categories: Option<List<Loose>>,
+    images: Option<Vec<ImageRecord>>,
+    annotations: Option<Vec<AnnotationRecord>>,
+    categories: Option<Vec<Loose>>,
 }
 
-/// Most records of a list, twice those of the largest public sets; with 136 bytes each they take 4 GB.
-const MOST_RECORDS: usize = 30_000_000;
+/// Reads a document whose lists have at most so many records.
+struct Most(usize);
 
-/// A list of at most [`MOST_RECORDS`]: a file of nothing but brackets must not fill the memory.
-struct List<T>(Vec<T>);
+impl<'de> DeserializeSeed<'de> for Most {
+    type Value = Document;
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Records<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Records<T> {
-            type Value = List<T>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a list of records")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
-                let mut records = Vec::new();
-                while let Some(record) = list.next_element()? {
-                    if records.len() == MOST_RECORDS {
-                        let text = format!("more than {MOST_RECORDS} records; split the file");
-                        return Err(A::Error::custom(text));
-                    }
-                    records.push(record);
+impl<'de> Visitor<'de> for Most {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object with `images` and `annotations`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+        let mut document = Document::default();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "images" => document.images = Some(map.next_value_seed(List::new(self.0))?),
+                "annotations" => {
+                    document.annotations = Some(map.next_value_seed(List::new(self.0))?);
                 }
-                Ok(List(records))
+                "categories" => document.categories = map.next_value_seed(Maybe(self.0))?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
         }
-        deserializer.deserialize_seq(Records(PhantomData))
+        Ok(document)
+    }
+}
+
+/// A list of at most so many records.
+struct List<T> {
+    most: usize,
+    kind: PhantomData<T>,
+}
+
+impl<T> List<T> {
+    fn new(most: usize) -> Self {
+        Self { most, kind: PhantomData }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut records = Vec::new();
+        while let Some(record) = list.next_element()? {
+            if records.len() == self.most {
+                let text = format!("more than the {} records that are read of it", self.most);
+                return Err(A::Error::custom(text));
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+}
+
+/// A list that may be null.
+struct Maybe(usize);
+
+impl<'de> DeserializeSeed<'de> for Maybe {
+    type Value = Option<Vec<Loose>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Maybe {
+    type Value = Option<Vec<Loose>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of records")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        List::new(self.0).deserialize(deserializer).map(Some)
     }
 }
 
@@ -384,7 +364,11 @@ pub(super) fn parse(path: &Path, mut text: Vec<u8>) -> Result<Records, CocoError
         Some(_) => {}
     }
     quote_python_numbers(text);
-    let document: Document = serde_json::from_slice(text).map_err(|error| {
+    let most = MOST_RECORDS.min(1000 + text.len() / LEAST_BYTES);
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let document = Most(most).deserialize(&mut reader);
+    let document = document.and_then(|document| reader.end().map(|()| document));
+    let document = document.map_err(|error| {
         let whole = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         let reason = whole.strip_suffix(&place).unwrap_or(&whole);
@@ -398,43 +382,17 @@ pub(super) fn parse(path: &Path, mut text: Vec<u8>) -> Result<Records, CocoError
     let lacks = |key: &str| {
         form(&format!("has no `{key}`; a COCO file has `images`, `annotations` and `categories`"))
     };
-    let List(images) = document.images.ok_or_else(|| lacks("images"))?;
-    let List(annotations) = document.annotations.ok_or_else(|| lacks("annotations"))?;
+    let images = document.images.ok_or_else(|| lacks("images"))?;
+    let annotations = document.annotations.ok_or_else(|| lacks("annotations"))?;
     if images.is_empty() {
         return Err(form("`images` is empty: no pictures to learn from"));
     }
-    let categories = document.categories.into_iter().flat_map(|List(categories)| categories);
+    let categories = document.categories.unwrap_or_default().into_iter();
     let categories = categories.filter_map(|category| match category {
         Loose::Record(id) if id.is_usable() => Some(*id),
         _ => None,
     });
     Ok(Records { images, annotations, categories: categories.collect() })
-}
-
-/// Python writes NaN and Infinity, for which JSON has no words: texts of the same length take their places, so
-/// that the boxes that they stand in can be named.
-fn quote_python_numbers(text: &mut [u8]) {
-    const WORDS: [(&[u8], &[u8]); 3] =
-        [(b"NaN", b"\"?\""), (b"Infinity", b"\"inf\"   "), (b"-Infinity", b"\"-inf\"   ")];
-    let (mut at, mut is_inside) = (0, false);
-    while let Some(&byte) = text.get(at) {
-        match byte {
-            b'"' => is_inside = !is_inside,
-            // What follows is no end.
-            b'\\' if is_inside => at += 1,
-            b'N' | b'I' | b'-' if !is_inside => {
-                for (word, quoted) in WORDS {
-                    if text[at..].starts_with(word) {
-                        text[at..at + word.len()].copy_from_slice(quoted);
-                        at += word.len() - 1;
-                        break;
-                    }
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
 }
 
 #[cfg(test)]
@@ -493,6 +451,17 @@ mod tests {
     }
 
     #[test]
+    fn brackets_alone_do_not_fill_the_memory() {
+        let many = |record: &str| vec![record; 3000].join(",");
+        for (list, record) in [("images", "{}"), ("annotations", "[]"), ("categories", "0")] {
+            let error = records(&format!("{{\"{list}\": [{}]}}", many(record))).unwrap_err();
+            assert!(error.contains("records that are read of it"), "{list}: {error}");
+        }
+        let shortest = many(r#"{"id":1,"file_name":"a"}"#);
+        records(&format!("{{\"images\": [{shortest}], \"annotations\": []}}")).unwrap();
+    }
+
+    #[test]
     fn what_is_no_coco_file_is_named() {
         for (text, reason) in [
             ("", "f.json: the file is empty"),
@@ -503,6 +472,8 @@ mod tests {
             ("{\n\"images\": 3}", "f.json:2: invalid type: integer `3`"),
             ("{\"images\": [{\"id\": 1", "the file is cut off"),
             ("{\"images\": [NaNa]}", "f.json:1: "),
+            ("{\"images\": []} x", "f.json:1: trailing characters"),
+            ("3", "f.json:1: invalid type: integer `3`, expected an object"),
         ] {
             let error = records(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
