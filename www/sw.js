@@ -130,13 +130,14 @@ async function answer(request) {
     if (file) return file;
   }
   const asked = fetch(request);
+  // Who waits for it below hears of a failure.
+  asked.catch(() => {});
   const isKept = Boolean(await kept());
   try {
     const silent = new Promise((resolve) => setTimeout(resolve, PATIENCE, null));
     const response = isKept ? await Promise.race([asked, silent]) : await asked;
     // A host that is silent or broken is answered for.
     if (!response || response.status >= 500) {
-      asked.catch(() => {});
       return (await kept()) ?? response ?? (await asked);
     }
     return response;

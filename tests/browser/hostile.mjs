@@ -19,10 +19,14 @@ async function chromium() {
   const browser = await launch();
   const page = async (stub) => {
     const context = await browser.newContext({ viewport: { width: 1100, height: 900 } });
-    const page = await context.newPage();
-    if (stub) await page.addInitScript(stub);
-    const upload = (file) => page.locator("#file").setInputFiles(file);
-    return { page, upload, close: () => context.close() };
+    if (stub) await context.addInitScript(stub);
+    const another = async () => {
+      const page = await context.newPage();
+      page.on("dialog", (dialog) => dialog.accept("renamed"));
+      const upload = (file) => page.locator("#file").setInputFiles(file);
+      return { page, upload, another, close: () => context.close() };
+    };
+    return another();
   };
   return { page, close: () => browser.close() };
 }
@@ -97,6 +101,20 @@ async function teach({ page }, name) {
   await page.keyboard.type(name);
   await page.keyboard.press("Enter");
   return until(page, ({ status }) => status !== "(asked)", 20_000);
+}
+
+// Labels of the gallery's classes.
+async function classes({ page }, filter) {
+  await page.evaluate((filter) => {
+    document.querySelector("#gallery-panel").open = true;
+    const search = document.querySelector("#class-search");
+    search.value = filter;
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+  }, filter);
+  await sleep(1000);
+  return page.evaluate(() =>
+    [...document.querySelectorAll("#classes .name")].map((name) => name.textContent),
+  );
 }
 
 const lookAgain = (page) =>
@@ -312,6 +330,71 @@ const scenarios = {
     await visit.close();
     host.close();
     return { answer };
+  },
+
+  // What a visitor teaches: a correction, a rename that outlives a publication, two pages at once.
+  async lessons(browser) {
+    const host = await start(site, /^$/);
+    const visit = await browser.page();
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    const before = await give(visit);
+    await teach(visit, "zz slip");
+    const taught = await teach(visit, "zz right");
+    const again = await give(visit);
+    const names = await classes(visit, "zz");
+    await visit.page.reload({ waitUntil: "domcontentloaded" });
+    await ready(visit.page);
+    const reloaded = await give(visit);
+
+    const first = await visit.another();
+    const second = await visit.another();
+    for (const other of [first, second]) {
+      await open(other.page, address(host));
+      await ready(other.page);
+      await give(other);
+    }
+    for (let round = 0; round < 4; round += 1) {
+      // At the same time, of the same picture's second object and of its first.
+      await Promise.all(
+        [first, second].map(({ page }, index) =>
+          page.evaluate(
+            async ([label, base]) => {
+              window.own ??= (await import(`${base}magpie.js`)).Magpie.load(`${base}bundle/`, {
+                backend: "cpu",
+                threads: 1,
+              });
+              const { gallery } = await window.own;
+              const canvas = new OffscreenCanvas(64, 64);
+              const context = canvas.getContext("2d");
+              for (let i = 0; i < 40; i += 1) {
+                context.fillStyle = `hsl(${Math.random() * 360} 80% ${20 + Math.random() * 60}%)`;
+                context.fillRect(Math.random() * 64, Math.random() * 64, 30, 30);
+              }
+              await gallery.add(label, context.getImageData(0, 0, 64, 64));
+            },
+            [`zz tab ${index} lesson ${round}`, host.address],
+          ),
+        ),
+      );
+    }
+    const third = await visit.another();
+    await open(third.page, address(host));
+    await ready(third.page);
+    const both = await classes(third, "zz tab");
+
+    // A published class gets another name here; then the site is published anew.
+    await classes(third, before.labels[0]);
+    await third.page.locator("#classes .rename, #classes button").first().click();
+    await until(third.page, ({ status }) => /renamed/.test(status), 10_000);
+    host.site = next;
+    await lookAgain(third.page);
+    await until(third.page, ({ status }) => /newer gallery/.test(status), 20_000);
+    const renamed = await classes(third, "renamed");
+    const old = await classes(third, before.labels[0]);
+    await visit.close();
+    host.close();
+    return { before, taught, again, names, reloaded, both, renamed, old };
   },
 
   // Loads of the package that are aborted, and many at once.

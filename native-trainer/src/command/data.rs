@@ -52,7 +52,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]
@@ -151,14 +151,12 @@ fn write_boxes(out: &Path, written: &Written) -> anyhow::Result<()> {
 }
 
 /// Says what is left out of COCO files.
-#[expect(clippy::print_stderr, reason = "notes beside the command's answer")]
 pub(super) fn tell_notes(notes: &[(PathBuf, Finding)]) {
     for (path, note) in notes {
         eprintln!("note: {}: {note}", path.display());
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
     for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
         let path = folder.join(name);
@@ -199,7 +197,6 @@ impl Check {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         if self.json {
             let mut record = serde_json::to_value(report)?;

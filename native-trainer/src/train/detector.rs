@@ -4,6 +4,7 @@
 //! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::module::Module;
@@ -17,7 +18,8 @@ use models::weights::Weights;
 use rand::RngExt;
 
 use super::boxes::read_boxes;
-use super::{Input, Loaded, Task, pretrained};
+use super::pretrained::{self, Pretrained};
+use super::{Input, Loaded, Task};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
@@ -64,7 +66,7 @@ pub struct DetectorTraining {
     boxed: Vec<BoxedPicture>,
     notes: Vec<(PathBuf, Finding)>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
-    pretrained: Option<Weights>,
+    pretrained: Option<Pretrained>,
 }
 
 impl DetectorTraining {
@@ -171,7 +173,7 @@ impl Task for DetectorTraining {
     fn init(&self, device: &Device) -> Detector {
         let detector = self.task.model.init(device);
         match &self.pretrained {
-            Some(weights) => {
+            Some(Pretrained { weights, .. }) => {
                 pretrained::put(detector, weights).expect("tried when the recipe was read")
             }
             None => detector,
@@ -182,6 +184,19 @@ impl Task for DetectorTraining {
 
     fn labels(&self) -> &[String] {
         &[]
+    }
+
+    fn plan_key(&self) -> BTreeMap<String, String> {
+        let cutouts = self.cutouts.as_ref().map_or(0, PictureStore::len);
+        [
+            ("seed", self.recipe.seed.to_string()),
+            ("batch_size", self.recipe.batch_size.to_string()),
+            ("the number of batches of an epoch", self.batches().to_string()),
+            ("the number of pictures with boxes", self.boxed.len().to_string()),
+            ("the number of cut-outs", cutouts.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
     }
 
     fn batches(&self) -> usize {

@@ -140,3 +140,24 @@ fn firefox_answers_too_where_a_host_lies() {
     }
     assert!(right(&seen["refresh"]["answer"]), "{}", seen["refresh"]);
 }
+
+#[test]
+fn lessons_are_corrected_joined_and_hold_over_a_publication() {
+    let seen = &seen("chromium", "lessons")["lessons"];
+    assert!(right(&seen["before"]), "{seen}");
+    for when in ["taught", "again", "reloaded"] {
+        assert_eq!(seen[when]["labels"][0], "zz right", "{when}: {}", seen[when]);
+    }
+    let names = |key: &str| -> Vec<String> {
+        let names = seen[key].as_array().expect("a list");
+        names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+    };
+    assert!(names("names").contains(&"zz right".to_owned()), "{:?}", names("names"));
+    assert!(!names("names").contains(&"zz slip".to_owned()), "{:?}", names("names"));
+    let both: Vec<String> = (0..2)
+        .flat_map(|tab| (0..4).map(move |lesson| format!("zz tab {tab} lesson {lesson}")))
+        .collect();
+    assert_eq!(names("both"), both, "no page loses what another was taught");
+    assert_eq!(names("renamed"), ["renamed"]);
+    assert_eq!(names("old"), [""; 0], "the old name is not published again for this visitor");
+}
