@@ -135,7 +135,6 @@ impl Arguments {
                 write_boxes(&mix.out, &mixed)
             }
             Command::Voc(voc) => {
-                check_outputs(&[&voc.out], &[])?;
                 let progress = Progress::new("pictures", 0);
                 let seen = |total| progress.advance_of(total);
                 let converted = coco::from_voc(&voc.folder, &voc.out, &seen)?;
@@ -259,6 +258,6 @@ fn sets_of(recipe: &Recipe) -> Vec<Set> {
             sets.extend(named.map(|(path, images)| Set { path, images, demand: any }));
         }
     }
-    sets.dedup_by(|a, b| a.path == b.path);
+    sets.dedup_by(|a, b| a.path == b.path && a.images == b.images);
     sets
 }

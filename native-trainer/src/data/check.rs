@@ -248,7 +248,7 @@ pub fn check_classes(
     Ok(report)
 }
 
-/// Checks the boxes of a COCO file, whose pictures lie in `images` or where [`coco::read`] finds them.
+/// Checks the boxes of a COCO file, whose pictures lie in `images` or where [`coco::read()`] finds them.
 ///
 /// # Errors
 ///

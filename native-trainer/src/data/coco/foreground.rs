@@ -14,7 +14,7 @@ use crate::random::seeded;
 pub struct Part {
     /// The file.
     pub annotations: PathBuf,
-    /// Folder of its pictures; by default as [`super::read`] finds it.
+    /// Folder of its pictures; by default as [`super::read()`] finds it.
     pub images: Option<PathBuf>,
     /// Pictures drawn from it; absent: all.
     pub take: Option<usize>,

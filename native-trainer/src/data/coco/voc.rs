@@ -18,8 +18,8 @@ const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "JPG", "
 ///
 /// # Errors
 ///
-/// [`CocoError`] of the first file that cannot be read, naming its line, or [`CocoError::NotWritten`] where
-/// [`super::read`] would refuse what is to be written.
+/// [`CocoError`] of the first file that cannot be read, naming its line, of `out` where it cannot be written, or [`CocoError::NotWritten`] where
+/// [`super::read()`] would refuse what is to be written.
 pub fn from_voc(
     folder: &Path,
     out: &Path,
@@ -31,7 +31,9 @@ pub fn from_voc(
         target: whole(folder_of(out)),
         ..Voc::default()
     };
-    for path in xml_files(&annotations)? {
+    let paths = xml_files(&annotations)?;
+    files::check_outputs(&[out], &paths.iter().map(|path| &**path).collect::<Vec<_>>())?;
+    for path in paths {
         let bytes = files::read(&path, files::TEXT_LIMIT)?;
         let failed = |(line, reason)| CocoError::Line { path: path.clone(), line, reason };
         let text = std::str::from_utf8(&bytes).map_err(|error| {

@@ -221,6 +221,9 @@ fn voc_that_teaches_something_false_is_not_written() {
         if findings[0].kind == Problem::SameFile),
         "{error}"
     );
+    let input = data.path("voc/Annotations/a.xml");
+    let error = from_voc(&data.path("voc"), &input, &|_| ()).unwrap_err();
+    assert!(matches!(error, CocoError::File(FileError::IsInput { .. })), "{error}");
     let latin = b"<annotation>\n<filename>\xe4.png</filename></annotation>";
     data.put("voc/Annotations/0.xml", latin);
     let error = from_voc(&data.path("voc"), &data.path("boxes.json"), &|_| ()).unwrap_err();
