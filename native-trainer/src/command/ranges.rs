@@ -22,15 +22,6 @@ pub(in crate::command) fn score(text: &str) -> Result<f32, String> {
     within(text, &(0.0..=1.0), "a score or an overlap")
 }
 
-/// A share of things.
-///
-/// # Errors
-///
-/// A sentence for what is no number from 0 to 1.
-pub(in crate::command) fn share(text: &str) -> Result<f64, String> {
-    within(text, &(0.0..=1.0), "a share")
-}
-
 /// How many, at least one.
 ///
 /// # Errors
@@ -46,7 +37,7 @@ fn within<T: FromStr + PartialOrd + Display>(
     what: &str,
 ) -> Result<T, String> {
     let refused = || format!("{what} is a number from {} to {}", range.start(), range.end());
-    let value = text.parse().map_err(|_| refused())?;
+    let value = text.parse().ok().ok_or_else(refused)?;
     if range.contains(&value) { Ok(value) } else { Err(refused()) }
 }
 
@@ -56,16 +47,13 @@ mod tests {
 
     #[test]
     fn what_is_outside_or_no_number_is_refused_by_a_sentence() {
-        assert_eq!(
-            (cosine("-0.5"), score("1"), share("0"), count("7")),
-            (Ok(-0.5), Ok(1.0), Ok(0.0), Ok(7))
-        );
+        assert_eq!((cosine("-0.5"), score("1"), count("7")), (Ok(-0.5), Ok(1.0), Ok(7)));
         let told = "a cosine is a number from -1 to 1";
         for text in ["3", "-3", "nan", "inf", "", "half"] {
             assert_eq!(cosine(text).unwrap_err(), told, "{text}");
         }
         for text in ["-0.1", "5", "nan", "NaN"] {
-            assert!(score(text).is_err() && share(text).is_err(), "{text}");
+            assert!(score(text).is_err(), "{text}");
         }
         for text in ["0", "-1", "1.5", "99999999999999999999"] {
             assert!(count(text).unwrap_err().starts_with("a count is a number from 1"), "{text}");
