@@ -342,7 +342,7 @@ mod tests {
 
     /// The description's JSON with the value at a path changed; the error that it gives.
     fn changed(description: &ModelDescription, path: &str, value: serde_json::Value) -> String {
-        let mut json = serde_json::to_value(description).unwrap();
+        let mut json = serde_json::to_value(description).expect("JSON");
         let place = json.pointer_mut(path).unwrap_or_else(|| panic!("{path}"));
         *place = value;
         let weights = Weights::default();
@@ -351,8 +351,8 @@ mod tests {
                 Precision::F32,
                 Some(HashMap::from([(METADATA_KEY.to_owned(), json.to_string())])),
             )
-            .unwrap();
-        let error = ModelFile::from_bytes(&bytes).unwrap_err();
+            .expect("bytes");
+        let error = ModelFile::from_bytes(&bytes).expect_err(path);
         assert!(matches!(error, ModelFileError::Limits(_)), "{path}: {error}");
         error.to_string()
     }

@@ -264,7 +264,8 @@ pub fn foreign(folder: &Path) -> Option<PathBuf> {
 /// Whether a checkpoint has a file of this name, or leaves one when it is killed.
 fn is_own(name: &str) -> bool {
     [MODEL, OPTIMIZER, MEMORY, AVERAGE, PROGRESS].iter().any(|own| {
-        name == *own || (name.starts_with(&format!(".{own}.")) && name.ends_with(".part"))
+        let part = name.strip_prefix('.').and_then(|name| name.strip_prefix(own));
+        name == *own || part.is_some_and(|behind| behind.starts_with('.'))
     })
 }
 

@@ -172,15 +172,15 @@ fn a_checkpoint_that_is_none_is_named() {
 
 /// The world's model with the values of a tensor changed, in 32-bit floats.
 fn changed_model(world: &World, name: &str, change: impl Fn(&str, &mut f32)) -> std::path::PathBuf {
-    let bytes = std::fs::read(world.model()).unwrap();
-    let ModelFile { description, mut weights } = ModelFile::from_bytes(&bytes).unwrap();
+    let bytes = std::fs::read(world.model()).expect("a model");
+    let ModelFile { description, mut weights } = ModelFile::from_bytes(&bytes).expect("a model");
     for (name, tensor) in &mut weights.tensors {
         tensor.values.iter_mut().for_each(|value| change(name, value));
     }
     // By hand: the model file's own writer refuses what this is about.
-    let description = serde_json::to_string(&description).unwrap();
+    let description = serde_json::to_string(&description).expect("JSON");
     let metadata = [("magpie".to_owned(), description)].into();
-    world.write(name, weights.to_bytes(Precision::F32, Some(metadata)).unwrap())
+    world.write(name, weights.to_bytes(Precision::F32, Some(metadata)).expect("bytes"))
 }
 
 /// What every command that embeds says of a model.
@@ -326,8 +326,8 @@ fn numbers_out_of_range_are_refused_before_anything_is_read() {
             nowhere,
             "--query",
             nowhere,
-            "--false-accept",
-            "2",
+            "--neighbours",
+            "0",
         ],
     ] {
         let words: Vec<_> = words.iter().map(|word| word as &dyn AsRef<std::ffi::OsStr>).collect();

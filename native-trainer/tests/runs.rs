@@ -20,7 +20,7 @@ fn world(epochs: usize) -> (World, PathBuf) {
     (world, recipe)
 }
 
-fn words<'a>(recipe: &'a PathBuf, run: &'a PathBuf, more: &[&'a str]) -> Vec<String> {
+fn words(recipe: &Path, run: &Path, more: &[&str]) -> Vec<String> {
     let mut words: Vec<String> = ["train", "-c"].map(str::to_owned).into();
     words.push(recipe.display().to_string());
     words.push("--output".to_owned());
@@ -29,12 +29,12 @@ fn words<'a>(recipe: &'a PathBuf, run: &'a PathBuf, more: &[&'a str]) -> Vec<Str
     words
 }
 
-fn train(recipe: &PathBuf, run: &PathBuf, more: &[&str]) -> String {
+fn train(recipe: &Path, run: &Path, more: &[&str]) -> String {
     let words = words(recipe, run, more);
     succeed(&words.iter().map(|word| word as Word).collect::<Vec<_>>())
 }
 
-fn train_fails(recipe: &PathBuf, run: &PathBuf, more: &[&str]) -> String {
+fn train_fails(recipe: &Path, run: &Path, more: &[&str]) -> String {
     let words = words(recipe, run, more);
     fail(&words.iter().map(|word| word as Word).collect::<Vec<_>>())
 }
@@ -110,9 +110,9 @@ fn a_checkpoint_that_does_not_fit_leaves_the_folder_as_it_was() {
 }
 
 /// The deployed network of a checkpoint.
-fn exported(world: &World, run: &PathBuf, checkpoint: &str) -> Vec<u8> {
+fn exported(world: &World, run: &Path, checkpoint: &str) -> Vec<u8> {
     let out = world.path("exported.safetensors");
-    succeed(&[&"export", run, &"--checkpoint", &checkpoint, &"--out", &out]);
+    succeed(&[&"export", &run, &"--checkpoint", &checkpoint, &"--out", &out]);
     std::fs::read(out).expect("a model")
 }
 
@@ -153,14 +153,14 @@ fn the_newest_network_is_exported_when_a_run_ends_earlier_than_planned() {
 }
 
 /// A run that ends as if killed at an operation on files, with checkpoints after every step.
-fn killed_at(recipe: &PathBuf, run: &PathBuf, fault: &str, more: &[&str]) -> std::process::Output {
+fn killed_at(recipe: &Path, run: &Path, fault: &str, more: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
     command.args(words(recipe, run, &[&["-o", "checkpoint_interval=1"], more].concat()));
     command.env("MAGPIE_FAULT", fault).output().expect("magpie runs")
 }
 
 /// A run that lies within its first epoch.
-fn within_an_epoch(recipe: &PathBuf, run: &PathBuf) {
+fn within_an_epoch(recipe: &Path, run: &Path) {
     for operation in 20.. {
         let _ = std::fs::remove_dir_all(run);
         killed_at(recipe, run, &format!("kill:{operation}"), &[]);
@@ -313,7 +313,7 @@ fn flipped_bits_are_refused_and_the_checkpoint_before_is_named() {
 }
 
 /// How many operations on files a run takes.
-fn operations(recipe: &PathBuf, run: &PathBuf) -> usize {
+fn operations(recipe: &Path, run: &Path) -> usize {
     let output = killed_at(recipe, run, "count", &[]);
     assert!(output.status.success());
     String::from_utf8_lossy(&output.stderr).matches("MAGPIE_FAULT").count()

@@ -47,7 +47,7 @@ fn within<T: FromStr + PartialOrd + Display>(
     what: &str,
 ) -> Result<T, String> {
     let refused = || format!("{what} is a number from {} to {}", range.start(), range.end());
-    let value = text.parse().map_err(|_| refused())?;
+    let value = text.parse().ok().ok_or_else(refused)?;
     if range.contains(&value) { Ok(value) } else { Err(refused()) }
 }
 

@@ -90,7 +90,6 @@ impl Arguments {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn train(&self, task: &impl Task, recipe: &Recipe, device: &Device) -> anyhow::Result<()> {
         let folder = RunFolder::take(&self.output, &self.config, &self.resume(), self.before())?;
         let options = RunOptions {

@@ -448,7 +448,7 @@ mod tests {
         let named = |times: usize| {
             let mut bytes = vec![0x80, 4, b'}', 0x94, b'('];
             text(&mut bytes, "w");
-            array(&mut bytes, [1, 25_000], &[0.5; 25_000]);
+            array(&mut bytes, [1, 25_000], &vec![0.5; 25_000]);
             bytes.extend([b'q', 200]);
             for number in 0..times {
                 text(&mut bytes, &number.to_string());

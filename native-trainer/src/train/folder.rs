@@ -117,10 +117,10 @@ impl RunFolder {
             return Ok(());
         }
         found.sort();
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(FolderError::Holds { path: path.to_owned(), found: found.join(", ") }),
+        if found.is_empty() {
+            return Ok(());
         }
+        Err(FolderError::Holds { path: path.to_owned(), found: found.join(", ") })
     }
 
     /// Takes a folder, which is made, for this command alone; what a killed one has left half is put right.
@@ -209,10 +209,8 @@ fn is_checkpoint(name: &str) -> bool {
 /// be gone on with by mistake. Files of others stay, and the recipe that is being trained.
 fn remove(folder: &Path, config: &Path) -> Result<(), FolderError> {
     let mut names = found(folder);
-    let checkpoints = names.iter().filter(|name| is_checkpoint(name));
-    if let Some(path) =
-        checkpoints.filter_map(|name| checkpoint::foreign(&folder.join(name))).next()
-    {
+    let mut checkpoints = names.iter().filter(|name| is_checkpoint(name));
+    if let Some(path) = checkpoints.find_map(|name| checkpoint::foreign(&folder.join(name))) {
         return Err(FolderError::Foreign { path });
     }
     names.sort_by_key(|name| (!name.starts_with(LATEST), !is_checkpoint(name), name.clone()));

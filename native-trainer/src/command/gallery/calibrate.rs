@@ -41,7 +41,7 @@ pub(super) struct Calibrate {
     extractor: PathBuf,
     /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
     /// one over it of pictures are needed.
-    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
+    #[arg(long, default_value_t = 0.01)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
