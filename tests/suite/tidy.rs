@@ -101,6 +101,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "native-trainer",
         &[
+            &["terminal"],
             &["allocator", "files", "progress", "random"],
             &[
                 "assign",

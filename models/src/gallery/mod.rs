@@ -8,6 +8,7 @@ mod answer;
 mod edit;
 mod format;
 mod index;
+mod lessons;
 mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
@@ -23,6 +24,10 @@ pub use answer::{AnswerRule, Match, Question};
 pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+pub use lessons::{
+    Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
+    MAX_LESSONS, apply,
+};
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
@@ -82,6 +87,12 @@ pub enum GalleryError {
     NoClass {
         /// The class.
         class: usize,
+    },
+    /// A label that no class has.
+    #[error("there is no class {label:?}")]
+    NoLabel {
+        /// The label.
+        label: String,
     },
     /// Options of an index beyond what is allowed.
     #[error("{what}")]

@@ -7,10 +7,13 @@ use models::detector::DetectionThresholds;
 use models::recognizer::detect;
 use serde_json::json;
 
+use super::failures::Failures;
 use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 
 /// Finds the objects of pictures, without naming them.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie detect --detector weights/detector.safetensors --crops \
@@ -24,10 +27,10 @@ pub struct Arguments {
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
     /// Least score of an object.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, value_parser = super::ranges::score)]
     score: f32,
     /// Most objects of a picture.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = super::ranges::count)]
     max: usize,
     /// Folder for the objects cut out, as NAME-1.jpg, NAME-2.jpg, …
     #[arg(long)]
@@ -49,7 +52,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A model or a picture that cannot be used, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let detector = open_detector(&self.detector, self.device)?;
         let thresholds = DetectionThresholds {
@@ -57,8 +59,9 @@ impl Arguments {
             max_detections: self.max,
             ..DetectionThresholds::default()
         };
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let picture = read_picture(path)?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let found = pollster::block_on(detect(&detector, &picture, &thresholds))?;
             if let Some(folder) = &self.crops {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -88,6 +91,6 @@ impl Arguments {
                 );
             }
         }
-        Ok(())
+        failures.end()
     }
 }

@@ -7,12 +7,14 @@ use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{DeviceKind, Embedder, size, write};
-use crate::data::list_file::Samples;
+use super::failures::Failures;
+use super::{DeviceKind, Embedder, samples, size, write};
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
 /// order as a text file beside it.
+///
+/// Pictures that cannot be used are named and left out, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
     --images photos --out photos.safetensors\n\nIn Python:\n  \
@@ -38,11 +40,14 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, pictures that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let samples = Samples::read(&self.images)?;
-        let embedded = embedder.embed(&samples)?;
+        let samples = samples(&self.images)?;
+        let mut failures = Failures::of(samples.samples.len());
+        let (embedded, used) = embedder.embed_usable(&samples, &mut failures)?;
+        if used.is_empty() {
+            return failures.end();
+        }
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);
 
@@ -60,9 +65,9 @@ impl Arguments {
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .with_context(|| self.out.display().to_string())?;
         write(&self.out, &bytes)?;
-        let names: Vec<String> = samples
-            .samples
+        let names: Vec<String> = used
             .iter()
+            .map(|index| &samples.samples[*index])
             .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
             .collect();
         let names_path = self.out.with_extension("tsv");
@@ -73,6 +78,6 @@ impl Arguments {
             size(bytes.len() as u64),
             names_path.display()
         );
-        Ok(())
+        failures.end()
     }
 }

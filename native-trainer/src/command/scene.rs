@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::write;
-use crate::data::list_file::Samples;
+use super::{samples, write};
 use crate::data::scenes::{SceneOptions, compose};
 use crate::data::store::PictureStore;
 use crate::random::seeded;
@@ -25,7 +24,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4)]
     count: u64,
     /// Width and height in pixels.
-    #[arg(long, default_value_t = 480)]
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=8192))]
     size: u32,
     /// Most things of one picture.
     #[arg(long, default_value_t = 5)]
@@ -42,7 +41,7 @@ impl Arguments {
     ///
     /// Pictures that cannot be read, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
-        let samples = Samples::read(&self.cutouts)?;
+        let samples = samples(&self.cutouts)?;
         let store =
             PictureStore::new(samples.samples.iter().map(|s| s.path.clone()).collect(), self.size);
         let options = SceneOptions {

@@ -46,7 +46,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A port that is taken.
-    #[expect(clippy::print_stdout, reason = "the address, and the runs that come and go")]
     pub fn run(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((self.address, self.port))
             .with_context(|| format!("port {}; choose another --port", self.port))?;

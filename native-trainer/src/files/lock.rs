@@ -1,10 +1,12 @@
 //! One command at a time changes a file or folder.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::replace::behind_links;
 use super::{FileError, folder_of};
+use crate::terminal::LeftOver;
 
 /// Held from reading to renaming. The system releases it when the process ends, however that ends.
 ///
@@ -13,7 +15,7 @@ use super::{FileError, folder_of};
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    path: PathBuf,
+    left_over: Option<LeftOver>,
 }
 
 impl Lock {
@@ -41,7 +43,6 @@ impl Lock {
         Self::take(target, false)
     }
 
-    #[expect(clippy::print_stderr, reason = "what a command waits for")]
     fn take(target: &Path, wait: bool) -> Result<Option<Self>, FileError> {
         let failed = |source| FileError::Lock { path: target.to_owned(), source };
         let place = whole(target);
@@ -50,23 +51,32 @@ impl Lock {
         std::fs::create_dir_all(folder_of(&path)).map_err(failed)?;
         let mut told = false;
         loop {
-            let open = File::options().create(true).truncate(false).write(true).open(&path);
-            let file = open.map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => (),
-                Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => {
+            let open = || File::options().create(true).truncate(false).write(true).open(&path);
+            let taken = LeftOver::make(&path, || {
+                let file = open()?;
+                match file.try_lock() {
+                    Ok(()) if is_at(&file, &path) => Ok(file),
+                    // Who held it has taken the file away; the next one may lie there already.
+                    Ok(()) => Err(ErrorKind::Interrupted.into()),
+                    Err(error) => Err(error.into()),
+                }
+            });
+            match taken {
+                Ok((file, left_over)) => {
+                    return Ok(Some(Self { file, left_over: Some(left_over) }));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !wait {
+                        return Ok(None);
+                    }
                     if !told {
                         eprintln!("waiting: another command changes {}", target.display());
                         told = true;
                     }
-                    file.lock().map_err(failed)?;
+                    open().and_then(|file| file.lock()).map_err(failed)?;
                 }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
-            // Who held it has taken the file away; the next one may lie there already.
-            if is_at(&file, &path) {
-                return Ok(Some(Self { file, path }));
+                Err(error) => return Err(failed(error)),
             }
         }
     }
@@ -75,7 +85,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Before it is released, so that nobody holds a lock of the same name. Where it stays, it is free.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(left_over) = self.left_over.take() {
+            left_over.take_away();
+        }
         let _ = self.file.unlock();
     }
 }

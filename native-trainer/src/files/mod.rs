@@ -6,6 +6,7 @@
 mod fault;
 mod lock;
 mod replace;
+mod text;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use thiserror::Error;
 pub use fault::{Operation, reach};
 pub use lock::Lock;
 pub use replace::{Writer, replace, write};
+pub use text::{MARK, TextError, text};
 
 /// Most bytes of an image file that are read: twice what a camera of 200 megapixels writes without compression
 /// losses.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::fault::{Operation, reach};
 use super::{FileError, folder_of, kind, synchronize_folder};
+use crate::terminal::LeftOver;
 
 /// Bytes that are handed over at once.
 const BUFFER: usize = 1 << 20;
@@ -156,6 +157,8 @@ struct Part {
     file: File,
     path: PathBuf,
     in_place: bool,
+    /// Dropped when the file is gone or in place.
+    _left_over: LeftOver,
 }
 
 impl Part {
@@ -164,11 +167,13 @@ impl Part {
         let name = part_name(place);
         for number in 0_u32.. {
             let path = place.with_file_name(format!("{name}{}.{number}.part", std::process::id()));
-            match File::options().write(true).create_new(true).open(&path) {
-                Ok(file) => {
+            let made =
+                LeftOver::make(&path, || File::options().write(true).create_new(true).open(&path));
+            match made {
+                Ok((file, left_over)) => {
                     // Nobody else knows it; the lock tells the next command that its writer is alive.
                     let _ = file.try_lock();
-                    return Ok(Self { file, path, in_place: false });
+                    return Ok(Self { file, path, in_place: false, _left_over: left_over });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (),
                 Err(error) => return Err(error),

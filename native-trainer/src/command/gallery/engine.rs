@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
 use super::{IndexKind, counted, finish, open, scratch};
 use crate::data::store::read_picture;
@@ -78,16 +79,14 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    k: u16,
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
+    k: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
 }
 
 impl Push {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    #[expect(clippy::print_stderr, reason = "what the command waits for")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         self.server.connect()?.push(&gallery, |what| eprintln!("waiting: {what}"))?;
@@ -98,7 +97,6 @@ impl Push {
 }
 
 impl Pull {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
@@ -110,31 +108,24 @@ impl Pull {
 }
 
 impl Ask {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    #[expect(clippy::print_stderr, reason = "pictures that are left out")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;
+        let mut failures = Failures::new(false);
         let mut named = Vec::new();
         let mut embeddings = Vec::new();
         for path in &self.pictures {
-            match read_picture(path) {
-                Ok(picture) => {
-                    named.push(path);
-                    embeddings.extend(embedder.embed_pictures(&[picture])?);
-                }
-                Err(error) => eprintln!("left out: {error}"),
-            }
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            named.push(path);
+            embeddings.extend(embedder.embed_pictures(&[picture])?);
         }
-        let answers = engine.search(&embedder.id, &embeddings, self.k.into())?;
+        let answers = engine.search(&embedder.id, &embeddings, self.k)?;
         for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
             for (label, m) in answers {
                 println!("  {:.3}  {label}", m.similarity);
             }
         }
-        let (bad, all) = (self.pictures.len() - named.len(), self.pictures.len());
-        anyhow::ensure!(bad == 0, "{bad} of {all} pictures could not be used");
-        Ok(())
+        failures.end()
     }
 }
