@@ -142,7 +142,7 @@ fn check(name: &str, input: &[u8], mebibytes: u64, parse: &impl Fn(&[u8])) {
     let start = &input[..input.len().min(4096)];
     assert!(result.is_ok(), "{name} makes the parser panic: {start:02x?}");
     assert!(time < LONGEST, "{name} keeps the parser for {time:?}: {start:02x?}");
-    let allowed = mebibytes + (100 * input.len() as u64 >> 20);
+    let allowed = mebibytes + ((100 * input.len() as u64) >> 20);
     let Some(Memory { peak, space }) = taken else { return };
     assert!(peak <= allowed, "{name} takes {peak} MiB, {allowed} allowed: {start:02x?}");
     assert!(space <= SPACE.max(allowed), "{name} asks for {space} MiB: {start:02x?}");

@@ -280,10 +280,10 @@ impl Hub {
             let fits = |(path, tensor): (&String, &NamedTensor)| {
                 pass.lengths.get(path).is_some_and(|length| *length == tensor.values.len())
             };
-            match gradients.tensors.iter().all(fits) {
-                true => Ok(gradients),
-                false => Err(peer.lost(LinkError::malformed("gradients of another network"))),
+            if !gradients.tensors.iter().all(fits) {
+                return Err(peer.lost(LinkError::malformed("gradients of another network")));
             }
+            Ok(gradients)
         };
         Ok((own, self.peers().iter_mut().map(gradients).collect::<Result<_, _>>()?))
     }

@@ -131,10 +131,29 @@ impl Room {
 
     /// For a message of this name and no other.
     pub(super) fn only(self, expected: &'static str) -> impl Fn(&Head) -> Result<Self, LinkError> {
-        move |head| match head.name() == expected {
-            true => Ok(self),
-            false => Err(LinkError::unexpected(expected, head)),
+        move |head| {
+            let is_expected = head.name() == expected;
+            is_expected.then_some(self).ok_or_else(|| LinkError::unexpected(expected, head))
         }
+    }
+}
+
+/// A message as it is written.
+pub(super) struct Encoded {
+    head: Vec<u8>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Encoded {
+    pub(super) fn write(&self, to: &mut impl Write) -> Result<(), LinkError> {
+        to.write_all(&(self.head.len() as u64).to_le_bytes())?;
+        to.write_all(&self.head)?;
+        to.write_all(&(self.blobs.len() as u32).to_le_bytes())?;
+        for blob in &self.blobs {
+            to.write_all(&(blob.len() as u64).to_le_bytes())?;
+            to.write_all(blob)?;
+        }
+        Ok(to.flush()?)
     }
 }
 
@@ -178,17 +197,10 @@ impl Message {
         })
     }
 
-    pub(super) fn write(&self, to: &mut impl Write) -> Result<(), LinkError> {
+    /// Its bytes, made before anybody is kept from the connection.
+    pub(super) fn encode(&self) -> Result<Encoded, LinkError> {
         let head = serde_json::to_vec(&self.head()).map_err(LinkError::malformed)?;
-        let blobs = self.blobs()?;
-        to.write_all(&(head.len() as u64).to_le_bytes())?;
-        to.write_all(&head)?;
-        to.write_all(&(blobs.len() as u32).to_le_bytes())?;
-        for blob in blobs {
-            to.write_all(&(blob.len() as u64).to_le_bytes())?;
-            to.write_all(&blob)?;
-        }
-        Ok(to.flush()?)
+        Ok(Encoded { head, blobs: self.blobs()? })
     }
 
     /// Reads a message; `room` says how much may follow its head, or that it has no place.
@@ -354,7 +366,7 @@ mod tests {
 
     fn bytes(message: &Message) -> Vec<u8> {
         let mut bytes = Vec::new();
-        message.write(&mut bytes).unwrap();
+        message.encode().unwrap().write(&mut bytes).unwrap();
         bytes
     }
 

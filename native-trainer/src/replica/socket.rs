@@ -81,6 +81,7 @@ impl Socket {
     }
 
     pub(super) fn send(&mut self, message: &Message) -> Result<(), LinkError> {
+        let message = message.encode()?;
         let sent = {
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let tagged = writer.write_all(&[MESSAGE]).map_err(LinkError::from);

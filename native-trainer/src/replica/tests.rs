@@ -22,7 +22,7 @@ use super::{Hub, Replica, ReplicaError, Runner, share};
 use crate::embedding::Runs;
 
 const SIDE: u32 = 64;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn pictures(count: usize) -> Vec<RgbImage> {
     (0..count)

@@ -275,10 +275,10 @@ impl<N: Replica> Worker<N> {
 /// Whether pictures have the size of the input.
 fn fit(pictures: &[RgbImage], preprocess: &Preprocess) -> Result<(), LinkError> {
     let size = (preprocess.width, preprocess.height);
-    match pictures.iter().all(|picture| (picture.width(), picture.height()) == size) {
-        true => Ok(()),
-        false => Err(LinkError::malformed("a picture has not the size of the input")),
+    if pictures.iter().any(|picture| (picture.width(), picture.height()) != size) {
+        return Err(LinkError::malformed("a picture has not the size of the input"));
     }
+    Ok(())
 }
 
 /// The gradients of a loss, from its gradients with respect to a network's outputs.

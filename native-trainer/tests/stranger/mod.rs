@@ -78,7 +78,7 @@ pub(crate) fn message(head: &Value, blobs: &[Vec<u8>]) -> Vec<u8> {
 impl Stranger {
     pub(crate) fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("a worker");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a time limit");
+        stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a time limit");
         Self { stream, blobs: Vec::new() }
     }
 
