@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
+use crate::files;
 use crate::metric::retrieval::{Embedded, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 
@@ -43,6 +44,8 @@ pub fn write(run: &Path, pictures: usize, device: &Device) -> anyhow::Result<Pat
     let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
     let metrics = run.join("metrics.jsonl");
     let text = std::fs::read_to_string(&metrics).with_context(|| metrics.display().to_string())?;
+    let path = run.join(PAGE);
+    files::check_outputs(&[&path], &[])?;
     let name = run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut page = String::from(HEAD);
     put(&mut page, format_args!("<title>{0}</title></head><body><h1>{0}</h1>", escape(&name)));
@@ -52,8 +55,7 @@ pub fn write(run: &Path, pictures: usize, device: &Device) -> anyhow::Result<Pat
     page.push_str(&retrieval(run, &recipe, pictures, device)?);
     put(&mut page, format_args!("<h2>Recipe</h2><pre>{}</pre>", escape(&recipe_text(run)?)));
     page.push_str("</body></html>\n");
-    let path = run.join(PAGE);
-    std::fs::write(&path, page).with_context(|| path.display().to_string())?;
+    files::write(&path, page.as_bytes())?;
     Ok(path)
 }
 

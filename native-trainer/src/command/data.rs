@@ -9,6 +9,7 @@ use super::write;
 use crate::data::check::{Demand, Report, check_boxes, check_classes};
 use crate::data::coco::{self, Part};
 use crate::data::layouts::{Lists, cub, sop};
+use crate::files;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 
@@ -120,10 +121,20 @@ impl Arguments {
             Command::Cub(layout) => write_lists(&layout.folder, &cub(&layout.folder)?),
             Command::Sop(layout) => write_lists(&layout.folder, &sop(&layout.folder)?),
             Command::CocoForeground(mix) => {
+                let inputs: Vec<&Path> = mix.parts.iter().map(|part| &*part.annotations).collect();
+                files::check_outputs(&[&mix.out], &inputs)?;
                 let folder = mix.out.parent().unwrap_or(Path::new("."));
                 write(&mix.out, &coco::foreground(&mix.parts, folder, mix.seed)?)
             }
             Command::Voc(voc) => {
+                // Only a file that is there can be one of those that are read.
+                let inputs = if voc.out.exists() {
+                    entries(&[voc.folder.join("Annotations"), voc.folder.join("JPEGImages")])
+                } else {
+                    Vec::new()
+                };
+                let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+                files::check_outputs(&[&voc.out], &inputs)?;
                 let folder = voc.out.parent().unwrap_or(Path::new("."));
                 write(&voc.out, &coco::from_voc(&voc.folder, folder)?)
             }
@@ -131,11 +142,17 @@ impl Arguments {
     }
 }
 
+/// What lies in folders, as far as they are there.
+fn entries(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
 #[expect(clippy::print_stdout, reason = "the command's answer")]
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
-    for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
-        let path = folder.join(name);
-        write(&path, text.as_bytes())?;
+    let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
+    files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
+    for (path, text) in [(train, &lists.train), (test, &lists.test)] {
         println!("{}: {} pictures", path.display(), text.lines().count());
     }
     Ok(())

@@ -1,14 +1,15 @@
 //! `magpie extract`: embeddings of pictures as a file that other programs read.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{DeviceKind, Embedder, size, write};
+use super::{DeviceKind, Embedder, size};
 use crate::data::list_file::Samples;
+use crate::files;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -40,8 +41,12 @@ impl Arguments {
     /// Files that cannot be read or written, pictures that cannot be used.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let embedder = Embedder::open(&self.extractor, self.device)?;
         let samples = Samples::read(&self.images)?;
+        let names_path = self.out.with_extension("tsv");
+        let mut inputs: Vec<&Path> = vec![&self.extractor, &self.images];
+        inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
+        files::check_outputs(&[&self.out, &names_path], &inputs)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?;
         let embedded = embedder.embed(&samples)?;
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);
@@ -59,14 +64,12 @@ impl Arguments {
         ]);
         let bytes = safetensors::serialize(tensors, Some(metadata))
             .with_context(|| self.out.display().to_string())?;
-        write(&self.out, &bytes)?;
         let names: Vec<String> = samples
             .samples
             .iter()
             .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
             .collect();
-        let names_path = self.out.with_extension("tsv");
-        write(&names_path, names.concat().as_bytes())?;
+        files::write_together(&[(&self.out, &bytes), (&names_path, names.concat().as_bytes())])?;
         println!(
             "{}: {count} × {dim}, {}; names in {}",
             self.out.display(),

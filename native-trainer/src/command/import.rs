@@ -1,6 +1,6 @@
 //! `magpie import`: weights learnt elsewhere become a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::tensor::Device;
@@ -10,7 +10,8 @@ use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::{size, write};
+use super::size;
+use crate::files;
 use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;
 
@@ -50,6 +51,11 @@ impl Arguments {
     /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let mut outputs: Vec<&Path> = vec![&self.out];
+        outputs.extend(self.trainable.as_deref());
+        let mut inputs: Vec<&Path> = vec![&self.checkpoint];
+        inputs.extend(self.config.as_deref());
+        files::check_outputs(&outputs, &inputs)?;
         let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
             (Some(origin), _) => (
                 Architecture::Extractor(origin.config()),
@@ -83,17 +89,21 @@ impl Arguments {
                 (Architecture::Detector(config.fused()), trainable, fused)
             }
         };
-        if let Some(path) = &self.trainable {
-            let bytes = trainable.to_bytes(Precision::F32, None)?;
-            write(path, &bytes)?;
-            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
-        }
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let notes = format!("Weights of {file}.");
         let description =
             ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
         let bytes = Bundle::model_bytes(&ModelFile { description, weights: deployed })?;
-        write(&self.out, &bytes)?;
+        let trainable = match &self.trainable {
+            Some(path) => Some((path, trainable.to_bytes(Precision::F32, None)?)),
+            None => None,
+        };
+        let mut together: Vec<(&Path, &[u8])> = vec![(&self.out, &bytes)];
+        together.extend(trainable.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
+        files::write_together(&together)?;
+        if let Some((path, bytes)) = &trainable {
+            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
         println!("{}: {}", self.out.display(), size(bytes.len() as u64));
         Ok(())
     }

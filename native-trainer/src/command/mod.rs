@@ -3,13 +3,17 @@
 pub mod bench;
 pub mod data;
 pub mod detect;
+mod draft;
 pub mod eval;
 pub mod export;
 pub mod extract;
+mod foreign;
 pub mod gallery;
 mod hosting;
 pub mod import;
+mod owned;
 mod peers;
+mod place;
 pub mod publish;
 pub mod recognize;
 pub mod report;

@@ -1,7 +1,6 @@
 //! Pictures become entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -11,9 +10,10 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder, read};
-use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
+use super::{Change, IndexKind, Values, counted, open_to_change, summary};
 use crate::data::list_file::Samples;
 use crate::data::store::{PictureError, decode_picture};
+use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -105,10 +105,14 @@ impl Build {
     #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = listed(&self.images)?;
+        let mut inputs = self.options.inputs();
+        inputs.push(&self.images);
+        inputs.extend(wanted.iter().map(|(_, path)| path.as_path()));
+        let change = Change::of(&self.out, &inputs)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let mut gallery = GalleryStream::new(dim, id, values, scratch(&self.out)?);
+        let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
@@ -118,7 +122,7 @@ impl Build {
             println!("index: {} ({why})", super::index_name(config));
         }
         let (classes, entries) = (gallery.classes().len(), gallery.len());
-        finish(&self.out, gallery, config)?;
+        change.finish(gallery, config)?;
         println!("{}{}", counted(&self.out, classes, entries)?, added.left_out_text());
         Ok(())
     }
@@ -127,13 +131,14 @@ impl Build {
 impl New {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let change = Change::of(&self.gallery, &[&self.extractor])?;
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         if self.gallery.exists() {
             bail!("{}: there is a file already; take it away first", self.gallery.display());
         }
         let dim = embedder.embedding_dim();
         let gallery = Gallery::with_type(dim, embedder.id, self.values.into());
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
@@ -177,6 +182,15 @@ fn listed(images: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 impl Options {
+    /// Files that are read besides the pictures.
+    fn inputs(&self) -> Vec<&Path> {
+        [Some(&self.extractor), self.metadata.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect()
+    }
+
     /// Adds what the gallery does not have yet, in the order of the list.
     #[expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and warnings")]
     fn add(
@@ -303,7 +317,7 @@ impl Growing for Gallery {
     }
 }
 
-impl Growing for GalleryStream<File> {
+impl Growing for GalleryStream<Scratch> {
     fn known_classes(&self) -> &[Class] {
         self.classes()
     }

@@ -8,8 +8,9 @@ use models::gallery::{Gallery, Question};
 use serde_json::json;
 
 use super::super::{DeviceKind, Embedder, write};
-use super::{Rule, open_to_change};
+use super::{Rule, open, open_to_change};
 use crate::data::list_file::Samples;
+use crate::files;
 use crate::metric::calibration::{Calibration, Trial, calibrate};
 
 /// Finds the threshold below which an answer is "unknown", from pictures whose classes are known.
@@ -61,7 +62,15 @@ impl Calibrate {
         if !(0.0..1.0).contains(&self.false_accept) {
             bail!("--false-accept {}: a share from 0 to below 1", self.false_accept);
         }
-        let (mut gallery, change) = open_to_change(&self.gallery)?;
+        if let Some(curve) = &self.curve {
+            let inputs = [&self.gallery, &self.query, &self.extractor].map(PathBuf::as_path);
+            files::check_outputs(&[curve], &inputs)?;
+        }
+        let (mut gallery, change) = if self.write {
+            open_to_change(&self.gallery).map(|(gallery, change)| (gallery, Some(change)))?
+        } else {
+            (open(&self.gallery)?, None)
+        };
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let samples = Samples::read(&self.query)?;
@@ -80,7 +89,7 @@ impl Calibrate {
             write(path, calibration.svg().as_bytes())?;
         }
         let mut own = Vec::new();
-        if self.write {
+        if let Some(change) = change {
             gallery.set_min_similarity(Some(calibration.threshold))?;
             if self.per_class {
                 own = calibration.stricter_classes(&trials, self.false_accept);

@@ -8,7 +8,7 @@ use clap::Args;
 use models::gallery::{Metadata, PictureId};
 
 use super::super::read;
-use super::{IndexKind, Values, class_of, index_name, open, open_to_change, save, summary};
+use super::{Change, IndexKind, Values, class_of, index_name, open, open_to_change, summary};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -174,6 +174,8 @@ impl Merge {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (first, others) = self.galleries.split_first().context("at least two galleries")?;
+        // It may be one of them, which nobody else must change until it is written.
+        let change = Change::of(&self.out, &[])?;
         let mut gallery = open(first)?;
         for path in others {
             let merged = gallery.merge(&open(path)?).with_context(|| path.display().to_string())?;
@@ -185,7 +187,7 @@ impl Merge {
                 merged.known
             );
         }
-        save(&self.out, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.out, &gallery)?);
         Ok(())
     }
@@ -194,7 +196,10 @@ impl Merge {
 impl Compact {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (mut gallery, change) = open_to_change(&self.gallery)?;
+        let out = self.out.as_ref().unwrap_or(&self.gallery);
+        std::fs::metadata(&self.gallery).with_context(|| self.gallery.display().to_string())?;
+        let change = Change::of(out, &[])?;
+        let mut gallery = open(&self.gallery)?;
         if let Some(values) = self.values {
             gallery.set_vector_type(values.into())?;
         }
@@ -203,12 +208,7 @@ impl Compact {
             None => (gallery.index().config(), None),
         };
         gallery.set_index(config)?;
-        let out = self.out.as_ref().unwrap_or(&self.gallery);
-        if *out == self.gallery {
-            change.save(&gallery)?;
-        } else {
-            save(out, &gallery)?;
-        }
+        change.save(&gallery)?;
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         println!("index: {}{why}", index_name(config));
         println!("{}", summary(out, &gallery)?);

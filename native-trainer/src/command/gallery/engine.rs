@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::super::{DeviceKind, Embedder};
-use super::{IndexKind, counted, finish, open, scratch};
+use super::{Change, IndexKind, counted, open};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -99,10 +99,11 @@ impl Push {
 impl Pull {
     #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
+        let change = Change::of(&self.gallery, &[])?;
+        let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
-        finish(&self.gallery, gallery, config)?;
+        change.finish(gallery, config)?;
         println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }
