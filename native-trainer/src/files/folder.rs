@@ -25,7 +25,11 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     match std::fs::create_dir(folder) {
         // Another command was sooner.
         Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
-        _ => synchronize_folder(above),
+        _ => {
+            // The folder is there; a disk that cannot promise more does not make that a failure.
+            let _ = synchronize_folder(above);
+            Ok(())
+        }
     }
 }
 
