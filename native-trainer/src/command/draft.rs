@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use rayon::prelude::*;
 
 use super::foreign::{bring, open_alike, retire};
 use super::owned::{LIST, Owned};
@@ -47,9 +48,6 @@ impl Draft {
     ///
     /// A place that holds something else, or that cannot be written to.
     pub(super) fn begin(out: &Path) -> anyhow::Result<Self> {
-        if out.as_os_str().is_empty() {
-            bail!("--out is empty; name a folder");
-        }
         let is_there = match std::fs::metadata(out) {
             Ok(there) if !there.is_dir() => {
                 bail!("{}: is a file; name a folder", out.display())
@@ -62,16 +60,20 @@ impl Draft {
             Err(source) => return Err(FileError::Read { path: out.to_owned(), source }.into()),
         };
         let mut place = files::whole(out);
-        let lock = match beside(&place) {
-            None => Lock::acquire(&place.join(LIST))?,
-            Some(_) => match Lock::acquire(&place) {
-                // Whoever publishes there finds the same.
-                Err(FileError::Lock { source, .. }) if is_there && refuses(&source) => {
-                    Lock::acquire(&place.join(LIST))?
-                }
-                lock => lock?,
-            },
+        let mut lock = match beside(&place) {
+            None => Lock::acquire(&place.join(LIST)),
+            Some(_) => Lock::acquire(&place),
         };
+        if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
+            // Whoever publishes there finds the same.
+            lock = Lock::acquire(&place.join(LIST));
+        }
+        let lock = lock.map_err(|error| match error {
+            FileError::Lock { source, .. } if refuses(&source) => {
+                FileError::Write { path: out.to_owned(), source }
+            }
+            other => other,
+        })?;
         // Its folder is there by now.
         place = files::whole(&place);
         let next = beside(&place);
@@ -80,6 +82,9 @@ impl Draft {
         }
         files::remove_folder(&place.join(INSIDE))?;
         files::remove_file(&place.join(REPLACED))?;
+        for name in [REPLACED, LIST] {
+            files::remove_left_over(&place.join(name));
+        }
         let before = Owned::of(&place)?;
         if before.is_none() && place.exists() {
             for entry in std::fs::read_dir(&place)? {
@@ -204,6 +209,12 @@ impl Draft {
         self.check(&names)?;
         let new = Owned::new(names)?;
         self.write(LIST, &new.to_bytes()?)?;
+        // Side by side: a disk takes many at once in the time of one.
+        let names: Vec<&str> = new.names().collect();
+        names.par_iter().try_for_each(|name| {
+            let synchronized = files::synchronize(&self.folder.join(name));
+            synchronized.map_err(|error| self.named(name, error))
+        })?;
         if !self.is_inside && self.exchange(&new)? {
             return Ok(());
         }

@@ -18,11 +18,12 @@ use thiserror::Error;
 pub use fault::{Operation, reach};
 pub use folder::{
     create, create_folder, exchange, hard_link, has_mount_below, is_mount_point, remove_file,
-    remove_folder, rename, synchronize_folder,
+    remove_folder, rename, synchronize, synchronize_folder,
 };
 pub use lock::Lock;
 pub use replace::{
-    Staged, Writer, behind_links, replace, replace_verified, stage, write, write_together,
+    Staged, Writer, behind_links, remove_left_over, replace, replace_verified, stage, write,
+    write_together,
 };
 pub use scratch::Scratch;
 
@@ -155,6 +156,7 @@ pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileErro
     let (mut places, mut folders) = (BTreeSet::new(), BTreeSet::new());
     for output in outputs {
         let path = || (*output).to_owned();
+        replace::check(output)?;
         // What is read is there; so is an output that is the same.
         let there = std::fs::metadata(output).ok();
         if let Some(there) = &there
@@ -162,7 +164,6 @@ pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileErro
         {
             return Err(FileError::IsInput { path: path() });
         }
-        replace::check(output)?;
         // A device takes bytes from all.
         if there.is_some_and(|there| !there.is_file()) {
             continue;

@@ -300,8 +300,8 @@ fn part_name(place: &Path) -> String {
 /// written it would take most of the time.
 static LEFT_OVER: Mutex<BTreeMap<PathBuf, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
 
-/// Takes away what killed writers of this file have left.
-fn remove_left_over(place: &Path) {
+/// Takes away what killed writers of this file have left; [`replace`] does so, too.
+pub fn remove_left_over(place: &Path) {
     let beginning = part_name(place);
     let mut folders = LEFT_OVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let folder = folder_of(place).to_owned();

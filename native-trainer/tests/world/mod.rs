@@ -163,6 +163,11 @@ pub(crate) fn with_fault(folder: &Path, fault: &str, words: &[String]) -> Output
     command.output().expect("magpie runs")
 }
 
+/// Whether a name has this ending.
+pub(crate) fn is_of(name: &str, ending: &str) -> bool {
+    name.rsplit('.').next() == Some(ending)
+}
+
 /// All below a folder but the folders, by name; a link is where it leads.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn visit(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
@@ -184,7 +189,8 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Copies a folder with all that is in it.
+/// A folder with all that is in another. Its files are second names of the other's: whoever writes into one instead
+/// of replacing it changes both, which a test sees.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a folder");
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {
@@ -197,7 +203,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
             std::os::unix::fs::symlink(std::fs::read_link(entry.path()).expect("a link"), &target)
                 .expect("a link");
         } else {
-            std::fs::copy(entry.path(), &target).expect("a copy");
+            std::fs::hard_link(entry.path(), &target).expect("a second name");
         }
     }
 }
