@@ -277,8 +277,8 @@ impl Draft {
                     let target = self.place.join(&name);
                     let moved = files::create_folder(files::folder_of(&target))
                         .and_then(|()| files::rename(&self.folder.join(&name), &target));
-                    let path = self.out.join(&name);
-                    moved.map_err(|source| FileError::Write { path, source }).with_context(half)?;
+                    let named = || self.out.join(&name).display().to_string();
+                    moved.with_context(named).with_context(half)?;
                 }
             }
         }
