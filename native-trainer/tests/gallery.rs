@@ -225,11 +225,12 @@ fn searches_stats_and_thresholds_say_what_is_there() {
         &"--curve",
         &curve,
         &"--write",
+        &"--even-if-poor",
         &"--json",
     ]);
     let out: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&out["pictures"], &out["of_unknown_classes"]), (&8.into(), &2.into()));
-    assert_eq!(out["false_accept"], 0.0);
+    assert_eq!((&out["false_accept"], &out["kept"]), (&0.0.into(), &true.into()));
     let kept = opened(&file).min_similarity().expect("it was kept");
     assert!((out["min_similarity"].as_f64().unwrap() - f64::from(kept)).abs() < 1e-6);
     assert!(std::fs::read_to_string(&curve).unwrap().starts_with("<svg"));

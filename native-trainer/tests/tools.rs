@@ -151,6 +151,14 @@ fn a_run_is_exported_extracted_and_compared() {
     let changed = weights.tensors.values_mut().next().expect("a tensor");
     changed.values.iter_mut().for_each(|value| *value += 1.0);
     std::fs::write(&last, weights.to_bytes(Precision::F32, None).expect("bytes")).expect("written");
+    let refused = fail(&[&"export", &run, &"--checkpoint", &"last_model", &"--out", &again]);
+    assert!(refused.contains("model.safetensors: is damaged"), "{refused}");
+    assert!(refused.contains("whole are best_model, latest, latest.previous"), "{refused}");
+    // A checkpoint of a run that wrote no digests down.
+    let progress = run.join("last_model/progress.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&bytes(&progress)).expect("JSON");
+    record.as_object_mut().expect("an object").remove("digests");
+    std::fs::write(&progress, record.to_string()).expect("written");
     let mut exported = Vec::new();
     for (export, checkpoint) in [("best", "best_model"), ("last", "last_model")] {
         let text = text.replace("export = \"best\"", &format!("export = \"{export}\""));

@@ -47,7 +47,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]
@@ -148,7 +148,6 @@ fn entries(folders: &[PathBuf]) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).collect()
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
     let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
     files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
@@ -187,7 +186,6 @@ impl Check {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         if self.json {
             let mut record = serde_json::to_value(report)?;

@@ -8,11 +8,14 @@ use models::detector::DetectionThresholds;
 use models::recognizer::detect;
 use serde_json::json;
 
+use super::failures::Failures;
 use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 use crate::files::{self, FileError};
 
 /// Finds the objects of pictures, without naming them.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie detect --detector weights/detector.safetensors --crops \
@@ -26,10 +29,10 @@ pub struct Arguments {
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
     /// Least score of an object.
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, value_parser = super::ranges::score)]
     score: f32,
     /// Most objects of a picture.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = super::ranges::count)]
     max: usize,
     /// Folder for the objects cut out, as NAME-1.jpg, NAME-2.jpg, …; of a further picture of that name as
     /// NAME~2-1.jpg, NAME~2-2.jpg, …
@@ -52,7 +55,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A model or a picture that cannot be used, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let names = crop_names(&self.pictures);
         if let Some(folder) = &self.crops {
@@ -64,8 +66,9 @@ impl Arguments {
             max_detections: self.max,
             ..DetectionThresholds::default()
         };
+        let mut failures = Failures::new(self.json);
         for (path, name) in self.pictures.iter().zip(&names) {
-            let picture = read_picture(path)?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let found = pollster::block_on(detect(&detector, &picture, &thresholds))?;
             if let Some(folder) = &self.crops {
                 for (index, object) in found.iter().enumerate() {
@@ -94,7 +97,7 @@ impl Arguments {
                 );
             }
         }
-        Ok(())
+        failures.end()
     }
 }
 

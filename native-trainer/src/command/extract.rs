@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{DeviceKind, Embedder, size};
-use crate::data::list_file::Samples;
+use super::failures::Failures;
+use super::{DeviceKind, Embedder, samples, size};
 use crate::files;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
 /// order as a text file beside it.
+///
+/// Pictures that cannot be used are named and left out, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
     --images photos --out photos.safetensors\n\nIn Python:\n  \
@@ -37,15 +39,18 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, pictures that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
-        let samples = Samples::read(&self.images)?;
+        let samples = samples(&self.images)?;
         let names_path = self.out.with_extension("tsv");
         let mut inputs: Vec<&Path> = vec![&self.extractor, &self.images];
         inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
         files::check_outputs(&[&self.out, &names_path], &inputs)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let embedded = embedder.embed(&samples)?;
+        let mut failures = Failures::of(samples.samples.len());
+        let (embedded, used) = embedder.embed_usable(&samples, &mut failures)?;
+        if used.is_empty() {
+            return failures.end();
+        }
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);
 
@@ -62,9 +67,9 @@ impl Arguments {
             "embeddings": {"dtype": "F32", "shape": [count, dim], "data_offsets": [all_labels, all]},
         });
         let bytes = with_header(&header, &[&labels, &values])?;
-        let names: Vec<String> = samples
-            .samples
+        let names: Vec<String> = used
             .iter()
+            .map(|index| &samples.samples[*index])
             .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
             .collect();
         files::write_together(&[(&self.out, &bytes), (&names_path, names.concat().as_bytes())])?;
@@ -74,7 +79,7 @@ impl Arguments {
             size(bytes.len() as u64),
             names_path.display()
         );
-        Ok(())
+        failures.end()
     }
 }
 

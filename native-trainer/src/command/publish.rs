@@ -52,13 +52,13 @@ pub struct Arguments {
     #[arg(long)]
     sample: Vec<PathBuf>,
     /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
-    #[arg(long)]
+    #[arg(long, value_parser = super::ranges::cosine)]
     min_similarity: Option<f32>,
     /// Least score of an object.
-    #[arg(long, default_value_t = DetectionThresholds::default().score)]
+    #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = super::ranges::score)]
     min_score: f32,
     /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
-    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou)]
+    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = super::ranges::score)]
     recognition_nms_iou: f32,
     /// When the whole picture is recognised as one object.
     #[arg(long, value_enum, default_value_t)]
@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::ranges::count)]
     neighbours: usize,
     /// Whether a visitor's page fetches parts of the gallery for each object instead of all of it
     /// once. Answers are nearly the same; docs/gallery.md says how nearly.
@@ -128,7 +128,6 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, parts that do not belong together.
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub fn run(&self) -> anyhow::Result<()> {
         let mut page = page_files(&self.page)?;
         if self.peers.is_none() {
@@ -259,7 +258,6 @@ impl Arguments {
     }
 
     /// Cuts the gallery into shards and says what a visitor downloads.
-    #[expect(clippy::print_stdout, reason = "progress")]
     fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
         let options =
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };

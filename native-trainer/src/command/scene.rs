@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::list_file::Samples;
+use super::samples;
 use crate::data::scenes::{SceneOptions, compose};
 use crate::data::store::PictureStore;
 use crate::files;
@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4)]
     count: u64,
     /// Width and height in pixels.
-    #[arg(long, default_value_t = 480)]
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=8192))]
     size: u32,
     /// Most things of one picture.
     #[arg(long, default_value_t = 5)]
@@ -42,7 +42,7 @@ impl Arguments {
     ///
     /// Pictures that cannot be read, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
-        let samples = Samples::read(&self.cutouts)?;
+        let samples = samples(&self.cutouts)?;
         let pair =
             |index: u64| ["jpg", "json"].map(|kind| self.out.join(format!("{index}.{kind}")));
         let outputs: Vec<PathBuf> = (1..=self.count).flat_map(pair).collect();

@@ -116,7 +116,6 @@ impl Site {
     /// # Errors
     ///
     /// The first thing that is wrong.
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn open_again(&self) -> anyhow::Result<Manifest> {
         let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
         let manifest =

@@ -25,7 +25,6 @@ impl Arguments {
     /// # Errors
     ///
     /// The first thing that is wrong with the site.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let site = Site::new(&self.site)?;
         if let Err(error) = site.read("index.html") {
@@ -73,7 +72,6 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Says what a host does for the page. Only what stops the page is an error.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<()> {
     let ask =
         |name: &str, headers: &[(&str, &str)]| Site::ask(&format!("{address}{name}"), headers);
@@ -111,11 +109,26 @@ fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<(
             "files are sent as they are: let the host send the .br or .gz beside each",
         );
     }
-    let part = ask(file, &[("range", "bytes=0-3")])?;
+    // As Firefox asks: it takes packed files together with ranges.
+    let part = ask(file, &[("range", "bytes=1-4"), ("accept-encoding", "gzip, deflate, br")])?;
+    let sends_parts = part.status == 206 && part.bytes.len() == 4;
+    let is_of_file = part.header("content-encoding").is_empty()
+        && ask(file, &[("range", "bytes=1-4")])?.bytes == part.bytes;
     say(
-        part.status == 206 && part.bytes.len() == 4,
+        sends_parts && is_of_file,
         "a download that breaks off goes on where it was",
-        "the host sends no parts of files: a download that breaks off begins anew",
+        if sends_parts {
+            "the host sends parts of packed copies: Firefox cannot use them, and a download that breaks \
+             off begins anew there"
+        } else {
+            "the host sends no parts of files: a download that breaks off begins anew"
+        },
     );
+    let origin = ask(file, &[("origin", "https://example.org")])?;
+    match &*origin.header("access-control-allow-origin") {
+        "" => (),
+        "*" => say(true, "pages of any other site may use the files", ""),
+        other => say(true, &format!("pages of {other} may use the files"), ""),
+    }
     Ok(())
 }

@@ -11,7 +11,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::coco;
-use super::list_file::{DataError, Row, Samples, read_rows};
+use super::label::look_alikes;
+use super::left_out::{self, Group, shown};
+use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
+use crate::files;
 
 /// Something that a person should know about a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +31,25 @@ pub enum Finding {
         place: String,
         /// Why.
         reason: String,
+    },
+    /// What lies in a folder and is not taken.
+    LeftOut {
+        /// Files or folders.
+        paths: Vec<String>,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Folders whose names are one label.
+    Joined {
+        /// The label.
+        label: String,
+        /// The folders' names in quotes, what cannot be seen escaped.
+        folders: Vec<String>,
+    },
+    /// Classes that a person takes for one another.
+    LookAlike {
+        /// Their labels.
+        labels: Vec<String>,
     },
     /// The same file under several names.
     Duplicate {
@@ -77,7 +99,11 @@ impl Finding {
             | Self::FewClasses { .. }
             | Self::Box { .. } => true,
             Self::Duplicate { labels, .. } => labels.len() > 1,
-            Self::SmallClass { .. } | Self::LabelGap { .. } => false,
+            Self::LeftOut { .. }
+            | Self::Joined { .. }
+            | Self::LookAlike { .. }
+            | Self::SmallClass { .. }
+            | Self::LabelGap { .. } => false,
         }
     }
 }
@@ -89,6 +115,9 @@ impl fmt::Display for Finding {
             Self::Broken { place, reason } | Self::Box { place, reason } => {
                 write!(f, "{place}: {reason}")
             }
+            Self::LeftOut { paths, reason } => f.write_str(&left_out::text(paths, reason)),
+            Self::Joined { label, folders } => f.write_str(&joined_text(label, folders)),
+            Self::LookAlike { labels } => f.write_str(&look_alike_text(labels)),
             Self::Duplicate { places, labels } if labels.len() > 1 => write!(
                 f,
                 "the same picture in classes {}: {}",
@@ -153,7 +182,8 @@ pub fn check_classes(
 ) -> Result<Report, DataError> {
     let mut report = Report::default();
     let mut rows: Vec<Row> = Vec::new();
-    for row in read_rows(path)? {
+    let Listed { rows: all, left_out, joined } = read_rows(path)?;
+    for row in all {
         match row {
             Ok(row) => rows.push(row),
             Err(error) => report.findings.push(Finding::Line { text: error.to_string() }),
@@ -207,6 +237,14 @@ pub fn check_classes(
         }
     }
     report.findings.extend(label_gaps(&samples.labels));
+    report.findings.extend(Group::all(&left_out).into_iter().map(|group| Finding::LeftOut {
+        paths: group.paths.iter().map(|path| shown(path)).collect(),
+        reason: group.reason.to_string(),
+    }));
+    let joined = joined.into_iter().map(|(label, folders)| Finding::Joined { label, folders });
+    report.findings.extend(joined);
+    let alike = look_alikes(samples.labels.iter().map(String::as_str));
+    report.findings.extend(alike.into_iter().map(|labels| Finding::LookAlike { labels }));
     Ok(report)
 }
 
@@ -261,7 +299,11 @@ fn lies_inside(b: &BBox, width: u32, height: u32) -> bool {
 
 /// The file's digest and the picture's size.
 fn look_at(path: &Path) -> Result<(String, (u32, u32)), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = files::read(path, files::IMAGE_LIMIT).map_err(|error| {
+        // The place is named already.
+        let reason = error.to_string();
+        reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned()
+    })?;
     let picture = RgbImage::decode(&bytes).map_err(|error| error.to_string())?;
     Ok((sha256_hex(&bytes), (picture.width(), picture.height())))
 }
@@ -326,6 +368,44 @@ mod tests {
         assert_eq!(names(&report), Vec::<String>::new());
         let few = Demand { classes: 3, samples_per_class: 2 };
         assert_eq!(check_classes(dir.path(), few, &|_| ()).unwrap().errors(), 1);
+    }
+
+    #[test]
+    fn what_is_not_taken_and_names_that_look_alike_are_notes() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+        for (i, class) in ["Mug", "mug", "7", "007"].iter().enumerate() {
+            write(&format!("{class}/1.jpg"), &picture(40 * i as u8));
+            write(&format!("{class}/2.jpg"), &picture(40 * i as u8 + 20));
+        }
+        write("Mug/3.heic", heic);
+        write("mug/3.HEIC", heic);
+        // Only its content tells; it is an error, as training would stop at it.
+        write("mug/4.jpg", heic);
+        let report = check_classes(dir.path(), DEMAND, &|_| ()).unwrap();
+        assert_eq!((report.pictures, report.classes, report.errors()), (8, 4, 1));
+        let all = names(&report);
+        assert!(all[0].contains("mug/4.jpg: this is HEIC"), "{all:#?}");
+        let left_out: Vec<_> = report
+            .findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::LeftOut { paths, .. } => Some(paths.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(left_out, [2]);
+        let alike =
+            |labels: [&str; 2]| Finding::LookAlike { labels: labels.map(str::to_owned).to_vec() };
+        assert_eq!(
+            report.findings[report.findings.len() - 2..],
+            [alike(["007", "7"]), alike(["Mug", "mug"])]
+        );
     }
 
     #[test]

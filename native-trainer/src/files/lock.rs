@@ -2,11 +2,12 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::fault::{Operation, reach};
 use super::folder::create_folder;
 use super::{FileError, folder_of, whole};
+use crate::terminal::LeftOver;
 
 /// Longest last name that parts and locks carry as it is, in bytes; systems take 255 with what is added.
 const LONGEST: usize = 200;
@@ -19,7 +20,7 @@ const LONGEST: usize = 200;
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    path: PathBuf,
+    left_over: Option<LeftOver>,
 }
 
 impl Lock {
@@ -47,7 +48,6 @@ impl Lock {
         Self::take(target, false)
     }
 
-    #[expect(clippy::print_stderr, reason = "what a command waits for")]
     fn take(target: &Path, wait: bool) -> Result<Option<Self>, FileError> {
         let failed = |source| FileError::Lock { path: target.to_owned(), source };
         let place = whole(target);
@@ -57,31 +57,40 @@ impl Lock {
         loop {
             reach(Operation::Create).map_err(failed)?;
             let mut options = File::options();
-            let open = options.create(true).truncate(false).read(true).write(true).open(&path);
-            let mut file = open.map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => (),
-                Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => {
+            let options = options.create(true).truncate(false).read(true).write(true);
+            let taken = LeftOver::make(&path, || {
+                let file = options.open(&path)?;
+                match file.try_lock() {
+                    Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                        eprintln!(
+                            "{}: this file system knows no locks; let one command at a time change it",
+                            target.display()
+                        );
+                    }
+                    locked => locked?,
+                }
+                // Who held it has taken the file away; the next one may lie there already.
+                if is_at(&file, &path) { Ok(file) } else { Err(ErrorKind::Interrupted.into()) }
+            });
+            match taken {
+                Ok((mut file, left_over)) => {
+                    // Only for people; a full disk keeps nobody from working.
+                    let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                    return Ok(Some(Self { file, left_over: Some(left_over) }));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !wait {
+                        return Ok(None);
+                    }
+                    let mut file = options.open(&path).map_err(failed)?;
                     if !told {
                         eprintln!("waiting: {} changes {}", holder(&mut file), target.display());
                         told = true;
                     }
                     file.lock().map_err(failed)?;
                 }
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                    eprintln!(
-                        "{}: this file system knows no locks; let one command at a time change it",
-                        target.display()
-                    );
-                }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
-            // Who held it has taken the file away; the next one may lie there already.
-            if is_at(&file, &path) {
-                // Only for people; a full disk keeps nobody from working.
-                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-                return Ok(Some(Self { file, path }));
+                Err(error) => return Err(failed(error)),
             }
         }
     }
@@ -97,9 +106,11 @@ fn holder(file: &mut File) -> String {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if reach(Operation::Remove).is_ok() {
-            // Before it is released, so that nobody holds a lock of the same name. Where it stays, it is free.
-            let _ = std::fs::remove_file(&self.path);
+        // Before it is released, so that nobody holds a lock of the same name. Where it stays, it is free.
+        if let Some(left_over) = self.left_over.take()
+            && reach(Operation::Remove).is_ok()
+        {
+            left_over.take_away();
         }
         let _ = self.file.unlock();
     }

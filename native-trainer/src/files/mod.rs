@@ -8,6 +8,7 @@ mod folder;
 mod lock;
 mod replace;
 mod scratch;
+mod text;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -26,6 +27,7 @@ pub use replace::{
     write_together,
 };
 pub use scratch::Scratch;
+pub use text::{MARK, TextError, text};
 
 /// Most bytes of an image file that are read: twice what a camera of 200 megapixels writes without compression
 /// losses.

@@ -10,6 +10,7 @@ use super::fault::{Operation, reach};
 use super::folder::{create_folder, is_mount_point, rename, synchronize_folder};
 use super::lock::{Lock, is_at, short};
 use super::{FileError, folder_of, kind};
+use crate::terminal::LeftOver;
 
 /// Bytes that are handed over at once.
 const BUFFER: usize = 1 << 20;
@@ -249,6 +250,8 @@ struct Part {
     /// Behind links.
     place: PathBuf,
     in_place: bool,
+    /// Dropped when the file is gone or in place.
+    _left_over: LeftOver,
 }
 
 impl Part {
@@ -258,8 +261,10 @@ impl Part {
         for number in 0_u32.. {
             let name = format!("{beginning}{}.{number}.part", std::process::id());
             let path = place.with_file_name(name);
-            let file = match File::options().write(true).create_new(true).open(&path) {
-                Ok(file) => file,
+            let made =
+                LeftOver::make(&path, || File::options().write(true).create_new(true).open(&path));
+            let (file, left_over) = match made {
+                Ok(made) => made,
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
@@ -267,7 +272,7 @@ impl Part {
             // the file for a dead one's.
             let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
             if !is_taken && is_at(&file, &path) {
-                return Ok(Self { file, path, place, in_place: false });
+                return Ok(Self { file, path, place, in_place: false, _left_over: left_over });
             }
         }
         Err(std::io::ErrorKind::AlreadyExists.into())

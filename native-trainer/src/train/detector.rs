@@ -4,6 +4,7 @@
 //! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -15,7 +16,8 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
 
-use super::{Input, Loaded, Task, pretrained};
+use super::pretrained::{self, Pretrained};
+use super::{Input, Loaded, Task};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{self, BoxedPicture};
 use crate::data::list_file::{DataError, Samples};
@@ -61,7 +63,7 @@ pub struct DetectorTraining {
     cutouts: Option<PictureStore>,
     boxed: Vec<BoxedPicture>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
-    pretrained: Option<Weights>,
+    pretrained: Option<Pretrained>,
 }
 
 impl DetectorTraining {
@@ -159,7 +161,7 @@ impl Task for DetectorTraining {
     fn init(&self, device: &Device) -> Detector {
         let detector = self.task.model.init(device);
         match &self.pretrained {
-            Some(weights) => {
+            Some(Pretrained { weights, .. }) => {
                 pretrained::put(detector, weights).expect("tried when the recipe was read")
             }
             None => detector,
@@ -170,6 +172,19 @@ impl Task for DetectorTraining {
 
     fn labels(&self) -> &[String] {
         &[]
+    }
+
+    fn plan_key(&self) -> BTreeMap<String, String> {
+        let cutouts = self.cutouts.as_ref().map_or(0, PictureStore::len);
+        [
+            ("seed", self.recipe.seed.to_string()),
+            ("batch_size", self.recipe.batch_size.to_string()),
+            ("the number of batches of an epoch", self.batches().to_string()),
+            ("the number of pictures with boxes", self.boxed.len().to_string()),
+            ("the number of cut-outs", cutouts.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
     }
 
     fn batches(&self) -> usize {

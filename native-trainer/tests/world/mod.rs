@@ -69,6 +69,7 @@ std = [0.25, 0.25, 0.25]
 [extractor]
 train = "{train}"
 query = "{train}"
+hold_out = 0.0
 sampler = {{ kind = "pk", samples_per_class = 2 }}
 losses = [
     {{ kind = "cross_entropy" }},

@@ -5,6 +5,7 @@ mod calibrate;
 mod change;
 mod engine;
 mod show;
+mod wanted;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType, check_file};
 
 use super::size;
+use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 
 /// Makes, changes, searches and measures galleries.
@@ -138,6 +140,11 @@ pub(super) enum Rule {
 }
 
 impl Rule {
+    /// All of them by their names.
+    fn named() -> [(&'static str, Self); 3] {
+        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
+    }
+
     /// `neighbours` are asked where they vote.
     pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
         match self {
@@ -228,16 +235,21 @@ fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String
     Ok(format!("{}: {classes} classes, {entries} pictures, {}", path.display(), size(bytes)))
 }
 
-/// The class of a label; the error names those that are there.
-fn class_of(gallery: &Gallery, label: &str) -> anyhow::Result<usize> {
-    gallery.class_by_label(label).with_context(|| {
-        let nearest = gallery
-            .classes()
-            .iter()
-            .min_by_key(|class| strsim::damerau_levenshtein(label, &class.label));
-        match nearest {
-            Some(class) => format!("there is no class {label:?}; did you mean {:?}?", class.label),
-            None => format!("there is no class {label:?}: the gallery is empty"),
+/// The class of a label: the one that is spelled so, else the first that has the same name.
+fn find_class(gallery: &Gallery, text: &str) -> Option<usize> {
+    gallery.class_by_label(text).or_else(|| {
+        let wanted = label(text);
+        gallery.classes().iter().position(|class| label(&class.label) == wanted)
+    })
+}
+
+/// The same; the error names the nearest that is there.
+fn class_of(gallery: &Gallery, text: &str) -> anyhow::Result<usize> {
+    find_class(gallery, text).with_context(|| {
+        let shown = quoted(text);
+        match nearest(text, gallery.classes().iter().map(|class| class.label.as_str())) {
+            Some(near) => format!("there is no class {shown}; did you mean {}?", quoted(near)),
+            None => format!("there is no class {shown}: the gallery is empty"),
         }
     })
 }
