@@ -229,6 +229,10 @@ pub struct DetectorTask {
     pub atss_epochs: Option<usize>,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
+    /// Folder of its pictures. Absent: looked for beside the file, in `images` and in folders named like the
+    /// file, here and one level up.
+    #[serde(default)]
+    pub coco_images: Option<PathBuf>,
     /// Random changes of the pictures of `coco`.
     #[serde(default)]
     pub augmentation: BoxedAugmentation,
@@ -240,6 +244,9 @@ pub struct DetectorTask {
     pub eval_cutouts: Option<PathBuf>,
     /// COCO file for the evaluation.
     pub eval_coco: Option<PathBuf>,
+    /// Folder of its pictures, found as that of `coco_images` where absent.
+    #[serde(default)]
+    pub eval_coco_images: Option<PathBuf>,
     /// Scenes of an evaluation.
     #[serde(default = "hundred")]
     pub eval_scenes: usize,

@@ -442,21 +442,62 @@ fn checkpoints() {
 
 #[test]
 fn boxes() {
-    let text = r#"{"images":[{"id":1,"file_name":"a.png","width":9,"height":9}],"annotations":
-        [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#;
-    fuzz_file("instances.json", &[text.as_bytes().to_vec()], |path| {
-        let _ = native_trainer::data::coco::read(path, None);
+    use native_trainer::data::coco::{Part, foreground, inspect, read};
+    let inputs = [
+        r#"{"images":[{"id":1,"file_name":"a.png","width":24,"height":16}],"annotations":
+            [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#,
+        r#"{"images":[{"id":"7","file_name":"a.png","width":24.0},{"id":-1,"file_name":"images\\a.png"},
+            {"id":7,"file_name":"a.png"}],"annotations":[{"id":null,"image_id":7,"bbox":[NaN,"2",3e300,4]},
+            {"image_id":-1.0,"bbox":[0,-Infinity,1e39,16],"iscrowd":true},{"image_id":7,"bbox":null}],
+            "categories":[{"id":"x","name":"y"},null]}"#,
+        "\u{feff}{\"images\":[{\"id\":1,\"file_name\":\"a.png\",\"width\":1e9}],\"annotations\":[[]]}",
+    ];
+    let inputs = inputs.map(|text| text.as_bytes().to_vec());
+    fuzz_file("instances.json", &inputs, |path| {
+        let folder = path.parent().expect("a folder");
+        if let Ok(read) = read(path, None, &|_| ()) {
+            for b in read.pictures.iter().flat_map(|picture| &picture.boxes) {
+                assert!(b.clip(24, 16).area() > 0.0, "{b:?} teaches nothing");
+            }
+            assert!(read.notes.iter().all(|note| !note.kind.is_error()), "{:?}", read.notes);
+        }
+        let examine = |_: &Path| Ok(String::new());
+        let _ = inspect(path, Some(folder), examine, String::as_str, &|_| ());
+        let part = Part { annotations: path.to_owned(), images: None, take: Some(1) };
+        let out = folder.join("mixed.json");
+        if let Ok(mixed) = foreground(&[part], &out, 1, &|_| ()) {
+            std::fs::write(&out, mixed.bytes).expect("a file");
+            read(&out, None, &|_| ()).expect("what is written can be read");
+        }
     });
 }
 
 #[test]
 fn boxes_of_pascal_voc() {
-    let text = "<annotation><filename>a.png</filename><object><name>cat</name><difficult>0</difficult>\
+    use native_trainer::data::coco::{from_voc, read};
+    let inputs = [
+        "<annotation><filename>a.png</filename><object><name>cat</name><difficult>0</difficult>\
         <bndbox><xmin>1</xmin><ymin>3</ymin><xmax>10</xmax><ymax>4</ymax></bndbox></object>\
-        <!-- &lt; --></annotation>";
-    fuzz_file("Annotations/a.xml", &[text.as_bytes().to_vec()], |path| {
+        <!-- &lt; --></annotation>",
+        "\u{feff}<annotation><size><width>24</width><height>16</height></size><filename>a</filename>\
+        <object><name>c</name><difficult>True</difficult></object><object><name>d</name><bndbox>\
+        <xmin>10</xmin><ymin>nan</ymin><xmax>-1e39</xmax><ymax>4</ymax></bndbox></object><object>\
+        <name>d</name><bndbox><xmin>9</xmin><ymin>8</ymin><xmax>2</xmax><ymax>1</ymax></bndbox>\
+        </object></annotation>",
+    ];
+    let inputs = inputs.map(|text| text.as_bytes().to_vec());
+    fuzz_file("Annotations/a.xml", &inputs, |path| {
         let folder = path.ancestors().nth(2).expect("the data set");
-        let _ = native_trainer::data::coco::from_voc(folder, folder);
+        let pictures = folder.join("JPEGImages");
+        if !pictures.exists() {
+            std::fs::create_dir(&pictures).expect("a folder");
+            std::fs::copy(folder.join("a.png"), pictures.join("a.png")).expect("a picture");
+        }
+        let out = folder.join("boxes.json");
+        if let Ok(converted) = from_voc(folder, &out, &|_| ()) {
+            std::fs::write(&out, converted.bytes).expect("a file");
+            read(&out, None, &|_| ()).expect("what is written can be read");
+        }
     });
 }
 

@@ -4,6 +4,7 @@
 //! picture gives the same numbers everywhere.
 
 mod format;
+mod header;
 
 use std::io::Cursor;
 
@@ -14,6 +15,7 @@ use thiserror::Error;
 use crate::geometry::BBox;
 
 pub use format::Format;
+pub use header::Header;
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 
+use super::data::tell_notes;
 use super::report::REPORTED;
 use super::{DeviceKind, samples};
 use crate::recipe::Recipe;
@@ -83,6 +84,7 @@ impl Arguments {
         }
         if let Some(task) = &recipe.detector {
             let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
+            tell_notes(task.notes());
             self.train(&task, &recipe, &device)?;
         }
         Ok(())

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::coco;
+use super::coco::{self, CocoError, Problem};
 use super::label::look_alikes;
 use super::left_out::{self, Group, shown};
 use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
@@ -81,12 +80,15 @@ pub enum Finding {
         /// Last of the run.
         last: u64,
     },
-    /// A box that lies outside its picture, in part or wholly.
-    Box {
-        /// The picture.
-        place: String,
-        /// Which box.
-        reason: String,
+    /// Something about boxes, with what to do where there is more to say than the finding itself does.
+    #[serde(untagged)]
+    Boxes {
+        /// What.
+        #[serde(flatten)]
+        finding: coco::Finding,
+        /// What to do.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<String>,
     },
 }
 
@@ -94,10 +96,8 @@ impl Finding {
     /// Whether training would fail on it or learn something false.
     pub fn is_error(&self) -> bool {
         match self {
-            Self::Line { .. }
-            | Self::Broken { .. }
-            | Self::FewClasses { .. }
-            | Self::Box { .. } => true,
+            Self::Line { .. } | Self::Broken { .. } | Self::FewClasses { .. } => true,
+            Self::Boxes { finding, .. } => finding.kind.is_error(),
             Self::Duplicate { labels, .. } => labels.len() > 1,
             Self::LeftOut { .. }
             | Self::Joined { .. }
@@ -112,9 +112,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { text } => write!(f, "{text}"),
-            Self::Broken { place, reason } | Self::Box { place, reason } => {
-                write!(f, "{place}: {reason}")
-            }
+            Self::Broken { place, reason } => write!(f, "{place}: {reason}"),
+            Self::Boxes { finding, advice: Some(advice) } => write!(f, "{finding}; {advice}"),
+            Self::Boxes { finding, advice: None } => write!(f, "{finding}"),
             Self::LeftOut { paths, reason } => f.write_str(&left_out::text(paths, reason)),
             Self::Joined { label, folders } => f.write_str(&joined_text(label, folders)),
             Self::LookAlike { labels } => f.write_str(&look_alike_text(labels)),
@@ -248,53 +248,32 @@ pub fn check_classes(
     Ok(report)
 }
 
-/// Checks the boxes of a COCO file.
+/// Checks the boxes of a COCO file, whose pictures lie in `images` or where [`coco::read`] finds them.
 ///
 /// # Errors
 ///
-/// [`DataError`] where the file itself cannot be read.
-pub fn check_boxes(path: &Path, seen: &(impl Fn(usize) + Sync)) -> Result<Report, DataError> {
-    let pictures = coco::read_all(path, None)?;
-    let checked: Vec<Vec<Finding>> = pictures
-        .par_iter()
-        .map(|picture| {
-            let place = picture.path.display().to_string();
-            let findings = match look_at(&picture.path) {
-                Err(reason) => vec![Finding::Broken { place, reason }],
-                Ok((_, (width, height))) => {
-                    let outside = picture.boxes.iter().filter(|b| !lies_inside(b, width, height));
-                    outside
-                        .map(|b| Finding::Box {
-                            place: place.clone(),
-                            reason: format!(
-                                "box [{}, {}, {}, {}] is not inside {width}×{height}",
-                                b.x1, b.y1, b.x2, b.y2
-                            ),
-                        })
-                        .collect()
-                }
-            };
-            seen(pictures.len());
-            findings
-        })
-        .collect();
-    let broken = |findings: &&Vec<Finding>| {
-        findings.iter().any(|finding| matches!(finding, Finding::Broken { .. }))
+/// [`CocoError`] where the file itself cannot be read.
+pub fn check_boxes(
+    path: &Path,
+    images: Option<&Path>,
+    seen: &(impl Fn(usize) + Sync),
+) -> Result<Report, CocoError> {
+    let examine = |picture: &Path| look_at(picture).map(|(digest, _)| digest);
+    let inspection = coco::inspect(path, images, examine, String::as_str, seen)?;
+    let advice = inspection.advice;
+    let boxes = |finding: coco::Finding| {
+        let is_advised = finding.kind == Problem::MissingPicture;
+        Finding::Boxes { finding, advice: advice.clone().filter(|_| is_advised) }
     };
-    Ok(Report {
-        pictures: pictures.len() - checked.iter().filter(broken).count(),
-        classes: 0,
-        boxes: pictures.iter().map(|picture| picture.boxes.len()).sum(),
-        findings: checked.concat(),
-    })
-}
-
-/// Rounding of the annotations may carry a box over the edge by less than this, in pixels.
-const EDGE: f32 = 1.0;
-
-fn lies_inside(b: &BBox, width: u32, height: u32) -> bool {
-    let (w, h) = (width as f32 + EDGE, height as f32 + EDGE);
-    b.x1 >= -EDGE && b.y1 >= -EDGE && b.x2 <= w && b.y2 <= h
+    let mut findings: Vec<Finding> = inspection.findings.into_iter().map(boxes).collect();
+    let all = inspection.pictures.len();
+    findings.extend(inspection.pictures.into_iter().filter_map(|(picture, answer)| {
+        let place = picture.display().to_string();
+        answer.err().map(|reason| Finding::Broken { place, reason })
+    }));
+    let broken =
+        findings.iter().filter(|finding| matches!(finding, Finding::Broken { .. })).count();
+    Ok(Report { pictures: all - broken, classes: 0, boxes: inspection.boxes, findings })
 }
 
 /// The file's digest and the picture's size.
@@ -418,8 +397,8 @@ mod tests {
                             {"image_id": 1, "bbox": [4, 4, 9, 2]}]}"#;
         let path = dir.path().join("boxes.json");
         std::fs::write(&path, json).unwrap();
-        let report = check_boxes(&path, &|_| ()).unwrap();
-        assert_eq!((report.pictures, report.boxes, report.errors()), (1, 2, 2));
+        let report = check_boxes(&path, None, &|_| ()).unwrap();
+        assert_eq!((report.pictures, report.boxes, report.errors()), (1, 1, 2));
         assert!(names(&report)[0].contains("[4, 4, 13, 6] is not inside 8×8"));
     }
 }
