@@ -180,7 +180,7 @@ fn changed_galleries_are_old_or_new() {
     std::fs::write(shop.0.path("curve.svg"), "old").unwrap();
     shop.survives(
         "gallery calibrate gallery.bin --query more --extractor model.safetensors --curve curve.svg \
-         --write",
+         --write --even-if-poor",
     );
 }
 

@@ -308,7 +308,7 @@ fn the_working_directory_stays_the_same_folder() {
 /// Numbers of operations to stop at: all where the site takes its place, some before and behind.
 fn chosen((count, taking): (u64, u64), most: u64) -> Vec<u64> {
     let all = taking.saturating_sub(10)..taking + most;
-    (0..count).filter(|n| all.contains(n) || n % 10 == 0 || n + 1 == count).collect()
+    (0..count).filter(|n| all.contains(n) || n % 16 == 0 || n + 1 == count).collect()
 }
 
 /// The operations of a publishing, and where its site begins to take its place.
@@ -341,7 +341,7 @@ fn killed_anywhere_there_is_one_whole_site_with_all_files_of_others() {
     let new = own(&tree(&folder.join("site")));
     assert!(old != new);
     on_threads(&chosen(counted, 6), |number| {
-        for kind in if number % 10 == 0 { &["kill", "full"][..] } else { &["kill"] } {
+        for kind in if number % 16 == 0 { &["kill", "full"][..] } else { &["kill"] } {
             let place = format!("{kind}:{number} of {count}");
             let folder = copy(&place);
             let output = with_fault(&folder, &format!("{kind}:{number}"), &words);

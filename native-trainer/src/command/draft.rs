@@ -15,6 +15,7 @@ use super::foreign::{bring, open_alike, retire};
 use super::owned::{LIST, Owned};
 use super::place::{Turn, hinders, in_turn};
 use crate::files::{self, FileError, Lock};
+use crate::terminal::LeftOver;
 
 /// Folder of a draft inside its place.
 const INSIDE: &str = ".magpie-new";
@@ -33,8 +34,8 @@ pub(super) struct Draft {
     folder: PathBuf,
     /// Whether that is inside the place.
     is_inside: bool,
-    /// Whether that holds the site of before by now.
-    is_exchanged: bool,
+    /// Until it may hold the site of before.
+    left_over: Option<LeftOver>,
     /// Own files of the site of before.
     before: Option<Owned>,
     _lock: Lock,
@@ -100,21 +101,25 @@ impl Draft {
             folder: place.join(INSIDE),
             place,
             is_inside: true,
-            is_exchanged: false,
+            left_over: None,
             before,
             _lock: lock,
         };
         if let Some(next) = next.filter(|_| !stays(&draft.place)) {
-            match files::create_folder(&next) {
+            match LeftOver::make(&next, || files::create_folder(&next)) {
                 Err(error) if !draft.place.exists() || !refuses(&error) => {
                     return Err(draft.failed(error).into());
                 }
                 Err(_) => (),
-                Ok(()) => (draft.folder, draft.is_inside) = (next, false),
+                Ok(((), left_over)) => {
+                    (draft.folder, draft.is_inside) = (next, false);
+                    draft.left_over = Some(left_over);
+                }
             }
         }
         if draft.is_inside {
-            files::create_folder(&draft.folder).map_err(|error| draft.failed(error))?;
+            let made = LeftOver::make(&draft.folder, || files::create_folder(&draft.folder));
+            draft.left_over = Some(made.map_err(|error| draft.failed(error))?.1);
         }
         Ok(draft)
     }
@@ -222,7 +227,6 @@ impl Draft {
     }
 
     /// Exchanges the folders; whether that could be done.
-    #[expect(clippy::print_stderr, reason = "a warning")]
     fn exchange(&mut self, new: &Owned) -> anyhow::Result<bool> {
         let out = self.out.clone();
         let failed = |source| FileError::Write { path: out.clone(), source };
@@ -242,14 +246,15 @@ impl Draft {
         }
         if is_there {
             files::write(&mark, &before.to_bytes()?)?;
-            if let Err(error) = files::exchange(&self.folder, &self.place) {
-                files::remove_file(&mark)?;
-                return if is_unable(&error) { Ok(false) } else { Err(failed(error).into()) };
-            }
-        } else {
-            files::rename(&self.folder, &self.place).map_err(failed)?;
         }
-        self.is_exchanged = true;
+        // From here on an early end must not take the folder away: it may hold the site of before.
+        let left_over = self.left_over.take();
+        let put = if is_there { files::exchange } else { files::rename };
+        if let Err(error) = put(&self.folder, &self.place) {
+            self.left_over = left_over;
+            files::remove_file(&mark)?;
+            return if is_unable(&error) { Ok(false) } else { Err(failed(error).into()) };
+        }
         let above = files::synchronize_folder(files::folder_of(&self.place));
         // From here on the site is there; the next publishing takes away what stays.
         let tidied = above.map_err(failed).and_then(|()| tidy(&self.folder, &self.place));
@@ -299,7 +304,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_exchanged {
+        if self.left_over.is_some() {
             // Of no use to anybody; what went wrong is told already.
             let _ = files::remove_folder(&self.folder);
         }
