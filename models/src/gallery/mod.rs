@@ -5,6 +5,7 @@
 //! found entries speak for is that of an [`AnswerRule`].
 
 mod answer;
+mod check;
 mod edit;
 mod format;
 mod index;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use answer::{AnswerRule, Match, Question};
+pub use check::check_file;
 pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};

@@ -9,7 +9,7 @@ use super::write;
 use crate::data::check::{Demand, Report, check_boxes, check_classes};
 use crate::data::coco::{self, Finding, Part, Written};
 use crate::data::layouts::{Lists, cub, sop};
-use crate::files::check_outputs;
+use crate::files;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 
@@ -127,7 +127,7 @@ impl Arguments {
             Command::Sop(layout) => write_lists(&layout.folder, &sop(&layout.folder)?),
             Command::CocoForeground(mix) => {
                 let parts: Vec<&Path> = mix.parts.iter().map(|part| &*part.annotations).collect();
-                check_outputs(&[&mix.out], &parts)?;
+                files::check_outputs(&[&mix.out], &parts)?;
                 let progress = Progress::new("pictures", 0);
                 let seen = |total| progress.advance_of(total);
                 let mixed = coco::foreground(&mix.parts, &mix.out, mix.seed, &seen)?;
@@ -135,6 +135,14 @@ impl Arguments {
                 write_boxes(&mix.out, &mixed)
             }
             Command::Voc(voc) => {
+                // Only a file that is there can be one of those that are read.
+                let inputs = if voc.out.exists() {
+                    entries(&[voc.folder.join("Annotations"), voc.folder.join("JPEGImages")])
+                } else {
+                    Vec::new()
+                };
+                let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+                files::check_outputs(&[&voc.out], &inputs)?;
                 let progress = Progress::new("pictures", 0);
                 let seen = |total| progress.advance_of(total);
                 let converted = coco::from_voc(&voc.folder, &voc.out, &seen)?;
@@ -143,6 +151,12 @@ impl Arguments {
             }
         }
     }
+}
+
+/// What lies in folders, as far as they are there.
+fn entries(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    entries.flatten().map(|entry| entry.path()).collect()
 }
 
 fn write_boxes(out: &Path, written: &Written) -> anyhow::Result<()> {
@@ -158,9 +172,9 @@ pub(super) fn tell_notes(notes: &[(PathBuf, Finding)]) {
 }
 
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
-    for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
-        let path = folder.join(name);
-        write(&path, text.as_bytes())?;
+    let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
+    files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
+    for (path, text) in [(train, &lists.train), (test, &lists.test)] {
         println!("{}: {} pictures", path.display(), text.lines().count());
     }
     Ok(())

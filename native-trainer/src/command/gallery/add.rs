@@ -1,8 +1,7 @@
 //! Pictures become entries.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,9 +11,10 @@ use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder};
 use super::wanted::{Unusable, Wanted, read_metadata};
-use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
+use super::{Change, IndexKind, Values, counted, open_to_change, summary};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file};
+use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -106,10 +106,14 @@ struct Outcome {
 impl Build {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = Wanted::listed(&self.images, self.options.strict)?;
+        let mut inputs = self.options.inputs();
+        inputs.push(&self.images);
+        inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
+        let change = Change::of(&self.out, &inputs)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let mut gallery = GalleryStream::new(dim, id, values, scratch(&self.out)?);
+        let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
@@ -119,7 +123,7 @@ impl Build {
             println!("index: {} ({why})", super::index_name(config));
         }
         let (classes, entries) = (gallery.classes().len(), gallery.len());
-        finish(&self.out, gallery, config)?;
+        change.finish(gallery, config)?;
         let left_out = wanted.left_out_text(&added.unusable);
         println!("{}{left_out}", counted(&self.out, classes, entries)?);
         Ok(())
@@ -128,13 +132,14 @@ impl Build {
 
 impl New {
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let change = Change::of(&self.gallery, &[&self.extractor])?;
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         if self.gallery.exists() {
             bail!("{}: there is a file already; take it away first", self.gallery.display());
         }
         let dim = embedder.embedding_dim();
         let gallery = Gallery::with_type(dim, embedder.id, self.values.into());
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
@@ -170,6 +175,15 @@ impl Add {
 }
 
 impl Options {
+    /// Files that are read besides the pictures.
+    fn inputs(&self) -> Vec<&Path> {
+        [Some(&self.extractor), self.metadata.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect()
+    }
+
     /// Adds what the gallery does not have yet, in the order of the list.
     fn add(
         &self,
@@ -291,7 +305,7 @@ impl Growing for Gallery {
     }
 }
 
-impl Growing for GalleryStream<File> {
+impl Growing for GalleryStream<Scratch> {
     fn known_classes(&self) -> &[Class] {
         self.classes()
     }

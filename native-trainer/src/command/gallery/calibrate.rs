@@ -12,6 +12,7 @@ use super::super::{DeviceKind, Embedder, samples, write};
 use super::{Rule, open, open_to_change};
 use crate::data::label::Labels;
 use crate::data::list_file::Samples;
+use crate::files;
 use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
 use crate::metric::retrieval::Embedded;
 
@@ -41,7 +42,7 @@ pub(super) struct Calibrate {
     extractor: PathBuf,
     /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
     /// one over it of pictures are needed.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
@@ -103,6 +104,10 @@ impl Calibrate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         if self.per_class && !self.write {
             bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
+        }
+        if let Some(curve) = &self.curve {
+            let inputs = [&self.gallery, &self.query, &self.extractor].map(PathBuf::as_path);
+            files::check_outputs(&[curve], &inputs)?;
         }
         let (mut gallery, change) = if self.write {
             let (gallery, change) = open_to_change(&self.gallery)?;

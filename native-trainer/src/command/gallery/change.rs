@@ -10,7 +10,7 @@ use models::gallery::{Gallery, Metadata, PictureId};
 use super::super::read;
 use super::wanted::checked;
 use super::{
-    IndexKind, Values, class_of, find_class, index_name, open, open_to_change, save, summary,
+    Change, IndexKind, Values, class_of, find_class, index_name, open, open_to_change, summary,
 };
 use crate::data::label::{Labels, quoted};
 
@@ -179,6 +179,8 @@ impl Describe {
 impl Merge {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (first, others) = self.galleries.split_first().context("at least two galleries")?;
+        // It may be one of them, which nobody else must change until it is written.
+        let change = Change::of(&self.out, &[])?;
         let mut gallery = open(first)?;
         for path in others {
             let mut other = open(path)?;
@@ -192,7 +194,7 @@ impl Merge {
                 merged.known
             );
         }
-        save(&self.out, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.out, &gallery)?);
         Ok(())
     }
@@ -219,7 +221,10 @@ fn spell_alike(gallery: &Gallery, other: &mut Gallery) -> anyhow::Result<()> {
 
 impl Compact {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (mut gallery, change) = open_to_change(&self.gallery)?;
+        let out = self.out.as_ref().unwrap_or(&self.gallery);
+        std::fs::metadata(&self.gallery).with_context(|| self.gallery.display().to_string())?;
+        let change = Change::of(out, &[])?;
+        let mut gallery = open(&self.gallery)?;
         if let Some(values) = self.values {
             gallery.set_vector_type(values.into())?;
         }
@@ -228,12 +233,7 @@ impl Compact {
             None => (gallery.index().config(), None),
         };
         gallery.set_index(config)?;
-        let out = self.out.as_ref().unwrap_or(&self.gallery);
-        if *out == self.gallery {
-            change.save(&gallery)?;
-        } else {
-            save(out, &gallery)?;
-        }
+        change.save(&gallery)?;
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         println!("index: {}{why}", index_name(config));
         println!("{}", summary(out, &gallery)?);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
-use super::{IndexKind, counted, finish, open, scratch};
+use super::{Change, IndexKind, counted, open};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -98,10 +98,11 @@ impl Push {
 
 impl Pull {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
+        let change = Change::of(&self.gallery, &[])?;
+        let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
-        finish(&self.gallery, gallery, config)?;
+        change.finish(gallery, config)?;
         println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }
