@@ -6,12 +6,14 @@ use std::sync::Mutex;
 use models::image::{ImageError, RgbImage};
 use thiserror::Error;
 
+use crate::files::{self, FileError, IMAGE_LIMIT};
+
 /// Bytes of decoded pictures that are kept.
 const CACHE_BYTES: usize = 2 << 30;
 
 /// A picture that cannot be used, by name.
 #[derive(Debug, Error)]
-#[error("{path}: {source}")]
+#[error("{}", self.text())]
 pub struct PictureError {
     /// The file.
     pub path: String,
@@ -24,6 +26,14 @@ impl PictureError {
     pub fn new(path: &Path, source: impl Into<PictureProblem>) -> Self {
         Self { path: path.display().to_string(), source: source.into() }
     }
+
+    fn text(&self) -> String {
+        match &self.source {
+            // It names the file itself.
+            PictureProblem::File(error) => error.to_string(),
+            problem => format!("{}: {problem}", self.path),
+        }
+    }
 }
 
 /// Why a picture cannot be used.
@@ -31,7 +41,7 @@ impl PictureError {
 pub enum PictureProblem {
     /// The file cannot be read.
     #[error(transparent)]
-    Read(#[from] std::io::Error),
+    File(#[from] FileError),
     /// The bytes cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),
@@ -46,6 +56,15 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
     read(path, RgbImage::decode)
 }
 
+/// Reads the bytes of a file that should be a picture.
+///
+/// # Errors
+///
+/// [`PictureError`], naming the file.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, PictureError> {
+    files::read(path, IMAGE_LIMIT).map_err(|error| PictureError::new(path, error))
+}
+
 /// Decodes the bytes of a file.
 ///
 /// # Errors
@@ -56,7 +75,7 @@ pub fn decode_picture(path: &Path, bytes: &[u8]) -> Result<RgbImage, PictureErro
 }
 
 fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T, PictureError> {
-    let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+    let bytes = read_file(path)?;
     decode(&bytes).map_err(|error| PictureError::new(path, error))
 }
 

@@ -13,7 +13,7 @@ use models::recognizer::class_thumbnail;
 use super::super::{DeviceKind, Embedder, read};
 use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
 use crate::data::list_file::Samples;
-use crate::data::store::{PictureError, decode_picture};
+use crate::data::store::{PictureError, decode_picture, read_file};
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -391,7 +391,7 @@ fn read_all(
     wanted
         .par_iter()
         .map(|(_, path)| {
-            let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+            let bytes = read_file(path)?;
             let id = PictureId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));
