@@ -229,6 +229,10 @@ pub struct DetectorTask {
     pub atss_epochs: Option<usize>,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
+    /// Folder of its pictures. Absent: looked for beside the file, in `images` and in folders named like the
+    /// file, here and one level up.
+    #[serde(default)]
+    pub coco_images: Option<PathBuf>,
     /// Random changes of the pictures of `coco`.
     #[serde(default)]
     pub augmentation: BoxedAugmentation,
@@ -240,6 +244,9 @@ pub struct DetectorTask {
     pub eval_cutouts: Option<PathBuf>,
     /// COCO file for the evaluation.
     pub eval_coco: Option<PathBuf>,
+    /// Folder of its pictures, found as that of `coco_images` where absent.
+    #[serde(default)]
+    pub eval_coco_images: Option<PathBuf>,
     /// Scenes of an evaluation.
     #[serde(default = "hundred")]
     pub eval_scenes: usize,
@@ -263,6 +270,7 @@ impl Recipe {
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
         let text = String::from_utf8(files::read(path, RECIPE_LIMIT)?)
             .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
+        let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
         for text in overrides {
@@ -271,7 +279,7 @@ impl Recipe {
         // Without overrides the text itself is parsed, so that an error shows its line.
         let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(wrong)?
+            toml::from_str(text).map_err(wrong)?
         } else {
             table.try_into().map_err(wrong)?
         };

@@ -43,6 +43,8 @@ const PICTURE_QUALITY: u8 = 75;
 pub fn write(run: &Path, pictures: usize, device: &Device) -> anyhow::Result<PathBuf> {
     let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
     let text = read_text(&run.join("metrics.jsonl"))?;
+    let path = run.join(PAGE);
+    files::check_outputs(&[&path], &[])?;
     let name = run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut page = String::from(HEAD);
     put(&mut page, format_args!("<title>{0}</title></head><body><h1>{0}</h1>", escape(&name)));
@@ -53,7 +55,6 @@ pub fn write(run: &Path, pictures: usize, device: &Device) -> anyhow::Result<Pat
     page.push_str(&retrieval(run, &recipe, pictures, device)?);
     put(&mut page, format_args!("<h2>Recipe</h2><pre>{}</pre>", escape(&recipe_text(run)?)));
     page.push_str("</body></html>\n");
-    let path = run.join(PAGE);
     files::write(&path, page.as_bytes())?;
     Ok(path)
 }

@@ -119,8 +119,10 @@ fn a_threshold_that_is_badly_measured_is_not_kept() {
         [&"gallery", &"calibrate", &file, &"--extractor", &model, &"--query", &pictures];
     for share in ["0", "1", "1.5", "-0.1", "nan", "inf"] {
         let option = format!("--false-accept={share}");
-        let error = fail(&[&words[..], &[&option]].concat());
-        assert!(error.contains("a share above 0 and below 1"), "{share}: {error}");
+        let output = magpie(&[&words[..], &[&option]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "a command line that is not understood");
+        assert!(error.contains("a number above 0 and below 1"), "{share}: {error}");
     }
     let error = fail(&[&words[..], &[&"--per-class"]].concat());
     assert!(error.contains("kept in the gallery; add --write"), "{error}");

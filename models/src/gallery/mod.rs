@@ -5,9 +5,11 @@
 //! found entries speak for is that of an [`AnswerRule`].
 
 mod answer;
+mod check;
 mod edit;
 mod format;
 mod index;
+mod lessons;
 mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
@@ -20,9 +22,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use answer::{AnswerRule, Match, Question};
+pub use check::check_file;
 pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+pub use lessons::{
+    Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
+    MAX_LESSONS, apply,
+};
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
@@ -82,6 +89,12 @@ pub enum GalleryError {
     NoClass {
         /// The class.
         class: usize,
+    },
+    /// A label that no class has.
+    #[error("there is no class {label:?}")]
+    NoLabel {
+        /// The label.
+        label: String,
     },
     /// Options of an index beyond what is allowed.
     #[error("{what}")]

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 
+use super::data::tell_notes;
 use super::failures::Failures;
-use super::{DeviceKind, Embedder, measured, open_detector};
-use crate::data::coco;
+use super::{DeviceKind, Embedder, measured, open_detector, samples};
+use crate::data::coco::{self, BoxedPictures};
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::metric::retrieval::{remarks, retrieval_metrics};
@@ -30,7 +31,8 @@ pub struct Arguments {
     /// COCO file for the detector; its categories are taken as one.
     #[arg(long)]
     coco: Option<PathBuf>,
-    /// Folder of the COCO file's pictures; by default the file's own.
+    /// Folder of the COCO file's pictures; by default looked for beside the file, in `images` and in folders
+    /// named like the file, here and one level up.
     #[arg(long, requires = "coco")]
     images: Option<PathBuf>,
     /// List file or folder of queries for the extractor.
@@ -67,7 +69,13 @@ impl Arguments {
 
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
-        let boxed = coco::read(coco, self.images.as_deref())?;
+        let progress = Progress::new("pictures", 0);
+        let seen = |total| progress.advance_of(total);
+        let BoxedPictures { pictures: boxed, notes } =
+            coco::read(coco, self.images.as_deref(), &seen)?;
+        drop(progress);
+        let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
+        tell_notes(&notes);
         let progress = Progress::new("pictures", boxed.len());
         let mut failures = Failures::default();
         let mut stopped = Ok(());
@@ -122,12 +130,12 @@ impl Arguments {
 
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
         let embedder = Embedder::open(extractor, self.device)?;
-        let listed = Samples::read(query)?;
-        let embed = |samples: &Samples| embedder.embed_measured(samples, self.skip_bad);
+        let listed = samples(query)?;
+        let embed = |listed: &Samples| embedder.embed_measured(listed, self.skip_bad);
         let (gallery, queries, bad) = if let Some(path) = &self.gallery {
-            let samples = Samples::read(path)?;
-            let (queries, bad) = embed(&listed.relabel(&samples.labels))?;
-            let (gallery, more) = embed(&samples)?;
+            let searched = samples(path)?;
+            let (queries, bad) = embed(&listed.relabel(&searched.labels))?;
+            let (gallery, more) = embed(&searched)?;
             (Some(gallery), queries, bad + more)
         } else {
             let (queries, bad) = embed(&listed)?;

@@ -10,11 +10,11 @@ use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
-use super::{DeviceKind, open_model, read, size, write};
+use super::{DeviceKind, open_model, read, samples, size, write};
 use crate::checkpoint;
-use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::export::{Format, model_files};
+use crate::files;
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
@@ -47,7 +47,7 @@ pub struct Arguments {
     arithmetic: Option<Computed>,
     /// Model file to write, `.safetensors`. For other runtimes, in 32-bit floats: `.onnx` writes ONNX, `.tflite`
     /// LiteRT (TensorFlow Lite), `.json` a graph model of TensorFlow.js with its weights beside it in
-    /// a `.bin`.
+    /// a `.bin`; one that is there already is replaced only if the `.json` names it.
     #[arg(long)]
     out: PathBuf,
     /// List file or folder of pictures: compares the embeddings with those of 32-bit weights and
@@ -117,6 +117,7 @@ impl Arguments {
     /// A run or a model that cannot be used, pictures that cannot be used, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
         let format = self.format()?;
+        self.check_outputs(format)?;
         let mut exact = if self.source.is_dir() {
             deployed(&self.source, self.checkpoint.as_deref())?
         } else {
@@ -192,12 +193,39 @@ impl Arguments {
         Ok(format)
     }
 
+    /// Whether the files can be written, and over nothing that is read here or that no export has written.
+    fn check_outputs(&self, format: Option<Format>) -> anyhow::Result<()> {
+        let mut inputs = vec![self.source.clone()];
+        if self.source.is_dir() {
+            inputs.push(self.source.join(RUN_RECIPE));
+            let checkpoints = std::fs::read_dir(&self.source).into_iter().flatten().flatten();
+            inputs.extend(checkpoints.map(|entry| entry.path().join("model.safetensors")));
+        }
+        inputs.extend([&self.query, &self.gallery].into_iter().flatten().cloned());
+        let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+        let weights = self.out.with_extension("bin");
+        let is_pair = format == Some(Format::Tfjs);
+        let outputs = if is_pair { vec![&*self.out, &*weights] } else { vec![&*self.out] };
+        files::check_outputs(&outputs, &inputs)?;
+        if is_pair && weights.exists() && !names_weights(&self.out, &weights) {
+            bail!(
+                "{}: would be replaced by the weights of {}, and no export wrote it; choose another name",
+                weights.display(),
+                self.out.display()
+            );
+        }
+        Ok(())
+    }
+
     /// The deployed network for other runtimes.
     fn write_for_others(&self, format: Format, model: ModelFile) -> anyhow::Result<()> {
         let stem = self.out.file_stem().unwrap_or_default().to_string_lossy();
-        for (name, bytes) in model_files(format, &stem, model)? {
-            let path = self.out.with_file_name(name);
-            write(&path, &bytes)?;
+        let files: Vec<(PathBuf, Vec<u8>)> = (model_files(format, &stem, model)?.into_iter())
+            .map(|(name, bytes)| (self.out.with_file_name(name), bytes))
+            .collect();
+        let together: Vec<_> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
+        files::write_together(&together)?;
+        for (path, bytes) in &files {
             let (file, bytes) = (path.display().to_string(), bytes.len());
             if self.json {
                 println!("{}", json!({"file": file, "bytes": bytes}));
@@ -210,8 +238,8 @@ impl Arguments {
 
     fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
         let target = self.device.target()?;
-        let query = Samples::read(query)?;
-        let gallery = self.gallery.as_deref().map(Samples::read).transpose()?;
+        let query = samples(query)?;
+        let gallery = self.gallery.as_deref().map(samples).transpose()?;
         let query = match &gallery {
             Some(gallery) => query.relabel(&gallery.labels),
             None => query,
@@ -231,6 +259,17 @@ impl Arguments {
         let least_cosine = least_cosine(&embedded[0], &embedded[1]);
         Ok(Cost { least_cosine, recall, remarks: said })
     }
+}
+
+/// Whether a graph of TensorFlow.js is there that has its weights in this file.
+fn names_weights(graph: &Path, weights: &Path) -> bool {
+    let graph: Option<serde_json::Value> =
+        read(graph).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let name = weights.file_name().and_then(|name| name.to_str());
+    graph.is_some_and(|graph| {
+        let named = graph["weightsManifest"][0]["paths"][0].as_str();
+        named.is_some() && named == name
+    })
 }
 
 /// What a precision costs.

@@ -1,6 +1,6 @@
 //! `magpie import`: weights learnt elsewhere become a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::tensor::Device;
@@ -9,7 +9,8 @@ use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::{size, write};
+use super::size;
+use crate::files;
 use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
@@ -49,6 +50,11 @@ impl Arguments {
     ///
     /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
+        let mut outputs: Vec<&Path> = vec![&self.out];
+        outputs.extend(self.trainable.as_deref());
+        let mut inputs: Vec<&Path> = vec![&self.checkpoint];
+        inputs.extend(self.config.as_deref());
+        files::check_outputs(&outputs, &inputs)?;
         let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
             (Some(origin), _) => (
                 Architecture::Extractor(origin.config()),
@@ -83,20 +89,27 @@ impl Arguments {
                 (Architecture::Detector(config.fused()), trainable, fused)
             }
         };
-        if let Some(path) = &self.trainable {
-            // So that training can tell what the weights are worth without it.
-            let seen = (PREPROCESS_KEY.to_owned(), serde_json::to_string(&preprocess)?);
-            let bytes = trainable.to_bytes(Precision::F32, Some([seen].into()))?;
-            write(path, &bytes)?;
-            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
-        }
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let notes = format!("Weights of {file}.");
         let description =
             ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
         let model = ModelFile { description, weights: deployed };
         let (bytes, precision) = smallest(&model).with_context(name)?;
-        write(&self.out, &bytes)?;
+        let trainable = match &self.trainable {
+            Some(path) => {
+                // So that training can tell what the weights are worth without it.
+                let preprocess = &model.description.preprocess;
+                let seen = (PREPROCESS_KEY.to_owned(), serde_json::to_string(preprocess)?);
+                Some((path, trainable.to_bytes(Precision::F32, Some([seen].into()))?))
+            }
+            None => None,
+        };
+        let mut together: Vec<(&Path, &[u8])> = vec![(&self.out, &bytes)];
+        together.extend(trainable.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
+        files::write_together(&together)?;
+        if let Some((path, bytes)) = &trainable {
+            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
         let wide = match precision {
             Precision::F32 => ", in 32-bit floats: some values are beyond 16 bits",
             _ => "",

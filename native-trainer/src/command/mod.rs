@@ -4,14 +4,18 @@ pub mod bench;
 mod connections;
 pub mod data;
 pub mod detect;
+mod draft;
 pub mod eval;
 pub mod export;
 pub mod extract;
 mod failures;
+mod foreign;
 pub mod gallery;
 mod hosting;
 pub mod import;
+mod owned;
 mod peers;
+mod place;
 pub mod publish;
 mod ranges;
 pub mod recognize;
@@ -100,6 +104,19 @@ impl DeviceKind {
 /// Reads a text file: a list, metadata, a recipe.
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(files::read(path, files::TEXT_LIMIT)?)
+}
+
+/// Reads a list or a folder of classes and says what of it is not taken.
+fn samples(path: &Path) -> anyhow::Result<Samples> {
+    let samples = Samples::read(path)?;
+    say_remarks(&samples);
+    Ok(samples)
+}
+
+fn say_remarks(samples: &Samples) {
+    for line in samples.remarks() {
+        eprintln!("{line}");
+    }
 }
 
 /// Writes a file whole, its folder included, in the place of an older one.

@@ -22,6 +22,16 @@ pub(in crate::command) fn score(text: &str) -> Result<f32, String> {
     within(text, &(0.0..=1.0), "a score or an overlap")
 }
 
+/// A share of things that some, but not all, of them are.
+///
+/// # Errors
+///
+/// A sentence for what is no number between 0 and 1.
+pub(in crate::command) fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| 0.0 < *value && *value < 1.0);
+    value.ok_or_else(|| "a share is a number above 0 and below 1".to_owned())
+}
+
 /// How many, at least one.
 ///
 /// # Errors
@@ -47,13 +57,23 @@ mod tests {
 
     #[test]
     fn what_is_outside_or_no_number_is_refused_by_a_sentence() {
-        assert_eq!((cosine("-0.5"), score("1"), count("7")), (Ok(-0.5), Ok(1.0), Ok(7)));
+        assert_eq!(
+            (cosine("-0.5"), score("1"), share("0.01"), count("7")),
+            (Ok(-0.5), Ok(1.0), Ok(0.01), Ok(7))
+        );
         let told = "a cosine is a number from -1 to 1";
         for text in ["3", "-3", "nan", "inf", "", "half"] {
             assert_eq!(cosine(text).unwrap_err(), told, "{text}");
         }
         for text in ["-0.1", "5", "nan", "NaN"] {
             assert!(score(text).is_err(), "{text}");
+        }
+        for text in ["0", "1", "1.5", "-0.1", "nan", "inf", "x"] {
+            assert_eq!(
+                share(text).unwrap_err(),
+                "a share is a number above 0 and below 1",
+                "{text}"
+            );
         }
         for text in ["0", "-1", "1.5", "99999999999999999999"] {
             assert!(count(text).unwrap_err().starts_with("a count is a number from 1"), "{text}");

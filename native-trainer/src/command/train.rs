@@ -1,13 +1,15 @@
 //! `magpie train`: a recipe becomes a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 
-use super::DeviceKind;
+use super::data::tell_notes;
 use super::report::REPORTED;
+use super::{DeviceKind, samples};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::detector::DetectorTraining;
@@ -47,6 +49,9 @@ pub struct Arguments {
     /// A `magpie worker` that shares every batch; may be repeated.
     #[arg(long = "worker", value_name = "HOST:PORT")]
     workers: Vec<String>,
+    /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
+    worker_timeout: u64,
     /// Prints one JSON object a line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
@@ -69,12 +74,17 @@ impl Arguments {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
         };
+        folders_of(&recipe)
+            .into_iter()
+            .try_for_each(|path| samples(path).map(drop))
+            .with_context(absent)?;
         if let Some(task) = &recipe.extractor {
             let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
             self.train(&task, &recipe, &device)?;
         }
         if let Some(task) = &recipe.detector {
             let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
+            tell_notes(task.notes());
             self.train(&task, &recipe, &device)?;
         }
         Ok(())
@@ -87,6 +97,7 @@ impl Arguments {
             stop_after: self.stop_after,
             devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
             workers: self.workers.clone(),
+            worker_timeout: Duration::from_secs(self.worker_timeout),
             json: self.json,
         };
         run(task, recipe, &options, &folder, device)?;
@@ -108,4 +119,24 @@ impl Arguments {
     fn before(&self) -> Before {
         if self.overwrite { Before::Replace } else { Before::Keep }
     }
+}
+
+/// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.
+fn folders_of(recipe: &Recipe) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = Vec::new();
+    if let Some(task) = &recipe.extractor {
+        paths.push(&task.train);
+        paths.extend([&task.query, &task.gallery].into_iter().flatten().map(PathBuf::as_path));
+    }
+    if let Some(task) = &recipe.detector {
+        let cutouts = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
+        paths.extend(cutouts.map(PathBuf::as_path));
+    }
+    let mut folders: Vec<&Path> = Vec::new();
+    for path in paths.into_iter().filter(|path| path.is_dir()) {
+        if !folders.contains(&path) {
+            folders.push(path);
+        }
+    }
+    folders
 }

@@ -4,7 +4,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
-use super::site::{BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, list_files, own_files};
+use super::site::{
+    BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
+};
 use super::{hosting, size};
 
 /// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
@@ -35,9 +37,7 @@ impl Arguments {
         };
         match &site {
             Site::Folder(folder) => {
-                let mut names = Vec::new();
-                list_files(folder, "", &mut names)?;
-                let copies = hosting::check(folder, &names)?;
+                let copies = hosting::check(folder, &own_files(folder)?)?;
                 println!("{copies} packed copies, each the same as its file");
             }
             Site::Host(address) => {
@@ -54,7 +54,7 @@ impl Arguments {
 fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     let kept: Precache = serde_json::from_slice(&site.read(PRECACHE)?).context(PRECACHE)?;
     let names = match site {
-        Site::Folder(folder) => own_files(folder)?,
+        Site::Folder(folder) => kept_by_browsers(&own_files(folder)?),
         // A host lists nothing: what is gone is missed, what has come is not seen.
         Site::Host(_) => kept.names(),
     };

@@ -71,6 +71,7 @@ impl HeldOut {
             Samples {
                 samples: picked.map(|(sample, _)| sample.clone()).collect(),
                 labels: samples.labels.clone(),
+                ..Samples::default()
             }
         };
         let only_trained = samples.labels.len() - measured;

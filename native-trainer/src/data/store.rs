@@ -142,6 +142,16 @@ struct Cache {
     bytes: usize,
 }
 
+impl Cache {
+    /// Keeps a picture while there is room. Two threads may have decoded it at once: it counts once.
+    fn keep(&mut self, index: usize, picture: &std::sync::Arc<RgbaImage>) {
+        if self.pictures[index].is_none() && self.bytes + picture.data.len() <= CACHE_BYTES {
+            self.bytes += picture.data.len();
+            self.pictures[index] = Some(picture.clone());
+        }
+    }
+}
+
 impl PictureStore {
     /// A store over these files; nothing is read yet.
     ///
@@ -167,11 +177,7 @@ impl PictureStore {
             picture = picture.halved();
         }
         let picture = std::sync::Arc::new(picture);
-        let mut cache = self.lock();
-        if cache.bytes + picture.data.len() <= CACHE_BYTES {
-            cache.bytes += picture.data.len();
-            cache.pictures[index] = Some(picture.clone());
-        }
+        self.lock().keep(index, &picture);
         Ok(picture)
     }
 
@@ -193,6 +199,20 @@ impl PictureStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_two_threads_decoded_counts_once() {
+        let image = RgbaImage { width: 1, height: 2, data: vec![7; 8] };
+        let picture = std::sync::Arc::new(image);
+        let mut cache = Cache { pictures: vec![None; 2], bytes: 0 };
+        for (index, bytes) in [(0, 8), (0, 8), (1, 16), (0, 16)] {
+            cache.keep(index, &picture);
+            assert_eq!(cache.bytes, bytes);
+        }
+        cache = Cache { pictures: vec![None], bytes: CACHE_BYTES };
+        cache.keep(0, &picture);
+        assert!(cache.pictures[0].is_none(), "no room");
+    }
 
     #[test]
     fn halving_averages_colours_by_their_opacity() {

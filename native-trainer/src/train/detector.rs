@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -16,10 +17,11 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
 
+use super::boxes::read_boxes;
 use super::pretrained::{self, Pretrained};
 use super::{Input, Loaded, Task};
 use crate::assign::{Atss, TaskAligned, assign};
-use crate::data::coco::{self, BoxedPicture};
+use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
@@ -62,6 +64,7 @@ pub struct DetectorTraining {
     task: DetectorTask,
     cutouts: Option<PictureStore>,
     boxed: Vec<BoxedPicture>,
+    notes: Vec<(PathBuf, Finding)>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
     pretrained: Option<Pretrained>,
 }
@@ -73,7 +76,7 @@ impl DetectorTraining {
     ///
     /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
     pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
-        let store = |path: &Option<std::path::PathBuf>| {
+        let store = |path: &Option<PathBuf>| {
             path.as_deref().map(Samples::read).transpose().map(|samples| {
                 samples.map(|s| {
                     let paths = s.samples.into_iter().map(|s| s.path).collect();
@@ -82,10 +85,9 @@ impl DetectorTraining {
             })
         };
         let cutouts = store(&task.cutouts)?;
-        let boxed = match &task.coco {
-            Some(path) => coco::read(path, None)?,
-            None => Vec::new(),
-        };
+        let mut notes = Vec::new();
+        let boxed =
+            read_boxes("coco", task.coco.as_deref(), task.coco_images.as_deref(), &mut notes)?;
         if cutouts.is_none() && boxed.is_empty() {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
@@ -101,12 +103,22 @@ impl DetectorTraining {
                 eval.push((scene.image, scene.boxes));
             }
         }
-        if let Some(path) = &task.eval_coco {
-            for picture in coco::read(path, None)? {
-                eval.push((read_picture(&picture.path)?, picture.boxes));
-            }
+        let measured = read_boxes(
+            "eval_coco",
+            task.eval_coco.as_deref(),
+            task.eval_coco_images.as_deref(),
+            &mut notes,
+        )?;
+        for picture in measured {
+            eval.push((read_picture(&picture.path)?, picture.boxes));
         }
-        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval, pretrained })
+        let (recipe, task) = (recipe.clone(), task.clone());
+        Ok(Self { recipe, task, cutouts, boxed, notes, eval, pretrained })
+    }
+
+    /// What is left out of the COCO files.
+    pub fn notes(&self) -> &[(PathBuf, Finding)] {
+        &self.notes
     }
 
     /// Epochs before a newer PicoDet's predictions are good enough to assign by.

@@ -334,6 +334,7 @@ impl Task for ExtractorTraining {
             let one = Samples {
                 samples: self.pictures.train.samples.iter().take(1).cloned().collect(),
                 labels: self.labels().to_vec(),
+                ..Samples::default()
             };
             embed_samples(&Runner::new(&network.extractor, preprocess, device, None)?, &one)?;
             return Ok(Vec::new());

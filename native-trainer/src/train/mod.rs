@@ -1,5 +1,6 @@
 //! The epoch loop, shared by both networks.
 
+mod boxes;
 pub mod detector;
 mod events;
 pub mod extractor;
@@ -11,6 +12,7 @@ mod teacher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::backend::DispatchDevice;
 use burn::module::Module;
@@ -226,6 +228,8 @@ pub struct RunOptions {
     pub devices: Vec<Device>,
     /// Addresses of workers that share every batch.
     pub workers: Vec<String>,
+    /// How long a worker may be silent, without so much as a sign of life, before the run ends with its name.
+    pub worker_timeout: Duration,
     /// Whether the terminal gets JSON lines.
     pub json: bool,
 }
@@ -421,7 +425,7 @@ fn open_hub<T: Task>(
     recipe: &Recipe,
     options: &RunOptions,
 ) -> anyhow::Result<Option<Hub>> {
-    let RunOptions { devices, workers, .. } = options;
+    let RunOptions { devices, workers, worker_timeout, .. } = options;
     let replicas = devices.len() + workers.len() + 1;
     if replicas == 1 {
         return Ok(None);
@@ -432,8 +436,9 @@ fn open_hub<T: Task>(
             batch.len()
         );
     }
-    let mixed = recipe.mixed_precision;
-    Ok(Some(Hub::open(devices, workers, &task.architecture(), recipe.seed, mixed)?))
+    let (architecture, mixed) = (task.architecture(), recipe.mixed_precision);
+    let hub = Hub::open(devices, workers, &architecture, recipe.seed, mixed, *worker_timeout)?;
+    Ok(Some(hub))
 }
 
 /// Whether the evaluations have stopped getting better for as long as the recipe allows.

@@ -8,9 +8,11 @@ use clap::Args;
 use models::gallery::{Gallery, PictureId, Question};
 use serde_json::{Value, json};
 
-use super::super::{DeviceKind, Embedder, write};
+use super::super::{DeviceKind, Embedder, samples, write};
 use super::{Rule, open, open_to_change};
+use crate::data::label::Labels;
 use crate::data::list_file::Samples;
+use crate::files;
 use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
 use crate::metric::retrieval::Embedded;
 
@@ -40,7 +42,7 @@ pub(super) struct Calibrate {
     extractor: PathBuf,
     /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
     /// one over it of pictures are needed.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
@@ -100,11 +102,12 @@ struct Outcome {
 
 impl Calibrate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if !(self.false_accept > 0.0 && self.false_accept < 1.0) {
-            bail!("--false-accept {}: a share above 0 and below 1", self.false_accept);
-        }
         if self.per_class && !self.write {
             bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
+        }
+        if let Some(curve) = &self.curve {
+            let inputs = [&self.gallery, &self.query, &self.extractor].map(PathBuf::as_path);
+            files::check_outputs(&[curve], &inputs)?;
         }
         let (mut gallery, change) = if self.write {
             let (gallery, change) = open_to_change(&self.gallery)?;
@@ -118,7 +121,7 @@ impl Calibrate {
         }
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(named)?;
-        let samples = Samples::read(&self.query)?;
+        let samples = samples(&self.query)?;
         let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
         let asked = self.ask(&gallery, &samples, &embedded, self.rule)?;
         let calibration = calibrate(&asked.trials, self.false_accept).with_context(|| {
@@ -172,12 +175,13 @@ impl Calibrate {
         let contents: HashSet<PictureId> =
             gallery.entries().map(|entry| gallery.picture(entry)).collect();
         let counts = gallery.counts();
+        let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
         let mut asked = Asked::default();
         let pictures = embedded.labels.iter().zip(&embedded.contents);
         for ((label, content), embedding) in
             pictures.zip(embedded.values.chunks_exact(gallery.dim()))
         {
-            let class = gallery.class_by_label(&samples.labels[*label]);
+            let class = classes.find(&samples.labels[*label]);
             let class = class.filter(|class| counts[*class] > 0);
             asked.foreign += usize::from(class.is_none());
             if !contents.contains(content) {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
-use super::{IndexKind, counted, finish, open, scratch};
+use super::{Change, IndexKind, counted, open};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -89,7 +89,7 @@ pub(super) struct Ask {
 impl Push {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        self.server.connect()?.push(&gallery)?;
+        self.server.connect()?.push(&gallery, |what| eprintln!("waiting: {what}"))?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         println!("{}: {classes} classes, {entries} pictures pushed", self.server.name);
         Ok(())
@@ -98,10 +98,11 @@ impl Push {
 
 impl Pull {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
+        let change = Change::of(&self.gallery, &[])?;
+        let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
-        finish(&self.gallery, gallery, config)?;
+        change.finish(gallery, config)?;
         println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }
@@ -112,11 +113,17 @@ impl Ask {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;
         let mut failures = Failures::new(false);
+        let mut named = Vec::new();
+        let mut embeddings = Vec::new();
         for path in &self.pictures {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
-            let embedding = embedder.embed_pictures(&[picture])?;
+            named.push(path);
+            embeddings.extend(embedder.embed_pictures(&[picture])?);
+        }
+        let answers = engine.search(&embedder.id, &embeddings, self.k)?;
+        for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
-            for (label, m) in engine.search(&embedder.id, &embedding[0], self.k)? {
+            for (label, m) in answers {
                 println!("  {:.3}  {label}", m.similarity);
             }
         }

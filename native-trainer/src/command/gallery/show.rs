@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder, read, size};
 use super::{Rule, change, index_name, open};
+use crate::data::label::quoted;
 use crate::data::store::read_picture;
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
@@ -182,7 +183,7 @@ impl Stats {
             println!("{empty} classes have no picture and are never an answer");
         }
         for (a, b, cosine) in alike {
-            println!("alike       {:?} and {:?}: {cosine:.3}", label(a), label(b));
+            println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
         }
         Ok(())
     }
@@ -210,15 +211,17 @@ impl Search {
         let gallery = open(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
-        for label in &self.class {
-            super::class_of(&gallery, label)?;
-        }
+        let classes: Vec<&str> = self
+            .class
+            .iter()
+            .map(|label| Ok(gallery.classes()[super::class_of(&gallery, label)?].label.as_str()))
+            .collect::<anyhow::Result<_>>()?;
         let facts = change::facts(&self.facts)?;
         let admits = |class: &Class| {
             let has = |(name, text): (&&str, &&str)| {
                 class.metadata.get(*name).is_some_and(|value| value == text)
             };
-            (self.class.is_empty() || self.class.contains(&class.label)) && facts.iter().all(has)
+            (classes.is_empty() || classes.contains(&class.label.as_str())) && facts.iter().all(has)
         };
         let filtered = !self.class.is_empty() || !facts.is_empty();
         let question = Question {
