@@ -5,6 +5,7 @@
 //! found entries speak for is that of an [`AnswerRule`].
 
 mod answer;
+#[cfg(feature = "parallel")]
 mod check;
 mod edit;
 mod format;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use answer::{AnswerRule, Match, Question};
+#[cfg(feature = "parallel")]
 pub use check::check_file;
 pub use edit::Merged;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
