@@ -20,7 +20,7 @@ use models::gallery::{
     Budget, Class, Gallery, GalleryStream, IndexConfig, Metadata, PictureId, ShardOptions, Shards,
     VectorType,
 };
-use models::image::RgbImage;
+use models::image::{Header, RgbImage};
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
@@ -36,18 +36,58 @@ fn picture(width: u32, height: u32) -> RgbImage {
     RgbImage::from_rgb(width, height, data).expect("the buffer has this size")
 }
 
+/// Five by three pixels as GIF, BMP and both kinds of WebP.
+const SMALL: [&str; 4] = [
+    "4749463837610500030081000088b57ba46e8c8c2f92111d292c000000000500030000080f0007081410008040001\
+     00021206581810003b",
+    "424d660000000000000036000000280000000500000003000000010018000000000030000000c40e0000c40e00000\
+     000000000000000009a22aac33fbbec5ccc1579dd3e96ee00cd9155f6ae661fcb7748e88871059900000000291d11\
+     523a227b5733a4744400",
+    "52494646720000005745425056503820660000003002009d012a0500030001402625b00274ba00d400034f9d9cb00\
+     0fec2ad247f263e4febbd14b3f8df7cfff2f556320bcc7d8ebdbffd3edd7fce03693d07de53f50f2a2d7fa1beebff\
+     ab16f8eff725ffe4d33f7e7fe651de1cfe1ccbeff8a9d0dff049f8c800",
+    "524946463800000057454250565038\
+     4c2c0000002f048000007720104812d91f7585899894f94f6c03058d2435df0b5d0b9ed08227b4202ca2ffb1b69c9\
+     bef0f",
+];
+
+/// The bytes of hexadecimal digits.
+fn unhexed(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks_exact(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map(|pair| byte(pair).expect("digits")).collect()
+}
+
 #[test]
 fn pictures() {
     let picture = picture(24, 16);
-    let inputs = [
+    let mut inputs = vec![
         picture.encode_png().expect("a picture"),
         picture.encode_jpeg(80).expect("a picture"),
         include_bytes!("../../models/tests/pictures/cmyk.jpg").to_vec(),
     ];
+    inputs.extend(SMALL.map(unhexed));
+    // Every way in which a JPEG lies in a file.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/pictures/jpeg");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("pictures")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    files.sort();
+    inputs.extend(files.iter().map(|file| std::fs::read(file).expect("a picture")));
+    for input in &inputs {
+        // Arithmetic coding and a few others are named, not read.
+        let read = RgbImage::decode(input).is_ok();
+        assert!(read || !input.starts_with(b"RIFF") && !input.starts_with(b"GIF"), "{input:02x?}");
+    }
     // As much as the largest picture that is decoded takes, with the decoder's own frame.
     fuzz_within(640, &inputs, |bytes| {
+        let header = Header::read(bytes);
+        let _ = RgbImage::decode_rgba(bytes);
         if let Ok(picture) = RgbImage::decode(bytes) {
             assert_eq!(picture.data().len() as u32, picture.width() * picture.height() * 3);
+            let header = header.expect("a picture that is decoded has a header");
+            let _ = (header.stored(), picture);
         }
     });
 }
