@@ -1,6 +1,7 @@
 //! Galleries through thousands of random changes, beside a plain list of what they should hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use super::embedding::unit;
 use super::*;
@@ -31,6 +32,9 @@ fn embedding(picture: usize) -> Vec<f32> {
 fn id(picture: usize) -> PictureId {
     PictureId::of(&picture.to_le_bytes())
 }
+
+static NUMBERS: LazyLock<HashMap<PictureId, usize>> =
+    LazyLock::new(|| (0..PICTURES).map(|picture| (id(picture), picture)).collect());
 
 /// What a gallery should hold.
 #[derive(Clone, Default)]
@@ -96,7 +100,6 @@ impl Plain {
     }
 
     fn of(gallery: &Gallery) -> Self {
-        let number = |id: PictureId| (0..PICTURES).find(|picture| self::id(*picture) == id);
         Self {
             classes: (gallery.classes().iter().enumerate())
                 .map(|(place, class)| {
@@ -105,7 +108,7 @@ impl Plain {
                 })
                 .collect(),
             entries: (gallery.entries())
-                .map(|e| (gallery.entry_class(e), number(gallery.picture(e)).expect("a picture")))
+                .map(|e| (gallery.entry_class(e), NUMBERS[&gallery.picture(e)]))
                 .collect(),
         }
     }

@@ -322,7 +322,7 @@ fn crowds(classes: usize, crowd: usize, spread: f32, dim: usize) -> Gallery {
 #[test]
 fn many_classes_are_compared_as_by_a_plain_loop() {
     // Past several blocks, with values after which most pairs are done with.
-    for (classes, crowd, spread) in [(700, 1, 0.0), (700, 7, 0.4), (300, 300, 0.01)] {
+    for (classes, crowd, spread) in [(400, 1, 0.0), (400, 7, 0.4), (200, 200, 0.01)] {
         let gallery = crowds(classes, crowd, spread, 150);
         let pairs = pairs(&gallery);
         for least in [0.0, 0.9] {

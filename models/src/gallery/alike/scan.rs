@@ -10,13 +10,19 @@ use pulp::Arch;
 use super::super::index::exact_product;
 
 /// Rows whose values lie together, value by value.
-const LANES: usize = 32;
-/// Values after which a pair may first be done with; twice as many the next time.
-const FIRST: usize = 64;
+const LANES: usize = 16;
+/// Rows that are compared with these at once.
+const ROWS: usize = 4;
+/// Rows that are compared with as many others in one piece: both fit the cache.
+const PIECE: usize = 256;
+/// Pieces that are compared before it is asked anew what is of interest.
+const TOGETHER: usize = 8;
+/// Values after which a pair may first be done with.
+const FIRST: usize = 32;
 /// Rows that others are put in order by: near ones then lie together and are compared first.
 const PIVOTS: usize = 16;
-/// Blocks of rows that are compared with each other at most, about one second's work.
-const MOST_BLOCKS: usize = 400_000;
+/// Pieces that are compared at most: all of them for some 28,000 rows.
+const MOST_PIECES: usize = 6_000;
 /// Pairs that are compared by all their values at most.
 const MOST_PAIRS: usize = 4_000_000;
 
@@ -34,13 +40,13 @@ struct Arranged {
     dim: usize,
     /// The number of each row.
     rows: Vec<usize>,
-    /// `[rows, dim]`, values in another order.
+    /// `[pieces · PIECE, dim]`, values in another order; zeros behind the last row.
     values: Vec<f32>,
-    /// `[blocks, dim, LANES]`, the same; zeros behind the last row.
+    /// `[pieces · PIECE / LANES, dim, LANES]`, the same.
     lanes: Vec<f32>,
     /// Numbers of values after which pairs may be done with; the last is all of them.
     stages: Vec<usize>,
-    /// `[stages, blocks · LANES]`: length of what is left of a row.
+    /// `[stages, pieces · PIECE]`: length of what is left of a row.
     rests: Vec<Vec<f32>>,
 }
 
@@ -48,31 +54,51 @@ impl Arranged {
     fn new(values: &[f32], dim: usize) -> Self {
         let rows = in_order(values, dim);
         let dims = varying(values, dim);
-        let blocks = rows.len().div_ceil(LANES);
+        let padded = rows.len().next_multiple_of(PIECE);
+        let next = |stage: &usize| Some(stage + (stage / 2).max(FIRST));
         let mut stages: Vec<usize> =
-            std::iter::successors(Some(FIRST), |n| Some(2 * n)).take_while(|n| *n < dim).collect();
+            std::iter::successors(Some(FIRST), next).take_while(|stage| *stage < dim).collect();
         stages.push(dim);
         let mut arranged = Self {
             dim,
-            values: Vec::with_capacity(values.len()),
-            lanes: vec![0.0; blocks * dim * LANES],
-            rests: vec![vec![0.0; blocks * LANES]; stages.len()],
+            values: vec![0.0; padded * dim],
+            lanes: vec![0.0; padded * dim],
+            rests: vec![vec![0.0; padded]; stages.len()],
             stages,
             rows,
         };
         for (place, row) in arranged.rows.iter().enumerate() {
-            let row = &values[row * dim..(row + 1) * dim];
+            let from = &values[row * dim..(row + 1) * dim];
+            let row = &mut arranged.values[place * dim..(place + 1) * dim];
+            row.iter_mut().zip(&dims).for_each(|(value, dim)| *value = from[*dim]);
             let start = place / LANES * dim * LANES + place % LANES;
             let lane = arranged.lanes[start..].iter_mut().step_by(LANES);
-            lane.zip(&dims).for_each(|(value, dim)| *value = row[*dim]);
-            arranged.values.extend(dims.iter().map(|dim| row[*dim]));
-            let row = &arranged.values[place * dim..];
+            lane.zip(&*row).for_each(|(lane, value)| *lane = *value);
             for (rests, stage) in arranged.rests.iter_mut().zip(&arranged.stages) {
                 let rest: f64 = row[*stage..].iter().map(|v| f64::from(*v).powi(2)).sum();
                 rests[place] = rest.sqrt() as f32;
             }
         }
         arranged
+    }
+
+    /// [`Self::near`] of some pairs of pieces.
+    fn near_of_all(&self, pairs: &[(usize, usize)], least: f32) -> Vec<Vec<(u32, u32)>> {
+        let near = |(first, second): &(usize, usize)| self.near(*first, *second, least);
+        #[cfg(feature = "parallel")]
+        {
+            use rayon::prelude::*;
+            pairs.par_iter().map(near).collect()
+        }
+        #[cfg(not(feature = "parallel"))]
+        pairs.iter().map(near).collect()
+    }
+
+    /// Pairs of two pieces whose products may be `least` or more, by places of rows.
+    fn near(&self, first: usize, second: usize, least: f32) -> Vec<(u32, u32)> {
+        let mut near = Vec::new();
+        Arch::new().dispatch(Near { arranged: self, first, second, least, near: &mut near });
+        near
     }
 }
 
@@ -114,40 +140,37 @@ fn in_order(values: &[f32], dim: usize) -> Vec<usize> {
 /// - `values`: `[rows, dim]`, of unit length
 pub(super) fn scan(values: &[f32], dim: usize, collect: &mut impl Collect) -> bool {
     let arranged = Arranged::new(values, dim);
-    let blocks = arranged.rows.len().div_ceil(LANES);
+    let pieces = arranged.rows.len().div_ceil(PIECE);
+    let mut pairs = (0..pieces)
+        .flat_map(|distance| (distance..pieces).map(move |second| (second - distance, second)));
     // What sums in another order may be off by.
     let slack = dim as f32 * f32::EPSILON;
-    let (mut left, mut exact) = (MOST_BLOCKS, MOST_PAIRS);
-    let mut near = Vec::new();
-    for distance in 0..blocks {
-        for first in 0..blocks - distance {
-            let second = first + distance;
-            if left == 0 {
-                return false;
-            }
-            left -= 1;
-            near.clear();
-            let least = collect.least() - slack;
-            Arch::new().dispatch(Near { arranged: &arranged, first, second, least, near: &mut near });
-            if near.len() > exact {
-                return false;
-            }
-            exact -= near.len();
-            for (a, b) in &near {
-                collect.offer(arranged.rows[*a], arranged.rows[*b]);
-            }
+    let mut left = MOST_PAIRS;
+    for _ in 0..MOST_PIECES / TOGETHER {
+        let some: Vec<(usize, usize)> = pairs.by_ref().take(TOGETHER).collect();
+        if some.is_empty() {
+            return true;
         }
+        let near = arranged.near_of_all(&some, collect.least() - slack);
+        let count: usize = near.iter().map(Vec::len).sum();
+        for (a, b) in near.iter().flatten().take(left) {
+            collect.offer(arranged.rows[*a as usize], arranged.rows[*b as usize]);
+        }
+        if count > left {
+            return false;
+        }
+        left -= count;
     }
-    true
+    pairs.next().is_none()
 }
 
-/// Pairs of two blocks whose products may be `least` or more, by places of rows.
+/// See [`Arranged::near`].
 struct Near<'a> {
     arranged: &'a Arranged,
     first: usize,
     second: usize,
     least: f32,
-    near: &'a mut Vec<(usize, usize)>,
+    near: &'a mut Vec<(u32, u32)>,
 }
 
 impl pulp::NullaryFnOnce for Near<'_> {
@@ -157,30 +180,64 @@ impl pulp::NullaryFnOnce for Near<'_> {
     fn call(self) {
         let Self { arranged, first, second, least, near } = self;
         let Arranged { dim, rows, values, lanes, stages, rests } = arranged;
-        let (lanes, _) = lanes[second * dim * LANES..][..dim * LANES].as_chunks::<LANES>();
-        for a in (first * LANES..(first + 1) * LANES).take_while(|a| *a < rows.len()) {
-            let row = &values[a * dim..(a + 1) * dim];
-            let mut products = [0.0_f32; LANES];
-            let mut done = 0;
-            for (stage, rests) in stages.iter().zip(rests) {
-                for (value, lanes) in row[done..*stage].iter().zip(&lanes[done..*stage]) {
-                    for lane in 0..LANES {
-                        products[lane] += value * lanes[lane];
+        for b in (second * PIECE..(second + 1) * PIECE).step_by(LANES) {
+            let (lanes, _) = lanes[b * dim..][..dim * LANES].as_chunks::<LANES>();
+            for a in (first * PIECE..(first + 1) * PIECE).step_by(ROWS) {
+                let some: [&[f32]; ROWS] =
+                    std::array::from_fn(|row| &values[(a + row) * dim..][..*dim]);
+                let mut products = [[0.0_f32; LANES]; ROWS];
+                let mut done = 0;
+                for (stage, rests) in stages.iter().zip(rests) {
+                    let part = some.map(|row| &row[done..*stage]);
+                    products = added(products, part, &lanes[done..*stage]);
+                    done = *stage;
+                    let (of_lanes, _) = rests[b..].as_chunks::<LANES>();
+                    let (of_rows, _) = rests[a..].as_chunks::<ROWS>();
+                    if greatest(&products, of_rows[0], of_lanes[0]) < least {
+                        break;
                     }
-                }
-                done = *stage;
-                let rest = rests[a];
-                let of_lanes = &rests[second * LANES..][..LANES];
-                let most = |lane: usize| products[lane] + rest * of_lanes[lane];
-                if (0..LANES).all(|lane| most(lane) < least) {
-                    break;
-                }
-                if done == *dim {
-                    let places = (second * LANES..rows.len()).take(LANES).enumerate();
-                    let places = places.filter(|(lane, b)| *b > a && products[*lane] >= least);
-                    near.extend(places.map(|(_, b)| (a, b)));
+                    if done == *dim {
+                        for (a, products) in (a..rows.len()).zip(&products) {
+                            let others = (b..rows.len()).zip(products).filter(|(b, _)| *b > a);
+                            let others = others.filter(|(_, product)| **product >= least);
+                            near.extend(others.map(|(b, _)| (a as u32, b as u32)));
+                        }
+                    }
                 }
             }
         }
     }
+}
+
+/// Products of rows and lanes with some more values.
+#[inline(always)]
+fn added(
+    products: [[f32; LANES]; ROWS],
+    rows: [&[f32]; ROWS],
+    lanes: &[[f32; LANES]],
+) -> [[f32; LANES]; ROWS] {
+    let [mut a, mut b, mut c, mut d] = products;
+    let rows = rows[0].iter().zip(rows[1]).zip(rows[2].iter().zip(rows[3]));
+    for (((of_a, of_b), (of_c, of_d)), lanes) in rows.zip(lanes) {
+        for lane in 0..LANES {
+            a[lane] += of_a * lanes[lane];
+            b[lane] += of_b * lanes[lane];
+            c[lane] += of_c * lanes[lane];
+            d[lane] += of_d * lanes[lane];
+        }
+    }
+    [a, b, c, d]
+}
+
+/// The most that any product may come to.
+#[inline(always)]
+fn greatest(products: &[[f32; LANES]; ROWS], of_rows: [f32; ROWS], of_lanes: [f32; LANES]) -> f32 {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for (products, of_row) in products.iter().zip(of_rows) {
+        for lane in 0..LANES {
+            let product = products[lane] + of_row * of_lanes[lane];
+            most[lane] = if product > most[lane] { product } else { most[lane] };
+        }
+    }
+    most.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
 }
