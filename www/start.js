@@ -6,11 +6,16 @@ const parameters = new URLSearchParams(location.search);
 const threads = Math.min(64, Number(parameters.get("threads"))) || undefined;
 const manifest = new URL(parameters.get("bundle") ?? "bundle/manifest.json", location.href).href;
 
-/** An engine with what it said before somebody listened. */
+/** An engine with what it said, and why it failed, before somebody listened. */
 function start(backend) {
   const worker = startWorker(new URL("./", import.meta.url), backend, manifest, threads);
   const early = [];
   worker.onmessage = ({ data }) => early.push(data);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    const message = event.message || "the engine's worker could not be started";
+    early.push({ Failed: { error: { kind: "Device", message } } });
+  };
   return { backend, worker, early };
 }
 

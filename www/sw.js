@@ -4,31 +4,100 @@
 // browser sees another worker whenever something else was published. Files that are named after their
 // content come from the cache; everything else from the network while there is one.
 const VERSION = "unpublished";
-const PREFIX = "magpie-";
-const CACHE = PREFIX + VERSION;
-const NAMED_AFTER_CONTENT = /-[0-9a-f]{16}\.[a-z]+$/;
+const FAMILY = "magpie-";
+// Sites of one origin keep apart.
+const SITE = new URL(self.registration.scope).pathname;
+const CACHE = `${FAMILY}${VERSION} ${SITE}`;
+const NAMED_AFTER_CONTENT = /-([0-9a-f]{16})\.[a-z]+$/;
+// Milliseconds after which a silent host is answered for.
+const PATIENCE = 5000;
 
 const files = async () => (await fetch("precache.json", { cache: "no-cache" })).json();
 
-// Adds what is not there yet; the bytes mostly come from the browser's own cache.
+const digest = async (bytes) =>
+  [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("");
+
+// Whether a file that is named after its content has that content.
+async function isWhole(name, bytes) {
+  const [, wanted] = NAMED_AFTER_CONTENT.exec(name) ?? [];
+  return !wanted || (await digest(bytes)).startsWith(wanted);
+}
+
+// Headers of a file whose packed copy the browser has unpacked.
+function unpacked({ headers }) {
+  const kept = new Headers(headers);
+  for (const name of ["content-encoding", "content-length"]) kept.delete(name);
+  return kept;
+}
+
+// Keeps a file as the host has it now, if that is what was published.
+async function keepFile(cache, name) {
+  // What the browser keeps by itself may be an older file of the name.
+  const cacheMode = NAMED_AFTER_CONTENT.test(name) ? "default" : "no-cache";
+  const response = await fetch(name, { cache: cacheMode });
+  if (!response.ok || response.redirected) throw new Error(`${name}: ${response.status}`);
+  const bytes = await response.arrayBuffer();
+  if (!(await isWhole(name, bytes))) throw new Error(`${name}: not what was published`);
+  await cache.put(name, new Response(bytes, { headers: unpacked(response) }));
+}
+
+// Adds what is not there yet. What is named after its content may lie in an older copy of this site.
 async function keep(names) {
   const cache = await caches.open(CACHE);
+  const older = await Promise.all((await olderCaches()).map((name) => caches.open(name)));
   for (const name of names) {
-    if (!(await cache.match(name))) await cache.add(name);
+    if (await cache.match(name)) continue;
+    let file;
+    if (NAMED_AFTER_CONTENT.test(name)) {
+      for (const before of older) file ??= await before.match(name);
+    }
+    if (file) await cache.put(name, file);
+    else await keepFile(cache, name);
   }
 }
 
+// Older copies of this site: those under its name, and those of a time when names did not tell sites apart.
+async function olderCaches() {
+  const older = [];
+  for (const name of await caches.keys()) {
+    if (!name.startsWith(FAMILY) || name === CACHE) continue;
+    const [, site] = /^magpie-\S+ (.*)$/.exec(name) ?? [];
+    if (site === undefined) {
+      const [first] = await (await caches.open(name)).keys();
+      if (!first || first.url.startsWith(self.registration.scope)) older.push(name);
+    } else if (site === SITE) older.push(name);
+  }
+  return older;
+}
+
+// This worker takes over once it has all that the one before had: until then that one goes on, also without a
+// network, and where the disk is full.
+async function install() {
+  const list = await files();
+  const had = new Set();
+  for (const name of await olderCaches()) {
+    for (const { url } of await (await caches.open(name)).keys()) had.add(url);
+  }
+  const isKept = (name) => had.has(new URL(name, self.registration.scope).href);
+  const engines = Object.values(list.engines).filter((names) => names.some(isKept));
+  await keep([...list.page, ...engines.flat(), ...(engines.length ? list.bundle : [])]);
+}
+
 self.addEventListener("install", (event) => {
-  event.waitUntil(files().then((list) => keep(list.page)));
+  event.waitUntil(install());
   self.skipWaiting();
 });
 
 self.addEventListener("activate", (event) => {
   const tidy = async () => {
-    for (const name of await caches.keys()) {
-      if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
-    }
+    for (const name of await olderCaches()) await caches.delete(name);
     await self.clients.claim();
+    // Pages ask anew for what they need to be kept.
+    for (const client of await self.clients.matchAll({ includeUncontrolled: true })) {
+      client.postMessage({ activated: VERSION });
+    }
   };
   event.waitUntil(tidy());
 });
@@ -45,32 +114,32 @@ self.addEventListener("message", (event) => {
   event.waitUntil(all().catch(() => {}));
 });
 
-// Headers of a file whose packed copy the browser has unpacked.
-function unpacked({ headers }) {
-  const kept = new Headers(headers);
-  for (const name of ["content-encoding", "content-length"]) kept.delete(name);
-  return kept;
-}
-
 async function answer(request) {
   const cache = await caches.open(CACHE);
   // Without its own address the answer has that of the request, whose query a worker reads.
+  const { origin, pathname } = new URL(request.url);
   const kept = async () => {
-    const { origin, pathname } = new URL(request.url);
     const file =
       (await cache.match(origin + pathname)) ??
       (pathname.endsWith("/") && (await cache.match(`${origin}${pathname}index.html`)));
     if (!file) return null;
     return new Response(file.body, { headers: unpacked(file) });
   };
-  if (NAMED_AFTER_CONTENT.test(new URL(request.url).pathname)) {
+  if (NAMED_AFTER_CONTENT.test(pathname)) {
     const file = await kept();
     if (file) return file;
   }
+  const asked = fetch(request);
+  // Who waits for it below hears of a failure.
+  asked.catch(() => {});
+  const isKept = Boolean(await kept());
   try {
-    const response = await fetch(request);
-    // What is kept stays as new as what was last seen.
-    if (response.ok && (await kept())) await cache.put(request.url.split("?")[0], response.clone());
+    const silent = new Promise((resolve) => setTimeout(resolve, PATIENCE, null));
+    const response = isKept ? await Promise.race([asked, silent]) : await asked;
+    // A host that is silent or broken is answered for.
+    if (!response || response.status >= 500) {
+      return (await kept()) ?? response ?? (await asked);
+    }
     return response;
   } catch (error) {
     const file = (await kept()) ?? (request.mode === "navigate" && (await cache.match("./")));
@@ -110,19 +179,33 @@ async function pieced(cache, url, start, end) {
   return new Blob(blobs);
 }
 
+// Whether an answer is the bytes from `start` on, as the host counts them in the plain file.
+function isPart({ status, headers }, start) {
+  if (status !== 206 || headers.has("content-encoding")) return false;
+  const range = headers.get("content-range");
+  return range === null || range.startsWith(`bytes ${start}-`);
+}
+
 // A part of a gallery in shards: what was fetched once is there without a network, too.
 async function part(request) {
   const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get("range")) ?? [];
   if (last === undefined) return fetch(request);
   const cache = await caches.open(CACHE);
   const [start, end] = [Number(first), Number(last) + 1];
-  const kept = await pieced(cache, request.url, start, end);
-  if (kept) return new Response(kept, { status: 206 });
+  if (request.cache === "reload") {
+    // The engine found what is kept to be damaged.
+    for (const piece of await cache.keys(request.url, { ignoreSearch: true })) await cache.delete(piece);
+  } else {
+    const kept = await pieced(cache, request.url, start, end);
+    if (kept) return new Response(kept, { status: 206 });
+  }
   const response = await fetch(request);
-  if (response.status === 206) {
-    // A full disk keeps nothing, and the answer comes all the same.
-    const copy = new Response(await response.clone().blob());
-    await cache.put(`${request.url}?${start}-${end}`, copy).catch(() => {});
+  if (isPart(response, start)) {
+    const bytes = await response.clone().arrayBuffer().catch(() => null);
+    if (bytes?.byteLength === end - start) {
+      // A full disk keeps nothing, and the answer comes all the same.
+      await cache.put(`${request.url}?${start}-${end}`, new Response(bytes)).catch(() => {});
+    }
   }
   return response;
 }

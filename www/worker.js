@@ -3,6 +3,27 @@ const { searchParams } = new URL(self.location.href);
 const engine = searchParams.get("engine");
 if (!["cpu", "relaxed", "webgpu"].includes(engine)) throw new Error(`unknown engine ${engine}`);
 
+// What traps or throws in the engine's tasks is a rejection that nobody waits for. Thrown again it reaches the
+// page, which starts another engine; the words of a panic come from the engine.
+self.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  setTimeout(() => {
+    throw self.panicked ? new Error(self.panicked) : event.reason;
+  });
+});
+
+// Milliseconds that the engine's files and its start may take.
+const COMING_IN = 60_000;
+const STARTING = 10_000;
+
+function within(promise, milliseconds, what) {
+  let timer;
+  const limit = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: no answer in ${milliseconds / 1000} s`)), milliseconds);
+  });
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer));
+}
+
 // Responses by address, for the engine, which checks what is in them and asks itself for the rest.
 self.ahead = new Map();
 
@@ -52,7 +73,7 @@ function ask(address) {
 // Beginnings of files that visits which ended too early have left.
 const PREFIX = "beginning-";
 async function beginnings() {
-  const folder = await navigator.storage.getDirectory();
+  const folder = await within(navigator.storage.getDirectory(), 2000, "storage");
   const names = [];
   for await (const key of folder.keys()) if (key.startsWith(PREFIX)) names.push(key);
   return { folder, names };
@@ -98,11 +119,24 @@ if (engine === "webgpu" && self.GPUAdapter) {
 const bundle = searchParams.get("bundle");
 if (bundle) askAhead(bundle).catch(() => {});
 
+async function compiled(address) {
+  const response = await fetch(address);
+  if (!response.ok) throw new Error(`${address}: the host answered ${response.status}`);
+  // A host may send another type, which only the whole bytes get past.
+  return WebAssembly.compileStreaming(response.clone()).catch(async () =>
+    WebAssembly.compile(await response.arrayBuffer()),
+  );
+}
+
 async function instantiate(name) {
   const script = new URL(`worker-${name}.js`, import.meta.url).href;
-  const module = await import(script);
+  const wasm = new URL(`worker-${name}_bg.wasm`, import.meta.url).href;
+  const coming = Promise.all([import(script), compiled(wasm)]);
+  const [module, module_or_path] = await within(coming, COMING_IN, script);
+  // Some browsers hang where they have no room for shared memory.
+  const started = within(module.default({ module_or_path }), STARTING, `starting ${script}`);
   // Kept for tools: it only ever grows.
-  self.memory = (await module.default()).memory;
+  self.memory = (await started).memory;
   return { script, module };
 }
 
@@ -115,5 +149,7 @@ const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.
 if (threads > 1) {
   import("./worker-helper.js")
     .then(({ gatherHelpers }) => gatherHelpers(module, script, threads - 1))
+    // Without helpers the engine has one thread.
+    .catch(() => {})
     .finally(settled);
 } else settled();

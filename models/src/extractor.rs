@@ -13,6 +13,7 @@ use crate::backbone::{
 };
 use crate::kernels::channels_last;
 use crate::layers::{Eager, Flow};
+use crate::limits::LimitError;
 use crate::neck::{Neck, NeckConfig};
 
 /// Which backbone, with its options.
@@ -74,6 +75,23 @@ impl ExtractorConfig {
             BackboneConfig::EfficientNetLite0(c) => c.fused = true,
         }
         config
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let backbone = match &self.backbone {
+            BackboneConfig::PpLcNet(config) => config.check(),
+            BackboneConfig::PpLcNetV2(config) => config.check(),
+            BackboneConfig::MobileNetV1(config) => config.check(),
+            BackboneConfig::ResNet(config) => config.check(),
+            BackboneConfig::EfficientNetLite0(_) => Ok(()),
+        };
+        backbone.map_err(|error| error.under("backbone"))?;
+        self.neck.map_or(Ok(()), |neck| neck.check()).map_err(|error| error.under("neck"))
     }
 
     /// A freshly initialised extractor.

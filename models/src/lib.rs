@@ -6,7 +6,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`geometry`], [`image`] | boxes; decoded pictures |
+//! | [`geometry`], [`limits`], [`image`] | boxes; how large networks may be; decoded pictures |
 //! | [`preprocess`] | picture → network input |
 //! | [`kernels`], [`layers`] | operators; blocks shared by the networks |
 //! | `plan` | the steps of a network on the CPU, weights packed |
@@ -28,6 +28,7 @@ pub mod geometry;
 pub mod image;
 pub mod kernels;
 pub mod layers;
+pub mod limits;
 pub mod model_file;
 pub mod neck;
 #[cfg(feature = "flex")]

@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::detector::{Detector, DetectorConfig};
 use crate::extractor::{Extractor, ExtractorConfig};
 use crate::kernels::Arithmetic;
+use crate::limits::LimitError;
 use crate::prepared::{Prepared, Target};
 use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
@@ -33,6 +34,9 @@ pub enum ModelFileError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The description asks for what no network has.
+    #[error("the description of the model inside cannot be used: {0}; export it again")]
+    Limits(#[from] LimitError),
     /// The file holds the other kind of network.
     #[error("this is {got}, not {expected}; give the other of the two")]
     Kind {
@@ -54,6 +58,31 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// Whether a network can be made of it without taking more memory than networks do.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        match self {
+            Self::Extractor(config) => config.check(),
+            Self::Detector(config) => config.check(),
+        }
+    }
+
+    /// Whether such inputs can be given to it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
+        preprocess.check()?;
+        match self {
+            Self::Extractor(_) => Ok(()),
+            Self::Detector(_) => DetectorConfig::check_input(preprocess),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Extractor(_) => "an extractor",
@@ -76,6 +105,19 @@ pub struct ModelDescription {
     /// Where the weights come from: recipe, data, seed, licence.
     #[serde(default)]
     pub notes: String,
+}
+
+impl ModelDescription {
+    /// Whether a network can be made and run as it says.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        self.architecture.check().map_err(|error| error.under("architecture"))?;
+        let input = self.architecture.check_input(&self.preprocess);
+        input.map_err(|error| error.under("preprocess"))
+    }
 }
 
 /// A description and the weights that belong to it.
@@ -108,8 +150,9 @@ impl ModelFile {
             metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
                 ModelFileError::Description { reason: "nothing there".to_owned() }
             })?;
-        let description = serde_json::from_str(text)
+        let description: ModelDescription = serde_json::from_str(text)
             .map_err(|error| ModelFileError::Description { reason: error.to_string() })?;
+        description.check()?;
         Ok(Self { description, weights: Weights::from_vec(bytes)? })
     }
 
@@ -117,8 +160,11 @@ impl ModelFile {
     ///
     /// # Errors
     ///
-    /// [`ModelFileError::Weights`] where a shape does not fit its values.
+    /// [`ModelFileError::Weights`] where a shape does not fit its values, or values do not fit the
+    /// precision or are no finite numbers; [`ModelFileError::Limits`].
     pub fn to_bytes(&self, precision: Precision) -> Result<Vec<u8>, ModelFileError> {
+        self.description.check()?;
+        self.weights.check()?;
         let text = serde_json::to_string(&self.description)
             .map_err(|error| ModelFileError::Description { reason: error.to_string() })?;
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), text)]);
@@ -205,4 +251,179 @@ pub fn model_id(bytes: &[u8]) -> String {
     let mut id = sha256_hex(bytes);
     id.truncate(16);
     id
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::backbone::{
+        EfficientNetLite0Config, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, ResNetConfig,
+    };
+    use crate::detector::{DetectorBackbone, DetectorVariant};
+    use crate::extractor::BackboneConfig;
+    use crate::image::RgbImage;
+    use crate::neck::NeckConfig;
+
+    fn extractor(backbone: BackboneConfig) -> Architecture {
+        Architecture::Extractor(ExtractorConfig { backbone, neck: None })
+    }
+
+    fn smallest() -> Vec<Architecture> {
+        let scale = *crate::limits::SCALES.start();
+        let mut resnet = ResNetConfig { depths: [1; 4], width: 2, ..ResNetConfig::resnet50_vd() };
+        resnet.first_stage_stride = 2;
+        let detector = |variant, neck_channels| {
+            Architecture::Detector(DetectorConfig {
+                variant,
+                backbone: DetectorBackbone::PpLcNet,
+                backbone_scale: scale,
+                neck_channels,
+                num_classes: 1,
+                head_blocks: 0,
+                fused: false,
+            })
+        };
+        vec![
+            extractor(BackboneConfig::PpLcNet(PpLcNetConfig {
+                scale,
+                class_expand: None,
+                dropout: 0.0,
+                fused: false,
+            })),
+            extractor(BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+                scale,
+                depths: [1; 4],
+                class_expand: 1,
+                shitu: false,
+                dropout: 0.99,
+                fused: false,
+            })),
+            extractor(BackboneConfig::MobileNetV1(MobileNetV1Config { scale, fused: false })),
+            extractor(BackboneConfig::ResNet(resnet)),
+            extractor(BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default())),
+            detector(DetectorVariant::First, 2),
+            detector(DetectorVariant::Second, 2),
+        ]
+    }
+
+    fn described(architecture: Architecture, side: u32) -> ModelDescription {
+        ModelDescription {
+            architecture,
+            preprocess: Preprocess::square(side),
+            arithmetic: Arithmetic::F32,
+            notes: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_least_that_a_description_may_ask_for_runs() {
+        let device = Device::flex();
+        let picture = RgbImage::from_rgb(3, 2, vec![90; 18]).unwrap();
+        for architecture in smallest() {
+            let side = if matches!(architecture, Architecture::Detector(_)) { 32 } else { 1 };
+            let description = described(architecture, side);
+            description.check().unwrap();
+            let preprocess = &description.preprocess;
+            let values = match &description.architecture {
+                Architecture::Extractor(config) => {
+                    let network = config.init(&device).fuse();
+                    let network = Prepared::new(&network, preprocess, &device);
+                    pollster::block_on(network.run(std::slice::from_ref(&picture))).unwrap()
+                }
+                Architecture::Detector(config) => {
+                    let network = config.init(&device).fuse();
+                    let network = Prepared::new(&network, preprocess, &device);
+                    pollster::block_on(network.run(std::slice::from_ref(&picture))).unwrap()
+                }
+            };
+            assert!(!values.is_empty() && values.iter().all(|v| v.is_finite()), "{description:?}");
+        }
+    }
+
+    /// The description's JSON with the value at a path changed; the error that it gives.
+    fn changed(description: &ModelDescription, path: &str, value: serde_json::Value) -> String {
+        let mut json = serde_json::to_value(description).expect("JSON");
+        let place = json.pointer_mut(path).unwrap_or_else(|| panic!("{path}"));
+        *place = value;
+        let weights = Weights::default();
+        let bytes = weights
+            .to_bytes(
+                Precision::F32,
+                Some(HashMap::from([(METADATA_KEY.to_owned(), json.to_string())])),
+            )
+            .expect("bytes");
+        let error = ModelFile::from_bytes(&bytes).expect_err(path);
+        assert!(matches!(error, ModelFileError::Limits(_)), "{path}: {error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_description_beyond_the_limits_is_refused_by_its_key() {
+        let mut all = smallest();
+        let second = all.remove(1);
+        let Architecture::Extractor(mut config) = second else { panic!("an extractor") };
+        config.neck = Some(NeckConfig::Fc { embedding_dim: 4 });
+        let v2 = described(Architecture::Extractor(config), 32);
+        let resnet = described(all.remove(2), 32);
+        let detector = described(all.pop().unwrap(), 64);
+        let extractor = "/architecture/extractor";
+        for (description, path, value, told) in [
+            (&v2, "/preprocess/width", 0.into(), "preprocess.width is 0; it may be from 1 to 2048"),
+            (&v2, "/preprocess/height", 65_536.into(), "preprocess.height is 65536"),
+            (&v2, "/preprocess/std/1", 0.into(), "preprocess.std is 0"),
+            (&v2, "/preprocess/std/0", (-0.5).into(), "preprocess.std is -0.5"),
+            (&v2, "/preprocess/mean/2", 1e30.into(), "preprocess.mean is 1"),
+            (
+                &v2,
+                &format!("{extractor}/backbone/scale"),
+                1e9.into(),
+                "backbone.scale is 1000000000",
+            ),
+            (&v2, &format!("{extractor}/backbone/scale"), 0.into(), "backbone.scale is 0"),
+            (&v2, &format!("{extractor}/backbone/depths/3"), 0.into(), "backbone.depths is 0"),
+            (&v2, &format!("{extractor}/backbone/depths/0"), 1_000_000.into(), "depths is 1000000"),
+            (&v2, &format!("{extractor}/backbone/class_expand"), 0.into(), "class_expand is 0"),
+            (&v2, &format!("{extractor}/backbone/dropout"), 1.into(), "dropout is 1"),
+            (&v2, &format!("{extractor}/neck/embedding_dim"), 0.into(), "neck.embedding_dim is 0"),
+            (
+                &v2,
+                &format!("{extractor}/neck/embedding_dim"),
+                9_007_199_254_740_992_u64.into(),
+                "neck.embedding_dim is 9007199254740992; it may be from 1 to 16384",
+            ),
+            (&resnet, &format!("{extractor}/backbone/width"), 1.into(), "backbone.width is 1"),
+            (
+                &resnet,
+                &format!("{extractor}/backbone/last_stage_stride"),
+                0.into(),
+                "last_stage_stride is 0; it may be from 1 to 2",
+            ),
+            (&detector, "/preprocess/width", 100.into(), "are multiples of 32"),
+            (&detector, "/architecture/detector/neck_channels", 1.into(), "neck_channels is 1"),
+            (&detector, "/architecture/detector/num_classes", 0.into(), "num_classes is 0"),
+            (&detector, "/architecture/detector/head_blocks", 9999.into(), "head_blocks is 9999"),
+            (&detector, "/architecture/detector/backbone_scale", 99.into(), "backbone_scale is 99"),
+        ] {
+            let error = changed(description, path, value);
+            assert!(error.contains(told), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_could_read_is_not_written() {
+        let description = described(smallest().remove(2), 32);
+        let tensor = crate::weights::NamedTensor { shape: vec![1], values: vec![f32::NAN] };
+        let weights = Weights { tensors: [("w".to_owned(), tensor)].into() };
+        let file = ModelFile { description, weights };
+        let error = file.to_bytes(Precision::F32).unwrap_err();
+        let is_named = matches!(
+            &error,
+            ModelFileError::Weights(WeightsError::NotFinite { name, .. }) if name == "w"
+        );
+        assert!(is_named, "{error}");
+        let mut file = ModelFile { weights: Weights::default(), ..file };
+        file.description.preprocess.std = [0.0; 3];
+        let error = file.to_bytes(Precision::F32).unwrap_err();
+        assert!(matches!(error, ModelFileError::Limits(_)), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Eager, Flow, Gate, constant, normal};
+use crate::limits::{LimitError, MAX_WIDTH, within};
 
 /// Configuration of [`Neck`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,15 @@ impl NeckConfig {
                 Neck::FcTanh(FcNeck::new(features, embedding_dim, device))
             }
         }
+    }
+
+    /// Whether a neck can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("embedding_dim", self.embedding_dim(1), &(1..=MAX_WIDTH))
     }
 
     /// Width of the embedding for features of this width.

@@ -3,6 +3,10 @@
 //! The library behind the `magpie` command; losses, heads, sampling, augmentation and metrics live
 //! here because the browser needs none of them.
 
+// First: its `println!` and `eprintln!` are those of all modules below.
+#[macro_use]
+pub mod terminal;
+
 pub mod allocator;
 pub mod assign;
 pub mod checkpoint;

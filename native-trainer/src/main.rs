@@ -8,6 +8,7 @@ use native_trainer::command::{
     bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
     serve, train, verify, worker,
 };
+use native_trainer::terminal;
 
 /// The system's allocator hands large buffers back to the kernel; see [`allocator::keep_memory`].
 #[global_allocator]
@@ -20,7 +21,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
     version,
     propagate_version = true,
     after_help = "Ends with 0 where all went well, with 1 after an error, which it names, with 2 \
-        where the command line is not understood."
+        where the command line is not understood, with 130 after Ctrl-C, with 143 after SIGTERM, with \
+        141 where nobody reads its output any more."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -39,7 +41,10 @@ struct Completions {
 
 impl Completions {
     fn run(&self) {
-        clap_complete::generate(self.shell, &mut Cli::command(), "magpie", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "magpie", &mut script);
+        let script = String::from_utf8_lossy(&script);
+        terminal::answer(format_args!("{}", script.trim_end_matches('\n')));
     }
 }
 
@@ -66,6 +71,7 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     allocator::keep_memory();
+    terminal::watch();
     let result = match Cli::parse().command {
         Command::Data(arguments) => arguments.run(),
         Command::Train(arguments) => arguments.run(),
@@ -88,16 +94,12 @@ fn main() -> std::process::ExitCode {
         Command::Scene(arguments) => arguments.run(),
         Command::Import(arguments) => arguments.run(),
     };
+    terminal::finish();
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            terminal::remark(format_args!("error: {}", terminal::sentence(&error)));
             std::process::ExitCode::FAILURE
         }
     }
-}
-
-#[expect(clippy::print_stderr, reason = "where a command reports failures")]
-fn report(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
 }

@@ -40,18 +40,15 @@ impl Progress {
     }
 
     /// Prints a line of the answer above the bar.
-    #[expect(clippy::print_stdout, reason = "the answer of the command that is under way")]
     pub fn line(&self, text: &str) {
         self.bar.suspend(|| println!("{text}"));
     }
 
     /// Prints a warning above the bar.
-    #[expect(clippy::print_stderr, reason = "a warning of the command that is under way")]
     pub fn warn(&self, text: &str) {
         self.bar.suspend(|| eprintln!("{text}"));
     }
 
-    #[expect(clippy::print_stderr, reason = "progress where there is no terminal")]
     fn say(&self) {
         if !self.bar.is_hidden() {
             return;

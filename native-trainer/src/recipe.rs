@@ -1,10 +1,14 @@
 //! Recipes: one TOML file holds everything that a training run depends on.
 
+mod pictures;
+mod ranges;
+
 use std::path::{Path, PathBuf};
 
 use models::detector::DetectorConfig;
 use models::extractor::ExtractorConfig;
 use models::kernels::mixed::HalfFloat;
+use models::limits::LimitError;
 use models::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -15,10 +19,16 @@ use crate::data::operator::Operator;
 use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
+use crate::files::{self, FileError};
 use crate::head::HeadConfig;
 use crate::loss::{LossKind, LossTerm};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
+
+pub use pictures::Pictures;
+
+/// Most bytes of a recipe that are read.
+const RECIPE_LIMIT: u64 = 16 << 20;
 
 /// Name of the recipe in a run's folder: all overrides applied.
 pub const RUN_RECIPE: &str = "recipe.toml";
@@ -28,12 +38,15 @@ pub const RUN_RECIPE: &str = "recipe.toml";
 #[non_exhaustive]
 pub enum RecipeError {
     /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] FileError),
+    /// A number that makes no sense.
     #[error("{}: {source}", path.display())]
-    Read {
+    Range {
         /// The recipe.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
+        /// Key, value and what may be given.
+        source: LimitError,
     },
     /// The text is no recipe: syntax, an unknown key, a wrong type.
     #[error("{}: {reason}", path.display())]
@@ -163,10 +176,16 @@ pub struct ExtractorTask {
     pub losses: Vec<LossTerm>,
     /// List file or folder to learn from.
     pub train: PathBuf,
-    /// List file or folder of queries for the evaluation.
+    /// List file or folder of queries for the evaluation. Absent, or the pictures of `train`: some of these
+    /// are held out.
     pub query: Option<PathBuf>,
-    /// List file or folder that is searched; by default the queries, each without itself.
+    /// List file or folder that is searched; by default the queries, each without itself, or what is learnt
+    /// from where queries are held out.
     pub gallery: Option<PathBuf>,
+    /// Share of the pictures of every class that is held out of training as queries, at least one, where
+    /// there is no other `query`. 0: none.
+    #[serde(default = "fifth")]
+    pub hold_out: f64,
     /// Which pictures make a batch.
     #[serde(default)]
     pub sampler: SamplerConfig,
@@ -210,6 +229,10 @@ pub struct DetectorTask {
     pub atss_epochs: Option<usize>,
     /// COCO file of boxes drawn by hand.
     pub coco: Option<PathBuf>,
+    /// Folder of its pictures. Absent: looked for beside the file, in `images` and in folders named like the
+    /// file, here and one level up.
+    #[serde(default)]
+    pub coco_images: Option<PathBuf>,
     /// Random changes of the pictures of `coco`.
     #[serde(default)]
     pub augmentation: BoxedAugmentation,
@@ -221,9 +244,16 @@ pub struct DetectorTask {
     pub eval_cutouts: Option<PathBuf>,
     /// COCO file for the evaluation.
     pub eval_coco: Option<PathBuf>,
+    /// Folder of its pictures, found as that of `coco_images` where absent.
+    #[serde(default)]
+    pub eval_coco_images: Option<PathBuf>,
     /// Scenes of an evaluation.
     #[serde(default = "hundred")]
     pub eval_scenes: usize,
+}
+
+fn fifth() -> f64 {
+    0.2
 }
 
 fn hundred() -> usize {
@@ -237,9 +267,10 @@ impl Recipe {
     ///
     /// [`RecipeError`], naming the file and the key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| RecipeError::Read { path: path.to_owned(), source })?;
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
+        let text = String::from_utf8(files::read(path, RECIPE_LIMIT)?)
+            .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
+        let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
         for text in overrides {
@@ -248,23 +279,15 @@ impl Recipe {
         // Without overrides the text itself is parsed, so that an error shows its line.
         let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let recipe: Self = if overrides.is_empty() {
-            toml::from_str(&text).map_err(wrong)?
+            toml::from_str(text).map_err(wrong)?
         } else {
             table.try_into().map_err(wrong)?
         };
         if recipe.extractor.is_some() == recipe.detector.is_some() {
             return Err(invalid("needs either [extractor] or [detector]".to_owned()));
         }
-        let counts = [recipe.epochs, recipe.batch_size, recipe.eval_interval, recipe.accumulate];
-        if counts.contains(&0) || recipe.log_interval == 0 {
-            let text = "epochs, batch_size, eval_interval, log_interval, accumulate: at least 1";
-            return Err(invalid(text.to_owned()));
-        }
-        if let Some(task) = &recipe.detector
-            && task.sizes.iter().any(|size| *size == 0 || size % 32 != 0)
-        {
-            return Err(invalid("detector.sizes are multiples of 32".to_owned()));
-        }
+        let out_of_range = |source| RecipeError::Range { path: path.to_owned(), source };
+        recipe.check_ranges().map_err(out_of_range)?;
         if let Some(task) = &recipe.extractor
             && task.head_share < 1.0
             && task.losses.iter().any(|term| matches!(term.loss, LossKind::Dshsd(_)))

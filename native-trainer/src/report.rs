@@ -17,8 +17,9 @@ use serde_json::Value;
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
-use crate::recipe::{RUN_RECIPE, Recipe};
+use crate::files;
+use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
+use crate::recipe::{Pictures, RUN_RECIPE, Recipe};
 
 /// Name of the page in a run's folder.
 const PAGE: &str = "report.html";
@@ -41,20 +42,26 @@ const PICTURE_QUALITY: u8 = 75;
 /// A folder without a run, pictures that cannot be used, a disk that refuses.
 pub fn write(run: &Path, pictures: usize, device: &Device) -> anyhow::Result<PathBuf> {
     let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
-    let metrics = run.join("metrics.jsonl");
-    let text = std::fs::read_to_string(&metrics).with_context(|| metrics.display().to_string())?;
+    let text = read_text(&run.join("metrics.jsonl"))?;
+    let path = run.join(PAGE);
+    files::check_outputs(&[&path], &[])?;
     let name = run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let mut page = String::from(HEAD);
     put(&mut page, format_args!("<title>{0}</title></head><body><h1>{0}</h1>", escape(&name)));
     for chart in charts(&text) {
         page.push_str(&chart.to_svg());
     }
+    page.push_str(&words(&text));
     page.push_str(&retrieval(run, &recipe, pictures, device)?);
     put(&mut page, format_args!("<h2>Recipe</h2><pre>{}</pre>", escape(&recipe_text(run)?)));
     page.push_str("</body></html>\n");
-    let path = run.join(PAGE);
-    std::fs::write(&path, page).with_context(|| path.display().to_string())?;
+    files::write(&path, page.as_bytes())?;
     Ok(path)
+}
+
+/// A text of the run's own, whatever its bytes are.
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    Ok(String::from_utf8_lossy(&files::read(path, files::TEXT_LIMIT)?).into_owned())
 }
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -90,8 +97,40 @@ fn escape(text: &str) -> String {
 }
 
 fn recipe_text(run: &Path) -> anyhow::Result<String> {
-    let path = run.join(RUN_RECIPE);
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+    read_text(&run.join(RUN_RECIPE))
+}
+
+/// What the run says of the network that it exported: which epoch's it is, and whether it is worth keeping.
+fn words(metrics: &str) -> String {
+    let records: Vec<Value> =
+        metrics.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let last = |kind: &str| records.iter().rev().find(|record| record["kind"] == kind);
+    let trained = records.iter().filter(|record| record["kind"] == "epoch");
+    let newest = trained.filter_map(|record| record["epoch"].as_u64()).next_back();
+    let mut page = String::new();
+    let Some(exported) = last("export") else {
+        page.push_str("<p>The run has exported no network yet.</p>");
+        return page;
+    };
+    let epoch = exported["epoch"].as_u64().unwrap_or_default();
+    let name = exported["checkpoint"].as_str().unwrap_or_default();
+    let ended = records.iter().rposition(|record| record["kind"] == "export").unwrap_or_default();
+    let goes_on = records[ended..].iter().any(|record| record["kind"] == "epoch");
+    put(&mut page, format_args!("<p>The network is that after epoch {epoch} ({}).", escape(name)));
+    if let (true, Some(newest)) = (goes_on, newest) {
+        put(
+            &mut page,
+            format_args!(
+                " Training has gone on to epoch {newest} since; model.safetensors and what it finds below \
+                 are older than the curves."
+            ),
+        );
+    }
+    page.push_str("</p>");
+    if let Some(text) = last("verdict").and_then(|verdict| verdict["text"].as_str()) {
+        put(&mut page, format_args!("<p><strong>{}</strong></p>", escape(text)));
+    }
+    page
 }
 
 // ---------------------------------------------------------------- curves
@@ -269,21 +308,28 @@ fn retrieval(
 ) -> anyhow::Result<String> {
     let path = run.join("model.safetensors");
     let Some(task) = &recipe.extractor else { return Ok(String::new()) };
-    let (Some(query_path), true) = (&task.query, path.is_file()) else {
+    if !path.is_file() {
+        return Ok(String::new());
+    }
+    let Pictures { query: Some(query), gallery: given, notes, .. } = task.pictures(recipe.seed)?
+    else {
         return Ok(String::new());
     };
-    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let bytes = files::read(&path, files::MODEL_LIMIT)?;
     let file = ModelFile::from_vec(bytes).with_context(|| path.display().to_string())?;
     if !matches!(file.description.architecture, Architecture::Extractor(_)) {
         return Ok(String::new());
     }
-    let gallery = Samples::read(task.gallery.as_ref().unwrap_or(query_path))?;
-    let query = Samples::read(query_path)?.relabel(&gallery.labels);
     let extractor = file.prepare_extractor(device)?;
     let embed = |samples| embed_samples(&extractor, samples);
     let queries = embed(&query)?;
-    let searched = if task.gallery.is_some() { embed(&gallery)? } else { queries.clone() };
+    let searched = match &given {
+        Some(gallery) => embed(gallery)?,
+        None => queries.clone(),
+    };
     let metrics = retrieval_metrics(&queries, &searched, &[1, 5]);
+    let said = remarks(&queries, given.as_ref().map(|_| &searched), &metrics);
+    let gallery = given.unwrap_or_else(|| query.clone());
     let answers = nearest(&queries, &searched);
 
     let mut page = format!(
@@ -295,6 +341,12 @@ fn retrieval(
         100.0 * metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate),
         100.0 * metrics.mean_average_precision
     );
+    for note in notes {
+        put(&mut page, format_args!("<p>{}</p>", escape(&note)));
+    }
+    for remark in said {
+        put(&mut page, format_args!("<p>{}.</p>", escape(&remark)));
+    }
     let is_right = |index: usize| {
         answers[index]
             .first()
@@ -339,8 +391,7 @@ fn nearest(queries: &Embedded, gallery: &Embedded) -> Vec<Vec<(usize, f32)>> {
         .map(|(index, query)| {
             let mut best: Vec<(usize, f32)> = Vec::with_capacity(NEIGHBOURS + 1);
             for (place, row) in gallery.values.chunks_exact(dim).enumerate() {
-                let itself = gallery.ids[place] == queries.ids[index]
-                    && gallery.labels[place] == queries.labels[index];
+                let itself = gallery.is_itself(place, queries, index);
                 let cosine: f32 = query.iter().zip(row).map(|(a, b)| a * b).sum();
                 if itself || best.last().is_some_and(|l| best.len() == NEIGHBOURS && l.1 >= cosine)
                 {
@@ -421,6 +472,21 @@ mod tests {
     }
 
     #[test]
+    fn the_page_says_whose_network_it_shows() {
+        let text = r#"{"kind":"epoch","epoch":1,"loss":3.0}
+{"kind":"epoch","epoch":2,"loss":3.0}
+{"kind":"export","epoch":2,"checkpoint":"last_model"}
+{"kind":"verdict","epoch":2,"text":"keep <this>"}
+"#;
+        let page = words(text);
+        assert!(page.contains("after epoch 2 (last_model).</p>"), "{page}");
+        assert!(page.contains("keep &lt;this&gt;"), "{page}");
+        let page = words(&format!("{text}{}", r#"{"kind":"epoch","epoch":3,"loss":1.0}"#));
+        assert!(page.contains("has gone on to epoch 3") && page.contains("older"), "{page}");
+        assert!(words("").contains("no network yet"));
+    }
+
+    #[test]
     fn long_curves_are_averaged() {
         let points: Points = (0..5000).map(|i| (f64::from(i), 7.0)).collect();
         let thin = thinned(&points);
@@ -433,6 +499,7 @@ mod tests {
             values: vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8],
             labels: vec![0, 1, 1],
             ids: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            ..Embedded::default()
         };
         let answers = nearest(&embedded, &embedded);
         let places: Vec<Vec<usize>> =

@@ -1,27 +1,38 @@
 //! Galleries in `PostgreSQL` with pgvector, for those that one file cannot hold.
 //!
 //! A gallery of some name is three tables: `NAME_gallery` (one row), `NAME_classes` and
-//! `NAME_entries`. A push replaces them in one transaction, so that a search sees the old gallery or
-//! the new one. Connections are not encrypted: use a socket, the same machine or a private network.
+//! `NAME_entries`. A push fills new ones and puts them in their place, in one transaction: one that is cut
+//! leaves the old gallery. Whoever reads takes part in one transaction that holds all three from its beginning
+//! to its end, so that it sees the old gallery or the new one; a push waits for those who read, and for another
+//! push of that name. Connections are not encrypted: use a socket, the same machine or a private network.
 //!
 //! Source: <https://github.com/pgvector/pgvector>, operator `<#>` (negative inner product) and index
 //! `hnsw (vector_ip_ops)`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Seek, Write};
+use std::time::Duration;
 
 use models::gallery::{
     Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId, StreamError,
     VectorType,
 };
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::{Client, NoTls};
+use postgres::{Client, Config, IsolationLevel, NoTls, Transaction};
 use thiserror::Error;
 
 /// Widest vectors that pgvector's graph takes; wider ones are scanned.
 const MAX_INDEXED_DIM: usize = 2000;
 /// Longest name of a gallery.
 const MAX_NAME: usize = 40;
+/// How long a connection may take where the address does not say.
+const CONNECTED: Duration = Duration::from_secs(10);
+/// Who makes the extension: one at a time, whatever the gallery.
+const EXTENSION_LOCK: i64 = 0x6d61_6770_6965;
+/// Pause before a push tries once more to take the place of a gallery that is read.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a vector engine could not be used.
 #[derive(Debug, Error)]
@@ -120,33 +131,39 @@ impl VectorEngine {
         if !good {
             return Err(VectorEngineError::Name(name.to_owned()));
         }
-        let client = Client::connect(address, NoTls).map_err(VectorEngineError::Connect)?;
+        let mut config: Config = address.parse().map_err(VectorEngineError::Connect)?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECTED);
+        }
+        let client = config.connect(NoTls).map_err(VectorEngineError::Connect)?;
         Ok(Self { client, name: name.to_owned() })
     }
 
-    /// Puts a gallery in the place of the one of this name.
+    /// Puts a gallery in the place of the one of this name; `waits` hears of what has to be waited for.
     ///
     /// # Errors
     ///
     /// [`VectorEngineError`]; what was there stays then.
-    pub fn push(&mut self, gallery: &Gallery) -> Result<(), VectorEngineError> {
+    pub fn push(
+        &mut self,
+        gallery: &Gallery,
+        waits: impl Fn(&str),
+    ) -> Result<(), VectorEngineError> {
         let (name, dim) = (&self.name, gallery.dim());
-        self.client
-            .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
-            .map_err(VectorEngineError::NoVectors)?;
+        make_extension(&mut self.client)?;
         let mut transaction = self.client.transaction()?;
+        lock(&mut transaction, name, &waits)?;
         transaction.batch_execute(&format!(
-            "DROP TABLE IF EXISTS {name}_entries, {name}_classes, {name}_gallery;
-             CREATE TABLE {name}_gallery (model text NOT NULL, dim int NOT NULL,
+            "CREATE TABLE {name}_gallery_new (model text NOT NULL, dim int NOT NULL,
                  vector_type text NOT NULL, min_similarity real);
-             CREATE TABLE {name}_classes (class int PRIMARY KEY, label text NOT NULL,
+             CREATE TABLE {name}_classes_new (class int PRIMARY KEY, label text NOT NULL,
                  metadata text NOT NULL, min_similarity real, thumbnail bytea NOT NULL);
-             CREATE TABLE {name}_entries (entry bigint PRIMARY KEY,
-                 class int NOT NULL REFERENCES {name}_classes, picture bytea NOT NULL,
+             CREATE TABLE {name}_entries_new (entry bigint PRIMARY KEY,
+                 class int NOT NULL REFERENCES {name}_classes_new, picture bytea NOT NULL,
                  embedding vector({dim}) NOT NULL)"
         ))?;
         transaction.execute(
-            &format!("INSERT INTO {name}_gallery VALUES ($1, $2, $3, $4)"),
+            &format!("INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4)"),
             &[
                 &gallery.model(),
                 &(dim as i32),
@@ -154,7 +171,7 @@ impl VectorEngine {
                 &gallery.min_similarity(),
             ],
         )?;
-        let mut rows = transaction.copy_in(&format!("COPY {name}_classes FROM STDIN"))?;
+        let mut rows = transaction.copy_in(&format!("COPY {name}_classes_new FROM STDIN"))?;
         for (number, class) in gallery.classes().iter().enumerate() {
             let metadata = serde_json::to_string(&class.metadata)
                 .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
@@ -168,7 +185,7 @@ impl VectorEngine {
             )?;
         }
         rows.finish()?;
-        let mut rows = transaction.copy_in(&format!("COPY {name}_entries FROM STDIN"))?;
+        let mut rows = transaction.copy_in(&format!("COPY {name}_entries_new FROM STDIN"))?;
         for (number, entry) in gallery.entries().enumerate() {
             writeln!(
                 rows,
@@ -181,45 +198,29 @@ impl VectorEngine {
         rows.finish()?;
         if dim <= MAX_INDEXED_DIM {
             transaction.batch_execute(&format!(
-                "CREATE INDEX ON {name}_entries USING hnsw (embedding vector_ip_ops)"
+                "CREATE INDEX ON {name}_entries_new USING hnsw (embedding vector_ip_ops)"
             ))?;
         }
+        take_place(&mut transaction, name, &waits)?;
         Ok(transaction.commit()?)
     }
 
-    fn exists(&mut self) -> Result<(), VectorEngineError> {
-        let table = format!("{}_gallery", self.name);
-        let found = self.client.query_one("SELECT to_regclass($1)::text", &[&table])?;
-        match found.get::<_, Option<String>>(0) {
-            Some(_) => Ok(()),
-            None => Err(VectorEngineError::NotThere(self.name.clone())),
-        }
-    }
-
-    /// The model, the width and the value type of the gallery, and its threshold.
-    fn description(
-        &mut self,
-    ) -> Result<(String, usize, VectorType, Option<f32>), VectorEngineError> {
-        self.exists()?;
-        let query = format!(
-            "SELECT model, dim, vector_type, min_similarity FROM {}_gallery LIMIT 1",
-            self.name
+    /// A transaction that sees one state of the gallery, which a push cannot take away before its end.
+    fn read(&mut self) -> Result<Reader<'_>, VectorEngineError> {
+        let begun = self.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+        let mut transaction = begun.read_only(true).start()?;
+        let name = &self.name;
+        // In the order in which a push takes them away, and before the first query, which chooses the state.
+        let lock = format!(
+            "LOCK TABLE {name}_entries, {name}_classes, {name}_gallery IN ACCESS SHARE MODE"
         );
-        let row = self
-            .client
-            .query_opt(&query, &[])?
-            .ok_or_else(|| VectorEngineError::NotThere(self.name.clone()))?;
-        let dim = usize::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
-        if dim == 0 || dim > MAX_DIM {
-            return Err(VectorEngineError::Inconsistent(format!("embeddings of {dim} values")));
+        match transaction.batch_execute(&lock) {
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
+                Err(VectorEngineError::NotThere(name.clone()))
+            }
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(Reader { transaction, name }),
         }
-        let vector_type = match row.try_get::<_, &str>(2)? {
-            "f16" => VectorType::F16,
-            "f32" => VectorType::F32,
-            "i8" => VectorType::I8,
-            other => return Err(VectorEngineError::Inconsistent(format!("values of {other:?}"))),
-        };
-        Ok((row.try_get(0)?, dim, vector_type, row.try_get(3)?))
     }
 
     /// Takes the gallery from the server, its index to be built anew; what has come lies in the scratch
@@ -232,46 +233,15 @@ impl VectorEngine {
         &mut self,
         scratch: [S; 2],
     ) -> Result<GalleryStream<S>, VectorEngineError> {
-        let (model, dim, vector_type, min_similarity) = self.description()?;
-        let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
-        gallery.set_min_similarity(min_similarity)?;
-        let name = &self.name;
-        let query = format!(
-            "SELECT class, label, metadata, min_similarity, thumbnail FROM {name}_classes \
-             ORDER BY class"
-        );
-        let mut rows = self.client.query_raw(&query, std::iter::empty::<&str>())?;
-        while let Some(row) = rows.next()? {
-            let metadata: Metadata = serde_json::from_str(row.try_get(2)?)
-                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
-            let (label, min_similarity) = (row.try_get(1)?, row.try_get(3)?);
-            let class = Class { label, metadata, min_similarity };
-            let place = gallery.add_class(class, row.try_get(4)?)?;
-            if i32::try_from(place) != Ok(row.try_get(0)?) {
-                return Err(VectorEngineError::Inconsistent("a class is missing".to_owned()));
-            }
-        }
-        drop(rows);
-        let query =
-            format!("SELECT class, picture, embedding::text FROM {name}_entries ORDER BY entry");
-        let mut rows = self.client.query_raw(&query, std::iter::empty::<&str>())?;
-        while let Some(row) = rows.next()? {
-            let class = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX);
-            let Ok(picture) = <[u8; 16]>::try_from(row.try_get::<_, &[u8]>(1)?) else {
-                return Err(VectorEngineError::Inconsistent("a picture's hash".to_owned()));
-            };
-            let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
-                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
-            gallery.add_stored(class, &embedding, PictureId(picture))?;
-        }
-        Ok(gallery)
+        self.read()?.pull(scratch)
     }
 
-    /// The `k` most similar classes, best first, by the server's index.
+    /// The `k` most similar classes to each embedding, best first, by the server's index, all of one state of the
+    /// gallery.
     ///
     /// # Shapes
     ///
-    /// - `embedding`: `[dim]`, unit length
+    /// - `embeddings`: `[dim]` each, unit length
     ///
     /// # Errors
     ///
@@ -279,19 +249,177 @@ impl VectorEngine {
     pub fn search(
         &mut self,
         model: &str,
-        embedding: &[f32],
+        embeddings: &[Vec<f32>],
         k: usize,
-    ) -> Result<Vec<(String, Match)>, VectorEngineError> {
-        let (theirs, dim, ..) = self.description()?;
+    ) -> Result<Vec<Vec<(String, Match)>>, VectorEngineError> {
+        let mut reader = self.read()?;
+        let Description { model: theirs, dim, .. } = reader.description()?;
         if theirs != model {
             let (gallery, model) = (theirs, model.to_owned());
             return Err(GalleryError::OtherModel { gallery, model }.into());
         }
-        if embedding.len() != dim {
-            let got = embedding.len();
-            return Err(GalleryError::Dimension { expected: dim, got }.into());
+        embeddings
+            .iter()
+            .map(|embedding| match embedding.len() {
+                got if got != dim => Err(GalleryError::Dimension { expected: dim, got }.into()),
+                _ => reader.search(embedding, k),
+            })
+            .collect()
+    }
+}
+
+/// One at a time: two that make it at once would be refused.
+fn make_extension(client: &mut Client) -> Result<(), VectorEngineError> {
+    let mut transaction = client.transaction()?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&EXTENSION_LOCK])?;
+    transaction
+        .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
+        .map_err(VectorEngineError::NoVectors)?;
+    Ok(transaction.commit()?)
+}
+
+/// Keeps another push of a gallery of this name waiting until the end of the transaction.
+fn lock(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    waits: &impl Fn(&str),
+) -> Result<(), VectorEngineError> {
+    let key = format!("magpie gallery {name}");
+    let tried = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+    if !transaction.query_one(tried, &[&key])?.try_get::<_, bool>(0)? {
+        waits(&format!("another push of {name} is under way"));
+        transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&key])?;
+    }
+    Ok(())
+}
+
+/// Puts the new tables in the place of the old ones. Who comes to read meanwhile is kept waiting for a moment only,
+/// however long those who read already take.
+fn take_place(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    waits: &impl Fn(&str),
+) -> Result<(), VectorEngineError> {
+    let renamed = ["entries", "classes", "gallery"]
+        .map(|table| format!("ALTER TABLE {name}_{table}_new RENAME TO {name}_{table};"));
+    let replace = format!(
+        "SET LOCAL lock_timeout = '500ms';
+         DROP TABLE IF EXISTS {name}_entries, {name}_classes, {name}_gallery;
+         {}",
+        renamed.concat()
+    );
+    let mut is_told = false;
+    loop {
+        let mut attempt = transaction.transaction()?;
+        match attempt.batch_execute(&replace) {
+            Ok(()) => return Ok(attempt.commit()?),
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => (),
+            Err(error) => return Err(error.into()),
         }
-        let name = &self.name;
+        attempt.rollback()?;
+        if !is_told {
+            waits(&format!("{name} is read at the moment"));
+            is_told = true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// One state of a gallery.
+struct Reader<'a> {
+    transaction: Transaction<'a>,
+    name: &'a str,
+}
+
+/// What is said about all entries.
+struct Description {
+    model: String,
+    dim: usize,
+    vector_type: VectorType,
+    min_similarity: Option<f32>,
+}
+
+impl Reader<'_> {
+    fn description(&mut self) -> Result<Description, VectorEngineError> {
+        let query = format!(
+            "SELECT model, dim, vector_type, min_similarity FROM {}_gallery LIMIT 1",
+            self.name
+        );
+        let row = self
+            .transaction
+            .query_opt(&query, &[])?
+            .ok_or_else(|| VectorEngineError::NotThere(self.name.to_owned()))?;
+        let dim = usize::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
+        if dim == 0 || dim > MAX_DIM {
+            return Err(VectorEngineError::Inconsistent(format!("embeddings of {dim} values")));
+        }
+        let vector_type = match row.try_get::<_, &str>(2)? {
+            "f16" => VectorType::F16,
+            "f32" => VectorType::F32,
+            "i8" => VectorType::I8,
+            other => return Err(VectorEngineError::Inconsistent(format!("values of {other:?}"))),
+        };
+        let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
+        Ok(Description { model, dim, vector_type, min_similarity })
+    }
+
+    fn pull<S: Read + Write + Seek>(
+        &mut self,
+        scratch: [S; 2],
+    ) -> Result<GalleryStream<S>, VectorEngineError> {
+        let Description { model, dim, vector_type, min_similarity } = self.description()?;
+        let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
+        gallery.set_min_similarity(min_similarity)?;
+        let name = self.name;
+        let query = format!(
+            "SELECT class, label, metadata, min_similarity, thumbnail FROM {name}_classes \
+             ORDER BY class"
+        );
+        let mut labels = BTreeSet::new();
+        let mut rows = self.transaction.query_raw(&query, std::iter::empty::<&str>())?;
+        while let Some(row) = rows.next()? {
+            let metadata: Metadata = serde_json::from_str(row.try_get(2)?)
+                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+            let label: String = row.try_get(1)?;
+            if !labels.insert(label.clone()) {
+                return Err(VectorEngineError::Inconsistent(format!("two classes {label:?}")));
+            }
+            let min_similarity = threshold(row.try_get(3)?)?;
+            let class = Class { label, metadata, min_similarity };
+            let place = gallery.add_class(class, row.try_get(4)?)?;
+            if i32::try_from(place) != Ok(row.try_get(0)?) {
+                return Err(VectorEngineError::Inconsistent("a class is missing".to_owned()));
+            }
+        }
+        drop((rows, labels));
+        let query =
+            format!("SELECT class, picture, embedding::text FROM {name}_entries ORDER BY entry");
+        let mut rows = self.transaction.query_raw(&query, std::iter::empty::<&str>())?;
+        while let Some(row) = rows.next()? {
+            let class = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX);
+            let Ok(picture) = <[u8; 16]>::try_from(row.try_get::<_, &[u8]>(1)?) else {
+                return Err(VectorEngineError::Inconsistent("a picture's hash".to_owned()));
+            };
+            let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
+                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+            // Its width, its values and its class are looked at there.
+            let added = gallery.add_stored(class, &embedding, PictureId(picture));
+            added.map_err(|error| match error {
+                StreamError::Gallery(error) => {
+                    VectorEngineError::Inconsistent(format!("entry {}: {error}", gallery.len()))
+                }
+                error => error.into(),
+            })?;
+        }
+        Ok(gallery)
+    }
+
+    fn search(
+        &mut self,
+        embedding: &[f32],
+        k: usize,
+    ) -> Result<Vec<(String, Match)>, VectorEngineError> {
+        let name = self.name;
         let query = format!(
             "SELECT e.class, c.label, (-(e.embedding <#> $1::text::vector))::real
              FROM {name}_entries e JOIN {name}_classes c USING (class)
@@ -301,9 +429,9 @@ impl VectorEngine {
         let mut width = (k as i64).saturating_mul(4).clamp(16, 1000);
         loop {
             // The server's graph looks at no more entries than this.
-            self.client
-                .batch_execute(&format!("SET hnsw.ef_search = {}", width.clamp(40, 1000)))?;
-            let rows = self.client.query(&query, &[&literal(embedding), &width])?;
+            let effort = format!("SET LOCAL hnsw.ef_search = {}", width.clamp(40, 1000));
+            self.transaction.batch_execute(&effort)?;
+            let rows = self.transaction.query(&query, &[&literal(embedding), &width])?;
             let mut matches: Vec<(String, Match)> = Vec::new();
             for row in &rows {
                 let class = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX);
@@ -316,6 +444,16 @@ impl VectorEngine {
             }
             width = (width * 4).min(1000);
         }
+    }
+}
+
+/// A least cosine as the server has it.
+fn threshold(value: Option<f32>) -> Result<Option<f32>, VectorEngineError> {
+    match value {
+        Some(least) if !least.is_finite() => {
+            Err(VectorEngineError::Inconsistent(format!("a threshold of {least}")))
+        }
+        value => Ok(value),
     }
 }
 

@@ -154,8 +154,12 @@ fn pictures_become_a_site_that_names_them() {
         let told = fail(&[&"verify", &place]);
         assert!(told.contains("has changed since the site was published"), "{place}: {told}");
     }
-    std::fs::write(site.join("more.txt"), "").expect("a file");
-    assert!(fail(&[&"verify", &site]).contains("have come or gone"));
+    std::fs::write(site.join("more.txt"), "").expect("a file of others");
+    publish(&site);
+    assert!(site.join("more.txt").is_file(), "what others put there stays");
+    succeed(&[&"verify", &site]);
+    std::fs::remove_file(site.join("worker-cpu.js")).expect("a file of the site");
+    assert!(fail(&[&"verify", &site]).contains("worker-cpu.js: has gone"));
     std::fs::remove_file(page.join("sw.js")).expect("no worker");
     publish(&site);
 

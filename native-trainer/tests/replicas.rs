@@ -1,11 +1,20 @@
 //! A run shared by processes on this machine, against the same run alone.
 
+mod stranger;
 mod world;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use models::backbone::ResNetConfig;
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::model_file::Architecture;
+use models::neck::NeckConfig;
+use serde_json::json;
+use stranger::{Stranger, backbone, begin_with, message, picture, weights, weights_of};
 use world::{World, fail, succeed};
 
 /// A running `magpie worker`, which ends with the test.
@@ -17,8 +26,13 @@ struct Worker {
 
 impl Worker {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
             .args(["worker", "--port", "0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("magpie runs");
@@ -33,6 +47,23 @@ impl Worker {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
         line
+    }
+
+    /// The most memory that it has had, in bytes.
+    fn peak(&self) -> u64 {
+        if !cfg!(target_os = "linux") {
+            return 0;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+        kibibytes * 1024
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(name).arg(self.child.id().to_string()).status();
+        assert!(sent.expect("kill runs").success());
     }
 }
 
@@ -181,7 +212,7 @@ fn what_is_no_worker_is_named() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("written");
     });
     let text = train(&address);
-    assert!(text.contains("no worker of this version"), "{text}");
+    assert!(text.contains("no magpie worker"), "{text}");
 
     let text = fail(&[
         &"train",
@@ -195,4 +226,227 @@ fn what_is_no_worker_is_named() {
         &"batch_size=8",
     ]);
     assert!(text.contains("9 replicas"), "{text}");
+}
+
+/// Everything that no run needs is answered with its reason and costs nothing; the worker serves on.
+#[test]
+fn what_no_run_needs_is_refused_and_the_worker_serves_on() {
+    let world = World::new();
+    let mut worker = Worker::start();
+    let serves = |worker: &Worker| {
+        let mut guest = Stranger::greeted(&worker.address);
+        guest.say(&message(&stranger::begin(backbone(0.25)), &[]));
+        assert_eq!(guest.hears()["kind"], "ready");
+        guest
+    };
+    // What a run takes by itself is not counted below.
+    serves(&worker).step(32, 2);
+    let before = worker.peak();
+
+    let step = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut head = stranger::step(32);
+        change(&mut head);
+        head
+    };
+    let announced = |head: &serde_json::Value, count: u32, length: u64| {
+        let mut bytes = message(head, &[]);
+        bytes.truncate(bytes.len() - 4);
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes
+    };
+    let good = step(&|_| ());
+    let [pictures, other] = [32, 16].map(|side| vec![picture(side), weights(0.25)]);
+    let runs = [
+        (message(&step(&|head| head["preprocess"]["width"] = 0.into()), &pictures), "width is 0"),
+        (
+            message(&step(&|head| head["preprocess"]["width"] = 65_536.into()), &pictures),
+            "width is 65536",
+        ),
+        (
+            message(&step(&|head| head["preprocess"]["std"] = json!([1, 0, 1])), &pictures),
+            "std is 0",
+        ),
+        (message(&good, &other), "has not the size of the input"),
+        (message(&good, &[picture(32), weights(0.5)]), "shape"),
+        (message(&good, &pictures[1..]), "a step without a picture"),
+        (announced(&good, 65_536, 1 << 32), "where"),
+        (announced(&good, 2, 1 << 32), "a message of 4294967296 bytes"),
+        (announced(&json!({"kind": "run"}), 1, 1 << 32), "`run` came where `prepare`"),
+        (u64::MAX.to_le_bytes().to_vec(), "no message of this run"),
+        ([&[1][..], &[0xff; 8]].concat(), "bytes of a head"),
+    ];
+    for (bytes, told) in runs {
+        let mut guest = serves(&worker);
+        let asked = Instant::now();
+        guest.say(&bytes);
+        let answer = guest.hears();
+        let reason = answer["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains(told) && !reason.contains("broke off"), "{told}: {answer}");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{told}: {:?}", asked.elapsed());
+    }
+    for (begin, told) in [
+        (stranger::begin(backbone(1e9)), "backbone.scale is 1000000000"),
+        (json!({"kind": "begin"}), "missing field"),
+        (json!({"kind": "begin", "architecture": {"extractor": 7}, "seed": 1, "replicas": 2}), "7"),
+        (json!({"kind": "ready"}), "`ready` came where `begin`"),
+    ] {
+        let mut guest = Stranger::greeted(&worker.address);
+        guest.say(&message(&begin, &[]));
+        let answer = guest.hears();
+        assert!(answer["reason"].as_str().unwrap_or_default().contains(told), "{answer}");
+    }
+    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"magpie\0\x01", b"magpie\0\xff"] {
+        Stranger::connect(&worker.address).say(greeting);
+    }
+    let taken = worker.peak() - before;
+    assert!(taken < 32 << 20, "{taken} bytes for what was refused");
+    let told: Vec<String> = (0..4).map(|_| worker.tells()).collect();
+    assert!(told[0].contains("a run begins") && told[1].contains("ended"), "{told:?}");
+    let pictures = world.pictures("pictures", 4, 4);
+    let (recipe, run) = (world.recipe(&pictures, 1), world.path("run"));
+    succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &worker.address]);
+}
+
+#[test]
+fn silent_peers_keep_nobody_from_a_worker_and_a_second_run_is_told_at_once() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 1);
+    let worker = Worker::start();
+    let run = world.path("run");
+    // One says nothing at all, one greets, one stops inside its first message.
+    let mute = Stranger::connect(&worker.address);
+    let greeted = Stranger::greeted(&worker.address);
+    let mut cut = Stranger::greeted(&worker.address);
+    cut.say(&message(&stranger::begin(backbone(0.25)), &[])[..20]);
+    // More than the worker keeps waiting.
+    let before = worker.peak();
+    let crowd: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stranger = Stranger::greeted(&worker.address);
+            stranger.say(&[&[1, 0xff, 0x3f, 0, 0, 0, 0, 0, 0][..], &[b' '; 16_000]].concat());
+            stranger
+        })
+        .collect();
+    let taken = worker.peak() - before;
+    assert!(taken < 40 << 20, "{taken} bytes for strangers");
+    succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &worker.address]);
+    drop((mute, greeted, cut, crowd));
+
+    let mut guest = Stranger::greeted(&worker.address);
+    guest.say(&message(&stranger::begin(backbone(0.25)), &[]));
+    assert_eq!(guest.hears()["kind"], "ready");
+    let other = world.path("other");
+    let asked = Instant::now();
+    let train: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"train", &"-c", &recipe, &"--output", &other, &"--worker", &worker.address];
+    let text = fail(&train);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let told = format!("worker {}: it serves another run", worker.address);
+    assert!(text.contains(&told) && !text.contains("--resume"), "{text}");
+    drop(guest);
+    std::fs::remove_dir_all(&other).expect("a folder");
+    succeed(&train);
+    let twice = fail(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &world.path("twice"),
+        &"--worker",
+        &"a:1",
+        &"--worker",
+        &"a:1",
+    ]);
+    assert!(twice.contains("worker a:1 is named twice"), "{twice}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_worker_that_is_stopped_ends_the_run_with_its_name() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 400);
+    let run = world.path("run");
+    let worker = Worker::with(&["--timeout", "2"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .args(["train", "--worker", &worker.address, "--worker-timeout", "2", "-c"])
+        .arg(&recipe)
+        .arg("--output")
+        .arg(&run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    while !run.join("latest").exists() {
+        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    worker.signal("-STOP");
+    let stopped = Instant::now();
+    let output = child.wait_with_output().expect("the run ends");
+    assert!(stopped.elapsed() < Duration::from_secs(20), "{:?}", stopped.elapsed());
+    worker.signal("-CONT");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = format!("worker {}: nothing has come from it for 2 s", worker.address);
+    assert!(errors.contains(&told) && errors.contains("--resume"), "{errors}");
+    // The worker is there again, and the checkpoint as well.
+    let text = succeed(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &run,
+        &"--resume",
+        &"--worker",
+        &worker.address,
+        &"-o",
+        &"epochs=2",
+    ]);
+    assert!(text.contains("resumed"), "{text}");
+}
+
+/// What a step takes stays below what the worker may take, however many pictures it is given.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_largest_step_that_is_taken_stays_within_the_memory() {
+    let extractor = |backbone| {
+        Architecture::Extractor(ExtractorConfig { backbone, neck: Some(NeckConfig::BnNeck) })
+    };
+    let residual = ResNetConfig { width: 16, ..ResNetConfig::resnet50() };
+    let detector = DetectorConfig {
+        variant: DetectorVariant::Second,
+        backbone: DetectorBackbone::PpLcNet,
+        backbone_scale: 0.25,
+        neck_channels: 16,
+        num_classes: 1,
+        head_blocks: 1,
+        fused: false,
+    };
+    for (architecture, side) in [
+        (extractor(backbone(0.25)), 64),
+        (extractor(backbone(1.0)), 96),
+        (extractor(BackboneConfig::ResNet(residual)), 64),
+        (Architecture::Detector(detector), 64),
+    ] {
+        let worker = Worker::with(&["--memory", "200"]);
+        let before = worker.peak();
+        let begun = || {
+            let mut guest = Stranger::greeted(&worker.address);
+            guest.say(&message(&begin_with(&architecture), &[]));
+            assert_eq!(guest.hears()["kind"], "ready");
+            guest
+        };
+        let most = begun().most_pictures(side);
+        begun().step_of(weights_of(&architecture), side, most);
+        let taken = worker.peak() - before;
+        println!("{most} pictures of {side}, {} MB", taken / 1_000_000);
+        // Not so careful that nothing can be computed.
+        assert!(
+            (40_000_000..200_000_000).contains(&taken),
+            "{taken} bytes with {most} pictures of {side} for {architecture:?}"
+        );
+    }
 }

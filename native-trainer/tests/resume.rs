@@ -195,7 +195,7 @@ fn a_full_disk_costs_no_checkpoint() {
     let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(errors.contains("error:") && errors.contains("best_model.tmp"), "{errors}");
+    assert!(errors.contains("error:") && errors.contains(".tmp/model.safetensors"), "{errors}");
 
     succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--resume"]);
     assert_eq!(losses(&run), losses(&undisturbed));

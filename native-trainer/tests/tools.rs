@@ -67,31 +67,45 @@ fn public_data_sets_become_lists() {
 #[test]
 fn boxes_are_mixed_and_checked() {
     let world = World::new();
-    let picture = shape(0, 0, 40).encode_png().expect("a PNG");
-    world.write("a/0.png", &picture);
-    let boxes = |bbox: &str| {
+    for name in ["a/0.png", "b/1.png"] {
+        let picture = shape(0, name.len() + name.matches('b').count(), 40);
+        world.write(name, picture.encode_png().expect("a PNG"));
+    }
+    let boxes = |name: &str, bbox: &str| {
         format!(
-            r#"{{"images": [{{"id": 3, "file_name": "0.png"}}],
+            r#"{{"images": [{{"id": 3, "file_name": "{name}"}}],
                 "annotations": [{{"image_id": 3, "category_id": 8, "bbox": {bbox}}}]}}"#
         )
     };
-    let good = world.write("a/boxes.json", boxes("[4, 4, 20, 20]"));
-    let bad = world.write("bad.json", boxes("[4, 4, 60, 20]"));
+    let good = world.write("a/boxes.json", boxes("0.png", "[4, 4, 20, 20]"));
+    let wide = world.write("wide.json", boxes("1.png", "[4, 4, 60, 20]"));
+    let false_one = world.write("false.json", boxes("1.png", "[24, 4, 60, 20]"));
     let mixed = world.path("mixed.json");
-    let [good, bad] = [
-        good.display().to_string(),
-        format!("{},images={},take=1", bad.display(), world.path("a").display()),
-    ];
-    succeed(&[&"data", &"coco-foreground", &"--out", &mixed, &"--part", &good, &"--part", &bad]);
-    let output = magpie(&[&"data", &"check", &mixed]);
-    let text = shortened(&world, &String::from_utf8_lossy(&output.stdout));
+    let part = |path: &std::path::Path, folder: &str| {
+        format!("{},images={},take=1", path.display(), world.path(folder).display())
+    };
+    let [good, wide, false_one] =
+        [good.display().to_string(), part(&wide, "b"), part(&false_one, "b")];
+    let mix = [&"data" as &dyn AsRef<std::ffi::OsStr>, &"coco-foreground", &"--out", &mixed];
+    let told = succeed(&[&mix[..], &[&"--part", &good, &"--part", &wide]].concat());
     let expected = "\
-error: a/0.png: box [4, 4, 64, 24] is not inside 40×40
-mixed.json: 2 pictures, 2 boxes; 1 error(s), 0 note(s)
+note: wide.json: 1 of 1 boxes reach over the edge of their picture; the part inside is taken (b/1.png: box \
+[4, 4, 64, 24] is not inside 40×40)
 ";
-    assert_eq!(text, expected);
+    assert_eq!(shortened(&world, &told), expected);
+    let told = succeed(&[&"data", &"check", &mixed]);
+    let expected = "\
+note: 1 of 2 boxes reach over the edge of their picture; the part inside is taken (b/1.png: box [4, 4, 64, 24] \
+is not inside 40×40)
+mixed.json: 2 pictures, 2 boxes; 0 error(s), 1 note(s)
+";
+    assert_eq!(shortened(&world, &told), expected);
+    let before = std::fs::read(&mixed).expect("a file");
+    let error = fail(&[&mix[..], &[&"--part", &good, &"--part", &false_one]].concat());
+    assert!(error.contains("false.json: 1 of 1 boxes lie mostly outside their picture"), "{error}");
+    assert_eq!(std::fs::read(&mixed).expect("a file"), before);
     let part = format!("{good},take=many");
-    let output = magpie(&[&"data", &"coco-foreground", &"--out", &mixed, &"--part", &part]);
+    let output = magpie(&[&mix[..], &[&"--part", &part]].concat());
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "a command line that is not understood");
     assert!(errors.contains("take=many: "), "{errors}");
@@ -151,6 +165,14 @@ fn a_run_is_exported_extracted_and_compared() {
     let changed = weights.tensors.values_mut().next().expect("a tensor");
     changed.values.iter_mut().for_each(|value| *value += 1.0);
     std::fs::write(&last, weights.to_bytes(Precision::F32, None).expect("bytes")).expect("written");
+    let refused = fail(&[&"export", &run, &"--checkpoint", &"last_model", &"--out", &again]);
+    assert!(refused.contains("model.safetensors: is damaged"), "{refused}");
+    assert!(refused.contains("whole are best_model, latest, latest.previous"), "{refused}");
+    // A checkpoint of a run that wrote no digests down.
+    let progress = run.join("last_model/progress.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&bytes(&progress)).expect("JSON");
+    record.as_object_mut().expect("an object").remove("digests");
+    std::fs::write(&progress, record.to_string()).expect("written");
     let mut exported = Vec::new();
     for (export, checkpoint) in [("best", "best_model"), ("last", "last_model")] {
         let text = text.replace("export = \"best\"", &format!("export = \"{export}\""));

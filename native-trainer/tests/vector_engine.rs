@@ -6,11 +6,15 @@
 mod world;
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use models::gallery::{Class, Gallery, PictureId, VectorType};
+use native_trainer::vector_engine::{VectorEngine, VectorEngineError};
+use postgres::{Client, NoTls};
 use world::{World, fail, succeed};
 
 /// Starts a server, says where it is, and ends it with its input.
@@ -158,4 +162,176 @@ fn a_gallery_in_the_vector_engine_answers_as_the_file_does() {
     let ask: [&dyn AsRef<OsStr>; 7] =
         [&"gallery", &"ask", &query, &"--server", &server.address, &"--extractor", &model];
     assert!(fail(&ask).contains("belongs to another model"));
+}
+
+/// A gallery whose rows, classes and facts all say which one it is.
+fn numbered(number: usize) -> Gallery {
+    let mut gallery = Gallery::with_type(4, format!("model {number}"), VectorType::F32);
+    for class in 0..4 {
+        let label = format!("{number}.{class}");
+        let picture = vec![number as u8; 40];
+        gallery.add_class(Class { label, ..Class::default() }, picture);
+    }
+    for entry in 0..200_usize {
+        let embedding = [number as f32, entry as f32, 1.0, 2.0];
+        let picture = PictureId::of(&[number as u8, entry as u8]);
+        gallery.add_picture(entry % 4, &embedding, picture).expect("a class");
+    }
+    gallery
+}
+
+fn bytes_of<S: Read + Write + Seek>(stream: models::gallery::GalleryStream<S>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.finish(models::gallery::IndexConfig::Flat, &mut bytes).expect("a gallery");
+    bytes
+}
+
+/// A scratch file that lets a push go ahead while it is written for the first time.
+struct Meanwhile {
+    file: Cursor<Vec<u8>>,
+    begin: Option<Sender<()>>,
+    heard: Receiver<String>,
+}
+
+impl Write for Meanwhile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(begin) = self.begin.take() {
+            begin.send(()).expect("somebody waits");
+            // The push is done, or it has to wait.
+            let _ = self.heard.recv_timeout(Duration::from_secs(20));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Meanwhile {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read(bytes)
+    }
+}
+
+impl Seek for Meanwhile {
+    fn seek(&mut self, place: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(place)
+    }
+}
+
+#[test]
+fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
+    let (server, world) = (Server::start(), World::new());
+    let engine = || VectorEngine::connect(&server.address, "shop").expect("a server");
+    let pulled = || {
+        let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
+        bytes_of(engine().pull(scratch).expect("a gallery"))
+    };
+    let [first, second, third] = [1, 2, 3].map(numbered);
+    engine().push(&first, |_| ()).expect("pushed");
+
+    // A push in the middle of a pull: the pull sees the old gallery alone.
+    let ((begin, begun), (says, heard)) = (channel(), channel());
+    let both = std::thread::scope(|scope| {
+        let (engine, second) = (&engine, &second);
+        scope.spawn(move || {
+            begun.recv().expect("the pull goes on");
+            // The pull may be over before the push is.
+            engine().push(second, |what| drop(says.send(what.to_owned()))).expect("pushed");
+            let _ = says.send("done".to_owned());
+        });
+        let (unused, never) = channel();
+        drop(unused);
+        let meanwhile = Meanwhile { file: Cursor::new(Vec::new()), begin: Some(begin), heard };
+        let other = Meanwhile { file: Cursor::new(Vec::new()), begin: None, heard: never };
+        // The second scratch file takes the classes' pictures, which come first.
+        bytes_of(engine().pull([other, meanwhile]).expect("a gallery"))
+    });
+    assert!(both == first.to_bytes(), "one state");
+    assert!(pulled() == second.to_bytes(), "the push went on");
+
+    // Pushes that cannot end while somebody reads: one is killed, another waits for a third.
+    let mut reader = Client::connect(&server.address, NoTls).expect("a server");
+    let mut reading = reader.transaction().expect("a transaction");
+    reading.batch_execute("SELECT count(*) FROM shop_entries").expect("a number");
+    let push = |gallery: &Gallery, name: &str| {
+        let path = world.write(name, gallery.to_bytes());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+            .args(["gallery", "push"])
+            .arg(path)
+            .args(["--name", "shop", "--server", &server.address])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("magpie runs");
+        let mut said = String::new();
+        BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut said).expect("a line");
+        (child, said)
+    };
+    let (mut killed, said) = push(&third, "killed.bin");
+    assert!(said.contains("waiting: shop is read at the moment"), "{said}");
+    killed.kill().expect("killed");
+    killed.wait().expect("gone");
+    let (mut one, said) = push(&third, "third.bin");
+    assert!(said.contains("waiting"), "{said}");
+    let (mut last, said) = push(&first, "first.bin");
+    assert!(said.contains("waiting: another push of shop is under way"), "{said}");
+    assert!(pulled() == second.to_bytes(), "nothing of what is under way is seen");
+    reading.rollback().expect("ended");
+    assert!(one.wait().expect("an end").success() && last.wait().expect("an end").success());
+    assert!(pulled() == first.to_bytes(), "one after the other");
+
+    // What somebody else has put there is looked at.
+    let mut client = Client::connect(&server.address, NoTls).expect("a server");
+    let mut broken = |change: &str, back: &str| {
+        client.batch_execute(change).expect(change);
+        let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
+        let error = engine().pull(scratch).expect_err(change);
+        client.batch_execute(back).expect(back);
+        error
+    };
+    for (change, back, told) in [
+        ("UPDATE shop_gallery SET dim = 0", "UPDATE shop_gallery SET dim = 4", "of 0 values"),
+        (
+            "UPDATE shop_gallery SET min_similarity = 'NaN'",
+            "UPDATE shop_gallery SET min_similarity = NULL",
+            "a threshold of NaN",
+        ),
+        (
+            "UPDATE shop_classes SET min_similarity = 'Infinity' WHERE class = 2",
+            "UPDATE shop_classes SET min_similarity = NULL",
+            "a threshold of inf",
+        ),
+        (
+            "UPDATE shop_classes SET label = '1.0' WHERE class = 1",
+            "UPDATE shop_classes SET label = '1.1' WHERE class = 1",
+            "two classes \"1.0\"",
+        ),
+        (
+            "UPDATE shop_entries SET picture = '\\x0102' WHERE entry = 7",
+            "UPDATE shop_entries SET picture = decode(repeat('00', 16), 'hex') WHERE entry = 7",
+            "a picture's hash",
+        ),
+        (
+            "DO $$ DECLARE graph text; BEGIN
+                 SELECT indexrelid::regclass INTO graph FROM pg_index
+                     WHERE indrelid = 'shop_entries'::regclass AND NOT indisprimary;
+                 EXECUTE 'DROP INDEX ' || graph;
+             END $$;
+             ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1e39,0,0,1]'",
+            "ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1,0,0,0]'",
+            "entry 0: embedding holds a value that is not finite",
+        ),
+        (
+            "UPDATE shop_entries SET embedding = '[1,0]' WHERE entry = 9",
+            "UPDATE shop_entries SET embedding = '[1,0,0,0]' WHERE entry = 9",
+            "entry 9: ",
+        ),
+    ] {
+        let error = broken(change, back);
+        let text = error.to_string();
+        assert!(!matches!(error, VectorEngineError::Server(_)), "{text}");
+        assert!(text.contains(told), "{change}: {text}");
+    }
 }

@@ -3,6 +3,8 @@ import { createServer } from "node:http";
 import { readFileSync, statSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 
+import { LIES } from "./lies.mjs";
+
 /** What isolates a page from other sites, so that it may share memory and measure exactly. */
 export const ISOLATED = {
   "Cross-Origin-Opener-Policy": "same-origin",
@@ -22,7 +24,8 @@ const types = {
  * Sends a folder. The object that comes back can be changed while it runs: `ranges` (whether parts are
  * sent), `gone` (whether nothing answers), `missing` (which files it has not), `headers` (sent with
  * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
- * watched files. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * watched files, `lie` (a name in lies.mjs: how these are answered), `status` (of every answer), `silent`
+ * (paths that are accepted and never answered), `before` (path: code in front of a script), `site`. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
  * Requests from scripts that `ignored` names are not watched.
  */
 export async function start(site, watched) {
@@ -35,6 +38,11 @@ export async function start(site, watched) {
     bytesPerSecond: null,
     asked: [],
     ignored: null,
+    lie: null,
+    status: null,
+    silent: null,
+    before: {},
+    site,
   };
   const server = createServer(async (request, response) => {
     if (host.gone) {
@@ -42,11 +50,17 @@ export async function start(site, watched) {
       return;
     }
     const path = normalize(decodeURIComponent(new URL(request.url, "http://x").pathname));
-    const file = join(site, path.endsWith("/") ? `${path}index.html` : path);
+    if (host.silent?.test(path)) return;
+    if (host.status) {
+      response.writeHead(host.status).end("not now");
+      return;
+    }
+    const file = join(host.site, path.endsWith("/") ? `${path}index.html` : path);
     let bytes;
     try {
       if (host.missing?.test(path) || !statSync(file).isFile()) throw new Error("no file");
       bytes = readFileSync(file);
+      if (host.before[path]) bytes = Buffer.concat([Buffer.from(host.before[path]), bytes]);
     } catch {
       response.writeHead(404).end();
       return;
@@ -58,6 +72,12 @@ export async function start(site, watched) {
     let rest = part ? bytes.subarray(Number(from), last + 1) : bytes;
     const isWatched = watched.test(path) && !host.ignored?.test(request.headers.referer ?? "");
     if (isWatched) host.asked.push({ range: request.headers.range ?? "all", bytes: rest.length });
+    if (isWatched && host.lie) {
+      const ranged = from !== undefined;
+      const asked = { all: bytes, from: Number(from ?? 0), last, ranged };
+      const accepts = request.headers["accept-encoding"] ?? "";
+      if (LIES[host.lie](response, { ...asked, accepts, host, headers: host.headers })) return;
+    }
     response.writeHead(part ? 206 : 200, {
       "Content-Type": types[extname(file)] ?? "application/octet-stream",
       "Content-Length": rest.length,

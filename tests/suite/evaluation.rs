@@ -21,7 +21,7 @@ fn embedded(case: &Case, values: &str, labels: &str, ids: Option<&str>) -> Embed
         Some(key) => case.input(key).values.iter().map(|v| format!("{v}")).collect(),
         None => (0..labels.len()).map(|i| format!("{values}{i}")).collect(),
     };
-    Embedded { values: unit, labels, ids }
+    Embedded { values: unit, labels, ids, ..Embedded::default() }
 }
 
 fn metrics_of(case: &Case, top_k: &[usize]) -> RetrievalMetrics {

@@ -1,98 +1,35 @@
 //! Parsers against damaged input: an error or an answer, never a panic.
 //!
-//! Whole inputs are damaged at random (bits, runs, lengths, joints of two inputs) and handed to the
+//! Whole inputs are damaged at random (bits, runs, lengths, numbers, joints of two inputs) and handed to the
 //! parser, for a second each in the tests and for as long as `cargo xtask fuzz` says. The seed of a
-//! failing input is in the panic's message; the same seed makes the same input.
+//! failing input is in the panic's message; the same seed makes the same input. A parser may take 64 MiB
+//! and a hundred times its input, a decoder as much as its largest picture; more is a failure, too.
+
+mod damage;
+mod sessions;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
+use damage::{fuzz, fuzz_within};
+use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
 use models::bundle::Manifest;
-use models::gallery::{Budget, Class, Gallery, IndexConfig, ShardOptions, Shards, VectorType};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::gallery::{
+    Budget, Class, Gallery, GalleryStream, IndexConfig, Metadata, PictureId, ShardOptions, Shards,
+    VectorType,
+};
 use models::image::RgbImage;
-use models::model_file::ModelFile;
+use models::kernels::Arithmetic;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::neck::NeckConfig;
+use models::preprocess::Preprocess;
+use models::weights::{Precision, Weights};
+use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
+use native_trainer::import::{Origin, read_pytorch};
 use native_trainer::recipe::Recipe;
-
-/// A small generator of its own: inputs must not change with a library's version.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-}
-
-/// Numbers that lengths and offsets go wrong at.
-const EXTREMES: [u64; 8] =
-    [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff];
-
-/// Damages a copy of one of the inputs in one to four ways.
-fn damaged(inputs: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut bytes = inputs[random.below(inputs.len())].clone();
-    for _ in 0..=random.below(4) {
-        if bytes.is_empty() {
-            break;
-        }
-        let at = random.below(bytes.len());
-        match random.below(8) {
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.next() as u8,
-            2 => bytes.truncate(at),
-            3 => {
-                let end = (at + random.below(64)).min(bytes.len());
-                bytes.drain(at..end);
-            }
-            4 => {
-                let end = (at + random.below(64)).min(bytes.len());
-                let copy = bytes[at..end].to_vec();
-                let to = random.below(bytes.len());
-                bytes.splice(to..to, copy);
-            }
-            5 => {
-                let number = EXTREMES[random.below(EXTREMES.len())].to_le_bytes();
-                let width = [1, 2, 4, 8][random.below(4)];
-                let end = (at + width).min(bytes.len());
-                let count = end - at;
-                bytes[at..end].copy_from_slice(&number[..count]);
-            }
-            6 => {
-                let other = &inputs[random.below(inputs.len())];
-                let from = random.below(other.len());
-                bytes.truncate(at);
-                bytes.extend_from_slice(&other[from..]);
-            }
-            _ => bytes.extend((0..random.below(64)).map(|i| i as u8)),
-        }
-    }
-    bytes
-}
-
-/// Runs `parse` on damaged inputs until the time is over.
-fn fuzz(inputs: &[Vec<u8>], parse: impl Fn(&[u8]) + std::panic::RefUnwindSafe) {
-    let seconds = std::env::var("MAGPIE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let end = Instant::now() + Duration::from_secs_f64(seconds.unwrap_or(1.0));
-    inputs.iter().for_each(|input| parse(input));
-    let mut seed = 0;
-    while Instant::now() < end {
-        let input = damaged(inputs, &mut Random(seed));
-        if std::panic::catch_unwind(|| parse(&input)).is_err() {
-            let start = &input[..input.len().min(4096)];
-            panic!("the damaged input of seed {seed} makes the parser panic: {start:02x?}");
-        }
-        seed += 1;
-    }
-    assert!(seed > 0, "no time for a single input");
-}
 
 fn picture(width: u32, height: u32) -> RgbImage {
     let data = (0..width * height * 3).map(|i| (i * 37 % 256) as u8).collect();
@@ -107,7 +44,8 @@ fn pictures() {
         picture.encode_jpeg(80).expect("a picture"),
         include_bytes!("../../models/tests/pictures/cmyk.jpg").to_vec(),
     ];
-    fuzz(&inputs, |bytes| {
+    // As much as the largest picture that is decoded takes, with the decoder's own frame.
+    fuzz_within(640, &inputs, |bytes| {
         if let Ok(picture) = RgbImage::decode(bytes) {
             assert_eq!(picture.data().len() as u32, picture.width() * picture.height() * 3);
         }
@@ -146,11 +84,86 @@ fn galleries() {
             for found in gallery.search(&query, 3).expect("a query of its width") {
                 assert!(found.class < gallery.classes().len());
             }
+            change(gallery);
         }
     };
     fuzz(&inputs, answer);
     // As a stranger would: what is inside is damaged, the checksums fit.
     fuzz(&inputs, |bytes| answer(&with_checksums(bytes.to_vec())));
+}
+
+/// What a page does with a gallery that somebody gives it, and a command with a file.
+fn change(mut gallery: Gallery) {
+    let mut other = Gallery::new(gallery.dim(), gallery.model());
+    let _ = other.merge(&gallery);
+    let (mut facts, pictures) = gallery.split_pictures();
+    let _ = facts.take_pictures(&pictures);
+    let query = vec![1.0; gallery.dim()];
+    let class = gallery.add_class(Class { label: "new".to_owned(), ..Class::default() }, vec![]);
+    gallery.add(class, &query).expect("an embedding of its width");
+    let first = gallery.entries().next().expect("there is one");
+    gallery.remove(first).expect("it is there");
+    if gallery.classes().len() > 1 {
+        gallery.rename_class(0, "new").expect("a class");
+    }
+    gallery.compact();
+    if let Ok(again) = Gallery::from_bytes(&gallery.to_bytes()) {
+        assert_eq!(again.len(), gallery.len());
+    }
+}
+
+/// Calls that come in any order, with any numbers: a gallery that is streamed is the one in memory.
+#[test]
+fn galleries_that_come_in() {
+    let types = [VectorType::F32, VectorType::F16, VectorType::I8];
+    let kinds = [IndexConfig::Flat, IndexConfig::Hnsw { links: 2, build_effort: 8 }];
+    let inputs = [
+        b"\x00\x00A123B123B456Bxy!".to_vec(),
+        [&[1, 1][..], &b"A\x00\x00\x80\x3fB\x00\x00\x80\x3f".repeat(40)].concat(),
+        [&[2, 0][..], &b"AqqqTabcDabcB\x01\x02\x03\xffA1230B\x00\x00\x00\x00".repeat(9)].concat(),
+    ];
+    fuzz(&inputs, |bytes| {
+        let [first, second, ref calls @ ..] = *bytes else { return };
+        let vector_type = types[usize::from(first) % types.len()];
+        let kind = kinds[usize::from(second) % kinds.len()];
+        let mut whole = Gallery::with_type(3, "model", vector_type);
+        let scratch = [(); 2].map(|()| std::io::Cursor::new(Vec::new()));
+        let mut stream = GalleryStream::new(3, "model", vector_type, scratch);
+        for call in calls.chunks_exact(4) {
+            let bits = [0, call[3], call[2], call[1]].map(|byte| byte.rotate_left(4));
+            let (class, value) = (usize::from(call[1] % 4), f32::from_le_bytes(bits));
+            let label = String::from_utf8_lossy(&call[1..]).into_owned();
+            let (one, other) = match call[0] % 4 {
+                0 => {
+                    let embedding = [value, f32::from(call[2]), 1.0];
+                    let picture = PictureId::of(&call[1..2]);
+                    let streamed = stream.add_picture(class, &embedding, picture);
+                    (whole.add_picture(class, &embedding, picture).is_ok(), streamed.is_ok())
+                }
+                1 => {
+                    let class = Class { label, ..Class::default() };
+                    whole.add_class(class.clone(), call.to_vec());
+                    (true, stream.add_class(class, call).is_ok())
+                }
+                2 => {
+                    let least = Some(f32::from(call[2]) / 256.0);
+                    let facts: Metadata = [("k".to_owned(), label)].into();
+                    let streamed = stream.describe_class(class, facts.clone(), least);
+                    (whole.describe_class(class, facts, least).is_ok(), streamed.is_ok())
+                }
+                _ => {
+                    let streamed = stream.set_thumbnail(class, call);
+                    (whole.set_thumbnail(class, call.to_vec()).is_ok(), streamed.is_ok())
+                }
+            };
+            assert_eq!(one, other, "both take {call:02x?}, or neither");
+        }
+        let mut file = Vec::new();
+        stream.finish(kind, &mut file).expect("all of it was taken");
+        whole.set_index(kind).expect("all of it was taken");
+        assert!(file == whole.to_bytes(), "the same file");
+        Gallery::from_bytes(&file).expect("what is written can be read");
+    });
 }
 
 #[test]
@@ -215,30 +228,85 @@ fn with_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// A small model of either kind.
+fn small_models() -> [ModelFile; 3] {
+    let described = |architecture, weights| ModelFile {
+        description: ModelDescription {
+            architecture,
+            preprocess: Preprocess::square(32),
+            arithmetic: Arithmetic::F32,
+            notes: "\u{1f511} \"n\"".to_owned(),
+        },
+        weights,
+    };
+    let device = Device::flex();
+    let extractor = |backbone, neck| {
+        let config = ExtractorConfig { backbone, neck };
+        let weights = Weights::from_module(&config.init(&device));
+        described(Architecture::Extractor(config), weights)
+    };
+    let detector = DetectorConfig {
+        variant: DetectorVariant::Second,
+        backbone: DetectorBackbone::PpLcNet,
+        backbone_scale: 0.1,
+        neck_channels: 8,
+        num_classes: 1,
+        head_blocks: 1,
+        fused: true,
+    };
+    let weights = Weights::from_module(&detector.init(&device));
+    [
+        extractor(
+            BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.05, fused: true }),
+            Some(NeckConfig::BnNeck),
+        ),
+        extractor(
+            BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+                scale: 0.1,
+                depths: [1, 1, 1, 1],
+                class_expand: 8,
+                shitu: true,
+                dropout: 0.0,
+                fused: true,
+            }),
+            None,
+        ),
+        described(Architecture::Detector(detector), weights),
+    ]
+}
+
+/// Reads a model file and makes ready what it describes.
+fn open_model(bytes: &[u8]) {
+    let device = Device::flex();
+    let Ok(file) = ModelFile::from_bytes(bytes) else { return };
+    match file.description.architecture {
+        Architecture::Extractor(_) => drop(file.prepare_extractor(&device)),
+        Architecture::Detector(_) => drop(file.prepare_detector(&device)),
+    }
+}
+
 #[test]
 fn model_files() {
-    use models::backbone::MobileNetV1Config;
-    use models::extractor::{BackboneConfig, ExtractorConfig};
-    use models::model_file::{Architecture, ModelDescription};
-    use models::weights::{Precision, Weights};
-    let config = ExtractorConfig {
-        backbone: BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.05, fused: true }),
-        neck: None,
-    };
-    let file = ModelFile {
-        description: ModelDescription {
-            architecture: Architecture::Extractor(config.clone()),
-            preprocess: models::preprocess::Preprocess::square(32),
-            arithmetic: models::kernels::Arithmetic::F32,
-            notes: String::new(),
-        },
-        weights: Weights::from_module(&config.init(&Device::flex())),
-    };
-    let inputs = [Precision::F16, Precision::I8].map(|p| file.to_bytes(p).expect("bytes"));
-    fuzz(&inputs, |bytes| {
-        // Damage mostly hits the weights; a description that still reads is not built here, since a
-        // damaged width may ask for any size: loading refuses it by the tensors' shapes.
-        let _ = ModelFile::from_bytes(bytes);
+    let precisions = [Precision::F16, Precision::I8, Precision::F32];
+    let inputs = small_models().map(|file| precisions.map(|p| file.to_bytes(p).expect("bytes")));
+    fuzz(inputs.as_flattened(), open_model);
+}
+
+/// What a file says about its network, before weights that fit what it said.
+#[test]
+fn descriptions() {
+    let models = small_models();
+    let texts = models
+        .each_ref()
+        .map(|model| serde_json::to_vec(&model.description).expect("a description"));
+    let weights = models.map(|model| model.weights);
+    // Larger networks than these are made before their weights are found not to fit.
+    fuzz_within(512, &texts, |text| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        for weights in &weights {
+            let metadata = [("magpie".to_owned(), text.clone())].into();
+            open_model(&weights.to_bytes(Precision::F16, Some(metadata)).expect("bytes"));
+        }
     });
 }
 
@@ -259,11 +327,12 @@ fn manifests() {
 }
 
 /// Parsers of files go through one, because that is what they take.
-fn fuzz_file(name: &str, inputs: &[Vec<u8>], parse: impl Fn(&Path) + std::panic::RefUnwindSafe) {
+fn fuzz_file(name: &str, inputs: &[Vec<u8>], parse: impl Fn(&Path)) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    std::fs::write(folder.path().join("a.png"), "").expect("a file");
+    let a_picture = picture(24, 16).encode_png().expect("a picture");
+    std::fs::write(folder.path().join("a.png"), a_picture).expect("a file");
     fuzz(inputs, |bytes| {
         std::fs::write(&path, bytes).expect("a file");
         parse(&path);
@@ -293,23 +362,142 @@ fn checkpoints_of_paddlepaddle() {
     });
 }
 
+/// A file of PyTorch's: an archive of a pickle and of one tensor's values.
+fn state_dict(name: &str) -> Vec<u8> {
+    let mut pickle = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
+    let text = |pickle: &mut Vec<u8>, text: &str| {
+        pickle.push(b'X');
+        pickle.extend((text.len() as u32).to_le_bytes());
+        pickle.extend(text.as_bytes());
+    };
+    text(&mut pickle, name);
+    pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    text(&mut pickle, "storage");
+    pickle.extend(b"ctorch\nFloatStorage\n");
+    text(&mut pickle, "0");
+    text(&mut pickle, "cpu");
+    pickle.extend(b"K\x06tQK\x00K\x03K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.");
+    let values: Vec<u8> = (0..6_u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
+    archive(&[("a/data.pkl", &pickle), ("a/version", b"3\n"), ("a/data/0", &values)])
+}
+
+/// Files stored in a ZIP archive.
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in files {
+        let place = bytes.len() as u32;
+        let mut facts = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        facts.extend(crc32fast::hash(data).to_le_bytes());
+        facts.extend((data.len() as u32).to_le_bytes().repeat(2));
+        facts.extend((name.len() as u16).to_le_bytes());
+        facts.extend([0; 2]);
+        bytes.extend(b"PK\x03\x04");
+        bytes.extend(&facts);
+        bytes.extend(name.as_bytes());
+        bytes.extend(*data);
+        directory.extend(b"PK\x01\x02\x14\0");
+        directory.extend(&facts);
+        directory.extend([0; 10]);
+        directory.extend(place.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let (count, start) = (files.len() as u16, bytes.len() as u32);
+    bytes.extend(&directory);
+    bytes.extend(b"PK\x05\x06\0\0\0\0");
+    bytes.extend(count.to_le_bytes().repeat(2));
+    bytes.extend((directory.len() as u32).to_le_bytes());
+    bytes.extend(start.to_le_bytes());
+    bytes.extend([0; 2]);
+    bytes
+}
+
+#[test]
+fn checkpoints_of_pytorch() {
+    let inputs = [state_dict("_bn1.weight")];
+    let read = |path: &Path| read_pytorch(path, Origin::EfficientNetLite0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("whole.pth");
+    std::fs::write(&path, &inputs[0]).expect("a file");
+    let whole = read(&path).expect("a good file");
+    assert_eq!(whole.tensors["backbone.head.bn.weight"].shape, [3, 2]);
+    fuzz_file("model.pth", &inputs, |path| {
+        if let Ok(weights) = read(path) {
+            for (name, tensor) in weights.tensors {
+                assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>(), "{name}");
+            }
+        }
+    });
+}
+
+#[test]
+fn checkpoints() {
+    let progress =
+        serde_json::to_vec(&Progress { labels: vec!["a".into()], ..Progress::default() });
+    fuzz_file("latest/progress.json", &[progress.expect("JSON")], |path| {
+        let folder = path.parent().expect("a folder");
+        let _ = checkpoint::progress(folder);
+        let _ = checkpoint::newest_whole(folder);
+    });
+}
+
 #[test]
 fn boxes() {
-    let text = r#"{"images":[{"id":1,"file_name":"a.png","width":9,"height":9}],"annotations":
-        [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#;
-    fuzz_file("instances.json", &[text.as_bytes().to_vec()], |path| {
-        let _ = native_trainer::data::coco::read(path, None);
+    use native_trainer::data::coco::{Part, foreground, inspect, read};
+    let inputs = [
+        r#"{"images":[{"id":1,"file_name":"a.png","width":24,"height":16}],"annotations":
+            [{"id":1,"image_id":1,"bbox":[1,2,3.5,4],"category_id":7,"iscrowd":0,"area":14}]}"#,
+        r#"{"images":[{"id":"7","file_name":"a.png","width":24.0},{"id":-1,"file_name":"images\\a.png"},
+            {"id":7,"file_name":"a.png"}],"annotations":[{"id":null,"image_id":7,"bbox":[NaN,"2",3e300,4]},
+            {"image_id":-1.0,"bbox":[0,-Infinity,1e39,16],"iscrowd":true},{"image_id":7,"bbox":null}],
+            "categories":[{"id":"x","name":"y"},null]}"#,
+        "\u{feff}{\"images\":[{\"id\":1,\"file_name\":\"a.png\",\"width\":1e9}],\"annotations\":[[]]}",
+    ];
+    let inputs = inputs.map(|text| text.as_bytes().to_vec());
+    fuzz_file("instances.json", &inputs, |path| {
+        let folder = path.parent().expect("a folder");
+        if let Ok(read) = read(path, None, &|_| ()) {
+            for b in read.pictures.iter().flat_map(|picture| &picture.boxes) {
+                assert!(b.clip(24, 16).area() > 0.0, "{b:?} teaches nothing");
+            }
+            assert!(read.notes.iter().all(|note| !note.kind.is_error()), "{:?}", read.notes);
+        }
+        let examine = |_: &Path| Ok(String::new());
+        let _ = inspect(path, Some(folder), examine, String::as_str, &|_| ());
+        let part = Part { annotations: path.to_owned(), images: None, take: Some(1) };
+        let out = folder.join("mixed.json");
+        if let Ok(mixed) = foreground(&[part], &out, 1, &|_| ()) {
+            std::fs::write(&out, mixed.bytes).expect("a file");
+            read(&out, None, &|_| ()).expect("what is written can be read");
+        }
     });
 }
 
 #[test]
 fn boxes_of_pascal_voc() {
-    let text = "<annotation><filename>a.png</filename><object><name>cat</name><difficult>0</difficult>\
+    use native_trainer::data::coco::{from_voc, read};
+    let inputs = [
+        "<annotation><filename>a.png</filename><object><name>cat</name><difficult>0</difficult>\
         <bndbox><xmin>1</xmin><ymin>3</ymin><xmax>10</xmax><ymax>4</ymax></bndbox></object>\
-        <!-- &lt; --></annotation>";
-    fuzz_file("Annotations/a.xml", &[text.as_bytes().to_vec()], |path| {
+        <!-- &lt; --></annotation>",
+        "\u{feff}<annotation><size><width>24</width><height>16</height></size><filename>a</filename>\
+        <object><name>c</name><difficult>True</difficult></object><object><name>d</name><bndbox>\
+        <xmin>10</xmin><ymin>nan</ymin><xmax>-1e39</xmax><ymax>4</ymax></bndbox></object><object>\
+        <name>d</name><bndbox><xmin>9</xmin><ymin>8</ymin><xmax>2</xmax><ymax>1</ymax></bndbox>\
+        </object></annotation>",
+    ];
+    let inputs = inputs.map(|text| text.as_bytes().to_vec());
+    fuzz_file("Annotations/a.xml", &inputs, |path| {
         let folder = path.ancestors().nth(2).expect("the data set");
-        let _ = native_trainer::data::coco::from_voc(folder, folder);
+        let pictures = folder.join("JPEGImages");
+        if !pictures.exists() {
+            std::fs::create_dir(&pictures).expect("a folder");
+            std::fs::copy(folder.join("a.png"), pictures.join("a.png")).expect("a picture");
+        }
+        let out = folder.join("boxes.json");
+        if let Ok(converted) = from_voc(folder, &out, &|_| ()) {
+            std::fs::write(&out, converted.bytes).expect("a file");
+            read(&out, None, &|_| ()).expect("what is written can be read");
+        }
     });
 }
 

@@ -86,7 +86,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "models",
         &[
-            &["aligned", "geometry"],
+            &["aligned", "geometry", "limits"],
             &["kernels"],
             &["image", "layers"],
             &["preprocess", "gallery", "plan", "weights"],
@@ -101,6 +101,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "native-trainer",
         &[
+            &["terminal"],
             &["allocator", "files", "progress", "random"],
             &[
                 "assign",

@@ -6,38 +6,40 @@ use std::rc::Rc;
 
 #[cfg(feature = "cpu")]
 use burn::tensor::Device;
-use models::bench;
 use models::bundle::{Manifest, Opening};
 use models::detector::Detection;
-use models::gallery::{Gallery, GalleryError, Match, Shards};
+use models::gallery::{Gallery, Match, Shards};
 use models::image::RgbImage;
 use models::kernels;
 #[cfg(feature = "webgpu")]
 use models::kernels::gpu::Gpu;
 use models::prepared::Target;
 use models::preprocess::resize;
-use models::recognizer::{Recognition, Recognizer, Timings, class_thumbnail};
+use models::recognizer::{Recognition, Recognizer, Timings};
 use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
+use web_sys::RequestCache;
 
-use crate::failure::{bundle_error, failed, part_error, refused};
-use crate::fetch::{Download, WHOLE, fetch, fetch_newest, now};
+use crate::failure::{bundle_error, failed, is_damaged, part_error, refused};
+use crate::fetch::{Download, WHOLE, fetch, now};
+use crate::input::{decode, thumbnail_of};
+use crate::measure;
 use crate::parts::fetcher;
 use crate::protocol::{
     AlikePair, Answer, Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind,
     GalleryView, LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes,
     Thresholds,
 };
+use crate::refresh::{Newer, Publication, Published};
 use crate::threads;
-use crate::visitor::{Lesson, Visitor};
+use crate::visitor::{Taught, Visitor};
 
 /// Recognised pictures that can still be taught from.
 const REMEMBERED: usize = 2;
 /// Pairs of classes that are told to be alike at most.
 const ALIKE: usize = 20;
-/// Most runs of one measurement, and most crops or entries in it: a page that asks for more would
-/// only run out of memory.
-const MOST: [usize; 3] = [10_000, 64, 200_000];
+/// How parts of a gallery are asked for: again, past all that keeps copies, where the first are damaged.
+const CACHES: [RequestCache; 2] = [RequestCache::Default, RequestCache::Reload];
 
 /// JPEG quality of a crop that is shown.
 const CROP_QUALITY: u8 = 90;
@@ -46,6 +48,8 @@ const CROP_QUALITY: u8 = 90;
 pub(crate) struct Engine {
     recognizer: Recognizer,
     visitor: Visitor,
+    /// Whether the visitor has set thresholds.
+    tuned: bool,
     manifest_url: String,
     /// Name of the published file with the classes' pictures.
     pictures: Option<String>,
@@ -114,7 +118,8 @@ impl Engine {
             .map(|(index, name)| {
                 let (received, progress) = (received.clone(), progress.clone());
                 let bytes = manifest.file(name).map_or(0, |file| file.bytes);
-                Download::start(format!("{folder}/{name}"), WHOLE, bytes, move |loaded| {
+                let address = format!("{folder}/{name}");
+                Download::start(address, WHOLE, bytes, RequestCache::Default, move |loaded| {
                     received[index].set(loaded);
                     progress(received.iter().map(Cell::get).sum(), total);
                 })
@@ -131,7 +136,7 @@ impl Engine {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
-        let visitor = Visitor::open(&mut recognizer, &manifest.gallery).await;
+        let visitor = Visitor::open(&mut recognizer, &manifest.gallery, manifest_url).await;
         let info = BundleInfo {
             title: manifest.title,
             classes: recognizer.gallery().classes().len()
@@ -150,6 +155,7 @@ impl Engine {
         let engine = Self {
             recognizer,
             visitor,
+            tuned: false,
             manifest_url: manifest_url.to_owned(),
             pictured: manifest.pictures.is_none(),
             pictures: manifest.pictures,
@@ -172,6 +178,7 @@ impl Engine {
             && let Ok(pictures) = Gallery::from_bytes(bytes)
         {
             self.pictured = self.recognizer.take_pictures(&pictures).is_ok();
+            self.visitor.take_pictures(&pictures);
         }
         let again = self.seen.back().map(|seen| self.described(seen));
         Response::Pictured { again }
@@ -221,10 +228,15 @@ impl Engine {
         image: &RgbImage,
         follow: bool,
     ) -> Result<(Vec<Recognition>, Timings), EngineError> {
-        let fetch = fetcher(self.address(""), self.shards.clone());
-        let tracker = follow.then_some(&mut self.tracker);
-        let recognized = self.recognizer.recognize_with(image, tracker, &fetch, &now).await;
-        recognized.map_err(part_error)
+        for cache in CACHES {
+            let fetch = fetcher(self.address(""), self.shards.clone(), cache);
+            let tracker = follow.then_some(&mut self.tracker);
+            match self.recognizer.recognize_with(image, tracker, &fetch, &now).await {
+                Err(error) if cache == RequestCache::Default && is_damaged(&error) => (),
+                recognized => return recognized.map_err(part_error),
+            }
+        }
+        Err(EngineError::new(ErrorKind::Corrupted, "a part of the gallery is damaged"))
     }
 
     /// Says where things are in a picture.
@@ -257,22 +269,24 @@ impl Engine {
         top_k: usize,
     ) -> Result<Response, EngineError> {
         let asked = [embedding];
-        let fetch = fetcher(self.address(""), self.shards.clone());
-        self.recognizer.fetch_near(&asked, &fetch).await.map_err(part_error)?;
+        for cache in CACHES {
+            let fetch = fetcher(self.address(""), self.shards.clone(), cache);
+            match self.recognizer.fetch_near(&asked, &fetch).await {
+                Err(error) if cache == RequestCache::Default && is_damaged(&error) => (),
+                fetched => {
+                    fetched.map_err(part_error)?;
+                    break;
+                }
+            }
+        }
         let found = self.recognizer.search(&asked[0], top_k).map_err(|error| refused(&error))?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
 
     /// Recognises by other thresholds from now on, the newest picture at once.
     pub(crate) async fn tune(&mut self, wanted: Thresholds) -> Result<Response, EngineError> {
-        let settings = self.recognizer.settings_mut();
-        // What is no number stays as it is.
-        if wanted.min_similarity.is_finite() {
-            settings.min_similarity = wanted.min_similarity.clamp(-1.0, 1.0);
-        }
-        if wanted.min_score.is_finite() {
-            settings.detection.score = wanted.min_score.clamp(0.0, 1.0);
-        }
+        self.set_thresholds(wanted);
+        self.tuned = true;
         let newest = self.seen.back().map(|seen| seen.image.clone());
         if let Some(image) = newest {
             let (found, timings) = self.look(&image, false).await?;
@@ -284,6 +298,17 @@ impl Engine {
         }
         let again = self.seen.back().map(|seen| self.described(seen));
         Ok(Response::Tuned { thresholds: thresholds(&self.recognizer), again })
+    }
+
+    fn set_thresholds(&mut self, wanted: Thresholds) {
+        let settings = self.recognizer.settings_mut();
+        // What is no number stays as it is.
+        if wanted.min_similarity.is_finite() {
+            settings.min_similarity = wanted.min_similarity.clamp(-1.0, 1.0);
+        }
+        if wanted.min_score.is_finite() {
+            settings.detection.score = wanted.min_score.clamp(0.0, 1.0);
+        }
     }
 
     /// An object of a picture that is still at hand, in the size that the network takes.
@@ -315,22 +340,7 @@ impl Engine {
 
     /// Runs a part of the pipeline several times.
     pub(crate) async fn measure(&self, stage: Stage, runs: usize) -> Result<Response, EngineError> {
-        let [most_runs, most_crops, most_entries] = MOST;
-        let stage = match stage {
-            Stage::DetectorNetwork => bench::Stage::DetectorNetwork,
-            Stage::ExtractorNetwork => bench::Stage::ExtractorNetwork,
-            Stage::Detect => bench::Stage::Detect,
-            Stage::Embed(crops) => bench::Stage::Embed(crops.clamp(1, most_crops)),
-            Stage::Search => bench::Stage::Search,
-            Stage::SearchIn(entries) => bench::Stage::SearchIn(entries.clamp(1, most_entries)),
-            Stage::Recognize => bench::Stage::Recognize,
-        };
-        let runs = runs.clamp(1, most_runs);
-        let picture = bench::drawn();
-        threads::settled().await;
-        let measured = bench::measure(&self.recognizer, stage, &picture, runs, now).await;
-        let milliseconds = measured.map_err(|error| failed(&error))?;
-        Ok(Response::Measured { milliseconds })
+        measure::measure(&self.recognizer, stage, runs).await
     }
 
     fn answer(&self, found: &Match) -> Answer {
@@ -380,74 +390,70 @@ impl Engine {
             Edit::Add { picture, .. } => {
                 let image = decode(picture.clone())?;
                 let thumbnail = thumbnail_of(&image)?;
-                Some(Lesson { thumbnail, embedding: self.embedding(&image).await? })
+                Some(Taught { thumbnail, embedding: self.embedding(&image).await? })
             }
             _ => None,
         };
+        // A camera's newest frame may be another than the one that was taught from.
+        let shown = match &edit {
+            Edit::Teach { picture, .. } => Some(*picture),
+            _ => None,
+        };
         let change = self.visitor.edit(&mut self.recognizer, edit, lesson).await?;
-        self.edited(change)
+        self.edited(change, shown)
     }
 
     /// Takes the last change back.
     pub(crate) async fn undo(&mut self) -> Result<Response, EngineError> {
         self.visitor.undo(&mut self.recognizer).await?;
-        self.edited(Change::Undone)
+        self.edited(Change::Undone, None)
     }
 
     /// Goes back to the published gallery.
     pub(crate) async fn reset(&mut self) -> Result<Response, EngineError> {
-        let published = match self.recognizer.shards() {
-            Some(shards) => shards.empty_gallery(),
-            None => self.published(self.visitor.published(), self.pictures.as_deref()).await?,
-        };
-        self.visitor.reset(&mut self.recognizer, published).await?;
-        self.edited(Change::Reset)
+        self.visitor.reset(&mut self.recognizer).await?;
+        self.edited(Change::Reset, None)
     }
 
-    /// Takes a gallery that was published since; `None` where there is none.
-    pub(crate) async fn refresh(&mut self) -> Result<Option<Response>, EngineError> {
-        let bytes = fetch_newest(&self.manifest_url).await?;
-        let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
-        let known =
-            manifest.gallery == self.visitor.published() && manifest.pictures == self.pictures;
-        if known || manifest.extractor.file != self.extractor {
-            return Ok(None);
+    /// What a newer publication is told apart by.
+    pub(crate) fn publication(&self) -> Publication {
+        Publication {
+            manifest_url: self.manifest_url.clone(),
+            gallery: self.visitor.published().to_owned(),
+            pictures: self.pictures.clone(),
+            extractor: self.extractor.clone(),
         }
-        let published = if manifest.shards.is_empty() {
-            let pictures = manifest.pictures.as_deref();
-            let published = self.published(&manifest.gallery, pictures).await?;
-            self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
-            published
-        } else {
-            let head = fetch(&self.address(&manifest.gallery)).await?;
-            let shards = manifest.read_head(&head).map_err(|error| refused(&error))?;
-            let empty = shards.empty_gallery();
-            self.recognizer.set_shards(Some(shards)).map_err(|error| refused(&error))?;
-            empty
+    }
+
+    /// Takes a gallery that was published since.
+    pub(crate) async fn take_newer(&mut self, newer: Newer) -> Result<Response, EngineError> {
+        let Newer { manifest, published } = newer;
+        let published = match published {
+            Published::Whole(gallery) => {
+                self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
+                *gallery
+            }
+            Published::Sharded(shards) => {
+                let empty = shards.empty_gallery();
+                self.recognizer.set_shards(Some(*shards)).map_err(|error| refused(&error))?;
+                empty
+            }
         };
+        // What the visitor has set stays.
+        let now = thresholds(&self.recognizer);
+        *self.recognizer.settings_mut() = manifest.settings;
+        if let Some(tuned) = self.tuned.then_some(now) {
+            self.set_thresholds(tuned);
+        }
         (self.pictures, self.pictured) = (manifest.pictures, true);
         self.shards = manifest.shards;
-        self.visitor.publish(&mut self.recognizer, &manifest.gallery, published).await?;
-        self.edited(Change::Published).map(Some)
+        self.visitor.publish(&mut self.recognizer, &manifest.gallery, published)?;
+        self.edited(Change::Published, None)
     }
 
-    /// A gallery of the site with its pictures. Their own checksums say whether they are whole.
-    async fn published(&self, name: &str, pictures: Option<&str>) -> Result<Gallery, EngineError> {
-        let damaged =
-            |error: GalleryError| EngineError::new(ErrorKind::Corrupted, error.to_string());
-        let read = async |name: &str| {
-            let bytes = fetch(&self.address(name)).await?;
-            Gallery::from_bytes(&bytes).map_err(damaged)
-        };
-        let mut gallery = read(name).await?;
-        if let Some(pictures) = pictures {
-            gallery.take_pictures(&read(pictures).await?).map_err(damaged)?;
-        }
-        Ok(gallery)
-    }
-
-    /// What there is to say after a change: the gallery, and the newest picture's answers now.
-    fn edited(&mut self, change: Change) -> Result<Response, EngineError> {
+    /// What there is to say after a change: the gallery, and the answers now of a picture that is at hand, or
+    /// of the newest.
+    fn edited(&mut self, change: Change, shown: Option<u32>) -> Result<Response, EngineError> {
         let seen = self.seen.iter().flat_map(|seen| &seen.found);
         let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
         self.recognizer.gather(&embeddings).map_err(|error| refused(&error))?;
@@ -460,15 +466,16 @@ impl Engine {
                 (recognition.matches, recognition.known) = (matches, known);
             }
         }
-        let again = self.seen.back().map(|seen| self.described(seen));
+        let shown = self.seen.iter().find(|seen| Some(seen.id) == shown).or(self.seen.back());
+        let again = shown.map(|seen| self.described(seen));
         Ok(Response::Edited { change, gallery: self.list(""), again })
     }
 
     /// The object of a picture that is still at hand.
-    fn lesson(&self, picture: u32, object: usize) -> Result<Option<Lesson>, EngineError> {
+    fn lesson(&self, picture: u32, object: usize) -> Result<Option<Taught>, EngineError> {
         let Some((seen, found)) = self.object(picture, object) else { return Ok(None) };
         let thumbnail = thumbnail_of(&seen.image.crop(&found.bbox))?;
-        Ok(Some(Lesson { thumbnail, embedding: found.embedding.clone() }))
+        Ok(Some(Taught { thumbnail, embedding: found.embedding.clone() }))
     }
 
     fn object(&self, picture: u32, object: usize) -> Option<(&Seen, &Recognition)> {
@@ -484,17 +491,4 @@ fn thresholds(recognizer: &Recognizer) -> Thresholds {
 
 fn stage_times(decode: f64, Timings { detect, embed, search, .. }: Timings) -> StageTimes {
     StageTimes { decode, detect, embed, search }
-}
-
-fn decode(picture: Picture) -> Result<RgbImage, EngineError> {
-    match picture {
-        Picture::Encoded(bytes) => RgbImage::decode(&bytes),
-        Picture::Pixels { width, height, rgba } => RgbImage::from_rgba(width, height, &rgba),
-    }
-    .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))
-}
-
-fn thumbnail_of(picture: &RgbImage) -> Result<Vec<u8>, EngineError> {
-    class_thumbnail(picture)
-        .map_err(|error| EngineError::new(ErrorKind::Picture, error.to_string()))
 }

@@ -20,10 +20,19 @@ pub(crate) fn refused(error: &GalleryError) -> EngineError {
     EngineError::new(ErrorKind::Gallery, error.to_string())
 }
 
+/// Whether the answer failed for bytes of the gallery that are not what was published.
+pub(crate) fn is_damaged(error: &PartError) -> bool {
+    matches!(error, PartError::Recognize(RecognizeError::Gallery(_)))
+}
+
 /// What went wrong between a picture and its answer.
 pub(crate) fn part_error(error: PartError) -> EngineError {
     match error {
         PartError::Fetch(error) => error,
+        // A gallery that is only looked into fails where its bytes are damaged.
+        PartError::Recognize(RecognizeError::Gallery(error)) => {
+            EngineError::new(ErrorKind::Corrupted, error.to_string())
+        }
         PartError::Recognize(error) => failed(&error),
     }
 }

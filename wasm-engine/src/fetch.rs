@@ -1,10 +1,10 @@
 //! Downloads that say how far they are, and go on where they broke off.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
+use js_sys::{Array, Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
@@ -24,8 +24,14 @@ const FIRST_WAIT: i32 = 300;
 const MOST_RESERVED: u64 = 1 << 27;
 /// Bytes from which a file is kept while it comes in: smaller ones come anew in no time.
 const KEPT_FROM: u64 = 1 << 20;
+/// Milliseconds without a byte after which a host is taken for gone.
+const STALLED: i32 = 20_000;
 /// The host's answer when it sends a part of a file.
 const PARTIAL_CONTENT: u16 = 206;
+/// The host's answer when it has no such part.
+const RANGE_NOT_SATISFIABLE: u16 = 416;
+/// The host's answers that another try may change: it took too long, or is asked too much.
+const TRY_AGAIN: [u16; 2] = [408, 429];
 
 /// The worker's global object.
 pub(crate) fn scope() -> DedicatedWorkerGlobalScope {
@@ -40,7 +46,7 @@ pub(crate) fn now() -> f64 {
 
 /// Downloads a file.
 pub(crate) async fn fetch(url: &str) -> Fetched {
-    fetch_with(url, WHOLE, RequestCache::Default, &mut Vec::new(), &|_| (), None).await
+    Loading::new(url, WHOLE, RequestCache::Default).load(&mut Vec::new(), &|_| (), None).await
 }
 
 /// Bytes of a file.
@@ -60,17 +66,19 @@ pub(crate) struct Download {
 
 impl Download {
     /// Begins; `bytes` are expected, and `progress` gets those received so far. A large file is kept
-    /// while it comes in.
+    /// while it comes in. With [`RequestCache::Reload`] nothing that a cache or the service worker has kept
+    /// is taken.
     pub(crate) fn start(
         url: String,
         part: Part,
         bytes: u64,
+        cache: RequestCache,
         progress: impl Fn(u64) + 'static,
     ) -> Self {
         let result = Rc::new(RefCell::new(None));
         let slot = result.clone();
         let end = future_to_promise(async move {
-            slot.replace(Some(fetch_expected(&url, part, bytes, progress).await));
+            slot.replace(Some(fetch_expected(&url, part, bytes, cache, progress).await));
             Ok(JsValue::UNDEFINED)
         });
         Self { end, result }
@@ -87,139 +95,265 @@ impl Download {
 
 /// Downloads a file that may have changed since it was last asked for.
 pub(crate) async fn fetch_newest(url: &str) -> Fetched {
-    fetch_with(url, WHOLE, RequestCache::NoCache, &mut Vec::new(), &|_| (), None).await
+    Loading::new(url, WHOLE, RequestCache::NoCache).load(&mut Vec::new(), &|_| (), None).await
 }
 
 /// Downloads a part of which so many bytes are expected.
-async fn fetch_expected(url: &str, part: Part, expected: u64, progress: impl Fn(u64)) -> Fetched {
+async fn fetch_expected(
+    url: &str,
+    part: Part,
+    expected: u64,
+    cache: RequestCache,
+    progress: impl Fn(u64),
+) -> Fetched {
     // A vector that grows leaves holes as large as itself.
     let mut bytes = Vec::with_capacity(expected.min(MOST_RESERVED) as usize);
     let name = url.rsplit('/').next().unwrap_or_default();
     let opened = if part == WHOLE && (KEPT_FROM..MAX_FILE_BYTES).contains(&expected) {
-        Beginning::open(name).await
+        Beginning::open(name, expected).await
     } else {
         None
     };
-    let Some((kept, before)) = opened else {
-        return fetch_with(url, part, RequestCache::Default, &mut bytes, &progress, None).await;
+    let loading = Loading { expected: Some(expected), ..Loading::new(url, part, cache) };
+    let Some((mut kept, before)) = opened else {
+        return loading.load(&mut bytes, &progress, None).await;
     };
     // Of a whole file there is nothing to ask for.
     if (before.len() as u64) < expected {
         bytes.extend(before);
+    } else {
+        kept.restart();
     }
     progress(bytes.len() as u64);
-    let fetched =
-        fetch_with(url, part, RequestCache::Default, &mut bytes, &progress, Some(&kept)).await;
+    let fetched = loading.load(&mut bytes, &progress, Some(&mut kept)).await;
     if fetched.is_ok() {
         kept.forget().await;
     }
     fetched
 }
 
-/// Downloads what is missing of a part behind `bytes`, and returns all of it.
-async fn fetch_with(
-    url: &str,
+/// What is downloaded, and how.
+struct Loading<'a> {
+    url: &'a str,
     part: Part,
     cache: RequestCache,
-    bytes: &mut Vec<u8>,
-    progress: &dyn Fn(u64),
-    kept: Option<&Beginning>,
-) -> Fetched {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES {
-        match go_on(url, &part, cache, bytes, progress, kept).await {
-            Ok(()) => return Ok(std::mem::take(bytes)),
-            Err(Failure { error, lost: false }) => return Err(error),
-            Err(Failure { lost: true, .. }) => sleep(wait).await,
-        }
-        wait *= 2;
-    }
-    go_on(url, &part, cache, bytes, progress, kept).await.map_err(|failure| failure.error)?;
-    Ok(std::mem::take(bytes))
+    /// Bytes of the part, where that is known.
+    expected: Option<u64>,
+    /// Whether the host is asked for parts of files. One that sends something else is asked for whole files.
+    in_parts: Cell<bool>,
+    /// Whether a part has ended in an error before its first byte.
+    empty: Cell<bool>,
 }
 
 /// Why a download ended early.
 struct Failure {
-    error: EngineError,
-    /// Whether the connection broke, so that another try may do better.
-    lost: bool,
+    reason: String,
+    then: Then,
 }
 
-/// Downloads what is still missing of a part. What has come stays in `bytes` when the connection
-/// breaks; where the host sends no parts, the next try begins anew, and what is not of the part is
-/// left out.
-async fn go_on(
-    url: &str,
-    part: &Part,
-    cache: RequestCache,
-    bytes: &mut Vec<u8>,
-    progress: &dyn Fn(u64),
-    kept: Option<&Beginning>,
-) -> Result<(), Failure> {
-    let failure = |reason: String, lost: bool| Failure {
-        error: EngineError::new(ErrorKind::Fetch, format!("{url} could not be loaded: {reason}")),
-        lost,
-    };
-    let lost = |error: JsValue| failure(text(&error), true);
-    let scope: WorkerGlobalScope = scope().unchecked_into();
-    let options = RequestInit::new();
-    options.set_cache(cache);
-    let next = part.start + bytes.len() as u64;
-    if next > 0 || part.end != WHOLE.end {
-        // Browsers ask for the plain file then, so that the parts fit each other. What a file of
-        // another version would mix up, the checksums see.
-        let headers = Headers::new().map_err(lost)?;
-        let last = if part.end == WHOLE.end {
-            String::new()
-        } else {
-            part.end.saturating_sub(1).to_string()
+/// What may still help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The connection broke or the host is busy: the rest is asked for after a pause.
+    Again,
+    /// What the host sends is not the part that was asked for: the whole file is asked for, and what was kept
+    /// is not trusted.
+    Whole,
+    /// A part cannot be had, perhaps for want of a connection: the whole file is asked for.
+    Unranged,
+    /// The host sent the end too early.
+    Short,
+    /// Nothing.
+    End,
+}
+
+fn failure(reason: impl Into<String>, then: Then) -> Failure {
+    Failure { reason: reason.into(), then }
+}
+
+impl<'a> Loading<'a> {
+    fn new(url: &'a str, part: Part, cache: RequestCache) -> Self {
+        Self {
+            url,
+            part,
+            cache,
+            expected: None,
+            in_parts: Cell::new(true),
+            empty: Cell::new(false),
+        }
+    }
+
+    /// Downloads what is missing of the part behind `bytes`, and returns all of it.
+    async fn load(
+        &self,
+        bytes: &mut Vec<u8>,
+        progress: &dyn Fn(u64),
+        mut kept: Option<&mut Beginning>,
+    ) -> Fetched {
+        let mut wait = FIRST_WAIT;
+        for tried in 1.. {
+            let Err(Failure { reason, then }) = self.go_on(bytes, progress, kept.as_deref()).await
+            else {
+                return Ok(std::mem::take(bytes));
+            };
+            if matches!(then, Then::Whole | Then::End) {
+                // What does not fit is not kept for the next visit either.
+                if let Some(kept) = &mut kept {
+                    kept.restart();
+                }
+            }
+            if matches!(then, Then::Whole | Then::Unranged) {
+                self.in_parts.set(false);
+                bytes.clear();
+            }
+            if then == Then::Short && tried >= TRIES {
+                // Whoever checks the file says what is wrong with it.
+                break;
+            }
+            if then == Then::End || tried >= TRIES {
+                let message = format!("{} could not be loaded: {reason}", self.url);
+                return Err(EngineError::new(ErrorKind::Fetch, message));
+            }
+            if then != Then::Whole {
+                sleep(wait).await;
+                wait *= 2;
+            }
+        }
+        Ok(std::mem::take(bytes))
+    }
+
+    /// The request for what follows `next`, and whether it is for a part.
+    fn options(&self, next: u64) -> Result<(RequestInit, bool), JsValue> {
+        let options = RequestInit::new();
+        options.set_cache(self.cache);
+        let ranged = self.in_parts.get() && (next > 0 || self.part.end != WHOLE.end);
+        if ranged {
+            let headers = Headers::new()?;
+            let last = if self.part.end == WHOLE.end {
+                String::new()
+            } else {
+                self.part.end.saturating_sub(1).to_string()
+            };
+            headers.set("range", &format!("bytes={next}-{last}"))?;
+            options.set_headers(&headers);
+        }
+        Ok((options, ranged))
+    }
+
+    /// Downloads what is still missing of the part. What has come stays in `bytes` when the connection
+    /// breaks; where the host sends no parts, the next try begins anew, and what is not of the part is
+    /// left out.
+    async fn go_on(
+        &self,
+        bytes: &mut Vec<u8>,
+        progress: &dyn Fn(u64),
+        kept: Option<&Beginning>,
+    ) -> Result<(), Failure> {
+        let lost = |error: JsValue| failure(text(&error), Then::Again);
+        let scope: WorkerGlobalScope = scope().unchecked_into();
+        let next = self.part.start + bytes.len() as u64;
+        let (options, ranged) = self.options(next).map_err(lost)?;
+        let asked = match self.cache {
+            RequestCache::Default if bytes.is_empty() && self.part == WHOLE => {
+                asked_ahead(self.url)
+            }
+            _ => None,
         };
-        headers.set("range", &format!("bytes={next}-{last}")).map_err(lost)?;
-        options.set_headers(&headers);
-    }
-    let asked = match cache {
-        RequestCache::Default if bytes.is_empty() && *part == WHOLE => asked_ahead(url),
-        _ => None,
-    };
-    let asked = asked.unwrap_or_else(|| scope.fetch_with_str_and_init(url, &options));
-    let response: Response = JsFuture::from(asked).await.map_err(lost)?.unchecked_into();
-    if !response.ok() {
-        return Err(failure(format!("the host answered {}", response.status()), false));
-    }
-    // Where in the file the answer is.
-    let mut at = next;
-    if response.status() != PARTIAL_CONTENT {
-        bytes.clear();
-        at = 0;
-    }
-    let body = response.body().ok_or_else(|| failure("no content".to_owned(), false))?;
-    let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-    loop {
-        let chunk = JsFuture::from(reader.read()).await.map_err(lost)?;
-        let get = |key: &str| Reflect::get(&chunk, &JsValue::from_str(key));
-        if get("done").is_ok_and(|done| done.is_truthy()) {
-            return Ok(());
+        let asked = asked.unwrap_or_else(|| scope.fetch_with_str_and_init(self.url, &options));
+        // A slice of a packed file cannot be unpacked, which looks like a broken connection.
+        let broken = |error: &JsValue| {
+            let again = ranged && self.empty.replace(true);
+            failure(text(error), if again { Then::Unranged } else { Then::Again })
+        };
+        let response = within(asked, STALLED).await.map_err(|error| broken(&error))?;
+        let response: Response = response.unchecked_into();
+        let status = response.status();
+        if ranged && status == RANGE_NOT_SATISFIABLE {
+            return Err(failure("the host has no such part", Then::Whole));
         }
-        let value: Uint8Array = get("value").map_err(lost)?.unchecked_into();
-        let wanted = part.start + bytes.len() as u64;
-        let (start, end) = (wanted.max(at), part.end.min(at + u64::from(value.length())));
-        if end > start {
-            if bytes.len() as u64 + (end - start) > MAX_FILE_BYTES {
-                return Err(failure("it is too large".to_owned(), false));
+        if !response.ok() {
+            let busy = status >= 500 || TRY_AGAIN.contains(&status);
+            let then = if busy { Then::Again } else { Then::End };
+            return Err(failure(format!("the host answered {status}"), then));
+        }
+        // Where in the file the answer is.
+        let mut at = next;
+        if status != PARTIAL_CONTENT {
+            bytes.clear();
+            at = 0;
+        } else if !ranged || !self.is_part(&response.headers(), next) {
+            return Err(failure("the host sent another part", Then::Whole));
+        }
+        let nothing = if ranged { Then::Whole } else { Then::End };
+        let body = response.body().ok_or_else(|| failure("no content", nothing))?;
+        let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();
+        let before = bytes.len();
+        loop {
+            let chunk = within(reader.read(), STALLED).await.map_err(|error| {
+                if bytes.len() == before { broken(&error) } else { lost(error) }
+            })?;
+            let get = |key: &str| Reflect::get(&chunk, &JsValue::from_str(key));
+            if get("done").is_ok_and(|done| done.is_truthy()) {
+                let wanted = match self.part.end {
+                    end if end == WHOLE.end => self.expected,
+                    end => Some(end.saturating_sub(self.part.start)),
+                };
+                // A browser may take a broken download of a packed file for whole.
+                return match wanted {
+                    Some(wanted) if (bytes.len() as u64) < wanted => {
+                        let reason = format!("it ended after {} of {wanted} bytes", bytes.len());
+                        Err(failure(reason, if ranged { Then::Whole } else { Then::Short }))
+                    }
+                    _ => Ok(()),
+                };
             }
-            let value = value.subarray((start - at) as u32, (end - at) as u32);
-            bytes.extend(value.to_vec());
-            if let Some(kept) = kept {
-                kept.keep(bytes);
+            let value: Uint8Array = get("value").map_err(lost)?.unchecked_into();
+            let wanted = self.part.start + bytes.len() as u64;
+            let (start, end) = (wanted.max(at), self.part.end.min(at + u64::from(value.length())));
+            if end > start {
+                if bytes.len() as u64 + (end - start) > MAX_FILE_BYTES {
+                    return Err(failure("it is too large", Then::End));
+                }
+                let value = value.subarray((start - at) as u32, (end - at) as u32);
+                bytes.extend(value.to_vec());
+                if let Some(kept) = kept {
+                    kept.keep(bytes);
+                }
+                progress(bytes.len() as u64);
             }
-            progress(bytes.len() as u64);
+            at += u64::from(value.length());
+            if at >= self.part.end {
+                // The host may have more to send; a reader that is dropped lets it go.
+                let _ = reader.cancel();
+                return Ok(());
+            }
         }
-        at += u64::from(value.length());
-        if at >= part.end {
-            // The host may have more to send; a reader that is dropped lets it go.
-            let _ = reader.cancel();
-            return Ok(());
+    }
+
+    /// Whether a partial answer is what was asked for. Browsers differ in whether they ask for the plain file
+    /// with a range (Chromium does, Firefox takes a packed one, too), and hosts in what they count then.
+    fn is_part(&self, headers: &Headers, next: u64) -> bool {
+        let get = |name: &str| headers.get(name).ok().flatten();
+        let packed = get("content-encoding").is_some_and(|encoding| encoding != "identity");
+        let pieces = get("content-type").is_some_and(|kind| kind.starts_with("multipart/"));
+        if packed || pieces {
+            return false;
         }
+        // Hidden from a page of another origin; the checksums judge then.
+        let Some(range) = get("content-range") else { return true };
+        let Some((place, total)) =
+            range.strip_prefix("bytes ").and_then(|range| range.split_once('/'))
+        else {
+            return false;
+        };
+        let starts =
+            place.split('-').next().and_then(|start| start.trim().parse().ok()) == Some(next);
+        let whole = self.part.end == WHOLE.end;
+        let fits = match (total.trim().parse::<u64>(), self.expected) {
+            (Ok(total), Some(expected)) if whole => total == expected,
+            _ => true,
+        };
+        starts && fits
     }
 }
 
@@ -230,6 +364,24 @@ fn asked_ahead(url: &str) -> Option<Promise> {
     let asked = ahead.get(&JsValue::from_str(url));
     ahead.delete(&JsValue::from_str(url));
     asked.dyn_into().ok()
+}
+
+/// What a promise comes to, or an error where it takes more than so many milliseconds.
+pub(crate) async fn within(promise: Promise, milliseconds: i32) -> Result<JsValue, JsValue> {
+    let scope: WorkerGlobalScope = scope().unchecked_into();
+    let mut timer = None;
+    let mut start = |_, reject: Function| {
+        let reason = js_sys::Error::new("no answer in time");
+        timer = scope
+            .set_timeout_with_callback_and_timeout_and_arguments_1(&reject, milliseconds, &reason)
+            .ok();
+    };
+    let limit = Promise::new(&mut start);
+    let result = JsFuture::from(Promise::race(&Array::of2(&promise, &limit))).await;
+    if let Some(timer) = timer {
+        scope.clear_timeout_with_handle(timer);
+    }
+    result
 }
 
 async fn sleep(milliseconds: i32) {

@@ -13,7 +13,13 @@ mod failure;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod input;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod measure;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod refresh;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod storage;
 #[cfg(all(feature = "engine", target_family = "wasm"))]

@@ -3,9 +3,11 @@
 
 use js_sys::{Promise, Reflect};
 use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
 
-use crate::fetch::scope;
+use crate::fetch::{scope, within};
+
+/// Milliseconds that helpers have to start.
+const PATIENCE: i32 = 10_000;
 
 #[cfg(feature = "threads")]
 pub use shared::{gather, help, to_share};
@@ -23,7 +25,7 @@ pub(crate) async fn settled() {
     let helpers = Reflect::get(&scope(), &"helpers".into()).ok();
     if let Some(Ok(helpers)) = helpers.map(JsCast::dyn_into::<Promise>) {
         // Without helpers it goes on as well.
-        let _ = JsFuture::from(helpers).await;
+        let _ = within(helpers, PATIENCE).await;
     }
 }
 

@@ -1,189 +1,188 @@
 //! The visitor's gallery: the published one with what was changed in this page.
 //!
-//! Changes are kept by the browser beside the name of the published gallery that they were made to.
-//! When another one is published, it is merged into the visitor's.
+//! The browser keeps the log of changes, by site and model, and replays it over whatever is published.
 
-use models::gallery::{Class, Gallery, GalleryError, Merged, PictureId};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::{Function, Math, Promise, Reflect};
+use models::bundle::MAX_FILE_BYTES;
+use models::gallery::{Gallery, Lesson, LessonChange, Lessons, LessonsError, PictureId, apply};
 use models::recognizer::Recognizer;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::future_to_promise;
 
 use crate::failure::refused;
+use crate::fetch::{scope, within};
 use crate::protocol::{Change, ClassView, Edit, EngineError, ErrorKind, GalleryView};
 use crate::storage;
 
 /// Classes that a view shows at most.
 const SHOWN: usize = 60;
-/// Changes that can be taken back.
-const UNDO_STEPS: usize = 20;
-/// Entries of all galleries that are kept for taking back.
-const UNDO_ENTRIES: usize = 200_000;
 /// Longest label, in characters.
 const MAX_LABEL: usize = 200;
+/// Milliseconds that another page of the site may hold the log.
+const LOCK_LIMIT: i32 = 8000;
 
 /// What the engine knows about the visitor's gallery beside the gallery itself.
 pub(crate) struct Visitor {
     /// File name of the published gallery.
-    published: String,
-    /// Galleries before each change, the newest last.
-    before: Vec<Gallery>,
-    edited: bool,
+    name: String,
+    /// The published gallery, or one without entries where it comes in shards.
+    published: Gallery,
+    lessons: Lessons,
+    /// Name of the file that is kept.
+    file: String,
     kept: bool,
-    /// Content of the kept gallery when this page last read or wrote it. Another page of this site
-    /// may have kept its own since.
-    last_kept: PictureId,
 }
 
-/// An object that is taught: its picture for people and its embedding.
-pub(crate) struct Lesson {
+/// An object that is taught: its thumbnail and its embedding.
+pub(crate) struct Taught {
     pub(crate) thumbnail: Vec<u8>,
     pub(crate) embedding: Vec<f32>,
 }
 
 impl Visitor {
-    /// Takes up what was kept from an earlier visit.
-    pub(crate) async fn open(recognizer: &mut Recognizer, published: &str) -> Self {
+    /// Takes up what was kept from an earlier visit. `site` is what tells this site from others of its origin.
+    pub(crate) async fn open(recognizer: &mut Recognizer, name: &str, site: &str) -> Self {
+        let published = recognizer.own_gallery().clone();
+        let model = published.model();
         let mut visitor = Self {
-            published: published.to_owned(),
-            before: Vec::new(),
-            edited: false,
+            name: name.to_owned(),
+            lessons: Lessons::new(&published),
+            file: format!("magpie-lessons-{}-{model}.log", short_name(site)),
             kept: true,
-            last_kept: PictureId::default(),
+            published,
         };
-        let (file, base) = names(recognizer);
-        let (Some(bytes), Some(made_to)) = (storage::load(&file).await, storage::load(&base).await)
-        else {
-            return visitor;
-        };
-        // What cannot be read stays where it is: a newer page may read it.
-        let Ok(mut gallery) = Gallery::from_bytes(&bytes) else {
-            visitor.kept = false;
-            return visitor;
-        };
-        visitor.last_kept = PictureId::of(&bytes);
-        let newer = made_to != published.as_bytes();
-        if newer && gallery.merge(recognizer.own_gallery()).is_err() {
-            return visitor;
+        match kept_lessons(&visitor.file).await {
+            Ok(Some(lessons)) => visitor.lessons = lessons,
+            Ok(None) => visitor.take_old_form().await,
+            // It stays where it is: a newer page may read it.
+            Err(_) => visitor.kept = false,
         }
-        if recognizer.replace_gallery(gallery).is_ok() {
-            visitor.edited = true;
-            if newer {
-                visitor.keep(recognizer).await;
-            }
+        // What was taken back or started over from stays so.
+        visitor.lessons.tidy();
+        if visitor.replay(recognizer).is_err() {
+            visitor.lessons = Lessons::new(&visitor.published);
+            visitor.kept = false;
         }
         visitor
     }
 
-    /// Makes a change and keeps its outcome; `lesson` is what is taught.
+    /// Pages kept whole galleries once, by model alone; such a one is taken over as an import.
+    async fn take_old_form(&mut self) {
+        let model = self.published.model();
+        let (gallery, base) =
+            (format!("magpie-gallery-{model}.bin"), format!("magpie-gallery-{model}.base"));
+        let Some(bytes) = storage::load(&gallery).await else { return };
+        if Gallery::from_bytes(&bytes).is_err() {
+            return;
+        }
+        let change = LessonChange::Import { gallery: bytes };
+        if self.lessons.push(lesson(change)).is_ok() && self.keep().await {
+            storage::remove(&gallery).await;
+            storage::remove(&base).await;
+        }
+    }
+
+    /// Makes a change and keeps it; `taught` is what is taught.
     pub(crate) async fn edit(
         &mut self,
         recognizer: &mut Recognizer,
         edit: Edit,
-        lesson: Option<Lesson>,
+        taught: Option<Taught>,
     ) -> Result<Change, EngineError> {
-        let (gallery, change) = changed(recognizer.own_gallery(), edit, lesson)?;
-        let before = recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
-        self.remember(before);
-        self.edited = true;
-        self.keep(recognizer).await;
-        Ok(change)
+        let (change, mut said) = wanted(edit, taught)?;
+        let mut gallery = recognizer.own_gallery().clone();
+        let applied = apply(&mut gallery, &change).map_err(|error| refused(&error))?;
+        if let Change::Imported(added) = &mut said {
+            *added = applied.added;
+        }
+        self.lessons.push(lesson(change)).map_err(|error| full(&error))?;
+        recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
+        self.keep_and_join(recognizer).await?;
+        Ok(said)
     }
 
     /// Takes the last change back.
     pub(crate) async fn undo(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
-        let before = self.before.pop().ok_or_else(|| {
-            EngineError::new(ErrorKind::Gallery, "there is no change to take back")
-        })?;
-        recognizer.replace_gallery(before).map_err(|error| refused(&error))?;
-        self.edited = true;
-        self.keep(recognizer).await;
-        Ok(())
+        if !self.lessons.undo() {
+            let message = "there is no change to take back";
+            return Err(EngineError::new(ErrorKind::Gallery, message));
+        }
+        self.replay(recognizer)?;
+        self.keep_and_join(recognizer).await
     }
 
     /// Goes back to the published gallery; that can be taken back, too.
-    pub(crate) async fn reset(
-        &mut self,
-        recognizer: &mut Recognizer,
-        published: Gallery,
-    ) -> Result<(), EngineError> {
-        let before = recognizer.replace_gallery(published).map_err(|error| refused(&error))?;
-        self.remember(before);
-        let (file, base) = names(recognizer);
-        storage::remove(&file).await;
-        storage::remove(&base).await;
-        (self.edited, self.kept, self.last_kept) = (false, true, PictureId::default());
-        Ok(())
+    pub(crate) async fn reset(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
+        self.lessons.push(lesson(LessonChange::Reset)).map_err(|error| full(&error))?;
+        self.replay(recognizer)?;
+        self.keep_and_join(recognizer).await
     }
 
     /// Takes a newly published gallery.
-    pub(crate) async fn publish(
+    pub(crate) fn publish(
         &mut self,
         recognizer: &mut Recognizer,
         name: &str,
-        mut published: Gallery,
+        published: Gallery,
     ) -> Result<(), EngineError> {
-        name.clone_into(&mut self.published);
-        if self.edited {
-            let mut own = recognizer.own_gallery().clone();
-            own.merge(&published).map_err(|error| refused(&error))?;
-            published = own;
-        }
-        recognizer.replace_gallery(published).map_err(|error| refused(&error))?;
-        if self.edited {
-            self.keep(recognizer).await;
-        }
+        let gallery = self.lessons.replay(&published).map_err(|error| refused(&error))?;
+        recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
+        name.clone_into(&mut self.name);
+        self.published = published;
         Ok(())
+    }
+
+    /// Gives the published classes their thumbnails.
+    pub(crate) fn take_pictures(&mut self, pictures: &Gallery) {
+        // The recognizer has taken the same, so they are of this model.
+        let _ = self.published.take_pictures(pictures);
     }
 
     /// File name of the published gallery.
     pub(crate) fn published(&self) -> &str {
-        &self.published
+        &self.name
     }
 
-    fn remember(&mut self, before: Gallery) {
-        self.before.push(before);
-        let entries = |galleries: &[Gallery]| galleries.iter().map(Gallery::len).sum::<usize>();
-        while self.before.len() > UNDO_STEPS
-            || (self.before.len() > 1 && entries(&self.before) > UNDO_ENTRIES)
-        {
-            self.before.remove(0);
-        }
+    fn replay(&self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
+        let gallery = self.lessons.replay(&self.published).map_err(|error| refused(&error))?;
+        recognizer.replace_gallery(gallery).map(drop).map_err(|error| refused(&error))
     }
 
-    /// Keeps the gallery for the next visit; where that fails, the view says so.
-    async fn keep(&mut self, recognizer: &mut Recognizer) {
-        let (file, base) = names(recognizer);
-        if let Err(error) = self.take_from_other_pages(recognizer, &file).await {
-            web_sys::console::info_1(&error.to_string().into());
-            self.kept = false;
-            return;
-        }
-        let bytes = recognizer.own_gallery().to_bytes();
-        let saved = match storage::save(&file, &bytes).await {
-            Ok(()) => storage::save(&base, self.published.as_bytes()).await,
-            Err(error) => Err(error),
+    /// Keeps the log, and takes up what other pages of this site have added to it since.
+    async fn keep_and_join(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
+        let before = self.lessons.clone();
+        self.kept = self.keep().await;
+        if self.lessons == before { Ok(()) } else { self.replay(recognizer) }
+    }
+
+    /// Joins the log with the kept one and keeps both; whether that went well.
+    async fn keep(&mut self) -> bool {
+        let lessons = Rc::new(RefCell::new(self.lessons.clone()));
+        let (shared, file) = (lessons.clone(), self.file.clone());
+        let work = async move {
+            let joined = match kept_lessons(&file).await {
+                Ok(Some(kept)) => shared.borrow_mut().merge(&kept).map(drop),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            joined.map_err(|error| JsValue::from_str(&error.to_string()))?;
+            let bytes = shared.borrow().to_bytes();
+            if bytes.len() as u64 > MAX_FILE_BYTES {
+                return Err(JsValue::from_str("there are too many lessons to keep"));
+            }
+            storage::save(&file, &bytes).await?;
+            Ok(JsValue::UNDEFINED)
         };
-        self.kept = saved.is_ok();
-        if self.kept {
-            self.last_kept = PictureId::of(&bytes);
+        let kept = locked(&self.file, move || future_to_promise(work)).await;
+        if let Err(error) = &kept {
+            web_sys::console::info_1(error);
         }
-    }
-
-    /// Adds what another page of this site, open at the same time, has kept since.
-    ///
-    /// # Errors
-    ///
-    /// What is kept cannot be read or is of another model: a newer page kept it, and it stays.
-    async fn take_from_other_pages(
-        &self,
-        recognizer: &mut Recognizer,
-        file: &str,
-    ) -> Result<(), GalleryError> {
-        let Some(bytes) = storage::load(file).await else { return Ok(()) };
-        if PictureId::of(&bytes) == self.last_kept {
-            return Ok(());
-        }
-        let mut both = recognizer.own_gallery().clone();
-        both.merge(&Gallery::from_bytes(&bytes)?)?;
-        recognizer.replace_gallery(both).map(drop)
+        self.lessons = lessons.borrow().clone();
+        kept.is_ok()
     }
 
     /// What the gallery holds, for people.
@@ -211,57 +210,79 @@ impl Visitor {
                     thumbnail: gallery.thumbnail(*class).to_vec().into(),
                 })
                 .collect(),
-            edited: self.edited,
-            can_undo: !self.before.is_empty(),
+            edited: self.lessons.live().next().is_some(),
+            can_undo: self.lessons.can_undo(),
             kept: self.kept,
         }
     }
 }
 
-/// Names of the visitor's gallery and of the file that says what it was made to.
-fn names(recognizer: &Recognizer) -> (String, String) {
-    let model = recognizer.own_gallery().model();
-    (format!("magpie-gallery-{model}.bin"), format!("magpie-gallery-{model}.base"))
+/// The kept log; its copy where a page was closed while it wrote.
+async fn kept_lessons(file: &str) -> Result<Option<Lessons>, LessonsError> {
+    let Some(bytes) = storage::load(file).await else { return Ok(None) };
+    match Lessons::from_bytes(&bytes) {
+        Ok(lessons) => Ok(Some(lessons)),
+        // A file that was made and never written.
+        Err(_) if bytes.is_empty() => Ok(copied(file).await),
+        Err(error) => copied(file).await.map(Some).ok_or(error),
+    }
 }
 
-/// A gallery with one change.
-fn changed(
-    gallery: &Gallery,
-    edit: Edit,
-    lesson: Option<Lesson>,
-) -> Result<(Gallery, Change), EngineError> {
-    let missing =
-        |label: &str| EngineError::new(ErrorKind::Gallery, format!("there is no class {label:?}"));
-    let mut gallery = gallery.clone();
-    let result = match edit {
+async fn copied(file: &str) -> Option<Lessons> {
+    Lessons::from_bytes(&storage::load_copy(file).await?).ok()
+}
+
+/// A short name for a text, the same in every page.
+fn short_name(text: &str) -> String {
+    PictureId::of(text.as_bytes()).0[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A change with a number and a time.
+fn lesson(change: LessonChange) -> Lesson {
+    let half = || (Math::random() * f64::from(u32::MAX)) as u64;
+    Lesson { id: (half() << 32) | half(), time: js_sys::Date::now() as u64, change }
+}
+
+fn full(error: &LessonsError) -> EngineError {
+    EngineError::new(ErrorKind::Gallery, error.to_string())
+}
+
+/// The change that a page asks for, and what is said about it.
+fn wanted(edit: Edit, taught: Option<Taught>) -> Result<(LessonChange, Change), EngineError> {
+    Ok(match edit {
         Edit::Teach { label, .. } | Edit::Add { label, .. } => {
             let label = checked(&label)?;
-            let lesson = lesson.ok_or_else(|| {
+            let Taught { thumbnail, embedding } = taught.ok_or_else(|| {
                 EngineError::new(ErrorKind::Gallery, "that picture is not at hand any more")
             })?;
-            let class = gallery.class_by_label(&label).unwrap_or_else(|| {
-                let class = Class { label: label.clone(), ..Class::default() };
-                gallery.add_class(class, lesson.thumbnail)
-            });
-            // The same lesson in two galleries is one when they are merged.
-            let bytes: Vec<u8> = lesson.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let added = gallery.add_picture(class, &lesson.embedding, PictureId::of(&bytes));
-            added.map(|()| Change::Taught(label))
+            let change = LessonChange::Teach { label: label.clone(), embedding, thumbnail };
+            (change, Change::Taught(label))
         }
         Edit::Rename { from, to } => {
             let to = checked(&to)?;
-            let class = gallery.class_by_label(&from).ok_or_else(|| missing(&from))?;
-            gallery.rename_class(class, &to).map(|_| Change::Renamed(to))
+            (LessonChange::Rename { from, to: to.clone() }, Change::Renamed(to))
         }
         Edit::Remove { label } => {
-            let class = gallery.class_by_label(&label).ok_or_else(|| missing(&label))?;
-            gallery.remove_class(class).map(|()| Change::Removed(label))
+            (LessonChange::Remove { label: label.clone() }, Change::Removed(label))
         }
-        Edit::Import { bytes } => Gallery::from_bytes(&bytes)
-            .and_then(|other| gallery.merge(&other))
-            .map(|Merged { added, .. }| Change::Imported(added)),
+        Edit::Import { bytes } => {
+            (LessonChange::Import { gallery: bytes.into_vec() }, Change::Imported(0))
+        }
+    })
+}
+
+/// Waits for the work while no other page of the site does the like. Where the browser has no locks, pages that
+/// write at the same time join at their next change.
+async fn locked(name: &str, work: impl FnOnce() -> Promise + 'static) -> Result<JsValue, JsValue> {
+    let navigator = Reflect::get(&scope(), &"navigator".into())?;
+    let locks = Reflect::get(&navigator, &"locks".into()).unwrap_or_default();
+    let request = Reflect::get(&locks, &"request".into()).unwrap_or_default();
+    let Ok(request) = request.dyn_into::<Function>() else {
+        return within(work(), LOCK_LIMIT).await;
     };
-    result.map(|change| (gallery, change)).map_err(|error| refused(&error))
+    let held = Closure::once_into_js(move |_: JsValue| JsValue::from(work()));
+    let done: Promise = request.call2(&locks, &name.into(), &held)?.dyn_into()?;
+    within(done, LOCK_LIMIT).await
 }
 
 /// A label as it is kept: without space around it, not empty, not endless.

@@ -13,6 +13,7 @@ use web_sys::MessageEvent;
 use crate::engine::Engine;
 use crate::fetch::{fetch, scope};
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
+use crate::refresh::Newer;
 
 /// Least milliseconds between two progress messages.
 const PROGRESS_INTERVAL: f64 = 50.0;
@@ -22,6 +23,8 @@ struct State {
     engine: RefCell<Option<Engine>>,
     waiting: RefCell<VecDeque<Job>>,
     busy: Cell<bool>,
+    /// Whether a newer gallery is being looked for.
+    refreshing: Cell<bool>,
 }
 
 /// What is to be done.
@@ -30,6 +33,8 @@ enum Job {
     Ask(Request),
     /// Take the classes' pictures in; empty where they could not be had.
     Pictures(Vec<u8>),
+    /// Take a gallery that was published since.
+    Publish(Box<Newer>),
 }
 
 /// Whether the engine's own thread has started; those that come later are helpers.
@@ -40,11 +45,13 @@ pub fn run(backend: Backend) {
     if STARTED.swap(true, Ordering::Relaxed) {
         return;
     }
+    keep_words_of_panics();
     let state = Rc::new(State {
         backend,
         engine: RefCell::new(None),
         waiting: RefCell::new(VecDeque::new()),
         busy: Cell::new(false),
+        refreshing: Cell::new(false),
     });
     let on_message = {
         let state = state.clone();
@@ -67,6 +74,16 @@ pub fn run(backend: Backend) {
     send(&Response::Started);
 }
 
+/// A panic ends as a trap without words: `worker.js` tells the page these.
+fn keep_words_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let words = panic.to_string();
+        web_sys::console::error_1(&words.as_str().into());
+        // Without the words the page still hears of the trap.
+        let _ = js_sys::Reflect::set(&scope(), &"panicked".into(), &words.into());
+    }));
+}
+
 /// Answers waiting requests unless that is already going on.
 fn pump(state: &Rc<State>) {
     if state.busy.replace(true) {
@@ -83,6 +100,7 @@ fn pump(state: &Rc<State>) {
                         send(&engine.take_pictures(&bytes));
                     }
                 }
+                Some(Job::Publish(newer)) => publish(&state, *newer).await,
                 None => break,
             }
         }
@@ -103,8 +121,38 @@ fn fetch_pictures(state: &Rc<State>, address: Option<String>) {
     });
 }
 
+/// Looks for a newer gallery while the engine answers: a host that is slow keeps nobody waiting. Nobody asked to
+/// be told that the network is away.
+fn fetch_newer(state: &Rc<State>) {
+    let publication = state.engine.borrow().as_ref().map(Engine::publication);
+    let Some(publication) = publication else { return };
+    if state.refreshing.replace(true) {
+        return;
+    }
+    let state = state.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let newer = publication.newer().await;
+        state.refreshing.set(false);
+        if let Ok(Some(newer)) = newer {
+            state.waiting.borrow_mut().push_back(Job::Publish(Box::new(newer)));
+            pump(&state);
+        }
+    });
+}
+
+async fn publish(state: &Rc<State>, newer: Newer) {
+    let Some(mut engine) = state.engine.take() else { return };
+    let published = engine.take_newer(newer).await;
+    state.engine.replace(Some(engine));
+    match published {
+        Ok(response) => send(&response),
+        Err(error) => fail(None, error),
+    }
+}
+
 async fn answer(state: &Rc<State>, request: Request) {
     match request {
+        Request::Refresh => fetch_newer(state),
         Request::Open { manifest, arithmetic } => {
             let last = Rc::new(Cell::new(0.0));
             let progress = move |loaded, total| {
@@ -148,7 +196,7 @@ async fn ask(engine: &mut Engine, request: Request) {
         engine.wait_for_pictures().await;
     }
     let answer = match request {
-        Request::Open { .. } => return,
+        Request::Open { .. } | Request::Refresh => return,
         Request::Recognize { id, picture, follow } => {
             match engine.recognize(id, picture, follow).await {
                 Ok(result) => Ok(Response::Recognized { id, result }),
@@ -173,11 +221,6 @@ async fn ask(engine: &mut Engine, request: Request) {
         Request::Alike => Ok(engine.alike()),
         Request::Measure { stage, runs } => engine.measure(stage, runs).await,
         Request::Export => Ok(Response::Exported { bytes: engine.export().into() }),
-        Request::Refresh => match engine.refresh().await {
-            Ok(Some(response)) => Ok(response),
-            // Nobody asked to be told that the network is away.
-            Ok(None) | Err(_) => return,
-        },
     };
     match answer {
         Ok(response) => send(&response),

@@ -1,5 +1,6 @@
 //! Typed access to the page's elements.
 
+use js_sys::{Array, Function, Promise};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Document, HtmlElement, Response, Window};
@@ -54,9 +55,17 @@ pub(crate) fn query_parameter(name: &str) -> Option<String> {
     web_sys::UrlSearchParams::new_with_str(&search).ok()?.get(name)
 }
 
-/// A file of this site; `None` where it cannot be had.
+/// Milliseconds after which a silent host is done without.
+const PATIENCE: i32 = 8000;
+
+/// A file of this site; `None` where it cannot be had in time.
 pub(crate) async fn fetch(address: &str) -> Option<Response> {
-    let response = JsFuture::from(window().fetch_with_str(address)).await.ok()?;
-    let response: Response = response.unchecked_into();
+    let mut limit = |resolve: Function, _| {
+        // Without a timer it waits as long as the host does.
+        let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, PATIENCE);
+    };
+    let limit = Promise::new(&mut limit);
+    let answer = Promise::race(&Array::of2(&window().fetch_with_str(address), &limit));
+    let response: Response = JsFuture::from(answer).await.ok()?.dyn_into().ok()?;
     response.ok().then_some(response)
 }

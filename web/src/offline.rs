@@ -18,17 +18,27 @@ const WORKER: &str = "sw.js";
 /// connection.
 fn container() -> Option<ServiceWorkerContainer> {
     let navigator = window().navigator();
-    let there = Reflect::has(&navigator, &JsValue::from_str("serviceWorker")).unwrap_or_default();
-    there.then(|| navigator.service_worker())
+    // Where it may not be used, some browsers throw already here.
+    let container = Reflect::get(&navigator, &JsValue::from_str("serviceWorker")).ok()?;
+    container.is_object().then(|| container.unchecked_into())
 }
 
-/// Calls `then` once everything is kept that this page needs.
-pub(crate) fn listen(then: impl Fn() + 'static) -> Option<EventListener> {
+/// Calls `then` once everything is kept that this page needs. `backend` says for which engine, once
+/// there is one: a service worker that takes the place of another has to be asked again.
+pub(crate) fn listen(
+    then: impl Fn() + 'static,
+    backend: impl Fn() -> Option<Backend> + 'static,
+) -> Option<EventListener> {
     let container = container()?;
     Some(EventListener::new(&container, "message", move |event| {
         let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data).unwrap_or_default();
-        if Reflect::has(&data, &JsValue::from_str("kept")).unwrap_or_default() {
+        let says = |key: &str| Reflect::has(&data, &JsValue::from_str(key)).unwrap_or_default();
+        if says("kept") {
             then();
+        } else if says("activated")
+            && let Some(backend) = backend()
+        {
+            keep(backend);
         }
     }))
 }
@@ -44,7 +54,13 @@ pub(crate) fn keep(backend: Backend) {
 
 async fn ask(backend: Backend) -> Result<(), JsValue> {
     let Some(container) = container() else { return Ok(()) };
-    JsFuture::from(container.register(WORKER)).await?;
+    let registration: ServiceWorkerRegistration =
+        JsFuture::from(container.register(WORKER)).await?.unchecked_into();
+    // One that is on its way says when it is there, and is asked then: the one before would keep files for
+    // nobody.
+    if registration.installing().is_some() || registration.waiting().is_some() {
+        return Ok(());
+    }
     let ready: ServiceWorkerRegistration =
         JsFuture::from(container.ready()?).await?.unchecked_into();
     let message = Object::new();

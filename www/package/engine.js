@@ -10,11 +10,19 @@ const RELAXED_PROBE = new Uint8Array([
   0xfd, 0x85, 0x02, 0x0b, // f32x4.relaxed_madd
 ]);
 
+// Milliseconds that a browser has to name its adapter; some never do.
+const ADAPTER_LIMIT = 2000;
+
 /** The WebGPU adapter: null where there is none; a software one computes on the processor. */
 export async function findAdapter() {
-  const adapter = await globalThis.navigator?.gpu?.requestAdapter().catch(() => null);
-  if (!adapter) return null;
-  return { software: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false };
+  try {
+    const limit = new Promise((resolve) => setTimeout(resolve, ADAPTER_LIMIT, null));
+    const adapter = await Promise.race([globalThis.navigator?.gpu?.requestAdapter(), limit]);
+    if (!adapter) return null;
+    return { software: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false };
+  } catch {
+    return null;
+  }
 }
 
 /**

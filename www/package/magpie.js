@@ -41,6 +41,8 @@ class Engine {
   #current = null;
   #started;
   #failure = null;
+  // Whether the worker takes requests.
+  #isStarted = false;
   // Whether a new worker is being brought to where the one before was.
   #reviving = false;
   // Times that it stopped since it last answered.
@@ -71,10 +73,13 @@ class Engine {
   #launch() {
     const worker = this.#begin();
     this.#worker = worker;
+    this.#isStarted = false;
     this.#started = new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => {
-        if (data === "Started") resolve();
-        else this.#answered(data);
+        if (data !== "Started") return this.#answered(data);
+        this.#isStarted = true;
+        resolve();
+        this.#next();
       };
       worker.onerror = (event) => {
         event.preventDefault?.();
@@ -133,10 +138,9 @@ class Engine {
     });
   }
 
-  // Waits for its turn; `signal` takes it back.
+  // Waits for the worker and for its turn; `signal` takes it back.
   async ask(request, { signal, transfer = [] } = {}) {
     if (signal?.aborted) throw aborted(signal);
-    if (!this.#reviving) await this.#started;
     if (this.#failure) throw this.#failure;
     return new Promise((resolve, reject) => {
       const entry = { request, transfer, resolve, reject };
@@ -159,7 +163,7 @@ class Engine {
   }
 
   #next() {
-    if (this.#current || this.#failure || this.#reviving) return;
+    if (!this.#isStarted || this.#current || this.#failure || this.#reviving) return;
     this.#current = this.#waiting.shift() ?? null;
     if (!this.#current) return;
     try {

@@ -57,17 +57,36 @@ pub(crate) fn test_gpu() -> anyhow::Result<()> {
     test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())
 }
 
-/// Damaged input for every parser, for so many seconds each.
+/// Damaged input for every parser, or for those whose names hold a word, for so many seconds each.
 pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
-    let seconds = match options {
-        [] => "60",
-        ["--seconds", seconds] => seconds,
-        other => anyhow::bail!("unknown option {other:?}; there is --seconds N"),
-    };
+    let (mut seconds, mut seed, mut names) = ("60", "0", Vec::new());
+    let mut rest = options;
+    loop {
+        rest = match rest {
+            [] => break,
+            ["--seconds", value, rest @ ..] => {
+                seconds = value;
+                rest
+            }
+            ["--seed", value, rest @ ..] => {
+                seed = value;
+                rest
+            }
+            [name, rest @ ..] if !name.starts_with('-') => {
+                names.push(*name);
+                rest
+            }
+            _ => {
+                anyhow::bail!("unknown options {rest:?}; there are --seconds N, --seed N and names")
+            }
+        };
+    }
     let arguments =
         ["test", "--locked", "--package", "tests", "--test", "fuzz", "--", "--nocapture"];
     step("damaged input", || {
-        execute(program("cargo").args(arguments).env("MAGPIE_FUZZ_SECONDS", seconds))
+        let mut command = program("cargo");
+        command.args(arguments).args(&names);
+        execute(command.env("MAGPIE_FUZZ_SECONDS", seconds).env("MAGPIE_FUZZ_SEED", seed))
     })
 }
 

@@ -27,6 +27,7 @@ const PAGE_SOURCES: &[&str] = &[
     "www/index.html",
     "www/bench",
     "www/start.js",
+    "www/unable.js",
     "www/style.css",
     "www/text",
     "www/worker.js",

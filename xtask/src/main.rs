@@ -22,8 +22,9 @@ cargo xtask test --gpu
 cargo xtask check
     What a developer runs before a commit: format, spelling, lints on host and
     wasm32, tests, docs, licences, unused dependencies.
-cargo xtask fuzz [--seconds N]
-    Hands damaged input to every parser, for N seconds each (60).
+cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
+    Hands damaged input to every parser, or to those whose names hold NAME, for N seconds each (60), beginning with
+    the input of a seed (0).
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
 cargo xtask bench engine [RUNS]

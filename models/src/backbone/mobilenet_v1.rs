@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
+use crate::limits::{LimitError, SCALES, within};
 
 /// Output channels at scale 1 and stride of every block.
 const BLOCKS: [(usize, usize); 13] = [
@@ -46,6 +47,15 @@ impl MobileNetV1Config {
     /// Width of the pooled features.
     pub fn features(&self) -> usize {
         self.channels(1024)
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("scale", self.scale, &SCALES)
     }
 
     /// A freshly initialised network.

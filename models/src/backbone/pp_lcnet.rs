@@ -13,6 +13,7 @@ use crate::layers::{
     Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
     make_divisible,
 };
+use crate::limits::{DROPOUTS, LimitError, MAX_WIDTH, SCALES, within};
 
 /// `(kernel, channels in, channels out, stride, squeeze-excite)`
 type Block = (usize, usize, usize, usize, bool);
@@ -57,6 +58,17 @@ impl PpLcNetConfig {
     /// Channels of the three feature maps of stride 8, 16 and 32.
     pub fn feature_channels(&self) -> [usize; 3] {
         [128, 256, 512].map(|c| self.channels(c))
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("scale", self.scale, &SCALES)?;
+        within("class_expand", self.class_expand.unwrap_or(1), &(1..=MAX_WIDTH))?;
+        within("dropout", self.dropout, &DROPOUTS)
     }
 
     /// A freshly initialised network.

@@ -14,6 +14,7 @@ use crate::layers::{
     Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
     make_divisible,
 };
+use crate::limits::{DROPOUTS, LimitError, MAX_BLOCKS, MAX_WIDTH, SCALES, within};
 
 /// One row a stage.
 struct Stage {
@@ -87,6 +88,18 @@ pub struct PpLcNetV2Config {
 impl PpLcNetV2Config {
     fn channels(&self, channels: usize) -> usize {
         make_divisible(channels as f64 * self.scale)
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("scale", self.scale, &SCALES)?;
+        self.depths.iter().try_for_each(|depth| within("depths", *depth, &(1..=MAX_BLOCKS)))?;
+        within("class_expand", self.class_expand, &(1..=MAX_WIDTH))?;
+        within("dropout", self.dropout, &DROPOUTS)
     }
 
     /// A freshly initialised network.

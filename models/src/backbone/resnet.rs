@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::layers::GlobalPool;
 use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, Padding};
+use crate::limits::{LimitError, MAX_BLOCKS, within};
+
+/// Channels that the first stage may have: two at least, of which a stem may take half, and at most a
+/// sixteenth of the widest layer's.
+const WIDTHS: std::ops::RangeInclusive<usize> = 2..=512;
 
 /// What a residual block consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +135,18 @@ impl ResNetConfig {
     /// Width of the pooled features.
     pub fn features(&self) -> usize {
         self.width * 8 * self.block.expansion()
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        self.depths.iter().try_for_each(|depth| within("depths", *depth, &(1..=MAX_BLOCKS)))?;
+        within("width", self.width, &WIDTHS)?;
+        within("first_stage_stride", self.first_stage_stride, &(1..=2))?;
+        within("last_stage_stride", self.last_stage_stride, &(1..=2))
     }
 
     /// A freshly initialised network.

@@ -23,6 +23,8 @@ pub use pico_head_v2::PicoHeadV2;
 use crate::backbone::{EfficientNetLite0, EfficientNetLite0Config, PpLcNet, PpLcNetConfig};
 use crate::kernels::{channels_first, channels_last};
 use crate::layers::{Eager, Flow};
+use crate::limits::{LimitError, MAX_BLOCKS, MAX_CLASSES, SCALES, within};
+use crate::preprocess::Preprocess;
 
 /// Strides of the four levels in input pixels.
 pub const STRIDES: [usize; 4] = [8, 16, 32, 64];
@@ -32,6 +34,9 @@ pub const REG_MAX: usize = 7;
 
 /// Input sides are multiples of it, so that every level is half of the one before.
 pub const SIZE_MULTIPLE: u32 = 32;
+
+/// Channels that the neck and the head may have: a CSP layer takes half of them.
+const NECK_CHANNELS: std::ops::RangeInclusive<usize> = 2..=2048;
 
 /// Configuration of [`Detector`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +113,34 @@ impl DetectorConfig {
     #[must_use]
     pub fn fused(&self) -> Self {
         Self { fused: true, ..self.clone() }
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("backbone_scale", self.backbone_scale, &SCALES)?;
+        within("neck_channels", self.neck_channels, &NECK_CHANNELS)?;
+        within("num_classes", self.num_classes, &(1..=MAX_CLASSES))?;
+        within("head_blocks", self.head_blocks, &(0..=MAX_BLOCKS))
+    }
+
+    /// Whether the network takes such inputs: their sides are multiples of [`SIZE_MULTIPLE`].
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the side.
+    pub fn check_input(preprocess: &Preprocess) -> Result<(), LimitError> {
+        for (key, side) in [("width", preprocess.width), ("height", preprocess.height)] {
+            if !side.is_multiple_of(SIZE_MULTIPLE) {
+                let allowed =
+                    format!("sides of a detector's input are multiples of {SIZE_MULTIPLE}");
+                return Err(LimitError::new(key, side, allowed));
+            }
+        }
+        Ok(())
     }
 
     /// A freshly initialised detector.

@@ -44,9 +44,9 @@ pub const MAX_ENTRIES: usize = 1 << 24;
 /// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
 const FACTORS_READ: RangeInclusive<f32> = 0.0..=1.0;
 /// Class of an entry that was taken out.
-const TAKEN_OUT: u32 = u32::MAX;
+pub(super) const TAKEN_OUT: u32 = u32::MAX;
 /// Bytes of a [`PictureId`].
-const PICTURE_LENGTH: usize = 16;
+pub(super) const PICTURE_LENGTH: usize = 16;
 
 /// The file and its sections.
 pub(super) const LAYOUT: Layout = Layout {
@@ -118,7 +118,7 @@ pub(super) struct StoredClass {
     metadata: Metadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_similarity: Option<f32>,
-    thumbnail_length: usize,
+    pub(super) thumbnail_length: usize,
 }
 
 impl Header {
@@ -343,7 +343,7 @@ impl Gallery {
     }
 }
 
-fn float(bytes: &[u8]) -> f32 {
+pub(super) fn float(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(std::array::from_fn(|i| bytes[i]))
 }
 

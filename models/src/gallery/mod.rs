@@ -6,10 +6,12 @@
 
 mod alike;
 mod answer;
+mod check;
 mod edit;
 mod embedding;
 mod format;
 mod index;
+mod lessons;
 mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
@@ -25,10 +27,15 @@ use thiserror::Error;
 
 pub use alike::Alike;
 pub use answer::{AnswerRule, Match, Question};
+pub use check::check_file;
 pub use edit::Merged;
 pub use embedding::check_embedding;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, StreamError, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+pub use lessons::{
+    Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
+    MAX_LESSONS, apply,
+};
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
@@ -117,6 +124,12 @@ pub enum GalleryError {
     NoClass {
         /// The class.
         class: usize,
+    },
+    /// A label that no class has.
+    #[error("there is no class {label:?}")]
+    NoLabel {
+        /// The label.
+        label: String,
     },
     /// Options of an index beyond what is allowed.
     #[error("{what}")]

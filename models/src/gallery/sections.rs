@@ -128,37 +128,70 @@ impl Layout {
     /// [`GalleryError::NotAGallery`], [`GalleryError::Version`], [`GalleryError::Length`],
     /// [`GalleryError::Checksum`] or [`GalleryError::Inconsistent`].
     pub(super) fn read<'a>(&self, bytes: &'a [u8]) -> Result<Sections<'a>, GalleryError> {
-        if bytes.get(..8) != Some(&self.magic) {
+        let Table { version, places } = self.table(bytes, bytes.len() as u64)?;
+        let mut found = vec![None; self.names.len()];
+        let mut end = HEADER_LENGTH + places.len() * TABLE_ENTRY_LENGTH;
+        for place in places {
+            let what = self.names[place.kind - 1];
+            // The table's places lie in the file, whose length is that of these bytes.
+            let start = place.start as usize;
+            let section = &bytes[start..start + place.length as usize];
+            let gap = &bytes[end..start];
+            if gap.iter().any(|b| *b != 0) || crc32(section) != place.checksum {
+                return Err(GalleryError::Checksum { what });
+            }
+            end = start + section.len();
+            found[place.kind - 1] = Some(section);
+        }
+        Ok(Sections { version, names: self.names, found })
+    }
+
+    /// Bytes that a file's header and table have at most.
+    pub(super) const fn longest_head(&self) -> usize {
+        HEADER_LENGTH + self.names.len() * TABLE_ENTRY_LENGTH
+    }
+
+    /// Reads the table of a file of `length` bytes from its first ones, and checks that its sections lie in the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub(super) fn table(&self, head: &[u8], length: u64) -> Result<Table, GalleryError> {
+        if head.get(..8) != Some(&self.magic) {
             return Err(GalleryError::NotAGallery);
         }
-        let too_short = |what, expected| GalleryError::Length {
+        let too_short = |what, expected: usize| GalleryError::Length {
             what,
             expected: expected as u64,
-            got: bytes.len() as u64,
+            got: length,
         };
-        if bytes.len() < HEADER_LENGTH {
+        if head.len() < HEADER_LENGTH {
             return Err(too_short("header of the file", HEADER_LENGTH));
         }
-        let version = read_u32(bytes, 8);
+        let version = read_u32(head, 8);
         if version > self.version {
             return Err(GalleryError::Version { got: version, supported: self.version });
         }
         // Only a known version's number of sections says where the table ends.
-        let count = read_u32(bytes, 12) as usize;
+        let count = read_u32(head, 12) as usize;
         let damaged = || GalleryError::Checksum { what: "table of sections" };
-        if version == 0 || count == 0 || count > self.names.len() || read_u32(bytes, 28) != 0 {
+        if version == 0 || count == 0 || count > self.names.len() || read_u32(head, 28) != 0 {
             return Err(damaged());
         }
         let table_end = HEADER_LENGTH + count * TABLE_ENTRY_LENGTH;
-        let table = bytes
+        let table = head
             .get(HEADER_LENGTH..table_end)
             .ok_or_else(|| too_short("table of sections", table_end))?;
-        if read_u32(bytes, 24) != crc32(table) {
+        if read_u32(head, 24) != crc32(table) {
             return Err(damaged());
         }
-        expect_length("file", read_u64(bytes, 16), bytes)?;
-        let mut found = vec![None; self.names.len()];
-        let (mut end, mut last_kind) = (table_end, 0);
+        let whole = |expected| {
+            let wrong = GalleryError::Length { what: "file", expected, got: length };
+            if expected == length { Ok(()) } else { Err(wrong) }
+        };
+        whole(read_u64(head, 16))?;
+        let mut places = Vec::with_capacity(count);
+        let (mut end, mut last_kind) = (table_end as u64, 0);
         for entry in table.chunks_exact(TABLE_ENTRY_LENGTH) {
             let kind = read_u32(entry, 0) as usize;
             let what = *kind
@@ -167,25 +200,36 @@ impl Layout {
                 .filter(|_| kind > last_kind)
                 .ok_or_else(|| GalleryError::Inconsistent { what: format!("section {kind}") })?;
             last_kind = kind;
-            let (offset, length) = (read_u64(entry, 8), read_u64(entry, 16));
-            let start = end.next_multiple_of(ALIGNMENT);
-            let section = usize::try_from(length)
-                .ok()
-                .and_then(|length| bytes.get(start..start.checked_add(length)?))
-                .filter(|_| offset == start as u64)
-                .ok_or_else(|| GalleryError::Inconsistent {
-                    what: format!("place of its {what}"),
-                })?;
-            let gap = &bytes[end..start];
-            if gap.iter().any(|b| *b != 0) || crc32(section) != read_u32(entry, 4) {
-                return Err(GalleryError::Checksum { what });
-            }
-            end = start + section.len();
-            found[kind - 1] = Some(section);
+            let (offset, section_length) = (read_u64(entry, 8), read_u64(entry, 16));
+            // Both lie in the file, so that none of this overflows.
+            let start = end.next_multiple_of(ALIGNMENT as u64);
+            let ends = start.checked_add(section_length).filter(|end| *end <= length);
+            let ends = ends.filter(|_| offset == start).ok_or_else(|| {
+                GalleryError::Inconsistent { what: format!("place of its {what}") }
+            })?;
+            let checksum = read_u32(entry, 4);
+            places.push(Place { kind, start, length: section_length, checksum });
+            end = ends;
         }
-        expect_length("file", end as u64, bytes)?;
-        Ok(Sections { version, names: self.names, found })
+        whole(end)?;
+        Ok(Table { version, places })
     }
+}
+
+/// What the beginning of a file says.
+pub(super) struct Table {
+    pub(super) version: u32,
+    /// By rising kind.
+    pub(super) places: Vec<Place>,
+}
+
+/// Where a section lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) kind: usize,
+    pub(super) start: u64,
+    pub(super) length: u64,
+    pub(super) checksum: u32,
 }
 
 impl<'a> Sections<'a> {

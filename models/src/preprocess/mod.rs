@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{ImageError, RgbImage};
+use crate::limits::{DEVIATIONS, LimitError, MAX_SIDE, MEANS, within};
 
 pub use resize::{ResizeFilter, resize};
 
@@ -40,6 +41,18 @@ impl Preprocess {
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
+    }
+
+    /// Whether pictures can be brought to that form.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        within("width", self.width, &(1..=MAX_SIDE))?;
+        within("height", self.height, &(1..=MAX_SIDE))?;
+        self.mean.iter().try_for_each(|mean| within("mean", *mean, &MEANS))?;
+        self.std.iter().try_for_each(|std| within("std", *std, &DEVIATIONS))
     }
 
     /// Resizes the pictures and stacks them into one batch.

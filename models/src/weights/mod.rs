@@ -42,6 +42,28 @@ pub enum WeightsError {
         /// Name in the file.
         name: String,
     },
+    /// A value that is no finite number.
+    #[error(
+        "tensor {name} holds {value}: these weights are damaged, or come from training that diverged; \
+         take an earlier checkpoint, or train with a lower learning rate"
+    )]
+    NotFinite {
+        /// Name in the file.
+        name: String,
+        /// The first such value.
+        value: f32,
+    },
+    /// A value that the wanted type has no number for.
+    #[error(
+        "tensor {name} holds {value}, which is beyond the numbers of this precision; take 32-bit floats \
+         (--precision f32)"
+    )]
+    Overflow {
+        /// Name in the file.
+        name: String,
+        /// The first such value.
+        value: f32,
+    },
     /// The module needs a tensor that is not there.
     #[error("tensor {name} is missing; the file belongs to another architecture")]
     Missing {
@@ -112,7 +134,7 @@ impl Weights {
     /// # Errors
     ///
     /// [`WeightsError::Format`] for damaged bytes, [`WeightsError::Type`] for other value types,
-    /// [`WeightsError::Scales`] for whole numbers of no known size.
+    /// [`WeightsError::Scales`] for whole numbers of no known size, [`WeightsError::NotFinite`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
         Self::from_vec(bytes.to_vec())
     }
@@ -124,22 +146,42 @@ impl Weights {
     ///
     /// As [`Self::from_bytes`].
     pub fn from_vec(bytes: Vec<u8>) -> Result<Self, WeightsError> {
-        Ok(Self { tensors: stored::read_all(bytes)? })
+        Ok(Self { tensors: stored::read_all(bytes, true)? })
+    }
+
+    /// [`Self::from_bytes`] of gradients, which may be beyond all numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_bytes`], but for [`WeightsError::NotFinite`].
+    pub fn gradients_from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
+        Ok(Self { tensors: stored::read_all(bytes.to_vec(), false)? })
+    }
+
+    /// Whether all values are finite numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`WeightsError::NotFinite`], naming the first tensor that holds others.
+    pub fn check(&self) -> Result<(), WeightsError> {
+        self.tensors.iter().try_for_each(|(name, tensor)| stored::check(name, &tensor.values))
     }
 
     /// Writes a safetensors file; the same tensors give the same bytes.
     ///
     /// # Errors
     ///
-    /// [`WeightsError::Format`] where a shape does not fit its values.
+    /// [`WeightsError::Format`] where a shape does not fit its values, [`WeightsError::Overflow`] where
+    /// the precision has no number for a value.
     pub fn to_bytes(
         &self,
         precision: Precision,
         metadata: Option<HashMap<String, String>>,
     ) -> Result<Vec<u8>, WeightsError> {
-        let parts: Vec<Stored> = (self.tensors.iter())
-            .flat_map(|(name, tensor)| stored::parts(name, tensor, precision))
-            .collect();
+        let mut parts: Vec<Stored> = Vec::with_capacity(self.tensors.len());
+        for (name, tensor) in &self.tensors {
+            parts.extend(stored::parts(name, tensor, precision)?);
+        }
         let mut views = Vec::with_capacity(parts.len());
         for Stored { name, dtype, shape, bytes } in &parts {
             views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?));
@@ -306,6 +348,58 @@ mod tests {
         extra.tensors.insert("zebra".to_owned(), tensor);
         let error = extra.load_into(network()).unwrap_err();
         assert!(matches!(error, WeightsError::Unused { name } if name == "zebra"));
+    }
+
+    #[test]
+    fn values_that_are_no_numbers_are_named_when_read_and_when_made_smaller() {
+        let whole = Weights::from_module(&network());
+        let name = "last_conv.weight";
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
+            let mut weights = whole.clone();
+            weights.tensors.get_mut(name).unwrap().values[7] = value;
+            let is_told = |error: WeightsError| {
+                let told = matches!(&error, WeightsError::NotFinite { name: n, .. } if n == name);
+                assert!(told, "{value}: {error}");
+            };
+            is_told(weights.check().unwrap_err());
+            for precision in [Precision::F16, Precision::I10, Precision::I8] {
+                is_told(weights.to_bytes(precision, None).unwrap_err());
+            }
+            let bytes = weights.to_bytes(Precision::F32, None).unwrap();
+            is_told(Weights::from_bytes(&bytes).unwrap_err());
+            let kept = Weights::gradients_from_bytes(&bytes).unwrap();
+            assert_eq!(kept.tensors[name].values[7].to_bits(), value.to_bits());
+        }
+        whole.check().unwrap();
+    }
+
+    #[test]
+    fn values_beyond_a_precision_are_named() {
+        let whole = Weights::from_module(&network());
+        let name = "last_conv.weight";
+        for (precision, fits, beyond) in [
+            (Precision::F16, 65_519.0, 65_521.0),
+            (Precision::F16, -65_504.0, -1e9),
+            (Precision::I8, 1e38, f32::MAX),
+            (Precision::F32, f32::MAX, f32::INFINITY),
+        ] {
+            let with = |value: f32| {
+                let mut weights = whole.clone();
+                weights.tensors.get_mut(name).unwrap().values[3] = value;
+                weights.to_bytes(precision, None)
+            };
+            let bytes = with(fits).unwrap();
+            Weights::from_bytes(&bytes).unwrap();
+            match with(beyond) {
+                Err(WeightsError::Overflow { name: n, .. }) => assert_eq!(n, name),
+                // What is left after rounding is a number.
+                Ok(bytes) if precision == Precision::I8 => {
+                    Weights::from_bytes(&bytes).unwrap();
+                }
+                Ok(_) => assert_eq!(precision, Precision::F32),
+                Err(error) => panic!("{precision:?}: {error}"),
+            }
+        }
     }
 
     #[test]

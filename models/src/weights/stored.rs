@@ -56,7 +56,12 @@ fn end(metadata: &Metadata, name: &str) -> usize {
 
 /// Reads every tensor, from the file's end on, and gives back the bytes of those that were read: never
 /// are there all values twice.
-pub(super) fn read_all(mut bytes: Vec<u8>) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
+///
+/// Only gradients may be beyond all numbers.
+pub(super) fn read_all(
+    mut bytes: Vec<u8>,
+    are_weights: bool,
+) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
     let (length, metadata) = SafeTensors::read_metadata(&bytes)?;
     // The metadata's length comes first.
     let behind = size_of::<u64>() + length;
@@ -73,10 +78,24 @@ pub(super) fn read_all(mut bytes: Vec<u8>) -> Result<BTreeMap<String, NamedTenso
             bytes.shrink_to_fit();
         }
         let values = read(&File { metadata: &metadata, data: &bytes[behind..] }, name)?;
+        if are_weights {
+            check(name, &values)?;
+        }
         let shape = tensors[name].shape.clone();
         read_tensors.insert(name.clone(), NamedTensor { shape, values });
     }
     Ok(read_tensors)
+}
+
+/// Whether all values are finite numbers: one comparison of the largest magnitude, which vectors find.
+pub(super) fn check(name: &str, values: &[f32]) -> Result<(), WeightsError> {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
+    let largest = values.iter().fold(0, |most: u32, value| most.max(value.abs().to_bits()));
+    if largest < INFINITY {
+        return Ok(());
+    }
+    let value = values.iter().copied().find(|value| !value.is_finite()).unwrap_or(f32::NAN);
+    Err(WeightsError::NotFinite { name: name.to_owned(), value })
 }
 
 /// A tensor as it lies in a file.
@@ -92,8 +111,13 @@ pub(super) fn is_part(name: &str) -> bool {
     name.ends_with(SCALES) || name.ends_with(LOWS)
 }
 
-/// A tensor in a precision: itself, and what belongs to it.
-pub(super) fn parts(name: &str, tensor: &NamedTensor, precision: Precision) -> Vec<Stored> {
+/// A tensor in a precision: itself, and what belongs to it. Only 32-bit floats keep what is beyond all
+/// numbers, for gradients.
+pub(super) fn parts(
+    name: &str,
+    tensor: &NamedTensor,
+    precision: Precision,
+) -> Result<Vec<Stored>, WeightsError> {
     let NamedTensor { shape, values } = tensor;
     let store = |behind: &str, dtype, shape: &[usize], bytes| Stored {
         name: format!("{name}{behind}"),
@@ -102,25 +126,34 @@ pub(super) fn parts(name: &str, tensor: &NamedTensor, precision: Precision) -> V
         bytes,
     };
     let most = match precision {
-        Precision::F32 => return vec![store("", Dtype::F32, shape, little_endian(values))],
+        Precision::F32 => return Ok(vec![store("", Dtype::F32, shape, little_endian(values))]),
         Precision::F16 => {
+            check(name, values)?;
+            let beyond = |value: &&f32| f16::from_f32(**value).is_infinite();
+            if let Some(value) = values.iter().find(beyond) {
+                return Err(WeightsError::Overflow { name: name.to_owned(), value: *value });
+            }
             let half = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes());
-            return vec![store("", Dtype::F16, shape, half.collect())];
+            return Ok(vec![store("", Dtype::F16, shape, half.collect())]);
         }
         Precision::I10 => 511.0,
         Precision::I8 => 127.0,
     };
+    check(name, values)?;
     let is_whole = values.len() == shape.iter().product::<usize>();
     let Some(axis) = output_axis(shape).filter(|_| is_whole) else {
         return parts(name, tensor, Precision::F32);
     };
     let (numbers, scales) = quantize(values, shape, axis, most);
+    if let Some(scale) = scales.iter().find(|scale| (**scale * most).is_infinite()) {
+        return Err(WeightsError::Overflow { name: name.to_owned(), value: *scale * most });
+    }
     let mut scales_shape = vec![1; shape.len()];
     scales_shape[axis] = shape[axis];
     let scales = store(SCALES, Dtype::F32, &scales_shape, little_endian(&scales));
     let bytes = |shift: i16| numbers.iter().map(|n| ((n >> shift) as i8).cast_unsigned()).collect();
     if precision == Precision::I8 {
-        return vec![store("", Dtype::I8, shape, bytes(0)), scales];
+        return Ok(vec![store("", Dtype::I8, shape, bytes(0)), scales]);
     }
     let low = |four: &[i16]| {
         let bits = four.iter().enumerate().map(|(i, number)| ((number & 3) as u8) << (2 * i));
@@ -128,7 +161,7 @@ pub(super) fn parts(name: &str, tensor: &NamedTensor, precision: Precision) -> V
     };
     let lows: Vec<u8> = numbers.chunks(4).map(low).collect();
     let lows = store(LOWS, Dtype::U8, &[lows.len()], lows);
-    vec![store("", Dtype::I8, shape, bytes(2)), scales, lows]
+    Ok(vec![store("", Dtype::I8, shape, bytes(2)), scales, lows])
 }
 
 /// The values of a tensor of a file.

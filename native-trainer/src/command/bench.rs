@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use clap::Args;
 use models::bench::{Figures, Stage, drawn, measure};
-use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::kernels::Arithmetic;
 use serde::Serialize;
 
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
+use crate::files;
 
 /// Version of the JSON that is printed, which the page for measurements writes, too.
 const SCHEMA: u32 = 2;
@@ -29,7 +30,7 @@ pub struct Arguments {
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Measured runs of each stage.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = super::ranges::count)]
     runs: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
@@ -64,7 +65,6 @@ impl Arguments {
     /// # Errors
     ///
     /// A bundle or a picture that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let target = self.device.target()?;
         let picture = match &self.picture {
@@ -72,7 +72,7 @@ impl Arguments {
             None => drawn(),
         };
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let file = |name: &str| std::fs::read(self.bundle.join(name)).ok();
+        let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
         let open = || Bundle::open(&manifest, file, target.clone());
         let recognizer = open()?;
         let mut opened = Vec::new();

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 
 use super::write;
 use crate::data::check::{Demand, Report, check_boxes, check_classes};
-use crate::data::coco::{self, Part};
+use crate::data::coco::{self, Finding, Part, Written};
 use crate::data::layouts::{Lists, cub, sop};
+use crate::files;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 
@@ -29,16 +30,21 @@ enum Command {
 }
 
 /// Reads a whole data set and reports all that is wrong with it: broken pictures, missing files,
-/// the same picture twice, classes too small for the sampler, gaps between labels, boxes outside
-/// their picture.
+/// the same picture twice, classes too small for the sampler, gaps between labels, boxes that teach
+/// nothing or something false.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie data check photos\n  magpie data check -c \
-    native-trainer/recipes/photos.toml -o extractor.train=photos\n\nEnds with 1 where something \
+    native-trainer/recipes/photos.toml -o extractor.train=photos\n  magpie data check \
+    annotations/train.json --images pictures\n\nEnds with 1 where something \
     would keep training from working or teach it something false.")]
 struct Check {
     /// List files, folders with one sub-folder a class, COCO files.
     #[arg(required_unless_present = "config")]
     paths: Vec<PathBuf>,
+    /// Folder of the pictures of COCO files; by default looked for beside the file, in `images` and in
+    /// folders named like the file, here and one level up.
+    #[arg(long, requires = "paths")]
+    images: Option<PathBuf>,
     /// Recipe: checks the data that it names, by what its sampler takes.
     #[arg(short, long)]
     config: Option<PathBuf>,
@@ -46,7 +52,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]
@@ -68,8 +74,8 @@ struct Layout {
     --part annotations/instances_train2017.json,images=train2017,take=5000 \
     --part logos/instances.json")]
 struct CocoForeground {
-    /// A COCO file, with `,images=FOLDER` where its pictures are not beside it and `,take=N` to
-    /// draw so many; may be repeated.
+    /// A COCO file, with `,images=FOLDER` where its pictures are not found by themselves and `,take=N`
+    /// to draw so many; may be repeated.
     #[arg(long = "part", required = true, value_parser = parse_part)]
     parts: Vec<Part>,
     /// COCO file to write; pictures below its folder are named from there.
@@ -120,22 +126,55 @@ impl Arguments {
             Command::Cub(layout) => write_lists(&layout.folder, &cub(&layout.folder)?),
             Command::Sop(layout) => write_lists(&layout.folder, &sop(&layout.folder)?),
             Command::CocoForeground(mix) => {
-                let folder = mix.out.parent().unwrap_or(Path::new("."));
-                write(&mix.out, &coco::foreground(&mix.parts, folder, mix.seed)?)
+                let parts: Vec<&Path> = mix.parts.iter().map(|part| &*part.annotations).collect();
+                files::check_outputs(&[&mix.out], &parts)?;
+                let progress = Progress::new("pictures", 0);
+                let seen = |total| progress.advance_of(total);
+                let mixed = coco::foreground(&mix.parts, &mix.out, mix.seed, &seen)?;
+                drop(progress);
+                write_boxes(&mix.out, &mixed)
             }
             Command::Voc(voc) => {
-                let folder = voc.out.parent().unwrap_or(Path::new("."));
-                write(&voc.out, &coco::from_voc(&voc.folder, folder)?)
+                // Only a file that is there can be one of those that are read.
+                let inputs = if voc.out.exists() {
+                    entries(&[voc.folder.join("Annotations"), voc.folder.join("JPEGImages")])
+                } else {
+                    Vec::new()
+                };
+                let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+                files::check_outputs(&[&voc.out], &inputs)?;
+                let progress = Progress::new("pictures", 0);
+                let seen = |total| progress.advance_of(total);
+                let converted = coco::from_voc(&voc.folder, &voc.out, &seen)?;
+                drop(progress);
+                write_boxes(&voc.out, &converted)
             }
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
+/// What lies in folders, as far as they are there.
+fn entries(folders: &[PathBuf]) -> Vec<PathBuf> {
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
+fn write_boxes(out: &Path, written: &Written) -> anyhow::Result<()> {
+    tell_notes(&written.notes);
+    write(out, &written.bytes)
+}
+
+/// Says what is left out of COCO files.
+pub(super) fn tell_notes(notes: &[(PathBuf, Finding)]) {
+    for (path, note) in notes {
+        eprintln!("note: {}: {note}", path.display());
+    }
+}
+
 fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
-    for (name, text) in [("train_list.txt", &lists.train), ("test_list.txt", &lists.test)] {
-        let path = folder.join(name);
-        write(&path, text.as_bytes())?;
+    let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
+    files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
+    for (path, text) in [(train, &lists.train), (test, &lists.test)] {
         println!("{}: {} pictures", path.display(), text.lines().count());
     }
     Ok(())
@@ -145,18 +184,20 @@ impl Check {
     fn run(&self) -> anyhow::Result<()> {
         let samples_per_class = self.samples_per_class;
         let demand = Demand { classes: 2, samples_per_class };
-        let mut sets: Vec<(PathBuf, Demand)> =
-            self.paths.iter().map(|path| (path.clone(), demand)).collect();
+        let set = |path: &PathBuf| Set { path: path.clone(), images: self.images.clone(), demand };
+        let mut sets: Vec<Set> = self.paths.iter().map(set).collect();
         if let Some(path) = &self.config {
             sets.extend(sets_of(&Recipe::read(path, &self.overrides)?));
         }
+        if self.images.is_some() && !sets.iter().any(|set| is_coco(&set.path)) {
+            bail!("--images goes with COCO files (*.json); none is named");
+        }
         let mut errors = 0;
-        for (path, demand) in sets {
+        for Set { path, images, demand } in sets {
             let progress = Progress::new("pictures", 0);
             let seen = |total| progress.advance_of(total);
-            let is_coco = path.extension().is_some_and(|extension| extension == "json");
-            let report = if is_coco {
-                check_boxes(&path, &seen)?
+            let report = if is_coco(&path) {
+                check_boxes(&path, images.as_deref(), &seen)?
             } else {
                 check_classes(&path, demand, &seen)?
             };
@@ -170,7 +211,6 @@ impl Check {
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn print(&self, path: &Path, report: &Report) -> anyhow::Result<()> {
         if self.json {
             let mut record = serde_json::to_value(report)?;
@@ -199,20 +239,39 @@ impl Check {
     }
 }
 
+fn is_coco(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+}
+
+/// Data that are checked.
+struct Set {
+    path: PathBuf,
+    /// Folder of a COCO file's pictures.
+    images: Option<PathBuf>,
+    demand: Demand,
+}
+
 /// The data that a recipe names, with what it takes of them.
-fn sets_of(recipe: &Recipe) -> Vec<(PathBuf, Demand)> {
+fn sets_of(recipe: &Recipe) -> Vec<Set> {
     let any = Demand { classes: 1, samples_per_class: 1 };
     let mut sets = Vec::new();
+    let set = |path: &PathBuf, demand| Set { path: path.clone(), images: None, demand };
     if let Some(task) = &recipe.extractor {
         let samples_per_class = task.sampler.samples_per_class().unwrap_or(1);
         let classes = task.sampler.samples_per_class().map_or(1, |k| recipe.batch_size / k.max(1));
-        sets.push((task.train.clone(), Demand { classes, samples_per_class }));
-        sets.extend([&task.query, &task.gallery].into_iter().flatten().map(|p| (p.clone(), any)));
+        sets.push(set(&task.train, Demand { classes, samples_per_class }));
+        sets.extend([&task.query, &task.gallery].into_iter().flatten().map(|path| set(path, any)));
     }
     if let Some(task) = &recipe.detector {
-        let paths = [&task.cutouts, &task.coco, &task.eval_cutouts, &task.eval_coco];
-        sets.extend(paths.into_iter().flatten().map(|path| (path.clone(), any)));
+        let pictures = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
+        sets.extend(pictures.map(|path| set(path, any)));
+        for (path, images) in
+            [(&task.coco, &task.coco_images), (&task.eval_coco, &task.eval_coco_images)]
+        {
+            let named = path.iter().map(|path| (path.clone(), images.clone()));
+            sets.extend(named.map(|(path, images)| Set { path, images, demand: any }));
+        }
     }
-    sets.dedup_by(|a, b| a.0 == b.0);
+    sets.dedup_by(|a, b| a.path == b.path && a.images == b.images);
     sets
 }

@@ -3,13 +3,16 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 
-use super::{DeviceKind, Embedder, open_detector};
-use crate::data::coco;
+use super::data::tell_notes;
+use super::failures::Failures;
+use super::{DeviceKind, Embedder, measured, open_detector, samples};
+use crate::data::coco::{self, BoxedPictures};
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
-use crate::metric::retrieval::retrieval_metrics;
+use crate::metric::retrieval::{remarks, retrieval_metrics};
 use crate::progress::Progress;
 use crate::train::detector::evaluate_boxes;
 
@@ -28,7 +31,8 @@ pub struct Arguments {
     /// COCO file for the detector; its categories are taken as one.
     #[arg(long)]
     coco: Option<PathBuf>,
-    /// Folder of the COCO file's pictures; by default the file's own.
+    /// Folder of the COCO file's pictures; by default looked for beside the file, in `images` and in folders
+    /// named like the file, here and one level up.
     #[arg(long, requires = "coco")]
     images: Option<PathBuf>,
     /// List file or folder of queries for the extractor.
@@ -37,6 +41,10 @@ pub struct Arguments {
     /// List file or folder that is searched; by default the queries, each without itself.
     #[arg(long)]
     gallery: Option<PathBuf>,
+    /// Leaves pictures that cannot be used out of the figures, after naming them; otherwise the first one is
+    /// an error.
+    #[arg(long)]
+    skip_bad: bool,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -59,17 +67,34 @@ impl Arguments {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
-        let boxed = coco::read(coco, self.images.as_deref())?;
-        let progress = Progress::new("pictures", boxed.len());
-        let pictures = boxed.iter().map(|picture| {
-            progress.advance(1);
-            Ok((Cow::Owned(read_picture(&picture.path)?), &picture.boxes[..]))
-        });
-        let metrics = evaluate_boxes(&detector, detector.preprocess(), pictures)?;
+        let progress = Progress::new("pictures", 0);
+        let seen = |total| progress.advance_of(total);
+        let BoxedPictures { pictures: boxed, notes } =
+            coco::read(coco, self.images.as_deref(), &seen)?;
         drop(progress);
+        let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
+        tell_notes(&notes);
+        let progress = Progress::new("pictures", boxed.len());
+        let mut failures = Failures::default();
+        let mut stopped = Ok(());
+        let pictures = boxed.iter().map_while(|picture| {
+            progress.advance(1);
+            let read = read_picture(&picture.path);
+            let usable = match read {
+                Ok(image) => Some(Ok((Cow::Owned(image), &picture.boxes[..]))),
+                Err(error) => {
+                    stopped = measured(error, self.skip_bad, &mut failures);
+                    None
+                }
+            };
+            stopped.is_ok().then_some(usable)
+        });
+        let metrics = evaluate_boxes(&detector, detector.preprocess(), pictures.flatten())?;
+        stopped?;
+        drop(progress);
+        let pictures = boxed.len() - failures.count();
         let [small, medium, large] = metrics.by_size;
         let [one, ten, hundred] = metrics.recall;
         let figures = [
@@ -88,7 +113,8 @@ impl Arguments {
             for (name, value) in figures {
                 record.insert(name.replace(' ', "_"), value.into());
             }
-            record.insert("pictures".to_owned(), boxed.len().into());
+            record.insert("pictures".to_owned(), pictures.into());
+            record.insert("left_out".to_owned(), failures.count().into());
             println!("{}", serde_json::Value::Object(record));
             return Ok(());
         }
@@ -98,22 +124,29 @@ impl Arguments {
                 None => println!("{name:<10} –"),
             }
         }
-        println!("{} pictures", boxed.len());
+        println!("{pictures} pictures{}", left_out(failures.count()));
         Ok(())
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
         let embedder = Embedder::open(extractor, self.device)?;
-        let query = Samples::read(query)?;
-        let metrics = if let Some(path) = &self.gallery {
-            let gallery = Samples::read(path)?;
-            let query = query.relabel(&gallery.labels);
-            retrieval_metrics(&embedder.embed(&query)?, &embedder.embed(&gallery)?, &[1, 5])
+        let listed = samples(query)?;
+        let embed = |listed: &Samples| embedder.embed_measured(listed, self.skip_bad);
+        let (gallery, queries, bad) = if let Some(path) = &self.gallery {
+            let searched = samples(path)?;
+            let (queries, bad) = embed(&listed.relabel(&searched.labels))?;
+            let (gallery, more) = embed(&searched)?;
+            (Some(gallery), queries, bad + more)
         } else {
-            let all = embedder.embed(&query)?;
-            retrieval_metrics(&all, &all, &[1, 5])
+            let (queries, bad) = embed(&listed)?;
+            (None, queries, bad)
         };
+        let metrics = retrieval_metrics(&queries, gallery.as_ref().unwrap_or(&queries), &[1, 5]);
+        let said = remarks(&queries, gallery.as_ref(), &metrics);
+        if metrics.queries == 0 {
+            let why = [vec!["no picture to measure with".to_owned()], said].concat().join("; ");
+            bail!("{}: {why}", query.display());
+        }
         if self.json {
             let mut record = serde_json::Map::new();
             for (k, rate) in &metrics.recall_at_k {
@@ -121,6 +154,8 @@ impl Arguments {
             }
             record.insert("mAP".to_owned(), metrics.mean_average_precision.into());
             record.insert("queries".to_owned(), metrics.queries.into());
+            record.insert("left_out".to_owned(), bad.into());
+            record.insert("remarks".to_owned(), said.into());
             println!("{}", serde_json::Value::Object(record));
             return Ok(());
         }
@@ -131,7 +166,18 @@ impl Arguments {
             rates.join(", "),
             metrics.mean_average_precision
         );
-        println!("{} queries with a match in the gallery", metrics.queries);
+        println!("{} queries with a match in the gallery{}", metrics.queries, left_out(bad));
+        for remark in said {
+            eprintln!("{remark}");
+        }
         Ok(())
+    }
+}
+
+/// How many pictures the figures do not count, for the end of a line.
+fn left_out(bad: usize) -> String {
+    match bad {
+        0 => String::new(),
+        bad => format!("; {bad} pictures left out"),
     }
 }

@@ -10,13 +10,19 @@ use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
-use super::{DeviceKind, open_model, read, size, write};
-use crate::data::list_file::Samples;
+use super::{DeviceKind, open_model, read, samples, size, write};
+use crate::checkpoint;
 use crate::embedding::embed_samples;
 use crate::export::{Format, model_files};
-use crate::metric::retrieval::{Embedded, retrieval_metrics};
+use crate::files;
+use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::train::exported_checkpoint;
+
+/// How the names of model files end.
+const MODEL_ENDING: &str = "safetensors";
+/// Times that a run is read which changes meanwhile.
+const TRIES: usize = 5;
 
 /// Writes the deployed network of a run: batch normalisation folded into the convolutions, parallel
 /// branches summed, the head left behind. With pictures it also says what the precision costs.
@@ -33,15 +39,15 @@ pub struct Arguments {
     /// that the recipe exports.
     #[arg(long)]
     checkpoint: Option<String>,
-    /// How weights are stored.
-    #[arg(long, value_enum, default_value_t)]
-    precision: Stored,
+    /// How weights are stored: f16 unless said otherwise. Not for other runtimes.
+    #[arg(long, value_enum)]
+    precision: Option<Stored>,
     /// What products are computed in on a CPU; by default as the source says, which is f32 for a run.
     #[arg(long, value_enum)]
     arithmetic: Option<Computed>,
-    /// Model file to write. For other runtimes, in 32-bit floats: `.onnx` writes ONNX, `.tflite`
+    /// Model file to write, `.safetensors`. For other runtimes, in 32-bit floats: `.onnx` writes ONNX, `.tflite`
     /// LiteRT (TensorFlow Lite), `.json` a graph model of TensorFlow.js with its weights beside it in
-    /// a `.bin`.
+    /// a `.bin`; one that is there already is replaced only if the `.json` names it.
     #[arg(long)]
     out: PathBuf,
     /// List file or folder of pictures: compares the embeddings with those of 32-bit weights and
@@ -109,8 +115,9 @@ impl Arguments {
     /// # Errors
     ///
     /// A run or a model that cannot be used, pictures that cannot be used, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let format = self.format()?;
+        self.check_outputs(format)?;
         let mut exact = if self.source.is_dir() {
             deployed(&self.source, self.checkpoint.as_deref())?
         } else {
@@ -118,25 +125,27 @@ impl Arguments {
         };
         let arithmetic = self.arithmetic.map_or(exact.description.arithmetic, Computed::arithmetic);
         exact.description.arithmetic = Arithmetic::F32;
-        let ending = self.out.extension().and_then(|ending| ending.to_str());
-        if let Some(format) = ending.and_then(Format::of_ending) {
+        if let Some(format) = format {
             return self.write_for_others(format, exact);
         }
         let description = ModelDescription { arithmetic, ..exact.description.clone() };
         let weights = exact.weights.clone();
-        let bytes = ModelFile { description, weights }.to_bytes(self.precision.precision())?;
-        let stored = ModelFile::from_bytes(&bytes)?;
-        write(&self.out, &bytes)?;
+        let precision = self.precision.unwrap_or_default().precision();
+        let name = || self.source.display().to_string();
+        let bytes = ModelFile { description, weights }.to_bytes(precision).with_context(name)?;
+        let stored = ModelFile::from_bytes(&bytes).with_context(name)?;
         let cost = match &self.query {
             Some(query) => Some(self.cost(&exact, &stored, query)?),
             None => None,
         };
+        write(&self.out, &bytes)?;
         if self.json {
             let cost = cost.map(|cost| {
                 json!({
                     "least_cosine": cost.least_cosine,
                     "recall1": cost.recall[1],
                     "recall1_f32": cost.recall[0],
+                    "remarks": cost.remarks,
                 })
             });
             let file = self.out.display().to_string();
@@ -150,17 +159,73 @@ impl Arguments {
                  floats {:.5}",
                 cost.least_cosine, cost.recall[1], cost.recall[0]
             );
+            for remark in cost.remarks {
+                eprintln!("{remark}");
+            }
+        }
+        Ok(())
+    }
+
+    /// What the name of the output asks for; `None` for a model file.
+    fn format(&self) -> anyhow::Result<Option<Format>> {
+        let ending = self.out.extension().map(|ending| ending.to_string_lossy().into_owned());
+        let format = ending.as_deref().and_then(Format::of_ending);
+        if format.is_none() && ending.as_deref() != Some(MODEL_ENDING) {
+            bail!(
+                "{}: export writes .{MODEL_ENDING}, .onnx, .tflite and .json; choose one of these endings",
+                self.out.display()
+            );
+        }
+        let asked = [
+            (self.precision.is_some(), "--precision"),
+            (self.arithmetic.is_some(), "--arithmetic"),
+            (self.query.is_some(), "--query"),
+        ];
+        if let (Some(_), Some((_, flag))) =
+            (format, asked.into_iter().find(|(is_asked, _)| *is_asked))
+        {
+            bail!(
+                "{}: files for other runtimes hold 32-bit floats; leave {flag} out, or write a \
+                 .{MODEL_ENDING} file",
+                self.out.display()
+            );
+        }
+        Ok(format)
+    }
+
+    /// Whether the files can be written, and over nothing that is read here or that no export has written.
+    fn check_outputs(&self, format: Option<Format>) -> anyhow::Result<()> {
+        let mut inputs = vec![self.source.clone()];
+        if self.source.is_dir() {
+            inputs.push(self.source.join(RUN_RECIPE));
+            let checkpoints = std::fs::read_dir(&self.source).into_iter().flatten().flatten();
+            inputs.extend(checkpoints.map(|entry| entry.path().join("model.safetensors")));
+        }
+        inputs.extend([&self.query, &self.gallery].into_iter().flatten().cloned());
+        let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
+        let weights = self.out.with_extension("bin");
+        let is_pair = format == Some(Format::Tfjs);
+        let outputs = if is_pair { vec![&*self.out, &*weights] } else { vec![&*self.out] };
+        files::check_outputs(&outputs, &inputs)?;
+        if is_pair && weights.exists() && !names_weights(&self.out, &weights) {
+            bail!(
+                "{}: would be replaced by the weights of {}, and no export wrote it; choose another name",
+                weights.display(),
+                self.out.display()
+            );
         }
         Ok(())
     }
 
     /// The deployed network for other runtimes.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn write_for_others(&self, format: Format, model: ModelFile) -> anyhow::Result<()> {
         let stem = self.out.file_stem().unwrap_or_default().to_string_lossy();
-        for (name, bytes) in model_files(format, &stem, model)? {
-            let path = self.out.with_file_name(name);
-            write(&path, &bytes)?;
+        let files: Vec<(PathBuf, Vec<u8>)> = (model_files(format, &stem, model)?.into_iter())
+            .map(|(name, bytes)| (self.out.with_file_name(name), bytes))
+            .collect();
+        let together: Vec<_> = files.iter().map(|(path, bytes)| (&**path, &**bytes)).collect();
+        files::write_together(&together)?;
+        for (path, bytes) in &files {
             let (file, bytes) = (path.display().to_string(), bytes.len());
             if self.json {
                 println!("{}", json!({"file": file, "bytes": bytes}));
@@ -173,27 +238,38 @@ impl Arguments {
 
     fn cost(&self, exact: &ModelFile, stored: &ModelFile, query: &Path) -> anyhow::Result<Cost> {
         let target = self.device.target()?;
-        let query = Samples::read(query)?;
-        let gallery = self.gallery.as_deref().map(Samples::read).transpose()?;
+        let query = samples(query)?;
+        let gallery = self.gallery.as_deref().map(samples).transpose()?;
         let query = match &gallery {
             Some(gallery) => query.relabel(&gallery.labels),
             None => query,
         };
         let mut recall = [0.0; 2];
-        let mut embedded = Vec::new();
+        let (mut embedded, mut said) = (Vec::new(), Vec::new());
         for (file, recall) in [exact, stored].into_iter().zip(&mut recall) {
             let extractor = file.clone().prepare_extractor(target.clone())?;
             let embed = |samples| embed_samples(&extractor, samples);
             let query = embed(&query)?;
-            let metrics = match &gallery {
-                Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1]),
-                None => retrieval_metrics(&query, &query, &[1]),
-            };
+            let gallery = gallery.as_ref().map(embed).transpose()?;
+            let metrics = retrieval_metrics(&query, gallery.as_ref().unwrap_or(&query), &[1]);
             *recall = metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate);
+            said = remarks(&query, gallery.as_ref(), &metrics);
             embedded.push(query);
         }
-        Ok(Cost { least_cosine: least_cosine(&embedded[0], &embedded[1]), recall })
+        let least_cosine = least_cosine(&embedded[0], &embedded[1]);
+        Ok(Cost { least_cosine, recall, remarks: said })
     }
+}
+
+/// Whether a graph of TensorFlow.js is there that has its weights in this file.
+fn names_weights(graph: &Path, weights: &Path) -> bool {
+    let graph: Option<serde_json::Value> =
+        read(graph).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let name = weights.file_name().and_then(|name| name.to_str());
+    graph.is_some_and(|graph| {
+        let named = graph["weightsManifest"][0]["paths"][0].as_str();
+        named.is_some() && named == name
+    })
 }
 
 /// What a precision costs.
@@ -201,9 +277,11 @@ struct Cost {
     least_cosine: f32,
     /// Recall@1 with 32-bit floats, and as stored and computed.
     recall: [f64; 2],
+    /// Of queries that are in the gallery, or have no match there.
+    remarks: Vec<String>,
 }
 
-/// Least cosine of two lists of unit embeddings.
+/// Least cosine of two lists of unit embeddings, which are finite numbers: others have been refused.
 fn least_cosine(a: &Embedded, b: &Embedded) -> f32 {
     let dim = a.values.len() / a.labels.len().max(1);
     let pairs = a.values.chunks_exact(dim.max(1)).zip(b.values.chunks_exact(dim.max(1)));
@@ -211,13 +289,44 @@ fn least_cosine(a: &Embedded, b: &Embedded) -> f32 {
     pairs.map(cosine).fold(1.0, f32::min)
 }
 
+/// The recipe and the weights of a run's checkpoint, both of one moment: the run may go on meanwhile.
+fn read_run(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<(Recipe, Weights)> {
+    let path = run.join(RUN_RECIPE);
+    for _ in 0..TRIES {
+        let before = read(&path)?;
+        let recipe = Recipe::read(&path, &[])?;
+        let name = checkpoint.unwrap_or(exported_checkpoint(recipe.export));
+        let folder = run.join(name);
+        let weights = checkpoint::load_weights(&folder).with_context(|| absent(run, name));
+        if read(&path)? == before {
+            return Ok((recipe, weights?.0));
+        }
+    }
+    bail!("{}: is being replaced by another command; try again", run.display())
+}
+
+/// What helps where a checkpoint is not there or damaged.
+fn absent(run: &Path, name: &str) -> String {
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    let mut whole: Vec<String> = (entries.map(|entry| entry.path()))
+        .filter(|path| path.is_dir() && checkpoint::verify(path).is_ok())
+        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .collect();
+    whole.sort();
+    if whole.is_empty() {
+        return format!("{}: no whole checkpoint is there", run.display());
+    }
+    format!(
+        "{name} of {} cannot be used; whole are {}: name one by --checkpoint, or go on training by --resume",
+        run.display(),
+        whole.join(", ")
+    )
+}
+
 /// The fused network of a run's checkpoint.
 fn deployed(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<ModelFile> {
-    let recipe = Recipe::read(&run.join(RUN_RECIPE), &[])?;
-    let checkpoint = checkpoint.unwrap_or(exported_checkpoint(recipe.export));
-    let path = run.join(checkpoint).join("model.safetensors");
-    let name = || path.display().to_string();
-    let weights = Weights::from_bytes(&read(&path)?).with_context(name)?;
+    let (recipe, weights) = read_run(run, checkpoint)?;
+    let name = || run.display().to_string();
     let device = Device::flex();
     let (architecture, weights) = match (&recipe.extractor, &recipe.detector) {
         (Some(task), _) => {

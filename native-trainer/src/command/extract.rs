@@ -1,18 +1,19 @@
 //! `magpie extract`: embeddings of pictures as a file that other programs read.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
-use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 
-use super::{DeviceKind, Embedder, size, write};
-use crate::data::list_file::Samples;
+use super::failures::Failures;
+use super::{DeviceKind, Embedder, samples, size};
+use crate::files;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
 /// order as a text file beside it.
+///
+/// Pictures that cannot be used are named and left out, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
     --images photos --out photos.safetensors\n\nIn Python:\n  \
@@ -38,41 +39,77 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, pictures that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let samples = samples(&self.images)?;
+        let names_path = self.out.with_extension("tsv");
+        let mut inputs: Vec<&Path> = vec![&self.extractor, &self.images];
+        inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
+        files::check_outputs(&[&self.out, &names_path], &inputs)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let samples = Samples::read(&self.images)?;
-        let embedded = embedder.embed(&samples)?;
+        let mut failures = Failures::of(samples.samples.len());
+        let (embedded, used) = embedder.embed_usable(&samples, &mut failures)?;
+        if used.is_empty() {
+            return failures.end();
+        }
         let count = embedded.labels.len();
         let dim = embedded.values.len() / count.max(1);
 
         let values: Vec<u8> = embedded.values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let labels: Vec<u8> =
             embedded.labels.iter().flat_map(|label| (*label as i64).to_le_bytes()).collect();
-        let tensors = [
-            ("embeddings", TensorView::new(Dtype::F32, vec![count, dim], &values)?),
-            ("labels", TensorView::new(Dtype::I64, vec![count], &labels)?),
-        ];
-        let metadata = HashMap::from([
-            ("labels".to_owned(), serde_json::to_string(&samples.labels)?),
-            ("model".to_owned(), embedder.id),
-        ]);
-        let bytes = safetensors::serialize(tensors, Some(metadata))
-            .with_context(|| self.out.display().to_string())?;
-        write(&self.out, &bytes)?;
-        let names: Vec<String> = samples
-            .samples
+        let (all_labels, all) = (labels.len(), labels.len() + values.len());
+        let header = json!({
+            "__metadata__": {
+                "labels": serde_json::to_string(&samples.labels)?,
+                "model": embedder.id,
+            },
+            "labels": {"dtype": "I64", "shape": [count], "data_offsets": [0, all_labels]},
+            "embeddings": {"dtype": "F32", "shape": [count, dim], "data_offsets": [all_labels, all]},
+        });
+        let bytes = with_header(&header, &[&labels, &values])?;
+        let names: Vec<String> = used
             .iter()
+            .map(|index| &samples.samples[*index])
             .map(|s| format!("{}\t{}\t{}\n", s.path.display(), samples.labels[s.label], s.id))
             .collect();
-        let names_path = self.out.with_extension("tsv");
-        write(&names_path, names.concat().as_bytes())?;
+        files::write_together(&[(&self.out, &bytes), (&names_path, names.concat().as_bytes())])?;
         println!(
             "{}: {count} × {dim}, {}; names in {}",
             self.out.display(),
             size(bytes.len() as u64),
             names_path.display()
         );
-        Ok(())
+        failures.end()
+    }
+}
+
+/// A safetensors file. The crate's own writer puts several metadata into another order each time.
+fn with_header(header: &serde_json::Value, values: &[&[u8]]) -> anyhow::Result<Vec<u8>> {
+    let mut header = serde_json::to_vec(header)?;
+    // Values begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    values.iter().for_each(|values| bytes.extend_from_slice(values));
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_one_that_others_read() {
+        let header = json!({
+            "__metadata__": {"labels": "[\"ü\"]", "model": "m"},
+            "labels": {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+            "embeddings": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
+        });
+        let bytes = with_header(&header, &[&7_i64.to_le_bytes(), &[0; 8]]).unwrap();
+        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(read.tensor("labels").unwrap().data(), 7_i64.to_le_bytes());
+        assert_eq!(read.tensor("embeddings").unwrap().shape(), [1, 2]);
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["model"], "m");
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use rayon::prelude::*;
 
-use super::{read, write};
+use super::draft::Draft;
+use super::read;
 
 /// What lets the page use threads, keeps its answers typed, and tells other sites nothing.
 pub(super) const HEADERS: [(&str, &str); 4] = [
@@ -20,9 +21,9 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For all others: kept, but asked for again.
 pub(super) const ASK_AGAIN: &str = "no-cache";
 /// The headers in the form that Netlify and Cloudflare Pages read.
-const HEADERS_FILE: &str = "_headers";
+pub(super) const HEADERS_FILE: &str = "_headers";
 /// Endings of packed copies.
-const PACKED: [&str; 2] = [".br", ".gz"];
+pub(super) const PACKED: [&str; 2] = [".br", ".gz"];
 /// Kinds of files that become smaller.
 const PACKABLE: [&str; 10] =
     ["bin", "css", "html", "js", "json", "safetensors", "svg", "txt", "wasm", "webmanifest"];
@@ -39,7 +40,12 @@ pub(super) fn is_for_hosts(name: &str) -> bool {
 }
 
 fn is_packed(name: &str) -> bool {
-    PACKED.iter().any(|ending| name.ends_with(ending))
+    unpacked_name(name) != name
+}
+
+/// The file that a packed copy is of; other names as they are.
+pub(super) fn unpacked_name(name: &str) -> &str {
+    PACKED.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
 /// Whether a file's name changes with its content: its stem ends with a hyphen and 16 hexadecimal
@@ -63,7 +69,7 @@ pub(super) struct Sizes {
 /// # Errors
 ///
 /// Files that cannot be read or written.
-pub(super) fn prepare(site: &Path, names: &[String]) -> anyhow::Result<Sizes> {
+pub(super) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
     let sizes: Vec<Sizes> =
         names.par_iter().map(|name| pack(site, name)).collect::<anyhow::Result<_>>()?;
     let mut lines = vec!["/*".to_owned()];
@@ -75,15 +81,15 @@ pub(super) fn prepare(site: &Path, names: &[String]) -> anyhow::Result<Sizes> {
         lines.push(format!("  cache-control: {FOR_EVER}"));
     }
     let text = lines.join("\n") + "\n";
-    write(&site.join(HEADERS_FILE), text.as_bytes())?;
+    site.write(HEADERS_FILE, text.as_bytes())?;
     Ok(sizes.into_iter().fold(Sizes::default(), |sum, file| Sizes {
         plain: sum.plain + file.plain,
         packed: sum.packed + file.packed,
     }))
 }
 
-fn pack(site: &Path, name: &str) -> anyhow::Result<Sizes> {
-    let bytes = read(&site.join(name))?;
+fn pack(site: &Draft, name: &str) -> anyhow::Result<Sizes> {
+    let bytes = read(&site.folder().join(name))?;
     let plain = bytes.len() as u64;
     let packable = name.rsplit_once('.').is_some_and(|(_, kind)| PACKABLE.contains(&kind));
     let mut packed = plain;
@@ -91,7 +97,7 @@ fn pack(site: &Path, name: &str) -> anyhow::Result<Sizes> {
         for ending in PACKED {
             let copy = compress(&bytes, ending)?;
             if (copy.len() as f64) < WORTH * plain as f64 {
-                write(&site.join(format!("{name}{ending}")), &copy)?;
+                site.write(&format!("{name}{ending}"), &copy)?;
                 packed = packed.min(copy.len() as u64);
             }
         }
@@ -169,28 +175,32 @@ mod tests {
         let noise: Vec<u8> = (0..4000_u32)
             .map(|i| (i.wrapping_mul(i).wrapping_mul(2_654_435_761) >> 13) as u8)
             .collect();
-        write(&folder.path().join("page.html"), text.as_bytes()).unwrap();
-        write(&folder.path().join("a/noise.jpg"), &noise).unwrap();
+        let draft = Draft::begin(&folder.path().join("site")).unwrap();
+        draft.write("page.html", text.as_bytes()).unwrap();
+        draft.write("a/noise.jpg", &noise).unwrap();
         let names = ["page.html".to_owned(), "a/noise.jpg".to_owned()];
-        let sizes = prepare(folder.path(), &names).unwrap();
+        let sizes = prepare(&draft, &names).unwrap();
+        let site = draft.folder();
+        let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).unwrap();
         assert_eq!(sizes.plain, (text.len() + noise.len()) as u64);
         assert!(sizes.packed < noise.len() as u64 + 200);
 
         let mut all = Vec::new();
-        super::super::site::list_files(folder.path(), "", &mut all).unwrap();
-        assert_eq!(check(folder.path(), &all).unwrap(), 2, "{all:?}");
+        super::super::site::list_files(site, "", &mut all).unwrap();
+        assert_eq!(check(site, &all).unwrap(), 2, "{all:?}");
         for ending in PACKED {
-            let path = folder.path().join(format!("page.html{ending}"));
+            let path = site.join(format!("page.html{ending}"));
             let good = read(&path).unwrap();
-            write(&path, &good[..good.len() / 2]).unwrap();
-            assert!(check(folder.path(), &all).is_err(), "{ending} cut");
-            write(&path, &compress(b"something else", ending).unwrap()).unwrap();
-            assert!(check(folder.path(), &all).is_err(), "{ending} of another file");
-            write(&path, &good).unwrap();
+            write(&path, &good[..good.len() / 2]);
+            assert!(check(site, &all).is_err(), "{ending} cut");
+            write(&path, &compress(b"something else", ending).unwrap());
+            assert!(check(site, &all).is_err(), "{ending} of another file");
+            write(&path, &good);
         }
+        assert_eq!(unpacked_name("a/x.json.gz"), "a/x.json");
         // A copy that would unpack to a thousand times the file stops where the file ends.
         let bomb = compress(&vec![b't'; 1 << 24], ".br").unwrap();
-        write(&folder.path().join("page.html.br"), &bomb).unwrap();
-        assert!(check(folder.path(), &all).is_err());
+        write(&site.join("page.html.br"), &bomb);
+        assert!(check(site, &all).is_err());
     }
 }

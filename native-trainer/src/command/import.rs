@@ -1,18 +1,19 @@
 //! `magpie import`: weights learnt elsewhere become a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
-use models::bundle::Bundle;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::{size, write};
+use super::size;
+use crate::files;
 use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;
+use crate::train::{PREPROCESS_KEY, smallest};
 
 /// Takes over weights that were learnt elsewhere: PaddlePaddle's .pdparams, with a recipe that
 /// describes the network, or a known PyTorch checkpoint.
@@ -48,8 +49,12 @@ impl Arguments {
     /// # Errors
     ///
     /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let mut outputs: Vec<&Path> = vec![&self.out];
+        outputs.extend(self.trainable.as_deref());
+        let mut inputs: Vec<&Path> = vec![&self.checkpoint];
+        inputs.extend(self.config.as_deref());
+        files::check_outputs(&outputs, &inputs)?;
         let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
             (Some(origin), _) => (
                 Architecture::Extractor(origin.config()),
@@ -67,6 +72,7 @@ impl Arguments {
             }
             (None, None) => anyhow::bail!("give --architecture or --config"),
         };
+        weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();
         let name = || self.checkpoint.display().to_string();
         let (architecture, trainable, deployed) = match architecture {
@@ -83,18 +89,32 @@ impl Arguments {
                 (Architecture::Detector(config.fused()), trainable, fused)
             }
         };
-        if let Some(path) = &self.trainable {
-            let bytes = trainable.to_bytes(Precision::F32, None)?;
-            write(path, &bytes)?;
-            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
-        }
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let notes = format!("Weights of {file}.");
         let description =
             ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
-        let bytes = Bundle::model_bytes(&ModelFile { description, weights: deployed })?;
-        write(&self.out, &bytes)?;
-        println!("{}: {}", self.out.display(), size(bytes.len() as u64));
+        let model = ModelFile { description, weights: deployed };
+        let (bytes, precision) = smallest(&model).with_context(name)?;
+        let trainable = match &self.trainable {
+            Some(path) => {
+                // So that training can tell what the weights are worth without it.
+                let preprocess = &model.description.preprocess;
+                let seen = (PREPROCESS_KEY.to_owned(), serde_json::to_string(preprocess)?);
+                Some((path, trainable.to_bytes(Precision::F32, Some([seen].into()))?))
+            }
+            None => None,
+        };
+        let mut together: Vec<(&Path, &[u8])> = vec![(&self.out, &bytes)];
+        together.extend(trainable.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
+        files::write_together(&together)?;
+        if let Some((path, bytes)) = &trainable {
+            println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
+        let wide = match precision {
+            Precision::F32 => ", in 32-bit floats: some values are beyond 16 bits",
+            _ => "",
+        };
+        println!("{}: {}{wide}", self.out.display(), size(bytes.len() as u64));
         Ok(())
     }
 }

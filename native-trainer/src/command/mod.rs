@@ -1,16 +1,23 @@
 //! One file a command; each reads its arguments, calls the library, prints what a person needs.
 
 pub mod bench;
+mod connections;
 pub mod data;
 pub mod detect;
+mod draft;
 pub mod eval;
 pub mod export;
 pub mod extract;
+mod failures;
+mod foreign;
 pub mod gallery;
 mod hosting;
 pub mod import;
+mod owned;
 mod peers;
+mod place;
 pub mod publish;
+mod ranges;
 pub mod recognize;
 pub mod report;
 pub mod scene;
@@ -22,9 +29,10 @@ pub mod worker;
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::ValueEnum;
+use failures::Failures;
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::image::RgbImage;
@@ -32,7 +40,8 @@ use models::model_file::{Architecture, ModelFile, model_id};
 use models::prepared::{Prepared, Target};
 
 use crate::data::list_file::Samples;
-use crate::embedding::{embed_pictures, embed_samples};
+use crate::data::store::PictureError;
+use crate::embedding::{embed_pictures, embed_usable};
 use crate::files;
 use crate::metric::retrieval::Embedded;
 
@@ -97,6 +106,19 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(files::read(path, files::TEXT_LIMIT)?)
 }
 
+/// Reads a list or a folder of classes and says what of it is not taken.
+fn samples(path: &Path) -> anyhow::Result<Samples> {
+    let samples = Samples::read(path)?;
+    say_remarks(&samples);
+    Ok(samples)
+}
+
+fn say_remarks(samples: &Samples) {
+    for line in samples.remarks() {
+        eprintln!("{line}");
+    }
+}
+
 /// Writes a file whole, its folder included, in the place of an older one.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(files::write(path, bytes)?)
@@ -150,9 +172,39 @@ impl Embedder {
         Ok(embed_pictures(&self.extractor, pictures)?)
     }
 
-    fn embed(&self, samples: &Samples) -> anyhow::Result<Embedded> {
-        embed_samples(&self.extractor, samples)
+    /// Of pictures that figures are made of. One that cannot be used ends the command unless it is to be left
+    /// out; its number is returned with the others' embeddings.
+    fn embed_measured(
+        &self,
+        samples: &Samples,
+        skip_bad: bool,
+    ) -> anyhow::Result<(Embedded, usize)> {
+        let mut failures = Failures::default();
+        let refused = |error| measured(error, skip_bad, &mut failures);
+        let (embedded, _) = embed_usable(&self.extractor, samples, refused)?;
+        Ok((embedded, failures.count()))
     }
+
+    /// Embeds what can be used; returns the positions of that in the list, too.
+    fn embed_usable(
+        &self,
+        samples: &Samples,
+        failures: &mut Failures,
+    ) -> anyhow::Result<(Embedded, Vec<usize>)> {
+        embed_usable(&self.extractor, samples, |error| {
+            failures.add(&error);
+            Ok(())
+        })
+    }
+}
+
+/// What becomes of a picture that cannot be measured with.
+fn measured(error: PictureError, skip_bad: bool, failures: &mut Failures) -> anyhow::Result<()> {
+    if !skip_bad {
+        bail!("{error}; take it away, or leave it out of the figures with --skip-bad");
+    }
+    failures.add(&error);
+    Ok(())
 }
 
 /// A file size for people.

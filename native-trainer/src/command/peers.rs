@@ -8,16 +8,17 @@ use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
 use serde::Serialize;
 
-use super::{read, write};
+use super::draft::Draft;
+use super::read;
 use crate::export::compared_files;
 
 /// Folder of all of it inside the site.
 pub(super) const FOLDER: &str = "bench/peers/";
 /// What the page for measurements reads.
-const LIST: &str = "bench/peers.json";
+pub(super) const LIST: &str = "bench/peers.json";
 
 /// The document that they run in, whose policy allows what they need.
-const FRAME: &str = "bench/peer.html";
+pub(super) const FRAME: &str = "bench/peer.html";
 
 /// A package of npm and the files of it that a page asks for.
 type Package = (&'static str, &'static [&'static str]);
@@ -96,18 +97,6 @@ struct Input {
     shape: [u32; 2],
 }
 
-/// Takes out of a site without other runtimes what only they need.
-///
-/// # Errors
-///
-/// A disk that refuses.
-pub(super) fn leave_out(site: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(site.join(FRAME)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(FRAME),
-        _ => Ok(()),
-    }
-}
-
 /// Puts the runtimes that lie in `packages`, a folder of npm's, and a site's networks in their formats
 /// into the site. The names of the runtimes.
 ///
@@ -115,7 +104,7 @@ pub(super) fn leave_out(site: &Path) -> anyhow::Result<()> {
 ///
 /// A folder with none of them, a package without a file that is needed, a network that does not run.
 pub(super) fn add(
-    site: &Path,
+    site: &Draft,
     packages: &Path,
     models: &[&ModelFile],
 ) -> anyhow::Result<Vec<&'static str>> {
@@ -127,17 +116,17 @@ pub(super) fn add(
         }
         for (package, files) in parts {
             let from = packages.join(package);
-            let to = site.join(FOLDER).join("npm").join(package);
+            let to = |file: &str| format!("{FOLDER}npm/{package}/{file}");
             for file in *files {
                 let bytes = read(&from.join(file)).with_context(|| {
                     format!(
                         "{runtime}: run `npm install {package}`; another version may lack the file"
                     )
                 })?;
-                write(&to.join(file), &bytes)?;
+                site.write(&to(file), &bytes)?;
             }
             for file in LICENCES.iter().filter(|file| from.join(file).is_file()) {
-                write(&to.join(file), &read(&from.join(file))?)?;
+                site.write(&to(file), &read(&from.join(file))?)?;
             }
         }
         let about: serde_json::Value =
@@ -157,15 +146,15 @@ pub(super) fn add(
         );
     }
     for model in models {
-        let (name, input) = add_network(&site.join(FOLDER), model)?;
+        let (name, input) = add_network(site, model)?;
         list.networks.insert(name, input);
     }
-    write(&site.join(LIST), &serde_json::to_vec_pretty(&list)?)?;
+    site.write(LIST, &serde_json::to_vec_pretty(&list)?)?;
     Ok(list.runtimes.into_keys().collect())
 }
 
 /// A network in every format, an input for it, and Magpie's own answer to that.
-fn add_network(folder: &Path, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
+fn add_network(site: &Draft, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
     let preprocess = &model.description.preprocess;
     let device = Device::flex();
     let (name, files) = match model.description.architecture {
@@ -179,7 +168,7 @@ fn add_network(folder: &Path, model: &ModelFile) -> anyhow::Result<(&'static str
         }
     };
     for (file, bytes) in files {
-        write(&folder.join(file), &bytes)?;
+        site.write(&format!("{FOLDER}{file}"), &bytes)?;
     }
     Ok((name, Input { shape: [preprocess.height, preprocess.width] }))
 }

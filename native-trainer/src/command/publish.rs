@@ -10,9 +10,13 @@ use models::gallery::{AnswerRule, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
+use super::draft::Draft;
 use super::gallery::Rule;
-use super::site::{BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, own_files};
-use super::{hosting, open_model, peers, read, size, write};
+use super::site::{
+    BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, kept_by_browsers, list_files,
+};
+use super::{hosting, open_model, peers, read, size};
+use crate::files;
 
 /// What the service worker has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
@@ -38,7 +42,7 @@ pub struct Arguments {
     /// Built page and engine, as `trunk build --release` leaves them.
     #[arg(long, default_value = "dist")]
     page: PathBuf,
-    /// Folder to write; only a site published before is replaced.
+    /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays.
     #[arg(long)]
     out: PathBuf,
     /// Title of the page.
@@ -48,13 +52,13 @@ pub struct Arguments {
     #[arg(long)]
     sample: Vec<PathBuf>,
     /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
-    #[arg(long)]
+    #[arg(long, value_parser = super::ranges::cosine)]
     min_similarity: Option<f32>,
     /// Least score of an object.
-    #[arg(long, default_value_t = DetectionThresholds::default().score)]
+    #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = super::ranges::score)]
     min_score: f32,
     /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
-    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou)]
+    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = super::ranges::score)]
     recognition_nms_iou: f32,
     /// When the whole picture is recognised as one object.
     #[arg(long, value_enum, default_value_t)]
@@ -63,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::ranges::count)]
     neighbours: usize,
     /// Whether a visitor's page fetches parts of the gallery for each object instead of all of it
     /// once. Answers are nearly the same; docs/gallery.md says how nearly.
@@ -124,8 +128,14 @@ impl Arguments {
     /// # Errors
     ///
     /// Files that cannot be read or written, parts that do not belong together.
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let mut page = page_files(&self.page)?;
+        if self.peers.is_none() {
+            page.retain(|name| name != peers::FRAME);
+        }
+        let mut site = Draft::begin(&self.out)?;
+        self.check_place(&site)?;
+        site.check(&self.known_names(&page))?;
         let extractor = open_model(&self.extractor)?;
         let detector = self.detector.as_deref().map(open_model).transpose()?;
         let file = read(&self.gallery)?;
@@ -169,42 +179,34 @@ impl Arguments {
         )?;
         drop(sharded);
 
-        if !self.page.join("index.html").is_file() {
-            bail!(
-                "{}: no built page there; run `trunk build --release` in the project first",
-                self.page.display()
-            );
+        for name in &page {
+            site.copy(&self.page.join(name), name)?;
         }
-        let new = Replacement::begin(&self.out)?;
-        let site = new.folder.as_path();
-        copy_folder(&self.page, site)?;
-        let folder = site.join(BUNDLE_FOLDER);
         for (name, bytes) in &bundle.files {
-            write(&folder.join(name), bytes)?;
+            site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
         }
-        write(&folder.join(MANIFEST_NAME), &serde_json::to_vec_pretty(&bundle.manifest)?)?;
-        let mut samples = Vec::new();
-        for (index, path) in self.sample.iter().enumerate() {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
-            let name = format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1);
-            write(&site.join(&name), &read(path)?)?;
-            samples.push(name);
+        let manifest = serde_json::to_vec_pretty(&bundle.manifest)?;
+        site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
+        drop(bundle);
+        let samples = self.sample_names();
+        for (name, path) in samples.iter().zip(&self.sample) {
+            site.write(name, &read(path)?)?;
         }
-        write(&site.join(SAMPLES), &serde_json::to_vec(&samples)?)?;
+        site.write(SAMPLES, &serde_json::to_vec(&samples)?)?;
 
         if let Some(packages) = &self.peers {
-            let runtimes = peers::add(site, packages, &compared)?;
+            let runtimes = peers::add(&site, packages, &compared)?;
             println!("for comparison in bench/: {}", runtimes.join(", "));
-        } else {
-            peers::leave_out(site)?;
         }
-        keep_offline(site, &self.title)?;
-        Site::Folder(site.to_owned()).open_again()?;
-        let mut names = own_files(site)?;
+        keep_offline(&site, &self.title)?;
+        let folder = site.folder();
+        Site::Folder(folder.to_owned()).open_again()?;
+        let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
-        names.retain(|name| site.join(name).is_file());
-        let sizes = hosting::prepare(site, &names)?;
-        new.take_place(&self.out)?;
+        names.retain(|name| folder.join(name).is_file());
+        let sizes = hosting::prepare(&site, &names)?;
+        let names = names_in(folder)?;
+        site.publish(names)?;
         println!(
             "{}: {} in all, {} where the host sends packed files; checked",
             self.out.display(),
@@ -216,8 +218,46 @@ impl Arguments {
 }
 
 impl Arguments {
+    /// Refuses a place that what is published comes from.
+    fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
+        let (out, page) = (self.out.display(), files::whole(&self.page));
+        if site.place().starts_with(&page) {
+            bail!("{out}: is the built page, or lies in it; choose another folder");
+        }
+        let within = page.strip_prefix(site.place()).ok().and_then(Path::to_str);
+        let is_own = |folder: &str| site.before().is_some_and(|own| own.has_in(folder));
+        if within.is_some_and(is_own) {
+            bail!("{out}: the built page is a part of this site; give the one that was built");
+        }
+        Ok(())
+    }
+
+    /// Names of the sample pictures inside the site.
+    fn sample_names(&self) -> Vec<String> {
+        let name = |(index, path): (usize, &PathBuf)| {
+            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
+            format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1)
+        };
+        self.sample.iter().enumerate().map(name).collect()
+    }
+
+    /// Names of the site's files as far as they are known before the work begins: all but those named after their
+    /// content.
+    fn known_names(&self, page: &[String]) -> Vec<String> {
+        let mut names = page.to_vec();
+        names.extend(self.sample_names());
+        names.push(format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"));
+        names.extend([SAMPLES, hosting::HEADERS_FILE].map(str::to_owned));
+        if page.iter().any(|name| name == SERVICE_WORKER) {
+            names.push(PRECACHE.to_owned());
+        }
+        if self.peers.is_some() {
+            names.push(peers::LIST.to_owned());
+        }
+        names
+    }
+
     /// Cuts the gallery into shards and says what a visitor downloads.
-    #[expect(clippy::print_stdout, reason = "progress")]
     fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
         let options =
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
@@ -238,91 +278,46 @@ impl Arguments {
     }
 }
 
+/// Names of the built page's files.
+fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
+    if !page.join("index.html").is_file() {
+        bail!(
+            "{}: no built page there; run `trunk build --release` in the project first",
+            page.display()
+        );
+    }
+    let mut names = Vec::new();
+    list_files(page, "", &mut names)?;
+    // What the build left for itself.
+    names.retain(|name| !name.split('/').any(|part| part.starts_with('.')));
+    names.sort();
+    Ok(names)
+}
+
+/// Names of a draft's files.
+fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    list_files(folder, "", &mut names)?;
+    names.sort();
+    Ok(names)
+}
+
 /// Tells the page's service worker which files there are, and the browser's menu the title.
-fn keep_offline(site: &Path, title: &str) -> anyhow::Result<()> {
-    let worker = site.join(SERVICE_WORKER);
+fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
+    let folder = site.folder();
+    let worker = folder.join(SERVICE_WORKER);
     if !worker.is_file() {
         return Ok(());
     }
-    let app = site.join(APP_MANIFEST);
+    let app = folder.join(APP_MANIFEST);
     if app.is_file() {
         let mut manifest: serde_json::Value = serde_json::from_slice(&read(&app)?)?;
         (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
-        write(&app, &serde_json::to_vec_pretty(&manifest)?)?;
+        site.write(APP_MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
     }
-    let (precache, version) = Site::Folder(site.to_owned()).precache(own_files(site)?)?;
-    write(&site.join(PRECACHE), &serde_json::to_vec_pretty(&precache)?)?;
+    let names = kept_by_browsers(&names_in(folder)?);
+    let (precache, version) = Site::Folder(folder.to_owned()).precache(names)?;
+    site.write(PRECACHE, &serde_json::to_vec_pretty(&precache)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
-    write(&worker, text.replacen(UNPUBLISHED, &version, 1).as_bytes())
-}
-
-/// A site that is written beside its place, so that there is always a whole one.
-struct Replacement {
-    folder: PathBuf,
-}
-
-impl Replacement {
-    /// Refuses a place that holds something else than a site.
-    fn begin(out: &Path) -> anyhow::Result<Self> {
-        let occupied = out.exists() && std::fs::read_dir(out)?.next().is_some();
-        if occupied && !out.join(BUNDLE_FOLDER).join(MANIFEST_NAME).is_file() {
-            bail!("{}: holds other files; choose an empty folder", out.display());
-        }
-        let folder = beside(out, "part");
-        // What an interrupted run left.
-        remove_folder(&folder)?;
-        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        Ok(Self { folder })
-    }
-
-    fn take_place(self, out: &Path) -> anyhow::Result<()> {
-        let old = beside(out, "old");
-        remove_folder(&old)?;
-        let named = || out.display().to_string();
-        if out.exists() {
-            std::fs::rename(out, &old).with_context(named)?;
-        }
-        std::fs::rename(&self.folder, out).with_context(named)?;
-        remove_folder(&old)
-    }
-}
-
-impl Drop for Replacement {
-    fn drop(&mut self) {
-        // Only there where something went wrong, which is what people are told.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// A folder of a like name in the same place.
-fn beside(out: &Path, ending: &str) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{ending}"));
-    out.with_file_name(name)
-}
-
-fn remove_folder(folder: &Path) -> anyhow::Result<()> {
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    Ok(())
-}
-
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        // What the build left for itself.
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            std::fs::create_dir_all(&target)?;
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target)
-                .with_context(|| entry.path().display().to_string())?;
-        }
-    }
-    Ok(())
+    Ok(site.write(SERVICE_WORKER, text.replacen(UNPUBLISHED, &version, 1).as_bytes())?)
 }

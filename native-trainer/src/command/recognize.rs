@@ -7,14 +7,18 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use serde_json::json;
 
+use super::failures::Failures;
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
+use crate::files;
 
 /// Finds and names the objects of pictures, exactly as the page does.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie recognize --bundle site/bundle shelf.jpg")]
 pub struct Arguments {
@@ -38,14 +42,14 @@ impl Arguments {
     /// # Errors
     ///
     /// A bundle or a picture that cannot be used.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let file = |name: &str| std::fs::read(self.bundle.join(name)).ok();
+        let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
         let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
         let start = Instant::now();
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let picture = read_picture(path)?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let clock = || start.elapsed().as_secs_f64() * 1000.0;
             let read = async |parts| read_parts(&self.bundle, &manifest, parts);
             let recognized = recognizer.recognize_with(&picture, None, &read, &clock);
@@ -93,7 +97,7 @@ impl Arguments {
                 println!("  [{:.0}, {:.0}, {:.0}, {:.0}]  {answer}", b.x1, b.y1, b.x2, b.y2);
             }
         }
-        Ok(())
+        failures.end()
     }
 }
 

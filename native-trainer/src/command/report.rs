@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::DeviceKind;
 use crate::report;
+use crate::train::folder::RunFolder;
 
 /// Writes report.html into a run's folder: curves of loss, learning rate and evaluation, and for an
 /// extractor what it confuses. `train` does so at its end.
@@ -31,8 +32,8 @@ impl Arguments {
     /// # Errors
     ///
     /// As [`report::write`].
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
+        let _held = RunFolder::hold(&self.run)?;
         let path = report::write(&self.run, self.pictures, &self.device.open())?;
         println!("{}", path.display());
         Ok(())

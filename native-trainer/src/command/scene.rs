@@ -1,13 +1,13 @@
 //! `magpie scene`: composes sample pictures from cut-outs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::write;
-use crate::data::list_file::Samples;
+use super::samples;
 use crate::data::scenes::{SceneOptions, compose};
 use crate::data::store::PictureStore;
+use crate::files;
 use crate::random::seeded;
 
 /// Pastes cut-outs onto generated backgrounds, as the detector's training does, and writes the
@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 4)]
     count: u64,
     /// Width and height in pixels.
-    #[arg(long, default_value_t = 480)]
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=8192))]
     size: u32,
     /// Most things of one picture.
     #[arg(long, default_value_t = 5)]
@@ -42,7 +42,14 @@ impl Arguments {
     ///
     /// Pictures that cannot be read, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
-        let samples = Samples::read(&self.cutouts)?;
+        let samples = samples(&self.cutouts)?;
+        let pair =
+            |index: u64| ["jpg", "json"].map(|kind| self.out.join(format!("{index}.{kind}")));
+        let outputs: Vec<PathBuf> = (1..=self.count).flat_map(pair).collect();
+        let outputs: Vec<&Path> = outputs.iter().map(PathBuf::as_path).collect();
+        let mut inputs: Vec<&Path> = vec![&self.cutouts];
+        inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
+        files::check_outputs(&outputs, &inputs)?;
         let store =
             PictureStore::new(samples.samples.iter().map(|s| s.path.clone()).collect(), self.size);
         let options = SceneOptions {
@@ -63,8 +70,12 @@ impl Arguments {
                     serde_json::json!({"label": label, "bbox": [b.x1, b.y1, b.x2, b.y2]})
                 })
                 .collect();
-            write(&self.out.join(format!("{index}.jpg")), &scene.image.encode_jpeg(92)?)?;
-            write(&self.out.join(format!("{index}.json")), &serde_json::to_vec_pretty(&objects)?)?;
+            let [picture, objects_path] = pair(index);
+            let objects = serde_json::to_vec_pretty(&objects)?;
+            files::write_together(&[
+                (&picture, &scene.image.encode_jpeg(92)?),
+                (&objects_path, &objects),
+            ])?;
         }
         Ok(())
     }

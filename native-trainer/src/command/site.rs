@@ -11,6 +11,7 @@ use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
 
+use super::owned::{LIST, Owned};
 use super::{hosting, peers, read, size};
 
 /// Folder of the bundle inside the site.
@@ -22,7 +23,7 @@ pub(super) const PRECACHE: &str = "precache.json";
 /// List of the sample pictures.
 pub(super) const SAMPLES: &str = "samples.json";
 /// What the engines' files are named after.
-const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
+pub(super) const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 
 /// Where a site is.
 pub(super) enum Site {
@@ -115,7 +116,6 @@ impl Site {
     /// # Errors
     ///
     /// The first thing that is wrong.
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn open_again(&self) -> anyhow::Result<Manifest> {
         let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
         let manifest =
@@ -208,24 +208,37 @@ impl Precache {
     }
 }
 
-/// Names of the files below a folder that visitors' browsers keep; runtimes for comparison are too large for
-/// that.
+/// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
+pub(super) fn kept_by_browsers(names: &[String]) -> Vec<String> {
+    let is_kept = |name: &String| {
+        ![SERVICE_WORKER, PRECACHE, LIST].contains(&&**name)
+            && !hosting::is_for_hosts(name)
+            && !name.starts_with(peers::FOLDER)
+    };
+    names.iter().filter(|name| is_kept(name)).cloned().collect()
+}
+
+/// Names of the files of a published site that are its own and there.
 ///
 /// # Errors
 ///
-/// A folder that cannot be listed.
+/// A folder without a site, a list that cannot be used, a file of the list that has gone.
 pub(super) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    list_files(folder, "", &mut names)?;
-    names.retain(|name| {
-        ![SERVICE_WORKER, PRECACHE].contains(&&**name)
-            && !hosting::is_for_hosts(name)
-            && !name.starts_with(peers::FOLDER)
-    });
-    Ok(names)
+    let own = Owned::of(folder)?.with_context(|| format!("{}: no site", folder.display()))?;
+    let names: Vec<String> = own.names().map(str::to_owned).collect();
+    // A site from before there were lists has none.
+    let gone = names.iter().find(|name| *name != LIST && !folder.join(name).is_file());
+    match gone {
+        Some(gone) => bail!("{gone}: has gone since the site was published; publish it again"),
+        None => Ok(names),
+    }
 }
 
 /// Names of all files below a folder, relative to it.
+///
+/// # Errors
+///
+/// A folder that cannot be listed, a name that is no text.
 pub(super) fn list_files(
     folder: &Path,
     prefix: &str,
@@ -233,7 +246,11 @@ pub(super) fn list_files(
 ) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let name = entry.file_name().into_string().ok();
+        let name = name.with_context(|| {
+            format!("{}: its name is no text; rename it", entry.path().display())
+        })?;
+        let name = format!("{prefix}{name}");
         if entry.file_type()?.is_dir() {
             list_files(&entry.path(), &format!("{name}/"), names)?;
         } else {

@@ -1,17 +1,21 @@
 //! `magpie train`: a recipe becomes a model file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
+use burn::tensor::Device;
 use clap::Args;
 
-use super::DeviceKind;
+use super::data::tell_notes;
 use super::report::REPORTED;
+use super::{DeviceKind, samples};
 use crate::recipe::Recipe;
 use crate::report;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
-use crate::train::{Resume, RunOptions, run};
+use crate::train::folder::{Before, RunFolder};
+use crate::train::{Resume, RunOptions, Task, run};
 
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
@@ -30,8 +34,11 @@ pub struct Arguments {
     /// Goes on from the run's newest whole checkpoint, or from the one in this folder.
     #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = LATEST)]
     resume: Option<PathBuf>,
+    /// Replaces the run that is in the folder: its files are removed before training begins.
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Stops after the epoch of this number, to be resumed later.
-    #[arg(long, value_name = "EPOCH")]
+    #[arg(long, value_name = "EPOCH", value_parser = super::ranges::count)]
     stop_after: Option<usize>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]
@@ -42,6 +49,9 @@ pub struct Arguments {
     /// A `magpie worker` that shares every batch; may be repeated.
     #[arg(long = "worker", value_name = "HOST:PORT")]
     workers: Vec<String>,
+    /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
+    worker_timeout: u64,
     /// Prints one JSON object a line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
@@ -55,39 +65,78 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// As [`run`], [`Recipe::read`] and the data of the recipe.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    /// As [`run`], [`Recipe::read`], [`RunFolder::take`] and the data of the recipe.
     pub fn run(&self) -> anyhow::Result<()> {
         let recipe = Recipe::read(&self.config, &self.overrides)?;
-        let options = RunOptions {
-            output: self.output.clone(),
-            resume: match &self.resume {
-                None => Resume::No,
-                Some(name) if name.as_os_str() == LATEST => Resume::Latest,
-                Some(folder) => Resume::From(folder.clone()),
-            },
-            stop_after: self.stop_after,
-            devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
-            workers: self.workers.clone(),
-            json: self.json,
-        };
+        RunFolder::check(&self.output, &self.config, &self.resume(), self.before())?;
         let device = self.device.open();
         let absent = || match recipe.data.trim() {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
         };
+        folders_of(&recipe)
+            .into_iter()
+            .try_for_each(|path| samples(path).map(drop))
+            .with_context(absent)?;
         if let Some(task) = &recipe.extractor {
             let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
-            run(&task, &recipe, &options, &device)?;
+            self.train(&task, &recipe, &device)?;
         }
         if let Some(task) = &recipe.detector {
             let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
-            run(&task, &recipe, &options, &device)?;
+            tell_notes(task.notes());
+            self.train(&task, &recipe, &device)?;
         }
-        let path = report::write(&self.output, REPORTED, &device)?;
+        Ok(())
+    }
+
+    fn train(&self, task: &impl Task, recipe: &Recipe, device: &Device) -> anyhow::Result<()> {
+        let folder = RunFolder::take(&self.output, &self.config, &self.resume(), self.before())?;
+        let options = RunOptions {
+            resume: self.resume(),
+            stop_after: self.stop_after,
+            devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
+            workers: self.workers.clone(),
+            worker_timeout: Duration::from_secs(self.worker_timeout),
+            json: self.json,
+        };
+        run(task, recipe, &options, &folder, device)?;
+        let path = report::write(folder.path(), REPORTED, device)?;
         if !self.json {
             println!("report: {}", path.display());
         }
         Ok(())
     }
+
+    fn resume(&self) -> Resume {
+        match &self.resume {
+            None => Resume::No,
+            Some(name) if name.as_os_str() == LATEST => Resume::Latest,
+            Some(folder) => Resume::From(folder.clone()),
+        }
+    }
+
+    fn before(&self) -> Before {
+        if self.overwrite { Before::Replace } else { Before::Keep }
+    }
+}
+
+/// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.
+fn folders_of(recipe: &Recipe) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = Vec::new();
+    if let Some(task) = &recipe.extractor {
+        paths.push(&task.train);
+        paths.extend([&task.query, &task.gallery].into_iter().flatten().map(PathBuf::as_path));
+    }
+    if let Some(task) = &recipe.detector {
+        let cutouts = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
+        paths.extend(cutouts.map(PathBuf::as_path));
+    }
+    let mut folders: Vec<&Path> = Vec::new();
+    for path in paths.into_iter().filter(|path| path.is_dir()) {
+        if !folders.contains(&path) {
+            folders.push(path);
+        }
+    }
+    folders
 }

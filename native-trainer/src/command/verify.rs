@@ -4,7 +4,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
-use super::site::{BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, list_files, own_files};
+use super::site::{
+    BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
+};
 use super::{hosting, size};
 
 /// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
@@ -23,7 +25,6 @@ impl Arguments {
     /// # Errors
     ///
     /// The first thing that is wrong with the site.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(&self) -> anyhow::Result<()> {
         let site = Site::new(&self.site)?;
         if let Err(error) = site.read("index.html") {
@@ -36,9 +37,7 @@ impl Arguments {
         };
         match &site {
             Site::Folder(folder) => {
-                let mut names = Vec::new();
-                list_files(folder, "", &mut names)?;
-                let copies = hosting::check(folder, &names)?;
+                let copies = hosting::check(folder, &own_files(folder)?)?;
                 println!("{copies} packed copies, each the same as its file");
             }
             Site::Host(address) => {
@@ -55,7 +54,7 @@ impl Arguments {
 fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     let kept: Precache = serde_json::from_slice(&site.read(PRECACHE)?).context(PRECACHE)?;
     let names = match site {
-        Site::Folder(folder) => own_files(folder)?,
+        Site::Folder(folder) => kept_by_browsers(&own_files(folder)?),
         // A host lists nothing: what is gone is missed, what has come is not seen.
         Site::Host(_) => kept.names(),
     };
@@ -73,7 +72,6 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Says what a host does for the page. Only what stops the page is an error.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<()> {
     let ask =
         |name: &str, headers: &[(&str, &str)]| Site::ask(&format!("{address}{name}"), headers);
@@ -111,11 +109,26 @@ fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<(
             "files are sent as they are: let the host send the .br or .gz beside each",
         );
     }
-    let part = ask(file, &[("range", "bytes=0-3")])?;
+    // As Firefox asks: it takes packed files together with ranges.
+    let part = ask(file, &[("range", "bytes=1-4"), ("accept-encoding", "gzip, deflate, br")])?;
+    let sends_parts = part.status == 206 && part.bytes.len() == 4;
+    let is_of_file = part.header("content-encoding").is_empty()
+        && ask(file, &[("range", "bytes=1-4")])?.bytes == part.bytes;
     say(
-        part.status == 206 && part.bytes.len() == 4,
+        sends_parts && is_of_file,
         "a download that breaks off goes on where it was",
-        "the host sends no parts of files: a download that breaks off begins anew",
+        if sends_parts {
+            "the host sends parts of packed copies: Firefox cannot use them, and a download that breaks \
+             off begins anew there"
+        } else {
+            "the host sends no parts of files: a download that breaks off begins anew"
+        },
     );
+    let origin = ask(file, &[("origin", "https://example.org")])?;
+    match &*origin.header("access-control-allow-origin") {
+        "" => (),
+        "*" => say(true, "pages of any other site may use the files", ""),
+        other => say(true, &format!("pages of {other} may use the files"), ""),
+    }
     Ok(())
 }

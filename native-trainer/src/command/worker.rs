@@ -1,17 +1,22 @@
 //! `magpie worker`: lends this machine to training runs elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::DeviceKind;
-use crate::replica::listen;
+use crate::replica::{Terms, listen};
+
+const MEGABYTE: u64 = 1_000_000;
+/// What a run may take where the machine does not say how much it has.
+const MEMORY: u64 = 4_000 * MEGABYTE;
 
 /// Computes a part of every batch for `magpie train --worker HOST:PORT`.
 ///
-/// Needs no data and keeps none: pictures and weights come with each step. Serves one run at a time
-/// and waits for the next. Whoever reaches its address can have it compute, and what is sent is not
+/// Needs no data and keeps none: pictures and weights come with each step. Serves one run at a time,
+/// tells whoever comes meanwhile that it is busy, and waits for the next. Whoever reaches its address can have it compute, and what is sent is not
 /// encrypted: outside a network of your own, reach it through a tunnel (ssh -L).
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie worker --address 0.0.0.0 --port 7500\n  \
@@ -26,6 +31,13 @@ pub struct Arguments {
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
+    /// Most memory that a run may take, in MB; what needs more is refused before it is begun. By default half of
+    /// this machine's.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    memory: Option<u64>,
+    /// Seconds after which a trainer that says nothing is given up; while it computes it shows signs of life.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
+    timeout: u64,
 }
 
 impl Arguments {
@@ -34,11 +46,39 @@ impl Arguments {
     /// # Errors
     ///
     /// A port that is taken.
-    #[expect(clippy::print_stdout, reason = "the address, and the runs that come and go")]
     pub fn run(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((self.address, self.port))
             .with_context(|| format!("port {}; choose another --port", self.port))?;
         println!("{}", listener.local_addr()?);
-        Ok(listen(&listener, &self.device.open(), |text| println!("{text}"))?)
+        let terms = Terms {
+            memory: self.memory.map_or_else(half_of_all, |memory| memory.saturating_mul(MEGABYTE)),
+            patience: Duration::from_secs(self.timeout),
+        };
+        listen(&listener, &self.device.open(), terms, |text| println!("{text}"))
+    }
+}
+
+/// Half of this machine's memory in bytes.
+fn half_of_all() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    total(&text).map_or(MEMORY, |total| total / 2)
+}
+
+/// The machine's memory in bytes, from what Linux says about it.
+fn total(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_memory_is_read() {
+        let text = "MemTotal:       16384256 kB\nMemFree:         1000 kB\n";
+        assert_eq!(total(text), Some(16_384_256 * 1024));
+        assert_eq!(total("MemTotal: much"), None);
     }
 }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use models::geometry::BBox;
 use models::image::RgbImage;
 use models::model_file::sha256_hex;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::coco;
-use super::list_file::{DataError, Row, Samples, read_rows};
+use super::coco::{self, CocoError, Problem};
+use super::label::look_alikes;
+use super::left_out::{self, Group, shown};
+use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
+use crate::files;
 
 /// Something that a person should know about a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +30,25 @@ pub enum Finding {
         place: String,
         /// Why.
         reason: String,
+    },
+    /// What lies in a folder and is not taken.
+    LeftOut {
+        /// Files or folders.
+        paths: Vec<String>,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Folders whose names are one label.
+    Joined {
+        /// The label.
+        label: String,
+        /// The folders' names in quotes, what cannot be seen escaped.
+        folders: Vec<String>,
+    },
+    /// Classes that a person takes for one another.
+    LookAlike {
+        /// Their labels.
+        labels: Vec<String>,
     },
     /// The same file under several names.
     Duplicate {
@@ -59,12 +80,15 @@ pub enum Finding {
         /// Last of the run.
         last: u64,
     },
-    /// A box that lies outside its picture, in part or wholly.
-    Box {
-        /// The picture.
-        place: String,
-        /// Which box.
-        reason: String,
+    /// Something about boxes, with what to do where there is more to say than the finding itself does.
+    #[serde(untagged)]
+    Boxes {
+        /// What.
+        #[serde(flatten)]
+        finding: coco::Finding,
+        /// What to do.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<String>,
     },
 }
 
@@ -72,12 +96,14 @@ impl Finding {
     /// Whether training would fail on it or learn something false.
     pub fn is_error(&self) -> bool {
         match self {
-            Self::Line { .. }
-            | Self::Broken { .. }
-            | Self::FewClasses { .. }
-            | Self::Box { .. } => true,
+            Self::Line { .. } | Self::Broken { .. } | Self::FewClasses { .. } => true,
+            Self::Boxes { finding, .. } => finding.kind.is_error(),
             Self::Duplicate { labels, .. } => labels.len() > 1,
-            Self::SmallClass { .. } | Self::LabelGap { .. } => false,
+            Self::LeftOut { .. }
+            | Self::Joined { .. }
+            | Self::LookAlike { .. }
+            | Self::SmallClass { .. }
+            | Self::LabelGap { .. } => false,
         }
     }
 }
@@ -86,9 +112,12 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line { text } => write!(f, "{text}"),
-            Self::Broken { place, reason } | Self::Box { place, reason } => {
-                write!(f, "{place}: {reason}")
-            }
+            Self::Broken { place, reason } => write!(f, "{place}: {reason}"),
+            Self::Boxes { finding, advice: Some(advice) } => write!(f, "{finding}; {advice}"),
+            Self::Boxes { finding, advice: None } => write!(f, "{finding}"),
+            Self::LeftOut { paths, reason } => f.write_str(&left_out::text(paths, reason)),
+            Self::Joined { label, folders } => f.write_str(&joined_text(label, folders)),
+            Self::LookAlike { labels } => f.write_str(&look_alike_text(labels)),
             Self::Duplicate { places, labels } if labels.len() > 1 => write!(
                 f,
                 "the same picture in classes {}: {}",
@@ -153,7 +182,8 @@ pub fn check_classes(
 ) -> Result<Report, DataError> {
     let mut report = Report::default();
     let mut rows: Vec<Row> = Vec::new();
-    for row in read_rows(path)? {
+    let Listed { rows: all, left_out, joined } = read_rows(path)?;
+    for row in all {
         match row {
             Ok(row) => rows.push(row),
             Err(error) => report.findings.push(Finding::Line { text: error.to_string() }),
@@ -207,61 +237,52 @@ pub fn check_classes(
         }
     }
     report.findings.extend(label_gaps(&samples.labels));
+    report.findings.extend(Group::all(&left_out).into_iter().map(|group| Finding::LeftOut {
+        paths: group.paths.iter().map(|path| shown(path)).collect(),
+        reason: group.reason.to_string(),
+    }));
+    let joined = joined.into_iter().map(|(label, folders)| Finding::Joined { label, folders });
+    report.findings.extend(joined);
+    let alike = look_alikes(samples.labels.iter().map(String::as_str));
+    report.findings.extend(alike.into_iter().map(|labels| Finding::LookAlike { labels }));
     Ok(report)
 }
 
-/// Checks the boxes of a COCO file.
+/// Checks the boxes of a COCO file, whose pictures lie in `images` or where [`coco::read()`] finds them.
 ///
 /// # Errors
 ///
-/// [`DataError`] where the file itself cannot be read.
-pub fn check_boxes(path: &Path, seen: &(impl Fn(usize) + Sync)) -> Result<Report, DataError> {
-    let pictures = coco::read_all(path, None)?;
-    let checked: Vec<Vec<Finding>> = pictures
-        .par_iter()
-        .map(|picture| {
-            let place = picture.path.display().to_string();
-            let findings = match look_at(&picture.path) {
-                Err(reason) => vec![Finding::Broken { place, reason }],
-                Ok((_, (width, height))) => {
-                    let outside = picture.boxes.iter().filter(|b| !lies_inside(b, width, height));
-                    outside
-                        .map(|b| Finding::Box {
-                            place: place.clone(),
-                            reason: format!(
-                                "box [{}, {}, {}, {}] is not inside {width}×{height}",
-                                b.x1, b.y1, b.x2, b.y2
-                            ),
-                        })
-                        .collect()
-                }
-            };
-            seen(pictures.len());
-            findings
-        })
-        .collect();
-    let broken = |findings: &&Vec<Finding>| {
-        findings.iter().any(|finding| matches!(finding, Finding::Broken { .. }))
+/// [`CocoError`] where the file itself cannot be read.
+pub fn check_boxes(
+    path: &Path,
+    images: Option<&Path>,
+    seen: &(impl Fn(usize) + Sync),
+) -> Result<Report, CocoError> {
+    let examine = |picture: &Path| look_at(picture).map(|(digest, _)| digest);
+    let inspection = coco::inspect(path, images, examine, String::as_str, seen)?;
+    let advice = inspection.advice;
+    let boxes = |finding: coco::Finding| {
+        let is_advised = finding.kind == Problem::MissingPicture;
+        Finding::Boxes { finding, advice: advice.clone().filter(|_| is_advised) }
     };
-    Ok(Report {
-        pictures: pictures.len() - checked.iter().filter(broken).count(),
-        classes: 0,
-        boxes: pictures.iter().map(|picture| picture.boxes.len()).sum(),
-        findings: checked.concat(),
-    })
-}
-
-/// Rounding of the annotations may carry a box over the edge by less than this, in pixels.
-const EDGE: f32 = 1.0;
-
-fn lies_inside(b: &BBox, width: u32, height: u32) -> bool {
-    let (w, h) = (width as f32 + EDGE, height as f32 + EDGE);
-    b.x1 >= -EDGE && b.y1 >= -EDGE && b.x2 <= w && b.y2 <= h
+    let mut findings: Vec<Finding> = inspection.findings.into_iter().map(boxes).collect();
+    let all = inspection.pictures.len();
+    findings.extend(inspection.pictures.into_iter().filter_map(|(picture, answer)| {
+        let place = picture.display().to_string();
+        answer.err().map(|reason| Finding::Broken { place, reason })
+    }));
+    let broken =
+        findings.iter().filter(|finding| matches!(finding, Finding::Broken { .. })).count();
+    Ok(Report { pictures: all - broken, classes: 0, boxes: inspection.boxes, findings })
 }
 
 /// The file's digest and the picture's size.
 fn look_at(path: &Path) -> Result<(String, (u32, u32)), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = files::read(path, files::IMAGE_LIMIT).map_err(|error| {
+        // The place is named already.
+        let reason = error.to_string();
+        reason.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&reason).to_owned()
+    })?;
     let picture = RgbImage::decode(&bytes).map_err(|error| error.to_string())?;
     Ok((sha256_hex(&bytes), (picture.width(), picture.height())))
 }
@@ -329,6 +350,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_taken_and_names_that_look_alike_are_notes() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        let heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
+        for (i, class) in ["Mug", "mug", "7", "007"].iter().enumerate() {
+            write(&format!("{class}/1.jpg"), &picture(40 * i as u8));
+            write(&format!("{class}/2.jpg"), &picture(40 * i as u8 + 20));
+        }
+        write("Mug/3.heic", heic);
+        write("mug/3.HEIC", heic);
+        // Only its content tells; it is an error, as training would stop at it.
+        write("mug/4.jpg", heic);
+        let report = check_classes(dir.path(), DEMAND, &|_| ()).unwrap();
+        assert_eq!((report.pictures, report.classes, report.errors()), (8, 4, 1));
+        let all = names(&report);
+        assert!(all[0].contains("mug/4.jpg: this is HEIC"), "{all:#?}");
+        let left_out: Vec<_> = report
+            .findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::LeftOut { paths, .. } => Some(paths.len()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(left_out, [2]);
+        let alike =
+            |labels: [&str; 2]| Finding::LookAlike { labels: labels.map(str::to_owned).to_vec() };
+        assert_eq!(
+            report.findings[report.findings.len() - 2..],
+            [alike(["007", "7"]), alike(["Mug", "mug"])]
+        );
+    }
+
+    #[test]
     fn boxes_outside_their_picture_are_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jpg"), picture(3)).unwrap();
@@ -338,8 +397,8 @@ mod tests {
                             {"image_id": 1, "bbox": [4, 4, 9, 2]}]}"#;
         let path = dir.path().join("boxes.json");
         std::fs::write(&path, json).unwrap();
-        let report = check_boxes(&path, &|_| ()).unwrap();
-        assert_eq!((report.pictures, report.boxes, report.errors()), (1, 2, 2));
+        let report = check_boxes(&path, None, &|_| ()).unwrap();
+        assert_eq!((report.pictures, report.boxes, report.errors()), (1, 1, 2));
         assert!(names(&report)[0].contains("[4, 4, 13, 6] is not inside 8×8"));
     }
 }

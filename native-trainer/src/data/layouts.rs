@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::list_file::DataError;
+use super::list_file::{DataError, read_text};
 
 /// A list file's text for training and for evaluation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,7 @@ type Fields<const N: usize> = (usize, [String; N]);
 
 /// Lines of exactly `N` fields behind so many titles, each with its number.
 fn fields<const N: usize>(path: &Path, titles: usize) -> Result<Vec<Fields<N>>, DataError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let text = read_text(path)?;
     let mut rows = Vec::new();
     for (index, line) in text.lines().enumerate().skip(titles) {
         if line.trim().is_empty() {
@@ -111,6 +110,9 @@ mod tests {
         let lists = cub(dir.path()).unwrap();
         assert_eq!(lists.train, "images/001.A/a.jpg 1 1\nimages/100.B/b.jpg 100 2\n");
         assert_eq!(lists.test, "images/101.C/c.jpg 101 3\n");
+        // As some editors save it.
+        write("images.txt", "\u{feff}1 001.A/a.jpg\n2 100.B/b.jpg\n3 101.C/c.jpg\n");
+        assert_eq!(cub(dir.path()).unwrap(), lists);
         write("image_class_labels.txt", "1 1\n2 x\n");
         let error = cub(dir.path()).unwrap_err().to_string();
         assert!(error.contains("image_class_labels.txt:2: \"x\""), "{error}");

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Endings of files that a folder of classes takes for pictures.
-const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "gif", "bmp"];
+use super::folder;
+use super::label::{composed, decomposed, label, look_alikes, quoted};
+use super::left_out::{Group, LeftOut, listed, shown};
+use crate::files::{self, FileError, TextError};
 
 /// Why a list of pictures could not be used; the file and the line are named.
 #[derive(Debug, Error)]
@@ -39,6 +41,19 @@ pub enum DataError {
         /// The list file or folder.
         path: PathBuf,
     },
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A folder holds something, but no picture of a class.
+    #[error(
+        "{}: no pictures; expected a folder of folders (one a class) or a list file\n{left_out}", path.display()
+    )]
+    NothingTaken {
+        /// The folder.
+        path: PathBuf,
+        /// What is left out and why, as the lines behind the sentence.
+        left_out: String,
+    },
     /// The data do not fit the recipe.
     #[error("{0}")]
     Unsuitable(String),
@@ -62,7 +77,14 @@ pub struct Samples {
     pub samples: Vec<Sample>,
     /// Names of the classes: numbers ascending, else text ascending.
     pub labels: Vec<String>,
+    /// What a folder holds beside them.
+    pub left_out: Vec<LeftOut>,
+    /// Classes that lie in several folders, with the names of these.
+    pub joined: Vec<(String, Vec<String>)>,
 }
+
+/// Groups of labels that look alike named at most.
+const LOOK_ALIKES: usize = 5;
 
 impl Samples {
     /// Reads a list file, or a folder with one sub-folder a class.
@@ -71,20 +93,42 @@ impl Samples {
     ///
     /// [`DataError`], naming the file and the line; every picture of a list must exist.
     pub fn read(path: &Path) -> Result<Self, DataError> {
-        let rows: Vec<Row> = read_rows(path)?.into_iter().collect::<Result<_, _>>()?;
+        let Listed { rows, left_out, joined } = read_rows(path)?;
+        let rows: Vec<Row> = rows.into_iter().collect::<Result<_, _>>()?;
         if rows.is_empty() {
-            return Err(DataError::Empty { path: path.to_owned() });
+            let path = path.to_owned();
+            if left_out.is_empty() {
+                return Err(DataError::Empty { path });
+            }
+            let lines: Vec<String> =
+                Group::all(&left_out).iter().map(ToString::to_string).collect();
+            return Err(DataError::NothingTaken { path, left_out: lines.join("\n") });
         }
-        Ok(Self::from_rows(rows))
+        Ok(Self { left_out, joined, ..Self::from_rows(rows) })
+    }
+
+    /// What a person should know who gave the list or the folder, a line each: what is left out, folders that
+    /// are one class, classes that look alike.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            Group::all(&self.left_out).iter().map(ToString::to_string).collect();
+        let joined = self.joined.iter().map(|(label, folders)| joined_text(label, folders));
+        lines.extend(joined.map(|text| format!("note: {text}")));
+        lines.extend(look_alike_texts(&look_alikes(self.labels.iter().map(String::as_str))));
+        lines
     }
 
     pub(super) fn from_rows(rows: Vec<Row>) -> Self {
         let mut labels: Vec<String> = rows.iter().map(|row| row.label.clone()).collect();
-        labels.sort_by(|a, b| match (a.parse::<u64>(), b.parse::<u64>()) {
-            (Ok(a), Ok(b)) => a.cmp(&b),
-            (Ok(_), Err(_)) => std::cmp::Ordering::Less,
-            (Err(_), Ok(_)) => std::cmp::Ordering::Greater,
-            (Err(_), Err(_)) => a.cmp(b),
+        labels.sort_by(|a, b| {
+            match (a.parse::<u64>(), b.parse::<u64>()) {
+                (Ok(a), Ok(b)) => a.cmp(&b),
+                (Ok(_), Err(_)) => std::cmp::Ordering::Less,
+                (Err(_), Ok(_)) => std::cmp::Ordering::Greater,
+                (Err(_), Err(_)) => std::cmp::Ordering::Equal,
+            }
+            // Numbers may be written in several ways.
+            .then_with(|| a.cmp(b))
         });
         labels.dedup();
         let position: BTreeMap<&str, usize> =
@@ -93,17 +137,16 @@ impl Samples {
             .into_iter()
             .map(|row| Sample { label: position[row.label.as_str()], path: row.path, id: row.id })
             .collect();
-        Self { samples, labels }
+        Self { samples, labels, ..Self::default() }
     }
 
     /// Numbers the classes as `labels` does; a class that is not there is added behind.
     #[must_use]
-    pub fn relabel(self, labels: &[String]) -> Self {
+    pub fn relabel(mut self, labels: &[String]) -> Self {
         let mut all = labels.to_vec();
         let mut position: BTreeMap<String, usize> =
             labels.iter().enumerate().map(|(i, label)| (label.clone(), i)).collect();
-        let samples = self
-            .samples
+        let samples = std::mem::take(&mut self.samples)
             .into_iter()
             .map(|sample| {
                 let label = &self.labels[sample.label];
@@ -114,7 +157,7 @@ impl Samples {
                 Sample { label: index, ..sample }
             })
             .collect();
-        Self { samples, labels: all }
+        Self { samples, labels: all, ..self }
     }
 
     /// Positions of the samples of every class.
@@ -132,33 +175,54 @@ impl Samples {
 pub(super) struct Row {
     pub(super) path: PathBuf,
     pub(super) label: String,
-    id: String,
+    pub(super) id: String,
     /// Of the list file, counted from 1; `None` in a folder.
     pub(super) line: Option<usize>,
 }
 
-/// Every row of a list file or folder, or what is wrong with it.
-pub(super) fn read_rows(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {
-    if path.is_dir() {
-        Ok(read_folder(path)?.into_iter().map(Ok).collect())
-    } else {
-        read_list(path)
+impl Row {
+    /// A file in a class's folder.
+    pub(super) fn of_folder(path: PathBuf, label: &str) -> Self {
+        Self { id: shown(&path), path, label: label.to_owned(), line: None }
     }
 }
 
-fn read_list(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {
-    let text =
-        std::fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-    let text = String::from_utf8(text).map_err(|error| DataError::Line {
+/// What a list file or a folder names.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Pictures, or what is wrong with their lines.
+    pub(super) rows: Vec<Result<Row, DataError>>,
+    /// As [`Samples::left_out`].
+    pub(super) left_out: Vec<LeftOut>,
+    /// As [`Samples::joined`].
+    pub(super) joined: Vec<(String, Vec<String>)>,
+}
+
+/// Every row of a list file or folder, or what is wrong with it.
+pub(super) fn read_rows(path: &Path) -> Result<Listed, DataError> {
+    if path.is_dir() {
+        let folder::Contents { rows, left_out, joined } = folder::read(path)?;
+        Ok(Listed { rows: rows.into_iter().map(Ok).collect(), left_out, joined })
+    } else {
+        Ok(Listed { rows: read_list(path)?, left_out: Vec::new(), joined: Vec::new() })
+    }
+}
+
+/// The text of a list, whatever mark it begins with.
+pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
+    files::text(files::read(path, files::TEXT_LIMIT)?).map_err(|error: TextError| DataError::Line {
         path: path.to_owned(),
-        line: 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .split(|b| *b == b'\n')
-            .skip(1)
-            .count(),
-        reason: "not UTF-8 text".to_owned(),
-    })?;
+        line: error.line(),
+        reason: error.to_string(),
+    })
+}
+
+fn read_list(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {
+    let text = read_text(path)?;
     let root = path.parent().unwrap_or(Path::new("."));
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    // Lists that were put together may have a mark where each begins.
+    let lines = text.lines().map(|line| line.trim_start_matches(files::MARK));
+    let lines = lines.enumerate().filter(|(_, line)| !line.trim().is_empty());
     Ok(lines
         .map(|(index, line)| {
             read_line(root, line, index + 1).map_err(|reason| DataError::Line {
@@ -176,7 +240,7 @@ fn read_line(root: &Path, line: &str, number: usize) -> Result<Row, String> {
     } else {
         line.split_whitespace().collect()
     };
-    let (file, label, id) = match fields[..] {
+    let (file, text, id) = match fields[..] {
         [file, label] => (file, label, None),
         [file, label, id] => (file, label, Some(id)),
         _ => {
@@ -187,52 +251,63 @@ fn read_line(root: &Path, line: &str, number: usize) -> Result<Row, String> {
             ));
         }
     };
-    if file.is_empty() || label.is_empty() {
+    let (false, Some(label)) = (file.is_empty(), label(text)) else {
         return Err("path or label is empty".to_owned());
-    }
-    let path = root.join(file);
-    if !path.is_file() {
-        return Err(format!("no such picture: {}", path.display()));
-    }
+    };
+    let Some(path) = find(root, file) else {
+        let path = root.join(file);
+        let kind =
+            if path.is_symlink() { "the link leads to no picture" } else { "no such picture" };
+        return Err(format!("{kind}: {}", path.display()));
+    };
     let id = id.map_or_else(|| path.display().to_string(), str::to_owned);
-    Ok(Row { path, label: label.to_owned(), id, line: Some(number) })
+    Ok(Row { path, label, id, line: Some(number) })
 }
 
-fn read_folder(path: &Path) -> Result<Vec<Row>, DataError> {
-    let mut rows = Vec::new();
-    for class in entries(path)? {
-        if !class.is_dir() {
-            continue;
-        }
-        let label = name(&class);
-        for file in entries(&class)? {
-            let extension =
-                file.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-            if file.is_file() && EXTENSIONS.contains(&extension.as_str()) {
-                let id = file.display().to_string();
-                rows.push(Row { path: file, label: label.clone(), id, line: None });
-            }
-        }
+/// A file by its name, or by the same name as another system composes it.
+fn find(root: &Path, file: &str) -> Option<PathBuf> {
+    let path = root.join(file);
+    if path.is_file() || file.is_ascii() {
+        return path.is_file().then_some(path);
     }
-    Ok(rows)
+    [composed(file), decomposed(file)]
+        .into_iter()
+        .map(|file| root.join(file))
+        .find(|path| path.is_file())
 }
 
-/// Contents of a folder in the order of their names, hidden ones left out.
-fn entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let failed = |source| DataError::Read { path: path.to_owned(), source };
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if !name(&path).starts_with('.') {
-            paths.push(path);
-        }
+/// Says that several folders are one class; `folders` are in quotes.
+pub(super) fn joined_text(label: &str, folders: &[String]) -> String {
+    format!(
+        "{} folders are the one class {}: {}",
+        folders.len(),
+        quoted(label),
+        listed(folders.iter().cloned())
+    )
+}
+
+/// A line for each of the first groups of [`look_alikes`], and one for the others.
+pub fn look_alike_texts(groups: &[Vec<String>]) -> Vec<String> {
+    let mut lines: Vec<String> = groups
+        .iter()
+        .take(LOOK_ALIKES)
+        .map(|group| format!("note: {}", look_alike_text(group)))
+        .collect();
+    if groups.len() > LOOK_ALIKES {
+        lines.push(format!(
+            "note: {} more groups of classes look alike",
+            groups.len() - LOOK_ALIKES
+        ));
     }
-    paths.sort();
-    Ok(paths)
+    lines
 }
 
-fn name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+/// Says that classes look alike.
+pub(super) fn look_alike_text(labels: &[String]) -> String {
+    format!(
+        "classes look alike and stay apart: {}; rename one where they are the same",
+        listed(labels.iter().map(|label| quoted(label)))
+    )
 }
 
 #[cfg(test)]
@@ -287,8 +362,60 @@ mod tests {
         let dir = folder(&["b/2.PNG", "b/1.jpg", "a/x.webp", "a/notes.txt", "a/.hidden.png"]);
         let samples = Samples::read(dir.path()).unwrap();
         assert_eq!(samples.labels, ["a", "b"]);
-        let names: Vec<_> = samples.samples.iter().map(|s| name(&s.path)).collect();
+        let names: Vec<_> =
+            samples.samples.iter().filter_map(|s| s.path.file_name()?.to_str()).collect();
         assert_eq!(names, ["x.webp", "1.jpg", "2.PNG"]);
+    }
+
+    #[test]
+    fn marks_of_editors_are_no_part_of_a_path() {
+        let dir = folder(&["a.jpg"]);
+        let samples = list(dir.path(), "\u{feff}a.jpg 1\n\u{feff}a.jpg 2\n").unwrap();
+        assert_eq!(samples.samples[0].path, dir.path().join("a.jpg"));
+        assert_eq!(samples.labels, ["1", "2"]);
+        std::fs::write(dir.path().join("list.txt"), b"\xff\xfea\0").unwrap();
+        let error = Samples::read(&dir.path().join("list.txt")).unwrap_err();
+        assert!(
+            error.to_string().ends_with("list.txt:1: this is UTF-16; save it as UTF-8"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn one_name_is_one_class_and_a_blank_one_is_refused() {
+        let dir = folder(&["a.jpg"]);
+        let samples =
+            list(dir.path(), "a.jpg\tK\u{e4}se\na.jpg\tKa\u{308}se\t2\na.jpg\tKäse\u{200b}\t3\n")
+                .unwrap();
+        assert_eq!(samples.labels, ["K\u{e4}se"]);
+        for line in ["a.jpg\t", "a.jpg\t \t7", "a.jpg \u{200b}"] {
+            let error = list(dir.path(), line).unwrap_err().to_string();
+            assert!(error.contains("list.txt:1: path or label is empty"), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_found_however_its_name_is_composed() {
+        let dir = folder(&["Ka\u{308}se.jpg", "\u{f6}l.jpg"]);
+        let samples = list(dir.path(), "K\u{e4}se.jpg 1\no\u{308}l.jpg 1\n").unwrap();
+        assert!(samples.samples.iter().all(|sample| sample.path.is_file()));
+    }
+
+    #[test]
+    fn numbers_that_are_written_in_two_ways_are_two_classes_that_look_alike() {
+        let dir = folder(&["a.jpg"]);
+        let samples =
+            list(dir.path(), "a.jpg 7\na.jpg 07\na.jpg 7\na.jpg Mug\na.jpg mug\n").unwrap();
+        assert_eq!(samples.labels, ["07", "7", "Mug", "mug"]);
+        assert_eq!(samples.by_label(), [vec![1], vec![0, 2], vec![3], vec![4]]);
+        let tail = "; rename one where they are the same";
+        assert_eq!(
+            samples.remarks(),
+            [
+                format!("note: classes look alike and stay apart: \"07\", \"7\"{tail}"),
+                format!("note: classes look alike and stay apart: \"Mug\", \"mug\"{tail}"),
+            ]
+        );
     }
 
     #[test]
@@ -296,6 +423,14 @@ mod tests {
         let dir = folder(&[]);
         let error = Samples::read(dir.path()).unwrap_err().to_string();
         assert!(error.contains("no pictures"), "{error}");
+        std::fs::create_dir(dir.path().join("train")).unwrap();
+        std::fs::create_dir(dir.path().join("train/a")).unwrap();
+        let error = Samples::read(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("no pictures")
+                && error.contains("train: a class that holds folders only"),
+            "{error}"
+        );
     }
 
     #[test]

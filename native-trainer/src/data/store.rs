@@ -6,12 +6,14 @@ use std::sync::Mutex;
 use models::image::{ImageError, RgbImage};
 use thiserror::Error;
 
+use crate::files::{self, FileError, IMAGE_LIMIT};
+
 /// Bytes of decoded pictures that are kept.
 const CACHE_BYTES: usize = 2 << 30;
 
 /// A picture that cannot be used, by name.
 #[derive(Debug, Error)]
-#[error("{path}: {source}")]
+#[error("{}", self.text())]
 pub struct PictureError {
     /// The file.
     pub path: String,
@@ -24,6 +26,14 @@ impl PictureError {
     pub fn new(path: &Path, source: impl Into<PictureProblem>) -> Self {
         Self { path: path.display().to_string(), source: source.into() }
     }
+
+    fn text(&self) -> String {
+        match &self.source {
+            // It names the file itself.
+            PictureProblem::File(error) => error.to_string(),
+            PictureProblem::Decode(error) => format!("{}: {error}", self.path),
+        }
+    }
 }
 
 /// Why a picture cannot be used.
@@ -31,7 +41,7 @@ impl PictureError {
 pub enum PictureProblem {
     /// The file cannot be read.
     #[error(transparent)]
-    Read(#[from] std::io::Error),
+    File(#[from] FileError),
     /// The bytes cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),
@@ -46,6 +56,15 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
     read(path, RgbImage::decode)
 }
 
+/// Reads the bytes of a file that should be a picture.
+///
+/// # Errors
+///
+/// [`PictureError`], naming the file.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, PictureError> {
+    files::read(path, IMAGE_LIMIT).map_err(|error| PictureError::new(path, error))
+}
+
 /// Decodes the bytes of a file.
 ///
 /// # Errors
@@ -56,7 +75,7 @@ pub fn decode_picture(path: &Path, bytes: &[u8]) -> Result<RgbImage, PictureErro
 }
 
 fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T, PictureError> {
-    let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+    let bytes = read_file(path)?;
     decode(&bytes).map_err(|error| PictureError::new(path, error))
 }
 
@@ -123,6 +142,16 @@ struct Cache {
     bytes: usize,
 }
 
+impl Cache {
+    /// Keeps a picture while there is room. Two threads may have decoded it at once: it counts once.
+    fn keep(&mut self, index: usize, picture: &std::sync::Arc<RgbaImage>) {
+        if self.pictures[index].is_none() && self.bytes + picture.data.len() <= CACHE_BYTES {
+            self.bytes += picture.data.len();
+            self.pictures[index] = Some(picture.clone());
+        }
+    }
+}
+
 impl PictureStore {
     /// A store over these files; nothing is read yet.
     ///
@@ -148,11 +177,7 @@ impl PictureStore {
             picture = picture.halved();
         }
         let picture = std::sync::Arc::new(picture);
-        let mut cache = self.lock();
-        if cache.bytes + picture.data.len() <= CACHE_BYTES {
-            cache.bytes += picture.data.len();
-            cache.pictures[index] = Some(picture.clone());
-        }
+        self.lock().keep(index, &picture);
         Ok(picture)
     }
 
@@ -174,6 +199,20 @@ impl PictureStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_two_threads_decoded_counts_once() {
+        let image = RgbaImage { width: 1, height: 2, data: vec![7; 8] };
+        let picture = std::sync::Arc::new(image);
+        let mut cache = Cache { pictures: vec![None; 2], bytes: 0 };
+        for (index, bytes) in [(0, 8), (0, 8), (1, 16), (0, 16)] {
+            cache.keep(index, &picture);
+            assert_eq!(cache.bytes, bytes);
+        }
+        cache = Cache { pictures: vec![None], bytes: CACHE_BYTES };
+        cache.keep(0, &picture);
+        assert!(cache.pictures[0].is_none(), "no room");
+    }
 
     #[test]
     fn halving_averages_colours_by_their_opacity() {

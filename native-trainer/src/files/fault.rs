@@ -60,7 +60,6 @@ mod asked {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "a test reads how many operations there are")]
     pub(super) fn reach(operation: Operation) -> std::io::Result<()> {
         let Some(fault) = *FAULT.get_or_init(asked) else { return Ok(()) };
         let number = DONE.fetch_add(1, Ordering::SeqCst);

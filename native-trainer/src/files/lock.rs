@@ -1,19 +1,26 @@
 //! One command at a time changes a file or folder.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
 
-use super::replace::behind_links;
-use super::{FileError, folder_of};
+use super::fault::{Operation, reach};
+use super::folder::create_folder;
+use super::{FileError, folder_of, whole};
+use crate::terminal::LeftOver;
+
+/// Longest last name that parts and locks carry as it is, in bytes; systems take 255 with what is added.
+const LONGEST: usize = 200;
 
 /// Held from reading to renaming. The system releases it when the process ends, however that ends.
 ///
 /// The lock is a file beside what is locked, `.NAME.lock`: what is locked is replaced by renaming, which a lock
-/// on itself would not survive. It is taken away with the lock.
+/// on itself would not survive. It holds the number of the process, and is taken away with the lock. Where the
+/// file system knows no locks there is none, which is said on the standard error.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
-    path: PathBuf,
+    left_over: Option<LeftOver>,
 }
 
 impl Lock {
@@ -41,59 +48,84 @@ impl Lock {
         Self::take(target, false)
     }
 
-    #[expect(clippy::print_stderr, reason = "what a command waits for")]
     fn take(target: &Path, wait: bool) -> Result<Option<Self>, FileError> {
         let failed = |source| FileError::Lock { path: target.to_owned(), source };
         let place = whole(target);
-        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let path = folder_of(&place).join(format!(".{name}.lock"));
-        std::fs::create_dir_all(folder_of(&path)).map_err(failed)?;
+        let path = folder_of(&place).join(format!(".{}.lock", short(&place)));
+        create_folder(folder_of(&path)).map_err(failed)?;
         let mut told = false;
         loop {
-            let open = File::options().create(true).truncate(false).write(true).open(&path);
-            let file = open.map_err(failed)?;
-            match file.try_lock() {
-                Ok(()) => (),
-                Err(TryLockError::WouldBlock) if !wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => {
+            reach(Operation::Create).map_err(failed)?;
+            let mut options = File::options();
+            let options = options.create(true).truncate(false).read(true).write(true);
+            let taken = LeftOver::make(&path, || {
+                let file = options.open(&path)?;
+                match file.try_lock() {
+                    Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                        eprintln!(
+                            "{}: this file system knows no locks; let one command at a time change it",
+                            target.display()
+                        );
+                    }
+                    locked => locked?,
+                }
+                // Who held it has taken the file away; the next one may lie there already.
+                if is_at(&file, &path) { Ok(file) } else { Err(ErrorKind::Interrupted.into()) }
+            });
+            match taken {
+                Ok((mut file, left_over)) => {
+                    // Only for people; a full disk keeps nobody from working.
+                    let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+                    return Ok(Some(Self { file, left_over: Some(left_over) }));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if !wait {
+                        return Ok(None);
+                    }
+                    let mut file = options.open(&path).map_err(failed)?;
                     if !told {
-                        eprintln!("waiting: another command changes {}", target.display());
+                        eprintln!("waiting: {} changes {}", holder(&mut file), target.display());
                         told = true;
                     }
                     file.lock().map_err(failed)?;
                 }
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
-            // Who held it has taken the file away; the next one may lie there already.
-            if is_at(&file, &path) {
-                return Ok(Some(Self { file, path }));
+                Err(error) => return Err(failed(error)),
             }
         }
     }
 }
 
+/// Who holds a lock, in words.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let number =
+        file.take(20).read_to_string(&mut text).ok().and_then(|_| text.parse::<u32>().ok());
+    number.map_or_else(|| "another command".to_owned(), |number| format!("process {number}"))
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // Before it is released, so that nobody holds a lock of the same name. Where it stays, it is free.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(left_over) = self.left_over.take()
+            && reach(Operation::Remove).is_ok()
+        {
+            left_over.take_away();
+        }
         let _ = self.file.unlock();
     }
 }
 
-/// The same path for the same place, however it is spelled.
-fn whole(target: &Path) -> PathBuf {
-    let target = behind_links(target);
-    if let Ok(whole) = target.canonicalize() {
-        return whole;
-    }
-    match (folder_of(&target).canonicalize(), target.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => target,
-    }
+/// The last name of a path, as far as hidden names beside it have room for it.
+pub(super) fn short(place: &Path) -> String {
+    let mut name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.truncate(name.floor_char_boundary(LONGEST));
+    name
 }
 
+/// Whether a path still means an open file.
 #[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
@@ -101,8 +133,9 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Whether a path still means an open file.
 #[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
+pub(super) fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 

@@ -4,17 +4,30 @@
 //! a power cut leaves the file of before. Links and modes are kept.
 
 mod fault;
+mod folder;
 mod lock;
 mod replace;
+mod scratch;
+mod text;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 pub use fault::{Operation, reach};
+pub use folder::{
+    create, create_folder, exchange, hard_link, has_mount_below, is_mount_point, remove_file,
+    remove_folder, rename, synchronize, synchronize_folder,
+};
 pub use lock::Lock;
-pub use replace::{Writer, replace, write};
+pub use replace::{
+    Staged, Writer, behind_links, remove_left_over, replace, replace_verified, stage, write,
+    write_together,
+};
+pub use scratch::Scratch;
+pub use text::{MARK, TextError, text};
 
 /// Most bytes of an image file that are read: twice what a camera of 200 megapixels writes without compression
 /// losses.
@@ -60,6 +73,29 @@ pub enum FileError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system refused to take something away.
+    #[error("{}: cannot be taken away: {source}", path.display())]
+    Remove {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The path has no last name, so that no file can lie there.
+    #[error("{:?}: names no file", path.display().to_string())]
+    Nameless {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file that is mounted by itself cannot be replaced by another.
+    #[error(
+        "{}: is mounted by itself and cannot be replaced; mount its folder instead",
+        path.display()
+    )]
+    Mounted {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is marked as read-only.
     #[error("{}: is read-only; make it writable or choose another name", path.display())]
     ReadOnly {
@@ -73,7 +109,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// Two outputs would be one file.
-    #[error("{}: would be written twice by this command", path.display())]
+    #[error("{}: would be written twice by this command; choose another name", path.display())]
     Twice {
         /// The output.
         path: PathBuf,
@@ -112,70 +148,72 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 }
 
 /// Checks, before a command begins its work, that `outputs` can be written and are neither `inputs` nor each
-/// other. Makes their folders.
+/// other. Makes their folders. Inputs may be folders, and may be missing.
 ///
 /// # Errors
 ///
 /// [`FileError::IsInput`], [`FileError::Twice`], [`FileError::ReadOnly`], [`FileError::NotAFile`] for a folder,
-/// and [`FileError::Write`] for a folder that takes no files.
+/// [`FileError::Nameless`], [`FileError::Mounted`], and [`FileError::Write`] for a folder that takes no files.
 pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileError> {
-    for (index, output) in outputs.iter().enumerate() {
+    let (mut places, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    for output in outputs {
         let path = || (*output).to_owned();
-        if inputs.iter().any(|input| is_same(output, input)) {
+        replace::check(output)?;
+        // What is read is there; so is an output that is the same.
+        let there = std::fs::metadata(output).ok();
+        if let Some(there) = &there
+            && inputs.iter().any(|input| is_node(output, there, input))
+        {
             return Err(FileError::IsInput { path: path() });
         }
-        if outputs[..index].iter().any(|other| is_same(output, other)) {
+        // A device takes bytes from all.
+        if there.is_some_and(|there| !there.is_file()) {
+            continue;
+        }
+        if folders.insert(folder_of(&whole(output)).to_owned()) {
+            replace::probe(output)?;
+        }
+        // Only now its folder is there for sure, and with it one spelling of the path.
+        if !places.insert(whole(output)) {
             return Err(FileError::Twice { path: path() });
         }
-        replace::probe(output)?;
     }
     Ok(())
 }
 
 /// Whether two paths name one file, through links too, also where it is not there yet.
 pub fn is_same(a: &Path, b: &Path) -> bool {
-    let whole = |path: &Path| {
-        let path = replace::behind_links(path);
-        path.canonicalize().ok().or_else(|| {
-            let folder = folder_of(&path).canonicalize().ok()?;
-            Some(folder.join(path.file_name()?))
-        })
-    };
-    match (whole(a), whole(b)) {
-        (Some(a), Some(b)) => a == b || is_one_node(&a, &b),
-        _ => a == b,
+    whole(a) == whole(b) || std::fs::metadata(a).is_ok_and(|there| is_node(a, &there, b))
+}
+
+/// The same path for the same place, however it is spelled, as far as its folder is there.
+pub fn whole(path: &Path) -> PathBuf {
+    let path = behind_links(path);
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    match (folder_of(&path).canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
     }
 }
 
-/// Two names of one file, as `ln` without `-s` makes them.
+/// Whether `other` is what `there` describes: two names of one file, as `ln` makes them, count as one.
 #[cfg(unix)]
-fn is_one_node(a: &Path, b: &Path) -> bool {
+fn is_node(_: &Path, there: &std::fs::Metadata, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    match (std::fs::metadata(a), std::fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
-    }
+    std::fs::metadata(other)
+        .is_ok_and(|other| other.dev() == there.dev() && other.ino() == there.ino())
 }
 
 #[cfg(not(unix))]
-fn is_one_node(_: &Path, _: &Path) -> bool {
-    false
+fn is_node(path: &Path, _: &std::fs::Metadata, other: &Path) -> bool {
+    whole(path) == whole(other)
 }
 
 /// The folder that a path lies in.
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes the names in a folder outlive a power cut.
-///
-/// # Errors
-///
-/// What the system says.
-pub fn synchronize_folder(folder: &Path) -> std::io::Result<()> {
-    fault::reach(Operation::Synchronize)?;
-    // Elsewhere a folder cannot be opened as a file.
-    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 /// What a path is that is no file, with its article.
@@ -228,13 +266,21 @@ mod tests {
         std::fs::hard_link(&input, &hard).unwrap();
         std::fs::create_dir(dir.path().join("d")).unwrap();
         for output in [&input, &link, &hard, &dir.path().join("d/../a")] {
-            let checked = check_outputs(&[output], &[&input]);
+            let checked = check_outputs(&[output], &[dir.path(), &input]);
             assert!(matches!(checked, Err(FileError::IsInput { .. })), "{}", output.display());
         }
         let fresh = dir.path().join("new/x");
         check_outputs(&[&fresh, &dir.path().join("new/y")], &[&input]).unwrap();
-        let again = dir.path().join("new/../new/x");
-        assert!(matches!(check_outputs(&[&fresh, &again], &[]), Err(FileError::Twice { .. })));
-        assert!(matches!(check_outputs(&[dir.path()], &[]), Err(FileError::NotAFile { .. })));
+        let again = dir.path().join("other/../new/x");
+        std::fs::create_dir(dir.path().join("other")).unwrap();
+        let none: [&Path; 0] = [];
+        assert!(matches!(check_outputs(&[&fresh, &again], &none), Err(FileError::Twice { .. })));
+        assert!(matches!(check_outputs(&[dir.path()], &none), Err(FileError::NotAFile { .. })));
+        for nameless in ["", "/", ".."] {
+            let checked = check_outputs(&[Path::new(nameless)], &none);
+            let folder = matches!(checked, Err(FileError::NotAFile { kind: "a folder", .. }));
+            assert!(folder || matches!(checked, Err(FileError::Nameless { .. })), "{nameless:?}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
     }
 }

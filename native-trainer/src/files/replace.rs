@@ -1,11 +1,16 @@
 //! A file is written beside its place and takes it as a whole.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::fault::{Operation, reach};
-use super::{FileError, folder_of, kind, synchronize_folder};
+use super::folder::{create_folder, is_mount_point, rename, synchronize_folder};
+use super::lock::{Lock, is_at, short};
+use super::{FileError, folder_of, kind};
+use crate::terminal::LeftOver;
 
 /// Bytes that are handed over at once.
 const BUFFER: usize = 1 << 20;
@@ -55,38 +60,117 @@ fn again(error: &std::io::Error) -> std::io::Error {
     }
 }
 
+impl Writer {
+    /// Has a file written, and synchronized on demand.
+    pub(super) fn fill<E: From<FileError>>(
+        path: &Path,
+        file: File,
+        synchronize: bool,
+        write_to: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |source| FileError::Write { path: path.to_owned(), source };
+        let counted = Counted { file, refused: None };
+        let mut writer = Self { inner: BufWriter::with_capacity(BUFFER, counted) };
+        let written = write_to(&mut writer);
+        // The disk's word comes before what others made of it.
+        if let Some(source) = writer.inner.get_mut().refused.take() {
+            return Err(failed(source).into());
+        }
+        written?;
+        writer.flush().map_err(failed)?;
+        if synchronize {
+            reach(Operation::Synchronize).map_err(failed)?;
+            writer.inner.get_ref().file.sync_all().map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file that is complete beside its place. Taken away unless it takes that place.
+pub struct Staged {
+    /// As it was asked for.
+    path: PathBuf,
+    /// Absent where a device has the bytes already.
+    part: Option<Part>,
+}
+
+/// Writes a file whole beside its place; its folder is made.
+///
+/// # Errors
+///
+/// Those of `write_to`; [`FileError::Write`], [`FileError::ReadOnly`], and [`FileError::NotAFile`] for a folder.
+pub fn stage<E: From<FileError>>(
+    path: &Path,
+    write_to: impl FnOnce(&mut Writer) -> Result<(), E>,
+) -> Result<Staged, E> {
+    let failed = |source| FileError::Write { path: path.to_owned(), source };
+    let before = look(path)?;
+    let staged = |part| Staged { path: path.to_owned(), part };
+    if before.as_ref().is_some_and(|before| !before.is_file()) {
+        let file = File::options().write(true).open(path).map_err(failed)?;
+        Writer::fill(path, file, false, write_to)?;
+        return Ok(staged(None));
+    }
+    let place = behind_links(path);
+    create_folder(folder_of(&place)).map_err(failed)?;
+    remove_left_over(&place);
+    let part = Part::make(place).map_err(failed)?;
+    Writer::fill(path, part.file.try_clone().map_err(failed)?, true, write_to)?;
+    if let Some(before) = before {
+        keep_owner(&before, &part.path);
+        std::fs::set_permissions(&part.path, before.permissions()).map_err(failed)?;
+    }
+    Ok(staged(Some(part)))
+}
+
+impl Staged {
+    /// Puts the file into its place. A link keeps pointing where it does, modes are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Write`]; the file of before is then untouched.
+    pub fn take_place(self) -> Result<(), FileError> {
+        let Self { path, part } = self;
+        part.map_or(Ok(()), Part::take_place).map_err(|source| FileError::Write { path, source })
+    }
+
+    /// Has what was written read again.
+    fn verify<E: From<FileError>>(
+        &self,
+        verify: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(part) = &self.part else { return Ok(()) };
+        let failed = |source| FileError::Read { path: self.path.clone(), source };
+        verify(&mut File::open(&part.path).map_err(failed)?)
+    }
+}
+
 /// Writes a file whole; its folder is made. A file of that name is there as before until the new one is
 /// complete. A link keeps pointing where it does, modes are kept; a device or pipe is written to.
 ///
 /// # Errors
 ///
-/// Those of `write_to`; [`FileError::Write`], [`FileError::ReadOnly`], and [`FileError::NotAFile`] for a folder.
-/// The file of before is then untouched.
+/// As [`stage`]. The file of before is then untouched.
 pub fn replace<E: From<FileError>>(
     path: &Path,
     write_to: impl FnOnce(&mut Writer) -> Result<(), E>,
 ) -> Result<(), E> {
-    let failed = |source| FileError::Write { path: path.to_owned(), source };
-    let before = look(path)?;
-    if let Some(metadata) = &before
-        && !metadata.is_file()
-    {
-        let file = File::options().write(true).open(path).map_err(failed)?;
-        return fill(path, file, false, write_to).map(drop);
-    }
-    let place = behind_links(path);
-    let folder = folder_of(&place);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    remove_left_over(&place);
-    let part = Part::make(&place).map_err(failed)?;
-    fill(path, part.file.try_clone().map_err(failed)?, true, write_to)?;
-    if let Some(metadata) = before {
-        keep_owner(&metadata, &part.path);
-        std::fs::set_permissions(&part.path, metadata.permissions()).map_err(failed)?;
-    }
-    part.take_place(&place).map_err(failed)?;
-    synchronize_folder(folder).map_err(failed)?;
-    Ok(())
+    replace_verified(path, write_to, |_| Ok(()))
+}
+
+/// As [`replace`]; what was written is read again by `verify` before it takes the place.
+///
+/// # Errors
+///
+/// As [`replace`], and those of `verify`.
+pub fn replace_verified<E: From<FileError>>(
+    path: &Path,
+    write_to: impl FnOnce(&mut Writer) -> Result<(), E>,
+    verify: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let staged = stage(path, write_to)?;
+    staged.verify(verify)?;
+    Ok(staged.take_place()?)
 }
 
 /// Writes bytes as [`replace`] does.
@@ -95,21 +179,48 @@ pub fn replace<E: From<FileError>>(
 ///
 /// As [`replace`].
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace(path, |writer| {
+    staged(path, bytes)?.take_place()
+}
+
+/// Writes files that belong together: all are complete before the first takes its place, and only one command at
+/// a time puts files beside the first.
+///
+/// # Errors
+///
+/// As [`replace`]. Unless the system refuses a rename, all files of before are then untouched.
+pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
+    let Some((first, _)) = files.first() else { return Ok(()) };
+    // A device has no place beside it, and no old file to keep.
+    let is_device = std::fs::metadata(first).is_ok_and(|there| !there.is_file());
+    let _lock = if is_device { None } else { Some(Lock::acquire(first)?) };
+    let all: Vec<Staged> =
+        files.iter().map(|(path, bytes)| staged(path, bytes)).collect::<Result<_, _>>()?;
+    all.into_iter().try_for_each(Staged::take_place)
+}
+
+fn staged(path: &Path, bytes: &[u8]) -> Result<Staged, FileError> {
+    stage(path, |writer| {
         let written = writer.write_all(bytes);
         written.map_err(|source| FileError::Write { path: path.to_owned(), source })
     })
 }
 
-/// Whether a file can be written there, as [`replace`] would find out at the end.
-pub(super) fn probe(path: &Path) -> Result<(), FileError> {
-    if look(path)?.is_some_and(|metadata| !metadata.is_file()) {
-        return Ok(());
+/// Whether a path is one that [`replace`] may write to, as far as it can be seen.
+pub(super) fn check(path: &Path) -> Result<(), FileError> {
+    let there = look(path)?;
+    let is_file = there.is_some_and(|there| there.is_file());
+    if is_file && is_mount_point(path) && !is_mount_point(folder_of(&behind_links(path))) {
+        return Err(FileError::Mounted { path: path.to_owned() });
     }
+    Ok(())
+}
+
+/// Whether a file can be made in the path's folder, as [`replace`] would find out at the end.
+pub(super) fn probe(path: &Path) -> Result<(), FileError> {
     let failed = |source| FileError::Write { path: path.to_owned(), source };
     let place = behind_links(path);
-    std::fs::create_dir_all(folder_of(&place)).map_err(failed)?;
-    Part::make(&place).map(drop).map_err(failed)
+    create_folder(folder_of(&place)).map_err(failed)?;
+    Part::make(place).map(drop).map_err(failed)
 }
 
 /// What is at a path, if it may be replaced.
@@ -123,71 +234,62 @@ fn look(path: &Path) -> Result<Option<std::fs::Metadata>, FileError> {
             Err(FileError::ReadOnly { path: path() })
         }
         Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let is_named = path().file_name().is_some();
+            if is_named { Ok(None) } else { Err(FileError::Nameless { path: path() }) }
+        }
         Err(source) => Err(FileError::Write { path: path(), source }),
     }
 }
 
-fn fill<E: From<FileError>>(
-    path: &Path,
-    file: File,
-    synchronize: bool,
-    write_to: impl FnOnce(&mut Writer) -> Result<(), E>,
-) -> Result<(), E> {
-    let failed = |source| FileError::Write { path: path.to_owned(), source };
-    let counted = Counted { file, refused: None };
-    let mut writer = Writer { inner: BufWriter::with_capacity(BUFFER, counted) };
-    let written = write_to(&mut writer);
-    // The disk's word comes before what others made of it.
-    if let Some(source) = writer.inner.get_mut().refused.take() {
-        return Err(failed(source).into());
-    }
-    written?;
-    writer.flush().map_err(failed)?;
-    if synchronize {
-        reach(Operation::Synchronize).map_err(failed)?;
-        writer.inner.get_ref().file.sync_all().map_err(failed)?;
-    }
-    Ok(())
-}
-
 /// A file beside its place, locked while it is written; taken away unless it takes that place.
+#[derive(Debug)]
 struct Part {
     file: File,
     path: PathBuf,
+    /// Behind links.
+    place: PathBuf,
     in_place: bool,
+    /// Dropped when the file is gone or in place.
+    _left_over: LeftOver,
 }
 
 impl Part {
-    fn make(place: &Path) -> std::io::Result<Self> {
+    fn make(place: PathBuf) -> std::io::Result<Self> {
         reach(Operation::Create)?;
-        let name = part_name(place);
+        let beginning = part_name(&place);
         for number in 0_u32.. {
-            let path = place.with_file_name(format!("{name}{}.{number}.part", std::process::id()));
-            match File::options().write(true).create_new(true).open(&path) {
-                Ok(file) => {
-                    // Nobody else knows it; the lock tells the next command that its writer is alive.
-                    let _ = file.try_lock();
-                    return Ok(Self { file, path, in_place: false });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (),
+            let name = format!("{beginning}{}.{number}.part", std::process::id());
+            let path = place.with_file_name(name);
+            let made =
+                LeftOver::make(&path, || File::options().write(true).create_new(true).open(&path));
+            let (file, left_over) = match made {
+                Ok(made) => made,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
+            };
+            // The lock tells the next command that the writer is alive. One that looked in between has taken
+            // the file for a dead one's.
+            let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            if !is_taken && is_at(&file, &path) {
+                return Ok(Self { file, path, place, in_place: false, _left_over: left_over });
             }
         }
         Err(std::io::ErrorKind::AlreadyExists.into())
     }
 
-    fn take_place(mut self, place: &Path) -> std::io::Result<()> {
-        reach(Operation::Rename)?;
-        std::fs::rename(&self.path, place)?;
+    fn take_place(mut self) -> std::io::Result<()> {
+        rename(&self.path, &self.place)?;
         self.in_place = true;
+        // The file is there; a disk that cannot promise more does not make that a failure.
+        let _ = synchronize_folder(folder_of(&self.place));
         Ok(())
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.in_place {
+        if !self.in_place && reach(Operation::Remove).is_ok() {
             // Of no use to anybody; the first error is the one to tell.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -196,32 +298,50 @@ impl Drop for Part {
 
 /// How the names of a file's parts begin. Hidden, so that no folder of images holds one.
 fn part_name(place: &Path) -> String {
-    format!(".{}.", place.file_name().unwrap_or_default().to_string_lossy())
+    format!(".{}.", short(place))
 }
 
-/// Takes away what killed writers of this file have left.
-fn remove_left_over(place: &Path) {
+/// Parts that killed writers have left, by folder. Each folder is looked at once: where thousands of files are
+/// written it would take most of the time.
+static LEFT_OVER: Mutex<BTreeMap<PathBuf, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
+
+/// Takes away what killed writers of this file have left; [`replace`] does so, too.
+pub fn remove_left_over(place: &Path) {
     let beginning = part_name(place);
-    let Ok(entries) = std::fs::read_dir(folder_of(place)) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let middle = name.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix(".part"));
-        let is_part = middle.is_some_and(|middle| {
-            middle.split('.').count() == 2 && middle.chars().all(|c| c.is_ascii_digit() || c == '.')
-        });
-        if !is_part {
-            continue;
-        }
-        let Ok(file) = File::options().write(true).open(entry.path()) else { continue };
+    let mut folders = LEFT_OVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = folder_of(place).to_owned();
+    let parts = folders.entry(folder).or_insert_with_key(|folder| parts_in(folder));
+    parts.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_own =
+            name.strip_prefix(&beginning).is_some_and(|rest| rest.matches('.').count() == 2);
         // Whoever is alive holds it.
-        if file.try_lock().is_ok() {
-            let _ = std::fs::remove_file(entry.path());
+        if is_own
+            && let Ok(file) = File::options().write(true).open(path)
+            && file.try_lock().is_ok()
+            && reach(Operation::Remove).is_ok()
+        {
+            let _ = std::fs::remove_file(path);
         }
-    }
+        !is_own
+    });
+}
+
+/// The files of a folder whose names are those of parts.
+fn parts_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let is_part = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let numbers = name.strip_suffix(".part").filter(|_| name.starts_with('.'));
+        let mut numbers = numbers.into_iter().flat_map(|name| name.rsplitn(3, '.'));
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        numbers.next().is_some_and(is_number) && numbers.next().is_some_and(is_number)
+    };
+    entries.flatten().map(|entry| entry.path()).filter(is_part).collect()
 }
 
 /// Where a link leads, also where nothing is there yet; other paths as they are.
-pub(super) fn behind_links(path: &Path) -> PathBuf {
+pub fn behind_links(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         match std::fs::read_link(&path) {
@@ -279,12 +399,59 @@ mod tests {
         let path = dir.path().join("a");
         std::fs::write(dir.path().join(".a.99.0.part"), b"half").unwrap();
         std::fs::write(dir.path().join(".a.b.1.0.part"), b"another file's").unwrap();
-        let alive = Part::make(&path).unwrap();
+        std::fs::write(dir.path().join(".a.1.part"), b"nobody's").unwrap();
+        let alive = Part::make(path.clone()).unwrap();
         write(&path, b"x").unwrap();
         let alive_name = alive.path.file_name().unwrap().to_string_lossy().into_owned();
-        let mut expected = vec![".a.b.1.0.part".to_owned(), alive_name, "a".to_owned()];
+        let mut expected =
+            vec![".a.b.1.0.part".to_owned(), ".a.1.part".to_owned(), alive_name, "a".to_owned()];
         expected.sort();
         assert_eq!(names(dir.path()), expected);
+        write(&dir.path().join("a.b"), b"y").unwrap();
+        assert!(!names(dir.path()).contains(&".a.b.1.0.part".to_owned()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_again_does_not_take_the_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write(&path, b"old").unwrap();
+        let mut read = String::new();
+        let verified: Result<(), anyhow::Error> = replace_verified(
+            &path,
+            |writer| Ok(writer.write_all(b"new")?),
+            |file| {
+                std::io::Read::read_to_string(file, &mut read)?;
+                anyhow::bail!("unreadable")
+            },
+        );
+        assert_eq!(verified.unwrap_err().to_string(), "unreadable");
+        assert_eq!((read.as_str(), &*std::fs::read(&path).unwrap()), ("new", &b"old"[..]));
+        assert_eq!(names(dir.path()), ["a"]);
+    }
+
+    #[test]
+    fn files_that_belong_together_are_complete_before_one_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        write_together(&[(&a, b"1"), (&b, b"2")]).unwrap();
+        // A folder takes no bytes; by then the first one is written, but not in place.
+        let folder = dir.path().join("folder");
+        std::fs::create_dir(&folder).unwrap();
+        let refused = write_together(&[(&a, b"3"), (&folder, b"4")]);
+        assert!(matches!(refused, Err(FileError::NotAFile { .. })));
+        assert_eq!(std::fs::read(&a).unwrap(), b"1");
+        assert_eq!(std::fs::read(&b).unwrap(), b"2");
+        assert_eq!(names(dir.path()), ["a", "b", "folder"]);
+    }
+
+    #[test]
+    fn long_names_have_shorter_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "ü".repeat(125) + ".bin";
+        write(&dir.path().join(&name), b"x").unwrap();
+        drop(Lock::acquire(&dir.path().join(&name)).unwrap());
+        assert_eq!(names(dir.path()), [name]);
     }
 
     #[cfg(unix)]

@@ -16,19 +16,15 @@ use pytorch_reader::{DType, PytorchError, PytorchReader};
 use thiserror::Error;
 
 pub use self::pickle::PickleError;
+use crate::files::{self, FileError};
 
 /// Why weights could not be taken over.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is no PyTorch checkpoint.
     #[error("{}: {source}; give a .pth file that holds a state dict", path.display())]
     PyTorch {
@@ -158,8 +154,7 @@ pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError>
 ///
 /// [`ImportError`], naming the file.
 pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| ImportError::File { path: path.to_owned(), source })?;
+    let bytes = files::read(path, files::MODEL_LIMIT)?;
     let arrays = pickle::read_arrays(&bytes)
         .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })?;
     let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");

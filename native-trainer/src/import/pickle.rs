@@ -38,6 +38,12 @@ struct Array {
 /// Tuples in tuples; an array's state has two. Deeper ones would also be freed by recursion.
 const MAX_DEPTH: usize = 8;
 
+/// Values on the stack, and values that are kept: those of the largest checkpoints are some ten thousand.
+const MAX_VALUES: usize = 1 << 20;
+
+/// Sides of an array.
+const MAX_SIDES: usize = 8;
+
 /// A value on the machine's stack.
 #[derive(Debug, Clone)]
 enum Value {
@@ -63,15 +69,21 @@ struct Machine<'a> {
     position: usize,
     stack: Vec<Value>,
     memo: HashMap<u64, Value>,
+    /// Bytes that may still be taken for what a file names rather than holds: naming something again and
+    /// again makes no more of it than the file has.
+    left: usize,
 }
 
-/// The 32-bit float arrays of a pickled dictionary, by name; other values are left out.
+/// The 32-bit float arrays of a pickled dictionary, by name; other values are left out. Takes no more memory
+/// than some times the bytes that are there, whatever these say.
 ///
 /// # Errors
 ///
 /// [`PickleError`]
 pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, PickleError> {
-    let mut machine = Machine { bytes, position: 0, stack: Vec::new(), memo: HashMap::new() };
+    // A byte of an array may be written as two characters.
+    let left = 2 * bytes.len();
+    let mut machine = Machine { bytes, position: 0, stack: Vec::new(), memo: HashMap::new(), left };
     let Value::Dict(entries) = machine.run()? else {
         return Err(machine.unexpected("the outermost value is no dictionary"));
     };
@@ -82,6 +94,7 @@ pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, Pi
             if !array.float {
                 continue;
             }
+            machine.spend(array.bytes.len() + name.len())?;
             let values: Vec<f32> = array
                 .bytes
                 .chunks_exact(4)
@@ -96,6 +109,16 @@ pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, Pi
 impl<'a> Machine<'a> {
     fn unexpected(&self, reason: impl Into<String>) -> PickleError {
         PickleError::Unexpected { position: self.position, reason: reason.into() }
+    }
+
+    /// Takes note of bytes that are made of what the file names.
+    fn spend(&mut self, bytes: usize) -> Result<(), PickleError> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            self.unexpected(
+                "the same values are named again and again, beyond the size of the file",
+            )
+        })?;
+        Ok(())
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], PickleError> {
@@ -162,6 +185,9 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, index: u64) -> Result<(), PickleError> {
         let top = self.stack.last().cloned().ok_or_else(|| self.unexpected("nothing to keep"))?;
+        if self.memo.len() == MAX_VALUES {
+            return Err(self.unexpected("too many values"));
+        }
         self.memo.insert(index, top);
         Ok(())
     }
@@ -178,6 +204,9 @@ impl<'a> Machine<'a> {
                 _ => None,
             });
             entries.borrow_mut().extend(pairs);
+            if entries.borrow().len() > MAX_VALUES {
+                return Err(self.unexpected("too many values"));
+            }
             Ok(())
         } else {
             Err(self.unexpected("items without a dictionary"))
@@ -276,6 +305,7 @@ impl<'a> Machine<'a> {
                 }
                 0x93 => match (self.pop()?, self.pop()?) {
                     (Value::Text(name), Value::Text(module)) => {
+                        self.spend(module.len() + name.len())?;
                         Value::Global(format!("{module}.{name}").into())
                     }
                     _ => return Err(self.unexpected("a callable without a name")),
@@ -291,11 +321,14 @@ impl<'a> Machine<'a> {
                 }
                 other => return Err(self.unexpected(format!("opcode {other:#04x}"))),
             };
+            if self.stack.len() == MAX_VALUES {
+                return Err(self.unexpected("too many values"));
+            }
             self.stack.push(value);
         }
     }
 
-    fn call(&self, callable: &Value, arguments: &Value) -> Result<Value, PickleError> {
+    fn call(&mut self, callable: &Value, arguments: &Value) -> Result<Value, PickleError> {
         let (Value::Global(name), Value::Tuple(arguments, _)) = (callable, arguments) else {
             return Err(self.unexpected("a call of something without a name"));
         };
@@ -306,6 +339,7 @@ impl<'a> Machine<'a> {
             ("numpy.dtype", [Value::Text(kind), ..]) => Ok(Value::Type(&**kind == "f4")),
             // How protocol 2 writes bytes: each as the character of its number.
             ("_codecs.encode", [Value::Text(text), ..]) => {
+                self.spend(text.len())?;
                 let bytes: Option<Vec<u8>> =
                     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
                 let bytes = bytes.ok_or_else(|| self.unexpected("bytes that are none"))?;
@@ -342,6 +376,9 @@ impl<'a> Machine<'a> {
                     Value::Int(side) => usize::try_from(*side).ok(),
                     _ => None,
                 };
+                if shape.len() > MAX_SIDES {
+                    return Err(self.unexpected("an array of too many sides"));
+                }
                 let shape: Option<Vec<usize>> = shape.iter().map(side).collect();
                 let shape = shape.ok_or_else(|| self.unexpected("a shape without numbers"))?;
                 let count = shape.iter().try_fold(4_usize, |n, side| n.checked_mul(*side));
@@ -363,36 +400,87 @@ impl<'a> Machine<'a> {
 mod tests {
     use super::*;
 
+    fn text(bytes: &mut Vec<u8>, text: &str) {
+        bytes.extend([0x8c, text.len() as u8]);
+        bytes.extend(text.as_bytes());
+        bytes.push(0x94);
+    }
+
+    /// What rebuilds `numpy.array(values, "f4")` of a shape of two sides.
+    fn array(bytes: &mut Vec<u8>, shape: [u32; 2], values: &[f32]) {
+        text(bytes, "numpy.core.multiarray");
+        text(bytes, "_reconstruct");
+        bytes.extend([0x93, 0x94]);
+        text(bytes, "numpy");
+        text(bytes, "ndarray");
+        bytes
+            .extend([0x93, 0x94, b'K', 0, 0x85, 0x94, b'C', 1, b'b', 0x94, 0x87, 0x94, b'R', 0x94]);
+        bytes.extend([b'(', b'K', 1]);
+        for side in shape {
+            bytes.push(b'J');
+            bytes.extend(side.to_le_bytes());
+        }
+        bytes.extend([0x86, 0x94]);
+        text(bytes, "numpy");
+        text(bytes, "dtype");
+        bytes.extend([0x93, 0x94]);
+        text(bytes, "f4");
+        bytes.extend([0x89, 0x88, 0x87, 0x94, b'R', 0x94, b'(', b'K', 3]);
+        text(bytes, "<");
+        bytes.extend([b'N', b't', b'b', 0x89, b'B']);
+        bytes.extend((values.len() as u32 * 4).to_le_bytes());
+        values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        bytes.extend([0x94, b't', 0x94, b'b']);
+    }
+
     /// `{"w": numpy.array([[1.5, -2.0]], "f4"), "n": 3}` by protocol 4.
     fn pickle() -> Vec<u8> {
         let mut bytes = vec![0x80, 4, b'}', 0x94, b'('];
-        let text = |bytes: &mut Vec<u8>, text: &str| {
-            bytes.extend([0x8c, text.len() as u8]);
-            bytes.extend(text.as_bytes());
-            bytes.push(0x94);
-        };
         text(&mut bytes, "w");
-        text(&mut bytes, "numpy.core.multiarray");
-        text(&mut bytes, "_reconstruct");
-        bytes.extend([0x93, 0x94]);
-        text(&mut bytes, "numpy");
-        text(&mut bytes, "ndarray");
-        bytes
-            .extend([0x93, 0x94, b'K', 0, 0x85, 0x94, b'C', 1, b'b', 0x94, 0x87, 0x94, b'R', 0x94]);
-        bytes.extend([b'(', b'K', 1, b'K', 1, b'K', 2, 0x86, 0x94]);
-        text(&mut bytes, "numpy");
-        text(&mut bytes, "dtype");
-        bytes.extend([0x93, 0x94]);
-        text(&mut bytes, "f4");
-        bytes.extend([0x89, 0x88, 0x87, 0x94, b'R', 0x94, b'(', b'K', 3]);
-        text(&mut bytes, "<");
-        bytes.extend([b'N', b't', b'b', 0x89, b'C', 8]);
-        bytes.extend(1.5_f32.to_le_bytes());
-        bytes.extend((-2.0_f32).to_le_bytes());
-        bytes.extend([0x94, b't', 0x94, b'b']);
+        array(&mut bytes, [1, 2], &[1.5, -2.0]);
         text(&mut bytes, "n");
         bytes.extend([b'K', 3, b'u', b'.']);
         bytes
+    }
+
+    #[test]
+    fn one_array_by_many_names_takes_no_more_than_the_file() {
+        let named = |times: usize| {
+            let mut bytes = vec![0x80, 4, b'}', 0x94, b'('];
+            text(&mut bytes, "w");
+            array(&mut bytes, [1, 25_000], &vec![0.5; 25_000]);
+            bytes.extend([b'q', 200]);
+            for number in 0..times {
+                text(&mut bytes, &number.to_string());
+                bytes.extend([b'h', 200]);
+            }
+            bytes.extend([b'u', b'.']);
+            read_arrays(&bytes)
+        };
+        // Two networks that share a layer are no attack.
+        assert_eq!(named(1).unwrap().len(), 2);
+        let error = named(20_000).unwrap_err().to_string();
+        assert!(error.contains("again and again"), "{error}");
+    }
+
+    #[test]
+    fn what_is_made_of_one_text_again_and_again_is_refused() {
+        // _codecs.encode of the same text, kept each time.
+        let mut bytes = vec![0x80, 2];
+        bytes.extend(b"c_codecs\nencode\n");
+        bytes.extend([b'q', 0, b'X']);
+        bytes.extend(100_000_u32.to_le_bytes());
+        bytes.extend(vec![b'a'; 100_000]);
+        bytes.extend([0x85, b'q', 1, b'0']);
+        for _ in 0..10_000 {
+            bytes.extend([b'h', 0, b'h', 1, b'R']);
+        }
+        bytes.push(b'.');
+        let error = read_arrays(&bytes).unwrap_err().to_string();
+        assert!(error.contains("again and again"), "{error}");
+        let mut many = vec![b'N'; MAX_VALUES + 1];
+        many.push(b'.');
+        assert!(read_arrays(&many).unwrap_err().to_string().contains("too many values"));
     }
 
     #[test]

@@ -6,11 +6,16 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use thiserror::Error;
 
 /// Points of a curve.
 const POINTS: usize = 101;
 /// Unknown pictures mistaken for a class from which the class may have its own threshold.
 const LEAST_MISTAKES: usize = 3;
+/// Known pictures below which the interval of a share spans half of the scale.
+const LEAST_KNOWN: usize = 10;
+/// Standard deviations around a share that hold it with 95 % confidence.
+const DEVIATIONS: f64 = 1.96;
 
 /// One picture, asked with its class in the gallery and without.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,37 +39,109 @@ pub struct Point {
     pub right: f64,
 }
 
+/// So many of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Share {
+    /// So many.
+    pub count: usize,
+    /// All.
+    pub of: usize,
+}
+
+impl Share {
+    /// `0..=1`; `None` of nothing.
+    pub fn value(self) -> Option<f64> {
+        (self.of > 0).then(|| self.count as f64 / self.of as f64)
+    }
+
+    /// Where the share of all things lies that these were drawn from, with 95 % confidence.
+    ///
+    /// Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    pub fn interval(self) -> [f64; 2] {
+        let Some(share) = self.value() else { return [0.0, 1.0] };
+        let (n, square) = (self.of as f64, DEVIATIONS * DEVIATIONS);
+        let middle = share + square / (2.0 * n);
+        let half = DEVIATIONS * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
+        let scale = 1.0 + square / n;
+        [((middle - half) / scale).max(0.0), ((middle + half) / scale).min(1.0)]
+    }
+}
+
 /// A threshold and what it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// Least similarity of an answer.
     pub threshold: f32,
-    /// Share of unknown things that are given a name at it.
-    pub false_accept: f64,
-    /// Share of known things that are given a name at it.
-    pub answered: f64,
-    /// Share of known things that are given their own name at it.
-    pub right: f64,
+    /// Unknown things that are given a name at it.
+    pub named: Share,
+    /// Known things that are given a name at it.
+    pub answered: Share,
+    /// Known things that are given their own name at it.
+    pub right: Share,
+    /// Known things that are given their own name without any threshold.
+    pub right_without: Share,
     /// Pictures asked.
     pub pictures: usize,
     /// The same for thresholds over the whole range.
     pub curve: Vec<Point>,
 }
 
-fn share(count: usize, of: usize) -> f64 {
-    if of == 0 { 0.0 } else { count as f64 / of as f64 }
+/// Why a threshold is not worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// Nothing says what unknown things look like.
+    #[error(
+        "no picture of an unknown thing: add pictures of things that the gallery does not have to the \
+         query, in folders of any other name"
+    )]
+    NoStrangers,
+    /// The wanted share is less than one of them.
+    #[error("{of} pictures of unknown things: {needed} are needed to measure so small a share")]
+    FewStrangers {
+        /// There are so many.
+        of: usize,
+        /// One over the wanted share.
+        needed: usize,
+    },
+    /// The shares of known things say little.
+    #[error("{of} pictures of known things: at least {LEAST_KNOWN} are needed")]
+    FewKnown {
+        /// There are so many.
+        of: usize,
+    },
+    /// Hardly anything is answered any more.
+    #[error("of {without} right answers {left} are left")]
+    FewRight {
+        /// Without a threshold.
+        without: usize,
+        /// With it.
+        left: usize,
+    },
+}
+
+fn share(of: impl Iterator<Item = bool>) -> Share {
+    of.fold(Share::default(), |Share { count, of }, is_one| Share {
+        count: count + usize::from(is_one),
+        of: of + 1,
+    })
+}
+
+/// Unknown things that are named, known ones that are, and those that are named rightly.
+fn shares(trials: &[Trial], threshold: f32) -> [Share; 3] {
+    let strangers = trials.iter().filter_map(|t| t.stranger);
+    let known = trials.iter().filter_map(|t| t.known);
+    [
+        share(strangers.map(|(s, _)| s >= threshold)),
+        share(known.clone().map(|(s, _)| s >= threshold)),
+        share(known.map(|(s, right)| right && s >= threshold)),
+    ]
 }
 
 fn point(trials: &[Trial], threshold: f32) -> Point {
-    let strangers: Vec<f32> = trials.iter().filter_map(|t| t.stranger).map(|(s, _)| s).collect();
-    let known: Vec<(f32, bool)> = trials.iter().filter_map(|t| t.known).collect();
-    let named = known.iter().filter(|(s, _)| *s >= threshold);
-    Point {
-        threshold,
-        false_accept: share(strangers.iter().filter(|s| **s >= threshold).count(), strangers.len()),
-        answered: share(named.clone().count(), known.len()),
-        right: share(named.filter(|(_, right)| *right).count(), known.len()),
-    }
+    let [false_accept, answered, right] =
+        shares(trials, threshold).map(|share| share.value().unwrap_or(0.0));
+    Point { threshold, false_accept, answered, right }
 }
 
 /// The next greater number.
@@ -88,13 +165,35 @@ pub fn calibrate(trials: &[Trial], false_accept: f64) -> Option<Calibration> {
     // So many may stay at or above the threshold; the next one must be below it.
     let allowed = (false_accept * strangers.len() as f64).floor() as usize;
     let threshold = strangers.get(allowed).map_or(low, |first_out| above(*first_out));
-    let Point { false_accept, answered, right, .. } = point(trials, threshold);
+    let [named, answered, right] = shares(trials, threshold);
+    let [.., right_without] = shares(trials, f32::NEG_INFINITY);
     let step = (high - low) / (POINTS - 1) as f32;
     let curve = (0..POINTS).map(|i| point(trials, low + step * i as f32)).collect();
-    Some(Calibration { threshold, false_accept, answered, right, pictures: trials.len(), curve })
+    let pictures = trials.len();
+    Some(Calibration { threshold, named, answered, right, right_without, pictures, curve })
 }
 
 impl Calibration {
+    /// Why the threshold is not worth keeping, where no more than a share of unknown things should be named.
+    pub fn doubts(&self, false_accept: f64) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        // Rounding must not ask for one more.
+        let needed = (1.0 / false_accept - 1e-6).ceil() as usize;
+        match self.named.of {
+            0 => doubts.push(Doubt::NoStrangers),
+            of if of < needed => doubts.push(Doubt::FewStrangers { of, needed }),
+            _ => (),
+        }
+        if self.right.of < LEAST_KNOWN {
+            doubts.push(Doubt::FewKnown { of: self.right.of });
+        }
+        let (left, without) = (self.right.count, self.right_without.count);
+        if 2 * left < without || left == 0 {
+            doubts.push(Doubt::FewRight { without, left });
+        }
+        doubts
+    }
+
     /// Classes that unknown things are mistaken for more often than allowed even above the common
     /// threshold, with the threshold that each needs.
     pub fn stricter_classes(&self, trials: &[Trial], false_accept: f64) -> Vec<(usize, f32)> {
@@ -215,14 +314,21 @@ mod tests {
                 prop_assert!(trials.iter().all(|t| t.known.is_none() && t.stranger.is_none()));
                 return Ok(());
             };
-            prop_assert!(calibration.false_accept <= wanted);
+            prop_assert!(calibration.named.value().unwrap_or(0.0) <= wanted);
             let strangers = trials.iter().filter_map(|t| t.stranger).map(|(s, _)| s);
             // The next lower similarity of an unknown thing would break it.
             let lower = strangers.filter(|s| *s < calibration.threshold).fold(f32::NAN, f32::max);
             if !lower.is_nan() {
                 prop_assert!(point(&trials, lower).false_accept > wanted);
             }
-            prop_assert!(calibration.right <= calibration.answered);
+            prop_assert!(calibration.right.count <= calibration.answered.count);
+            prop_assert!(calibration.right.count <= calibration.right_without.count);
+            for share in [calibration.named, calibration.right] {
+                let [low, high] = share.interval();
+                prop_assert!(0.0 <= low && low <= high && high <= 1.0);
+                let value = share.value().unwrap_or(low);
+                prop_assert!(low <= value + 1e-12 && value <= high + 1e-12);
+            }
             for pair in calibration.curve.windows(2) {
                 prop_assert!(pair[1].false_accept <= pair[0].false_accept);
                 prop_assert!(pair[1].right <= pair[0].right);
@@ -248,10 +354,50 @@ mod tests {
         ];
         let half = calibrate(&trials, 0.5).unwrap();
         assert_eq!(half.threshold, above(0.5));
-        assert_eq!((half.false_accept, half.answered, half.right), (0.5, 0.75, 0.5));
+        let of_four = |count| Share { count, of: 4 };
+        assert_eq!([half.named, half.answered, half.right], [2, 3, 2].map(of_four));
+        assert_eq!(half.right_without, of_four(3));
         assert_eq!(half.stricter_classes(&trials, 0.5), vec![(1, above(0.6))]);
         let none = calibrate(&trials, 0.0).unwrap();
-        assert_eq!((none.threshold, none.answered, none.right), (above(0.7), 0.5, 0.5));
+        assert_eq!(
+            (none.threshold, none.answered, none.right),
+            (above(0.7), of_four(2), of_four(2))
+        );
         assert_eq!(calibrate(&[], 0.1), None);
+    }
+
+    #[test]
+    fn what_is_not_worth_keeping_says_why() {
+        let trials = |known: usize, strangers: usize| {
+            let known = (0..known)
+                .map(|i| Trial { known: Some((0.5 + i as f32 * 1e-4, true)), stranger: None });
+            let strangers = (0..strangers)
+                .map(|i| Trial { known: None, stranger: Some((0.1 + i as f32 * 1e-4, 0)) });
+            known.chain(strangers).collect::<Vec<_>>()
+        };
+        let doubts = |trials: &[Trial], share| calibrate(trials, share).unwrap().doubts(share);
+        assert_eq!(doubts(&trials(10, 100), 0.01), []);
+        assert_eq!(doubts(&trials(10, 20), 0.05), []);
+        let few = Doubt::FewStrangers { of: 99, needed: 100 };
+        assert_eq!(doubts(&trials(10, 99), 0.01), [few]);
+        assert_eq!(doubts(&trials(10, 0), 0.01), [Doubt::NoStrangers]);
+        assert_eq!(doubts(&trials(9, 100), 0.01), [Doubt::FewKnown { of: 9 }]);
+        // Strangers that look like the better half of the known.
+        let mut alike = trials(11, 100);
+        alike.push(Trial { known: None, stranger: Some((0.500_65, 0)) });
+        alike.push(Trial { known: None, stranger: Some((0.500_65, 0)) });
+        let few = Doubt::FewRight { without: 11, left: 4 };
+        assert_eq!(doubts(&alike, 0.01), [few]);
+        assert_eq!(few.to_string(), "of 11 right answers 4 are left");
+    }
+
+    #[test]
+    fn intervals_are_wilsons() {
+        // By the formula, in double precision.
+        let [low, high] = Share { count: 5, of: 107 }.interval();
+        assert!((low - 0.0201).abs() < 2e-4 && (high - 0.1048).abs() < 2e-4, "{low} {high}");
+        let [low, high] = Share { count: 0, of: 100 }.interval();
+        assert!(low < 1e-12 && (high - 0.0370).abs() < 1e-4, "{low} {high}");
+        assert_eq!(Share::default().interval(), [0.0, 1.0]);
     }
 }

@@ -4,3 +4,4 @@ pub mod calibration;
 pub mod detection;
 pub mod re_ranking;
 pub mod retrieval;
+pub mod verdict;

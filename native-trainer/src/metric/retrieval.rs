@@ -4,6 +4,11 @@
 //! @ d178931: a query's own picture (same label and same id) gets similarity 0, keeps its rank and
 //! never counts as a match; queries without any match in the gallery are left out of the rates.
 //! The rule of re-identification, no match by the same camera, is the same with cameras as ids.
+//! Difference: the same content is the query's own picture, too, whatever its path, id or label.
+
+use std::collections::HashSet;
+
+use models::gallery::PictureId;
 
 /// Embeddings with what they show.
 #[derive(Debug, Clone, Default)]
@@ -12,11 +17,39 @@ pub struct Embedded {
     pub values: Vec<f32>,
     /// Class of every item.
     pub labels: Vec<usize>,
-    /// Identity of every item's picture.
+    /// Identity of every item's picture, as its list has it: a picture, a camera.
     pub ids: Vec<String>,
+    /// Content of every item's picture; empty where nobody knows.
+    pub contents: Vec<PictureId>,
 }
 
 impl Embedded {
+    /// The content of an item's picture.
+    fn content(&self, item: usize) -> Option<PictureId> {
+        self.contents.get(item).copied().filter(|content| content.is_known())
+    }
+
+    /// Whether an item is the query itself and so no answer to it: the same content, or the same class with
+    /// the same id.
+    pub fn is_itself(&self, item: usize, queries: &Self, query: usize) -> bool {
+        let (here, there) = (self.content(item), queries.content(query));
+        (here.is_some() && here == there)
+            || (self.labels[item] == queries.labels[query] && self.ids[item] == queries.ids[query])
+    }
+
+    /// Items whose content is in a gallery, too.
+    pub fn also_in(&self, gallery: &Self) -> usize {
+        let known: HashSet<PictureId> =
+            (0..gallery.len()).filter_map(|i| gallery.content(i)).collect();
+        (0..self.len()).filter_map(|i| self.content(i)).filter(|c| known.contains(c)).count()
+    }
+
+    /// Items whose content another one before them has.
+    pub fn repeated(&self) -> usize {
+        let mut seen = HashSet::new();
+        (0..self.len()).filter_map(|i| self.content(i)).filter(|c| !seen.insert(*c)).count()
+    }
+
     /// Number of items.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -43,8 +76,43 @@ pub struct RetrievalMetrics {
     /// The same with ranks from 0, as the reference computes it; infinite where a query's only
     /// match comes first.
     pub mean_inverse_negative_penalty_from_zero: f64,
-    /// Queries that have a match in the gallery.
+    /// Queries that have a match in the gallery. The others are counted out.
     pub queries: usize,
+    /// Queries that are the only picture of their class in the gallery: with themselves their match is gone.
+    pub alone: usize,
+}
+
+/// What is to be said of queries that are in the gallery themselves (`None`: the queries are the gallery), or
+/// have no match in it.
+pub fn remarks(
+    queries: &Embedded,
+    gallery: Option<&Embedded>,
+    metrics: &RetrievalMetrics,
+) -> Vec<String> {
+    let all = queries.len();
+    let mut remarks = Vec::new();
+    match gallery.map_or_else(|| queries.repeated(), |gallery| queries.also_in(gallery)) {
+        0 => (),
+        count if gallery.is_some() => remarks.push(format!(
+            "{count} of {all} queries are in the gallery, each searched without itself"
+        )),
+        count => remarks.push(format!(
+            "{count} of {all} pictures have the content of another one; no picture is an answer to itself"
+        )),
+    }
+    if metrics.alone > 0 {
+        remarks.push(format!(
+            "{} of {all} queries are counted out: the gallery has no other picture of their class",
+            metrics.alone
+        ));
+    }
+    let foreign = all - metrics.queries - metrics.alone;
+    if foreign > 0 {
+        remarks.push(format!(
+            "{foreign} of {all} queries are counted out: the gallery does not have their class"
+        ));
+    }
+    remarks
 }
 
 /// Compares every query with the whole gallery.
@@ -55,17 +123,18 @@ pub fn retrieval_metrics(
 ) -> RetrievalMetrics {
     use rayon::prelude::*;
     let dim = query.values.len() / query.len().max(1);
-    let ranked: Vec<Ranks> = (0..query.len())
+    let ranked: Vec<(Ranks, bool)> = (0..query.len())
         .into_par_iter()
         .map(|q| {
             let row = &query.values[q * dim..(q + 1) * dim];
+            let has_class = gallery.labels.contains(&query.labels[q]);
             let mut similarities: Vec<(f32, bool)> = gallery
                 .values
                 .chunks_exact(dim)
                 .enumerate()
                 .map(|(g, other)| {
                     let same = gallery.labels[g] == query.labels[q];
-                    if same && gallery.ids[g] == query.ids[q] {
+                    if gallery.is_itself(g, query, q) {
                         return (0.0, false);
                     }
                     (row.iter().zip(other).map(|(a, b)| a * b).sum(), same)
@@ -73,9 +142,11 @@ pub fn retrieval_metrics(
                 .collect();
             similarities.sort_by(|a, b| b.0.total_cmp(&a.0));
             let hits = similarities.iter().enumerate().filter(|(_, (_, hit))| *hit);
-            Ranks(hits.map(|(rank, _)| rank).collect())
+            (Ranks(hits.map(|(rank, _)| rank).collect()), has_class)
         })
         .collect();
+    let alone = ranked.iter().filter(|(ranks, has_class)| *has_class && ranks.0.is_empty()).count();
+    let ranked: Vec<Ranks> = ranked.into_iter().map(|(ranks, _)| ranks).collect();
     let matched: Vec<&Ranks> = ranked.iter().filter(|ranks| !ranks.0.is_empty()).collect();
     let mean = |of: &dyn Fn(&Ranks) -> f64| {
         matched.iter().map(|ranks| of(ranks)).sum::<f64>() / matched.len().max(1) as f64
@@ -97,6 +168,7 @@ pub fn retrieval_metrics(
         mean_inverse_negative_penalty: mean(&|ranks| ranks.share_until_last(1)),
         mean_inverse_negative_penalty_from_zero: mean(&|ranks| ranks.share_until_last(0)),
         queries: matched.len(),
+        alone,
     }
 }
 
@@ -158,7 +230,14 @@ mod tests {
             values: rows.iter().flat_map(|(v, _, _)| *v).collect(),
             labels: rows.iter().map(|(_, label, _)| *label).collect(),
             ids: rows.iter().map(|(_, _, id)| (*id).to_owned()).collect(),
+            contents: Vec::new(),
         }
+    }
+
+    /// Of files with such bytes.
+    fn with_contents(mut items: Embedded, files: &[&str]) -> Embedded {
+        items.contents = files.iter().map(|file| PictureId::of(file.as_bytes())).collect();
+        items
     }
 
     #[test]
@@ -182,7 +261,54 @@ mod tests {
         let all = embedded(&[([1.0, 0.0], 0, "a"), ([0.9, 0.1], 0, "b"), ([0.0, 1.0], 1, "c")]);
         let metrics = retrieval_metrics(&all, &all, &[1]);
         // "c" has no other picture of its class.
-        assert_eq!(metrics.queries, 2);
+        assert_eq!((metrics.queries, metrics.alone), (2, 1));
         assert_eq!(metrics.recall_at_k, [(1, 1.0)]);
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_picture_under_any_name_and_class() {
+        let rows = [([1.0, 0.0], 0, "a"), ([0.9, 0.1], 1, "b"), ([0.0, 1.0], 1, "c")];
+        let files = ["A", "B", "C"];
+        let queries = with_contents(embedded(&rows), &files);
+        let alone = retrieval_metrics(&queries, &queries, &[1, 2]);
+        assert_eq!(alone.recall_at_k, [(1, 0.5), (2, 1.0)]);
+        let rows = [([1.0, 0.0], 0, "x/a"), ([0.9, 0.1], 1, "x/b"), ([0.0, 1.0], 1, "x/c")];
+        let gallery = with_contents(embedded(&rows), &files);
+        let metrics = retrieval_metrics(&queries, &gallery, &[1, 2]);
+        assert_eq!(metrics, alone, "by another path");
+        assert_eq!(
+            remarks(&queries, Some(&gallery), &metrics),
+            [
+                "3 of 3 queries are in the gallery, each searched without itself",
+                "1 of 3 queries are counted out: the gallery has no other picture of their class",
+            ]
+        );
+        // The copy in another class would be the nearest, and wrong.
+        let rows = [([1.0, 0.0], 1, "x/a"), ([0.9, 0.1], 0, "x/d"), ([0.8, 0.2], 2, "x/e")];
+        let gallery = with_contents(embedded(&rows), &["A", "D", "E"]);
+        let query =
+            with_contents(embedded(&[([1.0, 0.0], 0, "a"), ([1.0, 0.0], 7, "f")]), &["A", "F"]);
+        let metrics = retrieval_metrics(&query, &gallery, &[1]);
+        assert_eq!((metrics.recall_at_k[0].1, metrics.queries, metrics.alone), (1.0, 1, 0));
+        assert_eq!(
+            remarks(&query, Some(&gallery), &metrics),
+            [
+                "1 of 2 queries are in the gallery, each searched without itself",
+                "1 of 2 queries are counted out: the gallery does not have their class",
+            ]
+        );
+        // Nobody knows the content.
+        let unknown = with_contents(embedded(&[([1.0, 0.0], 0, "a")]), &[]);
+        assert_eq!(retrieval_metrics(&unknown, &gallery, &[1]).queries, 1);
+    }
+
+    #[test]
+    fn a_picture_that_is_listed_twice_is_no_answer_to_itself() {
+        let rows = [([1.0, 0.0], 0, "a"), ([1.0, 0.0], 0, "copy"), ([0.9, 0.1], 1, "b")];
+        let all = with_contents(embedded(&rows), &["A", "A", "B"]);
+        let metrics = retrieval_metrics(&all, &all, &[1]);
+        assert_eq!((metrics.queries, metrics.alone), (0, 3));
+        let told = remarks(&all, None, &metrics);
+        assert!(told[0].starts_with("1 of 3 pictures have the content of another one"), "{told:?}");
     }
 }

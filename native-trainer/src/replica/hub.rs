@@ -1,8 +1,10 @@
 //! The replica that all others talk to.
 
-use std::net::TcpStream;
+use std::collections::BTreeMap;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
@@ -11,19 +13,37 @@ use models::kernels::replicas::{self, Exchange};
 use models::model_file::Architecture;
 use models::prepared::Prepared;
 use models::preprocess::{Preprocess, resize};
-use models::weights::Weights;
+use models::weights::{NamedTensor, Weights};
 use thiserror::Error;
 
 use super::Replica;
+use super::cost::MAX_REPLICAS;
 use super::link::{Link, LinkError};
-use super::message::Message;
-use super::worker::{backward, host, serve};
+use super::message::{Begin, MAX_WEIGHTS_HEAD, Message, Room};
+use super::worker::{backward, host, receive_begin, serve};
 use crate::embedding::Runs;
+
+/// How long a connection may take.
+const CONNECTED: Duration = Duration::from_secs(10);
 
 /// Why a step was lost with a replica.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReplicaError {
+    /// More replicas than may share a batch.
+    #[error("{0} replicas, where {MAX_REPLICAS} may share a batch; name fewer")]
+    TooMany(usize),
+    /// A worker is one replica.
+    #[error("worker {0} is named twice; leave one out, or start one more on another --port")]
+    Twice(String),
+    /// A worker has another run to compute for.
+    #[error("worker {address}: {source}")]
+    Busy {
+        /// As given.
+        address: String,
+        /// What it says.
+        source: LinkError,
+    },
     /// Nobody answers at an address.
     #[error("worker {address}: {source}; start it there with `magpie worker`")]
     Connect {
@@ -72,15 +92,16 @@ impl Peer {
         self.link.send(message).map_err(|error| self.lost(error))
     }
 
-    /// Waits for a message of the wanted kind.
+    /// Waits for a message of the wanted kind, with as much room as it needs and no more.
     fn expect<T>(
         &mut self,
         expected: &'static str,
+        room: Room,
         wanted: impl FnOnce(Message) -> Result<T, Message>,
     ) -> Result<T, ReplicaError> {
-        let message = self.link.receive().map_err(|error| self.lost(error))?;
-        wanted(message)
-            .map_err(|other| self.lost(LinkError::Unexpected { expected, got: other.name() }))
+        let received = self.link.receive(room.only(expected));
+        let message = received.map_err(|error| self.lost(error))?;
+        wanted(message).map_err(|other| self.lost(LinkError::unexpected(expected, &other.head())))
     }
 }
 
@@ -94,41 +115,64 @@ pub fn share(count: usize, replicas: usize, index: usize) -> Range<usize> {
 
 impl Hub {
     /// Starts a replica on each of the other `devices` of this machine and joins the workers at
-    /// `addresses`.
+    /// `addresses`, which are given up after `patience` without so much as a sign of life.
     ///
     /// # Errors
     ///
-    /// [`ReplicaError::Connect`], [`ReplicaError::Lost`]
+    /// Every [`ReplicaError`].
     pub fn open(
         devices: &[Device],
         addresses: &[String],
         architecture: &Architecture,
         seed: u64,
         mixed_precision: Option<HalfFloat>,
+        patience: Duration,
     ) -> Result<Self, ReplicaError> {
-        let mut peers = Vec::new();
+        let replicas = devices.len() + addresses.len() + 1;
+        if replicas > MAX_REPLICAS {
+            return Err(ReplicaError::TooMany(replicas));
+        }
+        if let Some((_, twice)) = addresses
+            .iter()
+            .enumerate()
+            .find(|(index, address)| addresses[..*index].contains(address))
+        {
+            return Err(ReplicaError::Twice(twice.clone()));
+        }
+        let mut peers: Vec<Peer> = Vec::new();
+        let mut begin = |mut peer: Peer| {
+            let seed = seed.wrapping_add(peers.len() as u64 + 1);
+            let architecture = architecture.clone();
+            peer.send(Message::Begin(Begin { architecture, seed, replicas, mixed_precision }))?;
+            peers.push(peer);
+            Ok(())
+        };
         for (index, device) in devices.iter().enumerate() {
-            let (link, far) = Link::pair();
+            let (link, mut far) = Link::pair();
             let device = device.clone();
-            // It ends when this end of the link is dropped, and tells its errors through it.
-            std::thread::spawn(move || serve(far, &device));
-            peers.push(Peer { name: format!("device {}", index + 1), link });
+            // It ends when this end of the link is dropped, and tells its errors through it. Its memory is
+            // this process' own.
+            std::thread::spawn(move || {
+                let begin = receive_begin(&mut far)?;
+                serve(far, begin, &device, u64::MAX)
+            });
+            begin(Peer { name: format!("device {}", index + 1), link })?;
         }
         for address in addresses {
-            let connected = TcpStream::connect(address).map_err(LinkError::from);
-            let link = connected.and_then(Link::over);
+            let link = connect(address).and_then(|stream| Link::over(stream, patience));
             let connect = |source| ReplicaError::Connect { address: address.clone(), source };
-            peers.push(Peer { name: format!("worker {address}"), link: link.map_err(connect)? });
+            begin(Peer { name: format!("worker {address}"), link: link.map_err(connect)? })?;
         }
         for (index, peer) in peers.iter_mut().enumerate() {
-            let seed = seed.wrapping_add(index as u64 + 1);
-            let architecture = architecture.clone();
-            peer.send(Message::Begin { architecture, seed, mixed_precision })?;
-        }
-        for peer in &mut peers {
-            peer.expect("ready", |message| match message {
+            let ready = peer.expect("ready", Room::NONE, |message| match message {
                 Message::Ready => Ok(()),
                 other => Err(other),
+            });
+            ready.map_err(|error| match (error, index.checked_sub(devices.len())) {
+                (ReplicaError::Lost { source: source @ LinkError::Busy, .. }, Some(worker)) => {
+                    ReplicaError::Busy { address: addresses[worker].clone(), source }
+                }
+                (error, _) => error,
             })?;
         }
         let names = peers.iter().map(|peer| peer.name.clone()).collect();
@@ -166,6 +210,8 @@ impl Hub {
         let (device, first) = (x.device(), x.dims()[0]);
         let all = first + pictures.len();
         let weights = Arc::new(Weights::from_module(network));
+        let lengths = weights.tensors.iter();
+        let lengths = lengths.map(|(path, tensor)| (path.clone(), tensor.values.len())).collect();
         for (index, peer) in self.peers().iter_mut().enumerate().rev() {
             let share = share(all, self.replicas(), index + 1);
             let pictures = pictures.split_off(share.start - first);
@@ -181,7 +227,8 @@ impl Hub {
             vec![own.iter().map(|output| output.clone().detach().require_grad()).collect()];
         for (index, peer) in self.peers().iter_mut().enumerate() {
             let rows = share(all, self.replicas(), index + 1).len();
-            let values = peer.expect("outputs", |message| match message {
+            let room = Room::floats(widths.len(), rows * widths.iter().sum::<usize>());
+            let values = peer.expect("outputs", room, |message| match message {
                 Message::Outputs(values) => Ok(values),
                 other => Err(other),
             })?;
@@ -194,7 +241,7 @@ impl Hub {
             };
             parts.push(values.into_iter().zip(&widths).map(tensor).collect());
         }
-        Ok(Pass { own, parts })
+        Ok(Pass { own, parts, lengths })
     }
 
     /// Takes a batch backward, from the losses' gradients: those of this replica's weights, and
@@ -222,11 +269,21 @@ impl Hub {
         let own = backward(&pass.own, slopes(&pass.parts[0]))
             .map_err(|source| ReplicaError::Lost { name: "this process".to_owned(), source })?;
         self.0.take_failure()?;
+        let values: usize = pass.lengths.values().sum();
+        let mut room = Room::floats(1, values);
+        room.bytes = room.bytes.saturating_add(MAX_WEIGHTS_HEAD);
         let gradients = |peer: &mut Peer| {
-            peer.expect("gradients", |message| match message {
+            let gradients = peer.expect("gradients", room, |message| match message {
                 Message::Gradients(gradients) => Ok(gradients),
                 other => Err(other),
-            })
+            })?;
+            let fits = |(path, tensor): (&String, &NamedTensor)| {
+                pass.lengths.get(path).is_some_and(|length| *length == tensor.values.len())
+            };
+            if !gradients.tensors.iter().all(fits) {
+                return Err(peer.lost(LinkError::malformed("gradients of another network")));
+            }
+            Ok(gradients)
         };
         Ok((own, self.peers().iter_mut().map(gradients).collect::<Result<_, _>>()?))
     }
@@ -234,6 +291,18 @@ impl Hub {
     fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.0.peers()
     }
+}
+
+/// To the first of an address' places that answers.
+fn connect(address: &str) -> Result<TcpStream, LinkError> {
+    let mut refused = std::io::ErrorKind::NotFound.into();
+    for place in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&place, CONNECTED) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refused = error,
+        }
+    }
+    Err(LinkError::from(refused).timed(CONNECTED.as_secs()))
 }
 
 impl Inner {
@@ -252,10 +321,14 @@ impl Inner {
         let mut peers = self.peers();
         let mut all = vec![own.to_vec()];
         for peer in peers.iter_mut() {
-            let said = peer.expect("said", |message| match message {
-                Message::Said(values) if values.len() == own.len() => Ok(values),
-                other => Err(other),
-            })?;
+            let said =
+                peer.expect("said", Room::floats(1, own.len()), |message| match message {
+                    Message::Said(values) => Ok(values),
+                    other => Err(other),
+                })?;
+            if said.len() != own.len() {
+                return Err(peer.lost(LinkError::malformed("statistics of another network")));
+            }
             all.push(said);
         }
         let all = Arc::new(all);
@@ -327,11 +400,13 @@ impl<N: Replica> Runs for Runner<'_, N> {
         let mut values = self.prepared.answers(own)?;
         let per_image = values.len() / own.len().max(1);
         for (index, peer) in peers.iter_mut().enumerate() {
-            let answer = peer.expect("values", |message| match message {
-                Message::Values(values) => Ok(values),
-                other => Err(other),
-            })?;
-            if answer.len() != share(index + 1).len() * per_image {
+            let expected = share(index + 1).len() * per_image;
+            let answer =
+                peer.expect("values", Room::floats(1, expected), |message| match message {
+                    Message::Values(values) => Ok(values),
+                    other => Err(other),
+                })?;
+            if answer.len() != expected {
                 Err(peer.lost(LinkError::malformed("answers of another network")))?;
             }
             values.extend(answer);
@@ -347,6 +422,8 @@ pub struct Pass {
     own: Vec<Tensor<2>>,
     /// Every replica's outputs, this one's first, in the losses' graph.
     parts: Vec<Vec<Tensor<2>>>,
+    /// Values of every tensor of the network.
+    lengths: BTreeMap<String, usize>,
 }
 
 impl Pass {

@@ -1,20 +1,17 @@
 //! A two-way connection between replicas: to another process, or to a thread of this one.
 
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::message::Message;
+use super::message::{Head, Message, Room};
+use super::socket::{GREETING_TIME, Socket, VERSION, is_timeout};
 
-/// First bytes from either side; the last one is the version of what follows.
-const GREETING: [u8; 8] = *b"magpie\0\x01";
-/// A peer that is silent for so long is gone. Longer than any step.
-const PATIENCE: Duration = Duration::from_mins(10);
-/// A peer that does not greet within this time is something else.
-const GREETING_PATIENCE: Duration = Duration::from_secs(10);
+/// Characters of another side's words, or of what is said about its bytes, that are shown.
+const SHOWN: usize = 500;
 
 /// Why a connection is of no use any more.
 #[derive(Debug, Error)]
@@ -26,12 +23,57 @@ pub enum LinkError {
     /// The system's word.
     #[error(transparent)]
     System(std::io::Error),
-    /// Bytes that are no message.
-    #[error("what came is no message: {0}")]
+    /// Bytes that are no message, or a message that does not fit the run.
+    #[error("what came is no message of this run: {0}")]
     Malformed(String),
-    /// Something else listens there, or another version.
-    #[error("no worker of this version answers there; run the same magpie on both sides")]
-    Version,
+    /// More than the message may hold.
+    #[error(
+        "a message of {got} {what}, where {most} have room; lower batch_size, or raise the worker's --memory"
+    )]
+    TooLarge {
+        /// What was counted.
+        what: &'static str,
+        /// How many were announced.
+        got: u64,
+        /// How many are taken.
+        most: u64,
+    },
+    /// A network or an input that takes more memory than a run may.
+    #[error(
+        "{what} takes about {needed} MB, more than the {most} MB of the worker's --memory; raise it \
+         there, or train something smaller"
+    )]
+    TooBig {
+        /// What needs it.
+        what: &'static str,
+        /// In megabytes.
+        needed: u64,
+        /// In megabytes.
+        most: u64,
+    },
+    /// Something else listens there.
+    #[error("what answers there is no magpie worker")]
+    Stranger,
+    /// A worker or trainer of another version.
+    #[error(
+        "version {theirs} of the protocol is spoken there, {VERSION} here; run the same magpie on both \
+         sides"
+    )]
+    Version {
+        /// The other side's.
+        theirs: u8,
+    },
+    /// Not even a sign of life has come for some time.
+    #[error("nothing has come from it for {seconds} s; is it stopped, asleep or cut off?")]
+    Silent {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The worker serves one run at a time.
+    #[error(
+        "it serves another run; wait until that ends, or start one more worker on another --port"
+    )]
+    Busy,
     /// A message that has no place there.
     #[error("`{got}` came where `{expected}` was awaited")]
     Unexpected {
@@ -40,6 +82,9 @@ pub enum LinkError {
         /// What came.
         got: &'static str,
     },
+    /// A fault of the computation.
+    #[error("the computation broke off: {0}")]
+    Panicked(String),
     /// The other side told why it cannot go on.
     #[error("it cannot go on: {0}")]
     Failed(String),
@@ -47,7 +92,19 @@ pub enum LinkError {
 
 impl LinkError {
     pub(super) fn malformed(reason: impl ToString) -> Self {
-        Self::Malformed(reason.to_string())
+        Self::Malformed(plain(&reason.to_string()))
+    }
+
+    pub(super) fn unexpected(expected: &'static str, got: &Head) -> Self {
+        Self::Unexpected { expected, got: got.name() }
+    }
+
+    /// A time of so many seconds that was over.
+    pub(super) fn timed(self, seconds: u64) -> Self {
+        match self {
+            Self::System(error) if is_timeout(error.kind()) => Self::Silent { seconds },
+            other => other,
+        }
     }
 }
 
@@ -57,35 +114,36 @@ impl From<std::io::Error> for LinkError {
             ErrorKind::UnexpectedEof
             | ErrorKind::BrokenPipe
             | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted => Self::Closed,
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::NotConnected => Self::Closed,
             _ => Self::System(error),
         }
     }
 }
 
+/// A stranger's words on one line, without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) enum Link {
-    Socket { reader: BufReader<TcpStream>, writer: BufWriter<TcpStream> },
+    Socket(Socket),
     Channel { sender: Sender<Message>, receiver: Receiver<Message> },
 }
 
 impl Link {
-    /// Greets whoever is at the other end of a connection.
-    pub(super) fn over(stream: TcpStream) -> Result<Self, LinkError> {
-        // A step has many short messages, each of which is waited for.
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(GREETING_PATIENCE))?;
-        let mut writer = BufWriter::new(stream.try_clone()?);
-        let mut reader = BufReader::new(stream);
-        writer.write_all(&GREETING)?;
-        writer.flush()?;
-        let mut greeting = [0; GREETING.len()];
-        if reader.read_exact(&mut greeting).is_err() || greeting != GREETING {
-            return Err(LinkError::Version);
-        }
-        reader.get_ref().set_read_timeout(Some(PATIENCE))?;
-        Ok(Self::Socket { reader, writer })
+    /// Greets a worker at the other end of a connection, who is given up after `patience` without a byte.
+    pub(super) fn over(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
+        let mut socket = Socket::greet(stream, GREETING_TIME, patience)?;
+        socket.live()?;
+        Ok(Self::Socket(socket))
+    }
+
+    /// The same with somebody who has come, to whom signs of life are shown once he has begun a run.
+    pub(super) fn with_guest(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
+        Ok(Self::Socket(Socket::greet(stream, GREETING_TIME, patience)?))
     }
 
     /// Two ends within this process.
@@ -97,30 +155,61 @@ impl Link {
         )
     }
 
-    /// Waits for the next message for as long as it takes: whoever trains may think for hours
-    /// between two steps.
-    pub(super) fn be_patient(&self) -> Result<(), LinkError> {
-        match self {
-            Self::Socket { reader, .. } => Ok(reader.get_ref().set_read_timeout(None)?),
-            Self::Channel { .. } => Ok(()),
-        }
-    }
-
     pub(super) fn send(&mut self, message: Message) -> Result<(), LinkError> {
         match self {
-            Self::Socket { writer, .. } => message.write(writer),
+            Self::Socket(socket) => socket.send(&message),
             Self::Channel { sender, .. } => sender.send(message).or(Err(LinkError::Closed)),
         }
     }
 
-    pub(super) fn receive(&mut self) -> Result<Message, LinkError> {
+    /// Waits for the next message; `room` says how much may follow a head, or that it has no place.
+    pub(super) fn receive(
+        &mut self,
+        room: impl FnMut(&Head) -> Result<Room, LinkError>,
+    ) -> Result<Message, LinkError> {
         let message = match self {
-            Self::Socket { reader, .. } => Message::read(reader)?,
-            Self::Channel { receiver, .. } => receiver.recv().or(Err(LinkError::Closed))?,
+            Self::Socket(socket) => socket.receive(room)?,
+            Self::Channel { receiver, .. } => within(receiver, room)?,
         };
-        match message {
-            Message::Failed(reason) => Err(LinkError::Failed(reason)),
-            message => Ok(message),
+        heard(message)
+    }
+
+    /// [`Self::receive`] of the message behind the greeting, which has as little time as that.
+    pub(super) fn receive_first(
+        &mut self,
+        room: impl FnMut(&Head) -> Result<Room, LinkError>,
+    ) -> Result<Message, LinkError> {
+        let message = match self {
+            Self::Socket(socket) => socket.receive_first(room)?,
+            Self::Channel { receiver, .. } => within(receiver, room)?,
+        };
+        heard(message)
+    }
+
+    /// Says nothing more, and leaves the other side time to hear what was said last.
+    pub(super) fn end(&mut self) {
+        match self {
+            Self::Socket(socket) => socket.end(),
+            Self::Channel { .. } => (),
         }
+    }
+}
+
+fn within(
+    receiver: &Receiver<Message>,
+    mut room: impl FnMut(&Head) -> Result<Room, LinkError>,
+) -> Result<Message, LinkError> {
+    let message = receiver.recv().or(Err(LinkError::Closed))?;
+    if !matches!(message, Message::Failed(_) | Message::Busy) {
+        room(&message.head())?;
+    }
+    Ok(message)
+}
+
+fn heard(message: Message) -> Result<Message, LinkError> {
+    match message {
+        Message::Failed(reason) => Err(LinkError::Failed(reason)),
+        Message::Busy => Err(LinkError::Busy),
+        message => Ok(message),
     }
 }

@@ -1,8 +1,9 @@
 //! What replicas say to each other, and its bytes.
 //!
 //! A message on the wire is a JSON head of what is small, and blobs of what is not: tensors as
-//! safetensors or little-endian floats, pictures as their size and their pixels. All lengths come
-//! first and are capped; memory is taken as bytes arrive, so that a length that lies costs nothing.
+//! safetensors or little-endian floats, pictures as their size and their pixels. Whoever receives says behind
+//! the head how many blobs and bytes may follow ([`Room`]): more is refused by its announcement. Memory is
+//! taken as bytes arrive, so that a number that lies costs nothing.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -14,24 +15,39 @@ use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 use serde::{Deserialize, Serialize};
 
-use super::link::LinkError;
+use super::link::{LinkError, plain};
 
-/// Bytes of a head.
-const MAX_HEAD: u64 = 1 << 20;
-/// Blobs of a message: pictures of a batch.
-const MAX_BLOBS: u32 = 1 << 16;
-/// Bytes of a blob: a network's weights.
-const MAX_BLOB: u64 = 1 << 32;
+/// Bytes of a head. Its JSON takes a few dozen times as much memory at worst.
+const MAX_HEAD: u64 = 1 << 14;
+/// Bytes of the names and shapes before the values of weights: several thousand tensors.
+pub(super) const MAX_WEIGHTS_HEAD: u64 = 1 << 20;
 /// Bytes before the pixels of a picture: width and height.
-const PICTURE_HEAD: usize = 8;
+pub(super) const PICTURE_HEAD: usize = 8;
+
+/// How a run begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begin {
+    /// The network.
+    pub(super) architecture: Architecture,
+    /// Where this replica's random numbers start.
+    pub(super) seed: u64,
+    /// How many share a batch.
+    pub(super) replicas: usize,
+    /// What dense convolutions are computed in; absent in 32 bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mixed_precision: Option<HalfFloat>,
+}
 
 /// What replicas say to each other.
 #[derive(Debug, Clone)]
 pub(super) enum Message {
-    /// To a worker: the network of this run, and where its random numbers start.
-    Begin { architecture: Architecture, seed: u64, mixed_precision: Option<HalfFloat> },
+    /// To a worker.
+    Begin(Begin),
     /// From a worker: the network is there.
     Ready,
+    /// From a worker: it serves another run.
+    Busy,
     /// To a worker: run this part of a batch forward with these weights. Pictures have the size of
     /// the input.
     Step { weights: Arc<Weights>, preprocess: Preprocess, pictures: Vec<RgbImage> },
@@ -47,7 +63,7 @@ pub(super) enum Message {
     Gradients(Weights),
     /// To a worker: pictures to evaluate follow.
     Prepare { weights: Arc<Weights>, preprocess: Preprocess },
-    /// To a worker: evaluate these.
+    /// To a worker: evaluate these, which have the size of the input.
     Run(Vec<RgbImage>),
     /// From a worker: the answers.
     Values(Vec<f32>),
@@ -56,151 +72,206 @@ pub(super) enum Message {
 }
 
 /// What is small of a [`Message`].
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
-enum Head {
-    Begin {
-        architecture: Architecture,
-        seed: u64,
-        /// Absent in 32 bits, so that a worker of another build that knows no other says so only then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        mixed_precision: Option<HalfFloat>,
-    },
+pub(super) enum Head {
+    Begin(Begin),
     Ready,
-    Step {
-        preprocess: Preprocess,
-    },
+    Busy,
+    Step { preprocess: Preprocess },
     Said,
     Gathered,
     Outputs,
     Backward,
     Gradients,
-    Prepare {
-        preprocess: Preprocess,
-    },
+    Prepare { preprocess: Preprocess },
     Run,
     Values,
-    Failed {
-        reason: String,
-    },
+    Failed { reason: String },
 }
 
-impl Message {
+impl Head {
     /// For errors.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Begin { .. } => "begin",
+            Self::Begin(_) => "begin",
             Self::Ready => "ready",
+            Self::Busy => "busy",
             Self::Step { .. } => "step",
-            Self::Said(_) => "said",
-            Self::Gathered(_) => "gathered",
-            Self::Outputs(_) => "outputs",
-            Self::Backward(_) => "backward",
-            Self::Gradients(_) => "gradients",
+            Self::Said => "said",
+            Self::Gathered => "gathered",
+            Self::Outputs => "outputs",
+            Self::Backward => "backward",
+            Self::Gradients => "gradients",
             Self::Prepare { .. } => "prepare",
-            Self::Run(_) => "run",
-            Self::Values(_) => "values",
-            Self::Failed(_) => "failed",
+            Self::Run => "run",
+            Self::Values => "values",
+            Self::Failed { .. } => "failed",
         }
     }
+}
 
+/// How much may follow a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Blobs.
+    pub(super) blobs: u64,
+    /// Bytes of all blobs together.
+    pub(super) bytes: u64,
+}
+
+impl Room {
+    /// Nothing.
+    pub(super) const NONE: Self = Self { blobs: 0, bytes: 0 };
+
+    /// So many blobs of floats.
+    pub(super) fn floats(blobs: usize, values: usize) -> Self {
+        Self { blobs: blobs as u64, bytes: (values as u64).saturating_mul(4) }
+    }
+
+    /// For a message of this name and no other.
+    pub(super) fn only(self, expected: &'static str) -> impl Fn(&Head) -> Result<Self, LinkError> {
+        move |head| {
+            let is_expected = head.name() == expected;
+            is_expected.then_some(self).ok_or_else(|| LinkError::unexpected(expected, head))
+        }
+    }
+}
+
+/// A message as it is written.
+pub(super) struct Encoded {
+    head: Vec<u8>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Encoded {
     pub(super) fn write(&self, to: &mut impl Write) -> Result<(), LinkError> {
-        let (head, blobs) = self.parts()?;
-        let head = serde_json::to_vec(&head).map_err(LinkError::malformed)?;
-        to.write_all(&(head.len() as u64).to_le_bytes())?;
-        to.write_all(&head)?;
-        to.write_all(&(blobs.len() as u32).to_le_bytes())?;
-        for blob in blobs {
+        to.write_all(&(self.head.len() as u64).to_le_bytes())?;
+        to.write_all(&self.head)?;
+        to.write_all(&(self.blobs.len() as u32).to_le_bytes())?;
+        for blob in &self.blobs {
             to.write_all(&(blob.len() as u64).to_le_bytes())?;
-            to.write_all(&blob)?;
+            to.write_all(blob)?;
         }
         Ok(to.flush()?)
     }
+}
 
-    pub(super) fn read(from: &mut impl Read) -> Result<Self, LinkError> {
-        let head = read_block(from, MAX_HEAD)?;
-        let head = serde_json::from_slice(&head).map_err(LinkError::malformed)?;
+impl Message {
+    /// What is small.
+    pub(super) fn head(&self) -> Head {
+        match self {
+            Self::Begin(begin) => Head::Begin(begin.clone()),
+            Self::Ready => Head::Ready,
+            Self::Busy => Head::Busy,
+            Self::Step { preprocess, .. } => Head::Step { preprocess: preprocess.clone() },
+            Self::Said(_) => Head::Said,
+            Self::Gathered(_) => Head::Gathered,
+            Self::Outputs(_) => Head::Outputs,
+            Self::Backward(_) => Head::Backward,
+            Self::Gradients(_) => Head::Gradients,
+            Self::Prepare { preprocess, .. } => Head::Prepare { preprocess: preprocess.clone() },
+            Self::Run(_) => Head::Run,
+            Self::Values(_) => Head::Values,
+            Self::Failed(reason) => Head::Failed { reason: plain(reason) },
+        }
+    }
+
+    /// What is not.
+    fn blobs(&self) -> Result<Vec<Vec<u8>>, LinkError> {
+        let rows = |rows: &[Vec<f32>]| rows.iter().map(|row| bytes_of(row)).collect();
+        let pictures = |pictures: &[RgbImage]| pictures.iter().map(picture_bytes).collect();
+        Ok(match self {
+            Self::Begin(_) | Self::Ready | Self::Busy | Self::Failed(_) => Vec::new(),
+            Self::Step { weights, pictures: all, .. } => {
+                let mut blobs: Vec<_> = pictures(all);
+                blobs.push(weights_bytes(weights)?);
+                blobs
+            }
+            Self::Said(values) | Self::Values(values) => vec![bytes_of(values)],
+            Self::Gathered(all) => rows(all),
+            Self::Outputs(all) | Self::Backward(all) => rows(all),
+            Self::Gradients(weights) => vec![weights_bytes(weights)?],
+            Self::Prepare { weights, .. } => vec![weights_bytes(weights)?],
+            Self::Run(all) => pictures(all),
+        })
+    }
+
+    /// Its bytes, made before anybody is kept from the connection.
+    pub(super) fn encode(&self) -> Result<Encoded, LinkError> {
+        let head = serde_json::to_vec(&self.head()).map_err(LinkError::malformed)?;
+        Ok(Encoded { head, blobs: self.blobs()? })
+    }
+
+    /// Reads a message; `room` says how much may follow its head, or that it has no place.
+    pub(super) fn read(
+        from: &mut impl Read,
+        mut room: impl FnMut(&Head) -> Result<Room, LinkError>,
+    ) -> Result<Self, LinkError> {
+        let head = read_block(from, MAX_HEAD, "bytes of a head")?;
+        let head: Head = serde_json::from_slice(&head).map_err(LinkError::malformed)?;
+        let room = match &head {
+            Head::Failed { .. } | Head::Busy => Room::NONE,
+            head => room(head)?,
+        };
         let mut count = [0; 4];
         from.read_exact(&mut count)?;
-        let count = u32::from_le_bytes(count);
-        if count > MAX_BLOBS {
-            return Err(LinkError::malformed(format!("{count} blobs, at most {MAX_BLOBS}")));
-        }
+        let count = u64::from(u32::from_le_bytes(count));
+        fits(count, room.blobs, "parts")?;
         let mut blobs = Vec::new();
+        let mut left = room.bytes;
         for _ in 0..count {
-            blobs.push(read_block(from, MAX_BLOB)?);
+            let blob = read_block(from, left, "bytes")?;
+            left -= blob.len() as u64;
+            blobs.push(blob);
         }
         Self::from_parts(head, blobs)
     }
 
-    fn parts(&self) -> Result<(Head, Vec<Vec<u8>>), LinkError> {
-        let rows = |rows: &[Vec<f32>]| rows.iter().map(|row| bytes_of(row)).collect();
-        let pictures = |pictures: &[RgbImage]| pictures.iter().map(picture_bytes).collect();
-        Ok(match self {
-            Self::Begin { architecture, seed, mixed_precision } => {
-                let (architecture, seed) = (architecture.clone(), *seed);
-                let mixed_precision = *mixed_precision;
-                (Head::Begin { architecture, seed, mixed_precision }, Vec::new())
-            }
-            Self::Ready => (Head::Ready, Vec::new()),
-            Self::Step { weights, preprocess, pictures: all } => {
-                let mut blobs: Vec<_> = pictures(all);
-                blobs.push(weights_bytes(weights)?);
-                (Head::Step { preprocess: preprocess.clone() }, blobs)
-            }
-            Self::Said(values) => (Head::Said, vec![bytes_of(values)]),
-            Self::Gathered(all) => (Head::Gathered, rows(all)),
-            Self::Outputs(all) => (Head::Outputs, rows(all)),
-            Self::Backward(all) => (Head::Backward, rows(all)),
-            Self::Gradients(weights) => (Head::Gradients, vec![weights_bytes(weights)?]),
-            Self::Prepare { weights, preprocess } => {
-                (Head::Prepare { preprocess: preprocess.clone() }, vec![weights_bytes(weights)?])
-            }
-            Self::Run(all) => (Head::Run, pictures(all)),
-            Self::Values(values) => (Head::Values, vec![bytes_of(values)]),
-            Self::Failed(reason) => (Head::Failed { reason: reason.clone() }, Vec::new()),
-        })
-    }
-
     fn from_parts(head: Head, mut blobs: Vec<Vec<u8>>) -> Result<Self, LinkError> {
         let message = match head {
-            Head::Begin { architecture, seed, mixed_precision } => {
-                Self::Begin { architecture, seed, mixed_precision }
-            }
+            Head::Begin(begin) => Self::Begin(begin),
             Head::Ready => Self::Ready,
+            Head::Busy => Self::Busy,
             Head::Step { preprocess } => {
-                let weights = weights_of(&last(&mut blobs)?)?;
-                Self::Step { weights, preprocess, pictures: pictures_of(&mut blobs)? }
+                let weights = weights_of(last(&mut blobs)?)?;
+                Self::Step {
+                    weights: Arc::new(weights),
+                    preprocess,
+                    pictures: pictures_of(&mut blobs)?,
+                }
             }
             Head::Said => Self::Said(floats_of(&last(&mut blobs)?)?),
             Head::Gathered => Self::Gathered(Arc::new(rows_of(&mut blobs)?)),
             Head::Outputs => Self::Outputs(rows_of(&mut blobs)?),
             Head::Backward => Self::Backward(rows_of(&mut blobs)?),
-            Head::Gradients => {
-                Self::Gradients(Arc::unwrap_or_clone(weights_of(&last(&mut blobs)?)?))
-            }
+            Head::Gradients => Self::Gradients(gradients_of(last(&mut blobs)?)?),
             Head::Prepare { preprocess } => {
-                Self::Prepare { weights: weights_of(&last(&mut blobs)?)?, preprocess }
+                let weights = Arc::new(weights_of(last(&mut blobs)?)?);
+                Self::Prepare { weights, preprocess }
             }
             Head::Run => Self::Run(pictures_of(&mut blobs)?),
             Head::Values => Self::Values(floats_of(&last(&mut blobs)?)?),
-            Head::Failed { reason } => Self::Failed(reason),
+            Head::Failed { reason } => Self::Failed(plain(&reason)),
         };
         match blobs.len() {
             0 => Ok(message),
-            left => Err(LinkError::malformed(format!("{left} blobs too many"))),
+            more => Err(LinkError::malformed(format!("{more} parts too many"))),
         }
     }
 }
 
+/// Whether a number that was announced is within its limit.
+fn fits(got: u64, most: u64, what: &'static str) -> Result<(), LinkError> {
+    if got <= most { Ok(()) } else { Err(LinkError::TooLarge { what, got, most }) }
+}
+
 /// A length of at most `limit`, and as many bytes.
-fn read_block(from: &mut impl Read, limit: u64) -> Result<Vec<u8>, LinkError> {
+fn read_block(from: &mut impl Read, limit: u64, what: &'static str) -> Result<Vec<u8>, LinkError> {
     let mut length = [0; 8];
     from.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    if length > limit {
-        return Err(LinkError::malformed(format!("{length} bytes, at most {limit}")));
-    }
+    fits(length, limit, what)?;
     let mut bytes = Vec::new();
     from.take(length).read_to_end(&mut bytes)?;
     if bytes.len() as u64 == length { Ok(bytes) } else { Err(LinkError::Closed) }
@@ -208,7 +279,7 @@ fn read_block(from: &mut impl Read, limit: u64) -> Result<Vec<u8>, LinkError> {
 
 /// What there is always one of, behind pictures.
 fn last(blobs: &mut Vec<Vec<u8>>) -> Result<Vec<u8>, LinkError> {
-    blobs.pop().ok_or_else(|| LinkError::malformed("a blob is missing"))
+    blobs.pop().ok_or_else(|| LinkError::malformed("a part is missing"))
 }
 
 fn rows_of(blobs: &mut Vec<Vec<u8>>) -> Result<Vec<Vec<f32>>, LinkError> {
@@ -235,8 +306,21 @@ fn weights_bytes(weights: &Weights) -> Result<Vec<u8>, LinkError> {
     weights.to_bytes(Precision::F32, None).map_err(LinkError::malformed)
 }
 
-fn weights_of(bytes: &[u8]) -> Result<Arc<Weights>, LinkError> {
-    Weights::from_bytes(bytes).map(Arc::new).map_err(LinkError::malformed)
+fn weights_of(bytes: Vec<u8>) -> Result<Weights, LinkError> {
+    fits_names(&bytes)?;
+    Weights::from_vec(bytes).map_err(LinkError::malformed)
+}
+
+/// In 16 bits gradients may be beyond all numbers.
+fn gradients_of(bytes: Vec<u8>) -> Result<Weights, LinkError> {
+    fits_names(&bytes)?;
+    Weights::gradients_from_bytes(&bytes).map_err(LinkError::malformed)
+}
+
+/// Names and shapes stand before the values, and take a multiple of their bytes in memory.
+fn fits_names(bytes: &[u8]) -> Result<(), LinkError> {
+    let head = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    fits(head, MAX_WEIGHTS_HEAD, "bytes of names")
 }
 
 fn picture_bytes(picture: &RgbImage) -> Vec<u8> {
@@ -262,6 +346,13 @@ mod tests {
     use models::weights::NamedTensor;
     use proptest::prelude::*;
 
+    /// Room for the messages here and little more.
+    const ENOUGH: Room = Room { blobs: 8, bytes: 1 << 12 };
+
+    fn read(bytes: &[u8]) -> Result<Message, LinkError> {
+        Message::read(&mut &*bytes, |_| Ok(ENOUGH))
+    }
+
     fn step() -> Message {
         let tensor = NamedTensor { shape: vec![2], values: vec![1.5, -2.0] };
         let weights = Weights { tensors: [("a.b".to_owned(), tensor)].into() };
@@ -275,7 +366,16 @@ mod tests {
 
     fn bytes(message: &Message) -> Vec<u8> {
         let mut bytes = Vec::new();
-        message.write(&mut bytes).unwrap();
+        message.encode().unwrap().write(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// A head and what is announced behind it.
+    fn announced(head: &str, count: u32, first: u64) -> Vec<u8> {
+        let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(head.as_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(first.to_le_bytes());
         bytes
     }
 
@@ -284,6 +384,7 @@ mod tests {
         let rows = vec![vec![1.0, f32::MIN_POSITIVE], vec![], vec![-0.0]];
         for message in [
             Message::Ready,
+            Message::Busy,
             step(),
             Message::Said(vec![0.25; 7]),
             Message::Gathered(Arc::new(rows.clone())),
@@ -293,7 +394,7 @@ mod tests {
             Message::Values(vec![3.0]),
             Message::Failed("no memory left".to_owned()),
         ] {
-            let back = Message::read(&mut bytes(&message).as_slice()).unwrap();
+            let back = read(&bytes(&message)).unwrap();
             assert_eq!(format!("{back:?}"), format!("{message:?}"));
         }
     }
@@ -302,15 +403,48 @@ mod tests {
     fn every_cut_is_noticed() {
         let whole = bytes(&step());
         for length in 0..whole.len() {
-            assert!(Message::read(&mut &whole[..length]).is_err(), "{length} bytes");
+            let error = read(&whole[..length]).unwrap_err();
+            assert!(matches!(error, LinkError::Closed), "{length} bytes: {error}");
         }
     }
 
     #[test]
-    fn lengths_beyond_the_limits_are_refused_before_memory_is_taken() {
-        let endless = u64::MAX.to_le_bytes();
-        let error = Message::read(&mut endless.as_slice()).unwrap_err();
-        assert!(error.to_string().contains("at most"), "{error}");
+    fn announcements_beyond_the_room_are_refused_before_anything_else_is_read() {
+        let head = u64::MAX.to_le_bytes();
+        let refused = |bytes: &[u8]| match read(bytes).unwrap_err() {
+            LinkError::TooLarge { what, got, most } => (what, got, most),
+            other => panic!("{other}"),
+        };
+        assert_eq!(refused(&head), ("bytes of a head", u64::MAX, MAX_HEAD));
+        let run = r#"{"kind":"run"}"#;
+        assert_eq!(refused(&announced(run, 1 << 16, 1 << 32)), ("parts", 1 << 16, 8));
+        assert_eq!(refused(&announced(run, 1, 1 << 32)), ("bytes", 1 << 32, 1 << 12));
+        // The room is that of all parts together.
+        let mut two = announced(run, 2, 4000);
+        two.extend([0; 4000]);
+        two.extend(97_u64.to_le_bytes());
+        assert_eq!(refused(&two), ("bytes", 97, 96));
+        let mut weights = (u64::MAX - 3).to_le_bytes().to_vec();
+        weights.extend([b'{'; 20]);
+        let mut names = announced(r#"{"kind":"gradients"}"#, 1, weights.len() as u64);
+        names.extend(weights);
+        assert_eq!(refused(&names), ("bytes of names", u64::MAX - 3, MAX_WEIGHTS_HEAD));
+    }
+
+    #[test]
+    fn a_message_without_a_place_is_refused_by_its_head() {
+        let error = Message::read(
+            &mut &*announced(r#"{"kind":"run"}"#, 1, 1 << 20),
+            Room::floats(1, 4).only("gathered"),
+        );
+        assert!(matches!(error, Err(LinkError::Unexpected { expected: "gathered", got: "run" })));
+    }
+
+    #[test]
+    fn words_of_another_side_are_one_line() {
+        let message = Message::Failed(format!("a\nb\u{1b}[2J{}", "c".repeat(1 << 15)));
+        let Message::Failed(reason) = read(&bytes(&message)).unwrap() else { panic!("failed") };
+        assert!(reason.starts_with("a b [2Jccc") && reason.len() == 500, "{reason}");
     }
 
     proptest! {
@@ -323,8 +457,8 @@ mod tests {
             let mut changed = bytes(&step());
             let place = place.index(changed.len());
             changed[place] = value;
-            let _ = Message::read(&mut changed.as_slice());
-            let _ = Message::read(&mut tail.as_slice());
+            let _ = read(&changed);
+            let _ = read(&tail);
         }
     }
 }

@@ -12,23 +12,27 @@
 //! between two runs.
 //!
 //! Connections are neither encrypted nor authenticated: a worker listens on this machine alone
-//! unless told otherwise.
+//! unless told otherwise. Whatever comes from another process is held against what this run can need
+//! before memory is taken for it or anything computed with it (`cost.rs`, `message.rs`); who is silent for too
+//! long is given up (`socket.rs`).
 
+mod cost;
+mod door;
 mod hub;
 mod link;
 mod message;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod worker;
 
-use std::net::{TcpListener, TcpStream};
-
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use models::detector::Detector;
 use models::extractor::{Extractor, Features};
 use models::prepared::Network;
 
+pub use door::{Terms, listen};
 pub use hub::{Hub, Pass, ReplicaError, Runner, share};
 pub use link::LinkError;
 
@@ -56,24 +60,4 @@ impl Replica for Detector {
     fn outputs(&self, x: Tensor<4>) -> Vec<Tensor<2>> {
         vec![self.forward_points(x).flatten(1, 2)]
     }
-}
-
-/// Computes for every run that connects, one after the other; `told` hears of them.
-///
-/// # Errors
-///
-/// The listener's. A run that ends in an error is told and does not end the worker.
-pub fn listen(listener: &TcpListener, device: &Device, told: impl Fn(&str)) -> std::io::Result<()> {
-    loop {
-        let (stream, address) = listener.accept()?;
-        told(&format!("{address}: a run begins"));
-        match serve(stream, device) {
-            Ok(()) => told(&format!("{address}: the run has ended")),
-            Err(error) => told(&format!("{address}: {error}")),
-        }
-    }
-}
-
-fn serve(stream: TcpStream, device: &Device) -> Result<(), LinkError> {
-    worker::serve(link::Link::over(stream)?, device)
 }

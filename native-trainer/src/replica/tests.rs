@@ -1,5 +1,8 @@
 //! Replicas together against one device alone.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use burn::tensor::{Device, Tensor};
 use models::backbone::PpLcNetConfig;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
@@ -12,10 +15,14 @@ use models::prepared::Prepared;
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
-use super::{Hub, Replica, Runner, share};
+use super::cost::MAX_REPLICAS;
+use super::link::{Link, LinkError};
+use super::message::{Begin, Head, Message, Room};
+use super::{Hub, Replica, ReplicaError, Runner, share};
 use crate::embedding::Runs;
 
 const SIDE: u32 = 64;
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn pictures(count: usize) -> Vec<RgbImage> {
     (0..count)
@@ -88,7 +95,7 @@ fn together<N: Replica>(
     let device = Device::flex().autodiff();
     let preprocess = Preprocess::square(SIDE);
     let others = vec![Device::flex(); replicas - 1];
-    let hub = Hub::open(&others, &[], architecture, 5, half).unwrap();
+    let hub = Hub::open(&others, &[], architecture, 5, half, PATIENCE).unwrap();
     let own = share(pictures.len(), replicas, 0).end;
     let x = preprocess.apply(&pictures[..own], &device);
     let forward = || hub.forward(&network, x, &preprocess, pictures[own..].to_vec());
@@ -167,7 +174,7 @@ fn replicas_take_the_step_that_one_device_would() {
 fn a_replica_that_cannot_go_on_is_named_with_its_reason() {
     let device = Device::flex().autodiff();
     let architecture = Architecture::Extractor(extractor());
-    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5, None).unwrap();
+    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5, None, PATIENCE).unwrap();
     // Another network than the one that was announced.
     let network = detector().init(&device);
     let preprocess = Preprocess::square(SIDE);
@@ -177,6 +184,120 @@ fn a_replica_that_cannot_go_on_is_named_with_its_reason() {
     let text = error.to_string();
     assert!(text.contains("device 1") && text.contains("another architecture"), "{text}");
     assert!(text.contains("--resume"), "{text}");
+}
+
+#[test]
+fn a_panic_ends_the_run_with_its_word() {
+    let (far, mut near) = Link::pair();
+    let ended = super::worker::guard(far, 2, |_| panic!("a shape\ndeep {}", "inside"));
+    assert!(matches!(ended, Err(LinkError::Panicked(text)) if text == "a shape deep inside"));
+    match near.receive(Room::NONE.only("ready")) {
+        Err(LinkError::Failed(reason)) => {
+            assert_eq!(reason, "the computation broke off: a shape deep inside");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A worker's answer to what it is sent, that far.
+fn answer(begin: Begin, messages: Vec<Message>, memory: u64) -> LinkError {
+    let (far, mut near) = Link::pair();
+    std::thread::spawn(move || super::worker::serve(far, begin, &Device::flex(), memory));
+    let any = |_: &Head| Ok(Room { blobs: 9, bytes: 1 << 20 });
+    for message in messages {
+        // It may have ended with the message before.
+        let _ = near.send(message);
+    }
+    loop {
+        if let Err(error) = near.receive(any) {
+            return error;
+        }
+    }
+}
+
+fn begin(architecture: Architecture) -> Begin {
+    Begin { architecture, seed: 1, replicas: 2, mixed_precision: None }
+}
+
+#[test]
+fn what_no_network_and_no_step_is_like_is_refused_with_its_reason() {
+    let device = Device::flex().autodiff();
+    let weights = Arc::new(Weights::from_module(&extractor().init(&device)));
+    let step = |change: &dyn Fn(&mut Preprocess), pictures: Vec<RgbImage>| {
+        let mut preprocess = Preprocess::square(SIDE);
+        change(&mut preprocess);
+        Message::Step { weights: weights.clone(), preprocess, pictures }
+    };
+    let good = || begin(Architecture::Extractor(extractor()));
+    let mut wide = extractor();
+    wide.backbone = BackboneConfig::PpLcNet(PpLcNetConfig {
+        scale: 1e9,
+        class_expand: None,
+        dropout: 0.0,
+        fused: false,
+    });
+    let mut other = detector();
+    other.num_classes = 0;
+    let two = || pictures(2);
+    let small = RgbImage::from_rgb(1, 1, vec![0; 3]).unwrap();
+    let preprocess = Preprocess::square(SIDE);
+    let prepare = || Message::Prepare { weights: weights.clone(), preprocess: preprocess.clone() };
+    for (begin, messages, told) in [
+        (begin(Architecture::Extractor(wide)), vec![], "backbone.scale is 1000000000"),
+        (begin(Architecture::Detector(other)), vec![], "num_classes is 0"),
+        (Begin { replicas: 0, ..good() }, vec![], "0 replicas"),
+        (Begin { replicas: 1 << 40, ..good() }, vec![], "1099511627776 replicas"),
+        (good(), vec![step(&|p| p.width = 0, two())], "width is 0"),
+        (good(), vec![step(&|p| p.width = 65_536, two())], "width is 65536"),
+        (good(), vec![step(&|p| p.std[1] = 0.0, two())], "std is 0"),
+        (good(), vec![step(&|p| p.mean[2] = f32::NAN, two())], "mean is NaN"),
+        (good(), vec![step(&|p| p.width = 32, two())], "has not the size of the input"),
+        (good(), vec![step(&|_| (), vec![])], "a step without a picture"),
+        (good(), vec![Message::Run(two())], "`run` came where `prepare`"),
+        (good(), vec![prepare(), Message::Run(vec![small])], "has not the size of the input"),
+        (good(), vec![Message::Ready], "`ready` came where `step`"),
+        (good(), vec![step(&|_| (), two()), Message::Said(vec![])], "`said` came where `gathered`"),
+        (
+            good(),
+            vec![step(&|_| (), two()), Message::Gathered(Arc::new(vec![vec![1.0]; 2]))],
+            "statistics of another network",
+        ),
+    ] {
+        let error = answer(begin, messages, u64::MAX).to_string();
+        assert!(error.contains(told) && !error.contains("broke off"), "{told}: {error}");
+    }
+}
+
+#[test]
+fn what_takes_more_than_the_memory_is_refused_before_anything_is_made() {
+    // 128 blocks of 32,768 channels: many gigabytes.
+    let mut huge = extractor();
+    huge.backbone = BackboneConfig::ResNet(models::backbone::ResNetConfig {
+        width: 512,
+        depths: [128; 4],
+        ..models::backbone::ResNetConfig::resnet50()
+    });
+    let error = answer(begin(Architecture::Extractor(huge)), vec![], 8_000_000_000);
+    assert!(error.to_string().contains("a network of this size takes about"), "{error}");
+    let device = Device::flex().autodiff();
+    let weights = Arc::new(Weights::from_module(&extractor().init(&device)));
+    let preprocess = Preprocess::square(2048);
+    let step = Message::Step { weights, preprocess, pictures: vec![] };
+    let begin = begin(Architecture::Extractor(extractor()));
+    let error = answer(begin, vec![step], 200_000_000);
+    assert!(error.to_string().contains("a step of one picture takes about"), "{error}");
+}
+
+#[test]
+fn replicas_are_named_once_and_counted() {
+    let architecture = Architecture::Extractor(extractor());
+    let open = |devices: &[Device], addresses: &[String]| {
+        Hub::open(devices, addresses, &architecture, 5, None, PATIENCE).unwrap_err()
+    };
+    let twice = ["a:1".to_owned(), "b:1".to_owned(), "a:1".to_owned()];
+    assert!(matches!(open(&[], &twice), ReplicaError::Twice(address) if address == "a:1"));
+    let many = vec![Device::flex(); MAX_REPLICAS];
+    assert!(matches!(open(&many, &[]), ReplicaError::TooMany(257)));
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! first PicoDet, follows `pico_head.py` (`PicoHeadV2`) for the newer one.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -15,9 +17,11 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
 
-use super::{Input, Loaded, Task, pretrained};
+use super::boxes::read_boxes;
+use super::pretrained::{self, Pretrained};
+use super::{Input, Loaded, Task};
 use crate::assign::{Atss, TaskAligned, assign};
-use crate::data::coco::{self, BoxedPicture};
+use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
@@ -60,8 +64,9 @@ pub struct DetectorTraining {
     task: DetectorTask,
     cutouts: Option<PictureStore>,
     boxed: Vec<BoxedPicture>,
+    notes: Vec<(PathBuf, Finding)>,
     eval: Vec<(RgbImage, Vec<BBox>)>,
-    pretrained: Option<Weights>,
+    pretrained: Option<Pretrained>,
 }
 
 impl DetectorTraining {
@@ -71,7 +76,7 @@ impl DetectorTraining {
     ///
     /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
     pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
-        let store = |path: &Option<std::path::PathBuf>| {
+        let store = |path: &Option<PathBuf>| {
             path.as_deref().map(Samples::read).transpose().map(|samples| {
                 samples.map(|s| {
                     let paths = s.samples.into_iter().map(|s| s.path).collect();
@@ -80,10 +85,9 @@ impl DetectorTraining {
             })
         };
         let cutouts = store(&task.cutouts)?;
-        let boxed = match &task.coco {
-            Some(path) => coco::read(path, None)?,
-            None => Vec::new(),
-        };
+        let mut notes = Vec::new();
+        let boxed =
+            read_boxes("coco", task.coco.as_deref(), task.coco_images.as_deref(), &mut notes)?;
         if cutouts.is_none() && boxed.is_empty() {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
@@ -99,12 +103,22 @@ impl DetectorTraining {
                 eval.push((scene.image, scene.boxes));
             }
         }
-        if let Some(path) = &task.eval_coco {
-            for picture in coco::read(path, None)? {
-                eval.push((read_picture(&picture.path)?, picture.boxes));
-            }
+        let measured = read_boxes(
+            "eval_coco",
+            task.eval_coco.as_deref(),
+            task.eval_coco_images.as_deref(),
+            &mut notes,
+        )?;
+        for picture in measured {
+            eval.push((read_picture(&picture.path)?, picture.boxes));
         }
-        Ok(Self { recipe: recipe.clone(), task: task.clone(), cutouts, boxed, eval, pretrained })
+        let (recipe, task) = (recipe.clone(), task.clone());
+        Ok(Self { recipe, task, cutouts, boxed, notes, eval, pretrained })
+    }
+
+    /// What is left out of the COCO files.
+    pub fn notes(&self) -> &[(PathBuf, Finding)] {
+        &self.notes
     }
 
     /// Epochs before a newer PicoDet's predictions are good enough to assign by.
@@ -159,7 +173,7 @@ impl Task for DetectorTraining {
     fn init(&self, device: &Device) -> Detector {
         let detector = self.task.model.init(device);
         match &self.pretrained {
-            Some(weights) => {
+            Some(Pretrained { weights, .. }) => {
                 pretrained::put(detector, weights).expect("tried when the recipe was read")
             }
             None => detector,
@@ -170,6 +184,19 @@ impl Task for DetectorTraining {
 
     fn labels(&self) -> &[String] {
         &[]
+    }
+
+    fn plan_key(&self) -> BTreeMap<String, String> {
+        let cutouts = self.cutouts.as_ref().map_or(0, PictureStore::len);
+        [
+            ("seed", self.recipe.seed.to_string()),
+            ("batch_size", self.recipe.batch_size.to_string()),
+            ("the number of batches of an epoch", self.batches().to_string()),
+            ("the number of pictures with boxes", self.boxed.len().to_string()),
+            ("the number of cut-outs", cutouts.to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
     }
 
     fn batches(&self) -> usize {

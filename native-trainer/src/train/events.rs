@@ -7,28 +7,50 @@
 //! and `tensorflow/core/framework/summary.proto`.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::folder::EVENTS;
+use crate::files::{self, FileError, Operation};
 
 /// First event of a file.
 const VERSION: &str = "brain.Event:2";
 
 /// A file of events that grows with the run.
-pub(super) struct Events(File);
+pub(super) struct Events {
+    file: File,
+    path: PathBuf,
+}
 
 impl Events {
     /// A new file beside those of the run's earlier parts, which `TensorBoard` joins.
-    pub(super) fn create(folder: &Path) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path) -> Result<Self, FileError> {
         let now = since_epoch();
-        let name = format!("events.out.tfevents.{now:020.6}.magpie");
-        let mut file = File::create(folder.join(name))?;
-        file.write_all(&record(&event(now, 0, &text(3, VERSION))))?;
-        Ok(Self(file))
+        let [beginning, end] = EVENTS;
+        let path = folder.join(format!("{beginning}{now:020.6}{end}"));
+        let created = files::reach(Operation::Create).and_then(|()| File::create(&path));
+        let file = match created {
+            Ok(file) => file,
+            Err(source) => return Err(FileError::Write { path, source }),
+        };
+        let mut events = Self { file, path };
+        events.append(&event(now, 0, &text(3, VERSION)))?;
+        Ok(events)
+    }
+
+    fn append(&mut self, event: &[u8]) -> Result<(), FileError> {
+        let bytes = record(event);
+        let written = files::reach(Operation::Write).and_then(|()| self.file.write_all(&bytes));
+        written.map_err(|source| FileError::Write { path: self.path.clone(), source })
     }
 
     /// Values at a step of the whole run.
-    pub(super) fn write(&mut self, step: usize, scalars: &[(String, f64)]) -> io::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        step: usize,
+        scalars: &[(String, f64)],
+    ) -> Result<(), FileError> {
         let mut summary = Vec::new();
         for (tag, value) in scalars {
             let mut one = text(1, tag);
@@ -36,7 +58,7 @@ impl Events {
             one.extend((*value as f32).to_le_bytes());
             summary.extend(block(1, &one));
         }
-        self.0.write_all(&record(&event(since_epoch(), step as u64, &block(5, &summary))))
+        self.append(&event(since_epoch(), step as u64, &block(5, &summary)))
     }
 }
 

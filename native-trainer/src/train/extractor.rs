@@ -1,28 +1,31 @@
 //! Training the extractor: the recipe's losses on the head's logits and on the features.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::Extractor;
 use models::image::RgbImage;
-use models::model_file::Architecture;
+use models::model_file::{Architecture, sha256_hex};
 use models::preprocess::{Preprocess, resize};
 use models::weights::Weights;
 use rand::RngExt;
 
+use super::pretrained::{self, Pretrained};
 use super::teacher::Teacher;
-use super::{Input, Loaded, Memory, Task, pretrained};
+use super::{Input, Loaded, Memory, Task};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
 use crate::data::store::{PictureError, PictureStore, RgbaImage};
-use crate::embedding::embed_samples;
+use crate::embedding::{Runs, embed_samples};
 use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
-use crate::metric::retrieval::retrieval_metrics;
+use crate::metric::retrieval::{RetrievalMetrics, remarks, retrieval_metrics};
+use crate::metric::verdict::Beginning;
 use crate::random::{Random, seeded};
-use crate::recipe::{ExtractorTask, Recipe};
+use crate::recipe::{ExtractorTask, Pictures, Recipe};
 use crate::replica::{Hub, Runner};
 
 /// Stream of random numbers that plans epochs.
@@ -56,13 +59,13 @@ pub struct ExtractorBatch {
 pub struct ExtractorTraining {
     recipe: Recipe,
     task: ExtractorTask,
-    samples: Samples,
+    pictures: Pictures,
     store: PictureStore,
     sampler: Sampler,
-    query: Option<Samples>,
-    gallery: Option<Samples>,
-    pretrained: Option<Weights>,
+    pretrained: Option<Pretrained>,
     teacher: Option<Teacher>,
+    /// Whether it is said what the evaluations leave out.
+    remarked: Once,
 }
 
 impl ExtractorTraining {
@@ -73,20 +76,13 @@ impl ExtractorTraining {
     /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
     /// or a teacher that do not fit.
     pub fn new(recipe: &Recipe, task: &ExtractorTask, device: &Device) -> anyhow::Result<Self> {
-        let samples = Samples::read(&task.train)?;
+        let pictures = task.pictures(recipe.seed)?;
         let sampler = Sampler::new(
             &task.sampler,
-            samples.by_label(),
+            pictures.train.by_label(),
             recipe.batch_size,
             recipe.epoch_samples,
         )?;
-        let query = task.query.as_deref().map(Samples::read).transpose()?;
-        let gallery = task.gallery.as_deref().map(Samples::read).transpose()?;
-        // One numbering of classes for queries and gallery.
-        let query = match (&query, &gallery) {
-            (Some(query), Some(gallery)) => Some(query.clone().relabel(&gallery.labels)),
-            _ => query,
-        };
         let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let teach = |teacher| Teacher::read(teacher, task, device);
@@ -94,17 +90,16 @@ impl ExtractorTraining {
         // Operators may look at small parts.
         let side = recipe.preprocess.width.max(recipe.preprocess.height);
         let needed = if task.operators.is_empty() { side } else { 4 * side };
-        let paths = samples.samples.iter().map(|sample| sample.path.clone()).collect();
+        let paths = pictures.train.samples.iter().map(|sample| sample.path.clone()).collect();
         Ok(Self {
             recipe: recipe.clone(),
             task: task.clone(),
             store: PictureStore::new(paths, needed),
-            samples,
+            pictures,
             sampler,
-            query,
-            gallery,
             pretrained,
             teacher,
+            remarked: Once::new(),
         })
     }
 }
@@ -112,7 +107,7 @@ impl ExtractorTraining {
 impl ExtractorTraining {
     /// The batch's classes and random others up to the recipe's share of all, sorted.
     fn some_classes(&self, targets: &[i32], random: &mut Random) -> Option<Vec<i32>> {
-        let all = self.samples.labels.len();
+        let all = self.labels().len();
         let wanted = (all as f64 * self.task.head_share).ceil() as usize;
         if wanted >= all {
             return None;
@@ -122,6 +117,22 @@ impl ExtractorTraining {
             classes.insert(random.random_range(0..all) as i32);
         }
         Some(classes.into_iter().collect())
+    }
+
+    /// The figures of an extractor on the recipe's queries; `None` without any.
+    fn measure(&self, extractor: &impl Runs) -> anyhow::Result<Option<RetrievalMetrics>> {
+        let Some(query) = &self.pictures.query else { return Ok(None) };
+        let embed = |samples| embed_samples(extractor, samples);
+        let query = embed(query)?;
+        let gallery = self.pictures.gallery.as_ref().map(embed).transpose()?;
+        let metrics = retrieval_metrics(&query, gallery.as_ref().unwrap_or(&query), &[1, 5]);
+        // The same in every epoch.
+        self.remarked.call_once(|| {
+            for remark in remarks(&query, gallery.as_ref(), &metrics) {
+                eprintln!("{remark}");
+            }
+        });
+        Ok(Some(metrics))
     }
 
     /// A picture as the network sees it in training, at the size of its input.
@@ -163,24 +174,70 @@ impl Task for ExtractorTraining {
     fn init(&self, device: &Device) -> ExtractorNetwork {
         let dim = self.task.model.embedding_dim();
         let mut extractor = self.task.model.init(device);
-        if let Some(weights) = &self.pretrained {
+        if let Some(Pretrained { weights, .. }) = &self.pretrained {
             extractor =
                 pretrained::put(extractor, weights).expect("tried when the recipe was read");
         }
-        ExtractorNetwork {
-            extractor,
-            head: self.task.head.init(dim, self.samples.labels.len(), device),
-        }
+        ExtractorNetwork { extractor, head: self.task.head.init(dim, self.labels().len(), device) }
     }
 
     fn memory(&self, device: &Device) -> Losses {
         let model = &self.task.model;
         let widths = (model.embedding_dim(), model.features());
-        Losses::new(&self.task.losses, self.samples.labels.len(), widths, device)
+        Losses::new(&self.task.losses, self.labels().len(), widths, device)
     }
 
     fn labels(&self) -> &[String] {
-        &self.samples.labels
+        &self.pictures.train.labels
+    }
+
+    fn plan_key(&self) -> BTreeMap<String, String> {
+        let samples = &self.pictures.train.samples;
+        let labels: Vec<u8> =
+            samples.iter().flat_map(|sample| (sample.label as u64).to_le_bytes()).collect();
+        let sampler = serde_json::to_string(&self.task.sampler).unwrap_or_default();
+        let labels = sha256_hex(&labels)[..16].to_owned();
+        [
+            ("seed", self.recipe.seed.to_string()),
+            ("batch_size", self.recipe.batch_size.to_string()),
+            ("the number of batches of an epoch", self.batches().to_string()),
+            ("extractor.sampler", sampler),
+            ("the number of pictures", samples.len().to_string()),
+            ("the digest of the pictures' classes", labels),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.pictures.notes
+    }
+
+    fn beginning(&self, device: &Device) -> anyhow::Result<Result<Beginning, String>> {
+        let (Some(Pretrained { weights, preprocess }), Some(path)) =
+            (&self.pretrained, &self.task.pretrained)
+        else {
+            return Ok(Err("training begins with random weights".to_owned()));
+        };
+        if !self.pictures.is_held_out {
+            return Ok(Err("nothing is held out".to_owned()));
+        }
+        let preprocess = preprocess.as_ref().unwrap_or(&self.recipe.preprocess);
+        let extractor = pretrained::untrained(&self.task.model, weights, device)?;
+        let extractor = Runner::new(&extractor, preprocess, device, None)?;
+        let found = self.measure(&extractor)?;
+        Ok(found.map_or(Err("nothing is held out".to_owned()), |metrics| {
+            Ok(Beginning {
+                weights: path.display().to_string(),
+                input: [preprocess.width, preprocess.height],
+                recall1: metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate),
+            })
+        }))
+    }
+
+    fn held_out(&self) -> usize {
+        let held_out = self.pictures.query.as_ref().filter(|_| self.pictures.is_held_out);
+        held_out.map_or(0, |query| query.samples.len())
     }
 
     fn batches(&self) -> usize {
@@ -222,7 +279,7 @@ impl Task for ExtractorTraining {
         let load = |(slot, canvas)| Loaded::new(canvas, preprocess, slot < here);
         let pictures = canvases.into_par_iter().enumerate().map(load).collect();
         let targets: Vec<i32> =
-            samples.iter().map(|&i| self.samples.samples[i].label as i32).collect();
+            samples.iter().map(|&i| self.pictures.train.samples[i].label as i32).collect();
         let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
         parts.extend(samples.iter().map(|&i| i as u64));
         let classes = self.some_classes(&targets, &mut seeded(&parts));
@@ -271,15 +328,19 @@ impl Task for ExtractorTraining {
         device: &Device,
         hub: Option<&Hub>,
     ) -> anyhow::Result<Vec<(String, f64)>> {
-        let Some(query) = &self.query else { return Ok(Vec::new()) };
         let preprocess = &self.recipe.preprocess;
+        if self.pictures.query.is_none() {
+            // No figure, but whether there would be one at all.
+            let one = Samples {
+                samples: self.pictures.train.samples.iter().take(1).cloned().collect(),
+                labels: self.labels().to_vec(),
+                ..Samples::default()
+            };
+            embed_samples(&Runner::new(&network.extractor, preprocess, device, None)?, &one)?;
+            return Ok(Vec::new());
+        }
         let extractor = Runner::new(&network.extractor, preprocess, device, hub)?;
-        let embed = |samples| embed_samples(&extractor, samples);
-        let query = embed(query)?;
-        let metrics = match &self.gallery {
-            Some(gallery) => retrieval_metrics(&query, &embed(gallery)?, &[1, 5]),
-            None => retrieval_metrics(&query, &query, &[1, 5]),
-        };
+        let Some(metrics) = self.measure(&extractor)? else { return Ok(Vec::new()) };
         let mut named: Vec<(String, f64)> =
             metrics.recall_at_k.iter().map(|(k, rate)| (format!("recall{k}"), *rate)).collect();
         named.push(("mAP".to_owned(), metrics.mean_average_precision));

@@ -1,20 +1,21 @@
 //! What a run tells: lines for people, scalars for machines.
 
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde_json::{Map, Value};
 
 use super::events::Events;
+use super::folder::{LOG, METRICS};
+use crate::files::{self, FileError, Operation};
 use crate::progress::Progress;
 
 /// Lines for people in `train.log` and on the terminal, scalars as JSON lines in `metrics.jsonl` and
 /// as `TensorBoard`'s events.
 pub(super) struct Log {
-    text: File,
-    metrics: File,
+    text: Growing,
+    metrics: Growing,
     events: Events,
     /// Steps of an epoch.
     steps: usize,
@@ -23,24 +24,52 @@ pub(super) struct Log {
     progress: Option<Progress>,
 }
 
+/// A file that grows by lines. A line that a full disk or a kill has cut is ended, so that the next one
+/// stands for itself.
+struct Growing {
+    file: File,
+    path: PathBuf,
+    is_cut: bool,
+}
+
+impl Growing {
+    fn open(path: PathBuf) -> Result<Self, FileError> {
+        let open = || {
+            files::reach(Operation::Create)?;
+            let mut file = File::options().create(true).read(true).append(true).open(&path)?;
+            let mut last = [b'\n'];
+            if file.seek(SeekFrom::End(0))? > 0 {
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+            }
+            Ok((file, last != [b'\n']))
+        };
+        match open() {
+            Ok((file, is_cut)) => Ok(Self { file, path, is_cut }),
+            Err(source) => Err(FileError::Write { path, source }),
+        }
+    }
+
+    fn line(&mut self, text: &str) -> Result<(), FileError> {
+        let begin = if self.is_cut { "\n" } else { "" };
+        let line = format!("{begin}{text}\n");
+        let written =
+            files::reach(Operation::Write).and_then(|()| self.file.write_all(line.as_bytes()));
+        self.is_cut = written.is_err();
+        written.map_err(|source| FileError::Write { path: self.path.clone(), source })
+    }
+}
+
 /// Named figures of one line.
 pub(super) type Scalars = Vec<(String, f64)>;
 
 impl Log {
     /// Appends to the files of a run.
     pub(super) fn open(folder: &Path, json: bool) -> anyhow::Result<Self> {
-        let open = |name: &str| {
-            let path = folder.join(name);
-            File::options()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .with_context(|| path.display().to_string())
-        };
         Ok(Self {
-            text: open("train.log")?,
-            metrics: open("metrics.jsonl")?,
-            events: Events::create(folder).with_context(|| folder.display().to_string())?,
+            text: Growing::open(folder.join(LOG))?,
+            metrics: Growing::open(folder.join(METRICS))?,
+            events: Events::create(folder)?,
             steps: 0,
             json,
             progress: None,
@@ -70,7 +99,7 @@ impl Log {
         if !self.json {
             self.print(text);
         }
-        Ok(writeln!(self.text, "{text}")?)
+        Ok(self.text.line(text)?)
     }
 
     /// Figures of a moment: `kind` is `train` for a step, `epoch` for the means of an epoch, `eval`
@@ -95,7 +124,7 @@ impl Log {
         if self.json {
             self.print(&text);
         }
-        writeln!(self.metrics, "{text}")?;
+        self.metrics.line(&text)?;
         // An epoch's figures stand behind its last step.
         let step = (epoch - 1) * self.steps + step.unwrap_or(self.steps);
         let tagged = |(name, value): &(String, f64)| (format!("{kind}/{name}"), *value);
@@ -103,7 +132,15 @@ impl Log {
         Ok(self.events.write(step, &tagged)?)
     }
 
-    #[expect(clippy::print_stdout, reason = "the trainer's terminal output")]
+    /// A record of something else than figures.
+    pub(super) fn note(&mut self, record: &Value) -> anyhow::Result<()> {
+        let text = record.to_string();
+        if self.json {
+            self.print(&text);
+        }
+        Ok(self.metrics.line(&text)?)
+    }
+
     fn print(&self, text: &str) {
         match &self.progress {
             Some(progress) => progress.line(text),

@@ -1,30 +1,41 @@
 //! The epoch loop, shared by both networks.
 
+mod boxes;
 pub mod detector;
 mod events;
 pub mod extractor;
+pub mod folder;
 mod log;
 mod pretrained;
 mod run;
 mod teacher;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use folder::RunFolder;
 use log::Log;
 use models::image::RgbImage;
 use models::kernels::Arithmetic;
-use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::model_file::{Architecture, ModelDescription, ModelFile, ModelFileError};
 use models::preprocess::Preprocess;
-use models::weights::Weights;
+use models::weights::{Precision, Weights, WeightsError};
 use run::Run;
+use serde_json::json;
 
 use crate::checkpoint::{self, Progress};
+use crate::files;
 use crate::loss::BatchError;
-use crate::recipe::{Export, RUN_RECIPE, Recipe};
+use crate::metric::verdict::{Beginning, Verdict};
+use crate::recipe::{Export, Recipe};
 use crate::replica::{Hub, Replica};
+use crate::terminal::Note;
+
+pub use pretrained::PREPROCESS_KEY;
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";
@@ -127,6 +138,29 @@ pub trait Task: Sync {
     /// Class names that the head tells apart.
     fn labels(&self) -> &[String];
 
+    /// What decides which samples make which batch, by name: a checkpoint within an epoch belongs to it.
+    fn plan_key(&self) -> BTreeMap<String, String>;
+
+    /// What a reader of the figures should know of the data.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
+    /// What the weights that training begins with reach on pictures that are held out; `Err` says why they
+    /// cannot be compared.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the evaluation from finishing.
+    fn beginning(&self, _: &Device) -> anyhow::Result<Result<Beginning, String>> {
+        Ok(Err("nothing is held out".to_owned()))
+    }
+
+    /// Pictures that are held out, to be asked about; 0: none are.
+    fn held_out(&self) -> usize {
+        0
+    }
+
     /// Batches of an epoch.
     fn batches(&self) -> usize;
 
@@ -186,8 +220,6 @@ pub trait Task: Sync {
 /// How a recipe is run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// The run's folder.
-    pub output: PathBuf,
     /// Where to go on from.
     pub resume: Resume,
     /// Ends this part of the run after the epoch of this number; a later one goes on.
@@ -196,6 +228,8 @@ pub struct RunOptions {
     pub devices: Vec<Device>,
     /// Addresses of workers that share every batch.
     pub workers: Vec<String>,
+    /// How long a worker may be silent, without so much as a sign of life, before the run ends with its name.
+    pub worker_timeout: Duration,
     /// Whether the terminal gets JSON lines.
     pub json: bool,
 }
@@ -219,20 +253,15 @@ pub enum Resume {
 ///
 /// # Errors
 ///
-/// Unreadable data, a full disk, a loss that is not a number: the message says which.
+/// Unreadable data, a full disk, a checkpoint that does not fit, training that diverges: the message says
+/// which. A checkpoint that does not fit leaves the folder as it was.
 pub fn run<T: Task>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
+    folder: &RunFolder,
     device: &Device,
 ) -> anyhow::Result<Option<PathBuf>> {
-    use anyhow::Context;
-    let output = &options.output;
-    std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
-    let path = output.join(RUN_RECIPE);
-    std::fs::write(&path, toml::to_string_pretty(recipe)?)
-        .with_context(|| path.display().to_string())?;
-    let latest = output.join(LATEST);
     if let Some(half) = recipe.mixed_precision {
         anyhow::ensure!(
             device.supports_dtype(half.dtype()),
@@ -240,33 +269,37 @@ pub fn run<T: Task>(
              and \"f16\", or take it away"
         );
     }
-    let mut log = Log::open(output, options.json)?;
-    if recipe.mixed_precision.is_some() && matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
-        log.line("mixed_precision makes a processor slower; a GPU gains by it")?;
-    }
+    let from = match &options.resume {
+        Resume::No => None,
+        Resume::Latest => checkpoint::newest_whole(&folder.join(LATEST))?,
+        Resume::From(checkpoint) => Some(checkpoint.clone()),
+    };
+    let known = match &from {
+        Some(from) => checkpoint::verify(from)?.beginning,
+        None => None,
+    };
+    // Before the seed: it draws numbers of its own.
+    let beginning = match known {
+        Some(beginning) => Ok(beginning),
+        None => task.beginning(device)?,
+    };
     let training_device = device.clone().autodiff();
     // Before the seed: replicas on threads of this process draw from the same numbers.
     let hub = open_hub(task, recipe, options)?;
     training_device.seed(recipe.seed);
     let mut run = Run::begin(task, recipe, &training_device, hub.as_ref());
-    let from = match &options.resume {
-        Resume::No => None,
-        Resume::Latest => checkpoint::newest_whole(&latest)?,
-        Resume::From(folder) => Some(folder.clone()),
-    };
-    if let Some(folder) = from {
-        run = run.resume(&folder)?;
-        // A checkpoint of another run: its best network is not here.
-        if !output.join(BEST).exists() {
-            run.progress.best = None;
-        }
-        let batches = match run.progress.position {
-            0 => String::new(),
-            position => format!(" and {position} batches"),
-        };
-        let epoch = run.progress.epoch;
-        log.line(&format!("resumed {} after epoch {epoch}{batches}", folder.display()))?;
+    if let Some(from) = &from {
+        run = run.resume(from)?;
     }
+    folder.write_recipe(recipe)?;
+    let mut log = Log::open(folder.path(), options.json)?;
+    if recipe.mixed_precision.is_some() && matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+        log.line("mixed_precision makes a processor slower; a GPU gains by it")?;
+    }
+    if let Some(from) = &from {
+        run.tell_resumed(from, folder, &mut log)?;
+    }
+    run.progress.beginning = beginning.as_ref().ok().cloned();
     log.line(&format!(
         "{} parameters, {} batches of {} an epoch, {} epochs",
         run.network.num_params(),
@@ -274,32 +307,41 @@ pub fn run<T: Task>(
         recipe.batch_size,
         recipe.epochs
     ))?;
+    for note in task.notes() {
+        log.line(note)?;
+    }
+    match &beginning {
+        Ok(Beginning { weights, input: [width, height], recall1 }) => log.line(&format!(
+            "before training: {weights} on the held-out pictures at {width} × {height}: recall1: {recall1:.5}"
+        ))?,
+        Err(reason) if task.held_out() > 0 => {
+            log.line(&format!("not compared with what there was before training: {reason}"))?;
+        }
+        Err(_) => {}
+    }
     if let Some(hub) = &hub {
         let (replicas, names) = (hub.replicas(), hub.names().join(", "));
         log.line(&format!("{replicas} replicas share a batch: this process, {names}"))?;
     }
 
+    let latest = folder.join(LATEST);
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
     while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
+        let epoch = run.progress.epoch + 1;
+        let _standing = Note::new(format!(" in epoch {epoch}; go on with --resume"));
         run = run.epoch(&latest, &mut log)?;
+        run.check(&latest)?;
         let epoch = run.progress.epoch;
-        let mut is_best = false;
-        let mut averaged = None;
+        let is_last = |run: &Run<T>| epoch == recipe.epochs || is_stalled(recipe, &run.progress);
         if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
-            averaged = run.averaged()?;
-            let network = averaged.as_ref().unwrap_or(&run.network);
-            let metrics = task.evaluate(network, device, hub.as_ref())?;
-            is_best = run.observe(&metrics, &mut log)?;
+            let averaged = run.averaged()?;
+            let is_best = run.evaluate(averaged.as_ref(), device, &latest, &mut log)?;
+            run.keep(is_best, is_last(&run), averaged.as_ref(), folder)?;
+        } else if is_last(&run) {
+            run.keep(false, true, None, folder)?;
         }
         if recipe.save_interval.is_some_and(|interval| epoch.is_multiple_of(interval.max(1))) {
-            run.save(&output.join(format!("epoch_{epoch}")))?;
-        }
-        let is_last = epoch == recipe.epochs || is_stalled(recipe, &run.progress);
-        for (wanted, name) in [(is_best, BEST), (is_last, LAST)] {
-            if wanted {
-                let network = averaged.as_ref().unwrap_or(&run.network);
-                checkpoint::save(&output.join(name), network, None, &run.progress)?;
-            }
+            run.save(&folder.join(&format!("{}{epoch}", folder::KEPT)))?;
         }
         // Last: it says that all of the above is there. A run killed before does the epoch's end again.
         run.save(&latest)?;
@@ -312,12 +354,69 @@ pub fn run<T: Task>(
         log.line(&format!("stopped after epoch {epoch}; go on with --resume"))?;
         return Ok(None);
     }
-    let chosen = output.join(exported_checkpoint(recipe.export));
-    let network = checkpoint::load_module(&chosen, task.init(device))?;
-    let path = output.join("model.safetensors");
-    export(task, recipe, &network, &path)?;
-    log.line(&format!("exported {}", path.display()))?;
+    run.finish(folder, device, &mut log)?;
+    let path = export_of(task, recipe, folder, device, &mut log)?;
+    if let (Some(beginning), Some((_, trained))) =
+        (&run.progress.beginning, exported_figure(recipe, &run))
+    {
+        let verdict = Verdict { before: beginning.recall1, trained, queries: task.held_out() };
+        tell_verdict(&verdict, beginning, epoch, &mut log)?;
+    }
     Ok(Some(path))
+}
+
+/// The evaluation of the network that is exported: its epoch and its figure.
+fn exported_figure<T: Task>(recipe: &Recipe, run: &Run<T>) -> Option<(usize, f64)> {
+    match recipe.export {
+        Export::Best => run.progress.best.map(|(figure, epoch)| (epoch, figure)),
+        Export::Last => run.progress.evaluated,
+    }
+}
+
+/// Which network to keep, for people and for the report.
+fn tell_verdict(
+    verdict: &Verdict,
+    beginning: &Beginning,
+    epoch: usize,
+    log: &mut Log,
+) -> anyhow::Result<()> {
+    let text = verdict.sentence(&beginning.weights);
+    log.line(&text)?;
+    log.note(&json!({
+        "kind": "verdict",
+        "epoch": epoch,
+        "recall1": verdict.trained,
+        "recall1_before": verdict.before,
+        "queries": verdict.queries,
+        "keep": if verdict.keeps_trained() { "trained" } else { "before" },
+        "text": text,
+    }))
+}
+
+/// Exports the checkpoint that the recipe chooses.
+fn export_of<T: Task>(
+    task: &T,
+    recipe: &Recipe,
+    folder: &RunFolder,
+    device: &Device,
+    log: &mut Log,
+) -> anyhow::Result<PathBuf> {
+    let name = exported_checkpoint(recipe.export);
+    let checkpoint = folder.join(name);
+    let epoch = checkpoint::progress(&checkpoint)?.epoch;
+    let network = checkpoint::load_module(&checkpoint, task.init(device))?;
+    let path = folder.join(folder::MODEL);
+    let precision = export(task, recipe, &network, &path)?;
+    let wide = match precision {
+        Precision::F32 => ", in 32-bit floats: some values are beyond 16 bits",
+        _ => "",
+    };
+    log.line(&format!(
+        "exported {}: the network after epoch {epoch} ({name}){wide}",
+        path.display()
+    ))?;
+    log.note(&json!({ "kind": "export", "epoch": epoch, "checkpoint": name }))?;
+    Ok(path)
 }
 
 /// The other replicas, where the options name any.
@@ -326,7 +425,7 @@ fn open_hub<T: Task>(
     recipe: &Recipe,
     options: &RunOptions,
 ) -> anyhow::Result<Option<Hub>> {
-    let RunOptions { devices, workers, .. } = options;
+    let RunOptions { devices, workers, worker_timeout, .. } = options;
     let replicas = devices.len() + workers.len() + 1;
     if replicas == 1 {
         return Ok(None);
@@ -337,8 +436,9 @@ fn open_hub<T: Task>(
             batch.len()
         );
     }
-    let mixed = recipe.mixed_precision;
-    Ok(Some(Hub::open(devices, workers, &task.architecture(), recipe.seed, mixed)?))
+    let (architecture, mixed) = (task.architecture(), recipe.mixed_precision);
+    let hub = Hub::open(devices, workers, &architecture, recipe.seed, mixed, *worker_timeout)?;
+    Ok(Some(hub))
 }
 
 /// Whether the evaluations have stopped getting better for as long as the recipe allows.
@@ -351,18 +451,17 @@ fn is_stalled(recipe: &Recipe, progress: &Progress) -> bool {
     }
 }
 
-/// Writes the deployed form of a network.
+/// Writes the deployed form of a network, in 16-bit floats where its values fit.
 ///
 /// # Errors
 ///
-/// A disk that refuses.
+/// Weights that are no finite numbers, a disk that refuses.
 pub fn export<T: Task>(
     task: &T,
     recipe: &Recipe,
     network: &T::Network,
     path: &Path,
-) -> anyhow::Result<()> {
-    use anyhow::Context;
+) -> anyhow::Result<Precision> {
     let (architecture, weights) = task.deploy(network);
     let description = ModelDescription {
         architecture,
@@ -370,6 +469,21 @@ pub fn export<T: Task>(
         arithmetic: Arithmetic::F32,
         notes: recipe.notes.clone(),
     };
-    let bytes = models::bundle::Bundle::model_bytes(&ModelFile { description, weights })?;
-    std::fs::write(path, bytes).with_context(|| path.display().to_string())
+    let (bytes, precision) = smallest(&ModelFile { description, weights })?;
+    files::write(path, &bytes)?;
+    Ok(precision)
+}
+
+/// A model file in 16-bit floats, or in 32-bit ones where a value is beyond those.
+///
+/// # Errors
+///
+/// [`ModelFileError`]
+pub fn smallest(model: &ModelFile) -> Result<(Vec<u8>, Precision), ModelFileError> {
+    match model.to_bytes(Precision::F16) {
+        Err(ModelFileError::Weights(WeightsError::Overflow { .. })) => {
+            Ok((model.to_bytes(Precision::F32)?, Precision::F32))
+        }
+        bytes => Ok((bytes?, Precision::F16)),
+    }
 }

@@ -4,16 +4,32 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use burn::module::Module;
+use burn::tensor::Device;
+use models::extractor::{Extractor, ExtractorConfig};
 use models::model_file::ModelFile;
+use models::preprocess::Preprocess;
 use models::weights::{Weights, WeightsError};
+use safetensors::SafeTensors;
 
 use super::{BEST, LAST};
-use crate::checkpoint;
+use crate::recipe::{RUN_RECIPE, Recipe};
+use crate::{checkpoint, files};
 
 /// What the names of a network's backbone begin with.
 const BACKBONE: &str = "backbone.";
 /// Where an extractor lies in a checkpoint, beside its head.
 pub(super) const EXTRACTOR: &str = "extractor";
+
+/// What the metadata of a file of weights call the way from a picture to the network's input, as JSON.
+pub const PREPROCESS_KEY: &str = "preprocess";
+
+/// Weights and the pictures that they have learnt from.
+pub(super) struct Pretrained {
+    /// By the paths of the network.
+    pub(super) weights: Weights,
+    /// As it is known from beside the weights.
+    pub(super) preprocess: Option<Preprocess>,
+}
 
 /// Reads weights and tries them on a network. `path` is a file, a checkpoint, or a run's folder,
 /// which stands for the network after its last epoch.
@@ -21,10 +37,11 @@ pub(super) const EXTRACTOR: &str = "extractor";
 /// # Errors
 ///
 /// Names the file that cannot be read or does not fit.
-pub(super) fn read<M: Module>(path: &Path, network: M) -> anyhow::Result<Weights> {
+pub(super) fn read<M: Module>(path: &Path, network: M) -> anyhow::Result<Pretrained> {
     let path = file_of(path);
     let name = || path.display().to_string();
-    let bytes = std::fs::read(&path).with_context(name)?;
+    let bytes = files::read(&path, files::MODEL_LIMIT)?;
+    let preprocess = seen(&path, &bytes);
     let mut weights = Weights::from_bytes(&bytes).with_context(name)?;
     let extractor = weights.under(EXTRACTOR);
     if !extractor.tensors.is_empty() {
@@ -34,10 +51,38 @@ pub(super) fn read<M: Module>(path: &Path, network: M) -> anyhow::Result<Weights
     if tried.is_err() && ModelFile::from_bytes(&bytes).is_ok() {
         let reason = "a deployed network has its normalisation folded into its convolutions; if it \
                       is of this architecture, give its run's folder instead";
-        return tried.map(|_| weights).context(reason).with_context(name);
+        tried.map(drop).context(reason).with_context(name)?;
+    } else {
+        tried.map(drop).with_context(name)?;
     }
-    tried.with_context(name)?;
-    Ok(weights)
+    Ok(Pretrained { weights, preprocess })
+}
+
+/// What the file says of its pictures, or the recipe of the run that it is a checkpoint of.
+fn seen(path: &Path, bytes: &[u8]) -> Option<Preprocess> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+    let told = metadata.metadata().as_ref().and_then(|all| all.get(PREPROCESS_KEY));
+    let preprocess: Preprocess = match told {
+        Some(json) => serde_json::from_str(json).ok()?,
+        None => Recipe::read(&path.parent()?.parent()?.join(RUN_RECIPE), &[]).ok()?.preprocess,
+    };
+    preprocess.check().ok()?;
+    Some(preprocess)
+}
+
+/// What weights are without training: an extractor with the recipe's neck where they hold one of its shape,
+/// else the backbone alone.
+pub(super) fn untrained(
+    config: &ExtractorConfig,
+    weights: &Weights,
+    device: &Device,
+) -> Result<Extractor, WeightsError> {
+    let whole = Weights::from_module(&config.init(device));
+    let is_whole = whole.tensors.iter().all(|(name, tensor)| {
+        weights.tensors.get(name).is_some_and(|given| given.shape == tensor.shape)
+    });
+    let neck = config.neck.filter(|_| is_whole);
+    put(ExtractorConfig { neck, ..config.clone() }.init(device), weights)
 }
 
 fn file_of(path: &Path) -> PathBuf {
@@ -92,7 +137,8 @@ mod tests {
         let checkpoint = bytes(given.clone().prefixed(EXTRACTOR));
         std::fs::write(run.path().join(LAST).join(checkpoint::MODEL), checkpoint).unwrap();
         for path in [run.path().to_owned(), run.path().join(LAST)] {
-            assert!(read(&path, config.init(&device)).unwrap().tensors == given.tensors);
+            let found = read(&path, config.init(&device)).unwrap();
+            assert!(found.weights.tensors == given.tensors && found.preprocess.is_none());
         }
 
         // Behind another neck the backbone begins with what was learnt, the neck afresh.
@@ -107,6 +153,14 @@ mod tests {
             let from = if name.starts_with(BACKBONE) { &taught } else { &before };
             assert!(from.tensors[name] == *tensor, "{name}");
         }
+        // Without training it is the backbone alone, or all of it where the weights have all.
+        let width = |config: &ExtractorConfig, weights| {
+            let network = Weights::from_module(&untrained(config, weights, &device).unwrap());
+            network.tensors.get("neck.weight").map(|tensor| tensor.shape[1])
+        };
+        let necked = |dim| ExtractorConfig { neck: neck(dim), backbone: config.backbone.clone() };
+        assert_eq!(width(&necked(12), &taught), Some(12));
+        assert_eq!(width(&necked(8), &taught), None);
 
         let description = ModelDescription {
             architecture: Architecture::Extractor(config.fused()),
@@ -118,7 +172,7 @@ mod tests {
         let deployed = ModelFile { description, weights }.to_bytes(Precision::F32).unwrap();
         let path = run.path().join("model.safetensors");
         std::fs::write(&path, deployed).unwrap();
-        let error = format!("{:#}", read(&path, config.init(&device)).unwrap_err());
+        let error = format!("{:#}", read(&path, config.init(&device)).err().unwrap());
         assert!(error.contains("give its run's folder"), "{error}");
     }
 

@@ -1,5 +1,7 @@
 //! Everything that changes while a network is trained, and one epoch of it.
 
+mod resumed;
+
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
@@ -7,12 +9,14 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::{Device, Gradients};
 use models::kernels::mixed;
-use models::weights::Weights;
+use models::weights::{Weights, WeightsError};
 
+use super::folder::RunFolder;
 use super::log::{Log, Scalars};
-use super::{Input, Memory, PREFETCH, Task};
+use super::{BEST, Input, LAST, Memory, PREFETCH, Task};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
+use crate::embedding::EmbeddingError;
 use crate::loss_scale::LossScale;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
@@ -51,33 +55,72 @@ impl<'a, T: Task> Run<'a, T> {
                 loss_scale: LossScale::begin(recipe.mixed_precision),
                 labels: task.labels().to_vec(),
                 plateau: recipe.schedule.plateau(),
+                plan: task.plan_key(),
                 ..Progress::default()
             },
             network,
         }
     }
 
-    pub(super) fn resume(mut self, folder: &Path) -> anyhow::Result<Self> {
-        let mut progress = checkpoint::progress(folder)?;
-        // The recipe may have changed its mind.
-        let begin = LossScale::begin(self.recipe.mixed_precision);
-        progress.loss_scale = begin.map(|begin| progress.loss_scale.unwrap_or(begin));
-        if progress.labels != self.task.labels() {
-            anyhow::bail!("{}: the classes of the data have changed", folder.display());
+    /// Training that ends in no numbers, for people: `reason` is where they show.
+    fn diverged(&self, reason: &str, latest: &Path) -> anyhow::Error {
+        anyhow::anyhow!(
+            "training has diverged in epoch {}: {reason}: lower schedule.learning_rate or lengthen \
+             schedule.warmup_epochs; {}",
+            self.progress.epoch,
+            Self::last_good(latest)
+        )
+    }
+
+    /// Whether all weights are finite numbers.
+    pub(super) fn check(&self, latest: &Path) -> anyhow::Result<()> {
+        match Weights::from_module(&self.network).check() {
+            Err(WeightsError::NotFinite { name, value }) => {
+                Err(self.diverged(&format!("tensor {name} holds {value}"), latest))
+            }
+            checked => Ok(checked?),
         }
-        let network = checkpoint::load_module(folder, self.network)?;
-        let (rule, steps) = (self.recipe.optimizer, progress.step);
-        let optimizer = checkpoint::load_optimizer(folder, rule, steps, self.device)?
-            .with_rules(self.recipe.parameters.clone());
-        if !self.memory.restore(&checkpoint::load_memory(folder)?) {
-            anyhow::bail!("{}: the losses of the recipe have changed", folder.display());
+    }
+
+    /// Evaluates the network, or its average; whether it is the best so far.
+    pub(super) fn evaluate(
+        &mut self,
+        averaged: Option<&T::Network>,
+        device: &Device,
+        latest: &Path,
+        log: &mut Log,
+    ) -> anyhow::Result<bool> {
+        let network = averaged.unwrap_or(&self.network);
+        let metrics = self.task.evaluate(network, device, self.hub).map_err(|error| match error
+            .downcast_ref()
+        {
+            Some(EmbeddingError::NotFinite { picture }) => {
+                let reason = format!("the embedding of {picture} is no finite number");
+                self.diverged(&reason, latest)
+            }
+            Some(EmbeddingError::Zero { picture }) => {
+                self.diverged(&format!("the embedding of {picture} is all zeros"), latest)
+            }
+            _ => error,
+        })?;
+        self.observe(&metrics, log)
+    }
+
+    /// Keeps the network, or its average, as the best and as the last one.
+    pub(super) fn keep(
+        &self,
+        is_best: bool,
+        is_last: bool,
+        averaged: Option<&T::Network>,
+        folder: &RunFolder,
+    ) -> anyhow::Result<()> {
+        let network = averaged.unwrap_or(&self.network);
+        for (wanted, name) in [(is_best, BEST), (is_last, LAST)] {
+            if wanted {
+                checkpoint::save(&folder.join(name), network, None, &self.progress)?;
+            }
         }
-        let average = match (&self.recipe.ema, progress.average) {
-            (Some(config), Some(age)) => Some(checkpoint::load_average(folder, config, age)?),
-            (Some(config), None) => Some(config.init(&Weights::from_module(&network))),
-            (None, _) => None,
-        };
-        Ok(Self { network, optimizer, average, progress, ..self })
+        Ok(())
     }
 
     pub(super) fn save(&mut self, folder: &Path) -> anyhow::Result<()> {
@@ -106,6 +149,7 @@ impl<'a, T: Task> Run<'a, T> {
         if let Some(plateau) = &mut self.progress.plateau {
             plateau.observe(*value);
         }
+        self.progress.evaluated = Some((epoch, *value));
         let is_best = self.progress.best.is_none_or(|(best, _)| *value > best);
         if is_best {
             self.progress.best = Some((*value, epoch));
@@ -167,7 +211,8 @@ impl<'a, T: Task> Run<'a, T> {
                 if !total.is_finite() {
                     anyhow::bail!(
                         "loss is {total} in epoch {epoch}, step {step}: lower \
-                         schedule.learning_rate or lengthen schedule.warmup_epochs"
+                         schedule.learning_rate or lengthen schedule.warmup_epochs; {}",
+                        Self::last_good(latest)
                     );
                 }
                 clock.done += 1;
@@ -178,6 +223,7 @@ impl<'a, T: Task> Run<'a, T> {
                     self.tell(log, epoch, [step, steps], rate, &values, &clock)?;
                 }
                 if is_whole && step + 1 < steps && self.is_checkpoint_due() {
+                    self.check(latest)?;
                     self.save(latest)?;
                 }
             }

@@ -13,6 +13,7 @@ use models::model_file::{Architecture, ModelFile};
 use models::prepared::Prepared;
 
 use crate::embedding::Runs;
+use crate::files;
 use crate::loss::{LossInput, LossKind};
 use crate::recipe::{ExtractorTask, TeacherConfig};
 
@@ -58,7 +59,6 @@ impl Teacher {
             }
         }
         if let Some(side) = *side {
-            anyhow::ensure!((1..=4096).contains(&side), "side is from 1 to 4096 pixels");
             let preprocess = &mut file.description.preprocess;
             (preprocess.width, preprocess.height) = (side, side);
         }
@@ -72,5 +72,5 @@ impl Teacher {
 }
 
 fn read_model(path: &Path) -> anyhow::Result<ModelFile> {
-    Ok(ModelFile::from_vec(std::fs::read(path)?)?)
+    Ok(ModelFile::from_vec(files::read(path, files::MODEL_LIMIT)?)?)
 }

@@ -1,6 +1,7 @@
 //! A small world for the command: pictures of coloured shapes, a recipe, an empty page.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -68,6 +69,7 @@ std = [0.25, 0.25, 0.25]
 [extractor]
 train = "{train}"
 query = "{train}"
+hold_out = 0.0
 sampler = {{ kind = "pk", samples_per_class = 2 }}
 losses = [
     {{ kind = "cross_entropy" }},
@@ -153,6 +155,74 @@ pub(crate) fn magpie(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
         command.arg(argument.as_ref());
     }
     command.output().expect("magpie runs")
+}
+
+/// Runs `magpie` in a folder with a fault: see `native_trainer::files::reach`.
+pub(crate) fn with_fault(folder: &Path, fault: &str, words: &[String]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+    command.current_dir(folder).args(words).env("MAGPIE_FAULT", fault).stdin(Stdio::null());
+    command.output().expect("magpie runs")
+}
+
+/// Whether a name has this ending.
+pub(crate) fn is_of(name: &str, ending: &str) -> bool {
+    name.rsplit('.').next() == Some(ending)
+}
+
+/// All below a folder but the folders, by name; a link is where it leads.
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn visit(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let kind = entry.file_type().expect("a kind");
+            if kind.is_dir() {
+                visit(&entry.path(), &format!("{name}/"), found);
+            } else if kind.is_symlink() {
+                let target = std::fs::read_link(entry.path()).expect("a link");
+                found.insert(name, target.to_string_lossy().into_owned().into_bytes());
+            } else {
+                found.insert(name, std::fs::read(entry.path()).expect("a file"));
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    visit(folder, "", &mut found);
+    found
+}
+
+/// A folder with all that is in another. Its files are second names of the other's: whoever writes into one instead
+/// of replacing it changes both, which a test sees.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").flatten() {
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type().expect("a kind");
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else if kind.is_symlink() {
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path()).expect("a link"), &target)
+                .expect("a link");
+        } else {
+            std::fs::hard_link(entry.path(), &target).expect("a second name");
+        }
+    }
+}
+
+/// Calls for each of the numbers on two threads.
+pub(crate) fn on_threads(numbers: &[u64], call: impl Fn(u64) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(number) =
+                    numbers.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
+                    call(*number);
+                }
+            });
+        }
+    });
 }
 
 /// Runs `magpie` and expects success; returns what it printed.

@@ -8,6 +8,7 @@ mod arithmetic;
 mod bench;
 mod features;
 mod gallery;
+mod hostile;
 mod networks;
 mod package;
 mod recognition;

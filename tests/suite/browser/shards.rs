@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use super::{magpie, native, publish, screenshots, script, site};
 
 /// The demo once more, its gallery cut into shards of at most a megabyte, some classes left out.
-fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
+pub(super) fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
+    republish(folder, without, &["--shards", "always", "--shard-size", "1"])
+}
+
+/// The demo once more, some classes left out.
+pub(super) fn republish(folder: &Path, without: usize, arguments: &[&str]) -> PathBuf {
     let bundle = site().join("bundle");
     let read = |name: &str| std::fs::read(bundle.join(name)).expect("a file");
     let manifest = Manifest::from_bytes(&read(MANIFEST_NAME)).expect("valid");
@@ -25,9 +30,10 @@ fn publish_in_shards(folder: &Path, without: usize) -> PathBuf {
     std::fs::write(&file, gallery.to_bytes()).expect("a disk");
     let out = folder.join(format!("site-{without}"));
     let detector = bundle.join(manifest.detector.expect("a detector").file);
-    let shards = ["--shards", "always", "--shard-size", "1"];
-    let said = publish(&bundle.join(&manifest.extractor.file), &detector, &file, &shards, &out);
-    assert!(said.contains("the gallery comes in"), "{said}");
+    let extractor = bundle.join(&manifest.extractor.file);
+    let said = publish(&extractor, &detector, &file, arguments, &out);
+    let in_shards = said.contains("the gallery comes in");
+    assert_eq!(in_shards, arguments.contains(&"always"), "{said}");
     out
 }
 

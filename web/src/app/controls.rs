@@ -9,8 +9,8 @@ use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::Backend;
 use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 
-use super::{Message, Shared, ask, update};
-use crate::dom::{by_id, document, window};
+use super::{App, Message, Shared, ask, update};
+use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
 use crate::{input, inside, offline, teaching, text};
 
@@ -59,11 +59,13 @@ pub(super) fn connect(app: &Shared) {
         }
     }));
     let state = app.clone();
-    listeners.extend(offline::listen(move || {
+    let kept = move || {
         state.borrow_mut().kept = true;
         let sentence = text::offline(state.borrow().in_parts);
         by_id::<HtmlElement>("offline").set_text_content(Some(&sentence));
-    }));
+    };
+    let state = app.clone();
+    listeners.extend(offline::listen(kept, move || to_keep(&state.borrow())));
     app.borrow_mut().listeners = listeners;
     let deliver = send(app);
     let again = Closure::<dyn FnMut()>::new(move || {
@@ -77,4 +79,10 @@ pub(super) fn connect(app: &Shared) {
     );
     // It is needed as long as the page.
     again.forget();
+}
+
+/// The engine that is kept for visits without a network, once it is there. Only a bundle of this site is kept
+/// with it.
+pub(super) fn to_keep(state: &App) -> Option<Backend> {
+    (state.ready && query_parameter("bundle").is_none()).then_some(state.backend)
 }

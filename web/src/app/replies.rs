@@ -4,11 +4,12 @@ use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{Arithmetic, ErrorKind, Picture, Recognized, Request, Response};
 use web_sys::{HtmlElement, HtmlInputElement};
 
+use super::controls::to_keep;
 use super::{
     AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, send, update,
 };
 use crate::begun;
-use crate::dom::{append, by_id, document, element, query_parameter};
+use crate::dom::{append, by_id, document, element};
 use crate::language::{say, say_with};
 use crate::{inside, offline, samples, teaching, text, view};
 
@@ -42,9 +43,8 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 (state.waiting.take(), state.asked_for.take())
             };
             recovery::ready(app);
-            // Only a bundle of this site is kept with it.
-            if query_parameter("bundle").is_none() {
-                offline::keep(info.backend);
+            if let Some(backend) = to_keep(&app.borrow()) {
+                offline::keep(backend);
             }
             if let Some((bytes, bitmap)) = waiting {
                 recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);

@@ -1,7 +1,6 @@
 //! Pictures become entries.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -10,10 +9,12 @@ use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
-use super::super::{DeviceKind, Embedder, read};
-use super::{IndexKind, Values, counted, finish, open_to_change, save, scratch, summary};
-use crate::data::list_file::Samples;
-use crate::data::store::{PictureError, decode_picture};
+use super::super::{DeviceKind, Embedder};
+use super::wanted::{Unusable, Wanted, read_metadata};
+use super::{Change, IndexKind, Values, counted, open_to_change, summary};
+use crate::data::label::Labels;
+use crate::data::store::{PictureError, decode_picture, read_file};
+use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -60,7 +61,8 @@ pub(super) struct New {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery add gallery.bin --images photos --extractor \
     weights/extractor.safetensors\n  magpie gallery add gallery.bin --class Mug --extractor \
-    weights/extractor.safetensors mug1.jpg mug2.jpg")]
+    weights/extractor.safetensors mug1.jpg mug2.jpg\n\nEnds with 1 where nothing can be used; where one of \
+    the files behind --class cannot, after the others were added.")]
 pub(super) struct Add {
     /// Gallery file.
     gallery: PathBuf,
@@ -85,7 +87,7 @@ struct Options {
     /// JSON file: class name → facts shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
     metadata: Option<PathBuf>,
-    /// Fails where a picture cannot be used.
+    /// Fails, and changes nothing, where a picture or a folder of a class cannot be used.
     #[arg(long)]
     strict: bool,
     /// Where to run.
@@ -98,17 +100,20 @@ struct Options {
 struct Outcome {
     added: usize,
     known: usize,
-    left_out: usize,
+    unusable: Unusable,
 }
 
 impl Build {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let wanted = listed(&self.images)?;
+        let wanted = Wanted::listed(&self.images, self.options.strict)?;
+        let mut inputs = self.options.inputs();
+        inputs.push(&self.images);
+        inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
+        let change = Change::of(&self.out, &inputs)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let mut gallery = GalleryStream::new(dim, id, values, scratch(&self.out)?);
+        let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
@@ -118,35 +123,33 @@ impl Build {
             println!("index: {} ({why})", super::index_name(config));
         }
         let (classes, entries) = (gallery.classes().len(), gallery.len());
-        finish(&self.out, gallery, config)?;
-        println!("{}{}", counted(&self.out, classes, entries)?, added.left_out_text());
+        change.finish(gallery, config)?;
+        let left_out = wanted.left_out_text(&added.unusable);
+        println!("{}{left_out}", counted(&self.out, classes, entries)?);
         Ok(())
     }
 }
 
 impl New {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
+        let change = Change::of(&self.gallery, &[&self.extractor])?;
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         if self.gallery.exists() {
             bail!("{}: there is a file already; take it away first", self.gallery.display());
         }
         let dim = embedder.embedding_dim();
         let gallery = Gallery::with_type(dim, embedder.id, self.values.into());
-        save(&self.gallery, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
 }
 
 impl Add {
-    #[expect(clippy::print_stdout, reason = "progress")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = match (&self.images, &self.class) {
-            (Some(images), _) => listed(images)?,
-            (None, Some(class)) => {
-                self.pictures.iter().map(|path| (class.clone(), path.clone())).collect()
-            }
+            (Some(images), _) => Wanted::listed(images, self.options.strict)?,
+            (None, Some(class)) => Wanted::named(class, &self.pictures)?,
             (None, None) => bail!("give --images, or --class with pictures"),
         };
         let (mut gallery, change) = open_to_change(&self.gallery)?;
@@ -154,46 +157,48 @@ impl Add {
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let known = Known::of(&gallery);
         let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
+        let failed = added.unusable.count();
+        if added.added + added.known == 0 {
+            bail!("none of the pictures can be used; {} is as before", self.gallery.display());
+        }
         change.save(&gallery)?;
-        println!("{} added, {} there already{}", added.added, added.known, added.left_out_text());
+        let left_out = wanted.left_out_text(&added.unusable);
+        println!("{} added, {} there already{left_out}", added.added, added.known);
         println!("{}", summary(&self.gallery, &gallery)?);
+        if wanted.is_named && failed > 0 {
+            bail!(
+                "{failed} of the files behind --class cannot be used; the others are in the gallery"
+            );
+        }
         Ok(())
     }
 }
 
-impl Outcome {
-    fn left_out_text(&self) -> String {
-        match self.left_out {
-            0 => String::new(),
-            some => format!("; {some} pictures left out"),
-        }
-    }
-}
-
-/// Class and file of every picture of a folder or list.
-fn listed(images: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let Samples { samples, labels, .. } = Samples::read(images)?;
-    Ok(samples.into_iter().map(|s| (labels[s.label].clone(), s.path)).collect())
-}
-
 impl Options {
+    /// Files that are read besides the pictures.
+    fn inputs(&self) -> Vec<&Path> {
+        [Some(&self.extractor), self.metadata.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|p| &**p)
+            .collect()
+    }
+
     /// Adds what the gallery does not have yet, in the order of the list.
-    #[expect(clippy::print_stdout, clippy::print_stderr, reason = "progress and warnings")]
     fn add(
         &self,
         gallery: &mut impl Growing,
         mut known: Known,
         embedder: &Embedder,
-        wanted: &[(String, PathBuf)],
+        wanted: &Wanted,
     ) -> anyhow::Result<Outcome> {
-        // Of several classes of a label the first, as the gallery itself has it, which walks over all.
-        let mut classes: HashMap<String, usize> = HashMap::new();
-        for (class, Class { label, .. }) in gallery.known_classes().iter().enumerate() {
-            classes.entry(label.clone()).or_insert(class);
-        }
+        // The gallery itself walks over all of them.
+        let labels = || gallery.known_classes().iter().map(|class| class.label.as_str());
+        let mut classes: Labels = labels().collect();
+        wanted.say_look_alikes(labels());
         let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
         let mut done = Outcome::default();
-        for (index, chunk) in wanted.chunks(CHUNK).enumerate() {
+        for (index, chunk) in wanted.pictures.chunks(CHUNK).enumerate() {
             let (mut places, mut pictures) = (Vec::new(), Vec::new());
             for ((label, _), read) in chunk.iter().zip(read_all(chunk, &known)) {
                 match read {
@@ -202,10 +207,7 @@ impl Options {
                         pictures.push(picture);
                     }
                     Err(error) if self.strict => return Err(error.into()),
-                    Err(error) => {
-                        done.left_out += 1;
-                        eprintln!("left out: {error}");
-                    }
+                    Err(error) => done.unusable.add(&error, wanted.is_named),
                 }
             }
             let fresh: Vec<RgbImage> = pictures.iter().flatten().cloned().collect();
@@ -215,12 +217,12 @@ impl Options {
                     Some(_) => embeddings.next().context("an embedding for every picture")?,
                     None => known.vector(gallery, id)?.context("known pictures have vectors")?,
                 };
-                let class = if let Some(class) = classes.get(label) {
-                    *class
+                let class = if let Some(class) = classes.find(label) {
+                    class
                 } else {
                     let class = Class { label: label.to_owned(), ..Class::default() };
                     let place = gallery.put_class(class)?;
-                    classes.insert(label.to_owned(), place);
+                    classes.insert(label, place);
                     place
                 };
                 if !gallery.has_picture(class)
@@ -235,11 +237,11 @@ impl Options {
                     done.known += 1;
                 }
             }
-            let count = (index * CHUNK + chunk.len()).min(wanted.len());
-            println!("{count}/{} pictures", wanted.len());
+            println!("{}/{} pictures", index * CHUNK + chunk.len(), wanted.pictures.len());
         }
+        done.unusable.end(wanted, &classes);
         for (label, facts) in metadata {
-            if let Some(class) = classes.get(&label).copied() {
+            if let Some(class) = classes.find(&label) {
                 gallery.describe(class, facts)?;
             }
         }
@@ -303,7 +305,7 @@ impl Growing for Gallery {
     }
 }
 
-impl Growing for GalleryStream<File> {
+impl Growing for GalleryStream<Scratch> {
     fn known_classes(&self) -> &[Class] {
         self.classes()
     }
@@ -391,7 +393,7 @@ fn read_all(
     wanted
         .par_iter()
         .map(|(_, path)| {
-            let bytes = std::fs::read(path).map_err(|error| PictureError::new(path, error))?;
+            let bytes = read_file(path)?;
             let id = PictureId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));
@@ -399,20 +401,4 @@ fn read_all(
             Ok((id, Some(decode_picture(path, &bytes)?)))
         })
         .collect()
-}
-
-fn read_metadata(
-    path: Option<&Path>,
-    classes: &HashMap<String, usize>,
-    wanted: &[(String, PathBuf)],
-) -> anyhow::Result<BTreeMap<String, Metadata>> {
-    let Some(path) = path else { return Ok(BTreeMap::new()) };
-    let metadata: BTreeMap<String, Metadata> = serde_json::from_slice(&read(path)?)
-        .with_context(|| format!("{}: expected {{class: {{name: text}}}}", path.display()))?;
-    let wanted: HashSet<&str> = wanted.iter().map(|(label, _)| label.as_str()).collect();
-    let there = |name: &str| classes.contains_key(name) || wanted.contains(name);
-    if let Some(name) = metadata.keys().find(|name| !there(name)) {
-        bail!("{}: there is no class {name:?}", path.display());
-    }
-    Ok(metadata)
 }

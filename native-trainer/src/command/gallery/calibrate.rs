@@ -1,26 +1,36 @@
 //! Which cosine is similar enough: measured on pictures that were not used to build the gallery.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Gallery, Question};
-use serde_json::json;
+use models::gallery::{Gallery, PictureId, Question};
+use serde_json::{Value, json};
 
-use super::super::{DeviceKind, Embedder, write};
-use super::{Rule, open_to_change};
+use super::super::{DeviceKind, Embedder, samples, write};
+use super::{Rule, open, open_to_change};
+use crate::data::label::Labels;
 use crate::data::list_file::Samples;
-use crate::metric::calibration::{Calibration, Trial, calibrate};
+use crate::files;
+use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
+use crate::metric::retrieval::Embedded;
+
+/// What tells known things from unknown ones better.
+const ADVICE: &str = "more pictures of each class, an extractor trained on such pictures, another extractor \
+    or another --rule tell them apart better; a larger --false-accept answers more";
 
 /// Finds the threshold below which an answer is "unknown", from pictures whose classes are known.
 ///
 /// Every picture is asked twice: with its class in the gallery, which should answer rightly, and as
-/// if its class were not there, which should not be answered at all.
+/// if its class were not there, which should not be answered at all. A picture that is in the gallery itself
+/// is asked without itself. Shares are printed with the interval that holds them with 95 % confidence.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery calibrate gallery.bin --query held_out --extractor \
     weights/extractor.safetensors --false-accept 0.01 --curve curve.svg --write"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command")]
 pub(super) struct Calibrate {
     /// Gallery file.
     gallery: PathBuf,
@@ -30,24 +40,33 @@ pub(super) struct Calibrate {
     /// Model file of the extractor that built the gallery.
     #[arg(long)]
     extractor: PathBuf,
-    /// Largest share of pictures of unknown things that may be given a name.
-    #[arg(long, default_value_t = 0.01)]
+    /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
+    /// one over it of pictures are needed.
+    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// SVG file to draw the curve into.
     #[arg(long)]
     curve: Option<PathBuf>,
-    /// Keeps the threshold in the gallery: `publish` takes it from there.
+    /// Keeps the threshold in the gallery: `publish` takes it from there. Refused where it is badly measured
+    /// or leaves fewer than half of the right answers.
     #[arg(long)]
     write: bool,
-    /// Keeps a higher threshold for each class that unknown things are mistaken for more often.
-    #[arg(long, requires = "write")]
+    /// With --write: keeps such a threshold, too.
+    #[arg(long)]
+    even_if_poor: bool,
+    /// With --write: keeps a higher threshold for each class that unknown things are mistaken for more often.
+    #[arg(long)]
     per_class: bool,
+    /// Leaves pictures that cannot be used out of the figures, after naming them; otherwise the first one is
+    /// an error.
+    #[arg(long)]
+    skip_bad: bool,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -56,34 +75,77 @@ pub(super) struct Calibrate {
     json: bool,
 }
 
+/// What the pictures were asked, and what is to be said of them.
+#[derive(Default)]
+struct Asked {
+    trials: Vec<Trial>,
+    /// Of classes that the gallery does not have.
+    foreign: usize,
+    /// In the gallery themselves.
+    inside: usize,
+    /// In the gallery, as the only ones of their class.
+    alone: usize,
+}
+
+/// What a calibration came to.
+struct Outcome {
+    calibration: Calibration,
+    asked: Asked,
+    left_out: usize,
+    /// Thresholds of classes.
+    own: Vec<(usize, f32)>,
+    doubts: Vec<Doubt>,
+    /// Right answers by the other rules, where this one leaves few.
+    others: Vec<(&'static str, Share)>,
+    kept: bool,
+}
+
 impl Calibrate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if !(0.0..1.0).contains(&self.false_accept) {
-            bail!("--false-accept {}: a share from 0 to below 1", self.false_accept);
+        if self.per_class && !self.write {
+            bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
         }
-        let (mut gallery, change) = open_to_change(&self.gallery)?;
+        if let Some(curve) = &self.curve {
+            let inputs = [&self.gallery, &self.query, &self.extractor].map(PathBuf::as_path);
+            files::check_outputs(&[curve], &inputs)?;
+        }
+        let (mut gallery, change) = if self.write {
+            let (gallery, change) = open_to_change(&self.gallery)?;
+            (gallery, Some(change))
+        } else {
+            (open(&self.gallery)?, None)
+        };
+        let named = || self.gallery.display().to_string();
+        if gallery.is_empty() {
+            bail!("{}: the gallery is empty; add pictures to it first", named());
+        }
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
-        let samples = Samples::read(&self.query)?;
-        let embedded = embedder.embed(&samples)?;
-        let dim = gallery.dim();
-        let mut trials = Vec::new();
-        let mut strangers = 0;
-        for (label, embedding) in embedded.labels.iter().zip(embedded.values.chunks_exact(dim)) {
-            let class = gallery.class_by_label(&samples.labels[*label]);
-            strangers += usize::from(class.is_none());
-            trials.push(self.trial(&gallery, class, embedding)?);
+        gallery.check_model(&embedder.id).with_context(named)?;
+        let samples = samples(&self.query)?;
+        let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
+        let asked = self.ask(&gallery, &samples, &embedded, self.rule)?;
+        let calibration = calibrate(&asked.trials, self.false_accept).with_context(|| {
+            format!("{}: no picture that the gallery answers to", self.query.display())
+        })?;
+        let doubts = calibration.doubts(self.false_accept);
+        let mut others = Vec::new();
+        if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
+            for (name, rule) in Rule::named().into_iter().filter(|(_, rule)| *rule != self.rule) {
+                let asked = self.ask(&gallery, &samples, &embedded, rule)?;
+                let other = calibrate(&asked.trials, self.false_accept);
+                others.extend(other.map(|other| (name, other.right)));
+            }
         }
-        let calibration = calibrate(&trials, self.false_accept)
-            .with_context(|| format!("{}: no picture to measure with", self.query.display()))?;
         if let Some(path) = &self.curve {
             write(path, calibration.svg().as_bytes())?;
         }
+        let is_nonsense = doubts.contains(&Doubt::NoStrangers);
+        let kept = self.write && !is_nonsense && (doubts.is_empty() || self.even_if_poor);
         let mut own = Vec::new();
-        if self.write {
+        if let Some(change) = change.filter(|_| kept) {
             gallery.set_min_similarity(Some(calibration.threshold))?;
             if self.per_class {
-                own = calibration.stricter_classes(&trials, self.false_accept);
+                own = calibration.stricter_classes(&asked.trials, self.false_accept);
                 for (class, threshold) in &own {
                     let metadata = gallery.classes()[*class].metadata.clone();
                     gallery.describe_class(*class, metadata, Some(*threshold))?;
@@ -91,67 +153,154 @@ impl Calibrate {
             }
             change.save(&gallery)?;
         }
-        self.say(&gallery, &calibration, strangers, &own);
+        let outcome = Outcome { calibration, asked, left_out, own, doubts, others, kept };
+        self.say(&gallery, &outcome);
+        if self.write && !kept {
+            let all_the_same =
+                if is_nonsense { "" } else { "; --even-if-poor keeps it all the same" };
+            bail!("{}: the threshold is not kept{all_the_same}", named());
+        }
         Ok(())
     }
 
-    /// What the gallery answers with the class and without it.
-    fn trial(
+    /// Asks every picture by a rule.
+    fn ask(
         &self,
         gallery: &Gallery,
-        class: Option<usize>,
-        embedding: &[f32],
-    ) -> anyhow::Result<Trial> {
-        let rule = self.rule.answer(self.neighbours);
-        let found = gallery.ask(embedding, &Question { rule, ..Question::best(2) })?;
-        let known = class.and_then(|class| {
-            let best = found.first()?;
-            Some((best.similarity, best.class == class))
-        });
-        let stranger = found.iter().find(|m| Some(m.class) != class);
-        Ok(Trial { known, stranger: stranger.map(|m| (m.similarity, m.class)) })
+        samples: &Samples,
+        embedded: &Embedded,
+        rule: Rule,
+    ) -> anyhow::Result<Asked> {
+        let question = Question { rule: rule.answer(self.neighbours), ..Question::best(2) };
+        let contents: HashSet<PictureId> =
+            gallery.entries().map(|entry| gallery.picture(entry)).collect();
+        let counts = gallery.counts();
+        let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
+        let mut asked = Asked::default();
+        let pictures = embedded.labels.iter().zip(&embedded.contents);
+        for ((label, content), embedding) in
+            pictures.zip(embedded.values.chunks_exact(gallery.dim()))
+        {
+            let class = classes.find(&samples.labels[*label]);
+            let class = class.filter(|class| counts[*class] > 0);
+            asked.foreign += usize::from(class.is_none());
+            if !contents.contains(content) {
+                asked.trials.push(trial(gallery, class, embedding, &question)?);
+                continue;
+            }
+            asked.inside += 1;
+            let others = without(gallery, *content)?;
+            let left = class.filter(|class| others.counts()[*class] > 0);
+            asked.alone += usize::from(class.is_some() && left.is_none());
+            asked.trials.push(trial(&others, left, embedding, &question)?);
+        }
+        Ok(asked)
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    fn say(
-        &self,
-        gallery: &Gallery,
-        calibration: &Calibration,
-        strangers: usize,
-        own: &[(usize, f32)],
-    ) {
-        let Calibration { threshold, false_accept, answered, right, .. } = *calibration;
+    fn say(&self, gallery: &Gallery, outcome: &Outcome) {
+        let Outcome { calibration, asked, left_out, own, doubts, others, kept } = outcome;
+        let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
+            *calibration;
         let label = |class: usize| gallery.classes()[class].label.as_str();
+        let Asked { foreign, inside, alone, .. } = asked;
         if self.json {
             let own: Vec<_> = own
                 .iter()
                 .map(|(class, t)| json!({"label": label(*class), "min_similarity": t}))
                 .collect();
+            let others: serde_json::Map<String, Value> =
+                others.iter().map(|(rule, right)| ((*rule).to_owned(), counted(*right))).collect();
+            let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
             println!(
                 "{}",
                 json!({
-                    "min_similarity": threshold, "false_accept": false_accept,
-                    "answered": answered, "right": right, "pictures": calibration.pictures,
-                    "of_unknown_classes": strangers, "classes": own, "curve": calibration.curve,
+                    "min_similarity": threshold, "false_accept": named.value(),
+                    "answered": answered.value(), "right": right.value(),
+                    "right_without": right_without.value(),
+                    "counts": {
+                        "false_accept": counted(named), "answered": counted(answered),
+                        "right": counted(right), "right_without": counted(right_without),
+                    },
+                    "pictures": pictures, "of_unknown_classes": foreign, "in_gallery": inside,
+                    "alone": alone, "left_out": left_out, "classes": own, "doubts": doubts,
+                    "right_by_other_rules": others, "kept": kept, "curve": calibration.curve,
                 })
             );
             return;
         }
-        println!(
-            "pictures        {} ({strangers} of classes not in the gallery)",
-            calibration.pictures
-        );
+        println!("pictures        {pictures} ({foreign} of classes not in the gallery)");
+        if *left_out > 0 {
+            println!("left out        {left_out}");
+        }
+        if *inside > 0 {
+            println!("in the gallery  {inside}, each asked without itself");
+        }
+        if *alone > 0 {
+            println!(
+                "alone           {alone}: the gallery has no other picture of their class, so they are not known"
+            );
+        }
+        println!("right without   {}", told(right_without));
         println!("min similarity  {threshold:.4}");
-        println!("unknown named   {:.2} %", 100.0 * false_accept);
-        println!("known answered  {:.2} %", 100.0 * answered);
-        println!("known right     {:.2} %", 100.0 * right);
+        println!("known right     {}", told(right));
+        println!("known answered  {}", told(answered));
+        println!("unknown named   {}", told(named));
         for (class, threshold) in own {
             println!("  {threshold:.4}  {}", label(*class));
         }
-        if self.write {
+        for doubt in doubts {
+            println!("doubtful: {doubt}");
+        }
+        for (rule, right) in others {
+            println!("  known right with --rule {rule}: {}", told(*right));
+        }
+        if doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers) {
+            println!("{ADVICE}");
+        }
+        if *kept {
             println!("{}: kept", self.gallery.display());
-        } else {
+        } else if !self.write {
             println!("add --write to keep it in the gallery");
         }
     }
+}
+
+/// What a gallery answers with the class and without it.
+fn trial(
+    gallery: &Gallery,
+    class: Option<usize>,
+    embedding: &[f32],
+    question: &Question<'_>,
+) -> anyhow::Result<Trial> {
+    let found = gallery.ask(embedding, question)?;
+    let known = class.and_then(|class| {
+        let best = found.first()?;
+        Some((best.similarity, best.class == class))
+    });
+    let stranger = found.iter().find(|m| Some(m.class) != class);
+    Ok(Trial { known, stranger: stranger.map(|m| (m.similarity, m.class)) })
+}
+
+/// A gallery without a picture. Its classes keep their numbers.
+fn without(gallery: &Gallery, content: PictureId) -> anyhow::Result<Gallery> {
+    let mut others = gallery.clone();
+    loop {
+        // The others may move when one is taken out.
+        let entry = others.entries().find(|entry| others.picture(*entry) == content);
+        let Some(entry) = entry else { return Ok(others) };
+        others.remove(entry)?;
+    }
+}
+
+/// A share with its counts and interval, for machines.
+fn counted(share: Share) -> Value {
+    json!({"count": share.count, "of": share.of, "interval": share.interval()})
+}
+
+/// The same for people.
+fn told(share: Share) -> String {
+    let Share { count, of } = share;
+    let Some(value) = share.value() else { return "not measured: there are none".to_owned() };
+    let [low, high] = share.interval().map(|bound| 100.0 * bound);
+    format!("{:.2} % ({count} of {of}; {low:.1} to {high:.1} %)", 100.0 * value)
 }

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Metadata, PictureId};
+use models::gallery::{Gallery, Metadata, PictureId};
 
 use super::super::read;
-use super::{IndexKind, Values, class_of, index_name, open, open_to_change, save, summary};
+use super::wanted::checked;
+use super::{
+    Change, IndexKind, Values, class_of, find_class, index_name, open, open_to_change, summary,
+};
+use crate::data::label::{Labels, quoted};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -91,7 +95,6 @@ pub(super) struct Compact {
 }
 
 impl Remove {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         for label in &self.class {
@@ -117,23 +120,26 @@ impl Remove {
 }
 
 impl Rename {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.from)?;
         let before = gallery.classes().len();
-        let now = gallery.rename_class(class, &self.to)?;
+        // An older gallery may spell the same label otherwise.
+        let to = match find_class(&gallery, &self.to) {
+            Some(other) if other != class => gallery.classes()[other].label.clone(),
+            _ => checked(&self.to)?,
+        };
+        let now = gallery.rename_class(class, &to)?;
         change.save(&gallery)?;
         let merged = gallery.classes().len() < before;
         let pictures = gallery.counts()[now];
         let how = if merged { "joined" } else { "renamed to" };
-        println!("{:?} {how} {:?}; pictures: {pictures}", self.from, self.to);
+        println!("{} {how} {}; pictures: {pictures}", quoted(&self.from), quoted(&to));
         Ok(())
     }
 }
 
 impl Describe {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.label)?;
@@ -148,7 +154,7 @@ impl Describe {
         }
         for name in &self.unset {
             if metadata.remove(name).is_none() {
-                bail!("{:?} has no {name:?}", self.label);
+                bail!("{} has no {name:?}", quoted(&self.label));
             }
         }
         match self.min_similarity.as_deref() {
@@ -171,12 +177,15 @@ impl Describe {
 }
 
 impl Merge {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (first, others) = self.galleries.split_first().context("at least two galleries")?;
+        // It may be one of them, which nobody else must change until it is written.
+        let change = Change::of(&self.out, &[])?;
         let mut gallery = open(first)?;
         for path in others {
-            let merged = gallery.merge(&open(path)?).with_context(|| path.display().to_string())?;
+            let mut other = open(path)?;
+            spell_alike(&gallery, &mut other)?;
+            let merged = gallery.merge(&other).with_context(|| path.display().to_string())?;
             println!(
                 "{}: {} new classes, {} pictures added, {} there already",
                 path.display(),
@@ -185,16 +194,37 @@ impl Merge {
                 merged.known
             );
         }
-        save(&self.out, &gallery)?;
+        change.save(&gallery)?;
         println!("{}", summary(&self.out, &gallery)?);
         Ok(())
     }
 }
 
+/// Gives classes that have the name of one of `gallery`, spelled otherwise, its spelling.
+fn spell_alike(gallery: &Gallery, other: &mut Gallery) -> anyhow::Result<()> {
+    let labels: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
+    let spelled: Vec<(String, String)> = other
+        .classes()
+        .iter()
+        .filter_map(|class| {
+            let label = &gallery.classes()[labels.find(&class.label)?].label;
+            (*label != class.label).then(|| (class.label.clone(), label.clone()))
+        })
+        .collect();
+    for (from, to) in spelled {
+        if let Some(class) = other.class_by_label(&from) {
+            other.rename_class(class, &to)?;
+        }
+    }
+    Ok(())
+}
+
 impl Compact {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let (mut gallery, change) = open_to_change(&self.gallery)?;
+        let out = self.out.as_ref().unwrap_or(&self.gallery);
+        std::fs::metadata(&self.gallery).with_context(|| self.gallery.display().to_string())?;
+        let change = Change::of(out, &[])?;
+        let mut gallery = open(&self.gallery)?;
         if let Some(values) = self.values {
             gallery.set_vector_type(values.into())?;
         }
@@ -203,12 +233,7 @@ impl Compact {
             None => (gallery.index().config(), None),
         };
         gallery.set_index(config)?;
-        let out = self.out.as_ref().unwrap_or(&self.gallery);
-        if *out == self.gallery {
-            change.save(&gallery)?;
-        } else {
-            save(out, &gallery)?;
-        }
+        change.save(&gallery)?;
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         println!("index: {}{why}", index_name(config));
         println!("{}", summary(out, &gallery)?);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
-use super::{IndexKind, counted, finish, open, scratch};
+use super::{Change, IndexKind, counted, open};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -78,7 +79,7 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
@@ -86,10 +87,9 @@ pub(super) struct Ask {
 }
 
 impl Push {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        self.server.connect()?.push(&gallery)?;
+        self.server.connect()?.push(&gallery, |what| eprintln!("waiting: {what}"))?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         println!("{}: {classes} classes, {entries} pictures pushed", self.server.name);
         Ok(())
@@ -97,29 +97,36 @@ impl Push {
 }
 
 impl Pull {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let gallery = self.server.connect()?.pull(scratch(&self.gallery)?)?;
+        let change = Change::of(&self.gallery, &[])?;
+        let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
-        finish(&self.gallery, gallery, config)?;
+        change.finish(gallery, config)?;
         println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }
 }
 
 impl Ask {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut engine = self.server.connect()?;
+        let mut failures = Failures::new(false);
+        let mut named = Vec::new();
+        let mut embeddings = Vec::new();
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            named.push(path);
+            embeddings.extend(embedder.embed_pictures(&[picture])?);
+        }
+        let answers = engine.search(&embedder.id, &embeddings, self.k)?;
+        for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
-            for (label, m) in engine.search(&embedder.id, &embedding[0], self.k)? {
+            for (label, m) in answers {
                 println!("  {:.3}  {label}", m.similarity);
             }
         }
-        Ok(())
+        failures.end()
     }
 }

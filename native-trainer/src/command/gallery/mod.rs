@@ -5,16 +5,17 @@ mod calibrate;
 mod change;
 mod engine;
 mod show;
+mod wanted;
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType};
+use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType, check_file};
 
 use super::size;
-use crate::files::{self, Lock};
+use crate::data::label::{label, nearest, quoted};
+use crate::files::{self, Lock, Scratch, Writer};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
@@ -139,6 +140,11 @@ pub(super) enum Rule {
 }
 
 impl Rule {
+    /// All of them by their names.
+    fn named() -> [(&'static str, Self); 3] {
+        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
+    }
+
     /// `neighbours` are asked where they vote.
     pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
         match self {
@@ -168,7 +174,7 @@ fn open(path: &Path) -> anyhow::Result<Gallery> {
     Gallery::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
-/// A gallery file that is read to be changed. Nobody else changes it until this is dropped.
+/// A gallery file that is going to be written. Nobody else changes it until this is dropped.
 struct Change<'a> {
     path: &'a Path,
     _lock: Lock,
@@ -176,33 +182,46 @@ struct Change<'a> {
 
 /// Opens a gallery that is going to be written back.
 fn open_to_change(path: &Path) -> anyhow::Result<(Gallery, Change<'_>)> {
-    let lock = Lock::acquire(path)?;
-    Ok((open(path)?, Change { path, _lock: lock }))
+    // One that is not there is named before a lock is laid beside it.
+    std::fs::metadata(path).with_context(|| path.display().to_string())?;
+    let change = Change::of(path, &[])?;
+    Ok((open(path)?, change))
 }
 
-impl Change<'_> {
-    /// Writes the gallery back.
-    fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
-        save(self.path, gallery)
+impl<'a> Change<'a> {
+    /// Checks that a gallery can be written, and not over what is read for it; then waits until nobody else changes
+    /// it.
+    fn of(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
+        files::check_outputs(&[path], inputs)?;
+        Ok(Self { path, _lock: Lock::acquire(path)? })
     }
-}
 
-fn save(path: &Path, gallery: &Gallery) -> anyhow::Result<()> {
-    files::replace(path, |writer| Ok(gallery.write_to(writer)?))
-}
+    /// Scratch files for a gallery that comes in.
+    fn scratch(&self) -> anyhow::Result<[Scratch; 2]> {
+        Ok([Scratch::beside(self.path)?, Scratch::beside(self.path)?])
+    }
 
-/// Scratch files for a gallery that is going to be a file. They lie beside it, where there is room for as
-/// many bytes, have no name where the system allows that, and are gone when the program is.
-fn scratch(path: &Path) -> anyhow::Result<[File; 2]> {
-    let folder = files::folder_of(path);
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let file = || tempfile::tempfile_in(folder).with_context(|| folder.display().to_string());
-    Ok([file()?, file()?])
-}
+    /// Writes a gallery in the place of the one of before.
+    fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
+        self.write(|writer| Ok(gallery.write_to(writer)?))
+    }
 
-/// Writes a gallery that has come in.
-fn finish(path: &Path, gallery: GalleryStream<File>, config: IndexConfig) -> anyhow::Result<()> {
-    files::replace(path, |writer| Ok(gallery.finish(config, writer)?))
+    /// Writes a gallery that has come in.
+    fn finish(&self, gallery: GalleryStream<Scratch>, config: IndexConfig) -> anyhow::Result<()> {
+        self.write(|writer| Ok(gallery.finish(config, writer)?))
+    }
+
+    /// What cannot be read again takes no other's place.
+    fn write(
+        &self,
+        write_to: impl FnOnce(&mut Writer) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        files::replace_verified(self.path, write_to, |file| {
+            check_file(file).with_context(|| {
+                format!("{}: cannot be written so; nothing was changed", self.path.display())
+            })
+        })
+    }
 }
 
 /// One line about a gallery that was written.
@@ -216,16 +235,21 @@ fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String
     Ok(format!("{}: {classes} classes, {entries} pictures, {}", path.display(), size(bytes)))
 }
 
-/// The class of a label; the error names those that are there.
-fn class_of(gallery: &Gallery, label: &str) -> anyhow::Result<usize> {
-    gallery.class_by_label(label).with_context(|| {
-        let nearest = gallery
-            .classes()
-            .iter()
-            .min_by_key(|class| strsim::damerau_levenshtein(label, &class.label));
-        match nearest {
-            Some(class) => format!("there is no class {label:?}; did you mean {:?}?", class.label),
-            None => format!("there is no class {label:?}: the gallery is empty"),
+/// The class of a label: the one that is spelled so, else the first that has the same name.
+fn find_class(gallery: &Gallery, text: &str) -> Option<usize> {
+    gallery.class_by_label(text).or_else(|| {
+        let wanted = label(text);
+        gallery.classes().iter().position(|class| label(&class.label) == wanted)
+    })
+}
+
+/// The same; the error names the nearest that is there.
+fn class_of(gallery: &Gallery, text: &str) -> anyhow::Result<usize> {
+    find_class(gallery, text).with_context(|| {
+        let shown = quoted(text);
+        match nearest(text, gallery.classes().iter().map(|class| class.label.as_str())) {
+            Some(near) => format!("there is no class {shown}; did you mean {}?", quoted(near)),
+            None => format!("there is no class {shown}: the gallery is empty"),
         }
     })
 }

@@ -9,8 +9,10 @@ use models::gallery::{Class, Gallery, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder, read, size};
 use super::{Rule, change, index_name, open};
+use crate::data::label::quoted;
 use crate::data::store::read_picture;
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
@@ -43,6 +45,8 @@ pub(super) struct Stats {
 }
 
 /// Says which classes pictures are most similar to, each picture taken whole.
+///
+/// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
     weights/extractor.safetensors query.jpg")]
@@ -56,13 +60,13 @@ pub(super) struct Search {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5)]
+    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// Only classes of this label; may be repeated.
     #[arg(long)]
@@ -71,11 +75,11 @@ pub(super) struct Search {
     #[arg(long = "where")]
     facts: Vec<String>,
     /// Only classes at least so similar.
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::cosine)]
     min_similarity: Option<f32>,
     /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long)]
+    #[arg(long, value_parser = super::super::ranges::count)]
     effort: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
@@ -99,7 +103,6 @@ pub(super) struct Verify {
 }
 
 impl List {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let counts = gallery.counts();
@@ -129,7 +132,6 @@ impl List {
 }
 
 impl Stats {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let bytes = std::fs::metadata(&self.gallery)?.len();
@@ -181,7 +183,7 @@ impl Stats {
             println!("{empty} classes have no picture and are never an answer");
         }
         for (a, b, cosine) in alike {
-            println!("alike       {:?} and {:?}: {cosine:.3}", label(a), label(b));
+            println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
         }
         Ok(())
     }
@@ -205,20 +207,21 @@ fn alike(gallery: &Gallery) -> anyhow::Result<Vec<(usize, usize, f32)>> {
 }
 
 impl Search {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
-        for label in &self.class {
-            super::class_of(&gallery, label)?;
-        }
+        let classes: Vec<&str> = self
+            .class
+            .iter()
+            .map(|label| Ok(gallery.classes()[super::class_of(&gallery, label)?].label.as_str()))
+            .collect::<anyhow::Result<_>>()?;
         let facts = change::facts(&self.facts)?;
         let admits = |class: &Class| {
             let has = |(name, text): (&&str, &&str)| {
                 class.metadata.get(*name).is_some_and(|value| value == text)
             };
-            (self.class.is_empty() || self.class.contains(&class.label)) && facts.iter().all(has)
+            (classes.is_empty() || classes.contains(&class.label.as_str())) && facts.iter().all(has)
         };
         let filtered = !self.class.is_empty() || !facts.is_empty();
         let question = Question {
@@ -227,8 +230,10 @@ impl Search {
             classes: if filtered { Some(&admits) } else { None },
             effort: self.effort,
         };
+        let mut failures = Failures::new(self.json);
         for path in &self.pictures {
-            let embedding = embedder.embed_pictures(&[read_picture(path)?])?;
+            let Some(picture) = failures.take(path, read_picture(path)) else { continue };
+            let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
             let mut found = gallery.ask(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
@@ -248,12 +253,11 @@ impl Search {
                 println!("  {:.3}  {}", m.similarity, label(m.class));
             }
         }
-        Ok(())
+        failures.end()
     }
 }
 
 impl Verify {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {

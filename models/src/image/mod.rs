@@ -3,6 +3,9 @@
 //! The trainer, the gallery builder and the browser all decode and resize with this module, so a
 //! picture gives the same numbers everywhere.
 
+mod format;
+mod header;
+
 use std::io::Cursor;
 
 use ::image::metadata::Orientation;
@@ -10,6 +13,9 @@ use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use thiserror::Error;
 
 use crate::geometry::BBox;
+
+pub use format::Format;
+pub use header::Header;
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.
@@ -25,6 +31,12 @@ pub enum ImageError {
     /// The bytes are of no format that can be read here.
     #[error("not a picture of a known format; use JPEG, PNG, WebP, GIF or BMP")]
     UnknownFormat,
+    /// The bytes are of a format that is known, but not read.
+    #[error("{}", format.refusal())]
+    Unsupported {
+        /// What the file is.
+        format: Format,
+    },
     /// The file is damaged or uses a variant of its format that cannot be read.
     #[error("damaged or unreadable picture: {reason}")]
     Damaged {
@@ -189,6 +201,11 @@ impl RgbImage {
 
 /// Decodes within the limits and turns upright.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
+    match Format::of_bytes(bytes) {
+        Format::Unknown => return Err(ImageError::UnknownFormat),
+        format if !format.is_readable() => return Err(ImageError::Unsupported { format }),
+        _ => {}
+    }
     let reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|error| ImageError::Damaged { reason: error.to_string() })?;
@@ -258,7 +275,10 @@ mod tests {
     #[test]
     fn rejects_bytes_that_are_no_picture() {
         assert_eq!(RgbImage::decode(b"hello"), Err(ImageError::UnknownFormat));
-        assert_eq!(RgbImage::decode(b""), Err(ImageError::UnknownFormat));
+        assert_eq!(
+            RgbImage::decode(b"").unwrap_err().to_string(),
+            "this is an empty file; copy or download it again"
+        );
     }
 
     #[test]
@@ -289,7 +309,7 @@ mod tests {
     #[test]
     fn printing_colours_become_red_green_blue() {
         // Cyan on the left; a dark yellow on the right: (0, 0, 200, 50) of 255.
-        let picture = RgbImage::decode(include_bytes!("../tests/pictures/cmyk.jpg")).unwrap();
+        let picture = RgbImage::decode(include_bytes!("../../tests/pictures/cmyk.jpg")).unwrap();
         assert_eq!((picture.width(), picture.height()), (16, 8));
         let pixel = |x: usize| &picture.data()[(16 * 4 + x) * 3..][..3];
         // The sides lie in different blocks; JPEG moves flat colours by a few steps only.

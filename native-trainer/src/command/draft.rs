@@ -1,0 +1,355 @@
+//! A site on its way into its place: put together where nobody looks, then exchanged for the one of before.
+//!
+//! Files that are not the site's own are in both folders (by a second name, nothing is read) when these are
+//! exchanged, so that at every moment there is a whole site with all of them. Where that cannot be done, for the
+//! place is the working directory or a mount, its parent takes no folder or the disk knows no second names, the files
+//! are moved into the place one by one, what others name first.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use rayon::prelude::*;
+
+use super::foreign::{bring, open_alike, retire};
+use super::owned::{LIST, Owned};
+use super::place::{Turn, hinders, in_turn};
+use crate::files::{self, FileError, Lock};
+use crate::terminal::LeftOver;
+
+/// Folder of a draft inside its place.
+const INSIDE: &str = ".magpie-new";
+/// In the folder of the site of before: the list of its own files, which says that a new one has taken its place.
+const REPLACED: &str = ".magpie-replaced";
+/// Most names in a message.
+const NAMED: usize = 5;
+
+/// See the [module](self). Taken away unless it is published.
+pub(super) struct Draft {
+    /// Where the site will be, for people.
+    out: PathBuf,
+    /// The same behind links.
+    place: PathBuf,
+    /// Where its files lie until then.
+    folder: PathBuf,
+    /// Whether that is inside the place.
+    is_inside: bool,
+    /// Until it may hold the site of before.
+    left_over: Option<LeftOver>,
+    /// Own files of the site of before.
+    before: Option<Owned>,
+    _lock: Lock,
+}
+
+impl Draft {
+    /// Begins a site for a place that is empty, not there yet, or holds a published one. Waits until no other command
+    /// publishes there, and takes away what killed ones have left.
+    ///
+    /// # Errors
+    ///
+    /// A place that holds something else, or that cannot be written to.
+    pub(super) fn begin(out: &Path) -> anyhow::Result<Self> {
+        let is_there = match std::fs::metadata(out) {
+            Ok(there) if !there.is_dir() => {
+                bail!("{}: is a file; name a folder", out.display())
+            }
+            Ok(there) if there.permissions().readonly() => {
+                return Err(FileError::ReadOnly { path: out.to_owned() }.into());
+            }
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(source) => return Err(FileError::Read { path: out.to_owned(), source }.into()),
+        };
+        let mut place = files::whole(out);
+        let mut lock = match beside(&place) {
+            None => Lock::acquire(&place.join(LIST)),
+            Some(_) => Lock::acquire(&place),
+        };
+        if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
+            // Whoever publishes there finds the same.
+            lock = Lock::acquire(&place.join(LIST));
+        }
+        let lock = lock.map_err(|error| match error {
+            FileError::Lock { source, .. } if refuses(&source) => {
+                FileError::Write { path: out.to_owned(), source }
+            }
+            other => other,
+        })?;
+        // Its folder is there by now.
+        place = files::whole(&place);
+        let next = beside(&place);
+        if let Some(next) = &next {
+            tidy(next, &place)?;
+        }
+        files::remove_folder(&place.join(INSIDE))?;
+        files::remove_file(&place.join(REPLACED))?;
+        for name in [REPLACED, LIST] {
+            files::remove_left_over(&place.join(name));
+        }
+        let before = Owned::of(&place)?;
+        if before.is_none() && place.exists() {
+            for entry in std::fs::read_dir(&place)? {
+                let name = entry?.file_name();
+                // What a folder that a host takes its files from has before the first publishing.
+                if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
+                    bail!("{}: holds other files; choose an empty folder", out.display());
+                }
+            }
+        }
+        let mut draft = Self {
+            out: out.to_owned(),
+            folder: place.join(INSIDE),
+            place,
+            is_inside: true,
+            left_over: None,
+            before,
+            _lock: lock,
+        };
+        if let Some(next) = next.filter(|_| !stays(&draft.place)) {
+            match LeftOver::make(&next, || files::create_folder(&next)) {
+                Err(error) if !draft.place.exists() || !refuses(&error) => {
+                    return Err(draft.failed(error).into());
+                }
+                Err(_) => (),
+                Ok(((), left_over)) => {
+                    (draft.folder, draft.is_inside) = (next, false);
+                    draft.left_over = Some(left_over);
+                }
+            }
+        }
+        if draft.is_inside {
+            let made = LeftOver::make(&draft.folder, || files::create_folder(&draft.folder));
+            draft.left_over = Some(made.map_err(|error| draft.failed(error))?.1);
+        }
+        Ok(draft)
+    }
+
+    /// Where the files lie.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the site will be, behind links.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// Own files of the site of before.
+    pub(super) fn before(&self) -> Option<&Owned> {
+        self.before.as_ref()
+    }
+
+    fn failed(&self, source: std::io::Error) -> FileError {
+        FileError::Write { path: self.out.clone(), source }
+    }
+
+    /// Names a file as people will find it.
+    fn named(&self, name: &str, error: FileError) -> FileError {
+        match error {
+            FileError::Write { source, .. } => {
+                FileError::Write { path: self.out.join(name), source }
+            }
+            other => other,
+        }
+    }
+
+    /// Writes a file of the site, in the place of the draft's of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Write`], [`FileError::Remove`]
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+        let path = self.folder.join(name);
+        if path.exists() {
+            files::remove_file(&path)?;
+        }
+        let source = |source| FileError::Write { path: path.clone(), source };
+        let written = files::create(&path, |writer| writer.write_all(bytes).map_err(source));
+        written.map_err(|error| self.named(name, error))
+    }
+
+    /// Copies a file into the site.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError::Write`] for the site's file, [`FileError::Read`] and [`FileError::NotAFile`] for the other.
+    pub(super) fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
+        let bytes = files::read(from, files::TEXT_LIMIT)?;
+        self.write(name, &bytes)
+    }
+
+    /// Checks that nothing of others has the name of one of the site's files.
+    ///
+    /// # Errors
+    ///
+    /// Names what has.
+    pub(super) fn check(&mut self, names: &[String]) -> anyhow::Result<()> {
+        if let Some(before) = &mut self.before {
+            before.complete(names.iter().cloned());
+        }
+        let mut hindering: Vec<String> = (names.iter())
+            .filter_map(|name| hinders(&self.place, self.before.as_ref(), name))
+            .collect();
+        hindering.dedup();
+        if hindering.is_empty() {
+            return Ok(());
+        }
+        let more = hindering.len().saturating_sub(NAMED);
+        hindering.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        bail!(
+            "{}: holds {}{more}, which magpie did not write there and the new site has as well; move that away or \
+             choose another folder",
+            self.out.display(),
+            hindering.join(", ")
+        )
+    }
+
+    /// Puts a site that consists of these files into its place.
+    ///
+    /// # Errors
+    ///
+    /// Names that are no site's, files of others in their places, a disk that refuses.
+    pub(super) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
+        self.check(&names)?;
+        let new = Owned::new(names)?;
+        self.write(LIST, &new.to_bytes()?)?;
+        // Side by side: a disk takes many at once in the time of one.
+        let names: Vec<&str> = new.names().collect();
+        names.par_iter().try_for_each(|name| {
+            let synchronized = files::synchronize(&self.folder.join(name));
+            synchronized.map_err(|error| self.named(name, error))
+        })?;
+        if !self.is_inside && self.exchange(&new)? {
+            return Ok(());
+        }
+        self.move_in(&new)
+    }
+
+    /// Exchanges the folders; whether that could be done.
+    fn exchange(&mut self, new: &Owned) -> anyhow::Result<bool> {
+        let out = self.out.clone();
+        let failed = |source| FileError::Write { path: out.clone(), source };
+        let mark = self.place.join(REPLACED);
+        let is_there = self.place.exists();
+        let nothing = Owned::new([])?;
+        let before = self.before.as_ref().unwrap_or(&nothing);
+        if is_there {
+            // Where that cannot be done the files go in one by one, and all others stay where they are.
+            if bring(&self.place, &self.folder, before, &is_ours).is_err() {
+                return Ok(false);
+            }
+            open_alike(&self.folder, &self.place).map_err(failed)?;
+        }
+        for folder in new.folders() {
+            files::synchronize_folder(&self.folder.join(folder)).map_err(failed)?;
+        }
+        if is_there {
+            files::write(&mark, &before.to_bytes()?)?;
+        }
+        // From here on an early end must not take the folder away: it may hold the site of before.
+        let left_over = self.left_over.take();
+        let put = if is_there { files::exchange } else { files::rename };
+        if let Err(error) = put(&self.folder, &self.place) {
+            self.left_over = left_over;
+            files::remove_file(&mark)?;
+            return if is_unable(&error) { Ok(false) } else { Err(failed(error).into()) };
+        }
+        let above = files::synchronize_folder(files::folder_of(&self.place));
+        // From here on the site is there; the next publishing takes away what stays.
+        let tidied = above.map_err(failed).and_then(|()| tidy(&self.folder, &self.place));
+        if let Err(error) = tidied {
+            eprintln!(
+                "warning: the site is published, but something is left of the one before: {error}"
+            );
+        }
+        Ok(true)
+    }
+
+    /// Moves the files into the place one by one.
+    fn move_in(&self, new: &Owned) -> anyhow::Result<()> {
+        let half = || format!("{}: is half replaced; publish again", self.out.display());
+        let before = self.before.clone().map_or_else(|| Owned::new([]), Ok)?;
+        files::create_folder(&self.place).map_err(|error| self.failed(error))?;
+        // Whatever the next publishing finds of either site is its own.
+        files::write(&self.place.join(LIST), &before.with(new).to_bytes()?)?;
+        for turn in in_turn(&before, new) {
+            match turn {
+                Turn::Remove(name) => {
+                    files::remove_file(&self.place.join(name)).with_context(half)?;
+                }
+                Turn::Place(name) => {
+                    let target = self.place.join(&name);
+                    let moved = files::create_folder(files::folder_of(&target))
+                        .and_then(|()| files::rename(&self.folder.join(&name), &target));
+                    let named = || self.out.join(&name).display().to_string();
+                    moved.with_context(named).with_context(half)?;
+                }
+            }
+        }
+        for folder in before.folders() {
+            let path = self.place.join(folder);
+            // Only an empty one goes.
+            if !folder.is_empty() && !new.has_in(folder) && path.is_dir() {
+                files::reach(files::Operation::Remove)?;
+                let _ = std::fs::remove_dir(path);
+            }
+        }
+        for folder in new.folders() {
+            files::synchronize_folder(&self.place.join(folder)).with_context(half)?;
+        }
+        files::write(&self.place.join(LIST), &new.to_bytes()?).with_context(half)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.left_over.is_some() {
+            // Of no use to anybody; what went wrong is told already.
+            let _ = files::remove_folder(&self.folder);
+        }
+    }
+}
+
+/// Where a draft lies that is exchanged for its place; `None` for a place without a name.
+fn beside(place: &Path) -> Option<PathBuf> {
+    let name = place.file_name()?.to_string_lossy().into_owned();
+    Some(place.with_file_name(format!(".{name}.magpie-new")))
+}
+
+/// Takes a draft's folder away. Where it holds the site of before, what is in it of others and came while it was
+/// exchanged goes into the new one.
+fn tidy(folder: &Path, place: &Path) -> Result<(), FileError> {
+    let list = files::read(&folder.join(REPLACED), files::TEXT_LIMIT);
+    let own = list.ok().and_then(|bytes| Owned::from_bytes(&bytes).ok());
+    if let Some(own) = own.filter(|_| place.exists()) {
+        retire(folder, place, &own, &is_ours)?;
+    }
+    files::remove_folder(folder)
+}
+
+/// Whether a name at the top of a site is that of something that only publishing needs.
+fn is_ours(name: &str) -> bool {
+    [INSIDE, REPLACED].contains(&name) || name == format!(".{LIST}.lock")
+}
+
+/// Whether another folder must not take the name: for a mount it cannot, and a shell would go on standing in the
+/// folder of before.
+fn stays(place: &Path) -> bool {
+    let here = std::env::current_dir().and_then(|here| here.canonicalize());
+    here.is_ok_and(|here| here.starts_with(place))
+        || files::is_mount_point(place)
+        || files::has_mount_below(place)
+}
+
+/// Whether the system takes nothing new beside the place.
+fn refuses(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Whether folders cannot be exchanged there.
+fn is_unable(error: &std::io::Error) -> bool {
+    use ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, ResourceBusy, Unsupported};
+    let kinds = [CrossesDevices, InvalidInput, PermissionDenied, ResourceBusy, Unsupported];
+    kinds.contains(&error.kind())
+}

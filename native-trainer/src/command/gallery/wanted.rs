@@ -1,0 +1,175 @@
+//! What a command is asked to put into a gallery: pictures with their classes, and facts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use models::gallery::Metadata;
+
+use super::super::{read, samples};
+use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
+use crate::data::left_out::listed;
+use crate::data::list_file::{Samples, look_alike_texts};
+use crate::data::store::PictureError;
+use crate::files;
+
+/// Pictures that cannot be used for one reason that are named; more are counted.
+const NAMED: usize = 5;
+
+/// Pictures that are asked for.
+pub(super) struct Wanted {
+    /// Class and file, in order.
+    pub(super) pictures: Vec<(String, PathBuf)>,
+    /// Whether each of them was named by itself.
+    pub(super) is_named: bool,
+    /// Pictures that a folder holds and are not taken.
+    left_out: usize,
+    /// Folders of classes that are not taken.
+    classes: usize,
+}
+
+impl Wanted {
+    /// The pictures of a folder or a list; says what a folder holds beside them. Where `strict`, a picture or a
+    /// class among that is an error.
+    pub(super) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
+        let Samples { samples, labels, left_out, .. } = samples(path)?;
+        let losses = || left_out.iter().filter(|left_out| left_out.reason.is_loss());
+        let classes = losses().filter(|left_out| left_out.reason.is_of_folders()).count();
+        let pictures = losses().count() - classes;
+        if strict && classes + pictures > 0 {
+            bail!(
+                "{}: {} left out, which --strict does not allow",
+                path.display(),
+                classes + pictures
+            );
+        }
+        Ok(Self {
+            pictures: samples.into_iter().map(|s| (labels[s.label].clone(), s.path)).collect(),
+            is_named: false,
+            left_out: pictures,
+            classes,
+        })
+    }
+
+    /// Files of one class, each named by itself.
+    pub(super) fn named(class: &str, files: &[PathBuf]) -> anyhow::Result<Self> {
+        let class = checked(class)?;
+        let pictures = files.iter().map(|file| (class.clone(), file.clone())).collect();
+        Ok(Self { pictures, is_named: true, left_out: 0, classes: 0 })
+    }
+
+    /// Classes, each once, in the order of their first picture.
+    fn labels(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let labels = self.pictures.iter().map(|(label, _)| label.as_str());
+        labels.filter(|label| seen.insert(*label)).collect()
+    }
+
+    /// Says which of the classes look like another one of these or of the gallery's.
+    pub(super) fn say_look_alikes<'a>(&'a self, known: impl IntoIterator<Item = &'a str>) {
+        let wanted = self.labels();
+        let known: Vec<&str> = known.into_iter().collect();
+        // What was said of a folder by itself is not said again.
+        let said = if self.is_named { Vec::new() } else { look_alikes(wanted.iter().copied()) };
+        let is_wanted: HashSet<&str> = wanted.iter().copied().collect();
+        let mut groups = look_alikes(known.into_iter().chain(wanted));
+        groups.retain(|group| {
+            !said.contains(group) && group.iter().any(|label| is_wanted.contains(label.as_str()))
+        });
+        for line in look_alike_texts(&groups) {
+            eprintln!("{line}");
+        }
+    }
+
+    /// What was left out, as the end of a sentence; empty where that is nothing.
+    pub(super) fn left_out_text(&self, unusable: &Unusable) -> String {
+        let pictures = match self.left_out + unusable.count() {
+            0 => String::new(),
+            some => format!("; {some} pictures left out"),
+        };
+        let classes = match self.classes + unusable.classes {
+            0 => String::new(),
+            some => format!("; {some} classes without pictures"),
+        };
+        pictures + &classes
+    }
+}
+
+/// A label that is given on the command line.
+pub(super) fn checked(text: &str) -> anyhow::Result<String> {
+    label(text).context("the name of a class is blank; give it one that can be seen")
+}
+
+/// Pictures that cannot be used, counted by reason.
+#[derive(Debug, Default)]
+pub(super) struct Unusable {
+    by_reason: BTreeMap<String, usize>,
+    /// Classes that have no other picture.
+    classes: usize,
+}
+
+impl Unusable {
+    /// Says it, except where enough of the kind were named.
+    pub(super) fn add(&mut self, error: &PictureError, is_named: bool) {
+        let reason = error.source.to_string();
+        // Some reasons name the file.
+        let reason = reason.strip_prefix(&format!("{}: ", error.path)).unwrap_or(&reason);
+        let count = self.by_reason.entry(reason.to_owned()).or_default();
+        *count += 1;
+        if is_named || *count <= NAMED {
+            eprintln!("left out: {error}");
+        }
+    }
+
+    /// Says how many were not named, and which of the wanted classes have no picture at all.
+    pub(super) fn end(&mut self, wanted: &Wanted, classes: &Labels) {
+        for (reason, count) in self.by_reason.iter().filter(|(_, count)| **count > NAMED) {
+            if !wanted.is_named {
+                eprintln!("{} more left out: {reason}", count - NAMED);
+            }
+        }
+        let mut lost = wanted.labels();
+        lost.retain(|label| classes.find(label).is_none());
+        self.classes = lost.len();
+        let names = listed(lost.iter().map(|label| quoted(label)));
+        match lost.len() {
+            0 => (),
+            1 => eprintln!("left out: class {names}: none of its pictures can be used"),
+            count => {
+                eprintln!("{count} classes left out: {names}: none of their pictures can be used");
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_reason.values().sum()
+    }
+}
+
+/// Facts of classes that are in the gallery or on their way into it, by label.
+pub(super) fn read_metadata(
+    path: Option<&Path>,
+    classes: &Labels,
+    wanted: &Wanted,
+) -> anyhow::Result<BTreeMap<String, Metadata>> {
+    let Some(path) = path else { return Ok(BTreeMap::new()) };
+    let text = files::text(read(path)?).with_context(|| path.display().to_string())?;
+    let read: BTreeMap<String, Metadata> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected {{class: {{name: text}}}}", path.display()))?;
+    let wanted = wanted.labels();
+    let is_wanted: HashSet<&str> = wanted.iter().copied().collect();
+    let mut metadata = BTreeMap::new();
+    for (name, facts) in read {
+        let name = checked(&name).with_context(|| path.display().to_string())?;
+        if classes.find(&name).is_none() && !is_wanted.contains(name.as_str()) {
+            let near = nearest(&name, classes.texts().chain(wanted.iter().copied()));
+            let near =
+                near.map_or(String::new(), |near| format!("; did you mean {}?", quoted(near)));
+            bail!("{}: there is no class {}{near}", path.display(), quoted(&name));
+        }
+        if metadata.insert(name.clone(), facts).is_some() {
+            bail!("{}: class {} is there twice", path.display(), quoted(&name));
+        }
+    }
+    Ok(metadata)
+}

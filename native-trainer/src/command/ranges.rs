@@ -1,0 +1,82 @@
+//! Numbers of the command line, and what each may be.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// A cosine of two embeddings.
+///
+/// # Errors
+///
+/// A sentence for what is no number from −1 to 1.
+pub(in crate::command) fn cosine(text: &str) -> Result<f32, String> {
+    within(text, &(-1.0..=1.0), "a cosine")
+}
+
+/// A score or an overlap.
+///
+/// # Errors
+///
+/// A sentence for what is no number from 0 to 1.
+pub(in crate::command) fn score(text: &str) -> Result<f32, String> {
+    within(text, &(0.0..=1.0), "a score or an overlap")
+}
+
+/// A share of things that some, but not all, of them are.
+///
+/// # Errors
+///
+/// A sentence for what is no number between 0 and 1.
+pub(in crate::command) fn share(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value| 0.0 < *value && *value < 1.0);
+    value.ok_or_else(|| "a share is a number above 0 and below 1".to_owned())
+}
+
+/// How many, at least one.
+///
+/// # Errors
+///
+/// A sentence for what is no whole number from 1 on.
+pub(in crate::command) fn count(text: &str) -> Result<usize, String> {
+    within(text, &(1..=usize::from(u16::MAX) * 1000), "a count")
+}
+
+fn within<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: &RangeInclusive<T>,
+    what: &str,
+) -> Result<T, String> {
+    let refused = || format!("{what} is a number from {} to {}", range.start(), range.end());
+    let value = text.parse().ok().ok_or_else(refused)?;
+    if range.contains(&value) { Ok(value) } else { Err(refused()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outside_or_no_number_is_refused_by_a_sentence() {
+        assert_eq!(
+            (cosine("-0.5"), score("1"), share("0.01"), count("7")),
+            (Ok(-0.5), Ok(1.0), Ok(0.01), Ok(7))
+        );
+        let told = "a cosine is a number from -1 to 1";
+        for text in ["3", "-3", "nan", "inf", "", "half"] {
+            assert_eq!(cosine(text).unwrap_err(), told, "{text}");
+        }
+        for text in ["-0.1", "5", "nan", "NaN"] {
+            assert!(score(text).is_err(), "{text}");
+        }
+        for text in ["0", "1", "1.5", "-0.1", "nan", "inf", "x"] {
+            assert_eq!(
+                share(text).unwrap_err(),
+                "a share is a number above 0 and below 1",
+                "{text}"
+            );
+        }
+        for text in ["0", "-1", "1.5", "99999999999999999999"] {
+            assert!(count(text).unwrap_err().starts_with("a count is a number from 1"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Names of classes: one spelling for what is the same name, and which names a person takes for one another.
+//!
+//! A name is kept composed (Unicode's NFC) and without blanks at its ends, so that a folder copied from a
+//! system that decomposes names is the class that it was there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Characters without ink that are no blanks by Unicode, and that people copy along.
+const INVISIBLE: [char; 5] = ['\u{ad}', '\u{200b}', '\u{2060}', '\u{180e}', '\u{feff}'];
+
+/// Marks that turn the direction of writing: a name that holds one does not read as it is spelled.
+const DIRECTIONS: [char; 12] = [
+    '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
+/// A text as the label of a class; `None` where nothing would be seen of it.
+pub fn label(text: &str) -> Option<String> {
+    let text = text.trim_matches(|c: char| c.is_whitespace() || INVISIBLE.contains(&c));
+    (!text.is_empty()).then(|| composed(text))
+}
+
+/// A text in its composed form, in which what reads the same is the same.
+pub fn composed(text: &str) -> String {
+    text.nfc().collect()
+}
+
+/// A text in its decomposed form, in which some systems keep the names of files.
+pub fn decomposed(text: &str) -> String {
+    text.nfd().collect()
+}
+
+/// A text in quotes. Unlike `{:?}`, marks that sit on a letter stay there.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        let is_hidden = INVISIBLE.contains(&c) || DIRECTIONS.contains(&c);
+        if c.is_control() || is_hidden || matches!(c, '"' | '\\') {
+            out.extend(c.escape_debug());
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// The label that was probably meant by one that is not there: one that looks alike, else one that differs in the
+/// fewest letters.
+pub fn nearest<'a>(text: &str, labels: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| label(text).unwrap_or_default();
+    let (text, alike) = (plain(text), overlooked(text));
+    labels.into_iter().min_by_key(|label| {
+        (overlooked(label) != alike, strsim::damerau_levenshtein(&text, &plain(label)))
+    })
+}
+
+/// Groups of labels that differ only in what a person overlooks: letter case, zeros in front of a number,
+/// blanks, width and other forms of one letter. Each group has at least two, sorted; the groups are in the order
+/// of their first labels.
+pub fn look_alikes<'a>(labels: impl IntoIterator<Item = &'a str>) -> Vec<Vec<String>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut order = Vec::new();
+    for label in labels {
+        let key = overlooked(label);
+        let group = groups.entry(key.clone()).or_default();
+        if group.is_empty() {
+            order.push(key);
+        }
+        group.push(label.to_owned());
+    }
+    let groups = order.into_iter().filter_map(|key| groups.remove(&key)).map(|mut group| {
+        group.sort();
+        group.dedup();
+        group
+    });
+    groups.filter(|group| group.len() > 1).collect()
+}
+
+/// A label without what is overlooked.
+fn overlooked(label: &str) -> String {
+    let seen: String = label.nfkc().filter(|c| !INVISIBLE.contains(c)).collect();
+    // By way of capitals, which ß and ς have in common with ss and σ.
+    let folded: String = seen.to_uppercase().to_lowercase().nfkc().collect();
+    let words: Vec<String> = folded.split_whitespace().map(without_zeros).collect();
+    words.join(" ")
+}
+
+/// A word whose numbers have no zeros in front; decimals keep theirs.
+fn without_zeros(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut before = None;
+    let mut rest = word.chars().peekable();
+    while let Some(c) = rest.next() {
+        let begins = !matches!(before, Some('0'..='9' | '.' | ','));
+        if c == '0' && begins && rest.peek().is_some_and(char::is_ascii_digit) {
+            continue;
+        }
+        out.push(c);
+        before = Some(c);
+    }
+    out
+}
+
+/// Classes by label. One that is spelled otherwise, as older galleries may have it, is found too.
+#[derive(Debug, Default)]
+pub struct Labels {
+    spelled: HashMap<String, usize>,
+    same: HashMap<String, usize>,
+}
+
+impl Labels {
+    /// Adds a class; of several with one label the first is found.
+    pub fn insert(&mut self, text: &str, class: usize) {
+        self.spelled.entry(text.to_owned()).or_insert(class);
+        self.same.entry(label(text).unwrap_or_default()).or_insert(class);
+    }
+
+    /// Every spelling.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let mut texts: Vec<&str> = self.spelled.keys().map(String::as_str).collect();
+        texts.sort_unstable();
+        texts.into_iter()
+    }
+
+    /// The class that is spelled so, else the first with the same label.
+    pub fn find(&self, text: &str) -> Option<usize> {
+        let same = || self.same.get(&label(text).unwrap_or_default());
+        self.spelled.get(text).or_else(same).copied()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Labels {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(labels: I) -> Self {
+        let mut found = Self::default();
+        labels.into_iter().enumerate().for_each(|(class, text)| found.insert(text, class));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPOSED: &str = "K\u{e4}se";
+    const DECOMPOSED: &str = "Ka\u{308}se";
+
+    #[test]
+    fn one_name_has_one_spelling_and_a_blank_one_has_none() {
+        for text in [COMPOSED, DECOMPOSED, " Käse ", "Käse\u{a0}", "\u{feff}Käse\u{200b}", "Käse\r"]
+        {
+            assert_eq!(label(text).as_deref(), Some(COMPOSED), "{text:?}");
+        }
+        for text in ["", "   ", "\t", "\u{3000}", "\u{200b}", "\u{feff} "] {
+            assert_eq!(label(text), None, "{text:?}");
+        }
+        // Blanks inside and letter case are part of a name.
+        assert_eq!(label("Red  Mug").as_deref(), Some("Red  Mug"));
+    }
+
+    #[test]
+    fn names_are_shown_as_they_are_read() {
+        // A vowel sign, a letter that has no composed form, an emoji of several.
+        for text in ["हिन्दी", "x\u{30c}", "👩\u{200d}🔬", "Mug ☕"] {
+            assert_eq!(quoted(text), format!("\"{text}\""));
+        }
+        assert_eq!(quoted("a\"\\\n\u{202e}\u{200b}"), r#""a\"\\\n\u{202e}\u{200b}""#);
+        assert_eq!(nearest("Kase", ["Mug", COMPOSED]), Some(COMPOSED));
+        assert_eq!(nearest(DECOMPOSED, ["Kase", "Käse "]), Some("Käse "));
+        assert_eq!(nearest("MUG", ["MUC", "Mug"]), Some("Mug"));
+        assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn names_that_are_taken_for_one_another_are_found() {
+        let groups = [
+            vec!["MUG", "Mug", "mug"],
+            vec!["007", "07", "7"],
+            vec!["Red Mug", "red  mug"],
+            vec!["STRASSE", "Straße"],
+            vec!["ABC", "abc", "ＡＢＣ"],
+            vec!["fish", "ﬁsh"],
+            vec!["Item 07", "item 7"],
+            vec!["ab", "a\u{200b}b"],
+        ];
+        let all: Vec<&str> = groups.iter().flatten().copied().collect();
+        let found = look_alikes(all.iter().copied().chain(["Mug", "0", "cup"]));
+        assert_eq!(found, groups);
+        for others in [["70", "7"], ["1.05", "1.5"], ["0", "00a"], ["Käse", "Kase"], ["a b", "ab"]]
+        {
+            assert_eq!(look_alikes(others), Vec::<Vec<String>>::new(), "{others:?}");
+        }
+    }
+
+    #[test]
+    fn a_class_is_found_by_its_spelling_and_else_by_its_name() {
+        let labels: Labels = ["Mug ", DECOMPOSED, "Mug", DECOMPOSED].into_iter().collect();
+        assert_eq!(labels.find("Mug"), Some(2));
+        assert_eq!(labels.find(" Mug"), Some(0));
+        assert_eq!(labels.find(COMPOSED), Some(1));
+        assert_eq!(labels.find("mug"), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! Who comes to a worker: greeted on a thread of his own, let in when no run is served, otherwise told so.
+
+use std::collections::VecDeque;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use burn::tensor::Device;
+
+use super::link::{Link, LinkError};
+use super::message::{Begin, Message};
+use super::worker;
+
+/// Connections that have not begun a run; of more, the oldest is closed.
+const MAX_WAITING: usize = 16;
+/// Threads of those, of the run, and of one that has just ended.
+const MAX_THREADS: usize = MAX_WAITING + 2;
+/// How long a run that is just ending keeps the next one waiting before that is told that the worker is busy.
+const CLEARED: Duration = Duration::from_secs(1);
+/// Pause after a connection that the system could not hand out, for want of handles or memory.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Stack of a run's thread, as the first thread of a process has.
+const STACK: usize = 8 << 20;
+
+/// What a worker allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Bytes that a run may take beyond what the process has at its start.
+    pub memory: u64,
+    /// How long a trainer may be silent, without so much as a sign of life, before it is given up.
+    pub patience: Duration,
+}
+
+/// Computes for every run that comes, one at a time; whoever comes meanwhile is told so. `told` hears
+/// of them, on any thread.
+///
+/// A run that ends in an error, a panic included, is told and does not end the worker; neither does a system
+/// that is short of handles.
+pub fn listen(
+    listener: &TcpListener,
+    device: &Device,
+    terms: Terms,
+    told: impl Fn(&str) + Send + Sync + 'static,
+) -> ! {
+    let door = Arc::new(Door {
+        device: device.clone(),
+        terms,
+        told,
+        is_taken: Mutex::new(false),
+        cleared: Condvar::new(),
+        waiting: Mutex::new(VecDeque::new()),
+        threads: Mutex::new(0),
+        ended: Condvar::new(),
+    });
+    let mut number = 0_u64;
+    loop {
+        number += 1;
+        let (accepted, thread) = (listener.accept(), door.clone());
+        let spawned = accepted.and_then(|(stream, address)| {
+            door.wait(number, &stream)?;
+            door.count_in();
+            let answer = move || {
+                let _counted = Counted(&thread);
+                thread.answer(number, stream, address);
+            };
+            let spawned = std::thread::Builder::new().stack_size(STACK).spawn(answer);
+            spawned.inspect_err(|_| door.count_out())
+        });
+        if let Err(error) = spawned {
+            (door.told)(&format!("nobody can be let in: {error}"));
+            door.leave(number);
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+struct Door<T> {
+    device: Device,
+    terms: Terms,
+    told: T,
+    is_taken: Mutex<bool>,
+    cleared: Condvar,
+    waiting: Mutex<VecDeque<(u64, TcpStream)>>,
+    threads: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// The only place; free again when it goes.
+struct Place<'a, T>(&'a Door<T>);
+
+impl<T> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        *self.0.is_taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.cleared.notify_one();
+    }
+}
+
+/// A thread that counts.
+struct Counted<'a, T>(&'a Door<T>);
+
+impl<T> Drop for Counted<'_, T> {
+    fn drop(&mut self) {
+        self.0.count_out();
+    }
+}
+
+impl<T> Door<T> {
+    /// Waits for a thread to end where there are as many as there may be: whoever was closed goes at once.
+    fn count_in(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = self.ended.wait_while(threads, |threads| *threads >= MAX_THREADS);
+        *threads.unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn count_out(&self) {
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.ended.notify_one();
+    }
+}
+
+impl<T: Fn(&str)> Door<T> {
+    fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
+        let greeted = Link::with_guest(stream, self.terms.patience)
+            .and_then(|mut link| worker::receive_begin(&mut link).map(|begin| (link, begin)));
+        let ended = greeted.map(|(link, begin)| self.let_in(number, link, begin, address));
+        self.leave(number);
+        match ended {
+            Ok(Ok(())) => (self.told)(&format!("{address}: the run has ended")),
+            Ok(Err(error)) => (self.told)(&format!("{address}: {error}")),
+            Err(error) => (self.told)(&format!("{address}: no run: {error}")),
+        }
+    }
+
+    fn let_in(
+        &self,
+        number: u64,
+        mut link: Link,
+        begin: Begin,
+        address: SocketAddr,
+    ) -> Result<(), LinkError> {
+        let Some(_place) = self.take() else {
+            // Who is gone already need not be told.
+            let _ = link.send(Message::Busy);
+            link.end();
+            return Err(LinkError::Busy);
+        };
+        self.leave(number);
+        (self.told)(&format!("{address}: a run begins"));
+        worker::serve(link, begin, &self.device, self.terms.memory)
+    }
+
+    fn take(&self) -> Option<Place<'_, T>> {
+        let taken = self.is_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut taken, _) = self
+            .cleared
+            .wait_timeout_while(taken, CLEARED, |taken| *taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_free = !std::mem::replace(&mut *taken, true);
+        drop(taken);
+        is_free.then(|| Place(self))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(u64, TcpStream)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever says nothing makes room for whoever comes.
+    fn wait(&self, number: u64, stream: &TcpStream) -> std::io::Result<()> {
+        let mut waiting = self.waiting();
+        waiting.push_back((number, stream.try_clone()?));
+        while waiting.len() > MAX_WAITING {
+            if let Some((_, oldest)) = waiting.pop_front() {
+                let _ = oldest.shutdown(Shutdown::Both);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&self, number: u64) {
+        self.waiting().retain(|(other, _)| *other != number);
+    }
+}

@@ -1,0 +1,450 @@
+// The page on hosts that lie and in browsers that lack or refuse parts; prints what a visitor saw.
+//
+// node hostile.mjs BROWSER SITE SHARDS NEXT PICTURE [SCENARIO]
+//   BROWSER  chromium or firefox
+//   SITE     folder of the site; NEXT takes its place in one scenario
+//   SHARDS   folder of the site with its gallery in shards
+import { existsSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+import { launch } from "./chromium.mjs";
+import { ISOLATED, start } from "./host.mjs";
+import { LIES } from "./lies.mjs";
+
+const [which, site, shards, next, picture, only] = process.argv.slice(2);
+const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
+
+/** A browser: `page(stub)` opens a page of a fresh profile, in which `stub` runs before all else. */
+async function chromium() {
+  const browser = await launch();
+  const page = async (stub) => {
+    const context = await browser.newContext({ viewport: { width: 1100, height: 900 } });
+    if (stub) await context.addInitScript(stub);
+    const another = async () => {
+      const page = await context.newPage();
+      page.on("dialog", (dialog) => dialog.accept("renamed"));
+      const upload = (file) => page.locator("#file").setInputFiles(file);
+      return { page, upload, another, close: () => context.close() };
+    };
+    return another();
+  };
+  return { page, close: () => browser.close() };
+}
+
+async function firefox() {
+  const { default: puppeteer } = await import("puppeteer-core");
+  const places = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
+  const browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: process.env.FIREFOX ?? places.find(existsSync),
+    headless: true,
+    defaultViewport: null,
+  });
+  const page = async (stub) => {
+    const context = await browser.createBrowserContext();
+    const page = await context.newPage();
+    if (stub) await page.evaluateOnNewDocument(new Function(stub));
+    const upload = async (file) => (await page.$("#file")).uploadFile(file);
+    return { page, upload, close: () => context.close() };
+  };
+  return { page, close: () => browser.close() };
+}
+
+const look = (page) =>
+  page.evaluate(() => {
+    const text = (selector) => document.querySelector(selector)?.textContent ?? null;
+    return {
+      status: text("#status"),
+      state: document.querySelector("#status")?.className ?? "",
+      unable: document.querySelector("#unable")?.hidden === false ? text("#unable") : null,
+      labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+      offline: text("#offline"),
+      kept: text("#kept"),
+    };
+  });
+
+async function until(page, test, patience = 60_000) {
+  const end = Date.now() + patience;
+  for (;;) {
+    // Between two documents there is nothing to look at.
+    const seen = await look(page).catch(() => null);
+    if (seen && test(seen)) return seen;
+    if (Date.now() > end) return { ...seen, late: true };
+    await sleep(100);
+  }
+}
+
+const settled = ({ state, unable }) => /done|failed/.test(state) || unable !== null;
+const ready = (page, patience) => until(page, settled, patience);
+const address = (host, more = "") => `${host.address}?backend=cpu&lang=en${more}`;
+const open = (page, where) => page.goto(where, { waitUntil: "domcontentloaded" });
+const mark = (page) =>
+  page.evaluate(() => {
+    const status = document.querySelector("#status");
+    status.className = "asked";
+    status.textContent = "(asked)";
+  });
+
+async function give({ page, upload }, patience) {
+  await mark(page);
+  await upload(picture);
+  return until(page, ({ state }) => /done|failed/.test(state), patience);
+}
+
+async function teach({ page }, name) {
+  await mark(page);
+  await page.evaluate(() => {
+    document.querySelector("#gallery-panel").open = true;
+    document.querySelector(".correction button").focus();
+  });
+  await page.keyboard.press("Enter");
+  await page.keyboard.type(name);
+  await page.keyboard.press("Enter");
+  return until(page, ({ status }) => status !== "(asked)", 20_000);
+}
+
+// Labels of the gallery's classes.
+async function classes({ page }, filter) {
+  await page.evaluate((filter) => {
+    document.querySelector("#gallery-panel").open = true;
+    const search = document.querySelector("#class-search");
+    search.value = filter;
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+  }, filter);
+  await sleep(1000);
+  return page.evaluate(() =>
+    [...document.querySelectorAll("#classes .name")].map((name) => name.textContent),
+  );
+}
+
+const lookAgain = (page) =>
+  page.evaluate(() => {
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+
+const scenarios = {
+  // Parts of a gallery from a host that lies, that is honest again, and after a reload.
+  async lies(browser) {
+    const seen = {};
+    for (const lie of [null, ...Object.keys(LIES)]) {
+      const host = await start(shards, /\.shard$/);
+      const visit = await browser.page();
+      await open(visit.page, address(host));
+      await ready(visit.page);
+      // The service worker takes over.
+      await sleep(700);
+      host.lie = lie;
+      const lied = await give(visit);
+      host.lie = null;
+      const healed = await give(visit);
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      await ready(visit.page);
+      const reloaded = await give(visit);
+      seen[lie ?? "honest"] = { lied, healed, reloaded };
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
+  // Weights whose download broke and goes on at the next visit, on such a host.
+  async resumed(browser) {
+    const seen = {};
+    for (const lie of ["packed", "no such part", "another start", "busy once", "half of it"]) {
+      const host = await start(site, /extractor.*\.safetensors$/);
+      host.ignored = /\/sw\.js$/;
+      host.bytesPerSecond = 250_000;
+      const visit = await browser.page();
+      await open(visit.page, address(host));
+      // Enough has come to be kept.
+      await until(visit.page, ({ status }) => Number(/ ([\d.]+) of/.exec(status)?.[1]) > 1, 30_000);
+      await sleep(1200);
+      Object.assign(host, { bytesPerSecond: null, lie });
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      const opened = await ready(visit.page);
+      seen[lie] = { opened, answer: await give(visit), asked: host.asked.map(({ range }) => range) };
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
+  // Storage that is missing, throws, or never answers.
+  async storage(browser) {
+    const insecure = 'throw new DOMException("The operation is insecure.", "SecurityError")';
+    const never = "new Promise(() => {})";
+    const stubs = {
+      "no getDirectory": "delete StorageManager.prototype.getDirectory;",
+      "getDirectory throws": `StorageManager.prototype.getDirectory = function () { ${insecure} };`,
+      "getDirectory is silent": `StorageManager.prototype.getDirectory = () => ${never};`,
+      "no createWritable": "delete FileSystemFileHandle.prototype.createWritable;",
+      "createWritable is silent": `FileSystemFileHandle.prototype.createWritable = () => ${never};`,
+      "no way to write":
+        "delete FileSystemFileHandle.prototype.createWritable;" +
+        "delete FileSystemFileHandle.prototype.createSyncAccessHandle;",
+      "getFileHandle throws": `FileSystemDirectoryHandle.prototype.getFileHandle = function () { ${insecure} };`,
+      "a size of nonsense":
+        "FileSystemSyncAccessHandle.prototype.getSize = () => 18446744073709552000;",
+    };
+    const seen = {};
+    for (const [name, stub] of Object.entries(stubs)) {
+      const host = await start(site, /^$/);
+      host.before["/worker.js"] = `${stub}\n`;
+      const visit = await browser.page();
+      await open(visit.page, address(host));
+      const opened = await ready(visit.page);
+      const answer = await give(visit);
+      const taught = await teach(visit, "my thing");
+      const { kept } = await until(visit.page, ({ kept }) => Boolean(kept), 10_000);
+      const again = await give(visit);
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      await ready(visit.page);
+      const reloaded = await give(visit);
+      seen[name] = { opened, answer, taught, kept, again, reloaded };
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
+  // Something throws inside the engine's tasks.
+  async trap(browser) {
+    const host = await start(site, /^$/);
+    host.before["/worker.js"] = `
+      const { postMessage } = self;
+      self.postMessage = function (message, ...more) {
+        if (message?.Edited && !new URL(location.href).searchParams.has("again")) {
+          Promise.reject(new WebAssembly.RuntimeError("unreachable"));
+          return;
+        }
+        return postMessage.call(self, message, ...more);
+      };\n`;
+    const visit = await browser.page();
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    const answer = await give(visit);
+    const taught = await teach(visit, "my thing");
+    host.before = {};
+    const then = await until(visit.page, ({ state }) => /done|failed/.test(state));
+    const again = await give(visit);
+    await visit.close();
+    host.close();
+    return { answer, taught, then, again };
+  },
+
+  // What fails, throws or never settles before the page is there.
+  async early(browser) {
+    const never = "new Promise(() => {})";
+    const cases = {
+      "no worker": { missing: /\/worker\.js$/, late: true },
+      "no engine": { missing: /worker-(relaxed|cpu)_bg\.wasm$/, late: true },
+      "no module of the page": { missing: /\/engine\.js$/ },
+      "no start": { missing: /\/start\.js$/ },
+      "no code of the page": { missing: /\/web\.js$/ },
+      "silent adapter": {
+        query: "&backend=",
+        stub: `if (navigator.gpu) GPU.prototype.requestAdapter = () => ${never};`,
+      },
+      "service worker throws":
+        {
+          stub:
+            'Object.defineProperty(Navigator.prototype, "serviceWorker", ' +
+            '{ get() { throw new DOMException("no", "SecurityError"); }, configurable: true });',
+        },
+      "silent start": {
+        before:
+          "{ const { instantiate } = WebAssembly; let first = true;" +
+          "WebAssembly.instantiate = (...all) => {" +
+          `if (first) { first = false; return ${never}; } return instantiate(...all); }; }`,
+      },
+      "no headers of a language": { silent: /\/text\/zh\.json$/, query: "&lang=zh" },
+    };
+    const seen = {};
+    for (const [name, { missing, late, stub, before, silent, query = "" }] of Object.entries(cases)) {
+      const host = await start(site, /web_bg\.wasm$/);
+      Object.assign(host, { missing: missing ?? null, silent: silent ?? null, headers: ISOLATED });
+      if (before) host.before["/worker.js"] = `${before}\n`;
+      // The page's own code comes after the failure.
+      if (late) host.bytesPerSecond = 60_000;
+      const visit = await browser.page(stub);
+      const where = new URL(address(host));
+      for (const [key, value] of new URLSearchParams(query)) where.searchParams.set(key, value);
+      await open(visit.page, where.href);
+      seen[name] = await ready(visit.page, 40_000);
+      await visit.close();
+      host.close();
+    }
+    const visit = await browser.page();
+    // Opened from the disk.
+    await open(visit.page, pathToFileURL(`${site}/index.html`).href);
+    seen.file = await ready(visit.page, 10_000);
+    await visit.close();
+    return seen;
+  },
+
+  // A kept site: after an update, beside another site of the origin, on a host that is silent or broken.
+  async kept(browser) {
+    const works = ({ offline }) => Boolean(offline);
+    const seen = {};
+    {
+      const host = await start(site, /^$/);
+      const visit = await browser.page();
+      await open(visit.page, address(host));
+      await until(visit.page, works);
+      host.site = next;
+      await open(visit.page, address(host));
+      await ready(visit.page);
+      // The new service worker takes over when it has what the new site needs.
+      const [before] = await visit.page.evaluate(() => caches.keys());
+      for (let tries = 0; tries < 300; tries += 1) {
+        seen.names = await visit.page.evaluate(() => caches.keys());
+        if (seen.names.length === 1 && seen.names[0] !== before) break;
+        await sleep(100);
+      }
+      host.gone = true;
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen.updated = { opened: await ready(visit.page), answer: await give(visit) };
+      host.gone = false;
+      host.status = 503;
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen.broken = { opened: await ready(visit.page), answer: await give(visit) };
+      Object.assign(host, { status: null, silent: /./ });
+      await visit.page.reload({ waitUntil: "domcontentloaded", timeout: 60_000 });
+      seen.silent = { opened: await ready(visit.page), answer: await give(visit) };
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
+  // The host accepts a look for a newer gallery and never answers: pictures are answered.
+  async refresh(browser) {
+    const host = await start(site, /^$/);
+    const visit = await browser.page();
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    host.silent = /manifest\.json$/;
+    await lookAgain(visit.page);
+    await sleep(300);
+    const answer = await give(visit, 10_000);
+    await visit.close();
+    host.close();
+    return { answer };
+  },
+
+  // What a visitor teaches: a correction, a rename that outlives a publication, two pages at once.
+  async lessons(browser) {
+    const host = await start(site, /^$/);
+    const visit = await browser.page();
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    const before = await give(visit);
+    await teach(visit, "zz slip");
+    const taught = await teach(visit, "zz right");
+    const again = await give(visit);
+    const names = await classes(visit, "zz");
+    await visit.page.reload({ waitUntil: "domcontentloaded" });
+    await ready(visit.page);
+    const reloaded = await give(visit);
+
+    const first = await visit.another();
+    const second = await visit.another();
+    for (const other of [first, second]) {
+      await open(other.page, address(host));
+      await ready(other.page);
+      await give(other);
+    }
+    for (let round = 0; round < 4; round += 1) {
+      // At the same time, of the same picture's second object and of its first.
+      await Promise.all(
+        [first, second].map(({ page }, index) =>
+          page.evaluate(
+            async ([label, base]) => {
+              window.own ??= (await import(`${base}magpie.js`)).Magpie.load(`${base}bundle/`, {
+                backend: "cpu",
+                threads: 1,
+              });
+              const { gallery } = await window.own;
+              const canvas = new OffscreenCanvas(64, 64);
+              const context = canvas.getContext("2d");
+              for (let i = 0; i < 40; i += 1) {
+                context.fillStyle = `hsl(${Math.random() * 360} 80% ${20 + Math.random() * 60}%)`;
+                context.fillRect(Math.random() * 64, Math.random() * 64, 30, 30);
+              }
+              await gallery.add(label, context.getImageData(0, 0, 64, 64));
+            },
+            [`zz tab ${index} lesson ${round}`, host.address],
+          ),
+        ),
+      );
+    }
+    const third = await visit.another();
+    await open(third.page, address(host));
+    await ready(third.page);
+    const both = await classes(third, "zz tab");
+
+    // A published class gets another name here; then the site is published anew.
+    await classes(third, before.labels[0]);
+    await third.page.locator("#classes .rename, #classes button").first().click();
+    await until(third.page, ({ status }) => /renamed/.test(status), 10_000);
+    host.site = next;
+    await lookAgain(third.page);
+    await until(third.page, ({ status }) => /newer gallery/.test(status), 20_000);
+    const renamed = await classes(third, "renamed");
+    const old = await classes(third, before.labels[0]);
+    await visit.close();
+    host.close();
+    return { before, taught, again, names, reloaded, both, renamed, old };
+  },
+
+  // Loads of the package that are aborted, and many at once.
+  async loads(browser) {
+    const host = await start(site, /extractor.*\.safetensors$/);
+    host.headers = ISOLATED;
+    host.bytesPerSecond = 200_000;
+    const visit = await browser.page();
+    await open(visit.page, `${host.address}precache.json`);
+    const aborted = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const times = [];
+      for (const wait of [0, 30, 400]) {
+        const abort = new AbortController();
+        const loading = Magpie.load(`${base}bundle/`, { backend: "cpu", signal: abort.signal });
+        await new Promise((then) => setTimeout(then, wait));
+        const start = performance.now();
+        abort.abort();
+        const name = await loading.then(
+          () => "loaded",
+          (error) => error.name,
+        );
+        times.push({ name, milliseconds: performance.now() - start });
+      }
+      return times;
+    }, host.address);
+    host.bytesPerSecond = null;
+    const many = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      let loaded = 0;
+      for (let round = 0; round < 5; round += 1) {
+        const all = [1, 2, 3].map(() => Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 }));
+        for (const magpie of await Promise.all(all)) {
+          loaded += 1;
+          magpie.dispose();
+        }
+      }
+      return loaded;
+    }, host.address);
+    await visit.close();
+    host.close();
+    return { aborted, many };
+  },
+};
+
+const browser = which === "firefox" ? await firefox() : await chromium();
+const seen = {};
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (!only || only.split(",").includes(name)) seen[name] = await scenario(browser);
+}
+console.log(JSON.stringify(seen));
+await browser.close();
+process.exit(0);

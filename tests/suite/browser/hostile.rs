@@ -1,0 +1,163 @@
+//! Hosts that lie or are silent, and browsers that lack or refuse parts of what the page would like to use.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::shards::publish_in_shards;
+use super::{native, script, site};
+
+/// What the scenarios saw in a browser.
+fn seen(browser: &str, scenarios: &str) -> Value {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shards = publish_in_shards(folder.path(), 0);
+    let next = publish_whole_without(folder.path(), 7);
+    let picture = site().join("samples/2.jpg");
+    let site = site();
+    let arguments: Vec<&Path> =
+        vec![Path::new(browser), &site, &shards, &next, &picture, Path::new(scenarios)];
+    script("hostile.mjs", &arguments)
+}
+
+/// The demo with fewer classes.
+fn publish_whole_without(folder: &Path, classes: usize) -> std::path::PathBuf {
+    super::shards::republish(folder, classes, &["--shards", "never"])
+}
+
+fn right(answer: &Value) -> bool {
+    let picture = site().join("samples/2.jpg");
+    let expected = native(&site(), &picture).1;
+    answer["late"].is_null() && answer["labels"] == json!(expected)
+}
+
+/// Shards round their entries: as many answers, most of them the same.
+fn nearly_right(answer: &Value) -> bool {
+    let expected = native(&site(), &site().join("samples/2.jpg")).1;
+    let labels = answer["labels"].as_array().map_or(&[][..], Vec::as_slice);
+    let same = labels.iter().filter(|label| expected.iter().any(|e| *label == e)).count();
+    answer["late"].is_null() && labels.len() == expected.len() && same * 2 > expected.len()
+}
+
+#[test]
+fn no_lie_of_a_host_keeps_a_page_from_its_answer() {
+    let seen = seen("chromium", "lies,resumed");
+    for (lie, visit) in seen["lies"].as_object().expect("scenarios") {
+        // Bytes that are never right can only be told.
+        if lie == "one bit flipped" {
+            let status = visit["lied"]["status"].as_str().unwrap_or_default();
+            assert_eq!(visit["lied"]["state"], "failed", "{visit}");
+            assert!(status.contains("damaged"), "{lie}: {status}");
+        } else {
+            assert!(nearly_right(&visit["lied"]), "{lie}: {}", visit["lied"]);
+        }
+        assert!(nearly_right(&visit["healed"]), "{lie}, healed: {}", visit["healed"]);
+        assert!(nearly_right(&visit["reloaded"]), "{lie}, reloaded: {}", visit["reloaded"]);
+    }
+    for (lie, visit) in seen["resumed"].as_object().expect("scenarios") {
+        assert_eq!(visit["opened"]["state"], "done", "{lie}: {visit}");
+        assert!(right(&visit["answer"]), "{lie}: {visit}");
+    }
+}
+
+#[test]
+fn a_browser_without_storage_recognizes_and_teaches_in_memory() {
+    let seen = seen("chromium", "storage");
+    for (stub, visit) in seen["storage"].as_object().expect("scenarios") {
+        assert_eq!(visit["opened"]["state"], "done", "{stub}: {}", visit["opened"]);
+        assert!(right(&visit["answer"]), "{stub}: {}", visit["answer"]);
+        let taught = visit["taught"]["status"].as_str().unwrap_or_default();
+        assert!(taught.contains("Learnt"), "{stub}: {taught}");
+        assert_eq!(visit["again"]["labels"][0], "my thing", "{stub}: {}", visit["again"]);
+        let kept = visit["kept"].as_str().unwrap_or_default();
+        // What the first two writing ways have in common is that one of them is enough.
+        let keeps = ["no createWritable", "a size of nonsense"].contains(&stub.as_str());
+        assert_eq!(!kept.contains("cannot keep"), keeps, "{stub}: {kept}");
+        assert!(visit["reloaded"]["late"].is_null(), "{stub}: {}", visit["reloaded"]);
+        let back = visit["reloaded"]["labels"][0] == "my thing";
+        assert_eq!(back, keeps, "{stub}: {}", visit["reloaded"]);
+    }
+}
+
+#[test]
+fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
+    let seen = seen("chromium", "trap,early,refresh,loads");
+    let trap = &seen["trap"];
+    assert!(trap["taught"]["late"].is_null(), "the page hears of it: {trap}");
+    // What was learnt is kept, though the engine never said so.
+    assert_eq!(trap["again"]["labels"][0], "my thing", "{trap}");
+
+    let early = seen["early"].as_object().expect("scenarios");
+    for (what, words) in [
+        ("no worker", "worker"),
+        ("no engine", "worker"),
+        ("no module of the page", "start.js"),
+        ("no start", "start.js"),
+        ("file", "magpie serve"),
+    ] {
+        let seen = &early[what];
+        assert!(seen["late"].is_null(), "{what}: {seen}");
+        let told = [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default());
+        assert!(told.iter().any(|text| text.contains(words)), "{what}: {seen}");
+    }
+    assert!(early["no code of the page"]["unable"].is_string(), "{}", early["no code of the page"]);
+    for what in
+        ["silent adapter", "service worker throws", "silent start", "no headers of a language"]
+    {
+        assert_eq!(early[what]["state"], "done", "{what}: {}", early[what]);
+    }
+
+    assert!(right(&seen["refresh"]["answer"]), "{}", seen["refresh"]);
+    for load in seen["loads"]["aborted"].as_array().expect("a list") {
+        assert_eq!(load["name"], "AbortError", "{load}");
+        assert!(load["milliseconds"].as_f64().expect("a time") < 200.0, "heard at once: {load}");
+    }
+    assert_eq!(seen["loads"]["many"], 15, "every engine becomes ready");
+}
+
+#[test]
+fn a_kept_site_outlives_an_update_and_a_broken_host() {
+    let seen = seen("chromium", "kept");
+    assert_eq!(seen["kept"]["names"].as_array().map(Vec::len), Some(1), "{}", seen["kept"]);
+    for when in ["updated", "broken", "silent"] {
+        let visit = &seen["kept"][when];
+        assert_eq!(visit["opened"]["state"], "done", "{when}: {visit}");
+        assert!(right(&visit["answer"]), "{when}: {visit}");
+    }
+}
+
+#[test]
+fn firefox_answers_too_where_a_host_lies() {
+    let seen = seen("firefox", "lies,resumed,refresh");
+    for (lie, visit) in seen["lies"].as_object().expect("scenarios") {
+        if lie != "one bit flipped" {
+            assert!(nearly_right(&visit["lied"]), "{lie}: {}", visit["lied"]);
+        }
+        assert!(nearly_right(&visit["healed"]), "{lie}, healed: {}", visit["healed"]);
+        assert!(nearly_right(&visit["reloaded"]), "{lie}, reloaded: {}", visit["reloaded"]);
+    }
+    for (lie, visit) in seen["resumed"].as_object().expect("scenarios") {
+        assert!(right(&visit["answer"]), "{lie}: {visit}");
+    }
+    assert!(right(&seen["refresh"]["answer"]), "{}", seen["refresh"]);
+}
+
+#[test]
+fn lessons_are_corrected_joined_and_hold_over_a_publication() {
+    let seen = &seen("chromium", "lessons")["lessons"];
+    assert!(right(&seen["before"]), "{seen}");
+    for when in ["taught", "again", "reloaded"] {
+        assert_eq!(seen[when]["labels"][0], "zz right", "{when}: {}", seen[when]);
+    }
+    let names = |key: &str| -> Vec<String> {
+        let names = seen[key].as_array().expect("a list");
+        names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
+    };
+    assert!(names("names").contains(&"zz right".to_owned()), "{:?}", names("names"));
+    assert!(!names("names").contains(&"zz slip".to_owned()), "{:?}", names("names"));
+    let both: Vec<String> = (0..2)
+        .flat_map(|tab| (0..4).map(move |lesson| format!("zz tab {tab} lesson {lesson}")))
+        .collect();
+    assert_eq!(names("both"), both, "no page loses what another was taught");
+    assert_eq!(names("renamed"), ["renamed"]);
+    assert_eq!(names("old"), [""; 0], "the old name is not published again for this visitor");
+}

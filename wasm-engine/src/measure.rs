@@ -1,0 +1,36 @@
+//! How long parts of the pipeline take on this device.
+
+use models::bench;
+use models::recognizer::Recognizer;
+
+use crate::failure::failed;
+use crate::fetch::now;
+use crate::protocol::{EngineError, Response, Stage};
+use crate::threads;
+
+/// Most runs of one measurement, and most crops or entries in it: a page that asks for more would
+/// only run out of memory.
+const MOST: [usize; 3] = [10_000, 64, 200_000];
+
+/// Runs a part of the pipeline several times, on a drawn image.
+pub(crate) async fn measure(
+    recognizer: &Recognizer,
+    stage: Stage,
+    runs: usize,
+) -> Result<Response, EngineError> {
+    let [most_runs, most_crops, most_entries] = MOST;
+    let stage = match stage {
+        Stage::DetectorNetwork => bench::Stage::DetectorNetwork,
+        Stage::ExtractorNetwork => bench::Stage::ExtractorNetwork,
+        Stage::Detect => bench::Stage::Detect,
+        Stage::Embed(crops) => bench::Stage::Embed(crops.clamp(1, most_crops)),
+        Stage::Search => bench::Stage::Search,
+        Stage::SearchIn(entries) => bench::Stage::SearchIn(entries.clamp(1, most_entries)),
+        Stage::Recognize => bench::Stage::Recognize,
+    };
+    let runs = runs.clamp(1, most_runs);
+    threads::settled().await;
+    let measured = bench::measure(recognizer, stage, &bench::drawn(), runs, now).await;
+    let milliseconds = measured.map_err(|error| failed(&error))?;
+    Ok(Response::Measured { milliseconds })
+}
