@@ -60,6 +60,12 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Whether a file is of use to nobody once its command has ended.
+fn is_left_over(name: &str) -> bool {
+    let ending = Path::new(name).extension();
+    ending.is_some_and(|ending| ["part", "tmp", "lock"].iter().any(|of| ending == *of))
+}
+
 #[test]
 fn a_run_is_replaced_only_when_asked() {
     let (world, recipe) = world(1);
@@ -238,7 +244,7 @@ fn one_command_at_a_time_trains_in_a_folder() {
     drop(running);
     succeed(&[&"report", &run]);
     train(&recipe, &run, &["--resume", "--stop-after", "1"]);
-    assert!(!names(&run).iter().any(|name| name.ends_with(".lock")), "{:?}", names(&run));
+    assert!(!names(&run).iter().any(|name| is_left_over(name)), "{:?}", names(&run));
 }
 
 #[test]
@@ -340,12 +346,7 @@ fn a_kill_or_a_full_disk_at_any_write_costs_nothing() {
         }
         train(&recipe, &run, &["--resume", "-o", "checkpoint_interval=1"]);
         assert!(model(&run) == whole, "{kind}:{operation}: another network");
-        let left: Vec<String> = names(&run)
-            .into_iter()
-            .filter(|name| {
-                name.ends_with(".part") || name.ends_with(".tmp") || name.ends_with(".lock")
-            })
-            .collect();
+        let left: Vec<String> = names(&run).into_iter().filter(|name| is_left_over(name)).collect();
         assert!(left.is_empty(), "{kind}:{operation}: {left:?}");
         let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the scalars");
         let cut =

@@ -233,9 +233,8 @@ impl Format {
             }
             Self::Avif => "convert it to PNG or JPEG (`avifdec picture.avif picture.png`)",
             Self::JpegXl => "convert it to PNG or JPEG (`djxl picture.jxl picture.png`)",
-            Self::Tiff | Self::Jpeg2000 | Self::Ico => {
-                "convert it to PNG or JPEG (`magick picture.tif picture.png`)"
-            }
+            Self::Tiff => "convert it to PNG or JPEG (`magick picture.tif picture.png`)",
+            Self::Jpeg2000 | Self::Ico => "convert it to PNG or JPEG",
             Self::Psd => "export it as PNG or JPEG",
             Self::Raw => "develop it to JPEG with the camera's program",
             Self::Pdf => "save its pages as PNG (`pdftoppm -png document.pdf page`)",

@@ -3,13 +3,20 @@
 //! The trainer, the gallery builder and the browser all decode and resize with this module, so a
 //! picture gives the same numbers everywhere.
 
+mod container;
+mod exif;
 mod format;
 mod header;
+mod jpeg;
+mod profile;
 
 use std::io::Cursor;
 
-use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageReader, Limits};
+use ::image::codecs::bmp::BmpDecoder;
+use ::image::codecs::gif::GifDecoder;
+use ::image::codecs::png::PngDecoder;
+use ::image::codecs::webp::WebPDecoder;
+use ::image::{DynamicImage, ImageDecoder, Limits};
 use thiserror::Error;
 
 use crate::geometry::BBox;
@@ -20,6 +27,12 @@ pub use header::Header;
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.
 pub const MAX_PIXELS: u64 = 64_000_000;
+
+/// Most bytes of what surrounds the pixels of a PNG: profiles, texts, parts of programs.
+const PNG_PARTS: u64 = 64 << 20;
+
+/// Most bytes of a frame that is larger than its picture.
+const FRAME: u64 = MAX_PIXELS * 4;
 
 /// Transparent pixels are shown on this colour, as a page without a background would.
 const BACKGROUND: u8 = 255;
@@ -42,6 +55,18 @@ pub enum ImageError {
     Damaged {
         /// What the decoder found.
         reason: String,
+    },
+    /// A part of the file is missing.
+    #[error("incomplete picture: {reason}; copy or download the file again")]
+    Incomplete {
+        /// What is missing.
+        reason: String,
+    },
+    /// A variant of JPEG that hardly any program writes.
+    #[error("a JPEG of a kind that is not read: {reason}; save it again as a usual one")]
+    Unusual {
+        /// What is unusual.
+        reason: &'static str,
     },
     /// More pixels than [`MAX_PIXELS`].
     #[error(
@@ -199,26 +224,58 @@ impl RgbImage {
     }
 }
 
-/// Decodes within the limits and turns upright.
+/// What a decoder has found.
+struct Decoded {
+    picture: DynamicImage,
+    exif: Option<Vec<u8>>,
+    profile: Option<Vec<u8>>,
+}
+
+/// Decodes within the limits, takes colours to sRGB and turns upright.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
-    match Format::of_bytes(bytes) {
+    let file = Cursor::new(bytes);
+    let decoded = match Format::of_bytes(bytes) {
+        Format::Jpeg => jpeg::decode(bytes)?,
+        Format::Png => {
+            container::check_png(bytes)?;
+            let exif = container::png_exif(bytes).map(<[u8]>::to_vec);
+            let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
+            Decoded { exif, ..pixels(Box::new(decoder.map_err(decode_error)?))? }
+        }
+        Format::WebP => {
+            container::check_webp(bytes)?;
+            pixels(Box::new(WebPDecoder::new(file).map_err(decode_error)?))?
+        }
+        Format::Gif => pixels(Box::new(GifDecoder::new(file).map_err(decode_error)?))?,
+        Format::Bmp => pixels(Box::new(BmpDecoder::new(file).map_err(decode_error)?))?,
         Format::Unknown => return Err(ImageError::UnknownFormat),
-        format if !format.is_readable() => return Err(ImageError::Unsupported { format }),
-        _ => {}
+        format => return Err(ImageError::Unsupported { format }),
+    };
+    let mut picture = decoded.picture;
+    if let Some(profile) = decoded.profile {
+        picture = profile::to_srgb(picture, &profile);
     }
-    let reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| ImageError::Damaged { reason: error.to_string() })?;
-    let mut decoder = reader.into_decoder().map_err(decode_error)?;
+    if let Some(orientation) = decoded.exif.as_deref().and_then(exif::orientation) {
+        picture.apply_orientation(orientation);
+    }
+    Ok(picture)
+}
+
+/// The picture of a decoder of the `image` crate.
+fn pixels(mut decoder: Box<dyn ImageDecoder + '_>) -> Result<Decoded, ImageError> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_PIXELS * 16);
-    decoder.set_limits(limits).map_err(decode_error)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    decoder.set_limits(limits(FRAME)).map_err(decode_error)?;
+    let exif = decoder.exif_metadata().unwrap_or_default();
+    let profile = decoder.icc_profile().unwrap_or_default();
+    let picture = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
+    Ok(Decoded { picture, exif, profile })
+}
+
+fn limits(bytes: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(bytes);
+    limits
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), ImageError> {
@@ -253,100 +310,4 @@ fn decode_error(error: ::image::ImageError) -> ImageError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checkerboard(width: u32, height: u32) -> RgbImage {
-        let data = (0..width * height)
-            .flat_map(|i| {
-                let on = (i % width + i / width).is_multiple_of(2);
-                [if on { 255 } else { 0 }, (i % 251) as u8, 7]
-            })
-            .collect();
-        RgbImage::from_rgb(width, height, data).unwrap()
-    }
-
-    #[test]
-    fn png_round_trip_is_exact() {
-        let picture = checkerboard(13, 9);
-        assert_eq!(RgbImage::decode(&picture.encode_png().unwrap()).unwrap(), picture);
-    }
-
-    #[test]
-    fn rejects_bytes_that_are_no_picture() {
-        assert_eq!(RgbImage::decode(b"hello"), Err(ImageError::UnknownFormat));
-        assert_eq!(
-            RgbImage::decode(b"").unwrap_err().to_string(),
-            "this is an empty file; copy or download it again"
-        );
-    }
-
-    #[test]
-    fn every_truncation_of_a_png_and_a_jpeg_gives_an_error_or_a_picture() {
-        let picture = checkerboard(16, 16);
-        for bytes in [picture.encode_png().unwrap(), picture.encode_jpeg(80).unwrap()] {
-            for length in 0..bytes.len() {
-                let _ = RgbImage::decode(&bytes[..length]);
-            }
-            assert!(RgbImage::decode(&bytes[..bytes.len() / 4]).is_err());
-        }
-    }
-
-    #[test]
-    fn rejects_more_pixels_than_the_cap_before_decoding_them() {
-        // A PNG header that promises 20,000 × 20,000 pixels.
-        let mut bytes = checkerboard(2, 2).encode_png().unwrap();
-        bytes[16..20].copy_from_slice(&20_000_u32.to_be_bytes());
-        bytes[20..24].copy_from_slice(&20_000_u32.to_be_bytes());
-        let crc = crc32fast::hash(&bytes[12..29]);
-        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(
-            RgbImage::decode(&bytes),
-            Err(ImageError::TooLarge { width: 20_000, height: 20_000 })
-        );
-    }
-
-    #[test]
-    fn printing_colours_become_red_green_blue() {
-        // Cyan on the left; a dark yellow on the right: (0, 0, 200, 50) of 255.
-        let picture = RgbImage::decode(include_bytes!("../../tests/pictures/cmyk.jpg")).unwrap();
-        assert_eq!((picture.width(), picture.height()), (16, 8));
-        let pixel = |x: usize| &picture.data()[(16 * 4 + x) * 3..][..3];
-        // The sides lie in different blocks; JPEG moves flat colours by a few steps only.
-        for (got, expected) in [(pixel(2), [0, 255, 255]), (pixel(13), [205, 205, 44])] {
-            let near = got.iter().zip(expected).all(|(g, e)| g.abs_diff(e) <= 6);
-            assert!(near, "{got:?} is not {expected:?}");
-        }
-    }
-
-    #[test]
-    fn transparent_pixels_become_the_background() {
-        let picture = RgbImage::from_rgba(2, 1, &[10, 20, 30, 0, 10, 20, 30, 255]).unwrap();
-        assert_eq!(picture.data(), &[255, 255, 255, 10, 20, 30]);
-    }
-
-    #[test]
-    fn crops_are_clipped_and_never_empty() {
-        let picture = checkerboard(10, 8);
-        for bbox in [
-            BBox::new(-5.0, -5.0, 3.0, 3.0),
-            BBox::new(9.9, 7.9, 50.0, 50.0),
-            BBox::new(100.0, 100.0, 120.0, 120.0),
-            BBox::new(4.0, 4.0, 4.0, 4.0),
-            BBox::new(f32::NAN, 0.0, 1.0, f32::NAN),
-        ] {
-            let crop = picture.crop(&bbox);
-            assert!(crop.width() >= 1 && crop.height() >= 1, "{bbox:?}");
-        }
-        let crop = picture.crop(&BBox::new(2.7, 1.2, 6.9, 5.0));
-        assert_eq!((crop.width(), crop.height()), (4, 4));
-        assert_eq!(&crop.data()[..3], &picture.data()[(10 + 2) * 3..(10 + 2) * 3 + 3]);
-    }
-
-    #[test]
-    fn rejects_a_length_that_does_not_fit() {
-        assert!(RgbImage::from_rgb(2, 2, vec![0; 11]).is_err());
-        assert!(RgbImage::from_rgb(0, 0, Vec::new()).is_err());
-        assert!(RgbImage::from_rgba(1, 1, &[0; 3]).is_err());
-    }
-}
+mod tests;

@@ -87,11 +87,13 @@ pub(super) fn read_all(
     Ok(read_tensors)
 }
 
-/// Whether all values are finite numbers: one comparison of the largest magnitude, which vectors find.
+/// Whether all values are finite numbers. What is none has all bits of its exponent set, so that one more carries
+/// into the sign: vectors find that without a comparison.
 pub(super) fn check(name: &str, values: &[f32]) -> Result<(), WeightsError> {
-    const INFINITY: u32 = f32::INFINITY.to_bits();
-    let largest = values.iter().fold(0, |most: u32, value| most.max(value.abs().to_bits()));
-    if largest < INFINITY {
+    const EXPONENT: u32 = f32::INFINITY.to_bits();
+    const ONE: u32 = 1 << (f32::MANTISSA_DIGITS - 1);
+    let carried = values.iter().fold(0, |all, value| all | ((value.to_bits() & EXPONENT) + ONE));
+    if carried >> 31 == 0 {
         return Ok(());
     }
     let value = values.iter().copied().find(|value| !value.is_finite()).unwrap_or(f32::NAN);

@@ -135,14 +135,6 @@ impl Arguments {
                 write_boxes(&mix.out, &mixed)
             }
             Command::Voc(voc) => {
-                // Only a file that is there can be one of those that are read.
-                let inputs = if voc.out.exists() {
-                    entries(&[voc.folder.join("Annotations"), voc.folder.join("JPEGImages")])
-                } else {
-                    Vec::new()
-                };
-                let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
-                files::check_outputs(&[&voc.out], &inputs)?;
                 let progress = Progress::new("pictures", 0);
                 let seen = |total| progress.advance_of(total);
                 let converted = coco::from_voc(&voc.folder, &voc.out, &seen)?;
@@ -151,12 +143,6 @@ impl Arguments {
             }
         }
     }
-}
-
-/// What lies in folders, as far as they are there.
-fn entries(folders: &[PathBuf]) -> Vec<PathBuf> {
-    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
-    entries.flatten().map(|entry| entry.path()).collect()
 }
 
 fn write_boxes(out: &Path, written: &Written) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ impl PictureError {
         match &self.source {
             // It names the file itself.
             PictureProblem::File(error) => error.to_string(),
-            PictureProblem::Decode(error) => format!("{}: {error}", self.path),
+            problem => format!("{}: {problem}", self.path),
         }
     }
 }

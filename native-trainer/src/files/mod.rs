@@ -156,15 +156,18 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// [`FileError::Nameless`], [`FileError::Mounted`], and [`FileError::Write`] for a folder that takes no files.
 pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileError> {
     let (mut places, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    let mut read: Option<BTreeSet<Node>> = None;
     for output in outputs {
         let path = || (*output).to_owned();
         replace::check(output)?;
         // What is read is there; so is an output that is the same.
         let there = std::fs::metadata(output).ok();
-        if let Some(there) = &there
-            && inputs.iter().any(|input| is_node(output, there, input))
-        {
-            return Err(FileError::IsInput { path: path() });
+        if let Some(output) = node(output) {
+            let inputs =
+                read.get_or_insert_with(|| inputs.iter().filter_map(|input| node(input)).collect());
+            if inputs.contains(&output) {
+                return Err(FileError::IsInput { path: path() });
+            }
         }
         // A device takes bytes from all.
         if there.is_some_and(|there| !there.is_file()) {
@@ -183,7 +186,7 @@ pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileErro
 
 /// Whether two paths name one file, through links too, also where it is not there yet.
 pub fn is_same(a: &Path, b: &Path) -> bool {
-    whole(a) == whole(b) || std::fs::metadata(a).is_ok_and(|there| is_node(a, &there, b))
+    whole(a) == whole(b) || node(a).is_some_and(|a| node(b) == Some(a))
 }
 
 /// The same path for the same place, however it is spelled, as far as its folder is there.
@@ -198,17 +201,24 @@ pub fn whole(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether `other` is what `there` describes: two names of one file, as `ln` makes them, count as one.
+/// What tells a file from all others: two names of one, as `ln` makes them, have one.
 #[cfg(unix)]
-fn is_node(_: &Path, there: &std::fs::Metadata, other: &Path) -> bool {
+type Node = (u64, u64);
+/// What tells a file from all others.
+#[cfg(not(unix))]
+type Node = PathBuf;
+
+/// Of what is at a path, behind links.
+#[cfg(unix)]
+fn node(path: &Path) -> Option<Node> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(other)
-        .is_ok_and(|other| other.dev() == there.dev() && other.ino() == there.ino())
+    std::fs::metadata(path).ok().map(|there| (there.dev(), there.ino()))
 }
 
+/// Of what is at a path, behind links.
 #[cfg(not(unix))]
-fn is_node(path: &Path, _: &std::fs::Metadata, other: &Path) -> bool {
-    whole(path) == whole(other)
+fn node(path: &Path) -> Option<Node> {
+    path.canonicalize().ok()
 }
 
 /// The folder that a path lies in.

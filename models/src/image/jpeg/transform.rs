@@ -1,0 +1,145 @@
+//! From a block's coefficients to its samples.
+
+use std::ops::{Add, Mul, Sub};
+
+/// Where the coefficients of a block lie, in the order in which they are coded.
+pub(super) const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// Eight numbers, which are computed with at once. No sum of a picture with 8 bits comes near to their limits; those
+/// of other data wrap.
+#[derive(Clone, Copy)]
+struct Lanes([i32; 8]);
+
+impl Lanes {
+    /// Loops and no iterators over arrays: these are compiled apart from the function that carries the
+    /// processor's instructions.
+    #[inline(always)]
+    fn of(value: impl Fn(usize) -> i32) -> Self {
+        let mut lanes = [0; 8];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane = value(i);
+        }
+        Self(lanes)
+    }
+}
+
+impl Add for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self::of(|i| self.0[i].wrapping_add(other.0[i]))
+    }
+}
+
+impl Sub for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self::of(|i| self.0[i].wrapping_sub(other.0[i]))
+    }
+}
+
+impl Mul<i32> for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, factor: i32) -> Self {
+        Self::of(|i| self.0[i].wrapping_mul(factor))
+    }
+}
+
+/// Lines of blocks whose samples are wanted.
+pub(super) struct Samples<'a> {
+    /// Coefficients, block by block and line by line of blocks.
+    pub(super) blocks: &'a [[i16; 64]],
+    /// Steps of quantization.
+    pub(super) steps: &'a [u16; 64],
+    /// Gets the samples, line by line.
+    pub(super) plane: &'a mut [u8],
+    /// Samples in a line.
+    pub(super) stride: usize,
+}
+
+impl pulp::NullaryFnOnce for Samples<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let lines = self.plane.chunks_exact_mut(8 * self.stride);
+        for (blocks, lines) in self.blocks.chunks_exact(self.stride / 8).zip(lines) {
+            for (x, block) in blocks.iter().enumerate() {
+                transform(block, self.steps, &mut lines[8 * x..], self.stride);
+            }
+        }
+    }
+}
+
+/// The transform of Loeffler, Ligtenberg and Moschytz in whole numbers, rounded where libjpeg rounds, so that
+/// browsers, OpenCV and Pillow give the same samples.
+#[inline(always)]
+fn transform(block: &[i16; 64], steps: &[u16; 64], plane: &mut [u8], stride: usize) {
+    let value = |i: usize| i32::from(block[i]).wrapping_mul(i32::from(steps[i]));
+    let mut rows = [Lanes([0; 8]); 8];
+    for (y, row) in rows.iter_mut().enumerate() {
+        *row = Lanes::of(|x| value(8 * y + x));
+    }
+    let has = |range: std::ops::Range<usize>| block[range].iter().any(|value| *value != 0);
+    // Most blocks of a photograph have little but their upper left quarter.
+    let rows = if has(32..64) || (0..4).any(|y| has(8 * y + 4..8 * y + 8)) {
+        turned(&pass::<false>(&turned(&pass::<false>(&rows, 11)), 18))
+    } else if has(1..32) {
+        turned(&pass::<true>(&turned(&pass::<true>(&rows, 11)), 18))
+    } else {
+        [Lanes([value(0).wrapping_add(4) >> 3; 8]); 8]
+    };
+    for (line, row) in plane.chunks_mut(stride).zip(rows) {
+        for (to, value) in line[..8].iter_mut().zip(row.0) {
+            *to = value.wrapping_add(128).clamp(0, 255) as u8;
+        }
+    }
+}
+
+#[inline(always)]
+fn turned(rows: &[Lanes; 8]) -> [Lanes; 8] {
+    let mut columns = [Lanes([0; 8]); 8];
+    for (x, column) in columns.iter_mut().enumerate() {
+        *column = Lanes::of(|y| rows[y].0[x]);
+    }
+    columns
+}
+
+/// The transform of eight columns, whose lower halves are 0 where `HALF`; the result is rounded and moved by
+/// `shift` bits.
+#[inline(always)]
+fn pass<const HALF: bool>(rows: &[Lanes; 8], shift: u32) -> [Lanes; 8] {
+    let lower = |i: usize| if HALF { Lanes([0; 8]) } else { rows[i] };
+    let [r0, r1, r2, r3, ..] = *rows;
+    let [r4, r5, r6, r7] = [lower(4), lower(5), lower(6), lower(7)];
+    // Even rows.
+    let z = (r2 + r6) * 4433;
+    let (even2, even3) = (z - r6 * 15137, z + r2 * 6270);
+    let (even0, even1) = ((r0 + r4) * 8192, (r0 - r4) * 8192);
+    let evens = [even0 + even3, even1 + even2, even1 - even2, even0 - even3];
+    // Odd rows.
+    let z5 = (r7 + r3 + r5 + r1) * 9633;
+    let z1 = (r7 + r1) * -7373;
+    let z2 = (r5 + r3) * -20995;
+    let z3 = (r7 + r3) * -16069 + z5;
+    let z4 = (r5 + r1) * -3196 + z5;
+    let odds =
+        [r1 * 12299 + z1 + z4, r3 * 25172 + z2 + z3, r5 * 16819 + z2 + z4, r7 * 2446 + z1 + z3];
+    let half = 1 << (shift - 1);
+    let mut moved = [Lanes([0; 8]); 8];
+    for i in 0..4 {
+        let (sum, difference) = (evens[i] + odds[i], evens[i] - odds[i]);
+        moved[i] = Lanes::of(|x| sum.0[x].wrapping_add(half) >> shift);
+        moved[7 - i] = Lanes::of(|x| difference.0[x].wrapping_add(half) >> shift);
+    }
+    moved
+}
