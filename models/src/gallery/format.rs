@@ -537,6 +537,31 @@ mod tests {
         assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
     }
 
+    /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.
+    const EQUAL_ROWS: &[u8] = include_bytes!("../../tests/galleries/equal_rows.bin");
+
+    #[test]
+    fn a_published_graph_that_leaves_entries_out_is_read_and_mended() {
+        let read = Gallery::from_bytes(EQUAL_ROWS).unwrap();
+        assert_eq!(read.to_bytes(), EQUAL_ROWS);
+        assert_eq!(read.index().unreachable(), 39);
+        let mut connected = read.clone();
+        connected.connect();
+        let mut built = read.clone();
+        built.set_index(read.index().config()).unwrap();
+        for gallery in [connected, built] {
+            assert_eq!(gallery.index().unreachable(), 0);
+            let again = Gallery::from_bytes(&gallery.to_bytes()).unwrap();
+            assert_eq!(again.index().unreachable(), 0);
+            for entry in gallery.entries() {
+                let vector = gallery.index().vector(entry);
+                let hit = gallery.index().search(&vector, &super::super::Search::best(1)).unwrap();
+                let own: f32 = vector.iter().map(|v| v * v).sum();
+                assert!(hit[0].similarity > own - 0.01, "{entry}");
+            }
+        }
+    }
+
     #[test]
     fn tells_apart_a_stranger_and_the_future() {
         assert_eq!(Gallery::from_bytes(b"PNG").unwrap_err(), GalleryError::NotAGallery);
