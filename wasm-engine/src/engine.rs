@@ -333,8 +333,10 @@ impl Engine {
         let least = self.recognizer.settings().min_similarity;
         let label = |class: usize| gallery.classes()[class].label.clone();
         let alike = gallery.alike(least, ALIKE);
-        let pairs = alike.pairs.into_iter().map(|(first, second, similarity)| {
-            AlikePair { first: label(first), second: label(second), similarity }
+        let pairs = alike.pairs.into_iter().map(|(first, second, similarity)| AlikePair {
+            first: label(first),
+            second: label(second),
+            similarity,
         });
         Response::Alike { pairs: pairs.collect() }
     }

@@ -25,8 +25,8 @@ use thiserror::Error;
 
 use super::sections::{Layout, expect_length};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId, VectorIndex,
-    VectorType,
+    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId,
+    VectorIndex, VectorType,
 };
 
 /// First bytes of every gallery.

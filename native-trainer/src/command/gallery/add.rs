@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{
-    Class, Gallery, GalleryStream, Metadata, PictureId, check_embedding,
-};
+use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 

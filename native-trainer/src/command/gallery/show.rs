@@ -202,7 +202,9 @@ impl Stats {
             println!("the same    {} more groups of classes", equal.len() - PAIRS);
         }
         if !complete {
-            println!("alike       there are too many to compare each with each: pairs may be missing");
+            println!(
+                "alike       there are too many to compare each with each: pairs may be missing"
+            );
         }
         Ok(())
     }
