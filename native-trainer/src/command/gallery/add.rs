@@ -204,7 +204,7 @@ impl Options {
             for ((label, path), read) in chunk.iter().zip(read_all(chunk, &known)) {
                 match read {
                     Ok((id, picture)) => {
-                        places.push((label.as_str(), path, id));
+                        places.push((label.as_str(), path.as_path(), id));
                         pictures.push(picture);
                     }
                     Err(error) if self.strict => return Err(error.into()),
@@ -212,7 +212,10 @@ impl Options {
                 }
             }
             let fresh: Vec<RgbImage> = pictures.iter().flatten().cloned().collect();
-            let mut embeddings = embedder.embed_pictures(&fresh)?.into_iter();
+            let files: Vec<&Path> = (places.iter().zip(&pictures))
+                .filter_map(|((_, path, _), picture)| picture.as_ref().map(|_| *path))
+                .collect();
+            let mut embeddings = embedder.embed_files(&fresh, &files)?.into_iter();
             for ((label, path, id), picture) in places.into_iter().zip(&pictures) {
                 let embedding = match picture {
                     Some(_) => embeddings.next().context("an embedding for every picture")?,
