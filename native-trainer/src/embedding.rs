@@ -158,10 +158,23 @@ pub fn embed_pictures(
     extractor: &Prepared<Extractor>,
     pictures: &[RgbImage],
 ) -> Result<Vec<Vec<f32>>, EmbeddingError> {
+    let name = |place: usize| format!("picture {} of {}", place + 1, pictures.len());
+    embed_named(extractor, pictures, name)
+}
+
+/// The same; `name` tells the picture of a place in errors.
+///
+/// # Errors
+///
+/// As [`embed_pictures`].
+pub fn embed_named(
+    extractor: &Prepared<Extractor>,
+    pictures: &[RgbImage],
+    name: impl Fn(usize) -> String,
+) -> Result<Vec<Vec<f32>>, EmbeddingError> {
     let embeddings = pollster::block_on(embed(extractor, pictures))?;
     for (place, embedding) in embeddings.iter().enumerate() {
-        let name = |_| format!("picture {} of {}", place + 1, pictures.len());
-        check_embeddings(embedding, embedding.len(), name)?;
+        check_embeddings(embedding, embedding.len(), |_| name(place))?;
     }
     Ok(embeddings)
 }

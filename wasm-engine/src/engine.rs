@@ -332,8 +332,11 @@ impl Engine {
         let gallery = self.recognizer.gallery();
         let least = self.recognizer.settings().min_similarity;
         let label = |class: usize| gallery.classes()[class].label.clone();
-        let pairs = gallery.alike(least, ALIKE).into_iter().map(|(first, second, similarity)| {
-            AlikePair { first: label(first), second: label(second), similarity }
+        let alike = gallery.alike(least, ALIKE);
+        let pairs = alike.pairs.into_iter().map(|(first, second, similarity)| AlikePair {
+            first: label(first),
+            second: label(second),
+            similarity,
         });
         Response::Alike { pairs: pairs.collect() }
     }

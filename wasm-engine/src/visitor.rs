@@ -96,6 +96,7 @@ impl Visitor {
         let (change, mut said) = wanted(edit, taught)?;
         let mut gallery = recognizer.own_gallery().clone();
         let applied = apply(&mut gallery, &change).map_err(|error| refused(&error))?;
+        gallery.connect();
         if let Change::Imported(added) = &mut said {
             *added = applied.added;
         }

@@ -239,10 +239,10 @@ impl Pair {
             let holds = |entry: &(usize, usize)| *entry == (found.class, picture);
             assert!(self.plain.entries.iter().any(holds), "picture {picture}: {found:?}");
             assert!(found.similarity > 0.98, "{found:?}");
-            let hits = self.gallery.index().search(
-                &unit(&embedding(picture), DIM).unwrap(),
-                &Search::best(1),
-            );
+            let hits = self
+                .gallery
+                .index()
+                .search(&unit(&embedding(picture), DIM).unwrap(), &Search::best(1));
             assert_eq!(self.gallery.picture(hits.unwrap()[0].entry), id(picture));
         }
     }
@@ -278,12 +278,9 @@ fn random_changes_leave_what_a_plain_list_holds() {
 fn entries_that_are_taken_out_together_are_those_that_were_named() {
     // The first two are a quarter of all: with one more the index is built anew.
     let pictures = [(0, 0), (0, 1), (1, 2), (1, 3), (2, 4), (2, 2), (3, 5), (3, 2)];
-    for config in [
-        IndexConfig::Flat,
-        IndexConfig::hnsw(),
-        IndexConfig::Ivf { lists: 0 },
-        IndexConfig::Binary,
-    ] {
+    for config in
+        [IndexConfig::Flat, IndexConfig::hnsw(), IndexConfig::Ivf { lists: 0 }, IndexConfig::Binary]
+    {
         let mut gallery = Gallery::new(DIM, "m");
         for number in 0..4 {
             gallery.add_class(Class::default(), vec![number]);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::index::{Metric, Search, VectorIndex, VectorType};
 use super::embedding::unit;
+use super::index::{Metric, Search, VectorIndex, VectorType};
 use super::{Class, Gallery, GalleryError};
 
 /// Values of a mean that are no more than this are what rounding left of entries that cancel each other out.

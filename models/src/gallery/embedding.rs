@@ -56,9 +56,12 @@ pub(super) fn check_fit(
     entry: usize,
     vector_type: VectorType,
 ) -> Result<(), GalleryError> {
-    let most = embedding.iter().copied().fold(0.0, |most: f32, v| {
-        if v.abs() > most.abs() { v } else { most }
-    });
+    let most = embedding.iter().copied().fold(
+        0.0,
+        |most: f32, v| {
+            if v.abs() > most.abs() { v } else { most }
+        },
+    );
     let fits = match vector_type {
         VectorType::F16 => {
             let stored = f16::from_f32(most);
@@ -205,7 +208,10 @@ mod tests {
             assert_eq!(zeros.check_entries(), Err(named.clone()));
             assert_eq!(gallery(VectorType::F16).merge(&zeros), Err(named.clone()));
             #[cfg(feature = "parallel")]
-            assert_eq!(zeros.to_shards(&crate::gallery::ShardOptions::default()).err(), Some(named));
+            assert_eq!(
+                zeros.to_shards(&crate::gallery::ShardOptions::default()).err(),
+                Some(named)
+            );
             // It can be carried along and taken out.
             zeros.set_index(IndexConfig::hnsw()).unwrap();
             for other in TYPES {
@@ -240,8 +246,28 @@ mod tests {
     /// Values that are hard to store, and some that are not.
     fn value() -> impl Strategy<Value = f32> {
         let hard = [
-            0.0, -0.0, 1e-45, 1e-38, -1e-20, 1e-12, 3e-8, 6e-5, 1.0, -1.0, 126.9, 127.0, 127.1,
-            65_504.0, 65_519.9, -65_520.0, 1e10, 1.8e19, -3e19, f32::MAX, f32::INFINITY, f32::NAN,
+            0.0,
+            -0.0,
+            1e-45,
+            1e-38,
+            -1e-20,
+            1e-12,
+            3e-8,
+            6e-5,
+            1.0,
+            -1.0,
+            126.9,
+            127.0,
+            127.1,
+            65_504.0,
+            65_519.9,
+            -65_520.0,
+            1e10,
+            1.8e19,
+            -3e19,
+            f32::MAX,
+            f32::INFINITY,
+            f32::NAN,
         ];
         prop_oneof![prop::sample::select(hard.to_vec()), -1.0_f32..1.0]
     }

@@ -25,8 +25,8 @@ use thiserror::Error;
 
 use super::sections::{Layout, expect_length};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId, VectorIndex,
-    VectorType,
+    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId,
+    VectorIndex, VectorType,
 };
 
 /// First bytes of every gallery.
@@ -535,6 +535,31 @@ mod tests {
         // The newest one is also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
         assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
+    }
+
+    /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.
+    const EQUAL_ROWS: &[u8] = include_bytes!("../../tests/galleries/equal_rows.bin");
+
+    #[test]
+    fn a_published_graph_that_leaves_entries_out_is_read_and_mended() {
+        let read = Gallery::from_bytes(EQUAL_ROWS).unwrap();
+        assert_eq!(read.to_bytes(), EQUAL_ROWS);
+        assert_eq!(read.index().unreachable(), 39);
+        let mut connected = read.clone();
+        connected.connect();
+        let mut built = read.clone();
+        built.set_index(read.index().config()).unwrap();
+        for gallery in [connected, built] {
+            assert_eq!(gallery.index().unreachable(), 0);
+            let again = Gallery::from_bytes(&gallery.to_bytes()).unwrap();
+            assert_eq!(again.index().unreachable(), 0);
+            for entry in gallery.entries() {
+                let vector = gallery.index().vector(entry);
+                let hit = gallery.index().search(&vector, &super::super::Search::best(1)).unwrap();
+                let own: f32 = vector.iter().map(|v| v * v).sum();
+                assert!(hit[0].similarity > own - 0.01, "{entry}");
+            }
+        }
     }
 
     #[test]

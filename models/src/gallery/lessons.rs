@@ -210,6 +210,7 @@ impl Lessons {
                 _ => (),
             }
         }
+        gallery.connect();
         Ok(gallery)
     }
 
@@ -419,9 +420,16 @@ fn teach(
     });
     // The same lesson in two galleries is one when they are merged.
     let bytes: Vec<u8> = embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let mut applied = Applied::default();
-    let there = match same_image(gallery, embedding) {
-        Ok(same) => same.into_iter().any(|entry| gallery.entry_class(entry) == class),
+    let added = same_image(gallery, embedding).and_then(|same| {
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            same.into_iter().partition(|entry| gallery.entry_class(*entry) == class);
+        if own.is_empty() {
+            gallery.add_picture(class, embedding, PictureId::of(&bytes))?;
+        }
+        Ok((own.is_empty(), others))
+    });
+    let (is_new, others) = match added {
+        Ok(added) => added,
         Err(error) => {
             if known.is_none() {
                 gallery.remove_class(class)?;
@@ -429,20 +437,10 @@ fn teach(
             return Err(error);
         }
     };
-    if !there {
-        gallery.add_picture(class, embedding, PictureId::of(&bytes))?;
-        applied.added = 1;
-    }
-    let mut left = BTreeSet::new();
-    // Found anew each time: positions may change with every entry that goes.
-    while let Some(entry) = same_image(gallery, embedding)?
-        .into_iter()
-        .find(|entry| gallery.entry_class(*entry) != class)
-    {
-        left.insert(gallery.classes()[gallery.entry_class(entry)].label.clone());
-        gallery.remove(entry)?;
-        applied.moved += 1;
-    }
+    let label_of = |entry: &usize| gallery.classes()[gallery.entry_class(*entry)].label.clone();
+    let left: BTreeSet<String> = others.iter().map(label_of).collect();
+    gallery.remove_entries(&others)?;
+    let applied = Applied { added: usize::from(is_new), moved: others.len() };
     // A class that was only a slip is not left behind without an image.
     for label in left {
         if let Some(class) = gallery.class_by_label(&label)
@@ -456,7 +454,7 @@ fn teach(
 
 /// Entries of the same image.
 fn same_image(gallery: &Gallery, embedding: &[f32]) -> Result<Vec<usize>, GalleryError> {
-    let unit = super::unit(embedding, gallery.dim())?;
+    let unit = super::embedding::unit(embedding, gallery.dim())?;
     let hits = gallery.index().search(&unit, &Search::range(SAME))?;
     Ok(hits.into_iter().map(|hit| hit.entry).collect())
 }
@@ -471,7 +469,7 @@ mod tests {
     fn embedding(number: usize) -> Vec<f32> {
         let values: Vec<f32> =
             (0..DIM).map(|i| ((number * 31 + i * 17) as f32 * 0.71).sin()).collect();
-        super::super::unit(&values, DIM).unwrap()
+        super::super::embedding::unit(&values, DIM).unwrap()
     }
 
     fn published(classes: &[(&str, &[usize])]) -> Gallery {
@@ -598,6 +596,11 @@ mod tests {
             LessonChange::Teach {
                 label: "bee".to_owned(),
                 embedding: vec![f32::NAN; DIM],
+                thumbnail: Vec::new(),
+            },
+            LessonChange::Teach {
+                label: "bee".to_owned(),
+                embedding: vec![0.0; DIM],
                 thumbnail: Vec::new(),
             },
             LessonChange::Import { gallery: b"no gallery".to_vec() },

@@ -4,6 +4,8 @@
 //! of one class). How entries are searched is the business of its [`VectorIndex`]; which class the
 //! found entries speak for is that of an [`AnswerRule`].
 
+#[cfg(test)]
+mod against_a_map;
 mod alike;
 mod answer;
 #[cfg(feature = "parallel")]
@@ -17,8 +19,6 @@ mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
 mod stream;
-#[cfg(test)]
-mod against_a_map;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -93,9 +93,7 @@ pub enum GalleryError {
     #[error("embedding holds a value that is not finite")]
     NotFinite,
     /// An embedding without a direction.
-    #[error(
-        "the embedding has length zero: the extractor's weights or the image are unusable"
-    )]
+    #[error("the embedding has length zero: the extractor's weights or the image are unusable")]
     ZeroLength,
     /// An entry without a direction.
     #[error(

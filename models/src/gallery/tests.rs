@@ -171,7 +171,9 @@ fn renaming_to_a_label_that_exists_makes_one_class() {
 #[test]
 fn a_graph_keeps_what_was_removed_until_it_is_due() {
     let entries: Vec<(usize, u8, Vec<f32>)> = (0..40_u8)
-        .map(|i| (usize::from(i) % 4, i + 1, (0..5).map(|k| f32::from(1 + i * 7 % (k + 3))).collect()))
+        .map(|i| {
+            (usize::from(i) % 4, i + 1, (0..5).map(|k| f32::from(1 + i * 7 % (k + 3))).collect())
+        })
         .collect();
     let mut gallery = gallery(&entries);
     gallery.set_index(IndexConfig::hnsw()).unwrap();

@@ -41,7 +41,7 @@ use models::prepared::{Prepared, Target};
 
 use crate::data::list_file::Samples;
 use crate::data::store::PictureError;
-use crate::embedding::{embed_pictures, embed_usable};
+use crate::embedding::{embed_named, embed_pictures, embed_usable};
 use crate::files;
 use crate::metric::retrieval::Embedded;
 
@@ -170,6 +170,13 @@ impl Embedder {
 
     fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
         Ok(embed_pictures(&self.extractor, pictures)?)
+    }
+
+    /// The same; errors name the file of a picture.
+    fn embed_files(&self, pictures: &[RgbImage], files: &[&Path]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let name =
+            |place: usize| files.get(place).map_or(String::new(), |f| f.display().to_string());
+        Ok(embed_named(&self.extractor, pictures, name)?)
     }
 
     /// Of pictures that figures are made of. One that cannot be used ends the command unless it is to be left

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use models::gallery::GalleryError;
 use models::image::{ImageError, RgbImage};
 use thiserror::Error;
 
@@ -45,6 +46,9 @@ pub enum PictureProblem {
     /// The bytes cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),
+    /// What the extractor makes of it is no embedding.
+    #[error(transparent)]
+    Embedding(#[from] GalleryError),
 }
 
 /// Reads and decodes a file.

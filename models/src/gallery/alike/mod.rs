@@ -65,11 +65,12 @@ impl Means {
         let mut places: HashMap<Vec<u32>, usize> = HashMap::new();
         for class in (0..index.positions()).filter(|class| index.contains(*class)) {
             let mean = index.vector(class);
-            let place = *places.entry(mean.iter().map(|v| v.to_bits()).collect()).or_insert_with(|| {
-                values.extend_from_slice(&mean);
-                groups.push(Vec::new());
-                groups.len() - 1
-            });
+            let place =
+                *places.entry(mean.iter().map(|v| v.to_bits()).collect()).or_insert_with(|| {
+                    values.extend_from_slice(&mean);
+                    groups.push(Vec::new());
+                    groups.len() - 1
+                });
             groups[place].push(class);
         }
         Self { groups, values, dim: gallery.dim() }

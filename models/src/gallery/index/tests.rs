@@ -301,3 +301,90 @@ fn an_empty_index_of_every_kind_answers_and_grows() {
         assert_eq!(entries, [7, 8], "{config:?}");
     }
 }
+
+/// Rows of [`clustered`], of which so many in a hundred are the same one, here and there among the others.
+fn with_equal_rows(count: usize, dim: usize, percent: usize) -> Vec<f32> {
+    let mut values = clustered(count, dim, 1);
+    let same = clustered(1, dim, 77);
+    for row in (0..count).filter(|row| row * percent / 100 != (row + 1) * percent / 100) {
+        values[row * dim..(row + 1) * dim].copy_from_slice(&same);
+    }
+    values
+}
+
+#[test]
+fn equal_rows_hide_no_others() {
+    let graph = IndexConfig::Hnsw { links: 8, build_effort: 40 };
+    let queries = queries(40);
+    let same = clustered(1, 24, 77);
+    for (metric, vector_type) in
+        [(Metric::InnerProduct, VectorType::F16), (Metric::L2, VectorType::I8)]
+    {
+        for percent in [0, 1, 10, 30, 50] {
+            let values = with_equal_rows(2000, 24, percent);
+            let index = VectorIndex::from_rows(24, metric, vector_type, &values, graph).unwrap();
+            assert_eq!(index.unreachable(), 0, "{percent} %");
+            let mut sum = 0.0;
+            for query in queries.chunks_exact(24).chain([&same[..]]) {
+                let found = index.search(query, &Search::best(10)).unwrap();
+                sum += recall(&found, &full_sort(&index, query, &Search::best(10)));
+            }
+            assert!(sum / 41.0 > 0.95, "{metric:?}, {percent} %: {}", sum / 41.0);
+            // Each is found, or one that is the same.
+            for row in (0..2000).step_by(7) {
+                let vector = index.vector(row);
+                let hit = index.search(&vector, &Search::best(1)).unwrap()[0];
+                assert_eq!(index.vector(hit.entry), vector, "{percent} %");
+            }
+            if percent > 0 {
+                // Equal hits stand in the order of their rows, as in a scan.
+                let hits = index.search(&same, &Search::best(12)).unwrap();
+                let expected = full_sort(&index, &same, &Search::best(12));
+                let entries = |hits: &[Hit]| hits.iter().map(|h| h.entry).collect::<Vec<_>>();
+                assert_eq!(entries(&hits), entries(&expected), "{percent} %");
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_rows_that_are_added_or_taken_out_later_hide_no_others() {
+    let graph = IndexConfig::Hnsw { links: 4, build_effort: 24 };
+    let values = with_equal_rows(600, 24, 20);
+    let (metric, vector_type) = (Metric::InnerProduct, VectorType::F32);
+    let mut index = VectorIndex::from_rows(24, metric, vector_type, &values, graph).unwrap();
+    let same = clustered(1, 24, 77);
+    // As read from a file, where nobody says which rows are equal.
+    index.read_structure(graph, &structure(&index)).unwrap();
+    for row in 0..200 {
+        index.add(&same).unwrap();
+        index.add(&clustered(700, 24, 1)[(600 + row % 100) * 24..][..24]).unwrap();
+    }
+    index.connect();
+    assert_eq!(index.unreachable(), 0);
+    for row in 0..index.positions() {
+        let vector = index.vector(row).into_owned();
+        let hit = index.search(&vector, &Search::best(1)).unwrap()[0];
+        assert_eq!(*index.vector(hit.entry), vector, "row {row}");
+        // The first of the equal ones are taken out one after the other.
+        if vector == same && row < 300 {
+            index.remove(row).unwrap();
+        }
+    }
+    let hits = index.search(&same, &Search::best(10)).unwrap();
+    assert!(hits.len() == 10 && hits.iter().all(|hit| *index.vector(hit.entry) == *same));
+    assert_eq!(index.unreachable(), 0);
+}
+
+#[test]
+fn a_gallery_of_one_picture_is_built_at_once() {
+    // One by one, each would be compared with all before it.
+    let values = clustered(1, 16, 3).repeat(20_000);
+    let (metric, vector_type) = (Metric::InnerProduct, VectorType::I8);
+    let graph = IndexConfig::hnsw();
+    let index = VectorIndex::from_rows(16, metric, vector_type, &values, graph).unwrap();
+    assert_eq!(index.unreachable(), 0);
+    let hits = index.search(&values[..16], &Search::best(50)).unwrap();
+    let entries: Vec<usize> = hits.iter().map(|hit| hit.entry).collect();
+    assert_eq!(entries, (0..50).collect::<Vec<_>>());
+}

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::sections::forged;
 use super::super::embedding::unit;
+use super::super::sections::forged;
 use super::coder::Coder;
 use super::*;
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId};
+use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder};
 use super::wanted::{Unusable, Wanted, read_metadata};
-use super::{Change, IndexKind, Values, counted, open_to_change, summary};
+use super::{Change, IndexKind, Values, counted, open_to_change, say_reach, summary};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file};
 use crate::files::Scratch;
@@ -123,7 +123,7 @@ impl Build {
             println!("index: {} ({why})", super::index_name(config));
         }
         let (classes, entries) = (gallery.classes().len(), gallery.len());
-        change.finish(gallery, config)?;
+        say_reach(config, change.finish(gallery, config)?, entries);
         let left_out = wanted.left_out_text(&added.unusable);
         println!("{}{left_out}", counted(&self.out, classes, entries)?);
         Ok(())
@@ -157,6 +157,7 @@ impl Add {
         gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
         let known = Known::of(&gallery);
         let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
+        gallery.connect();
         let failed = added.unusable.count();
         if added.added + added.known == 0 {
             bail!("none of the pictures can be used; {} is as before", self.gallery.display());
@@ -200,10 +201,10 @@ impl Options {
         let mut done = Outcome::default();
         for (index, chunk) in wanted.pictures.chunks(CHUNK).enumerate() {
             let (mut places, mut pictures) = (Vec::new(), Vec::new());
-            for ((label, _), read) in chunk.iter().zip(read_all(chunk, &known)) {
+            for ((label, path), read) in chunk.iter().zip(read_all(chunk, &known)) {
                 match read {
                     Ok((id, picture)) => {
-                        places.push((label.as_str(), id));
+                        places.push((label.as_str(), path.as_path(), id));
                         pictures.push(picture);
                     }
                     Err(error) if self.strict => return Err(error.into()),
@@ -211,12 +212,23 @@ impl Options {
                 }
             }
             let fresh: Vec<RgbImage> = pictures.iter().flatten().cloned().collect();
-            let mut embeddings = embedder.embed_pictures(&fresh)?.into_iter();
-            for ((label, id), picture) in places.into_iter().zip(&pictures) {
+            let files: Vec<&Path> = (places.iter().zip(&pictures))
+                .filter_map(|((_, path, _), picture)| picture.as_ref().map(|_| *path))
+                .collect();
+            let mut embeddings = embedder.embed_files(&fresh, &files)?.into_iter();
+            for ((label, path, id), picture) in places.into_iter().zip(&pictures) {
                 let embedding = match picture {
                     Some(_) => embeddings.next().context("an embedding for every picture")?,
                     None => known.vector(gallery, id)?.context("known pictures have vectors")?,
                 };
+                if let Err(error) = check_embedding(&embedding) {
+                    let error = PictureError::new(path, error);
+                    if self.strict {
+                        return Err(error.into());
+                    }
+                    done.unusable.add(&error, wanted.is_named);
+                    continue;
+                }
                 let class = if let Some(class) = classes.find(label) {
                     class
                 } else {

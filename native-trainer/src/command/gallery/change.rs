@@ -1,6 +1,6 @@
 //! Galleries are changed without embedding anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -10,7 +10,8 @@ use models::gallery::{Gallery, Metadata, PictureId};
 use super::super::read;
 use super::wanted::checked;
 use super::{
-    Change, IndexKind, Values, class_of, find_class, index_name, open, open_to_change, summary,
+    Change, IndexKind, Values, class_of, find_class, index_name, open, open_to_change, say_reach,
+    summary,
 };
 use crate::data::label::{Labels, quoted};
 
@@ -97,22 +98,20 @@ pub(super) struct Compact {
 impl Remove {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
+        let there: HashSet<PictureId> = gallery.entries().map(|e| gallery.picture(e)).collect();
+        let mut pictures = Vec::new();
+        for path in &self.picture {
+            let picture = PictureId::of(&read(path)?);
+            if !there.contains(&picture) {
+                bail!("{}: no entry was made from this picture", path.display());
+            }
+            pictures.push(picture);
+        }
         for label in &self.class {
             let class = class_of(&gallery, label)?;
             gallery.remove_class(class)?;
         }
-        for path in &self.picture {
-            let id = PictureId::of(&read(path)?);
-            let entries: Vec<usize> =
-                gallery.entries().filter(|entry| gallery.picture(*entry) == id).collect();
-            if entries.is_empty() {
-                bail!("{}: no entry was made from this picture", path.display());
-            }
-            // Those behind an entry move when it is taken out.
-            for entry in entries.into_iter().rev() {
-                gallery.remove(entry)?;
-            }
-        }
+        gallery.remove_pictures(&pictures)?;
         change.save(&gallery)?;
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
@@ -236,6 +235,7 @@ impl Compact {
         change.save(&gallery)?;
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         println!("index: {}{why}", index_name(config));
+        say_reach(config, gallery.index().unreachable(), gallery.len());
         println!("{}", summary(out, &gallery)?);
         Ok(())
     }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
-use super::{Change, IndexKind, counted, open};
+use super::{Change, IndexKind, counted, open, say_reach};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -102,7 +102,7 @@ impl Pull {
         let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
-        change.finish(gallery, config)?;
+        say_reach(config, change.finish(gallery, config)?, entries);
         println!("{}", counted(&self.gallery, classes, entries)?);
         Ok(())
     }

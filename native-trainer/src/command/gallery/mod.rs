@@ -168,6 +168,17 @@ fn index_name(config: IndexConfig) -> String {
     }
 }
 
+/// Says how many entries searches in a graph cannot come to; other kinds leave none out.
+fn say_reach(config: IndexConfig, unreachable: usize, entries: usize) {
+    if !matches!(config, IndexConfig::Hnsw { .. }) {
+        return;
+    }
+    match unreachable {
+        0 => println!("graph: searches come to all {entries} entries"),
+        some => println!("graph: searches do not come to {some} of {entries} entries"),
+    }
+}
+
 /// Reads a gallery of any size: whoever has the memory may have the file.
 fn open(path: &Path) -> anyhow::Result<Gallery> {
     let bytes = files::read(path, u64::MAX)?;
@@ -206,9 +217,18 @@ impl<'a> Change<'a> {
         self.write(|writer| Ok(gallery.write_to(writer)?))
     }
 
-    /// Writes a gallery that has come in.
-    fn finish(&self, gallery: GalleryStream<Scratch>, config: IndexConfig) -> anyhow::Result<()> {
-        self.write(|writer| Ok(gallery.finish(config, writer)?))
+    /// Writes a gallery that has come in; the number of entries that its index does not come to.
+    fn finish(
+        &self,
+        gallery: GalleryStream<Scratch>,
+        config: IndexConfig,
+    ) -> anyhow::Result<usize> {
+        let mut unreachable = 0;
+        self.write(|writer| {
+            unreachable = gallery.finish(config, writer)?;
+            Ok(())
+        })?;
+        Ok(unreachable)
     }
 
     /// What cannot be read again takes no other's place.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, IndexConfig, Question, VectorType};
+use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
@@ -19,8 +19,10 @@ use crate::data::store::read_picture;
 const ALIKE: f32 = 0.9;
 /// What sums in another order may differ by.
 const ROUNDING: f32 = 1e-5;
-/// Pairs of classes that look alike shown at most.
+/// Pairs of classes that look alike, and groups of those that are the same, shown at most.
 const PAIRS: usize = 10;
+/// Classes of such a group that are named.
+const SHOWN: usize = 3;
 
 /// Says what a gallery holds.
 #[derive(Debug, Args)]
@@ -151,10 +153,16 @@ impl Stats {
         let thumbnails: usize =
             (0..gallery.classes().len()).map(|c| gallery.thumbnail(c).len()).sum();
         let (recommended, why) = IndexConfig::recommended(gallery.len());
-        let alike = alike(&gallery)?;
+        let Alike { pairs, equal, complete } = gallery.closest_pairs(ALIKE, PAIRS);
         let label = |class: usize| gallery.classes()[class].label.as_str();
+        let some = |group: &[usize]| -> Vec<&str> {
+            group.iter().take(SHOWN).map(|class| label(*class)).collect()
+        };
         if self.json {
-            let alike: Vec<_> = alike
+            let equal: Vec<_> = (equal.iter().take(PAIRS))
+                .map(|group| json!({"classes": group.len(), "first": some(group)}))
+                .collect();
+            let alike: Vec<_> = pairs
                 .iter()
                 .map(|(a, b, cosine)| json!({"classes": [label(*a), label(*b)], "cosine": cosine}))
                 .collect();
@@ -166,7 +174,7 @@ impl Stats {
                     "removed": removed, "thumbnail_bytes": thumbnails,
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
-                    "alike": alike,
+                    "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
             return Ok(());
@@ -182,28 +190,24 @@ impl Stats {
         if empty > 0 {
             println!("{empty} classes have no picture and are never an answer");
         }
-        for (a, b, cosine) in alike {
+        for (a, b, cosine) in pairs {
             println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
+        }
+        for group in equal.iter().take(PAIRS) {
+            let names: Vec<String> = some(group).into_iter().map(quoted).collect();
+            let more = if group.len() > SHOWN { ", …" } else { "" };
+            println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
+        }
+        if equal.len() > PAIRS {
+            println!("the same    {} more groups of classes", equal.len() - PAIRS);
+        }
+        if !complete {
+            println!(
+                "alike       there are too many to compare each with each: pairs may be missing"
+            );
         }
         Ok(())
     }
-}
-
-/// Pairs of classes whose mean embeddings are nearest, the nearest first.
-fn alike(gallery: &Gallery) -> anyhow::Result<Vec<(usize, usize, f32)>> {
-    let means = gallery.class_means();
-    let mut pairs = Vec::new();
-    for class in 0..gallery.classes().len() {
-        let search = models::gallery::Search { k: PAIRS, ..models::gallery::Search::range(ALIKE) };
-        for hit in means.search(&means.vector(class), &search)? {
-            if hit.entry > class {
-                pairs.push((class, hit.entry, hit.similarity));
-            }
-        }
-    }
-    pairs.sort_by(|a, b| b.2.total_cmp(&a.2));
-    pairs.truncate(PAIRS);
-    Ok(pairs)
 }
 
 impl Search {
@@ -265,7 +269,16 @@ impl Verify {
                 .check_model(&model_id(&read(path)?))
                 .with_context(|| self.gallery.display().to_string())?;
         }
-        let index = gallery.index();
+        let shown = self.gallery.display();
+        gallery.check_entries().with_context(|| shown.to_string())?;
+        let (index, entries) = (gallery.index(), gallery.len());
+        let unreachable = index.unreachable();
+        if unreachable > 0 {
+            bail!(
+                "{shown}: searches in its graph do not come to {unreachable} of {entries} entries; \
+                 `magpie gallery compact {shown}` links them in"
+            );
+        }
         let mut lost = 0;
         for entry in gallery.entries() {
             let vector = index.vector(entry);
@@ -277,20 +290,15 @@ impl Verify {
             }
         }
         // A graph or lists may miss some; more than one in a hundred is no good index.
-        if lost * 100 > gallery.len() {
+        if lost * 100 > entries {
             bail!(
-                "{}: its index does not find {lost} of {} entries; run `magpie gallery compact`",
-                self.gallery.display(),
-                gallery.len()
+                "{shown}: searches miss {lost} of {entries} entries; `magpie gallery compact {shown} \
+                 --index flat` misses none, a larger --effort fewer"
             );
         }
         let missed = if lost > 0 { format!(", {lost} missed by the index") } else { String::new() };
-        println!(
-            "{}: whole; {} classes, {} entries{missed}",
-            self.gallery.display(),
-            gallery.classes().len(),
-            gallery.len()
-        );
+        let classes = gallery.classes().len();
+        println!("{shown}: whole; {classes} classes, {entries} entries{missed}");
         Ok(())
     }
 }

@@ -228,3 +228,67 @@ impl Hnsw {
         self.set_links(from, 0, &links);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Metric, VectorType};
+    use super::super::Options;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A graph of small rows, some of them equal, with links that somebody drew.
+    fn drawn(rows: &[(i8, i8)], links: &[Vec<usize>]) -> (Rows, Hnsw) {
+        let mut stored = Rows::new(2, Metric::InnerProduct, VectorType::F32);
+        rows.iter().for_each(|(x, y)| stored.push(&[f32::from(*x), f32::from(*y)]));
+        let mut graph = Hnsw::new(Options { links: 2, build_effort: 4 });
+        rows.iter().for_each(|_| graph.push(&stored));
+        graph.settle();
+        for (row, links) in links.iter().enumerate().take(rows.len()) {
+            let mut links: Vec<u32> = links.iter().map(|link| (link % rows.len()) as u32).collect();
+            links.retain(|link| *link as usize != row);
+            links.sort_unstable();
+            links.dedup();
+            graph.set_links(row as u32, 0, &links);
+        }
+        (stored, graph)
+    }
+
+    /// What links lead to from a row.
+    fn led_to(graph: &Hnsw, row: u32) -> Seen {
+        let mut seen = Seen::new(graph.levels.len());
+        seen.insert(row);
+        let mut open = vec![row];
+        while let Some(row) = open.pop() {
+            open.extend(graph.links(row, 0).iter().copied().filter(|row| seen.insert(*row)));
+        }
+        seen
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_links_are_all_rows_reach_each_other_in_the_end(
+            rows in prop::collection::vec((-2_i8..3, -2_i8..3), 1..40),
+            links in prop::collection::vec(prop::collection::vec(0_usize..40, 0..5), 40),
+        ) {
+            let (stored, mut graph) = drawn(&rows, &links);
+            let count = rows.len() as u32;
+            let lost = (0..count).filter(|row| {
+                let start = graph.start(&stored, &stored.codes_as_query(*row as usize)).unwrap();
+                !led_to(&graph, start.entry as u32).contains(*row)
+            });
+            prop_assert_eq!(graph.unreachable(&stored, &|_| true), lost.count());
+            prop_assert_eq!(graph.unreachable(&stored, &|_| false), 0);
+            graph.connect(&stored);
+            for row in 0..count {
+                let seen = led_to(&graph, row);
+                prop_assert!((0..count).all(|other| seen.contains(other)), "from {row}");
+                prop_assert!(graph.links(row, 0).len() <= graph.links_at(0));
+            }
+            prop_assert_eq!(graph.unreachable(&stored, &|_| true), 0);
+            // Once is enough.
+            let before = graph.base.clone();
+            graph.connect(&stored);
+            prop_assert_eq!(graph.base, before);
+        }
+    }
+}
