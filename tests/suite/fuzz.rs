@@ -58,6 +58,41 @@ fn unhexed(digits: &str) -> Vec<u8> {
     pairs.map(|pair| byte(pair).expect("digits")).collect()
 }
 
+/// A JPEG with other primaries and all kinds of curves.
+fn with_profile(jpeg: &[u8]) -> Vec<u8> {
+    let numbers = |numbers: &[i32]| -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+    };
+    let xyz = |values: [i32; 3]| [&b"XYZ \0\0\0\0"[..], &numbers(&values)].concat();
+    let tags = [
+        (b"rXYZ", xyz([39_000, 20_000, 1_000])),
+        (b"gXYZ", xyz([13_000, 41_000, 4_000])),
+        (b"bXYZ", xyz([10_000, 4_000, 48_000])),
+        (b"rTRC", b"curv\0\0\0\0\0\0\0\x01\x02\x33".to_vec()),
+        (b"gTRC", b"curv\0\0\0\0\0\0\0\x03\0\0\x40\0\xff\xff".to_vec()),
+        (
+            b"bTRC",
+            [&b"para\0\0\0\0\0\x03\0\0"[..], &numbers(&[157_286, 62_119, 3_417, 5_072, 2_651])]
+                .concat(),
+        ),
+    ];
+    let mut profile = vec![0; 128];
+    profile[16..24].copy_from_slice(b"RGB XYZ ");
+    profile[36..40].copy_from_slice(b"acsp");
+    profile.extend((tags.len() as u32).to_be_bytes());
+    let mut place = profile.len() + 12 * tags.len();
+    for (name, contents) in &tags {
+        profile.extend(*name);
+        profile.extend((place as u32).to_be_bytes());
+        profile.extend((contents.len() as u32).to_be_bytes());
+        place += contents.len();
+    }
+    tags.iter().for_each(|(_, contents)| profile.extend(contents));
+    let part = [&b"ICC_PROFILE\0\x01\x01"[..], &profile].concat();
+    let length = ((part.len() + 2) as u16).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe2], &length, &part, &jpeg[2..]].concat()
+}
+
 #[test]
 fn pictures() {
     let picture = picture(24, 16);
@@ -66,6 +101,13 @@ fn pictures() {
         picture.encode_jpeg(80).expect("a picture"),
         include_bytes!("../../models/tests/pictures/cmyk.jpg").to_vec(),
     ];
+    let [plain, other] = [inputs[1].clone(), with_profile(&inputs[1])];
+    assert!(
+        RgbImage::decode(&plain).expect("a picture")
+            != RgbImage::decode(&other).expect("a picture"),
+        "the profile counts"
+    );
+    inputs.push(other);
     inputs.extend(SMALL.map(unhexed));
     // Every way in which a JPEG lies in a file.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/pictures/jpeg");
