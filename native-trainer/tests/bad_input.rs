@@ -125,6 +125,54 @@ fn pictures_are_turned_upright_by_their_exif_orientation() {
 }
 
 #[test]
+fn a_picture_that_was_cut_off_is_named_by_check_build_and_train() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 3);
+    let whole = shape(0, 0, 400).encode_jpeg(95).unwrap();
+    let cut = &whole[..700 + whole.len() / 20];
+    let path = world.write("pictures/class 0 类/9.jpg", cut);
+    let reason = "incomplete picture: its data end at line";
+    let out = run(&world, &pictures).unwrap();
+    assert!(out.contains("9.jpg") && out.contains(reason), "{out}");
+    assert!(out.contains("4 classes, 12 pictures") && out.contains("left out"), "{out}");
+    let check = world::magpie(&[&"data", &"check", &pictures]);
+    let found = String::from_utf8_lossy(&check.stdout);
+    assert!(!check.status.success() && found.contains("9.jpg"), "{found}");
+    assert!(found.contains(reason) && found.contains("1 error"), "{found}");
+    let recipe = world.recipe(&pictures, 1);
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &world.path("run")]);
+    assert!(error.contains("9.jpg") && error.contains(reason), "{error}");
+    std::fs::write(&path, &whole).unwrap();
+    assert!(run(&world, &pictures).unwrap().contains("4 classes, 13 pictures"));
+}
+
+#[test]
+fn a_file_that_is_another_than_its_name_says_is_told_what_it_is() {
+    let world = World::new();
+    world.pictures("pictures", 1, 1);
+    world.write("pictures/phone/1.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    world.write("pictures/lfs/1.png", b"version https://git-lfs.github.com/spec/v1\n");
+    world.write("pictures/page/1.jpg", b"<!doctype html><html><body>Not found</body></html>");
+    world.write("pictures/empty/1.png", b"");
+    let out = run(&world, &world.path("pictures")).unwrap();
+    for part in ["this is HEIC", "heif-convert", "git lfs pull", "a web page", "an empty file"] {
+        assert!(out.contains(part), "nothing of {part} in\n{out}");
+    }
+}
+
+#[test]
+fn a_file_larger_than_any_picture_is_refused_before_it_is_read() {
+    let world = World::new();
+    world.pictures("pictures", 1, 1);
+    let path = world.write("pictures/class 0 类/huge.jpg", b"\xff\xd8\xff");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(4 << 30).unwrap();
+    let begun = std::time::Instant::now();
+    let out = run(&world, &world.path("pictures")).unwrap();
+    assert!(out.contains("huge.jpg: larger than the 536870912 bytes"), "{out}");
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_hundred_megapixels_are_refused_before_they_are_decoded() {
     let world = World::new();
     let mut png = shape(0, 0, 8).encode_png().unwrap();

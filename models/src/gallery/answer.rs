@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::index::{Metric, Search, VectorIndex, VectorType};
-use super::{Class, Gallery, GalleryError, unit};
+use super::embedding::unit;
+use super::{Class, Gallery, GalleryError};
+
+/// Values of a mean that are no more than this are what rounding left of entries that cancel each other out.
+const CANCELLED: f32 = 1e-6;
 
 /// Which class a query is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -162,44 +166,20 @@ impl Gallery {
         question: &Question<'_>,
     ) -> Result<Vec<Match>, GalleryError> {
         let admitted = self.admitted(question);
-        let counts = self.counts();
-        let wanted = |class: usize| {
-            counts[class] > 0 && admitted.as_ref().is_none_or(|admitted| admitted[class])
-        };
-        let search = Search::best(question.k).filtered(&wanted);
+        let wanted = |class: usize| admitted.as_ref().is_none_or(|admitted| admitted[class]);
+        let mut search = Search::best(question.k);
+        if admitted.is_some() {
+            search.filter = Some(&wanted);
+        }
         let hits = self.class_means().search(query, &search)?;
         let found = |hit: super::Hit| Match { class: hit.entry, similarity: hit.similarity };
         Ok(hits.into_iter().map(found).collect())
     }
 
-    /// The mean embedding of every class, of unit length; zeros for a class without entries.
+    /// The mean embedding of every class, of unit length. One without entries, or whose entries cancel each
+    /// other out, has none: zeros that are taken out of the index.
     pub fn class_means(&self) -> &VectorIndex {
         self.centroids.get_or_init(|| self.compute_means())
-    }
-
-    /// Pairs of classes that may be mistaken for each other: those whose mean embeddings have a
-    /// cosine of `least` or more, the most similar `limit` pairs, best first, each pair once.
-    ///
-    /// Of every class only its nearest other class is looked at, so that a crowd of like classes
-    /// does not fill the list with all of its pairs.
-    pub fn alike(&self, least: f32, limit: usize) -> Vec<(usize, usize, f32)> {
-        let counts = self.counts();
-        let means = self.class_means();
-        let mut pairs = Vec::new();
-        for class in (0..counts.len()).filter(|class| counts[*class] > 0) {
-            let other = |found: usize| found != class && counts[found] > 0;
-            let search = Search::best(1).filtered(&other);
-            let hits = means.search(&means.vector(class), &search).unwrap_or_default();
-            let near = hits.first().filter(|hit| hit.similarity >= least);
-            pairs.extend(
-                near.map(|hit| (class.min(hit.entry), class.max(hit.entry), hit.similarity)),
-            );
-        }
-        pairs.sort_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
-        // A pair that was found from both sides stands beside itself.
-        pairs.dedup_by_key(|(first, second, _)| (*first, *second));
-        pairs.truncate(limit);
-        pairs
     }
 
     fn compute_means(&self) -> VectorIndex {
@@ -210,9 +190,15 @@ impl Gallery {
             sum.iter_mut().zip(&*self.index.vector(entry)).for_each(|(s, v)| *s += v);
         }
         let mut means = VectorIndex::new(dim, Metric::InnerProduct, VectorType::F32);
-        for sum in sums.chunks_exact(dim) {
-            let unit = unit(sum, self.dim()).expect("sums of unit vectors are finite");
-            means.add(&unit).expect("of the gallery's width");
+        for ((class, count), sum) in self.counts().into_iter().enumerate().zip(sums.chunks(dim)) {
+            let most = sum.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            let mean = Some(sum).filter(|_| most > CANCELLED * count as f32);
+            let mean = mean.and_then(|sum| unit(sum, dim).ok());
+            let there = mean.is_some();
+            means.add(&mean.unwrap_or_else(|| vec![0.0; dim])).expect("of the gallery's width");
+            if !there {
+                means.remove(class).expect("added just now");
+            }
         }
         means
     }

@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::embedding::{check_fit, check_room, check_stored, unit};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, Metadata, PictureId, VectorIndex, VectorType, unit,
+    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, PictureId, VectorIndex,
+    VectorType,
 };
 
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
@@ -21,8 +23,10 @@ pub struct Merged {
 }
 
 impl Gallery {
-    /// Adds a class and returns its position; `thumbnail` is an encoded picture or empty.
-    pub fn add_class(&mut self, class: Class, thumbnail: Vec<u8>) -> usize {
+    /// Adds a class and returns its position; `thumbnail` is an encoded picture or empty. A threshold that
+    /// is not finite is none.
+    pub fn add_class(&mut self, mut class: Class, thumbnail: Vec<u8>) -> usize {
+        class.min_similarity = class.min_similarity.filter(|least| least.is_finite());
         self.classes.push(class);
         self.thumbnails.push(thumbnail);
         self.centroids.take();
@@ -33,7 +37,8 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], or [`GalleryError::NoClass`].
+    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], [`GalleryError::ZeroLength`],
+    /// [`GalleryError::NoClass`], or [`GalleryError::Options`] for more entries than are read.
     pub fn add(&mut self, class: usize, embedding: &[f32]) -> Result<(), GalleryError> {
         self.add_picture(class, embedding, PictureId::default())
     }
@@ -58,7 +63,7 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// As [`Self::add`].
+    /// As [`Self::add`], and [`GalleryError::DoesNotFit`].
     pub fn add_stored(
         &mut self,
         class: usize,
@@ -66,6 +71,8 @@ impl Gallery {
         picture: PictureId,
     ) -> Result<(), GalleryError> {
         self.class(class)?;
+        let entry = self.index.positions();
+        check_stored(embedding, self.dim(), entry, self.index.vector_type())?;
         self.index.add(embedding)?;
         self.entry_classes.push(class as u32);
         self.pictures.push(picture);
@@ -73,15 +80,50 @@ impl Gallery {
         Ok(())
     }
 
-    /// Takes an entry out. Positions of entries behind it may change.
+    /// Takes one entry out. Positions of all entries may change: whoever takes out several names them
+    /// together, by [`Self::remove_entries`] or [`Self::remove_pictures`].
     ///
     /// # Errors
     ///
     /// [`GalleryError::Inconsistent`] for an entry that is not there.
     pub fn remove(&mut self, entry: usize) -> Result<(), GalleryError> {
-        self.index.remove(entry)?;
+        self.remove_entries(&[entry])
+    }
+
+    /// Takes entries out, all by the positions that they have before it; one that is named twice goes once.
+    /// Positions of all entries may change.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Inconsistent`] for an entry that is not there; nothing is changed then.
+    pub fn remove_entries(&mut self, entries: &[usize]) -> Result<(), GalleryError> {
+        if let Some(entry) = entries.iter().find(|entry| !self.index.contains(**entry)) {
+            return Err(IndexError::NoEntry { entry: *entry }.into());
+        }
+        let there: HashSet<usize> = entries.iter().copied().collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        for entry in (0..self.index.positions()).filter(|entry| there.contains(entry)) {
+            self.index.remove(entry)?;
+        }
         self.tidy();
         Ok(())
+    }
+
+    /// Takes out all entries that were made from pictures; their number. Positions of all entries may
+    /// change. An entry of which nobody said the picture stays.
+    ///
+    /// # Errors
+    ///
+    /// None for a gallery that is good.
+    pub fn remove_pictures(&mut self, pictures: &[PictureId]) -> Result<usize, GalleryError> {
+        let wanted: HashSet<PictureId> =
+            pictures.iter().copied().filter(|picture| picture.is_known()).collect();
+        let entries: Vec<usize> =
+            self.entries().filter(|entry| wanted.contains(&self.pictures[*entry])).collect();
+        self.remove_entries(&entries)?;
+        Ok(entries.len())
     }
 
     /// Takes a class out with its entries. Positions of classes behind it move up by one.
@@ -106,7 +148,7 @@ impl Gallery {
     }
 
     /// Gives a class another label. Where another class has it already the two become one, under
-    /// the other's metadata and thumbnail; returns the position of the class then.
+    /// the other's metadata and thumbnail, where it has one; returns the position of the class then.
     ///
     /// # Errors
     ///
@@ -119,6 +161,9 @@ impl Gallery {
                     if *of as usize == class && self.index.contains(entry) {
                         *of = other as u32;
                     }
+                }
+                if self.thumbnails[other].is_empty() {
+                    self.thumbnails[other] = std::mem::take(&mut self.thumbnails[class]);
                 }
                 self.remove_class(class)?;
                 Ok(if other > class { other - 1 } else { other })
@@ -134,7 +179,7 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::NoClass`]
+    /// [`GalleryError::NoClass`], [`GalleryError::NotFinite`]
     pub fn describe_class(
         &mut self,
         class: usize,
@@ -142,6 +187,7 @@ impl Gallery {
         min_similarity: Option<f32>,
     ) -> Result<(), GalleryError> {
         self.class(class)?;
+        check_threshold(min_similarity)?;
         self.classes[class].metadata = metadata;
         self.classes[class].min_similarity = min_similarity;
         Ok(())
@@ -153,9 +199,7 @@ impl Gallery {
     ///
     /// [`GalleryError::NotFinite`]
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), GalleryError> {
-        if least.is_some_and(|least| !least.is_finite()) {
-            return Err(GalleryError::NotFinite);
-        }
+        check_threshold(least)?;
         self.min_similarity = least;
         Ok(())
     }
@@ -182,45 +226,61 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]; nothing is changed then.
+    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]; [`GalleryError::ZeroEntry`] and
+    /// [`GalleryError::DoesNotFit`] for an entry of the other gallery; [`GalleryError::Options`] for more
+    /// entries than are read. Nothing is changed then.
     pub fn merge(&mut self, other: &Self) -> Result<Merged, GalleryError> {
         self.check_comparable(other)?;
-        let mut merged = Merged::default();
-        let mut by_label: HashMap<String, usize> =
-            self.classes.iter().enumerate().map(|(i, c)| (c.label.clone(), i)).rev().collect();
-        let places: Vec<usize> = (other.classes.iter().zip(&other.thumbnails))
-            .map(|(class, thumbnail)| {
-                if let Some(place) = by_label.get(&class.label) {
-                    if self.thumbnails[*place].is_empty() {
-                        self.thumbnails[*place].clone_from(thumbnail);
-                    }
-                    let ours = &mut self.classes[*place];
-                    for (key, value) in &class.metadata {
-                        ours.metadata.entry(key.clone()).or_insert_with(|| value.clone());
-                    }
-                    ours.min_similarity = ours.min_similarity.or(class.min_similarity);
-                    return *place;
-                }
-                merged.new_classes += 1;
-                let place = self.add_class(class.clone(), thumbnail.clone());
-                by_label.insert(class.label.clone(), place);
+        let before = self.classes.len();
+        let mut by_label: HashMap<&str, usize> = HashMap::new();
+        for (class, Class { label, .. }) in self.classes.iter().enumerate() {
+            by_label.entry(label).or_insert(class);
+        }
+        let mut count = before;
+        let places: Vec<usize> = (other.classes.iter())
+            .map(|class| {
+                let place = *by_label.entry(&class.label).or_insert(count);
+                count = count.max(place + 1);
                 place
             })
             .collect();
-        let mut known: HashSet<(u32, PictureId)> =
-            self.entries().map(|e| (self.entry_classes[e], self.identity(e))).collect();
-        for entry in other.entries() {
-            let class = places[other.entry_classes[entry] as usize];
-            let picture = other.pictures[entry];
-            if !known.insert((class as u32, other.identity(entry))) {
-                merged.known += 1;
+        let mut known: HashSet<(usize, PictureId)> =
+            self.entries().map(|e| (self.entry_class(e), self.identity(e))).collect();
+        let fresh: Vec<usize> = (other.entries())
+            .filter(|e| known.insert((places[other.entry_class(*e)], other.identity(*e))))
+            .collect();
+        for entry in &fresh {
+            other.check_direction(*entry)?;
+            check_fit(&other.index.vector(*entry), *entry, self.index.vector_type())?;
+        }
+        check_room(self.index.positions(), fresh.len())?;
+
+        for ((class, thumbnail), place) in
+            other.classes.iter().zip(&other.thumbnails).zip(places.iter().copied())
+        {
+            if place == self.classes.len() {
+                self.add_class(class.clone(), thumbnail.clone());
                 continue;
             }
-            self.add_stored(class, &other.index.vector(entry), picture)?;
-            merged.added += 1;
+            if self.thumbnails[place].is_empty() {
+                self.thumbnails[place].clone_from(thumbnail);
+            }
+            let ours = &mut self.classes[place];
+            for (key, value) in &class.metadata {
+                ours.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+            ours.min_similarity = ours.min_similarity.or(class.min_similarity);
+        }
+        for entry in &fresh {
+            let class = places[other.entry_class(*entry)];
+            self.add_stored(class, &other.index.vector(*entry), other.pictures[*entry])?;
+        }
+        if !fresh.is_empty() {
+            self.index.connect();
         }
         self.centroids.take();
-        Ok(merged)
+        let (new_classes, added) = (count - before, fresh.len());
+        Ok(Merged { new_classes, added, known: other.len() - added })
     }
 
     /// The gallery without its classes' pictures for people, and these pictures alone: a gallery of
@@ -280,10 +340,13 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// None for a gallery that was good before.
+    /// [`GalleryError::DoesNotFit`] for an entry, which embeddings of unit length do; nothing is changed then.
     pub fn set_vector_type(&mut self, vector_type: VectorType) -> Result<(), GalleryError> {
         if self.index.vector_type() == vector_type {
             return Ok(());
+        }
+        for entry in self.entries() {
+            check_fit(&self.index.vector(entry), entry, vector_type)?;
         }
         self.compact();
         let mut index = VectorIndex::new(self.dim(), self.index.metric(), vector_type);
@@ -294,6 +357,11 @@ impl Gallery {
         self.index = index;
         self.centroids.take();
         Ok(())
+    }
+
+    /// Adds links until searches come to every entry; see [`VectorIndex::connect`].
+    pub fn connect(&mut self) {
+        self.index.connect();
     }
 
     /// Drops what was taken out; positions of entries change.
@@ -316,5 +384,13 @@ impl Gallery {
         self.entry_classes = kept.iter().map(|entry| self.entry_classes[*entry]).collect();
         self.pictures = kept.iter().map(|entry| self.pictures[*entry]).collect();
         self.centroids.take();
+    }
+}
+
+/// Fails for a least cosine that a file cannot hold.
+pub(super) fn check_threshold(least: Option<f32>) -> Result<(), GalleryError> {
+    match least {
+        Some(least) if !least.is_finite() => Err(GalleryError::NotFinite),
+        _ => Ok(()),
     }
 }

@@ -16,14 +16,17 @@
 //! is read, so damaged bytes give a [`GalleryError`] and never a wrong answer.
 
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 use half::f16;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use super::sections::{Layout, expect_length};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, Metadata, Metric, PictureId, VectorIndex, VectorType,
+    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId, VectorIndex,
+    VectorType,
 };
 
 /// First bytes of every gallery.
@@ -38,6 +41,8 @@ pub const MAX_DIM: usize = 8192;
 /// Most entries that are read: 16 million, beyond which a page could not hold them.
 pub const MAX_ENTRIES: usize = 1 << 24;
 
+/// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
+const FACTORS_READ: RangeInclusive<f32> = 0.0..=1.0;
 /// Class of an entry that was taken out.
 pub(super) const TAKEN_OUT: u32 = u32::MAX;
 /// Bytes of a [`PictureId`].
@@ -56,6 +61,30 @@ pub(super) const THUMBNAILS: usize = 4;
 pub(super) const FACTORS: usize = 5;
 pub(super) const PICTURES: usize = 6;
 const INDEX: usize = 7;
+
+/// Why a gallery could not be written.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// A scratch file or the gallery file.
+    #[error(transparent)]
+    File(std::io::Error),
+    /// What was to be added, or a gallery that nobody could read.
+    #[error(transparent)]
+    Gallery(#[from] GalleryError),
+}
+
+impl From<std::io::Error> for StreamError {
+    fn from(error: std::io::Error) -> Self {
+        error.downcast().map_or_else(Self::File, Self::Gallery)
+    }
+}
+
+impl From<IndexError> for StreamError {
+    fn from(error: IndexError) -> Self {
+        Self::Gallery(error.into())
+    }
+}
 
 impl VectorType {
     pub(super) const fn bytes(self) -> u64 {
@@ -102,6 +131,8 @@ impl StoredClass {
     /// A class whose picture has so many bytes.
     pub(super) fn of(class: &Class, thumbnail_length: usize) -> Self {
         let Class { label, metadata, min_similarity } = class.clone();
+        // JSON has no other numbers.
+        let min_similarity = min_similarity.filter(|least| least.is_finite());
         Self { label, metadata, min_similarity, thumbnail_length }
     }
 }
@@ -117,19 +148,43 @@ pub(super) fn kinds(vector_type: VectorType, config: IndexConfig) -> Vec<usize> 
         .collect()
 }
 
-/// Writes the values of all rows as the file has them.
+/// Fails for what no reader takes, before anything is written.
+pub(super) fn check_size(dim: usize, entries: usize) -> Result<(), GalleryError> {
+    if (1..=MAX_DIM).contains(&dim) && entries <= MAX_ENTRIES {
+        return Ok(());
+    }
+    let what = format!(
+        "a gallery of {entries} entries of {dim} values cannot be written: there may be \
+         {MAX_ENTRIES} of 1 to {MAX_DIM}"
+    );
+    Err(GalleryError::Options { what })
+}
+
+/// Writes the values of all rows as the file has them; fails for those that no reader takes.
 pub(super) fn write_rows(index: &VectorIndex, writer: &mut dyn Write) -> std::io::Result<()> {
+    let vector_type = index.vector_type();
+    let refused = |entry, value| {
+        Err(std::io::Error::other(GalleryError::DoesNotFit { entry, value, vector_type }))
+    };
     let mut row = Vec::new();
     for entry in 0..index.positions() {
         row.clear();
-        match index.vector_type() {
+        match vector_type {
             VectorType::I8 => {
-                let (codes, _) = index.stored_codes(entry);
+                let (codes, factor) = index.stored_codes(entry);
+                if !FACTORS_READ.contains(&factor) {
+                    return refused(entry, factor * 127.0);
+                }
                 row.extend(codes.iter().map(|code| code.to_le_bytes()[0]));
             }
             VectorType::F16 => {
-                let values = index.vector(entry);
-                values.iter().for_each(|v| row.extend(f16::from_f32(*v).to_le_bytes()));
+                for value in index.vector(entry).iter() {
+                    let half = f16::from_f32(*value);
+                    if !half.is_finite() {
+                        return refused(entry, *value);
+                    }
+                    row.extend(half.to_le_bytes());
+                }
             }
             VectorType::F32 => {
                 index.vector(entry).iter().for_each(|v| row.extend(v.to_le_bytes()));
@@ -142,6 +197,10 @@ pub(super) fn write_rows(index: &VectorIndex, writer: &mut dyn Write) -> std::io
 
 impl Gallery {
     /// The gallery as a file; the same gallery gives the same bytes.
+    ///
+    /// # Panics
+    ///
+    /// Where [`Self::write_to`] refuses the gallery: for a width that no file has.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write_to(&mut bytes).expect("memory takes every byte");
@@ -152,11 +211,13 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// What the writer says.
-    pub fn write_to(&self, writer: &mut dyn Write) -> std::io::Result<()> {
+    /// What the writer says. A gallery that nobody could read is not written: [`GalleryError::Options`],
+    /// [`GalleryError::DoesNotFit`].
+    pub fn write_to(&self, writer: &mut dyn Write) -> Result<(), StreamError> {
+        check_size(self.dim(), self.index.positions())?;
         let (vector_type, config) = (self.index.vector_type(), self.index.config());
         let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
-        LAYOUT.write(&kinds(vector_type, config), &mut section, writer)
+        Ok(LAYOUT.write(&kinds(vector_type, config), &mut section, writer)?)
     }
 
     fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
@@ -296,8 +357,7 @@ pub(super) fn read_rows(
     match index.vector_type() {
         VectorType::I8 => {
             for (row, factor) in values.chunks_exact(dim).zip(factors) {
-                // Larger ones belong to no unit vector.
-                if !(0.0..=1.0).contains(factor) {
+                if !FACTORS_READ.contains(factor) {
                     return Err(GalleryError::NotFinite);
                 }
                 let codes = row.iter().map(|b| i8::from_le_bytes([*b]));

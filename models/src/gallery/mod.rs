@@ -4,9 +4,12 @@
 //! of one class). How entries are searched is the business of its [`VectorIndex`]; which class the
 //! found entries speak for is that of an [`AnswerRule`].
 
+mod alike;
 mod answer;
+#[cfg(feature = "parallel")]
 mod check;
 mod edit;
+mod embedding;
 mod format;
 mod index;
 mod lessons;
@@ -14,6 +17,8 @@ mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
 mod stream;
+#[cfg(test)]
+mod against_a_map;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -21,10 +26,13 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use alike::Alike;
 pub use answer::{AnswerRule, Match, Question};
+#[cfg(feature = "parallel")]
 pub use check::check_file;
 pub use edit::Merged;
-pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, VERSION};
+pub use embedding::check_embedding;
+pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, StreamError, VERSION};
 pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
@@ -34,7 +42,7 @@ pub use lessons::{
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
 #[cfg(feature = "parallel")]
-pub use stream::{GalleryStream, StreamError};
+pub use stream::GalleryStream;
 
 /// Why a gallery could not be read or changed.
 #[derive(Debug, Error, Clone, PartialEq)]
@@ -84,6 +92,35 @@ pub enum GalleryError {
     /// A value that is infinite or not a number.
     #[error("embedding holds a value that is not finite")]
     NotFinite,
+    /// An embedding without a direction.
+    #[error(
+        "the embedding has length zero: the extractor's weights or the image are unusable"
+    )]
+    ZeroLength,
+    /// An entry without a direction.
+    #[error(
+        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the image \
+         were unusable; take it out and add its picture again"
+    )]
+    ZeroEntry {
+        /// Position of the entry.
+        entry: usize,
+        /// Label of its class.
+        label: String,
+    },
+    /// A value that is too large or too small for the way values are stored.
+    #[error(
+        "entry {entry} holds {value:e}, which does not fit {vector_type}; store embeddings as f32, \
+         or build the gallery again"
+    )]
+    DoesNotFit {
+        /// Position of the entry.
+        entry: usize,
+        /// The value.
+        value: f32,
+        /// How values are stored.
+        vector_type: VectorType,
+    },
     /// A class that is not there.
     #[error("class {class} is not there")]
     NoClass {
@@ -311,19 +348,6 @@ impl Gallery {
         }
         Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() })
     }
-}
-
-/// An embedding of `dim` values, brought to unit length.
-fn unit(embedding: &[f32], dim: usize) -> Result<Vec<f32>, GalleryError> {
-    if embedding.len() != dim {
-        return Err(GalleryError::Dimension { expected: dim, got: embedding.len() });
-    }
-    let norm = embedding.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        return Err(GalleryError::NotFinite);
-    }
-    let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-    Ok(embedding.iter().map(|v| (f64::from(*v) * scale) as f32).collect())
 }
 
 #[cfg(test)]

@@ -8,38 +8,20 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
-use thiserror::Error;
-
+use super::edit::check_threshold;
+use super::embedding::{check_stored, unit};
 use super::format::{
-    EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, MAX_ENTRIES, PICTURES, StoredClass,
-    THUMBNAILS, kinds, read_rows, write_rows,
+    EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, PICTURES, StoredClass, THUMBNAILS,
+    check_size, kinds, read_rows, write_rows,
 };
 use super::index::{Outline, Pieces};
 use super::{
-    Class, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId, VectorIndex,
-    VectorType, unit,
+    Class, GalleryError, IndexConfig, Metadata, Metric, PictureId, StreamError, VectorIndex,
+    VectorType,
 };
 
 /// Entries that are put away together.
 const PIECE: usize = 1024;
-
-/// Why a gallery could not be written while it came in.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// A scratch file or the gallery file.
-    #[error(transparent)]
-    File(#[from] std::io::Error),
-    /// What was to be added.
-    #[error(transparent)]
-    Gallery(#[from] GalleryError),
-}
-
-impl From<IndexError> for StreamError {
-    fn from(error: IndexError) -> Self {
-        Self::Gallery(error.into())
-    }
-}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -134,7 +116,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::NoClass`]
+    /// [`GalleryError::NoClass`], [`GalleryError::NotFinite`]
     pub fn describe_class(
         &mut self,
         class: usize,
@@ -142,6 +124,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         min_similarity: Option<f32>,
     ) -> Result<(), StreamError> {
         self.class(class)?;
+        check_threshold(min_similarity)?;
         let class = &mut self.classes[class];
         (class.metadata, class.min_similarity) = (metadata, min_similarity);
         Ok(())
@@ -153,9 +136,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     ///
     /// [`GalleryError::NotFinite`]
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), StreamError> {
-        if least.is_some_and(|least| !least.is_finite()) {
-            return Err(GalleryError::NotFinite.into());
-        }
+        check_threshold(least)?;
         self.min_similarity = least;
         Ok(())
     }
@@ -164,8 +145,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], [`GalleryError::NoClass`],
-    /// [`GalleryError::Options`] for more entries than are read, or [`StreamError::File`].
+    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`], [`GalleryError::ZeroLength`],
+    /// [`GalleryError::DoesNotFit`], [`GalleryError::NoClass`], [`GalleryError::Options`] for more entries than are read, or [`StreamError::File`].
     pub fn add_picture(
         &mut self,
         class: usize,
@@ -188,10 +169,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         picture: PictureId,
     ) -> Result<(), StreamError> {
         self.class(class)?;
-        if self.len() == MAX_ENTRIES {
-            let what = format!("a gallery holds at most {MAX_ENTRIES} entries");
-            return Err(GalleryError::Options { what }.into());
-        }
+        check_stored(embedding, self.piece.dim(), self.len(), self.piece.vector_type())?;
         if self.piece.positions() == PIECE {
             self.put_rows()?;
         }
@@ -218,16 +196,18 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         Ok(Some(piece.vector(place).into_owned()))
     }
 
-    /// Writes the file, with an index of a kind.
+    /// Writes the file, with an index of a kind; the number of entries that it does not come to, as
+    /// [`VectorIndex::unreachable`] says.
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Options`], [`StreamError::File`]
+    /// [`GalleryError::Options`], [`GalleryError::DoesNotFit`], [`StreamError::File`]
     pub fn finish(
         mut self,
         config: IndexConfig,
         writer: &mut dyn Write,
-    ) -> Result<(), StreamError> {
+    ) -> Result<usize, StreamError> {
+        check_size(self.piece.dim(), self.len())?;
         self.put_rows()?;
         let outline = Outline::of(config, &mut self)?;
         let (empty, entries) = (self.none(), self.len());
@@ -263,7 +243,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             _ => outline.write(writer),
         };
         LAYOUT.write(&kinds(empty.vector_type(), config), &mut section, writer)?;
-        Ok(())
+        Ok(outline.unreachable)
     }
 
     fn class(&self, class: usize) -> Result<&Class, GalleryError> {

@@ -1,5 +1,6 @@
 //! Galleries: what stays true whatever is added, removed and merged.
 
+use super::embedding::unit;
 use super::*;
 use proptest::prelude::*;
 
@@ -170,7 +171,7 @@ fn renaming_to_a_label_that_exists_makes_one_class() {
 #[test]
 fn a_graph_keeps_what_was_removed_until_it_is_due() {
     let entries: Vec<(usize, u8, Vec<f32>)> = (0..40_u8)
-        .map(|i| (usize::from(i) % 4, i + 1, (0..5).map(|k| f32::from(i * 7 % (k + 3))).collect()))
+        .map(|i| (usize::from(i) % 4, i + 1, (0..5).map(|k| f32::from(1 + i * 7 % (k + 3))).collect()))
         .collect();
     let mut gallery = gallery(&entries);
     gallery.set_index(IndexConfig::hnsw()).unwrap();
@@ -235,34 +236,119 @@ fn every_rule_answers_as_it_says() {
     assert!((centroid.similarity - 1.0).abs() < 1e-3, "the mean of class a lies at 4°");
 }
 
+/// All pairs of classes with a mean, by a plain loop.
+fn pairs(gallery: &Gallery) -> Vec<(usize, usize, f32)> {
+    let means = gallery.class_means();
+    let there: Vec<usize> = (0..means.positions()).filter(|class| means.contains(*class)).collect();
+    let cosine =
+        |a: usize, b: usize| super::index::exact_product(&means.vector(a), &means.vector(b));
+    let others = |a: usize| there.iter().copied().filter(move |b| *b > a);
+    there.iter().flat_map(|a| others(*a).map(|b| (*a, b, cosine(*a, b)))).collect()
+}
+
+/// The best pairs, which stand in their order.
+fn best(mut pairs: Vec<(usize, usize, f32)>, least: f32, limit: usize) -> Vec<(usize, usize, f32)> {
+    pairs.retain(|pair| pair.2 >= least);
+    pairs.sort_by(|a, b| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1))));
+    pairs.dedup();
+    pairs.truncate(limit);
+    pairs
+}
+
+/// Every class with the nearest other one, of equally near ones the first.
+fn nearest(pairs: &[(usize, usize, f32)], classes: usize) -> Vec<(usize, usize, f32)> {
+    let of = |class: usize| pairs.iter().filter(move |(a, b, _)| *a == class || *b == class);
+    let other = |class: usize, pair: &(usize, usize, f32)| pair.0 + pair.1 - class;
+    let better = |class: usize, a: &(usize, usize, f32), b: &(usize, usize, f32)| {
+        a.2.total_cmp(&b.2).then(other(class, b).cmp(&other(class, a)))
+    };
+    (0..classes).filter_map(|c| of(c).max_by(|a, b| better(c, a, b)).copied()).collect()
+}
+
 proptest! {
     #[test]
-    fn classes_are_alike_by_their_means(entries in entries(), least in -0.5_f32..1.0) {
+    fn classes_are_alike_by_their_means(
+        entries in prop::collection::vec((0_usize..9, 0_u8..6, embedding(5)), 0..20),
+        least in -0.5_f32..1.0,
+        limit in 0_usize..8,
+    ) {
+        // Pictures of one number are the same: so are the means of some classes.
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|(class, picture, embedding)| match picture {
+                0..3 => (class, 0, embedding),
+                _ => (class, 0, (0..5).map(|i| f32::from(picture) - i as f32).collect()),
+            })
+            .collect();
         let gallery = gallery(&entries);
-        let means = gallery.class_means();
-        let (counts, classes) = (gallery.counts(), gallery.classes().len());
-        let cosine = |a: usize, b: usize| -> f32 {
-            means.vector(a).iter().zip(&*means.vector(b)).map(|(x, y)| x * y).sum()
-        };
-        let alike = gallery.alike(least, usize::MAX);
-        for window in alike.windows(2) {
-            prop_assert!(window[0].2 >= window[1].2);
+        let pairs = pairs(&gallery);
+        for limit in [limit, usize::MAX] {
+            let closest = gallery.closest_pairs(least, limit);
+            prop_assert!(closest.complete);
+            prop_assert_eq!(&closest.pairs, &best(pairs.clone(), least, limit));
+            let alike = gallery.alike(least, limit);
+            let nearest = nearest(&pairs, gallery.classes().len());
+            prop_assert_eq!(&alike.pairs, &best(nearest, least, limit));
+            prop_assert_eq!(&alike.equal, &closest.equal);
+            let means = gallery.class_means();
+            for group in &alike.equal {
+                prop_assert!(group.len() > 1 && group.is_sorted());
+                prop_assert!(group.iter().all(|c| means.vector(*c) == means.vector(group[0])));
+            }
         }
-        for (first, second, similarity) in &alike {
-            prop_assert!(first < second && *similarity >= least);
-            prop_assert!((cosine(*first, *second) - similarity).abs() < 1e-5);
-        }
-        // Every class stands beside its nearest one, if that is near enough.
-        for class in (0..classes).filter(|class| counts[*class] > 0) {
-            let others = (0..classes).filter(|other| *other != class && counts[*other] > 0);
-            let best = others.map(|other| cosine(class, other)).fold(f32::MIN, f32::max);
-            let found = alike.iter().any(|(a, b, s)| {
-                (*a == class || *b == class) && (s - best).abs() < 1e-5
-            });
-            prop_assert!(found || best < least + 1e-5, "class {class}: {best} in {alike:?}");
-        }
-        prop_assert!(gallery.alike(least, 1).len() <= 1);
     }
+}
+
+/// Classes of one entry each, in crowds of some around middles.
+fn crowds(classes: usize, crowd: usize, spread: f32, dim: usize) -> Gallery {
+    let mut state = 7_u64;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut gallery = Gallery::with_type(dim, "m", VectorType::F32);
+    let mut middle = Vec::new();
+    for number in 0..classes {
+        if number % crowd == 0 {
+            middle = (0..dim).map(|_| next()).collect();
+        }
+        let near: Vec<f32> = middle.iter().map(|v| v + spread * next()).collect();
+        let class = gallery.add_class(class(&number.to_string()), vec![]);
+        gallery.add(class, &near).unwrap();
+    }
+    gallery
+}
+
+#[test]
+fn many_classes_are_compared_as_by_a_plain_loop() {
+    // Past several blocks, with values after which most pairs are done with.
+    for (classes, crowd, spread) in [(400, 1, 0.0), (400, 7, 0.4), (200, 200, 0.01)] {
+        let gallery = crowds(classes, crowd, spread, 150);
+        let pairs = pairs(&gallery);
+        for least in [0.0, 0.9] {
+            let closest = gallery.closest_pairs(least, 10);
+            assert!(closest.complete);
+            assert_eq!(closest.pairs, best(pairs.clone(), least, 10));
+            let alike = gallery.alike(least, 20);
+            assert_eq!(alike.pairs, best(nearest(&pairs, classes), least, 20));
+        }
+    }
+}
+
+#[test]
+fn crowds_of_like_classes_are_grouped_or_said_to_be_left_out() {
+    let mut gallery = crowds(6_000, 6_000, 0.0, 16);
+    let odd = gallery.add_class(class("odd"), vec![]);
+    gallery.add(odd, &[-1.0; 16]).unwrap();
+    let alike = gallery.closest_pairs(0.9, 3);
+    assert!(alike.complete);
+    let classes: Vec<_> = alike.pairs.iter().map(|(a, b, _)| (*a, *b)).collect();
+    assert_eq!(classes, [(0, 1), (0, 2), (0, 3)]);
+    assert_eq!(alike.equal, [(0..6_000).collect::<Vec<_>>()]);
+    assert_eq!(gallery.alike(0.9, 3).pairs, alike.pairs);
+    // Nearly the same, but not quite: each pair would have to be computed.
+    let alike = crowds(6_000, 6_000, 1e-6, 16).closest_pairs(0.9, 3);
+    assert!(!alike.complete && alike.pairs.len() == 3 && alike.pairs[2].2 > 0.999_99);
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! Colours of a picture with an ICC profile, taken to sRGB.
 //!
-//! Profiles of three primaries with a curve each (Display P3, Adobe RGB, ProPhoto, those of monitors) and of a
+//! Profiles of three primaries with a curve each (Display P3, Adobe RGB, those of monitors) and of a
 //! single grey curve are read, which browsers convert in the same way. Profiles that are tables of colours
 //! (printers, some scanners) are not: their pictures are taken as sRGB.
 
@@ -63,13 +63,13 @@ impl Transform {
         let mut matrix = [[0; 3]; 3];
         match profile.get(16..20)? {
             b"GRAY" if is_grey => {
-                curves = [curve(tag(profile, b"kTRC")?)?; 3];
+                curves = [curve(tag(profile, *b"kTRC")?)?; 3];
                 (0..3).for_each(|channel| matrix[channel][channel] = 1 << 16);
             }
             b"RGB " if !is_grey && profile.get(20..24)? == b"XYZ " => {
                 for (channel, letter) in [b'r', b'g', b'b'].into_iter().enumerate() {
-                    curves[channel] = curve(tag(profile, &[letter, b'T', b'R', b'C'])?)?;
-                    let [x, y, z] = xyz(tag(profile, &[letter, b'X', b'Y', b'Z'])?)?;
+                    curves[channel] = curve(tag(profile, [letter, b'T', b'R', b'C'])?)?;
+                    let [x, y, z] = xyz(tag(profile, [letter, b'X', b'Y', b'Z'])?)?;
                     for (row, from) in matrix.iter_mut().zip(&FROM_XYZ) {
                         let entry = from[0] * x + from[1] * y + from[2] * z;
                         row[channel] = (entry * 65_536.0).round() as i64;
@@ -114,10 +114,10 @@ impl Transform {
 }
 
 /// The contents of a tag, its kind and four spare bytes in front.
-fn tag<'a>(profile: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
+fn tag(profile: &[u8], name: [u8; 4]) -> Option<&[u8]> {
     let count = number(profile, 128)? as usize;
     let entries = profile.get(132..)?.chunks_exact(12).take(count);
-    let entry = entries.into_iter().find(|entry| entry.starts_with(name))?;
+    let entry = entries.into_iter().find(|entry| entry.starts_with(&name))?;
     let (start, length) = (number(entry, 4)? as usize, number(entry, 8)? as usize);
     profile.get(start..start.checked_add(length)?)
 }
@@ -225,7 +225,7 @@ mod tests {
     use crate::image::tests::{drawn, encoded, extended, segment, with_chunk};
 
     /// An ICC profile with these tags.
-    fn profile(space: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+    fn profile(space: [u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
         let (mut table, mut data) = (Vec::new(), Vec::new());
         for (name, contents) in tags {
             table.extend_from_slice(&name[..]);
@@ -235,7 +235,7 @@ mod tests {
         }
         let mut head = vec![0; 128];
         head[12..16].copy_from_slice(b"mntr");
-        head[16..20].copy_from_slice(space);
+        head[16..20].copy_from_slice(&space);
         head[20..24].copy_from_slice(b"XYZ ");
         head[36..40].copy_from_slice(b"acsp");
         [head, (tags.len() as u32).to_be_bytes().to_vec(), table, data].concat()
@@ -266,7 +266,7 @@ mod tests {
             (b"gTRC", curve()),
             (b"bTRC", curve()),
         ];
-        profile(b"RGB ", &tags)
+        profile(*b"RGB ", &tags)
     }
 
     const SRGB: [[f64; 3]; 3] =
@@ -300,7 +300,7 @@ mod tests {
         .concat();
         let webp = encoded(pixels, ::image::ImageFormat::WebP);
         vec![
-            with_chunk(&pixels.encode_png().unwrap(), b"iCCP", &packed),
+            with_chunk(&pixels.encode_png().unwrap(), *b"iCCP", &packed),
             extended(&webp, 32, &[(b"ICCP", profile)], &[]),
         ]
     }
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn grey_and_transparent_pictures_have_profiles_too() {
         let grey = ::image::GrayImage::from_raw(3, 1, vec![0, 100, 255]).unwrap();
-        let curve = profile(b"GRAY", &[(b"kTRC", exponent(1.8))]);
+        let curve = profile(*b"GRAY", &[(b"kTRC", exponent(1.8))]);
         let lighter = to_srgb(grey.clone().into(), &curve);
         assert_eq!(lighter.as_bytes(), [[0; 3], [119; 3], [255; 3]].concat());
         let p3 = of_primaries(DISPLAY_P3, &srgb_curve());

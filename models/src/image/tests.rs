@@ -181,8 +181,8 @@ fn exif(orientation: u8) -> Vec<u8> {
 }
 
 /// A PNG with another chunk behind its head.
-pub(super) fn with_chunk(png: &[u8], name: &[u8; 4], contents: &[u8]) -> Vec<u8> {
-    let named = [name, contents].concat();
+pub(super) fn with_chunk(png: &[u8], name: [u8; 4], contents: &[u8]) -> Vec<u8> {
+    let named = [&name, contents].concat();
     let length = (contents.len() as u32).to_be_bytes();
     let checksum = crc32fast::hash(&named).to_be_bytes();
     [&png[..33], &length, &named, &checksum, &png[33..]].concat()
@@ -226,7 +226,7 @@ fn every_format_is_turned_by_its_orientation() {
         let expected = expected.into_rgb8();
         let exif = exif(orientation);
         for bytes in
-            [with_chunk(&png, b"eXIf", &exif), extended(&webp, 8, &[], &[(b"EXIF", &exif)])]
+            [with_chunk(&png, *b"eXIf", &exif), extended(&webp, 8, &[], &[(b"EXIF", &exif)])]
         {
             let turned = RgbImage::decode(&bytes).unwrap();
             assert_eq!((turned.width(), turned.height()), expected.dimensions());
@@ -234,7 +234,7 @@ fn every_format_is_turned_by_its_orientation() {
         }
     }
     // Behind the pixels, where the standard allows it too; and with a wrong checksum.
-    let turned = with_chunk(&png, b"eXIf", &exif(6));
+    let turned = with_chunk(&png, *b"eXIf", &exif(6));
     let chunk = turned[33..33 + 12 + exif(6).len()].to_vec();
     let end = png.len() - 12;
     let late = [&png[..end], &chunk, &png[end..]].concat();

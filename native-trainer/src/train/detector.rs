@@ -187,16 +187,14 @@ impl Task for DetectorTraining {
     }
 
     fn plan_key(&self) -> BTreeMap<String, String> {
-        let cutouts = self.cutouts.as_ref().map_or(0, PictureStore::len);
-        [
-            ("seed", self.recipe.seed.to_string()),
-            ("batch_size", self.recipe.batch_size.to_string()),
-            ("the number of batches of an epoch", self.batches().to_string()),
-            ("the number of pictures with boxes", self.boxed.len().to_string()),
-            ("the number of cut-outs", cutouts.to_string()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        let numbers = [
+            ("seed", self.recipe.seed as usize),
+            ("batch_size", self.recipe.batch_size),
+            ("the number of batches of an epoch", self.batches()),
+            ("the number of pictures with boxes", self.boxed.len()),
+            ("the number of cut-outs", self.cutouts.as_ref().map_or(0, PictureStore::len)),
+        ];
+        numbers.map(|(key, number)| (key.to_owned(), number.to_string())).into()
     }
 
     fn batches(&self) -> usize {

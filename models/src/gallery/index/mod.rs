@@ -40,7 +40,7 @@ pub use search::{Filter, Hit, Search};
 const SELECTIVE: usize = 8;
 
 /// Why an index could not be read or changed.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Debug, Error, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum IndexError {
     /// A vector of another width.
@@ -54,6 +54,14 @@ pub enum IndexError {
     /// A value that is infinite or not a number, or too large to compute with.
     #[error("vector holds a value that is not finite")]
     NotFinite,
+    /// A value that the type of the values cannot hold.
+    #[error("{value:e} does not fit {vector_type}; store values as f32")]
+    DoesNotFit {
+        /// The value.
+        value: f32,
+        /// Type of the values.
+        vector_type: VectorType,
+    },
     /// An entry that is not there, or no longer.
     #[error("entry {entry} is not there")]
     NoEntry {
@@ -150,6 +158,8 @@ impl VectorIndex {
             IndexConfig::Hnsw { links, build_effort } => {
                 let mut graph = Hnsw::new(hnsw::Options { links, build_effort });
                 (0..self.rows.len()).for_each(|_| graph.push(&self.rows));
+                graph.connect(&self.rows);
+                graph.settle();
                 Structure::Hnsw(graph)
             }
             IndexConfig::Ivf { lists } => Structure::Ivf(Ivf::build(&self.rows, lists)),
@@ -164,6 +174,22 @@ impl VectorIndex {
             return (0..self.rows.len()).collect();
         }
         self.build(self.config).expect("the options were good before")
+    }
+
+    /// Number of entries that a search for them does not come to, however much it looks at. There is none
+    /// in an index as it was built; entries that were added to a graph later may cut some off.
+    pub fn unreachable(&self) -> usize {
+        match &self.structure {
+            Structure::Hnsw(graph) => graph.unreachable(&self.rows, &|row| self.contains(row)),
+            Structure::Flat | Structure::Ivf(_) | Structure::Binary(_) => 0,
+        }
+    }
+
+    /// Adds links to a graph until searches come to every entry; other kinds need none.
+    pub fn connect(&mut self) {
+        if let Structure::Hnsw(graph) = &mut self.structure {
+            graph.connect(&self.rows);
+        }
     }
 
     /// How entries are found.
@@ -224,13 +250,23 @@ impl VectorIndex {
         if square.is_finite() { Ok(()) } else { Err(IndexError::NotFinite) }
     }
 
+    /// The same for a vector that is going to be stored.
+    fn storable(&self, vector: &[f32]) -> Result<(), IndexError> {
+        self.checked(vector)?;
+        let vector_type = self.vector_type();
+        match vector.iter().find(|value| !vector_type.holds(**value)) {
+            Some(value) => Err(IndexError::DoesNotFit { value: *value, vector_type }),
+            None => Ok(()),
+        }
+    }
+
     /// Adds a vector behind the others and returns its position.
     ///
     /// # Errors
     ///
-    /// [`IndexError::Dimension`] or [`IndexError::NotFinite`].
+    /// [`IndexError::Dimension`], [`IndexError::NotFinite`] or [`IndexError::DoesNotFit`].
     pub fn add(&mut self, vector: &[f32]) -> Result<usize, IndexError> {
-        self.checked(vector)?;
+        self.storable(vector)?;
         let entry = self.rows.len();
         self.rows.push(vector);
         match &mut self.structure {
@@ -259,9 +295,9 @@ impl VectorIndex {
     ///
     /// # Errors
     ///
-    /// [`IndexError::NoEntry`], [`IndexError::Dimension`] or [`IndexError::NotFinite`].
+    /// [`IndexError::NoEntry`], and as [`Self::add`].
     pub fn replace(&mut self, entry: usize, vector: &[f32]) -> Result<usize, IndexError> {
-        self.checked(vector)?;
+        self.storable(vector)?;
         if !self.contains(entry) {
             return Err(IndexError::NoEntry { entry });
         }

@@ -23,7 +23,11 @@ pub(in crate::gallery) trait Pieces {
 }
 
 /// The structure of an index as [`VectorIndex::build`] would have it.
-pub(in crate::gallery) struct Outline(Structure);
+pub(in crate::gallery) struct Outline {
+    structure: Structure,
+    /// What [`VectorIndex::unreachable`] says.
+    pub(in crate::gallery) unreachable: usize,
+}
 
 impl Outline {
     /// Makes it from pieces of the rows.
@@ -40,7 +44,8 @@ impl Outline {
     ) -> Result<Self, P::Error> {
         let none = pieces.none();
         let (dim, metric) = (none.dim(), none.metric());
-        Ok(Self(match config.check()? {
+        let mut unreachable = 0;
+        let structure = match config.check()? {
             IndexConfig::Flat => Structure::Flat,
             IndexConfig::Binary => {
                 let mut mean = Mean::new(dim);
@@ -77,13 +82,15 @@ impl Outline {
                     }
                 })?;
                 codes.build(config)?;
+                unreachable = codes.unreachable();
                 codes.structure
             }
-        }))
+        };
+        Ok(Self { structure, unreachable })
     }
 
     /// Writes what [`VectorIndex::write_structure`] writes.
     pub(in crate::gallery) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
-        self.0.write(writer)
+        self.structure.write(writer)
     }
 }

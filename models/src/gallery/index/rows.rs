@@ -37,6 +37,26 @@ pub enum VectorType {
     I8,
 }
 
+impl VectorType {
+    /// Whether a finite value stays finite when it is stored.
+    pub(super) fn holds(self, value: f32) -> bool {
+        match self {
+            Self::F16 => f16::from_f32(value).is_finite(),
+            Self::F32 | Self::I8 => true,
+        }
+    }
+}
+
+impl std::fmt::Display for VectorType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::I8 => "i8",
+        })
+    }
+}
+
 /// Values as they are stored.
 #[derive(Debug, Clone)]
 enum Values {
@@ -116,8 +136,12 @@ impl Rows {
     /// Rounds to codes: `(factor, length of what is lost)`.
     fn encode(values: &[f32], codes: &mut [i8]) -> (f32, f32) {
         let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let scale = largest / LARGEST;
-        let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
+        let mut scale = largest / LARGEST;
+        let mut inverse = scale.recip();
+        if !inverse.is_finite() {
+            // Zeros, or values too small for a factor.
+            (scale, inverse) = (0.0, 0.0);
+        }
         for (code, value) in codes.iter_mut().zip(values) {
             *code = (value * inverse).round() as i8;
         }
@@ -234,8 +258,11 @@ impl Rows {
     pub(super) fn query(&self, values: &[f32]) -> Query {
         let limit = f32::from(distance::largest(self.codes.width));
         let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        let scale = largest / limit;
-        let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
+        let mut scale = largest / limit;
+        let mut inverse = scale.recip();
+        if !inverse.is_finite() {
+            (scale, inverse) = (0.0, 0.0);
+        }
         let mut codes: Vec<i16> = values.iter().map(|v| (v * inverse).round() as i16).collect();
         let lost = values.iter().zip(&codes).map(|(v, c)| v - f32::from(*c) * scale);
         let error = length(lost);

@@ -80,7 +80,7 @@ impl Gallery {
     /// # Errors
     ///
     /// [`GalleryError::Options`] for an empty gallery, embeddings of more than 2,048 values or options
-    /// that leave nothing to write.
+    /// that leave nothing to write; [`GalleryError::ZeroEntry`].
     pub fn to_shards(&self, options: &ShardOptions) -> Result<Sharded, GalleryError> {
         let refused = |what: &str| Err(GalleryError::Options { what: what.to_owned() });
         if self.is_empty() {
@@ -92,6 +92,7 @@ impl Gallery {
         if options.copies == 0 || options.code_bytes == 0 || options.centroid_bytes == 0 {
             return refused("copies and bytes of codes are at least 1");
         }
+        self.check_entries()?;
         let entries: Vec<usize> = self.entries().collect();
         let a_list = (options.list_bytes / (options.code_bytes + ENTRY_BYTES)).max(1);
         let count = (entries.len() * options.copies).div_ceil(a_list).min(entries.len());
@@ -151,18 +152,18 @@ impl Gallery {
         Ok(Sharded { head: head.to_bytes(), shards })
     }
 
-    /// The gallery whose entries are its classes' means: what is asked where these answer.
+    /// The gallery whose entries are its classes' means: what is asked where these answer. A class without a
+    /// mean has no entry.
     ///
     /// # Errors
     ///
     /// None for a gallery that is good.
     pub fn of_means(&self) -> Result<Self, GalleryError> {
-        let (mut of_means, counts) = (self.clone(), self.counts());
+        let (mut of_means, means) = (self.clone(), self.class_means());
         of_means.index = VectorIndex::new(self.dim(), Metric::InnerProduct, VectorType::F16);
         (of_means.entry_classes, of_means.pictures) = (Vec::new(), Vec::new());
-        for class in (0..counts.len()).filter(|class| counts[*class] > 0) {
-            let mean = self.class_means().vector(class);
-            of_means.add_picture(class, &mean, PictureId::default())?;
+        for class in (0..self.classes.len()).filter(|class| means.contains(*class)) {
+            of_means.add_picture(class, &means.vector(class), PictureId::default())?;
         }
         Ok(of_means)
     }

@@ -28,7 +28,7 @@ use std::ops::Range;
 
 use super::index::{Hit, Metric, Search, VectorIndex, VectorType};
 use super::sections::crc32;
-use super::{Class, Gallery, GalleryError, Metadata, PictureId};
+use super::{Class, Gallery, GalleryError, Metadata, PictureId, check_embedding};
 use block::{Block, Place};
 use coder::Transform;
 
@@ -192,6 +192,7 @@ impl Shards {
         if embedding.len() != self.dim {
             return Err(GalleryError::Dimension { expected: self.dim, got: embedding.len() });
         }
+        check_embedding(embedding)?;
         Ok(self.transform.turn(embedding))
     }
 
@@ -224,7 +225,7 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`] or [`GalleryError::NotFinite`].
+    /// [`GalleryError::Dimension`], [`GalleryError::NotFinite`] or [`GalleryError::ZeroLength`].
     pub fn missing<'a>(
         &self,
         embeddings: impl IntoIterator<Item = &'a [f32]>,
@@ -346,7 +347,8 @@ impl Shards {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Dimension`] or [`GalleryError::NotFinite`].
+    /// As [`Self::missing`]; [`GalleryError::ZeroLength`] and [`GalleryError::DoesNotFit`] also for entries
+    /// that no gallery holds.
     pub fn neighbourhood(
         &self,
         embedding: &[f32],

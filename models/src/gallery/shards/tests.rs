@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::sections::forged;
-use super::super::unit;
+use super::super::embedding::unit;
 use super::coder::Coder;
 use super::*;
 

@@ -45,6 +45,16 @@ impl Table {
     }
 }
 
+/// A code of a scan and the number behind it.
+pub(super) struct Code {
+    /// Upper half of the code's value: coefficients to step over.
+    pub(super) run: u32,
+    /// Lower half of the code's value: bits of the number.
+    pub(super) width: u32,
+    /// As it is meant, with its sign.
+    pub(super) number: i32,
+}
+
 /// Bits of a scan. Behind its end there are zeros, which are counted.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -127,10 +137,9 @@ impl<'a> Bits<'a> {
         value
     }
 
-    /// The value of the next code, and the number behind it, which has as many bits as the value's lower
-    /// half says. `None` for bits that are no code.
+    /// The next code; `None` for bits that are none.
     #[inline]
-    pub(super) fn code(&mut self, table: &Table) -> Option<(u8, i32)> {
+    pub(super) fn code(&mut self, table: &Table) -> Option<Code> {
         self.fill();
         let entry = table.quick[(self.buffer >> (64 - QUICK)) as usize];
         let value = if entry == 0 {
@@ -145,7 +154,7 @@ impl<'a> Bits<'a> {
         let is_below = (!self.buffer >> 63) as i32;
         let number = bits - is_below * ((1 << width) - 1);
         self.drop(width);
-        Some((value, number))
+        Some(Code { run: u32::from(value >> 4), width, number })
     }
 
     #[inline(never)]

@@ -1,5 +1,7 @@
 //! From the channels of a picture to its pixels, rounded where libjpeg rounds.
 
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
 use super::scan::{Component, Frame};
 
 /// What the channels are.
@@ -103,13 +105,13 @@ fn widened(component: &Component, y: usize, (across, down): (usize, usize), line
     let near = (y / down).min(last);
     let samples = |row: usize| &component.plane[row * component.stride..][..component.width];
     // Of two lines out of one, the upper looks at the line above it.
-    let far = if y % 2 == 0 { near.saturating_sub(1) } else { (near + 1).min(last) };
+    let far = if y.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(last) };
     let is_wide = component.width > 2;
     let here = samples(near);
     match (across, down) {
         (1, 1) => line[..here.len()].copy_from_slice(here),
         (1, 2) => {
-            let half = if y % 2 == 0 { 1 } else { 2 };
+            let half = if y.is_multiple_of(2) { 1 } else { 2 };
             for ((to, near), far) in line.iter_mut().zip(here).zip(samples(far)) {
                 *to = ((3 * u16::from(*near) + u16::from(*far) + half) >> 2) as u8;
             }

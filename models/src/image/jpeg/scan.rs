@@ -1,6 +1,6 @@
 //! The layout of a picture, and the blocks that a scan holds of it.
 
-use super::bits::{Bits, Table};
+use super::bits::{Bits, Code, Table};
 use super::transform::{Samples, ZIGZAG};
 
 /// Bytes behind the blocks of a scan that some cameras and encoders leave there.
@@ -267,27 +267,21 @@ fn sequential(
     bits: &mut Bits,
     before: &mut i32,
 ) -> Option<()> {
-    let (width, step) = bits.code(dc)?;
-    if width > 15 {
-        return None;
-    }
-    *before = before.wrapping_add(step);
-    block[0] = *before as i16;
+    first(&mut block[0], dc, 0, bits, before)?;
     let mut at = 1;
     while at < 64 {
-        let (value, number) = bits.code(ac)?;
-        let run = usize::from(value >> 4);
-        if value & 15 == 0 && run < 15 {
+        let Code { run, width, number } = bits.code(ac)?;
+        if width == 0 && run < 15 {
             return Some(());
         }
-        at += run;
+        at += run as usize;
         block[usize::from(*ZIGZAG.get(at)?)] = number as i16;
         at += 1;
     }
     Some(())
 }
 
-/// The first coefficient of a block in a progressive picture.
+/// The first coefficient of a block.
 fn first(
     coefficient: &mut i16,
     dc: &Table,
@@ -295,10 +289,10 @@ fn first(
     bits: &mut Bits,
     before: &mut i32,
 ) -> Option<()> {
-    let (width, step) = bits.code(dc)?;
-    *before = before.wrapping_add(step);
+    let Code { run, number, .. } = bits.code(dc)?;
+    *before = before.wrapping_add(number);
     *coefficient = (*before << later) as i16;
-    (width <= 15).then_some(())
+    (run == 0).then_some(())
 }
 
 /// Other coefficients of a block in a progressive picture.
@@ -315,15 +309,14 @@ fn others(
     }
     let mut at = scan.first;
     while at <= scan.last {
-        let (value, number) = bits.code(ac)?;
-        let run = usize::from(value >> 4);
-        if value & 15 == 0 && run < 15 {
+        let Code { run, width, number } = bits.code(ac)?;
+        if width == 0 && run < 15 {
             // This block and those behind it.
-            *empty = (1 << run) - 1 + bits.take(run as u32);
+            *empty = (1 << run) - 1 + bits.take(run);
             break;
         }
-        at += run;
-        if at > scan.last && value & 15 > 0 {
+        at += run as usize;
+        if at > scan.last && width > 0 {
             return None;
         }
         if let Some(place) = ZIGZAG.get(at) {
@@ -345,13 +338,12 @@ fn others_further(
     let bit = 1_i16 << scan.later;
     let mut at = scan.first;
     while *empty == 0 && at <= scan.last {
-        let (value, number) = bits.code(ac)?;
-        let mut run = value >> 4;
-        if value & 15 == 0 && run < 15 {
-            *empty = (1 << run) + bits.take(u32::from(run));
+        let Code { mut run, width, number } = bits.code(ac)?;
+        if width == 0 && run < 15 {
+            *empty = (1 << run) + bits.take(run);
             break;
         }
-        if value & 15 > 1 {
+        if width > 1 {
             return None;
         }
         // Over coefficients that are there, and `run` that are not.
@@ -366,7 +358,7 @@ fn others_further(
             }
             at += 1;
         }
-        if value & 15 == 1 {
+        if width == 1 {
             if at > scan.last {
                 return None;
             }
@@ -376,7 +368,7 @@ fn others_further(
     }
     if *empty > 0 {
         *empty -= 1;
-        for place in &ZIGZAG[at.min(64)..scan.last + 1] {
+        for place in ZIGZAG.iter().take(scan.last + 1).skip(at) {
             let coefficient = &mut block[usize::from(*place)];
             if *coefficient != 0 {
                 further(coefficient, bit, bits);

@@ -1,5 +1,7 @@
 //! From a block's coefficients to its samples.
 
+#![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+
 use std::ops::{Add, Mul, Sub};
 
 /// Where the coefficients of a block lie, in the order in which they are coded.

@@ -4,12 +4,18 @@
 //! Small World graphs", <https://arxiv.org/abs/1603.09320>, Algorithms 1 to 5. Differences: a row's
 //! level follows from its number alone and rows are put in one after the other, so that the same
 //! rows give the same graph on every machine; the walk compares 8-bit codes, the rows it ends at
-//! are ranked by their values.
+//! are ranked by their values; rows of [equal] codes hang in a chain behind the first of them; in the end
+//! every row is [reached](reach) from every other one.
+
+mod equal;
+mod reach;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::Write;
 use std::ops::RangeInclusive;
+
+use equal::Equal;
 
 use super::bytes::Bytes;
 use super::codes::Query;
@@ -46,14 +52,74 @@ pub(super) struct Hnsw {
     upper: Vec<Vec<u32>>,
     /// The first row of the highest level.
     entry: Option<u32>,
+    /// Only while rows are put in.
+    equal: Option<Equal>,
 }
 
-/// A bit for every row that was seen on a walk.
+/// What a walk looks for at a level.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    rows: &'a Rows,
+    query: &'a Query,
+    level: u8,
+    /// Rows in view.
+    effort: usize,
+    admitted: &'a dyn Fn(usize) -> bool,
+}
+
+/// The rows that a walk has in view, as [`key`]s.
+struct View {
+    effort: usize,
+    /// Those whose links are not looked at yet.
+    open: BinaryHeap<u64>,
+    /// The best ones, at most so many as the effort.
+    found: BinaryHeap<Reverse<u64>>,
+}
+
+impl View {
+    fn new(effort: usize) -> Self {
+        let open = BinaryHeap::with_capacity(4 * effort.min(1024));
+        Self { effort, open, found: BinaryHeap::with_capacity(effort.min(1024) + 1) }
+    }
+
+    /// Nothing worse than this one is looked at any more.
+    #[inline]
+    fn worst(&self) -> u64 {
+        match self.found.peek() {
+            Some(Reverse(worst)) if self.found.len() >= self.effort => *worst,
+            _ => 0,
+        }
+    }
+
+    /// Takes a row that is not worse than the worst.
+    #[inline]
+    fn take(&mut self, new: u64, admitted: &dyn Fn(usize) -> bool) {
+        if new < self.worst() {
+            return;
+        }
+        self.open.push(new);
+        if !admitted(hit(new).entry) {
+            return;
+        }
+        if self.found.len() < self.effort {
+            self.found.push(Reverse(new));
+        } else if let Some(mut worst) = self.found.peek_mut() {
+            *worst = Reverse(new);
+        }
+    }
+}
+
+/// A bit for every row, for example for those that were seen on a walk.
+#[derive(Debug, Clone)]
 struct Seen(Vec<u64>);
 
 impl Seen {
     fn new(rows: usize) -> Self {
         Self(vec![0; rows.div_ceil(64)])
+    }
+
+    fn contains(&self, row: u32) -> bool {
+        self.0[row as usize / 64] >> (row % 64) & 1 == 1
     }
 
     /// Whether the row was not seen before.
@@ -93,7 +159,14 @@ fn hit(key: u64) -> Hit {
 
 impl Hnsw {
     pub(super) fn new(options: Options) -> Self {
-        Self { options, levels: Vec::new(), base: Vec::new(), upper: Vec::new(), entry: None }
+        Self {
+            options,
+            levels: Vec::new(),
+            base: Vec::new(),
+            upper: Vec::new(),
+            entry: None,
+            equal: None,
+        }
     }
 
     /// One in `links` rows reaches the next level.
@@ -153,20 +226,32 @@ impl Hnsw {
         self.levels.push(level);
         self.base.resize(self.base.len() + 2 * self.options.links + 1, 0);
         self.upper.push(vec![0; usize::from(level) * (self.options.links + 1)]);
+        let equal = self.equal.get_or_insert_with(|| Equal::of(rows, row)).note(rows, row);
         let Some(entry) = self.entry else {
             self.entry = Some(row);
             return;
         };
-        let query = rows.codes_as_query(row as usize);
         let top = self.levels[entry as usize];
+        let mut lowest = 0;
+        if let Some((first, last)) = equal {
+            self.set_links(row, 0, &[first]);
+            self.link_back(rows, last, row, 0);
+            // Above the base the first stands for all, but where walks begin is a matter of levels.
+            if level <= top {
+                return;
+            }
+            lowest = 1;
+        }
+        let query = rows.codes_as_query(row as usize);
         let mut nearest = Self::affinity(rows, &query, entry);
         for above in (level + 1..=top).rev() {
             nearest = self.descend(rows, &query, nearest, above);
         }
         let mut found = vec![nearest];
-        for at in (0..=level.min(top)).rev() {
-            let effort = self.options.build_effort;
-            found = self.walk(rows, &query, &found, at, effort, &|_| true);
+        for at in (lowest..=level.min(top)).rev() {
+            let (query, effort) = (&query, self.options.build_effort);
+            let walk = Walk { rows, query, level: at, effort, admitted: &|_| true };
+            found = self.walk_apart(&found, &walk);
             let links = Self::spread(rows, row as usize, &found, self.options.links);
             self.set_links(row, at, &links);
             for neighbour in links {
@@ -178,20 +263,37 @@ impl Hnsw {
         }
     }
 
+    /// Forgets what is only of use while rows are put in.
+    pub(super) fn settle(&mut self) {
+        self.equal = None;
+    }
+
+    /// Whether a row hangs behind an equal one.
+    fn hangs(&self, row: u32) -> bool {
+        self.equal.as_ref().is_some_and(|equal| equal.hangs(row))
+    }
+
     /// Adds a link; where there is no room, the links that lead into different directions stay.
     fn link_back(&mut self, rows: &Rows, from: u32, to: u32, level: u8) {
         let mut links = self.links(from, level).to_vec();
         links.push(to);
         let room = self.links_at(level);
         if links.len() > room {
+            // Nothing else leads to what hangs behind a row.
+            let (mut behind, others): (Vec<u32>, Vec<u32>) =
+                links.into_iter().partition(|row| level == 0 && self.hangs(*row));
+            if behind.len() > room / 2 {
+                behind.drain(..behind.len() - room / 2);
+            }
             let query = rows.codes_as_query(from as usize);
-            let mut affinities = vec![0.0; links.len()];
-            rows.affinities(&query, Which::These(&links), &mut affinities);
-            let pairs = links.iter().zip(affinities);
+            let mut affinities = vec![0.0; others.len()];
+            rows.affinities(&query, Which::These(&others), &mut affinities);
+            let pairs = others.iter().zip(affinities);
             let hit = |(row, similarity): (&u32, f32)| Hit { entry: *row as usize, similarity };
             let mut hits: Vec<Hit> = pairs.map(hit).collect();
             hits.sort_unstable_by(by_similarity);
-            links = Self::spread(rows, from as usize, &hits, room);
+            links = Self::spread(rows, from as usize, &hits, room - behind.len());
+            links.append(&mut behind);
         }
         self.set_links(from, level, &links);
     }
@@ -237,58 +339,59 @@ impl Hnsw {
         }
     }
 
-    /// The `effort` nearest rows that are admitted, best first (Algorithm 2).
-    fn walk(
-        &self,
-        rows: &Rows,
-        query: &Query,
-        from: &[Hit],
-        level: u8,
-        effort: usize,
-        admitted: &dyn Fn(usize) -> bool,
-    ) -> Vec<Hit> {
-        let mut seen = Seen::new(self.levels.len());
-        let mut open: BinaryHeap<u64> = BinaryHeap::with_capacity(4 * effort.min(1024));
-        let mut found: BinaryHeap<Reverse<u64>> = BinaryHeap::with_capacity(effort.min(1024) + 1);
+    /// A walk past rows that hang behind others: these would fill the view and lead nowhere else.
+    fn walk_apart(&self, from: &[Hit], walk: &Walk<'_>) -> Vec<Hit> {
+        let hanging = self.equal.as_ref().and_then(Equal::hanging);
+        let Some(hanging) = hanging.filter(|_| walk.level == 0) else {
+            return self.walk(from, walk, Seen::new(self.levels.len()), false);
+        };
+        let admitted = |row: usize| !hanging.contains(row as u32) && (walk.admitted)(row);
+        self.walk(from, &Walk { admitted: &admitted, ..*walk }, hanging.clone(), false)
+    }
+
+    /// The `effort` nearest rows that are admitted, best first (Algorithm 2). Nothing leads to what has been
+    /// `seen`. Where `twins` come last, rows that are just as near as one before them that led to them are looked
+    /// at when all others have been: many equal ones do not keep others out of view meanwhile.
+    fn walk(&self, from: &[Hit], walk: &Walk<'_>, mut seen: Seen, twins: bool) -> Vec<Hit> {
+        let Walk { rows, query, level, effort, admitted } = *walk;
+        let mut view = View::new(effort);
         for hit in from {
             seen.insert(hit.entry as u32);
-            open.push(key(*hit));
+            view.open.push(key(*hit));
             if admitted(hit.entry) {
-                found.push(Reverse(key(*hit)));
+                view.found.push(Reverse(key(*hit)));
             }
         }
-        // Nothing worse than this one is looked at any more.
-        let worst = |found: &BinaryHeap<Reverse<u64>>| match found.peek() {
-            Some(Reverse(worst)) if found.len() >= effort => *worst,
-            _ => 0,
-        };
         let (mut fresh, mut affinities) = (Vec::new(), Vec::new());
-        while let Some(nearest) = open.pop() {
-            if nearest < worst(&found) {
-                break;
+        let mut later = twins.then(Vec::new);
+        loop {
+            while let Some(nearest) = view.open.pop() {
+                if nearest < view.worst() {
+                    break;
+                }
+                fresh.clear();
+                let links = self.links(hit(nearest).entry as u32, level);
+                fresh.extend(links.iter().copied().filter(|row| seen.insert(*row)));
+                affinities.resize(fresh.len(), 0.0);
+                rows.affinities(query, Which::These(&fresh), &mut affinities);
+                for (row, affinity) in fresh.iter().zip(&affinities) {
+                    let new = key(Hit { entry: *row as usize, similarity: *affinity });
+                    if new < view.worst() {
+                        continue;
+                    }
+                    match &mut later {
+                        Some(later) if new < nearest && new >> 32 == nearest >> 32 => {
+                            later.push(new);
+                        }
+                        _ => view.take(new, admitted),
+                    }
+                }
             }
-            fresh.clear();
-            let links = self.links(hit(nearest).entry as u32, level);
-            fresh.extend(links.iter().copied().filter(|row| seen.insert(*row)));
-            affinities.resize(fresh.len(), 0.0);
-            rows.affinities(query, Which::These(&fresh), &mut affinities);
-            for (row, affinity) in fresh.iter().zip(&affinities) {
-                let new = key(Hit { entry: *row as usize, similarity: *affinity });
-                if new < worst(&found) {
-                    continue;
-                }
-                open.push(new);
-                if !admitted(*row as usize) {
-                    continue;
-                }
-                if found.len() < effort {
-                    found.push(Reverse(new));
-                } else if let Some(mut worst) = found.peek_mut() {
-                    *worst = Reverse(new);
-                }
-            }
+            let Some(twins) = later.take() else { break };
+            twins.into_iter().for_each(|new| view.take(new, admitted));
         }
-        found.into_sorted_vec().into_iter().map(|Reverse(key)| hit(key)).collect()
+        let found = view.found.into_sorted_vec();
+        found.into_iter().map(|Reverse(key)| hit(key)).collect()
     }
 
     /// The best rows among those that a walk of this effort meets.
@@ -299,14 +402,22 @@ impl Hnsw {
         effort: usize,
         search: &Search<'_>,
     ) -> Vec<Hit> {
-        let Some(entry) = self.entry else { return Vec::new() };
+        let Some(start) = self.start(rows, query) else { return Vec::new() };
+        let admitted = |row: usize| search.admits(rows, row);
+        let effort = effort.max(search.k);
+        let walk = Walk { rows, query, level: 0, effort, admitted: &admitted };
+        let found = self.walk(&[start], &walk, Seen::new(self.levels.len()), true);
+        rows.rank(query, &found, search)
+    }
+
+    /// Where a walk at the base begins.
+    fn start(&self, rows: &Rows, query: &Query) -> Option<Hit> {
+        let entry = self.entry?;
         let mut nearest = Self::affinity(rows, query, entry);
         for level in (1..=self.levels[entry as usize]).rev() {
             nearest = self.descend(rows, query, nearest, level);
         }
-        let admitted = |row: usize| search.admits(rows, row);
-        let found = self.walk(rows, query, &[nearest], 0, effort.max(search.k), &admitted);
-        rows.rank(query, &found, search)
+        Some(nearest)
     }
 
     /// For every row and each of its levels the number of links and the rows they lead to.
