@@ -448,7 +448,7 @@ fn checkpoints_of_paddlepaddle() {
 }
 
 /// A file of PyTorch's: an archive of a pickle and of one tensor's values.
-fn state_dict(name: &str) -> Vec<u8> {
+fn state_dict(name: &str, shape: [u32; 2], steps: [u8; 2]) -> Vec<u8> {
     let mut pickle = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
     let text = |pickle: &mut Vec<u8>, text: &str| {
         pickle.push(b'X');
@@ -461,7 +461,10 @@ fn state_dict(name: &str) -> Vec<u8> {
     pickle.extend(b"ctorch\nFloatStorage\n");
     text(&mut pickle, "0");
     text(&mut pickle, "cpu");
-    pickle.extend(b"K\x06tQK\x00K\x03K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.");
+    pickle.extend(b"K\x06tQK\x00");
+    shape.iter().for_each(|side| pickle.extend([&b"J"[..], &side.to_le_bytes()].concat()));
+    pickle.extend([0x86, b'K', steps[0], b'K', steps[1]]);
+    pickle.extend(b"\x86\x89ccollections\nOrderedDict\n)RtRu.");
     let values: Vec<u8> = (0..6_u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
     archive(&[("a/data.pkl", &pickle), ("a/version", b"3\n"), ("a/data/0", &values)])
 }
@@ -498,13 +501,19 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn checkpoints_of_pytorch() {
-    let inputs = [state_dict("_bn1.weight")];
+    let whole = state_dict("_bn1.weight", [3, 2], [2, 1]);
+    // One value, a billion times.
+    let endless = state_dict("_bn1.weight", [1 << 20, 1 << 10], [0, 0]);
+    let inputs = [whole.clone(), endless.clone()];
     let read = |path: &Path| read_pytorch(path, Origin::EfficientNetLite0);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("whole.pth");
-    std::fs::write(&path, &inputs[0]).expect("a file");
-    let whole = read(&path).expect("a good file");
-    assert_eq!(whole.tensors["backbone.head.bn.weight"].shape, [3, 2]);
+    std::fs::write(&path, whole).expect("a file");
+    let read_whole = read(&path).expect("a good file");
+    assert_eq!(read_whole.tensors["backbone.head.bn.weight"].shape, [3, 2]);
+    std::fs::write(&path, endless).expect("a file");
+    let error = read(&path).expect_err("more than there is").to_string();
+    assert!(error.contains("beyond the size of the file"), "{error}");
     fuzz_file("model.pth", &inputs, |path| {
         if let Ok(weights) = read(path) {
             for (name, tensor) in weights.tensors {
