@@ -58,6 +58,41 @@ fn unhexed(digits: &str) -> Vec<u8> {
     pairs.map(|pair| byte(pair).expect("digits")).collect()
 }
 
+/// A JPEG with other primaries and all kinds of curves.
+fn with_profile(jpeg: &[u8]) -> Vec<u8> {
+    let numbers = |numbers: &[i32]| -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+    };
+    let xyz = |values: [i32; 3]| [&b"XYZ \0\0\0\0"[..], &numbers(&values)].concat();
+    let tags = [
+        (b"rXYZ", xyz([39_000, 20_000, 1_000])),
+        (b"gXYZ", xyz([13_000, 41_000, 4_000])),
+        (b"bXYZ", xyz([10_000, 4_000, 48_000])),
+        (b"rTRC", b"curv\0\0\0\0\0\0\0\x01\x02\x33".to_vec()),
+        (b"gTRC", b"curv\0\0\0\0\0\0\0\x03\0\0\x40\0\xff\xff".to_vec()),
+        (
+            b"bTRC",
+            [&b"para\0\0\0\0\0\x03\0\0"[..], &numbers(&[157_286, 62_119, 3_417, 5_072, 2_651])]
+                .concat(),
+        ),
+    ];
+    let mut profile = vec![0; 128];
+    profile[16..24].copy_from_slice(b"RGB XYZ ");
+    profile[36..40].copy_from_slice(b"acsp");
+    profile.extend((tags.len() as u32).to_be_bytes());
+    let mut place = profile.len() + 12 * tags.len();
+    for (name, contents) in &tags {
+        profile.extend(*name);
+        profile.extend((place as u32).to_be_bytes());
+        profile.extend((contents.len() as u32).to_be_bytes());
+        place += contents.len();
+    }
+    tags.iter().for_each(|(_, contents)| profile.extend(contents));
+    let part = [&b"ICC_PROFILE\0\x01\x01"[..], &profile].concat();
+    let length = ((part.len() + 2) as u16).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe2], &length, &part, &jpeg[2..]].concat()
+}
+
 #[test]
 fn pictures() {
     let picture = picture(24, 16);
@@ -66,6 +101,13 @@ fn pictures() {
         picture.encode_jpeg(80).expect("a picture"),
         include_bytes!("../../models/tests/pictures/cmyk.jpg").to_vec(),
     ];
+    let [plain, other] = [inputs[1].clone(), with_profile(&inputs[1])];
+    assert!(
+        RgbImage::decode(&plain).expect("a picture")
+            != RgbImage::decode(&other).expect("a picture"),
+        "the profile counts"
+    );
+    inputs.push(other);
     inputs.extend(SMALL.map(unhexed));
     // Every way in which a JPEG lies in a file.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/tests/pictures/jpeg");
@@ -87,7 +129,10 @@ fn pictures() {
         if let Ok(picture) = RgbImage::decode(bytes) {
             assert_eq!(picture.data().len() as u32, picture.width() * picture.height() * 3);
             let header = header.expect("a picture that is decoded has a header");
-            let _ = (header.stored(), picture);
+            // Notes behind the header may turn the picture.
+            let sides = |a: u32, b: u32| (a.min(b), a.max(b));
+            let decoded = sides(picture.width(), picture.height());
+            assert_eq!(sides(header.width, header.height), decoded);
         }
     });
 }
@@ -403,7 +448,7 @@ fn checkpoints_of_paddlepaddle() {
 }
 
 /// A file of PyTorch's: an archive of a pickle and of one tensor's values.
-fn state_dict(name: &str) -> Vec<u8> {
+fn state_dict(name: &str, shape: [u32; 2], steps: [u8; 2]) -> Vec<u8> {
     let mut pickle = b"\x80\x02ccollections\nOrderedDict\n)R(".to_vec();
     let text = |pickle: &mut Vec<u8>, text: &str| {
         pickle.push(b'X');
@@ -416,7 +461,10 @@ fn state_dict(name: &str) -> Vec<u8> {
     pickle.extend(b"ctorch\nFloatStorage\n");
     text(&mut pickle, "0");
     text(&mut pickle, "cpu");
-    pickle.extend(b"K\x06tQK\x00K\x03K\x02\x86K\x02K\x01\x86\x89ccollections\nOrderedDict\n)RtRu.");
+    pickle.extend(b"K\x06tQK\x00");
+    shape.iter().for_each(|side| pickle.extend([&b"J"[..], &side.to_le_bytes()].concat()));
+    pickle.extend([0x86, b'K', steps[0], b'K', steps[1]]);
+    pickle.extend(b"\x86\x89ccollections\nOrderedDict\n)RtRu.");
     let values: Vec<u8> = (0..6_u8).flat_map(|value| f32::from(value).to_le_bytes()).collect();
     archive(&[("a/data.pkl", &pickle), ("a/version", b"3\n"), ("a/data/0", &values)])
 }
@@ -453,13 +501,19 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn checkpoints_of_pytorch() {
-    let inputs = [state_dict("_bn1.weight")];
+    let whole = state_dict("_bn1.weight", [3, 2], [2, 1]);
+    // One value, a billion times.
+    let endless = state_dict("_bn1.weight", [1 << 20, 1 << 10], [0, 0]);
+    let inputs = [whole.clone(), endless.clone()];
     let read = |path: &Path| read_pytorch(path, Origin::EfficientNetLite0);
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("whole.pth");
-    std::fs::write(&path, &inputs[0]).expect("a file");
-    let whole = read(&path).expect("a good file");
-    assert_eq!(whole.tensors["backbone.head.bn.weight"].shape, [3, 2]);
+    std::fs::write(&path, whole).expect("a file");
+    let read_whole = read(&path).expect("a good file");
+    assert_eq!(read_whole.tensors["backbone.head.bn.weight"].shape, [3, 2]);
+    std::fs::write(&path, endless).expect("a file");
+    let error = read(&path).expect_err("more than there is").to_string();
+    assert!(error.contains("beyond the size of the file"), "{error}");
     fuzz_file("model.pth", &inputs, |path| {
         if let Ok(weights) = read(path) {
             for (name, tensor) in weights.tensors {

@@ -2,10 +2,16 @@
 
 use std::io::Cursor;
 
+use ::image::ImageDecoder;
+use ::image::codecs::bmp::BmpDecoder;
+use ::image::codecs::gif::GifDecoder;
+use ::image::codecs::png::PngDecoder;
+use ::image::codecs::webp::WebPDecoder;
 use ::image::metadata::Orientation;
-use ::image::{ImageDecoder, ImageReader};
 
-use super::{ImageError, check_size, decode_error};
+use super::{
+    Format, ImageError, PNG_PARTS, check_size, container, decode_error, exif, jpeg, limits,
+};
 
 /// A picture's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,19 +25,29 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the size without decoding pixels.
+    /// Reads the size without decoding pixels, in the same way as it is decoded.
     ///
     /// # Errors
     ///
     /// As [`RgbImage::decode`](super::RgbImage::decode), as far as the header tells.
     pub fn read(bytes: &[u8]) -> Result<Self, ImageError> {
-        let reader = ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|error| ImageError::Damaged { reason: error.to_string() })?;
-        let mut decoder = reader.into_decoder().map_err(decode_error)?;
-        let (width, height) = decoder.dimensions();
+        let file = Cursor::new(bytes);
+        let (width, height, exif) = match Format::of_bytes(bytes) {
+            Format::Jpeg => jpeg::header(bytes)?,
+            Format::Png => {
+                let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
+                let (width, height) = decoder.map_err(decode_error)?.dimensions();
+                (width, height, container::png_exif(bytes).map(<[u8]>::to_vec))
+            }
+            Format::WebP => said(WebPDecoder::new(file).map_err(decode_error)?),
+            Format::Gif => said(GifDecoder::new(file).map_err(decode_error)?),
+            Format::Bmp => said(BmpDecoder::new(file).map_err(decode_error)?),
+            Format::Unknown => return Err(ImageError::UnknownFormat),
+            format => return Err(ImageError::Unsupported { format }),
+        };
         check_size(width, height)?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms).to_exif();
+        let orientation = exif.as_deref().and_then(exif::orientation);
+        let orientation = orientation.unwrap_or(Orientation::NoTransforms).to_exif();
         let (width, height) = if orientation < 5 { (width, height) } else { (height, width) };
         Ok(Self { width, height, orientation })
     }
@@ -40,6 +56,12 @@ impl Header {
     pub fn stored(&self) -> (u32, u32) {
         if self.orientation < 5 { (self.width, self.height) } else { (self.height, self.width) }
     }
+}
+
+/// What a decoder of the `image` crate says.
+fn said(mut decoder: impl ImageDecoder) -> (u32, u32, Option<Vec<u8>>) {
+    let (width, height) = decoder.dimensions();
+    (width, height, decoder.exif_metadata().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -82,5 +104,21 @@ mod tests {
             }
         }
         assert_eq!(Header::read(b"hello"), Err(ImageError::UnknownFormat));
+    }
+
+    #[test]
+    fn every_jpeg_that_is_decoded_has_its_header() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pictures/jpeg");
+        let mut decoded = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let Ok(picture) = RgbImage::decode(&bytes) else { continue };
+            let header = Header::read(&bytes).unwrap();
+            let size = (picture.width(), picture.height());
+            assert_eq!((header.width, header.height), size, "{}", path.display());
+            decoded += 1;
+        }
+        assert!(decoded > 15, "{decoded}");
     }
 }

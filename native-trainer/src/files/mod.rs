@@ -132,19 +132,32 @@ pub enum FileError {
 /// [`FileError::TooLarge`].
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let failed = |source| FileError::Read { path: path.to_owned(), source };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let length = length(path, limit)?;
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    // It may grow meanwhile.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(FileError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+/// Bytes of a file that is read by others, at most `limit`.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn length(path: &Path, limit: u64) -> Result<u64, FileError> {
+    let metadata = std::fs::metadata(path);
+    let metadata = metadata.map_err(|source| FileError::Read { path: path.to_owned(), source })?;
     if !metadata.is_file() {
         return Err(FileError::NotAFile { path: path.to_owned(), kind: kind(&metadata) });
     }
-    let too_large = || FileError::TooLarge { path: path.to_owned(), limit };
     if metadata.len() > limit {
-        return Err(too_large());
+        return Err(FileError::TooLarge { path: path.to_owned(), limit });
     }
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // It may grow meanwhile.
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    Ok(metadata.len())
 }
 
 /// Checks, before a command begins its work, that `outputs` can be written and are neither `inputs` nor each

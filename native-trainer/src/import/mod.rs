@@ -123,6 +123,8 @@ impl Origin {
 ///
 /// [`ImportError`], naming the file and the tensor.
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
+    // A tensor may name the same values again and again, beyond all memory.
+    let mut left = (files::length(path, files::MODEL_LIMIT)? as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),
         source: Box::new(source),
@@ -139,6 +141,11 @@ pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError>
         if tensor.dtype() != DType::F32 {
             return Err(unusable(format!("holds {:?}, not F32", tensor.dtype())));
         }
+        left = left.checked_sub(tensor.byte_len()).ok_or_else(|| {
+            unusable(
+                "the same values are named again and again, beyond the size of the file".into(),
+            )
+        })?;
         let bytes = tensor.read().map_err(|error| unusable(error.to_string()))?;
         let values =
             bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();

@@ -7,6 +7,7 @@
 
 mod bits;
 mod color;
+mod header;
 mod scan;
 mod tables;
 mod transform;
@@ -16,6 +17,7 @@ use ::image::{DynamicImage, GrayImage, RgbImage};
 use super::{Decoded, ImageError, check_size};
 use bits::{Bits, Table};
 use color::Channels;
+pub(super) use header::header;
 use scan::{Frame, REMAINS, Scan, Stop};
 use transform::ZIGZAG;
 
