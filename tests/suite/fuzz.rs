@@ -100,6 +100,8 @@ fn pictures() {
         picture.encode_png().expect("a picture"),
         picture.encode_jpeg(80).expect("a picture"),
         include_bytes!("../../models/tests/pictures/cmyk.jpg").to_vec(),
+        include_bytes!("../../models/tests/pictures/jpeg/progressive-restarts.jpg").to_vec(),
+        include_bytes!("../../models/tests/pictures/jpeg/scans.jpg").to_vec(),
     ];
     let [plain, other] = [inputs[1].clone(), with_profile(&inputs[1])];
     assert!(

@@ -34,7 +34,7 @@ const PNG_PARTS: u64 = 64 << 20;
 /// Most bytes of a frame that is larger than its picture.
 const FRAME: u64 = MAX_PIXELS * 4;
 
-/// Transparent pixels are shown on this colour, as a page without a background would.
+/// Transparent pixels are shown on this color, as a page without a background would.
 const BACKGROUND: u8 = 255;
 
 /// Why a picture could not be used.
@@ -132,8 +132,8 @@ impl RgbImage {
         Ok(Self { width, height, data: flatten_alpha(data) })
     }
 
-    /// Decodes JPEG, PNG, WebP, GIF or BMP, turned upright by its EXIF orientation; of an animation
-    /// the first frame.
+    /// Decodes JPEG, PNG, WebP, GIF or BMP that is whole, in sRGB, turned upright by its EXIF orientation; of
+    /// an animation the first frame.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ struct Decoded {
     profile: Option<Vec<u8>>,
 }
 
-/// Decodes within the limits, takes colours to sRGB and turns upright.
+/// Decodes within the limits, takes colors to sRGB and turns upright.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
     let file = Cursor::new(bytes);
     let decoded = match Format::of_bytes(bytes) {

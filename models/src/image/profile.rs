@@ -1,7 +1,7 @@
-//! Colours of a picture with an ICC profile, taken to sRGB.
+//! Colors of a picture with an ICC profile, taken to sRGB.
 //!
 //! Profiles of three primaries with a curve each (Display P3, Adobe RGB, those of monitors) and of a
-//! single grey curve are read, which browsers convert in the same way. Profiles that are tables of colours
+//! single gray curve are read, which browsers convert in the same way. Profiles that are tables of colors
 //! (printers, some scanners) are not: their pictures are taken as sRGB.
 
 use ::image::DynamicImage;
@@ -21,8 +21,8 @@ const FROM_XYZ: [[f64; 3]; 3] = [
 
 /// The picture in sRGB; as it is where the profile is sRGB already, or cannot be used.
 pub(super) fn to_srgb(picture: DynamicImage, profile: &[u8]) -> DynamicImage {
-    let is_grey = !picture.color().has_color();
-    let Some(transform) = Transform::read(profile, is_grey).filter(|t| !t.is_identity()) else {
+    let is_gray = !picture.color().has_color();
+    let Some(transform) = Transform::read(profile, is_gray).filter(|t| !t.is_identity()) else {
         return picture;
     };
     if picture.color().has_alpha() {
@@ -54,19 +54,19 @@ struct Transform {
 const FULL: i64 = 0xffff;
 
 impl Transform {
-    /// The transform of a profile for grey or coloured pictures.
-    fn read(profile: &[u8], is_grey: bool) -> Option<Self> {
+    /// The transform of a profile for gray or colored pictures.
+    fn read(profile: &[u8], is_gray: bool) -> Option<Self> {
         if profile.len() > LIMIT || profile.get(36..40)? != b"acsp" {
             return None;
         }
         let mut curves = [[0; 256]; 3];
         let mut matrix = [[0; 3]; 3];
         match profile.get(16..20)? {
-            b"GRAY" if is_grey => {
+            b"GRAY" if is_gray => {
                 curves = [curve(tag(profile, *b"kTRC")?)?; 3];
                 (0..3).for_each(|channel| matrix[channel][channel] = 1 << 16);
             }
-            b"RGB " if !is_grey && profile.get(20..24)? == b"XYZ " => {
+            b"RGB " if !is_gray && profile.get(20..24)? == b"XYZ " => {
                 for (channel, letter) in [b'r', b'g', b'b'].into_iter().enumerate() {
                     curves[channel] = curve(tag(profile, [letter, b'T', b'R', b'C'])?)?;
                     let [x, y, z] = xyz(tag(profile, [letter, b'X', b'Y', b'Z'])?)?;
@@ -331,9 +331,9 @@ mod tests {
             }
         }
         // In a JPEG in parts, in any order.
-        let grey = RgbImage::from_rgb(8, 8, [120, 60, 200].repeat(64)).unwrap();
+        let gray = RgbImage::from_rgb(8, 8, [120, 60, 200].repeat(64)).unwrap();
         let profile = of_primaries(DISPLAY_P3, &srgb_curve());
-        let jpeg = grey.encode_jpeg(100).unwrap();
+        let jpeg = gray.encode_jpeg(100).unwrap();
         let part = |number: u8, part: &[u8]| {
             segment(0xe2, &[b"ICC_PROFILE\0", &[number, 2][..], part].concat())
         };
@@ -382,13 +382,13 @@ mod tests {
     }
 
     #[test]
-    fn grey_and_transparent_pictures_have_profiles_too() {
-        let grey = ::image::GrayImage::from_raw(3, 1, vec![0, 100, 255]).unwrap();
+    fn gray_and_transparent_pictures_have_profiles_too() {
+        let gray = ::image::GrayImage::from_raw(3, 1, vec![0, 100, 255]).unwrap();
         let curve = profile(*b"GRAY", &[(b"kTRC", exponent(1.8))]);
-        let lighter = to_srgb(grey.clone().into(), &curve);
+        let lighter = to_srgb(gray.clone().into(), &curve);
         assert_eq!(lighter.as_bytes(), [[0; 3], [119; 3], [255; 3]].concat());
         let p3 = of_primaries(DISPLAY_P3, &srgb_curve());
-        assert_eq!(to_srgb(grey.clone().into(), &p3), grey.into(), "no colors to take");
+        assert_eq!(to_srgb(gray.clone().into(), &p3), gray.into(), "no colors to take");
         let clear = ::image::RgbaImage::from_raw(1, 1, vec![200, 100, 50, 7]).unwrap();
         assert_eq!(to_srgb(clear.into(), &p3).as_bytes(), [215, 93, 31, 7]);
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A picture with something in every corner, in colour or of brightness alone.
+/// A picture with something in every corner, in color or of brightness alone.
 pub(super) fn drawn(width: u32, height: u32) -> RgbImage {
     let noise = |i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
     let pixel = |i: u32| [(i % width * 3) as u8, noise(i) / 2, (i / width * 5) as u8];
@@ -49,8 +49,8 @@ const JPEGS: [((&str, &[u8]), u32); 22] = [
     (jpeg!("scans"), 0x3f1e_6565),
     (jpeg!("scans-restarts"), 0x3f1e_6565),
     (jpeg!("rgb"), 0x62f6_4eae),
-    (jpeg!("grey"), 0xafb8_593d),
-    (jpeg!("grey-progressive"), 0xafb8_593d),
+    (jpeg!("gray"), 0xafb8_593d),
+    (jpeg!("gray-progressive"), 0xafb8_593d),
 ];
 
 #[test]
@@ -127,7 +127,7 @@ fn what_cameras_and_programs_leave_out_or_add_does_no_harm() {
 fn a_picture_that_was_cut_off_is_never_taken_for_a_whole_one() {
     use ::image::ImageFormat as F;
     let picture = drawn(40, 24);
-    let kinds = ["420", "rows", "progressive", "progressive-restarts", "scans", "grey-progressive"];
+    let kinds = ["420", "rows", "progressive", "progressive-restarts", "scans", "gray-progressive"];
     let jpegs = JPEGS.into_iter().filter(|((name, _), _)| kinds.contains(name));
     let mut files: Vec<(&str, Vec<u8>)> =
         jpegs.map(|((name, bytes), _)| (name, bytes.to_vec())).collect();
@@ -263,12 +263,12 @@ fn numbers_of_a_file_are_checked_before_memory_is_set_aside() {
     let error = RgbImage::decode(&sized(65_535, 65_535)).unwrap_err();
     assert_eq!(error, ImageError::TooLarge { width: 65_535, height: 65_535 });
     // A scan again and again.
-    let (_, grey) = jpeg!("grey-progressive");
-    let (parts, rest) = segments(grey);
+    let (_, gray) = jpeg!("gray-progressive");
+    let (parts, rest) = segments(gray);
     let end = rest.windows(2).position(|pair| pair == [0xff, 0xc4]).unwrap();
     let scan = [parts.last().unwrap().1, &rest[..end]].concat();
-    let start = grey.len() - rest.len() - parts.last().unwrap().1.len();
-    let many = [&grey[..start], &scan.repeat(70)].concat();
+    let start = gray.len() - rest.len() - parts.last().unwrap().1.len();
+    let many = [&gray[..start], &scan.repeat(70)].concat();
     assert!(RgbImage::decode(&many).unwrap_err().to_string().contains("more than 64 scans"));
 
     // A WebP whose profile is said to have 4 GB, and one whose pixels are more than its canvas.
@@ -352,12 +352,12 @@ fn rejects_more_pixels_than_the_cap_before_decoding_them() {
 }
 
 #[test]
-fn printing_colours_become_red_green_blue() {
+fn printing_colors_become_red_green_blue() {
     // Cyan on the left; a dark yellow on the right: (0, 0, 200, 50) of 255.
     let picture = RgbImage::decode(include_bytes!("../../tests/pictures/cmyk.jpg")).unwrap();
     assert_eq!((picture.width(), picture.height()), (16, 8));
     let pixel = |x: usize| &picture.data()[(16 * 4 + x) * 3..][..3];
-    // The sides lie in different blocks; JPEG moves flat colours by a few steps only.
+    // The sides lie in different blocks; JPEG moves flat colors by a few steps only.
     for (got, expected) in [(pixel(2), [0, 255, 255]), (pixel(13), [205, 205, 44])] {
         let near = got.iter().zip(expected).all(|(g, e)| g.abs_diff(e) <= 6);
         assert!(near, "{got:?} is not {expected:?}");

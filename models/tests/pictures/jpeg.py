@@ -17,7 +17,7 @@ WAYS = {
     "progressive": "-progressive", "progressive-restarts": "-progressive -restart 1B",
     "progressive-rows": "-progressive -restart 1", "progressive-tall": "-progressive -sample 2x2,1x2",
     "scans": "-scans scans.txt", "scans-restarts": "-scans scans.txt -restart 2B", "rgb": "-rgb",
-    "grey": "-grayscale", "grey-progressive": "-grayscale -progressive -restart 1", "arithmetic": "-arithmetic",
+    "gray": "-grayscale", "gray-progressive": "-grayscale -progressive -restart 1", "arithmetic": "-arithmetic",
 }
 
 drawing = Image.new("RGB", (43, 37))

@@ -8,7 +8,7 @@ use super::scan::{Component, Frame};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
     /// Brightness.
-    Grey,
+    Gray,
     /// Red, green, blue.
     Rgb,
     /// Brightness, difference to blue, difference to red.
@@ -19,11 +19,11 @@ pub(super) enum Channels {
     Ycck,
 }
 
-/// Pixels of one byte (grey) or three (red, green, blue).
+/// Pixels of one byte (gray) or three (red, green, blue).
 pub(super) fn pixels(frame: &Frame, channels: Channels) -> Vec<u8> {
     let most = |of: fn(&Component) -> usize| frame.components.iter().map(of).max().unwrap_or(1);
     let (h, v) = (most(|c| c.h), most(|c| c.v));
-    let bytes = if channels == Channels::Grey { 1 } else { 3 };
+    let bytes = if channels == Channels::Gray { 1 } else { 3 };
     let mut pixels = vec![0; frame.width * frame.height * bytes];
     let mut lines = vec![vec![0; frame.width + 8 * h]; frame.components.len()];
     for (y, pixels) in pixels.chunks_exact_mut(frame.width * bytes).enumerate() {
@@ -61,7 +61,7 @@ impl pulp::NullaryFnOnce for Line<'_> {
             widened(component, y, (h / component.h, v / component.v), line);
         }
         match (channels, &lines[..]) {
-            (Channels::Grey, [grey, ..]) => pixels.copy_from_slice(&grey[..frame.width]),
+            (Channels::Gray, [gray, ..]) => pixels.copy_from_slice(&gray[..frame.width]),
             (Channels::Rgb, [red, green, blue, ..]) => {
                 for (x, pixel) in pixels.as_chunks_mut().0.iter_mut().enumerate() {
                     *pixel = [red[x], green[x], blue[x]];

@@ -1,7 +1,7 @@
 //! JPEG of all kinds that are met: baseline and progressive, with or without restarts, in one scan or several.
 //!
 //! A reader of its own, since a picture has to be whole and the same everywhere: kept decoders fill what is
-//! missing with grey and say nothing, or give other samples on other processors. Here every scan has to hold
+//! missing with gray and say nothing, or give other samples on other processors. Here every scan has to hold
 //! the blocks that the size asks for, no fewer and not many more, and samples are those of libjpeg, with which
 //! browsers, OpenCV and Pillow decode.
 
@@ -43,7 +43,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let (width, height) = (frame.width as u32, frame.height as u32);
     let data = color::pixels(&frame, channels);
     let wrong = ImageError::WrongLength { width, height, length: data.len() };
-    let picture = if channels == Channels::Grey {
+    let picture = if channels == Channels::Gray {
         GrayImage::from_raw(width, height, data).map(DynamicImage::ImageLuma8)
     } else {
         RgbImage::from_raw(width, height, data).map(DynamicImage::ImageRgb8)
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
         let ids: Vec<u8> =
             self.frame.iter().flat_map(|frame| &frame.components).map(|c| c.id).collect();
         match (ids.len(), self.adobe) {
-            (0 | 1, _) => Channels::Grey,
+            (0 | 1, _) => Channels::Gray,
             (4, Some(0) | None) => Channels::Cmyk,
             (4, _) => Channels::Ycck,
             (_, Some(0)) if !self.is_jfif => Channels::Rgb,
