@@ -555,7 +555,9 @@ mod tests {
             assert_eq!(again.index().unreachable(), 0);
             for entry in gallery.entries() {
                 let vector = gallery.index().vector(entry);
-                let hit = gallery.index().search(&vector, &super::super::Search::best(1)).unwrap();
+                // Looking at everything that can be reached.
+                let search = super::super::Search::best(1).with_effort(gallery.len());
+                let hit = gallery.index().search(&vector, &search).unwrap();
                 let own: f32 = vector.iter().map(|v| v * v).sum();
                 assert!(hit[0].similarity > own - 0.01, "{entry}");
             }
