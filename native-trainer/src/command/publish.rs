@@ -282,7 +282,8 @@ impl Arguments {
 fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     if !page.join("index.html").is_file() {
         bail!(
-            "{}: no built page there; run `trunk build --release` in the project first",
+            "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \
+             `--page PROJECT/dist` says where it is",
             page.display()
         );
     }
