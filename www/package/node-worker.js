@@ -41,6 +41,11 @@ const around = {
     return url.protocol === "file:" ? fetchFile(url, options) : fetchAddress(address, options);
   },
   postMessage: (message, transfer) => parentPort.postMessage(message, transfer),
+  // The one event that the script listens to.
+  addEventListener(type, listener) {
+    if (type !== "unhandledrejection") return;
+    process.on("unhandledRejection", (reason) => listener({ reason, preventDefault() {} }));
+  },
 };
 for (const [key, value] of Object.entries(around)) {
   Object.defineProperty(globalThis, key, { value, configurable: true, writable: true });
