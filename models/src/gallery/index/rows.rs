@@ -360,16 +360,25 @@ impl Rows {
         look.settled()
     }
 
+    /// What rounding hardly ever takes from an affinity: as directions of chance, its part along the query is the
+    /// root of the dimension smaller than the whole.
+    fn likely(&self, query: &Query, row: usize) -> f32 {
+        let share = (DEVIATIONS / (self.dim as f32).sqrt()).min(1.0);
+        share * self.codes.uncertainty(self.metric, query, row)
+    }
+
+    /// Whether codes do not tell which of these rows is the nearest; they come with their affinities, best first.
+    pub(super) fn alike(&self, query: &Query, hits: &[Hit]) -> bool {
+        let (Some(first), Some(last)) = (hits.first(), hits.last()) else { return false };
+        last.similarity + self.likely(query, last.entry) >= first.similarity - self.likely(query, first.entry)
+    }
+
     /// The best of rows whose affinities are known, by the values of those that are likely among them:
     /// for walks, which miss rows more often than this does.
     pub(super) fn rank(&self, query: &Query, hits: &[Hit], search: &Search<'_>) -> Vec<Hit> {
-        // What rounding took from a row hardly ever points along the query: as directions of chance, its
-        // part of that is the root of the dimension smaller than the whole.
-        let likely = (DEVIATIONS / (self.dim as f32).sqrt()).min(1.0);
         let mut possible = Possible::new(search.k);
         for hit in hits {
-            let uncertainty = likely * self.codes.uncertainty(self.metric, query, hit.entry);
-            possible.offer(hit.entry, hit.similarity, uncertainty);
+            possible.offer(hit.entry, hit.similarity, self.likely(query, hit.entry));
         }
         self.settle(query, possible, search)
     }
