@@ -38,9 +38,7 @@ fn the_picture_that_is_named_goes_and_no_other_one() {
     let files: Vec<PathBuf> = ["a", "b", "c", "d", "e", "f", "g"]
         .iter()
         .enumerate()
-        .map(|(n, name)| {
-            world.write(&format!("{name}.png"), shape(n, n, 40).encode_png().unwrap())
-        })
+        .map(|(n, name)| world.write(&format!("{name}.png"), shape(n, n, 40).encode_png().unwrap()))
         .collect();
     let c = world.path("c.png");
     // One picture is in three classes.

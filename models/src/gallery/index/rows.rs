@@ -370,7 +370,8 @@ impl Rows {
     /// Whether codes do not tell which of these rows is the nearest; they come with their affinities, best first.
     pub(super) fn alike(&self, query: &Query, hits: &[Hit]) -> bool {
         let (Some(first), Some(last)) = (hits.first(), hits.last()) else { return false };
-        last.similarity + self.likely(query, last.entry) >= first.similarity - self.likely(query, first.entry)
+        last.similarity + self.likely(query, last.entry)
+            >= first.similarity - self.likely(query, first.entry)
     }
 
     /// The best of rows whose affinities are known, by the values of those that are likely among them:
