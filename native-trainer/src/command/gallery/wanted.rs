@@ -177,7 +177,8 @@ impl Unusable {
             }
         }
         if self.shared > NAMED {
-            eprintln!("note: {} more in two classes", many(self.shared - NAMED, PICTURES));
+            let more = ("more picture is", "more pictures are");
+            eprintln!("note: {} in two classes", many(self.shared - NAMED, more));
         }
         let mut lost = wanted.labels();
         lost.retain(|label| classes.find(label).is_none());
