@@ -20,6 +20,8 @@ use super::{Hit, Metric, Search};
 const BLOCK: usize = 512;
 /// Deviations from its mean that a sum of chance is within.
 const DEVIATIONS: f32 = 6.0;
+/// Deviations between the best row in view and the last one up to which rounding may have ordered all of them.
+const INDISTINCT: f32 = 4.0;
 /// Largest code.
 const LARGEST: f32 = 127.0;
 
@@ -360,26 +362,24 @@ impl Rows {
         look.settled()
     }
 
-    /// What rounding hardly ever takes from an affinity: as directions of chance, its part along the query is the
-    /// root of the dimension smaller than the whole.
-    fn likely(&self, query: &Query, row: usize) -> f32 {
-        let share = (DEVIATIONS / (self.dim as f32).sqrt()).min(1.0);
-        share * self.codes.uncertainty(self.metric, query, row)
-    }
-
     /// Whether codes do not tell which of these rows is the nearest; they come with their affinities, best first.
     pub(super) fn alike(&self, query: &Query, hits: &[Hit]) -> bool {
         let (Some(first), Some(last)) = (hits.first(), hits.last()) else { return false };
-        last.similarity + self.likely(query, last.entry)
-            >= first.similarity - self.likely(query, first.entry)
+        let deviation =
+            self.codes.uncertainty(self.metric, query, first.entry) / (self.dim as f32).sqrt();
+        last.similarity >= first.similarity - INDISTINCT * deviation
     }
 
     /// The best of rows whose affinities are known, by the values of those that are likely among them:
     /// for walks, which miss rows more often than this does.
     pub(super) fn rank(&self, query: &Query, hits: &[Hit], search: &Search<'_>) -> Vec<Hit> {
+        // What rounding took from a row hardly ever points along the query: as directions of chance, its
+        // part of that is the root of the dimension smaller than the whole.
+        let likely = (DEVIATIONS / (self.dim as f32).sqrt()).min(1.0);
         let mut possible = Possible::new(search.k);
         for hit in hits {
-            possible.offer(hit.entry, hit.similarity, self.likely(query, hit.entry));
+            let uncertainty = likely * self.codes.uncertainty(self.metric, query, hit.entry);
+            possible.offer(hit.entry, hit.similarity, uncertainty);
         }
         self.settle(query, possible, search)
     }

@@ -393,8 +393,7 @@ fn rows_that_are_nearly_equal_are_told_apart() {
     let mut values = clustered(3_300, dim, 1);
     let middle = values[..dim].to_vec();
     // Every eleventh is the same but for a thousandth.
-    for row in (0..3_300).step_by(11) {
-        let noise = clustered(1, dim, 1_000 + row as u64);
+    for (row, noise) in (0..3_300).step_by(11).zip(clustered(300, dim, 99).chunks_exact(dim)) {
         for (place, (middle, noise)) in middle.iter().zip(noise).enumerate() {
             values[row * dim + place] = middle + 0.008 * noise;
         }
