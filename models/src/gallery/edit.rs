@@ -400,7 +400,9 @@ impl Class {
     /// Takes over what is said about another class where nothing is said about this one.
     fn take_over(&mut self, other: &Self) {
         for (key, value) in &other.metadata {
-            self.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+            if self.metadata.iter().all(|(ours, _)| ours != key) {
+                self.metadata.insert(key.clone(), value.clone());
+            }
         }
         self.min_similarity = self.min_similarity.or(other.min_similarity);
     }

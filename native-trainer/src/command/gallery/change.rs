@@ -148,11 +148,14 @@ impl Rename {
 
 /// What is said about a class that joined another one and is not said any more.
 fn left_behind(joining: &Class, joined: &Class) -> Vec<String> {
-    let facts =
-        joining.metadata.iter().filter(|(key, text)| joined.metadata.get(*key) != Some(text));
-    let mut lost: Vec<String> = facts.map(|(key, text)| format!("{key}={text}")).collect();
-    if let Some(least) =
-        joining.min_similarity.filter(|_| joining.min_similarity != joined.min_similarity)
+    let mut lost = Vec::new();
+    for (key, text) in &joining.metadata {
+        if joined.metadata.get(key.as_str()) != Some(text) {
+            lost.push(format!("{key}={text}"));
+        }
+    }
+    if let Some(least) = joining.min_similarity
+        && joined.min_similarity != Some(least)
     {
         lost.push(format!("the threshold {least}"));
     }

@@ -10,7 +10,7 @@ mod wanted;
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_file};
 
@@ -175,15 +175,16 @@ pub(super) fn check_extractor(
     extractor: &Path,
     id: &str,
 ) -> anyhow::Result<()> {
-    gallery.check_model(id).map_err(|_| {
-        anyhow!(
-            "{}: belongs to another model than {} (gallery {}, model {id}); give the extractor that made \
-             it, or build the gallery again with this one",
-            path.display(),
-            extractor.display(),
-            gallery.model()
-        )
-    })
+    if gallery.model() == id {
+        return Ok(());
+    }
+    bail!(
+        "{}: belongs to another model than {} (gallery {}, model {id}); give the extractor that made it, \
+         or build the gallery again with this one",
+        path.display(),
+        extractor.display(),
+        gallery.model()
+    )
 }
 
 /// Reads a gallery of any size: whoever has the memory may have the file.
