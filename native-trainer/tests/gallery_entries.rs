@@ -26,7 +26,8 @@ fn content(gallery: &Gallery, files: &[PathBuf]) -> Vec<(String, String)> {
     let name = |id: PictureId| {
         let file =
             files.iter().find(|file| PictureId::of(&std::fs::read(file).expect("a file")) == id);
-        file.expect("a picture").file_stem().unwrap().to_string_lossy().into_owned()
+        let stem = file.and_then(|file| file.file_stem()).expect("a picture");
+        stem.to_string_lossy().into_owned()
     };
     let label = |entry: usize| gallery.classes()[gallery.entry_class(entry)].label.clone();
     gallery.entries().map(|e| (label(e), name(gallery.picture(e)))).collect()
