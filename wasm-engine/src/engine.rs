@@ -373,6 +373,7 @@ impl Engine {
             timings: seen.timings,
             embedded: seen.embedded,
             threads: threads::count(),
+            memory: measure::memory(),
         }
     }
 

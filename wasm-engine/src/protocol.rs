@@ -394,6 +394,8 @@ pub struct Recognized {
     pub embedded: usize,
     /// Threads that computed it.
     pub threads: usize,
+    /// Bytes of memory that the engine holds.
+    pub memory: f64,
 }
 
 /// Milliseconds of each stage.

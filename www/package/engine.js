@@ -13,13 +13,17 @@ const RELAXED_PROBE = new Uint8Array([
 // Milliseconds that a browser has to name its adapter; some never do.
 const ADAPTER_LIMIT = 2000;
 
-/** The WebGPU adapter: null where there is none; a software one computes on the processor. */
+/** The WebGPU adapter and its name: null where there is none; a software one computes on the processor. */
 export async function findAdapter() {
   try {
     const limit = new Promise((resolve) => setTimeout(resolve, ADAPTER_LIMIT, null));
     const adapter = await Promise.race([globalThis.navigator?.gpu?.requestAdapter(), limit]);
     if (!adapter) return null;
-    return { software: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false };
+    const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info ?? {};
+    return {
+      software: isFallbackAdapter ?? adapter.isFallbackAdapter ?? false,
+      name: [vendor, architecture, device, description].filter(Boolean).join(" "),
+    };
   } catch {
     return null;
   }

@@ -48,7 +48,10 @@ export interface Cancellable {
 export interface LoadOptions extends Cancellable {
   /** Bytes of the bundle so far, and in all. */
   onProgress?: (progress: { loaded: number; total: number }) => void;
-  /** "auto" takes WebGPU where there is a real adapter. */
+  /**
+   * "auto" begins with the CPU. Where there is a real WebGPU adapter, both engines are measured once, while nothing
+   * is asked, and the faster one is kept in localStorage for the next load; not where the visitor saves data.
+   */
   backend?: "auto" | Backend;
   /** Address of the folder with the engine's files; by default the one this module came from. */
   assets?: string | URL;

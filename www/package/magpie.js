@@ -5,7 +5,8 @@
 //   const { objects } = await magpie.recognize(file);
 //
 // The engine runs in a worker of its own, from the files beside this one.
-import { findAdapter, startWorker } from "./engine.js";
+import { choose, chosen } from "./choice.js";
+import { startWorker } from "./engine.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -19,15 +20,16 @@ export class MagpieError extends Error {
 // Formats that the engine decodes itself; everything else goes through the browser's decoder.
 const DECODED_BY_ENGINE = /^image\/(jpeg|png|webp|gif|bmp)$/;
 
-async function chosenBackend(backend) {
+async function chosenBackend(backend, manifest, threads) {
   if (backend === "cpu" || backend === "webgpu") return backend;
   if (backend !== undefined && backend !== "auto") {
     throw new MagpieError("argument", `there is no backend ${backend}; there is auto, cpu, webgpu`);
   }
-  const adapter = await findAdapter();
-  // A software adapter computes on the processor, slower than the CPU engine.
-  return adapter && !adapter.software ? "webgpu" : "cpu";
+  return chosen(manifest, threads);
 }
+
+// Milliseconds without a request after which a device is measured.
+const QUIET = 3000;
 
 const aborted = (signal) =>
   signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
@@ -48,6 +50,10 @@ class Engine {
   // Times that it stopped since it last answered.
   #stops = 0;
   #pictured;
+  // What measures the engines, its timer, and what takes it back.
+  #measure = null;
+  #quiet;
+  #trial = null;
   onProgress = null;
   /** What a new worker is asked first; without it none takes the place of one that stops. */
   revival = null;
@@ -153,11 +159,43 @@ class Engine {
       signal?.addEventListener("abort", stop, { once: true });
       entry.settled = () => signal?.removeEventListener("abort", stop);
       this.#waiting.push(entry);
+      this.#wait();
       this.#next();
     });
   }
 
+  /** Measures the engines of this device for the next load, once nothing is asked for a while. */
+  measureOnce(how) {
+    // Not where the visitor saves data, nor where there is nothing to choose from.
+    if (globalThis.navigator?.connection?.saveData || !globalThis.navigator?.gpu) return;
+    this.#measure = async () => {
+      const trial = new AbortController();
+      this.#trial = trial;
+      try {
+        await choose({ ...how, signal: trial.signal });
+        this.#measure = null;
+      } catch {
+        // Disturbed: at the next quiet moment. A host that does not answer is not asked again.
+        if (!trial.signal.aborted) this.#measure = null;
+      }
+      if (this.#trial === trial) this.#trial = null;
+    };
+    this.#wait();
+  }
+
+  #wait() {
+    clearTimeout(this.#quiet);
+    this.#trial?.abort();
+    this.#trial = null;
+    if (!this.#measure || this.#failure) return;
+    this.#quiet = setTimeout(() => {
+      if (!this.#current && !this.#waiting.length) this.#measure?.();
+    }, QUIET);
+  }
+
   end(error) {
+    this.#measure = null;
+    this.#wait();
     this.#worker.terminate();
     this.#fail(error);
   }
@@ -193,6 +231,7 @@ class Engine {
       entry.settled();
       how(entry);
     }
+    this.#wait();
     this.#next();
   }
 
@@ -404,7 +443,7 @@ export class Magpie {
       throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
     }
     const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
-    const chosen = await chosenBackend(backend);
+    const chosen = await chosenBackend(backend, address.href, threads);
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
@@ -413,6 +452,9 @@ export class Magpie {
       engine.revival = [open];
       if (thumbnails) await engine.pictured;
       if (signal?.aborted) throw aborted(signal);
+      if (backend === undefined || backend === "auto") {
+        engine.measureOnce({ assets: folder, manifest: address.href, threads });
+      }
       return new Magpie(engine, info);
     } catch (error) {
       engine.end(error);

@@ -6,6 +6,7 @@
 mod architectures;
 mod arithmetic;
 mod bench;
+mod choice;
 mod features;
 mod gallery;
 mod hostile;

@@ -9,7 +9,7 @@ use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::Backend;
 use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 
-use super::{App, Message, Shared, ask, update};
+use super::{App, Message, Shared, ask, choice, update};
 use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
 use crate::{input, inside, offline, teaching, text};
@@ -44,11 +44,10 @@ pub(super) fn connect(app: &Shared) {
         });
     }));
     let select: HtmlSelectElement = by_id("backend");
-    select.set_value(app.borrow().backend.name());
+    choice::begin(&mut app.borrow_mut());
     let deliver = send(app);
     listeners.push(EventListener::new(&select.clone(), "change", move |_| {
-        let webgpu = select.value() == Backend::WebGpu.name();
-        deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
+        deliver(Message::Backend(select.value()));
     }));
     listeners.extend(teaching::listen(&ask(app)));
     listeners.extend(inside::listen(&ask(app)));

@@ -1,8 +1,10 @@
 //! State of the page and what changes it.
 
+mod choice;
 mod controls;
 mod recovery;
 mod replies;
+mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,6 +26,7 @@ use crate::input::Given;
 use crate::language::{self, say};
 use crate::teaching::{Ask, Wish};
 use crate::{inside, samples, text, view};
+use choice::Choosing;
 use controls::connect;
 use recovery::Health;
 use replies::{engine_spoke, speak};
@@ -44,8 +47,8 @@ pub(crate) enum Message {
     CameraStarted(Option<Camera>),
     /// The worker spoke.
     Engine(Response),
-    /// The visitor chose an engine.
-    Backend(Backend),
+    /// The visitor chose an engine, or leaves the choice to the page; as the list has it.
+    Backend(String),
     /// The page speaks another language.
     Language,
     /// The visitor wants something of the gallery.
@@ -91,6 +94,7 @@ pub(crate) struct App {
     /// The picture that the page's address names, until it may be looked at.
     asked_for: Option<AskedFor>,
     health: Health,
+    choosing: Choosing,
     listeners: Vec<EventListener>,
 }
 
@@ -114,6 +118,7 @@ pub(crate) async fn start() {
         in_parts: false,
         asked_for: None,
         health: Health::default(),
+        choosing: Choosing::default(),
         listeners: Vec::new(),
     }));
     connect(&app);
@@ -165,6 +170,7 @@ fn start_engine(app: &Shared) {
     let mut state = app.borrow_mut();
     state.ready = false;
     state.sent = None;
+    choice::started(&mut state);
     match started {
         Ok(engine) => state.engine = Some(engine),
         Err(error) => view::status(&text::failure(&error), "failed"),
@@ -199,6 +205,8 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
         }
         Message::Decoded(bytes, bitmap) => {
+            choice::disturbed(app);
+            choice::relieve(app);
             app.borrow_mut().shown = None;
             view::clear();
             match &bitmap {
@@ -216,6 +224,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
                 stop_camera(app);
                 view::status(&say("ready"), "done");
             } else {
+                choice::disturbed(app);
                 start_camera(app, Facing::Back);
             }
         }
@@ -244,18 +253,13 @@ pub(crate) fn update(app: &Shared, message: Message) {
             next_frame(app);
         }
         Message::Language => speak(app),
-        Message::Backend(backend) => {
-            {
-                let mut state = app.borrow_mut();
-                (state.backend, state.health) = (backend, Health::default());
-            }
-            start_engine(app);
-        }
+        Message::Backend(name) => choice::chosen(app, &name),
         Message::Engine(response) => engine_spoke(app, response),
         Message::LookAgain => {
             if app.borrow().ready {
                 send(app, &Request::Refresh);
             }
+            choice::consider(app);
         }
         Message::Gallery(Wish::Ask(request)) => send(app, &request),
         Message::Gallery(Wish::LookInside) => {
@@ -313,6 +317,7 @@ fn stop_camera(app: &Shared) {
     if running.is_some() {
         // A frame that is still looked at would take the place of what comes next.
         app.borrow_mut().sent = None;
+        choice::consider(app);
         by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.start")));
         for id in ["turn", "torch"] {
             by_id::<HtmlElement>(id).set_hidden(true);
@@ -323,6 +328,10 @@ fn stop_camera(app: &Shared) {
 
 /// Sends the camera's newest frame once the last one is answered.
 fn next_frame(app: &Shared) {
+    if app.borrow().camera.is_some() && choice::relieve(app) {
+        // The next engine begins with the next frame.
+        return;
+    }
     let app = app.clone();
     // A turn of the event loop lets the page draw and the visitor stop the camera.
     let later = Closure::once_into_js(move || {

@@ -3,10 +3,8 @@
 
 use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::{Backend, EngineError};
-use web_sys::HtmlSelectElement;
 
-use super::{Shared, pixels, recognize, start_engine};
-use crate::dom::by_id;
+use super::{Shared, choice, pixels, recognize, start_engine};
 use crate::language::say;
 use crate::{text, view};
 
@@ -35,7 +33,7 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
         if !again && state.backend == Backend::WebGpu {
             state.backend = Backend::Cpu;
             state.health = Health { stops: 0, interrupted, fell_back: true };
-            by_id::<HtmlSelectElement>("backend").set_value(Backend::Cpu.name());
+            choice::gave_up(&mut state);
             true
         } else {
             again

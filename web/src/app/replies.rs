@@ -6,7 +6,8 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, send, update,
+    AskedFor, Message, Sent, Shared, ask, choice, next_frame, pixels, recognize, recovery, send,
+    update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
@@ -52,6 +53,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 update(app, Message::Given(given));
             }
             next_frame(app);
+            choice::consider(app);
         }
         Response::Pictured { again } => {
             show_again(app, again);
@@ -62,11 +64,17 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 return;
             }
             recovery::answered(app);
+            choice::watch(&mut app.borrow_mut(), &result);
             show(app, result);
             next_frame(app);
+            choice::consider(app);
         }
-        Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
+        Response::Listed(gallery) => {
+            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
+            teaching::show(&gallery, &ask(app));
+        }
         Response::Edited { change, gallery, again } => {
+            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
             by_id::<HtmlInputElement>("class-search").set_value("");
             teaching::show(&gallery, &ask(app));
             show_again(app, again);
@@ -136,6 +144,7 @@ fn show_again(app: &Shared, again: Option<Recognized>) {
 /// Says everything anew that is not a part of the page's own text.
 pub(super) fn speak(app: &Shared) {
     samples::rename();
+    choice::tell(&app.borrow());
     let (camera, kept, in_parts, ready) = {
         let state = app.borrow();
         (state.camera.is_some(), state.kept, state.in_parts, state.ready)
