@@ -15,6 +15,7 @@ mod package;
 mod recognition;
 mod shards;
 mod threads;
+mod webkit;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
