@@ -9,6 +9,7 @@ mod bench;
 mod features;
 mod gallery;
 mod hostile;
+mod looks;
 mod networks;
 mod package;
 mod recognition;

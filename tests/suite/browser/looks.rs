@@ -1,0 +1,64 @@
+//! How the page looks: nothing too wide, too narrow or too faint, the answer first, and what a visitor can point at.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Server, screenshots, script, site};
+
+/// Lines of the window of a phone that are seen at once.
+const FOLD: f64 = 844.0;
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn the_page_is_good_to_look_at_and_to_point_at() {
+    let site = site();
+    let server = Server::start(&site);
+    let picture = site.join("samples/1.jpg");
+    let seen = script("looks.mjs", &[Path::new(&server.address), &screenshots(), &picture]);
+    assert_eq!(seen["problems"], json!([]));
+    let well = |name: &str, found: &Value| {
+        assert!(found["texts"].as_u64() > Some(5), "{name}: nothing was looked at");
+        assert_eq!(found["overflow"], 0, "{name}: the page is wider than the window");
+        assert_eq!(found["narrow"], json!([]), "{name}: letters stand below each other");
+        assert_eq!(found["faint"], json!([]), "{name}: texts are hard to read");
+    };
+    for name in ["empty", "unknown", "one", "long", "many", "bench", "results"] {
+        let states = seen[name].as_object().expect("widths and schemes");
+        assert_eq!(states.len(), 6, "{name}");
+        for (state, found) in states {
+            well(&format!("{name}, {state}"), found);
+        }
+    }
+    well("a dialog", &seen["dialog"]);
+    well("a measurement that runs", &seen["running"]);
+
+    // What the page knows is said before there is a picture.
+    assert!(seen["examples"].as_array().is_some_and(|names| names.len() > 5), "{seen}");
+    // The whole picture has no frame; what is not known says so.
+    assert_eq!((&seen["boxes"], &seen["strange"]), (&json!(0), &json!(["Not known"])));
+    // Name and picture of the class without scrolling, and which class is the next.
+    assert_eq!(seen["name"], "Evening sky");
+    for part in ["name", "reference", "first"] {
+        assert!(number(&seen["fold"][part]) < FOLD, "{part}: {}", seen["fold"]);
+    }
+    assert_eq!(seen["second"].as_array().map(Vec::len), Some(1), "{seen}");
+    // A form is left by Escape and by its button; the focus is where it began.
+    for way in ["escaped", "cancelled"] {
+        assert_eq!(seen[way], json!([0, "correction"]), "{way}");
+    }
+    assert_eq!((&seen["confirms"], &seen["confirmed"]), (&json!(1), &json!(0)));
+    assert_eq!((&seen["kept"], &seen["dialogs"]), (&json!(1), &json!(0)), "Escape removes nothing");
+    // A drawn frame, a frame by keys, a click, a tap.
+    assert_eq!(seen["pointed"], json!([0, 1, 2, 3]));
+    for (side, expected) in [10.0, 10.0, 40.0, 45.0].into_iter().enumerate() {
+        let drawn = number(&seen["drawn"][side]);
+        assert!((drawn - expected).abs() < 1.5, "{}", seen["drawn"]);
+    }
+    assert_eq!((&seen["own"], &seen["tapped"]), (&json!("My own thing"), &json!(1)));
+    assert_eq!(seen["failed"], json!({ "cards": 0, "stage": false }));
+    assert_eq!(seen["bars"], seen["rows"], "one column has bars, too");
+}
