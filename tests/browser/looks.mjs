@@ -112,8 +112,17 @@ seen.examples = await texts(page, "#examples .name");
 await page.setViewportSize({ width: 390, height: 844 });
 await give(page, file(await portrait(page, 20)));
 seen.boxes = await page.locator("#boxes .box").count();
+// Nothing is alike enough.
+await page.locator("#inside summary").click();
+await page.locator("#min-similarity").focus();
+await page.keyboard.press("End");
+await page.waitForSelector("#answers .card.unknown");
 seen.strange = await texts(page, "#answers h3 .label");
+await page.locator("#inside summary").click();
 seen.unknown = await looks(page, "unknown");
+await page.locator("#inside summary").click();
+await page.locator("#as-published").click();
+await page.locator("#inside summary").click();
 const teach = async (name) => {
   await page.locator(".correction button").first().click();
   await page.locator(".teach input").fill(name);

@@ -19,6 +19,9 @@ const CLOSEST: usize = 3;
 /// A picture is one of a class's examples from this cosine on: rounding takes a little.
 const SAME: f32 = 0.995;
 
+/// Letters of a name from which on it is written smaller.
+const LONG: usize = 48;
+
 /// The object of a card that is spoken of; others of the same class share the card.
 pub(crate) type Chosen = Rc<Cell<usize>>;
 
@@ -36,6 +39,16 @@ pub(crate) fn is_whole(result: &Recognized, object: &RecognizedObject) -> bool {
     let [x1, y1, x2, y2] = object.bbox;
     let (width, height) = (result.width as f32, result.height as f32);
     x1 < 1.0 && y1 < 1.0 && x2 > width - 1.0 && y2 > height - 1.0
+}
+
+/// Objects that were found; somebody pointed at those behind.
+pub(crate) fn found(result: &Recognized) -> usize {
+    result.objects.len() - result.pointed.min(result.objects.len())
+}
+
+/// Whether there are several frames to tell apart.
+pub(crate) fn is_numbered(result: &Recognized) -> bool {
+    result.objects.iter().filter(|object| !is_whole(result, object)).count() > 1
 }
 
 /// Leads to the card of an object.
@@ -62,7 +75,7 @@ pub(crate) fn lead_to_first() {
 
 /// Positions of the objects that share a card.
 fn groups(result: &Recognized) -> Vec<Vec<usize>> {
-    let found = result.objects.len() - result.pointed.min(result.objects.len());
+    let found = found(result);
     let mut groups: Vec<Vec<usize>> =
         (found..result.objects.len()).rev().map(|index| vec![index]).collect();
     let pointed = groups.len();
@@ -103,18 +116,27 @@ fn card(result: &Recognized, group: &[usize], ask: &Ask) -> HtmlElement {
         (None, Some(_)) => say("unknown"),
         (None, None) => say("empty.gallery"),
     };
+    if caption.chars().count() > LONG {
+        let _ = heading.class_list().add_1("long");
+    }
+    let standing = element("div", "standing", "");
+    let chosen = Chosen::new(Cell::new(group[0]));
+    // The whole picture has no frame, and so no number.
+    let framed = !is_whole(result, first) && is_numbered(result);
+    if group[0] >= found(result) {
+        append(&words, &[&element("p", "hint", &say("pointed"))]);
+    } else if result.pointed > 0 && is_whole(result, first) {
+        append(&words, &[&element("p", "hint", &say("whole"))]);
+    }
+    if framed && group.len() == 1 {
+        append(&heading, &[&numbers(result, group, &chosen, &standing)]);
+    }
     append(&heading, &[&element("span", "label", &caption)]);
     if group.len() > 1 {
         append(&heading, &[&element("span", "times", &format!("×{}", group.len()))]);
     }
-    let standing = element("div", "standing", "");
-    let chosen = Chosen::new(Cell::new(group[0]));
-    if group[0] >= result.objects.len() - result.pointed.min(result.objects.len()) {
-        append(&words, &[&element("p", "hint", &say("pointed"))]);
-    }
     append(&words, &[&heading]);
-    // One object needs no number, and the whole picture has no frame.
-    if result.objects.len() > 1 && !is_whole(result, first) {
+    if framed && group.len() > 1 {
         append(&words, &[&numbers(result, group, &chosen, &standing)]);
     }
     append(&words, &[&lead(&first.answers, first.known)]);
@@ -135,7 +157,7 @@ fn numbers(
     chosen: &Chosen,
     standing: &HtmlElement,
 ) -> HtmlElement {
-    let numbers = element("p", "numbers", "");
+    let numbers = element("span", "numbers", "");
     for index in group {
         let (index, caption) = (*index, (index + 1).to_string());
         let tag = if group.len() > 1 { "button" } else { "span" };

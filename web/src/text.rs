@@ -6,7 +6,9 @@ use crate::language::{say, say_count, say_with};
 
 /// Cosines between the best class and the next from which on the lead is clear.
 const CLEAR_LEAD: f32 = 0.1;
-/// The same from which on it is no close call.
+/// Cosines above what a class needs, below which it is only just known.
+const JUST_KNOWN: f32 = 0.03;
+/// Cosines between the best class and the next from which on it is no close call.
 const CLOSE_CALL: f32 = 0.03;
 
 /// Label of a sample picture.
@@ -42,12 +44,14 @@ pub(crate) fn remove_sure(label: &str) -> String {
 /// How far the best class is ahead of the next.
 pub(crate) fn lead(best: &Answer, next: &Answer) -> String {
     let ahead = best.similarity - next.similarity;
-    let key = if ahead >= CLEAR_LEAD {
-        "lead.clear"
-    } else if ahead >= CLOSE_CALL {
-        "lead.some"
-    } else {
+    let key = if ahead < CLOSE_CALL {
         "lead.close"
+    } else if best.similarity - best.min_similarity < JUST_KNOWN {
+        "lead.just"
+    } else if ahead >= CLEAR_LEAD {
+        "lead.clear"
+    } else {
+        "lead.some"
     };
     say_with(key, &[("label", &next.label)])
 }

@@ -79,7 +79,7 @@ fn mark_page(attribute: &str, value: &str) {
 pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
     boxes(result);
     card::show(result, ask);
-    let found = result.objects.len() - result.pointed.min(result.objects.len());
+    let found = card::found(result);
     mark_page("data-state", "picture");
     mark_page("data-found", if found > 1 { "many" } else { "one" });
     let known = result.objects.iter().filter(|o| o.known).count();
@@ -109,7 +109,7 @@ fn boxes(result: &Recognized) {
     layer.set_inner_html("");
     let (width, height) = (result.width as f32, result.height as f32);
     frame_of(width.into(), height.into());
-    let found = result.objects.len() - result.pointed.min(result.objects.len());
+    let (found, numbered) = (card::found(result), card::is_numbered(result));
     for (index, object) in result.objects.iter().enumerate() {
         if card::is_whole(result, object) {
             continue;
@@ -129,7 +129,9 @@ fn boxes(result: &Recognized) {
             let _ = frame.style().set_property(property, &value);
         }
         let tag = element("span", "tag", "");
-        append(&tag, &[&element("span", "number", &(index + 1).to_string())]);
+        if numbered {
+            append(&tag, &[&element("span", "number", &(index + 1).to_string())]);
+        }
         if let Some(answer) = object.answers.first().filter(|_| object.known) {
             append(&tag, &[&element("span", "name", &answer.label)]);
         }

@@ -102,6 +102,8 @@ function draw() {
         if (isOther(line)) cell.append(" ≠");
         const bar = make("span", "", { class: "bar" });
         bar.style.width = `${longest > 0 ? Math.min(100, (100 * line.median_ms) / longest) : 0}%`;
+        // What happens once would leave no room for the rest.
+        bar.classList.toggle("cut", line.median_ms > longest);
         cell.append(bar);
         cell.classList.toggle("wide-spread", isWide(line));
       }
