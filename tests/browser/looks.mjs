@@ -171,6 +171,7 @@ await page.screenshot({ path: `${screenshots}/looks-dialog.png` });
 seen.dialog = await measure(page);
 await page.keyboard.press("Escape");
 seen.kept = await page.locator("#classes .class").count();
+await page.waitForSelector("dialog", { state: "detached" });
 seen.dialogs = await page.locator("dialog").count();
 
 // Several things.
@@ -181,6 +182,33 @@ seen.many = await looks(page, "many");
 await page.setViewportSize({ width: 390, height: 844 });
 await page.evaluate(() => scrollTo(0, 0));
 seen.fold.first = await top(page, "#answers h3 .label");
+
+// The same thing several times is one card, whose numbers choose among them.
+const several = await page.evaluate(async () => {
+  const bitmap = await createImageBitmap(await (await fetch("samples/1.jpg")).blob());
+  const { width, height } = bitmap;
+  const canvas = new OffscreenCanvas(800, 600);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#cde";
+  context.fillRect(0, 0, 800, 600);
+  const part = [width * 0.29, height * 0.78, width * 0.24, height * 0.21];
+  for (const [left, top] of [[40, 40], [300, 60], [560, 300], [80, 330]]) {
+    context.drawImage(bitmap, ...part, left, top, 200, 175);
+  }
+  const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
+  return [...new Uint8Array(await blob.arrayBuffer())];
+});
+await give(page, file(Buffer.from(several)));
+const joined = page.locator("#answers .card:has(.times)").first();
+seen.joined = {
+  boxes: await page.locator("#boxes .box").count(),
+  count: Number(await joined.getAttribute("data-count")),
+  times: await joined.locator(".times").textContent(),
+};
+await joined.locator(".number").nth(1).click();
+seen.joined.chosen = await joined.locator("[aria-pressed=true]").allTextContents();
+await page.screenshot({ path: `${screenshots}/looks-joined.png` });
+await give(page, picture);
 
 // Somebody points: a drawn frame, a click, keys.
 await page.setViewportSize({ width: 1440, height: 900 });

@@ -69,7 +69,7 @@ async function teach(page, picture, file, screenshot) {
   await note("undone");
   await page.locator("#reset").click();
   await page.locator("dialog .primary").click();
-  await said("published gallery");
+  await said("what was published");
   await note("reset");
   await page.locator("#import").setInputFiles(file);
   await said("added from the file");

@@ -46,6 +46,11 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
         assert!(number(&seen["fold"][part]) < FOLD, "{part}: {}", seen["fold"]);
     }
     assert_eq!(seen["second"].as_array().map(Vec::len), Some(1), "{seen}");
+    // The same thing several times.
+    let (joined, count) = (&seen["joined"], seen["joined"]["count"].as_u64().unwrap_or(0));
+    assert!(count > 1 && joined["boxes"].as_u64() >= Some(count), "{joined}");
+    assert_eq!(joined["times"], format!("×{count}"));
+    assert_eq!(joined["chosen"].as_array().map(Vec::len), Some(1), "{joined}");
     // A form is left by Escape and by its button; the focus is where it began.
     for way in ["escaped", "cancelled"] {
         assert_eq!(seen[way], json!([0, "correction"]), "{way}");
