@@ -232,6 +232,10 @@ const box = await page.evaluate(() => {
   return ["left", "top", "width", "height"].map((side) => Number.parseFloat(style[side]));
 });
 seen.drawn = box;
+seen.looked = await page.evaluate(() => {
+  const object = window.looked.objects.at(-1);
+  return { bbox: Array.from(object.bbox), embedding: Array.from(object.embedding) };
+});
 await page.locator("#mark").focus();
 await page.keyboard.press("Enter");
 for (const key of ["ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Enter"]) await page.keyboard.press(key);
@@ -275,6 +279,24 @@ await phone.locator("#stage").tap();
 await phone.waitForSelector("#boxes .pointed");
 seen.tapped = await phone.locator("#boxes .pointed").count();
 await phone.screenshot({ path: `${screenshots}/looks-tapped.png`, fullPage: true });
+await phone.locator("#mark").tap();
+await phone.evaluate(() => document.querySelector("#stage").scrollIntoView());
+const under = await phone.locator("#stage").boundingBox();
+const touch = await phone.context().newCDPSession(phone);
+const finger = (type, x, y) =>
+  touch.send("Input.dispatchTouchEvent", {
+    type,
+    touchPoints: x === undefined ? [] : [{ x: under.x + x * under.width, y: under.y + y * under.height }],
+  });
+await finger("touchStart", 0.2, 0.15);
+await finger("touchMove", 0.4, 0.25);
+await finger("touchMove", 0.7, 0.4);
+await finger("touchEnd");
+await phone.waitForFunction(() => document.querySelectorAll("#boxes .pointed").length > 1);
+seen.fingers = await phone.evaluate(() => {
+  const { style } = [...document.querySelectorAll("#boxes .pointed")].at(-1);
+  return ["left", "top", "width", "height"].map((side) => Math.round(Number.parseFloat(style[side])));
+});
 
 // The measurements.
 await page.goto(`${address}bench/?lang=en`);

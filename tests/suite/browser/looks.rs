@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use burn::tensor::Device;
+use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
+use models::geometry::BBox;
+use models::image::RgbImage;
 use serde_json::{Value, json};
 
 use super::{Server, screenshots, script, site};
@@ -11,6 +15,17 @@ const FOLD: f64 = 844.0;
 
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The embedding of a part of a picture by the native pipeline.
+fn native_embedding(site: &Path, picture: &Path, part: BBox) -> Vec<f32> {
+    let folder = site.join("bundle");
+    let read = |name: &str| std::fs::read(folder.join(name)).ok();
+    let manifest = Manifest::from_bytes(&read(MANIFEST_NAME).expect("a manifest")).expect("valid");
+    let recognizer = Bundle::open(&manifest, read, &Device::flex()).expect("a bundle");
+    let image = RgbImage::decode(&std::fs::read(picture).expect("a picture")).expect("decodes");
+    let crops = [image.crop(&part)];
+    pollster::block_on(recognizer.embed(&crops)).expect("embeds").remove(0)
 }
 
 #[test]
@@ -63,6 +78,16 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
         let drawn = number(&seen["drawn"][side]);
         assert!((drawn - expected).abs() < 1.5, "{}", seen["drawn"]);
     }
+    assert_eq!(seen["fingers"], json!([20, 15, 50, 25]));
+    // The engine looks at a frame as at a whole picture.
+    let floats = |value: &Value| -> Vec<f32> {
+        value.as_array().expect("numbers").iter().map(|value| number(value) as f32).collect()
+    };
+    let [x1, y1, x2, y2] = floats(&seen["looked"]["bbox"])[..] else { panic!("{seen}") };
+    let embedding = native_embedding(&site, &picture, BBox::new(x1, y1, x2, y2));
+    let cosine: f32 =
+        floats(&seen["looked"]["embedding"]).iter().zip(&embedding).map(|(a, b)| a * b).sum();
+    assert!(cosine > 0.9999, "cosine {cosine}");
     assert_eq!((&seen["own"], &seen["tapped"]), (&json!("My own thing"), &json!(1)));
     assert_eq!(seen["failed"], json!({ "cards": 0, "stage": false }));
     assert_eq!(seen["bars"], seen["rows"], "one column has bars, too");
