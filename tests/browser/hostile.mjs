@@ -22,7 +22,6 @@ async function chromium() {
     if (stub) await context.addInitScript(stub);
     const another = async () => {
       const page = await context.newPage();
-      page.on("dialog", (dialog) => dialog.accept("renamed"));
       const upload = (file) => page.locator("#file").setInputFiles(file);
       return { page, upload, another, close: () => context.close() };
     };
@@ -385,7 +384,10 @@ const scenarios = {
 
     // A published class gets another name here; then the site is published anew.
     await classes(third, before.labels[0]);
-    await third.page.locator("#classes .rename, #classes button").first().click();
+    await third.page.locator("#edit").click();
+    await third.page.locator("#classes button").first().click();
+    await third.page.locator("dialog input").fill("renamed");
+    await third.page.locator("dialog .primary").click();
     await until(third.page, ({ status }) => /renamed/.test(status), 10_000);
     host.site = next;
     await lookAgain(third.page);

@@ -1,5 +1,7 @@
 //! One device, one recognizer.
 
+mod pointed;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -69,6 +71,8 @@ struct Seen {
     id: u32,
     image: RgbImage,
     found: Vec<Recognition>,
+    /// How many of the last ones somebody pointed at.
+    pointed: usize,
     timings: StageTimes,
     embedded: usize,
 }
@@ -214,7 +218,7 @@ impl Engine {
         let (found, timings) = self.look(&image, follow).await?;
         let embedded = timings.embedded;
         let timings = stage_times(decoded - start, timings);
-        let seen = Seen { id, image, found, timings, embedded };
+        let seen = Seen { id, image, found, pointed: 0, timings, embedded };
         let recognized = self.described(&seen);
         self.seen.push_back(seen);
         if self.seen.len() > REMEMBERED {
@@ -269,16 +273,7 @@ impl Engine {
         top_k: usize,
     ) -> Result<Response, EngineError> {
         let asked = [embedding];
-        for cache in CACHES {
-            let fetch = fetcher(self.address(""), self.shards.clone(), cache);
-            match self.recognizer.fetch_near(&asked, &fetch).await {
-                Err(error) if cache == RequestCache::Default && is_damaged(&error) => (),
-                fetched => {
-                    fetched.map_err(part_error)?;
-                    break;
-                }
-            }
-        }
+        self.fetch_near(&asked).await?;
         let found = self.recognizer.search(&asked[0], top_k).map_err(|error| refused(&error))?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
@@ -293,8 +288,12 @@ impl Engine {
             if let Some(seen) = self.seen.back_mut() {
                 seen.embedded = timings.embedded;
                 seen.timings = stage_times(seen.timings.decode, timings);
+                // What somebody pointed at stays.
+                let pointed = seen.found.split_off(seen.found.len() - seen.pointed);
                 seen.found = found;
+                seen.found.extend(pointed);
             }
+            self.answer_again()?;
         }
         let again = self.seen.back().map(|seen| self.described(seen));
         Ok(Response::Tuned { thresholds: thresholds(&self.recognizer), again })
@@ -349,9 +348,11 @@ impl Engine {
     fn answer(&self, found: &Match) -> Answer {
         let gallery = self.recognizer.gallery();
         let class = &gallery.classes()[found.class];
+        let everyones = self.recognizer.settings().min_similarity;
         Answer {
             label: class.label.clone(),
             similarity: found.similarity,
+            min_similarity: class.min_similarity.unwrap_or(everyones),
             metadata: class.metadata.clone().into_iter().collect(),
             thumbnail: ByteBuf::from(gallery.thumbnail(found.class)),
         }
@@ -370,6 +371,7 @@ impl Engine {
             width: seen.image.width(),
             height: seen.image.height(),
             objects: seen.found.iter().map(object).collect(),
+            pointed: seen.pointed,
             timings: seen.timings,
             embedded: seen.embedded,
             threads: threads::count(),
@@ -458,18 +460,7 @@ impl Engine {
     /// What there is to say after a change: the gallery, and the answers now of a picture that is at hand, or
     /// of the newest.
     fn edited(&mut self, change: Change, shown: Option<u32>) -> Result<Response, EngineError> {
-        let seen = self.seen.iter().flat_map(|seen| &seen.found);
-        let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
-        self.recognizer.gather(&embeddings).map_err(|error| refused(&error))?;
-        for seen in &mut self.seen {
-            for recognition in &mut seen.found {
-                let (matches, known) = self
-                    .recognizer
-                    .answer(&recognition.embedding)
-                    .map_err(|error| refused(&error))?;
-                (recognition.matches, recognition.known) = (matches, known);
-            }
-        }
+        self.answer_again()?;
         let shown = self.seen.iter().find(|seen| Some(seen.id) == shown).or(self.seen.back());
         let again = shown.map(|seen| self.described(seen));
         Ok(Response::Edited { change, gallery: self.list(""), again })

@@ -59,6 +59,14 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Say what is in a part of a recognized picture that is still at hand. Of several parts the one is taken
+    /// whose best answer is the most similar.
+    Look {
+        /// The recognise request's.
+        picture: u32,
+        /// Left, top, right, bottom of each in pixels of the picture.
+        regions: Vec<[f32; 4]>,
+    },
     /// Say where things are in a picture, without naming them.
     Locate {
         /// Comes back with the answer.
@@ -214,6 +222,11 @@ pub enum Response {
     Recognized {
         /// As in the request.
         id: u32,
+        /// What was found.
+        result: Recognized,
+    },
+    /// A picture's answer with the part that somebody pointed at as its last object.
+    Looked {
         /// What was found.
         result: Recognized,
     },
@@ -388,6 +401,8 @@ pub struct Recognized {
     pub height: u32,
     /// Most similar first.
     pub objects: Vec<RecognizedObject>,
+    /// How many of the last objects somebody pointed at; the others were found.
+    pub pointed: usize,
     /// Milliseconds of decoding, detection, embedding and search.
     pub timings: StageTimes,
     /// Objects that the extractor looked at; fewer than all where a camera's are followed.
@@ -442,6 +457,8 @@ pub struct Answer {
     pub label: String,
     /// Cosine, `−1..=1`.
     pub similarity: f32,
+    /// Least cosine at which this class is the answer.
+    pub min_similarity: f32,
     /// `(name, text)` facts about the class.
     pub metadata: Vec<(String, String)>,
     /// Encoded picture of the class; may be empty.

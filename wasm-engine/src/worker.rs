@@ -211,6 +211,7 @@ async fn ask(engine: &mut Engine, request: Request) {
             Ok(embedding) => Ok(Response::Embedded { id, embedding }),
             Err(error) => return fail(Some(id), error),
         },
+        Request::Look { picture, regions } => engine.look_at(picture, &regions).await,
         Request::Search { embedding, top_k } => engine.search(embedding, top_k).await,
         Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
         Request::Edit(edit) => engine.edit(edit).await,

@@ -267,7 +267,9 @@ impl Gallery {
             }
             let ours = &mut self.classes[place];
             for (key, value) in &class.metadata {
-                ours.metadata.entry(key.clone()).or_insert_with(|| value.clone());
+                if ours.metadata.get(key).is_none() {
+                    ours.metadata.insert(key.clone(), value.clone());
+                }
             }
             ours.min_similarity = ours.min_similarity.or(class.min_similarity);
         }

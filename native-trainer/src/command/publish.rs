@@ -198,6 +198,9 @@ impl Arguments {
             let runtimes = peers::add(&site, packages, &compared)?;
             println!("for comparison in bench/: {}", runtimes.join(", "));
         }
+        let page = site.folder().join("index.html");
+        let html = String::from_utf8(read(&page)?).with_context(|| page.display().to_string())?;
+        site.write("index.html", titled(&html, &self.title).as_bytes())?;
         keep_offline(&site, &self.title)?;
         let folder = site.folder();
         Site::Folder(folder.to_owned()).open_again()?;
@@ -303,6 +306,14 @@ fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The page with a title that is there before the bundle says it.
+fn titled(html: &str, title: &str) -> String {
+    let text = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    ["<title>", "<h1 id=\"title\">"].into_iter().fold(html.to_owned(), |html, tag| {
+        html.replacen(&format!("{tag}Magpie<"), &format!("{tag}{text}<"), 1)
+    })
+}
+
 /// Tells the page's service worker which files there are, and the browser's menu the title.
 fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
     let folder = site.folder();
@@ -321,4 +332,17 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
     site.write(PRECACHE, &serde_json::to_vec_pretty(&precache)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
     Ok(site.write(SERVICE_WORKER, text.replacen(UNPUBLISHED, &version, 1).as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_has_its_title_from_the_beginning() {
+        let page = r#"<title>Magpie</title><h1 id="title">Magpie</h1><p>Magpie</p>"#;
+        let expected = r#"<title>Fruit &amp; &lt;b&gt;</title><h1 id="title">Fruit &amp; &lt;b&gt;</h1><p>Magpie</p>"#;
+        assert_eq!(titled(page, "Fruit & <b>"), expected);
+        assert_eq!(titled("<title>Mine</title>", "Fruit"), "<title>Mine</title>");
+    }
 }

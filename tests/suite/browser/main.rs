@@ -10,6 +10,7 @@ mod choice;
 mod features;
 mod gallery;
 mod hostile;
+mod looks;
 mod networks;
 mod package;
 mod recognition;

@@ -12,7 +12,7 @@ use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 use super::{App, Message, Shared, ask, choice, update};
 use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
-use crate::{input, inside, offline, teaching, text};
+use crate::{input, inside, offline, pointing, teaching, text};
 
 /// Milliseconds between two looks whether a newer gallery was published.
 const LOOK_AGAIN: i32 = 60_000;
@@ -51,6 +51,7 @@ pub(super) fn connect(app: &Shared) {
     }));
     listeners.extend(teaching::listen(&ask(app)));
     listeners.extend(inside::listen(&ask(app)));
+    listeners.extend(pointing::listen(&ask(app)));
     let deliver = send(app);
     listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
         if !document().hidden() {

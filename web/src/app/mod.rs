@@ -180,10 +180,10 @@ fn start_engine(app: &Shared) {
 /// Changes the state by what happened.
 pub(crate) fn update(app: &Shared, message: Message) {
     match message {
-        Message::Given(Given::Nothing) => view::status(&say("no.picture"), "failed"),
+        Message::Given(Given::Nothing) => refuse(app, &say("no.picture")),
         // No other site is asked for anything.
         Message::Given(Given::Address(address)) if !samples::is_own(&address) => {
-            view::status(&say("other.site"), "failed");
+            refuse(app, &say("other.site"));
         }
         Message::Given(Given::Address(address)) => {
             view::status(&say("loading.picture"), "busy");
@@ -200,7 +200,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
                 if let Some((bytes, bitmap)) = read(&file).await {
                     update(&app, Message::Decoded(bytes, bitmap));
                 } else {
-                    view::status(&say("no.picture"), "failed");
+                    refuse(&app, &say("no.picture"));
                 }
             });
         }
@@ -248,7 +248,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
             by_id::<HtmlElement>("torch").set_hidden(camera.torch.is_none());
             app.borrow_mut().camera = Some(camera);
             by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.stop")));
-            by_id::<HtmlElement>("stage").set_hidden(false);
+            view::stage(true);
             view::clear();
             next_frame(app);
         }
@@ -264,6 +264,20 @@ pub(crate) fn update(app: &Shared, message: Message) {
         Message::Gallery(Wish::Ask(request)) => send(app, &request),
         Message::Gallery(Wish::LookInside) => {
             inside::look(app.borrow().shown.as_ref(), &ask(app));
+        }
+        Message::Gallery(Wish::Look(parts)) => {
+            let shown = app.borrow().shown.as_ref().map(|shown| {
+                let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
+                let regions = parts.iter().map(|part| {
+                    std::array::from_fn(|side| (part[side] * sides[side]) as f32)
+                });
+                Request::Look { picture: shown.picture, regions: regions.collect() }
+            });
+            if let Some(request) = shown {
+                stop_camera(app);
+                view::status(&say("recognizing"), "busy");
+                send(app, &request);
+            }
         }
         Message::Gallery(Wish::Hold) => {
             stop_camera(app);
@@ -281,6 +295,16 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
         }
     }
+}
+
+/// Says why what was given is not looked at. A camera that runs goes on; an older picture is not shown any more.
+fn refuse(app: &Shared, message: &str) {
+    let mut state = app.borrow_mut();
+    if state.camera.is_some() {
+        return view::status(message, "failed");
+    }
+    (state.sent, state.waiting, state.shown) = (None, None, None);
+    view::refuse(message);
 }
 
 fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {

@@ -6,13 +6,13 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, choice, next_frame, pixels, recognize, recovery, send,
-    update,
+    AskedFor, Message, Sent, Shared, ask, choice, next_frame, pixels, recognize, recovery, refuse,
+    send, update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
 use crate::language::{say, say_with};
-use crate::{inside, offline, samples, teaching, text, view};
+use crate::{card, inside, offline, samples, teaching, text, view};
 
 /// Takes up what the worker says.
 pub(super) fn engine_spoke(app: &Shared, response: Response) {
@@ -57,7 +57,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Pictured { again } => {
             show_again(app, again);
-            teaching::list(&ask(app));
+            teaching::introduce(&ask(app));
         }
         Response::Recognized { id, result } => {
             if finish(app, id).is_none() {
@@ -72,6 +72,10 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         Response::Listed(gallery) => {
             app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
             teaching::show(&gallery, &ask(app));
+        }
+        Response::Looked { result } => {
+            show_again(app, Some(result));
+            card::lead_to_first();
         }
         Response::Edited { change, gallery, again } => {
             app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
@@ -105,7 +109,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                         recognize(app, picture, None);
                     }
                 }
-                None => view::status(&text::failure(&error), "failed"),
+                None => refuse(app, &text::failure(&error)),
             }
         }
         Response::Failed { id: None, error } => {
