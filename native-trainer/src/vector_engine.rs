@@ -15,8 +15,8 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId, StreamError,
-    VectorType,
+    AnswerRule, Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId,
+    StreamError, VectorType,
 };
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
@@ -150,12 +150,16 @@ impl VectorEngine {
         waits: impl Fn(&str),
     ) -> Result<(), VectorEngineError> {
         let (name, dim) = (&self.name, gallery.dim());
+        let inconsistent =
+            |error: serde_json::Error| VectorEngineError::Inconsistent(error.to_string());
+        let rule = gallery.measured_rule().map(|rule| serde_json::to_string(&rule));
+        let rule = rule.transpose().map_err(inconsistent)?;
         make_extension(&mut self.client)?;
         let mut transaction = self.client.transaction()?;
         lock(&mut transaction, name, &waits)?;
         transaction.batch_execute(&format!(
             "CREATE TABLE {name}_gallery_new (model text NOT NULL, dim int NOT NULL,
-                 vector_type text NOT NULL, min_similarity real);
+                 vector_type text NOT NULL, min_similarity real, rule text);
              CREATE TABLE {name}_classes_new (class int PRIMARY KEY, label text NOT NULL,
                  metadata text NOT NULL, min_similarity real, thumbnail bytea NOT NULL);
              CREATE TABLE {name}_entries_new (entry bigint PRIMARY KEY,
@@ -163,18 +167,18 @@ impl VectorEngine {
                  embedding vector({dim}) NOT NULL)"
         ))?;
         transaction.execute(
-            &format!("INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4)"),
+            &format!("INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4, $5)"),
             &[
                 &gallery.model(),
                 &(dim as i32),
                 &vector_type_name(gallery.index().vector_type()),
                 &gallery.min_similarity(),
+                &rule,
             ],
         )?;
         let mut rows = transaction.copy_in(&format!("COPY {name}_classes_new FROM STDIN"))?;
         for (number, class) in gallery.classes().iter().enumerate() {
-            let metadata = serde_json::to_string(&class.metadata)
-                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+            let metadata = serde_json::to_string(&class.metadata).map_err(inconsistent)?;
             writeln!(
                 rows,
                 "{number}\t{}\t{}\t{}\t{}",
@@ -337,12 +341,15 @@ struct Description {
     dim: usize,
     vector_type: VectorType,
     min_similarity: Option<f32>,
+    rule: AnswerRule,
 }
 
 impl Reader<'_> {
     fn description(&mut self) -> Result<Description, VectorEngineError> {
+        // A table may be without the last column.
         let query = format!(
-            "SELECT model, dim, vector_type, min_similarity FROM {}_gallery LIMIT 1",
+            "SELECT model, dim, vector_type, min_similarity, to_jsonb(g) ->> 'rule' \
+             FROM {}_gallery g LIMIT 1",
             self.name
         );
         let row = self
@@ -360,16 +367,20 @@ impl Reader<'_> {
             other => return Err(VectorEngineError::Inconsistent(format!("values of {other:?}"))),
         };
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
-        Ok(Description { model, dim, vector_type, min_similarity })
+        let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
+        let rule = rule.map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+        let rule = rule.unwrap_or_default();
+        Ok(Description { model, dim, vector_type, min_similarity, rule })
     }
 
     fn pull<S: Read + Write + Seek>(
         &mut self,
         scratch: [S; 2],
     ) -> Result<GalleryStream<S>, VectorEngineError> {
-        let Description { model, dim, vector_type, min_similarity } = self.description()?;
+        let Description { model, dim, vector_type, min_similarity, rule } = self.description()?;
         let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
         gallery.set_min_similarity(min_similarity)?;
+        gallery.set_measured_rule(rule);
         let name = self.name;
         let query = format!(
             "SELECT class, label, metadata, min_similarity, thumbnail FROM {name}_classes \

@@ -24,7 +24,8 @@ fn opened(path: &Path) -> Gallery {
 /// Labels with the pictures of their entries, by the names of the files.
 fn content(gallery: &Gallery, files: &[PathBuf]) -> Vec<(String, String)> {
     let name = |id: PictureId| {
-        let file = files.iter().find(|file| PictureId::of(&std::fs::read(file).unwrap()) == id);
+        let file =
+            files.iter().find(|file| PictureId::of(&std::fs::read(file).expect("a file")) == id);
         file.expect("a picture").file_stem().unwrap().to_string_lossy().into_owned()
     };
     let label = |entry: usize| gallery.classes()[gallery.entry_class(entry)].label.clone();
@@ -38,9 +39,7 @@ fn the_picture_that_is_named_goes_and_no_other_one() {
     let files: Vec<PathBuf> = ["a", "b", "c", "d", "e", "f", "g"]
         .iter()
         .enumerate()
-        .map(|(n, name)| {
-            world.write(&format!("{name}.png"), shape(n, n, 40).encode_png().unwrap())
-        })
+        .map(|(n, name)| world.write(&format!("{name}.png"), shape(n, n, 40).encode_png().unwrap()))
         .collect();
     let c = world.path("c.png");
     // One picture is in three classes.

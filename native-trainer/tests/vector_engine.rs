@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use models::gallery::{Class, Gallery, PictureId, VectorType};
+use models::gallery::{AnswerRule, Class, Gallery, PictureId, VectorType};
 use native_trainer::vector_engine::{VectorEngine, VectorEngineError};
 use postgres::{Client, NoTls};
 use world::{World, fail, succeed};
@@ -88,6 +88,7 @@ fn full(vector_type: VectorType) -> Gallery {
         gallery.add_picture(number as usize % 2, &embedding, picture).expect("a class");
     }
     gallery.set_min_similarity(Some(0.4375)).expect("a number");
+    gallery.set_measured_rule(AnswerRule::Vote { neighbours: 7 });
     gallery
 }
 
@@ -284,6 +285,10 @@ fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
 
     // What somebody else has put there is looked at.
     let mut client = Client::connect(&server.address, NoTls).expect("a server");
+    // An earlier version pushed no rule.
+    client.batch_execute("ALTER TABLE shop_gallery DROP COLUMN rule").expect("a column");
+    assert!(pulled() == first.to_bytes(), "nearest");
+    client.batch_execute("ALTER TABLE shop_gallery ADD COLUMN rule text").expect("a column");
     let mut broken = |change: &str, back: &str| {
         client.batch_execute(change).expect(change);
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
@@ -293,6 +298,11 @@ fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
     };
     for (change, back, told) in [
         ("UPDATE shop_gallery SET dim = 0", "UPDATE shop_gallery SET dim = 4", "of 0 values"),
+        (
+            "UPDATE shop_gallery SET rule = 'first'",
+            "UPDATE shop_gallery SET rule = NULL",
+            "inconsistent",
+        ),
         (
             "UPDATE shop_gallery SET min_similarity = 'NaN'",
             "UPDATE shop_gallery SET min_similarity = NULL",

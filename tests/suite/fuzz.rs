@@ -17,8 +17,8 @@ use models::bundle::Manifest;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::gallery::{
-    Budget, Class, Gallery, GalleryStream, IndexConfig, Metadata, PictureId, ShardOptions, Shards,
-    VectorType,
+    Budget, Class, Gallery, GalleryStream, IndexConfig, Lesson, LessonChange, Lessons, Metadata,
+    PictureId, ShardOptions, Shards, VectorType,
 };
 use models::image::{Header, RgbImage};
 use models::kernels::Arithmetic;
@@ -250,6 +250,51 @@ fn galleries_that_come_in() {
         whole.set_index(kind).expect("all of it was taken");
         assert!(file == whole.to_bytes(), "the same file");
         Gallery::from_bytes(&file).expect("what is written can be read");
+    });
+}
+
+/// What a page keeps of a visitor, and gets from another page.
+#[test]
+fn lessons() {
+    let mut published = Gallery::new(4, "model");
+    for label in ["a", "ключ"] {
+        let class =
+            published.add_class(Class { label: label.to_owned(), ..Class::default() }, vec![]);
+        published.add(class, &[0.5, -0.5, 0.5, 0.5]).expect("four values");
+    }
+    let text = |text: &str| text.to_owned();
+    let embedding = vec![0.5, 0.5, 0.5, -0.5];
+    let thumbnail = picture(4, 4).encode_png().expect("a picture");
+    let changes = [
+        LessonChange::Teach { label: text("b"), embedding: embedding.clone(), thumbnail },
+        LessonChange::Rename { from: text("a"), to: text("c") },
+        LessonChange::Import { gallery: published.to_bytes() },
+        LessonChange::Remove { label: text("ключ") },
+        LessonChange::Reset,
+        LessonChange::Teach { label: text("c"), embedding, thumbnail: vec![] },
+        LessonChange::Rename { from: text("c"), to: text("a") },
+    ];
+    let mut log = Lessons::new(&published);
+    for (number, change) in (1..).zip(changes) {
+        log.push(Lesson { id: number * 77, time: number, change }).expect("room");
+    }
+    let mut shorter = log.clone();
+    assert!(shorter.undo() && shorter.undo());
+    let inputs = [log.to_bytes(), shorter.to_bytes()];
+    fuzz(&inputs, |bytes| {
+        // As a stranger would: what is inside is damaged, the checksum fits.
+        let Some((content, _)) = bytes.split_last_chunk::<4>() else { return };
+        let forged = [content, &crc32fast::hash(content).to_le_bytes()].concat();
+        for bytes in [bytes, &forged] {
+            let Ok(mut read) = Lessons::from_bytes(bytes) else { continue };
+            assert_eq!(Lessons::from_bytes(&read.to_bytes()).as_ref(), Ok(&read));
+            if let Ok(taught) = read.replay(&published) {
+                Gallery::from_bytes(&taught.to_bytes()).expect("what is taught can be read");
+            }
+            let _ = read.merge(&log);
+            read.undo();
+            read.tidy();
+        }
     });
 }
 

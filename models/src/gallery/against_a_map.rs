@@ -68,6 +68,8 @@ impl Plain {
                 if self.classes[other].1.is_empty() {
                     self.classes[other].1 = self.classes[class].1.clone();
                 }
+                let price = self.classes[class].2.take();
+                self.classes[other].2 = self.classes[other].2.take().or(price);
                 self.remove_class(class);
             }
             _ => label.clone_into(&mut self.classes[class].0),

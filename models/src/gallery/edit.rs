@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::embedding::{check_fit, check_room, check_stored, unit};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, PictureId, VectorIndex,
-    VectorType,
+    AnswerRule, Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, PictureId,
+    VectorIndex, VectorType,
 };
 
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
@@ -147,8 +147,9 @@ impl Gallery {
         Ok(())
     }
 
-    /// Gives a class another label. Where another class has it already the two become one, under
-    /// the other's metadata and thumbnail, where it has one; returns the position of the class then.
+    /// Gives a class another label. Where another class has it already the two become one: the other's
+    /// metadata, threshold and thumbnail stay, and what it has none of is taken over, metadata by their
+    /// keys. Returns the position of the class then.
     ///
     /// # Errors
     ///
@@ -165,6 +166,8 @@ impl Gallery {
                 if self.thumbnails[other].is_empty() {
                     self.thumbnails[other] = std::mem::take(&mut self.thumbnails[class]);
                 }
+                let joining = std::mem::take(&mut self.classes[class]);
+                self.classes[other].take_over(&joining);
                 self.remove_class(class)?;
                 Ok(if other > class { other - 1 } else { other })
             }
@@ -207,6 +210,16 @@ impl Gallery {
     /// The least cosine of an answer that was measured for this gallery, if it was.
     pub fn min_similarity(&self) -> Option<f32> {
         self.min_similarity
+    }
+
+    /// Keeps the rule that the least cosine was measured with: another rule's cosines are others.
+    pub fn set_measured_rule(&mut self, rule: AnswerRule) {
+        self.rule = rule;
+    }
+
+    /// The rule that [`Self::min_similarity`] was measured with; `None` where nothing was measured.
+    pub fn measured_rule(&self) -> Option<AnswerRule> {
+        self.min_similarity.map(|_| self.rule)
     }
 
     /// Gives a class another picture.
@@ -265,13 +278,7 @@ impl Gallery {
             if self.thumbnails[place].is_empty() {
                 self.thumbnails[place].clone_from(thumbnail);
             }
-            let ours = &mut self.classes[place];
-            for (key, value) in &class.metadata {
-                if ours.metadata.get(key).is_none() {
-                    ours.metadata.insert(key.clone(), value.clone());
-                }
-            }
-            ours.min_similarity = ours.min_similarity.or(class.min_similarity);
+            self.classes[place].take_over(class);
         }
         for entry in &fresh {
             let class = places[other.entry_class(*entry)];
@@ -386,6 +393,18 @@ impl Gallery {
         self.entry_classes = kept.iter().map(|entry| self.entry_classes[*entry]).collect();
         self.pictures = kept.iter().map(|entry| self.pictures[*entry]).collect();
         self.centroids.take();
+    }
+}
+
+impl Class {
+    /// Takes over what is said about another class where nothing is said about this one.
+    fn take_over(&mut self, other: &Self) {
+        for (key, value) in &other.metadata {
+            if self.metadata.iter().all(|(ours, _)| ours != key) {
+                self.metadata.insert(key.clone(), value.clone());
+            }
+        }
+        self.min_similarity = self.min_similarity.or(other.min_similarity);
     }
 }
 

@@ -25,7 +25,7 @@ use thiserror::Error;
 
 use super::sections::{Layout, expect_length};
 use super::{
-    Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId,
+    AnswerRule, Class, Gallery, GalleryError, IndexConfig, IndexError, Metadata, Metric, PictureId,
     VectorIndex, VectorType,
 };
 
@@ -107,6 +107,8 @@ pub(super) struct Header {
     pub(super) index: IndexConfig,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) min_similarity: Option<f32>,
+    #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
+    pub(super) rule: AnswerRule,
     pub(super) classes: Vec<StoredClass>,
 }
 
@@ -247,6 +249,7 @@ impl Gallery {
             model: self.model.clone(),
             index: self.index.config(),
             min_similarity: self.min_similarity,
+            rule: self.measured_rule().unwrap_or_default(),
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -338,6 +341,7 @@ impl Gallery {
             pictures,
             index,
             min_similarity: header.min_similarity,
+            rule: header.rule,
             centroids: OnceLock::new(),
         })
     }
@@ -532,6 +536,19 @@ mod tests {
                 assert_eq!(class, gallery.entry_class(entry));
             }
         }
+        // Where nothing is said of the rule, it is the nearest entry's.
+        assert!(galleries.iter().all(|gallery| gallery.measured_rule().is_none()));
+        let mut measured = galleries[1].clone();
+        measured.set_min_similarity(Some(0.75)).unwrap();
+        let said = |bytes: &[u8]| bytes.windows(7).any(|part| part == b"\"rule\":");
+        assert!(!said(&measured.to_bytes()), "earlier programs read it");
+        let read = |gallery: &Gallery| Gallery::from_bytes(&gallery.to_bytes()).unwrap();
+        assert_eq!(read(&measured).measured_rule(), Some(AnswerRule::Nearest));
+        measured.set_measured_rule(AnswerRule::Centroid);
+        assert!(said(&measured.to_bytes()));
+        assert_eq!(read(&measured).measured_rule(), Some(AnswerRule::Centroid));
+        measured.set_min_similarity(None).unwrap();
+        assert_eq!(measured.to_bytes(), PUBLISHED[1]);
         // The newest one is also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
         assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");

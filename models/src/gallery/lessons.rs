@@ -100,7 +100,7 @@ pub struct Lessons {
     model: String,
     dim: usize,
     /// By time, then by number.
-    lessons: Vec<Lesson>,
+    all: Vec<Lesson>,
     /// Numbers of those that were taken back; they stay so where another page still has them.
     undone: BTreeSet<u64>,
 }
@@ -111,7 +111,7 @@ impl Lessons {
         Self {
             model: gallery.model().to_owned(),
             dim: gallery.dim(),
-            lessons: Vec::new(),
+            all: Vec::new(),
             undone: BTreeSet::new(),
         }
     }
@@ -122,12 +122,12 @@ impl Lessons {
     ///
     /// [`LessonsError::Full`]
     pub fn push(&mut self, lesson: Lesson) -> Result<(), LessonsError> {
-        if self.lessons.len() >= MAX_LESSONS {
+        if self.all.len() >= MAX_LESSONS {
             return Err(LessonsError::Full);
         }
         // The clock may have been set back: the newest lesson stays the newest.
-        let time = self.lessons.last().map_or(0, |last| last.time).max(lesson.time);
-        self.lessons.push(Lesson { time, ..lesson });
+        let time = self.all.last().map_or(0, |last| last.time).max(lesson.time);
+        self.all.push(Lesson { time, ..lesson });
         self.sort();
         Ok(())
     }
@@ -145,16 +145,16 @@ impl Lessons {
 
     /// Number of the newest lesson that was not taken back.
     fn newest(&self) -> Option<u64> {
-        self.lessons.iter().rev().map(|lesson| lesson.id).find(|id| !self.undone.contains(id))
+        self.all.iter().rev().map(|lesson| lesson.id).find(|id| !self.undone.contains(id))
     }
 
     /// Lessons that count, the oldest first.
     pub fn live(&self) -> impl Iterator<Item = &Lesson> {
         let there = |lesson: &&Lesson| !self.undone.contains(&lesson.id);
-        let start = self.lessons.iter().rposition(|lesson| {
+        let start = self.all.iter().rposition(|lesson| {
             lesson.change == LessonChange::Reset && !self.undone.contains(&lesson.id)
         });
-        self.lessons[start.map_or(0, |at| at + 1)..].iter().filter(there)
+        self.all[start.map_or(0, |at| at + 1)..].iter().filter(there)
     }
 
     /// Joins the log of another page of the same site; whether it had something new.
@@ -166,16 +166,16 @@ impl Lessons {
         if other.model != self.model || other.dim != self.dim {
             return Err(LessonsError::OtherModel);
         }
-        let known: BTreeSet<u64> = self.lessons.iter().map(|lesson| lesson.id).collect();
+        let known: BTreeSet<u64> = self.all.iter().map(|lesson| lesson.id).collect();
         let new: Vec<&Lesson> =
-            other.lessons.iter().filter(|lesson| !known.contains(&lesson.id)).collect();
-        if self.lessons.len() + new.len() > MAX_LESSONS {
+            other.all.iter().filter(|lesson| !known.contains(&lesson.id)).collect();
+        if self.all.len() + new.len() > MAX_LESSONS {
             return Err(LessonsError::Full);
         }
         let undone = self.undone.len();
         self.undone.extend(&other.undone);
         let changed = !new.is_empty() || self.undone.len() > undone;
-        self.lessons.extend(new.into_iter().cloned());
+        self.all.extend(new.into_iter().cloned());
         self.sort();
         Ok(changed)
     }
@@ -183,15 +183,15 @@ impl Lessons {
     /// Drops what does not count any more; of that nothing can be taken back.
     pub fn tidy(&mut self) {
         let live: BTreeSet<u64> = self.live().map(|lesson| lesson.id).collect();
-        let (kept, dropped) = std::mem::take(&mut self.lessons)
+        let (kept, dropped) = std::mem::take(&mut self.all)
             .into_iter()
             .partition(|lesson: &Lesson| live.contains(&lesson.id));
-        self.lessons = kept;
+        self.all = kept;
         self.undone.extend(dropped.iter().map(|lesson| lesson.id));
     }
 
     fn sort(&mut self) {
-        self.lessons.sort_by_key(|lesson| (lesson.time, lesson.id));
+        self.all.sort_by_key(|lesson| (lesson.time, lesson.id));
     }
 
     /// A published gallery with all lessons that count. What has nothing to change there (a class that is not
@@ -204,12 +204,11 @@ impl Lessons {
         published.check_model(&self.model)?;
         let mut gallery = published.clone();
         for lesson in self.live() {
-            match apply(&mut gallery, &lesson.change) {
-                Err(error @ (GalleryError::OtherModel { .. } | GalleryError::Dimension { .. })) => {
-                    return Err(error);
-                }
-                // Another page checked it; here it has nothing to change.
-                _ => (),
+            // What another page checked may have nothing to change here.
+            if let Err(error @ (GalleryError::OtherModel { .. } | GalleryError::Dimension { .. })) =
+                apply(&mut gallery, &lesson.change)
+            {
+                return Err(error);
             }
         }
         gallery.connect();
@@ -224,8 +223,8 @@ impl Lessons {
         bytes.extend((self.dim as u32).to_le_bytes());
         bytes.extend((self.undone.len() as u32).to_le_bytes());
         self.undone.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
-        bytes.extend((self.lessons.len() as u32).to_le_bytes());
-        for Lesson { id, time, change } in &self.lessons {
+        bytes.extend((self.all.len() as u32).to_le_bytes());
+        for Lesson { id, time, change } in &self.all {
             bytes.extend(id.to_le_bytes());
             bytes.extend(time.to_le_bytes());
             match change {
@@ -294,7 +293,7 @@ impl Lessons {
         if !reader.rest.is_empty() {
             return Err(damaged("length"));
         }
-        let mut log = Self { model, dim, lessons, undone };
+        let mut log = Self { model, dim, all: lessons, undone };
         log.sort();
         Ok(log)
     }
@@ -318,13 +317,13 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self, what: &'static str) -> Result<u32, LessonsError> {
-        let bytes = self.take(4, what)?.try_into();
-        bytes.map(u32::from_le_bytes).map_err(|_| LessonsError::Damaged { what })
+        let bytes = self.take(4, what)?.first_chunk();
+        bytes.map(|bytes| u32::from_le_bytes(*bytes)).ok_or(LessonsError::Damaged { what })
     }
 
     fn long(&mut self, what: &'static str) -> Result<u64, LessonsError> {
-        let bytes = self.take(8, what)?.try_into();
-        bytes.map(u64::from_le_bytes).map_err(|_| LessonsError::Damaged { what })
+        let bytes = self.take(8, what)?.first_chunk();
+        bytes.map(|bytes| u64::from_le_bytes(*bytes)).ok_or(LessonsError::Damaged { what })
     }
 
     fn content(&mut self, what: &'static str) -> Result<Vec<u8>, LessonsError> {
@@ -337,7 +336,7 @@ impl<'a> Reader<'a> {
         if bytes.len() > MAX_TEXT {
             return Err(LessonsError::Damaged { what });
         }
-        String::from_utf8(bytes).map_err(|_| LessonsError::Damaged { what })
+        String::from_utf8(bytes).ok().ok_or(LessonsError::Damaged { what })
     }
 
     fn change(&mut self, dim: usize) -> Result<LessonChange, LessonsError> {

@@ -206,6 +206,8 @@ pub struct Gallery {
     index: VectorIndex,
     /// Least cosine of an answer, as measured on pictures held back.
     min_similarity: Option<f32>,
+    /// The rule that it was measured with.
+    rule: AnswerRule,
     /// The mean embedding of every class, made when first asked for.
     centroids: OnceLock<VectorIndex>,
 }
@@ -242,6 +244,7 @@ impl Gallery {
             pictures: Vec::new(),
             index: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
+            rule: AnswerRule::default(),
             centroids: OnceLock::new(),
         }
     }

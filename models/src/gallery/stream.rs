@@ -16,8 +16,8 @@ use super::format::{
 };
 use super::index::{Outline, Pieces};
 use super::{
-    Class, GalleryError, IndexConfig, Metadata, Metric, PictureId, StreamError, VectorIndex,
-    VectorType,
+    AnswerRule, Class, GalleryError, IndexConfig, Metadata, Metric, PictureId, StreamError,
+    VectorIndex, VectorType,
 };
 
 /// Entries that are put away together.
@@ -37,6 +37,7 @@ pub struct GalleryStream<S> {
     /// Entries that are not put away yet.
     piece: VectorIndex,
     min_similarity: Option<f32>,
+    rule: AnswerRule,
     rows: S,
     encoded: S,
 }
@@ -59,6 +60,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             factors: Vec::new(),
             piece: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
+            rule: AnswerRule::default(),
             rows,
             encoded,
         }
@@ -141,6 +143,11 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         Ok(())
     }
 
+    /// Keeps the rule that the least cosine was measured with.
+    pub fn set_measured_rule(&mut self, rule: AnswerRule) {
+        self.rule = rule;
+    }
+
     /// Adds an embedding of a class, brought to unit length.
     ///
     /// # Errors
@@ -218,6 +225,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             model: self.model.clone(),
             index: config,
             min_similarity: self.min_similarity,
+            rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),
@@ -358,6 +366,9 @@ mod tests {
         stream.describe_class(2, metadata, Some(0.5)).unwrap();
         gallery.set_min_similarity(Some(0.25)).unwrap();
         stream.set_min_similarity(Some(0.25)).unwrap();
+        let rule = AnswerRule::Vote { neighbours: 7 };
+        gallery.set_measured_rule(rule);
+        stream.set_measured_rule(rule);
         (gallery, stream)
     }
 

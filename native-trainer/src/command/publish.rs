@@ -11,7 +11,7 @@ use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::draft::Draft;
-use super::gallery::Rule;
+use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::site::{
     BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, kept_by_browsers, list_files,
 };
@@ -63,12 +63,8 @@ pub struct Arguments {
     /// When the whole picture is recognised as one object.
     #[arg(long, value_enum, default_value_t)]
     whole_image: Whole,
-    /// Which class is the answer.
-    #[arg(long, value_enum, default_value_t)]
-    rule: Rule,
-    /// Entries that vote.
-    #[arg(long, default_value_t = 5, value_parser = super::ranges::count)]
-    neighbours: usize,
+    #[command(flatten)]
+    answer: Answer,
     /// Whether a visitor's page fetches parts of the gallery for each object instead of all of it
     /// once. Answers are nearly the same; docs/gallery.md says how nearly.
     #[arg(long, value_enum, default_value_t)]
@@ -141,6 +137,7 @@ impl Arguments {
         let file = read(&self.gallery)?;
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
+        check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
         let cut = match self.shards {
             Cut::Auto => file.len() > CUT_FROM,
             Cut::Always => true,
@@ -162,10 +159,11 @@ impl Arguments {
                 .unwrap_or(default.min_similarity),
             recognition_nms_iou: self.recognition_nms_iou,
             whole_image: self.whole_image.into(),
-            answer: self.rule.answer(self.neighbours),
+            answer: self.answer.of(&gallery),
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
             ..default
         };
+        self.say_answer(&gallery, &settings);
         let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
         let compared: Vec<&ModelFile> =
             [Some(&extractor), detector.as_ref()].into_iter().flatten().map(|m| &m.file).collect();
@@ -233,6 +231,22 @@ impl Arguments {
             bail!("{out}: the built page is a part of this site; give the one that was built");
         }
         Ok(())
+    }
+
+    /// Says what an answer will be.
+    fn say_answer(&self, gallery: &Gallery, settings: &RecognizerSettings) {
+        let (least, rule) = (settings.min_similarity, settings.answer);
+        println!("{}", threshold_text(gallery, self.min_similarity, least, rule));
+        if let Some(told) = other_rule(gallery, rule).filter(|_| self.min_similarity.is_none()) {
+            eprintln!("{told}");
+        }
+        if gallery.is_empty() {
+            eprintln!(
+                "warning: {}: the gallery is empty: the site knows nothing until a visitor teaches it; \
+                 `magpie gallery add` fills the gallery",
+                self.gallery.display()
+            );
+        }
     }
 
     /// Names of the sample pictures inside the site.

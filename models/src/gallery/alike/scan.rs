@@ -97,7 +97,7 @@ impl Arranged {
     /// Pairs of two pieces whose products may be `least` or more, by places of rows.
     fn near(&self, first: usize, second: usize, least: f32) -> Vec<(u32, u32)> {
         let mut near = Vec::new();
-        Arch::new().dispatch(Near { arranged: self, first, second, least, near: &mut near });
+        Arch::new().dispatch(Near { arranged: self, first, second, least, found: &mut near });
         near
     }
 }
@@ -170,7 +170,7 @@ struct Near<'a> {
     first: usize,
     second: usize,
     least: f32,
-    near: &'a mut Vec<(u32, u32)>,
+    found: &'a mut Vec<(u32, u32)>,
 }
 
 impl pulp::NullaryFnOnce for Near<'_> {
@@ -178,7 +178,7 @@ impl pulp::NullaryFnOnce for Near<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { arranged, first, second, least, near } = self;
+        let Self { arranged, first, second, least, found } = self;
         let Arranged { dim, rows, values, lanes, stages, rests } = arranged;
         for b in (second * PIECE..(second + 1) * PIECE).step_by(LANES) {
             let (lanes, _) = lanes[b * dim..][..dim * LANES].as_chunks::<LANES>();
@@ -200,7 +200,7 @@ impl pulp::NullaryFnOnce for Near<'_> {
                         for (a, products) in (a..rows.len()).zip(&products) {
                             let others = (b..rows.len()).zip(products).filter(|(b, _)| *b > a);
                             let others = others.filter(|(_, product)| **product >= least);
-                            near.extend(others.map(|(b, _)| (a as u32, b as u32)));
+                            found.extend(others.map(|(b, _)| (a as u32, b as u32)));
                         }
                     }
                 }

@@ -63,7 +63,8 @@ impl IndexConfig {
     /// What is best for so many entries, and why.
     pub fn recommended(entries: usize) -> (Self, String) {
         if entries < GRAPH_FROM {
-            let why = format!("{entries} entries, fewer than {GRAPH_FROM}: the scan is exact");
+            let noun = if entries == 1 { "entry" } else { "entries" };
+            let why = format!("{entries} {noun}, fewer than {GRAPH_FROM}: the scan is exact");
             return (Self::Flat, why);
         }
         let why = format!("{entries} entries, {GRAPH_FROM} or more: a graph answers sooner");

@@ -156,9 +156,7 @@ impl VectorIndex {
         self.structure = match config {
             IndexConfig::Flat => Structure::Flat,
             IndexConfig::Hnsw { links, build_effort } => {
-                let mut graph = Hnsw::new(hnsw::Options { links, build_effort });
-                (0..self.rows.len()).for_each(|_| graph.push(&self.rows));
-                graph.connect(&self.rows);
+                let mut graph = Hnsw::over(hnsw::Options { links, build_effort }, &self.rows);
                 graph.settle();
                 Structure::Hnsw(graph)
             }
@@ -185,10 +183,11 @@ impl VectorIndex {
         }
     }
 
-    /// Adds links to a graph until searches come to every entry; other kinds need none.
+    /// Adds links to a graph until searches come to every entry; other kinds need none. A graph from a file in
+    /// which many equal entries keep others out of view is built anew; no position changes.
     pub fn connect(&mut self) {
         if let Structure::Hnsw(graph) = &mut self.structure {
-            graph.connect(&self.rows);
+            graph.mend(&self.rows);
         }
     }
 

@@ -20,6 +20,8 @@ use super::{Hit, Metric, Search};
 const BLOCK: usize = 512;
 /// Deviations from its mean that a sum of chance is within.
 const DEVIATIONS: f32 = 6.0;
+/// Deviations between the best row in view and the last one up to which rounding may have ordered all of them.
+const INDISTINCT: f32 = 4.0;
 /// Largest code.
 const LARGEST: f32 = 127.0;
 
@@ -358,6 +360,14 @@ impl Rows {
             }
         }
         look.settled()
+    }
+
+    /// Whether codes do not tell which of these rows is the nearest; they come with their affinities, best first.
+    pub(super) fn alike(&self, query: &Query, hits: &[Hit]) -> bool {
+        let (Some(first), Some(last)) = (hits.first(), hits.last()) else { return false };
+        let deviation =
+            self.codes.uncertainty(self.metric, query, first.entry) / (self.dim as f32).sqrt();
+        last.similarity >= first.similarity - INDISTINCT * deviation
     }
 
     /// The best of rows whose affinities are known, by the values of those that are likely among them:

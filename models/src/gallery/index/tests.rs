@@ -376,6 +376,35 @@ fn equal_rows_that_are_added_or_taken_out_later_hide_no_others() {
     assert_eq!(index.unreachable(), 0);
 }
 
+/// How many rows a search for them does not find, nor one as near.
+fn missed(index: &VectorIndex) -> usize {
+    let lost = |row: &usize| {
+        let vector = index.vector(*row);
+        let own: f32 = vector.iter().map(|v| v * v).sum();
+        let hits = index.search(&vector, &Search::best(1)).unwrap();
+        hits.first().is_none_or(|hit| hit.similarity < own - 1e-5)
+    };
+    (0..index.len()).filter(lost).count()
+}
+
+#[test]
+fn rows_that_are_nearly_equal_are_told_apart() {
+    let dim = 64;
+    let mut values = clustered(3_300, dim, 1);
+    let middle = values[..dim].to_vec();
+    // Every eleventh is the same but for a thousandth.
+    for (row, noise) in (0..3_300).step_by(11).zip(clustered(300, dim, 99).chunks_exact(dim)) {
+        for (place, (middle, noise)) in middle.iter().zip(noise).enumerate() {
+            values[row * dim + place] = middle + 0.008 * noise;
+        }
+    }
+    let graph = IndexConfig::Hnsw { links: 32, build_effort: 64 };
+    let index =
+        VectorIndex::from_rows(dim, Metric::InnerProduct, VectorType::F32, &values, graph).unwrap();
+    assert_eq!(index.unreachable(), 0);
+    assert_eq!(missed(&index), 0);
+}
+
 #[test]
 fn a_gallery_of_one_picture_is_built_at_once() {
     // One by one, each would be compared with all before it.

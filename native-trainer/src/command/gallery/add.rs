@@ -11,7 +11,9 @@ use models::recognizer::class_thumbnail;
 
 use super::super::{DeviceKind, Embedder};
 use super::wanted::{Unusable, Wanted, read_metadata};
-use super::{Change, IndexKind, Values, counted, open_to_change, say_reach, summary};
+use super::{
+    Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, summary,
+};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file};
 use crate::files::Scratch;
@@ -67,13 +69,12 @@ pub(super) struct Add {
     /// Gallery file.
     gallery: PathBuf,
     /// Folder with one sub-folder a class, or a list file.
-    #[arg(long, conflicts_with = "class", required_unless_present = "class")]
+    #[arg(long, conflicts_with_all = ["class", "pictures"])]
     images: Option<PathBuf>,
     /// Class of the pictures that follow.
-    #[arg(long, requires = "pictures")]
+    #[arg(long)]
     class: Option<String>,
     /// Pictures of one class.
-    #[arg(requires = "class")]
     pictures: Vec<PathBuf>,
     #[command(flatten)]
     options: Options,
@@ -149,12 +150,17 @@ impl Add {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let wanted = match (&self.images, &self.class) {
             (Some(images), _) => Wanted::listed(images, self.options.strict)?,
-            (None, Some(class)) => Wanted::named(class, &self.pictures)?,
-            (None, None) => bail!("give --images, or --class with pictures"),
+            (None, Some(class)) if !self.pictures.is_empty() => {
+                Wanted::named(class, &self.pictures)?
+            }
+            _ => bail!(
+                "say what to add: `--class NAME` with the pictures of that class, or `--images FOLDER` with \
+                 one sub-folder a class"
+            ),
         };
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
-        gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
+        check_extractor(&gallery, &self.gallery, &self.options.extractor, &embedder.id)?;
         let known = Known::of(&gallery);
         let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
         gallery.connect();
@@ -242,7 +248,12 @@ impl Options {
                 {
                     gallery.put_thumbnail(class, class_thumbnail(picture)?)?;
                 }
+                let other = known.other_class(gallery, class, id);
                 if known.insert(gallery, class, id) {
+                    if let Some(other) = other {
+                        let other = gallery.known_classes()[other].label.clone();
+                        done.unusable.share(path, label, &other);
+                    }
                     gallery.put(class, &embedding, id)?;
                     done.added += 1;
                 } else {
@@ -383,6 +394,12 @@ impl Known {
     ) -> anyhow::Result<Option<Vec<f32>>> {
         let entry = self.entries.get(&id).and_then(|entries| entries.first());
         entry.map_or(Ok(None), |entry| gallery.embedding(*entry))
+    }
+
+    /// Another class that has the picture.
+    fn other_class(&self, gallery: &impl Growing, class: usize, id: PictureId) -> Option<usize> {
+        let entries = self.entries.get(&id)?;
+        entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
     }
 
     /// Takes note of the next entry of the gallery; `false` where the class has the picture.

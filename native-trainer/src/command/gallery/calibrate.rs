@@ -8,8 +8,10 @@ use clap::Args;
 use models::gallery::{Gallery, PictureId, Question};
 use serde_json::{Value, json};
 
-use super::super::{DeviceKind, Embedder, samples, write};
-use super::{Rule, open, open_to_change};
+use super::super::{DeviceKind, Embedder, write};
+use super::answer::{NEIGHBOURS, Rule, rule_name};
+use super::wanted::read_samples;
+use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
 use crate::data::label::Labels;
 use crate::data::list_file::Samples;
 use crate::files;
@@ -48,13 +50,13 @@ pub(super) struct Calibrate {
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
+    #[arg(long, default_value_t = NEIGHBOURS, value_parser = super::super::ranges::count)]
     neighbours: usize,
     /// SVG file to draw the curve into.
     #[arg(long)]
     curve: Option<PathBuf>,
-    /// Keeps the threshold in the gallery: `publish` takes it from there. Refused where it is badly measured
-    /// or leaves fewer than half of the right answers.
+    /// Keeps the threshold and the rule in the gallery: `publish` takes both from there. Refused where the
+    /// threshold is badly measured or leaves fewer than half of the right answers.
     #[arg(long)]
     write: bool,
     /// With --write: keeps such a threshold, too.
@@ -120,8 +122,8 @@ impl Calibrate {
             bail!("{}: the gallery is empty; add pictures to it first", named());
         }
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        gallery.check_model(&embedder.id).with_context(named)?;
-        let samples = samples(&self.query)?;
+        check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
+        let samples = read_samples(&self.query)?;
         let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
         let asked = self.ask(&gallery, &samples, &embedded, self.rule)?;
         let calibration = calibrate(&asked.trials, self.false_accept).with_context(|| {
@@ -144,6 +146,7 @@ impl Calibrate {
         let mut own = Vec::new();
         if let Some(change) = change.filter(|_| kept) {
             gallery.set_min_similarity(Some(calibration.threshold))?;
+            gallery.set_measured_rule(self.rule.answer(self.neighbours));
             if self.per_class {
                 own = calibration.stricter_classes(&asked.trials, self.false_accept);
                 for (class, threshold) in &own {
@@ -214,7 +217,8 @@ impl Calibrate {
             println!(
                 "{}",
                 json!({
-                    "min_similarity": threshold, "false_accept": named.value(),
+                    "min_similarity": threshold, "rule": self.rule.answer(self.neighbours),
+                    "false_accept": named.value(),
                     "answered": answered.value(), "right": right.value(),
                     "right_without": right_without.value(),
                     "counts": {
@@ -228,7 +232,16 @@ impl Calibrate {
             );
             return;
         }
-        println!("pictures        {pictures} ({foreign} of classes not in the gallery)");
+        let again = asked.trials.iter().filter(|t| t.known.is_some() && t.stranger.is_some());
+        let again = again.count();
+        println!("pictures        {pictures}");
+        println!("known things    {} of the gallery's classes", many(right.of, PICTURES));
+        let strange = many(named.of - again, PICTURES);
+        println!(
+            "unknown things  {}: {strange} of things that the gallery does not have, and {again} of known \
+             things once more, each as if its class were not there",
+            named.of
+        );
         if *left_out > 0 {
             println!("left out        {left_out}");
         }
@@ -258,7 +271,16 @@ impl Calibrate {
             println!("{ADVICE}");
         }
         if *kept {
-            println!("{}: kept", self.gallery.display());
+            let rule = rule_name(self.rule.answer(self.neighbours));
+            println!("{}: kept, with rule {rule}", self.gallery.display());
+            let before = gallery.classes().iter().filter(|class| class.min_similarity.is_some());
+            let before = before.count() - own.len();
+            if before > 0 {
+                let classes = many(before, CLASSES);
+                println!(
+                    "{classes} with a threshold from before: `magpie gallery describe` changes it"
+                );
+            }
         } else if !self.write {
             println!("add --write to keep it in the gallery");
         }

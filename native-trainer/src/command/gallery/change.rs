@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Gallery, Metadata, PictureId};
+use models::gallery::{Class, Gallery, Metadata, PictureId};
 
 use super::super::read;
 use super::wanted::checked;
 use super::{
-    Change, IndexKind, Values, class_of, find_class, index_name, open, open_to_change, say_reach,
-    summary,
+    Change, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
+    open_to_change, say_reach, summary,
 };
 use crate::data::label::{Labels, quoted};
 
@@ -32,7 +32,8 @@ pub(super) struct Remove {
     picture: Vec<PathBuf>,
 }
 
-/// Gives a class another label; where that is taken, the two become one.
+/// Gives a class another label; where that is taken, the two become one: of facts that both have, and of two
+/// thresholds, those of the class that has the label stay.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery rename gallery.bin Mug \"Coffee mug\"")]
 pub(super) struct Rename {
@@ -52,7 +53,11 @@ pub(super) struct Describe {
     /// Gallery file.
     gallery: PathBuf,
     /// The class.
-    label: String,
+    #[arg(required_unless_present = "class", conflicts_with = "class")]
+    label: Option<String>,
+    /// The class, as other commands take it.
+    #[arg(long)]
+    class: Option<String>,
     /// A fact, as name=text; may be repeated.
     #[arg(long)]
     set: Vec<String>,
@@ -122,7 +127,7 @@ impl Rename {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let class = class_of(&gallery, &self.from)?;
-        let before = gallery.classes().len();
+        let (before, joining) = (gallery.classes().len(), gallery.classes()[class].clone());
         // An older gallery may spell the same label otherwise.
         let to = match find_class(&gallery, &self.to) {
             Some(other) if other != class => gallery.classes()[other].label.clone(),
@@ -134,26 +139,45 @@ impl Rename {
         let pictures = gallery.counts()[now];
         let how = if merged { "joined" } else { "renamed to" };
         println!("{} {how} {}; pictures: {pictures}", quoted(&self.from), quoted(&to));
+        for lost in left_behind(&joining, &gallery.classes()[now]) {
+            println!("left out: {lost} of {}; {} has its own", quoted(&self.from), quoted(&to));
+        }
         Ok(())
     }
+}
+
+/// What is said about a class that joined another one and is not said any more.
+fn left_behind(joining: &Class, joined: &Class) -> Vec<String> {
+    let mut lost = Vec::new();
+    for (key, text) in &joining.metadata {
+        if joined.metadata.get(key.as_str()) != Some(text) {
+            lost.push(format!("{key}={text}"));
+        }
+    }
+    if let Some(least) = joining.min_similarity
+        && joined.min_similarity != Some(least)
+    {
+        lost.push(format!("the threshold {least}"));
+    }
+    lost
 }
 
 impl Describe {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
-        let class = class_of(&gallery, &self.label)?;
+        let label = self.label.as_ref().or(self.class.as_ref()).context("which class?")?;
+        let class = class_of(&gallery, label)?;
         let now = &gallery.classes()[class];
         let (mut metadata, mut threshold): (Metadata, _) =
             (now.metadata.clone(), now.min_similarity);
         for fact in &self.set {
-            let (name, text) = fact
-                .split_once('=')
-                .with_context(|| format!("--set {fact}: write --set name=text"))?;
-            metadata.insert(name.trim().to_owned(), text.trim().to_owned());
+            let (name, text) =
+                pair(fact).with_context(|| format!("--set {fact}: write --set name=text"))?;
+            metadata.insert(name.to_owned(), text.trim().to_owned());
         }
         for name in &self.unset {
             if metadata.remove(name).is_none() {
-                bail!("{} has no {name:?}", quoted(&self.label));
+                bail!("{} has no {name:?}", quoted(label));
             }
         }
         match self.min_similarity.as_deref() {
@@ -183,13 +207,23 @@ impl Merge {
         let mut gallery = open(first)?;
         for path in others {
             let mut other = open(path)?;
+            if other.model() != gallery.model() {
+                bail!(
+                    "{}: belongs to another model than {} ({} and {}); build one of them again with the \
+                     other's extractor",
+                    path.display(),
+                    first.display(),
+                    other.model(),
+                    gallery.model()
+                );
+            }
             spell_alike(&gallery, &mut other)?;
             let merged = gallery.merge(&other).with_context(|| path.display().to_string())?;
             println!(
-                "{}: {} new classes, {} pictures added, {} there already",
+                "{}: {}, {} added, {} there already",
                 path.display(),
-                merged.new_classes,
-                merged.added,
+                many(merged.new_classes, ("new class", "new classes")),
+                many(merged.added, PICTURES),
                 merged.known
             );
         }
@@ -241,12 +275,17 @@ impl Compact {
     }
 }
 
+/// A fact's name and text; none without a name.
+fn pair(fact: &str) -> Option<(&str, &str)> {
+    let (name, text) = fact.split_once('=')?;
+    let name = name.trim();
+    (!name.is_empty()).then_some((name, text))
+}
+
 /// Facts as `name=text` that a class must have.
 pub(super) fn facts(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
     given
         .iter()
-        .map(|fact| {
-            fact.split_once('=').with_context(|| format!("--where {fact}: write --where name=text"))
-        })
+        .map(|fact| pair(fact).with_context(|| format!("--where {fact}: write --where name=text")))
         .collect()
 }

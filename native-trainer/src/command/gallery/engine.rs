@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder};
-use super::{Change, IndexKind, counted, open, say_reach};
+use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -91,7 +91,8 @@ impl Push {
         let gallery = open(&self.gallery)?;
         self.server.connect()?.push(&gallery, |what| eprintln!("waiting: {what}"))?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
-        println!("{}: {classes} classes, {entries} pictures pushed", self.server.name);
+        let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
+        println!("{}: {classes}, {pictures} pushed", self.server.name);
         Ok(())
     }
 }
@@ -120,7 +121,10 @@ impl Ask {
             named.push(path);
             embeddings.extend(embedder.embed_pictures(&[picture])?);
         }
-        let answers = engine.search(&embedder.id, &embeddings, self.k)?;
+        let named_both = || {
+            format!("{} on the server, asked with {}", self.server.name, self.extractor.display())
+        };
+        let answers = engine.search(&embedder.id, &embeddings, self.k).with_context(named_both)?;
         for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
             for (label, m) in answers {

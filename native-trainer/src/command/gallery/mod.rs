@@ -1,6 +1,7 @@
 //! `magpie gallery`: makes, changes, searches and measures galleries.
 
 mod add;
+mod answer;
 mod calibrate;
 mod change;
 mod engine;
@@ -9,13 +10,14 @@ mod wanted;
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{AnswerRule, Gallery, GalleryStream, IndexConfig, VectorType, check_file};
+use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_file};
 
 use super::size;
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
+pub(super) use answer::{Answer, other_rule, threshold_text};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
@@ -127,34 +129,6 @@ impl From<Values> for VectorType {
     }
 }
 
-/// Which class is the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum Rule {
-    /// That of the most similar entry.
-    #[default]
-    Nearest,
-    /// The one that most of the nearest entries have.
-    Vote,
-    /// The one whose mean embedding is most similar.
-    Centroid,
-}
-
-impl Rule {
-    /// All of them by their names.
-    fn named() -> [(&'static str, Self); 3] {
-        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
-    }
-
-    /// `neighbours` are asked where they vote.
-    pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
-        match self {
-            Self::Nearest => AnswerRule::Nearest,
-            Self::Vote => AnswerRule::Vote { neighbours },
-            Self::Centroid => AnswerRule::Centroid,
-        }
-    }
-}
-
 /// A configuration in words.
 fn index_name(config: IndexConfig) -> String {
     match config {
@@ -168,15 +142,49 @@ fn index_name(config: IndexConfig) -> String {
     }
 }
 
+/// A word for one thing and the word for several.
+type Noun = (&'static str, &'static str);
+
+const CLASSES: Noun = ("class", "classes");
+const ENTRIES: Noun = ("entry", "entries");
+const PICTURES: Noun = ("picture", "pictures");
+
+/// So many of something.
+fn many(count: usize, (one, several): Noun) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// Says how many entries searches in a graph cannot come to; other kinds leave none out.
 fn say_reach(config: IndexConfig, unreachable: usize, entries: usize) {
     if !matches!(config, IndexConfig::Hnsw { .. }) {
         return;
     }
     match unreachable {
+        0 if entries == 1 => println!("graph: searches come to the one entry"),
         0 => println!("graph: searches come to all {entries} entries"),
-        some => println!("graph: searches do not come to {some} of {entries} entries"),
+        some => {
+            println!("graph: searches do not come to {some} of {}", many(entries, ENTRIES));
+        }
     }
+}
+
+/// Fails for a gallery that another extractor made, naming both files.
+pub(super) fn check_extractor(
+    gallery: &Gallery,
+    path: &Path,
+    extractor: &Path,
+    id: &str,
+) -> anyhow::Result<()> {
+    if gallery.model() == id {
+        return Ok(());
+    }
+    bail!(
+        "{}: belongs to another model than {} (gallery {}, model {id}); give the extractor that made it, \
+         or build the gallery again with this one",
+        path.display(),
+        extractor.display(),
+        gallery.model()
+    )
 }
 
 /// Reads a gallery of any size: whoever has the memory may have the file.
@@ -252,7 +260,8 @@ fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
 /// The same about one that is in memory no more.
 fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    Ok(format!("{}: {classes} classes, {entries} pictures, {}", path.display(), size(bytes)))
+    let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
+    Ok(format!("{}: {classes}, {pictures}, {}", path.display(), size(bytes)))
 }
 
 /// The class of a label: the one that is spelled so, else the first that has the same name.

@@ -11,7 +11,10 @@ use serde_json::json;
 
 use super::super::failures::Failures;
 use super::super::{DeviceKind, Embedder, read, size};
-use super::{Rule, change, index_name, open};
+use super::answer::kept_text;
+use super::{
+    Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
+};
 use crate::data::label::quoted;
 use crate::data::store::read_picture;
 
@@ -64,12 +67,8 @@ pub(super) struct Search {
     /// Classes shown a picture.
     #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
     k: usize,
-    /// Which class is the answer.
-    #[arg(long, value_enum, default_value_t)]
-    rule: Rule,
-    /// Entries that vote.
-    #[arg(long, default_value_t = 5, value_parser = super::super::ranges::count)]
-    neighbours: usize,
+    #[command(flatten)]
+    answer: Answer,
     /// Only classes of this label; may be repeated.
     #[arg(long)]
     class: Vec<String>,
@@ -118,7 +117,8 @@ impl List {
             let (model, dim, entries) = (gallery.model(), gallery.dim(), gallery.len());
             println!(
                 "{}",
-                json!({"model": model, "dim": dim, "entries": entries, "classes": classes})
+                json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
+                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule()})
             );
             return Ok(());
         }
@@ -126,6 +126,9 @@ impl List {
         println!("dimensions  {}", gallery.dim());
         println!("classes     {}", gallery.classes().len());
         println!("entries     {}", gallery.len());
+        if let Some(kept) = kept_text(&gallery) {
+            println!("threshold   {kept}");
+        }
         for (class, count) in gallery.classes().iter().zip(counts) {
             println!("{count:>6}  {}", class.label);
         }
@@ -174,6 +177,7 @@ impl Stats {
                     "removed": removed, "thumbnail_bytes": thumbnails,
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
+                    "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
                     "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
@@ -184,11 +188,15 @@ impl Stats {
         println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
         println!("classes     {}", gallery.classes().len());
         println!("pictures    {least} to {most} a class, {middle} in the middle");
-        println!("removed     {removed} entries still in the file");
+        println!("removed     {} still in the file", many(removed, ENTRIES));
+        if let Some(kept) = kept_text(&gallery) {
+            println!("threshold   {kept}");
+        }
         println!("index       {}", index_name(index.config()));
         println!("recommended {} ({why})", index_name(recommended));
         if empty > 0 {
-            println!("{empty} classes have no picture and are never an answer");
+            let (have, are) = if empty == 1 { ("has", "is") } else { ("have", "are") };
+            println!("{} {have} no picture and {are} never an answer", many(empty, CLASSES));
         }
         for (a, b, cosine) in pairs {
             println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
@@ -199,7 +207,8 @@ impl Stats {
             println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
         }
         if equal.len() > PAIRS {
-            println!("the same    {} more groups of classes", equal.len() - PAIRS);
+            let groups = ("more group of classes", "more groups of classes");
+            println!("the same    {}", many(equal.len() - PAIRS, groups));
         }
         if !complete {
             println!(
@@ -214,7 +223,7 @@ impl Search {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        gallery.check_model(&embedder.id).with_context(|| self.gallery.display().to_string())?;
+        check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let classes: Vec<&str> = self
             .class
             .iter()
@@ -230,10 +239,13 @@ impl Search {
         let filtered = !self.class.is_empty() || !facts.is_empty();
         let question = Question {
             k: self.k,
-            rule: self.rule.answer(self.neighbours),
+            rule: self.answer.of(&gallery),
             classes: if filtered { Some(&admits) } else { None },
             effort: self.effort,
         };
+        if let Some(told) = other_rule(&gallery, question.rule).filter(|_| !self.json) {
+            eprintln!("{told}");
+        }
         let mut failures = Failures::new(self.json);
         for path in &self.pictures {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
@@ -265,9 +277,7 @@ impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {
-            gallery
-                .check_model(&model_id(&read(path)?))
-                .with_context(|| self.gallery.display().to_string())?;
+            check_extractor(&gallery, &self.gallery, path, &model_id(&read(path)?))?;
         }
         let shown = self.gallery.display();
         gallery.check_entries().with_context(|| shown.to_string())?;
@@ -298,7 +308,8 @@ impl Verify {
         }
         let missed = if lost > 0 { format!(", {lost} missed by the index") } else { String::new() };
         let classes = gallery.classes().len();
-        println!("{shown}: whole; {classes} classes, {entries} entries{missed}");
+        let (classes, entries) = (many(classes, CLASSES), many(entries, ENTRIES));
+        println!("{shown}: whole; {classes}, {entries}{missed}");
         Ok(())
     }
 }

@@ -3,18 +3,20 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
 use super::super::{read, samples};
+use super::{CLASSES, Noun, PICTURES, many};
 use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
-use crate::data::left_out::listed;
-use crate::data::list_file::{Samples, look_alike_texts};
+use crate::data::left_out::{Reason, listed};
+use crate::data::list_file::{DataError, Samples, look_alike_texts};
 use crate::data::store::PictureError;
 use crate::files;
 
 /// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;
+const FOLDERS: Noun = ("folder", "folders");
 
 /// Pictures that are asked for.
 pub(super) struct Wanted {
@@ -24,23 +26,27 @@ pub(super) struct Wanted {
     pub(super) is_named: bool,
     /// Pictures that a folder holds and are not taken.
     left_out: usize,
-    /// Folders of classes that are not taken.
+    /// Classes without a picture that is taken.
     classes: usize,
+    /// Folders that are not taken: those inside of classes, and those that can be no class.
+    folders: usize,
 }
 
 impl Wanted {
     /// The pictures of a folder or a list; says what a folder holds beside them. Where `strict`, a picture or a
     /// class among that is an error.
     pub(super) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
-        let Samples { samples, labels, left_out, .. } = samples(path)?;
-        let losses = || left_out.iter().filter(|left_out| left_out.reason.is_loss());
-        let classes = losses().filter(|left_out| left_out.reason.is_of_folders()).count();
-        let pictures = losses().count() - classes;
-        if strict && classes + pictures > 0 {
+        let Samples { samples, labels, left_out, .. } = read_samples(path)?;
+        let losses = || left_out.iter().map(|left_out| &left_out.reason).filter(|r| r.is_loss());
+        let of_folders = losses().filter(|reason| reason.is_of_folders()).count();
+        let empty = |reason: &&Reason| matches!(reason, Reason::NoPictures | Reason::FoldersOnly);
+        let classes = losses().filter(empty).count();
+        let (folders, pictures) = (of_folders - classes, losses().count() - of_folders);
+        if strict && of_folders + pictures > 0 {
             bail!(
                 "{}: {} left out, which --strict does not allow",
                 path.display(),
-                classes + pictures
+                of_folders + pictures
             );
         }
         Ok(Self {
@@ -48,6 +54,7 @@ impl Wanted {
             is_named: false,
             left_out: pictures,
             classes,
+            folders,
         })
     }
 
@@ -55,7 +62,7 @@ impl Wanted {
     pub(super) fn named(class: &str, files: &[PathBuf]) -> anyhow::Result<Self> {
         let class = checked(class)?;
         let pictures = files.iter().map(|file| (class.clone(), file.clone())).collect();
-        Ok(Self { pictures, is_named: true, left_out: 0, classes: 0 })
+        Ok(Self { pictures, is_named: true, left_out: 0, classes: 0, folders: 0 })
     }
 
     /// Classes, each once, in the order of their first picture.
@@ -85,14 +92,40 @@ impl Wanted {
     pub(super) fn left_out_text(&self, unusable: &Unusable) -> String {
         let pictures = match self.left_out + unusable.count() {
             0 => String::new(),
-            some => format!("; {some} pictures left out"),
+            some => format!("; {} left out", many(some, PICTURES)),
         };
         let classes = match self.classes + unusable.classes {
             0 => String::new(),
-            some => format!("; {some} classes without pictures"),
+            some => format!("; {} without pictures", many(some, CLASSES)),
         };
-        pictures + &classes
+        let folders = match self.folders {
+            0 => String::new(),
+            some => format!("; {} left out", many(some, FOLDERS)),
+        };
+        pictures + &classes + &folders
     }
+}
+
+/// The pictures of a folder of classes or a list. Where a folder is that of one class, says what to give.
+pub(super) fn read_samples(path: &Path) -> anyhow::Result<Samples> {
+    samples(path).map_err(|error| {
+        let of_one = match error.downcast_ref::<DataError>() {
+            Some(DataError::NothingTaken { left_out, .. }) => {
+                left_out.contains(&Reason::Loose.to_string())
+            }
+            _ => false,
+        };
+        if !of_one {
+            return error;
+        }
+        let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let above = whole.parent().unwrap_or(&whole).display();
+        anyhow!(
+            "{}: holds pictures itself, as the folder of one class does; give the folder that holds the \
+             classes' folders: {above}",
+            path.display()
+        )
+    })
 }
 
 /// A label that is given on the command line.
@@ -104,6 +137,8 @@ pub(super) fn checked(text: &str) -> anyhow::Result<String> {
 #[derive(Debug, Default)]
 pub(super) struct Unusable {
     by_reason: BTreeMap<String, usize>,
+    /// Pictures that are in two classes.
+    shared: usize,
     /// Classes that have no other picture.
     classes: usize,
 }
@@ -121,12 +156,29 @@ impl Unusable {
         }
     }
 
+    /// Says that a picture is in another class, too, except where enough were named.
+    pub(super) fn share(&mut self, path: &Path, class: &str, other: &str) {
+        self.shared += 1;
+        if self.shared <= NAMED {
+            eprintln!(
+                "note: {}: the same picture is in {} and in {}; keep one of them where a thing has one name",
+                path.display(),
+                quoted(other),
+                quoted(class)
+            );
+        }
+    }
+
     /// Says how many were not named, and which of the wanted classes have no picture at all.
     pub(super) fn end(&mut self, wanted: &Wanted, classes: &Labels) {
         for (reason, count) in self.by_reason.iter().filter(|(_, count)| **count > NAMED) {
             if !wanted.is_named {
                 eprintln!("{} more left out: {reason}", count - NAMED);
             }
+        }
+        if self.shared > NAMED {
+            let more = ("more picture is", "more pictures are");
+            eprintln!("note: {} in two classes", many(self.shared - NAMED, more));
         }
         let mut lost = wanted.labels();
         lost.retain(|label| classes.find(label).is_none());

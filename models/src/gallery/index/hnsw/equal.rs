@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::super::rows::Rows;
-use super::Seen;
+use super::{Hnsw, Seen};
 
 /// Bits of a factor that do not tell rows apart: what is left is its first 1/128.
 const FACTOR_BITS: u32 = 16;
@@ -74,5 +74,31 @@ impl Equal {
     /// All of these, if there are any.
     pub(super) fn hanging(&self) -> Option<&Seen> {
         self.any.then_some(&self.hanging)
+    }
+}
+
+impl Hnsw {
+    /// Links what searches do not come to. A graph from a file may have equal rows linked like others: these fill
+    /// views whatever is linked in, so that such a graph is made anew.
+    pub(in super::super) fn mend(&mut self, rows: &Rows) {
+        if !self.apart && !self.hang_together(rows) {
+            *self = Self::over(self.options, rows);
+            return;
+        }
+        self.apart = true;
+        self.connect(rows);
+    }
+
+    /// Whether each row that is equal to one before it hangs behind the last of these.
+    fn hang_together(&mut self, rows: &Rows) -> bool {
+        let mut equal = Equal::of(rows, 0);
+        let hang = (0..self.levels.len() as u32).all(|row| {
+            let before = equal.note(rows, row);
+            before.is_none_or(|(_, last)| self.links(last, 0).contains(&row))
+        });
+        if hang {
+            self.equal = Some(equal);
+        }
+        hang
     }
 }

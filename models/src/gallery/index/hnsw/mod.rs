@@ -28,6 +28,8 @@ use super::{Hit, IndexError, Search};
 pub(super) const LINKS: RangeInclusive<usize> = 2..=127;
 /// Rows kept in view while building that are allowed.
 pub(super) const BUILD_EFFORT: RangeInclusive<usize> = 1..=65_536;
+/// Rows in view from which none are added where their codes do not tell which is the best.
+const WIDEST: usize = 1024;
 /// Levels above the base; with 16 links a row that is enough for 10¹² rows.
 const MAX_LEVEL: u8 = 15;
 
@@ -54,6 +56,8 @@ pub(super) struct Hnsw {
     entry: Option<u32>,
     /// Only while rows are put in.
     equal: Option<Equal>,
+    /// Whether rows that are equal are known to hang behind each other.
+    apart: bool,
 }
 
 /// What a walk looks for at a level.
@@ -166,7 +170,16 @@ impl Hnsw {
             upper: Vec::new(),
             entry: None,
             equal: None,
+            apart: true,
         }
+    }
+
+    /// A graph over all rows.
+    pub(super) fn over(options: Options, rows: &Rows) -> Self {
+        let mut graph = Self::new(options);
+        (0..rows.len()).for_each(|_| graph.push(rows));
+        graph.connect(rows);
+        graph
     }
 
     /// One in `links` rows reaches the next level.
@@ -404,10 +417,16 @@ impl Hnsw {
     ) -> Vec<Hit> {
         let Some(start) = self.start(rows, query) else { return Vec::new() };
         let admitted = |row: usize| search.admits(rows, row);
-        let effort = effort.max(search.k);
-        let walk = Walk { rows, query, level: 0, effort, admitted: &admitted };
-        let found = self.walk(&[start], &walk, Seen::new(self.levels.len()), true);
-        rows.rank(query, &found, search)
+        let mut effort = effort.max(search.k);
+        loop {
+            let walk = Walk { rows, query, level: 0, effort, admitted: &admitted };
+            let found = self.walk(&[start], &walk, Seen::new(self.levels.len()), true);
+            let full = found.len() == effort && effort < WIDEST;
+            if !(full && rows.alike(query, &found)) {
+                return rows.rank(query, &found, search);
+            }
+            effort *= 4;
+        }
     }
 
     /// Where a walk at the base begins.
@@ -443,7 +462,7 @@ impl Hnsw {
     ) -> Result<Self, IndexError> {
         let wrong = |what: &str| IndexError::Damaged { what: format!("graph: {what}") };
         let links = options.links;
-        let mut graph = Self::new(options);
+        let mut graph = Self { apart: false, ..Self::new(options) };
         for row in 0..rows {
             let level = graph.level(row);
             // The first of the highest ones, as rows were put in.

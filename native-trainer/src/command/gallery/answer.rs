@@ -1,0 +1,143 @@
+//! Which class is the answer, and which threshold belongs to it.
+
+use clap::{Args, ValueEnum};
+use models::gallery::{AnswerRule, Gallery};
+
+/// Entries that vote where nobody says how many.
+pub(super) const NEIGHBOURS: usize = 5;
+
+/// Which class is the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Rule {
+    /// That of the most similar entry.
+    #[default]
+    Nearest,
+    /// The one that most of the nearest entries have.
+    Vote,
+    /// The one whose mean embedding is most similar.
+    Centroid,
+}
+
+impl Rule {
+    /// All of them by their names.
+    pub(super) fn named() -> [(&'static str, Self); 3] {
+        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
+    }
+
+    /// `neighbours` are asked where they vote.
+    pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
+        match self {
+            Self::Nearest => AnswerRule::Nearest,
+            Self::Vote => AnswerRule::Vote { neighbours },
+            Self::Centroid => AnswerRule::Centroid,
+        }
+    }
+}
+
+/// Which rule is asked for.
+#[derive(Debug, Args)]
+pub(in crate::command) struct Answer {
+    /// Which class is the answer; by default the rule that the gallery's kept threshold was measured with,
+    /// else nearest.
+    #[arg(long, value_enum)]
+    rule: Option<Rule>,
+    /// Entries that vote; by default as many as voted then, else 5.
+    #[arg(long, value_parser = crate::command::ranges::count)]
+    neighbours: Option<usize>,
+}
+
+impl Answer {
+    /// The rule for a gallery.
+    pub(in crate::command) fn of(&self, gallery: &Gallery) -> AnswerRule {
+        let kept = gallery.measured_rule().unwrap_or_default();
+        let voted = match kept {
+            AnswerRule::Vote { neighbours } => neighbours,
+            _ => NEIGHBOURS,
+        };
+        let rule = self.rule.map_or(kept, |rule| rule.answer(voted));
+        match (rule, self.neighbours) {
+            (AnswerRule::Vote { .. }, Some(neighbours)) => AnswerRule::Vote { neighbours },
+            (rule, _) => rule,
+        }
+    }
+}
+
+/// A rule in words, as options name it.
+pub(super) fn rule_name(rule: AnswerRule) -> String {
+    match rule {
+        AnswerRule::Nearest => "nearest".to_owned(),
+        AnswerRule::Vote { neighbours } => format!("vote of {neighbours}"),
+        AnswerRule::Centroid => "centroid".to_owned(),
+    }
+}
+
+/// Says that a threshold is not good for a rule, where the gallery keeps one of another rule.
+pub(in crate::command) fn other_rule(gallery: &Gallery, rule: AnswerRule) -> Option<String> {
+    let measured = gallery.measured_rule().filter(|measured| *measured != rule)?;
+    Some(format!(
+        "note: the gallery's threshold was measured with rule {}, not with {}; measure it for this one by \
+         `magpie gallery calibrate --rule … --write`",
+        rule_name(measured),
+        rule_name(rule)
+    ))
+}
+
+/// The threshold that is published and where it comes from, with the rule.
+pub(in crate::command) fn threshold_text(
+    gallery: &Gallery,
+    given: Option<f32>,
+    least: f32,
+    rule: AnswerRule,
+) -> String {
+    let from = match (given, gallery.min_similarity()) {
+        (Some(_), _) => "given by --min-similarity",
+        (None, Some(_)) => "measured by `magpie gallery calibrate`",
+        (None, None) => "default, not measured: see `magpie gallery calibrate`",
+    };
+    format!("threshold {} ({from}), rule {}", shown(least), rule_name(rule))
+}
+
+/// What a gallery keeps of its calibration.
+pub(super) fn kept_text(gallery: &Gallery) -> Option<String> {
+    let (least, rule) = (gallery.min_similarity()?, gallery.measured_rule()?);
+    Some(format!("{}, measured with rule {}", shown(least), rule_name(rule)))
+}
+
+/// A cosine with as many digits as matter.
+fn shown(cosine: f32) -> String {
+    let text = format!("{cosine:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gallery_keeps_is_the_default() {
+        let mut gallery = Gallery::new(4, "m");
+        let asked = |rule, neighbours| Answer { rule, neighbours };
+        assert_eq!(asked(None, None).of(&gallery), AnswerRule::Nearest);
+        let five = AnswerRule::Vote { neighbours: 5 };
+        assert_eq!(asked(Some(Rule::Vote), None).of(&gallery), five);
+        gallery.set_measured_rule(AnswerRule::Centroid);
+        assert_eq!(asked(None, None).of(&gallery), AnswerRule::Nearest, "without a threshold");
+        gallery.set_min_similarity(Some(0.75)).unwrap();
+        assert_eq!(asked(None, Some(9)).of(&gallery), AnswerRule::Centroid);
+        assert_eq!(asked(Some(Rule::Nearest), None).of(&gallery), AnswerRule::Nearest);
+        let told = other_rule(&gallery, AnswerRule::Nearest).unwrap();
+        assert!(told.contains("measured with rule centroid, not with nearest"), "{told}");
+        assert_eq!(other_rule(&gallery, AnswerRule::Centroid), None);
+        gallery.set_measured_rule(AnswerRule::Vote { neighbours: 7 });
+        assert_eq!(asked(None, None).of(&gallery), AnswerRule::Vote { neighbours: 7 });
+        let nine = AnswerRule::Vote { neighbours: 9 };
+        assert_eq!(asked(None, Some(9)).of(&gallery), nine);
+    }
+
+    #[test]
+    fn cosines_are_shown_without_zeros_behind() {
+        for (cosine, text) in [(0.5, "0.5"), (0.806_49, "0.8065"), (1.0, "1"), (-0.25, "-0.25")] {
+            assert_eq!(shown(cosine), text);
+        }
+    }
+}
