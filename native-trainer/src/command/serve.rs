@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
@@ -79,7 +79,13 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
 async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("port {port}; choose another --port"))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => anyhow!(
+                "port {port} is in use by another program; stop that one, or give another --port (0: any that is free)"
+            ),
+            _ => anyhow::Error::from(error)
+                .context(format!("port {port} cannot be had; give another --port (0: any that is free)")),
+        })?;
     let _standing = Note::new("; the site is served no more");
     println!("http://{}/", listener.local_addr()?);
     let (server, mut told) = (Arc::new(server), false);
