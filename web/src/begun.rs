@@ -1,6 +1,6 @@
 //! What `www/start.js` has found out and begun before the page's own code was there.
 
-use js_sys::{Function, Object, Reflect};
+use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_engine::protocol::Backend;
 use web_sys::Worker;
@@ -44,6 +44,16 @@ pub(crate) fn module_name(backend: Backend) -> String {
     let name = begun("moduleName").dyn_into::<Function>();
     let name = name.and_then(|name| name.call1(&JsValue::NULL, &backend.name().into()));
     name.ok().and_then(|name| name.as_string()).unwrap_or_default()
+}
+
+/// Has the browser keep the site for visits without a network.
+///
+/// # Errors
+///
+/// What the browser says where it keeps none.
+pub(crate) fn keep_site() -> Result<Promise, JsValue> {
+    let keep: Function = begun("keepSite").dyn_into()?;
+    keep.call0(&JsValue::NULL)?.dyn_into()
 }
 
 /// The worker of a backend, and what it has said so far.

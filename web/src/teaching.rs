@@ -82,7 +82,7 @@ pub(crate) fn list(ask: &Ask) {
 
 /// Shows what the gallery holds.
 pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
-    by_id::<HtmlElement>("alike-classes").set_inner_html("");
+    by_id::<HtmlElement>("alike-classes").set_text_content(None);
     let size = text::gallery(gallery.classes, gallery.entries);
     by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
     by_id::<HtmlButtonElement>("undo").set_disabled(!gallery.can_undo);
@@ -90,9 +90,9 @@ pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
     let note = text::kept(gallery.edited, gallery.kept);
     by_id::<HtmlElement>("kept").set_text_content(Some(&note));
     let list: HtmlElement = by_id("classes");
-    list.set_inner_html("");
+    list.set_text_content(None);
     let names: HtmlElement = by_id("labels");
-    names.set_inner_html("");
+    names.set_text_content(None);
     for class in &gallery.shown {
         append(&list, &[&row(class, ask)]);
         let option = element("option", "", "");
@@ -212,7 +212,7 @@ fn on_click(element: &HtmlElement, act: impl Fn() + 'static) {
 /// Shows classes that may be mistaken for each other.
 pub(crate) fn show_alike(pairs: &[AlikePair]) {
     let place: HtmlElement = by_id("alike-classes");
-    place.set_inner_html("");
+    place.set_text_content(None);
     let heading = if pairs.is_empty() { "alike.none" } else { "alike.found" };
     append(&place, &[&element("p", "hint", &say(heading))]);
     let list = element("ul", "", "");

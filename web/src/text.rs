@@ -158,6 +158,18 @@ pub(crate) fn failure(error: &EngineError) -> String {
     say_with("failure", &[("advice", &advice), ("reason", &error.message)])
 }
 
+/// An engine that does not start again, and what to do about it.
+pub(crate) fn stopped(error: &EngineError, backend: Backend) -> String {
+    match backend {
+        // There is no other engine to choose.
+        Backend::Cpu => {
+            let advice = say("failure.device.cpu");
+            say_with("failure", &[("advice", &advice), ("reason", &error.message)])
+        }
+        Backend::WebGpu => failure(error),
+    }
+}
+
 /// A cosine for people.
 pub(crate) fn similarity(similarity: f32) -> String {
     format!("{:.0} %", (similarity * 100.0).clamp(0.0, 100.0))

@@ -61,7 +61,7 @@ pub(crate) fn picture(bitmap: &ImageBitmap) {
 pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
     boxes(result);
     let list: HtmlElement = by_id("answers");
-    list.set_inner_html("");
+    list.set_text_content(None);
     for (index, object) in result.objects.iter().enumerate() {
         append(&list, &[&card(result.picture, index, object, ask)]);
     }
@@ -73,15 +73,15 @@ pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
 
 /// Forgets the last picture's answers.
 pub(crate) fn clear() {
-    by_id::<HtmlElement>("answers").set_inner_html("");
-    by_id::<HtmlElement>("boxes").set_inner_html("");
+    by_id::<HtmlElement>("answers").set_text_content(None);
+    by_id::<HtmlElement>("boxes").set_text_content(None);
     by_id::<HtmlElement>("timings").set_text_content(None);
 }
 
 /// Boxes lie over the canvas as elements, in percent, so that they follow its size.
 fn boxes(result: &Recognized) {
     let layer: HtmlElement = by_id("boxes");
-    layer.set_inner_html("");
+    layer.set_text_content(None);
     let (width, height) = (result.width as f32, result.height as f32);
     for (index, object) in result.objects.iter().enumerate() {
         let [x1, y1, x2, y2] = object.bbox;
