@@ -129,7 +129,8 @@ const elsewhere = (address) =>
     ? ""
     : "; the host of another origin has to send Access-Control-Allow-Origin to this page (CORS), and the page's policy to allow it";
 
-async function compiled(address) {
+// A file of the engine, or the reason why there is none.
+async function fetched(address) {
   const response = await fetch(address).catch((error) => {
     throw new Error(`${address} could not be loaded: ${error.message}${elsewhere(address)}`);
   });
@@ -139,6 +140,18 @@ async function compiled(address) {
       `${address}: the host sent a page in place of the file; upload all files, and let it answer 404 for others`,
     );
   }
+  return response;
+}
+
+// Browsers do not tell why a module cannot be imported.
+const imported = (address) =>
+  import(/* @vite-ignore */ address).catch(async (error) => {
+    await fetched(address);
+    throw error;
+  });
+
+async function compiled(address) {
+  const response = await fetched(address);
   if (typeof WebAssembly === "undefined") throw new Error("WebAssembly is switched off in this browser's workers");
   // A host may send another type, which only the whole bytes get past.
   return WebAssembly.compileStreaming(response.clone()).catch(async () =>
@@ -149,7 +162,7 @@ async function compiled(address) {
 async function instantiate(name) {
   const script = addressOf(`worker-${name}.js`);
   const wasm = addressOf(`worker-${name}_bg.wasm`);
-  const coming = Promise.all([import(/* @vite-ignore */ script), compiled(wasm)]);
+  const coming = Promise.all([imported(script), compiled(wasm)]);
   const [module, module_or_path] = await within(coming, COMING_IN, script);
   // Some browsers hang where they have no room for shared memory.
   const started = within(module.default({ module_or_path }), STARTING, `starting ${script}`);
@@ -158,16 +171,25 @@ async function instantiate(name) {
   return { script, module };
 }
 
-// Where there is no room for shared memory, the plain engine still finds some.
-const { script, module } = await instantiate(engine).catch((error) => {
-  if (engine !== "relaxed") throw error;
-  return instantiate("cpu");
-});
-const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.get("threads")) : 1;
-if (threads > 1) {
-  import(/* @vite-ignore */ addressOf("worker-helper.js"))
-    .then(({ gatherHelpers }) => gatherHelpers(module, script, threads - 1))
-    // Without helpers the engine has one thread.
+async function startHelpers(module, script) {
+  const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.get("threads")) : 1;
+  if (threads < 2) return;
+  const { gatherHelpers } = await import(/* @vite-ignore */ addressOf("worker-helper.js"));
+  await gatherHelpers(module, script, threads - 1);
+}
+
+async function begin() {
+  // Where there is no room for shared memory, the plain engine still finds some.
+  const { script, module } = await instantiate(engine).catch((error) => {
+    if (engine !== "relaxed") throw error;
+    return instantiate("cpu");
+  });
+  // Without helpers the engine has one thread.
+  startHelpers(module, script)
     .catch(() => {})
     .finally(settled);
-} else settled();
+}
+
+// Not awaited: tools that shrink scripts read no `await` outside of functions. What keeps the engine from starting
+// is an unhandled rejection, which reaches the page.
+begin();

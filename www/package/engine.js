@@ -163,9 +163,12 @@ export async function whyNot(address) {
   if (reason) return reason;
   const needed = isOwn(address)
     ? "worker-src and script-src"
-    : "worker-src blob:, script-src and connect-src its host";
+    : "worker-src blob: and its host, script-src and connect-src its host";
+  const isolated = globalThis.crossOriginIsolated
+    ? ", its host does not send it with Cross-Origin-Embedder-Policy, which this isolated page needs"
+    : "";
   return (
-    `${address.href} could not be run: a content security policy may forbid it (it needs ${needed}), ` +
-    "or the host does not send it as text/javascript"
+    `${address.href} could not be run: a content security policy may forbid it (it needs ${needed})` +
+    `${isolated}, or its host does not send it as text/javascript`
   );
 }
