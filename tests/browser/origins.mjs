@@ -119,6 +119,7 @@ const scenarios = {
   // Pages that require trusted types: the package's and the site's own.
   async typed(browser) {
     const host = await start(site, /^$/);
+    host.headers = ISOLATED;
     const policy = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:;";
     Object.assign(host.pages, {
       "/typed.html": [empty, { ...ISOLATED, "Content-Security-Policy": `${policy} ${TYPED}` }],

@@ -10,6 +10,7 @@ mod features;
 mod gallery;
 mod hostile;
 mod networks;
+mod origins;
 mod package;
 mod recognition;
 mod shards;
