@@ -39,7 +39,8 @@ const FILES = {
 /** Address of a file of the engine, in a folder or else where this module's own are. */
 export function fileAddress(name, folder) {
   if (folder !== undefined) return new URL(name, folder);
-  const address = FILES[name]();
+  // Some bundlers put an object in the place of the address that is only printed like one, relative to the page.
+  const address = new URL(String(FILES[name]()), globalThis.location?.href);
   address.search = "";
   return address;
 }
@@ -122,7 +123,7 @@ function moduleWorker(script) {
 export function startWorker(folder, backend, manifest, threads = defaultThreads()) {
   const script = fileAddress("worker.js", folder);
   const engine = moduleName(backend);
-  const parameters = [["engine", engine], ["threads", threads], ["bundle", manifest]];
+  const parameters = [["engine", engine], ["bundle", manifest]];
   // Those that do not lie beside the worker by their own names.
   const engines = engine === "relaxed" ? ["relaxed", "cpu"] : [engine];
   const files = engines.flatMap((name) => [`worker-${name}.js`, `worker-${name}_bg.wasm`]);
@@ -130,6 +131,8 @@ export function startWorker(folder, backend, manifest, threads = defaultThreads(
     const { href } = fileAddress(name, folder);
     if (href !== new URL(name, script).href) parameters.push([name, href]);
   }
+  // Servers for development go by how an address ends, which is not to be a file's name.
+  parameters.push(["threads", threads]);
   for (const [name, value] of parameters) script.searchParams.set(name, value);
   return moduleWorker(script);
 }

@@ -93,7 +93,8 @@ class Engine {
       try {
         return startWorker(assets, this.backend, manifest, threads);
       } catch (error) {
-        const advice = globalThis.trustedTypes ? "; a page that requires trusted types has to allow the policy magpie" : "";
+        const refused = /Trusted/.test(error.message);
+        const advice = refused ? "; a page that requires trusted types has to allow the policy magpie" : "";
         const reason = `the engine's worker cannot be started: ${error.message}${advice}`;
         throw new MagpieError("device", reason);
       }
