@@ -1,5 +1,5 @@
 // Starts the engine and the page beside each other, or says that this browser cannot run them.
-import { cannotFetch, fileAddress, findAdapter, moduleName, startWorker, trustedScript, whyNot } from "./engine.js";
+import { cannotFetch, findAdapter, moduleName, startWorker, trustedScript, whyNot } from "./engine.js";
 
 const parameters = new URLSearchParams(location.search);
 // As many as the device has, unless the address says how many.
@@ -25,7 +25,7 @@ function start(backend) {
     if (event.message) return;
     event.stopImmediatePropagation();
     event.preventDefault();
-    const message = await whyNot(fileAddress("worker.js"));
+    const message = await whyNot();
     worker.dispatchEvent(new ErrorEvent("error", { message, cancelable: true }));
   });
   worker.onmessage = ({ data }) => early.push(data);

@@ -160,8 +160,15 @@ export async function cannotFetch(address) {
   }
 }
 
-/** Why a worker's script does not run, in words: browsers do not tell. */
-export async function whyNot(address) {
+/**
+ * Why the worker of a folder, or else of this module's own files, does not run, in words: browsers do not tell.
+ */
+export async function whyNot(folder) {
+  const address = fileAddress("worker.js", folder);
+  // A folder that somebody names may not be there at all.
+  if (folder !== undefined && isOwn(address)) {
+    return `${address.href} could not be loaded: the folder has to hold the engine's files, sent as text/javascript`;
+  }
   const reason = await cannotFetch(address);
   if (reason) return reason;
   const needed = isOwn(address)

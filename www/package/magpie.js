@@ -5,7 +5,7 @@
 //   const { objects } = await magpie.recognize(file);
 //
 // The engine runs in a worker of its own, from the files beside this one.
-import { fileAddress, findAdapter, missing, startWorker, whyNot } from "./engine.js";
+import { findAdapter, missing, startWorker, whyNot } from "./engine.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -115,7 +115,7 @@ class Engine {
       };
       worker.onerror = async (event) => {
         event.preventDefault?.();
-        const reason = event.message || (await whyNot(fileAddress("worker.js", this.#assets)));
+        const reason = event.message || (await whyNot(this.#assets));
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
         if (worker === this.#worker) this.#stopped(error);
