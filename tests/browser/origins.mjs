@@ -151,6 +151,33 @@ const scenarios = {
     return seen;
   },
 
+  // On a host that sends no headers the service worker gives the engine's worker its policy.
+  async policy(browser) {
+    const [host, other] = [await start(site, /^$/), await start(site, /^$/)];
+    other.headers = OPEN;
+    const visit = await browser.page();
+    const tries = [];
+    for (let time = 0; time < 2; time += 1) {
+      await goto(visit.page, `${host.address}?backend=cpu&lang=en`);
+      await settled(visit.page);
+      const worker = visit.page.workers().find((worker) => /worker\.js/.test(worker.url()));
+      const fetched = ([own, other]) =>
+        Promise.all([own, other].map((address) => fetch(address).then(() => "fetched", () => "refused")));
+      const addresses = [host.address, other.address].map((address) => `${address}samples.json`);
+      tries.push(await worker.evaluate(fetched, addresses));
+      await visit.page.evaluate(async () => {
+        await navigator.serviceWorker.ready;
+        while (!navigator.serviceWorker.controller) await new Promise((then) => setTimeout(then, 50));
+      });
+    }
+    await visit.upload(picture);
+    await visit.page.waitForFunction(() => document.querySelector("#answers li"));
+    await visit.close();
+    host.close();
+    other.close();
+    return tries;
+  },
+
   // An address that asks for a bundle of another site, and one of the page's own.
   async asked(browser) {
     const [host, other] = [await start(site, /^$/), await start(site, /./)];

@@ -75,7 +75,13 @@ fn what_the_page_says_has_a_sentence_and_every_sentence_is_said() {
         .filter(|(path, _)| path.starts_with("web/src/"))
         .map(|(_, text)| text)
         .collect();
-    for path in ["www/index.html", "www/bench/index.html", "www/bench/bench.js", "www/start.js", "www/unable.js"] {
+    for path in [
+        "www/index.html",
+        "www/bench/index.html",
+        "www/bench/bench.js",
+        "www/start.js",
+        "www/unable.js",
+    ] {
         texts.push(read(path));
     }
     let marks = [

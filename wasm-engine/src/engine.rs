@@ -420,10 +420,7 @@ impl Engine {
 
     /// What a newer publication is told apart by.
     pub(crate) fn publication(&self) -> Publication {
-        Publication {
-            manifest_url: self.manifest_url.clone(),
-            manifest: self.manifest.clone(),
-        }
+        Publication { manifest_url: self.manifest_url.clone(), manifest: self.manifest.clone() }
     }
 
     /// What must be reached now.

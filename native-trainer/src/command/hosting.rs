@@ -76,7 +76,8 @@ pub(super) fn bundle_origin(query: &str) -> Option<String> {
     let (scheme, rest) = address.split_once("://")?;
     let host = rest.split('/').next()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:-[]".contains(c);
-    let fits = ["http", "https"].contains(&scheme) && !host.is_empty() && host.chars().all(is_plain);
+    let fits =
+        ["http", "https"].contains(&scheme) && !host.is_empty() && host.chars().all(is_plain);
     fits.then(|| format!("{scheme}://{host}"))
 }
 

@@ -35,15 +35,9 @@ fn said(seen: &Value) -> String {
 }
 
 fn assert_foreign(seen: &Value, has_threads: bool) {
-    for page in [
-        "own",
-        "plain",
-        "isolated",
-        "credentialless",
-        "policy",
-        "bundle alone",
-        "engine alone",
-    ] {
+    for page in
+        ["own", "plain", "isolated", "credentialless", "policy", "bundle alone", "engine alone"]
+    {
         assert_eq!(seen[page]["labels"], labels(), "{page}: {}", seen[page]);
         let isolated = page != "plain";
         assert_eq!(seen[page]["isolated"], isolated, "{page}");
@@ -96,7 +90,7 @@ fn assert_lacking(seen: &Value) {
 
 #[test]
 fn engine_and_bundle_come_from_another_origin_and_under_policies() {
-    let seen = seen("chromium", "elsewhere,typed");
+    let seen = seen("chromium", "elsewhere,typed,policy");
     assert_foreign(&seen["elsewhere"], true);
     let typed = &seen["typed"];
     assert_eq!(typed["typed"]["labels"], labels(), "{typed}");
@@ -106,6 +100,9 @@ fn engine_and_bundle_come_from_another_origin_and_under_policies() {
     assert_eq!(typed["page"]["opened"]["state"], "done", "{typed}");
     assert_eq!(typed["page"]["problems"], json!([]), "{typed}");
     assert_eq!(typed["page"]["keeps"], true, "{typed}");
+    // From the second visit on the engine's worker gets no further than its site.
+    let tries = json!([["fetched", "fetched"], ["fetched", "refused"]]);
+    assert_eq!(seen["policy"], tries, "{}", seen["policy"]);
 }
 
 #[test]
