@@ -286,6 +286,20 @@ const scenarios = {
         clear: labels.every((top) => top > bottom),
       };
     }, given);
+    // What a gallery says about a class is text.
+    seen.facts = await page.evaluate(async (bytes) => {
+      const { magpie, parts } = all[1];
+      const file = new Blob([new Uint8Array(bytes)], { type: "image/jpeg" });
+      magpie.recognize = async (...given) => {
+        const result = await Object.getPrototypeOf(magpie).recognize.apply(magpie, given);
+        for (const { answers } of result.objects) answers[0].metadata = { price: "<b>1</b>", shelf: "2" };
+        return result;
+      };
+      await all[1].recognize(file);
+      delete magpie.recognize;
+      const lists = [...parts.answers.querySelectorAll("dl")];
+      return lists.map((list) => [...list.children].map((entry) => entry.textContent));
+    }, given);
     // Two pictures in a row, an address that is overtaken, and one that holds no picture.
     seen.race = await page.evaluate(async (bytes) => {
       const element = all[0];

@@ -20,7 +20,7 @@ const STYLE = `
   figure img { display: block; max-width: 100%; }
   .box { position: absolute; border: 3px solid #0f766e; box-sizing: border-box; }
   .box.unknown { border-style: dashed; border-color: #78716c; }
-  .label { position: absolute; left: -3px; bottom: 100%; max-width: 100%; background: #0f766e; color: #fff;
+  .label { position: absolute; left: -3px; bottom: 100%; max-width: max(100%, 12rem); background: #0f766e; color: #fff;
     padding: 0 .4em; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
   .unknown .label { background: #78716c; }
   ul { list-style: none; padding: 0; }

@@ -149,6 +149,10 @@ fn elements_share_an_engine_that_ends_after_the_last() {
         assert_eq!(line["pictures"], u8::from(known), "{line}");
     }
 
+    let known = lines.iter().filter(|line| line["pictures"] == 1).count();
+    let facts = json!(["price", "<b>1</b>", "shelf", "2"]);
+    assert_eq!(seen["facts"], json!(vec![facts; known]), "{seen}");
+
     let race = &seen["race"];
     let twice = json!({ "first": "AbortError", "hidden": false, "boxes": true });
     assert_eq!(race["twice"], twice, "{race}");
