@@ -32,7 +32,7 @@ use crate::protocol::{
     GalleryView, LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes,
     Thresholds,
 };
-use crate::refresh::{Newer, Publication, Published};
+use crate::refresh::{Newer, Publication, Published, thresholds};
 use crate::threads;
 use crate::visitor::{Taught, Visitor};
 
@@ -59,8 +59,8 @@ pub(crate) struct Engine {
     pictured: bool,
     /// Names of the published gallery's shards.
     shards: Vec<String>,
-    /// SHA-256 of the extractor: another one would need the page to load anew.
-    extractor: String,
+    /// As the last publication has it, to tell a newer one by.
+    manifest: Manifest,
     seen: VecDeque<Seen>,
     /// Of the camera whose frames come.
     tracker: Tracker,
@@ -140,21 +140,21 @@ impl Engine {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
-        let visitor = Visitor::open(&mut recognizer, &manifest.gallery, manifest_url).await;
+        let visitor = Visitor::open(&mut recognizer, manifest_url).await;
         let info = BundleInfo {
-            title: manifest.title,
+            title: manifest.title.clone(),
             classes: recognizer.gallery().classes().len()
                 + recognizer.shards().map_or(0, Shards::classes),
             entries: recognizer.gallery().len() + recognizer.shards().map_or(0, Shards::entries),
             in_parts: recognizer.shards().is_some(),
-            notes: manifest.notes,
+            notes: manifest.notes.clone(),
             backend,
             arithmetic: match recognizer.extractor().arithmetic() {
                 kernels::Arithmetic::F32 => Arithmetic::F32,
                 kernels::Arithmetic::I8 => Arithmetic::I8,
             },
             detects: manifest.detector.is_some(),
-            thresholds: thresholds(&recognizer),
+            thresholds: thresholds(recognizer.settings()),
         };
         let engine = Self {
             recognizer,
@@ -162,9 +162,9 @@ impl Engine {
             tuned: false,
             manifest_url: manifest_url.to_owned(),
             pictured: manifest.pictures.is_none(),
-            pictures: manifest.pictures,
-            shards: manifest.shards,
-            extractor: manifest.extractor.file,
+            pictures: manifest.pictures.clone(),
+            shards: manifest.shards.clone(),
+            manifest,
             seen: VecDeque::new(),
             tracker: Tracker::default(),
         };
@@ -296,7 +296,7 @@ impl Engine {
             self.answer_again()?;
         }
         let again = self.seen.back().map(|seen| self.described(seen));
-        Ok(Response::Tuned { thresholds: thresholds(&self.recognizer), again })
+        Ok(Response::Tuned { thresholds: self.thresholds(), again })
     }
 
     fn set_thresholds(&mut self, wanted: Thresholds) {
@@ -423,37 +423,41 @@ impl Engine {
 
     /// What a newer publication is told apart by.
     pub(crate) fn publication(&self) -> Publication {
-        Publication {
-            manifest_url: self.manifest_url.clone(),
-            gallery: self.visitor.published().to_owned(),
-            pictures: self.pictures.clone(),
-            extractor: self.extractor.clone(),
-        }
+        Publication { manifest_url: self.manifest_url.clone(), manifest: self.manifest.clone() }
     }
 
-    /// Takes a gallery that was published since.
+    /// What must be reached now.
+    pub(crate) fn thresholds(&self) -> Thresholds {
+        thresholds(self.recognizer.settings())
+    }
+
+    /// Takes what was published since.
     pub(crate) async fn take_newer(&mut self, newer: Newer) -> Result<Response, EngineError> {
         let Newer { manifest, published } = newer;
         let published = match published {
+            Published::Same => None,
             Published::Whole(gallery) => {
                 self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
-                *gallery
+                Some(*gallery)
             }
             Published::Sharded(shards) => {
                 let empty = shards.empty_gallery();
                 self.recognizer.set_shards(Some(*shards)).map_err(|error| refused(&error))?;
-                empty
+                Some(empty)
             }
         };
         // What the visitor has set stays.
-        let now = thresholds(&self.recognizer);
-        *self.recognizer.settings_mut() = manifest.settings;
+        let now = self.thresholds();
+        *self.recognizer.settings_mut() = manifest.settings.clone();
         if let Some(tuned) = self.tuned.then_some(now) {
             self.set_thresholds(tuned);
         }
-        (self.pictures, self.pictured) = (manifest.pictures, true);
-        self.shards = manifest.shards;
-        self.visitor.publish(&mut self.recognizer, &manifest.gallery, published)?;
+        if let Some(published) = published {
+            (self.pictures, self.pictured) = (manifest.pictures.clone(), true);
+            self.shards.clone_from(&manifest.shards);
+            self.visitor.publish(&mut self.recognizer, published)?;
+        }
+        self.manifest = manifest;
         self.edited(Change::Published, None)
     }
 
@@ -477,11 +481,6 @@ impl Engine {
         let seen = self.seen.iter().find(|seen| seen.id == picture)?;
         Some((seen, seen.found.get(object)?))
     }
-}
-
-fn thresholds(recognizer: &Recognizer) -> Thresholds {
-    let settings = recognizer.settings();
-    Thresholds { min_similarity: settings.min_similarity, min_score: settings.detection.score }
 }
 
 fn stage_times(decode: f64, Timings { detect, embed, search, .. }: Timings) -> StageTimes {

@@ -264,6 +264,18 @@ pub enum Response {
         /// The newest picture's answer now.
         again: Option<Recognized>,
     },
+    /// A newer publication has another title, other notes or other thresholds; comes before what has become of
+    /// the gallery.
+    Published {
+        /// Title of the page.
+        title: String,
+        /// Licence and source notes.
+        notes: Vec<String>,
+        /// As published.
+        thresholds: Thresholds,
+        /// Those that hold: the visitor's, where there are any.
+        tuned: Thresholds,
+    },
     /// The gallery as a file.
     Exported {
         /// For `magpie gallery` or another page.

@@ -87,6 +87,16 @@ pub(crate) fn module_name(backend: Backend) -> String {
     name.ok().and_then(|name| name.as_string()).unwrap_or_default()
 }
 
+/// Has the browser keep the site for visits without a network.
+///
+/// # Errors
+///
+/// What the browser says where it keeps none.
+pub(crate) fn keep_site() -> Result<Promise, JsValue> {
+    let keep: Function = begun("keepSite").dyn_into()?;
+    keep.call0(&JsValue::NULL)?.dyn_into()
+}
+
 /// The worker of a backend, and what it has said so far.
 ///
 /// # Errors

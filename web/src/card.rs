@@ -28,7 +28,7 @@ pub(crate) type Chosen = Rc<Cell<usize>>;
 /// Shows a card for each class: what somebody pointed at first, the newest before all others.
 pub(crate) fn show(result: &Recognized, ask: &Ask) {
     let list: HtmlElement = by_id("answers");
-    list.set_inner_html("");
+    list.set_text_content(None);
     for group in groups(result) {
         append(&list, &[&card(result, &group, ask)]);
     }
@@ -216,7 +216,7 @@ fn lead(answers: &[Answer], known: bool) -> HtmlElement {
 
 /// Shows how alike the best two classes are, beside what the best one needs.
 fn stand(place: &HtmlElement, object: &RecognizedObject) {
-    place.set_inner_html("");
+    place.set_text_content(None);
     let Some(best) = object.answers.first() else { return };
     let next = object.answers.get(1);
     let scale = element("div", "scale", "");

@@ -76,7 +76,7 @@ fn write(slider: &HtmlInputElement, value: &str) {
 /// Asks for the objects of a picture as the network was given them, where somebody looks at them.
 pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
     let list: HtmlElement = by_id("crops");
-    list.set_inner_html("");
+    list.set_text_content(None);
     if !by_id::<HtmlDetailsElement>("inside").open() {
         return;
     }

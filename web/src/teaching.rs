@@ -118,7 +118,7 @@ pub(crate) fn introduce(ask: &Ask) {
 fn show_examples(gallery: &GalleryView) {
     by_id::<HtmlElement>("known").set_hidden(gallery.shown.is_empty());
     let list: HtmlElement = by_id("examples");
-    list.set_inner_html("");
+    list.set_text_content(None);
     let step = (gallery.shown.len() / EXAMPLES).max(1);
     for class in gallery.shown.iter().step_by(step).take(EXAMPLES) {
         let item = element("li", "", "");
@@ -132,7 +132,7 @@ fn show_examples(gallery: &GalleryView) {
 
 /// Shows what the gallery holds.
 pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
-    by_id::<HtmlElement>("alike-classes").set_inner_html("");
+    by_id::<HtmlElement>("alike-classes").set_text_content(None);
     if gallery.matching + gallery.unlisted == gallery.classes {
         show_examples(gallery);
     }
@@ -143,9 +143,9 @@ pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
     let note = text::kept(gallery.edited, gallery.kept);
     by_id::<HtmlElement>("kept").set_text_content(Some(&note));
     let list: HtmlElement = by_id("classes");
-    list.set_inner_html("");
+    list.set_text_content(None);
     let names: HtmlElement = by_id("labels");
-    names.set_inner_html("");
+    names.set_text_content(None);
     for class in &gallery.shown {
         append(&list, &[&row(class, ask)]);
         let option = element("option", "", "");
@@ -325,7 +325,7 @@ fn on_click(element: &HtmlElement, act: impl Fn() + 'static) {
 /// Shows classes that may be mistaken for each other.
 pub(crate) fn show_alike(pairs: &[AlikePair]) {
     let place: HtmlElement = by_id("alike-classes");
-    place.set_inner_html("");
+    place.set_text_content(None);
     let heading = if pairs.is_empty() { "alike.none" } else { "alike.found" };
     append(&place, &[&element("p", "hint", &say(heading))]);
     let list = element("ul", "", "");

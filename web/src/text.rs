@@ -194,6 +194,18 @@ pub(crate) fn failure(error: &EngineError) -> String {
     say_with("failure", &[("advice", &advice), ("reason", &error.message)])
 }
 
+/// An engine that does not start again, and what to do about it.
+pub(crate) fn stopped(error: &EngineError, backend: Backend) -> String {
+    match backend {
+        // There is no other engine to choose.
+        Backend::Cpu => {
+            let advice = say("failure.device.cpu");
+            say_with("failure", &[("advice", &advice), ("reason", &error.message)])
+        }
+        Backend::WebGpu => failure(error),
+    }
+}
+
 /// A cosine in figures; 1 is the same.
 pub(crate) fn similarity(similarity: f32) -> String {
     format!("{similarity:.2}")

@@ -90,8 +90,8 @@ pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
 
 /// Forgets the last picture's answers.
 pub(crate) fn clear() {
-    by_id::<HtmlElement>("answers").set_inner_html("");
-    by_id::<HtmlElement>("boxes").set_inner_html("");
+    by_id::<HtmlElement>("answers").set_text_content(None);
+    by_id::<HtmlElement>("boxes").set_text_content(None);
     by_id::<HtmlElement>("timings").set_text_content(None);
     pointing::end();
 }
@@ -106,7 +106,7 @@ pub(crate) fn refuse(message: &str) {
 /// Boxes lie over the canvas as elements, in percent, so that they follow its size.
 fn boxes(result: &Recognized) {
     let layer: HtmlElement = by_id("boxes");
-    layer.set_inner_html("");
+    layer.set_text_content(None);
     let (width, height) = (result.width as f32, result.height as f32);
     frame_of(width.into(), height.into());
     let (found, numbered) = (card::found(result), card::is_numbered(result));

@@ -6,7 +6,7 @@
 //
 // The engine runs in a worker of its own, from the files beside this one.
 import { choose, chosen } from "./choice.js";
-import { startWorker } from "./engine.js";
+import { missing, startWorker, whyNot } from "./engine.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -33,6 +33,35 @@ const QUIET = 3000;
 
 const aborted = (signal) =>
   signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
+
+/** What a promise comes to, unless the signal is first. */
+function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(aborted(signal));
+    if (signal.aborted) return stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+/** A number of things. */
+function whole(name, value, most) {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  const given = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new MagpieError("argument", `${name} ${given}: a whole number from 1 to ${most} is needed`);
+}
+
+/** A threshold. */
+function bound(name, value, least) {
+  if (typeof value === "number" && value >= least && value <= 1) return value;
+  throw new MagpieError("argument", `${name} ${String(value)}: a number from ${least} to 1 is needed`);
+}
+
+// Answers of one object, and runs of one measurement, at most.
+const MOST_ANSWERS = 10_000;
+const MOST_RUNS = 10_000;
+const MOST_THREADS = 64;
 
 /** A worker that answers one request after the other, and another one in its place where it stops. */
 class Engine {
@@ -62,6 +91,7 @@ class Engine {
     this.#pictured = resolve;
   });
 
+  /** Of the engine's files in a folder, or beside this module where there is none. */
   constructor(assets, backend, manifest, threads) {
     this.#assets = assets;
     this.backend = backend;
@@ -69,7 +99,9 @@ class Engine {
       try {
         return startWorker(assets, this.backend, manifest, threads);
       } catch (error) {
-        const reason = `the engine's worker cannot be started: ${error.message}`;
+        const refused = /Trusted/.test(error.message);
+        const advice = refused ? "; a page that requires trusted types has to allow the policy magpie" : "";
+        const reason = `the engine's worker cannot be started: ${error.message}${advice}`;
         throw new MagpieError("device", reason);
       }
     };
@@ -87,9 +119,9 @@ class Engine {
         resolve();
         this.#next();
       };
-      worker.onerror = (event) => {
+      worker.onerror = async (event) => {
         event.preventDefault?.();
-        const reason = event.message || `worker.js of ${this.#assets} could not be loaded`;
+        const reason = event.message || (await whyNot(this.#assets));
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
         if (worker === this.#worker) this.#stopped(error);
@@ -198,6 +230,11 @@ class Engine {
     this.#wait();
     this.#worker.terminate();
     this.#fail(error);
+  }
+
+  /** Whether it answers nothing any more. */
+  get ended() {
+    return this.#failure !== null;
   }
 
   #next() {
@@ -377,7 +414,8 @@ class Gallery {
 
   /** The classes that are most similar to an embedding. */
   async search(embedding, { topK = 5, signal } = {}) {
-    const request = { Search: { embedding: Array.from(embedding), top_k: topK } };
+    const top_k = whole("topK", topK, MOST_ANSWERS);
+    const request = { Search: { embedding: Array.from(embedding), top_k } };
     return (await this.#engine.ask(request, { signal })).answers.map(answer);
   }
 
@@ -420,8 +458,8 @@ export class Magpie {
   /**
    * Starts an engine and loads a bundle into it.
    *
-   * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of the
-   * folder with the engine's files, by default the one that this file came from. Without
+   * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of a
+   * folder with the engine's files, by default those beside this file, which bundlers find. Without
    * `thumbnails` it is ready before the classes' pictures have come: answers have none until then.
    * `threads` is how many compute on the CPU in a page that is isolated from other sites; as many as
    * the device has cores, at most four, unless given. `arithmetic` is what networks compute in on the
@@ -436,22 +474,21 @@ export class Magpie {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
     }
-    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
-      throw new MagpieError("argument", `${threads} threads: a whole number from 1 to 64 is needed`);
-    }
+    if (threads !== undefined) whole("threads", threads, MOST_THREADS);
     if (arithmetic !== undefined && arithmetic !== "f32" && arithmetic !== "i8") {
       throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
     }
-    const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
-    const chosen = await chosenBackend(backend, address.href, threads);
+    const lacking = missing();
+    if (lacking) throw new MagpieError("device", lacking);
+    const folder = assets === undefined ? undefined : new URL(assets, base);
+    const chosen = await unlessAborted(chosenBackend(backend, address.href, threads), signal);
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
       const open = { Open: { manifest: address.href, arithmetic } };
       const info = await engine.ask(open, { signal });
       engine.revival = [open];
-      if (thumbnails) await engine.pictured;
-      if (signal?.aborted) throw aborted(signal);
+      if (thumbnails) await unlessAborted(engine.pictured, signal);
       if (backend === undefined || backend === "auto") {
         engine.measureOnce({ assets: folder, manifest: address.href, threads });
       }
@@ -478,6 +515,7 @@ export class Magpie {
    * camera: what has hardly changed since the last one is not looked at again.
    */
   async recognize(source, { topK = 5, signal, follow = false } = {}) {
+    whole("topK", topK, MOST_ANSWERS);
     const { result } = await this.#ask("Recognize", source, signal, { follow });
     const objects = [];
     for (const { bbox, detection_score, known, answers, embedding } of result.objects) {
@@ -526,8 +564,8 @@ export class Magpie {
   async tune({ minSimilarity, minScore } = {}, options) {
     const now = this.thresholds;
     const Tune = {
-      min_similarity: minSimilarity ?? now.minSimilarity,
-      min_score: minScore ?? now.minScore,
+      min_similarity: bound("minSimilarity", minSimilarity ?? now.minSimilarity, -1),
+      min_score: bound("minScore", minScore ?? now.minScore, 0),
     };
     this.#thresholds = (await this.#engine.ask({ Tune }, options)).thresholds;
     this.#engine.revival = [this.#engine.revival[0], { Tune }];
@@ -539,8 +577,14 @@ export class Magpie {
    * { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
    */
   async measure(stage, { runs = 20, signal } = {}) {
-    const answer = await this.#engine.ask({ Measure: { stage, runs } }, { signal });
+    const Measure = { stage, runs: whole("runs", runs, MOST_RUNS) };
+    const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
+  }
+
+  /** Whether its engine has ended: by `dispose`, or since it stopped for good. Calls fail then. */
+  get ended() {
+    return this.#engine.ended;
   }
 
   /** Ends the engine; whoever still waits is told so. */

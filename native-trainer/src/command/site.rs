@@ -186,6 +186,10 @@ impl Site {
         let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
         let mut everything = Vec::new();
         for name in names {
+            // Types are for those who write pages.
+            if name.ends_with(".d.ts") {
+                continue;
+            }
             // Fetched in parts, and listed with its digest in the bundle's manifest.
             if name.rsplit_once('.').is_some_and(|(_, ending)| ending == SHARD_ENDING) {
                 continue;

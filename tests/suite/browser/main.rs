@@ -12,6 +12,7 @@ mod gallery;
 mod hostile;
 mod looks;
 mod networks;
+mod origins;
 mod package;
 mod recognition;
 mod shards;

@@ -40,7 +40,8 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
         }
     };
     if !goes_on {
-        return view::status(&text::failure(error), "failed");
+        let backend = app.borrow().backend;
+        return view::status(&text::stopped(error, backend), "failed");
     }
     // Not from inside what the old engine says.
     let app = app.clone();

@@ -27,16 +27,10 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Ready(info) => {
             view::progress(None);
-            document().set_title(&info.title);
-            by_id::<HtmlElement>("title").set_text_content(Some(&info.title));
+            introduce(&info.title, &info.notes);
             let size = text::gallery(info.classes, info.entries);
             by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
             inside::published(info.thresholds);
-            let notes: HtmlElement = by_id("notes");
-            notes.set_inner_html("");
-            for note in &info.notes {
-                append(&notes, &[&element("p", "", note)]);
-            }
             let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
                 (state.ready, state.in_parts) = (true, info.in_parts);
@@ -84,6 +78,11 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             show_again(app, again);
             teaching::tell(&change);
         }
+        Response::Published { title, notes, thresholds, tuned } => {
+            introduce(&title, &notes);
+            inside::published(thresholds);
+            inside::show_thresholds(tuned);
+        }
         Response::Exported { bytes } => teaching::download(&bytes),
         Response::Tuned { thresholds, again } => {
             inside::show_thresholds(thresholds);
@@ -116,6 +115,17 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             view::progress(None);
             view::status(&text::failure(&error), "failed");
         }
+    }
+}
+
+/// Shows whose page it is.
+fn introduce(title: &str, notes: &[String]) {
+    document().set_title(title);
+    by_id::<HtmlElement>("title").set_text_content(Some(title));
+    let list: HtmlElement = by_id("notes");
+    list.set_text_content(None);
+    for note in notes {
+        append(&list, &[&element("p", "", note)]);
     }
 }
 
