@@ -1,5 +1,6 @@
 // Starts the engine and the page beside each other, or says that this browser cannot run them.
 import { findAdapter, moduleName, startWorker } from "./engine.js";
+import { decodeUpright, readPixels } from "./pixels.js";
 
 const parameters = new URLSearchParams(location.search);
 // As many as the device has, unless the address says how many.
@@ -32,6 +33,8 @@ try {
     backend,
     manifest,
     moduleName,
+    readPixels,
+    decodeUpright,
     // The engine that is under way already, the first time that it is asked for.
     start(backend) {
       const engine = ahead?.backend === backend ? ahead : null;

@@ -12,6 +12,7 @@ mod input;
 mod inside;
 mod language;
 mod offline;
+mod pixels;
 mod samples;
 mod teaching;
 mod text;

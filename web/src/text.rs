@@ -151,7 +151,7 @@ pub(crate) fn failure(error: &EngineError) -> String {
         ErrorKind::Corrupted => say("failure.corrupted"),
         ErrorKind::TooNew => say("failure.new"),
         ErrorKind::Bundle => say("failure.bundle"),
-        ErrorKind::Picture => say("failure.picture"),
+        ErrorKind::Picture | ErrorKind::Format => say("failure.picture"),
         ErrorKind::Gallery => say("failure.gallery"),
         ErrorKind::Device => say("failure.device"),
     };

@@ -57,6 +57,19 @@ pub(crate) fn picture(bitmap: &ImageBitmap) {
     by_id::<HtmlElement>("stage").set_hidden(false);
 }
 
+/// Shows a frame of the camera, shrunk like a picture.
+pub(crate) fn frame(frame: &HtmlCanvasElement) {
+    let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
+    let scale = (MAX_SIDE / width.max(height)).min(1.0);
+    let (width, height) = ((width * scale).round().max(1.0), (height * scale).round().max(1.0));
+    let canvas = canvas();
+    canvas.set_width(width as u32);
+    canvas.set_height(height as u32);
+    let _ = context(&canvas)
+        .draw_image_with_html_canvas_element_and_dw_and_dh(frame, 0.0, 0.0, width, height);
+    by_id::<HtmlElement>("stage").set_hidden(false);
+}
+
 /// Shows boxes, answers and timings of a picture.
 pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
     boxes(result);

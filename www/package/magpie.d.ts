@@ -1,4 +1,4 @@
-/** Anything with pixels. */
+/** Anything with pixels. A file may be of any type that the engine or the browser decodes, whatever it is called. */
 export type ImageLike =
   | Blob
   | ImageData
@@ -23,7 +23,7 @@ export type ErrorCode =
   | "toonew"
   /** The bundle cannot be read for another reason. */
   | "bundle"
-  /** The picture cannot be decoded or read. */
+  /** The picture cannot be decoded, or the browser does not give its pixels as they are. */
   | "picture"
   /** A change of the gallery that cannot be made. */
   | "gallery"
@@ -37,6 +37,7 @@ export type ErrorCode =
   | "disposed";
 
 export class MagpieError extends Error {
+  constructor(code: ErrorCode, message: string);
   readonly code: ErrorCode;
 }
 

@@ -6,11 +6,13 @@
 mod architectures;
 mod arithmetic;
 mod bench;
+mod camera;
 mod features;
 mod gallery;
 mod hostile;
 mod networks;
 mod package;
+mod pixels;
 mod recognition;
 mod shards;
 mod threads;

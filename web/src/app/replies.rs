@@ -6,7 +6,8 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, send, update,
+    AskedFor, Message, Sent, Shared, ask, filming, recognize, recognize_pixels, recovery, send,
+    update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
@@ -51,7 +52,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             } else if let Some(AskedFor::Come(given)) = asked_for {
                 update(app, Message::Given(given));
             }
-            next_frame(app);
+            filming::next_frame(app);
         }
         Response::Pictured { again } => {
             show_again(app, again);
@@ -62,8 +63,12 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 return;
             }
             recovery::answered(app);
-            show(app, result);
-            next_frame(app);
+            filming::answered(app);
+            if !filming::is_held(app) {
+                filming::show_frame(app);
+                show(app, result);
+            }
+            filming::next_frame(app);
         }
         Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
         Response::Edited { change, gallery, again } => {
@@ -89,16 +94,12 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
-            // The browser may know a format that the engine does not.
-            match sent.bitmap.filter(|_| error.kind == ErrorKind::Picture) {
-                Some(bitmap) => {
-                    view::picture(&bitmap);
-                    if let Some(picture) = pixels() {
-                        recognize(app, picture, None);
-                    }
-                }
+            // The browser may decode what the engine does not; what is damaged stays unanswered.
+            match sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
+                Some(bitmap) => recognize_pixels(app, bitmap.into()),
                 None => view::status(&text::failure(&error), "failed"),
             }
+            filming::failed(app);
         }
         Response::Failed { id: None, error } => {
             view::progress(None);
@@ -138,7 +139,7 @@ pub(super) fn speak(app: &Shared) {
     samples::rename();
     let (camera, kept, in_parts, ready) = {
         let state = app.borrow();
-        (state.camera.is_some(), state.kept, state.in_parts, state.ready)
+        (state.film.camera.is_some(), state.kept, state.in_parts, state.ready)
     };
     let caption = if camera { say("camera.stop") } else { say("camera.start") };
     by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
