@@ -1,6 +1,7 @@
 // Starts the engine and the page beside each other, or says that this browser cannot run them.
 import { choose, chosen, forget, kept, leaveWebGpu } from "./choice.js";
 import { cannotFetch, findAdapter, moduleName, startWorker, trustedScript, whyNot } from "./engine.js";
+import { decodeUpright, readPixels } from "./pixels.js";
 
 const parameters = new URLSearchParams(location.search);
 // As many as the device has, unless the address says how many.
@@ -72,6 +73,8 @@ async function begin() {
     forget: () => forget(manifest),
     leave: (why) => leaveWebGpu(manifest, why),
     mostAnswers: isApplePhone() ? MOST_ANSWERS : undefined,
+    readPixels,
+    decodeUpright,
     // The engine that is under way already, the first time that it is asked for.
     start(backend) {
       const engine = ahead?.backend === backend ? ahead : null;

@@ -490,8 +490,10 @@ pub enum ErrorKind {
     TooNew,
     /// The bundle cannot be read for another reason.
     Bundle,
-    /// The picture cannot be decoded.
+    /// The picture cannot be decoded: it is damaged.
     Picture,
+    /// The picture is of a kind or a size that another decoder may read.
+    Format,
     /// A change of the gallery that cannot be made.
     Gallery,
     /// The device failed.

@@ -18,7 +18,8 @@ fn get(object: &JsValue, key: &str) -> JsValue {
     Reflect::get(object, &JsValue::from_str(key)).unwrap_or_default()
 }
 
-fn begun(key: &str) -> JsValue {
+/// One of the things that are there.
+pub(crate) fn begun(key: &str) -> JsValue {
     get(&get(&window(), "magpie"), key)
 }
 

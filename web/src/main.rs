@@ -14,6 +14,7 @@ mod input;
 mod inside;
 mod language;
 mod offline;
+mod pixels;
 mod pointing;
 mod samples;
 mod teaching;

@@ -1,6 +1,8 @@
 //! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes};
+use wasm_engine::protocol::{
+    AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
+};
 
 use crate::language::{say, say_count, say_with};
 
@@ -187,7 +189,7 @@ pub(crate) fn failure(error: &EngineError) -> String {
         ErrorKind::Corrupted => say("failure.corrupted"),
         ErrorKind::TooNew => say("failure.new"),
         ErrorKind::Bundle => say("failure.bundle"),
-        ErrorKind::Picture => say("failure.picture"),
+        ErrorKind::Picture | ErrorKind::Format => say("failure.picture"),
         ErrorKind::Gallery => say("failure.gallery"),
         ErrorKind::Device => say("failure.device"),
     };

@@ -5,7 +5,8 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
 use wasm_engine::protocol::Recognized;
 use web_sys::{
-    Blob, BlobPropertyBag, HtmlCanvasElement, HtmlElement, HtmlImageElement, ImageBitmap, Url,
+    Blob, BlobPropertyBag, CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement,
+    HtmlImageElement, ImageBitmap, Url,
 };
 
 use crate::camera::context;
@@ -43,16 +44,22 @@ pub(crate) fn canvas() -> HtmlCanvasElement {
 
 /// Shows a decoded picture, shrunk to a size that phones can draw.
 pub(crate) fn picture(bitmap: &ImageBitmap) {
-    let (width, height) = (f64::from(bitmap.width()), f64::from(bitmap.height()));
+    draw(bitmap.width(), bitmap.height(), |drawing, width, height| {
+        drawing.set_fill_style_str("#fff");
+        drawing.fill_rect(0.0, 0.0, width, height);
+        let _ = drawing.draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
+    });
+}
+
+/// Shows what is drawn of a picture with these sides, in the size that the page has for it.
+fn draw(width: u32, height: u32, onto: impl FnOnce(&CanvasRenderingContext2d, f64, f64)) {
+    let (width, height) = (f64::from(width), f64::from(height));
     let scale = (MAX_SIDE / width.max(height)).min(1.0);
     let (width, height) = ((width * scale).round().max(1.0), (height * scale).round().max(1.0));
     let canvas = canvas();
     canvas.set_width(width as u32);
     canvas.set_height(height as u32);
-    let drawing = context(&canvas);
-    drawing.set_fill_style_str("#fff");
-    drawing.fill_rect(0.0, 0.0, width, height);
-    let _ = drawing.draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
+    onto(&context(&canvas), width, height);
     frame_of(width, height);
     stage(true);
 }
@@ -73,6 +80,14 @@ fn mark_page(attribute: &str, value: &str) {
     if let Some(body) = document().body() {
         let _ = body.set_attribute(attribute, value);
     }
+}
+
+/// Shows a frame of the camera, shrunk like a picture.
+pub(crate) fn frame(frame: &HtmlCanvasElement) {
+    draw(frame.width(), frame.height(), |drawing, width, height| {
+        let _ = drawing
+            .draw_image_with_html_canvas_element_and_dw_and_dh(frame, 0.0, 0.0, width, height);
+    });
 }
 
 /// Shows boxes, answers and timings of a picture.

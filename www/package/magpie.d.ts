@@ -10,7 +10,7 @@ export interface Pixels {
   readonly data: Uint8ClampedArray;
 }
 
-/** Anything with pixels. */
+/** Anything with pixels. A file may be of any type that the engine or the browser decodes, whatever it is called. */
 export type ImageLike =
   | Pixels
   | Of<"Blob">
@@ -36,7 +36,7 @@ export type ErrorCode =
   | "toonew"
   /** The bundle cannot be read for another reason. */
   | "bundle"
-  /** The picture cannot be decoded or read. */
+  /** The picture cannot be decoded, or the browser does not give its pixels as they are. */
   | "picture"
   /** A change of the gallery that cannot be made. */
   | "gallery"

@@ -7,6 +7,7 @@
 // The engine runs in a worker of its own, from the files beside this one.
 import { choose, chosen } from "./choice.js";
 import { missing, startWorker, whyNot } from "./engine.js";
+import { decodeUpright, engineFormat, readPixels, sizeOf } from "./pixels.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -17,8 +18,8 @@ export class MagpieError extends Error {
   }
 }
 
-// Formats that the engine decodes itself; everything else goes through the browser's decoder.
-const DECODED_BY_ENGINE = /^image\/(jpeg|png|webp|gif|bmp)$/;
+// Failures of the engine about files that the browser may decode.
+const undecoded = new WeakSet();
 
 async function chosenBackend(backend, manifest, threads) {
   if (backend === "cpu" || backend === "webgpu") return backend;
@@ -83,6 +84,8 @@ class Engine {
   #measure = null;
   #quiet;
   #trial = null;
+  // The pictures that were given so far are ready to be asked about.
+  #preparing = Promise.resolve();
   onProgress = null;
   /** What a new worker is asked first; without it none takes the place of one that stops. */
   revival = null;
@@ -225,6 +228,32 @@ class Engine {
     }, QUIET);
   }
 
+  /**
+   * Asks about a picture, which `request` puts into its place: what the engine answers, and by how much boxes are to
+   * be stretched. Files that the engine does not read are decoded by the browser.
+   */
+  async askAbout(source, request, signal) {
+    if (signal?.aborted) throw aborted(signal);
+    const preparing = picture(source);
+    // Pictures keep their order, however long it takes to read them.
+    const before = this.#preparing;
+    this.#preparing = Promise.allSettled([before, preparing]);
+    await before;
+    let { message, transfer, size } = await preparing;
+    let answered;
+    try {
+      answered = await this.ask(request(message), { signal, transfer });
+    } catch (error) {
+      const bytes = undecoded.has(error) && source instanceof Blob ? await bytesOf(source) : null;
+      const again = bytes && (await decoded(source, bytes));
+      if (!again) throw error;
+      ({ message, transfer, size } = again);
+      answered = await this.ask(request(message), { signal, transfer });
+    }
+    const { width, height } = message.Pixels ?? {};
+    return { answered, size, stretch: size ? [size[0] / width, size[1] / height] : [1, 1] };
+  }
+
   end(error) {
     this.#measure = null;
     this.#wait();
@@ -254,7 +283,10 @@ class Engine {
     else if (kind === "Pictured") this.#pictured();
     else if (kind === "Failed") {
       const { kind, message } = value.error;
-      this.#settle((entry) => entry.reject(new MagpieError(kind.toLowerCase(), message)));
+      const code = kind === "Format" ? "picture" : kind.toLowerCase();
+      const error = new MagpieError(code, message);
+      if (kind === "Format") undecoded.add(error);
+      this.#settle((entry) => entry.reject(error));
     } else {
       if (!this.#reviving) this.#stops = 0;
       this.#settle((entry) => entry.resolve(value));
@@ -285,54 +317,58 @@ class Engine {
   }
 }
 
-/** Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha. */
+const encoded = (bytes) => ({ message: { Encoded: bytes }, transfer: [bytes.buffer] });
+
+const pixels = ({ width, height, rgba }, size) => ({
+  message: { Pixels: { width, height, rgba } },
+  transfer: [rgba.buffer],
+  size,
+});
+
+async function read(source) {
+  try {
+    return pixels(await readPixels(source), sizeOf(source));
+  } catch (error) {
+    throw new MagpieError("picture", error.message);
+  }
+}
+
+/** A file as the browser decodes it; null where it cannot. */
+async function decoded(file, bytes) {
+  const bitmap = await decodeUpright(file, bytes).catch(() => null);
+  if (!bitmap) return null;
+  try {
+    return await read(bitmap);
+  } finally {
+    bitmap.close();
+  }
+}
+
+const bytesOf = async (file) => new Uint8Array(await file.arrayBuffer());
+
+/**
+ * Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha; with the `size` that the
+ * source has where pixels may have been shrunk.
+ */
 async function picture(source) {
   if (source instanceof Blob) {
-    if (DECODED_BY_ENGINE.test(source.type)) {
-      const bytes = new Uint8Array(await source.arrayBuffer());
-      return { message: { Encoded: bytes }, transfer: [bytes.buffer] };
-    }
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(source);
-    } catch {
-      throw new MagpieError("picture", "this browser cannot decode the picture");
-    }
-    const pixels = drawn(bitmap, bitmap.width, bitmap.height);
-    bitmap.close();
-    return pixels;
+    const bytes = await bytesOf(source);
+    // Of what neither decodes the engine says what it is.
+    return (!engineFormat(bytes) && (await decoded(source, bytes))) || encoded(bytes);
   }
   // ImageData, or what is like it where there is none.
   if (source?.data instanceof Uint8ClampedArray) {
-    return pixels(source.width, source.height, new Uint8Array(source.data));
+    const { width, height, data } = source;
+    return pixels({ width, height, rgba: new Uint8Array(data) });
   }
-  const width = source?.displayWidth ?? source?.videoWidth ?? source?.naturalWidth ?? source?.width;
-  const height =
-    source?.displayHeight ?? source?.videoHeight ?? source?.naturalHeight ?? source?.height;
+  const [width, height] = sizeOf(source);
   if (!(typeof width === "number" && typeof height === "number")) {
     throw new MagpieError("argument", "neither a file nor anything that can be drawn");
   }
   if (width === 0 || height === 0) {
     throw new MagpieError("picture", "the picture is not loaded yet, or empty");
   }
-  return drawn(source, width, height);
-}
-
-function drawn(source, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  try {
-    context.drawImage(source, 0, 0, width, height);
-    const { data } = context.getImageData(0, 0, width, height);
-    return pixels(width, height, new Uint8Array(data.buffer));
-  } catch (error) {
-    // Pixels of another site stay unread.
-    throw new MagpieError("picture", `the picture's pixels cannot be read: ${error.message}`);
-  }
-}
-
-function pixels(width, height, rgba) {
-  return { message: { Pixels: { width, height, rgba } }, transfer: [rgba.buffer] };
+  return read(source);
 }
 
 const answer = ({ label, similarity, metadata, thumbnail }) => ({
@@ -342,11 +378,11 @@ const answer = ({ label, similarity, metadata, thumbnail }) => ({
   thumbnail: thumbnail.length ? new Blob([thumbnail]) : null,
 });
 
-const box = ([left, top, right, bottom]) => ({
-  x: left,
-  y: top,
-  width: right - left,
-  height: bottom - top,
+const box = ([left, top, right, bottom], [x, y]) => ({
+  x: left * x,
+  y: top * y,
+  width: (right - left) * x,
+  height: (bottom - top) * y,
 });
 
 const view = ({ classes, entries, unlisted, matching, shown, edited, can_undo, kept }) => ({
@@ -378,8 +414,8 @@ class Gallery {
 
   /** Adds a picture of one thing to a class, which is made where it is not there. */
   async add(label, source, { signal } = {}) {
-    const { message, transfer } = await picture(source);
-    return this.#changed({ Edit: { Add: { label, picture: message } } }, { signal, transfer });
+    const add = (picture) => ({ Edit: { Add: { label, picture } } });
+    return view((await this.#engine.askAbout(source, add, signal)).answered.gallery);
   }
 
   /** Takes a class out. */
@@ -503,11 +539,9 @@ export class Magpie {
     }
   }
 
-  async #ask(kind, source, signal, more = {}) {
-    if (signal?.aborted) throw aborted(signal);
-    const { message, transfer } = await picture(source);
-    const id = this.#next++;
-    return this.#engine.ask({ [kind]: { id, picture: message, ...more } }, { signal, transfer });
+  #ask(kind, source, signal, more = {}) {
+    const request = (picture) => ({ [kind]: { id: this.#next++, picture, ...more } });
+    return this.#engine.askAbout(source, request, signal);
   }
 
   /**
@@ -516,7 +550,8 @@ export class Magpie {
    */
   async recognize(source, { topK = 5, signal, follow = false } = {}) {
     whole("topK", topK, MOST_ANSWERS);
-    const { result } = await this.#ask("Recognize", source, signal, { follow });
+    const { answered, size, stretch } = await this.#ask("Recognize", source, signal, { follow });
+    const { result } = answered;
     const objects = [];
     for (const { bbox, detection_score, known, answers, embedding } of result.objects) {
       const best =
@@ -524,7 +559,7 @@ export class Magpie {
           ? await this.gallery.search(embedding, { topK, signal })
           : answers.slice(0, topK).map(answer);
       objects.push({
-        box: box(bbox),
+        box: box(bbox, stretch),
         detectionScore: detection_score,
         known,
         label: known ? (best[0]?.label ?? null) : null,
@@ -532,18 +567,21 @@ export class Magpie {
         embedding: Float32Array.from(embedding),
       });
     }
-    const { width, height, timings, threads } = result;
+    const { timings, threads } = result;
+    const [width, height] = size ?? [result.width, result.height];
     return { width, height, objects, timings, threads };
   }
 
   /** Where things are, without naming them. */
   async detect(source, { signal } = {}) {
-    const { width, height, objects } = await this.#ask("Locate", source, signal);
+    const { answered, size, stretch } = await this.#ask("Locate", source, signal);
+    const { objects } = answered;
+    const [width, height] = size ?? [answered.width, answered.height];
     return {
       width,
       height,
       objects: objects.map(({ bbox, detection_score }) => ({
-        box: box(bbox),
+        box: box(bbox, stretch),
         detectionScore: detection_score,
       })),
     };
@@ -551,7 +589,7 @@ export class Magpie {
 
   /** The unit embedding of a picture of one thing. */
   async embed(source, { signal } = {}) {
-    return Float32Array.from((await this.#ask("Embed", source, signal)).embedding);
+    return Float32Array.from((await this.#ask("Embed", source, signal)).answered.embedding);
   }
 
   /** Least similarity of an answer and least detection score of an object. */

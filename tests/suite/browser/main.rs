@@ -6,6 +6,7 @@
 mod architectures;
 mod arithmetic;
 mod bench;
+mod camera;
 mod choice;
 mod features;
 mod gallery;
@@ -14,6 +15,7 @@ mod looks;
 mod networks;
 mod origins;
 mod package;
+mod pixels;
 mod recognition;
 mod shards;
 mod threads;

@@ -130,7 +130,7 @@ pub(super) fn consider(app: &Shared) {
 }
 
 fn is_idle(state: &App) -> bool {
-    state.ready && state.sent.is_none() && state.camera.is_none()
+    state.ready && state.sent.is_none() && !state.film.is_on()
 }
 
 fn measure(app: &Shared) {

@@ -9,10 +9,11 @@ use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::Backend;
 use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 
+use super::filming::{self, Event};
 use super::{App, Message, Shared, ask, choice, update};
 use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
-use crate::{input, inside, offline, pointing, teaching, text};
+use crate::{camera, input, inside, offline, pointing, teaching, text};
 
 /// Milliseconds between two looks whether a newer gallery was published.
 const LOOK_AGAIN: i32 = 60_000;
@@ -26,9 +27,9 @@ pub(super) fn connect(app: &Shared) {
     let deliver = send(app);
     let mut listeners = input::listen(Rc::new(move |given| deliver(Message::Given(given))));
     for (id, message) in [
-        ("camera", (|| Message::ToggleCamera) as fn() -> Message),
-        ("turn", || Message::TurnCamera),
-        ("torch", || Message::SwitchTorch),
+        ("camera", (|| Message::Camera(Event::Toggle)) as fn() -> Message),
+        ("turn", || Message::Camera(Event::Turn)),
+        ("torch", || Message::Camera(Event::Torch)),
     ] {
         let button: HtmlButtonElement = by_id(id);
         let deliver = send(app);
@@ -55,9 +56,13 @@ pub(super) fn connect(app: &Shared) {
     let deliver = send(app);
     listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
         if !document().hidden() {
+            deliver(Message::Camera(Event::PageShown));
             deliver(Message::LookAgain);
         }
     }));
+    listeners.extend(filming::listen(app));
+    let deliver = send(app);
+    listeners.extend(camera::on_devices(move || deliver(Message::Camera(Event::Devices))));
     let state = app.clone();
     let kept = move || {
         state.borrow_mut().kept = true;

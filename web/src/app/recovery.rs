@@ -4,7 +4,7 @@
 use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::{Backend, EngineError};
 
-use super::{Shared, choice, pixels, recognize, start_engine};
+use super::{Shared, choice, filming, recognize_pixels, start_engine};
 use crate::language::say;
 use crate::{text, view};
 
@@ -24,7 +24,7 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
     view::progress(None);
     let goes_on = {
         let mut state = app.borrow_mut();
-        let interrupted = state.sent.take().is_some() && state.camera.is_none();
+        let interrupted = state.sent.take().is_some() && state.film.camera.is_none();
         state.ready = false;
         state.health.stops += 1;
         // A picture that stops two engines is not given to a third.
@@ -40,6 +40,7 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
         }
     };
     if !goes_on {
+        filming::stop(app);
         let backend = app.borrow().backend;
         return view::status(&text::stopped(error, backend), "failed");
     }
@@ -62,8 +63,8 @@ pub(super) fn ready(app: &Shared) {
         "ready"
     };
     view::status(&say(key), "done");
-    if let Some(picture) = interrupted.then(pixels).flatten() {
-        recognize(app, picture, None);
+    if interrupted {
+        recognize_pixels(app, view::canvas().into());
     }
 }
 

@@ -6,8 +6,8 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, choice, next_frame, pixels, recognize, recovery, refuse,
-    send, update,
+    AskedFor, Message, Sent, Shared, ask, choice, filming, recognize, recognize_pixels, recovery,
+    refuse, send, update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
@@ -46,7 +46,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             } else if let Some(AskedFor::Come(given)) = asked_for {
                 update(app, Message::Given(given));
             }
-            next_frame(app);
+            filming::next_frame(app);
             choice::consider(app);
         }
         Response::Pictured { again } => {
@@ -58,9 +58,13 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
                 return;
             }
             recovery::answered(app);
+            filming::answered(app);
             choice::watch(&mut app.borrow_mut(), &result);
-            show(app, result);
-            next_frame(app);
+            if !filming::is_held(app) {
+                filming::show_frame(app);
+                show(app, result);
+            }
+            filming::next_frame(app);
             choice::consider(app);
         }
         Response::Listed(gallery) => {
@@ -100,16 +104,12 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
-            // The browser may know a format that the engine does not.
-            match sent.bitmap.filter(|_| error.kind == ErrorKind::Picture) {
-                Some(bitmap) => {
-                    view::picture(&bitmap);
-                    if let Some(picture) = pixels() {
-                        recognize(app, picture, None);
-                    }
-                }
+            // The browser may decode what the engine does not; what is damaged stays unanswered.
+            match sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
+                Some(bitmap) => recognize_pixels(app, bitmap.into()),
                 None => refuse(app, &text::failure(&error)),
             }
+            filming::failed(app);
         }
         Response::Failed { id: None, error } => {
             view::progress(None);
@@ -161,7 +161,7 @@ pub(super) fn speak(app: &Shared) {
     choice::tell(&app.borrow());
     let (camera, kept, in_parts, ready) = {
         let state = app.borrow();
-        (state.camera.is_some(), state.kept, state.in_parts, state.ready)
+        (state.film.camera.is_some(), state.kept, state.in_parts, state.ready)
     };
     let caption = if camera { say("camera.stop") } else { say("camera.start") };
     by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
