@@ -1,37 +1,80 @@
 // Starts the engine and the page beside each other, or says that this browser cannot run them.
-import { findAdapter, moduleName, startWorker } from "./engine.js";
+import { choose, chosen, forget, kept, leaveWebGpu } from "./choice.js";
+import { cannotFetch, findAdapter, moduleName, startWorker, trustedScript, whyNot } from "./engine.js";
+import { decodeUpright, readPixels } from "./pixels.js";
 
 const parameters = new URLSearchParams(location.search);
 // As many as the device has, unless the address says how many.
 const threads = Math.min(64, Number(parameters.get("threads"))) || undefined;
-const manifest = new URL(parameters.get("bundle") ?? "bundle/manifest.json", location.href).href;
+
+/** The bundle that the address asks for; null where it is none of this site. */
+function ownManifest() {
+  try {
+    const { origin, href } = new URL(parameters.get("bundle") ?? "bundle/manifest.json", location.href);
+    return origin === location.origin ? href : null;
+  } catch {
+    return null;
+  }
+}
+const manifest = ownManifest();
 
 /** An engine with what it said, and why it failed, before somebody listened. */
 function start(backend) {
-  const worker = startWorker(new URL("./", import.meta.url), backend, manifest, threads);
+  const worker = startWorker(undefined, backend, manifest, threads);
   const early = [];
+  // Of a script that cannot be loaded the browser says nothing: whoever listens hears the reason as well.
+  worker.addEventListener("error", async (event) => {
+    if (event.message) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    const message = await whyNot();
+    worker.dispatchEvent(new ErrorEvent("error", { message, cancelable: true }));
+  });
   worker.onmessage = ({ data }) => early.push(data);
   worker.onerror = (event) => {
     event.preventDefault();
-    const message = event.message || "the engine's worker could not be started";
-    early.push({ Failed: { error: { kind: "Device", message } } });
+    early.push({ Failed: { error: { kind: "Device", message: event.message } } });
   };
   return { backend, worker, early };
 }
 
-const wanted = ["cpu", "webgpu"].find((name) => name === parameters.get("backend"));
+// Safari on phones ends a page after some five hundred answers of WebGPU.
+const MOST_ANSWERS = 300;
+const isApplePhone = () =>
+  /iPhone|iPad/.test(navigator.userAgent) || (/Macintosh/.test(navigator.userAgent) && navigator.maxTouchPoints > 1);
 
-try {
-  let ahead = wanted ? start(wanted) : null;
-  const adapter = await findAdapter();
-  // A software adapter is slower than the processor itself.
-  const backend = wanted ?? (adapter && !adapter.software ? "webgpu" : "cpu");
-  ahead ??= start(backend);
+/** Says why the page's own code does not run. */
+async function fail(error) {
+  const files = ["web.js", "web_bg.wasm"].map((name) => cannotFetch(new URL(name, import.meta.url)));
+  const reason = (await Promise.all(files)).find(Boolean);
+  if (reason) window.unable?.say("unable.module", reason);
+  else window.unable?.say("unable.other", error.message);
+  document.querySelector("#status").hidden = true;
+  document.querySelector("#unable").hidden = false;
+}
+
+async function begin() {
+  const wanted = ["cpu", "webgpu"].find((name) => name === parameters.get("backend"));
+  // WebGPU only where the visitor asks for it, or a visit before has found it to be faster.
+  const known = kept(manifest);
+  const backend = wanted ?? (known?.backend === "webgpu" ? await chosen(manifest, threads) : "cpu");
+  let ahead = start(backend);
+  const [adapter, { default: init }] = await Promise.all([findAdapter(), import("./web.js")]);
   window.magpie = {
     adapter,
     backend,
+    wanted,
     manifest,
     moduleName,
+    /** The engine that suits this device, measured where no visit before has. */
+    choose: (signal) => choose({ manifest, threads, signal }),
+    /** What a visit before has measured. */
+    kept: () => kept(manifest),
+    forget: () => forget(manifest),
+    leave: (why) => leaveWebGpu(manifest, why),
+    mostAnswers: isApplePhone() ? MOST_ANSWERS : undefined,
+    readPixels,
+    decodeUpright,
     // The engine that is under way already, the first time that it is asked for.
     start(backend) {
       const engine = ahead?.backend === backend ? ahead : null;
@@ -39,11 +82,19 @@ try {
       ahead = null;
       return engine ?? start(backend);
     },
+    // Has the browser keep the site.
+    keepSite: () => navigator.serviceWorker.register(trustedScript("sw.js")),
   };
-  const { default: init } = await import("./web.js");
   await init();
-} catch (error) {
-  document.querySelector("#status").hidden = true;
-  document.querySelector("#unable").hidden = false;
-  throw error;
+}
+
+if (!manifest) window.unable?.say("unable.bundle");
+// What the browser lacks is said already.
+if (manifest && !window.unable?.said) {
+  try {
+    await begin();
+  } catch (error) {
+    await fail(error);
+    throw error;
+  }
 }

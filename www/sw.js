@@ -148,15 +148,38 @@ async function answer(request) {
   }
 }
 
+// What a worker of the engine may do, as `magpie serve` says it: files come from the site and from the origin of
+// the bundle that it was started for.
+function workerPolicy(address) {
+  let elsewhere = "";
+  try {
+    const { origin, protocol } = new URL(address.searchParams.get("bundle"));
+    if (/^https?:$/.test(protocol) && origin !== self.location.origin) elsewhere = ` ${origin}`;
+  } catch {
+    // It names none.
+  }
+  return (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; " +
+    `connect-src 'self'${elsewhere}; require-trusted-types-for 'script'; trusted-types magpie`
+  );
+}
+
 // Pages and their workers as a host with the headers would send them: isolated from other sites, so that
-// the engine has threads. A host that cannot send them has such pages from the second visit on.
+// the engine has threads, and workers with a policy of their own. A host that cannot send them has such pages
+// from the second visit on.
 function isolated(request, response) {
   const { destination } = request;
   if (!response.ok || !["document", "iframe", "worker"].includes(destination)) return response;
-  if (response.headers.has("cross-origin-embedder-policy")) return response;
   const headers = unpacked(response);
-  headers.set("cross-origin-opener-policy", "same-origin");
-  headers.set("cross-origin-embedder-policy", "require-corp");
+  const has = (name) => response.headers.has(name);
+  if (!has("cross-origin-embedder-policy")) {
+    headers.set("cross-origin-opener-policy", "same-origin");
+    headers.set("cross-origin-embedder-policy", "require-corp");
+  }
+  const address = new URL(request.url);
+  if (/\/worker(-helper)?\.js$/.test(address.pathname) && !has("content-security-policy")) {
+    headers.set("content-security-policy", workerPolicy(address));
+  }
   return new Response(response.body, { status: response.status, headers });
 }
 

@@ -1,5 +1,6 @@
-// Starts the engine that the page names, and asks for the bundle's files meanwhile.
-const { searchParams } = new URL(self.location.href);
+// Starts the engine that the page names, and asks for the bundle's files meanwhile. This file stands alone, so
+// that bundlers can copy it; a worker that imports it from another origin has an address of its own.
+const { searchParams } = new URL(import.meta.url);
 const engine = searchParams.get("engine");
 if (!["cpu", "relaxed", "webgpu"].includes(engine)) throw new Error(`unknown engine ${engine}`);
 
@@ -119,9 +120,39 @@ if (engine === "webgpu" && self.GPUAdapter) {
 const bundle = searchParams.get("bundle");
 if (bundle) askAhead(bundle).catch(() => {});
 
-async function compiled(address) {
-  const response = await fetch(address);
+// Address of a file: beside this one, unless the page says otherwise.
+const addressOf = (name) => searchParams.get(name) ?? new URL(name, import.meta.url).href;
+
+// Advice where a file of another origin cannot be fetched.
+const elsewhere = (address) =>
+  new URL(address).origin === self.location.origin
+    ? ""
+    : "; the host of another origin has to send Access-Control-Allow-Origin to this page (CORS), and the page's policy to allow it";
+
+// A file of the engine, or the reason why there is none.
+async function fetched(address) {
+  const response = await fetch(address).catch((error) => {
+    throw new Error(`${address} could not be loaded: ${error.message}${elsewhere(address)}`);
+  });
   if (!response.ok) throw new Error(`${address}: the host answered ${response.status}`);
+  if (/^text\/html/.test(response.headers.get("content-type") ?? "")) {
+    throw new Error(
+      `${address}: the host sent a page in place of the file; upload all files, and let it answer 404 for others`,
+    );
+  }
+  return response;
+}
+
+// Browsers do not tell why a module cannot be imported.
+const imported = (address) =>
+  import(/* @vite-ignore */ address).catch(async (error) => {
+    await fetched(address);
+    throw error;
+  });
+
+async function compiled(address) {
+  const response = await fetched(address);
+  if (typeof WebAssembly === "undefined") throw new Error("WebAssembly is switched off in this browser's workers");
   // A host may send another type, which only the whole bytes get past.
   return WebAssembly.compileStreaming(response.clone()).catch(async () =>
     WebAssembly.compile(await response.arrayBuffer()),
@@ -129,9 +160,9 @@ async function compiled(address) {
 }
 
 async function instantiate(name) {
-  const script = new URL(`worker-${name}.js`, import.meta.url).href;
-  const wasm = new URL(`worker-${name}_bg.wasm`, import.meta.url).href;
-  const coming = Promise.all([import(script), compiled(wasm)]);
+  const script = addressOf(`worker-${name}.js`);
+  const wasm = addressOf(`worker-${name}_bg.wasm`);
+  const coming = Promise.all([imported(script), compiled(wasm)]);
   const [module, module_or_path] = await within(coming, COMING_IN, script);
   // Some browsers hang where they have no room for shared memory.
   const started = within(module.default({ module_or_path }), STARTING, `starting ${script}`);
@@ -140,16 +171,25 @@ async function instantiate(name) {
   return { script, module };
 }
 
-// Where there is no room for shared memory, the plain engine still finds some.
-const { script, module } = await instantiate(engine).catch((error) => {
-  if (engine !== "relaxed") throw error;
-  return instantiate("cpu");
-});
-const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.get("threads")) : 1;
-if (threads > 1) {
-  import("./worker-helper.js")
-    .then(({ gatherHelpers }) => gatherHelpers(module, script, threads - 1))
-    // Without helpers the engine has one thread.
+async function startHelpers(module, script) {
+  const threads = self.crossOriginIsolated && module.gather ? Number(searchParams.get("threads")) : 1;
+  if (threads < 2) return;
+  const { gatherHelpers } = await import(/* @vite-ignore */ addressOf("worker-helper.js"));
+  await gatherHelpers(module, script, threads - 1);
+}
+
+async function begin() {
+  // Where there is no room for shared memory, the plain engine still finds some.
+  const { script, module } = await instantiate(engine).catch((error) => {
+    if (engine !== "relaxed") throw error;
+    return instantiate("cpu");
+  });
+  // Without helpers the engine has one thread.
+  startHelpers(module, script)
     .catch(() => {})
     .finally(settled);
-} else settled();
+}
+
+// Not awaited: tools that shrink scripts read no `await` outside of functions. What keeps the engine from starting
+// is an unhandled rejection, which reaches the page.
+begin();

@@ -20,6 +20,9 @@ use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
 
 const METADATA_KEY: &str = "magpie";
+/// Version of the description. A description without a number has this one: the number is written from 2 on, so that
+/// files of version 1 stay as they are, byte for byte.
+const FORMAT: u32 = 1;
 
 /// Why a model file could not be used.
 #[derive(Debug, Error)]
@@ -33,6 +36,17 @@ pub enum ModelFileError {
     Description {
         /// What is wrong with it.
         reason: String,
+    },
+    /// A newer program has written it.
+    #[error(
+        "the description of the model inside has format {got}; this program reads up to {known}: use a newer one, \
+         or export the model again with this one"
+    )]
+    Format {
+        /// In the file.
+        got: u32,
+        /// Newest that can be read.
+        known: u32,
     },
     /// The description asks for what no network has.
     #[error("the description of the model inside cannot be used: {0}; export it again")]
@@ -91,6 +105,17 @@ impl Architecture {
     }
 }
 
+/// What of a description is read first, whatever else is in it.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default = "first_format")]
+    format: u32,
+}
+
+const fn first_format() -> u32 {
+    FORMAT
+}
+
 /// What a network needs besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +133,20 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
+    fn from_json(text: &str) -> Result<Self, ModelFileError> {
+        let unread =
+            |error: serde_json::Error| ModelFileError::Description { reason: error.to_string() };
+        let mut value: serde_json::Value = serde_json::from_str(text).map_err(unread)?;
+        let Version { format } = Version::deserialize(&value).map_err(unread)?;
+        if format > FORMAT {
+            return Err(ModelFileError::Format { got: format, known: FORMAT });
+        }
+        if let Some(description) = value.as_object_mut() {
+            description.remove("format");
+        }
+        serde_json::from_value(value).map_err(unread)
+    }
+
     /// Whether a network can be made and run as it says.
     ///
     /// # Errors
@@ -150,8 +189,7 @@ impl ModelFile {
             metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
                 ModelFileError::Description { reason: "nothing there".to_owned() }
             })?;
-        let description: ModelDescription = serde_json::from_str(text)
-            .map_err(|error| ModelFileError::Description { reason: error.to_string() })?;
+        let description = ModelDescription::from_json(text)?;
         description.check()?;
         Ok(Self { description, weights: Weights::from_vec(bytes)? })
     }
@@ -355,6 +393,29 @@ mod tests {
         let error = ModelFile::from_bytes(&bytes).expect_err(path);
         assert!(matches!(error, ModelFileError::Limits(_)), "{path}: {error}");
         error.to_string()
+    }
+
+    #[test]
+    fn a_description_of_a_newer_program_is_named_as_such() {
+        let description = described(smallest().remove(0), 32);
+        let with = |format: Option<u32>, more: bool| {
+            let mut json = serde_json::to_value(&description).expect("JSON");
+            let fields = json.as_object_mut().expect("an object");
+            fields.extend(format.map(|format| ("format".to_owned(), format.into())));
+            if more {
+                fields.insert("heads".to_owned(), 2.into());
+            }
+            let metadata = HashMap::from([(METADATA_KEY.to_owned(), json.to_string())]);
+            let bytes = Weights::default().to_bytes(Precision::F32, Some(metadata)).expect("bytes");
+            ModelFile::from_bytes(&bytes).map(|file| file.description)
+        };
+        assert_eq!(with(None, false).expect("the first format"), description);
+        assert_eq!(with(Some(1), false).expect("the first format by its number"), description);
+        let newer = with(Some(2), true).expect_err("a newer format");
+        assert!(matches!(newer, ModelFileError::Format { got: 2, known: 1 }), "{newer}");
+        assert!(newer.to_string().contains("use a newer one"), "{newer}");
+        let unknown = with(None, true).expect_err("a field that nobody knows");
+        assert!(matches!(unknown, ModelFileError::Description { .. }), "{unknown}");
     }
 
     #[test]

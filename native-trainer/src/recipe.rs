@@ -2,6 +2,7 @@
 
 mod pictures;
 mod ranges;
+mod shipped;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::data::augment::Augmentation;
 use crate::data::boxed::BoxedAugmentation;
+use crate::data::label::is_slip;
 use crate::data::operator::Operator;
 use crate::data::sampler::SamplerConfig;
 use crate::data::scenes::SceneOptions;
@@ -26,6 +28,7 @@ use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
 pub use pictures::Pictures;
+pub use shipped::{SHIPPED, Shipped};
 
 /// Most bytes of a recipe that are read.
 const RECIPE_LIMIT: u64 = 16 << 20;
@@ -40,6 +43,18 @@ pub enum RecipeError {
     /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] FileError),
+    /// There is no such file, nor a recipe of that name in the program.
+    #[error(
+        "{}: no such file, and no recipe of that name{near}; `magpie train --list-recipes` shows those that magpie \
+         brings along",
+        path.display()
+    )]
+    Unknown {
+        /// As given.
+        path: PathBuf,
+        /// The name that was probably meant, for people; else empty.
+        near: String,
+    },
     /// A number that makes no sense.
     #[error("{}: {source}", path.display())]
     Range {
@@ -261,14 +276,19 @@ fn hundred() -> usize {
 }
 
 impl Recipe {
-    /// Reads a recipe and applies overrides. Paths of data are relative to the working directory.
+    /// Reads a recipe and applies overrides. Where there is no such file and the path is a bare name, it is the recipe
+    /// that the program brings along by this name. Paths of data are relative to the working directory.
     ///
     /// # Errors
     ///
     /// [`RecipeError`], naming the file and the key.
     pub fn read(path: &Path, overrides: &[String]) -> Result<Self, RecipeError> {
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
-        let text = String::from_utf8(files::read(path, RECIPE_LIMIT)?)
+        let bytes = match shipped_at(path) {
+            Some(shipped) => shipped?.text.into(),
+            None => files::read(path, RECIPE_LIMIT)?,
+        };
+        let text = String::from_utf8(bytes)
             .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
         let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
@@ -318,6 +338,20 @@ impl Recipe {
     }
 }
 
+/// The recipe of the program that a path means; `None` where it means a file.
+fn shipped_at(path: &Path) -> Option<Result<Shipped, RecipeError>> {
+    let is_absent =
+        path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let name = path.to_str().filter(|name| is_absent && !name.contains(['/', '\\']))?;
+    Some(Shipped::find(name).ok_or_else(|| {
+        let names = SHIPPED.iter().map(|recipe| recipe.name);
+        let near = names.min_by_key(|near| strsim::damerau_levenshtein(name, near));
+        let near = near.filter(|near| is_slip(name, near));
+        let near = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
+        RecipeError::Unknown { path: path.to_owned(), near }
+    }))
+}
+
 /// Names the one that was probably meant behind a message that lists what is allowed.
 fn with_nearest(message: &str) -> String {
     let quoted = |text: &str| -> Vec<String> {
@@ -330,7 +364,7 @@ fn with_nearest(message: &str) -> String {
     let Some((given, allowed)) = names.split_first() else { return message.to_owned() };
     let distance = |name: &&String| strsim::damerau_levenshtein(given, name);
     match allowed.iter().min_by_key(distance) {
-        Some(nearest) if strsim::damerau_levenshtein(given, nearest) <= 1 + given.len() / 3 => {
+        Some(nearest) if is_slip(given, nearest) => {
             format!("{}\ndid you mean `{nearest}`?", message.trim_end())
         }
         _ => message.to_owned(),
@@ -403,6 +437,24 @@ mod tests {
             count += 1;
         }
         assert!(count >= 2);
+    }
+
+    #[test]
+    fn recipes_of_the_program_are_found_by_name() {
+        for name in ["photos", "photos.toml"] {
+            let recipe = Recipe::read(Path::new(name), &["epochs=3".to_owned()]).unwrap();
+            assert_eq!(recipe.epochs, 3);
+        }
+        let unknown = |name: &str| Recipe::read(Path::new(name), &[]).unwrap_err();
+        let error = unknown("fotos");
+        assert!(matches!(&error, RecipeError::Unknown { near, .. } if near.contains("photos?")));
+        assert!(error.to_string().contains("--list-recipes"), "{error}");
+        let error = unknown("nothing-alike");
+        assert!(matches!(&error, RecipeError::Unknown { near, .. } if near.is_empty()), "{error}");
+        // A path into a folder is a file.
+        assert!(matches!(unknown("none/photos.toml"), RecipeError::Read(_)));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(unknown(&dir.path().display().to_string()), RecipeError::Read(_)));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::embedding::embed_samples;
 use crate::files;
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{Pictures, RUN_RECIPE, Recipe};
+use crate::terminal::counted;
 
 /// Name of the page in a run's folder.
 const PAGE: &str = "report.html";
@@ -333,11 +334,11 @@ fn retrieval(
     let answers = nearest(&queries, &searched);
 
     let mut page = format!(
-        "<h2>What it finds</h2><p>{} queries among {} pictures of {} classes: recall@1 {:.1} %, \
+        "<h2>What it finds</h2><p>{} among {} of {}: recall@1 {:.1} %, \
          mAP {:.1} %.</p>",
-        metrics.queries,
-        gallery.samples.len(),
-        gallery.labels.len(),
+        counted(metrics.queries, "query", "queries"),
+        counted(gallery.samples.len(), "picture", "pictures"),
+        counted(gallery.labels.len(), "class", "classes"),
         100.0 * metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate),
         100.0 * metrics.mean_average_precision
     );

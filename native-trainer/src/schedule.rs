@@ -1,7 +1,9 @@
 //! Learning rate by step.
 //!
 //! Agrees with PaddleClas `ppcls/optimizer/learning_rate.py` @ d178931 and PaddleDetection's cosine
-//! behind a warm-up @ 666f597.
+//! behind a warm-up @ 666f597, but for one thing: a step within the warm-up has the rate that it ends with, as every
+//! epoch of `by_epoch` has. In the references the first step of a warm-up from zero changes nothing, and a run of one
+//! step learns nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +81,11 @@ impl Schedule {
         Self { learning_rate, warmup_epochs, warmup_start: 0.0, by_epoch: false, decay: cosine() }
     }
 
+    /// Whether the run ends before the rate has ever been at its largest for a whole step.
+    pub fn is_all_warmup(&self, epochs: usize) -> bool {
+        epochs > 0 && self.warmup_epochs >= epochs as f64
+    }
+
     /// Rate of a step counted from 0.
     pub fn rate(&self, step: usize, steps_per_epoch: usize, epochs: usize) -> f64 {
         // Rates by epoch are those that the epoch ends with, as the reference numbers them.
@@ -89,6 +96,8 @@ impl Schedule {
         } as f64;
         let per_epoch = steps_per_epoch as f64;
         let warmup = self.warmup_epochs * per_epoch;
+        // By epoch the end is taken already.
+        let step = if step < warmup && !self.by_epoch { step + 1.0 } else { step };
         if step < warmup {
             let rise = self.learning_rate - self.warmup_start;
             return self.warmup_start + rise * step / warmup;
@@ -212,12 +221,21 @@ mod tests {
     fn rises_then_falls_to_nothing() {
         let schedule = Schedule::cosine(0.1, 2.0);
         let rate = |step| schedule.rate(step, 10, 12);
-        assert!(rate(0).abs() < 1e-12);
-        assert!((rate(10) - 0.05).abs() < 1e-12);
-        assert!((rate(20) - 0.1).abs() < 1e-12);
+        assert!((rate(0) - 0.005).abs() < 1e-12);
+        assert!((rate(9) - 0.05).abs() < 1e-12);
+        assert!((rate(19) - 0.1).abs() < 1e-12 && (rate(20) - 0.1).abs() < 1e-12);
         assert!((rate(70) - 0.05).abs() < 1e-12);
         assert!(rate(119) < 1e-4 && rate(500) < 1e-12);
         assert!((20..119).all(|step| rate(step + 1) < rate(step)));
+    }
+
+    #[test]
+    fn the_shortest_run_learns_at_its_rate() {
+        let schedule = Schedule::cosine(0.1, 1.0);
+        assert!((schedule.rate(0, 1, 1) - 0.1).abs() < 1e-12);
+        assert!(schedule.is_all_warmup(1) && !schedule.is_all_warmup(2));
+        assert!((0..4).all(|step| schedule.rate(step, 4, 1) > 0.0));
+        assert!(!Schedule::cosine(0.1, 0.0).is_all_warmup(1));
     }
 
     #[test]

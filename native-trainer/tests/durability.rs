@@ -6,11 +6,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use models::bundle::Bundle;
-use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::gallery::{Class, Gallery, VectorType};
-use models::model_file::{Architecture, ModelDescription, ModelFile};
-use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
 use native_trainer::import::paddle_name;
 use native_trainer::recipe::Recipe;
@@ -222,7 +218,7 @@ fn data_and_pictures_are_old_or_new() {
     shop.survives("data cub cub");
     shop.0.write("scenes/1.jpg", "old");
     shop.survives("scene --cutouts photos --out scenes --count 1 --size 64");
-    detector(&shop.0);
+    shop.0.detector();
     shop.0.write("crops/0-1.jpg", "old");
     shop.survives(
         "detect --detector detector.safetensors --score 0.0001 --max 2 --crops crops photos/0/0.png \
@@ -240,31 +236,6 @@ fn imported_networks_are_old_or_new() {
     shop.survives(
         "import best.pdparams -c recipe.toml --out out.safetensors --trainable train.safetensors",
     );
-}
-
-/// A detector with fresh weights.
-fn detector(world: &World) -> PathBuf {
-    let config = DetectorConfig {
-        variant: DetectorVariant::First,
-        backbone: DetectorBackbone::PpLcNet,
-        backbone_scale: 0.25,
-        neck_channels: 16,
-        num_classes: 1,
-        head_blocks: 1,
-        fused: false,
-    };
-    let device = burn::tensor::Device::flex();
-    device.seed(7);
-    let file = ModelFile {
-        description: ModelDescription {
-            architecture: Architecture::Detector(config.fused()),
-            preprocess: Preprocess::square(64),
-            arithmetic: models::kernels::Arithmetic::F32,
-            notes: String::new(),
-        },
-        weights: Weights::from_module(&config.init(&device).fuse()),
-    };
-    world.write("detector.safetensors", Bundle::model_bytes(&file).expect("bytes"))
 }
 
 /// What PaddlePaddle would keep of the recipe's network: a pickle of arrays, and the recipe.
@@ -398,7 +369,7 @@ fn an_output_that_is_read_is_refused_before_the_work_begins() {
     shop.0.write("boxes.json", r#"{"images": [], "annotations": []}"#);
     shop.0.write("facts.json", "{}");
     checkpoint(&shop.0);
-    detector(&shop.0);
+    shop.0.detector();
     shop.0.write("cut/photo.png", shape(0, 0, 40).encode_png().unwrap());
     shop.0.write("cut/photo-2.jpg", shape(0, 0, 40).encode_jpeg(90).unwrap());
     shop.0.write("cutouts/1/1.jpg", shape(0, 0, 40).encode_jpeg(90).unwrap());
@@ -445,7 +416,7 @@ fn an_output_that_is_read_is_refused_before_the_work_begins() {
 #[test]
 fn crops_of_one_name_from_two_folders_are_both_kept() {
     let world = World::new();
-    let detector = detector(&world);
+    let detector = world.detector();
     let [a, b] = ["a/shelf.png", "b/shelf.png"]
         .map(|name| world.write(name, shape(usize::from(name > "b"), 0, 40).encode_png().unwrap()));
     let crops = world.path("crops");
@@ -474,4 +445,52 @@ fn weights_beside_a_graph_are_replaced_where_the_graph_names_them() {
         &shop.0.path("graph.json"),
     ]);
     assert!(told.contains("graph.bin: would be replaced by the weights of"), "{told}");
+}
+
+/// The one rule of all commands that write: what is there already is a file, or a link to one.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_outputs_and_are_refused_before_the_work_begins() {
+    let shop = Shop::new();
+    let path = shop.path();
+    checkpoint(&shop.0);
+    shop.0.detector();
+    shop.0.write("boxes.json", r#"{"images": [], "annotations": []}"#);
+    // Elsewhere: whoever reads a pipe waits for its writer.
+    let elsewhere = World::new();
+    let pipe = elsewhere.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let before = tree(&path);
+    let e = "--extractor model.safetensors";
+    let outputs = [
+        (pipe.display().to_string(), "a pipe"),
+        ("/dev/null".to_owned(), "a device"),
+        ("/dev/full".to_owned(), "a device"),
+        ("/dev/stdout".to_owned(), "a pipe"),
+    ];
+    for (out, kind) in &outputs {
+        for line in [
+            format!("gallery build --images photos {e} --out {out}"),
+            format!("gallery calibrate gallery.bin --query more {e} --curve {out}"),
+            format!("extract --images photos {e} --out {out}"),
+            format!("import best.pdparams -c recipe.toml --out {out}"),
+            format!("import best.pdparams -c recipe.toml --out x --trainable {out}"),
+            format!("data coco-foreground --part boxes.json --out {out}"),
+        ] {
+            let output = with_fault(&path, "", &words(&line));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{line}: {errors}");
+            let told = format!(
+                "{out}: this is {kind}; an output is a file, a link to one, or a free name"
+            );
+            assert!(errors.contains(&told), "{line}: {errors}");
+        }
+    }
+    assert!(tree(&path) == before, "something has changed");
+    assert!(!Path::new("/dev/null.tsv").exists());
+    let link = path.join("link.onnx");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    let output = with_fault(&path, "", &words("export model.safetensors --out link.onnx"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("link.onnx: this is a pipe"));
 }

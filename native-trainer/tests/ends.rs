@@ -259,7 +259,7 @@ fn a_picture_that_cannot_be_used_costs_itself_alone() {
     let error = fail(&eval);
     assert!(error.contains("1.png: not a picture") && error.contains("--skip-bad"), "{error}");
     let told = succeed(&[&eval[..], &[&"--skip-bad"]].concat());
-    assert!(told.contains("8 queries with a match in the gallery; 1 pictures left out"), "{told}");
+    assert!(told.contains("8 queries with a match in the gallery; 1 picture left out"), "{told}");
 }
 
 #[test]
@@ -280,4 +280,56 @@ fn errors_tell_their_reason_once() {
         let error = fail(words);
         assert_eq!(error.matches(reason).count(), 1, "{error}");
     }
+}
+
+#[test]
+fn errors_say_what_to_type() {
+    let world = World::new();
+    let site = world.path("site");
+    world.write("site/index.html", "<!doctype html>");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let error = fail(&[&"serve", &site, &"--port", &port]);
+    assert!(error.contains(&format!("port {port} is in use by another program")), "{error}");
+    assert!(error.contains("give another --port"), "{error}");
+    for host in ["127.0.0.1:8080", "example.org:80/shop/"] {
+        let error = fail(&[&"verify", &host]);
+        assert!(error.contains(&format!("if this is a host, write http://{host}")), "{error}");
+    }
+    assert!(fail(&[&"verify", &"no/such:folder"]).contains("no published site"));
+
+    // What is there to train on from is not what embeds.
+    let pictures = world.pictures("pictures", 4, 2);
+    let recipe = world.recipe(&pictures, 1);
+    let run = world.path("run");
+    succeed(&[&"train", &"-c", &recipe, &"--output", &run]);
+    let weights = run.join("best_model/model.safetensors");
+    let error = fail(&[&"eval", &"--extractor", &weights, &"--query", &pictures]);
+    assert!(error.contains("weights without a description of their network"), "{error}");
+    assert!(error.contains("`magpie export RUN --out model.safetensors`"), "{error}");
+}
+
+#[test]
+fn recipes_come_with_the_program() {
+    let world = World::new();
+    let listed = succeed(&[&"train", &"--list-recipes"]);
+    let line =
+        "photos                     Your own photographs: a folder with one sub-folder a class";
+    assert!(listed.lines().count() > 15 && listed.contains(line), "{listed}");
+    let photos = succeed(&[&"train", &"--list-recipes", &"-c", &"photos"]);
+    assert!(photos.contains("[extractor]"), "{photos}");
+    let empty = world.path("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    let train = |recipe: &str| {
+        let mut command = command(&[&"train", &"-c", &recipe, &"--output", &"run"]);
+        let output = command.current_dir(&empty).output().expect("magpie runs");
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    // The recipe is read; its pictures are not there.
+    assert!(train("photos").contains("photos"), "{}", train("photos"));
+    assert!(!train("photos").contains("--list-recipes"));
+    let error = train("fotos");
+    assert!(error.contains("did you mean photos?") && error.contains("--list-recipes"), "{error}");
+    assert_eq!(names(&empty), [""; 0]);
 }

@@ -63,8 +63,8 @@ fn a_query_is_no_answer_to_itself_however_the_gallery_is_spelled() {
         with["remarks"],
         serde_json::json!([
             "17 of 18 queries are in the gallery, each searched without itself",
-            "1 of 18 queries are counted out: the gallery has no other picture of their class",
-            "1 of 18 queries are counted out: the gallery does not have their class",
+            "1 of 18 queries is counted out: the gallery has no other picture of their class",
+            "1 of 18 queries is counted out: the gallery does not have their class",
         ])
     );
     // Nothing is left to measure with.
@@ -96,142 +96,150 @@ fn a_recipe_measures_without_the_queries_themselves() {
     assert!(told.contains("16 of 16 queries are in the gallery"), "{told}");
 }
 
-/// A gallery of a folder.
-fn built(world: &World, model: &Path, images: &Path, name: &str) -> PathBuf {
-    let file = world.path(name);
-    let words: [&dyn AsRef<OsStr>; 8] =
-        [&"gallery", &"build", &"--images", &images, &"--extractor", &model, &"--out", &file];
-    succeed(&words);
-    file
+/// A gallery, and what is asked of it.
+struct Asked {
+    world: World,
+    model: PathBuf,
+    gallery: PathBuf,
 }
 
-fn kept(gallery: &Path) -> Option<f32> {
-    let bytes = std::fs::read(gallery).expect("a gallery");
-    Gallery::from_bytes(&bytes).expect("a gallery").min_similarity()
+impl Asked {
+    /// A gallery of a folder that is made in the world.
+    fn of(base: impl FnOnce(&World) -> PathBuf) -> Self {
+        let world = World::new();
+        let (model, images, gallery) = (world.model(), base(&world), world.path("gallery.bin"));
+        let words: [&dyn AsRef<OsStr>; 8] = [
+            &"gallery",
+            &"build",
+            &"--images",
+            &images,
+            &"--extractor",
+            &model,
+            &"--out",
+            &gallery,
+        ];
+        succeed(&words);
+        Self { world, model, gallery }
+    }
+
+    /// The command line that measures a threshold on a folder; more words may follow.
+    fn words<'a>(&'a self, query: &'a PathBuf) -> Vec<&'a dyn AsRef<OsStr>> {
+        let words: [&dyn AsRef<OsStr>; 7] = [
+            &"gallery",
+            &"calibrate",
+            &self.gallery,
+            &"--extractor",
+            &self.model,
+            &"--query",
+            query,
+        ];
+        words.into()
+    }
+
+    /// Measures; code, answer and errors.
+    fn calibrate(&self, query: &PathBuf, more: &[&str]) -> (Option<i32>, String, String) {
+        let mut words = self.words(query);
+        words.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+        let output = magpie(&words);
+        let [answer, errors] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        (output.status.code(), answer, errors)
+    }
+
+    /// The figures.
+    fn json(&self, query: &PathBuf, more: &[&str]) -> Value {
+        let mut words = self.words(query);
+        words.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+        json(&words)
+    }
+
+    /// The gallery's threshold.
+    fn kept(&self) -> Option<f32> {
+        let bytes = std::fs::read(&self.gallery).expect("a gallery");
+        Gallery::from_bytes(&bytes).expect("a gallery").min_similarity()
+    }
 }
 
 #[test]
 fn a_threshold_that_is_badly_measured_is_not_kept() {
-    let world = World::new();
-    let (model, pictures) = (world.model(), world.pictures("base", 3, 4));
-    let file = built(&world, &model, &pictures, "gallery.bin");
-    let words: [&dyn AsRef<OsStr>; 7] =
-        [&"gallery", &"calibrate", &file, &"--extractor", &model, &"--query", &pictures];
+    let asked = Asked::of(|world| world.pictures("base", 3, 4));
+    let pictures = asked.world.path("base");
     for share in ["0", "1", "1.5", "-0.1", "nan", "inf"] {
-        let option = format!("--false-accept={share}");
-        let output = magpie(&[&words[..], &[&option]].concat());
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "a command line that is not understood");
+        let (code, _, error) = asked.calibrate(&pictures, &[&format!("--false-accept={share}")]);
+        assert_eq!(code, Some(2), "a command line that is not understood");
         assert!(error.contains("a number above 0 and below 1"), "{share}: {error}");
     }
-    let error = fail(&[&words[..], &[&"--per-class"]].concat());
+    let (code, _, error) = asked.calibrate(&pictures, &["--per-class"]);
+    assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("kept in the gallery; add --write"), "{error}");
 
     // The gallery's own pictures are asked without themselves.
-    let own = json(&[&words[..], &[&"--false-accept", &"0.1"]].concat());
+    let own = asked.json(&pictures, &["--false-accept", "0.1"]);
     assert_eq!((&own["in_gallery"], &own["pictures"]), (&12.into(), &12.into()));
     assert_eq!((&own["alone"], &own["kept"]), (&0.into(), &false.into()));
     assert_eq!(own["counts"]["right"]["of"], 12);
-    let copied = copy(&world, &pictures, "copy");
-    let other: [&dyn AsRef<OsStr>; 9] = [
-        &"gallery",
-        &"calibrate",
-        &file,
-        &"--extractor",
-        &model,
-        &"--query",
-        &copied,
-        &"--false-accept",
-        &"0.1",
-    ];
-    assert_eq!(json(&other), own, "under any name");
+    let copied = copy(&asked.world, &pictures, "copy");
+    assert_eq!(asked.json(&copied, &["--false-accept", "0.1"]), own, "under any name");
 
     // A hundred pictures are needed for one in a hundred.
-    let before = std::fs::read(&file).expect("a gallery");
-    let output = magpie(&[&words[..], &[&"--write"]].concat());
-    let (answer, error) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    let before = std::fs::read(&asked.gallery).expect("a gallery");
+    let (code, answer, error) = asked.calibrate(&pictures, &["--write"]);
+    assert_eq!(code, Some(1), "{error}");
     assert!(answer.contains("12 pictures of unknown things: 100 are needed"), "{answer}");
     assert!(answer.contains(" of 12; ") && answer.contains("right without"), "{answer}");
     assert!(error.contains("the threshold is not kept; --even-if-poor"), "{error}");
-    assert!(std::fs::read(&file).expect("a gallery") == before);
-    succeed(&[&words[..], &[&"--write", &"--even-if-poor"]].concat());
-    assert!(kept(&file).is_some());
+    assert!(std::fs::read(&asked.gallery).expect("a gallery") == before);
+    let (code, _, error) = asked.calibrate(&pictures, &["--write", "--even-if-poor"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(asked.kept().is_some());
 }
 
 #[test]
 fn nothing_is_measured_without_strangers_or_without_a_gallery() {
-    let world = World::new();
-    let (model, pictures) = (world.model(), world.pictures("one", 1, 4));
-    let file = built(&world, &model, &pictures, "one.bin");
-    let query = world.path("query");
+    let mut asked = Asked::of(|world| world.pictures("one", 1, 4));
+    let query = asked.world.path("query");
     for number in 0..12_u32 {
         let name = format!("query/class 0 类/{number}.png");
-        world.write(&name, shape(0, 0, 50 + number).encode_png().expect("a PNG"));
+        asked.world.write(&name, shape(0, 0, 50 + number).encode_png().expect("a PNG"));
     }
-    let words: [&dyn AsRef<OsStr>; 9] = [
-        &"gallery",
-        &"calibrate",
-        &file,
-        &"--extractor",
-        &model,
-        &"--query",
-        &query,
-        &"--write",
-        &"--even-if-poor",
-    ];
-    let output = magpie(&words);
-    let (answer, error) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    let (code, answer, error) = asked.calibrate(&query, &["--write", "--even-if-poor"]);
+    assert_eq!(code, Some(1), "{error}");
     assert!(answer.contains("unknown named   not measured: there are none"), "{answer}");
     assert!(answer.contains("in folders of any other name"), "{answer}");
     assert!(error.contains("the threshold is not kept\n"), "{error}");
-    assert_eq!(kept(&file), None);
+    assert_eq!(asked.kept(), None);
 
-    let empty = world.path("empty.bin");
-    succeed(&[&"gallery", &"new", &empty, &"--extractor", &model]);
-    let error =
-        fail(&[&"gallery", &"calibrate", &empty, &"--extractor", &model, &"--query", &query]);
+    asked.gallery = asked.world.path("empty.bin");
+    succeed(&[&"gallery", &"new", &asked.gallery, &"--extractor", &asked.model]);
+    let (code, _, error) = asked.calibrate(&query, &[]);
+    assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("empty.bin: the gallery is empty; add pictures to it first"), "{error}");
 }
 
 #[test]
 fn a_threshold_that_leaves_few_answers_is_not_kept_and_says_what_helps() {
-    let world = World::new();
-    let model = world.model();
-    // Two classes of the same thing: whatever is known is as near to the other class.
-    for (class, sides) in [("a", 40..44), ("b", 44..48)] {
-        for side in sides {
-            let name = format!("base/{class}/{side}.png");
-            world.write(&name, shape(0, 0, side).encode_png().expect("a PNG"));
+    let asked = Asked::of(|world| {
+        // Two classes of the same thing: whatever is known is as near to the other class.
+        for (class, sides) in [("a", 40..44), ("b", 44..48)] {
+            for side in sides {
+                let name = format!("base/{class}/{side}.png");
+                world.write(&name, shape(0, 0, side).encode_png().expect("a PNG"));
+            }
         }
-    }
+        world.path("base")
+    });
     for side in 60..90 {
         let name = format!("query/{}/{side}.png", if side % 2 == 0 { "a" } else { "b" });
-        world.write(&name, shape(0, side as usize, side).encode_png().expect("a PNG"));
+        asked.world.write(&name, shape(0, side as usize, side).encode_png().expect("a PNG"));
     }
-    let file = built(&world, &model, &world.path("base"), "gallery.bin");
-    let words: [&dyn AsRef<OsStr>; 9] = [
-        &"gallery",
-        &"calibrate",
-        &file,
-        &"--extractor",
-        &model,
-        &"--query",
-        &world.path("query"),
-        &"--false-accept",
-        &"0.05",
-    ];
-    let found = json(&words);
+    let query = asked.world.path("query");
+    let found = asked.json(&query, &["--false-accept", "0.05"]);
     let doubts = found["doubts"].to_string();
     assert!(doubts.contains(" right answers ") && doubts.contains(" are left"), "{found}");
     let rules = found["right_by_other_rules"].as_object().expect("the other rules");
     assert_eq!(rules.keys().collect::<Vec<_>>(), ["centroid", "vote"]);
-    let output = magpie(&[&words[..], &[&"--write"]].concat());
-    let answer = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{answer}");
+    let (code, answer, _) = asked.calibrate(&query, &["--false-accept", "0.05", "--write"]);
+    assert_eq!(code, Some(1), "{answer}");
     assert!(answer.contains("more pictures of each class"), "{answer}");
-    assert_eq!(kept(&file), None);
+    assert_eq!(asked.kept(), None);
 }

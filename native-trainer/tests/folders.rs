@@ -139,7 +139,7 @@ fn what_a_folder_holds_and_is_not_taken_is_said_by_every_command() {
     names_what_is_left_out(&out);
     let out = succeed(&[&"data", &"check", &pictures]);
     names_what_is_left_out(&out);
-    assert!(out.contains("5 pictures, 2 classes; 0 error(s), 6 note(s)"), "{out}");
+    assert!(out.contains("5 pictures, 2 classes; 0 errors, 6 notes"), "{out}");
     let out = succeed(&[&"data", &"check", &pictures, &"--json"]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["findings"][0]["kind"], "left_out");

@@ -56,7 +56,7 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     // One more class, from single files; a file of another class is not embedded again.
     let new = world.write("new.png", shape(2, 0, 40).encode_png().unwrap());
     let known = pictures.join("class 0 类/1.png");
-    let metadata = world.write("facts.json", r#"{"Mug ☕": {"price": "9 €"}}"#);
+    let metadata = world.write("facts.json", r#"{"Mug ☕": {"price": "9 €", "aisle": "7"}}"#);
     let words: [&dyn AsRef<OsStr>; 6] =
         [&"--class", &"Mug ☕", &"--metadata", &metadata, &new, &known];
     let out = gallery(&[&add[..], &words].concat());
@@ -65,6 +65,13 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     assert_eq!(labels(&grown), ["class 0 类", "class 1 类", "Mug ☕"]);
     assert_eq!(grown.counts(), [3, 3, 2]);
     assert_eq!(grown.classes()[2].metadata["price"], "9 €");
+    // Facts stay in the owner's order; what is said later comes behind.
+    gallery(&[&"describe", &file, &"Mug ☕", &"--set", &"about=for tea", &"--set", &"price=8 €"]);
+    let described = opened(&file).classes()[2].metadata.clone();
+    let facts: Vec<(&str, &str)> =
+        described.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert_eq!(facts, [("price", "8 €"), ("aisle", "7"), ("about", "for tea")]);
+    gallery(&[&"describe", &file, &"Mug ☕", &"--unset", &"about", &"--set", &"price=9 €"]);
     assert!(grown.thumbnail(2).starts_with(&[0xff, 0xd8]), "a JPEG");
 
     // And away again, by picture and by class.

@@ -2,6 +2,7 @@
 
 mod world;
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use models::bundle::{MANIFEST_NAME, Manifest};
@@ -96,7 +97,7 @@ fn pictures_become_a_site_that_names_them() {
         ])
     };
     let out = publish(&site);
-    assert!(out.contains("opened again: 1 object(s) found"), "{out}");
+    assert!(out.contains("checked: 1 object found in the first sample"), "{out}");
     assert!(site.join("samples/1.png").is_file() && site.join("index.html").is_file());
 
     let found = succeed(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
@@ -323,39 +324,17 @@ fn boxes_become_a_detector() {
     }
     let coco = serde_json::json!({ "images": images, "annotations": annotations });
     let annotations_path = world.write("instances.json", coco.to_string());
-    let coco = annotations_path.display();
-    let recipe = world.write(
-        "detector.toml",
-        format!(
-            r#"
-seed = 3
-epochs = 3
-batch_size = 4
-epoch_samples = 12
-schedule = {{ learning_rate = 0.01, warmup_epochs = 0 }}
-optimizer = {{ kind = "momentum", momentum = 0.9, weight_decay = 0.0001 }}
-ema = {{ decay = {{ kind = "threshold", decay = 0.9 }}, from_zero = true, cycle = 2 }}
-
-[preprocess]
-width = 64
-height = 64
-filter = "antialiased"
-mean = [0.5, 0.5, 0.5]
-std = [0.25, 0.25, 0.25]
-
-[detector]
-coco = "{coco}"
-eval_coco = "{coco}"
-sizes = [64, 96]
-atss_epochs = 1
-model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_blocks = 1 }}
-"#
-        ),
+    let recipe = world.detector_recipe(
+        &annotations_path,
+        "epoch_samples = 12\nema = { decay = { kind = \"threshold\", decay = 0.9 }, from_zero = true, cycle = 2 }",
+        "sizes = [64, 96]\natss_epochs = 1",
     );
     for variant in ["first", "second"] {
         let run = world.path(variant);
         let value = format!("detector.model.variant={variant}");
-        let log = succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &value]);
+        let words: [&dyn AsRef<OsStr>; 9] =
+            [&"train", &"-c", &recipe, &"--output", &run, &"-o", &"epochs=3", &"-o", &value];
+        let log = succeed(&words);
         for text in ["loss_vfl: ", "loss_bbox: ", "loss_dfl: ", "[Eval][Epoch 3][Avg]mAP: "] {
             assert!(log.contains(text), "{variant}: {text} is missing in\n{log}");
         }

@@ -342,6 +342,8 @@ fn a_kill_or_a_full_disk_at_any_write_costs_nothing() {
         assert!(!output.status.success(), "{kind}:{operation} ended well");
         if kind == "full" {
             assert!(errors.contains("no space left on device"), "{kind}:{operation}: {errors}");
+            // Much was written before.
+            assert!(!errors.contains("nothing was changed"), "{kind}:{operation}: {errors}");
             assert!(errors.contains("error:") && !errors.contains("panicked"), "{errors}");
         }
         train(&recipe, &run, &["--resume", "-o", "checkpoint_interval=1"]);
@@ -389,7 +391,10 @@ fn pictures_are_held_out_and_training_is_compared_with_what_was_there_before() {
         assert!(told.contains("on the held-out pictures at 32 × 32: recall1: "), "{told}");
         let verdict = "on 4 pictures that training did not see, recall1 is ";
         let line = told.lines().find(|line| line.starts_with(verdict)).expect("a verdict");
-        assert!(line.contains("before training, with ") && line.contains(": keep the "), "{line}");
+        assert!(
+            line.contains("before training, with ") && line.contains(": too few pictures to tell"),
+            "{line}"
+        );
         let page = std::fs::read_to_string(run.join("report.html")).expect("a report");
         assert!(page.contains(verdict) && page.contains("4 queries among 16 pictures"), "{page}");
         let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the scalars");
@@ -409,4 +414,43 @@ fn pictures_are_held_out_and_training_is_compared_with_what_was_there_before() {
     }
     let model = |name: &str| model(&world.path(&format!("others extractor.hold_out={name}")));
     assert!(model("0.2") == model("0"), "there is nothing to hold out");
+}
+
+#[test]
+fn a_run_is_not_begun_in_the_folder_of_its_pictures() {
+    let (world, recipe) = world(1);
+    let pictures = world.path("pictures");
+    let others = world.pictures("others", 3, 2);
+    let before = contents(&world.path(""));
+    let query = format!("extractor.query={}", others.display());
+    let runs = [pictures.clone(), pictures.join("class 0 类/run"), pictures.join("../others/new")];
+    for run in &runs {
+        for more in [&["-o", &query][..], &["-o", &query, "--overwrite"]] {
+            let error = train_fails(&recipe, run, more);
+            assert!(
+                error.contains("whose pictures the recipe takes"),
+                "{}: {error}",
+                run.display()
+            );
+            assert!(error.contains("choose another --output"), "{}: {error}", run.display());
+        }
+    }
+    // What it would learn on from is its own.
+    let own = format!("extractor.pretrained={}", world.path("run/model.safetensors").display());
+    let error = train_fails(&recipe, &world.path("run"), &["-o", &own, "--overwrite"]);
+    assert!(error.contains("is read by this run, which would replace it"), "{error}");
+    assert!(contents(&world.path("")) == before, "something has changed");
+}
+
+#[test]
+fn a_warm_up_as_long_as_the_run_learns_and_is_named() {
+    let (world, recipe) = world(1);
+    let run = world.path("run");
+    let told = train(&recipe, &run, &["-o", "schedule.warmup_epochs=1", "-o", "epoch_samples=8"]);
+    assert!(told.contains("1 batch of 8 an epoch, 1 epoch\n"), "{told}");
+    assert!(told.contains("warning: the learning rate rises until the end"), "{told}");
+    assert!(told.contains("give -o schedule.warmup_epochs=0.1"), "{told}");
+    assert!(told.contains("lr(Cosine): 0.02000000"), "{told}");
+    let told = train(&recipe, &world.path("other"), &[]);
+    assert!(!told.contains("warning: the learning rate"), "{told}");
 }

@@ -160,6 +160,23 @@ fn pages_of_other_origins_are_let_in_where_the_owner_says_so() {
 }
 
 #[test]
+fn the_engines_workers_have_a_policy_of_their_own() {
+    let world = World::new();
+    let site = site(&world);
+    world.write("site/worker.js", "");
+    let server = serve(&site, &[]);
+    let policy =
+        |path: &str| ask(&server, "GET", path, &[]).header("content-security-policy").to_owned();
+    assert_eq!(policy("/a.json"), "");
+    let own = policy("/worker.js?engine=cpu&threads=4");
+    assert!(own.contains("default-src 'none'") && own.contains("connect-src 'self';"), "{own}");
+    // A page may have a bundle of another origin; the worker gets no further than there.
+    let other =
+        policy("/worker.js?engine=cpu&bundle=https%3A%2F%2Fb.example%2Fbundle%2Fmanifest.json");
+    assert!(other.contains("connect-src 'self' https://b.example;"), "{other}");
+}
+
+#[test]
 fn a_slow_client_holds_nobody() {
     let world = World::new();
     world.write("site/large.bin", vec![7; 8 << 20]);

@@ -231,7 +231,8 @@ fn a_place_works_or_is_refused_before_the_work_begins() {
     refused("dist", "dist: holds other files");
     refused("dist/site", "lies in it");
     refused(".", "holds other files");
-    refused("photos", "photos: holds other files; choose an empty folder");
+    shop.0.write("notes/mine.txt", "mine");
+    refused("notes", "notes: holds other files (mine.txt); choose an empty folder");
     std::fs::create_dir(shop.path("closed")).unwrap();
     #[cfg(unix)]
     {
@@ -445,4 +446,50 @@ fn two_publishings_at_once_follow_each_other() {
     assert_foreign_is_there(&site, "after both");
     assert!(succeed(&[&"verify", &site]).contains("whole"));
     assert_eq!(own(&tree(&site)).into_keys().collect::<Vec<_>>(), listed(&site));
+}
+
+#[test]
+fn the_page_of_a_published_site_can_be_published_again() {
+    let shop = Shop::new();
+    shop.0.write("dist/index.html", "<!doctype html><title>Magpie</title>");
+    let first = shop.site();
+    let text =
+        |site: &str| std::fs::read_to_string(shop.path(site).join("index.html")).expect("a page");
+    assert_eq!(text("site"), "<!doctype html><title>Magpie</title>");
+    shop.0.write("site/bench/peers.json", "[]");
+    shop.does(&publishing("new.bin", "other", "--page site --title <Shop>"));
+    assert_eq!(text("other"), "<!doctype html><title>&lt;Shop&gt;</title>");
+    let verified = shop.told("verify other").1;
+    assert!(verified.contains("other: whole"), "{verified}");
+    // Nothing of the first site's but its page: no samples, no packed copies of other files, nothing of others.
+    let mut names = listed(&shop.path("other"));
+    names.retain(|name| !name.starts_with("bundle/") && !is_of(name, "br") && !is_of(name, "gz"));
+    assert_eq!(
+        names,
+        [
+            "_headers",
+            "bench/index.html",
+            "index.html",
+            LIST,
+            "precache.json",
+            "samples.json",
+            "sw.js",
+            "worker-cpu.js"
+        ]
+    );
+    // A site keeps its version as long as nothing changes, and has another one where only the title does.
+    let worker = |site: &str| std::fs::read(shop.path(site).join("sw.js")).expect("a worker");
+    let before = worker("other");
+    assert_ne!(before, std::fs::read(first.join("sw.js")).expect("a worker"));
+    shop.does(&publishing("new.bin", "other", "--title <Shop>"));
+    assert!(worker("other") == before);
+    shop.does(&publishing("new.bin", "other", "--title Shop"));
+    assert_eq!(text("other"), "<!doctype html><title>Shop</title>");
+    assert!(worker("other") != before && shop.told("verify other").0);
+    let before = tree(&shop.path(""));
+    shop.0.write("dist/sw.js", "no version");
+    let refused = shop.refused(&publishing("new.bin", "other", ""));
+    assert!(refused.contains("sw.js: has no place for the site's version"), "{refused}");
+    shop.0.write("dist/sw.js", &before["dist/sw.js"]);
+    assert!(tree(&shop.path("")) == before);
 }

@@ -15,10 +15,7 @@ fn data_are_checked_whole() {
     let world = World::new();
     let pictures = world.pictures("pictures", 3, 2);
     let clean = succeed(&[&"data", &"check", &pictures]);
-    assert_eq!(
-        shortened(&world, &clean),
-        "pictures: 6 pictures, 3 classes; 0 error(s), 0 note(s)\n"
-    );
+    assert_eq!(shortened(&world, &clean), "pictures: 6 pictures, 3 classes; 0 errors, 0 notes\n");
 
     world.write("pictures/class 1 类/broken.png", b"no picture");
     let same = std::fs::read(world.path("pictures/class 0 类/0.png")).expect("a picture");
@@ -30,9 +27,9 @@ fn data_are_checked_whole() {
 error: pictures/class 1 类/broken.png: not a picture of a known format; use JPEG, PNG, WebP, GIF or BMP
 error: the same picture in classes class 0 类, class 2 类: pictures/class 0 类/0.png, \
         pictures/class 2 类/copy.png
-note: class class 0 类: 2 picture(s), a batch takes 3 of a class
-note: class class 1 类: 2 picture(s), a batch takes 3 of a class
-pictures: 7 pictures, 3 classes; 2 error(s), 2 note(s)
+note: class class 0 类: 2 pictures, a batch takes 3 of a class
+note: class class 1 类: 2 pictures, a batch takes 3 of a class
+pictures: 7 pictures, 3 classes; 2 errors, 2 notes
 ";
     assert_eq!(text, expected);
 
@@ -89,20 +86,20 @@ fn boxes_are_mixed_and_checked() {
     let mix = [&"data" as &dyn AsRef<std::ffi::OsStr>, &"coco-foreground", &"--out", &mixed];
     let told = succeed(&[&mix[..], &[&"--part", &good, &"--part", &wide]].concat());
     let expected = "\
-note: wide.json: 1 of 1 boxes reach over the edge of their picture; the part inside is taken (b/1.png: box \
+note: wide.json: 1 of 1 box reaches over the edge of their picture; the part inside is taken (b/1.png: box \
 [4, 4, 64, 24] is not inside 40×40)
 ";
     assert_eq!(shortened(&world, &told), expected);
     let told = succeed(&[&"data", &"check", &mixed]);
     let expected = "\
-note: 1 of 2 boxes reach over the edge of their picture; the part inside is taken (b/1.png: box [4, 4, 64, 24] \
+note: 1 of 2 boxes reaches over the edge of their picture; the part inside is taken (b/1.png: box [4, 4, 64, 24] \
 is not inside 40×40)
-mixed.json: 2 pictures, 2 boxes; 0 error(s), 1 note(s)
+mixed.json: 2 pictures, 2 boxes; 0 errors, 1 note
 ";
     assert_eq!(shortened(&world, &told), expected);
     let before = std::fs::read(&mixed).expect("a file");
     let error = fail(&[&mix[..], &[&"--part", &good, &"--part", &false_one]].concat());
-    assert!(error.contains("false.json: 1 of 1 boxes lie mostly outside their picture"), "{error}");
+    assert!(error.contains("false.json: 1 of 1 box lies mostly outside their picture"), "{error}");
     assert_eq!(std::fs::read(&mixed).expect("a file"), before);
     let part = format!("{good},take=many");
     let output = magpie(&[&mix[..], &[&"--part", &part]].concat());

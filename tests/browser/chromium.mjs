@@ -41,6 +41,7 @@ export const keepAnswers = (page) =>
         super(...argument);
         this.addEventListener("message", (event) => {
           if (event.data?.Recognized) window.answers.push(event.data.Recognized);
+          if (event.data?.Looked) window.looked = event.data.Looked.result;
           if (event.data?.Pictured) window.pictured = true;
         });
       }

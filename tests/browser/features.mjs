@@ -52,6 +52,7 @@ const features = {
     const found = { before: await audit(page) };
     await give(page, picture);
     for (const panel of ["#gallery-panel", "#inside"]) await page.locator(`${panel} summary`).click();
+    await page.locator("#edit").click();
     await page.locator("#alike").click();
     await page.waitForSelector("#alike-classes p");
     await page.waitForSelector("#crops img");
@@ -153,11 +154,11 @@ const features = {
     const nearest = await texts(page, "#crops .near");
     await page.locator("#min-similarity").focus();
     await page.keyboard.press("End");
-    await saying(page, "0 recognised");
+    await saying(page, "0 recognized");
     const strict = await text(page, "#status");
     await page.locator("#min-similarity").focus();
     await page.keyboard.press("Home");
-    await saying(page, "3 recognised");
+    await saying(page, "3 recognized");
     const lax = await text(page, "#status");
     await page.locator("#min-score").focus();
     await page.keyboard.press("Home");
@@ -171,6 +172,7 @@ const features = {
     await page.locator("#boxes .box").last().click();
     const focused = await page.evaluate(() => document.activeElement.className);
     await page.locator("#gallery-panel summary").click();
+    await page.locator("#edit").click();
     await page.locator("#alike").click();
     await page.waitForSelector("#alike-classes li");
     const alike = await texts(page, "#alike-classes li");
@@ -194,7 +196,7 @@ const features = {
       await page.locator(".correction button").nth(index).click();
       await page.keyboard.type(name);
       await page.keyboard.press("Enter");
-      await saying(page, "Learnt");
+      await saying(page, "Learned");
     }
     await one.page.reload();
     await settle(one.page);
@@ -222,7 +224,7 @@ const features = {
     await page.locator(".correction button").first().click();
     await page.keyboard.type("a thing");
     await page.keyboard.press("Enter");
-    await saying(page, "Learnt");
+    await saying(page, "Learned");
     return {
       first: await text(page, "#answers h3 .label"),
       kept: await text(page, "#kept"),

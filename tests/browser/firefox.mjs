@@ -53,7 +53,7 @@ await page.focus(".correction button");
 await page.keyboard.press("Enter");
 await page.keyboard.type("my thing");
 await page.keyboard.press("Enter");
-await saying("Learnt");
+await saying("Learned");
 await page.reload();
 await ready();
 await give();

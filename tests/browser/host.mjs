@@ -25,7 +25,8 @@ const types = {
  * sent), `gone` (whether nothing answers), `missing` (which files it has not), `headers` (sent with
  * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
  * watched files, `lie` (a name in lies.mjs: how these are answered), `status` (of every answer), `silent`
- * (paths that are accepted and never answered), `before` (path: code in front of a script), `site`. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * (paths that are accepted and never answered), `before` (path: code in front of a script), `spa` (paths that are answered with the page and 200),
+ * `pages` (path: `[markup, headers]`), `site`. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
  * Requests from scripts that `ignored` names are not watched.
  */
 export async function start(site, watched) {
@@ -42,6 +43,8 @@ export async function start(site, watched) {
     status: null,
     silent: null,
     before: {},
+    spa: null,
+    pages: {},
     site,
   };
   const server = createServer(async (request, response) => {
@@ -55,7 +58,13 @@ export async function start(site, watched) {
       response.writeHead(host.status).end("not now");
       return;
     }
-    const file = join(host.site, path.endsWith("/") ? `${path}index.html` : path);
+    if (host.pages[path]) {
+      const [markup, headers] = host.pages[path];
+      response.writeHead(200, { "Content-Type": "text/html", ...headers }).end(markup);
+      return;
+    }
+    const wanted = host.spa?.test(path) ? "/" : path;
+    const file = join(host.site, wanted.endsWith("/") ? `${wanted}index.html` : wanted);
     let bytes;
     try {
       if (host.missing?.test(path) || !statSync(file).isFile()) throw new Error("no file");

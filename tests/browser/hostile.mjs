@@ -4,51 +4,14 @@
 //   BROWSER  chromium or firefox
 //   SITE     folder of the site; NEXT takes its place in one scenario
 //   SHARDS   folder of the site with its gallery in shards
-import { existsSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
-import { launch } from "./chromium.mjs";
+import { open as openBrowser } from "./browsers.mjs";
 import { ISOLATED, start } from "./host.mjs";
 import { LIES } from "./lies.mjs";
 
 const [which, site, shards, next, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
-
-/** A browser: `page(stub)` opens a page of a fresh profile, in which `stub` runs before all else. */
-async function chromium() {
-  const browser = await launch();
-  const page = async (stub) => {
-    const context = await browser.newContext({ viewport: { width: 1100, height: 900 } });
-    if (stub) await context.addInitScript(stub);
-    const another = async () => {
-      const page = await context.newPage();
-      page.on("dialog", (dialog) => dialog.accept("renamed"));
-      const upload = (file) => page.locator("#file").setInputFiles(file);
-      return { page, upload, another, close: () => context.close() };
-    };
-    return another();
-  };
-  return { page, close: () => browser.close() };
-}
-
-async function firefox() {
-  const { default: puppeteer } = await import("puppeteer-core");
-  const places = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
-  const browser = await puppeteer.launch({
-    browser: "firefox",
-    executablePath: process.env.FIREFOX ?? places.find(existsSync),
-    headless: true,
-    defaultViewport: null,
-  });
-  const page = async (stub) => {
-    const context = await browser.createBrowserContext();
-    const page = await context.newPage();
-    if (stub) await page.evaluateOnNewDocument(new Function(stub));
-    const upload = async (file) => (await page.$("#file")).uploadFile(file);
-    return { page, upload, close: () => context.close() };
-  };
-  return { page, close: () => browser.close() };
-}
 
 const look = (page) =>
   page.evaluate(() => {
@@ -385,7 +348,10 @@ const scenarios = {
 
     // A published class gets another name here; then the site is published anew.
     await classes(third, before.labels[0]);
-    await third.page.locator("#classes .rename, #classes button").first().click();
+    await third.page.locator("#edit").click();
+    await third.page.locator("#classes button").first().click();
+    await third.page.locator("dialog input").fill("renamed");
+    await third.page.locator("dialog .primary").click();
     await until(third.page, ({ status }) => /renamed/.test(status), 10_000);
     host.site = next;
     await lookAgain(third.page);
@@ -440,7 +406,7 @@ const scenarios = {
   },
 };
 
-const browser = which === "firefox" ? await firefox() : await chromium();
+const browser = await openBrowser(which);
 const seen = {};
 for (const [name, scenario] of Object.entries(scenarios)) {
   if (!only || only.split(",").includes(name)) seen[name] = await scenario(browser);

@@ -15,7 +15,6 @@ const browser = await launch();
 async function open() {
   const page = await (await browser.newContext({ viewport: { width: 1100, height: 900 } })).newPage();
   const { problems } = watch(page);
-  page.on("dialog", (dialog) => dialog.accept());
   await keepAnswers(page);
   await page.goto(`${host.address}?backend=cpu&lang=en`);
   await settle(page);
@@ -55,7 +54,7 @@ const seen = {};
   for (const keys of ["Enter", "My thing", "Enter"]) {
     await (keys === "Enter" ? page.keyboard.press(keys) : page.keyboard.type(keys));
   }
-  await saying(page, "Learnt");
+  await saying(page, "Learned");
   seen.taught = await first();
   seen.rest = await page.locator("#more-classes").textContent();
   seen.own = await page.locator("#classes .name").allTextContents();
@@ -64,6 +63,7 @@ const seen = {};
   seen.back = (await ask(page, pictures.at(-1))).objects.map(({ labels }) => labels[0]);
   await page.locator("#gallery-panel summary").click();
   await page.locator("#reset").click();
+  await page.locator("dialog .primary").click();
   await page.waitForFunction(() => document.querySelector("#reset").disabled);
   seen.reset = await first();
   seen.problems = problems;

@@ -1,5 +1,5 @@
-// Gives many pictures of random sizes to one page and prints the memory that its engine took after every
-// fifth of them; of a thousand and more also the whole page's.
+// Gives many pictures of random sizes to one page, then a quarter as many lessons, and prints the memory that its
+// engine took after every fifth of either; of a thousand pictures and more also the whole page's.
 //
 // node soak.mjs SITE PICTURE COUNT
 import { readFileSync } from "node:fs";
@@ -53,17 +53,31 @@ await page.evaluate(
       }
       return seen;
     };
+    window.teach = async (count) => {
+      const milliseconds = [];
+      for (let index = 0; index < count; index += 1) {
+        const thing = await draw(200, 200);
+        const began = performance.now();
+        await magpie.gallery.add(`thing ${Math.floor(50 * random())}`, thing);
+        milliseconds.push(performance.now() - began);
+      }
+      return milliseconds.sort((a, b) => a - b)[count >> 1];
+    };
     // Takes the browser up to a minute.
     window.wholePage = async () => (await performance.measureUserAgentSpecificMemory()).bytes;
   },
   [...readFileSync(picture)],
 );
 const engine = page.workers().find((worker) => /worker\.js/.test(worker.url()));
-const seen = { engine: [], page: [] };
+const seen = { engine: [], page: [], taught: [], lesson: [] };
 for (let fifth = 0; fifth < 5; fifth += 1) {
   Object.assign(seen, await page.evaluate((count) => window.give(count), Math.ceil(Number(count) / 5)));
   seen.engine.push(await engine.evaluate(() => self.memory.buffer.byteLength));
   if (Number(count) >= 1000) seen.page.push(await page.evaluate(() => window.wholePage()));
+}
+for (let fifth = 0; fifth < 5; fifth += 1) {
+  seen.lesson.push(await page.evaluate((count) => window.teach(count), Math.ceil(Number(count) / 20)));
+  seen.taught.push(await engine.evaluate(() => self.memory.buffer.byteLength));
 }
 await browser.close();
 host.close();

@@ -75,7 +75,13 @@ fn what_the_page_says_has_a_sentence_and_every_sentence_is_said() {
         .filter(|(path, _)| path.starts_with("web/src/"))
         .map(|(_, text)| text)
         .collect();
-    for path in ["www/index.html", "www/bench/index.html", "www/bench/bench.js"] {
+    for path in [
+        "www/index.html",
+        "www/bench/index.html",
+        "www/bench/bench.js",
+        "www/start.js",
+        "www/unable.js",
+    ] {
         texts.push(read(path));
     }
     let marks = [
@@ -105,6 +111,17 @@ fn what_the_page_says_has_a_sentence_and_every_sentence_is_said() {
     }
     let silent: Vec<&String> = english.keys().filter(|key| !said.contains(*key)).collect();
     assert_eq!(silent, Vec::<&String>::new(), "sentences that nobody says");
+}
+
+#[test]
+fn what_is_said_before_there_are_texts_is_said_in_the_same_words() {
+    let script = std::fs::read_to_string(root().join("www/unable.js")).expect("a script");
+    let english = sentences("en");
+    let early: Vec<_> = english.iter().filter(|(key, _)| key.starts_with("unable.")).collect();
+    assert!(!early.is_empty());
+    for (key, sentence) in early {
+        assert!(script.contains(&format!("\"{sentence}\"")), "{key} is not {sentence:?}");
+    }
 }
 
 #[test]

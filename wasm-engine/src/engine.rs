@@ -1,5 +1,7 @@
 //! One device, one recognizer.
 
+mod pointed;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -30,7 +32,7 @@ use crate::protocol::{
     GalleryView, LocatedObject, Picture, Recognized, RecognizedObject, Response, Stage, StageTimes,
     Thresholds,
 };
-use crate::refresh::{Newer, Publication, Published};
+use crate::refresh::{Newer, Publication, Published, thresholds};
 use crate::threads;
 use crate::visitor::{Taught, Visitor};
 
@@ -57,8 +59,8 @@ pub(crate) struct Engine {
     pictured: bool,
     /// Names of the published gallery's shards.
     shards: Vec<String>,
-    /// SHA-256 of the extractor: another one would need the page to load anew.
-    extractor: String,
+    /// As the last publication has it, to tell a newer one by.
+    manifest: Manifest,
     seen: VecDeque<Seen>,
     /// Of the camera whose frames come.
     tracker: Tracker,
@@ -69,6 +71,8 @@ struct Seen {
     id: u32,
     image: RgbImage,
     found: Vec<Recognition>,
+    /// How many of the last ones somebody pointed at.
+    pointed: usize,
     timings: StageTimes,
     embedded: usize,
 }
@@ -136,21 +140,21 @@ impl Engine {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
-        let visitor = Visitor::open(&mut recognizer, &manifest.gallery, manifest_url).await;
+        let visitor = Visitor::open(&mut recognizer, manifest_url).await;
         let info = BundleInfo {
-            title: manifest.title,
+            title: manifest.title.clone(),
             classes: recognizer.gallery().classes().len()
                 + recognizer.shards().map_or(0, Shards::classes),
             entries: recognizer.gallery().len() + recognizer.shards().map_or(0, Shards::entries),
             in_parts: recognizer.shards().is_some(),
-            notes: manifest.notes,
+            notes: manifest.notes.clone(),
             backend,
             arithmetic: match recognizer.extractor().arithmetic() {
                 kernels::Arithmetic::F32 => Arithmetic::F32,
                 kernels::Arithmetic::I8 => Arithmetic::I8,
             },
             detects: manifest.detector.is_some(),
-            thresholds: thresholds(&recognizer),
+            thresholds: thresholds(recognizer.settings()),
         };
         let engine = Self {
             recognizer,
@@ -158,9 +162,9 @@ impl Engine {
             tuned: false,
             manifest_url: manifest_url.to_owned(),
             pictured: manifest.pictures.is_none(),
-            pictures: manifest.pictures,
-            shards: manifest.shards,
-            extractor: manifest.extractor.file,
+            pictures: manifest.pictures.clone(),
+            shards: manifest.shards.clone(),
+            manifest,
             seen: VecDeque::new(),
             tracker: Tracker::default(),
         };
@@ -214,7 +218,7 @@ impl Engine {
         let (found, timings) = self.look(&image, follow).await?;
         let embedded = timings.embedded;
         let timings = stage_times(decoded - start, timings);
-        let seen = Seen { id, image, found, timings, embedded };
+        let seen = Seen { id, image, found, pointed: 0, timings, embedded };
         let recognized = self.described(&seen);
         self.seen.push_back(seen);
         if self.seen.len() > REMEMBERED {
@@ -269,16 +273,7 @@ impl Engine {
         top_k: usize,
     ) -> Result<Response, EngineError> {
         let asked = [embedding];
-        for cache in CACHES {
-            let fetch = fetcher(self.address(""), self.shards.clone(), cache);
-            match self.recognizer.fetch_near(&asked, &fetch).await {
-                Err(error) if cache == RequestCache::Default && is_damaged(&error) => (),
-                fetched => {
-                    fetched.map_err(part_error)?;
-                    break;
-                }
-            }
-        }
+        self.fetch_near(&asked).await?;
         let found = self.recognizer.search(&asked[0], top_k).map_err(|error| refused(&error))?;
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
@@ -293,11 +288,15 @@ impl Engine {
             if let Some(seen) = self.seen.back_mut() {
                 seen.embedded = timings.embedded;
                 seen.timings = stage_times(seen.timings.decode, timings);
+                // What somebody pointed at stays.
+                let pointed = seen.found.split_off(seen.found.len() - seen.pointed);
                 seen.found = found;
+                seen.found.extend(pointed);
             }
+            self.answer_again()?;
         }
         let again = self.seen.back().map(|seen| self.described(seen));
-        Ok(Response::Tuned { thresholds: thresholds(&self.recognizer), again })
+        Ok(Response::Tuned { thresholds: self.thresholds(), again })
     }
 
     fn set_thresholds(&mut self, wanted: Thresholds) {
@@ -349,9 +348,11 @@ impl Engine {
     fn answer(&self, found: &Match) -> Answer {
         let gallery = self.recognizer.gallery();
         let class = &gallery.classes()[found.class];
+        let everyones = self.recognizer.settings().min_similarity;
         Answer {
             label: class.label.clone(),
             similarity: found.similarity,
+            min_similarity: class.min_similarity.unwrap_or(everyones),
             metadata: class.metadata.clone().into_iter().collect(),
             thumbnail: ByteBuf::from(gallery.thumbnail(found.class)),
         }
@@ -370,9 +371,11 @@ impl Engine {
             width: seen.image.width(),
             height: seen.image.height(),
             objects: seen.found.iter().map(object).collect(),
+            pointed: seen.pointed,
             timings: seen.timings,
             embedded: seen.embedded,
             threads: threads::count(),
+            memory: measure::memory(),
         }
     }
 
@@ -420,55 +423,48 @@ impl Engine {
 
     /// What a newer publication is told apart by.
     pub(crate) fn publication(&self) -> Publication {
-        Publication {
-            manifest_url: self.manifest_url.clone(),
-            gallery: self.visitor.published().to_owned(),
-            pictures: self.pictures.clone(),
-            extractor: self.extractor.clone(),
-        }
+        Publication { manifest_url: self.manifest_url.clone(), manifest: self.manifest.clone() }
     }
 
-    /// Takes a gallery that was published since.
+    /// What must be reached now.
+    pub(crate) fn thresholds(&self) -> Thresholds {
+        thresholds(self.recognizer.settings())
+    }
+
+    /// Takes what was published since.
     pub(crate) async fn take_newer(&mut self, newer: Newer) -> Result<Response, EngineError> {
         let Newer { manifest, published } = newer;
         let published = match published {
+            Published::Same => None,
             Published::Whole(gallery) => {
                 self.recognizer.set_shards(None).map_err(|error| refused(&error))?;
-                *gallery
+                Some(*gallery)
             }
             Published::Sharded(shards) => {
                 let empty = shards.empty_gallery();
                 self.recognizer.set_shards(Some(*shards)).map_err(|error| refused(&error))?;
-                empty
+                Some(empty)
             }
         };
         // What the visitor has set stays.
-        let now = thresholds(&self.recognizer);
-        *self.recognizer.settings_mut() = manifest.settings;
+        let now = self.thresholds();
+        *self.recognizer.settings_mut() = manifest.settings.clone();
         if let Some(tuned) = self.tuned.then_some(now) {
             self.set_thresholds(tuned);
         }
-        (self.pictures, self.pictured) = (manifest.pictures, true);
-        self.shards = manifest.shards;
-        self.visitor.publish(&mut self.recognizer, &manifest.gallery, published)?;
+        if let Some(published) = published {
+            (self.pictures, self.pictured) = (manifest.pictures.clone(), true);
+            self.shards.clone_from(&manifest.shards);
+            self.visitor.publish(&mut self.recognizer, published)?;
+        }
+        self.manifest = manifest;
         self.edited(Change::Published, None)
     }
 
     /// What there is to say after a change: the gallery, and the answers now of a picture that is at hand, or
     /// of the newest.
     fn edited(&mut self, change: Change, shown: Option<u32>) -> Result<Response, EngineError> {
-        let seen = self.seen.iter().flat_map(|seen| &seen.found);
-        let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
-        self.recognizer.gather(&embeddings).map_err(|error| refused(&error))?;
-        for seen in &mut self.seen {
-            for recognition in &mut seen.found {
-                let (matches, known) = self
-                    .recognizer
-                    .answer(&recognition.embedding)
-                    .map_err(|error| refused(&error))?;
-                (recognition.matches, recognition.known) = (matches, known);
-            }
-        }
+        self.answer_again()?;
         let shown = self.seen.iter().find(|seen| Some(seen.id) == shown).or(self.seen.back());
         let again = shown.map(|seen| self.described(seen));
         Ok(Response::Edited { change, gallery: self.list(""), again })
@@ -485,11 +481,6 @@ impl Engine {
         let seen = self.seen.iter().find(|seen| seen.id == picture)?;
         Some((seen, seen.found.get(object)?))
     }
-}
-
-fn thresholds(recognizer: &Recognizer) -> Thresholds {
-    let settings = recognizer.settings();
-    Thresholds { min_similarity: settings.min_similarity, min_score: settings.detection.score }
 }
 
 fn stage_times(decode: f64, Timings { detect, embed, search, .. }: Timings) -> StageTimes {

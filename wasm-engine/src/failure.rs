@@ -2,6 +2,7 @@
 
 use models::bundle::BundleError;
 use models::gallery::GalleryError;
+use models::model_file::ModelFileError;
 use models::recognizer::RecognizeError;
 
 use crate::parts::PartError;
@@ -42,7 +43,9 @@ pub(crate) fn bundle_error(error: BundleError) -> EngineError {
     let kind = match &error {
         BundleError::Truncated { .. } => ErrorKind::Truncated,
         BundleError::Corrupted { .. } => ErrorKind::Corrupted,
-        BundleError::Format { .. } => ErrorKind::TooNew,
+        BundleError::Format { .. }
+        | BundleError::Model { source: ModelFileError::Format { .. }, .. }
+        | BundleError::Gallery { source: GalleryError::Version { .. }, .. } => ErrorKind::TooNew,
         _ => ErrorKind::Bundle,
     };
     EngineError::new(kind, error.to_string())

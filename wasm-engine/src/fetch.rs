@@ -265,7 +265,10 @@ impl<'a> Loading<'a> {
             let again = ranged && self.empty.replace(true);
             failure(text(error), if again { Then::Unranged } else { Then::Again })
         };
-        let response = within(asked, STALLED).await.map_err(|error| broken(&error))?;
+        let response = within(asked, STALLED).await.map_err(|error| {
+            let Failure { reason, then } = broken(&error);
+            failure(reason + elsewhere(self.url), then)
+        })?;
         let response: Response = response.unchecked_into();
         let status = response.status();
         if ranged && status == RANGE_NOT_SATISFIABLE {
@@ -355,6 +358,19 @@ impl<'a> Loading<'a> {
         };
         starts && fits
     }
+}
+
+/// Advice where a file of another origin cannot be fetched: browsers do not tell why.
+fn elsewhere(url: &str) -> &'static str {
+    let scope: WorkerGlobalScope = scope().unchecked_into();
+    let own = scope.location().origin();
+    let is_own = url.strip_prefix(&own).is_some_and(|path| path.starts_with('/'));
+    // A program is of no origin.
+    if is_own || !own.starts_with("http") {
+        return "";
+    }
+    "; its host has to send Access-Control-Allow-Origin to this page (CORS), and the page's content \
+     security policy to allow it (connect-src)"
 }
 
 /// The answer to what `worker.js` has asked for already; it can be taken once.

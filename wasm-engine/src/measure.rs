@@ -12,6 +12,13 @@ use crate::threads;
 /// only run out of memory.
 const MOST: [usize; 3] = [10_000, 64, 200_000];
 
+/// Bytes of the module's memory, which only ever grows.
+pub(crate) fn memory() -> f64 {
+    /// WebAssembly's own.
+    const PAGE: f64 = 65_536.0;
+    core::arch::wasm32::memory_size::<0>() as f64 * PAGE
+}
+
 /// Runs a part of the pipeline several times, on a drawn image.
 pub(crate) async fn measure(
     recognizer: &Recognizer,

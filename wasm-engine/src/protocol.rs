@@ -59,6 +59,14 @@ pub enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Say what is in a part of a recognized picture that is still at hand. Of several parts the one is taken
+    /// whose best answer is the most similar.
+    Look {
+        /// The recognise request's.
+        picture: u32,
+        /// Left, top, right, bottom of each in pixels of the picture.
+        regions: Vec<[f32; 4]>,
+    },
     /// Say where things are in a picture, without naming them.
     Locate {
         /// Comes back with the answer.
@@ -217,6 +225,11 @@ pub enum Response {
         /// What was found.
         result: Recognized,
     },
+    /// A picture's answer with the part that somebody pointed at as its last object.
+    Looked {
+        /// What was found.
+        result: Recognized,
+    },
     /// Where things are in a picture.
     Located {
         /// As in the request.
@@ -250,6 +263,18 @@ pub enum Response {
         gallery: GalleryView,
         /// The newest picture's answer now.
         again: Option<Recognized>,
+    },
+    /// A newer publication has another title, other notes or other thresholds; comes before what has become of
+    /// the gallery.
+    Published {
+        /// Title of the page.
+        title: String,
+        /// Licence and source notes.
+        notes: Vec<String>,
+        /// As published.
+        thresholds: Thresholds,
+        /// Those that hold: the visitor's, where there are any.
+        tuned: Thresholds,
     },
     /// The gallery as a file.
     Exported {
@@ -388,12 +413,16 @@ pub struct Recognized {
     pub height: u32,
     /// Most similar first.
     pub objects: Vec<RecognizedObject>,
+    /// How many of the last objects somebody pointed at; the others were found.
+    pub pointed: usize,
     /// Milliseconds of decoding, detection, embedding and search.
     pub timings: StageTimes,
     /// Objects that the extractor looked at; fewer than all where a camera's are followed.
     pub embedded: usize,
     /// Threads that computed it.
     pub threads: usize,
+    /// Bytes of memory that the engine holds.
+    pub memory: f64,
 }
 
 /// Milliseconds of each stage.
@@ -440,6 +469,8 @@ pub struct Answer {
     pub label: String,
     /// Cosine, `−1..=1`.
     pub similarity: f32,
+    /// Least cosine at which this class is the answer.
+    pub min_similarity: f32,
     /// `(name, text)` facts about the class.
     pub metadata: Vec<(String, String)>,
     /// Encoded picture of the class; may be empty.
@@ -459,8 +490,10 @@ pub enum ErrorKind {
     TooNew,
     /// The bundle cannot be read for another reason.
     Bundle,
-    /// The picture cannot be decoded.
+    /// The picture cannot be decoded: it is damaged.
     Picture,
+    /// The picture is of a kind or a size that another decoder may read.
+    Format,
     /// A change of the gallery that cannot be made.
     Gallery,
     /// The device failed.

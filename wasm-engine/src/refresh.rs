@@ -1,23 +1,20 @@
-//! A gallery that is published while the page is open.
+//! What is published while the page is open.
 //!
-//! It is downloaded beside the engine, which answers meanwhile, and handed over when it is whole.
+//! A gallery is downloaded beside the engine, which answers meanwhile, and handed over when it is whole.
 
 use models::bundle::Manifest;
 use models::gallery::{Gallery, GalleryError, Shards};
+use models::recognizer::RecognizerSettings;
 
 use crate::failure::{bundle_error, refused};
 use crate::fetch::{fetch, fetch_newest};
-use crate::protocol::{EngineError, ErrorKind};
+use crate::protocol::{EngineError, ErrorKind, Thresholds};
 
 /// What the engine has, to tell a newer publication by.
 pub(crate) struct Publication {
     pub(crate) manifest_url: String,
-    /// File name of the gallery.
-    pub(crate) gallery: String,
-    /// File name of the classes' thumbnails.
-    pub(crate) pictures: Option<String>,
-    /// File name of the extractor: another one would need the page to load anew.
-    pub(crate) extractor: String,
+    /// As it was published last.
+    pub(crate) manifest: Manifest,
 }
 
 /// A newer publication.
@@ -26,8 +23,23 @@ pub(crate) struct Newer {
     pub(crate) published: Published,
 }
 
+impl Newer {
+    /// What the page shows of it: title, notes, thresholds.
+    pub(crate) fn about(&self) -> (String, Vec<String>, Thresholds) {
+        let Manifest { title, notes, settings, .. } = &self.manifest;
+        (title.clone(), notes.clone(), thresholds(settings))
+    }
+}
+
+/// What must be reached by these settings.
+pub(crate) fn thresholds(settings: &RecognizerSettings) -> Thresholds {
+    Thresholds { min_similarity: settings.min_similarity, min_score: settings.detection.score }
+}
+
 /// Its gallery.
 pub(crate) enum Published {
+    /// The one that is there.
+    Same,
     /// In one file.
     Whole(Box<Gallery>),
     /// In parts that are fetched when they are needed.
@@ -39,13 +51,17 @@ impl Publication {
     pub(crate) async fn newer(&self) -> Result<Option<Newer>, EngineError> {
         let bytes = fetch_newest(&self.manifest_url).await?;
         let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
-        let known = manifest.gallery == self.gallery && manifest.pictures == self.pictures;
-        if known || manifest.extractor.file != self.extractor {
+        // Another extractor would need the page to load anew.
+        if manifest == self.manifest || manifest.extractor.file != self.manifest.extractor.file {
             return Ok(None);
         }
+        let is_known = manifest.gallery == self.manifest.gallery
+            && manifest.pictures == self.manifest.pictures;
         let folder = self.manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
         let folder = format!("{folder}/");
-        let published = if manifest.shards.is_empty() {
+        let published = if is_known {
+            Published::Same
+        } else if manifest.shards.is_empty() {
             let pictures = manifest.pictures.as_deref();
             Published::Whole(Box::new(read_gallery(&folder, &manifest.gallery, pictures).await?))
         } else {

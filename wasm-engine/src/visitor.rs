@@ -27,8 +27,6 @@ const LOCK_LIMIT: i32 = 8000;
 
 /// What the engine knows about the visitor's gallery beside the gallery itself.
 pub(crate) struct Visitor {
-    /// File name of the published gallery.
-    name: String,
     /// The published gallery, or one without entries where it comes in shards.
     published: Gallery,
     lessons: Lessons,
@@ -45,11 +43,10 @@ pub(crate) struct Taught {
 
 impl Visitor {
     /// Takes up what was kept from an earlier visit. `site` is what tells this site from others of its origin.
-    pub(crate) async fn open(recognizer: &mut Recognizer, name: &str, site: &str) -> Self {
+    pub(crate) async fn open(recognizer: &mut Recognizer, site: &str) -> Self {
         let published = recognizer.own_gallery().clone();
         let model = published.model();
         let mut visitor = Self {
-            name: name.to_owned(),
             lessons: Lessons::new(&published),
             file: format!("magpie-lessons-{}-{model}.log", short_name(site)),
             kept: true,
@@ -127,12 +124,10 @@ impl Visitor {
     pub(crate) fn publish(
         &mut self,
         recognizer: &mut Recognizer,
-        name: &str,
         published: Gallery,
     ) -> Result<(), EngineError> {
         let gallery = self.lessons.replay(&published).map_err(|error| refused(&error))?;
         recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
-        name.clone_into(&mut self.name);
         self.published = published;
         Ok(())
     }
@@ -141,11 +136,6 @@ impl Visitor {
     pub(crate) fn take_pictures(&mut self, pictures: &Gallery) {
         // The recognizer has taken the same, so they are of this model.
         let _ = self.published.take_pictures(pictures);
-    }
-
-    /// File name of the published gallery.
-    pub(crate) fn published(&self) -> &str {
-        &self.name
     }
 
     fn replay(&self, recognizer: &mut Recognizer) -> Result<(), EngineError> {

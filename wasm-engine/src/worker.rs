@@ -142,10 +142,16 @@ fn fetch_newer(state: &Rc<State>) {
 
 async fn publish(state: &Rc<State>, newer: Newer) {
     let Some(mut engine) = state.engine.take() else { return };
+    let about = newer.about();
     let published = engine.take_newer(newer).await;
+    let tuned = engine.thresholds();
     state.engine.replace(Some(engine));
     match published {
-        Ok(response) => send(&response),
+        Ok(response) => {
+            let (title, notes, thresholds) = about;
+            send(&Response::Published { title, notes, thresholds, tuned });
+            send(&response);
+        }
         Err(error) => fail(None, error),
     }
 }
@@ -211,6 +217,7 @@ async fn ask(engine: &mut Engine, request: Request) {
             Ok(embedding) => Ok(Response::Embedded { id, embedding }),
             Err(error) => return fail(Some(id), error),
         },
+        Request::Look { picture, regions } => engine.look_at(picture, &regions).await,
         Request::Search { embedding, top_k } => engine.search(embedding, top_k).await,
         Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
         Request::Edit(edit) => engine.edit(edit).await,

@@ -76,7 +76,7 @@ fn write(slider: &HtmlInputElement, value: &str) {
 /// Asks for the objects of a picture as the network was given them, where somebody looks at them.
 pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
     let list: HtmlElement = by_id("crops");
-    list.set_inner_html("");
+    list.set_text_content(None);
     if !by_id::<HtmlDetailsElement>("inside").open() {
         return;
     }
@@ -84,11 +84,12 @@ pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
     for (index, object) in result.objects.iter().enumerate() {
         let item = element("li", "crop", "");
         set_attributes(&item, &[("id", &id(result.picture, index))]);
+        // The network's input is stretched; people see it as it is in the picture.
+        let [x1, y1, x2, y2] = object.bbox;
+        let aspect = format!("{:.3}", (x2 - x1) / (y2 - y1).max(1.0));
+        let _ = item.style().set_property("--aspect", &aspect);
         let facts = element("div", "facts", "");
         append(&facts, &[&element("span", "number", &(index + 1).to_string())]);
-        let [x1, y1, x2, y2] = object.bbox;
-        let place = format!("{x1:.0}, {y1:.0} – {x2:.0}, {y2:.0} · {:.2}", object.detection_score);
-        append(&facts, &[&element("span", "place", &place)]);
         for answer in &object.answers {
             let near = format!("{:.3} {}", answer.similarity, answer.label);
             append(&facts, &[&element("span", "near", &near)]);

@@ -6,12 +6,16 @@
 mod app;
 mod begun;
 mod camera;
+mod card;
+mod dialog;
 mod dom;
 mod engine_client;
 mod input;
 mod inside;
 mod language;
 mod offline;
+mod pixels;
+mod pointing;
 mod samples;
 mod teaching;
 mod text;

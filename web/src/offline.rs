@@ -6,13 +6,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::Backend;
 
-use crate::begun::module_name;
+use crate::begun::{keep_site, module_name};
 use web_sys::{MessageEvent, ServiceWorkerContainer, ServiceWorkerRegistration};
 
 use crate::dom::window;
-
-/// Where `magpie publish` leaves the service worker.
-const WORKER: &str = "sw.js";
 
 /// The browser's service workers; `None` where it has none, or none for pages without a secure
 /// connection.
@@ -55,7 +52,7 @@ pub(crate) fn keep(backend: Backend) {
 async fn ask(backend: Backend) -> Result<(), JsValue> {
     let Some(container) = container() else { return Ok(()) };
     let registration: ServiceWorkerRegistration =
-        JsFuture::from(container.register(WORKER)).await?.unchecked_into();
+        JsFuture::from(keep_site()?).await?.unchecked_into();
     // One that is on its way says when it is there, and is asked then: the one before would keep files for
     // nobody.
     if registration.installing().is_some() || registration.waiting().is_some() {

@@ -5,15 +5,26 @@ use std::rc::Rc;
 use gloo_events::{EventListener, EventListenerOptions};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
-use wasm_engine::protocol::{AlikePair, Change, ClassView, Edit, GalleryView, Request};
-use web_sys::{Blob, HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement, Url};
+use wasm_engine::protocol::{
+    AlikePair, Answer, Change, ClassView, Edit, GalleryView, RecognizedObject, Request,
+};
+use web_sys::{
+    Blob, HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement, KeyboardEvent, Url,
+};
 
-use crate::dom::{append, by_id, document, element, set_attributes, window};
+use crate::card::Chosen;
+use crate::dialog::{self, LONGEST_NAME};
+use crate::dom::{append, by_id, document, element, set_attributes};
 use crate::language::say;
+use crate::pointing::Part;
 use crate::{text, view};
 
 /// Name of an exported file.
 const EXPORT_NAME: &str = "gallery.bin";
+/// Classes that a visitor without a picture is shown.
+const EXAMPLES: usize = 12;
+/// Names that a visitor may choose from, beside writing one.
+const OFFERED: usize = 4;
 
 /// Where the visitor's wishes go.
 pub(crate) type Ask = Rc<dyn Fn(Wish)>;
@@ -24,6 +35,8 @@ pub(crate) enum Wish {
     Ask(Request),
     /// A picture that stands still, to name what is on it.
     Hold,
+    /// To know what is in one of these parts of the picture.
+    Look(Vec<Part>),
     /// To see what the network was given.
     LookInside,
     /// A gallery file to add.
@@ -53,13 +66,28 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
         let button: HtmlButtonElement = by_id(id);
         let ask = ask.clone();
         listeners.push(EventListener::new(&button, "click", move |_| {
-            let sure = id != "reset"
-                || window().confirm_with_message(&say("reset.sure")).unwrap_or_default();
-            if sure {
-                ask(Wish::Ask(request.clone()));
+            let (ask, request) = (ask.clone(), request.clone());
+            let go = move || ask(Wish::Ask(request.clone()));
+            if id == "reset" {
+                dialog::ask_whether(&say("reset.sure"), &say("reset"), go);
+            } else {
+                go();
             }
         }));
     }
+    let edit: HtmlElement = by_id("edit");
+    listeners.push(EventListener::new(&edit.clone(), "click", move |_| {
+        let panel: HtmlDetailsElement = by_id("gallery-panel");
+        let on = panel.class_list().toggle("edited").unwrap_or_default();
+        set_attributes(&edit, &[("aria-pressed", if on { "true" } else { "false" })]);
+    }));
+    let all: HtmlElement = by_id("all-known");
+    listeners.push(EventListener::new(&all, "click", move |_| {
+        let panel: HtmlDetailsElement = by_id("gallery-panel");
+        panel.set_open(true);
+        panel.scroll_into_view();
+        let _ = by_id::<HtmlElement>("class-search").focus();
+    }));
     let import: HtmlInputElement = by_id("import");
     let ask = ask.clone();
     listeners.push(EventListener::new(&import.clone(), "change", move |_| {
@@ -80,9 +108,34 @@ pub(crate) fn list(ask: &Ask) {
     }
 }
 
+/// Asks for examples of what the gallery holds.
+pub(crate) fn introduce(ask: &Ask) {
+    let filter = by_id::<HtmlInputElement>("class-search").value();
+    ask(Wish::Ask(Request::List { filter }));
+}
+
+/// Names and shows some classes, from all over the list, to a visitor who has given no picture yet.
+fn show_examples(gallery: &GalleryView) {
+    by_id::<HtmlElement>("known").set_hidden(gallery.shown.is_empty());
+    let list: HtmlElement = by_id("examples");
+    list.set_text_content(None);
+    let step = (gallery.shown.len() / EXAMPLES).max(1);
+    for class in gallery.shown.iter().step_by(step).take(EXAMPLES) {
+        let item = element("li", "", "");
+        if !class.thumbnail.is_empty() {
+            append(&item, &[&view::thumbnail(&class.thumbnail)]);
+        }
+        append(&item, &[&element("span", "name", &class.label)]);
+        append(&list, &[&item]);
+    }
+}
+
 /// Shows what the gallery holds.
 pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
-    by_id::<HtmlElement>("alike-classes").set_inner_html("");
+    by_id::<HtmlElement>("alike-classes").set_text_content(None);
+    if gallery.matching + gallery.unlisted == gallery.classes {
+        show_examples(gallery);
+    }
     let size = text::gallery(gallery.classes, gallery.entries);
     by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
     by_id::<HtmlButtonElement>("undo").set_disabled(!gallery.can_undo);
@@ -90,9 +143,9 @@ pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
     let note = text::kept(gallery.edited, gallery.kept);
     by_id::<HtmlElement>("kept").set_text_content(Some(&note));
     let list: HtmlElement = by_id("classes");
-    list.set_inner_html("");
+    list.set_text_content(None);
     let names: HtmlElement = by_id("labels");
-    names.set_inner_html("");
+    names.set_text_content(None);
     for class in &gallery.shown {
         append(&list, &[&row(class, ask)]);
         let option = element("option", "", "");
@@ -114,38 +167,65 @@ fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
     append(&row, &[&name, &count]);
     let rename = button(&say("rename"), &text::rename_class(&class.label));
     let remove = button(&say("remove"), &text::remove_class(&class.label));
-    append(&row, &[&rename, &remove]);
+    let changes = element("span", "editing", "");
+    append(&changes, &[&rename, &remove]);
+    append(&row, &[&changes]);
     let (label, asking) = (class.label.clone(), ask.clone());
     on_click(&rename, move || {
-        let question = text::new_name(&label);
-        let answer = window().prompt_with_message_and_default(&question, &label);
-        if let Ok(Some(to)) = answer
-            && to.trim() != label
-        {
-            asking(Wish::Ask(Request::Edit(Edit::Rename { from: label.clone(), to })));
-        }
+        let (from, asking) = (label.clone(), asking.clone());
+        dialog::ask_name(&text::new_name(&label), &say("rename"), &label, move |to| {
+            if to.trim() != from {
+                asking(Wish::Ask(Request::Edit(Edit::Rename { from: from.clone(), to })));
+            }
+        });
     });
     let (label, asking) = (class.label.clone(), ask.clone());
     on_click(&remove, move || {
-        asking(Wish::Ask(Request::Edit(Edit::Remove { label: label.clone() })));
+        let (label, asking) = (label.clone(), asking.clone());
+        dialog::ask_whether(&text::remove_sure(&label), &say("remove"), move || {
+            asking(Wish::Ask(Request::Edit(Edit::Remove { label: label.clone() })));
+        });
     });
     row
 }
 
 /// The part of an answer where the visitor says what the object is.
-///
-/// `others` are the runners-up: one press is enough where one of them is right.
-pub(crate) fn correction(picture: u32, object: usize, known: bool, ask: &Ask) -> HtmlElement {
+pub(crate) fn correction(
+    picture: u32,
+    chosen: &Chosen,
+    object: &RecognizedObject,
+    ask: &Ask,
+) -> HtmlElement {
     let part = element("div", "correction", "");
-    let open = button(&say(if known { "not.this" } else { "teach" }), "");
+    let open = button(&say(if object.known { "not.this" } else { "teach" }), "");
     set_attributes(&open, &[("aria-expanded", "false")]);
     append(&part, &[&open]);
-    let (shown, opener, asking) = (part.clone(), open.clone(), ask.clone());
+    // What it is not is not offered.
+    let offered: Vec<Answer> =
+        object.answers.iter().skip(usize::from(object.known)).take(OFFERED).cloned().collect();
+    let (shown, opener, asking, chosen) = (part.clone(), open.clone(), ask.clone(), chosen.clone());
     on_click(&open, move || {
         asking(Wish::Hold);
         opener.set_hidden(true);
-        let form = form(picture, object, &asking);
+        let form = form(picture, &chosen, &offered, &asking);
         append(&shown, &[&form]);
+        let (closed, opener) = (form.clone(), opener.clone());
+        let close = Rc::new(move || {
+            closed.remove();
+            opener.set_hidden(false);
+            let _ = opener.focus();
+        });
+        if let Ok(Some(cancel)) = form.query_selector(".cancel") {
+            let close = close.clone();
+            on_click(&cancel.unchecked_into(), move || close());
+        }
+        EventListener::new(&form, "keydown", move |event| {
+            let key = event.dyn_ref::<KeyboardEvent>().map(KeyboardEvent::key);
+            if key.as_deref() == Some("Escape") {
+                close();
+            }
+        })
+        .forget();
         if let Ok(Some(input)) = form.query_selector("input") {
             let _ = input.unchecked_into::<HtmlElement>().focus();
         }
@@ -153,18 +233,35 @@ pub(crate) fn correction(picture: u32, object: usize, known: bool, ask: &Ask) ->
     part
 }
 
-fn form(picture: u32, object: usize, ask: &Ask) -> HtmlElement {
+fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Ask) -> HtmlElement {
     let form = element("form", "teach", "");
-    let label = element("label", "", &say("what.is.it"));
+    append(&form, &[&element("p", "question", &say("what.is.it"))]);
+    if !offered.is_empty() {
+        let choices = element("div", "choices", "");
+        set_attributes(&choices, &[("role", "group"), ("aria-label", &say("one.of.these"))]);
+        for answer in offered {
+            append(&choices, &[&choice(picture, chosen, answer, ask)]);
+        }
+        append(&form, &[&choices]);
+    }
+    let label = element("label", "", "");
+    append(&label, &[&element("span", "", &say("type.it"))]);
     let input = element("input", "", "");
     set_attributes(
         &input,
-        &[("list", "labels"), ("required", ""), ("maxlength", "200"), ("autocomplete", "off")],
+        &[
+            ("list", "labels"),
+            ("required", ""),
+            ("maxlength", LONGEST_NAME),
+            ("autocomplete", "off"),
+        ],
     );
     append(&label, &[&input]);
     let submit = element("button", "button primary", &say("teach.it"));
     set_attributes(&submit, &[("type", "submit")]);
-    append(&form, &[&label, &submit]);
+    let cancel = element("button", "button cancel", &say("cancel"));
+    set_attributes(&cancel, &[("type", "button")]);
+    append(&form, &[&label, &submit, &cancel]);
     let input: HtmlInputElement = input.unchecked_into();
     // Names that exist are offered while typing.
     let (typed, asking) = (input.clone(), ask.clone());
@@ -172,27 +269,42 @@ fn form(picture: u32, object: usize, ask: &Ask) -> HtmlElement {
         asking(Wish::Ask(Request::List { filter: typed.value() }));
     })
     .forget();
-    let ask = ask.clone();
+    let (ask, chosen) = (ask.clone(), chosen.clone());
     let options = EventListenerOptions::enable_prevent_default();
     EventListener::new_with_options(&form, "submit", options, move |event| {
         event.prevent_default();
-        let label = input.value();
-        ask(Wish::Ask(Request::Edit(Edit::Teach { picture, object, label })));
+        teach(picture, &chosen, input.value(), &ask);
     })
     .forget();
     form
 }
 
 /// A button that teaches an object one of the names that were offered.
-pub(crate) fn choice(picture: u32, object: usize, label: &str, ask: &Ask) -> HtmlElement {
-    let button = button(&say("it.is.this"), &text::it_is(label));
-    let (label, ask) = (label.to_owned(), ask.clone());
+fn choice(picture: u32, chosen: &Chosen, answer: &Answer, ask: &Ask) -> HtmlElement {
+    let button = button("", &text::it_is(&answer.label));
+    if !answer.thumbnail.is_empty() {
+        append(&button, &[&view::thumbnail(&answer.thumbnail)]);
+    }
+    append(&button, &[&element("span", "name", &answer.label)]);
+    let (label, chosen, ask) = (answer.label.clone(), chosen.clone(), ask.clone());
+    on_click(&button, move || teach(picture, &chosen, label.clone(), &ask));
+    button
+}
+
+/// A button that adds an object to the class that it was recognized as.
+pub(crate) fn confirmation(picture: u32, chosen: &Chosen, label: &str, ask: &Ask) -> HtmlElement {
+    let button = button(&say("yes.it.is"), "");
+    let _ = button.class_list().add_1("confirm");
+    let (label, chosen, ask) = (label.to_owned(), chosen.clone(), ask.clone());
     on_click(&button, move || {
         ask(Wish::Hold);
-        let label = label.clone();
-        ask(Wish::Ask(Request::Edit(Edit::Teach { picture, object, label })));
+        teach(picture, &chosen, label.clone(), &ask);
     });
     button
+}
+
+fn teach(picture: u32, chosen: &Chosen, label: String, ask: &Ask) {
+    ask(Wish::Ask(Request::Edit(Edit::Teach { picture, object: chosen.get(), label })));
 }
 
 fn button(caption: &str, name: &str) -> HtmlElement {
@@ -212,7 +324,7 @@ fn on_click(element: &HtmlElement, act: impl Fn() + 'static) {
 /// Shows classes that may be mistaken for each other.
 pub(crate) fn show_alike(pairs: &[AlikePair]) {
     let place: HtmlElement = by_id("alike-classes");
-    place.set_inner_html("");
+    place.set_text_content(None);
     let heading = if pairs.is_empty() { "alike.none" } else { "alike.found" };
     append(&place, &[&element("p", "hint", &say(heading))]);
     let list = element("ul", "", "");

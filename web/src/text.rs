@@ -1,8 +1,17 @@
 //! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{AlikePair, Backend, Change, EngineError, ErrorKind, StageTimes};
+use wasm_engine::protocol::{
+    AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
+};
 
 use crate::language::{say, say_count, say_with};
+
+/// Cosines between the best class and the next from which on the lead is clear.
+const CLEAR_LEAD: f32 = 0.1;
+/// Cosines above what a class needs, below which it is only just known.
+const JUST_KNOWN: f32 = 0.03;
+/// Cosines between the best class and the next from which on it is no close call.
+const CLOSE_CALL: f32 = 0.03;
 
 /// Label of a sample picture.
 pub(crate) fn sample(number: usize) -> String {
@@ -29,9 +38,38 @@ pub(crate) fn new_name(label: &str) -> String {
     say_with("new.name", &[("label", label)])
 }
 
-/// Name of the bar for people who hear the page.
-pub(crate) fn similarity_of(label: &str) -> String {
-    say_with("similarity.of", &[("label", label)])
+/// Asks whether a class may go.
+pub(crate) fn remove_sure(label: &str) -> String {
+    say_with("remove.sure", &[("label", label)])
+}
+
+/// How far the best class is ahead of the next.
+pub(crate) fn lead(best: &Answer, next: &Answer) -> String {
+    let ahead = best.similarity - next.similarity;
+    let key = if ahead < CLOSE_CALL {
+        "lead.close"
+    } else if best.similarity - best.min_similarity < JUST_KNOWN {
+        "lead.just"
+    } else if ahead >= CLEAR_LEAD {
+        "lead.clear"
+    } else {
+        "lead.some"
+    };
+    say_with(key, &[("label", &next.label)])
+}
+
+/// How alike the best two classes are, for people who hear the page.
+pub(crate) fn scale(best: &Answer, next: Option<&Answer>) -> String {
+    let (value, least) = (similarity(best.similarity), similarity(best.min_similarity));
+    let values = [("label", &*best.label), ("similarity", &*value), ("least", &*least)];
+    let mut sentence = say_with("scale", &values);
+    if let Some(next) = next {
+        let value = similarity(next.similarity);
+        sentence.push(' ');
+        let values = [("label", &*next.label), ("similarity", &*value)];
+        sentence.push_str(&say_with("scale.next", &values));
+    }
+    sentence
 }
 
 /// Describes the picture of an object as the network was given it.
@@ -129,8 +167,8 @@ pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
 
 /// Size of the gallery.
 pub(crate) fn gallery(classes: usize, entries: usize) -> String {
-    let values = [("classes", &*classes.to_string()), ("entries", &*entries.to_string())];
-    say_with("gallery.size", &values)
+    let (things, pictures) = (say_count("things", classes), pictures(entries));
+    say_with("gallery.size", &[("things", &things), ("pictures", &pictures)])
 }
 
 /// What was found, for people who hear the page.
@@ -151,14 +189,26 @@ pub(crate) fn failure(error: &EngineError) -> String {
         ErrorKind::Corrupted => say("failure.corrupted"),
         ErrorKind::TooNew => say("failure.new"),
         ErrorKind::Bundle => say("failure.bundle"),
-        ErrorKind::Picture => say("failure.picture"),
+        ErrorKind::Picture | ErrorKind::Format => say("failure.picture"),
         ErrorKind::Gallery => say("failure.gallery"),
         ErrorKind::Device => say("failure.device"),
     };
     say_with("failure", &[("advice", &advice), ("reason", &error.message)])
 }
 
-/// A cosine for people.
+/// An engine that does not start again, and what to do about it.
+pub(crate) fn stopped(error: &EngineError, backend: Backend) -> String {
+    match backend {
+        // There is no other engine to choose.
+        Backend::Cpu => {
+            let advice = say("failure.device.cpu");
+            say_with("failure", &[("advice", &advice), ("reason", &error.message)])
+        }
+        Backend::WebGpu => failure(error),
+    }
+}
+
+/// A cosine in figures; 1 is the same.
 pub(crate) fn similarity(similarity: f32) -> String {
-    format!("{:.0} %", (similarity * 100.0).clamp(0.0, 100.0))
+    format!("{similarity:.2}")
 }

@@ -1,18 +1,18 @@
-//! Shows the state: status line, picture with boxes, answers, timings.
+//! Shows the state: status line, picture with boxes, timings.
 
 use gloo_events::EventListener;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
-use wasm_engine::protocol::{Answer, Recognized, RecognizedObject};
+use wasm_engine::protocol::Recognized;
 use web_sys::{
-    Blob, BlobPropertyBag, HtmlCanvasElement, HtmlElement, HtmlImageElement, ImageBitmap, Url,
+    Blob, BlobPropertyBag, CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement,
+    HtmlImageElement, ImageBitmap, Url,
 };
 
 use crate::camera::context;
-use crate::dom::{append, by_id, element, set_attributes};
-use crate::language::say;
-use crate::teaching::{self, Ask};
-use crate::text;
+use crate::dom::{append, by_id, document, element};
+use crate::teaching::Ask;
+use crate::{card, pointing, text};
 
 /// Longest side of the shown picture in canvas pixels.
 const MAX_SIDE: f64 = 1280.0;
@@ -44,27 +44,59 @@ pub(crate) fn canvas() -> HtmlCanvasElement {
 
 /// Shows a decoded picture, shrunk to a size that phones can draw.
 pub(crate) fn picture(bitmap: &ImageBitmap) {
-    let (width, height) = (f64::from(bitmap.width()), f64::from(bitmap.height()));
+    draw(bitmap.width(), bitmap.height(), |drawing, width, height| {
+        drawing.set_fill_style_str("#fff");
+        drawing.fill_rect(0.0, 0.0, width, height);
+        let _ = drawing.draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
+    });
+}
+
+/// Shows what is drawn of a picture with these sides, in the size that the page has for it.
+fn draw(width: u32, height: u32, onto: impl FnOnce(&CanvasRenderingContext2d, f64, f64)) {
+    let (width, height) = (f64::from(width), f64::from(height));
     let scale = (MAX_SIDE / width.max(height)).min(1.0);
     let (width, height) = ((width * scale).round().max(1.0), (height * scale).round().max(1.0));
     let canvas = canvas();
     canvas.set_width(width as u32);
     canvas.set_height(height as u32);
-    let drawing = context(&canvas);
-    drawing.set_fill_style_str("#fff");
-    drawing.fill_rect(0.0, 0.0, width, height);
-    let _ = drawing.draw_image_with_image_bitmap_and_dw_and_dh(bitmap, 0.0, 0.0, width, height);
-    by_id::<HtmlElement>("stage").set_hidden(false);
+    onto(&context(&canvas), width, height);
+    frame_of(width, height);
+    stage(true);
+}
+
+/// Shows the place of the picture, or hides it and invites to give one.
+pub(crate) fn stage(shown: bool) {
+    by_id::<HtmlElement>("stage").set_hidden(!shown);
+    mark_page("data-state", if shown { "picture" } else { "empty" });
+}
+
+/// The picture's sides decide how large it can be shown.
+fn frame_of(width: f64, height: f64) {
+    let aspect = format!("{:.4}", width / height.max(1.0));
+    let _ = by_id::<HtmlElement>("stage").style().set_property("--aspect", &aspect);
+}
+
+fn mark_page(attribute: &str, value: &str) {
+    if let Some(body) = document().body() {
+        let _ = body.set_attribute(attribute, value);
+    }
+}
+
+/// Shows a frame of the camera, shrunk like a picture.
+pub(crate) fn frame(frame: &HtmlCanvasElement) {
+    draw(frame.width(), frame.height(), |drawing, width, height| {
+        let _ = drawing
+            .draw_image_with_html_canvas_element_and_dw_and_dh(frame, 0.0, 0.0, width, height);
+    });
 }
 
 /// Shows boxes, answers and timings of a picture.
 pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
     boxes(result);
-    let list: HtmlElement = by_id("answers");
-    list.set_inner_html("");
-    for (index, object) in result.objects.iter().enumerate() {
-        append(&list, &[&card(result.picture, index, object, ask)]);
-    }
+    card::show(result, ask);
+    let found = card::found(result);
+    mark_page("data-state", "picture");
+    mark_page("data-found", if found > 1 { "many" } else { "one" });
     let known = result.objects.iter().filter(|o| o.known).count();
     status(&text::summary(known, result.objects.len()), "done");
     let timings = text::timings(&result.timings, backend);
@@ -73,20 +105,35 @@ pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
 
 /// Forgets the last picture's answers.
 pub(crate) fn clear() {
-    by_id::<HtmlElement>("answers").set_inner_html("");
-    by_id::<HtmlElement>("boxes").set_inner_html("");
+    by_id::<HtmlElement>("answers").set_text_content(None);
+    by_id::<HtmlElement>("boxes").set_text_content(None);
     by_id::<HtmlElement>("timings").set_text_content(None);
+    pointing::end();
+}
+
+/// Says why what was given is not looked at; the last picture and its answers go, since they are not about it.
+pub(crate) fn refuse(message: &str) {
+    clear();
+    stage(false);
+    status(message, "failed");
 }
 
 /// Boxes lie over the canvas as elements, in percent, so that they follow its size.
 fn boxes(result: &Recognized) {
     let layer: HtmlElement = by_id("boxes");
-    layer.set_inner_html("");
+    layer.set_text_content(None);
     let (width, height) = (result.width as f32, result.height as f32);
+    frame_of(width.into(), height.into());
+    let (found, numbered) = (card::found(result), card::is_numbered(result));
     for (index, object) in result.objects.iter().enumerate() {
+        if card::is_whole(result, object) {
+            continue;
+        }
         let [x1, y1, x2, y2] = object.bbox;
-        let class = if object.known { "box" } else { "box unknown" };
-        let frame = element("div", class, "");
+        let frame = element("div", "box", "");
+        for (class, wanted) in [("unknown", !object.known), ("pointed", index >= found)] {
+            let _ = frame.class_list().toggle_with_force(class, wanted);
+        }
         let percent = |value: f32, of: f32| format!("{:.3}%", value / of * 100.0);
         for (property, value) in [
             ("left", percent(x1, width)),
@@ -96,99 +143,18 @@ fn boxes(result: &Recognized) {
         ] {
             let _ = frame.style().set_property(property, &value);
         }
-        append(&frame, &[&element("span", "number", &(index + 1).to_string())]);
-        if let Some(answer) = object.answers.first().filter(|_| object.known) {
-            append(&frame, &[&element("span", "tag", &answer.label)]);
+        let tag = element("span", "tag", "");
+        if numbered {
+            append(&tag, &[&element("span", "number", &(index + 1).to_string())]);
         }
+        if let Some(answer) = object.answers.first().filter(|_| object.known) {
+            append(&tag, &[&element("span", "name", &answer.label)]);
+        }
+        append(&frame, &[&tag]);
         // The card says more; keyboards and readers reach it without the box.
-        EventListener::new(&frame, "click", move |_| {
-            if let Some(card) = by_id::<HtmlElement>("answers").children().item(index as u32) {
-                card.scroll_into_view();
-                let _ = card.unchecked_into::<HtmlElement>().focus();
-            }
-        })
-        .forget();
+        EventListener::new(&frame, "click", move |_| card::lead_to(index)).forget();
         append(&layer, &[&frame]);
     }
-}
-
-/// One object: its number, its answer, the runners-up.
-fn card(picture: u32, index: usize, object: &RecognizedObject, ask: &Ask) -> HtmlElement {
-    let card = element("li", if object.known { "card" } else { "card unknown" }, "");
-    set_attributes(&card, &[("tabindex", "-1")]);
-    let heading = element("h3", "", "");
-    append(&heading, &[&element("span", "number", &(index + 1).to_string())]);
-    let (first, rest) = match object.answers.split_first() {
-        Some((first, rest)) if object.known => {
-            append(&heading, &[&element("span", "label", &first.label)]);
-            (Some(first), rest)
-        }
-        Some(_) => {
-            append(&heading, &[&element("span", "label", &say("unknown"))]);
-            (None, object.answers.as_slice())
-        }
-        None => {
-            append(&heading, &[&element("span", "label", &say("empty.gallery"))]);
-            (None, [].as_slice())
-        }
-    };
-    append(&card, &[&heading]);
-    if let Some(answer) = first {
-        append(&card, &[&answer_row(answer, true)]);
-        for (name, value) in &answer.metadata {
-            append(&card, &[&fact(name, value)]);
-        }
-    } else if !rest.is_empty() {
-        append(&card, &[&element("p", "hint", &say("nothing.close"))]);
-    }
-    let list = element("ul", "others", "");
-    for answer in rest {
-        let item = element("li", "", "");
-        let row = answer_row(answer, false);
-        append(&row, &[&teaching::choice(picture, index, &answer.label, ask)]);
-        append(&item, &[&row]);
-        append(&list, &[&item]);
-    }
-    append(&card, &[&list, &teaching::correction(picture, index, object.known, ask)]);
-    card
-}
-
-/// A fact about a class; an address becomes a link, everything else stays text.
-fn fact(name: &str, value: &str) -> HtmlElement {
-    let fact = element("p", "fact", &format!("{name}: "));
-    let is_address = ["https://", "http://"].iter().any(|scheme| value.starts_with(scheme));
-    let value = if is_address {
-        let link = element("a", "", value);
-        // The other site learns nothing of this page.
-        let away = [("href", value), ("target", "_blank"), ("rel", "noopener noreferrer")];
-        set_attributes(&link, &away);
-        link
-    } else {
-        element("span", "", value)
-    };
-    append(&fact, &[&value]);
-    fact
-}
-
-fn answer_row(answer: &Answer, best: bool) -> HtmlElement {
-    let row = element("div", if best { "answer best" } else { "answer" }, "");
-    if !answer.thumbnail.is_empty() {
-        append(&row, &[&thumbnail(&answer.thumbnail)]);
-    }
-    if !best {
-        append(&row, &[&element("span", "name", &answer.label)]);
-    }
-    let meter = element("meter", "", "");
-    for (name, value) in [
-        ("min", "0".to_owned()),
-        ("max", "1".to_owned()),
-        ("value", format!("{:.3}", answer.similarity.clamp(0.0, 1.0))),
-        ("aria-label", text::similarity_of(&answer.label)),
-    ] {
-        let _ = meter.set_attribute(name, &value);
-    }
-    append(&row, &[&meter, &element("span", "score", &text::similarity(answer.similarity))]);
-    row
 }
 
 /// An encoded picture.

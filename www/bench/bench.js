@@ -69,8 +69,8 @@ const make = (tag, text = "", attributes = {}) => {
 const milliseconds = (value) =>
   value >= 100 ? value.toFixed(0) : value >= 1 ? value.toFixed(1) : value.toFixed(3);
 
-// One row a part, one column a report. Bars are as long as the figure is beside the row's longest;
-// of one report alone there is nothing to draw.
+// One row a part, one column a report. Bars are as long as the figure is beside the row's longest; of one
+// report alone, beside the longest of what happens again with every picture.
 function draw() {
   const reports = [...shown.reports, ...shown.compared];
   find("results").hidden = reports.length === 0;
@@ -86,12 +86,14 @@ function draw() {
   }
   find("columns").replaceChildren(head);
   const parts = [...new Set(reports.flatMap(({ results }) => results.map(({ what }) => what)))];
+  const again = reports[0]?.results.filter(({ what }) => !what.includes("first picture")) ?? [];
+  const most = Math.max(...again.map(({ median_ms }) => median_ms));
   const lines = (what) => reports.map(({ results }) => results.find((line) => line.what === what));
   const rows = parts.map((what) => {
     const row = make("tr");
     row.append(make("th", partName(what), { scope: "row" }));
     const cells = lines(what);
-    const longest = Math.max(...cells.map((line) => line?.median_ms ?? 0));
+    const longest = reports.length > 1 ? Math.max(...cells.map((line) => line?.median_ms ?? 0)) : most;
     for (const line of cells) {
       const cell = make("td");
       if (line) {
@@ -99,8 +101,10 @@ function draw() {
         cell.append(make("small", `(${milliseconds(line.p95_ms)})`));
         if (isOther(line)) cell.append(" ≠");
         const bar = make("span", "", { class: "bar" });
-        bar.style.width = `${longest > 0 ? (100 * line.median_ms) / longest : 0}%`;
-        if (reports.length > 1) cell.append(bar);
+        bar.style.width = `${longest > 0 ? Math.min(100, (100 * line.median_ms) / longest) : 0}%`;
+        // What happens once would leave no room for the rest.
+        bar.classList.toggle("cut", line.median_ms > longest);
+        cell.append(bar);
         cell.classList.toggle("wide-spread", isWide(line));
       }
       row.append(cell);

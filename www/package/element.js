@@ -3,37 +3,123 @@
 //   <script type="module" src="./element.js"></script>
 //   <magpie-recognizer bundle="./bundle/"></magpie-recognizer>
 //
-// Attributes: bundle, assets, backend, src (a picture to begin with), top-k.
+// Attributes: bundle, assets, backend, src (a picture to begin with), top-k (classes to show of an object).
 // Events: magpie-progress, magpie-ready, magpie-recognized, magpie-error; what happened is in detail.
 // Slots: prompt, button; the rest of its looks by ::part(drop), (picture), (box), (label), (status),
-// (answers), (answer).
-import { Magpie, MagpieError } from "./magpie.js";
+// (answers), (answer), (thumbnail), (facts), (others).
+//
+// Elements of one bundle share an engine, which ends a little after the last of them has left the page.
 
 const STYLE = `
   :host { display: block; font: inherit; }
   .drop { position: relative; border: 2px dashed currentColor; border-radius: .5rem; padding: 1rem;
     text-align: center; }
   .drop.over { border-style: solid; }
-  figure { position: relative; display: inline-block; margin: 1rem 0 0; max-width: 100%; }
+  figure { position: relative; display: inline-block; margin: 2.5rem 0 0; max-width: 100%; }
   figure[hidden] { display: none; }
-  img { display: block; max-width: 100%; }
+  figure img { display: block; max-width: 100%; }
   .box { position: absolute; border: 3px solid #0f766e; box-sizing: border-box; }
   .box.unknown { border-style: dashed; border-color: #78716c; }
-  .label { position: absolute; left: -3px; bottom: 100%; background: #0f766e; color: #fff;
-    padding: 0 .4em; white-space: nowrap; }
+  .label { position: absolute; left: -3px; bottom: 100%; max-width: max(100%, 12rem); background: #0f766e; color: #fff;
+    padding: 0 .4em; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
   .unknown .label { background: #78716c; }
+  ul { list-style: none; padding: 0; }
+  li { margin-top: .75rem; overflow-wrap: anywhere; }
+  li::after { content: ""; display: block; clear: both; }
+  .thumbnail { float: left; width: 3rem; height: 3rem; object-fit: cover; margin-right: .75rem; }
+  dl, .others { margin: .25rem 0 0; font-size: .875em; }
+  dt, dd { display: inline; margin: 0; }
+  dt::after { content: ": "; }
+  dd::after { content: "\\a"; white-space: pre; }
   label { cursor: pointer; text-decoration: underline; }
   input { position: absolute; opacity: 0; width: 1px; height: 1px; }
   input:focus-visible + slot { outline: 2px solid; }
 `;
 
-export class MagpieRecognizer extends HTMLElement {
+// Milliseconds that an engine waits for another element when its last one has left.
+const GRACE = 1000;
+
+// Engines by what was asked for.
+const engines = new Map();
+
+/** An engine that elements share: how many use it, and who hears of its progress. */
+function share(bundle, { assets, backend }, onProgress) {
+  const address = (text) => text && new URL(text, document.baseURI).href;
+  const key = JSON.stringify([address(bundle), address(assets), backend]);
+  let shared = engines.get(key);
+  if (!shared || shared.magpie?.ended) {
+    const end = new AbortController();
+    const listeners = new Set();
+    const tell = (progress) => listeners.forEach((listener) => listener(progress));
+    shared = { key, end, listeners, users: 0, timer: undefined, magpie: null };
+    const options = { assets, backend, onProgress: tell, signal: end.signal };
+    // Where the module cannot be loaded, the element says so.
+    const loading = import("./magpie.js").then(({ Magpie }) => Magpie.load(bundle, options));
+    shared.loading = loading.then(
+      (magpie) => (shared.magpie = magpie),
+      (error) => {
+        if (engines.get(key) === shared) engines.delete(key);
+        throw error;
+      },
+    );
+    shared.loading.catch(() => {});
+    engines.set(key, shared);
+  }
+  clearTimeout(shared.timer);
+  shared.users += 1;
+  shared.listeners.add(onProgress);
+  return shared;
+}
+
+function release(shared, onProgress) {
+  shared.listeners.delete(onProgress);
+  shared.users -= 1;
+  if (shared.users > 0) return;
+  shared.timer = setTimeout(() => {
+    if (engines.get(shared.key) === shared) engines.delete(shared.key);
+    shared.end.abort();
+    shared.magpie?.dispose();
+  }, GRACE);
+}
+
+const failure = (code, message) => Object.assign(new Error(message), { name: "MagpieError", code });
+
+/** What a promise comes to, unless the signal is first. */
+const unlessAborted = (promise, signal) =>
+  new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    if (signal.aborted) return stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const similarityOf = ({ similarity }) => `${Math.round(100 * similarity)} %`;
+
+// Servers that render pages import modules, too, and know no elements.
+const Base = globalThis.HTMLElement ?? class {};
+
+export class MagpieRecognizer extends Base {
   static observedAttributes = ["bundle", "src"];
+  #shared = null;
   #magpie = null;
   #loading = null;
-  #ending = null;
+  // Ends with the use of an engine.
+  #using = null;
+  // The picture that is looked at, and the one that is fetched for that.
   #running = null;
-  #address = null;
+  #fetching = null;
+  // The address that was looked at last.
+  #src = null;
+  // Object addresses of the picture and of what is shown about it.
+  #picture = null;
+  #thumbnails = [];
 
   constructor() {
     super();
@@ -41,12 +127,6 @@ export class MagpieRecognizer extends HTMLElement {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
-    const make = (tag, attributes = {}, ...children) => {
-      const element = document.createElement(tag);
-      for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-      element.append(...children);
-      return element;
-    };
     const input = make("input", { type: "file", accept: "image/*" });
     const button = make("slot", { name: "button" }, "choose one");
     const prompt = make("slot", { name: "prompt" }, "Drop a picture here, or ");
@@ -54,7 +134,7 @@ export class MagpieRecognizer extends HTMLElement {
     const image = make("img", { part: "picture", alt: "" });
     const figure = make("figure", { hidden: "" }, image);
     const status = make("p", { part: "status", role: "status" });
-    const answers = make("ul", { part: "answers" });
+    const answers = make("ul", { part: "answers", "aria-live": "polite" });
     root.append(drop, figure, status, answers);
     this.parts = { drop, figure, image, status, answers };
     input.addEventListener("change", () => {
@@ -72,22 +152,23 @@ export class MagpieRecognizer extends HTMLElement {
 
   connectedCallback() {
     this.#open();
+    this.#lookAtSource();
   }
 
   disconnectedCallback() {
-    this.#end();
-    if (this.#address) URL.revokeObjectURL(this.#address);
-    this.#address = null;
+    // An element that is moved is put back at once.
+    setTimeout(() => {
+      if (!this.isConnected) this.#close();
+    });
   }
 
   attributeChangedCallback(name, before, now) {
     if (!this.isConnected || before === now) return;
     if (name === "bundle") {
-      this.#end();
+      this.#close();
       this.#open();
-    } else if (name === "src" && now) {
-      this.#recognizeAddress(now);
     }
+    this.#lookAtSource();
   }
 
   /** The loaded bundle, once there is one. */
@@ -97,111 +178,170 @@ export class MagpieRecognizer extends HTMLElement {
 
   /** Says what is in a picture, and shows it. */
   async recognize(source) {
-    this.#running?.abort();
+    this.#stop();
     const running = new AbortController();
     this.#running = running;
+    const { signal } = running;
     try {
-      const magpie = await this.#loading;
-      if (!magpie) throw new MagpieError("bundle", "no bundle is loaded");
-      await this.#show(source);
+      if (!this.#loading) throw failure("bundle", "no bundle is loaded");
+      const magpie = await unlessAborted(this.#loading, signal);
+      if (!magpie) throw failure("bundle", "no bundle is loaded");
+      await this.#show(source, signal);
       this.#say("…");
-      const topK = Number(this.getAttribute("top-k")) || undefined;
-      const result = await magpie.recognize(source, { topK, signal: running.signal });
-      this.#draw(result);
+      const shown = this.#shownAnswers();
+      const result = await magpie.recognize(source, { topK: Math.max(5, shown), signal });
+      this.#draw(result, shown);
       this.#tell("recognized", result);
       return result;
     } catch (error) {
-      if (!running.signal.aborted) this.#failed(error);
+      if (!signal.aborted) this.#failed(error);
       throw error;
+    } finally {
+      if (this.#running === running) this.#running = null;
     }
+  }
+
+  // Classes to show of each object.
+  #shownAnswers() {
+    const asked = Number(this.getAttribute("top-k"));
+    return Number.isInteger(asked) && asked >= 1 && asked <= 100 ? asked : 1;
+  }
+
+  #stop() {
+    this.#fetching?.abort();
+    this.#running?.abort();
+    this.#fetching = this.#running = null;
   }
 
   #open() {
     const bundle = this.getAttribute("bundle");
     if (!bundle || this.#loading) return;
-    const ending = new AbortController();
-    this.#ending = ending;
+    const using = new AbortController();
     const onProgress = (detail) => {
       this.#say(`${Math.round((100 * detail.loaded) / detail.total)} %`);
       this.#tell("progress", detail);
     };
     const [assets, backend] = ["assets", "backend"].map((a) => this.getAttribute(a) ?? undefined);
-    this.#loading = Magpie.load(bundle, { assets, backend, onProgress, signal: ending.signal }).then(
+    let shared;
+    try {
+      shared = share(bundle, { assets, backend }, onProgress);
+    } catch (error) {
+      return this.#failed(failure("argument", error.message));
+    }
+    using.signal.addEventListener("abort", () => release(shared, onProgress));
+    this.#using = using;
+    this.#loading = unlessAborted(shared.loading, using.signal).then(
       (magpie) => {
-        if (ending.signal.aborted) {
-          magpie.dispose();
-          return null;
-        }
+        shared.listeners.delete(onProgress);
         this.#magpie = magpie;
         this.#say(magpie.title);
         this.#tell("ready", { magpie });
-        if (this.getAttribute("src")) this.#recognizeAddress(this.getAttribute("src"));
         return magpie;
       },
       (error) => {
-        if (!ending.signal.aborted) this.#failed(error);
+        if (!using.signal.aborted) this.#failed(error);
         return null;
       },
     );
   }
 
-  #end() {
-    this.#running?.abort();
-    this.#ending?.abort();
-    this.#magpie?.dispose();
-    this.#magpie = this.#loading = this.#ending = null;
+  #close() {
+    // What was not looked at to the end is looked at when the element comes back.
+    if (this.#running || this.#fetching) this.#src = null;
+    this.#stop();
+    this.#using?.abort();
+    this.#magpie = this.#loading = this.#using = null;
+    if (this.#picture) URL.revokeObjectURL(this.#picture);
+    this.#picture = null;
   }
 
-  async #recognizeAddress(address) {
+  async #lookAtSource() {
+    const address = this.getAttribute("src");
+    if (!address || address === this.#src || !this.#loading) return;
+    this.#stop();
+    const fetching = new AbortController();
+    [this.#src, this.#fetching] = [address, fetching];
     try {
-      const response = await fetch(new URL(address, document.baseURI));
-      if (!response.ok) throw new MagpieError("fetch", `${address}: ${response.status}`);
-      await this.recognize(await response.blob());
+      const { signal } = fetching;
+      const response = await fetch(new URL(address, document.baseURI), { signal });
+      if (!response.ok) throw failure("fetch", `${address}: the host answered ${response.status}`);
+      const blob = await response.blob();
+      if (signal.aborted) return;
+      this.#fetching = null;
+      // A failure is told already.
+      await this.recognize(blob).catch(() => {});
     } catch (error) {
-      if (error.name !== "AbortError") this.#failed(error);
+      if (!fetching.signal.aborted) this.#failed(error);
     }
   }
 
-  async #show(source) {
-    const { figure, image, answers } = this.parts;
-    figure.querySelectorAll(".box").forEach((box) => box.remove());
-    answers.replaceChildren();
+  async #show(source, signal) {
+    const { figure, image } = this.parts;
+    this.#clear();
     figure.hidden = !(source instanceof Blob);
     if (figure.hidden) return;
-    if (this.#address) URL.revokeObjectURL(this.#address);
-    this.#address = URL.createObjectURL(source);
-    image.src = this.#address;
+    if (this.#picture) URL.revokeObjectURL(this.#picture);
+    this.#picture = URL.createObjectURL(source);
+    image.src = this.#picture;
+    const shown = await image.decode().then(
+      () => true,
+      () => false,
+    );
+    // The next picture may have taken its place.
+    if (signal.aborted) throw signal.reason;
     // What the browser cannot show may still be recognised.
-    await image.decode().catch(() => {
-      figure.hidden = true;
-    });
+    figure.hidden = !shown;
   }
 
-  #draw({ width, height, objects }) {
+  #clear() {
+    this.parts.figure.querySelectorAll(".box").forEach((box) => box.remove());
+    this.parts.answers.replaceChildren();
+    this.#thumbnails.forEach((address) => URL.revokeObjectURL(address));
+    this.#thumbnails = [];
+  }
+
+  #draw({ width, height, objects }, shown) {
+    this.#clear();
     const { figure, answers } = this.parts;
     const percent = (part, whole) => `${(100 * part) / whole}%`;
     for (const { box, known, answers: best } of objects) {
       const text = known ? best[0].label : "?";
-      const frame = document.createElement("div");
-      frame.className = known ? "box" : "box unknown";
-      frame.setAttribute("part", "box");
+      const label = make("span", { class: "label", part: "label" }, text);
+      const frame = make("div", { class: known ? "box" : "box unknown", part: "box" }, label);
       frame.style.left = percent(box.x, width);
       frame.style.top = percent(box.y, height);
       frame.style.width = percent(box.width, width);
       frame.style.height = percent(box.height, height);
-      const label = document.createElement("span");
-      label.className = "label";
-      label.setAttribute("part", "label");
-      label.textContent = text;
-      frame.append(label);
       figure.append(frame);
-      const line = document.createElement("li");
-      line.setAttribute("part", "answer");
-      const sure = best[0] ? ` (${Math.round(100 * best[0].similarity)} %)` : "";
-      line.textContent = text + sure;
-      answers.append(line);
+      answers.append(this.#line(text, known, best, shown));
     }
-    this.#say(this.#magpie?.title ?? "");
+    this.#say(objects.length ? "" : "–");
+  }
+
+  // An object's class with what is known of it, and those that come next.
+  #line(text, known, best, shown) {
+    const line = make("li", { part: "answer" });
+    const [first, ...others] = best.slice(0, shown);
+    if (known && first.thumbnail) {
+      const address = URL.createObjectURL(first.thumbnail);
+      this.#thumbnails.push(address);
+      line.append(make("img", { class: "thumbnail", part: "thumbnail", alt: "", src: address }));
+    }
+    const sure = first ? ` (${similarityOf(first)})` : "";
+    line.append(make("span", {}, text + sure));
+    const facts = known ? Object.entries(first.metadata) : [];
+    if (facts.length) {
+      const list = make("dl", { part: "facts" });
+      for (const [name, value] of facts) list.append(make("dt", {}, name), make("dd", {}, value));
+      line.append(list);
+    }
+    // What is not known is near to something all the same.
+    const nearest = known || shown === 1 ? others : best.slice(0, shown);
+    for (const answer of nearest) {
+      const words = `${answer.label} (${similarityOf(answer)})`;
+      line.append(make("div", { class: "others", part: "others" }, words));
+    }
+    return line;
   }
 
   #say(text) {
@@ -218,6 +358,6 @@ export class MagpieRecognizer extends HTMLElement {
   }
 }
 
-if (!customElements.get("magpie-recognizer")) {
+if (globalThis.customElements && !customElements.get("magpie-recognizer")) {
   customElements.define("magpie-recognizer", MagpieRecognizer);
 }

@@ -1,13 +1,26 @@
-/** Anything with pixels. */
+// Without the types of browsers (a program in Node, a worker) their names stand for nothing.
+type Of<Name extends string> = typeof globalThis extends { [name in Name]: { prototype: infer Type } }
+  ? Type
+  : never;
+
+/** Pixels as red, green, blue, alpha, like an `ImageData`. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray;
+}
+
+/** Anything with pixels. A file may be of any type that the engine or the browser decodes, whatever it is called. */
 export type ImageLike =
-  | Blob
-  | ImageData
-  | ImageBitmap
-  | HTMLImageElement
-  | HTMLCanvasElement
-  | OffscreenCanvas
-  | HTMLVideoElement
-  | VideoFrame;
+  | Pixels
+  | Of<"Blob">
+  | Of<"ImageData">
+  | Of<"ImageBitmap">
+  | Of<"HTMLImageElement">
+  | Of<"HTMLCanvasElement">
+  | Of<"OffscreenCanvas">
+  | Of<"HTMLVideoElement">
+  | Of<"VideoFrame">;
 
 export type Backend = "cpu" | "webgpu";
 
@@ -23,7 +36,7 @@ export type ErrorCode =
   | "toonew"
   /** The bundle cannot be read for another reason. */
   | "bundle"
-  /** The picture cannot be decoded or read. */
+  /** The picture cannot be decoded, or the browser does not give its pixels as they are. */
   | "picture"
   /** A change of the gallery that cannot be made. */
   | "gallery"
@@ -37,21 +50,28 @@ export type ErrorCode =
   | "disposed";
 
 export class MagpieError extends Error {
+  constructor(code: ErrorCode, message: string);
   readonly code: ErrorCode;
 }
 
 export interface Cancellable {
   /** Takes the request back; the call then rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: Of<"AbortSignal">;
 }
 
 export interface LoadOptions extends Cancellable {
   /** Bytes of the bundle so far, and in all. */
   onProgress?: (progress: { loaded: number; total: number }) => void;
-  /** "auto" takes WebGPU where there is a real adapter. */
+  /**
+   * "auto" begins with the CPU. Where there is a real WebGPU adapter, both engines are measured once, while nothing
+   * is asked, and the faster one is kept in localStorage for the next load; not where the visitor saves data.
+   */
   backend?: "auto" | Backend;
-  /** Address of the folder with the engine's files; by default the one this module came from. */
-  assets?: string | URL;
+  /**
+   * Address of a folder with the engine's files; by default those beside this module, which bundlers find. They may
+   * come from another origin whose host sends Access-Control-Allow-Origin.
+   */
+  assets?: string | Of<"URL">;
   /** False: ready before the classes' pictures have come; answers have none until then. */
   thumbnails?: boolean;
   /**
@@ -84,7 +104,7 @@ export interface Answer {
   similarity: number;
   /** What the gallery says about the class. It is text: never put it into a page as markup. */
   metadata: Record<string, string>;
-  thumbnail: Blob | null;
+  thumbnail: Of<"Blob"> | null;
 }
 
 export interface FoundObject {
@@ -123,7 +143,7 @@ export interface GalleryView {
   unlisted: number;
   /** Classes that the filter lets through, and the first of them. */
   matching: number;
-  shown: { label: string; entries: number; thumbnail: Blob | null }[];
+  shown: { label: string; entries: number; thumbnail: Of<"Blob"> | null }[];
   /** Whether it differs from the published one, and whether there is a change to take back. */
   edited: boolean;
   canUndo: boolean;
@@ -143,10 +163,11 @@ export interface Gallery {
   alike(options?: Cancellable): Promise<{ first: string; second: string; similarity: number }[]>;
   search(
     embedding: ArrayLike<number>,
+    /** `topK`: a whole number from 1 to 10,000, 5 unless given; others are refused with the code "argument". */
     options?: Cancellable & { topK?: number },
   ): Promise<Answer[]>;
-  export(options?: Cancellable): Promise<Blob>;
-  import(file: Blob | ArrayBuffer | Uint8Array, options?: Cancellable): Promise<GalleryView>;
+  export(options?: Cancellable): Promise<Of<"Blob">>;
+  import(file: Of<"Blob"> | ArrayBuffer | Uint8Array, options?: Cancellable): Promise<GalleryView>;
 }
 
 /** What must be reached to be an answer, and to be an object; 0 to 1. */
@@ -168,7 +189,7 @@ export type Stage =
 /** A loaded bundle in an engine of its own. Requests are answered in their order. */
 export class Magpie {
   private constructor();
-  static load(bundle: string | URL, options?: LoadOptions): Promise<Magpie>;
+  static load(bundle: string | Of<"URL">, options?: LoadOptions): Promise<Magpie>;
   readonly title: string;
   readonly notes: string[];
   readonly backend: Backend;
@@ -178,7 +199,10 @@ export class Magpie {
   readonly arithmetic: Arithmetic;
   readonly thresholds: Thresholds;
   readonly gallery: Gallery;
-  /** With `follow` the picture is the next frame of a camera: what has hardly changed is quick. */
+  /**
+   * With `follow` the picture is the next frame of a camera: what has hardly changed is quick. `topK` is how many
+   * classes to name of each object: a whole number from 1 to 10,000, 5 unless given.
+   */
   recognize(
     picture: ImageLike,
     options?: Cancellable & { topK?: number; follow?: boolean },
@@ -188,9 +212,11 @@ export class Magpie {
     options?: Cancellable,
   ): Promise<{ width: number; height: number; objects: FoundObject[] }>;
   embed(picture: ImageLike, options?: Cancellable): Promise<Float32Array>;
-  /** Recognises by other thresholds from now on; what is left out stays as it is. */
+  /** Recognises by other thresholds from now on, -1 to 1 and 0 to 1; what is left out stays as it is. */
   tune(thresholds: Partial<Thresholds>, options?: Cancellable): Promise<Thresholds>;
-  /** Milliseconds of several runs of a part of the pipeline, on a drawn picture. */
+  /** Milliseconds of several runs of a part of the pipeline, on a drawn picture; 20, at most 10,000. */
   measure(stage: Stage, options?: Cancellable & { runs?: number }): Promise<number[]>;
+  /** Whether its engine has ended: by `dispose`, or since it stopped for good. Calls fail then. */
+  readonly ended: boolean;
   dispose(): void;
 }

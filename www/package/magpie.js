@@ -5,7 +5,9 @@
 //   const { objects } = await magpie.recognize(file);
 //
 // The engine runs in a worker of its own, from the files beside this one.
-import { findAdapter, startWorker } from "./engine.js";
+import { choose, chosen } from "./choice.js";
+import { missing, startWorker, whyNot } from "./engine.js";
+import { decodeUpright, engineFormat, readPixels, sizeOf } from "./pixels.js";
 
 /** What went wrong: `code` says it to a program, `message` to a person. */
 export class MagpieError extends Error {
@@ -16,21 +18,51 @@ export class MagpieError extends Error {
   }
 }
 
-// Formats that the engine decodes itself; everything else goes through the browser's decoder.
-const DECODED_BY_ENGINE = /^image\/(jpeg|png|webp|gif|bmp)$/;
+// Failures of the engine about files that the browser may decode.
+const undecoded = new WeakSet();
 
-async function chosenBackend(backend) {
+async function chosenBackend(backend, manifest, threads) {
   if (backend === "cpu" || backend === "webgpu") return backend;
   if (backend !== undefined && backend !== "auto") {
     throw new MagpieError("argument", `there is no backend ${backend}; there is auto, cpu, webgpu`);
   }
-  const adapter = await findAdapter();
-  // A software adapter computes on the processor, slower than the CPU engine.
-  return adapter && !adapter.software ? "webgpu" : "cpu";
+  return chosen(manifest, threads);
 }
+
+// Milliseconds without a request after which a device is measured.
+const QUIET = 3000;
 
 const aborted = (signal) =>
   signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
+
+/** What a promise comes to, unless the signal is first. */
+function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(aborted(signal));
+    if (signal.aborted) return stop();
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+/** A number of things. */
+function whole(name, value, most) {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  const given = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new MagpieError("argument", `${name} ${given}: a whole number from 1 to ${most} is needed`);
+}
+
+/** A threshold. */
+function bound(name, value, least) {
+  if (typeof value === "number" && value >= least && value <= 1) return value;
+  throw new MagpieError("argument", `${name} ${String(value)}: a number from ${least} to 1 is needed`);
+}
+
+// Answers of one object, and runs of one measurement, at most.
+const MOST_ANSWERS = 10_000;
+const MOST_RUNS = 10_000;
+const MOST_THREADS = 64;
 
 /** A worker that answers one request after the other, and another one in its place where it stops. */
 class Engine {
@@ -48,6 +80,12 @@ class Engine {
   // Times that it stopped since it last answered.
   #stops = 0;
   #pictured;
+  // What measures the engines, its timer, and what takes it back.
+  #measure = null;
+  #quiet;
+  #trial = null;
+  // The pictures that were given so far are ready to be asked about.
+  #preparing = Promise.resolve();
   onProgress = null;
   /** What a new worker is asked first; without it none takes the place of one that stops. */
   revival = null;
@@ -56,6 +94,7 @@ class Engine {
     this.#pictured = resolve;
   });
 
+  /** Of the engine's files in a folder, or beside this module where there is none. */
   constructor(assets, backend, manifest, threads) {
     this.#assets = assets;
     this.backend = backend;
@@ -63,7 +102,9 @@ class Engine {
       try {
         return startWorker(assets, this.backend, manifest, threads);
       } catch (error) {
-        const reason = `the engine's worker cannot be started: ${error.message}`;
+        const refused = /Trusted/.test(error.message);
+        const advice = refused ? "; a page that requires trusted types has to allow the policy magpie" : "";
+        const reason = `the engine's worker cannot be started: ${error.message}${advice}`;
         throw new MagpieError("device", reason);
       }
     };
@@ -81,9 +122,9 @@ class Engine {
         resolve();
         this.#next();
       };
-      worker.onerror = (event) => {
+      worker.onerror = async (event) => {
         event.preventDefault?.();
-        const reason = event.message || `worker.js of ${this.#assets} could not be loaded`;
+        const reason = event.message || (await whyNot(this.#assets));
         const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
         reject(error);
         if (worker === this.#worker) this.#stopped(error);
@@ -153,13 +194,76 @@ class Engine {
       signal?.addEventListener("abort", stop, { once: true });
       entry.settled = () => signal?.removeEventListener("abort", stop);
       this.#waiting.push(entry);
+      this.#wait();
       this.#next();
     });
   }
 
+  /** Measures the engines of this device for the next load, once nothing is asked for a while. */
+  measureOnce(how) {
+    // Not where the visitor saves data, nor where there is nothing to choose from.
+    if (globalThis.navigator?.connection?.saveData || !globalThis.navigator?.gpu) return;
+    this.#measure = async () => {
+      const trial = new AbortController();
+      this.#trial = trial;
+      try {
+        await choose({ ...how, signal: trial.signal });
+        this.#measure = null;
+      } catch {
+        // Disturbed: at the next quiet moment. A host that does not answer is not asked again.
+        if (!trial.signal.aborted) this.#measure = null;
+      }
+      if (this.#trial === trial) this.#trial = null;
+    };
+    this.#wait();
+  }
+
+  #wait() {
+    clearTimeout(this.#quiet);
+    this.#trial?.abort();
+    this.#trial = null;
+    if (!this.#measure || this.#failure) return;
+    this.#quiet = setTimeout(() => {
+      if (!this.#current && !this.#waiting.length) this.#measure?.();
+    }, QUIET);
+  }
+
+  /**
+   * Asks about a picture, which `request` puts into its place: what the engine answers, and by how much boxes are to
+   * be stretched. Files that the engine does not read are decoded by the browser.
+   */
+  async askAbout(source, request, signal) {
+    if (signal?.aborted) throw aborted(signal);
+    const preparing = picture(source);
+    // Pictures keep their order, however long it takes to read them.
+    const before = this.#preparing;
+    this.#preparing = Promise.allSettled([before, preparing]);
+    await before;
+    let { message, transfer, size } = await preparing;
+    let answered;
+    try {
+      answered = await this.ask(request(message), { signal, transfer });
+    } catch (error) {
+      const bytes = undecoded.has(error) && source instanceof Blob ? await bytesOf(source) : null;
+      const again = bytes && (await decoded(source, bytes));
+      if (!again) throw error;
+      ({ message, transfer, size } = again);
+      answered = await this.ask(request(message), { signal, transfer });
+    }
+    const { width, height } = message.Pixels ?? {};
+    return { answered, size, stretch: size ? [size[0] / width, size[1] / height] : [1, 1] };
+  }
+
   end(error) {
+    this.#measure = null;
+    this.#wait();
     this.#worker.terminate();
     this.#fail(error);
+  }
+
+  /** Whether it answers nothing any more. */
+  get ended() {
+    return this.#failure !== null;
   }
 
   #next() {
@@ -179,7 +283,10 @@ class Engine {
     else if (kind === "Pictured") this.#pictured();
     else if (kind === "Failed") {
       const { kind, message } = value.error;
-      this.#settle((entry) => entry.reject(new MagpieError(kind.toLowerCase(), message)));
+      const code = kind === "Format" ? "picture" : kind.toLowerCase();
+      const error = new MagpieError(code, message);
+      if (kind === "Format") undecoded.add(error);
+      this.#settle((entry) => entry.reject(error));
     } else {
       if (!this.#reviving) this.#stops = 0;
       this.#settle((entry) => entry.resolve(value));
@@ -193,6 +300,7 @@ class Engine {
       entry.settled();
       how(entry);
     }
+    this.#wait();
     this.#next();
   }
 
@@ -209,54 +317,58 @@ class Engine {
   }
 }
 
-/** Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha. */
+const encoded = (bytes) => ({ message: { Encoded: bytes }, transfer: [bytes.buffer] });
+
+const pixels = ({ width, height, rgba }, size) => ({
+  message: { Pixels: { width, height, rgba } },
+  transfer: [rgba.buffer],
+  size,
+});
+
+async function read(source) {
+  try {
+    return pixels(await readPixels(source), sizeOf(source));
+  } catch (error) {
+    throw new MagpieError("picture", error.message);
+  }
+}
+
+/** A file as the browser decodes it; null where it cannot. */
+async function decoded(file, bytes) {
+  const bitmap = await decodeUpright(file, bytes).catch(() => null);
+  if (!bitmap) return null;
+  try {
+    return await read(bitmap);
+  } finally {
+    bitmap.close();
+  }
+}
+
+const bytesOf = async (file) => new Uint8Array(await file.arrayBuffer());
+
+/**
+ * Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha; with the `size` that the
+ * source has where pixels may have been shrunk.
+ */
 async function picture(source) {
   if (source instanceof Blob) {
-    if (DECODED_BY_ENGINE.test(source.type)) {
-      const bytes = new Uint8Array(await source.arrayBuffer());
-      return { message: { Encoded: bytes }, transfer: [bytes.buffer] };
-    }
-    let bitmap;
-    try {
-      bitmap = await createImageBitmap(source);
-    } catch {
-      throw new MagpieError("picture", "this browser cannot decode the picture");
-    }
-    const pixels = drawn(bitmap, bitmap.width, bitmap.height);
-    bitmap.close();
-    return pixels;
+    const bytes = await bytesOf(source);
+    // Of what neither decodes the engine says what it is.
+    return (!engineFormat(bytes) && (await decoded(source, bytes))) || encoded(bytes);
   }
   // ImageData, or what is like it where there is none.
   if (source?.data instanceof Uint8ClampedArray) {
-    return pixels(source.width, source.height, new Uint8Array(source.data));
+    const { width, height, data } = source;
+    return pixels({ width, height, rgba: new Uint8Array(data) });
   }
-  const width = source?.displayWidth ?? source?.videoWidth ?? source?.naturalWidth ?? source?.width;
-  const height =
-    source?.displayHeight ?? source?.videoHeight ?? source?.naturalHeight ?? source?.height;
+  const [width, height] = sizeOf(source);
   if (!(typeof width === "number" && typeof height === "number")) {
     throw new MagpieError("argument", "neither a file nor anything that can be drawn");
   }
   if (width === 0 || height === 0) {
     throw new MagpieError("picture", "the picture is not loaded yet, or empty");
   }
-  return drawn(source, width, height);
-}
-
-function drawn(source, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  try {
-    context.drawImage(source, 0, 0, width, height);
-    const { data } = context.getImageData(0, 0, width, height);
-    return pixels(width, height, new Uint8Array(data.buffer));
-  } catch (error) {
-    // Pixels of another site stay unread.
-    throw new MagpieError("picture", `the picture's pixels cannot be read: ${error.message}`);
-  }
-}
-
-function pixels(width, height, rgba) {
-  return { message: { Pixels: { width, height, rgba } }, transfer: [rgba.buffer] };
+  return read(source);
 }
 
 const answer = ({ label, similarity, metadata, thumbnail }) => ({
@@ -266,11 +378,11 @@ const answer = ({ label, similarity, metadata, thumbnail }) => ({
   thumbnail: thumbnail.length ? new Blob([thumbnail]) : null,
 });
 
-const box = ([left, top, right, bottom]) => ({
-  x: left,
-  y: top,
-  width: right - left,
-  height: bottom - top,
+const box = ([left, top, right, bottom], [x, y]) => ({
+  x: left * x,
+  y: top * y,
+  width: (right - left) * x,
+  height: (bottom - top) * y,
 });
 
 const view = ({ classes, entries, unlisted, matching, shown, edited, can_undo, kept }) => ({
@@ -302,8 +414,8 @@ class Gallery {
 
   /** Adds a picture of one thing to a class, which is made where it is not there. */
   async add(label, source, { signal } = {}) {
-    const { message, transfer } = await picture(source);
-    return this.#changed({ Edit: { Add: { label, picture: message } } }, { signal, transfer });
+    const add = (picture) => ({ Edit: { Add: { label, picture } } });
+    return view((await this.#engine.askAbout(source, add, signal)).answered.gallery);
   }
 
   /** Takes a class out. */
@@ -338,7 +450,8 @@ class Gallery {
 
   /** The classes that are most similar to an embedding. */
   async search(embedding, { topK = 5, signal } = {}) {
-    const request = { Search: { embedding: Array.from(embedding), top_k: topK } };
+    const top_k = whole("topK", topK, MOST_ANSWERS);
+    const request = { Search: { embedding: Array.from(embedding), top_k } };
     return (await this.#engine.ask(request, { signal })).answers.map(answer);
   }
 
@@ -381,8 +494,8 @@ export class Magpie {
   /**
    * Starts an engine and loads a bundle into it.
    *
-   * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of the
-   * folder with the engine's files, by default the one that this file came from. Without
+   * `bundle` is the address of a bundle's folder or of its manifest; `assets` the address of a
+   * folder with the engine's files, by default those beside this file, which bundlers find. Without
    * `thumbnails` it is ready before the classes' pictures have come: answers have none until then.
    * `threads` is how many compute on the CPU in a page that is isolated from other sites; as many as
    * the device has cores, at most four, unless given. `arithmetic` is what networks compute in on the
@@ -397,22 +510,24 @@ export class Magpie {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
     }
-    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 64)) {
-      throw new MagpieError("argument", `${threads} threads: a whole number from 1 to 64 is needed`);
-    }
+    if (threads !== undefined) whole("threads", threads, MOST_THREADS);
     if (arithmetic !== undefined && arithmetic !== "f32" && arithmetic !== "i8") {
       throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
     }
-    const folder = assets === undefined ? new URL("./", import.meta.url) : new URL(assets, base);
-    const chosen = await chosenBackend(backend);
+    const lacking = missing();
+    if (lacking) throw new MagpieError("device", lacking);
+    const folder = assets === undefined ? undefined : new URL(assets, base);
+    const chosen = await unlessAborted(chosenBackend(backend, address.href, threads), signal);
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
       engine.onProgress = onProgress ?? null;
       const open = { Open: { manifest: address.href, arithmetic } };
       const info = await engine.ask(open, { signal });
       engine.revival = [open];
-      if (thumbnails) await engine.pictured;
-      if (signal?.aborted) throw aborted(signal);
+      if (thumbnails) await unlessAborted(engine.pictured, signal);
+      if (backend === undefined || backend === "auto") {
+        engine.measureOnce({ assets: folder, manifest: address.href, threads });
+      }
       return new Magpie(engine, info);
     } catch (error) {
       engine.end(error);
@@ -424,11 +539,9 @@ export class Magpie {
     }
   }
 
-  async #ask(kind, source, signal, more = {}) {
-    if (signal?.aborted) throw aborted(signal);
-    const { message, transfer } = await picture(source);
-    const id = this.#next++;
-    return this.#engine.ask({ [kind]: { id, picture: message, ...more } }, { signal, transfer });
+  #ask(kind, source, signal, more = {}) {
+    const request = (picture) => ({ [kind]: { id: this.#next++, picture, ...more } });
+    return this.#engine.askAbout(source, request, signal);
   }
 
   /**
@@ -436,7 +549,9 @@ export class Magpie {
    * camera: what has hardly changed since the last one is not looked at again.
    */
   async recognize(source, { topK = 5, signal, follow = false } = {}) {
-    const { result } = await this.#ask("Recognize", source, signal, { follow });
+    whole("topK", topK, MOST_ANSWERS);
+    const { answered, size, stretch } = await this.#ask("Recognize", source, signal, { follow });
+    const { result } = answered;
     const objects = [];
     for (const { bbox, detection_score, known, answers, embedding } of result.objects) {
       const best =
@@ -444,7 +559,7 @@ export class Magpie {
           ? await this.gallery.search(embedding, { topK, signal })
           : answers.slice(0, topK).map(answer);
       objects.push({
-        box: box(bbox),
+        box: box(bbox, stretch),
         detectionScore: detection_score,
         known,
         label: known ? (best[0]?.label ?? null) : null,
@@ -452,18 +567,21 @@ export class Magpie {
         embedding: Float32Array.from(embedding),
       });
     }
-    const { width, height, timings, threads } = result;
+    const { timings, threads } = result;
+    const [width, height] = size ?? [result.width, result.height];
     return { width, height, objects, timings, threads };
   }
 
   /** Where things are, without naming them. */
   async detect(source, { signal } = {}) {
-    const { width, height, objects } = await this.#ask("Locate", source, signal);
+    const { answered, size, stretch } = await this.#ask("Locate", source, signal);
+    const { objects } = answered;
+    const [width, height] = size ?? [answered.width, answered.height];
     return {
       width,
       height,
       objects: objects.map(({ bbox, detection_score }) => ({
-        box: box(bbox),
+        box: box(bbox, stretch),
         detectionScore: detection_score,
       })),
     };
@@ -471,7 +589,7 @@ export class Magpie {
 
   /** The unit embedding of a picture of one thing. */
   async embed(source, { signal } = {}) {
-    return Float32Array.from((await this.#ask("Embed", source, signal)).embedding);
+    return Float32Array.from((await this.#ask("Embed", source, signal)).answered.embedding);
   }
 
   /** Least similarity of an answer and least detection score of an object. */
@@ -484,8 +602,8 @@ export class Magpie {
   async tune({ minSimilarity, minScore } = {}, options) {
     const now = this.thresholds;
     const Tune = {
-      min_similarity: minSimilarity ?? now.minSimilarity,
-      min_score: minScore ?? now.minScore,
+      min_similarity: bound("minSimilarity", minSimilarity ?? now.minSimilarity, -1),
+      min_score: bound("minScore", minScore ?? now.minScore, 0),
     };
     this.#thresholds = (await this.#engine.ask({ Tune }, options)).thresholds;
     this.#engine.revival = [this.#engine.revival[0], { Tune }];
@@ -497,8 +615,14 @@ export class Magpie {
    * { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
    */
   async measure(stage, { runs = 20, signal } = {}) {
-    const answer = await this.#engine.ask({ Measure: { stage, runs } }, { signal });
+    const Measure = { stage, runs: whole("runs", runs, MOST_RUNS) };
+    const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
+  }
+
+  /** Whether its engine has ended: by `dispose`, or since it stopped for good. Calls fail then. */
+  get ended() {
+    return this.#engine.ended;
   }
 
   /** Ends the engine; whoever still waits is told so. */

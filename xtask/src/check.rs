@@ -16,21 +16,29 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let package = package::assemble()?;
     setup::npm("www/examples/vite-react")?;
     let vector_engine = setup::vector_engine();
+    let webkit = setup::webkit();
     let tested = step("tests", || {
         let mut command = program("cargo");
         command.args(["test", "--locked"]);
         for package in TESTED {
             command.args(["--package", package]);
         }
+        command.arg("--");
         match &vector_engine {
             Some(python) => command.env("MAGPIE_PGVECTOR", python),
-            None => command.args(["--", "--skip", "in_the_vector_engine"]),
+            None => command.args(["--skip", "in_the_vector_engine"]),
         };
+        if !webkit {
+            command.args(["--skip", "in_webkit"]);
+        }
         // The browser tests look at the published demo and the package.
         execute(command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package))
     });
     if vector_engine.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
+    }
+    if !webkit {
+        say("NOT tested: the page in WebKitGTK, which cannot be installed here");
     }
     tested
 }

@@ -299,6 +299,16 @@ pub(crate) fn browser() -> anyhow::Result<()> {
     npm(BROWSER)
 }
 
+/// Whether the tests can drive `WebKitGTK`, on a display of its own.
+pub(crate) fn webkit() -> bool {
+    // The driver's own `--version` is a failure.
+    let found = "command -v WebKitWebDriver && command -v Xvfb";
+    let there = || output(program("sh").args(["-c", found])).is_some();
+    let packages = ["webkit2gtk-driver", "xvfb"];
+    let install = || apt(&packages, "the tests look at the page in Safari's engine");
+    there() || (step("WebKitGTK", install).is_ok() && there())
+}
+
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
 /// way to `PyPI`, or no leave to start a server.
 pub(crate) fn vector_engine() -> Option<String> {

@@ -15,12 +15,12 @@ mod embedding;
 mod format;
 mod index;
 mod lessons;
+mod metadata;
 mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
 mod stream;
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,7 @@ pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,
 };
+pub use metadata::Metadata;
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
@@ -161,9 +162,6 @@ impl From<IndexError> for GalleryError {
     }
 }
 
-/// Free-form facts about a class: link, price, description.
-pub type Metadata = BTreeMap<String, String>;
-
 /// One thing that can be recognised.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,7 +169,7 @@ pub struct Class {
     /// Name shown to people; any script, spaces allowed.
     pub label: String,
     /// Shown with the label.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub metadata: Metadata,
     /// Least cosine for this answer, where it is not everyone's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,8 @@
 //! Galleries: what stays true whatever is added, removed and merged.
 
 use super::embedding::unit;
+use std::collections::BTreeMap;
+
 use super::*;
 use proptest::prelude::*;
 

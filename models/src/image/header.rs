@@ -1,17 +1,8 @@
 //! What a picture's first bytes say, without its pixels.
 
-use std::io::Cursor;
-
-use ::image::ImageDecoder;
-use ::image::codecs::bmp::BmpDecoder;
-use ::image::codecs::gif::GifDecoder;
-use ::image::codecs::png::PngDecoder;
-use ::image::codecs::webp::WebPDecoder;
 use ::image::metadata::Orientation;
 
-use super::{
-    Format, ImageError, PNG_PARTS, check_size, container, decode_error, exif, jpeg, limits,
-};
+use super::{Format, ImageError, check_size, exif, exif_of, jpeg, limited};
 
 /// A picture's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +22,13 @@ impl Header {
     ///
     /// As [`RgbImage::decode`](super::RgbImage::decode), as far as the header tells.
     pub fn read(bytes: &[u8]) -> Result<Self, ImageError> {
-        let file = Cursor::new(bytes);
         let (width, height, exif) = match Format::of_bytes(bytes) {
             Format::Jpeg => jpeg::header(bytes)?,
-            Format::Png => {
-                let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
-                let (width, height) = decoder.map_err(decode_error)?.dimensions();
-                (width, height, container::png_exif(bytes).map(<[u8]>::to_vec))
+            format => {
+                let mut decoder = limited(format, bytes)?;
+                let (width, height) = decoder.dimensions();
+                (width, height, exif_of(format, bytes, &mut *decoder))
             }
-            Format::WebP => said(WebPDecoder::new(file).map_err(decode_error)?),
-            Format::Gif => said(GifDecoder::new(file).map_err(decode_error)?),
-            Format::Bmp => said(BmpDecoder::new(file).map_err(decode_error)?),
-            Format::Unknown => return Err(ImageError::UnknownFormat),
-            format => return Err(ImageError::Unsupported { format }),
         };
         check_size(width, height)?;
         let orientation = exif.as_deref().and_then(exif::orientation);
@@ -56,12 +41,6 @@ impl Header {
     pub fn stored(&self) -> (u32, u32) {
         if self.orientation < 5 { (self.width, self.height) } else { (self.height, self.width) }
     }
-}
-
-/// What a decoder of the `image` crate says.
-fn said(mut decoder: impl ImageDecoder) -> (u32, u32, Option<Vec<u8>>) {
-    let (width, height) = decoder.dimensions();
-    (width, height, decoder.exif_metadata().unwrap_or_default())
 }
 
 #[cfg(test)]

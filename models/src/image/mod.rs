@@ -233,23 +233,9 @@ struct Decoded {
 
 /// Decodes within the limits, takes colors to sRGB and turns upright.
 fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
-    let file = Cursor::new(bytes);
     let decoded = match Format::of_bytes(bytes) {
         Format::Jpeg => jpeg::decode(bytes)?,
-        Format::Png => {
-            container::check_png(bytes)?;
-            let exif = container::png_exif(bytes).map(<[u8]>::to_vec);
-            let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
-            Decoded { exif, ..pixels(Box::new(decoder.map_err(decode_error)?))? }
-        }
-        Format::WebP => {
-            container::check_webp(bytes)?;
-            pixels(Box::new(WebPDecoder::new(file).map_err(decode_error)?))?
-        }
-        Format::Gif => pixels(Box::new(GifDecoder::new(file).map_err(decode_error)?))?,
-        Format::Bmp => pixels(Box::new(BmpDecoder::new(file).map_err(decode_error)?))?,
-        Format::Unknown => return Err(ImageError::UnknownFormat),
-        format => return Err(ImageError::Unsupported { format }),
+        format => pixels(format, bytes)?,
     };
     let mut picture = decoded.picture;
     if let Some(profile) = decoded.profile {
@@ -261,15 +247,45 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
     Ok(picture)
 }
 
-/// The picture of a decoder of the `image` crate.
-fn pixels(mut decoder: Box<dyn ImageDecoder + '_>) -> Result<Decoded, ImageError> {
+/// The picture in a file of the `image` crate's formats.
+fn pixels(format: Format, bytes: &[u8]) -> Result<Decoded, ImageError> {
+    match format {
+        Format::Png => container::check_png(bytes)?,
+        Format::WebP => container::check_webp(bytes)?,
+        _ => (),
+    }
+    let mut decoder = limited(format, bytes)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     decoder.set_limits(limits(FRAME)).map_err(decode_error)?;
-    let exif = decoder.exif_metadata().unwrap_or_default();
+    let exif = exif_of(format, bytes, &mut *decoder);
     let profile = decoder.icc_profile().unwrap_or_default();
     let picture = DynamicImage::from_decoder(decoder).map_err(decode_error)?;
     Ok(Decoded { picture, exif, profile })
+}
+
+/// A decoder of the `image` crate that has read the header; it is not asked for a JPEG.
+fn limited(format: Format, bytes: &[u8]) -> Result<Box<dyn ImageDecoder + '_>, ImageError> {
+    let file = Cursor::new(bytes);
+    Ok(match format {
+        Format::Png => {
+            let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
+            Box::new(decoder.map_err(decode_error)?)
+        }
+        Format::WebP => Box::new(WebPDecoder::new(file).map_err(decode_error)?),
+        Format::Gif => Box::new(GifDecoder::new(file).map_err(decode_error)?),
+        Format::Bmp => Box::new(BmpDecoder::new(file).map_err(decode_error)?),
+        Format::Unknown => return Err(ImageError::UnknownFormat),
+        format => return Err(ImageError::Unsupported { format }),
+    })
+}
+
+/// The EXIF part of a file, wherever its format has it.
+fn exif_of(format: Format, bytes: &[u8], decoder: &mut dyn ImageDecoder) -> Option<Vec<u8>> {
+    match format {
+        Format::Png => container::png_exif(bytes).map(<[u8]>::to_vec),
+        _ => decoder.exif_metadata().unwrap_or_default(),
+    }
 }
 
 fn limits(bytes: u64) -> Limits {

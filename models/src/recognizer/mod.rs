@@ -102,7 +102,8 @@ pub struct Recognition {
 }
 
 impl Recognition {
-    fn similarity(&self) -> f32 {
+    /// Cosine of the best class; below every cosine where there is none.
+    pub fn similarity(&self) -> f32 {
         self.matches.first().map_or(f32::NEG_INFINITY, |m| m.similarity)
     }
 }

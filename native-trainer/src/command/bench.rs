@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{DeviceKind, read};
 use crate::data::store::read_picture;
 use crate::files;
+use crate::terminal::counted;
 
 /// Version of the JSON that is printed, which the page for measurements writes, too.
 const SCHEMA: u32 = 2;
@@ -109,12 +110,14 @@ impl Arguments {
         }
         let [classes, entries] = report.gallery;
         println!(
-            "{}: {classes} classes, {entries} entries; picture {}×{}; {}, {} core(s), {}",
+            "{}: {}, {}; picture {}×{}; {}, {}, {}",
             report.bundle,
+            counted(classes, "class", "classes"),
+            counted(entries, "entry", "entries"),
             picture.width(),
             picture.height(),
             report.system,
-            report.cores,
+            counted(report.cores, "core", "cores"),
             report.device
         );
         println!("{:<20} {:>10} {:>10} {:>10}   (ms)", "stage", "median", "least", "p95");

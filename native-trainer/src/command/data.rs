@@ -12,6 +12,7 @@ use crate::data::layouts::{Lists, cub, sop};
 use crate::files;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::terminal::counted;
 
 /// Checks data sets and prepares public ones.
 #[derive(Debug, Args)]
@@ -34,7 +35,7 @@ enum Command {
 /// nothing or something false.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie data check photos\n  magpie data check -c \
-    native-trainer/recipes/photos.toml -o extractor.train=photos\n  magpie data check \
+    photos -o extractor.train=photos\n  magpie data check \
     annotations/train.json --images pictures\n\nEnds with 1 where something \
     would keep training from working or teach it something false.")]
 struct Check {
@@ -62,7 +63,7 @@ struct Check {
 /// Writes the list files of a public data set: CUB-200-2011 or Stanford Online Products.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie data cub CUB_200_2011\n  magpie train -c \
-    native-trainer/recipes/cub-mobilenet-v1.toml --output runs/cub")]
+    cub-mobilenet-v1 --output runs/cub")]
 struct Layout {
     /// Folder as it was unpacked; gets `train_list.txt` and `test_list.txt`.
     folder: PathBuf,
@@ -161,7 +162,8 @@ fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
     let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
     files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
     for (path, text) in [(train, &lists.train), (test, &lists.test)] {
-        println!("{}: {} pictures", path.display(), text.lines().count());
+        let pictures = counted(text.lines().count(), "picture", "pictures");
+        println!("{}: {pictures}", path.display());
     }
     Ok(())
 }
@@ -192,7 +194,7 @@ impl Check {
             self.print(&path, &report)?;
         }
         if errors > 0 {
-            bail!("{errors} error(s) in the data");
+            bail!("{} in the data", counted(errors, "error", "errors"));
         }
         Ok(())
     }
@@ -211,15 +213,15 @@ impl Check {
             println!("{kind}: {finding}");
         }
         let what = match (report.classes, report.boxes) {
-            (0, boxes) => format!("{boxes} boxes"),
-            (classes, _) => format!("{classes} classes"),
+            (0, boxes) => counted(boxes, "box", "boxes"),
+            (classes, _) => counted(classes, "class", "classes"),
         };
         println!(
-            "{}: {} pictures, {what}; {} error(s), {} note(s)",
+            "{}: {}, {what}; {}, {}",
             path.display(),
-            report.pictures,
-            report.errors(),
-            report.findings.len() - report.errors()
+            counted(report.pictures, "picture", "pictures"),
+            counted(report.errors(), "error", "errors"),
+            counted(report.findings.len() - report.errors(), "note", "notes")
         );
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::failures::Failures;
 use super::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 use crate::files::{self, FileError};
+use crate::terminal::counted;
 
 /// Finds the objects of pictures, without naming them.
 ///
@@ -88,7 +89,7 @@ impl Arguments {
                 println!("{}", json!({"picture": picture, "objects": objects}));
                 continue;
             }
-            println!("{}: {} object(s)", path.display(), found.len());
+            println!("{}: {}", path.display(), counted(found.len(), "object", "objects"));
             for object in &found {
                 let b = &object.bbox;
                 println!(

@@ -92,7 +92,11 @@ impl Draft {
                 let name = entry?.file_name();
                 // What a folder that a host takes its files from has before the first publishing.
                 if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
-                    bail!("{}: holds other files; choose an empty folder", out.display());
+                    bail!(
+                        "{}: holds other files ({}); choose an empty folder",
+                        out.display(),
+                        name.display()
+                    );
                 }
             }
         }

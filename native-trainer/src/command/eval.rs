@@ -14,6 +14,7 @@ use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::metric::retrieval::{remarks, retrieval_metrics};
 use crate::progress::Progress;
+use crate::terminal::counted;
 use crate::train::detector::evaluate_boxes;
 
 /// Measures how often an extractor finds the right class, or how well a detector finds boxes.
@@ -124,7 +125,8 @@ impl Arguments {
                 None => println!("{name:<10} –"),
             }
         }
-        println!("{pictures} pictures{}", left_out(failures.count()));
+        let pictures = counted(pictures, "picture", "pictures");
+        println!("{pictures}{}", left_out(failures.count()));
         Ok(())
     }
 
@@ -166,7 +168,8 @@ impl Arguments {
             rates.join(", "),
             metrics.mean_average_precision
         );
-        println!("{} queries with a match in the gallery{}", metrics.queries, left_out(bad));
+        let queries = counted(metrics.queries, "query", "queries");
+        println!("{queries} with a match in the gallery{}", left_out(bad));
         for remark in said {
             eprintln!("{remark}");
         }
@@ -178,6 +181,6 @@ impl Arguments {
 fn left_out(bad: usize) -> String {
     match bad {
         0 => String::new(),
-        bad => format!("; {bad} pictures left out"),
+        bad => format!("; {} left out", counted(bad, "picture", "pictures")),
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::bail;
 use serde_json::json;
 
+use crate::terminal::counted;
+
 /// Counts the pictures of a command.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
@@ -61,7 +63,10 @@ impl Failures {
     pub(super) fn end(&self) -> anyhow::Result<()> {
         match (self.failed, self.pictures) {
             (0, _) => Ok(()),
-            (failed, all) => bail!("{failed} of {all} pictures could not be used; see above"),
+            (failed, all) => {
+                let all = counted(all, "picture", "pictures");
+                bail!("{failed} of {all} could not be used; see above")
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) const HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
 ];
+/// The engine's scripts that browsers start as workers.
+const WORKERS: [&str; 2] = ["worker.js", "worker-helper.js"];
 /// For files whose names change with their content.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For all others: kept, but asked for again.
@@ -48,6 +50,37 @@ pub(super) fn unpacked_name(name: &str) -> &str {
     PACKED.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
+/// Whether a file is a script that browsers start as a worker.
+pub(super) fn is_worker(name: &str) -> bool {
+    WORKERS.contains(&name.rsplit('/').next().unwrap_or_default())
+}
+
+/// What a worker of the engine may do. A worker's policy is that of its own script's headers, not that of the
+/// page that starts it: it gets scripts, files and other workers from the site, and files from the origin of the
+/// bundle that it was started for.
+pub(super) fn worker_policy(bundle: Option<&str>) -> String {
+    let elsewhere = bundle.map(|origin| format!(" {origin}")).unwrap_or_default();
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src \
+         'self'{elsewhere}; require-trusted-types-for 'script'; trusted-types magpie"
+    )
+}
+
+/// The origin of the bundle that a worker's address names.
+pub(super) fn bundle_origin(query: &str) -> Option<String> {
+    let named = query.split('&').find_map(|part| part.strip_prefix("bundle="))?;
+    let mut address = named.to_owned();
+    for (code, mark) in [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/")] {
+        address = address.replace(code, mark);
+    }
+    let (scheme, rest) = address.split_once("://")?;
+    let host = rest.split('/').next()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || ".:-[]".contains(c);
+    let fits =
+        ["http", "https"].contains(&scheme) && !host.is_empty() && host.chars().all(is_plain);
+    fits.then(|| format!("{scheme}://{host}"))
+}
+
 /// Whether a file's name changes with its content: its stem ends with a hyphen and 16 hexadecimal
 /// digits.
 pub(super) fn is_named_after_content(name: &str) -> bool {
@@ -75,6 +108,12 @@ pub(super) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
     let mut lines = vec!["/*".to_owned()];
     lines.extend(HEADERS.iter().map(|(name, value)| format!("  {name}: {value}")));
     lines.push(format!("  cache-control: {ASK_AGAIN}"));
+    for name in names.iter().filter(|name| is_worker(name)) {
+        lines.extend([
+            format!("/{name}"),
+            format!("  content-security-policy: {}", worker_policy(None)),
+        ]);
+    }
     for name in names.iter().filter(|name| is_named_after_content(name)) {
         // The first line of a header counts on one host, the last on another: take it away first.
         lines.extend([format!("/{name}"), "  ! cache-control".to_owned()]);
@@ -166,6 +205,45 @@ mod tests {
         ] {
             assert_eq!(is_named_after_content(name), kept, "{name}");
         }
+    }
+
+    #[test]
+    fn a_worker_fetches_from_its_site_and_from_its_bundles_origin() {
+        let query = "engine=cpu&bundle=https%3A%2F%2Fb.example%3A8443%2Fbundle%2Fmanifest.json";
+        let origin = bundle_origin(query);
+        assert_eq!(origin.as_deref(), Some("https://b.example:8443"));
+        let policy = worker_policy(origin.as_deref());
+        assert!(policy.contains("connect-src 'self' https://b.example:8443;"), "{policy}");
+        assert!(worker_policy(None).contains("connect-src 'self';"));
+        // Nothing else gets into a header.
+        for query in [
+            "",
+            "bundle=",
+            "bundle=bundle/manifest.json",
+            "bundle=ftp://b.example/",
+            "bundle=https://b.example;default-src%20*/",
+            "bundle=https://b.example%0d%0aset-cookie/",
+        ] {
+            assert_eq!(bundle_origin(query), None, "{query}");
+        }
+        assert!(is_worker("/a/worker.js") && is_worker("worker-helper.js"));
+        assert!(!is_worker("worker-cpu.js") && !is_worker("start.js"));
+    }
+
+    #[test]
+    fn headers_for_hosts_give_workers_a_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let draft = Draft::begin(&folder.path().join("site")).unwrap();
+        let names = ["index.html", "worker-cpu.js", "worker.js"].map(str::to_owned);
+        for name in &names {
+            draft.write(name, b"text").unwrap();
+        }
+        prepare(&draft, &names).unwrap();
+        let headers = std::fs::read_to_string(draft.folder().join(HEADERS_FILE)).unwrap();
+        let (_, of_worker) = headers.split_once("\n/worker.js\n").unwrap();
+        let policy = format!("  content-security-policy: {}\n", worker_policy(None));
+        assert!(of_worker.starts_with(&policy), "{headers}");
+        assert_eq!(headers.matches("content-security-policy").count(), 1, "{headers}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::size;
+use super::{probe, size};
 use crate::files;
 use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;
@@ -95,6 +95,17 @@ impl Arguments {
             ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
         let model = ModelFile { description, weights: deployed };
         let (bytes, precision) = smallest(&model).with_context(name)?;
+        let stored = ModelFile::from_bytes(&bytes).with_context(name)?;
+        match &stored.description.architecture {
+            Architecture::Extractor(_) => {
+                let extractor = stored.prepare_extractor(&device).with_context(name)?;
+                probe::check_extractor(&extractor).with_context(name)?;
+            }
+            Architecture::Detector(_) => {
+                let detector = stored.prepare_detector(&device).with_context(name)?;
+                probe::check_detector(&detector).with_context(name)?;
+            }
+        }
         let trainable = match &self.trainable {
             Some(path) => {
                 // So that training can tell what the weights are worth without it.

@@ -16,6 +16,7 @@ pub mod import;
 mod owned;
 mod peers;
 mod place;
+mod probe;
 pub mod publish;
 mod ranges;
 pub mod recognize;
@@ -36,8 +37,9 @@ use failures::Failures;
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::image::RgbImage;
-use models::model_file::{Architecture, ModelFile, model_id};
+use models::model_file::{Architecture, ModelFile, ModelFileError, model_id};
 use models::prepared::{Prepared, Target};
+use models::weights::Weights;
 
 use crate::data::list_file::Samples;
 use crate::data::store::PictureError;
@@ -131,16 +133,27 @@ struct OpenModel {
     id: String,
 }
 
+/// Reads a model file.
 fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     let bytes = files::read(path, files::MODEL_LIMIT)?;
-    let file = ModelFile::from_bytes(&bytes).with_context(|| path.display().to_string())?;
+    let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
+        ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(
+            "these are weights without a description of their network, as checkpoints and `magpie import --trainable` \
+             hold them, to train on from; give the model file: `magpie export RUN --out model.safetensors` writes that \
+             of a run, `magpie import --out` that of other weights"
+        ),
+        error => error.into(),
+    });
+    let file = file.with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })
 }
 
-/// A detector on a device.
+/// A detector on a device, which answers something.
 fn open_detector(path: &Path, device: DeviceKind) -> anyhow::Result<Prepared<Detector>> {
-    let detector = open_model(path)?.file.prepare_detector(device.target()?);
-    detector.with_context(|| path.display().to_string())
+    let name = || path.display().to_string();
+    let detector = open_model(path)?.file.prepare_detector(device.target()?).with_context(name)?;
+    probe::check_detector(&detector).with_context(name)?;
+    Ok(detector)
 }
 
 /// An extractor on a device, for whole lists of pictures.

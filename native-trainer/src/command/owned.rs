@@ -9,7 +9,7 @@ use models::bundle::{MANIFEST_NAME, Manifest};
 use serde::{Deserialize, Serialize};
 
 use super::site::{
-    BUNDLE_FOLDER, ENGINES, PRECACHE, Precache, SAMPLES, SERVICE_WORKER, list_files,
+    BUNDLE_FOLDER, ENGINES, PRECACHE, Precache, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files,
 };
 use super::{hosting, peers, read};
 
@@ -106,6 +106,18 @@ impl Owned {
         self.names.contains(name)
     }
 
+    /// Names of the built page's files: without what publishing adds to it.
+    pub(super) fn of_page(&self) -> Vec<String> {
+        let folders = [BUNDLE_FOLDER, SAMPLES_FOLDER].map(|folder| format!("{folder}/"));
+        let is_added = |name: &str| {
+            [LIST, PRECACHE, SAMPLES, peers::LIST].contains(&name)
+                || folders.iter().any(|folder| name.starts_with(folder))
+                || name.starts_with(peers::FOLDER)
+                || hosting::is_for_hosts(name)
+        };
+        self.names().filter(|name| !is_added(name)).map(str::to_owned).collect()
+    }
+
     /// Whether own files lie in a folder of the site.
     pub(super) fn has_in(&self, folder: &str) -> bool {
         let beginning = format!("{folder}/");
@@ -198,6 +210,20 @@ mod tests {
         let names: Vec<&str> = owned.names().collect();
         assert_eq!(names, ["bundle/manifest.json", "index.html", LIST]);
         assert_eq!(Owned::from_bytes(&owned.to_bytes().unwrap()).unwrap(), owned);
+        let site = list(&[
+            "_headers",
+            "bench/peers.json",
+            "bench/peers/npm/a.js",
+            "bench/index.html",
+            "bundle/manifest.json",
+            "index.html",
+            "index.html.br",
+            "precache.json",
+            "samples.json",
+            "samples/1.jpg",
+            "sw.js",
+        ]);
+        assert_eq!(site.of_page(), ["bench/index.html", "index.html", "sw.js"]);
         let deep = list(&["a/b/c", "a/d", "e"]);
         assert_eq!(deep.folders(), ["a/b", "a", ""]);
         assert!(owned.has_in("bundle") && !owned.has_in("bund") && !owned.has_in("index.html"));

@@ -12,18 +12,21 @@ use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::draft::Draft;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
+use super::owned::Owned;
 use super::site::{
-    BUNDLE_FOLDER, PRECACHE, SAMPLES, SERVICE_WORKER, Site, kept_by_browsers, list_files,
+    BUNDLE_FOLDER, PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, kept_by_browsers,
+    list_files,
 };
 use super::{hosting, open_model, peers, read, size};
 use crate::files;
+use crate::terminal::counted;
 
+/// What a host sends for the site's folder.
+const PAGE: &str = "index.html";
 /// What the service worker has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
-/// Folder of the sample pictures inside the site.
-const SAMPLES_FOLDER: &str = "samples";
 
 /// Writes a complete static site, then opens it again and recognises a picture with it.
 #[derive(Debug, Args)]
@@ -39,7 +42,7 @@ pub struct Arguments {
     /// Gallery file.
     #[arg(long)]
     gallery: PathBuf,
-    /// Built page and engine, as `trunk build --release` leaves them.
+    /// Built page and engine, as `trunk build --release` leaves them; of a published site its page alone is taken.
     #[arg(long, default_value = "dist")]
     page: PathBuf,
     /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays.
@@ -178,7 +181,11 @@ impl Arguments {
         drop(sharded);
 
         for name in &page {
-            site.copy(&self.page.join(name), name)?;
+            let from = self.page.join(name);
+            match &**name {
+                PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
+                _ => site.copy(&from, name)?,
+            }
         }
         for (name, bytes) in &bundle.files {
             site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
@@ -282,9 +289,9 @@ impl Arguments {
         };
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
         println!(
-            "the gallery comes in {} shards, {} in all: a page downloads {} of it at first, then at \
+            "the gallery comes in {}, {} in all: a page downloads {} of it at first, then at \
              most 64 kB for an object that it has not met",
-            sharded.shards.len(),
+            counted(sharded.shards.len(), "shard", "shards"),
             size(all as u64),
             size(sharded.head.len() as u64)
         );
@@ -294,12 +301,15 @@ impl Arguments {
 
 /// Names of the built page's files.
 fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
-    if !page.join("index.html").is_file() {
+    if !page.join(PAGE).is_file() {
         bail!(
             "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \
              `--page PROJECT/dist` says where it is",
             page.display()
         );
+    }
+    if let Some(own) = Owned::of(page)? {
+        return Ok(own.of_page());
     }
     let mut names = Vec::new();
     list_files(page, "", &mut names)?;
@@ -307,6 +317,35 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     names.retain(|name| !name.split('/').any(|part| part.starts_with('.')));
     names.sort();
     Ok(names)
+}
+
+/// A page with this title, as text: of its window and of its first heading.
+fn titled(page: Vec<u8>, title: &str) -> Vec<u8> {
+    let text = match String::from_utf8(page) {
+        Ok(text) => text,
+        Err(error) => return error.into_bytes(),
+    };
+    let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let places = [("<title>", "</title>"), ("<h1 id=\"title\">", "</h1>")];
+    let replaced = places.into_iter().fold(text, |text, (begin, end)| {
+        let replaced = text.split_once(begin).and_then(|(before, rest)| {
+            let (_, behind) = rest.split_once(end)?;
+            Some(format!("{before}{begin}{title}{end}{behind}"))
+        });
+        replaced.unwrap_or(text)
+    });
+    replaced.into_bytes()
+}
+
+/// A service worker with this version in the place of none, or of the one of another publishing.
+fn versioned(worker: &str, version: &str) -> Option<String> {
+    if worker.contains(UNPUBLISHED) {
+        return Some(worker.replacen(UNPUBLISHED, version, 1));
+    }
+    let is_version =
+        |text: &&str| text.len() == version.len() && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let before = worker.split('"').skip(1).step_by(2).find(is_version)?;
+    Some(worker.replacen(before, version, 1))
 }
 
 /// Names of a draft's files.
@@ -334,5 +373,40 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
     let (precache, version) = Site::Folder(folder.to_owned()).precache(names)?;
     site.write(PRECACHE, &serde_json::to_vec_pretty(&precache)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
-    Ok(site.write(SERVICE_WORKER, text.replacen(UNPUBLISHED, &version, 1).as_bytes())?)
+    let text = versioned(&text, &version).with_context(|| {
+        format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")
+    })?;
+    Ok(site.write(SERVICE_WORKER, text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_text_and_takes_the_place_of_the_one_before() {
+        let page = b"<head><title>Magpie</title></head>".to_vec();
+        let first = titled(page, "A & B </title><script>");
+        assert_eq!(
+            String::from_utf8_lossy(&first),
+            "<head><title>A &amp; B &lt;/title&gt;&lt;script&gt;</title></head>"
+        );
+        assert_eq!(titled(first, "Shop"), b"<head><title>Shop</title></head>");
+        let page = br#"<title>Magpie</title><h1 id="title">Magpie</h1><p>Magpie</p>"#.to_vec();
+        let expected = r#"<title>A &lt; B</title><h1 id="title">A &lt; B</h1><p>Magpie</p>"#;
+        assert_eq!(String::from_utf8_lossy(&titled(page, "A < B")), expected);
+        for other in [&b"<!doctype html>"[..], b"<title>", b"\xff<title></title>"] {
+            assert_eq!(titled(other.to_vec(), "Shop"), other);
+        }
+    }
+
+    #[test]
+    fn a_worker_is_told_its_version_as_often_as_it_is_published() {
+        let built = "const VERSION = \"unpublished\";\nconst FAMILY = \"magpie-\";";
+        let first = versioned(built, "0123456789abcdef").unwrap();
+        assert_eq!(first, built.replace("unpublished", "0123456789abcdef"));
+        let second = versioned(&first, "fedcba9876543210").unwrap();
+        assert_eq!(second, built.replace("unpublished", "fedcba9876543210"));
+        assert_eq!(versioned("const FAMILY = \"magpie-\";", "0123456789abcdef"), None);
+    }
 }

@@ -12,9 +12,10 @@ use models::gallery::{Fetched, Part};
 use serde_json::json;
 
 use super::failures::Failures;
-use super::{DeviceKind, read};
+use super::{DeviceKind, probe, read};
 use crate::data::store::read_picture;
 use crate::files;
+use crate::terminal::counted;
 
 /// Finds and names the objects of pictures, exactly as the page does.
 ///
@@ -46,6 +47,9 @@ impl Arguments {
         let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
         let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
         let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
+        if let Some(detector) = recognizer.detector() {
+            probe::check_detector(detector).with_context(|| self.bundle.display().to_string())?;
+        }
         let start = Instant::now();
         let mut failures = Failures::new(self.json);
         for path in &self.pictures {
@@ -78,9 +82,9 @@ impl Arguments {
                 continue;
             }
             println!(
-                "{}: {} object(s); {:.0} ms detect, {:.0} ms embed, {:.1} ms search",
+                "{}: {}; {:.0} ms detect, {:.0} ms embed, {:.1} ms search",
                 path.display(),
-                found.len(),
+                counted(found.len(), "object", "objects"),
                 timings.detect,
                 timings.embed,
                 timings.search

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_staticfile::{
     AcceptEncoding, Body, ResolveParams, ResolveResult, ResponseBuilder, Static,
 };
@@ -79,7 +79,13 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
 async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .with_context(|| format!("port {port}; choose another --port"))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => anyhow!(
+                "port {port} is in use by another program; stop that one, or give another --port (0: any that is free)"
+            ),
+            _ => anyhow::Error::from(error)
+                .context(format!("port {port} cannot be had; give another --port (0: any that is free)")),
+        })?;
     let _standing = Note::new("; the site is served no more");
     println!("http://{}/", listener.local_addr()?);
     let (server, mut told) = (Arc::new(server), false);
@@ -147,6 +153,7 @@ impl Server {
         let (mut parts, _) = request.into_parts();
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let is_head = parts.method == Method::HEAD;
+        let policy = worker_policy(&parts.uri);
         let mut response = match parts.method {
             Method::GET | Method::HEAD => {
                 // The headers of a whole file are the same without it.
@@ -161,6 +168,9 @@ impl Server {
             *response.body_mut() = Body::Empty;
         }
         response.headers_mut().extend(self.headers.clone());
+        if let Some(policy) = policy {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
         self.admit(origin, response.headers_mut());
         response
     }
@@ -211,6 +221,15 @@ impl Server {
             }),
         );
     }
+}
+
+/// What the worker may do whose script is asked for; `None` for other files.
+fn worker_policy(address: &Uri) -> Option<HeaderValue> {
+    if !hosting::is_worker(address.path()) {
+        return None;
+    }
+    let bundle = address.query().and_then(hosting::bundle_origin);
+    HeaderValue::try_from(hosting::worker_policy(bundle.as_deref())).ok()
 }
 
 /// Leaves of the codings that a client takes those that it does not rule out. A part is one of the file itself:

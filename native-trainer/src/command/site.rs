@@ -12,7 +12,8 @@ use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use super::owned::{LIST, Owned};
-use super::{hosting, peers, read, size};
+use super::{hosting, peers, probe, read, size};
+use crate::terminal::counted;
 
 /// Folder of the bundle inside the site.
 pub(super) const BUNDLE_FOLDER: &str = "bundle";
@@ -20,6 +21,8 @@ pub(super) const BUNDLE_FOLDER: &str = "bundle";
 pub(super) const SERVICE_WORKER: &str = "sw.js";
 /// List of the files that it keeps.
 pub(super) const PRECACHE: &str = "precache.json";
+/// Folder of the sample pictures inside the site.
+pub(super) const SAMPLES_FOLDER: &str = "samples";
 /// List of the sample pictures.
 pub(super) const SAMPLES: &str = "samples.json";
 /// What the engines' files are named after.
@@ -60,6 +63,9 @@ impl Site {
                 "{place}: encrypted connections are not built in; check the folder before you \
                  upload it, or the host through http://"
             );
+        }
+        if !Path::new(place).exists() && is_host(place) {
+            bail!("{place}: no such folder; if this is a host, write http://{place}");
         }
         if place.starts_with("http://") {
             let folder = place.trim_end_matches("index.html").trim_end_matches('/');
@@ -130,6 +136,10 @@ impl Site {
         let shards: Vec<Vec<u8>> =
             manifest.shards.iter().filter_map(|name| files.remove(name.as_str())).collect();
         let mut recognizer = Bundle::open(&manifest, |name| files.remove(name), &Device::flex())?;
+        if let (Some(detector), Some(entry)) = (recognizer.detector(), &manifest.detector) {
+            let name = || format!("{BUNDLE_FOLDER}/{}", entry.file);
+            probe::check_detector(detector).with_context(name)?;
+        }
         let names: Vec<String> = match self.read(SAMPLES) {
             Ok(bytes) => serde_json::from_slice(&bytes).context(SAMPLES)?,
             Err(_) => Vec::new(),
@@ -155,7 +165,14 @@ impl Site {
             .filter_map(|r| r.matches.first())
             .map(|m| gallery.classes()[m.class].label.as_str())
             .collect();
-        println!("opened again: {} object(s) found in the first sample: {answers:?}", found.len());
+        let seen = match names.first() {
+            Some(_) => "the first sample",
+            None => "the gallery's first picture",
+        };
+        println!(
+            "checked: {} found in {seen}: {answers:?}",
+            counted(found.len(), "object", "objects")
+        );
         Ok(manifest)
     }
 
@@ -169,6 +186,10 @@ impl Site {
         let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
         let mut everything = Vec::new();
         for name in names {
+            // Types are for those who write pages.
+            if name.ends_with(".d.ts") {
+                continue;
+            }
             // Fetched in parts, and listed with its digest in the bundle's manifest.
             if name.rsplit_once('.').is_some_and(|(_, ending)| ending == SHARD_ENDING) {
                 continue;
@@ -188,6 +209,13 @@ impl Site {
         let version = sha256_hex(&everything)[..16].to_owned();
         Ok((precache, version))
     }
+}
+
+/// Whether a text reads like the address of a host without its beginning: `HOST:PORT`, with or without a path.
+fn is_host(text: &str) -> bool {
+    let host = text.split('/').next().unwrap_or_default();
+    host.rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// What the service worker keeps, by when it is needed.

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
 use super::{DeviceKind, samples};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, SHIPPED, Shipped};
 use crate::report;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
@@ -19,18 +19,23 @@ use crate::train::{Resume, RunOptions, Task, run};
 
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie train -c native-trainer/recipes/emoji-extractor.toml \
-    --output runs/emoji -o epochs=20 --resume")]
+#[command(
+    after_help = "Examples:\n  magpie train --list-recipes\n  magpie train -c photos --output runs/mine \
+    -o extractor.train=photos\n  magpie train -c runs/mine/recipe.toml --output runs/mine --resume"
+)]
 pub struct Arguments {
-    /// Recipe, a TOML file.
-    #[arg(short, long)]
-    config: PathBuf,
+    /// Recipe: a TOML file, or the name of one that magpie brings along.
+    #[arg(short, long, value_name = "RECIPE", required_unless_present = "list_recipes")]
+    config: Option<PathBuf>,
+    /// Shows the recipes that magpie brings along; with --config that one's text, to be changed in a file of your own.
+    #[arg(long)]
+    list_recipes: bool,
     /// Changes a value of the recipe; may be repeated.
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Folder of the run: log, checkpoints, model.safetensors, report.html.
-    #[arg(long)]
-    output: PathBuf,
+    #[arg(long, required_unless_present = "list_recipes")]
+    output: Option<PathBuf>,
     /// Goes on from the run's newest whole checkpoint, or from the one in this folder.
     #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = LATEST)]
     resume: Option<PathBuf>,
@@ -67,8 +72,15 @@ impl Arguments {
     ///
     /// As [`run`], [`Recipe::read`], [`RunFolder::take`] and the data of the recipe.
     pub fn run(&self) -> anyhow::Result<()> {
-        let recipe = Recipe::read(&self.config, &self.overrides)?;
-        RunFolder::check(&self.output, &self.config, &self.resume(), self.before())?;
+        if self.list_recipes {
+            return list_recipes(self.config.as_deref());
+        }
+        let (Some(config), Some(output)) = (&self.config, &self.output) else {
+            bail!("give --config and --output");
+        };
+        let recipe = Recipe::read(config, &self.overrides)?;
+        RunFolder::check(output, config, &self.resume(), self.before())?;
+        RunFolder::check_inputs(output, &folders_of(&recipe), &files_of(&recipe))?;
         let device = self.device.open();
         let absent = || match recipe.data.trim() {
             "" => "the recipe's data".to_owned(),
@@ -80,18 +92,24 @@ impl Arguments {
             .with_context(absent)?;
         if let Some(task) = &recipe.extractor {
             let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
-            self.train(&task, &recipe, &device)?;
+            self.train(&task, &recipe, [config, output], &device)?;
         }
         if let Some(task) = &recipe.detector {
             let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
             tell_notes(task.notes());
-            self.train(&task, &recipe, &device)?;
+            self.train(&task, &recipe, [config, output], &device)?;
         }
         Ok(())
     }
 
-    fn train(&self, task: &impl Task, recipe: &Recipe, device: &Device) -> anyhow::Result<()> {
-        let folder = RunFolder::take(&self.output, &self.config, &self.resume(), self.before())?;
+    fn train(
+        &self,
+        task: &impl Task,
+        recipe: &Recipe,
+        [config, output]: [&Path; 2],
+        device: &Device,
+    ) -> anyhow::Result<()> {
+        let folder = RunFolder::take(output, config, &self.resume(), self.before())?;
         let options = RunOptions {
             resume: self.resume(),
             stop_after: self.stop_after,
@@ -119,6 +137,42 @@ impl Arguments {
     fn before(&self) -> Before {
         if self.overwrite { Before::Replace } else { Before::Keep }
     }
+}
+
+/// Shows all recipes of the program, or the text of one.
+fn list_recipes(name: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(name) = name {
+        let found = name.to_str().and_then(Shipped::find);
+        let found = found.with_context(|| {
+            format!(
+                "{}: magpie brings no such recipe along; --list-recipes alone shows all",
+                name.display()
+            )
+        })?;
+        println!("{}", found.text.trim_end());
+        return Ok(());
+    }
+    let width = SHIPPED.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
+    for recipe in SHIPPED {
+        println!("{:<width$}  {}", recipe.name, recipe.summary());
+    }
+    Ok(())
+}
+
+/// What else a recipe reads.
+fn files_of(recipe: &Recipe) -> Vec<&Path> {
+    let mut paths = Vec::new();
+    if let Some(task) = &recipe.extractor {
+        let teacher = task.teacher.as_ref().map(|teacher| &teacher.weights);
+        paths.extend([Some(&task.train), task.query.as_ref(), task.gallery.as_ref()]);
+        paths.extend([task.pretrained.as_ref(), teacher]);
+    }
+    if let Some(task) = &recipe.detector {
+        paths.extend([&task.pretrained, &task.coco, &task.eval_coco].map(Option::as_ref));
+        paths.extend([&task.coco_images, &task.eval_coco_images].map(Option::as_ref));
+        paths.extend([&task.cutouts, &task.eval_cutouts].map(Option::as_ref));
+    }
+    paths.into_iter().flatten().map(PathBuf::as_path).collect()
 }
 
 /// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.

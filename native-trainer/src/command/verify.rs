@@ -8,6 +8,7 @@ use super::site::{
     BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
 };
 use super::{hosting, size};
+use crate::terminal::counted;
 
 /// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
 /// and that nothing has changed since the service worker was told what to keep. Of a host it says
@@ -38,7 +39,8 @@ impl Arguments {
         match &site {
             Site::Folder(folder) => {
                 let copies = hosting::check(folder, &own_files(folder)?)?;
-                println!("{copies} packed copies, each the same as its file");
+                let copies = counted(copies, "packed copy", "packed copies");
+                println!("{copies}, each the same as its file");
             }
             Site::Host(address) => {
                 let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());

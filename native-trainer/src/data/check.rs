@@ -14,6 +14,7 @@ use super::label::look_alikes;
 use super::left_out::{self, Group, shown};
 use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
 use crate::files;
+use crate::terminal::counted;
 
 /// Something that a person should know about a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -128,10 +129,12 @@ impl fmt::Display for Finding {
                 write!(f, "the same picture again: {}", places.join(", "))
             }
             Self::SmallClass { label, pictures, needed } => {
-                write!(f, "class {label}: {pictures} picture(s), a batch takes {needed} of a class")
+                let pictures = counted(*pictures, "picture", "pictures");
+                write!(f, "class {label}: {pictures}, a batch takes {needed} of a class")
             }
             Self::FewClasses { classes, needed } => {
-                write!(f, "{classes} classes, a batch takes {needed}; lower batch_size")
+                let classes = counted(*classes, "class", "classes");
+                write!(f, "{classes}, a batch takes {needed}; lower batch_size")
             }
             Self::LabelGap { first, last } if first == last => {
                 write!(f, "no picture has label {first}")

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::list_file::Samples;
 use crate::files;
 use crate::random::seeded;
+use crate::terminal::counted;
 
 /// Stream of random numbers that draws what is held out.
 const HELD_OUT_STREAM: u64 = 8;
@@ -95,8 +96,9 @@ impl HeldOut {
             }
         };
         format!(
-            "{held} of {all} pictures, of {} classes, are held out to measure on (extractor.hold_out){rest}",
-            self.measured
+            "{held} of {all} pictures, of {}, {} held out to measure on (extractor.hold_out){rest}",
+            counted(self.measured, "class", "classes"),
+            if held == 1 { "is" } else { "are" }
         )
     }
 }

@@ -48,14 +48,21 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// The label that was probably meant by one that is not there: one that looks alike, else one that differs in the
-/// fewest letters.
+/// Whether a word may be a slip of the pen for another: not more than a third of the longer one's letters differ.
+pub fn is_slip(given: &str, meant: &str) -> bool {
+    let letters = given.chars().count().max(meant.chars().count());
+    3 * strsim::damerau_levenshtein(given, meant) <= letters
+}
+
+/// The label that was probably meant by one that is not there: one that looks alike, else the one that differs in the
+/// fewest letters, as far as [`is_slip`] goes.
 pub fn nearest<'a>(text: &str, labels: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| label(text).unwrap_or_default();
     let (text, alike) = (plain(text), overlooked(text));
-    labels.into_iter().min_by_key(|label| {
+    let near = labels.into_iter().min_by_key(|label| {
         (overlooked(label) != alike, strsim::damerau_levenshtein(&text, &plain(label)))
-    })
+    });
+    near.filter(|near| overlooked(near) == alike || is_slip(&text, &plain(near)))
 }
 
 /// Groups of labels that differ only in what a person overlooks: letter case, zeros in front of a number,
@@ -172,6 +179,10 @@ mod tests {
         assert_eq!(nearest(DECOMPOSED, ["Kase", "Käse "]), Some("Käse "));
         assert_eq!(nearest("MUG", ["MUC", "Mug"]), Some("Mug"));
         assert_eq!(nearest("x", []), None);
+        assert_eq!(nearest("pinapple", ["Plum", "pineapple"]), Some("pineapple"));
+        for other in ["Mug", "Kettle", "x"] {
+            assert_eq!(nearest("Lamp", [other]), None, "{other}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::list_file::DataError;
 use crate::random::Random;
+use crate::terminal::counted;
 
 /// Which sampler, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,8 +162,10 @@ impl Sampler {
         let sampler = Self { groups, batch_size, epoch_samples, plan };
         let k = sampler.samples_per_class();
         if k == 0 || batch_size == 0 || !batch_size.is_multiple_of(k) {
+            let below = batch_size / k.max(1) * k.max(1);
             return unsuitable(format!(
-                "batch_size {batch_size} is no multiple of samples_per_class {k}"
+                "batch_size {batch_size} is no multiple of samples_per_class {k}; give -o batch_size={}",
+                if below == 0 { k.max(1) } else { below }
             ));
         }
         let available = match &sampler.plan {
@@ -171,11 +174,20 @@ impl Sampler {
             _ => sampler.groups.len(),
         };
         if available < batch_size / k {
-            let what = if k == 1 { "pictures" } else { "classes" };
+            let is_pictures = matches!(sampler.plan, Plan::Shuffle);
+            let (one, many) =
+                if is_pictures { ("picture", "pictures") } else { ("class", "classes") };
+            let advice = match available {
+                0 => "add some".to_owned(),
+                available => format!("add some, or give -o batch_size={}", available * k),
+            };
+            let needed = match k {
+                1 => format!("batch_size {batch_size}"),
+                k => format!("batch_size {batch_size} / samples_per_class {k}"),
+            };
             return unsuitable(format!(
-                "a batch needs {} {what} (batch_size {batch_size} / samples_per_class {k}), the \
-                 data have {available}; make the batch smaller",
-                batch_size / k
+                "a batch needs {} ({needed}), the data have {available}; {advice}",
+                counted(batch_size / k, one, many)
             ));
         }
         Ok(sampler)

@@ -65,10 +65,26 @@ pub enum FileError {
         /// In bytes.
         limit: u64,
     },
-    /// The system refused to write; what was there before is there still.
-    #[error("{}: {source}; nothing was changed", path.display())]
+    /// Something else than a file where one is to be written.
+    #[error("{}: this is {kind}; an output is a file, a link to one, or a free name", path.display())]
+    NoOutput {
+        /// The path.
+        path: PathBuf,
+        /// What is there, with its article.
+        kind: &'static str,
+    },
+    /// The system refused to write; what the file held before is there still.
+    #[error("{}: {source}; the file is as it was", path.display())]
     Write {
         /// The file that was to be written.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system refused to write at the end of a file that grows.
+    #[error("{}: {source}; what it held before is kept", path.display())]
+    Append {
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -165,8 +181,9 @@ pub fn length(path: &Path, limit: u64) -> Result<u64, FileError> {
 ///
 /// # Errors
 ///
-/// [`FileError::IsInput`], [`FileError::Twice`], [`FileError::ReadOnly`], [`FileError::NotAFile`] for a folder,
-/// [`FileError::Nameless`], [`FileError::Mounted`], and [`FileError::Write`] for a folder that takes no files.
+/// [`FileError::IsInput`], [`FileError::Twice`], [`FileError::ReadOnly`], [`FileError::NoOutput`] for folders, pipes
+/// and devices, [`FileError::Nameless`], [`FileError::Mounted`], and [`FileError::Write`] for a folder that takes no
+/// files.
 pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileError> {
     let (mut places, mut folders) = (BTreeSet::new(), BTreeSet::new());
     let mut read: Option<BTreeSet<Node>> = None;
@@ -174,17 +191,12 @@ pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileErro
         let path = || (*output).to_owned();
         replace::check(output)?;
         // What is read is there; so is an output that is the same.
-        let there = std::fs::metadata(output).ok();
         if let Some(output) = node(output) {
             let inputs =
                 read.get_or_insert_with(|| inputs.iter().filter_map(|input| node(input)).collect());
             if inputs.contains(&output) {
                 return Err(FileError::IsInput { path: path() });
             }
-        }
-        // A device takes bytes from all.
-        if there.is_some_and(|there| !there.is_file()) {
-            continue;
         }
         if folders.insert(folder_of(&whole(output)).to_owned()) {
             replace::probe(output)?;
@@ -210,6 +222,21 @@ pub fn whole(path: &Path) -> PathBuf {
     }
     match (folder_of(&path).canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// How a path goes on in a folder that it leads into, empty for the folder itself; also where either is not there yet.
+pub fn within(path: &Path, folder: &Path) -> Option<PathBuf> {
+    resolved(path).strip_prefix(resolved(folder)).ok().map(Path::to_owned)
+}
+
+/// The same path for the same place, as far as anything of it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let path = whole(path);
+    match (path.is_absolute(), path.parent(), path.file_name()) {
+        // Only what is there has one spelling.
+        (false, Some(_), Some(name)) => resolved(folder_of(&path)).join(name),
         _ => path,
     }
 }
@@ -298,12 +325,37 @@ mod tests {
         std::fs::create_dir(dir.path().join("other")).unwrap();
         let none: [&Path; 0] = [];
         assert!(matches!(check_outputs(&[&fresh, &again], &none), Err(FileError::Twice { .. })));
-        assert!(matches!(check_outputs(&[dir.path()], &none), Err(FileError::NotAFile { .. })));
+        for (other, kind) in [(dir.path(), "a folder"), (Path::new("/dev/null"), "a device")] {
+            let refused = check_outputs(&[other], &none).unwrap_err();
+            assert!(matches!(&refused, FileError::NoOutput { kind: k, .. } if *k == kind));
+            assert!(refused.to_string().ends_with("a file, a link to one, or a free name"));
+        }
         for nameless in ["", "/", ".."] {
             let checked = check_outputs(&[Path::new(nameless)], &none);
-            let folder = matches!(checked, Err(FileError::NotAFile { kind: "a folder", .. }));
+            let folder = matches!(checked, Err(FileError::NoOutput { kind: "a folder", .. }));
             assert!(folder || matches!(checked, Err(FileError::Nameless { .. })), "{nameless:?}");
         }
         assert_eq!(std::fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_lies_in_a_folder_however_both_are_spelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("data", &link).unwrap();
+        for inside in ["data", "data/new/run", "link", "link/run", "data/../link/x"] {
+            assert!(within(&dir.path().join(inside), &data).is_some(), "{inside}");
+            assert!(within(&dir.path().join(inside), &link).is_some(), "{inside}");
+        }
+        for outside in ["", "data-2", "other/run"] {
+            assert_eq!(within(&dir.path().join(outside), &data), None, "{outside}");
+        }
+        let next = within(Path::new("none/at/all"), Path::new("none"));
+        assert_eq!(next.as_deref(), Some(Path::new("at/all")));
+        assert_eq!(within(&data, &link).as_deref(), Some(Path::new("")));
+        assert_eq!(within(Path::new("none/at"), Path::new("none/else")), None);
     }
 }

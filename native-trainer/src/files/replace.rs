@@ -90,27 +90,21 @@ impl Writer {
 pub struct Staged {
     /// As it was asked for.
     path: PathBuf,
-    /// Absent where a device has the bytes already.
-    part: Option<Part>,
+    part: Part,
 }
 
 /// Writes a file whole beside its place; its folder is made.
 ///
 /// # Errors
 ///
-/// Those of `write_to`; [`FileError::Write`], [`FileError::ReadOnly`], and [`FileError::NotAFile`] for a folder.
+/// Those of `write_to`; [`FileError::Write`], [`FileError::ReadOnly`], and [`FileError::NoOutput`] for folders, pipes
+/// and devices.
 pub fn stage<E: From<FileError>>(
     path: &Path,
     write_to: impl FnOnce(&mut Writer) -> Result<(), E>,
 ) -> Result<Staged, E> {
     let failed = |source| FileError::Write { path: path.to_owned(), source };
     let before = look(path)?;
-    let staged = |part| Staged { path: path.to_owned(), part };
-    if before.as_ref().is_some_and(|before| !before.is_file()) {
-        let file = File::options().write(true).open(path).map_err(failed)?;
-        Writer::fill(path, file, false, write_to)?;
-        return Ok(staged(None));
-    }
     let place = behind_links(path);
     create_folder(folder_of(&place)).map_err(failed)?;
     remove_left_over(&place);
@@ -120,7 +114,7 @@ pub fn stage<E: From<FileError>>(
         keep_owner(&before, &part.path);
         std::fs::set_permissions(&part.path, before.permissions()).map_err(failed)?;
     }
-    Ok(staged(Some(part)))
+    Ok(Staged { path: path.to_owned(), part })
 }
 
 impl Staged {
@@ -131,7 +125,7 @@ impl Staged {
     /// [`FileError::Write`]; the file of before is then untouched.
     pub fn take_place(self) -> Result<(), FileError> {
         let Self { path, part } = self;
-        part.map_or(Ok(()), Part::take_place).map_err(|source| FileError::Write { path, source })
+        part.take_place().map_err(|source| FileError::Write { path, source })
     }
 
     /// Has what was written read again.
@@ -139,14 +133,13 @@ impl Staged {
         &self,
         verify: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(part) = &self.part else { return Ok(()) };
         let failed = |source| FileError::Read { path: self.path.clone(), source };
-        verify(&mut File::open(&part.path).map_err(failed)?)
+        verify(&mut File::open(&self.part.path).map_err(failed)?)
     }
 }
 
 /// Writes a file whole; its folder is made. A file of that name is there as before until the new one is
-/// complete. A link keeps pointing where it does, modes are kept; a device or pipe is written to.
+/// complete. A link keeps pointing where it does, modes are kept.
 ///
 /// # Errors
 ///
@@ -190,9 +183,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// As [`replace`]. Unless the system refuses a rename, all files of before are then untouched.
 pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     let Some((first, _)) = files.first() else { return Ok(()) };
-    // A device has no place beside it, and no old file to keep.
-    let is_device = std::fs::metadata(first).is_ok_and(|there| !there.is_file());
-    let _lock = if is_device { None } else { Some(Lock::acquire(first)?) };
+    // What is no file is refused by its name, not by the lock beside it.
+    files.iter().try_for_each(|(path, _)| look(path).map(drop))?;
+    let _lock = Lock::acquire(first)?;
     let all: Vec<Staged> =
         files.iter().map(|(path, bytes)| staged(path, bytes)).collect::<Result<_, _>>()?;
     all.into_iter().try_for_each(Staged::take_place)
@@ -207,9 +200,8 @@ fn staged(path: &Path, bytes: &[u8]) -> Result<Staged, FileError> {
 
 /// Whether a path is one that [`replace`] may write to, as far as it can be seen.
 pub(super) fn check(path: &Path) -> Result<(), FileError> {
-    let there = look(path)?;
-    let is_file = there.is_some_and(|there| there.is_file());
-    if is_file && is_mount_point(path) && !is_mount_point(folder_of(&behind_links(path))) {
+    let is_there = look(path)?.is_some();
+    if is_there && is_mount_point(path) && !is_mount_point(folder_of(&behind_links(path))) {
         return Err(FileError::Mounted { path: path.to_owned() });
     }
     Ok(())
@@ -227,8 +219,8 @@ pub(super) fn probe(path: &Path) -> Result<(), FileError> {
 fn look(path: &Path) -> Result<Option<std::fs::Metadata>, FileError> {
     let path = || path.to_owned();
     match std::fs::metadata(path()) {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(FileError::NotAFile { path: path(), kind: kind(&metadata) })
+        Ok(metadata) if !metadata.is_file() => {
+            Err(FileError::NoOutput { path: path(), kind: kind(&metadata) })
         }
         Ok(metadata) if metadata.permissions().readonly() => {
             Err(FileError::ReadOnly { path: path() })
@@ -390,7 +382,7 @@ mod tests {
         write(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(names(&dir.path().join("sub")), ["a"]);
-        assert!(matches!(write(dir.path(), b""), Err(FileError::NotAFile { .. })));
+        assert!(matches!(write(dir.path(), b""), Err(FileError::NoOutput { .. })));
     }
 
     #[test]
@@ -439,7 +431,7 @@ mod tests {
         let folder = dir.path().join("folder");
         std::fs::create_dir(&folder).unwrap();
         let refused = write_together(&[(&a, b"3"), (&folder, b"4")]);
-        assert!(matches!(refused, Err(FileError::NotAFile { .. })));
+        assert!(matches!(refused, Err(FileError::NoOutput { .. })));
         assert_eq!(std::fs::read(&a).unwrap(), b"1");
         assert_eq!(std::fs::read(&b).unwrap(), b"2");
         assert_eq!(names(dir.path()), ["a", "b", "folder"]);
@@ -470,6 +462,7 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o440)).unwrap();
         assert!(matches!(write(&link, b"x"), Err(FileError::ReadOnly { .. })));
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
-        write(Path::new("/dev/null"), b"gone").unwrap();
+        let refused = write(Path::new("/dev/null"), b"gone");
+        assert!(matches!(refused, Err(FileError::NoOutput { kind: "a device", .. })));
     }
 }

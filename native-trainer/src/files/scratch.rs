@@ -31,7 +31,7 @@ impl Scratch {
 
     /// Says what could not be written; a file without a name cannot be named.
     fn named(&self, error: &Error) -> Error {
-        Error::new(error.kind(), format!("{}: {error}; nothing was changed", self.path.display()))
+        Error::new(error.kind(), format!("{}: {error}; the file is as it was", self.path.display()))
     }
 }
 

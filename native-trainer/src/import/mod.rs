@@ -242,4 +242,72 @@ mod tests {
             assert!(paddle.to_string().contains("weights.pth"), "{paddle}");
         }
     }
+
+    /// A ZIP archive of files that are not packed.
+    fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let crc = |bytes: &[u8]| {
+            !bytes.iter().fold(!0_u32, |crc, byte| {
+                (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                    (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+                })
+            })
+        };
+        let (mut out, mut directory) = (Vec::new(), Vec::new());
+        for (name, bytes) in files {
+            let size = (bytes.len() as u32).to_le_bytes();
+            // Version, flags, method and time; then check sum, both sizes, lengths of the name and of nothing.
+            let mut about = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            about.extend([crc(bytes).to_le_bytes(), size, size].concat());
+            about.extend([(name.len() as u16).to_le_bytes(), [0, 0]].concat());
+            directory.extend(b"PK\x01\x02\x14\x00".iter().chain(&about));
+            directory.extend([0; 10]);
+            directory.extend((out.len() as u32).to_le_bytes());
+            directory.extend(name.bytes());
+            out.extend(b"PK\x03\x04".iter().chain(&about).copied());
+            out.extend(name.bytes().chain(bytes.iter().copied()));
+        }
+        let (begin, count) = (out.len() as u32, (files.len() as u16).to_le_bytes());
+        let length = (directory.len() as u32).to_le_bytes();
+        out.extend(directory);
+        out.extend(b"PK\x05\x06\0\0\0\0".iter().chain(&[count, count].concat()));
+        out.extend([length, begin.to_le_bytes()].concat());
+        out.extend([0, 0]);
+        out
+    }
+
+    #[test]
+    fn values_that_are_named_again_and_again_take_no_more_than_twice_the_file() {
+        const VALUES: u32 = 4096;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights.pth");
+        // `{name: _rebuild_tensor_v2(storage 0, 0, (VALUES,), (1,), False, {}), …}`, all of one storage.
+        let checkpoint = |tensors: usize| {
+            let text = |text: &str| {
+                [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+            };
+            let number = [&b"J"[..], &VALUES.to_le_bytes()].concat();
+            let mut pickle = b"\x80\x02}(".to_vec();
+            for block in 0..tensors {
+                pickle.extend(text(&format!("_blocks.{block}._bn1.weight")));
+                pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+                pickle.extend(text("storage"));
+                pickle.extend(b"ctorch\nFloatStorage\n");
+                pickle.extend([text("0"), text("cpu"), number.clone()].concat());
+                pickle.extend(b"tQK\0(");
+                pickle.extend(&number);
+                pickle.extend(b"t(K\x01t\x89}tR");
+            }
+            pickle.extend(b"u.");
+            let values: Vec<u8> = (0..VALUES).flat_map(|i| (i as f32).to_le_bytes()).collect();
+            archive(&[("a/data.pkl", &pickle), ("a/version", b"3"), ("a/data/0", &values)])
+        };
+        std::fs::write(&path, checkpoint(2)).unwrap();
+        let read = read_pytorch(&path, Origin::EfficientNetLite0).unwrap();
+        let named = &read.tensors["backbone.blocks.1.depthwise.bn.weight"];
+        assert_eq!((named.values.len(), named.values[4095]), (4096, 4095.0));
+        std::fs::write(&path, checkpoint(12)).unwrap();
+        let error = read_pytorch(&path, Origin::EfficientNetLite0).unwrap_err();
+        let is_it = matches!(&error, ImportError::Tensor { reason, .. } if reason.contains("again and again"));
+        assert!(is_it && error.to_string().contains("weights.pth"), "{error}");
+    }
 }

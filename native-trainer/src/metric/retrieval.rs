@@ -10,6 +10,8 @@ use std::collections::HashSet;
 
 use models::gallery::PictureId;
 
+use crate::terminal::counted;
+
 /// Embeddings with what they show.
 #[derive(Debug, Clone, Default)]
 pub struct Embedded {
@@ -90,26 +92,33 @@ pub fn remarks(
     metrics: &RetrievalMetrics,
 ) -> Vec<String> {
     let all = queries.len();
+    let (of_queries, of_pictures) =
+        (counted(all, "query", "queries"), counted(all, "picture", "pictures"));
+    let are = |count: usize| if count == 1 { "is" } else { "are" };
     let mut remarks = Vec::new();
     match gallery.map_or_else(|| queries.repeated(), |gallery| queries.also_in(gallery)) {
         0 => (),
         count if gallery.is_some() => remarks.push(format!(
-            "{count} of {all} queries are in the gallery, each searched without itself"
+            "{count} of {of_queries} {} in the gallery, each searched without itself",
+            are(count)
         )),
         count => remarks.push(format!(
-            "{count} of {all} pictures have the content of another one; no picture is an answer to itself"
+            "{count} of {of_pictures} {} the content of another one; no picture is an answer to itself",
+            if count == 1 { "has" } else { "have" }
         )),
     }
     if metrics.alone > 0 {
         remarks.push(format!(
-            "{} of {all} queries are counted out: the gallery has no other picture of their class",
-            metrics.alone
+            "{} of {of_queries} {} counted out: the gallery has no other picture of their class",
+            metrics.alone,
+            are(metrics.alone)
         ));
     }
     let foreign = all - metrics.queries - metrics.alone;
     if foreign > 0 {
         remarks.push(format!(
-            "{foreign} of {all} queries are counted out: the gallery does not have their class"
+            "{foreign} of {of_queries} {} counted out: the gallery does not have their class",
+            are(foreign)
         ));
     }
     remarks
@@ -280,7 +289,7 @@ mod tests {
             remarks(&queries, Some(&gallery), &metrics),
             [
                 "3 of 3 queries are in the gallery, each searched without itself",
-                "1 of 3 queries are counted out: the gallery has no other picture of their class",
+                "1 of 3 queries is counted out: the gallery has no other picture of their class",
             ]
         );
         // The copy in another class would be the nearest, and wrong.
@@ -293,8 +302,8 @@ mod tests {
         assert_eq!(
             remarks(&query, Some(&gallery), &metrics),
             [
-                "1 of 2 queries are in the gallery, each searched without itself",
-                "1 of 2 queries are counted out: the gallery does not have their class",
+                "1 of 2 queries is in the gallery, each searched without itself",
+                "1 of 2 queries is counted out: the gallery does not have their class",
             ]
         );
         // Nobody knows the content.
@@ -309,6 +318,6 @@ mod tests {
         let metrics = retrieval_metrics(&all, &all, &[1]);
         assert_eq!((metrics.queries, metrics.alone), (0, 3));
         let told = remarks(&all, None, &metrics);
-        assert!(told[0].starts_with("1 of 3 pictures have the content of another one"), "{told:?}");
+        assert!(told[0].starts_with("1 of 3 pictures has the content of another one"), "{told:?}");
     }
 }

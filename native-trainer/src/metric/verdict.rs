@@ -1,6 +1,15 @@
 //! Whether training was worth it: two rates on the same pictures, and which of two networks to keep.
+//!
+//! The interval of a rate is Wilson's (J. Am. Stat. Assoc. 22 (1927) 209), that of a difference Newcombe's by way of it
+//! (Stat. Med. 17 (1998) 873, method 10). That one is for two sets of pictures. Both networks see the same ones here,
+//! and mostly err on the same ones, so that it is rather too wide than too narrow.
 
 use serde::{Deserialize, Serialize};
+
+use crate::terminal::counted;
+
+/// Standard deviations to both sides that hold 95 % of all outcomes.
+const WIDTH: f64 = 1.96;
 
 /// The rate of the weights that training begins with, on pictures that it does not see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,48 +33,76 @@ pub struct Verdict {
     pub queries: usize,
 }
 
-/// Standard error of a share of `count` things.
-pub fn standard_error(share: f64, count: usize) -> f64 {
-    (share * (1.0 - share) / count.max(1) as f64).max(0.0).sqrt()
+/// Which of two networks to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The trained one.
+    Trained,
+    /// The one that training began with.
+    Before,
+    /// So few pictures do not tell.
+    Unclear,
+}
+
+impl Keep {
+    /// The word for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trained => "trained",
+            Self::Before => "before",
+            Self::Unclear => "unclear",
+        }
+    }
+}
+
+/// Between which two values a share of `count` things lies, 19 times out of 20.
+pub fn interval(share: f64, count: usize) -> [f64; 2] {
+    let n = count.max(1) as f64;
+    let squared = WIDTH * WIDTH;
+    let middle = share + squared / (2.0 * n);
+    let half = WIDTH * (share * (1.0 - share) / n + squared / (4.0 * n * n)).max(0.0).sqrt();
+    [middle - half, middle + half].map(|end| (end / (1.0 + squared / n)).clamp(0.0, 1.0))
 }
 
 impl Verdict {
-    /// Whether the trained network is the one to keep.
-    pub fn keeps_trained(&self) -> bool {
-        self.trained > self.before
-    }
-
-    /// Whether the difference is larger than chance alone would make it two times out of three.
-    pub fn is_certain(&self) -> bool {
-        let errors = [self.before, self.trained].map(|rate| standard_error(rate, self.queries));
-        (self.trained - self.before).abs() > errors[0].hypot(errors[1])
+    /// Which network to keep. One is better only where chance would make as large a difference less than once in
+    /// twenty times.
+    pub fn keep(&self) -> Keep {
+        let [before, trained] =
+            [self.before, self.trained].map(|rate| interval(rate, self.queries));
+        let difference = self.trained - self.before;
+        let below = (self.trained - trained[0]).hypot(before[1] - self.before);
+        let above = (trained[1] - self.trained).hypot(self.before - before[0]);
+        if difference - below > 0.0 {
+            Keep::Trained
+        } else if difference + above < 0.0 {
+            Keep::Before
+        } else {
+            Keep::Unclear
+        }
     }
 
     /// Which to keep, for people; `weights` names those from before.
     pub fn sentence(&self, weights: &str) -> String {
         let rate = |rate: f64| {
-            format!("{:.1} % (± {:.1})", 100.0 * rate, 100.0 * standard_error(rate, self.queries))
+            let [low, high] = interval(rate, self.queries).map(|end| 100.0 * end);
+            format!("{:.1} % ({low:.0} to {high:.0})", 100.0 * rate)
         };
         let (trained, before) = (rate(self.trained), rate(self.before));
-        let figures = format!(
-            "on {} pictures that training did not see, recall1 is {trained}; before training, with {weights}, \
-             it was {before}",
-            self.queries
-        );
-        let advice = match (self.keeps_trained(), self.is_certain()) {
-            (true, true) => "keep the trained network",
-            (true, false) => {
-                "keep the trained network; the difference may be chance, more pictures would tell"
-            }
-            (false, true) => {
-                "keep the network from before: training made it worse; more pictures a class would help"
-            }
-            (false, false) => {
-                "keep the network from before: training did not make it better, as far as so few pictures \
-                 tell"
-            }
+        let pictures = counted(self.queries, "picture", "pictures");
+        let advice = match self.keep() {
+            Keep::Trained => "keep the trained network".to_owned(),
+            Keep::Before => "keep the network from before: training made it worse; more pictures a class would help"
+                .to_owned(),
+            Keep::Unclear => format!(
+                "too few pictures to tell which is better: {} held out; the difference may be chance",
+                self.queries
+            ),
         };
-        format!("{figures}: {advice}")
+        format!(
+            "on {pictures} that training did not see, recall1 is {trained}; before training, with {weights}, it was \
+             {before}: {advice}"
+        )
     }
 }
 
@@ -74,20 +111,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn intervals_are_those_of_the_tables() {
+        // Newcombe's examples: 81 of 263, 15 of 148, 0 of 20 (Stat. Med. 17 (1998) 857, table I).
+        for (right, count, low, high) in
+            [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]
+        {
+            let got = interval(f64::from(right) / f64::from(count), count as usize);
+            let is_near = |a: f64, b: f64| (a - b).abs() < 5e-5;
+            assert!(is_near(got[0], low) && is_near(got[1], high), "{right} of {count}: {got:?}");
+        }
+    }
+
+    #[test]
     fn the_better_one_is_kept_and_chance_is_said() {
         let verdict = |before, trained, queries| Verdict { before, trained, queries };
-        assert!((standard_error(0.5, 100) - 0.05).abs() < 1e-12);
         let shop = verdict(40.0 / 60.0, 34.0 / 60.0, 60);
-        assert!(!shop.keeps_trained());
+        assert_eq!(shop.keep(), Keep::Unclear);
         let told = shop.sentence("lite0");
-        assert!(told.contains("recall1 is 56.7 % (± 6.4)"), "{told}");
-        assert!(told.contains("it was 66.7 % (± 6.1): keep the network from before"), "{told}");
+        assert!(told.contains("recall1 is 56.7 % (44 to 68)"), "{told}");
+        assert!(told.contains("it was 66.7 % (54 to 77): too few pictures to tell"), "{told}");
+        assert!(told.contains(": 60 held out"), "{told}");
         let grocery = verdict(0.559, 0.788, 2485);
-        assert!(grocery.keeps_trained() && grocery.is_certain());
+        assert_eq!(grocery.keep(), Keep::Trained);
         assert!(grocery.sentence("lite0").ends_with(": keep the trained network"));
-        assert!(verdict(0.5, 0.52, 50).sentence("w").contains("may be chance"));
+        assert_eq!(verdict(0.5, 0.52, 50).keep(), Keep::Unclear);
+        // A handful tells nothing, however far apart; one picture more or less in many does not either.
+        assert_eq!(verdict(0.25, 0.75, 4).keep(), Keep::Unclear);
+        assert_eq!(verdict(0.5, 0.51, 1000).keep(), Keep::Unclear);
         assert!(verdict(0.9, 0.2, 50).sentence("w").contains("made it worse"));
-        // Two that are alike: what is there already is kept.
-        assert!(!verdict(1.0, 1.0, 5).keeps_trained() && !verdict(1.0, 1.0, 5).is_certain());
+        assert_eq!(verdict(1.0, 1.0, 5).keep(), Keep::Unclear);
+        // Of 60 pictures 11 more are needed.
+        assert_eq!(verdict(0.5, 40.0 / 60.0, 60).keep(), Keep::Unclear);
+        assert_eq!(verdict(0.5, 41.0 / 60.0, 60).keep(), Keep::Trained);
+        assert!(verdict(0.0, 0.0, 1).sentence("w").starts_with("on 1 picture that"));
     }
 }

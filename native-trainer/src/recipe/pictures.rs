@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ExtractorTask;
 use crate::data::held_out::{HeldOut, is_same_data, shared_paths};
 use crate::data::list_file::{DataError, Samples};
+use crate::terminal::counted;
 
 /// The pictures of an extractor's recipe.
 #[derive(Debug, Clone)]
@@ -76,8 +77,9 @@ fn with_other_queries(
         let shared = shared_paths(query, &train);
         if shared > 0 {
             notes.push(format!(
-                "{shared} of the {} queries are learnt from: their figures say little about other pictures",
-                query.samples.len()
+                "{shared} of {} {} learnt from: such figures say little about other pictures",
+                counted(query.samples.len(), "query", "queries"),
+                if shared == 1 { "is" } else { "are" }
             ));
         }
     }

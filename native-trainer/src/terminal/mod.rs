@@ -49,3 +49,8 @@ pub fn remark(text: Arguments<'_>) {
     // At once, so that lines of several threads and processes stay whole.
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
+
+/// A number of things with their word: `1 picture`, `2 pictures`.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

@@ -67,7 +67,7 @@ mod tests {
         let source = std::io::Error::other("the disk is full");
         let error = files::FileError::Write { path: Path::new("a").to_owned(), source };
         let error = anyhow::Error::from(error).context("gallery.bin");
-        assert_eq!(sentence(&error), "gallery.bin: a: the disk is full; nothing was changed");
+        assert_eq!(sentence(&error), "gallery.bin: a: the disk is full; the file is as it was");
     }
 
     #[test]

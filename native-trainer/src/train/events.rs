@@ -42,7 +42,7 @@ impl Events {
     fn append(&mut self, event: &[u8]) -> Result<(), FileError> {
         let bytes = record(event);
         let written = files::reach(Operation::Write).and_then(|()| self.file.write_all(&bytes));
-        written.map_err(|source| FileError::Write { path: self.path.clone(), source })
+        written.map_err(|source| FileError::Append { path: self.path.clone(), source })
     }
 
     /// Values at a step of the whole run.

@@ -40,6 +40,27 @@ pub enum FolderError {
         /// What of a run is there.
         found: String,
     },
+    /// The folder is one of pictures.
+    #[error(
+        "{}: is {}, whose pictures the recipe takes, or lies in it; choose another --output",
+        path.display(),
+        data.display()
+    )]
+    InData {
+        /// The folder.
+        path: PathBuf,
+        /// The folder of pictures.
+        data: PathBuf,
+    },
+    /// What the recipe reads has the place of something that the run writes.
+    #[error(
+        "{}: is read by this run, which would replace it; choose another --output",
+        path.display()
+    )]
+    IsInput {
+        /// What is read.
+        path: PathBuf,
+    },
     /// Another command trains there.
     #[error(
         "{}: another command works on the run in this folder; wait for it, or choose another folder",
@@ -121,6 +142,31 @@ impl RunFolder {
             return Ok(());
         }
         Err(FolderError::Holds { path: path.to_owned(), found: found.join(", ") })
+    }
+
+    /// Whether a run leaves alone what it reads: it lies in none of the folders `data` of pictures, and none of
+    /// `inputs`, these folders included, has the place of something that it writes.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::InData`], [`FolderError::IsInput`]
+    pub fn check_inputs(path: &Path, data: &[&Path], inputs: &[&Path]) -> Result<(), FolderError> {
+        if let Some(data) = data.iter().find(|data| files::within(path, data).is_some()) {
+            return Err(FolderError::InData { path: path.to_owned(), data: data.to_path_buf() });
+        }
+        let is_written = |input: &&&Path| {
+            files::within(input, path).is_some_and(|rest| match rest.iter().next() {
+                Some(name) => {
+                    let name = name.to_string_lossy();
+                    is_file(&name) || is_checkpoint(&name)
+                }
+                None => true,
+            })
+        };
+        match data.iter().chain(inputs).find(is_written) {
+            Some(input) => Err(FolderError::IsInput { path: input.to_path_buf() }),
+            None => Ok(()),
+        }
     }
 
     /// Takes a folder, which is made, for this command alone; what a killed one has left half is put right.
@@ -264,6 +310,36 @@ mod tests {
         // A recipe that somebody has put there to train by is no run.
         std::fs::write(run.join("recipe.toml"), b"x").unwrap();
         RunFolder::check(&run, &run.join("../run/recipe.toml"), &Resume::No, NO).unwrap();
+    }
+
+    #[test]
+    fn a_run_leaves_what_it_reads_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("photos/cats")).unwrap();
+        let photos = at("photos");
+        let none: [&Path; 0] = [];
+        let check =
+            |run: &str, inputs: &[&Path]| RunFolder::check_inputs(&at(run), &[&photos], inputs);
+        for run in ["photos", "photos/", "photos/cats", "photos/cats/new/run", "x/../photos"] {
+            std::fs::create_dir_all(at("x")).unwrap();
+            let refused = check(run, &none).unwrap_err();
+            assert!(
+                matches!(&refused, FolderError::InData { data, .. } if *data == photos),
+                "{run}"
+            );
+        }
+        // A folder beside or above the pictures' is as good as any other.
+        for run in ["", "run", "photos-2", "x"] {
+            check(run, &none).unwrap();
+        }
+        let before = at("run/latest/model.safetensors");
+        let refused = check("run", &[&before]).unwrap_err();
+        assert!(matches!(&refused, FolderError::IsInput { path } if *path == before));
+        assert!(matches!(check("run", &[&at("run")]), Err(FolderError::IsInput { .. })));
+        check("run", &[&at("run/weights/lite0.safetensors"), &at("other/latest")]).unwrap();
+        let inside = RunFolder::check_inputs(&at("run"), &[&at("run/best_model")], &none);
+        assert!(matches!(inside, Err(FolderError::IsInput { .. })));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Growing {
         };
         match open() {
             Ok((file, is_cut)) => Ok(Self { file, path, is_cut }),
-            Err(source) => Err(FileError::Write { path, source }),
+            Err(source) => Err(FileError::Append { path, source }),
         }
     }
 
@@ -56,7 +56,7 @@ impl Growing {
         let written =
             files::reach(Operation::Write).and_then(|()| self.file.write_all(line.as_bytes()));
         self.is_cut = written.is_err();
-        written.map_err(|source| FileError::Write { path: self.path.clone(), source })
+        written.map_err(|source| FileError::Append { path: self.path.clone(), source })
     }
 }
 

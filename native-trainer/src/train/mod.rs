@@ -33,7 +33,7 @@ use crate::loss::BatchError;
 use crate::metric::verdict::{Beginning, Verdict};
 use crate::recipe::{Export, Recipe};
 use crate::replica::{Hub, Replica};
-use crate::terminal::Note;
+use crate::terminal::{Note, counted};
 
 pub use pretrained::PREPROCESS_KEY;
 
@@ -301,12 +301,21 @@ pub fn run<T: Task>(
     }
     run.progress.beginning = beginning.as_ref().ok().cloned();
     log.line(&format!(
-        "{} parameters, {} batches of {} an epoch, {} epochs",
+        "{} parameters, {} of {} an epoch, {}",
         run.network.num_params(),
-        task.batches(),
+        counted(task.batches(), "batch", "batches"),
         recipe.batch_size,
-        recipe.epochs
+        counted(recipe.epochs, "epoch", "epochs")
     ))?;
+    if recipe.schedule.is_all_warmup(recipe.epochs) {
+        log.line(&format!(
+            "warning: the learning rate rises until the end: schedule.warmup_epochs is {}, epochs is {}; give \
+             -o schedule.warmup_epochs={}",
+            recipe.schedule.warmup_epochs,
+            recipe.epochs,
+            recipe.epochs as f64 / 10.0
+        ))?;
+    }
     for note in task.notes() {
         log.line(note)?;
     }
@@ -388,7 +397,7 @@ fn tell_verdict(
         "recall1": verdict.trained,
         "recall1_before": verdict.before,
         "queries": verdict.queries,
-        "keep": if verdict.keeps_trained() { "trained" } else { "before" },
+        "keep": verdict.keep().name(),
         "text": text,
     }))
 }
@@ -432,8 +441,8 @@ fn open_hub<T: Task>(
     }
     if let Some(batch) = task.plan(1).iter().find(|batch| batch.len() < replicas) {
         anyhow::bail!(
-            "a batch of {} pictures for {replicas} replicas: raise batch_size, or name fewer",
-            batch.len()
+            "a batch of {} for {replicas} replicas: raise batch_size, or name fewer",
+            counted(batch.len(), "picture", "pictures")
         );
     }
     let (architecture, mixed) = (task.architecture(), recipe.mixed_precision);

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use models::backbone::PpLcNetV2Config;
 use models::bundle::Bundle;
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
@@ -119,6 +120,61 @@ dropout = 0.0
             weights: Weights::from_module(&extractor),
         };
         self.write("model.safetensors", Bundle::model_bytes(&file).expect("bytes"))
+    }
+
+    /// A detector with fresh weights.
+    pub(crate) fn detector(&self) -> PathBuf {
+        let config = DetectorConfig {
+            variant: DetectorVariant::First,
+            backbone: DetectorBackbone::PpLcNet,
+            backbone_scale: 0.25,
+            neck_channels: 16,
+            num_classes: 1,
+            head_blocks: 1,
+            fused: false,
+        };
+        let device = burn::tensor::Device::flex();
+        device.seed(7);
+        let file = ModelFile {
+            description: ModelDescription {
+                architecture: Architecture::Detector(config.fused()),
+                preprocess: Preprocess::square(64),
+                arithmetic: models::kernels::Arithmetic::F32,
+                notes: String::new(),
+            },
+            weights: Weights::from_module(&config.init(&device).fuse()),
+        };
+        self.write("detector.safetensors", Bundle::model_bytes(&file).expect("bytes"))
+    }
+
+    /// A recipe that trains a detector in seconds on the boxes of a COCO file; `more` comes before the first table,
+    /// `task` into the detector's.
+    pub(crate) fn detector_recipe(&self, coco: &Path, more: &str, task: &str) -> PathBuf {
+        let coco = coco.display();
+        let text = format!(
+            r#"
+seed = 3
+epochs = 1
+batch_size = 4
+schedule = {{ learning_rate = 0.01, warmup_epochs = 0 }}
+optimizer = {{ kind = "momentum", momentum = 0.9, weight_decay = 0.0001 }}
+{more}
+
+[preprocess]
+width = 64
+height = 64
+filter = "antialiased"
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+
+[detector]
+coco = "{coco}"
+eval_coco = "{coco}"
+{task}
+model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_blocks = 1 }}
+"#
+        );
+        self.write("detector.toml", text)
     }
 
     /// A built page, as far as publishing looks at it.

@@ -29,7 +29,7 @@ fn publish_whole_without(folder: &Path, classes: usize) -> std::path::PathBuf {
 fn headings() -> Vec<String> {
     let (found, labels) = native(&site(), &site().join("samples/2.jpg"));
     let named = |(found, label): (&Recognition, String)| {
-        if found.known { label } else { "Unknown".to_owned() }
+        if found.known { label } else { "Not known".to_owned() }
     };
     found.iter().zip(labels).map(named).collect()
 }
@@ -74,7 +74,7 @@ fn a_browser_without_storage_recognizes_and_teaches_in_memory() {
         assert_eq!(visit["opened"]["state"], "done", "{stub}: {}", visit["opened"]);
         assert!(right(&visit["answer"]), "{stub}: {}", visit["answer"]);
         let taught = visit["taught"]["status"].as_str().unwrap_or_default();
-        assert!(taught.contains("Learnt"), "{stub}: {taught}");
+        assert!(taught.contains("Learned"), "{stub}: {taught}");
         assert_eq!(visit["again"]["labels"][0], "my thing", "{stub}: {}", visit["again"]);
         let kept = visit["kept"].as_str().unwrap_or_default();
         // What the first two writing ways have in common is that one of them is enough.

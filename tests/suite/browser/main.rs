@@ -6,14 +6,20 @@
 mod architectures;
 mod arithmetic;
 mod bench;
+mod camera;
+mod choice;
 mod features;
 mod gallery;
 mod hostile;
+mod looks;
 mod networks;
+mod origins;
 mod package;
+mod pixels;
 mod recognition;
 mod shards;
 mod threads;
+mod webkit;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -9,10 +9,11 @@ use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::Backend;
 use web_sys::{HtmlButtonElement, HtmlElement, HtmlSelectElement};
 
-use super::{App, Message, Shared, ask, update};
+use super::filming::{self, Event};
+use super::{App, Message, Shared, ask, choice, update};
 use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
-use crate::{input, inside, offline, teaching, text};
+use crate::{camera, input, inside, offline, pointing, teaching, text};
 
 /// Milliseconds between two looks whether a newer gallery was published.
 const LOOK_AGAIN: i32 = 60_000;
@@ -26,9 +27,9 @@ pub(super) fn connect(app: &Shared) {
     let deliver = send(app);
     let mut listeners = input::listen(Rc::new(move |given| deliver(Message::Given(given))));
     for (id, message) in [
-        ("camera", (|| Message::ToggleCamera) as fn() -> Message),
-        ("turn", || Message::TurnCamera),
-        ("torch", || Message::SwitchTorch),
+        ("camera", (|| Message::Camera(Event::Toggle)) as fn() -> Message),
+        ("turn", || Message::Camera(Event::Turn)),
+        ("torch", || Message::Camera(Event::Torch)),
     ] {
         let button: HtmlButtonElement = by_id(id);
         let deliver = send(app);
@@ -44,20 +45,24 @@ pub(super) fn connect(app: &Shared) {
         });
     }));
     let select: HtmlSelectElement = by_id("backend");
-    select.set_value(app.borrow().backend.name());
+    choice::begin(&mut app.borrow_mut());
     let deliver = send(app);
     listeners.push(EventListener::new(&select.clone(), "change", move |_| {
-        let webgpu = select.value() == Backend::WebGpu.name();
-        deliver(Message::Backend(if webgpu { Backend::WebGpu } else { Backend::Cpu }));
+        deliver(Message::Backend(select.value()));
     }));
     listeners.extend(teaching::listen(&ask(app)));
     listeners.extend(inside::listen(&ask(app)));
+    listeners.extend(pointing::listen(&ask(app)));
     let deliver = send(app);
     listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {
         if !document().hidden() {
+            deliver(Message::Camera(Event::PageShown));
             deliver(Message::LookAgain);
         }
     }));
+    listeners.extend(filming::listen(app));
+    let deliver = send(app);
+    listeners.extend(camera::on_devices(move || deliver(Message::Camera(Event::Devices))));
     let state = app.clone();
     let kept = move || {
         state.borrow_mut().kept = true;

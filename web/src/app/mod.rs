@@ -1,8 +1,11 @@
 //! State of the page and what changes it.
 
+mod choice;
 mod controls;
+mod filming;
 mod recovery;
 mod replies;
+mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,21 +13,20 @@ use std::rc::Rc;
 use gloo_events::EventListener;
 use js_sys::Uint8Array;
 use serde_bytes::ByteBuf;
-use wasm_bindgen::JsCast;
-use wasm_bindgen::closure::Closure;
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::{Arithmetic, Backend, Edit, Picture, Recognized, Request, Response};
-use web_sys::{File, HtmlElement, ImageBitmap};
+use web_sys::{File, ImageBitmap};
 
 use crate::begun::{self, Adapter};
-use crate::camera::{Camera, Facing, context};
-use crate::dom::{by_id, set_attributes, window};
 use crate::engine_client::EngineClient;
 use crate::input::Given;
 use crate::language::{self, say};
 use crate::teaching::{Ask, Wish};
-use crate::{inside, samples, text, view};
+use crate::{inside, pixels, samples, text, view};
+use choice::Choosing;
 use controls::connect;
+use filming::Filming;
 use recovery::Health;
 use replies::{engine_spoke, speak};
 
@@ -34,18 +36,12 @@ pub(crate) enum Message {
     Given(Given),
     /// The bytes of a file and the picture as the browser decoded it, if it could.
     Decoded(Vec<u8>, Option<ImageBitmap>),
-    /// The camera button.
-    ToggleCamera,
-    /// The button for the other camera.
-    TurnCamera,
-    /// The button of the camera's torch.
-    SwitchTorch,
-    /// The camera runs, or was refused.
-    CameraStarted(Option<Camera>),
+    /// Something of the camera.
+    Camera(filming::Event),
     /// The worker spoke.
     Engine(Response),
-    /// The visitor chose an engine.
-    Backend(Backend),
+    /// The visitor chose an engine, or leaves the choice to the page; as the list has it.
+    Backend(String),
     /// The page speaks another language.
     Language,
     /// The visitor wants something of the gallery.
@@ -81,7 +77,7 @@ pub(crate) struct App {
     sent: Option<Sent>,
     /// Came before the engine was ready.
     waiting: Option<(Vec<u8>, Option<ImageBitmap>)>,
-    camera: Option<Camera>,
+    film: Filming,
     /// The newest answer, to be shown again when the gallery changes.
     shown: Option<Recognized>,
     /// Whether everything is kept that the page needs.
@@ -91,6 +87,7 @@ pub(crate) struct App {
     /// The picture that the page's address names, until it may be looked at.
     asked_for: Option<AskedFor>,
     health: Health,
+    choosing: Choosing,
     listeners: Vec<EventListener>,
 }
 
@@ -108,12 +105,13 @@ pub(crate) async fn start() {
         next_id: 1,
         sent: None,
         waiting: None,
-        camera: None,
+        film: Filming::default(),
         shown: None,
         kept: false,
         in_parts: false,
         asked_for: None,
         health: Health::default(),
+        choosing: Choosing::default(),
         listeners: Vec::new(),
     }));
     connect(&app);
@@ -165,6 +163,7 @@ fn start_engine(app: &Shared) {
     let mut state = app.borrow_mut();
     state.ready = false;
     state.sent = None;
+    choice::started(&mut state);
     match started {
         Ok(engine) => state.engine = Some(engine),
         Err(error) => view::status(&text::failure(&error), "failed"),
@@ -174,10 +173,10 @@ fn start_engine(app: &Shared) {
 /// Changes the state by what happened.
 pub(crate) fn update(app: &Shared, message: Message) {
     match message {
-        Message::Given(Given::Nothing) => view::status(&say("no.picture"), "failed"),
+        Message::Given(Given::Nothing) => refuse(app, &say("no.picture")),
         // No other site is asked for anything.
         Message::Given(Given::Address(address)) if !samples::is_own(&address) => {
-            view::status(&say("other.site"), "failed");
+            refuse(app, &say("other.site"));
         }
         Message::Given(Given::Address(address)) => {
             view::status(&say("loading.picture"), "busy");
@@ -188,22 +187,24 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
         }
         Message::Given(Given::File(file)) => {
-            stop_camera(app);
+            filming::stop(app);
             let app = app.clone();
             spawn_local(async move {
                 if let Some((bytes, bitmap)) = read(&file).await {
                     update(&app, Message::Decoded(bytes, bitmap));
                 } else {
-                    view::status(&say("no.picture"), "failed");
+                    refuse(&app, &say("no.picture"));
                 }
             });
         }
         Message::Decoded(bytes, bitmap) => {
+            choice::disturbed(app);
+            choice::relieve(app);
             app.borrow_mut().shown = None;
             view::clear();
             match &bitmap {
                 Some(bitmap) => view::picture(bitmap),
-                None => by_id::<HtmlElement>("stage").set_hidden(true),
+                None => view::stage(false),
             }
             if app.borrow().ready {
                 recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
@@ -211,59 +212,35 @@ pub(crate) fn update(app: &Shared, message: Message) {
                 app.borrow_mut().waiting = Some((bytes, bitmap));
             }
         }
-        Message::ToggleCamera => {
-            if app.borrow().camera.is_some() {
-                stop_camera(app);
-                view::status(&say("ready"), "done");
-            } else {
-                start_camera(app, Facing::Back);
-            }
-        }
-        Message::TurnCamera => {
-            let facing = app.borrow().camera.as_ref().map(|camera| camera.facing);
-            if let Some(facing) = facing {
-                // Many devices have one camera at a time.
-                stop_camera(app);
-                start_camera(app, facing.turned());
-            }
-        }
-        Message::SwitchTorch => {
-            let mut state = app.borrow_mut();
-            let torch = state.camera.as_mut().and_then(Camera::switch_torch);
-            let pressed = if torch == Some(true) { "true" } else { "false" };
-            set_attributes(&by_id("torch"), &[("aria-pressed", pressed)]);
-        }
-        Message::CameraStarted(None) => view::status(&say("camera.refused"), "failed"),
-        Message::CameraStarted(Some(camera)) => {
-            by_id::<HtmlElement>("turn").set_hidden(!camera.turns);
-            by_id::<HtmlElement>("torch").set_hidden(camera.torch.is_none());
-            app.borrow_mut().camera = Some(camera);
-            by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.stop")));
-            by_id::<HtmlElement>("stage").set_hidden(false);
-            view::clear();
-            next_frame(app);
-        }
+        Message::Camera(event) => filming::happened(app, event),
         Message::Language => speak(app),
-        Message::Backend(backend) => {
-            {
-                let mut state = app.borrow_mut();
-                (state.backend, state.health) = (backend, Health::default());
-            }
-            start_engine(app);
-        }
+        Message::Backend(name) => choice::chosen(app, &name),
         Message::Engine(response) => engine_spoke(app, response),
         Message::LookAgain => {
             if app.borrow().ready {
                 send(app, &Request::Refresh);
             }
+            choice::consider(app);
         }
         Message::Gallery(Wish::Ask(request)) => send(app, &request),
         Message::Gallery(Wish::LookInside) => {
             inside::look(app.borrow().shown.as_ref(), &ask(app));
         }
-        Message::Gallery(Wish::Hold) => {
-            stop_camera(app);
+        Message::Gallery(Wish::Look(parts)) => {
+            let shown = app.borrow().shown.as_ref().map(|shown| {
+                let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
+                let regions = parts
+                    .iter()
+                    .map(|part| std::array::from_fn(|side| (part[side] * sides[side]) as f32));
+                Request::Look { picture: shown.picture, regions: regions.collect() }
+            });
+            if let Some(request) = shown {
+                filming::stop(app);
+                view::status(&say("recognizing"), "busy");
+                send(app, &request);
+            }
         }
+        Message::Gallery(Wish::Hold) => filming::stop(app),
         Message::Gallery(Wish::Import(file)) => {
             let app = app.clone();
             spawn_local(async move {
@@ -279,16 +256,26 @@ pub(crate) fn update(app: &Shared, message: Message) {
     }
 }
 
+/// Says why what was given is not looked at. A camera that runs goes on; an older picture is not shown any more.
+fn refuse(app: &Shared, message: &str) {
+    let mut state = app.borrow_mut();
+    if state.film.camera.is_some() {
+        return view::status(message, "failed");
+    }
+    (state.sent, state.waiting, state.shown) = (None, None, None);
+    view::refuse(message);
+}
+
 fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
     let (id, follow) = {
         let mut state = app.borrow_mut();
         let id = state.next_id;
         state.next_id = id.wrapping_add(1);
         state.sent = Some(Sent { id, bitmap });
-        if state.camera.is_none() {
+        if state.film.camera.is_none() {
             view::status(&say("recognizing"), "busy");
         }
-        (id, state.camera.is_some())
+        (id, state.film.camera.is_some())
     };
     send(app, &Request::Recognize { id, picture, follow });
 }
@@ -301,65 +288,28 @@ fn send(app: &Shared, request: &Request) {
     }
 }
 
-fn start_camera(app: &Shared, facing: Facing) {
+/// Asks about the pixels of something that the browser has decoded, unless something else comes first.
+fn recognize_pixels(app: &Shared, source: JsValue) {
     let app = app.clone();
     spawn_local(async move {
-        update(&app, Message::CameraStarted(Camera::start(facing).await.ok()));
-    });
-}
-
-fn stop_camera(app: &Shared) {
-    let running = app.borrow_mut().camera.take();
-    if running.is_some() {
-        // A frame that is still looked at would take the place of what comes next.
-        app.borrow_mut().sent = None;
-        by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.start")));
-        for id in ["turn", "torch"] {
-            by_id::<HtmlElement>(id).set_hidden(true);
+        let id = app.borrow().next_id;
+        let picture = pixels::read(&source, None).await;
+        let state = app.borrow();
+        if state.next_id != id || state.film.camera.is_some() {
+            return;
         }
-        set_attributes(&by_id("torch"), &[("aria-pressed", "false")]);
-    }
-}
-
-/// Sends the camera's newest frame once the last one is answered.
-fn next_frame(app: &Shared) {
-    let app = app.clone();
-    // A turn of the event loop lets the page draw and the visitor stop the camera.
-    let later = Closure::once_into_js(move || {
-        let drawn = {
-            let state = app.borrow();
-            if !state.ready || state.sent.is_some() {
-                return;
-            }
-            match &state.camera {
-                Some(camera) => camera.draw(&view::canvas()),
-                None => return,
-            }
-        };
-        match pixels().filter(|_| drawn) {
+        drop(state);
+        match picture {
             Some(picture) => recognize(&app, picture, None),
-            None => next_frame(&app),
+            None => view::status(&say("pixels.falsified"), "failed"),
         }
     });
-    let _ = window().request_animation_frame(later.unchecked_ref());
-}
-
-/// Pixels of the shown picture.
-fn pixels() -> Option<Picture> {
-    let canvas = view::canvas();
-    let (width, height) = (canvas.width(), canvas.height());
-    let data =
-        context(&canvas).get_image_data(0.0, 0.0, f64::from(width), f64::from(height)).ok()?.data();
-    Some(Picture::Pixels { width, height, rgba: ByteBuf::from(data.0) })
 }
 
 /// Bytes of a file, and the picture as the browser decodes it.
 async fn read(file: &File) -> Option<(Vec<u8>, Option<ImageBitmap>)> {
     let buffer = JsFuture::from(file.array_buffer()).await.ok()?;
-    let bytes = Uint8Array::new(&buffer).to_vec();
-    let bitmap = match window().create_image_bitmap_with_blob(file) {
-        Ok(promise) => JsFuture::from(promise).await.ok().map(JsCast::unchecked_into),
-        Err(_) => None,
-    };
-    Some((bytes, bitmap))
+    let bytes = Uint8Array::new(&buffer);
+    let bitmap = pixels::decode_upright(file, &bytes).await;
+    Some((bytes.to_vec(), bitmap))
 }

@@ -3,10 +3,8 @@
 
 use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::{Backend, EngineError};
-use web_sys::HtmlSelectElement;
 
-use super::{Shared, pixels, recognize, start_engine};
-use crate::dom::by_id;
+use super::{Shared, choice, filming, recognize_pixels, start_engine};
 use crate::language::say;
 use crate::{text, view};
 
@@ -26,7 +24,7 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
     view::progress(None);
     let goes_on = {
         let mut state = app.borrow_mut();
-        let interrupted = state.sent.take().is_some() && state.camera.is_none();
+        let interrupted = state.sent.take().is_some() && state.film.camera.is_none();
         state.ready = false;
         state.health.stops += 1;
         // A picture that stops two engines is not given to a third.
@@ -35,14 +33,16 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
         if !again && state.backend == Backend::WebGpu {
             state.backend = Backend::Cpu;
             state.health = Health { stops: 0, interrupted, fell_back: true };
-            by_id::<HtmlSelectElement>("backend").set_value(Backend::Cpu.name());
+            choice::gave_up(&mut state);
             true
         } else {
             again
         }
     };
     if !goes_on {
-        return view::status(&text::failure(error), "failed");
+        filming::stop(app);
+        let backend = app.borrow().backend;
+        return view::status(&text::stopped(error, backend), "failed");
     }
     // Not from inside what the old engine says.
     let app = app.clone();
@@ -63,8 +63,8 @@ pub(super) fn ready(app: &Shared) {
         "ready"
     };
     view::status(&say(key), "done");
-    if let Some(picture) = interrupted.then(pixels).flatten() {
-        recognize(app, picture, None);
+    if interrupted {
+        recognize_pixels(app, view::canvas().into());
     }
 }
 

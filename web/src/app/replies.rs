@@ -6,12 +6,13 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, send, update,
+    AskedFor, Message, Sent, Shared, ask, choice, filming, recognize, recognize_pixels, recovery,
+    refuse, send, update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
 use crate::language::{say, say_with};
-use crate::{inside, offline, samples, teaching, text, view};
+use crate::{card, inside, offline, samples, teaching, text, view};
 
 /// Takes up what the worker says.
 pub(super) fn engine_spoke(app: &Shared, response: Response) {
@@ -26,16 +27,10 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Ready(info) => {
             view::progress(None);
-            document().set_title(&info.title);
-            by_id::<HtmlElement>("title").set_text_content(Some(&info.title));
+            introduce(&info.title, &info.notes);
             let size = text::gallery(info.classes, info.entries);
             by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
             inside::published(info.thresholds);
-            let notes: HtmlElement = by_id("notes");
-            notes.set_inner_html("");
-            for note in &info.notes {
-                append(&notes, &[&element("p", "", note)]);
-            }
             let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
                 (state.ready, state.in_parts) = (true, info.in_parts);
@@ -51,26 +46,46 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             } else if let Some(AskedFor::Come(given)) = asked_for {
                 update(app, Message::Given(given));
             }
-            next_frame(app);
+            filming::next_frame(app);
+            choice::consider(app);
         }
         Response::Pictured { again } => {
             show_again(app, again);
-            teaching::list(&ask(app));
+            teaching::introduce(&ask(app));
         }
         Response::Recognized { id, result } => {
             if finish(app, id).is_none() {
                 return;
             }
             recovery::answered(app);
-            show(app, result);
-            next_frame(app);
+            filming::answered(app);
+            choice::watch(&mut app.borrow_mut(), &result);
+            if !filming::is_held(app) {
+                filming::show_frame(app);
+                show(app, result);
+            }
+            filming::next_frame(app);
+            choice::consider(app);
         }
-        Response::Listed(gallery) => teaching::show(&gallery, &ask(app)),
+        Response::Listed(gallery) => {
+            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
+            teaching::show(&gallery, &ask(app));
+        }
+        Response::Looked { result } => {
+            show_again(app, Some(result));
+            card::lead_to_first();
+        }
         Response::Edited { change, gallery, again } => {
+            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
             by_id::<HtmlInputElement>("class-search").set_value("");
             teaching::show(&gallery, &ask(app));
             show_again(app, again);
             teaching::tell(&change);
+        }
+        Response::Published { title, notes, thresholds, tuned } => {
+            introduce(&title, &notes);
+            inside::published(thresholds);
+            inside::show_thresholds(tuned);
         }
         Response::Exported { bytes } => teaching::download(&bytes),
         Response::Tuned { thresholds, again } => {
@@ -89,21 +104,28 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
-            // The browser may know a format that the engine does not.
-            match sent.bitmap.filter(|_| error.kind == ErrorKind::Picture) {
-                Some(bitmap) => {
-                    view::picture(&bitmap);
-                    if let Some(picture) = pixels() {
-                        recognize(app, picture, None);
-                    }
-                }
-                None => view::status(&text::failure(&error), "failed"),
+            // The browser may decode what the engine does not; what is damaged stays unanswered.
+            match sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
+                Some(bitmap) => recognize_pixels(app, bitmap.into()),
+                None => refuse(app, &text::failure(&error)),
             }
+            filming::failed(app);
         }
         Response::Failed { id: None, error } => {
             view::progress(None);
             view::status(&text::failure(&error), "failed");
         }
+    }
+}
+
+/// Shows whose page it is.
+fn introduce(title: &str, notes: &[String]) {
+    document().set_title(title);
+    by_id::<HtmlElement>("title").set_text_content(Some(title));
+    let list: HtmlElement = by_id("notes");
+    list.set_text_content(None);
+    for note in notes {
+        append(&list, &[&element("p", "", note)]);
     }
 }
 
@@ -136,9 +158,10 @@ fn show_again(app: &Shared, again: Option<Recognized>) {
 /// Says everything anew that is not a part of the page's own text.
 pub(super) fn speak(app: &Shared) {
     samples::rename();
+    choice::tell(&app.borrow());
     let (camera, kept, in_parts, ready) = {
         let state = app.borrow();
-        (state.camera.is_some(), state.kept, state.in_parts, state.ready)
+        (state.film.camera.is_some(), state.kept, state.in_parts, state.ready)
     };
     let caption = if camera { say("camera.stop") } else { say("camera.start") };
     by_id::<HtmlElement>("camera").set_text_content(Some(&caption));

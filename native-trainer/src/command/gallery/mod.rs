@@ -278,7 +278,12 @@ fn class_of(gallery: &Gallery, text: &str) -> anyhow::Result<usize> {
         let shown = quoted(text);
         match nearest(text, gallery.classes().iter().map(|class| class.label.as_str())) {
             Some(near) => format!("there is no class {shown}; did you mean {}?", quoted(near)),
-            None => format!("there is no class {shown}: the gallery is empty"),
+            None if gallery.classes().is_empty() => {
+                format!("there is no class {shown}: the gallery is empty")
+            }
+            None => format!(
+                "there is no class {shown}; `magpie gallery list` shows those that there are"
+            ),
         }
     })
 }

@@ -5,8 +5,19 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::terminal::counted;
+
 /// Examples that a finding names.
 const EXAMPLES: usize = 3;
+
+/// What predicates begin with, of several and of one.
+const VERBS: [(&str, &str); 5] = [
+    ("are ", "is "),
+    ("have ", "has "),
+    ("lie ", "lies "),
+    ("name ", "names "),
+    ("reach ", "reaches "),
+];
 
 /// A kind of finding; the errors come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,6 +70,8 @@ pub enum Problem {
     SameBox,
     /// A box that reaches over the edge of its picture.
     OverEdge,
+    /// A box with a side below one pixel.
+    Thin,
     /// A picture that its EXIF orientation turns without its size telling.
     Turned,
     /// A category that is not listed.
@@ -102,24 +115,33 @@ impl fmt::Display for Finding {
         let Self { kind, count, of, examples } = self;
         match kind {
             // What is left out is said of all.
-            Problem::OnlyBackground | Problem::NoBoxes => write!(f, "{of} pictures, 0 boxes: ")?,
+            Problem::OnlyBackground | Problem::NoBoxes => {
+                write!(f, "{}, 0 boxes: ", counted(*of, "picture", "pictures"))?;
+            }
             Problem::NoArea | Problem::Crowd | Problem::SameBox => {
-                write!(f, "{of} boxes, {count} left out: ")?;
+                write!(f, "{}, {count} left out: ", counted(*of, "box", "boxes"))?;
             }
             Problem::Difficult | Problem::EndlessCorner => {
-                write!(f, "{of} objects, {count} left out: ")?;
+                write!(f, "{}, {count} left out: ", counted(*of, "object", "objects"))?;
             }
-            Problem::SameId => write!(f, "{count} id(s) ")?,
+            Problem::SameId => write!(f, "{} ", counted(*count, "id", "ids"))?,
             Problem::SameFile | Problem::SameContent | Problem::SameAgain => {
-                write!(f, "{count} picture(s) ")?;
+                write!(f, "{} ", counted(*count, "picture", "pictures"))?;
             }
             Problem::OtherFolder => {}
-            kind => write!(f, "{count} of {of} {} ", kind.subject())?,
+            kind => {
+                let (one, many) = kind.subject();
+                write!(f, "{count} of {} ", counted(*of, one, many))?;
+            }
         }
         if *kind == Problem::NoBoxes {
             write!(f, "none of the {count} annotations gives one")?;
         }
-        f.write_str(kind.predicate())?;
+        let predicate = kind.predicate();
+        let of_one = VERBS.iter().filter(|_| *count == 1).find_map(|(many, one)| {
+            predicate.strip_prefix(many).map(|rest| format!("{one}{rest}"))
+        });
+        f.write_str(of_one.as_deref().unwrap_or(predicate))?;
         if !examples.is_empty() {
             let more = if examples.len() < *count { ", …" } else { "" };
             write!(f, " ({}{more})", examples.join(", "))?;
@@ -129,13 +151,18 @@ impl fmt::Display for Finding {
 }
 
 impl Problem {
-    fn subject(self) -> &'static str {
+    /// One and several of them.
+    fn subject(self) -> (&'static str, &'static str) {
         match self {
             Self::UnknownImage | Self::NoBox | Self::UnclearCrowd | Self::UnknownCategory => {
-                "annotations"
+                ("annotation", "annotations")
             }
-            Self::NotFinite | Self::Outside | Self::OverEdge | Self::SwappedCorners => "boxes",
-            _ => "pictures",
+            Self::NotFinite
+            | Self::Outside
+            | Self::OverEdge
+            | Self::Thin
+            | Self::SwappedCorners => ("box", "boxes"),
+            _ => ("picture", "pictures"),
         }
     }
 
@@ -145,7 +172,7 @@ impl Problem {
             Self::NoBoxes => "",
             Self::ImageWithoutId => "without a usable `id`",
             Self::ImageWithoutName => "without a `file_name`",
-            Self::SameId => "stand for several pictures",
+            Self::SameId => "for several pictures",
             Self::SameFile => "under several ids with different boxes",
             Self::ImpossibleSize => "with a `width` or `height` that no picture has",
             Self::UnknownImage => "name a picture that `images` does not list",
@@ -166,6 +193,7 @@ impl Problem {
             Self::Crowd => "crowds",
             Self::SameBox => "the same box of a picture again",
             Self::OverEdge => "reach over the edge of their picture; the part inside is taken",
+            Self::Thin => "with a side below one pixel: hardly anything can be learnt from it",
             Self::Turned => {
                 "are turned by their EXIF orientation, which their size does not tell; boxes are taken as those \
                  of the upright picture"

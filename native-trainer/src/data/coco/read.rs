@@ -15,6 +15,8 @@ use crate::files;
 
 /// Rounding of the annotations may carry a box over the edge by less than this, in pixels.
 const EDGE: f32 = 1.0;
+/// A box with a side below this, in pixels, is named.
+const LEAST_SIDE: f32 = 1.0;
 /// Least share of a box that lies in its picture.
 const LEAST_INSIDE: f32 = 0.5;
 
@@ -388,6 +390,10 @@ fn hold_inside(
     findings: &mut Findings,
 ) {
     boxes.retain_mut(|(_, b)| {
+        if b.width() < LEAST_SIDE || b.height() < LEAST_SIDE {
+            let example = || format!("{name}: {} × {}", b.width(), b.height());
+            findings.add(Problem::Thin, of, example);
+        }
         let inside = b.clip(width, height);
         let is_outside = inside.area() < LEAST_INSIDE * b.area();
         if !is_outside && lies_inside(b, width, height) {

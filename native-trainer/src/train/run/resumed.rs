@@ -9,6 +9,7 @@ use models::weights::Weights;
 use super::Run;
 use crate::checkpoint::{self, Progress};
 use crate::loss_scale::LossScale;
+use crate::terminal::counted;
 use crate::train::folder::RunFolder;
 use crate::train::log::Log;
 use crate::train::{BEST, LAST, LATEST, Memory, Task};
@@ -78,7 +79,7 @@ impl<T: Task> Run<'_, T> {
     ) -> anyhow::Result<()> {
         let batches = match self.progress.position {
             0 => String::new(),
-            position => format!(" and {position} batches"),
+            position => format!(" and {}", counted(position, "batch", "batches")),
         };
         let Progress { epoch, best, .. } = self.progress;
         log.line(&format!("resumed {} after epoch {epoch}{batches}", from.display()))?;
@@ -95,8 +96,9 @@ impl<T: Task> Run<'_, T> {
         let asked = self.recipe.epochs;
         if epoch > asked {
             log.line(&format!(
-                "the checkpoint has {epoch} epochs, the recipe asks for {asked}: nothing is trained, and the \
-                 network after epoch {epoch} is the last"
+                "the checkpoint has {}, the recipe asks for {asked}: nothing is trained, and the \
+                 network after epoch {epoch} is the last",
+                counted(epoch, "epoch", "epochs")
             ))?;
         }
         Ok(())
@@ -111,7 +113,7 @@ impl<T: Task> Run<'_, T> {
         };
         let batches = match progress.position {
             0 => String::new(),
-            position => format!(" and {position} batches"),
+            position => format!(" and {}", counted(position, "batch", "batches")),
         };
         format!(
             "the last good checkpoint is {}, after epoch {}{batches}: --resume goes on from there",

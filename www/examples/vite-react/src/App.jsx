@@ -2,14 +2,14 @@ import { Magpie } from "magpie-recognizer";
 import { useEffect, useState } from "react";
 
 /** A loaded bundle, and what is to be said meanwhile; the engine ends with the component. */
-function useMagpie(bundle, assets) {
+function useMagpie(bundle) {
   const [state, setState] = useState({ magpie: null, status: "Loading…" });
   useEffect(() => {
     const end = new AbortController();
     let loaded = null;
     const onProgress = ({ loaded, total }) =>
       setState({ magpie: null, status: `${Math.round((100 * loaded) / total)} %` });
-    Magpie.load(bundle, { assets, onProgress, signal: end.signal }).then(
+    Magpie.load(bundle, { onProgress, signal: end.signal }).then(
       (magpie) => {
         loaded = magpie;
         if (end.signal.aborted) magpie.dispose();
@@ -23,12 +23,12 @@ function useMagpie(bundle, assets) {
       end.abort();
       loaded?.dispose();
     };
-  }, [bundle, assets]);
+  }, [bundle]);
   return state;
 }
 
 export function App() {
-  const { magpie, status } = useMagpie("bundle/", "magpie/");
+  const { magpie, status } = useMagpie("bundle/");
   const [objects, setObjects] = useState([]);
   const [failure, setFailure] = useState(null);
 

@@ -166,6 +166,24 @@ fn harmless_spellings_change_nothing() {
 }
 
 #[test]
+fn a_box_narrower_than_a_pixel_is_taken_and_named() {
+    let data = Data::new();
+    let json = each("annotations", |i, record| {
+        if i < 2 {
+            record["bbox"] =
+                if i == 0 { json!([9, 9, 0.001, 0.001]) } else { json!([4, 4, 12, 0.5]) };
+        }
+    });
+    let read = data.read(&json).unwrap();
+    assert_eq!(read.pictures[0].boxes.len(), 2);
+    let notes: Vec<_> = read.notes.iter().map(|note| (note.kind, note.count)).collect();
+    assert_eq!(notes, [(Problem::Thin, 2)]);
+    let told = read.notes[0].to_string();
+    assert!(told.starts_with("2 of 8 boxes with a side below one pixel"), "{told}");
+    assert!(told.contains("0.png: ") && told.contains("12 × 0.5"), "{told}");
+}
+
+#[test]
 fn what_teaches_nothing_or_something_false_is_refused() {
     let data = Data::new();
     data.put("small.png", &picture(20, 15, 9));
@@ -205,13 +223,13 @@ fn what_teaches_nothing_or_something_false_is_refused() {
         (
             each("images", |_, image| image["id"] = 1.into()),
             vec![(Problem::SameId, 1), (Problem::UnknownImage, 6)],
-            "1 id(s) stand for several pictures (id 1, 4 times: 0.png, 1.png …)",
+            "1 id for several pictures (id 1, 4 times: 0.png, 1.png …)",
         ),
         (
             changed(|json| json["images"][3]["file_name"] = "./2.png".into())
                 .also(|json| json["annotations"][7]["bbox"] = json!([1, 1, 5, 5])),
             vec![(Problem::SameFile, 1)],
-            "1 picture(s) under several ids with different boxes (2.png: ids 3, 4)",
+            "1 picture under several ids with different boxes (2.png: ids 3, 4)",
         ),
         (bbox(json!([1, 2, 3])), vec![(Problem::NoBox, 1)], "(annotation 3)"),
         (bbox(Value::Null), vec![(Problem::NoBox, 1)], "without a `bbox` of four numbers"),
@@ -231,7 +249,7 @@ fn what_teaches_nothing_or_something_false_is_refused() {
         (
             bbox(json!([100, 100, 20, 20])),
             vec![(Problem::Outside, 1)],
-            "1 of 8 boxes lie mostly outside",
+            "1 of 8 boxes lies mostly outside",
         ),
         (
             bbox(json!([30, 10, 25, 10])),
@@ -278,7 +296,7 @@ fn what_teaches_nothing_or_something_false_is_refused() {
         (
             changed(|json| json["images"][1]["file_name"] = "gone.png".into()),
             vec![(Problem::MissingPicture, 1)],
-            "1 of 4 pictures are not there (gone.png); looked in ",
+            "1 of 4 pictures is not there (gone.png); looked in ",
         ),
     ] {
         assert_eq!(data.found(&json), expected, "{json}");
@@ -331,7 +349,7 @@ fn what_is_left_out_is_said_with_its_number() {
             "8 boxes, 1 left out: crowds (annotation 4)".to_owned(),
             "8 boxes, 1 left out: the same box of a picture again (annotation 6)".to_owned(),
             format!(
-                "1 of 8 boxes reach over the edge of their picture; the part inside is taken ({place}/3.png: box \
+                "1 of 8 boxes reaches over the edge of their picture; the part inside is taken ({place}/3.png: box \
                  [-6, 6, 14, 16] is not inside 40×30)"
             ),
             format!(

@@ -164,7 +164,7 @@ fn voc_boxes_count_pixels_from_one() {
             "1 of 8 boxes with swapped corners: put right (voc/Annotations/p.xml:6: [20, 9, 12, 6])",
             "8 objects, 2 left out: corners that are not finite (voc/Annotations/p.xml:7: [NaN, 3, 10, 4], \
              voc/Annotations/p.xml:8: [1, 3, inf, 4])",
-            "1 of 2 pictures are not named as `<filename>` says, but like their annotation \
+            "1 of 2 pictures is not named as `<filename>` says, but like their annotation \
              (voc/Annotations/1.xml)",
         ]
     );
@@ -186,7 +186,7 @@ fn voc_that_teaches_something_false_is_not_written() {
             format!("<filename>0.png</filename>\n{}", object("a", "0", ["x", "1", "2", "3"])),
             "p.xml:2: <xmin> holds \"x\"",
         ),
-        (format!("<filename>gone.png</filename>{good}"), "1 of 1 pictures are not there"),
+        (format!("<filename>gone.png</filename>{good}"), "1 of 1 picture is not there"),
         (
             format!("<filename>0.png</filename>{}", object("cat", "1", corners)),
             "boxes.json: not written, since it could not be trained on: 1 pictures, 0 boxes",

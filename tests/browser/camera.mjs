@@ -1,0 +1,247 @@
+// The page's camera in trouble, one line a scenario; prints what a visitor saw as JSON.
+//
+// node camera.mjs SITE SHARDS PICTURE [SCENARIO,…]
+//   SHARDS   folder of the site with its gallery in shards
+import { readFileSync } from "node:fs";
+
+import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { start } from "./host.mjs";
+
+const [site, shards, picture, only] = process.argv.slice(2);
+const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
+const browser = await launch();
+
+// A camera made of a canvas that shows the picture moving. `late` is how long the browser takes to give it.
+function stub(bytes) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [640, 480];
+  const film = (window.film = { canvas, late: 0, streams: [], asked: 0 });
+  const context = canvas.getContext("2d");
+  let step = 0;
+  createImageBitmap(new Blob([new Uint8Array(bytes)])).then((bitmap) => {
+    setInterval(() => {
+      step += 1;
+      context.fillStyle = "#777";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.drawImage(bitmap, 20 + 4 * (step % 20), 40, 400, 400);
+    }, 60);
+  });
+  navigator.mediaDevices.getUserMedia = async () => {
+    film.asked += 1;
+    await new Promise((then) => setTimeout(then, film.late));
+    const stream = canvas.captureStream(15);
+    film.streams.push(stream);
+    return stream;
+  };
+  film.hide = (hidden) => {
+    Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  film.track = () => film.streams.at(-1).getTracks()[0];
+}
+
+async function open(folder = site) {
+  const host = await start(folder, /\.shard$/);
+  const context = await browser.newContext({ serviceWorkers: "block" });
+  const page = await context.newPage();
+  const { problems } = watch(page);
+  await keepAnswers(page);
+  await page.addInitScript(stub, [...readFileSync(picture)]);
+  await page.goto(`${host.address}?backend=cpu&lang=en`);
+  await settle(page);
+  const answers = () => page.evaluate(() => window.answers.length);
+  return {
+    page,
+    host,
+    problems,
+    answers,
+    press: () => page.locator("#camera").click(),
+    /** Frames that were answered in a while. */
+    async rate(ms = 700) {
+      const before = await answers();
+      await sleep(ms);
+      return (await answers()) - before;
+    },
+    async running(more = 2) {
+      const before = await answers();
+      await page.waitForFunction((least) => window.answers.length >= least, before + more);
+    },
+    look: () =>
+      page.evaluate(() => ({
+        button: document.querySelector("#camera").textContent,
+        status: document.querySelector("#status").textContent,
+        live: window.film.streams.filter((stream) => stream.active).length,
+        asked: window.film.asked,
+        labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+        shown: document.querySelector("#video").srcObject !== null,
+      })),
+    async close() {
+      await context.close();
+      host.close();
+    },
+  };
+}
+
+const scenarios = {
+  // Pressed again before the browser has given a camera.
+  async twice({ page, press, running, look }) {
+    await page.evaluate(() => (window.film.late = 500));
+    await press();
+    await press();
+    await running();
+    const on = await look();
+    await press();
+    return { on, off: await look() };
+  },
+
+  // A picture is given while the browser still asks its visitor.
+  async meanwhile({ page, press, look, rate }) {
+    await page.evaluate(() => (window.film.late = 1000));
+    await press();
+    await give(page, picture);
+    const answered = await look();
+    await sleep(1000);
+    return { answered, later: await look(), frames: await rate() };
+  },
+
+  async unplugged({ page, press, running, look, rate }) {
+    await press();
+    await running();
+    await page.evaluate(() => {
+      window.film.track().stop();
+      window.film.track().dispatchEvent(new Event("ended"));
+    });
+    const gone = { ...(await look()), frames: await rate() };
+    await press();
+    await running();
+    // This time only the list of devices tells.
+    await page.evaluate(() => {
+      window.film.track().stop();
+      navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+    });
+    return { gone, unlisted: { ...(await look()), frames: await rate() } };
+  },
+
+  // Another program takes the camera, and gives it back.
+  async taken({ page, press, running, look, rate }) {
+    await press();
+    await running();
+    await page.evaluate(() => window.film.track().dispatchEvent(new Event("mute")));
+    await sleep(300);
+    const away = { ...(await look()), frames: await rate() };
+    await page.evaluate(() => window.film.track().dispatchEvent(new Event("unmute")));
+    await running();
+    return { away, back: await look() };
+  },
+
+  // The stream is there and its film never begins.
+  async silent({ page, press, running, look }) {
+    await page.evaluate(() => {
+      const { play } = HTMLMediaElement.prototype;
+      window.film.play = () => (HTMLMediaElement.prototype.play = play);
+      HTMLMediaElement.prototype.play = () => new Promise(() => {});
+    });
+    await press();
+    await page.waitForFunction(() => document.querySelector("#camera").textContent === "Stop camera");
+    await press();
+    const stopped = await look();
+    await press();
+    await saying(page, "shows nothing");
+    const late = await look();
+    await page.evaluate(() => window.film.play());
+    await press();
+    await running();
+    return { stopped, late, again: await look() };
+  },
+
+  // Nobody looks at the page for a while; then the system takes the camera from a page in the background.
+  async background({ page, press, running, look, rate }) {
+    await press();
+    await running();
+    await page.evaluate(() => window.film.hide(true));
+    await sleep(300);
+    const hidden = { ...(await look()), frames: await rate() };
+    await page.evaluate(() => window.film.hide(false));
+    await running();
+    const back = await look();
+    await page.evaluate(() => {
+      window.film.hide(true);
+      window.film.track().stop();
+      window.film.track().dispatchEvent(new Event("ended"));
+    });
+    const taken = await look();
+    await page.evaluate(() => window.film.hide(false));
+    await running();
+    const again = await look();
+    // The same without a word of the browser's.
+    await page.evaluate(() => {
+      window.film.hide(true);
+      window.film.track().stop();
+      window.film.hide(false);
+    });
+    await running();
+    return { hidden, back, taken, again, untold: await look() };
+  },
+
+  // The host does not give what a frame needs for a while.
+  async fails({ page, host, press, running, look }) {
+    host.status = 503;
+    await press();
+    await page.waitForFunction(() => document.querySelector("#status").className === "failed");
+    const away = await look();
+    host.status = null;
+    await running(3);
+    return { away, back: await look() };
+  },
+
+  // What is taught from a frame is what its card says.
+  async taught({ page, press, running, look }) {
+    await press();
+    await running(3);
+    // A slow finger: the button stays under it.
+    const [x, y] = await page.evaluate(() => {
+      const { left, top, width, height } = document.querySelector(".correction button").getBoundingClientRect();
+      return [left + width / 2, top + height / 2];
+    });
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    await sleep(400);
+    await page.mouse.up();
+    const held = await look();
+    await page.keyboard.type("my thing");
+    await page.keyboard.press("Enter");
+    await saying(page, "Learnt");
+    const learnt = await look();
+    await press();
+    await running(3);
+    return { held, learnt, running: await look() };
+  },
+
+  // Frames reach the engine in their own size; the one that is shown is the one that was answered.
+  async whole({ page, press, running }) {
+    await page.evaluate(() => Object.assign(window.film.canvas, { width: 1600, height: 900 }));
+    await press();
+    await running();
+    return page.evaluate(() => {
+      const { width, height } = window.answers.at(-1).result;
+      const canvas = document.querySelector("#canvas");
+      return { frame: [width, height], shown: [canvas.width, canvas.height] };
+    });
+  },
+};
+
+const seen = {};
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (only && !only.split(",").includes(name)) continue;
+  const visit = await open(name === "fails" ? shards : site);
+  try {
+    const began = performance.now();
+    seen[name] = { ...(await scenario(visit)), problems: visit.problems };
+    console.error(name, Math.round(performance.now() - began));
+  } catch (error) {
+    throw new Error(`${name}: ${error.message}; ${JSON.stringify(await visit.look())}`);
+  }
+  await visit.close();
+}
+console.log(JSON.stringify(seen));
+await browser.close();

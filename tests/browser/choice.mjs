@@ -1,0 +1,229 @@
+// How the page chooses its engine, in Chromium; prints what each scenario saw.
+//
+// node choice.mjs SITE PICTURE [SCENARIO]
+import { keepAnswers, launch, settle, watch } from "./chromium.mjs";
+import { ISOLATED, start } from "./host.mjs";
+
+const [site, picture, only] = process.argv.slice(2);
+const browser = await launch();
+const host = await start(site, /never/);
+host.headers = ISOLATED;
+
+// The software adapter passes for a real one, and workers are counted.
+const stub = () => {
+  const request = GPU.prototype.requestAdapter;
+  GPU.prototype.requestAdapter = async function (...options) {
+    const adapter = await request.apply(this, options);
+    if (adapter) {
+      const info = { vendor: "tested", architecture: "adapter", isFallbackAdapter: false };
+      Object.defineProperty(adapter, "info", { value: info });
+    }
+    return adapter;
+  };
+  window.workers = [];
+  const Original = window.Worker;
+  window.Worker = class extends Original {
+    constructor(address, ...more) {
+      super(address, ...more);
+      this.kind = new URL(address, location.href).searchParams.get("engine");
+      window.workers.push(this);
+    }
+    terminate() {
+      this.ended = true;
+      super.terminate();
+    }
+  };
+};
+
+/** Code in front of an engine's worker, which changes what it says. */
+const changing = (engine, code) => `if (new URL(self.location.href).searchParams.get("engine") === "${engine}") {
+  const post = self.postMessage.bind(self);
+  self.postMessage = (data, ...more) => { ${code}; return post(data, ...more); };
+}\n`;
+const FAST = changing("webgpu", "if (data?.Measured) data.Measured.milliseconds = data.Measured.milliseconds.map((t) => t / 1000)");
+
+async function open(query = "?lang=en", context = null) {
+  context ??= await browser.newContext({ viewport: { width: 1100, height: 900 } });
+  const page = await context.newPage();
+  const { problems } = watch(page);
+  await page.addInitScript(stub);
+  await keepAnswers(page);
+  await page.goto(`${host.address}${query}`);
+  await settle(page);
+  return { page, context, problems };
+}
+
+const look = (page) =>
+  page.evaluate(() => ({
+    choice: document.querySelector("#choice").textContent,
+    status: document.querySelector("#status").textContent,
+    select: document.querySelector("#backend").value,
+    started: window.workers.map(({ kind }) => kind),
+    running: window.workers.filter(({ ended }) => !ended).map(({ kind }) => kind),
+    kept: JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith("magpie-engine-"))?.[1] ?? "null"),
+    threads: window.answers.at(-1)?.result.threads ?? null,
+    labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+  }));
+
+const measured = (page) =>
+  page.waitForFunction(() => document.querySelector("#choice").textContent !== "", null, { timeout: 120_000 });
+const running = (page, kind) =>
+  page.waitForFunction(
+    (kind) => {
+      const now = window.workers.filter(({ ended }) => !ended).map(({ kind }) => kind);
+      return now.length === 1 && now[0] === kind && document.querySelector("#status").className === "done";
+    },
+    kind,
+    { timeout: 120_000 },
+  );
+async function give(page) {
+  const before = await page.evaluate(() => window.answers.length);
+  await page.locator("#file").setInputFiles(picture);
+  await page.waitForFunction((before) => window.answers.length > before, before, { timeout: 120_000 });
+}
+
+const scenarios = {
+  // The software adapter is slower: the CPU stays, and the next visit knows.
+  async slower() {
+    const { page, context, problems } = await open();
+    await measured(page);
+    const first = await look(page);
+    await page.reload();
+    await settle(page);
+    await page.waitForTimeout(4000);
+    const second = await look(page);
+    await page.locator("#backend").selectOption("auto");
+    await measured(page);
+    const asked = await look(page);
+    await context.close();
+    return { first, second, asked, problems };
+  },
+  // Another browser, by its name, measures again.
+  async other() {
+    const context = await browser.newContext();
+    await context.addInitScript(() => {
+      const cost = { detect: 1, embed: 1 };
+      const choice = { version: 1, device: "another", networks: "", backend: "webgpu", why: "faster", cpu: cost, webgpu: cost };
+      const key = `magpie-engine-${location.origin}/bundle/manifest.json`;
+      localStorage.setItem(key, localStorage.getItem(key) ?? JSON.stringify(choice));
+    });
+    const { page } = await open("?lang=en", context);
+    const begun = await look(page);
+    await page.waitForFunction(() => document.querySelector("#choice").textContent.includes("CPU is used"), null, {
+      timeout: 120_000,
+    });
+    const seen = await look(page);
+    await context.close();
+    return { begun, seen };
+  },
+  // Faster by its trial: the page changes over, and the next visit begins with it.
+  async faster() {
+    host.before["/worker.js"] = FAST;
+    const { page, context, problems } = await open();
+    await measured(page);
+    await running(page, "webgpu");
+    await give(page);
+    const first = await look(page);
+    await page.reload();
+    await settle(page);
+    const second = await look(page);
+    // A bound on WebGPU's answers holds for a visit.
+    await page.evaluate(() => {
+      window.magpie.mostAnswers = 2;
+    });
+    for (let count = 0; count < 3; count += 1) await give(page);
+    const bounded = await look(page);
+    // What the CPU took in the trial is far less from now on.
+    await page.evaluate(() => {
+      const [key, value] = Object.entries(localStorage).find(([key]) => key.startsWith("magpie-engine-"));
+      localStorage.setItem(key, JSON.stringify({ ...JSON.parse(value), cpu: { detect: 0.1, embed: 0.1 } }));
+    });
+    await page.reload();
+    await settle(page);
+    for (let count = 0; count < 15; count += 1) await give(page);
+    const before = await look(page);
+    await give(page);
+    const after = await look(page);
+    await context.close();
+    return { first, second, bounded, before, after, problems };
+  },
+  // Another answer than the CPU's is no answer, however fast it comes.
+  async differs() {
+    host.before["/worker.js"] =
+      FAST + changing("webgpu", "if (data?.Embedded) data.Embedded.embedding = data.Embedded.embedding.map((x, i, all) => all.at(i - 1))");
+    const { page, context } = await open();
+    await measured(page);
+    await give(page);
+    const seen = await look(page);
+    await context.close();
+    return seen;
+  },
+  async fails() {
+    host.before["/worker.js"] = changing("webgpu", 'if (data === "Started") throw new Error("no shaders here")');
+    const { page, context } = await open();
+    await measured(page);
+    await give(page);
+    const seen = await look(page);
+    await context.close();
+    return seen;
+  },
+  // A picture in the middle of a trial is answered at once, and the trial comes later.
+  async disturbed() {
+    const { page, context } = await open();
+    await page.waitForFunction(() => window.workers.length === 2, null, { timeout: 60_000 });
+    await give(page);
+    const seen = await look(page);
+    await measured(page);
+    const later = await look(page);
+    await context.close();
+    return { seen, later };
+  },
+  // An engine that has come to hold much memory is replaced before the next picture.
+  async renewed() {
+    host.before["/worker.js"] =
+      'let answers = 0;\n' + ["cpu", "relaxed"].map((engine) => changing(engine, "if (data?.Recognized && ++answers === 2) data.Recognized.result.memory += 200e6")).join("");
+    const { page, context } = await open("?lang=en&backend=cpu");
+    for (let count = 0; count < 2; count += 1) await give(page);
+    const before = await look(page);
+    await give(page);
+    const after = await look(page);
+    await context.close();
+    return { before, after };
+  },
+  // The package: CPU at first, measured while nothing is asked, WebGPU from the next load on.
+  async package() {
+    host.before["/worker.js"] = FAST;
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.addInitScript(stub);
+    await page.goto(`${host.address}unable.js`);
+    const seen = await page.evaluate(async () => {
+      const { Magpie } = await import("/magpie.js");
+      const first = await Magpie.load("/bundle/");
+      const begun = first.backend;
+      const key = () => Object.keys(localStorage).find((key) => key.startsWith("magpie-engine-"));
+      for (let wait = 0; wait < 600 && !key(); wait += 1) await new Promise((then) => setTimeout(then, 100));
+      first.dispose();
+      const second = await Magpie.load("/bundle/");
+      const later = second.backend;
+      second.dispose();
+      const third = await Magpie.load("/bundle/");
+      third.dispose();
+      await new Promise((then) => setTimeout(then, 4000));
+      return { begun, later, running: window.workers.filter(({ ended }) => !ended).length };
+    });
+    await context.close();
+    return seen;
+  },
+};
+
+const seen = {};
+for (const [name, scenario] of Object.entries(scenarios)) {
+  if (only && !only.split(",").includes(name)) continue;
+  host.before = {};
+  seen[name] = await scenario().catch((error) => ({ failure: String(error) }));
+}
+console.log(JSON.stringify(seen, null, process.stdout.isTTY ? 2 : 0));
+await browser.close();
+host.close();
+process.exit(0);

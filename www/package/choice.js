@@ -1,0 +1,199 @@
+// Which engine of this device answers a bundle's pictures sooner: both run once, and the outcome is kept for
+// the next visit. Nothing of it leaves the browser.
+import { defaultThreads, findAdapter, startWorker } from "./engine.js";
+
+// Milliseconds that an engine has to come in and to answer all of a trial.
+const LIMIT = 60_000;
+// Timed runs of each stage; the engine warms up before them.
+const RUNS = 5;
+// WebGPU is chosen below this part of the CPU's time: its first picture comes later.
+const GAIN = 0.8;
+// Least cosine of two engines' embeddings of one picture. Whole numbers and 16 bits cost less than this; an
+// engine that computes something else is far below.
+const LEAST_COSINE = 0.95;
+// An object that one engine is surer of than this, the other has to find as well.
+const SURE = 0.7;
+// Least overlap (IoU) of the two.
+const LEAST_OVERLAP = 0.5;
+
+const VERSION = 1;
+const PREFIX = "magpie-engine-";
+
+/** What a kept choice holds for: another browser, device or number of threads asks for another trial. */
+const deviceOf = (adapter, threads) =>
+  [
+    navigator.userAgent,
+    adapter?.name ?? "",
+    `${globalThis.crossOriginIsolated ? (threads ?? defaultThreads()) : 1} threads`,
+  ].join(" · ");
+
+const isCost = (cost) => cost === null || (Number.isFinite(cost?.detect) && Number.isFinite(cost?.embed));
+
+/** The choice that a visit before has kept, as it is; null where there is none that can be read. */
+export function kept(manifest) {
+  try {
+    const choice = JSON.parse(localStorage.getItem(PREFIX + manifest));
+    const valid =
+      choice?.version === VERSION &&
+      ["cpu", "webgpu"].includes(choice.backend) &&
+      typeof choice.why === "string" &&
+      isCost(choice.cpu) &&
+      isCost(choice.webgpu);
+    return valid ? choice : null;
+  } catch {
+    return null;
+  }
+}
+
+function keep(manifest, choice) {
+  try {
+    localStorage.setItem(PREFIX + manifest, JSON.stringify(choice));
+  } catch {
+    // A browser that keeps nothing measures at each visit.
+  }
+}
+
+/** Forgets the choice, so that the next one is measured. */
+export function forget(manifest) {
+  try {
+    localStorage.removeItem(PREFIX + manifest);
+  } catch {
+    // There is none then.
+  }
+}
+
+/** The CPU engine from now on, where WebGPU has turned out to be `why`: "slowed". */
+export function leaveWebGpu(manifest, why) {
+  const choice = kept(manifest);
+  if (choice) keep(manifest, { ...choice, backend: "cpu", why });
+}
+
+/** The engine to begin with: WebGPU only where a trial on this very device has chosen it. */
+export async function chosen(manifest, threads) {
+  const choice = kept(manifest);
+  if (choice?.backend !== "webgpu") return "cpu";
+  const adapter = await findAdapter();
+  return adapter && !adapter.software && choice.device === deviceOf(adapter, threads) ? "webgpu" : "cpu";
+}
+
+/** A picture with smooth and sharp parts, the same in every browser. */
+function probe() {
+  const side = 240;
+  const rgba = new Uint8Array(4 * side * side);
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) {
+      const disc = (x - 150) ** 2 + (y - 100) ** 2 < 60 ** 2;
+      const bar = x > 30 && x < 80 && y > 60 && y < 210;
+      const color = disc ? [220, 60 + (y >> 1), 40] : bar ? [30, 90, 200 - (y >> 1)] : [x, y, 255 - x];
+      rgba.set([...color, 255], 4 * (y * side + x));
+    }
+  }
+  return { Pixels: { width: side, height: side, rgba } };
+}
+
+const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
+
+/** Runs one engine in a worker of its own: milliseconds of each stage, and its answers about a probe picture. */
+function trial(assets, backend, manifest, threads, signal) {
+  const worker = startWorker(assets, backend, manifest, threads);
+  let timer;
+  let stop;
+  const run = new Promise((resolve, reject) => {
+    stop = () => reject(signal.reason);
+    timer = setTimeout(() => reject(new Error(`no answer in ${LIMIT / 1000} s`)), LIMIT);
+    signal?.addEventListener("abort", stop, { once: true });
+    if (signal?.aborted) stop();
+    worker.onerror = (event) => {
+      event.preventDefault?.();
+      reject(new Error(event.message || "the worker stopped"));
+    };
+    let answer = () => {};
+    worker.onmessage = ({ data }) => {
+      const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
+      if (kind === "Failed") reject(new Error(value.error.message));
+      else if (kind !== "Progress" && kind !== "Pictured") answer(value);
+    };
+    const ask = (request) =>
+      new Promise((resolve) => {
+        answer = resolve;
+        if (request) worker.postMessage(request);
+      });
+    const all = async () => {
+      await ask();
+      const { detects } = await ask({ Open: { manifest } });
+      const measure = async (stage) =>
+        median((await ask({ Measure: { stage, runs: RUNS } })).milliseconds);
+      const { embedding } = await ask({ Embed: { id: 1, picture: probe() } });
+      const { objects } = detects ? await ask({ Locate: { id: 2, picture: probe() } }) : { objects: [] };
+      const detect = detects ? await measure("Detect") : 0;
+      return { cost: { detect, embed: await measure({ Embed: 1 }) }, embedding, objects };
+    };
+    all().then(resolve, reject);
+  });
+  return run.finally(() => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+    worker.terminate();
+  });
+}
+
+function overlap(first, second) {
+  const [left, top, right, bottom] = first.map((edge, at) => (at < 2 ? Math.max : Math.min)(edge, second[at]));
+  const area = ([left, top, right, bottom]) => Math.max(0, right - left) * Math.max(0, bottom - top);
+  const both = area([left, top, Math.max(left, right), Math.max(top, bottom)]);
+  return both / (area(first) + area(second) - both);
+}
+
+/** Whether two engines say the same of the probe picture. */
+export function sameAnswers(one, other) {
+  const cosine = one.embedding.reduce((sum, value, at) => sum + value * other.embedding[at], 0);
+  // What is no number is no answer.
+  if (!(cosine >= LEAST_COSINE)) return false;
+  const found = (objects, bbox) => objects.some((object) => overlap(object.bbox, bbox) >= LEAST_OVERLAP);
+  const all = (objects, others) =>
+    objects.every(({ bbox, detection_score }) => !(detection_score > SURE) || found(others, bbox));
+  return all(one.objects, other.objects) && all(other.objects, one.objects);
+}
+
+const total = ({ detect, embed }) => detect + embed;
+
+/** The engine for what two trials have shown; `webgpu` is null where it failed. */
+export function decide(cpu, webgpu) {
+  const costs = { cpu: cpu.cost, webgpu: webgpu?.cost ?? null };
+  if (!webgpu) return { backend: "cpu", why: "failed", ...costs };
+  if (!sameAnswers(cpu, webgpu)) return { backend: "cpu", why: "differs", ...costs };
+  const faster = total(webgpu.cost) < GAIN * total(cpu.cost);
+  return { backend: faster ? "webgpu" : "cpu", why: faster ? "faster" : "slower", ...costs };
+}
+
+/** The networks of a bundle: a trial tells nothing of others. */
+async function networksOf(manifest, signal) {
+  const response = await fetch(manifest, { signal });
+  if (!response.ok) throw new Error(`${manifest}: the host answered ${response.status}`);
+  const { detector, extractor } = await response.json();
+  return [detector?.file ?? "", extractor?.file ?? ""].join(" ");
+}
+
+/**
+ * Measures both engines unless a visit before has, and keeps what comes out: `{ backend, why, cpu, webgpu }`,
+ * costs in milliseconds of finding the objects of a picture and of embedding one. `null` where there is nothing
+ * to choose from.
+ *
+ * `signal` takes it back; then nothing is kept.
+ */
+export async function choose({ assets, manifest, threads, signal }) {
+  const adapter = await findAdapter();
+  if (!adapter || adapter.software) return null;
+  const device = deviceOf(adapter, threads);
+  const networks = await networksOf(manifest, signal);
+  const before = kept(manifest);
+  if (before?.device === device && before.networks === networks) return before;
+  const cpu = await trial(assets, "cpu", manifest, threads, signal);
+  const webgpu = await trial(assets, "webgpu", manifest, threads, signal).catch((error) => {
+    if (signal?.aborted) throw error;
+    return null;
+  });
+  const choice = { version: VERSION, device, networks, ...decide(cpu, webgpu) };
+  keep(manifest, choice);
+  return choice;
+}
