@@ -393,10 +393,16 @@ fn rows_that_are_nearly_equal_are_told_apart() {
     let mut values = clustered(3_300, dim, 1);
     let middle = values[..dim].to_vec();
     // Every eleventh is the same but for a thousandth.
-    for (row, noise) in (0..3_300).step_by(11).zip(clustered(300, dim, 99).chunks_exact(dim)) {
-        for (place, (middle, noise)) in middle.iter().zip(noise).enumerate() {
-            values[row * dim + place] = middle + 0.008 * noise;
-        }
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    };
+    for row in (0..3_300).step_by(11) {
+        let row = &mut values[row * dim..][..dim];
+        row.iter_mut().zip(&middle).for_each(|(value, middle)| *value = middle + 0.002 * noise());
+        let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|value| *value /= norm);
     }
     let graph = IndexConfig::Hnsw { links: 32, build_effort: 64 };
     let index =

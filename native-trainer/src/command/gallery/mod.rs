@@ -17,6 +17,7 @@ use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_fil
 use super::size;
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
+use crate::terminal;
 pub(super) use answer::{Answer, other_rule, threshold_text};
 
 /// Makes, changes, searches and measures galleries.
@@ -151,7 +152,7 @@ const PICTURES: Noun = ("picture", "pictures");
 
 /// So many of something.
 fn many(count: usize, (one, several): Noun) -> String {
-    format!("{count} {}", if count == 1 { one } else { several })
+    terminal::counted(count, one, several)
 }
 
 /// Says how many entries searches in a graph cannot come to; other kinds leave none out.
