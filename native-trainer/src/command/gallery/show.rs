@@ -232,7 +232,7 @@ impl Search {
         let facts = change::facts(&self.facts)?;
         let admits = |class: &Class| {
             let has = |(name, text): (&&str, &&str)| {
-                class.metadata.get(*name).is_some_and(|value| value == text)
+                class.metadata.get(name).is_some_and(|value| value == text)
             };
             (classes.is_empty() || classes.contains(&class.label.as_str())) && facts.iter().all(has)
         };
