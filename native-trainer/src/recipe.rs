@@ -340,10 +340,16 @@ impl Recipe {
 
 /// The recipe of the program that a path means; `None` where it means a file.
 fn shipped_at(path: &Path) -> Option<Result<Shipped, RecipeError>> {
-    let is_absent =
-        path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    let name = path.to_str().filter(|name| is_absent && !name.contains(['/', '\\']))?;
-    Some(Shipped::find(name).ok_or_else(|| {
+    let there = path.metadata();
+    // A folder of pictures is often called as the recipe is.
+    let is_folder = there.as_ref().is_ok_and(std::fs::Metadata::is_dir);
+    let is_absent = there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let name = path.to_str().filter(|name| !name.contains(['/', '\\']))?;
+    let found = Shipped::find(name);
+    if !is_absent && !(is_folder && found.is_some()) {
+        return None;
+    }
+    Some(found.ok_or_else(|| {
         let names = SHIPPED.iter().map(|recipe| recipe.name);
         let near = names.min_by_key(|near| strsim::damerau_levenshtein(name, near));
         let near = near.filter(|near| is_slip(name, near));

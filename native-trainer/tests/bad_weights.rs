@@ -4,7 +4,7 @@ mod world;
 
 use models::model_file::ModelFile;
 use models::weights::{Precision, Weights};
-use world::{World, fail};
+use world::{World, fail, succeed};
 
 /// The world's model with the values of a tensor changed, in 32-bit floats.
 fn changed_model(world: &World, name: &str, change: impl Fn(&str, &mut f32)) -> std::path::PathBuf {
@@ -103,15 +103,31 @@ fn a_detector_that_answers_nothing_is_refused_by_every_command() {
         "annotations": [{"id": 1, "image_id": 1, "bbox": [8, 8, 20, 20]}]}"#;
     let coco = world.write("photos/a/boxes.json", coco);
     let gallery = world.path("gallery.bin");
-    world::succeed(&[
-        &"gallery", &"build", &"--images", &photos, &"--extractor", &extractor, &"--out", &gallery,
+    succeed(&[
+        &"gallery",
+        &"build",
+        &"--images",
+        &photos,
+        &"--extractor",
+        &extractor,
+        &"--out",
+        &gallery,
     ]);
     let site = world.path("site");
     let publish: [&dyn AsRef<std::ffi::OsStr>; 11] = [
-        &"publish", &"--page", &page, &"--gallery", &gallery, &"--extractor", &extractor, &"--out", &site,
-        &"--title", &"x",
+        &"publish",
+        &"--page",
+        &page,
+        &"--gallery",
+        &gallery,
+        &"--extractor",
+        &extractor,
+        &"--out",
+        &site,
+        &"--title",
+        &"x",
     ];
-    world::succeed(&[&publish[..], &[&"--detector", &good]].concat());
+    succeed(&[&publish[..], &[&"--detector", &good]].concat());
     let manifest = std::fs::read_to_string(site.join("bundle/manifest.json")).unwrap();
     let (large, zeros) = ("no finite numbers", "the same whatever the picture");
     for (value, told) in [(3e4, large), (0.0, zeros)] {

@@ -53,7 +53,7 @@ fn what_a_check_calls_an_error_is_not_trained_on() {
                     image["id"] = 1.into();
                 }
             },
-            "1 id(s) stand for several pictures",
+            "1 id for several pictures",
         ),
         (
             "size",
@@ -68,7 +68,7 @@ fn what_a_check_calls_an_error_is_not_trained_on() {
         (
             "outside",
             |json| json["annotations"][3]["bbox"][0] = 90.into(),
-            "lie mostly outside their picture",
+            "lies mostly outside their picture",
         ),
     ];
     for (name, change, text) in cases {

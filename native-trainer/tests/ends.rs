@@ -321,15 +321,20 @@ fn recipes_come_with_the_program() {
     let empty = world.path("empty");
     std::fs::create_dir(&empty).expect("a folder");
     let train = |recipe: &str| {
-        let mut command = command(&[&"train", &"-c", &recipe, &"--output", &"run"]);
+        let data = "extractor.train=photos";
+        let mut command = command(&[&"train", &"-c", &recipe, &"--output", &"run", &"-o", &data]);
         let output = command.current_dir(&empty).output().expect("magpie runs");
         assert_eq!(output.status.code(), Some(1));
         text(&output.stderr)
     };
     // The recipe is read; its pictures are not there.
-    assert!(train("photos").contains("photos"), "{}", train("photos"));
-    assert!(!train("photos").contains("--list-recipes"));
+    let error = train("photos");
+    assert!(error.contains("photos: No such file") && !error.contains("recipes"), "{error}");
+    // A folder of pictures that is called as the recipe is.
+    world.pictures("empty/photos", 3, 2);
+    let error = train("photos");
+    assert!(error.contains("give -o batch_size=6"), "{error}");
     let error = train("fotos");
     assert!(error.contains("did you mean photos?") && error.contains("--list-recipes"), "{error}");
-    assert_eq!(names(&empty), [""; 0]);
+    assert_eq!(names(&empty), ["photos"]);
 }

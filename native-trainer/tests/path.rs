@@ -286,7 +286,12 @@ fn what_is_found_is_told_and_cut_out(world: &World, model: &Path, variant: &str)
     let found: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let objects = found["objects"].as_array().expect("a list");
     assert!((1..=3).contains(&objects.len()), "{found}");
-    let mut lines = vec![format!("{}: {} object(s)", picture.display(), objects.len())];
+    let mut lines = vec![format!(
+        "{}: {} {}",
+        picture.display(),
+        objects.len(),
+        if objects.len() == 1 { "object" } else { "objects" }
+    )];
     let mut last = f64::INFINITY;
     for (number, object) in objects.iter().enumerate() {
         let score = object["score"].as_f64().expect("a score");

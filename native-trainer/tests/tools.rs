@@ -55,7 +55,7 @@ fn public_data_sets_become_lists() {
     world.write("cub/images.txt", "1 001.A/a.jpg\n2 101.B/b.jpg\n");
     world.write("cub/image_class_labels.txt", "1 1\n2 101\n");
     let told = succeed(&[&"data", &"cub", &world.path("cub")]);
-    let expected = "cub/train_list.txt: 1 pictures\ncub/test_list.txt: 1 pictures\n";
+    let expected = "cub/train_list.txt: 1 picture\ncub/test_list.txt: 1 picture\n";
     assert_eq!(shortened(&world, &told), expected);
     let error = fail(&[&"data", &"sop", &world.path("cub")]);
     assert!(error.contains("Ebay_train.txt"), "{error}");

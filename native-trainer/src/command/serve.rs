@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::connections::Connections;
-use super::hosting;
+use super::{hosting, no_port};
 use crate::terminal::{Note, sentence};
 
 /// Serves a folder on this machine, with the headers that let the page use threads.
@@ -79,13 +79,7 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
 async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::AddrInUse => anyhow!(
-                "port {port} is in use by another program; stop that one, or give another --port (0: any that is free)"
-            ),
-            _ => anyhow::Error::from(error)
-                .context(format!("port {port} cannot be had; give another --port (0: any that is free)")),
-        })?;
+        .map_err(|error| no_port(port, error))?;
     let _standing = Note::new("; the site is served no more");
     println!("http://{}/", listener.local_addr()?);
     let (server, mut told) = (Arc::new(server), false);

@@ -3,10 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 
-use super::DeviceKind;
+use super::{DeviceKind, no_port};
 use crate::replica::{Terms, listen};
 
 const MEGABYTE: u64 = 1_000_000;
@@ -48,7 +47,7 @@ impl Arguments {
     /// A port that is taken.
     pub fn run(&self) -> anyhow::Result<()> {
         let listener = TcpListener::bind((self.address, self.port))
-            .with_context(|| format!("port {}; choose another --port", self.port))?;
+            .map_err(|error| no_port(self.port, error))?;
         println!("{}", listener.local_addr()?);
         let terms = Terms {
             memory: self.memory.map_or_else(half_of_all, |memory| memory.saturating_mul(MEGABYTE)),

@@ -1,15 +1,13 @@
 //! Whether training was worth it: two rates on the same pictures, and which of two networks to keep.
 //!
-//! The interval of a rate is Wilson's (J. Am. Stat. Assoc. 22 (1927) 209), that of a difference Newcombe's by way of it
+//! The interval of a rate is Wilson's, that of a difference Newcombe's by way of it
 //! (Stat. Med. 17 (1998) 873, method 10). That one is for two sets of pictures. Both networks see the same ones here,
 //! and mostly err on the same ones, so that it is rather too wide than too narrow.
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Share;
 use crate::terminal::counted;
-
-/// Standard deviations to both sides that hold 95 % of all outcomes.
-const WIDTH: f64 = 1.96;
 
 /// The rate of the weights that training begins with, on pictures that it does not see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,21 +53,16 @@ impl Keep {
     }
 }
 
-/// Between which two values a share of `count` things lies, 19 times out of 20.
-pub fn interval(share: f64, count: usize) -> [f64; 2] {
-    let n = count.max(1) as f64;
-    let squared = WIDTH * WIDTH;
-    let middle = share + squared / (2.0 * n);
-    let half = WIDTH * (share * (1.0 - share) / n + squared / (4.0 * n * n)).max(0.0).sqrt();
-    [middle - half, middle + half].map(|end| (end / (1.0 + squared / n)).clamp(0.0, 1.0))
-}
-
 impl Verdict {
+    /// So many of the pictures as a rate says.
+    fn share(&self, rate: f64) -> Share {
+        Share { count: (rate * self.queries as f64).round() as usize, of: self.queries }
+    }
+
     /// Which network to keep. One is better only where chance would make as large a difference less than once in
     /// twenty times.
     pub fn keep(&self) -> Keep {
-        let [before, trained] =
-            [self.before, self.trained].map(|rate| interval(rate, self.queries));
+        let [before, trained] = [self.before, self.trained].map(|rate| self.share(rate).interval());
         let difference = self.trained - self.before;
         let below = (self.trained - trained[0]).hypot(before[1] - self.before);
         let above = (trained[1] - self.trained).hypot(self.before - before[0]);
@@ -85,7 +78,7 @@ impl Verdict {
     /// Which to keep, for people; `weights` names those from before.
     pub fn sentence(&self, weights: &str) -> String {
         let rate = |rate: f64| {
-            let [low, high] = interval(rate, self.queries).map(|end| 100.0 * end);
+            let [low, high] = self.share(rate).interval().map(|end| 100.0 * end);
             format!("{:.1} % ({low:.0} to {high:.0})", 100.0 * rate)
         };
         let (trained, before) = (rate(self.trained), rate(self.before));
@@ -116,7 +109,7 @@ mod tests {
         for (right, count, low, high) in
             [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]
         {
-            let got = interval(f64::from(right) / f64::from(count), count as usize);
+            let got = Share { count: right, of: count }.interval();
             let is_near = |a: f64, b: f64| (a - b).abs() < 5e-5;
             assert!(is_near(got[0], low) && is_near(got[1], high), "{right} of {count}: {got:?}");
         }

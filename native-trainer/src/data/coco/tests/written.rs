@@ -189,7 +189,7 @@ fn voc_that_teaches_something_false_is_not_written() {
         (format!("<filename>gone.png</filename>{good}"), "1 of 1 picture is not there"),
         (
             format!("<filename>0.png</filename>{}", object("cat", "1", corners)),
-            "boxes.json: not written, since it could not be trained on: 1 pictures, 0 boxes",
+            "boxes.json: not written, since it could not be trained on: 1 picture, 0 boxes",
         ),
         (
             format!(
