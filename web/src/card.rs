@@ -166,7 +166,8 @@ fn numbers(
         if group.len() > 1 {
             let name = say_with("which", &[("number", &caption)]);
             let pressed = if index == chosen.get() { "true" } else { "false" };
-            let attributes = [("type", "button"), ("aria-label", &*name), ("aria-pressed", pressed)];
+            let attributes =
+                [("type", "button"), ("aria-label", &*name), ("aria-pressed", pressed)];
             set_attributes(&number, &attributes);
             let object = result.objects[index].clone();
             let (chosen, standing, all) = (chosen.clone(), standing.clone(), numbers.clone());
@@ -263,12 +264,7 @@ fn fact(value: &str) -> HtmlElement {
 }
 
 /// Where the visitor says whether it is right.
-fn actions(
-    picture: u32,
-    chosen: &Chosen,
-    object: &RecognizedObject,
-    ask: &Ask,
-) -> HtmlElement {
+fn actions(picture: u32, chosen: &Chosen, object: &RecognizedObject, ask: &Ask) -> HtmlElement {
     let actions = element("div", "actions", "");
     if let Some(best) = object.answers.first().filter(|_| object.known) {
         if best.similarity < SAME {

@@ -203,8 +203,7 @@ pub(crate) fn correction(
     // What it is not is not offered.
     let offered: Vec<Answer> =
         object.answers.iter().skip(usize::from(object.known)).take(OFFERED).cloned().collect();
-    let (shown, opener, asking, chosen) =
-        (part.clone(), open.clone(), ask.clone(), chosen.clone());
+    let (shown, opener, asking, chosen) = (part.clone(), open.clone(), ask.clone(), chosen.clone());
     on_click(&open, move || {
         asking(Wish::Hold);
         opener.set_hidden(true);

@@ -1,6 +1,8 @@
 //! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes};
+use wasm_engine::protocol::{
+    AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
+};
 
 use crate::language::{say, say_count, say_with};
 

@@ -264,9 +264,9 @@ pub(crate) fn update(app: &Shared, message: Message) {
         Message::Gallery(Wish::Look(parts)) => {
             let shown = app.borrow().shown.as_ref().map(|shown| {
                 let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
-                let regions = parts.iter().map(|part| {
-                    std::array::from_fn(|side| (part[side] * sides[side]) as f32)
-                });
+                let regions = parts
+                    .iter()
+                    .map(|part| std::array::from_fn(|side| (part[side] * sides[side]) as f32));
                 Request::Look { picture: shown.picture, regions: regions.collect() }
             });
             if let Some(request) = shown {

@@ -6,7 +6,8 @@ use web_sys::{HtmlElement, HtmlInputElement};
 
 use super::controls::to_keep;
 use super::{
-    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, refuse, send, update,
+    AskedFor, Message, Sent, Shared, ask, next_frame, pixels, recognize, recovery, refuse, send,
+    update,
 };
 use crate::begun;
 use crate::dom::{append, by_id, document, element};
