@@ -201,6 +201,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
         Message::Decoded(bytes, bitmap) => {
             app.borrow_mut().shown = None;
             view::clear();
+            view::to_top();
             match &bitmap {
                 Some(bitmap) => view::picture(bitmap),
                 None => by_id::<HtmlElement>("stage").set_hidden(true),
