@@ -207,6 +207,7 @@ seen.joined = {
 };
 await joined.locator(".number").nth(1).click();
 seen.joined.chosen = await joined.locator("[aria-pressed=true]").allTextContents();
+seen.joined.lit = await page.locator("#boxes .chosen").count();
 await page.screenshot({ path: `${screenshots}/looks-joined.png` });
 await give(page, picture);
 

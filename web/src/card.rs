@@ -174,6 +174,7 @@ fn numbers(
             let pressed = number.clone();
             EventListener::new(&number, "click", move |_| {
                 chosen.set(index);
+                light_up(index);
                 stand(&standing, &object);
                 let buttons = all.children();
                 for place in 0..buttons.length() {
@@ -188,6 +189,16 @@ fn numbers(
         append(&numbers, &[&number]);
     }
     numbers
+}
+
+/// Makes the frame of one object stand out.
+fn light_up(object: usize) {
+    let boxes = by_id::<HtmlElement>("boxes").children();
+    for place in 0..boxes.length() {
+        let Some(frame) = boxes.item(place) else { continue };
+        let chosen = frame.get_attribute("data-box") == Some(object.to_string());
+        let _ = frame.class_list().toggle_with_force("chosen", chosen);
+    }
 }
 
 /// How far the best class is ahead, or which are the closest.

@@ -10,7 +10,7 @@ use web_sys::{
 };
 
 use crate::camera::context;
-use crate::dom::{append, by_id, document, element};
+use crate::dom::{append, by_id, document, element, set_attributes, window};
 use crate::teaching::Ask;
 use crate::{card, pointing, text};
 
@@ -68,6 +68,11 @@ fn draw(width: u32, height: u32, onto: impl FnOnce(&CanvasRenderingContext2d, f6
 pub(crate) fn stage(shown: bool) {
     by_id::<HtmlElement>("stage").set_hidden(!shown);
     mark_page("data-state", if shown { "picture" } else { "empty" });
+}
+
+/// Begins with the answer, wherever the visitor was on the page.
+pub(crate) fn to_top() {
+    window().scroll_to_with_x_and_y(0.0, 0.0);
 }
 
 /// The picture's sides decide how large it can be shown.
@@ -151,6 +156,7 @@ fn boxes(result: &Recognized) {
             append(&tag, &[&element("span", "name", &answer.label)]);
         }
         append(&frame, &[&tag]);
+        set_attributes(&frame, &[("data-box", &index.to_string())]);
         // The card says more; keyboards and readers reach it without the box.
         EventListener::new(&frame, "click", move |_| card::lead_to(index)).forget();
         append(&layer, &[&frame]);

@@ -65,6 +65,7 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
     let (joined, count) = (&seen["joined"], seen["joined"]["count"].as_u64().unwrap_or(0));
     assert!(count > 1 && joined["boxes"].as_u64() >= Some(count), "{joined}");
     assert_eq!(joined["times"], format!("×{count}"));
+    assert_eq!(joined["lit"], 1, "{joined}");
     assert_eq!(joined["chosen"].as_array().map(Vec::len), Some(1), "{joined}");
     // A form is left by Escape and by its button; the focus is where it began.
     for way in ["escaped", "cancelled"] {

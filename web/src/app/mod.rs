@@ -202,6 +202,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
             choice::relieve(app);
             app.borrow_mut().shown = None;
             view::clear();
+            view::to_top();
             match &bitmap {
                 Some(bitmap) => view::picture(bitmap),
                 None => view::stage(false),
