@@ -29,11 +29,13 @@ const recognized = async ([module, bundle, options, bytes]) => {
   const limit = new Promise((resolve) => setTimeout(resolve, 60_000, { late: true }));
   const work = async () => {
     const { Magpie } = await import(module);
+    const { moduleName } = await import(new URL("engine.js", module));
+    const threaded = crossOriginIsolated && moduleName("cpu") === "relaxed";
     const magpie = await Magpie.load(bundle, { backend: "cpu", threads: 2, ...options });
     const file = new Blob([new Uint8Array(bytes)], { type: "image/jpeg" });
     let result = await magpie.recognize(file);
     // Helpers come a little later.
-    for (let i = 0; i < 100 && crossOriginIsolated && result.threads < 2; i += 1) {
+    for (let i = 0; i < 100 && threaded && result.threads < 2; i += 1) {
       await new Promise((then) => setTimeout(then, 50));
       result = await magpie.recognize(file);
     }
