@@ -64,7 +64,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             }
             recovery::answered(app);
             filming::answered(app);
-            if !filming::is_held(app) {
+            if filming::may_show(app) {
                 filming::show_frame(app);
                 show(app, result);
             }
