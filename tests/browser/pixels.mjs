@@ -263,6 +263,22 @@ const scenarios = {
     });
   },
 
+  // A format of the browser's, whatever the file says that it is.
+  async avif() {
+    const { page } = await package_();
+    return page.evaluate(async (avif) => {
+      const { Magpie } = await import("./magpie.js");
+      const magpie = await Magpie.load("./bundle/", { backend: "cpu", thumbnails: false });
+      const bytes = Uint8Array.from(atob(avif), (letter) => letter.charCodeAt(0));
+      const seen = {};
+      for (const type of ["image/avif", "image/jpeg", "text/plain", ""]) {
+        const { width, height } = await magpie.recognize(new Blob([bytes], { type }));
+        seen[type] = [width, height];
+      }
+      return seen;
+    }, AVIF);
+  },
+
   // What is shown is what was recognized: red corners of files that are to be turned.
   async turned() {
     const visit = await open();
@@ -314,6 +330,13 @@ const scenarios = {
     return { page, size };
   },
 };
+
+// Two by two pixels.
+const AVIF =
+  "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAADybWV0YQAAAAAAAAAoaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAGxpYmF2aWYA" +
+  "AAAADnBpdG0AAAAAAAEAAAAeaWxvYwAAAABEAAABAAEAAAABAAABGgAAAB0AAAAoaWluZgAAAAAAAQAAABppbmZlAgAAAAABAABhdjAxQ29sb3IA" +
+  "AAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAAAAIAAAACAAAAEHBpeGkAAAAAAwgICAAAAAxhdjFDgQ0MAAAAABNjb2xybmNseAACAAIAAYAA" +
+  "AAAXaXBtYQAAAAAAAAABAAEEAQKDBAAAACVtZGF0EgAKCBgANogQEAwgMg8f8D///8WfhwB8+ErK42A=";
 
 const seen = {};
 for (const [name, scenario] of Object.entries(scenarios)) {
