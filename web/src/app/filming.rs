@@ -330,19 +330,16 @@ fn take_frame(app: &Shared) {
             // Another camera may wait.
             return next_frame(&app);
         };
-        match picture {
-            Some(picture) => {
-                if fresh {
-                    show_frame(&app);
-                }
-                if ready {
-                    recognize(&app, picture, None);
-                }
+        if let Some(picture) = picture {
+            if fresh {
+                show_frame(&app);
             }
-            None => {
-                stop(&app);
-                view::status(&say("pixels.falsified"), "failed");
+            if ready {
+                recognize(&app, picture, None);
             }
+        } else {
+            stop(&app);
+            view::status(&say("pixels.falsified"), "failed");
         }
     });
 }
