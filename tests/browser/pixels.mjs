@@ -299,6 +299,31 @@ const scenarios = {
       });
       seen[name] = { shown, state, corners };
     }
+    const other = await package_();
+    for (const name of Object.keys(seen)) {
+      seen[name].element = await other.page.evaluate(async (bytes) => {
+        await import("./element.js");
+        const element = document.createElement("magpie-recognizer");
+        element.setAttribute("bundle", "./bundle/");
+        element.setAttribute("backend", "cpu");
+        document.body.append(element);
+        const { width, height } = await element.recognize(new Blob([new Uint8Array(bytes)]));
+        const image = element.shadowRoot.querySelector("figure img");
+        const canvas = new OffscreenCanvas(width, height).getContext("2d");
+        canvas.drawImage(image, 0, 0);
+        const red = ([x, y]) => {
+          const [red, green] = canvas.getImageData(x, y, 1, 1).data;
+          return red > 200 && green < 60;
+        };
+        const [right, bottom] = [width - 10, height - 10];
+        element.remove();
+        return {
+          recognized: [width, height],
+          shown: [image.naturalWidth, image.naturalHeight],
+          corner: red([right, 10]) ? "top right" : red([right, bottom]) ? "bottom right" : "another",
+        };
+      }, [...readFileSync(files[name])]);
+    }
     return seen;
   },
 

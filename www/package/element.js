@@ -8,6 +8,7 @@
 // Slots: prompt, button; the rest of its looks by ::part(drop), (picture), (box), (label), (status),
 // (answers), (answer).
 import { Magpie, MagpieError } from "./magpie.js";
+import { showable } from "./pixels.js";
 
 const STYLE = `
   :host { display: block; font: inherit; }
@@ -169,7 +170,7 @@ export class MagpieRecognizer extends HTMLElement {
     figure.hidden = !(source instanceof Blob);
     if (figure.hidden) return;
     if (this.#address) URL.revokeObjectURL(this.#address);
-    this.#address = URL.createObjectURL(source);
+    this.#address = URL.createObjectURL(await showable(source));
     image.src = this.#address;
     // What the browser cannot show may still be recognised.
     await image.decode().catch(() => {

@@ -86,6 +86,8 @@ fn what_is_shown_is_what_was_recognized() {
             assert_eq!(visit["state"], "done", "{browser} {name}: {visit}");
             assert_eq!(visit["shown"], json!(shown), "{browser} {name}");
             assert_eq!(visit["corners"], json!([corner]), "{browser} {name}");
+            let element = json!({ "recognized": shown, "shown": shown, "corner": corner });
+            assert_eq!(visit["element"], element, "{browser} {name}: the package's element");
         }
         let half = &seen["half"]["page"];
         assert_eq!((&half["state"], &half["cards"]), (&json!("failed"), &json!(0)), "{browser}");
