@@ -44,7 +44,9 @@ async function open(folder = site) {
   const host = await start(folder, /\.shard$/);
   const context = await browser.newContext({ serviceWorkers: "block" });
   const page = await context.newPage();
-  const { problems } = watch(page);
+  const watched = watch(page);
+  // What a page that may keep nothing says of it.
+  const problems = () => watched.problems.filter((words) => !/Service Worker|installing/.test(words));
   await keepAnswers(page);
   await page.addInitScript(stub, [...readFileSync(picture)]);
   await page.goto(`${host.address}?backend=cpu&lang=en`);
@@ -126,6 +128,7 @@ const scenarios = {
   async taken({ page, press, running, look, rate }) {
     await press();
     await running();
+    // With a frame on its way.
     await page.evaluate(() => window.film.track().dispatchEvent(new Event("mute")));
     await sleep(300);
     const away = { ...(await look()), frames: await rate() };
@@ -200,7 +203,9 @@ const scenarios = {
     await running(3);
     // A slow finger: the button stays under it.
     const [x, y] = await page.evaluate(() => {
-      const { left, top, width, height } = document.querySelector(".correction button").getBoundingClientRect();
+      const button = document.querySelector(".correction button");
+      button.scrollIntoView({ block: "center" });
+      const { left, top, width, height } = button.getBoundingClientRect();
       return [left + width / 2, top + height / 2];
     });
     await page.mouse.move(x, y);
@@ -236,7 +241,7 @@ for (const [name, scenario] of Object.entries(scenarios)) {
   const visit = await open(name === "fails" ? shards : site);
   try {
     const began = performance.now();
-    seen[name] = { ...(await scenario(visit)), problems: visit.problems };
+    seen[name] = { ...(await scenario(visit)), problems: visit.problems() };
     console.error(name, Math.round(performance.now() - began));
   } catch (error) {
     throw new Error(`${name}: ${error.message}; ${JSON.stringify(await visit.look())}`);

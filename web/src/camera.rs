@@ -133,7 +133,8 @@ impl Camera {
             }
         }
         Self {
-            muted: track.is_some_and(|track| track.muted()),
+            // Some browsers call a track muted until its first frame.
+            muted: false,
             stream,
             video,
             canvas: canvas.unchecked_into(),

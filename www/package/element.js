@@ -281,13 +281,16 @@ export class MagpieRecognizer extends Base {
     figure.hidden = !(source instanceof Blob);
     if (figure.hidden) return;
     if (this.#picture) URL.revokeObjectURL(this.#picture);
-    this.#picture = URL.createObjectURL(source);
+    const { showable } = await import("./pixels.js");
+    const picture = await showable(source);
+    // The next picture may have taken its place.
+    if (signal.aborted) throw signal.reason;
+    this.#picture = URL.createObjectURL(picture);
     image.src = this.#picture;
     const shown = await image.decode().then(
       () => true,
       () => false,
     );
-    // The next picture may have taken its place.
     if (signal.aborted) throw signal.reason;
     // What the browser cannot show may still be recognised.
     figure.hidden = !shown;

@@ -216,3 +216,40 @@ export async function decodeUpright(file, bytes) {
   bitmap.close();
   return createImageBitmap(canvas);
 }
+
+// Pixels as a file, rows from the top; made here, since a browser that falsifies canvases falsifies their files.
+function bmp({ width, height, rgba }) {
+  const head = 54;
+  const file = new DataView(new ArrayBuffer(head + rgba.length));
+  file.setUint16(0, 0x424d);
+  file.setUint32(2, file.byteLength, true);
+  file.setUint32(10, head, true);
+  file.setUint32(14, 40, true);
+  file.setInt32(18, width, true);
+  file.setInt32(22, -height, true);
+  file.setUint16(26, 1, true);
+  file.setUint16(28, 32, true);
+  for (let at = 0; at < rgba.length; at += 4) {
+    file.setUint32(head + at, rgba[at + 2] | (rgba[at + 1] << 8) | (rgba[at] << 16), true);
+  }
+  return new Blob([file.buffer], { type: "image/bmp" });
+}
+
+// Most pixels of a picture that is only shown.
+const SHOWN_PIXELS = 4_000_000;
+
+/** A file that an `<img>` shows as the engine sees it: the same one where the browser turns it itself. */
+export async function showable(file) {
+  try {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    const format = engineFormat(bytes);
+    if (orientationOf(bytes, format) === 1 || (await browserTurns(format))) return file;
+    const bitmap = await decodeUpright(file, bytes);
+    const pixels = await readPixels(bitmap, { most: SHOWN_PIXELS });
+    bitmap.close();
+    return bmp(pixels);
+  } catch {
+    // Whoever shows it finds out that it cannot be shown.
+    return file;
+  }
+}

@@ -302,12 +302,17 @@ fn check_size(width: u32, height: u32) -> Result<(), ImageError> {
 }
 
 fn flatten_alpha(rgba: &[u8]) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
-    for pixel in rgba.chunks_exact(4) {
+    let mut rgb = vec![0; rgba.len() / 4 * 3];
+    for (pixel, flat) in rgba.chunks_exact(4).zip(rgb.chunks_exact_mut(3)) {
+        // Most pictures have nothing else.
+        if pixel[3] == 255 {
+            flat.copy_from_slice(&pixel[..3]);
+            continue;
+        }
         let alpha = u32::from(pixel[3]);
-        for channel in &pixel[..3] {
+        for (channel, flat) in pixel[..3].iter().zip(flat) {
             let mixed = u32::from(*channel) * alpha + u32::from(BACKGROUND) * (255 - alpha);
-            rgb.push(((mixed + 127) / 255) as u8);
+            *flat = ((mixed + 127) / 255) as u8;
         }
     }
     rgb

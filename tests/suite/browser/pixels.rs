@@ -28,9 +28,15 @@ fn all_alike(forms: &Value, least: usize) {
     assert_eq!(forms["made"], json!(["picture", "words", true]));
 }
 
+#[track_caller]
+fn decoded_whatever_it_is_called(sizes: &Value) {
+    let sizes = sizes.as_object().expect("types");
+    assert!(sizes.len() == 4 && sizes.values().all(|size| *size == json!([2, 2])), "{sizes:?}");
+}
+
 #[test]
 fn a_browser_that_falsifies_canvases_gives_the_same_answers_or_says_why_not() {
-    let seen = seen("private", "forms,without,foreign,frames");
+    let seen = seen("private", "forms,without,foreign,frames,avif");
     all_alike(&seen["forms"], 8);
     for (name, said) in seen["without"]["forms"].as_object().expect("forms") {
         match name.as_str() {
@@ -52,12 +58,14 @@ fn a_browser_that_falsifies_canvases_gives_the_same_answers_or_says_why_not() {
     assert_eq!(without["file"]["cards"].as_u64(), Some(found as u64));
     assert_eq!(seen["foreign"]["icon"]["labels"], seen["foreign"]["same"]["labels"]);
     assert!(seen["foreign"]["icon"]["cards"].as_u64() > Some(0), "{}", seen["foreign"]);
+    decoded_whatever_it_is_called(&seen["avif"]);
     assert!(seen["frames"]["plain"].as_f64() > Some(0.9), "{}", seen["frames"]);
 }
 
 #[test]
 fn noise_in_what_is_read_from_a_canvas_is_noticed() {
-    let seen = seen("chromium", "forms,noise,without");
+    let seen = seen("chromium", "forms,noise,without,avif");
+    decoded_whatever_it_is_called(&seen["avif"]);
     all_alike(&seen["forms"], 8);
     all_alike(&seen["noise"], 8);
     let image = seen["without"]["forms"]["image"].as_str().unwrap_or_default();
@@ -78,6 +86,8 @@ fn what_is_shown_is_what_was_recognized() {
             assert_eq!(visit["state"], "done", "{browser} {name}: {visit}");
             assert_eq!(visit["shown"], json!(shown), "{browser} {name}");
             assert_eq!(visit["corners"], json!([corner]), "{browser} {name}");
+            let element = json!({ "recognized": shown, "shown": shown, "corner": corner });
+            assert_eq!(visit["element"], element, "{browser} {name}: the package's element");
         }
         let half = &seen["half"]["page"];
         assert_eq!((&half["state"], &half["cards"]), (&json!("failed"), &json!(0)), "{browser}");

@@ -81,7 +81,7 @@ pub(super) fn listen(app: &Shared) -> Vec<EventListener> {
 
 /// Whether somebody is at the answers to a frame: the next ones would take a button away under a finger or
 /// the focus.
-pub(super) fn is_held(app: &Shared) -> bool {
+fn is_held(app: &Shared) -> bool {
     let film = &app.borrow().film;
     let focused = || {
         let answers: HtmlElement = by_id("answers");
@@ -91,6 +91,13 @@ pub(super) fn is_held(app: &Shared) -> bool {
         })
     };
     film.camera.is_some() && (film.pressed || focused())
+}
+
+/// Whether the answer to a frame is shown: not under somebody's finger, nor in the place of what is said of a
+/// camera that is away.
+pub(super) fn may_show(app: &Shared) -> bool {
+    let muted = app.borrow().film.camera.as_ref().is_some_and(|camera| camera.muted);
+    !muted && !is_held(app)
 }
 
 /// Takes up what happened.
@@ -194,18 +201,15 @@ fn began(app: &Shared, id: u32, begun: bool) {
         view::status(&say("camera.silent"), "failed");
         return;
     }
-    let (torch, muted) = {
+    let torch = {
         let mut state = app.borrow_mut();
         state.shown = None;
         let Some(camera) = &mut state.film.camera else { return };
         camera.plays = true;
-        (camera.torch, camera.muted)
+        camera.torch
     };
     by_id::<HtmlElement>("torch").set_hidden(torch.is_none());
     view::clear();
-    if muted {
-        view::status(&say("camera.muted"), "failed");
-    }
     offer_turning(app);
     next_frame(app);
 }
@@ -339,19 +343,16 @@ fn take_frame(app: &Shared) {
             // Another camera may wait.
             return next_frame(&app);
         };
-        match picture {
-            Some(picture) => {
-                if fresh {
-                    show_frame(&app);
-                }
-                if ready {
-                    recognize(&app, picture, None);
-                }
+        if let Some(picture) = picture {
+            if fresh {
+                show_frame(&app);
             }
-            None => {
-                stop(&app);
-                view::status(&say("pixels.falsified"), "failed");
+            if ready {
+                recognize(&app, picture, None);
             }
+        } else {
+            stop(&app);
+            view::status(&say("pixels.falsified"), "failed");
         }
     });
 }

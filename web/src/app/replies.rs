@@ -60,7 +60,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             recovery::answered(app);
             filming::answered(app);
             choice::watch(&mut app.borrow_mut(), &result);
-            if !filming::is_held(app) {
+            if filming::may_show(app) {
                 filming::show_frame(app);
                 show(app, result);
             }
