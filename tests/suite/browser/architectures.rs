@@ -12,7 +12,7 @@ use models::backbone::{
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
-use models::gallery::{Class, Gallery, Metadata};
+use models::gallery::{Class, Gallery};
 use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
