@@ -147,6 +147,7 @@ impl Layout {
     }
 
     /// Bytes that a file's header and table have at most.
+    #[cfg(feature = "parallel")]
     pub(super) const fn longest_head(&self) -> usize {
         HEADER_LENGTH + self.names.len() * TABLE_ENTRY_LENGTH
     }

@@ -136,7 +136,7 @@ impl Seen {
     }
 }
 
-/// Numbers that look random, from 0, 1, 2 …
+/// SplitMix64's mixing of a position. Frozen: the levels of every published graph follow from it (docs/gallery-format.md).
 fn scrambled(number: u64) -> u64 {
     let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -500,6 +500,19 @@ impl Hnsw {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// As the format's document computes them: an entry's level is not in the file.
+    #[test]
+    fn levels_are_those_of_the_published_graphs() {
+        assert_eq!(scrambled(0), 0xe220_a839_7b1d_cdaf);
+        let levels = |links, rows: &[usize]| {
+            let graph = Hnsw::new(Options { links, build_effort: 4 });
+            rows.iter().map(|row| graph.level(*row)).collect::<Vec<u8>>()
+        };
+        assert_eq!(levels(2, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), [0, 1, 5, 0, 3, 1, 2, 0, 2]);
+        assert_eq!(levels(16, &[0, 1, 2, 31, 32, 33, 42, 53]), [0, 0, 1, 0, 1, 1, 1, 1]);
+        assert_eq!(levels(32, &[2, 32, 33, 254, 255]), [1, 0, 1, 1, 0]);
+    }
 
     proptest! {
         #[test]
