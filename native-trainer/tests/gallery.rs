@@ -75,7 +75,7 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     assert!(grown.thumbnail(2).starts_with(&[0xff, 0xd8]), "a JPEG");
 
     // And away again, by picture and by class.
-    let out = refused(&[&"remove", &file, &"--class", &"Mug"]);
+    let out = refused(&[&"remove", &file, &"--class", &"Mug☕"]);
     assert!(out.contains("did you mean \"Mug ☕\""), "{out}");
     gallery(&[&"remove", &file, &"--picture", &new]);
     assert_eq!(opened(&file).counts(), [3, 3, 1]);

@@ -12,7 +12,7 @@ use models::backbone::{
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
-use models::gallery::{Class, Gallery};
+use models::gallery::{Class, Gallery, Metadata};
 use models::image::RgbImage;
 use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
@@ -132,7 +132,7 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
         let values = ExtractorConfig::embedding_dim(&extractors()[index].1);
         let mut gallery = Gallery::new(values, model_id(&extractor));
         let label = "something".to_owned();
-        let class = Class { label, ..Class::default() };
+        let class = Class { label, metadata: Metadata::new(), min_similarity: None };
         let class = gallery.add_class(class, Vec::new());
         let mut unit = vec![0.0; values];
         unit[0] = 1.0;
