@@ -166,6 +166,16 @@ fn every_file_says_what_it_is_and_stays_readable() {
     }
 }
 
+/// The page requires trusted types and has no policy for markup: even an empty text would throw.
+#[test]
+fn the_page_makes_no_markup_of_text() {
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("web/src/")) {
+        for sink in ["set_inner_html", "set_outer_html", "insert_adjacent_html"] {
+            assert!(!text.contains(sink), "{path}: {sink}; use set_text_content");
+        }
+    }
+}
+
 #[test]
 fn no_file_says_utils_and_no_line_waits_for_someone() {
     for (path, text) in sources() {
