@@ -34,13 +34,11 @@ impl Metadata {
 
     /// Gives a name its text, behind all others where it has none yet; returns the text before.
     pub fn insert(&mut self, name: String, text: String) -> Option<String> {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, before)) => Some(std::mem::replace(before, text)),
-            None => {
-                self.0.push((name, text));
-                None
-            }
+        if let Some((_, before)) = self.0.iter_mut().find(|(known, _)| *known == name) {
+            return Some(std::mem::replace(before, text));
         }
+        self.0.push((name, text));
+        None
     }
 
     /// Takes a name out; returns its text.
