@@ -346,7 +346,8 @@ fn shipped_at(path: &Path) -> Option<Result<Shipped, RecipeError>> {
     let is_absent = there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     let name = path.to_str().filter(|name| !name.contains(['/', '\\']))?;
     let found = Shipped::find(name);
-    if !is_absent && !(is_folder && found.is_some()) {
+    let is_meant = is_absent || (is_folder && found.is_some());
+    if !is_meant {
         return None;
     }
     Some(found.ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use models::gallery::Gallery;
@@ -122,8 +122,8 @@ impl Asked {
         Self { world, model, gallery }
     }
 
-    /// The command line that measures a threshold on a folder; more words may follow.
-    fn words<'a>(&'a self, query: &'a PathBuf) -> Vec<&'a dyn AsRef<OsStr>> {
+    /// The command line that measures a threshold on a folder.
+    fn words(&self, query: &Path, more: &[&str]) -> Vec<OsString> {
         let words: [&dyn AsRef<OsStr>; 7] = [
             &"gallery",
             &"calibrate",
@@ -131,15 +131,17 @@ impl Asked {
             &"--extractor",
             &self.model,
             &"--query",
-            query,
+            &query,
         ];
-        words.into()
+        let more = more.iter().map(OsString::from);
+        words.iter().map(|word| word.as_ref().to_owned()).chain(more).collect()
     }
 
     /// Measures; code, answer and errors.
-    fn calibrate(&self, query: &PathBuf, more: &[&str]) -> (Option<i32>, String, String) {
-        let mut words = self.words(query);
-        words.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+    fn calibrate(&self, query: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+        let words = self.words(query, more);
+        let words: Vec<&dyn AsRef<OsStr>> =
+            words.iter().map(|word| word as &dyn AsRef<OsStr>).collect();
         let output = magpie(&words);
         let [answer, errors] =
             [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
@@ -147,9 +149,10 @@ impl Asked {
     }
 
     /// The figures.
-    fn json(&self, query: &PathBuf, more: &[&str]) -> Value {
-        let mut words = self.words(query);
-        words.extend(more.iter().map(|word| word as &dyn AsRef<OsStr>));
+    fn json(&self, query: &Path, more: &[&str]) -> Value {
+        let words = self.words(query, more);
+        let words: Vec<&dyn AsRef<OsStr>> =
+            words.iter().map(|word| word as &dyn AsRef<OsStr>).collect();
         json(&words)
     }
 
