@@ -10,7 +10,7 @@
     "unable.simd":
       "This browser's WebAssembly has no SIMD, which the engine computes with. Chrome 91, Edge 91, Firefox 89, Safari 16.4 and newer browsers have it.",
     "unable.wasm":
-      "This browser has no WebAssembly, or it is switched off. The page needs it to recognise pictures: allow it in the browser's settings, or use another browser.",
+      "This browser has no WebAssembly, or it is switched off. The page needs it to recognize pictures: allow it in the browser's settings, or use another browser.",
     "unable.bundle":
       "This page takes the data of its own site alone. Open it again without “bundle” in its address.",
     "unable.other": "This page cannot start: {reason}",
