@@ -215,7 +215,7 @@ const scenarios = {
     const held = await look();
     await page.keyboard.type("my thing");
     await page.keyboard.press("Enter");
-    await saying(page, "Learnt");
+    await saying(page, "Learned");
     const learnt = await look();
     await press();
     await running(3);

@@ -137,7 +137,7 @@ try {
       const input = document.querySelector(".correction input");
       input.value = "my thing";
       input.form.requestSubmit();
-      await waitFor(() => text("#status").includes("Learnt"), "lesson");
+      await waitFor(() => text("#status").includes("Learned"), "lesson");
       await give(picture);
       return { taught: labels()[0], kept: text("#kept"), storage: Boolean(navigator.storage?.getDirectory) }; }`, picture),
   );

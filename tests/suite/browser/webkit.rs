@@ -23,7 +23,7 @@ fn the_page_works_in_webkit() {
     assert_eq!(seen["boxes"].as_u64(), Some(found.len() as u64), "{seen}");
     let shown = seen["labels"].as_array().expect("a list");
     for ((shown, label), found) in shown.iter().zip(&labels).zip(&found) {
-        assert_eq!(shown, if found.known { label.as_str() } else { "Unknown" }, "{seen}");
+        assert_eq!(shown, if found.known { label.as_str() } else { "Not known" }, "{seen}");
     }
     assert_eq!(seen["taught"], "my thing");
     let kept = seen["kept"].as_str().expect("a sentence");
