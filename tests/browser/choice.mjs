@@ -92,6 +92,9 @@ const scenarios = {
     await settle(page);
     await page.waitForTimeout(4000);
     const second = await look(page);
+    await page.evaluate(() => {
+      document.querySelector("#inside").open = true;
+    });
     await page.locator("#backend").selectOption("auto");
     await measured(page);
     const asked = await look(page);

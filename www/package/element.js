@@ -100,7 +100,8 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const similarityOf = ({ similarity }) => `${Math.round(100 * similarity)} %`;
+// A cosine: 1 is the same.
+const similarityOf = ({ similarity }) => similarity.toFixed(2);
 
 // Servers that render pages import modules, too, and know no elements.
 const Base = globalThis.HTMLElement ?? class {};
