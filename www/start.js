@@ -56,7 +56,7 @@ async function fail(error) {
 async function begin() {
   const wanted = ["cpu", "webgpu"].find((name) => name === parameters.get("backend"));
   // WebGPU only where the visitor asks for it, or a visit before has found it to be faster.
-  const known = kept(manifest);
+  const known = kept(manifest, threads);
   const backend = wanted ?? (known?.backend === "webgpu" ? await chosen(manifest, threads) : "cpu");
   let ahead = start(backend);
   const [adapter, { default: init }] = await Promise.all([findAdapter(), import("./web.js")]);
@@ -69,9 +69,9 @@ async function begin() {
     /** The engine that suits this device, measured where no visit before has. */
     choose: (signal) => choose({ manifest, threads, signal }),
     /** What a visit before has measured. */
-    kept: () => kept(manifest),
+    kept: () => kept(manifest, threads),
     forget: () => forget(manifest),
-    leave: (why) => leaveWebGpu(manifest, why),
+    leave: (why) => leaveWebGpu(manifest, threads, why),
     mostAnswers: isApplePhone() ? MOST_ANSWERS : undefined,
     readPixels,
     decodeUpright,

@@ -114,7 +114,23 @@ self.addEventListener("message", (event) => {
   event.waitUntil(all().catch(() => {}));
 });
 
-async function answer(request) {
+// What a page is told of a host that stays silent, so that it can say so.
+const givenUp = () =>
+  new Promise((resolve) => setTimeout(resolve, 3 * PATIENCE, new Response(null, { status: 504 })));
+
+// Clients whose document came out of the cache: so do all files of their pages and workers. A page of one
+// publication and a module of another do not fit together.
+const ofKept = new Set();
+
+// Whether the host has published something else since; no, where it does not say.
+async function publishedAnew() {
+  const silent = new Promise((resolve) => setTimeout(resolve, PATIENCE, null));
+  const asked = fetch("sw.js", { cache: "no-cache" }).then((response) => (response.ok ? response.text() : null));
+  const text = await Promise.race([asked, silent]).catch(() => null);
+  return text !== null && !text.includes(`"${VERSION}"`);
+}
+
+async function answer({ request, clientId, resultingClientId }) {
   const cache = await caches.open(CACHE);
   // Without its own address the answer has that of the request, whose query a worker reads.
   const { origin, pathname } = new URL(request.url);
@@ -129,6 +145,23 @@ async function answer(request) {
     const file = await kept();
     if (file) return file;
   }
+  const isDocument = request.mode === "navigate";
+  // A bundle's files fit any page of their format.
+  const isCode = !isDocument && !pathname.startsWith(`${SITE}bundle/`);
+  if (isCode && ofKept.has(clientId)) {
+    const file = await kept();
+    if (file) {
+      if (resultingClientId) ofKept.add(resultingClientId);
+      return file;
+    }
+  }
+  // In place of a host that is silent or broken.
+  const instead = async () => {
+    if (isCode && (await publishedAnew())) return null;
+    const file = (await kept()) ?? (isDocument && (await cache.match("./")));
+    if (file && isDocument) ofKept.add(resultingClientId);
+    return file || null;
+  };
   const asked = fetch(request);
   // Who waits for it below hears of a failure.
   asked.catch(() => {});
@@ -138,11 +171,11 @@ async function answer(request) {
     const response = isKept ? await Promise.race([asked, silent]) : await asked;
     // A host that is silent or broken is answered for.
     if (!response || response.status >= 500) {
-      return (await kept()) ?? response ?? (await asked);
+      return (await instead()) ?? response ?? (await Promise.race([asked, givenUp()]));
     }
     return response;
   } catch (error) {
-    const file = (await kept()) ?? (request.mode === "navigate" && (await cache.match("./")));
+    const file = await instead();
     if (file) return file;
     throw error;
   }
@@ -238,6 +271,6 @@ self.addEventListener("fetch", (event) => {
   const { origin, pathname } = new URL(request.url);
   if (origin !== self.location.origin || request.method !== "GET") return;
   if (!request.headers.has("range")) {
-    event.respondWith(answer(request).then((response) => isolated(request, response)));
+    event.respondWith(answer(event).then((response) => isolated(request, response)));
   } else if (pathname.endsWith(".shard")) event.respondWith(part(request));
 });

@@ -205,6 +205,11 @@ fn what_cannot_be_meant_says_what_to_give() {
     let said = build();
     let told = "empty/0.png: the same picture is in \"class 0 类\" and in \"empty\"";
     assert!(said.contains(told), "{said}");
+    // A class of known pictures has a thumbnail like others.
+    gallery(&[&"add", &file, &"--class", &"third", &"--extractor", &model, &picture]);
+    let shown = opened(&file);
+    let third = shown.classes().iter().position(|class| class.label == "third").unwrap();
+    assert!(!shown.thumbnail(third).is_empty());
 }
 
 #[test]

@@ -31,6 +31,7 @@ function stub(bytes) {
     await new Promise((then) => setTimeout(then, film.late));
     const stream = canvas.captureStream(15);
     film.streams.push(stream);
+    if (film.dead) stream.getTracks().forEach((track) => track.stop());
     return stream;
   };
   film.hide = (hidden) => {
@@ -122,6 +123,16 @@ const scenarios = {
       navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
     });
     return { gone, unlisted: { ...(await look()), frames: await rate() } };
+  },
+
+  // It has ended by the time that it is given.
+  async dead({ page, press, look }) {
+    await page.evaluate(() => {
+      window.film.dead = true;
+    });
+    await press();
+    await saying(page, "camera is gone");
+    return look();
   },
 
   // Another program takes the camera, and gives it back.

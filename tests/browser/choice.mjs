@@ -106,7 +106,8 @@ const scenarios = {
     const context = await browser.newContext();
     await context.addInitScript(() => {
       const cost = { detect: 1, embed: 1 };
-      const choice = { version: 1, device: "another", networks: "", backend: "webgpu", why: "faster", cpu: cost, webgpu: cost };
+      const place = { agent: "another", threads: Math.min(navigator.hardwareConcurrency, 4), adapter: "tested adapter" };
+      const choice = { version: 2, ...place, networks: "", backend: "webgpu", why: "faster", cpu: cost, webgpu: cost };
       const key = `magpie-engine-${location.origin}/bundle/manifest.json`;
       localStorage.setItem(key, localStorage.getItem(key) ?? JSON.stringify(choice));
     });
@@ -118,6 +119,50 @@ const scenarios = {
     const seen = await look(page);
     await context.close();
     return { begun, seen };
+  },
+  // What the page takes of what a browser has kept.
+  async kept() {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`${host.address}unable.js`);
+    const seen = await page.evaluate(async () => {
+      const { kept, chosen } = await import("/choice.js");
+      const cost = { detect: 1, embed: 2 };
+      const whole = {
+        ...{ version: 2, agent: navigator.userAgent, threads: 3, adapter: "no such one", networks: "" },
+        ...{ backend: "webgpu", why: "faster", cpu: cost, webgpu: cost },
+      };
+      const taken = (changes, threads = 3) => {
+        localStorage.setItem("magpie-engine-x", JSON.stringify({ ...whole, ...changes }));
+        return kept("x", threads) !== null;
+      };
+      const good = [
+        taken({}),
+        taken({ backend: "cpu", why: "slower", cpu: { detect: 0, embed: 0 } }),
+        taken({ backend: "cpu", why: "failed", webgpu: null }),
+        taken({ backend: "cpu", why: "slowed" }),
+      ];
+      const bad = [
+        taken({ version: 1 }),
+        taken({ agent: "another" }),
+        taken({}, 2),
+        taken({ why: "slower" }),
+        taken({ backend: "cpu" }),
+        taken({ why: "<b>" }),
+        taken({ why: "toString" }),
+        taken({ cpu: null }),
+        taken({ webgpu: null }),
+        taken({ cpu: { detect: -5, embed: 1 } }),
+        taken({ cpu: { detect: 1e308, embed: 1e308 } }),
+        taken({ cpu: { detect: "1", embed: 1 } }),
+        taken({ cpu: { detect: 1 } }),
+        taken({ cpu: { detect: null, embed: 1 } }),
+      ];
+      taken({});
+      return { good, bad, otherAdapter: await chosen("x", 3) };
+    });
+    await context.close();
+    return seen;
   },
   // Faster by its trial: the page changes over, and the next visit begins with it.
   async faster() {

@@ -80,6 +80,42 @@ async function classes({ page }, filter) {
   );
 }
 
+// Changes by the package, one after the other: what each of them said, and the visitor's classes then.
+async function edits({ page }, host, changes) {
+  await open(page, `${host.address}precache.json`);
+  return page.evaluate(
+    async ([base, changes]) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
+      const picture = (number) => {
+        const context = new OffscreenCanvas(64, 64).getContext("2d");
+        for (let i = 0; i < 40; i += 1) {
+          const [x, y] = [(number * 37 + i * 29) % 64, (number * 53 + i * 41) % 64];
+          context.fillStyle = `hsl(${(number * 97 + i * 31) % 360} 80% ${20 + ((i * 17) % 60)}%)`;
+          context.fillRect(x, y, 30, 30);
+        }
+        return context.getImageData(0, 0, 64, 64);
+      };
+      const said = [];
+      for (const [what, label, more] of changes) {
+        const wanted = what === "add" ? picture(more) : more;
+        said.push(
+          await magpie.gallery[what](label, wanted).then(
+            ({ kept }) => (kept ? "kept" : "not kept"),
+            ({ message }) => message,
+          ),
+        );
+      }
+      const { shown } = await magpie.gallery.list("zz");
+      magpie.dispose();
+      // Other names hold these letters too.
+      const own = shown.filter(({ label }) => label.startsWith("zz "));
+      return { said, classes: own.map(({ label, entries }) => `${label}: ${entries}`) };
+    },
+    [host.address, changes],
+  );
+}
+
 const lookAgain = (page) =>
   page.evaluate(() => {
     document.dispatchEvent(new Event("visibilitychange"));
@@ -168,6 +204,58 @@ const scenarios = {
       host.close();
     }
     return seen;
+  },
+
+  // A kept log that cannot be read at one visit, and at the next one can.
+  async unread(browser) {
+    const fails = (name) => `() => Promise.reject(new DOMException("busy", "${name}"))`;
+    const stubs = {
+      getFile: `FileSystemFileHandle.prototype.getFile = ${fails("NotReadableError")};`,
+      getFileHandle:
+        "{ const { getFileHandle } = FileSystemDirectoryHandle.prototype;" +
+        "FileSystemDirectoryHandle.prototype.getFileHandle = function (name, options) {" +
+        `return options?.create ? getFileHandle.call(this, name, options) : (${fails("NoModificationAllowedError")})(); }; }`,
+      arrayBuffer: `Blob.prototype.arrayBuffer = ${fails("NotFoundError")};`,
+      // The log and its copy, twice each, are not read at the start; the next change finds them.
+      "getFile at first":
+        "{ const { getFile } = FileSystemFileHandle.prototype; let times = 0;" +
+        "FileSystemFileHandle.prototype.getFile = function () {" +
+        `times += 1; return times > 2 ? getFile.call(this) : (${fails("NotReadableError")})(); }; }`,
+    };
+    const seen = {};
+    for (const [name, stub] of Object.entries(stubs)) {
+      const host = await start(site, /^$/);
+      const visit = await browser.page();
+      const before = await edits(visit, host, [["add", "zz mine", 1]]);
+      host.before["/worker.js"] = `${stub}\n`;
+      const unread = await edits(visit, host, [["add", "zz other", 2]]);
+      host.before = {};
+      const after = await edits(visit, host, []);
+      seen[name] = { before, unread, after };
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
+  // Labels that are spelled in several ways, that nobody can see, that are long.
+  async labels(browser) {
+    const host = await start(site, /^$/);
+    const visit = await browser.page();
+    const told = await edits(visit, host, [
+      ["add", "zz Ka\u0308se", 1],
+      ["add", "zz K\u00e4se", 2],
+      ["add", "\ufeffzz K\u00e4se\u00a0", 3],
+      ["rename", "zz Ka\u0308se ", "zz Kase"],
+      ["add", "\u200b", 4],
+      ["add", "\ufeff\u0001", 4],
+      ["rename", "zz Kase", "\u200b"],
+      ["add", "zz a\u0000b", 4],
+      ["add", `zz ${"x".repeat(300)}`, 4],
+    ]);
+    await visit.close();
+    host.close();
+    return told;
   },
 
   // Something throws inside the engine's tasks.

@@ -388,10 +388,35 @@ const scenarios = {
         seen.runs = await told(magpie.measure("Search", { runs: 0.5 }));
         seen.threshold = await told(magpie.tune({ minSimilarity: NaN }));
         seen.score = await told(magpie.tune({ minScore: "0.5" }));
+        const gallery = magpie.gallery;
+        const pixels = (width, height, length) => ({ width, height, data: new Uint8ClampedArray(length) });
+        const stages = ["Nope", undefined, { Embed: -1 }, { SearchIn: 1e9 }, { toString: 1 }];
+        const sides = [[-1, 1], [1.5, 2], [NaN, 1], ["8", 8], [2 ** 32, 1]];
+        const wrong = {
+          label: [gallery.add(42, file), gallery.remove(null)],
+          to: [gallery.rename("one")],
+          filter: [gallery.list(null), gallery.list({})],
+          stage: stages.map((stage) => magpie.measure(stage)),
+          "picture.width": sides.map((sides) => magpie.recognize(pixels(...sides, 12))),
+          "picture.data.length": [magpie.embed(pixels(10, 10, 4))],
+          picture: [magpie.detect({ width: 8, height: 8 }), magpie.detect({ width: -8, height: 8 }), magpie.embed(null)],
+          follow: [magpie.recognize(file, { follow: "yes" })],
+          signal: [magpie.recognize(file, { signal: 5 }), gallery.list("", { signal: "now" })],
+          options: [magpie.recognize(file, null), gallery.undo(null), Magpie.load(`${base}bundle/`, null)],
+          embedding: [gallery.search(), gallery.search("abc"), gallery.search([NaN])],
+          thresholds: [magpie.tune(null)],
+          file: [gallery.import(5e9), gallery.import("x"), gallery.import()],
+          bundle: [Magpie.load("http://[", { backend: "cpu" }), Magpie.load(42)],
+        };
+        const named = {};
+        for (const [name, calls] of Object.entries(wrong)) named[name] = await Promise.all(calls.map(told));
+        const views = [await gallery.list(), await gallery.add("mine", file)];
+        const listed = views.every(({ shown, classes }) => shown.length === Math.min(60, classes));
+        await gallery.reset();
         const { objects } = await magpie.recognize(file, { topK: 2 });
         const before = magpie.ended;
         magpie.dispose();
-        return { seen, answers: objects[0].answers.length, ended: [before, magpie.ended] };
+        return { seen, named, listed, answers: objects[0].answers.length, ended: [before, magpie.ended] };
       },
       [host.address, bytes],
     );
@@ -420,6 +445,126 @@ const scenarios = {
     await visit.close();
     host.close();
     return { refused, aborted, left };
+  },
+
+  // Sources that their owners take back at once, and one that never comes.
+  async sources(browser) {
+    const host = await start(site, /^$/);
+    host.headers = ISOLATED;
+    const visit = await browser.page();
+    await goto(visit.page, `${host.address}precache.json`);
+    const seen = await visit.page.evaluate(
+      async ([base, bytes]) => {
+        const { Magpie } = await import(`${base}magpie.js`);
+        const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
+        const file = new Blob([new Uint8Array(bytes)], { type: "image/jpeg" });
+        const bitmap = await createImageBitmap(file);
+        const boxes = async (found) => {
+          const { width, height, objects } = await found;
+          return { width, height, boxes: objects.map(({ box }) => box) };
+        };
+        const frame = new VideoFrame(bitmap, { timestamp: 0 });
+        const canvas = document.createElement("canvas");
+        Object.assign(canvas, { width: bitmap.width, height: bitmap.height });
+        canvas.getContext("2d").drawImage(bitmap, 0, 0);
+        const whole = await boxes(magpie.detect(bitmap));
+        const taken = { frame: boxes(magpie.detect(frame)) };
+        frame.close();
+        taken.canvas = boxes(magpie.detect(canvas));
+        canvas.width = 50;
+        taken.bitmap = boxes(magpie.detect(bitmap));
+        bitmap.close();
+        for (const name of Object.keys(taken)) taken[name] = await taken[name];
+
+        const time = async (promise) => {
+          const begun = performance.now();
+          const told = await promise.then(() => "answered", ({ name, code }) => (name === "AbortError" ? name : code));
+          return { told, milliseconds: performance.now() - begun };
+        };
+        const never = () => Object.assign(new Blob(["x"]), { arrayBuffer: () => new Promise(() => {}) });
+        const end = new AbortController();
+        const aborted = time(magpie.recognize(never(), { signal: end.signal }));
+        const next = time(magpie.recognize(file));
+        end.abort();
+        const stuck = { aborted: await aborted, next: await next };
+        const left = time(magpie.recognize(never()));
+        const imported = time(magpie.gallery.import(never()));
+        // Later ones keep their order among each other.
+        const order = [];
+        const later = [1, 2, 3].map((index) => magpie.embed(file).then(() => order.push(index)));
+        stuck.later = await time(Promise.all(later));
+        const open = magpie.recognize(never());
+        magpie.dispose();
+        const limit = new Promise((then) => setTimeout(then, 1000, "nothing"));
+        const all = Promise.all([left, imported, time(open)]);
+        stuck.disposed = await Promise.race([all.then((calls) => calls.map(({ told }) => told)), limit]);
+        return { whole, taken, stuck, order };
+      },
+      [host.address, bytes],
+    );
+    await visit.close();
+    host.close();
+    return seen;
+  },
+
+  // An element whose bundle changes, goes and comes back, and one whose engine somebody has ended.
+  async changing(browser) {
+    const [host, other] = [await start(site, /^$/), await start(next, /^$/)];
+    other.headers = OPEN;
+    host.pages["/one.html"] = [
+      `<!doctype html><script type="module" src="element.js"></script>
+       <magpie-recognizer bundle="bundle/" backend="cpu" src="samples/2.jpg"></magpie-recognizer>`,
+      {},
+    ];
+    const visit = await browser.page();
+    await goto(visit.page, `${host.address}one.html`);
+    const seen = await visit.page.evaluate(async (other) => {
+      await customElements.whenDefined("magpie-recognizer");
+      const element = document.querySelector("magpie-recognizer");
+      const { figure, image, status, answers } = element.parts;
+      const look = () => ({
+        picture: !figure.hidden && image.hasAttribute("src"),
+        boxes: figure.querySelectorAll(".box").length,
+        answers: answers.children.length,
+        status: status.textContent,
+      });
+      const told = (of, what) =>
+        new Promise((then) => of.addEventListener(`magpie-${what}`, ({ detail }) => then(detail), { once: true }));
+      if (!answers.children.length) await told(element, "recognized");
+      const first = look();
+      const again = told(element, "recognized");
+      element.setAttribute("bundle", `${other}bundle/`);
+      const changed = look();
+      await again;
+      const after = { ...look(), title: element.magpie.title };
+      element.removeAttribute("bundle");
+      const gone = look();
+      const failed = told(element, "error");
+      element.setAttribute("bundle", "nowhere/");
+      const { error } = await failed;
+      await new Promise((then) => setTimeout(then, 500));
+      const nowhere = { code: error.code, said: look().status === error.message };
+      const back = told(element, "recognized");
+      element.setAttribute("bundle", "bundle/");
+      await back;
+
+      const twin = document.createElement("magpie-recognizer");
+      for (const name of ["bundle", "backend"]) twin.setAttribute(name, element.getAttribute(name));
+      document.body.append(twin);
+      await told(twin, "ready");
+      const shared = element.magpie;
+      const same = twin.magpie === shared;
+      shared.dispose();
+      const file = await (await fetch("samples/2.jpg")).blob();
+      const count = (one) => one.recognize(file).then(({ objects }) => objects.length, (error) => error.message);
+      const ended = [await count(twin), await count(element)];
+      const renewed = element.magpie === twin.magpie && twin.magpie !== shared;
+      return { first, changed, after, gone, nowhere, back: look(), twins: { same, ended, renewed } };
+    }, other.address);
+    await visit.close();
+    host.close();
+    other.close();
+    return seen;
   },
 
   // A newer publication has the same gallery, another title, other notes and another threshold.

@@ -44,16 +44,34 @@ async fn folder() -> Result<JsValue, JsValue> {
     call(&storage, "getDirectory", &[]).await
 }
 
-/// The bytes of a file; `None` where there is none, or no way to keep any.
-pub(crate) async fn load(name: &str) -> Option<Vec<u8>> {
-    let file = call(&folder().await.ok()?, "getFileHandle", &[name.into()]).await.ok()?;
-    let blob = call(&file, "getFile", &[]).await.ok()?;
-    let buffer = call(&blob, "arrayBuffer", &[]).await.ok()?;
-    Some(Uint8Array::new(&buffer).to_vec())
+/// The bytes of a file; `None` where there is none. An error says nothing about what is there: whoever gets one
+/// leaves the file alone.
+pub(crate) async fn load(name: &str) -> Result<Option<Vec<u8>>, JsValue> {
+    match load_once(name).await {
+        // Another tab may have written between two steps.
+        Err(_) => load_once(name).await,
+        loaded => loaded,
+    }
+}
+
+async fn load_once(name: &str) -> Result<Option<Vec<u8>>, JsValue> {
+    let file = match call(&folder().await?, "getFileHandle", &[name.into()]).await {
+        Ok(file) => file,
+        Err(error) if is_missing(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let blob = call(&file, "getFile", &[]).await?;
+    let buffer = call(&blob, "arrayBuffer", &[]).await?;
+    Ok(Some(Uint8Array::new(&buffer).to_vec()))
+}
+
+/// Whether a browser says that there is no such file; every other error may be of a file that is there.
+fn is_missing(error: &JsValue) -> bool {
+    Reflect::get(error, &"name".into()).is_ok_and(|name| name == "NotFoundError")
 }
 
 /// The copy of a file that [`save`] left, where it was stopped while it wrote over the file itself.
-pub(crate) async fn load_copy(name: &str) -> Option<Vec<u8>> {
+pub(crate) async fn load_copy(name: &str) -> Result<Option<Vec<u8>>, JsValue> {
     load(&format!("{name}{COPY}")).await
 }
 

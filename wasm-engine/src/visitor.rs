@@ -3,11 +3,14 @@
 //! The browser keeps the log of changes, by site and model, and replays it over whatever is published.
 
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use js_sys::{Function, Math, Promise, Reflect};
+use js_sys::{Function, JsString, Math, Promise, Reflect};
 use models::bundle::MAX_FILE_BYTES;
-use models::gallery::{Gallery, Lesson, LessonChange, Lessons, LessonsError, PictureId, apply};
+use models::gallery::{
+    Class, Gallery, Lesson, LessonChange, Lessons, LessonsError, PictureId, apply,
+};
 use models::recognizer::Recognizer;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
@@ -20,8 +23,10 @@ use crate::storage;
 
 /// Classes that a view shows at most.
 const SHOWN: usize = 60;
-/// Longest label, in characters.
+/// Longest label that a visitor makes, in characters.
 const MAX_LABEL: usize = 200;
+/// Characters without ink that are no blanks by Unicode, as the commands have them.
+const INVISIBLE: [char; 5] = ['\u{ad}', '\u{200b}', '\u{2060}', '\u{180e}', '\u{feff}'];
 /// Milliseconds that another page of the site may hold the log.
 const LOCK_LIMIT: i32 = 8000;
 
@@ -33,6 +38,8 @@ pub(crate) struct Visitor {
     /// Name of the file that is kept.
     file: String,
     kept: bool,
+    /// Whether what was kept before could not be read: it is read before the next change.
+    unread: bool,
 }
 
 /// An object that is taught: its thumbnail and its embedding.
@@ -50,14 +57,10 @@ impl Visitor {
             lessons: Lessons::new(&published),
             file: format!("magpie-lessons-{}-{model}.log", short_name(site)),
             kept: true,
+            unread: true,
             published,
         };
-        match kept_lessons(&visitor.file).await {
-            Ok(Some(lessons)) => visitor.lessons = lessons,
-            Ok(None) => visitor.take_old_form().await,
-            // It stays where it is: a newer page may read it.
-            Err(_) => visitor.kept = false,
-        }
+        visitor.read().await;
         // What was taken back or started over from stays so.
         visitor.lessons.tidy();
         if visitor.replay(recognizer).is_err() {
@@ -67,20 +70,53 @@ impl Visitor {
         visitor
     }
 
-    /// Pages kept whole galleries once, by model alone; such a one is taken over as an import.
-    async fn take_old_form(&mut self) {
+    /// Joins what was kept before, where it can be read.
+    async fn read(&mut self) {
+        let read = match kept_lessons(&self.file).await {
+            Ok(Some(kept)) if self.lessons == Lessons::new(&self.published) => {
+                self.lessons = kept;
+                Ok(())
+            }
+            Ok(Some(kept)) => self.lessons.merge(&kept).map(drop).map_err(said),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // It stays where it is: it may be read later, or by a newer page.
+        self.unread = match read {
+            Ok(()) => self.take_old_form().await.is_err(),
+            Err(_) => true,
+        };
+        self.kept &= !self.unread;
+    }
+
+    /// Reads what could not be read when the page was opened.
+    async fn catch_up(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
+        if !self.unread {
+            return Ok(());
+        }
+        self.read().await;
+        if self.unread { Ok(()) } else { self.replay(recognizer) }
+    }
+
+    /// Pages kept whole galleries once, by model alone; such a one is taken over as an import. Fails where nobody
+    /// knows whether there is one.
+    async fn take_old_form(&mut self) -> Result<(), JsValue> {
         let model = self.published.model();
         let (gallery, base) =
             (format!("magpie-gallery-{model}.bin"), format!("magpie-gallery-{model}.base"));
-        let Some(bytes) = storage::load(&gallery).await else { return };
+        let Some(bytes) = storage::load(&gallery).await? else { return Ok(()) };
         if Gallery::from_bytes(&bytes).is_err() {
-            return;
+            return Ok(());
         }
         let change = LessonChange::Import { gallery: bytes };
-        if self.lessons.push(lesson(change)).is_ok() && self.keep().await {
-            storage::remove(&gallery).await;
-            storage::remove(&base).await;
+        if self.lessons.push(lesson(change)).is_ok() {
+            self.kept = self.keep().await;
+            if self.kept {
+                storage::remove(&gallery).await;
+                storage::remove(&base).await;
+            }
         }
+        Ok(())
     }
 
     /// Makes a change and keeps it; `taught` is what is taught.
@@ -90,14 +126,15 @@ impl Visitor {
         edit: Edit,
         taught: Option<Taught>,
     ) -> Result<Change, EngineError> {
-        let (change, mut said) = wanted(edit, taught)?;
+        self.catch_up(recognizer).await?;
+        let (change, mut said) = wanted(recognizer, edit, taught)?;
         let mut gallery = recognizer.own_gallery().clone();
         let applied = apply(&mut gallery, &change).map_err(|error| refused(&error))?;
         gallery.connect();
         if let Change::Imported(added) = &mut said {
             *added = applied.added;
         }
-        self.lessons.push(lesson(change)).map_err(|error| full(&error))?;
+        self.lessons.push(lesson(change)).map_err(|error| unfit(&error))?;
         recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
         self.keep_and_join(recognizer).await?;
         Ok(said)
@@ -105,6 +142,7 @@ impl Visitor {
 
     /// Takes the last change back.
     pub(crate) async fn undo(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
+        self.catch_up(recognizer).await?;
         if !self.lessons.undo() {
             let message = "there is no change to take back";
             return Err(EngineError::new(ErrorKind::Gallery, message));
@@ -115,7 +153,8 @@ impl Visitor {
 
     /// Goes back to the published gallery; that can be taken back, too.
     pub(crate) async fn reset(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
-        self.lessons.push(lesson(LessonChange::Reset)).map_err(|error| full(&error))?;
+        self.catch_up(recognizer).await?;
+        self.lessons.push(lesson(LessonChange::Reset)).map_err(|error| unfit(&error))?;
         self.replay(recognizer)?;
         self.keep_and_join(recognizer).await
     }
@@ -156,14 +195,18 @@ impl Visitor {
         let (shared, file) = (lessons.clone(), self.file.clone());
         let work = async move {
             let joined = match kept_lessons(&file).await {
-                Ok(Some(kept)) => shared.borrow_mut().merge(&kept).map(drop),
+                Ok(Some(kept)) => shared.borrow_mut().merge(&kept).map(drop).map_err(said),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
-            joined.map_err(|error| JsValue::from_str(&error.to_string()))?;
+            joined?;
             let bytes = shared.borrow().to_bytes();
             if bytes.len() as u64 > MAX_FILE_BYTES {
                 return Err(JsValue::from_str("there are too many lessons to keep"));
+            }
+            // What replaces a log can be read.
+            if Lessons::from_bytes(&bytes).map_err(said)? != *shared.borrow() {
+                return Err(JsValue::from_str("the lessons cannot be kept as they are"));
             }
             storage::save(&file, &bytes).await?;
             Ok(JsValue::UNDEFINED)
@@ -208,19 +251,27 @@ impl Visitor {
     }
 }
 
-/// The kept log; its copy where a page was closed while it wrote.
-async fn kept_lessons(file: &str) -> Result<Option<Lessons>, LessonsError> {
-    let Some(bytes) = storage::load(file).await else { return Ok(None) };
-    match Lessons::from_bytes(&bytes) {
-        Ok(lessons) => Ok(Some(lessons)),
+/// The kept log; its copy where a page was closed while it wrote. An error where there may be one that cannot be
+/// read.
+async fn kept_lessons(file: &str) -> Result<Option<Lessons>, JsValue> {
+    let Some(bytes) = storage::load(file).await? else { return Ok(None) };
+    let error = match Lessons::from_bytes(&bytes) {
+        Ok(lessons) => return Ok(Some(lessons)),
+        Err(error) => error,
+    };
+    let copy = storage::load_copy(file).await?.map(|bytes| Lessons::from_bytes(&bytes));
+    match copy {
+        Some(Ok(lessons)) => Ok(Some(lessons)),
+        Some(Err(newer @ LessonsError::Version { .. })) => Err(said(newer)),
         // A file that was made and never written.
-        Err(_) if bytes.is_empty() => Ok(copied(file).await),
-        Err(error) => copied(file).await.map(Some).ok_or(error),
+        _ if bytes.is_empty() => Ok(None),
+        _ => Err(said(error)),
     }
 }
 
-async fn copied(file: &str) -> Option<Lessons> {
-    Lessons::from_bytes(&storage::load_copy(file).await?).ok()
+/// An error of a log as the browser's errors are.
+fn said(error: LessonsError) -> JsValue {
+    JsValue::from_str(&error.to_string())
 }
 
 /// A short name for a text, the same in every page.
@@ -234,15 +285,22 @@ fn lesson(change: LessonChange) -> Lesson {
     Lesson { id: (half() << 32) | half(), time: js_sys::Date::now() as u64, change }
 }
 
-fn full(error: &LessonsError) -> EngineError {
+fn unfit(error: &LessonsError) -> EngineError {
     EngineError::new(ErrorKind::Gallery, error.to_string())
 }
 
 /// The change that a page asks for, and what is said about it.
-fn wanted(edit: Edit, taught: Option<Taught>) -> Result<(LessonChange, Change), EngineError> {
+fn wanted(
+    recognizer: &Recognizer,
+    edit: Edit,
+    taught: Option<Taught>,
+) -> Result<(LessonChange, Change), EngineError> {
+    let own = recognizer.own_gallery();
     Ok(match edit {
         Edit::Teach { label, .. } | Edit::Add { label, .. } => {
-            let label = checked(&label)?;
+            // An answer may be a class of a shard.
+            let label =
+                known(recognizer.gallery(), &label, None).map_or_else(|| checked(&label), Ok)?;
             let Taught { thumbnail, embedding } = taught.ok_or_else(|| {
                 EngineError::new(ErrorKind::Gallery, "that picture is not at hand any more")
             })?;
@@ -250,14 +308,17 @@ fn wanted(edit: Edit, taught: Option<Taught>) -> Result<(LessonChange, Change), 
             (change, Change::Taught(label))
         }
         Edit::Rename { from, to } => {
-            let to = checked(&to)?;
+            let from = known(own, &from, None).unwrap_or(from);
+            let to = known(own, &to, Some(&from)).map_or_else(|| checked(&to), Ok)?;
             (LessonChange::Rename { from, to: to.clone() }, Change::Renamed(to))
         }
         Edit::Remove { label } => {
+            let label = known(own, &label, None).unwrap_or(label);
             (LessonChange::Remove { label: label.clone() }, Change::Removed(label))
         }
         Edit::Import { bytes } => {
-            (LessonChange::Import { gallery: bytes.into_vec() }, Change::Imported(0))
+            let gallery = spelled_alike(own, bytes.into_vec())?;
+            (LessonChange::Import { gallery }, Change::Imported(0))
         }
     })
 }
@@ -276,12 +337,75 @@ async fn locked(name: &str, work: impl FnOnce() -> Promise + 'static) -> Result<
     within(done, LOCK_LIMIT).await
 }
 
-/// A label as it is kept: without space around it, not empty, not endless.
+/// A new label as it is kept: something is seen of it, and it is not endless.
 fn checked(label: &str) -> Result<String, EngineError> {
-    let label = label.trim();
-    if label.is_empty() || label.chars().count() > MAX_LABEL {
-        let message = format!("a name has 1 to {MAX_LABEL} characters");
-        return Err(EngineError::new(ErrorKind::Gallery, message));
+    let label = spelled(label);
+    let refused = |message: String| Err(EngineError::new(ErrorKind::Gallery, message));
+    if !label.is_empty() && label.chars().all(is_unseen) {
+        return refused("nothing of that name can be seen: type another one".to_owned());
     }
-    Ok(label.to_owned())
+    if label.is_empty() || label.chars().count() > MAX_LABEL {
+        return refused(format!("a name has 1 to {MAX_LABEL} characters"));
+    }
+    if label.contains('\0') {
+        return refused("a name cannot hold the character U+0000: leave it out".to_owned());
+    }
+    Ok(label)
+}
+
+/// Whether nothing is seen of a character: blanks, control characters, marks of direction and of joining.
+fn is_unseen(c: char) -> bool {
+    let is_mark = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}');
+    c.is_whitespace() || c.is_control() || is_mark || INVISIBLE.contains(&c)
+}
+
+/// A label as the commands spell it: composed, without blanks at its ends.
+fn spelled(label: &str) -> String {
+    let label = label.trim_matches(|c: char| c.is_whitespace() || INVISIBLE.contains(&c));
+    if label.is_ascii() {
+        return label.to_owned();
+    }
+    JsString::from(label).normalize("NFC").into()
+}
+
+/// The label of the class that is meant: spelled so, else the first with the same name; `except` is of none.
+fn known(gallery: &Gallery, label: &str, except: Option<&str>) -> Option<String> {
+    let labels =
+        || gallery.classes().iter().map(|c| c.label.as_str()).filter(|l| Some(*l) != except);
+    let same = || {
+        let name = spelled(label);
+        labels().find(|other| !name.is_empty() && spelled(other) == name)
+    };
+    labels().find(|other| *other == label).or_else(same).map(str::to_owned)
+}
+
+/// A gallery file whose labels are spelled as those of the same names in `ours`, else as the commands do.
+fn spelled_alike(ours: &Gallery, bytes: Vec<u8>) -> Result<Vec<u8>, EngineError> {
+    let mut theirs = Gallery::from_bytes(&bytes).map_err(|error| refused(&error))?;
+    let labels: Vec<&str> = ours.classes().iter().map(|class| class.label.as_str()).collect();
+    let there: HashSet<&str> = labels.iter().copied().collect();
+    let mut names: HashMap<String, &str> = HashMap::new();
+    for label in labels {
+        names.entry(spelled(label)).or_insert(label);
+    }
+    let mut changed = Vec::new();
+    for Class { label, .. } in theirs.classes() {
+        // A class whose label no lesson holds could never be changed.
+        Lessons::check_label(label).map_err(|error| unfit(&error))?;
+        let name = spelled(label);
+        let to = names.get(&name).map_or_else(|| name.clone(), |to| (*to).to_owned());
+        if !name.is_empty() && !there.contains(label.as_str()) && to != *label {
+            changed.push((label.clone(), to));
+        }
+    }
+    if changed.is_empty() {
+        return Ok(bytes);
+    }
+    for (from, to) in changed {
+        if let Some(class) = theirs.class_by_label(&from) {
+            theirs.rename_class(class, &to).map_err(|error| refused(&error))?;
+        }
+    }
+    Ok(theirs.to_bytes())
 }

@@ -81,7 +81,7 @@ pub(crate) async fn ask(facing: Facing) -> Result<MediaStream, JsValue> {
     Reflect::set(&wish, &"facingMode".into(), &name.into())?;
     constraints.set_video(&wish);
     let promise = devices()?.get_user_media_with_constraints(&constraints)?;
-    Ok(JsFuture::from(promise).await?.unchecked_into())
+    JsFuture::from(promise).await?.dyn_into()
 }
 
 /// Switches a camera off.
@@ -168,6 +168,11 @@ impl Camera {
     pub(crate) fn has_ended(&self) -> bool {
         first_track(&self.stream)
             .is_none_or(|track| track.ready_state() == MediaStreamTrackState::Ended)
+    }
+
+    /// Whether somebody else has it, as the browser says now.
+    pub(crate) fn is_muted(&self) -> bool {
+        first_track(&self.stream).is_some_and(|track| track.muted())
     }
 
     /// Switches the torch; a camera that refuses keeps it as it is.

@@ -20,7 +20,7 @@ use crate::pointing::Part;
 use crate::{text, view};
 
 /// Name of an exported file.
-const EXPORT_NAME: &str = "gallery.bin";
+const EXPORT_NAME: &str = "gallery-taught.bin";
 /// Classes that a visitor without a picture is shown.
 const EXAMPLES: usize = 12;
 /// Names that a visitor may choose from, beside writing one.

@@ -16,29 +16,38 @@ const SURE = 0.7;
 // Least overlap (IoU) of the two.
 const LEAST_OVERLAP = 0.5;
 
-const VERSION = 1;
+const VERSION = 2;
 const PREFIX = "magpie-engine-";
 
-/** What a kept choice holds for: another browser, device or number of threads asks for another trial. */
-const deviceOf = (adapter, threads) =>
-  [
-    navigator.userAgent,
-    adapter?.name ?? "",
-    `${globalThis.crossOriginIsolated ? (threads ?? defaultThreads()) : 1} threads`,
-  ].join(" · ");
+/** What a kept choice holds for, as far as a page knows it at once: others ask for another trial. */
+const placeOf = (threads) => ({
+  agent: navigator.userAgent,
+  threads: globalThis.crossOriginIsolated ? (threads ?? defaultThreads()) : 1,
+});
 
-const isCost = (cost) => cost === null || (Number.isFinite(cost?.detect) && Number.isFinite(cost?.embed));
+const isTime = (time) => Number.isFinite(time) && time >= 0;
+const isCost = (cost) => isTime(cost?.detect) && isTime(cost.embed) && isTime(cost.detect + cost.embed);
 
-/** The choice that a visit before has kept, as it is; null where there is none that can be read. */
-export function kept(manifest) {
+// What each reason chooses.
+const CHOSEN = { faster: "webgpu", slower: "cpu", differs: "cpu", failed: "cpu", slowed: "cpu" };
+
+/**
+ * The choice that a visit before has kept in this browser for as many threads; null where there is none that can be
+ * read. Its `adapter` is what `chosen` and `choose` compare.
+ */
+export function kept(manifest, threads) {
   try {
     const choice = JSON.parse(localStorage.getItem(PREFIX + manifest));
+    const place = placeOf(threads);
     const valid =
       choice?.version === VERSION &&
-      ["cpu", "webgpu"].includes(choice.backend) &&
-      typeof choice.why === "string" &&
+      choice.agent === place.agent &&
+      choice.threads === place.threads &&
+      Object.hasOwn(CHOSEN, choice.why) &&
+      CHOSEN[choice.why] === choice.backend &&
       isCost(choice.cpu) &&
-      isCost(choice.webgpu);
+      // An engine that failed has no time.
+      (isCost(choice.webgpu) || (choice.webgpu === null && choice.why === "failed"));
     return valid ? choice : null;
   } catch {
     return null;
@@ -63,17 +72,17 @@ export function forget(manifest) {
 }
 
 /** The CPU engine from now on, where WebGPU has turned out to be `why`: "slowed". */
-export function leaveWebGpu(manifest, why) {
-  const choice = kept(manifest);
+export function leaveWebGpu(manifest, threads, why) {
+  const choice = kept(manifest, threads);
   if (choice) keep(manifest, { ...choice, backend: "cpu", why });
 }
 
 /** The engine to begin with: WebGPU only where a trial on this very device has chosen it. */
 export async function chosen(manifest, threads) {
-  const choice = kept(manifest);
+  const choice = kept(manifest, threads);
   if (choice?.backend !== "webgpu") return "cpu";
   const adapter = await findAdapter();
-  return adapter && !adapter.software && choice.device === deviceOf(adapter, threads) ? "webgpu" : "cpu";
+  return adapter && !adapter.software && choice.adapter === adapter.name ? "webgpu" : "cpu";
 }
 
 /** A picture with smooth and sharp parts, the same in every browser. */
@@ -184,16 +193,15 @@ async function networksOf(manifest, signal) {
 export async function choose({ assets, manifest, threads, signal }) {
   const adapter = await findAdapter();
   if (!adapter || adapter.software) return null;
-  const device = deviceOf(adapter, threads);
   const networks = await networksOf(manifest, signal);
-  const before = kept(manifest);
-  if (before?.device === device && before.networks === networks) return before;
+  const before = kept(manifest, threads);
+  if (before?.adapter === adapter.name && before.networks === networks) return before;
   const cpu = await trial(assets, "cpu", manifest, threads, signal);
   const webgpu = await trial(assets, "webgpu", manifest, threads, signal).catch((error) => {
     if (signal?.aborted) throw error;
     return null;
   });
-  const choice = { version: VERSION, device, networks, ...decide(cpu, webgpu) };
+  const choice = { version: VERSION, ...placeOf(threads), adapter: adapter.name, networks, ...decide(cpu, webgpu) };
   keep(manifest, choice);
   return choice;
 }

@@ -116,6 +116,8 @@ export class MagpieRecognizer extends Base {
   // The picture that is looked at, and the one that is fetched for that.
   #running = null;
   #fetching = null;
+  // Why the bundle cannot be loaded.
+  #refusal = null;
   // The address that was looked at last.
   #src = null;
   // Object addresses of the picture and of what is shown about it.
@@ -167,6 +169,12 @@ export class MagpieRecognizer extends Base {
     if (!this.isConnected || before === now) return;
     if (name === "bundle") {
       this.#close();
+      // What was seen with another bundle tells nothing of this one.
+      this.#clear();
+      this.parts.figure.hidden = true;
+      this.parts.image.removeAttribute("src");
+      this.#say("");
+      this.#src = null;
       this.#open();
     }
     this.#lookAtSource();
@@ -184,13 +192,18 @@ export class MagpieRecognizer extends Base {
     this.#running = running;
     const { signal } = running;
     try {
-      if (!this.#loading) throw failure("bundle", "no bundle is loaded");
-      const magpie = await unlessAborted(this.#loading, signal);
-      if (!magpie) throw failure("bundle", "no bundle is loaded");
+      // Another element, or a program, may have ended the engine.
+      if (this.#magpie?.ended) {
+        this.#leave();
+        this.#open();
+      }
+      const magpie = await unlessAborted(this.#loading ?? Promise.resolve(null), signal);
+      if (!magpie) throw this.#refusal ?? failure("bundle", "no bundle is loaded");
       await this.#show(source, signal);
       this.#say("…");
       const shown = this.#shownAnswers();
       const result = await magpie.recognize(source, { topK: Math.max(5, shown), signal });
+      if (signal.aborted) throw signal.reason;
       this.#draw(result, shown);
       this.#tell("recognized", result);
       return result;
@@ -227,7 +240,8 @@ export class MagpieRecognizer extends Base {
     try {
       shared = share(bundle, { assets, backend }, onProgress);
     } catch (error) {
-      return this.#failed(failure("argument", error.message));
+      this.#refusal = failure("argument", error.message);
+      return this.#failed(this.#refusal);
     }
     using.signal.addEventListener("abort", () => release(shared, onProgress));
     this.#using = using;
@@ -240,7 +254,10 @@ export class MagpieRecognizer extends Base {
         return magpie;
       },
       (error) => {
-        if (!using.signal.aborted) this.#failed(error);
+        if (!using.signal.aborted) {
+          this.#refusal = error;
+          this.#failed(error);
+        }
         return null;
       },
     );
@@ -250,10 +267,14 @@ export class MagpieRecognizer extends Base {
     // What was not looked at to the end is looked at when the element comes back.
     if (this.#running || this.#fetching) this.#src = null;
     this.#stop();
-    this.#using?.abort();
-    this.#magpie = this.#loading = this.#using = null;
+    this.#leave();
     if (this.#picture) URL.revokeObjectURL(this.#picture);
     this.#picture = null;
+  }
+
+  #leave() {
+    this.#using?.abort();
+    this.#magpie = this.#loading = this.#using = this.#refusal = null;
   }
 
   async #lookAtSource() {
@@ -277,6 +298,7 @@ export class MagpieRecognizer extends Base {
   }
 
   async #show(source, signal) {
+    if (signal.aborted) throw signal.reason;
     const { figure, image } = this.parts;
     this.#clear();
     figure.hidden = !(source instanceof Blob);

@@ -141,7 +141,7 @@ export interface GalleryView {
   entries: number;
   /** Classes of these that are fetched when they are needed, and can be neither listed nor changed. */
   unlisted: number;
-  /** Classes that the filter lets through, and the first of them. */
+  /** Classes that the filter lets through, and the first of them, at most 60. */
   matching: number;
   shown: { label: string; entries: number; thumbnail: Of<"Blob"> | null }[];
   /** Whether it differs from the published one, and whether there is a change to take back. */
@@ -153,11 +153,16 @@ export interface GalleryView {
 
 /** The classes that pictures are compared with; changes stay in this browser. */
 export interface Gallery {
+  /** Adds the whole picture, of one thing, to a class, which is made where it is not there. */
   add(label: string, picture: ImageLike, options?: Cancellable): Promise<GalleryView>;
   remove(label: string, options?: Cancellable): Promise<GalleryView>;
   rename(from: string, to: string, options?: Cancellable): Promise<GalleryView>;
   undo(options?: Cancellable): Promise<GalleryView>;
   reset(options?: Cancellable): Promise<GalleryView>;
+  /**
+   * The first classes by label, at most 60; `filter` finds the others: those whose labels hold it, in small letters or
+   * capitals. Changes bring the same view, without a filter.
+   */
   list(filter?: string, options?: Cancellable): Promise<GalleryView>;
   /** Classes that may be mistaken for each other, the most similar pair first. */
   alike(options?: Cancellable): Promise<{ first: string; second: string; similarity: number }[]>;
@@ -170,13 +175,13 @@ export interface Gallery {
   import(file: Of<"Blob"> | ArrayBuffer | Uint8Array, options?: Cancellable): Promise<GalleryView>;
 }
 
-/** What must be reached to be an answer, and to be an object; 0 to 1. */
+/** What must be reached to be an answer (a cosine, -1 to 1), and to be an object (a score, 0 to 1). */
 export interface Thresholds {
   minSimilarity: number;
   minScore: number;
 }
 
-/** A part of the pipeline; numbers are crops at once, and entries of a made-up gallery. */
+/** A part of the pipeline; numbers are crops at once, 1 to 64, and entries of a made-up gallery, 1 to 200,000. */
 export type Stage =
   | "DetectorNetwork"
   | "ExtractorNetwork"
@@ -186,7 +191,10 @@ export type Stage =
   | { SearchIn: number }
   | "Recognize";
 
-/** A loaded bundle in an engine of its own. Requests are answered in their order. */
+/**
+ * A loaded bundle in an engine of its own. Requests are answered in their order; a picture whose file has not been read
+ * after three seconds goes later. A value that a call does not take is refused with the code "argument".
+ */
 export class Magpie {
   private constructor();
   static load(bundle: string | Of<"URL">, options?: LoadOptions): Promise<Magpie>;

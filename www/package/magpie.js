@@ -31,6 +31,8 @@ async function chosenBackend(backend, manifest, threads) {
 
 // Milliseconds without a request after which a device is measured.
 const QUIET = 3000;
+// Milliseconds that a picture that is not ready holds up those after it.
+const PATIENCE = 3000;
 
 const aborted = (signal) =>
   signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
@@ -40,29 +42,86 @@ function unlessAborted(promise, signal) {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
     const stop = () => reject(aborted(signal));
-    if (signal.aborted) return stop();
-    signal.addEventListener("abort", stop, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
   });
+}
+
+/** A value that a call does not take. */
+function refused(name, value, needed) {
+  const isText = typeof value === "string";
+  const given = isText ? JSON.stringify(value) : typeof value === "object" && value ? "of another type" : String(value);
+  return new MagpieError("argument", `${name} ${given}: ${needed} is needed`);
 }
 
 /** A number of things. */
 function whole(name, value, most) {
   if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  const given = typeof value === "string" ? JSON.stringify(value) : String(value);
-  throw new MagpieError("argument", `${name} ${given}: a whole number from 1 to ${most} is needed`);
+  throw refused(name, value, `a whole number from 1 to ${most}`);
 }
 
 /** A threshold. */
 function bound(name, value, least) {
   if (typeof value === "number" && value >= least && value <= 1) return value;
-  throw new MagpieError("argument", `${name} ${String(value)}: a number from ${least} to 1 is needed`);
+  throw refused(name, value, `a number from ${least} to 1`);
+}
+
+function text(name, value) {
+  if (typeof value === "string") return value;
+  throw refused(name, value, "text");
+}
+
+const isObject = (value) => typeof value === "object" && value !== null;
+
+/** The options of a call, of which every call takes a signal. */
+function optionsOf(options = {}) {
+  if (!isObject(options)) throw refused("options", options, "an object");
+  const { signal = null } = options;
+  if (signal !== null && !(typeof signal.aborted === "boolean" && typeof signal.addEventListener === "function")) {
+    throw refused("signal", signal, "an AbortSignal");
+  }
+  return options;
 }
 
 // Answers of one object, and runs of one measurement, at most.
 const MOST_ANSWERS = 10_000;
 const MOST_RUNS = 10_000;
 const MOST_THREADS = 64;
+// Longest side of pixels that are given as such.
+const MOST_SIDE = 1_000_000;
+// Numbers of an embedding, at most.
+const MOST_NUMBERS = 65_536;
+
+// Parts of the pipeline, and how many crops or entries at most.
+const STAGES = ["DetectorNetwork", "ExtractorNetwork", "Detect", "Search", "Recognize"];
+const COUNTED_STAGES = { Embed: 64, SearchIn: 200_000 };
+
+function stageOf(stage) {
+  if (STAGES.includes(stage)) return stage;
+  const [[name, count] = [], ...more] = isObject(stage) ? Object.entries(stage) : [];
+  if (Object.hasOwn(COUNTED_STAGES, name ?? "") && more.length === 0) {
+    return { [name]: whole(`stage ${name}`, count, COUNTED_STAGES[name]) };
+  }
+  throw refused("stage", stage, `one of ${STAGES.join(", ")}, { Embed: crops }, { SearchIn: entries }`);
+}
+
+/** An embedding as a list of numbers. */
+function numbers(name, value) {
+  const list = isObject(value) && value.length <= MOST_NUMBERS ? Array.from(value) : null;
+  if (list?.every(Number.isFinite)) return list;
+  throw refused(name, value, "a list of numbers");
+}
+
+/** The bytes of a gallery file: a promise of them where it has to be read. */
+function fileOf(value) {
+  if (value instanceof Blob) return bytesOf(value);
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice();
+  // Of another window, too.
+  const isBuffer = /^\[object (Shared)?ArrayBuffer\]$/.test(Object.prototype.toString.call(value));
+  if (isBuffer) return new Uint8Array(value).slice();
+  throw refused("file", value, "a Blob, an ArrayBuffer or a Uint8Array");
+}
 
 /** A worker that answers one request after the other, and another one in its place where it stops. */
 class Engine {
@@ -84,8 +143,10 @@ class Engine {
   #measure = null;
   #quiet;
   #trial = null;
-  // The pictures that were given so far are ready to be asked about.
+  // The pictures that were given so far are ready to be asked about, or have had their time.
   #preparing = Promise.resolve();
+  // Ends with the engine.
+  #over = new AbortController();
   onProgress = null;
   /** What a new worker is asked first; without it none takes the place of one that stops. */
   revival = null;
@@ -234,24 +295,44 @@ class Engine {
    */
   async askAbout(source, request, signal) {
     if (signal?.aborted) throw aborted(signal);
-    const preparing = picture(source);
-    // Pictures keep their order, however long it takes to read them.
-    const before = this.#preparing;
-    this.#preparing = Promise.allSettled([before, preparing]);
-    await before;
-    let { message, transfer, size } = await preparing;
+    if (this.#failure) throw this.#failure;
+    let { message, transfer, size } = await this.#inTurn(picture(source), signal);
     let answered;
     try {
       answered = await this.ask(request(message), { signal, transfer });
     } catch (error) {
-      const bytes = undecoded.has(error) && source instanceof Blob ? await bytesOf(source) : null;
-      const again = bytes && (await decoded(source, bytes));
+      if (!undecoded.has(error) || !(source instanceof Blob)) throw error;
+      const decoding = bytesOf(source).then((bytes) => decoded(source, bytes));
+      const again = await this.unlessOver(decoding, signal);
       if (!again) throw error;
       ({ message, transfer, size } = again);
       answered = await this.ask(request(message), { signal, transfer });
     }
     const { width, height } = message.Pixels ?? {};
     return { answered, size, stretch: size ? [size[0] / width, size[1] / height] : [1, 1] };
+  }
+
+  // Pictures keep their order while each is ready within some seconds; one that is not goes later.
+  async #inTurn(preparing, signal) {
+    preparing.catch(() => {});
+    const before = this.#preparing;
+    let go;
+    const ready = new Promise((resolve) => {
+      go = resolve;
+    });
+    this.#preparing = Promise.all([before, ready]);
+    const patience = setTimeout(go, PATIENCE);
+    try {
+      return await this.unlessOver(before.then(() => preparing), signal);
+    } finally {
+      clearTimeout(patience);
+      go();
+    }
+  }
+
+  /** What a promise comes to, unless the signal or the engine's end is first. */
+  unlessOver(promise, signal) {
+    return unlessAborted(unlessAborted(promise, signal), this.#over.signal);
   }
 
   end(error) {
@@ -305,7 +386,9 @@ class Engine {
   }
 
   #fail(error) {
-    this.#failure = error;
+    // Whoever waits hears the first reason.
+    this.#failure ??= error;
+    this.#over.abort(this.#failure);
     this.#pictured();
     const entries = [this.#current, ...this.#waiting].filter(Boolean);
     this.#current = null;
@@ -317,6 +400,8 @@ class Engine {
   }
 }
 
+const NO_PICTURE = "picture: neither a file nor anything that can be drawn";
+
 const encoded = (bytes) => ({ message: { Encoded: bytes }, transfer: [bytes.buffer] });
 
 const pixels = ({ width, height, rgba }, size) => ({
@@ -326,9 +411,12 @@ const pixels = ({ width, height, rgba }, size) => ({
 });
 
 async function read(source) {
+  // Whoever gave it may close or resize it as soon as its pixels are drawn.
+  const size = sizeOf(source);
   try {
-    return pixels(await readPixels(source), sizeOf(source));
+    return pixels(await readPixels(source), size);
   } catch (error) {
+    if (error instanceof TypeError) throw new MagpieError("argument", NO_PICTURE);
     throw new MagpieError("picture", error.message);
   }
 }
@@ -358,15 +446,19 @@ async function picture(source) {
   }
   // ImageData, or what is like it where there is none.
   if (source?.data instanceof Uint8ClampedArray) {
-    const { width, height, data } = source;
+    const { data } = source;
+    const width = whole("picture.width", source.width, MOST_SIDE);
+    const height = whole("picture.height", source.height, MOST_SIDE);
+    const length = 4 * width * height;
+    if (data.length !== length) throw refused("picture.data.length", data.length, `4 × ${width} × ${height}`);
     return pixels({ width, height, rgba: new Uint8Array(data) });
   }
   const [width, height] = sizeOf(source);
-  if (!(typeof width === "number" && typeof height === "number")) {
-    throw new MagpieError("argument", "neither a file nor anything that can be drawn");
+  if (!(width >= 0 && height >= 0 && typeof width === "number" && typeof height === "number")) {
+    throw new MagpieError("argument", NO_PICTURE);
   }
   if (width === 0 || height === 0) {
-    throw new MagpieError("picture", "the picture is not loaded yet, or empty");
+    throw new MagpieError("picture", "the picture is not loaded yet, closed or empty");
   }
   return read(source);
 }
@@ -409,23 +501,26 @@ class Gallery {
   }
 
   async #changed(request, options) {
-    return view((await this.#engine.ask(request, options)).gallery);
+    return view((await this.#engine.ask(request, optionsOf(options))).gallery);
   }
 
-  /** Adds a picture of one thing to a class, which is made where it is not there. */
-  async add(label, source, { signal } = {}) {
+  /** Adds a whole picture, of one thing, to a class, which is made where it is not there. */
+  async add(label, source, options) {
+    const { signal } = optionsOf(options);
+    text("label", label);
     const add = (picture) => ({ Edit: { Add: { label, picture } } });
     return view((await this.#engine.askAbout(source, add, signal)).answered.gallery);
   }
 
   /** Takes a class out. */
-  remove(label, options) {
-    return this.#changed({ Edit: { Remove: { label } } }, options);
+  async remove(label, options) {
+    return this.#changed({ Edit: { Remove: { label: text("label", label) } } }, options);
   }
 
   /** Gives a class another name; where that is taken, the two become one. */
-  rename(from, to, options) {
-    return this.#changed({ Edit: { Rename: { from, to } } }, options);
+  async rename(from, to, options) {
+    const Rename = { from: text("from", from), to: text("to", to) };
+    return this.#changed({ Edit: { Rename } }, options);
   }
 
   /** Takes the last change back. */
@@ -438,33 +533,48 @@ class Gallery {
     return this.#changed("Reset", options);
   }
 
-  /** The first classes by label, only those whose labels hold `filter`. */
+  /** The first 60 classes by label; `filter` finds others: those whose labels hold it. */
   async list(filter = "", options) {
-    return view(await this.#engine.ask({ List: { filter } }, options));
+    return view(await this.#engine.ask({ List: { filter: text("filter", filter) } }, optionsOf(options)));
   }
 
   /** Classes that may be mistaken for each other, the most similar pair first. */
   async alike(options) {
-    return (await this.#engine.ask("Alike", options)).pairs;
+    return (await this.#engine.ask("Alike", optionsOf(options))).pairs;
   }
 
   /** The classes that are most similar to an embedding. */
-  async search(embedding, { topK = 5, signal } = {}) {
+  async search(embedding, options) {
+    const { topK = 5, signal } = optionsOf(options);
     const top_k = whole("topK", topK, MOST_ANSWERS);
-    const request = { Search: { embedding: Array.from(embedding), top_k } };
+    const request = { Search: { embedding: numbers("embedding", embedding), top_k } };
     return (await this.#engine.ask(request, { signal })).answers.map(answer);
   }
 
   /** The gallery as a file, for `magpie gallery` or another page. */
   async export(options) {
-    return new Blob([(await this.#engine.ask("Export", options)).bytes]);
+    return new Blob([(await this.#engine.ask("Export", optionsOf(options))).bytes]);
   }
 
   /** Adds the classes and entries of a gallery file. */
   async import(file, options) {
-    const bytes = new Uint8Array(file instanceof Blob ? await file.arrayBuffer() : file);
+    const { signal } = optionsOf(options);
+    const reading = Promise.resolve(fileOf(file));
+    const bytes = await this.#engine.unlessOver(reading, signal);
     return this.#changed({ Edit: { Import: { bytes } } }, options);
   }
+}
+
+/** An address as it is, or as the page means it. */
+function addressOf(name, value) {
+  const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
+  try {
+    // A URL may be another window's, or what a bundler puts in its place.
+    if (typeof value === "string" || typeof value?.href === "string") return new URL(String(value), base);
+  } catch {
+    // It is none.
+  }
+  throw refused(name, value, "an address");
 }
 
 /** A loaded bundle. */
@@ -501,11 +611,11 @@ export class Magpie {
    * the device has cores, at most four, unless given. `arithmetic` is what networks compute in on the
    * CPU, "f32" or "i8", whatever their files say.
    */
-  static async load(bundle, options = {}) {
-    const { signal, onProgress, backend, assets, threads, arithmetic, thumbnails = true } = options;
+  static async load(bundle, options) {
+    const { signal, onProgress, backend, assets, threads, arithmetic, thumbnails = true } = optionsOf(options);
     if (signal?.aborted) throw aborted(signal);
-    const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
-    const address = new URL(bundle, base);
+    if (onProgress != null && typeof onProgress !== "function") throw refused("onProgress", onProgress, "a function");
+    const address = addressOf("bundle", bundle);
     if (!address.pathname.endsWith(".json")) {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
@@ -516,7 +626,7 @@ export class Magpie {
     }
     const lacking = missing();
     if (lacking) throw new MagpieError("device", lacking);
-    const folder = assets === undefined ? undefined : new URL(assets, base);
+    const folder = assets === undefined ? undefined : addressOf("assets", assets);
     const chosen = await unlessAborted(chosenBackend(backend, address.href, threads), signal);
     const engine = new Engine(folder, chosen, address.href, threads);
     try {
@@ -548,8 +658,10 @@ export class Magpie {
    * Says what is in a picture, the surest answer first. With `follow` it is the next frame of a
    * camera: what has hardly changed since the last one is not looked at again.
    */
-  async recognize(source, { topK = 5, signal, follow = false } = {}) {
+  async recognize(source, options) {
+    const { topK = 5, signal, follow = false } = optionsOf(options);
     whole("topK", topK, MOST_ANSWERS);
+    if (typeof follow !== "boolean") throw refused("follow", follow, "true or false");
     const { answered, size, stretch } = await this.#ask("Recognize", source, signal, { follow });
     const { result } = answered;
     const objects = [];
@@ -573,7 +685,8 @@ export class Magpie {
   }
 
   /** Where things are, without naming them. */
-  async detect(source, { signal } = {}) {
+  async detect(source, options) {
+    const { signal } = optionsOf(options);
     const { answered, size, stretch } = await this.#ask("Locate", source, signal);
     const { objects } = answered;
     const [width, height] = size ?? [answered.width, answered.height];
@@ -588,7 +701,8 @@ export class Magpie {
   }
 
   /** The unit embedding of a picture of one thing. */
-  async embed(source, { signal } = {}) {
+  async embed(source, options) {
+    const { signal } = optionsOf(options);
     return Float32Array.from((await this.#ask("Embed", source, signal)).answered.embedding);
   }
 
@@ -599,23 +713,26 @@ export class Magpie {
   }
 
   /** Recognises by other thresholds from now on; what is left out stays as it is. */
-  async tune({ minSimilarity, minScore } = {}, options) {
+  async tune(thresholds = {}, options) {
+    if (!isObject(thresholds)) throw refused("thresholds", thresholds, "an object");
+    const { minSimilarity, minScore } = thresholds;
     const now = this.thresholds;
     const Tune = {
       min_similarity: bound("minSimilarity", minSimilarity ?? now.minSimilarity, -1),
       min_score: bound("minScore", minScore ?? now.minScore, 0),
     };
-    this.#thresholds = (await this.#engine.ask({ Tune }, options)).thresholds;
+    this.#thresholds = (await this.#engine.ask({ Tune }, optionsOf(options))).thresholds;
     this.#engine.revival = [this.#engine.revival[0], { Tune }];
     return this.thresholds;
   }
 
   /**
-   * Milliseconds of several runs of a part of the pipeline, on a drawn picture: "Detect",
-   * { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
+   * Milliseconds of several runs of a part of the pipeline, on a drawn picture: "DetectorNetwork",
+   * "ExtractorNetwork", "Detect", { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
    */
-  async measure(stage, { runs = 20, signal } = {}) {
-    const Measure = { stage, runs: whole("runs", runs, MOST_RUNS) };
+  async measure(stage, options) {
+    const { runs = 20, signal } = optionsOf(options);
+    const Measure = { stage: stageOf(stage), runs: whole("runs", runs, MOST_RUNS) };
     const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
   }

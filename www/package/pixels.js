@@ -25,6 +25,7 @@ function newCanvas() {
 function sized(canvas, width, height) {
   // The hint keeps the canvas in main memory, from which it is read.
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (!context) throw new UnreadableError("this browser has no canvas left to draw the picture on");
   Object.assign(canvas, { width, height });
   // Transparent pixels are shown on this color, as the engine does.
   context.fillStyle = "#fff";

@@ -63,8 +63,13 @@ impl Plain {
     fn rename(&mut self, class: usize, label: &str) {
         match self.classes.iter().position(|other| other.0 == label) {
             Some(other) if other != class => {
-                let entries = self.entries.iter_mut().filter(|entry| entry.0 == class);
-                entries.for_each(|entry| entry.0 = other);
+                let of_other = self.entries.iter().filter(|entry| entry.0 == other);
+                let mut known: HashSet<usize> = of_other.map(|entry| entry.1).collect();
+                for entry in self.entries.iter_mut().filter(|entry| entry.0 == class) {
+                    if known.insert(entry.1) {
+                        entry.0 = other;
+                    }
+                }
                 if self.classes[other].1.is_empty() {
                     self.classes[other].1 = self.classes[class].1.clone();
                 }
@@ -273,6 +278,33 @@ fn random_changes_leave_what_a_plain_list_holds() {
         pair.check();
         // Only a scan lets go of entries at once.
         assert_eq!(dead > 0.2, config != IndexConfig::Flat, "{config:?}: {dead}");
+    }
+}
+
+#[test]
+fn classes_that_become_one_have_each_picture_once() {
+    let unknown = PictureId::default();
+    for vector_type in TYPES {
+        let mut gallery = Gallery::with_type(DIM, "m", vector_type);
+        for label in ["a", "b"] {
+            gallery.add_class(Class { label: label.to_owned(), ..Class::default() }, vec![]);
+        }
+        // Of both: picture 1, and embedding 2 of which nobody said the picture.
+        for (class, picture, of) in [
+            (0, 0, id(0)),
+            (0, 1, id(1)),
+            (0, 2, unknown),
+            (1, 1, id(1)),
+            (1, 2, unknown),
+            (1, 3, id(3)),
+            (1, 4, unknown),
+        ] {
+            gallery.add_picture(class, &embedding(picture), of).unwrap();
+        }
+        assert_eq!(gallery.rename_class(1, "a"), Ok(0));
+        let left: Vec<PictureId> = gallery.entries().map(|e| gallery.picture(e)).collect();
+        assert_eq!(left, [id(0), id(1), unknown, id(3), unknown], "{vector_type:?}");
+        assert_eq!(gallery.counts(), [5]);
     }
 }
 

@@ -8,6 +8,9 @@ use super::embedding::unit;
 use super::index::{Metric, Search, VectorIndex, VectorType};
 use super::{Class, Gallery, GalleryError};
 
+/// Cosine from which on a query is the picture of an entry: what rounding an entry to bytes leaves is above it.
+const SAME: f32 = 0.9995;
+
 /// Values of a mean that are no more than this are what rounding left of entries that cancel each other out.
 const CANCELLED: f32 = 1e-6;
 
@@ -151,7 +154,12 @@ impl Gallery {
                 matches.push(Match { class: *class, similarity: *similarity });
             }
         }
-        let voted = |m: &Match| votes.get(&m.class).map_or(0.0, |(sum, _)| *sum);
+        // The picture of an entry is its class's, however many others stand around it.
+        let voted = |m: &Match| match votes.get(&m.class) {
+            _ if m.similarity >= SAME => f32::INFINITY,
+            Some((sum, _)) => *sum,
+            None => 0.0,
+        };
         matches.sort_by(|a, b| {
             let by_vote = voted(b).total_cmp(&voted(a));
             by_vote.then(b.similarity.total_cmp(&a.similarity)).then(a.class.cmp(&b.class))

@@ -149,7 +149,8 @@ impl Gallery {
 
     /// Gives a class another label. Where another class has it already the two become one: the other's
     /// metadata, threshold and thumbnail stay, and what it has none of is taken over, metadata by their
-    /// keys. Returns the position of the class then.
+    /// keys. A picture that both have is kept once, and so is the same embedding where nobody knows the
+    /// picture. Returns the position of the class then.
     ///
     /// # Errors
     ///
@@ -158,10 +159,16 @@ impl Gallery {
         self.class(class)?;
         match self.class_by_label(label) {
             Some(other) if other != class => {
-                for (entry, of) in self.entry_classes.iter_mut().enumerate() {
-                    if *of as usize == class && self.index.contains(entry) {
-                        *of = other as u32;
-                    }
+                let of = |class| {
+                    let entries = self.entries().filter(|e| self.entry_class(*e) == class);
+                    entries.map(|e| (e, self.identity(e))).collect::<Vec<_>>()
+                };
+                let mut known: HashSet<PictureId> = of(other).into_iter().map(|e| e.1).collect();
+                let mut moving = of(class);
+                moving.retain(|(_, picture)| known.insert(*picture));
+                // What stays behind goes with its class.
+                for (entry, _) in moving {
+                    self.entry_classes[entry] = other as u32;
                 }
                 if self.thumbnails[other].is_empty() {
                     self.thumbnails[other] = std::mem::take(&mut self.thumbnails[class]);

@@ -16,7 +16,7 @@ pub const LESSONS_VERSION: u32 = 1;
 /// Most lessons of a log.
 pub const MAX_LESSONS: usize = 100_000;
 /// Longest text in a log, in bytes.
-const MAX_TEXT: usize = 4096;
+const MAX_TEXT: usize = 1 << 16;
 /// Cosine from which two embeddings are of the same image: rounding to 8 bits moves it by 0.00005, two frames of a
 /// burst are further apart.
 const SAME: f32 = 0.9995;
@@ -48,6 +48,15 @@ pub enum LessonsError {
     /// More than a log holds.
     #[error("a log holds at most {MAX_LESSONS} lessons")]
     Full,
+    /// A label that a log does not hold.
+    #[error(
+        "the label has {got} bytes, a lesson holds at most {MAX_TEXT}; give the class a shorter one where \
+         the gallery is built"
+    )]
+    LongLabel {
+        /// Its bytes.
+        got: usize,
+    },
 }
 
 /// One change by a visitor.
@@ -116,12 +125,33 @@ impl Lessons {
         }
     }
 
+    /// Fails for a label that a log does not hold.
+    ///
+    /// # Errors
+    ///
+    /// [`LessonsError::LongLabel`]
+    pub fn check_label(label: &str) -> Result<(), LessonsError> {
+        let got = label.len();
+        if got > MAX_TEXT { Err(LessonsError::LongLabel { got }) } else { Ok(()) }
+    }
+
     /// Adds a lesson.
     ///
     /// # Errors
     ///
-    /// [`LessonsError::Full`]
+    /// [`LessonsError::Full`], [`LessonsError::LongLabel`]; nothing is changed then.
     pub fn push(&mut self, lesson: Lesson) -> Result<(), LessonsError> {
+        // What is written is read again.
+        match &lesson.change {
+            LessonChange::Teach { label, .. } | LessonChange::Remove { label } => {
+                Self::check_label(label)?;
+            }
+            LessonChange::Rename { from, to } => {
+                Self::check_label(from)?;
+                Self::check_label(to)?;
+            }
+            LessonChange::Import { .. } | LessonChange::Reset => {}
+        }
         if self.all.len() >= MAX_LESSONS {
             return Err(LessonsError::Full);
         }
@@ -613,6 +643,44 @@ mod tests {
         assert!(!lessons.can_undo());
         lessons.merge(&other).unwrap();
         assert_eq!(lessons.live().count(), 0);
+    }
+
+    #[test]
+    fn a_log_takes_the_labels_that_it_can_be_read_with() {
+        let most = "x".repeat(MAX_TEXT);
+        let gallery = published(&[("ant", &[1]), (&most, &[2])]);
+        let mut lessons = log(
+            &gallery,
+            vec![
+                teach(&most, 3),
+                rename(&most, "bee"),
+                rename("bee", &most),
+                LessonChange::Remove { label: most.clone() },
+            ],
+        );
+        assert_eq!(Lessons::from_bytes(&lessons.to_bytes()).as_ref(), Ok(&lessons));
+        assert_eq!(content(&lessons.replay(&gallery).unwrap()), counted(&[("ant", 1)]));
+
+        let long = format!("{most}x");
+        let before = lessons.clone();
+        for change in [
+            teach(&long, 4),
+            rename("ant", &long),
+            rename(&long, "ant"),
+            LessonChange::Remove { label: long.clone() },
+        ] {
+            let refused = lessons.push(Lesson { id: 1, time: 9, change });
+            assert_eq!(refused, Err(LessonsError::LongLabel { got: MAX_TEXT + 1 }));
+        }
+        assert_eq!(lessons, before);
+    }
+
+    #[test]
+    fn classes_that_a_lesson_joins_have_each_image_once() {
+        // Image 2 is published under both labels.
+        let gallery = published(&[("ant", &[1, 2]), ("emmet", &[2, 3])]);
+        let lessons = log(&gallery, vec![rename("ant", "emmet")]);
+        assert_eq!(content(&lessons.replay(&gallery).unwrap()), counted(&[("emmet", 3)]));
     }
 
     #[test]

@@ -41,7 +41,9 @@ pub(super) fn check_webp(bytes: &[u8]) -> Result<(), ImageError> {
             reason: format!("{} of {} bytes are there", bytes.len(), length.saturating_add(8)),
         });
     }
-    check_chunks(bytes.get(12..).unwrap_or_default())
+    // What lies behind the end belongs to nobody.
+    let end = bytes.len().min(length.saturating_add(8));
+    check_chunks(bytes.get(12..end).unwrap_or_default())
 }
 
 fn check_chunks(mut bytes: &[u8]) -> Result<(), ImageError> {

@@ -245,6 +245,16 @@ fn every_format_is_turned_by_its_orientation() {
 }
 
 #[test]
+fn what_lies_behind_the_end_of_a_picture_is_not_looked_at() {
+    for format in [::image::ImageFormat::WebP, ::image::ImageFormat::Png] {
+        let picture = drawn(9, 7);
+        let mut bytes = encoded(&picture, format);
+        bytes.extend_from_slice(b"junk of a camera's maker");
+        assert_eq!(RgbImage::decode(&bytes).unwrap(), picture, "{format:?}");
+    }
+}
+
+#[test]
 fn numbers_of_a_file_are_checked_before_memory_is_set_aside() {
     // A progressive JPEG of some hundred bytes that promises 8,000 × 8,000 pixels.
     let (_, jpeg) = jpeg!("progressive");

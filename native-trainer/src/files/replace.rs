@@ -180,7 +180,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 ///
 /// # Errors
 ///
-/// As [`replace`]. Unless the system refuses a rename, all files of before are then untouched.
+/// As [`replace`]. All files of before are then there as they were, on file systems that give a file two names.
 pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     let Some((first, _)) = files.first() else { return Ok(()) };
     // What is no file is refused by its name, not by the lock beside it.
@@ -188,7 +188,62 @@ pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     let _lock = Lock::acquire(first)?;
     let all: Vec<Staged> =
         files.iter().map(|(path, bytes)| staged(path, bytes)).collect::<Result<_, _>>()?;
-    all.into_iter().try_for_each(Staged::take_place)
+    // The files of before stay beside the new ones until all have taken their places.
+    let mut placed: Vec<(PathBuf, Before)> = Vec::new();
+    for staged in all {
+        let before = Before::keep(&staged.part.place);
+        let place = staged.part.place.clone();
+        if let Err(error) = staged.take_place() {
+            placed.iter().for_each(|(place, before)| before.put_back(place));
+            return Err(error);
+        }
+        placed.push((place, before));
+    }
+    Ok(())
+}
+
+/// The file that another one takes the place of, until that is sure to stay.
+enum Before {
+    /// There is none.
+    Nothing,
+    /// A second name of it.
+    Kept(PathBuf),
+    /// The file system gives no second names.
+    Gone,
+}
+
+impl Before {
+    fn keep(place: &Path) -> Self {
+        if !place.exists() {
+            return Self::Nothing;
+        }
+        // As a part is called, so that the next command takes away what a killed one has left.
+        let name = format!("{}{}.{}.part", part_name(place), std::process::id(), u32::MAX);
+        let second = place.with_file_name(name);
+        let _ = std::fs::remove_file(&second);
+        match std::fs::hard_link(place, &second) {
+            Ok(()) => Self::Kept(second),
+            Err(_) => Self::Gone,
+        }
+    }
+
+    /// What cannot be put back is left: the error of the file that could not be written is the one to tell.
+    fn put_back(&self, place: &Path) {
+        let _ = match self {
+            Self::Nothing => std::fs::remove_file(place),
+            Self::Kept(second) => std::fs::rename(second, place),
+            Self::Gone => Ok(()),
+        };
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        if let Self::Kept(second) = self {
+            // Put back, it has no second name any more.
+            let _ = std::fs::remove_file(second);
+        }
+    }
 }
 
 fn staged(path: &Path, bytes: &[u8]) -> Result<Staged, FileError> {

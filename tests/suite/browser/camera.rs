@@ -46,7 +46,8 @@ fn there_is_one_stream_however_often_and_whatever_is_pressed_meanwhile() {
 
 #[test]
 fn a_camera_that_goes_or_shows_nothing_is_told_and_off() {
-    let seen = seen("unplugged,silent");
+    let seen = seen("unplugged,silent,dead");
+    is_off(&seen["dead"]);
     for way in ["gone", "unlisted"] {
         let visit = &seen["unplugged"][way];
         is_off(visit);

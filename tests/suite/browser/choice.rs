@@ -54,7 +54,7 @@ fn engines_are_measured_once_while_nothing_is_asked() {
 
 #[test]
 fn the_faster_engine_is_taken_and_left_when_it_slows_down() {
-    let seen = seen("faster,other");
+    let seen = seen("faster,other,kept");
     let faster = &seen["faster"];
     assert_eq!(faster["first"]["started"], json!([CPU, CPU, "webgpu", "webgpu"]), "{faster}");
     assert_eq!(faster["first"]["running"], json!(["webgpu"]));
@@ -70,6 +70,15 @@ fn the_faster_engine_is_taken_and_left_when_it_slows_down() {
     let other = &seen["other"];
     assert_eq!(other["begun"]["running"], json!([CPU]), "what holds for another device: {other}");
     assert_eq!(other["seen"]["kept"]["why"], "slower", "{other}");
+
+    assert_eq!(other["begun"]["choice"], "", "nor is it told as measured here: {other}");
+    let kept = &seen["kept"];
+    let all = |what: &str, taken: bool| {
+        let seen = kept[what].as_array().expect("records");
+        seen.iter().all(|record| *record == taken)
+    };
+    assert!(all("good", true) && all("bad", false), "{kept}");
+    assert_eq!(kept["otherAdapter"], "cpu", "{kept}");
 
     let bounded = &faster["bounded"];
     assert_eq!(bounded["running"], json!([CPU]), "{bounded}");

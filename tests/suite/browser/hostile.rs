@@ -87,6 +87,45 @@ fn a_browser_without_storage_recognizes_and_teaches_in_memory() {
 }
 
 #[test]
+fn lessons_that_cannot_be_read_are_not_written_over() {
+    let seen = seen("chromium", "unread");
+    for (stub, visits) in seen["unread"].as_object().expect("scenarios") {
+        assert_eq!(visits["before"]["said"], json!(["kept"]), "{stub}: {visits}");
+        // Read again before the change, the lessons are joined and kept.
+        let heals = stub == "getFile at first";
+        let (said, classes) = if heals {
+            ("kept", json!(["zz mine: 1", "zz other: 1"]))
+        } else {
+            ("not kept", json!(["zz other: 1"]))
+        };
+        assert_eq!(visits["unread"]["said"], json!([said]), "{stub}: {visits}");
+        assert_eq!(visits["unread"]["classes"], classes, "{stub}: {visits}");
+        let after = if heals { classes } else { json!(["zz mine: 1"]) };
+        assert_eq!(visits["after"]["classes"], after, "{stub}: {visits}");
+    }
+}
+
+#[test]
+fn a_name_is_one_class_however_it_is_spelled_and_can_be_seen() {
+    let seen = &seen("chromium", "labels")["labels"];
+    let length = "a name has 1 to 200 characters";
+    let unseen = "nothing of that name can be seen: type another one";
+    let said = json!([
+        "kept",
+        "kept",
+        "kept",
+        "kept",
+        length,
+        unseen,
+        length,
+        "a name cannot hold the character U+0000: leave it out",
+        length,
+    ]);
+    assert_eq!(seen["said"], said);
+    assert_eq!(seen["classes"], json!(["zz Kase: 3"]));
+}
+
+#[test]
 fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     let seen = seen("chromium", "trap,early,refresh,loads");
     let trap = &seen["trap"];

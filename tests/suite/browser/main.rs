@@ -19,6 +19,7 @@ mod pixels;
 mod recognition;
 mod shards;
 mod threads;
+mod versions;
 mod webkit;
 
 use std::io::{BufRead, BufReader};

@@ -163,6 +163,42 @@ fn elements_share_an_engine_that_ends_after_the_last() {
 }
 
 #[test]
+fn sources_may_be_taken_back_at_once_and_hold_nobody_up() {
+    let seen = &seen("chromium", "sources")["sources"];
+    let whole = &seen["whole"];
+    assert!(whole["boxes"].as_array().is_some_and(|boxes| !boxes.is_empty()), "{seen}");
+    for source in ["frame", "canvas", "bitmap"] {
+        assert_eq!(&seen["taken"][source], whole, "{source}");
+    }
+    let stuck = &seen["stuck"];
+    let waited = |what: &str| stuck[what]["milliseconds"].as_f64().expect("a time");
+    assert_eq!(stuck["aborted"]["told"], "AbortError", "{stuck}");
+    assert!(waited("aborted") < 500.0, "heard at once: {stuck}");
+    for what in ["next", "later"] {
+        assert_eq!(stuck[what]["told"], "answered", "{stuck}");
+    }
+    assert!(waited("later") > 2000.0, "what is not ready is waited for a while: {stuck}");
+    assert_eq!(stuck["disposed"], json!(["disposed", "disposed", "disposed"]), "{stuck}");
+    assert_eq!(seen["order"], json!([1, 2, 3]));
+}
+
+#[test]
+fn an_element_begins_anew_with_another_bundle_or_an_engine_that_has_ended() {
+    let seen = &seen("chromium", "changing")["changing"];
+    let empty = json!({ "picture": false, "boxes": 0, "answers": 0, "status": "" });
+    for what in ["changed", "gone"] {
+        assert_eq!(seen[what], empty, "{what}: {seen}");
+    }
+    assert_eq!(seen["first"]["picture"], true, "{seen}");
+    assert_eq!((&seen["first"]["boxes"], &seen["after"]["boxes"]), (&json!(2), &json!(2)));
+    assert_eq!(seen["after"]["title"], "Another title", "{seen}");
+    assert_eq!(seen["nowhere"], json!({ "code": "fetch", "said": true }), "{seen}");
+    assert_eq!(seen["back"], seen["first"], "{seen}");
+    let twins = json!({ "same": true, "ended": [2, 2], "renewed": true });
+    assert_eq!(seen["twins"], twins, "{seen}");
+}
+
+#[test]
 fn calls_refuse_what_they_do_not_take_and_loads_are_given_up_at_once() {
     let seen = seen("chromium", "calls,republished");
     let calls = &seen["calls"];
@@ -170,6 +206,14 @@ fn calls_refuse_what_they_do_not_take_and_loads_are_given_up_at_once() {
         let told = told.as_str().unwrap_or_default();
         assert!(told.starts_with("argument: "), "{call}: {told}");
     }
+    for (argument, told) in calls["refused"]["named"].as_object().expect("arguments") {
+        for told in told.as_array().expect("calls") {
+            let told = told.as_str().unwrap_or_default();
+            let begins = told.starts_with(&format!("argument: {argument}"));
+            assert!(begins, "{argument}: {told}");
+        }
+    }
+    assert_eq!(calls["refused"]["listed"], true, "{calls}");
     assert_eq!(calls["refused"]["answers"], 2, "{calls}");
     assert_eq!(calls["refused"]["ended"], json!([false, true]), "{calls}");
     assert_eq!(calls["aborted"]["name"], "AbortError", "{calls}");

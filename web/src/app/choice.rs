@@ -12,6 +12,7 @@ use super::recovery::Health;
 use super::watch::{Need, Watch};
 use super::{App, Shared, start_engine};
 use crate::begun;
+use crate::dialog;
 use crate::dom::{by_id, document, window};
 use crate::language::{say, say_with};
 use crate::view;
@@ -71,8 +72,23 @@ fn read(choice: wasm_bindgen::JsValue) -> Option<Choice> {
     choice.is_object().then(|| serde_wasm_bindgen::from_value(choice).ok()).flatten()
 }
 
-/// The visitor leaves the choice to the page, or makes it.
+/// The visitor leaves the choice to the page, or makes it; asked first where lessons would end with the engine.
 pub(super) fn chosen(app: &Shared, name: &str) {
+    if !app.borrow().choosing.only_here {
+        return change(app, name);
+    }
+    // Until the visitor has said so, the list shows what is.
+    let now = if app.borrow().choosing.automatic { AUTOMATIC } else { app.borrow().backend.name() };
+    by_id::<HtmlSelectElement>("backend").set_value(now);
+    let (app, name) = (app.clone(), name.to_owned());
+    dialog::ask_whether(&say("engine.sure"), &say("engine.change"), move || {
+        by_id::<HtmlSelectElement>("backend").set_value(&name);
+        app.borrow_mut().choosing.only_here = false;
+        change(&app, &name);
+    });
+}
+
+fn change(app: &Shared, name: &str) {
     disturbed(app);
     let backend = if name == Backend::WebGpu.name() { Backend::WebGpu } else { Backend::Cpu };
     {

@@ -196,20 +196,29 @@ fn began(app: &Shared, id: u32, begun: bool) {
     if !is_current(app, id) {
         return;
     }
+    // It may have come dead.
+    if app.borrow().film.camera.as_ref().is_some_and(Camera::has_ended) {
+        return changed(app, Change::Ended);
+    }
     if !begun {
         stop(app);
         view::status(&say("camera.silent"), "failed");
         return;
     }
-    let torch = {
+    let (torch, muted) = {
         let mut state = app.borrow_mut();
         state.shown = None;
         let Some(camera) = &mut state.film.camera else { return };
         camera.plays = true;
-        camera.torch
+        // With its first frame the browser's word counts.
+        camera.muted |= camera.is_muted();
+        (camera.torch, camera.muted)
     };
     by_id::<HtmlElement>("torch").set_hidden(torch.is_none());
     view::clear();
+    if muted {
+        view::status(&say("camera.muted"), "failed");
+    }
     offer_turning(app);
     next_frame(app);
 }

@@ -15,7 +15,7 @@ use super::{
     Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, summary,
 };
 use crate::data::label::Labels;
-use crate::data::store::{PictureError, decode_picture, read_file};
+use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
 use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
@@ -243,10 +243,12 @@ impl Options {
                     classes.insert(label, place);
                     place
                 };
-                if !gallery.has_picture(class)
-                    && let Some(picture) = picture
-                {
-                    gallery.put_thumbnail(class, class_thumbnail(picture)?)?;
+                if !gallery.has_picture(class) {
+                    // A picture that another class has was not decoded.
+                    let picture = picture.clone().or_else(|| read_picture(path).ok());
+                    if let Some(picture) = picture {
+                        gallery.put_thumbnail(class, class_thumbnail(&picture)?)?;
+                    }
                 }
                 let other = known.other_class(gallery, class, id);
                 if known.insert(gallery, class, id) {

@@ -267,7 +267,8 @@ impl Calibrate {
         for (rule, right) in others {
             println!("  known right with --rule {rule}: {}", told(*right));
         }
-        if doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers) {
+        let refused = doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers);
+        if refused {
             println!("{ADVICE}");
         }
         if *kept {
@@ -281,6 +282,8 @@ impl Calibrate {
                     "{classes} with a threshold from before: `magpie gallery describe` changes it"
                 );
             }
+        } else if !self.write && refused {
+            println!("--write would keep nothing, for what is doubtful");
         } else if !self.write {
             println!("add --write to keep it in the gallery");
         }
