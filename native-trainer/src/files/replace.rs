@@ -202,6 +202,9 @@ pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     Ok(())
 }
 
+/// The number of a part that is a second name of the file of before.
+const SECOND_NAME: u32 = u32::MAX;
+
 /// The file that another one takes the place of, until that is sure to stay.
 enum Before {
     /// There is none.
@@ -218,7 +221,7 @@ impl Before {
             return Self::Nothing;
         }
         // As a part is called, so that the next command takes away what a killed one has left.
-        let name = format!("{}{}.{}.part", part_name(place), std::process::id(), u32::MAX);
+        let name = format!("{}{}.{SECOND_NAME}.part", part_name(place), std::process::id());
         let second = place.with_file_name(name);
         let _ = std::fs::remove_file(&second);
         match std::fs::hard_link(place, &second) {
@@ -365,13 +368,26 @@ pub fn remove_left_over(place: &Path) {
         // Whoever is alive holds it.
         if is_own
             && let Ok(file) = File::options().write(true).open(path)
-            && file.try_lock().is_ok()
+            && is_free(&file, name.ends_with(&format!(".{SECOND_NAME}.part")))
             && reach(Operation::Remove).is_ok()
         {
             let _ = std::fs::remove_file(path);
         }
         !is_own
     });
+}
+
+/// Whether nobody alive holds a part. A second name of a file shares the file's locks, which others hold for the
+/// moment of this very question.
+fn is_free(part: &File, is_second_name: bool) -> bool {
+    const MOMENT: std::time::Duration = std::time::Duration::from_millis(5);
+    let tries = if is_second_name { 40 } else { 1 };
+    (0..tries).any(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(MOMENT);
+        }
+        part.try_lock().is_ok()
+    })
 }
 
 /// The files of a folder whose names are those of parts.

@@ -260,8 +260,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
             std::os::unix::fs::symlink(std::fs::read_link(entry.path()).expect("a link"), &target)
                 .expect("a link");
         } else {
-            // A second name of it would share its locks with commands in other copies.
-            std::fs::copy(entry.path(), &target).expect("a copy");
+            std::fs::hard_link(entry.path(), &target).expect("a second name");
         }
     }
 }
