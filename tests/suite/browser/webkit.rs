@@ -1,4 +1,4 @@
-//! The page in WebKitGTK, whose engine is Safari's.
+//! The page in `WebKitGTK`, whose engine is Safari's.
 
 use std::path::Path;
 

@@ -136,7 +136,7 @@ impl Seen {
     }
 }
 
-/// SplitMix64's mixing of a position. Frozen: the levels of every published graph follow from it (docs/gallery-format.md).
+/// `SplitMix64`'s mixing of a position. Frozen: the levels of every published graph follow from it (docs/gallery-format.md).
 fn scrambled(number: u64) -> u64 {
     let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
