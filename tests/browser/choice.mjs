@@ -82,6 +82,16 @@ async function give(page) {
   await page.waitForFunction((before) => window.answers.length > before, before, { timeout: 120_000 });
 }
 
+// A visit whose trial is over, and a picture of it.
+async function afterTrial() {
+  const { page, context } = await open();
+  await measured(page);
+  await give(page);
+  const seen = await look(page);
+  await context.close();
+  return seen;
+}
+
 const scenarios = {
   // The software adapter is slower: the CPU stays, and the next visit knows.
   async slower() {
@@ -199,21 +209,11 @@ const scenarios = {
   async differs() {
     host.before["/worker.js"] =
       FAST + changing("webgpu", "if (data?.Embedded) data.Embedded.embedding = data.Embedded.embedding.map((x, i, all) => all.at(i - 1))");
-    const { page, context } = await open();
-    await measured(page);
-    await give(page);
-    const seen = await look(page);
-    await context.close();
-    return seen;
+    return afterTrial();
   },
   async fails() {
     host.before["/worker.js"] = changing("webgpu", 'if (data === "Started") throw new Error("no shaders here")');
-    const { page, context } = await open();
-    await measured(page);
-    await give(page);
-    const seen = await look(page);
-    await context.close();
-    return seen;
+    return afterTrial();
   },
   // A picture in the middle of a trial is answered at once, and the trial comes later.
   async disturbed() {
