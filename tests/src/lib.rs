@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::weights::{NamedTensor, Weights};
-use native_trainer::command::DeviceKind;
+use native_trainer::cli::DeviceKind;
 use native_trainer::import::paddle_name;
 use serde_json::Value;
 

@@ -119,6 +119,8 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
             &["checkpoint", "embedding", "recipe", "vector_engine"],
             &["replica"],
             &["report", "train"],
+            &["cli"],
+            &["publishing"],
             &["command"],
         ],
     ),

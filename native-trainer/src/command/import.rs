@@ -9,7 +9,7 @@ use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::{probe, size};
+use crate::cli::{probe, size};
 use crate::files;
 use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::super::failures::Failures;
-use super::super::{DeviceKind, Embedder};
 use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, Embedder};
 use crate::data::store::read_picture;
 use crate::vector_engine::VectorEngine;
 
@@ -79,7 +79,7 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
+    #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]
     k: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
