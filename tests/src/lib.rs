@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::weights::{NamedTensor, Weights};
 use native_trainer::cli::DeviceKind;
-use native_trainer::import::paddle_name;
+use native_trainer::exchange::import::paddle_name;
 use serde_json::Value;
 
 /// The folder of the recorded cases.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::draft::Draft;
 use crate::cli::read;
-use crate::export::compared_files;
+use crate::exchange::export::compared_files;
 
 /// Folder of all of it inside the site.
 pub(crate) const FOLDER: &str = "bench/peers/";

@@ -1,4 +1,4 @@
-//! Galleries in a vector engine.
+//! Galleries in `PostgreSQL`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::store::read_picture;
-use crate::vector_engine::VectorEngine;
+use crate::postgres::PostgresGallery;
 
 /// Where the engine is.
 #[derive(Debug, Args)]
@@ -24,13 +24,13 @@ struct Server {
 }
 
 impl Server {
-    fn connect(&self) -> anyhow::Result<VectorEngine> {
+    fn connect(&self) -> anyhow::Result<PostgresGallery> {
         let address = match &self.server {
             Some(address) => address.clone(),
             None => std::env::var("MAGPIE_POSTGRES")
                 .context("give the server's address by --server or in MAGPIE_POSTGRES")?,
         };
-        Ok(VectorEngine::connect(&address, &self.name)?)
+        Ok(PostgresGallery::connect(&address, &self.name)?)
     }
 }
 
