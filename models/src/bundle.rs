@@ -13,9 +13,9 @@ use thiserror::Error;
 use crate::detector::Detector;
 use crate::extractor::Extractor;
 use crate::gallery::{Gallery, GalleryError, Sharded, Shards};
-use crate::kernels::Arithmetic;
+use crate::inference::Arithmetic;
+use crate::inference::{Prepared, Target};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
-use crate::prepared::{Prepared, Target};
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
 

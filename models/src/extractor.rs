@@ -11,10 +11,11 @@ use crate::backbone::{
     EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet,
     PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet, ResNetConfig,
 };
-use crate::kernels::channels_last;
+use crate::inference::Network;
 use crate::layers::{Eager, Flow};
 use crate::limits::LimitError;
 use crate::neck::{Neck, NeckConfig};
+use crate::operators::channels_last;
 
 /// Which backbone, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -201,6 +202,12 @@ impl Extractor {
             },
             ..self
         }
+    }
+}
+
+impl Network for Extractor {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        vec![Self::wire(self, flow, x)]
     }
 }
 

@@ -2,39 +2,37 @@
 //! the tests and the browser.
 //!
 //! Bytes and pictures in, values out: this crate reads no file, knows no browser and names no
-//! backend outside [`kernels`]. A module imports only from the lines above it:
+//! backend outside [`operators`]. A module imports only from the lines above it:
 //!
 //! | module | what |
 //! |---|---|
-//! | [`geometry`], [`limits`], [`image`] | boxes; how large networks may be; decoded pictures |
-//! | [`preprocess`] | picture → network input |
-//! | [`kernels`], [`layers`] | operators; blocks shared by the networks |
-//! | `plan` | the steps of a network on the CPU, weights packed |
-//! | [`backbone`], [`neck`] | PP-LCNet, PP-LCNetV2; FC, BNNeck |
-//! | [`detector`], [`extractor`] | picture → boxes; picture → embedding |
-//! | [`weights`], [`model_file`], [`gallery`] | named tensors; a network in a file; labelled embeddings |
-//! | [`prepared`] | a network ready to run on a device |
+//! | `aligned`, [`limits`], [`threads`] | values that begin at a cache line; how large networks may be; work on several threads |
+//! | [`operators`] | operators of training, as an extension of Burn |
+//! | [`image`], [`layers`] | decoded images, boxes, resizing; blocks shared by the networks |
+//! | [`preprocess`], [`gallery`], [`weights`] | image → network input; labelled embeddings; named tensors |
+//! | [`inference`] | a network ready to run on a device: steps, packed weights, shaders |
+//! | [`backbone`], [`neck`], [`tracker`] | PP-LCNet, PP-LCNetV2, MobileNetV1, ResNet, EfficientNet-Lite0; FC, BNNeck, vehicle neck, tanh; objects over a camera's frames |
+//! | [`detector`], [`extractor`] | image → boxes; image → embedding |
+//! | [`model_file`] | a network with its description in one file |
 //! | [`recognizer`] | detect → crop → embed → search |
-//! | [`bundle`] | all of it as files for a static host |
+//! | [`timing`], [`bundle`] | how long its parts take; all of it as files for a static host |
 
 mod aligned;
 pub mod backbone;
-pub mod bench;
 pub mod bundle;
 pub mod detector;
 pub mod extractor;
 pub mod gallery;
-pub mod geometry;
 pub mod image;
-pub mod kernels;
+pub mod inference;
 pub mod layers;
 pub mod limits;
 pub mod model_file;
 pub mod neck;
-#[cfg(feature = "flex")]
-mod plan;
-pub mod prepared;
+pub mod operators;
 pub mod preprocess;
 pub mod recognizer;
+pub mod threads;
+pub mod timing;
 pub mod tracker;
 pub mod weights;

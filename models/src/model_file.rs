@@ -13,9 +13,9 @@ use thiserror::Error;
 
 use crate::detector::{Detector, DetectorConfig};
 use crate::extractor::{Extractor, ExtractorConfig};
-use crate::kernels::Arithmetic;
+use crate::inference::Arithmetic;
+use crate::inference::{Prepared, Target};
 use crate::limits::LimitError;
-use crate::prepared::{Prepared, Target};
 use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
 

@@ -5,9 +5,9 @@
 //! former one and its picture, shrunk to 8×8 pixels, has hardly changed since the network looked at
 //! it; after some frames the network looks again all the same.
 
-use crate::geometry::BBox;
 use crate::image::RgbImage;
-use crate::preprocess::{ResizeFilter, resize};
+use crate::image::geometry::BBox;
+use crate::image::{ResizeFilter, resize};
 
 /// Least overlap (IoU) of a box with that of the frame before.
 const LEAST_OVERLAP: f32 = 0.5;

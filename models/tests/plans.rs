@@ -9,10 +9,10 @@ use models::backbone::{
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
 use models::neck::NeckConfig;
 
-use models::prepared::{Network, Prepared};
+use models::inference::{Network, Prepared};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
@@ -68,7 +68,7 @@ fn assert_whole_numbers_near<N: Network>(
 fn assert_gpu_near<N: Network>(what: &str, network: &N, preprocess: &Preprocess) {
     use std::sync::{Arc, LazyLock};
 
-    use models::kernels::gpu::Gpu;
+    use models::inference::gpu::Gpu;
 
     static GPU: LazyLock<Arc<Gpu>> =
         LazyLock::new(|| pollster::block_on(Gpu::open()).expect("a graphics device"));

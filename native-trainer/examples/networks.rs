@@ -10,15 +10,15 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
-use models::bench::drawn_for;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
+use models::inference::{Network, Prepared, RunError};
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
-use models::prepared::{Network, Prepared, RunError};
 use models::preprocess::Preprocess;
+use models::timing::drawn_for;
 use models::weights::{Precision, Weights};
 use native_trainer::exchange::export::{Format, network_files};
 

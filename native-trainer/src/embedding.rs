@@ -3,7 +3,7 @@
 use models::extractor::Extractor;
 use models::gallery::PictureId;
 use models::image::RgbImage;
-use models::prepared::{Network, Prepared};
+use models::inference::{Network, Prepared};
 use models::recognizer::{RecognizeError, embed};
 use thiserror::Error;
 

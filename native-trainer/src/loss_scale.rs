@@ -4,7 +4,7 @@
 //! while training: halved by a step whose gradients are not finite, which is not taken, doubled after
 //! 2,000 steps without one.
 
-use models::kernels::mixed::HalfFloat;
+use models::operators::mixed::HalfFloat;
 use serde::{Deserialize, Serialize};
 
 const FIRST: f64 = 65_536.0;

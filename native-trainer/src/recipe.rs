@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use models::detector::DetectorConfig;
 use models::extractor::ExtractorConfig;
-use models::kernels::mixed::HalfFloat;
 use models::limits::LimitError;
+use models::operators::mixed::HalfFloat;
 use models::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

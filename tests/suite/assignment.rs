@@ -1,6 +1,6 @@
 //! The newer assignments against the recorded ones.
 
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 use native_trainer::assign::{AlignedAssignment, Atss, TaskAligned};
 use tests::{Case, assert_close, cases};
 

@@ -2,7 +2,7 @@
 
 use models::detector::Detection;
 use models::extractor::l2_normalize;
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 use native_trainer::metric::detection::{Object, detection_metrics};
 use native_trainer::metric::re_ranking::{Distance, ReRanking, re_rank};
 use native_trainer::metric::retrieval::{

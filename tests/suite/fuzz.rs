@@ -21,7 +21,7 @@ use models::gallery::{
     PictureId, ShardOptions, Shards, VectorType,
 };
 use models::image::{Header, RgbImage};
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
 use models::preprocess::Preprocess;

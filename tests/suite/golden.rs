@@ -29,11 +29,12 @@ use models::detector::{
 };
 use models::extractor::{BackboneConfig, ExtractorConfig, l2_normalize};
 use models::gallery::{IndexConfig, Metric, Search, VectorIndex, VectorType};
-use models::geometry::{BBox, non_maximum_suppression};
 use models::image::RgbImage;
+use models::image::geometry::{BBox, non_maximum_suppression};
+use models::image::{ResizeFilter, resize};
 use models::layers::{Activation, ConvBn, ConvShape, Gate, SqueezeExcite};
 use models::neck::{BnNeck, FcNeck, NeckConfig};
-use models::preprocess::{Preprocess, ResizeFilter, resize};
+use models::preprocess::Preprocess;
 use models::weights::Weights;
 use native_trainer::assign::assign;
 use native_trainer::exchange::import::paddle_name;

@@ -86,16 +86,16 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
     (
         "models",
         &[
-            &["aligned", "geometry", "limits"],
-            &["kernels"],
+            &["aligned", "limits", "threads"],
+            &["operators"],
             &["image", "layers"],
-            &["preprocess", "gallery", "plan", "weights"],
+            &["preprocess", "gallery", "weights"],
+            &["inference"],
             &["backbone", "neck", "tracker"],
             &["detector", "extractor"],
-            &["prepared"],
             &["model_file"],
             &["recognizer"],
-            &["bench", "bundle"],
+            &["timing", "bundle"],
         ],
     ),
     (

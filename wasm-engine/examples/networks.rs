@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::image::RgbImage;
+use models::inference::Prepared;
 use models::model_file::{Architecture, ModelFile};
-use models::prepared::Prepared;
 use wasm_bindgen::prelude::wasm_bindgen;
 // Its threads.
 use wasm_engine as _;
@@ -28,7 +28,7 @@ impl Network {
     /// Opens a model file; nothing where it is none.
     pub async fn open(bytes: Vec<u8>) -> Option<Self> {
         #[cfg(feature = "webgpu")]
-        let target = &models::kernels::gpu::Gpu::open().await.ok()?;
+        let target = &models::inference::gpu::Gpu::open().await.ok()?;
         #[cfg(not(feature = "webgpu"))]
         let target = {
             std::future::ready(()).await;

@@ -12,11 +12,11 @@ use models::bundle::{Manifest, Opening};
 use models::detector::Detection;
 use models::gallery::{Gallery, Match, Shards};
 use models::image::RgbImage;
-use models::kernels;
+use models::image::resize;
+use models::inference;
+use models::inference::Target;
 #[cfg(feature = "webgpu")]
-use models::kernels::gpu::Gpu;
-use models::prepared::Target;
-use models::preprocess::resize;
+use models::inference::gpu::Gpu;
 use models::recognizer::{Recognition, Recognizer, Timings};
 use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
@@ -132,8 +132,8 @@ impl Engine {
         let mut opening = Opening::new(&manifest, target);
         if let Some(arithmetic) = arithmetic {
             opening = opening.with_arithmetic(match arithmetic {
-                Arithmetic::F32 => kernels::Arithmetic::F32,
-                Arithmetic::I8 => kernels::Arithmetic::I8,
+                Arithmetic::F32 => inference::Arithmetic::F32,
+                Arithmetic::I8 => inference::Arithmetic::I8,
             });
         }
         for (name, download) in manifest.used_files().zip(downloads) {
@@ -150,8 +150,8 @@ impl Engine {
             notes: manifest.notes.clone(),
             backend,
             arithmetic: match recognizer.extractor().arithmetic() {
-                kernels::Arithmetic::F32 => Arithmetic::F32,
-                kernels::Arithmetic::I8 => Arithmetic::I8,
+                inference::Arithmetic::F32 => Arithmetic::F32,
+                inference::Arithmetic::I8 => Arithmetic::I8,
             },
             detects: manifest.detector.is_some(),
             thresholds: thresholds(recognizer.settings()),

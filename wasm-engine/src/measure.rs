@@ -1,7 +1,7 @@
 //! How long parts of the pipeline take on this device.
 
-use models::bench;
 use models::recognizer::Recognizer;
+use models::timing;
 
 use crate::failure::failed;
 use crate::fetch::now;
@@ -27,17 +27,17 @@ pub(crate) async fn measure(
 ) -> Result<Response, EngineError> {
     let [most_runs, most_crops, most_entries] = MOST;
     let stage = match stage {
-        Stage::DetectorNetwork => bench::Stage::DetectorNetwork,
-        Stage::ExtractorNetwork => bench::Stage::ExtractorNetwork,
-        Stage::Detect => bench::Stage::Detect,
-        Stage::Embed(crops) => bench::Stage::Embed(crops.clamp(1, most_crops)),
-        Stage::Search => bench::Stage::Search,
-        Stage::SearchIn(entries) => bench::Stage::SearchIn(entries.clamp(1, most_entries)),
-        Stage::Recognize => bench::Stage::Recognize,
+        Stage::DetectorNetwork => timing::Stage::DetectorNetwork,
+        Stage::ExtractorNetwork => timing::Stage::ExtractorNetwork,
+        Stage::Detect => timing::Stage::Detect,
+        Stage::Embed(crops) => timing::Stage::Embed(crops.clamp(1, most_crops)),
+        Stage::Search => timing::Stage::Search,
+        Stage::SearchIn(entries) => timing::Stage::SearchIn(entries.clamp(1, most_entries)),
+        Stage::Recognize => timing::Stage::Recognize,
     };
     let runs = runs.clamp(1, most_runs);
     threads::settled().await;
-    let measured = bench::measure(recognizer, stage, &bench::drawn(), runs, now).await;
+    let measured = timing::measure(recognizer, stage, &timing::drawn(), runs, now).await;
     let milliseconds = measured.map_err(|error| failed(&error))?;
     Ok(Response::Measured { milliseconds })
 }

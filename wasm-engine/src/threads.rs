@@ -15,7 +15,7 @@ pub use shared::{gather, help, to_share};
 /// Threads that compute.
 pub(crate) fn count() -> usize {
     #[cfg(feature = "threads")]
-    return models::kernels::pool::gathered() + 1;
+    return models::threads::pool::gathered() + 1;
     #[cfg(not(feature = "threads"))]
     1
 }
@@ -32,7 +32,7 @@ pub(crate) async fn settled() {
 #[cfg(feature = "threads")]
 mod shared {
     use js_sys::Array;
-    use models::kernels::pool;
+    use models::threads::pool;
     use wasm_bindgen::prelude::wasm_bindgen;
 
     /// What a helper's worker needs: the compiled module and its memory.

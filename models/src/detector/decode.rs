@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{REG_MAX, STRIDES};
-use crate::geometry::{BBox, non_maximum_suppression};
+use crate::image::geometry::{BBox, non_maximum_suppression};
 
 /// What counts as an object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

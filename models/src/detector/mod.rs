@@ -21,9 +21,10 @@ pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
 use crate::backbone::{EfficientNetLite0, EfficientNetLite0Config, PpLcNet, PpLcNetConfig};
-use crate::kernels::{channels_first, channels_last};
+use crate::inference::Network;
 use crate::layers::{Eager, Flow};
 use crate::limits::{LimitError, MAX_BLOCKS, MAX_CLASSES, SCALES, within};
+use crate::operators::{channels_first, channels_last};
 use crate::preprocess::Preprocess;
 
 /// Strides of the four levels in input pixels.
@@ -303,6 +304,12 @@ impl Detector {
                 Head::PicoV2(head) => Head::PicoV2(head.fuse()),
             },
         }
+    }
+}
+
+impl Network for Detector {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        Self::wire(self, flow, x)
     }
 }
 

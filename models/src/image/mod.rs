@@ -1,4 +1,4 @@
-//! Decoded pictures: decoding with limits, orientation, cropping, resizing.
+//! Decoded images: decoding within limits, color profiles, orientation, cropping, drawing boxes, resizing, JPEG.
 //!
 //! The trainer, the gallery builder and the browser all decode and resize with this module, so a
 //! picture gives the same numbers everywhere.
@@ -6,9 +6,11 @@
 mod container;
 mod exif;
 mod format;
+pub mod geometry;
 mod header;
 mod jpeg;
 mod profile;
+mod resize;
 
 use std::io::Cursor;
 
@@ -19,10 +21,12 @@ use ::image::codecs::webp::WebPDecoder;
 use ::image::{DynamicImage, ImageDecoder, Limits};
 use thiserror::Error;
 
-use crate::geometry::BBox;
+use geometry::BBox;
 
 pub use format::Format;
 pub use header::Header;
+pub(crate) use resize::for_rows;
+pub use resize::{ResizeFilter, resize};
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.

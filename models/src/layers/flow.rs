@@ -2,7 +2,7 @@
 //!
 //! A network says once which layer follows which, as a function over a [`Flow`]. [`Eager`] computes
 //! every step at once with Burn's tensors: training, and inference on a GPU. The inference plan of
-//! the CPU (`crate::plan`) writes the same steps down, with weights packed and normalisation
+//! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalisation
 //! folded, and runs them later for as many pictures as come.
 
 use burn::backend::ops::MaxPoolOptions;
@@ -10,7 +10,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData, activation, module::max_pool2d};
 
 use super::{BatchNorm, Conv, ConvBn, Padding};
-use crate::kernels::{self, Activation, channels_first, channels_last};
+use crate::operators::{self, Activation, channels_first, channels_last};
 
 /// Added to a squared length before its root, so that an all-zero row stays finite.
 pub const LENGTH_EPSILON: f64 = 1e-12;
@@ -113,7 +113,7 @@ pub trait Flow {
 /// Computes every step at once.
 ///
 /// Its maps are `[batch, height, width, channels]`: on that view sums, their gradients and
-/// concatenation run over contiguous values, and the operators of [`kernels`] take it without a
+/// concatenation run over contiguous values, and the operators of [`operators`] take it without a
 /// copy.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Eager;
@@ -197,7 +197,7 @@ impl Flow for Eager {
     }
 
     fn add_relu(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
-        channels_last(kernels::add_relu(channels_first(a), channels_first(b)))
+        channels_last(operators::add_relu(channels_first(a), channels_first(b)))
     }
 
     fn concatenate(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {

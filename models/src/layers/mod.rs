@@ -3,17 +3,17 @@
 //! Source: the building blocks of PP-LCNet, <https://arxiv.org/abs/2109.15099>, and PicoDet,
 //! <https://arxiv.org/abs/2111.00902>.
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet{,_v2}.py` @ d178931.
-//! Differences: convolutions run through [`crate::kernels`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
+//! Differences: convolutions run through [`crate::operators`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
 //! leaves to its runtime.
 
 mod flow;
 mod fresh;
 
-pub use crate::kernels::Activation;
+pub use crate::operators::Activation;
 pub use flow::{Eager, Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 pub(crate) use fresh::{constant, normal};
 
-use crate::kernels::{self, channels_first, channels_last};
+use crate::operators::{self, channels_first, channels_last};
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
@@ -117,7 +117,7 @@ impl Conv {
     pub fn forward_activated(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
         let y = self.convolve(x);
         match &self.bias {
-            Some(bias) => kernels::bias_act(y, bias.val(), activation),
+            Some(bias) => operators::bias_act(y, bias.val(), activation),
             None => activation.forward(y),
         }
     }
@@ -125,9 +125,9 @@ impl Conv {
     fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = self.weight.val();
         if self.groups == 1 {
-            kernels::dense_conv2d(x, weight, self.stride)
+            operators::dense_conv2d(x, weight, self.stride)
         } else {
-            kernels::depthwise_conv2d(x, weight, self.stride)
+            operators::depthwise_conv2d(x, weight, self.stride)
         }
     }
 
@@ -212,9 +212,9 @@ impl BatchNorm {
             let (scale, shift) = self.affine(&x.device());
             let channels = scale.dims()[0];
             let scaled = channels_last(x) * scale.reshape([1, 1, 1, channels]);
-            return kernels::bias_act(channels_first(scaled), shift, activation);
+            return operators::bias_act(channels_first(scaled), shift, activation);
         }
-        let (output, mean, variance) = kernels::batch_norm_act(
+        let (output, mean, variance) = operators::batch_norm_act(
             x,
             self.weight.val(),
             self.bias.val(),

@@ -3,7 +3,7 @@
 //!
 //! Agree with PaddleDetection `ppdet/modeling/assigners/{atss,task_aligned}_assigner.py` @ 666f597.
 
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 
 use super::{contains, iou};
 

@@ -6,7 +6,7 @@ mod sim_ota;
 pub use aligned::{AlignedAssignment, Atss, TaskAligned};
 pub use sim_ota::{Positive, assign};
 
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 
 /// Overlap of two boxes, with the reference's bound on the union.
 fn iou(a: &BBox, b: &BBox) -> f32 {

@@ -4,7 +4,7 @@
 //! Agrees with PaddleDetection `ppdet/modeling/assigners/simota_assigner.py` @ 666f597 with
 //! `use_vfl`, for one class.
 
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 
 /// Points further from an object's centre than this many strides are no candidates by distance.
 const CENTER_RADIUS: f32 = 2.5;

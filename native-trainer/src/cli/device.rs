@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use clap::ValueEnum;
-use models::prepared::Target;
+use models::inference::Target;
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -38,7 +38,9 @@ impl DeviceKind {
     pub fn target(self) -> anyhow::Result<Target> {
         match self {
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Ok(Target::from(&pollster::block_on(models::kernels::gpu::Gpu::open())?)),
+            Self::Wgpu => {
+                Ok(Target::from(&pollster::block_on(models::inference::gpu::Gpu::open())?))
+            }
             device => Ok(Target::from(&device.open())),
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use models::extractor::Extractor;
 use models::image::RgbImage;
+use models::inference::Prepared;
 use models::model_file::Architecture;
-use models::prepared::Prepared;
 
 use super::{DeviceKind, Failures, OpenModel, open_model};
 use crate::data::list_file::Samples;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use models::detector::Detector;
+use models::inference::Prepared;
 use models::model_file::{ModelFile, ModelFileError, model_id};
-use models::prepared::Prepared;
 use models::weights::Weights;
 
 use super::{DeviceKind, probe};

@@ -3,7 +3,7 @@
 use models::detector::{Candidates, Detector, points};
 use models::extractor::Extractor;
 use models::image::{ImageError, RgbImage};
-use models::prepared::{Prepared, RunError};
+use models::inference::{Prepared, RunError};
 use thiserror::Error;
 
 use crate::embedding::{EmbeddingError, embed_pictures};

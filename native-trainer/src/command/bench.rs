@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use models::bench::{Figures, Stage, drawn, measure};
 use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
+use models::timing::{Figures, Stage, drawn, measure};
 use serde::Serialize;
 
 use crate::cli::{DeviceKind, read};

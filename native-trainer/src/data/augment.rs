@@ -67,9 +67,9 @@ impl Augmentation {
         if chance(random, self.blur) {
             let factor = uniform(random, 0.4, 0.8);
             let small = |side: u32| ((side as f32 * factor) as u32).max(4);
-            let filter = models::preprocess::ResizeFilter::Antialiased;
-            let shrunk = models::preprocess::resize(&canvas, small(width), small(height), filter);
-            canvas = models::preprocess::resize(&shrunk, width, height, filter);
+            let filter = models::image::ResizeFilter::Antialiased;
+            let shrunk = models::image::resize(&canvas, small(width), small(height), filter);
+            canvas = models::image::resize(&shrunk, width, height, filter);
         }
         if chance(random, self.erase) {
             erase(&mut canvas, random);
@@ -169,7 +169,7 @@ pub fn paste(
     canvas: &mut RgbImage,
     picture: &RgbaImage,
     placement: &Placement,
-) -> Option<models::geometry::BBox> {
+) -> Option<models::image::geometry::BBox> {
     let (width, height) = (i64::from(canvas.width()), i64::from(canvas.height()));
     let (half_w, half_h) = placement.half_extent();
     let range = |centre: f32, half: f32, limit: i64| {
@@ -210,7 +210,7 @@ pub fn paste(
         }
     }
     covered.map(|(x1, y1, x2, y2)| {
-        models::geometry::BBox::new(x1 as f32, y1 as f32, x2 as f32 + 1.0, y2 as f32 + 1.0)
+        models::image::geometry::BBox::new(x1 as f32, y1 as f32, x2 as f32 + 1.0, y2 as f32 + 1.0)
     })
 }
 
@@ -421,7 +421,7 @@ mod tests {
             source: (64, 64),
         };
         let bbox = paste(&mut canvas, &disc(64), &placement).unwrap();
-        let expected = models::geometry::BBox::new(34.0, 22.0, 66.0, 38.0);
+        let expected = models::image::geometry::BBox::new(34.0, 22.0, 66.0, 38.0);
         assert!(bbox.iou(&expected) > 0.9, "{bbox:?}");
         for y in 0..80 {
             for x in 0..100 {
@@ -434,7 +434,7 @@ mod tests {
         }
     }
 
-    struct BBoxContains(models::geometry::BBox);
+    struct BBoxContains(models::image::geometry::BBox);
 
     impl BBoxContains {
         fn contains(&self, x: f32, y: f32) -> bool {

@@ -5,9 +5,9 @@
 //! `RandomDistort`) @ 666f597. Difference: brightness, contrast, saturation and hue change in one
 //! linear map, in a fixed order.
 
-use models::geometry::BBox;
 use models::image::RgbImage;
-use models::preprocess::{ResizeFilter, resize};
+use models::image::geometry::BBox;
+use models::image::{ResizeFilter, resize};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 

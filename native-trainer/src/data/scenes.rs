@@ -3,8 +3,8 @@
 //! Where no boxes were drawn by hand, pictures of single things are enough: their alpha channel
 //! says where they are.
 
-use models::geometry::BBox;
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use serde::{Deserialize, Serialize};
 
 use super::augment::{Augmentation, ColourChange, Placement, background, paste};

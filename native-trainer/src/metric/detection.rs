@@ -5,7 +5,7 @@
 //! objects outside a range of sizes, which cost nothing and win nothing.
 
 use models::detector::Detection;
-use models::geometry::BBox;
+use models::image::geometry::BBox;
 
 /// Overlaps at which a detection counts, 0.5 to 0.95.
 fn thresholds() -> [f64; 10] {

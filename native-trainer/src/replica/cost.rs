@@ -7,9 +7,9 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use models::kernels::Activation;
+use models::inference::Network;
 use models::layers::{BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
-use models::prepared::Network;
+use models::operators::Activation;
 use models::preprocess::Preprocess;
 
 use super::link::LinkError;

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
-use models::kernels::mixed::HalfFloat;
-use models::kernels::replicas::{self, Exchange};
+use models::image::resize;
+use models::inference::Prepared;
 use models::model_file::Architecture;
-use models::prepared::Prepared;
-use models::preprocess::{Preprocess, resize};
+use models::operators::mixed::HalfFloat;
+use models::operators::replicas::{self, Exchange};
+use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
 use thiserror::Error;
 

@@ -9,8 +9,8 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use models::image::RgbImage;
-use models::kernels::mixed::HalfFloat;
 use models::model_file::Architecture;
+use models::operators::mixed::HalfFloat;
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 //! losses over the whole batch, which compare every picture with every other, and sends each
 //! replica the gradients of its outputs; what comes back are the gradients of the weights, whose
 //! sum is the step's. Batch normalisation takes its statistics over all replicas in both
-//! directions ([`models::kernels::replicas`]), so the step is, but for rounding, the one that a
+//! directions ([`models::operators::replicas`]), so the step is, but for rounding, the one that a
 //! single device would take. Optimiser, averages, memories of losses, checkpoints and data stay
 //! with the first replica; a worker needs an address and nothing else, and forgets everything
 //! between two runs.
@@ -30,7 +30,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use models::detector::Detector;
 use models::extractor::{Extractor, Features};
-use models::prepared::Network;
+use models::inference::Network;
 
 pub use door::{Terms, listen};
 pub use hub::{Hub, Pass, ReplicaError, Runner, share};

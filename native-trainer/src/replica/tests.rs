@@ -8,10 +8,10 @@ use models::backbone::PpLcNetConfig;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::image::RgbImage;
-use models::kernels::mixed::{self, HalfFloat};
+use models::inference::Prepared;
 use models::model_file::Architecture;
 use models::neck::NeckConfig;
-use models::prepared::Prepared;
+use models::operators::mixed::{self, HalfFloat};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 

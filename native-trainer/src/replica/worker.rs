@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
-use models::kernels::mixed::{self, HalfFloat};
-use models::kernels::replicas::{self, Exchange};
+use models::inference::Prepared;
 use models::model_file::Architecture;
-use models::prepared::Prepared;
+use models::operators::mixed::{self, HalfFloat};
+use models::operators::replicas::{self, Exchange};
 use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
 

@@ -7,8 +7,9 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::Extractor;
 use models::image::RgbImage;
+use models::image::resize;
 use models::model_file::{Architecture, sha256_hex};
-use models::preprocess::{Preprocess, resize};
+use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
 

@@ -20,7 +20,7 @@ use burn::tensor::{Device, Tensor};
 use folder::RunFolder;
 use log::Log;
 use models::image::RgbImage;
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile, ModelFileError};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights, WeightsError};

@@ -118,7 +118,7 @@ mod tests {
     use models::backbone::EfficientNetLite0Config;
     use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
     use models::extractor::{BackboneConfig, ExtractorConfig};
-    use models::kernels::Arithmetic;
+    use models::inference::Arithmetic;
     use models::model_file::{Architecture, ModelDescription};
     use models::neck::NeckConfig;
     use models::preprocess::Preprocess;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Gradients};
-use models::kernels::mixed;
+use models::operators::mixed;
 use models::weights::{Weights, WeightsError};
 
 use super::folder::RunFolder;

@@ -9,8 +9,8 @@ use anyhow::Context;
 use burn::tensor::Device;
 use models::extractor::Extractor;
 use models::image::RgbImage;
+use models::inference::Prepared;
 use models::model_file::{Architecture, ModelFile};
-use models::prepared::Prepared;
 
 use crate::embedding::Runs;
 use crate::files;

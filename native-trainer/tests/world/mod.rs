@@ -114,7 +114,7 @@ dropout = 0.0
             description: ModelDescription {
                 architecture: Architecture::Extractor(config.fused()),
                 preprocess: Preprocess::square(32),
-                arithmetic: models::kernels::Arithmetic::F32,
+                arithmetic: models::inference::Arithmetic::F32,
                 notes: String::new(),
             },
             weights: Weights::from_module(&extractor),
@@ -139,7 +139,7 @@ dropout = 0.0
             description: ModelDescription {
                 architecture: Architecture::Detector(config.fused()),
                 preprocess: Preprocess::square(64),
-                arithmetic: models::kernels::Arithmetic::F32,
+                arithmetic: models::inference::Arithmetic::F32,
                 notes: String::new(),
             },
             weights: Weights::from_module(&config.init(&device).fuse()),

@@ -14,10 +14,10 @@ use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, De
 use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::gallery::{Class, Gallery, Metadata};
 use models::image::RgbImage;
-use models::kernels::Arithmetic;
+use models::inference::Arithmetic;
+use models::inference::Network;
 use models::model_file::{Architecture, ModelDescription, ModelFile, model_id};
 use models::neck::NeckConfig;
-use models::prepared::Network;
 use models::preprocess::Preprocess;
 use models::recognizer::{RecognizerSettings, WholeImage};
 use models::weights::{Precision, Weights};

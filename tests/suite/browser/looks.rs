@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use models::bundle::{Bundle, MANIFEST_NAME, Manifest};
-use models::geometry::BBox;
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use serde_json::{Value, json};
 
 use super::{Server, screenshots, script, site};

@@ -1,7 +1,7 @@
 //! Parts of a picture that somebody points at, answered as if each were the whole picture.
 
-use models::geometry::BBox;
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use models::recognizer::Recognition;
 use web_sys::RequestCache;
 

@@ -13,8 +13,8 @@ mod written;
 
 use std::path::{Path, PathBuf};
 
-use models::geometry::BBox;
 use models::image::Header;
+use models::image::geometry::BBox;
 use thiserror::Error;
 
 use crate::files::{self, FileError};

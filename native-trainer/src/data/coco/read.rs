@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use models::geometry::BBox;
 use models::image::Header;
+use models::image::geometry::BBox;
 use rayon::prelude::*;
 
 use super::finding::{Finding, Findings, Problem, numbers};

@@ -8,7 +8,7 @@ mod pixels;
 mod policy;
 
 use models::image::RgbImage;
-use models::preprocess::{ResizeFilter, resize};
+use models::image::{ResizeFilter, resize};
 use serde::{Deserialize, Serialize};
 
 use self::pixels::{affine, grayscale};

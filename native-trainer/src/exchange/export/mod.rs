@@ -12,10 +12,10 @@ mod tfjs;
 mod tflite;
 
 use burn::tensor::Device;
-use models::bench::drawn_for;
+use models::inference::{Network, Prepared, RunError};
 use models::model_file::{Architecture, ModelFile, ModelFileError};
-use models::prepared::{Network, Prepared, RunError};
 use models::preprocess::Preprocess;
+use models::timing::drawn_for;
 
 pub use self::onnx::to_onnx;
 pub use self::tfjs::{Tfjs, to_tfjs};

@@ -5,11 +5,11 @@
 
 use burn::module::Param;
 use burn::tensor::Tensor;
+use models::inference::Network;
 use models::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
     SCORE_EPSILON, SCORE_MARGIN, values_of,
 };
-use models::prepared::Network;
 use models::preprocess::Preprocess;
 
 /// Operator set that the graph is written in: the first with hard-swish.

@@ -6,7 +6,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use models::prepared::Network;
+use models::inference::Network;
 use models::preprocess::Preprocess;
 use serde_json::{Map, Value as Json, json};
 

@@ -7,7 +7,7 @@
 use flatbuffers::{
     FlatBufferBuilder, ForwardsUOffset, TableFinishedWIPOffset, VOffsetT, Vector, WIPOffset,
 };
-use models::prepared::Network;
+use models::inference::Network;
 use models::preprocess::Preprocess;
 
 use super::tensorflow::{Border, Constant, Fused, Graph, Operator, Step, graph, transposed};

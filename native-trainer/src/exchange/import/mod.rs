@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use models::backbone::EfficientNetLite0Config;
 use models::extractor::{BackboneConfig, ExtractorConfig};
-use models::preprocess::{Preprocess, ResizeFilter};
+use models::image::ResizeFilter;
+use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 use thiserror::Error;

@@ -4,8 +4,8 @@ mod written;
 
 use std::path::{Path, PathBuf};
 
-use models::geometry::BBox;
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use serde_json::{Value, json};
 
 use super::*;

@@ -11,9 +11,10 @@ mod gpu;
 mod memory;
 mod record;
 
-use crate::kernels::packed::{Extent, Placement};
-use crate::kernels::{Activation, Arithmetic};
+use crate::inference::Arithmetic;
+use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool};
+use crate::operators::Activation;
 
 pub(crate) use cpu::Plan;
 #[cfg(feature = "webgpu")]

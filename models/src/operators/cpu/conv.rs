@@ -9,7 +9,7 @@ use burn::backend::flex::{Flex, FlexTensor};
 use burn::backend::ops::FloatTensorOps;
 
 use super::{Map, add, contiguous, sum_chunks, tensor, values, zeros};
-use crate::kernels::threads::for_chunks;
+use crate::threads::for_chunks;
 
 /// Most pieces that the weight gradient is summed in.
 const WEIGHT_PIECES: usize = 8;

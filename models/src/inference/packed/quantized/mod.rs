@@ -20,9 +20,9 @@ use self::portable::{encoded, finished, products};
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 use self::relaxed::{encoded, finished, products};
 use super::{Ending, extremes, larger, smaller, with_band};
-use crate::kernels::Activation;
-use crate::kernels::cpu::dispatch;
-use crate::kernels::threads::{self, for_chunks};
+use crate::operators::Activation;
+use crate::operators::cpu::dispatch;
+use crate::threads::{self, for_chunks};
 
 /// Codes of a block of the left side that stay in the second-level cache.
 const BLOCK_CODES: usize = 1 << 16;

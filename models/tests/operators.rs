@@ -3,8 +3,8 @@
 
 use burn::backend::ops::ConvOptions;
 use burn::tensor::{Device, Distribution, Gradients, Tensor, module::conv2d};
-use models::kernels::mixed::{self, HalfFloat};
-use models::kernels::{
+use models::operators::mixed::{self, HalfFloat};
+use models::operators::{
     Activation, add_relu, batch_norm_act, bias_act, dense_conv2d, depthwise_conv2d,
 };
 

@@ -1,6 +1,6 @@
 //! A network ready to run on a device, with the preprocessing that it was trained with.
 //!
-//! On the CPU and on graphics devices (`crate::kernels::gpu`) that is a plan (`crate::plan`), on
+//! On the CPU and on graphics devices (`crate::inference::gpu`) that is a plan (`crate::inference::plan`), on
 //! Burn's others the module itself. Trainer, tests and browser run networks through
 //! [`Prepared::run`] alone, so that all of them see the same numbers.
 
@@ -14,17 +14,15 @@ use burn::tensor::Tensor;
 use burn::tensor::{Device, ExecutionError};
 use thiserror::Error;
 
-use crate::detector::Detector;
-use crate::extractor::Extractor;
 use crate::image::RgbImage;
-use crate::kernels::Arithmetic;
-#[cfg(any(feature = "cube", not(feature = "flex")))]
-use crate::kernels::channels_last;
+use crate::inference::Arithmetic;
 #[cfg(feature = "webgpu")]
-use crate::kernels::gpu::{Gpu, GpuError};
+use crate::inference::gpu::{Gpu, GpuError};
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use crate::layers::Eager;
 use crate::layers::Flow;
+#[cfg(any(feature = "cube", not(feature = "flex")))]
+use crate::operators::channels_last;
 use crate::preprocess::Preprocess;
 
 /// Pictures that a GPU gets at once; bounds the memory of a gallery build.
@@ -54,18 +52,6 @@ pub enum RunError {
 pub trait Network: Clone {
     /// From a picture to the maps that are the answer.
     fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map>;
-}
-
-impl Network for Extractor {
-    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
-        vec![Self::wire(self, flow, x)]
-    }
-}
-
-impl Network for Detector {
-    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
-        Self::wire(self, flow, x)
-    }
 }
 
 /// What networks run on.
@@ -114,9 +100,9 @@ pub struct Prepared<N> {
 #[derive(Debug)]
 enum Runner<N> {
     #[cfg(feature = "flex")]
-    Plan(crate::plan::Plan, PhantomData<N>),
+    Plan(crate::inference::plan::Plan, PhantomData<N>),
     #[cfg(feature = "webgpu")]
-    Gpu(crate::plan::GpuPlan),
+    Gpu(crate::inference::plan::GpuPlan),
     #[cfg(any(feature = "cube", not(feature = "flex")))]
     Module(N, Device),
 }
@@ -140,7 +126,7 @@ impl<N: Network> Prepared<N> {
             Target::Gpu(gpu) => {
                 let size = [preprocess.height as usize, preprocess.width as usize];
                 let wire = |flow: &mut _, input| network.wire(flow, input);
-                Runner::Gpu(crate::plan::GpuPlan::new(&gpu, size, wire))
+                Runner::Gpu(crate::inference::plan::GpuPlan::new(&gpu, size, wire))
             }
         };
         let arithmetic = match &runner {
@@ -213,7 +199,7 @@ impl<N: Network> Runner<N> {
             DispatchDevice::Flex(_) => {
                 let size = [preprocess.height as usize, preprocess.width as usize];
                 let wire = |flow: &mut _, input| network.wire(flow, input);
-                Self::Plan(crate::plan::Plan::new(arithmetic, size, wire), PhantomData)
+                Self::Plan(crate::inference::plan::Plan::new(arithmetic, size, wire), PhantomData)
             }
             #[cfg(feature = "cube")]
             _ => Self::Module(network.clone(), device),

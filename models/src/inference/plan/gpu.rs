@@ -8,12 +8,13 @@ use wgpu::BufferUsages;
 
 use super::memory::Layout;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
-use crate::kernels::gpu::{
+use crate::inference::Arithmetic;
+use crate::inference::gpu::{
     Bindings, Command, Constants, Gpu, GpuError, Shader, Weights, binding, workgroups,
 };
-use crate::kernels::packed::{Extent, Placement};
-use crate::kernels::{Activation, Arithmetic};
+use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
+use crate::operators::Activation;
 
 /// Bytes that the maps of a batch may take.
 const MAP_BYTES: usize = 64 << 20;

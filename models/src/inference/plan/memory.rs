@@ -149,9 +149,9 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-    use crate::kernels::Arithmetic;
-    use crate::plan::cpu::Packed;
-    use crate::plan::{Operation, Recorder};
+    use crate::inference::Arithmetic;
+    use crate::inference::plan::cpu::Packed;
+    use crate::inference::plan::{Operation, Recorder};
     use burn::tensor::Device;
 
     /// Follows what memory holds: a step finds its inputs there, and nothing that is still needed is

@@ -5,15 +5,11 @@
 //! pictures with OpenCV's bilinear filter, which skips pixels; that filter is offered by name for
 //! weights that were trained with it.
 
-mod resize;
-
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::image::{ImageError, RgbImage};
+use crate::image::{ImageError, ResizeFilter, RgbImage, for_rows, resize};
 use crate::limits::{DEVIATIONS, LimitError, MAX_SIDE, MEANS, within};
-
-pub use resize::{ResizeFilter, resize};
 
 /// Everything between a decoded picture and a network's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,7 +97,7 @@ impl Preprocess {
     pub fn fill(&self, image: &RgbImage, data: &mut [f32]) {
         let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| self.table(channel));
         let size = [self.width, self.height];
-        resize::for_rows(image, size, self.filter, data, |row, values| {
+        for_rows(image, size, self.filter, data, |row, values| {
             for (values, pixel) in values.chunks_exact_mut(3).zip(row.chunks_exact(3)) {
                 for channel in 0..3 {
                     values[channel] = tables[channel][usize::from(pixel[channel])];

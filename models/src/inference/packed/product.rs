@@ -6,9 +6,9 @@ use pulp::{Simd, WithSimd};
 
 use super::{Ending, lanes, larger, load, smaller, store, with_band};
 use crate::aligned::Aligned;
-use crate::kernels::Activation;
-use crate::kernels::cpu::dispatch;
-use crate::kernels::threads::{self, for_chunks};
+use crate::operators::Activation;
+use crate::operators::cpu::dispatch;
+use crate::threads::{self, for_chunks};
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.

@@ -2,7 +2,7 @@
 //! them never leaves the cache.
 
 use super::{Depthwise, Matrix};
-use crate::kernels::Activation;
+use crate::operators::Activation;
 
 /// Both convolutions.
 #[derive(Debug)]

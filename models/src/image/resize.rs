@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::image::RgbImage;
-use crate::kernels::threads::{self, for_chunks};
+use crate::threads::{self, for_chunks};
 
 /// How a picture is resampled to another size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub fn resize(image: &RgbImage, width: u32, height: u32, filter: ResizeFilter) -
 /// # Shapes
 ///
 /// - `out`: `[height, width, 3]`
-pub(super) fn for_rows<T: Send>(
+pub(crate) fn for_rows<T: Send>(
     image: &RgbImage,
     [width, height]: [u32; 2],
     filter: ResizeFilter,

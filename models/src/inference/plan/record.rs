@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 
 use super::memory;
 use super::{Convolution, Layer, Operation, Record, Step, Value};
-use crate::kernels::Arithmetic;
-use crate::kernels::packed::{Extent, Placement};
+use crate::inference::Arithmetic;
+use crate::inference::packed::{Extent, Placement};
 use crate::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
 };

@@ -10,19 +10,12 @@
 //! networks are made of.
 
 #[cfg(feature = "flex")]
-mod cpu;
+pub(crate) mod cpu;
 mod generic;
-#[cfg(feature = "webgpu")]
-pub mod gpu;
 #[cfg(feature = "train")]
 mod gradients;
 pub mod mixed;
-#[cfg(feature = "flex")]
-pub(crate) mod packed;
-#[cfg(all(feature = "threads", target_family = "wasm"))]
-pub mod pool;
 pub mod replicas;
-pub(crate) mod threads;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
 use burn::tensor::{Tensor, activation};
@@ -58,31 +51,6 @@ impl Activation {
 
     pub(crate) fn from_index(index: usize) -> Self {
         [Self::Identity, Self::Relu, Self::HardSwish, Self::Relu6][index]
-    }
-}
-
-/// How a network's products are computed on the CPU outside training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arithmetic {
-    /// In 32-bit floats.
-    #[default]
-    F32,
-    /// Products of at least 32 terms in 8-bit whole numbers, everything else in floats: half of the
-    /// time in a browser with relaxed SIMD. In one without, and on a GPU, all in floats.
-    I8,
-}
-
-impl Arithmetic {
-    /// Whether it is the one that is not mentioned.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// What a CPU of this build computes in where a model file asks for this.
-    #[must_use]
-    pub fn on_cpu(self) -> Self {
-        if cfg!(any(not(target_arch = "wasm32"), feature = "relaxed")) { self } else { Self::F32 }
     }
 }
 

@@ -4,6 +4,9 @@
 //! A network of five milliseconds has sixty steps, each shorter than a sleeping thread needs to wake
 //! up. [`together`] therefore keeps the threads awake while a picture is on its way, asking for work.
 
+#[cfg(all(feature = "threads", target_family = "wasm"))]
+pub mod pool;
+
 #[cfg(feature = "threads")]
 use std::cell::Cell;
 #[cfg(feature = "threads")]
@@ -29,7 +32,7 @@ fn count() -> usize {
     #[cfg(not(target_family = "wasm"))]
     return rayon::current_num_threads();
     #[cfg(target_family = "wasm")]
-    return super::pool::gathered() + 1;
+    return pool::gathered() + 1;
 }
 
 /// Units of work a piece, of `units` in all: at most `most`, and so few that every thread of a picture's

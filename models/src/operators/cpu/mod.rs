@@ -17,8 +17,8 @@ use burn::tensor::TensorData;
 use pulp::WithSimd;
 
 use super::replicas::Replicas;
-use super::threads::for_chunks;
 use super::{Activation, NetworkOps};
+use crate::threads::for_chunks;
 
 /// Values that one piece of parallel work covers: small enough for the first-level cache, and
 /// fixed, so that a sum has the same order on every machine.

@@ -3,9 +3,9 @@
 use pulp::NullaryFnOnce;
 
 use super::{Extent, activated_value};
-use crate::kernels::Activation;
-use crate::kernels::cpu::dispatch;
-use crate::kernels::threads::{self, for_chunks};
+use crate::operators::Activation;
+use crate::operators::cpu::dispatch;
+use crate::threads::{self, for_chunks};
 
 /// A loop that is compiled for the machine's vectors.
 struct Loop<F>(F);
