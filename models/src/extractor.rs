@@ -7,34 +7,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::{
-    EfficientNetLite0, EfficientNetLite0Config, MobileNetV1, MobileNetV1Config, PpLcNet,
-    PpLcNetConfig, PpLcNetV2, PpLcNetV2Config, ResNet, ResNetConfig,
-};
+use crate::backbone::{Backbone, BackboneConfig};
 use crate::inference::Network;
 use crate::layers::{Eager, Flow};
 use crate::limits::LimitError;
 use crate::neck::{Neck, NeckConfig};
 use crate::operators::channels_last;
-
-/// Which backbone, with its options.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum BackboneConfig {
-    /// See [`PpLcNet`].
-    PpLcNet(PpLcNetConfig),
-    /// See [`PpLcNetV2`].
-    PpLcNetV2(PpLcNetV2Config),
-    /// See [`MobileNetV1`].
-    #[serde(rename = "mobilenet_v1")]
-    MobileNetV1(MobileNetV1Config),
-    /// See [`ResNet`].
-    #[serde(rename = "resnet")]
-    ResNet(ResNetConfig),
-    /// See [`EfficientNetLite0`].
-    #[serde(rename = "efficientnet_lite0")]
-    EfficientNetLite0(EfficientNetLite0Config),
-}
 
 /// Configuration of [`Extractor`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,13 +27,7 @@ pub struct ExtractorConfig {
 impl ExtractorConfig {
     /// Width of the backbone's pooled features.
     pub fn features(&self) -> usize {
-        match &self.backbone {
-            BackboneConfig::PpLcNet(c) => c.class_expand.unwrap_or(c.feature_channels()[2]),
-            BackboneConfig::PpLcNetV2(c) => c.class_expand,
-            BackboneConfig::MobileNetV1(c) => c.features(),
-            BackboneConfig::ResNet(c) => c.features(),
-            BackboneConfig::EfficientNetLite0(c) => c.features(),
-        }
+        self.backbone.features()
     }
 
     /// Width of the embedding.
@@ -67,15 +39,7 @@ impl ExtractorConfig {
     /// The configuration of [`Extractor::fuse`]'s result.
     #[must_use]
     pub fn fused(&self) -> Self {
-        let mut config = self.clone();
-        match &mut config.backbone {
-            BackboneConfig::PpLcNet(c) => c.fused = true,
-            BackboneConfig::PpLcNetV2(c) => c.fused = true,
-            BackboneConfig::MobileNetV1(c) => c.fused = true,
-            BackboneConfig::ResNet(c) => c.fused = true,
-            BackboneConfig::EfficientNetLite0(c) => c.fused = true,
-        }
-        config
+        Self { backbone: self.backbone.fused(), ..self.clone() }
     }
 
     /// Whether a network can be made of it.
@@ -84,48 +48,17 @@ impl ExtractorConfig {
     ///
     /// [`LimitError`], naming the value.
     pub fn check(&self) -> Result<(), LimitError> {
-        let backbone = match &self.backbone {
-            BackboneConfig::PpLcNet(config) => config.check(),
-            BackboneConfig::PpLcNetV2(config) => config.check(),
-            BackboneConfig::MobileNetV1(config) => config.check(),
-            BackboneConfig::ResNet(config) => config.check(),
-            BackboneConfig::EfficientNetLite0(_) => Ok(()),
-        };
-        backbone.map_err(|error| error.under("backbone"))?;
+        self.backbone.check().map_err(|error| error.under("backbone"))?;
         self.neck.map_or(Ok(()), |neck| neck.check()).map_err(|error| error.under("neck"))
     }
 
     /// A freshly initialised extractor.
     pub fn init(&self, device: &Device) -> Extractor {
         Extractor {
-            backbone: match &self.backbone {
-                BackboneConfig::PpLcNet(config) => Backbone::PpLcNet(config.init(device)),
-                BackboneConfig::PpLcNetV2(config) => Backbone::PpLcNetV2(config.init(device)),
-                BackboneConfig::MobileNetV1(config) => Backbone::MobileNetV1(config.init(device)),
-                BackboneConfig::ResNet(config) => Backbone::ResNet(config.init(device)),
-                BackboneConfig::EfficientNetLite0(config) => {
-                    Backbone::EfficientNetLite0(config.init(device))
-                }
-            },
+            backbone: self.backbone.init(device),
             neck: self.neck.map(|neck| neck.init(self.features(), device)),
         }
     }
-}
-
-/// The backbone of an [`Extractor`].
-#[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
-pub enum Backbone {
-    /// See [`PpLcNet`].
-    PpLcNet(PpLcNet),
-    /// See [`PpLcNetV2`].
-    PpLcNetV2(PpLcNetV2),
-    /// See [`MobileNetV1`].
-    MobileNetV1(MobileNetV1),
-    /// See [`ResNet`].
-    ResNet(ResNet),
-    /// See [`EfficientNetLite0`].
-    EfficientNetLite0(EfficientNetLite0),
 }
 
 /// Turns pictures into embeddings.
@@ -147,13 +80,7 @@ pub struct Features {
 impl Extractor {
     /// Pooled features of the backbone and the embedding before it is brought to unit length.
     fn wire_features<F: Flow>(&self, flow: &mut F, x: F::Map) -> (F::Map, F::Map) {
-        let features = match &self.backbone {
-            Backbone::PpLcNet(backbone) => backbone.wire(flow, x),
-            Backbone::PpLcNetV2(backbone) => backbone.wire(flow, x),
-            Backbone::MobileNetV1(backbone) => backbone.wire(flow, x),
-            Backbone::ResNet(backbone) => backbone.wire(flow, x),
-            Backbone::EfficientNetLite0(backbone) => backbone.wire(flow, x),
-        };
+        let features = self.backbone.wire(flow, x);
         let raw_embedding = match &self.neck {
             Some(neck) => neck.wire(flow, features.clone()),
             None => features.clone(),
@@ -190,18 +117,7 @@ impl Extractor {
     /// The deployed form, see [`ExtractorConfig::fused`].
     #[must_use]
     pub fn fuse(self) -> Self {
-        Self {
-            backbone: match self.backbone {
-                Backbone::PpLcNet(backbone) => Backbone::PpLcNet(backbone.fuse()),
-                Backbone::PpLcNetV2(backbone) => Backbone::PpLcNetV2(backbone.fuse()),
-                Backbone::MobileNetV1(backbone) => Backbone::MobileNetV1(backbone.fuse()),
-                Backbone::ResNet(backbone) => Backbone::ResNet(backbone.fuse()),
-                Backbone::EfficientNetLite0(backbone) => {
-                    Backbone::EfficientNetLite0(backbone.fuse())
-                }
-            },
-            ..self
-        }
+        Self { backbone: self.backbone.fuse(), ..self }
     }
 }
 

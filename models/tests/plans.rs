@@ -2,12 +2,13 @@
 #![cfg(feature = "flex")]
 
 use burn::tensor::Device;
+use models::backbone::BackboneConfig;
 use models::backbone::{
     EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
 use models::inference::Arithmetic;
 use models::neck::NeckConfig;

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
+use models::backbone::BackboneConfig;
 use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
 use models::inference::Arithmetic;
 use models::inference::{Network, Prepared, RunError};

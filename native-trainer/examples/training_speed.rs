@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use mimalloc::MiMalloc;
+use models::backbone::BackboneConfig;
 use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, ResNetConfig};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 
 /// The trainer's.
 #[global_allocator]

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use models::backbone::BackboneConfig;
 use models::backbone::ResNetConfig;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::model_file::Architecture;
 use models::neck::NeckConfig;
 use serde_json::json;

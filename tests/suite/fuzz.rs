@@ -12,10 +12,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use damage::{fuzz, fuzz_within};
+use models::backbone::BackboneConfig;
 use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
 use models::bundle::Manifest;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::gallery::{
     Budget, Class, Gallery, GalleryStream, IndexConfig, Lesson, LessonChange, Lessons, Metadata,
     PictureId, ShardOptions, Shards, VectorType,

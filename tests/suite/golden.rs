@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use models::backbone::BackboneConfig;
 use models::backbone::{
     DepthwiseSeparable, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     RepDepthwiseSeparable, RepOptions, ResNetConfig, Residual, ResidualBlock, Shortcut,
@@ -27,7 +28,7 @@ use models::detector::{
     Candidates, DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant, decode,
     points,
 };
-use models::extractor::{BackboneConfig, ExtractorConfig, l2_normalize};
+use models::extractor::{ExtractorConfig, l2_normalize};
 use models::gallery::{IndexConfig, Metric, Search, VectorIndex, VectorType};
 use models::image::RgbImage;
 use models::image::geometry::{BBox, non_maximum_suppression};

@@ -8,8 +8,9 @@ use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use burn::tensor::Device;
+use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetConfig;
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::Preprocess;

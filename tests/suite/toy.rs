@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use models::backbone::BackboneConfig;
 use models::backbone::MobileNetV1Config;
-use models::extractor::{BackboneConfig, Extractor, ExtractorConfig};
+use models::extractor::{Extractor, ExtractorConfig};
 use models::image::RgbImage;
 use models::image::{ResizeFilter, resize};
 use models::inference::Prepared;

@@ -2,8 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{TensorData, bf16, f16};
+use models::backbone::BackboneConfig;
 use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::neck::NeckConfig;
 use models::operators::mixed::{self, HalfFloat};
 use models::weights::Weights;

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
+use crate::limits::LimitError;
 
 /// Repeats, kernel, stride of the first, expansion and output channels of every stage.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -48,6 +49,15 @@ impl EfficientNetLite0Config {
     /// Channels of the three feature maps of stride 8, 16 and 32.
     pub const fn feature_channels(&self) -> [usize; 3] {
         [STAGES[2].4, STAGES[4].4, STAGES[6].4]
+    }
+
+    /// Whether a network can be made of it: always, because nothing of its size is free.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub const fn check(&self) -> Result<(), LimitError> {
+        Ok(())
     }
 
     fn conv(&self, shape: ConvShape, activation: Activation, device: &Device) -> ConvBn {

@@ -28,6 +28,9 @@ const BLOCKS: [(usize, usize); 13] = [
     (1024, 1),
 ];
 
+/// Blocks up to the end of each feature map.
+const MAP_ENDS: [usize; 3] = [5, 11, 13];
+
 /// Configuration of [`MobileNetV1`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +50,11 @@ impl MobileNetV1Config {
     /// Width of the pooled features.
     pub fn features(&self) -> usize {
         self.channels(1024)
+    }
+
+    /// Channels of the three feature maps of stride 8, 16 and 32.
+    pub fn feature_channels(&self) -> [usize; 3] {
+        [256, 512, 1024].map(|channels| self.channels(channels))
     }
 
     /// Whether a network can be made of it.
@@ -92,13 +100,23 @@ pub struct MobileNetV1 {
 }
 
 impl MobileNetV1 {
+    /// Feature maps of stride 8, 16 and 32.
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        let mut x = flow.conv_bn(x, &self.conv, Padding::Even);
+        let mut from = 0;
+        MAP_ENDS.map(|end| {
+            for block in &self.blocks[from..end] {
+                x = flow.conv_bn(x.clone(), &block.depthwise_conv, Padding::Even);
+                x = flow.conv_bn(x.clone(), &block.pointwise_conv, Padding::Even);
+            }
+            from = end;
+            x.clone()
+        })
+    }
+
     /// Pooled features before the classifier.
     pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
-        let mut x = flow.conv_bn(x, &self.conv, Padding::Even);
-        for block in &self.blocks {
-            x = flow.conv_bn(x, &block.depthwise_conv, Padding::Even);
-            x = flow.conv_bn(x, &block.pointwise_conv, Padding::Even);
-        }
+        let [_, _, x] = self.wire_maps(flow, x);
         flow.global_pool(x, GlobalPool::Average)
     }
 

@@ -1,4 +1,6 @@
-//! Backbones: a picture tensor becomes feature maps or one pooled vector.
+//! Backbones: an image becomes three feature maps, for a detector, or one pooled vector, for an extractor.
+//!
+//! [`BackboneConfig`] and [`Backbone`] name them all; `each!` is the one list that their methods go through.
 
 mod efficientnet_lite0;
 mod mobilenet_v1;
@@ -6,8 +8,184 @@ mod pp_lcnet;
 mod pp_lcnet_v2;
 mod resnet;
 
+use burn::module::Module;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::layers::Flow;
+use crate::limits::LimitError;
+
 pub use efficientnet_lite0::{EfficientNetLite0, EfficientNetLite0Config};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
 pub use pp_lcnet_v2::{PpLcNetV2, PpLcNetV2Config, RepDepthwiseSeparable, RepOptions};
 pub use resnet::{GlobalPool, ResNet, ResNetConfig, ResNetStem, Residual, ResidualBlock, Shortcut};
+
+/// Which backbone, with its options.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum BackboneConfig {
+    /// See [`PpLcNet`].
+    PpLcNet(PpLcNetConfig),
+    /// See [`PpLcNetV2`].
+    PpLcNetV2(PpLcNetV2Config),
+    /// See [`MobileNetV1`].
+    #[serde(rename = "mobilenet_v1")]
+    MobileNetV1(MobileNetV1Config),
+    /// See [`ResNet`].
+    #[serde(rename = "resnet")]
+    ResNet(ResNetConfig),
+    /// See [`EfficientNetLite0`].
+    #[serde(rename = "efficientnet_lite0")]
+    EfficientNetLite0(EfficientNetLite0Config),
+}
+
+/// Any of the backbones.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value a process")]
+pub enum Backbone {
+    /// See [`PpLcNet`].
+    PpLcNet(PpLcNet),
+    /// See [`PpLcNetV2`].
+    PpLcNetV2(PpLcNetV2),
+    /// See [`MobileNetV1`].
+    MobileNetV1(MobileNetV1),
+    /// See [`ResNet`].
+    ResNet(ResNet),
+    /// See [`EfficientNetLite0`].
+    EfficientNetLite0(EfficientNetLite0),
+}
+
+/// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
+macro_rules! each {
+    ($from:ident, $value:expr, $it:ident => $do:expr) => {
+        match $value {
+            $from::PpLcNet($it) => $do,
+            $from::PpLcNetV2($it) => $do,
+            $from::MobileNetV1($it) => $do,
+            $from::ResNet($it) => $do,
+            $from::EfficientNetLite0($it) => $do,
+        }
+    };
+    ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
+        match $value {
+            $from::PpLcNet($it) => $to::PpLcNet($do),
+            $from::PpLcNetV2($it) => $to::PpLcNetV2($do),
+            $from::MobileNetV1($it) => $to::MobileNetV1($do),
+            $from::ResNet($it) => $to::ResNet($do),
+            $from::EfficientNetLite0($it) => $to::EfficientNetLite0($do),
+        }
+    };
+}
+
+impl BackboneConfig {
+    /// Width of the pooled features.
+    pub fn features(&self) -> usize {
+        each!(Self, self, config => config.features())
+    }
+
+    /// Channels of the three maps of [`Backbone::wire_maps`].
+    pub fn feature_channels(&self) -> [usize; 3] {
+        each!(Self, self, config => config.feature_channels())
+    }
+
+    /// The configuration of [`Backbone::fuse`]'s result.
+    #[must_use]
+    pub fn fused(&self) -> Self {
+        let mut fused = self.clone();
+        each!(Self, &mut fused, config => config.fused = true);
+        fused
+    }
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check(&self) -> Result<(), LimitError> {
+        each!(Self, self, config => config.check())
+    }
+
+    /// A freshly initialized backbone.
+    pub fn init(&self, device: &Device) -> Backbone {
+        each!(Self => Backbone, self, config => config.init(device))
+    }
+
+    /// A freshly initialized backbone for [`Backbone::wire_maps`] alone, without the weights of EfficientNet-Lite0
+    /// that lie behind its maps.
+    pub fn init_maps(&self, device: &Device) -> Backbone {
+        match self {
+            Self::EfficientNetLite0(config) => {
+                Backbone::EfficientNetLite0(config.init_maps(device))
+            }
+            _ => self.init(device),
+        }
+    }
+}
+
+impl Backbone {
+    /// Feature maps of the last three stages: of stride 8, 16 and 32, unless the configuration changes a stride.
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        each!(Self, self, backbone => backbone.wire_maps(flow, x))
+    }
+
+    /// Pooled features of the last map, `[batch, features]`.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        each!(Self, self, backbone => backbone.wire(flow, x))
+    }
+
+    /// The deployed form: every normalization folded into its convolution.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        each!(Self => Self, self, backbone => backbone.fuse())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A small one of each, as model files describe it.
+    const DESCRIPTIONS: [&str; 5] = [
+        r#"{"kind":"pp_lc_net","scale":0.25,"class_expand":64,"dropout":0.2,"fused":false}"#,
+        r#"{"kind":"pp_lc_net_v2","scale":0.25,"depths":[1,1,1,1],"class_expand":64,"shitu":false,"dropout":0.0,"fused":true}"#,
+        r#"{"kind":"mobilenet_v1","scale":0.25,"fused":false}"#,
+        concat!(
+            r#"{"kind":"resnet","block":"basic","depths":[1,1,1,1],"width":16,"stem":"single3x3","stem_activation":true,"#,
+            r#""max_pool":true,"first_stage_stride":1,"last_stage_stride":2,"shortcut":"average_pool","pool":"max","#,
+            r#""fused":false}"#
+        ),
+        r#"{"kind":"efficientnet_lite0","fused":false}"#,
+    ];
+
+    #[test]
+    fn descriptions_of_older_files_are_read_and_written_alike() {
+        for text in DESCRIPTIONS {
+            let config: BackboneConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        }
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn maps_have_the_channels_and_strides_they_say() {
+        use burn::tensor::{Distribution, Tensor};
+
+        use crate::layers::Eager;
+
+        let device = Device::flex();
+        let x = Tensor::random([1, 64, 96, 3], Distribution::Normal(0.0, 1.0), &device);
+        for text in DESCRIPTIONS {
+            let config: BackboneConfig = serde_json::from_str(text).unwrap();
+            config.check().unwrap();
+            let maps = config.init_maps(&device).wire_maps(&mut Eager, x.clone());
+            for ((map, channels), stride) in
+                maps.into_iter().zip(config.feature_channels()).zip([8, 16, 32])
+            {
+                assert_eq!(map.dims(), [1, 64 / stride, 96 / stride, channels], "{text}");
+            }
+            let pooled = config.init(&device).wire(&mut Eager, x.clone());
+            assert_eq!(pooled.dims()[3], config.features(), "{text}");
+        }
+    }
+}

@@ -55,6 +55,11 @@ impl PpLcNetConfig {
         make_divisible(channels as f64 * self.scale)
     }
 
+    /// Width of the pooled features.
+    pub fn features(&self) -> usize {
+        self.class_expand.unwrap_or(self.channels(512))
+    }
+
     /// Channels of the three feature maps of stride 8, 16 and 32.
     pub fn feature_channels(&self) -> [usize; 3] {
         [128, 256, 512].map(|c| self.channels(c))

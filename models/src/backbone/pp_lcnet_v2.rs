@@ -90,6 +90,16 @@ impl PpLcNetV2Config {
         make_divisible(channels as f64 * self.scale)
     }
 
+    /// Width of the pooled features.
+    pub const fn features(&self) -> usize {
+        self.class_expand
+    }
+
+    /// Channels of the three feature maps of stride 8, 16 and 32; with `shitu`, the last one's stride is 16.
+    pub fn feature_channels(&self) -> [usize; 3] {
+        [256, 512, 1024].map(|channels| self.channels(channels))
+    }
+
     /// Whether a network can be made of it.
     ///
     /// # Errors
@@ -264,12 +274,24 @@ pub struct PpLcNetV2 {
 }
 
 impl PpLcNetV2 {
+    /// Feature maps of the last three stages, see [`PpLcNetV2Config::feature_channels`].
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
+        let x = flow.conv_bn(x, &self.stem, Padding::Even);
+        let x = self.stem_block.wire(flow, x);
+        let mut run = |stage: usize, x| {
+            self.stages[stage].iter().fold(x, |x, block| block.wire(&mut *flow, x))
+        };
+        let x = run(0, x);
+        let c3 = run(1, x);
+        let c4 = run(2, c3.clone());
+        let c5 = run(3, c4.clone());
+        [c3, c4, c5]
+    }
+
     /// Pooled features before the classifier (the recognition embedding's source): `class_expand`
     /// values.
     pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
-        let x = flow.conv_bn(x, &self.stem, Padding::Even);
-        let x = self.stem_block.wire(flow, x);
-        let x = self.stages.iter().flatten().fold(x, |x, block| block.wire(flow, x));
+        let [_, _, x] = self.wire_maps(flow, x);
         let pooled = flow.global_pool(x, GlobalPool::Average);
         let last = if self.shitu { Activation::Identity } else { Activation::Relu };
         let features = flow.conv(pooled, &self.last_conv, last);

@@ -137,6 +137,11 @@ impl ResNetConfig {
         self.width * 8 * self.block.expansion()
     }
 
+    /// Channels of the feature maps of the last three stages; of stride 8, 16 and 32 with the paper's strides.
+    pub fn feature_channels(&self) -> [usize; 3] {
+        [2, 4, 8].map(|times| self.width * times * self.block.expansion())
+    }
+
     /// Whether a network can be made of it.
     ///
     /// # Errors
@@ -179,7 +184,8 @@ impl ResNetConfig {
                 blocks.push(block);
             }
         }
-        ResNet { stem_convs, blocks, max_pool: self.max_pool, pool: self.pool }
+        let depths = self.depths;
+        ResNet { stem_convs, blocks, max_pool: self.max_pool, pool: self.pool, depths }
     }
 }
 
@@ -276,11 +282,13 @@ pub struct ResNet {
     max_pool: bool,
     #[module(skip)]
     pool: GlobalPool,
+    #[module(skip)]
+    depths: [usize; 4],
 }
 
 impl ResNet {
-    /// Pooled features before the classifier.
-    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+    /// Feature maps of the last three stages, see [`ResNetConfig::feature_channels`].
+    pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
         let mut x = x;
         for conv in &self.stem_convs {
             x = flow.conv_bn(x, conv, Padding::Even);
@@ -288,7 +296,21 @@ impl ResNet {
         if self.max_pool {
             x = flow.max_pool(x);
         }
-        let x = self.blocks.iter().fold(x, |x, block| block.wire(flow, x));
+        let mut blocks = self.blocks.iter();
+        let mut run = |depth: usize, x| {
+            blocks.by_ref().take(depth).fold(x, |x, block| block.wire(&mut *flow, x))
+        };
+        let [first, second, third, fourth] = self.depths;
+        let x = run(first, x);
+        let c3 = run(second, x);
+        let c4 = run(third, c3.clone());
+        let c5 = run(fourth, c4.clone());
+        [c3, c4, c5]
+    }
+
+    /// Pooled features before the classifier.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
+        let [_, _, x] = self.wire_maps(flow, x);
         flow.global_pool(x, self.pool)
     }
 

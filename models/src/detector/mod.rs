@@ -20,7 +20,7 @@ pub use pan::Pan;
 pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
-use crate::backbone::{EfficientNetLite0, EfficientNetLite0Config, PpLcNet, PpLcNetConfig};
+use crate::backbone::{Backbone, BackboneConfig, EfficientNetLite0Config, PpLcNetConfig};
 use crate::inference::Network;
 use crate::layers::{Eager, Flow};
 use crate::limits::{LimitError, MAX_BLOCKS, MAX_CLASSES, SCALES, within};
@@ -68,10 +68,10 @@ pub struct DetectorConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DetectorBackbone {
-    /// See [`PpLcNet`]: the reference's.
+    /// See [`PpLcNet`](crate::backbone::PpLcNet): the reference's.
     #[default]
     PpLcNet,
-    /// See [`EfficientNetLite0`]: slower, but its `ImageNet` weights can be had.
+    /// See [`EfficientNetLite0`](crate::backbone::EfficientNetLite0): slower, but its `ImageNet` weights can be had.
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
 }
@@ -146,7 +146,8 @@ impl DetectorConfig {
 
     /// A freshly initialised detector.
     pub fn init(&self, device: &Device) -> Detector {
-        let (backbone, maps) = self.init_backbone(device);
+        let config = self.backbone();
+        let (backbone, maps) = (config.init_maps(device), config.feature_channels());
         let channels = self.neck_channels;
         let (classes, blocks) = (self.num_classes, self.head_blocks);
         let neck = Pan::new(self.variant, maps, channels, self.fused, device);
@@ -161,21 +162,18 @@ impl DetectorConfig {
         Detector { backbone, neck, head }
     }
 
-    /// The backbone and the channels of its maps.
-    fn init_backbone(&self, device: &Device) -> (Backbone, [usize; 3]) {
+    /// The backbone with its options.
+    fn backbone(&self) -> BackboneConfig {
+        let fused = self.fused;
         match self.backbone {
-            DetectorBackbone::PpLcNet => {
-                let config = PpLcNetConfig {
-                    scale: self.backbone_scale,
-                    class_expand: None,
-                    dropout: 0.0,
-                    fused: self.fused,
-                };
-                (Backbone::PpLcNet(config.init(device)), config.feature_channels())
-            }
+            DetectorBackbone::PpLcNet => BackboneConfig::PpLcNet(PpLcNetConfig {
+                scale: self.backbone_scale,
+                class_expand: None,
+                dropout: 0.0,
+                fused,
+            }),
             DetectorBackbone::EfficientNetLite0 => {
-                let config = EfficientNetLite0Config { fused: self.fused };
-                (Backbone::EfficientNetLite0(config.init_maps(device)), config.feature_channels())
+                BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused })
             }
         }
     }
@@ -188,13 +186,6 @@ pub struct LevelOutput {
     pub class_logits: Tensor<4>,
     /// `[batch, 4 · (REG_MAX + 1), height, width]`: left, top, right, bottom, before the softmax.
     pub box_logits: Tensor<4>,
-}
-
-/// The backbone of a [`Detector`].
-#[derive(Module, Debug)]
-enum Backbone {
-    PpLcNet(PpLcNet),
-    EfficientNetLite0(EfficientNetLite0),
 }
 
 /// The head of a [`Detector`].
@@ -216,18 +207,11 @@ impl Detector {
     /// From a picture to class logits, then box logits, as channels of one map a level, stride 8,
     /// 16, 32 and 64.
     pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
-        let maps = self.wire_backbone(flow, x);
+        let maps = self.backbone.wire_maps(flow, x);
         let maps = self.neck.wire(flow, maps);
         match &self.head {
             Head::Pico(head) => head.wire(flow, maps),
             Head::PicoV2(head) => head.wire(flow, maps),
-        }
-    }
-
-    fn wire_backbone<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
-        match &self.backbone {
-            Backbone::PpLcNet(backbone) => backbone.wire_maps(flow, x),
-            Backbone::EfficientNetLite0(backbone) => backbone.wire_maps(flow, x),
         }
     }
 
@@ -275,7 +259,7 @@ impl Detector {
     ///
     /// As [`Self::forward`].
     pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        self.wire_backbone(&mut Eager, checked(x)).map(channels_first)
+        self.backbone.wire_maps(&mut Eager, checked(x)).map(channels_first)
     }
 
     /// Feature maps of the neck, stride 8, 16, 32 and 64.
@@ -284,7 +268,7 @@ impl Detector {
     ///
     /// As [`Self::forward`].
     pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
-        let maps = self.wire_backbone(&mut Eager, checked(x));
+        let maps = self.backbone.wire_maps(&mut Eager, checked(x));
         self.neck.wire(&mut Eager, maps).map(channels_first)
     }
 
@@ -292,12 +276,7 @@ impl Detector {
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {
-            backbone: match self.backbone {
-                Backbone::PpLcNet(backbone) => Backbone::PpLcNet(backbone.fuse()),
-                Backbone::EfficientNetLite0(backbone) => {
-                    Backbone::EfficientNetLite0(backbone.fuse())
-                }
-            },
+            backbone: self.backbone.fuse(),
             neck: self.neck.fuse(),
             head: match self.head {
                 Head::Pico(head) => Head::Pico(head.fuse()),
@@ -328,6 +307,20 @@ fn checked(x: Tensor<4>) -> Tensor<4> {
 mod tests {
     use super::*;
     use burn::tensor::Distribution;
+
+    #[test]
+    fn descriptions_of_older_files_are_read_and_written_alike() {
+        for text in [
+            r#"{"backbone_scale":2.5,"neck_channels":128,"num_classes":1,"head_blocks":4,"fused":true}"#,
+            concat!(
+                r#"{"variant":"second","backbone":"efficientnet_lite0","backbone_scale":1.0,"neck_channels":96,"#,
+                r#""num_classes":1,"head_blocks":2,"fused":false}"#
+            ),
+        ] {
+            let config: DetectorConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        }
+    }
 
     #[test]
     fn the_deployed_form_predicts_the_same() {

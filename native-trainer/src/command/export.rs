@@ -326,22 +326,12 @@ fn absent(run: &Path, name: &str) -> String {
 /// The fused network of a run's checkpoint.
 fn deployed(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<ModelFile> {
     let (recipe, weights) = read_run(run, checkpoint)?;
-    let name = || run.display().to_string();
-    let device = Device::flex();
-    let (architecture, weights) = match (&recipe.extractor, &recipe.detector) {
-        (Some(task), _) => {
-            let network = weights.under("extractor").load_into(task.model.init(&device));
-            let fused = network.with_context(name)?.fuse();
-            (Architecture::Extractor(task.model.fused()), Weights::from_module(&fused))
-        }
-        (None, Some(task)) => {
-            let fused = weights.load_into(task.model.init(&device)).with_context(name)?.fuse();
-            (Architecture::Detector(task.model.fused()), Weights::from_module(&fused))
-        }
+    let (architecture, weights) = match (recipe.extractor, recipe.detector) {
+        (Some(task), _) => (Architecture::Extractor(task.model), weights.under("extractor")),
+        (None, Some(task)) => (Architecture::Detector(task.model), weights),
         (None, None) => bail!("{}: names no network", run.join(RUN_RECIPE).display()),
     };
-    let Recipe { preprocess, notes, .. } = recipe;
-    let arithmetic = Arithmetic::F32;
-    let description = ModelDescription { architecture, preprocess, arithmetic, notes };
-    Ok(ModelFile { description, weights })
+    let trained = architecture.load(weights, &Device::flex());
+    let trained = trained.with_context(|| run.display().to_string())?;
+    Ok(trained.deploy(recipe.preprocess, recipe.notes))
 }

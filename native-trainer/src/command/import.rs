@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
-use models::inference::Arithmetic;
-use models::model_file::{Architecture, ModelDescription, ModelFile};
-use models::weights::{Precision, Weights};
+use models::model_file::{Architecture, ModelFile};
+use models::weights::Precision;
 
 use crate::cli::{probe, size};
 use crate::exchange::import::{Origin, read_paddle, read_pytorch};
@@ -75,25 +74,11 @@ impl Arguments {
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();
         let name = || self.checkpoint.display().to_string();
-        let (architecture, trainable, deployed) = match architecture {
-            Architecture::Extractor(config) => {
-                let extractor = weights.load_into(config.init(&device)).with_context(name)?;
-                let trainable = Weights::from_module(&extractor);
-                let fused = Weights::from_module(&extractor.fuse());
-                (Architecture::Extractor(config.fused()), trainable, fused)
-            }
-            Architecture::Detector(config) => {
-                let detector = weights.load_into(config.init(&device)).with_context(name)?;
-                let trainable = Weights::from_module(&detector);
-                let fused = Weights::from_module(&detector.fuse());
-                (Architecture::Detector(config.fused()), trainable, fused)
-            }
-        };
+        let trained = architecture.load(weights, &device).with_context(name)?;
+        let trainable = trained.weights();
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
         let notes = format!("Weights of {file}.");
-        let description =
-            ModelDescription { architecture, preprocess, arithmetic: Arithmetic::F32, notes };
-        let model = ModelFile { description, weights: deployed };
+        let model = trained.deploy(preprocess, notes);
         let (bytes, precision) = smallest(&model).with_context(name)?;
         let stored = ModelFile::from_bytes(&bytes).with_context(name)?;
         match &stored.description.architecture {

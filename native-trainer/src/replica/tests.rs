@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use burn::tensor::{Device, Tensor};
+use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetConfig;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
 use models::inference::Prepared;
 use models::model_file::Architecture;

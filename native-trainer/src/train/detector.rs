@@ -12,9 +12,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, decode, points};
 use models::image::RgbImage;
 use models::image::geometry::BBox;
-use models::model_file::Architecture;
+use models::model_file::{Architecture, Trained};
 use models::preprocess::Preprocess;
-use models::weights::Weights;
 use rand::RngExt;
 
 use super::boxes::read_boxes;
@@ -280,9 +279,8 @@ impl Task for DetectorTraining {
         Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
 
-    fn deploy(&self, network: &Detector) -> (Architecture, Weights) {
-        let fused = network.valid().fuse();
-        (Architecture::Detector(self.task.model.fused()), Weights::from_module(&fused))
+    fn trained(&self, network: &Detector) -> Trained {
+        Trained::Detector(self.task.model.clone(), network.valid())
     }
 }
 

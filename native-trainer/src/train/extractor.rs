@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::extractor::Extractor;
 use models::image::RgbImage;
 use models::image::resize;
-use models::model_file::{Architecture, sha256_hex};
+use models::model_file::{Architecture, Trained, sha256_hex};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
@@ -348,8 +348,7 @@ impl Task for ExtractorTraining {
         Ok(named)
     }
 
-    fn deploy(&self, network: &ExtractorNetwork) -> (Architecture, Weights) {
-        let fused = network.extractor.valid().fuse();
-        (Architecture::Extractor(self.task.model.fused()), Weights::from_module(&fused))
+    fn trained(&self, network: &ExtractorNetwork) -> Trained {
+        Trained::Extractor(self.task.model.clone(), network.extractor.valid())
     }
 }

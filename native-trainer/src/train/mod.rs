@@ -20,8 +20,7 @@ use burn::tensor::{Device, Tensor};
 use folder::RunFolder;
 use log::Log;
 use models::image::RgbImage;
-use models::inference::Arithmetic;
-use models::model_file::{Architecture, ModelDescription, ModelFile, ModelFileError};
+use models::model_file::{Architecture, ModelFile, ModelFileError, Trained};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights, WeightsError};
 use run::Run;
@@ -213,8 +212,8 @@ pub trait Task: Sync {
         hub: Option<&Hub>,
     ) -> anyhow::Result<Vec<(String, f64)>>;
 
-    /// The deployed network: fused, without the head.
-    fn deploy(&self, network: &Self::Network) -> (Architecture, Weights);
+    /// The network that is deployed: without the head.
+    fn trained(&self, network: &Self::Network) -> Trained;
 }
 
 /// How a recipe is run.
@@ -471,14 +470,8 @@ pub fn export<T: Task>(
     network: &T::Network,
     path: &Path,
 ) -> anyhow::Result<Precision> {
-    let (architecture, weights) = task.deploy(network);
-    let description = ModelDescription {
-        architecture,
-        preprocess: recipe.preprocess.clone(),
-        arithmetic: Arithmetic::F32,
-        notes: recipe.notes.clone(),
-    };
-    let (bytes, precision) = smallest(&ModelFile { description, weights })?;
+    let model = task.trained(network).deploy(recipe.preprocess.clone(), recipe.notes.clone());
+    let (bytes, precision) = smallest(&model)?;
     files::write(path, &bytes)?;
     Ok(precision)
 }

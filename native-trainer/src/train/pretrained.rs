@@ -115,9 +115,10 @@ pub(super) fn put<M: Module>(network: M, weights: &Weights) -> Result<M, Weights
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use models::backbone::BackboneConfig;
     use models::backbone::EfficientNetLite0Config;
     use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-    use models::extractor::{BackboneConfig, ExtractorConfig};
+    use models::extractor::ExtractorConfig;
     use models::inference::Arithmetic;
     use models::model_file::{Architecture, ModelDescription};
     use models::neck::NeckConfig;

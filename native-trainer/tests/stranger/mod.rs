@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetConfig;
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::model_file::Architecture;
 use models::weights::{Precision, Weights};
 use serde_json::{Value, json};

@@ -6,10 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetV2Config;
 use models::bundle::Bundle;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::preprocess::Preprocess;

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use models::backbone::BackboneConfig;
 use models::backbone::{
     EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::gallery::{Class, Gallery, Metadata};
 use models::image::RgbImage;
 use models::inference::Arithmetic;

@@ -8,8 +8,9 @@ mod pickle;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use models::backbone::BackboneConfig;
 use models::backbone::EfficientNetLite0Config;
-use models::extractor::{BackboneConfig, ExtractorConfig};
+use models::extractor::ExtractorConfig;
 use models::image::ResizeFilter;
 use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
