@@ -40,10 +40,17 @@ thread_local! {
 ///
 /// The backward pass of what was computed inside does the same, wherever it runs.
 pub fn within<R>(half: Option<HalfFloat>, forward: impl FnOnce() -> R) -> R {
-    let before = CURRENT.replace(half);
-    let result = forward();
-    CURRENT.set(before);
-    result
+    let _restored = Restored(CURRENT.replace(half));
+    forward()
+}
+
+/// Sets the thread back when a forward pass ends, by a panic too.
+struct Restored(Option<HalfFloat>);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
 }
 
 /// What the forward pass that this thread is in takes.
@@ -53,4 +60,20 @@ pub fn within<R>(half: Option<HalfFloat>, forward: impl FnOnce() -> R) -> R {
 )]
 pub(super) fn current() -> Option<HalfFloat> {
     CURRENT.get()
+}
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_leaves_the_thread_as_it_was() {
+        within(Some(HalfFloat::Bf16), || {
+            let inner = || within(Some(HalfFloat::F16), || panic!("the closure fails"));
+            let ended = std::panic::catch_unwind(inner);
+            assert!(ended.is_err(), "the panic goes through");
+            assert_eq!(current(), Some(HalfFloat::Bf16));
+        });
+        assert_eq!(current(), None);
+    }
 }

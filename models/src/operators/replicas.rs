@@ -27,10 +27,17 @@ thread_local! {
 ///
 /// The backward pass of what was computed inside hears the others as well, wherever it runs.
 pub fn within<R>(exchange: Arc<dyn Exchange>, forward: impl FnOnce() -> R) -> R {
-    let before = CURRENT.replace(Some(Replicas(exchange)));
-    let result = forward();
-    CURRENT.set(before);
-    result
+    let _restored = Restored(CURRENT.replace(Some(Replicas(exchange))));
+    forward()
+}
+
+/// Sets the thread back when a forward pass ends, by a panic too.
+struct Restored(Option<Replicas>);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
 }
 
 /// The replicas that a forward pass is one of.
@@ -83,5 +90,27 @@ impl Replicas {
         }
         let pixels = total.pop().unwrap_or_default();
         (pixels, total)
+    }
+}
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Alone;
+
+    impl Exchange for Alone {
+        fn gather(&self, values: Vec<f32>) -> Vec<Vec<f32>> {
+            vec![values]
+        }
+    }
+
+    #[test]
+    fn a_panic_inside_leaves_the_thread_as_it_was() {
+        let inner = || within(Arc::new(Alone), || panic!("the closure fails"));
+        let ended = std::panic::catch_unwind(inner);
+        assert!(ended.is_err(), "the panic goes through");
+        assert!(Replicas::current().is_none());
     }
 }
