@@ -3,6 +3,8 @@
 //! A safetensors file whose metadata holds, under `magpie`, a JSON description. The trainer exports
 //! it, the gallery builder and the bundle use it, the browser runs it.
 
+mod architecture;
+
 use std::collections::HashMap;
 
 use burn::tensor::Device;
@@ -11,13 +13,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::detector::{Detector, DetectorConfig};
-use crate::extractor::{Extractor, ExtractorConfig};
+use crate::detector::Detector;
+use crate::extractor::Extractor;
 use crate::inference::Arithmetic;
 use crate::inference::{Prepared, Target};
 use crate::limits::LimitError;
 use crate::preprocess::Preprocess;
 use crate::weights::{Precision, Weights, WeightsError};
+
+pub use architecture::{Architecture, Trained};
 
 const METADATA_KEY: &str = "magpie";
 /// Version of the description. A description without a number has this one: the number is written from 2 on, so that
@@ -59,104 +63,6 @@ pub enum ModelFileError {
         /// There.
         got: &'static str,
     },
-}
-
-/// Which network, with its options.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// Makes embeddings.
-    Extractor(ExtractorConfig),
-    /// Finds objects.
-    Detector(DetectorConfig),
-}
-
-impl Architecture {
-    /// Whether a network can be made of it without taking more memory than networks do.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitError`], naming the value.
-    pub fn check(&self) -> Result<(), LimitError> {
-        match self {
-            Self::Extractor(config) => config.check(),
-            Self::Detector(config) => config.check(),
-        }
-    }
-
-    /// Whether such inputs can be given to it.
-    ///
-    /// # Errors
-    ///
-    /// [`LimitError`], naming the value.
-    pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
-        preprocess.check()?;
-        match self {
-            Self::Extractor(_) => Ok(()),
-            Self::Detector(_) => DetectorConfig::check_input(preprocess),
-        }
-    }
-
-    /// The network with its trained weights, as training goes on from it.
-    ///
-    /// # Errors
-    ///
-    /// [`WeightsError`] if a tensor is missing, is left over or has another shape.
-    pub fn load(&self, weights: Weights, device: &Device) -> Result<Trained, WeightsError> {
-        match self {
-            Self::Extractor(config) => {
-                let network = weights.load_into(config.init(device))?;
-                Ok(Trained::Extractor(config.clone(), network))
-            }
-            Self::Detector(config) => {
-                let network = weights.load_into(config.init(device))?;
-                Ok(Trained::Detector(config.clone(), network))
-            }
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Extractor(_) => "an extractor",
-            Self::Detector(_) => "a detector",
-        }
-    }
-}
-
-/// A network in the form that is trained, with its options.
-#[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "one value a process")]
-pub enum Trained {
-    /// Makes embeddings.
-    Extractor(ExtractorConfig, Extractor),
-    /// Finds objects.
-    Detector(DetectorConfig, Detector),
-}
-
-impl Trained {
-    /// The weights in the form that is trained.
-    pub fn weights(&self) -> Weights {
-        match self {
-            Self::Extractor(_, network) => Weights::from_module(network),
-            Self::Detector(_, network) => Weights::from_module(network),
-        }
-    }
-
-    /// The deployed form: normalization folded into convolutions, parallel branches summed, products in 32-bit
-    /// floats. `notes` say where the weights come from.
-    pub fn deploy(self, preprocess: Preprocess, notes: String) -> ModelFile {
-        let (architecture, weights) = match self {
-            Self::Extractor(config, network) => {
-                (Architecture::Extractor(config.fused()), Weights::from_module(&network.fuse()))
-            }
-            Self::Detector(config, network) => {
-                (Architecture::Detector(config.fused()), Weights::from_module(&network.fuse()))
-            }
-        };
-        let arithmetic = Arithmetic::F32;
-        let description = ModelDescription { architecture, preprocess, arithmetic, notes };
-        ModelFile { description, weights }
-    }
 }
 
 /// What of a description is read first, whatever else is in it.
@@ -348,7 +254,9 @@ mod tests {
     use crate::backbone::{
         EfficientNetLite0Config, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, ResNetConfig,
     };
+    use crate::detector::DetectorConfig;
     use crate::detector::{DetectorBackbone, DetectorVariant};
+    use crate::extractor::ExtractorConfig;
     use crate::image::RgbImage;
     use crate::neck::NeckConfig;
 
