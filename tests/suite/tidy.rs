@@ -126,7 +126,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 4] = [
     (
         "wasm-engine",
         &[
-            &["protocol", "scope"],
+            &["protocol", "ranges", "scope"],
             &["input", "storage", "threads"],
             &["fetch"],
             &["parts"],

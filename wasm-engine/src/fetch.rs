@@ -13,6 +13,7 @@ use web_sys::{
 };
 
 use crate::protocol::{EngineError, ErrorKind};
+use crate::ranges::{self, Said};
 use crate::scope::{scope, within};
 use crate::storage::Beginning;
 
@@ -322,30 +323,16 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Whether a partial answer is what was asked for. Browsers differ in whether they ask for the plain file
-    /// with a range (Chromium does, Firefox takes a packed one, too), and hosts in what they count then.
+    /// Whether a partial answer is what was asked for.
     fn is_part(&self, headers: &Headers, next: u64) -> bool {
         let get = |name: &str| headers.get(name).ok().flatten();
-        let packed = get("content-encoding").is_some_and(|encoding| encoding != "identity");
-        let pieces = get("content-type").is_some_and(|kind| kind.starts_with("multipart/"));
-        if packed || pieces {
-            return false;
-        }
-        // Hidden from a page of another origin; the checksums judge then.
-        let Some(range) = get("content-range") else { return true };
-        let Some((place, total)) =
-            range.strip_prefix("bytes ").and_then(|range| range.split_once('/'))
-        else {
-            return false;
-        };
-        let starts =
-            place.split('-').next().and_then(|start| start.trim().parse().ok()) == Some(next);
-        let whole = self.part.end == WHOLE.end;
-        let fits = match (total.trim().parse::<u64>(), self.expected) {
-            (Ok(total), Some(expected)) if whole => total == expected,
-            _ => true,
-        };
-        starts && fits
+        let (encoding, kind) = (get("content-encoding"), get("content-type"));
+        let range = get("content-range");
+        let said =
+            Said { encoding: encoding.as_deref(), kind: kind.as_deref(), range: range.as_deref() };
+        // What is expected of a part is the length of that part alone.
+        let total = self.expected.filter(|_| self.part.end == WHOLE.end);
+        ranges::is_part(said, next, total)
     }
 }
 

@@ -20,6 +20,8 @@ mod local_edits;
 mod measure;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;
+#[cfg(any(test, all(feature = "engine", target_family = "wasm")))]
+mod ranges;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod refresh;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
