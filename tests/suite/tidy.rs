@@ -82,7 +82,7 @@ fn the_page_carries_no_tensor_library() {
 }
 
 /// Modules of a crate from the bottom up: a module may use only those on lines above its own.
-const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
+const MODULE_ORDERS: [(&str, &[&[&str]]); 4] = [
     (
         "models",
         &[
@@ -121,6 +121,31 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 2] = [
             &["cli"],
             &["publishing"],
             &["command"],
+        ],
+    ),
+    (
+        "wasm-engine",
+        &[
+            &["protocol", "ranges", "scope"],
+            &["input", "storage", "threads"],
+            &["fetch"],
+            &["parts"],
+            &["error"],
+            &["local_edits", "measure", "refresh"],
+            &["engine"],
+            &["worker"],
+        ],
+    ),
+    (
+        "web",
+        &[
+            &["command", "dom"],
+            &["input", "language", "pointing", "startup", "widgets"],
+            &["dialog", "engine_client", "offline", "pixels", "text"],
+            &["camera", "details", "samples", "teaching"],
+            &["card"],
+            &["view"],
+            &["app"],
         ],
     ),
 ];

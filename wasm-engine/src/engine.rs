@@ -22,9 +22,10 @@ use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
 use web_sys::RequestCache;
 
-use crate::failure::{bundle_error, failed, is_damaged, part_error, refused};
-use crate::fetch::{Download, WHOLE, fetch, now};
+use crate::error::{bundle_error, failed, is_damaged, part_error, refused};
+use crate::fetch::{Download, WHOLE, fetch};
 use crate::input::{decode, thumbnail_of};
+use crate::local_edits::{LocalEdits, Taught};
 use crate::measure;
 use crate::parts::fetcher;
 use crate::protocol::{
@@ -33,8 +34,8 @@ use crate::protocol::{
     Thresholds,
 };
 use crate::refresh::{Newer, Publication, Published, thresholds};
+use crate::scope::now;
 use crate::threads;
-use crate::visitor::{Taught, Visitor};
 
 /// Recognised pictures that can still be taught from.
 const REMEMBERED: usize = 2;
@@ -49,7 +50,7 @@ const CROP_QUALITY: u8 = 90;
 /// A loaded bundle on a device.
 pub(crate) struct Engine {
     recognizer: Recognizer,
-    visitor: Visitor,
+    edits: LocalEdits,
     /// Whether the visitor has set thresholds.
     tuned: bool,
     manifest_url: String,
@@ -140,7 +141,7 @@ impl Engine {
             opening.take(name, download.finish().await?).map_err(bundle_error)?;
         }
         let mut recognizer = opening.finish().map_err(bundle_error)?;
-        let visitor = Visitor::open(&mut recognizer, manifest_url).await;
+        let edits = LocalEdits::open(&mut recognizer, manifest_url).await;
         let info = BundleInfo {
             title: manifest.title.clone(),
             classes: recognizer.gallery().classes().len()
@@ -158,7 +159,7 @@ impl Engine {
         };
         let engine = Self {
             recognizer,
-            visitor,
+            edits,
             tuned: false,
             manifest_url: manifest_url.to_owned(),
             pictured: manifest.pictures.is_none(),
@@ -182,7 +183,7 @@ impl Engine {
             && let Ok(pictures) = Gallery::from_bytes(bytes)
         {
             self.pictured = self.recognizer.take_pictures(&pictures).is_ok();
-            self.visitor.take_pictures(&pictures);
+            self.edits.take_pictures(&pictures);
         }
         let again = self.seen.back().map(|seen| self.described(seen));
         Response::Pictured { again }
@@ -381,7 +382,7 @@ impl Engine {
 
     /// What the gallery holds.
     pub(crate) fn list(&self, filter: &str) -> GalleryView {
-        self.visitor.view(&self.recognizer, filter)
+        self.edits.view(&self.recognizer, filter)
     }
 
     /// The gallery as a file.
@@ -405,19 +406,19 @@ impl Engine {
             Edit::Teach { picture, .. } => Some(*picture),
             _ => None,
         };
-        let change = self.visitor.edit(&mut self.recognizer, edit, lesson).await?;
+        let change = self.edits.edit(&mut self.recognizer, edit, lesson).await?;
         self.edited(change, shown)
     }
 
     /// Takes the last change back.
     pub(crate) async fn undo(&mut self) -> Result<Response, EngineError> {
-        self.visitor.undo(&mut self.recognizer).await?;
+        self.edits.undo(&mut self.recognizer).await?;
         self.edited(Change::Undone, None)
     }
 
     /// Goes back to the published gallery.
     pub(crate) async fn reset(&mut self) -> Result<Response, EngineError> {
-        self.visitor.reset(&mut self.recognizer).await?;
+        self.edits.reset(&mut self.recognizer).await?;
         self.edited(Change::Reset, None)
     }
 
@@ -455,7 +456,7 @@ impl Engine {
         if let Some(published) = published {
             (self.pictures, self.pictured) = (manifest.pictures.clone(), true);
             self.shards.clone_from(&manifest.shards);
-            self.visitor.publish(&mut self.recognizer, published)?;
+            self.edits.publish(&mut self.recognizer, published)?;
         }
         self.manifest = manifest;
         self.edited(Change::Published, None)

@@ -4,16 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Map, Promise, Reflect, Uint8Array};
+use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{
-    DedicatedWorkerGlobalScope, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit,
-    Response, WorkerGlobalScope,
+    Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, WorkerGlobalScope,
 };
 
 use crate::protocol::{EngineError, ErrorKind};
+use crate::ranges::{self, Said};
+use crate::scope::{scope, within};
 use crate::storage::Beginning;
 
 /// Tries of one file.
@@ -32,17 +33,6 @@ const PARTIAL_CONTENT: u16 = 206;
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 /// The host's answers that another try may change: it took too long, or is asked too much.
 const TRY_AGAIN: [u16; 2] = [408, 429];
-
-/// The worker's global object.
-pub(crate) fn scope() -> DedicatedWorkerGlobalScope {
-    js_sys::global().unchecked_into()
-}
-
-/// Milliseconds since the worker started.
-pub(crate) fn now() -> f64 {
-    let scope: WorkerGlobalScope = scope().unchecked_into();
-    scope.performance().map_or(0.0, |performance| performance.now())
-}
 
 /// Downloads a file.
 pub(crate) async fn fetch(url: &str) -> Fetched {
@@ -333,30 +323,16 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Whether a partial answer is what was asked for. Browsers differ in whether they ask for the plain file
-    /// with a range (Chromium does, Firefox takes a packed one, too), and hosts in what they count then.
+    /// Whether a partial answer is what was asked for.
     fn is_part(&self, headers: &Headers, next: u64) -> bool {
         let get = |name: &str| headers.get(name).ok().flatten();
-        let packed = get("content-encoding").is_some_and(|encoding| encoding != "identity");
-        let pieces = get("content-type").is_some_and(|kind| kind.starts_with("multipart/"));
-        if packed || pieces {
-            return false;
-        }
-        // Hidden from a page of another origin; the checksums judge then.
-        let Some(range) = get("content-range") else { return true };
-        let Some((place, total)) =
-            range.strip_prefix("bytes ").and_then(|range| range.split_once('/'))
-        else {
-            return false;
-        };
-        let starts =
-            place.split('-').next().and_then(|start| start.trim().parse().ok()) == Some(next);
-        let whole = self.part.end == WHOLE.end;
-        let fits = match (total.trim().parse::<u64>(), self.expected) {
-            (Ok(total), Some(expected)) if whole => total == expected,
-            _ => true,
-        };
-        starts && fits
+        let (encoding, kind) = (get("content-encoding"), get("content-type"));
+        let range = get("content-range");
+        let said =
+            Said { encoding: encoding.as_deref(), kind: kind.as_deref(), range: range.as_deref() };
+        // What is expected of a part is the length of that part alone.
+        let total = self.expected.filter(|_| self.part.end == WHOLE.end);
+        ranges::is_part(said, next, total)
     }
 }
 
@@ -380,24 +356,6 @@ fn asked_ahead(url: &str) -> Option<Promise> {
     let asked = ahead.get(&JsValue::from_str(url));
     ahead.delete(&JsValue::from_str(url));
     asked.dyn_into().ok()
-}
-
-/// What a promise comes to, or an error where it takes more than so many milliseconds.
-pub(crate) async fn within(promise: Promise, milliseconds: i32) -> Result<JsValue, JsValue> {
-    let scope: WorkerGlobalScope = scope().unchecked_into();
-    let mut timer = None;
-    let mut start = |_, reject: Function| {
-        let reason = js_sys::Error::new("no answer in time");
-        timer = scope
-            .set_timeout_with_callback_and_timeout_and_arguments_1(&reject, milliseconds, &reason)
-            .ok();
-    };
-    let limit = Promise::new(&mut start);
-    let result = JsFuture::from(Promise::race(&Array::of2(&promise, &limit))).await;
-    if let Some(timer) = timer {
-        scope.clear_timeout_with_handle(timer);
-    }
-    result
 }
 
 async fn sleep(milliseconds: i32) {

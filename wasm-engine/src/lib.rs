@@ -9,23 +9,27 @@ pub mod protocol;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod engine;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
-mod failure;
+mod error;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod input;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod local_edits;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod measure;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;
+#[cfg(any(test, all(feature = "engine", target_family = "wasm")))]
+mod ranges;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod refresh;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
+mod scope;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod storage;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod threads;
-#[cfg(all(feature = "engine", target_family = "wasm"))]
-mod visitor;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod worker;
 

@@ -3,9 +3,9 @@
 use models::recognizer::Recognizer;
 use models::timing;
 
-use crate::failure::failed;
-use crate::fetch::now;
+use crate::error::failed;
 use crate::protocol::{EngineError, Response, Stage};
+use crate::scope::now;
 use crate::threads;
 
 /// Most runs of one measurement, and most crops or entries in it: a page that asks for more would

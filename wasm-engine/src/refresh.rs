@@ -6,7 +6,7 @@ use models::bundle::Manifest;
 use models::gallery::{Gallery, GalleryError, Shards};
 use models::recognizer::RecognizerSettings;
 
-use crate::failure::{bundle_error, refused};
+use crate::error::{bundle_error, refused};
 use crate::fetch::{fetch, fetch_newest};
 use crate::protocol::{EngineError, ErrorKind, Thresholds};
 

@@ -10,7 +10,7 @@ use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{FileSystemReadWriteOptions, FileSystemSyncAccessHandle};
 
-use crate::fetch::{now, scope, within};
+use crate::scope::{now, scope, within};
 
 /// Milliseconds that the browser has for one answer.
 const LIMIT: i32 = 4000;

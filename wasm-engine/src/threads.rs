@@ -4,7 +4,7 @@
 use js_sys::{Promise, Reflect};
 use wasm_bindgen::JsCast;
 
-use crate::fetch::{scope, within};
+use crate::scope::{scope, within};
 
 /// Milliseconds that helpers have to start.
 const PATIENCE: i32 = 10_000;

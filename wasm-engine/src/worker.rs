@@ -11,9 +11,10 @@ use wasm_bindgen::closure::Closure;
 use web_sys::MessageEvent;
 
 use crate::engine::Engine;
-use crate::fetch::{fetch, scope};
+use crate::fetch::fetch;
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 use crate::refresh::Newer;
+use crate::scope::{now, scope};
 
 /// Least milliseconds between two progress messages.
 const PROGRESS_INTERVAL: f64 = 50.0;
@@ -162,7 +163,7 @@ async fn answer(state: &Rc<State>, request: Request) {
         Request::Open { manifest, arithmetic } => {
             let last = Rc::new(Cell::new(0.0));
             let progress = move |loaded, total| {
-                let now = crate::fetch::now();
+                let now = now();
                 if loaded == total || now - last.get() > PROGRESS_INTERVAL {
                     last.set(now);
                     send(&Response::Progress { loaded, total });

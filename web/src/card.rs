@@ -1,18 +1,18 @@
 //! The answers in words and pictures: a card for each class that was found.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use gloo_events::EventListener;
 use wasm_bindgen::JsCast;
 use wasm_engine::protocol::{Answer, Recognized, RecognizedObject};
 use web_sys::HtmlElement;
 
+use crate::command::Sender;
 use crate::dom::{append, by_id, document, element, set_attributes};
 use crate::language::{say, say_with};
-use crate::teaching::{self, Ask};
+use crate::teaching::{self, Chosen};
 use crate::text;
-use crate::view::thumbnail;
+use crate::widgets::thumbnail;
 
 /// Classes that are named where none is near enough.
 const CLOSEST: usize = 3;
@@ -22,11 +22,8 @@ const SAME: f32 = 0.995;
 /// Letters of a name from which on it is written smaller.
 const LONG: usize = 48;
 
-/// The object of a card that is spoken of; others of the same class share the card.
-pub(crate) type Chosen = Rc<Cell<usize>>;
-
 /// Shows a card for each class: what somebody pointed at first, the newest before all others.
-pub(crate) fn show(result: &Recognized, ask: &Ask) {
+pub(crate) fn show(result: &Recognized, ask: &Sender) {
     let list: HtmlElement = by_id("answers");
     list.set_text_content(None);
     for group in groups(result) {
@@ -97,7 +94,7 @@ fn name_of(object: &RecognizedObject) -> Option<&str> {
     Some(&best.label)
 }
 
-fn card(result: &Recognized, group: &[usize], ask: &Ask) -> HtmlElement {
+fn card(result: &Recognized, group: &[usize], ask: &Sender) -> HtmlElement {
     let first = &result.objects[group[0]];
     let best = first.answers.first();
     let name = name_of(first);
@@ -275,7 +272,7 @@ fn fact(value: &str) -> HtmlElement {
 }
 
 /// Where the visitor says whether it is right.
-fn actions(picture: u32, chosen: &Chosen, object: &RecognizedObject, ask: &Ask) -> HtmlElement {
+fn actions(picture: u32, chosen: &Chosen, object: &RecognizedObject, ask: &Sender) -> HtmlElement {
     let actions = element("div", "actions", "");
     if let Some(best) = object.answers.first().filter(|_| object.known) {
         if best.similarity < SAME {

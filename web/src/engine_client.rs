@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_engine::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 use web_sys::{Event, MessageEvent, Worker};
 
-use crate::begun;
+use crate::startup;
 
 /// A running worker; dropping it ends the worker.
 pub(crate) struct EngineClient {
@@ -22,7 +22,7 @@ impl EngineClient {
         backend: Backend,
         deliver: impl Fn(Response) + Clone + 'static,
     ) -> Result<Self, EngineError> {
-        let (worker, early) = begun::start_worker(backend).map_err(|error| device(&error))?;
+        let (worker, early) = startup::start_worker(backend).map_err(|error| device(&error))?;
         let on_error = {
             let deliver = deliver.clone();
             Closure::<dyn FnMut(Event)>::new(move |event: Event| {

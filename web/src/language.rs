@@ -53,10 +53,14 @@ pub(crate) fn say(key: &str) -> String {
 
 /// A sentence with its `{name}`s replaced.
 pub(crate) fn say_with(key: &str, values: &[(&str, &str)]) -> String {
-    let sentence = say(key);
+    fill(&say(key), values)
+}
+
+/// A text with its `{name}`s replaced.
+fn fill(text: &str, values: &[(&str, &str)]) -> String {
     // From the left, once, so that a value that looks like a name stays as it is.
-    let mut said = String::with_capacity(sentence.len());
-    let mut rest = sentence.as_str();
+    let mut said = String::with_capacity(text.len());
+    let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         said.push_str(before);
         let value = after.split_once('}').and_then(|(name, behind)| {
@@ -159,4 +163,26 @@ async fn load(code: &str) {
 async fn sentences(code: &str) -> Option<JsValue> {
     let response = fetch(&format!("text/{code}.json")).await?;
     JsFuture::from(response.json().ok()?).await.ok().filter(JsValue::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fill;
+
+    #[test]
+    fn names_are_replaced() {
+        let values = [("label", "a cup"), ("count", "3")];
+        assert_eq!(fill("{count} of {label}, {label}", &values), "3 of a cup, a cup");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_name_stays() {
+        let values = [("first", "{second}"), ("second", "x")];
+        assert_eq!(fill("{first} {second}", &values), "{second} x");
+    }
+
+    #[test]
+    fn unknown_names_and_open_braces_stay() {
+        assert_eq!(fill("{other} {", &[("label", "x")]), "{other} {");
+    }
 }

@@ -6,7 +6,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::Backend;
 
-use crate::begun::{keep_site, module_name};
+use crate::startup::{keep_site, module_name};
 use web_sys::{MessageEvent, ServiceWorkerContainer, ServiceWorkerRegistration};
 
 use crate::dom::window;

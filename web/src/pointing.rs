@@ -8,8 +8,8 @@ use gloo_events::{EventListener, EventListenerOptions};
 use wasm_bindgen::JsCast;
 use web_sys::{Element, Event, HtmlElement, KeyboardEvent, PointerEvent};
 
+use crate::command::{Command, Part, Sender};
 use crate::dom::by_id;
-use crate::teaching::{Ask, Wish};
 
 /// Pixels of the window that a finger moves before it draws.
 const STEADY: f64 = 8.0;
@@ -21,9 +21,6 @@ const LEAST: f64 = 0.02;
 const STEP: f64 = 0.02;
 /// The frame that keys begin with.
 const MIDDLE: Part = [0.3, 0.3, 0.7, 0.7];
-
-/// Left, top, right, bottom, as parts of the picture's sides.
-pub(crate) type Part = [f64; 4];
 
 /// A finger, or a mouse's button, that is down.
 #[derive(Clone, Copy)]
@@ -42,11 +39,11 @@ struct Stroke {
 struct Pointing {
     stroke: Rc<Cell<Option<Stroke>>>,
     part: Rc<Cell<Part>>,
-    ask: Ask,
+    ask: Sender,
 }
 
 /// Listens to the picture for as long as the result lives.
-pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
+pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let pointing = Pointing {
         stroke: Rc::new(Cell::new(None)),
         part: Rc::new(Cell::new(MIDDLE)),
@@ -143,7 +140,7 @@ fn squares((x, y): (f64, f64)) -> Vec<Part> {
 
 impl Pointing {
     fn begin(&self) {
-        (self.ask)(Wish::Hold);
+        (self.ask)(Command::Hold);
         self.part.set(MIDDLE);
         place(MIDDLE);
         marking(true);
@@ -152,7 +149,7 @@ impl Pointing {
 
     fn look(&self, parts: Vec<Part>) {
         end();
-        (self.ask)(Wish::Look(parts));
+        (self.ask)(Command::Look(parts));
     }
 
     fn down(&self, event: &PointerEvent) {
@@ -182,7 +179,7 @@ impl Pointing {
             return self.stroke.set(None);
         }
         if !stroke.drawing {
-            (self.ask)(Wish::Hold);
+            (self.ask)(Command::Hold);
             // A frame may be drawn past the picture's edge.
             let _ = by_id::<HtmlElement>("stage").set_pointer_capture(stroke.pointer);
             marking(true);

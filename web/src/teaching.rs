@@ -1,5 +1,6 @@
 //! What a visitor does to the gallery: corrections on the answers, and the panel of all classes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
@@ -12,12 +13,11 @@ use web_sys::{
     Blob, HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement, KeyboardEvent, Url,
 };
 
-use crate::card::Chosen;
+use crate::command::{Command, Sender};
 use crate::dialog::{self, LONGEST_NAME};
 use crate::dom::{append, by_id, document, element, set_attributes};
 use crate::language::say;
-use crate::pointing::Part;
-use crate::{text, view};
+use crate::{text, widgets};
 
 /// Name of an exported file.
 const EXPORT_NAME: &str = "gallery-taught.bin";
@@ -26,25 +26,11 @@ const EXAMPLES: usize = 12;
 /// Names that a visitor may choose from, beside writing one.
 const OFFERED: usize = 4;
 
-/// Where the visitor's wishes go.
-pub(crate) type Ask = Rc<dyn Fn(Wish)>;
-
-/// What the visitor wants.
-pub(crate) enum Wish {
-    /// Something that the engine answers.
-    Ask(Request),
-    /// A picture that stands still, to name what is on it.
-    Hold,
-    /// To know what is in one of these parts of the picture.
-    Look(Vec<Part>),
-    /// To see what the network was given.
-    LookInside,
-    /// A gallery file to add.
-    Import(web_sys::File),
-}
+/// The object of a card that is spoken of; others of the same class share the card.
+pub(crate) type Chosen = Rc<Cell<usize>>;
 
 /// Listens to the panel for as long as the result lives.
-pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
+pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let mut listeners = Vec::new();
     let panel: HtmlDetailsElement = by_id("gallery-panel");
     let search: HtmlInputElement = by_id("class-search");
@@ -67,7 +53,7 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
         let ask = ask.clone();
         listeners.push(EventListener::new(&button, "click", move |_| {
             let (ask, request) = (ask.clone(), request.clone());
-            let go = move || ask(Wish::Ask(request.clone()));
+            let go = move || ask(Command::Send(request.clone()));
             if id == "reset" {
                 dialog::ask_whether(&say("reset.sure"), &say("reset"), go);
             } else {
@@ -92,7 +78,7 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
     let ask = ask.clone();
     listeners.push(EventListener::new(&import.clone(), "change", move |_| {
         if let Some(file) = import.files().and_then(|files| files.get(0)) {
-            ask(Wish::Import(file));
+            ask(Command::Import(file));
         }
         // The same file may be chosen again.
         import.set_value("");
@@ -101,17 +87,17 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
 }
 
 /// Asks what the gallery holds, where somebody looks at it.
-pub(crate) fn list(ask: &Ask) {
+pub(crate) fn list(ask: &Sender) {
     if by_id::<HtmlDetailsElement>("gallery-panel").open() {
         let filter = by_id::<HtmlInputElement>("class-search").value();
-        ask(Wish::Ask(Request::List { filter }));
+        ask(Command::Send(Request::List { filter }));
     }
 }
 
 /// Asks for examples of what the gallery holds.
-pub(crate) fn introduce(ask: &Ask) {
+pub(crate) fn introduce(ask: &Sender) {
     let filter = by_id::<HtmlInputElement>("class-search").value();
-    ask(Wish::Ask(Request::List { filter }));
+    ask(Command::Send(Request::List { filter }));
 }
 
 /// Names and shows some classes, from all over the list, to a visitor who has given no picture yet.
@@ -123,7 +109,7 @@ fn show_examples(gallery: &GalleryView) {
     for class in gallery.shown.iter().step_by(step).take(EXAMPLES) {
         let item = element("li", "", "");
         if !class.thumbnail.is_empty() {
-            append(&item, &[&view::thumbnail(&class.thumbnail)]);
+            append(&item, &[&widgets::thumbnail(&class.thumbnail)]);
         }
         append(&item, &[&element("span", "name", &class.label)]);
         append(&list, &[&item]);
@@ -131,7 +117,7 @@ fn show_examples(gallery: &GalleryView) {
 }
 
 /// Shows what the gallery holds.
-pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
+pub(crate) fn show(gallery: &GalleryView, ask: &Sender) {
     by_id::<HtmlElement>("alike-classes").set_text_content(None);
     if gallery.matching + gallery.unlisted == gallery.classes {
         show_examples(gallery);
@@ -157,10 +143,10 @@ pub(crate) fn show(gallery: &GalleryView, ask: &Ask) {
 }
 
 /// One class: its picture, its name, its size, and what can be done with it.
-fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
+fn row(class: &ClassView, ask: &Sender) -> HtmlElement {
     let row = element("li", "class", "");
     if !class.thumbnail.is_empty() {
-        append(&row, &[&view::thumbnail(&class.thumbnail)]);
+        append(&row, &[&widgets::thumbnail(&class.thumbnail)]);
     }
     let name = element("span", "name", &class.label);
     let count = element("span", "count", &text::pictures(class.entries));
@@ -175,7 +161,7 @@ fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
         let (from, asking) = (label.clone(), asking.clone());
         dialog::ask_name(&text::new_name(&label), &say("rename"), &label, move |to| {
             if to.trim() != from {
-                asking(Wish::Ask(Request::Edit(Edit::Rename { from: from.clone(), to })));
+                asking(Command::Send(Request::Edit(Edit::Rename { from: from.clone(), to })));
             }
         });
     });
@@ -183,7 +169,7 @@ fn row(class: &ClassView, ask: &Ask) -> HtmlElement {
     on_click(&remove, move || {
         let (label, asking) = (label.clone(), asking.clone());
         dialog::ask_whether(&text::remove_sure(&label), &say("remove"), move || {
-            asking(Wish::Ask(Request::Edit(Edit::Remove { label: label.clone() })));
+            asking(Command::Send(Request::Edit(Edit::Remove { label: label.clone() })));
         });
     });
     row
@@ -194,7 +180,7 @@ pub(crate) fn correction(
     picture: u32,
     chosen: &Chosen,
     object: &RecognizedObject,
-    ask: &Ask,
+    ask: &Sender,
 ) -> HtmlElement {
     let part = element("div", "correction", "");
     let open = button(&say(if object.known { "not.this" } else { "teach" }), "");
@@ -205,7 +191,7 @@ pub(crate) fn correction(
         object.answers.iter().skip(usize::from(object.known)).take(OFFERED).cloned().collect();
     let (shown, opener, asking, chosen) = (part.clone(), open.clone(), ask.clone(), chosen.clone());
     on_click(&open, move || {
-        asking(Wish::Hold);
+        asking(Command::Hold);
         opener.set_hidden(true);
         let form = form(picture, &chosen, &offered, &asking);
         append(&shown, &[&form]);
@@ -233,7 +219,7 @@ pub(crate) fn correction(
     part
 }
 
-fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Ask) -> HtmlElement {
+fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Sender) -> HtmlElement {
     let form = element("form", "teach", "");
     append(&form, &[&element("p", "question", &say("what.is.it"))]);
     if !offered.is_empty() {
@@ -266,7 +252,7 @@ fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Ask) -> HtmlEle
     // Names that exist are offered while typing.
     let (typed, asking) = (input.clone(), ask.clone());
     EventListener::new(&input, "input", move |_| {
-        asking(Wish::Ask(Request::List { filter: typed.value() }));
+        asking(Command::Send(Request::List { filter: typed.value() }));
     })
     .forget();
     let (ask, chosen) = (ask.clone(), chosen.clone());
@@ -280,10 +266,10 @@ fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Ask) -> HtmlEle
 }
 
 /// A button that teaches an object one of the names that were offered.
-fn choice(picture: u32, chosen: &Chosen, answer: &Answer, ask: &Ask) -> HtmlElement {
+fn choice(picture: u32, chosen: &Chosen, answer: &Answer, ask: &Sender) -> HtmlElement {
     let button = button("", &text::it_is(&answer.label));
     if !answer.thumbnail.is_empty() {
-        append(&button, &[&view::thumbnail(&answer.thumbnail)]);
+        append(&button, &[&widgets::thumbnail(&answer.thumbnail)]);
     }
     append(&button, &[&element("span", "name", &answer.label)]);
     let (label, chosen, ask) = (answer.label.clone(), chosen.clone(), ask.clone());
@@ -292,19 +278,24 @@ fn choice(picture: u32, chosen: &Chosen, answer: &Answer, ask: &Ask) -> HtmlElem
 }
 
 /// A button that adds an object to the class that it was recognized as.
-pub(crate) fn confirmation(picture: u32, chosen: &Chosen, label: &str, ask: &Ask) -> HtmlElement {
+pub(crate) fn confirmation(
+    picture: u32,
+    chosen: &Chosen,
+    label: &str,
+    ask: &Sender,
+) -> HtmlElement {
     let button = button(&say("yes.it.is"), "");
     let _ = button.class_list().add_1("confirm");
     let (label, chosen, ask) = (label.to_owned(), chosen.clone(), ask.clone());
     on_click(&button, move || {
-        ask(Wish::Hold);
+        ask(Command::Hold);
         teach(picture, &chosen, label.clone(), &ask);
     });
     button
 }
 
-fn teach(picture: u32, chosen: &Chosen, label: String, ask: &Ask) {
-    ask(Wish::Ask(Request::Edit(Edit::Teach { picture, object: chosen.get(), label })));
+fn teach(picture: u32, chosen: &Chosen, label: String, ask: &Sender) {
+    ask(Command::Send(Request::Edit(Edit::Teach { picture, object: chosen.get(), label })));
 }
 
 fn button(caption: &str, name: &str) -> HtmlElement {
@@ -336,7 +327,7 @@ pub(crate) fn show_alike(pairs: &[AlikePair]) {
 
 /// Says what has changed.
 pub(crate) fn tell(change: &Change) {
-    view::status(&text::changed(change), "done");
+    widgets::status(&text::changed(change), "done");
 }
 
 /// Hands a gallery file to the visitor.

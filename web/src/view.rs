@@ -1,28 +1,18 @@
 //! Shows the state: status line, picture with boxes, timings.
 
 use gloo_events::EventListener;
-use js_sys::{Array, Uint8Array};
-use wasm_bindgen::JsCast;
 use wasm_engine::protocol::Recognized;
-use web_sys::{
-    Blob, BlobPropertyBag, CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement,
-    HtmlImageElement, ImageBitmap, Url,
-};
+use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageBitmap};
 
 use crate::camera::context;
+use crate::command::Sender;
 use crate::dom::{append, by_id, document, element, set_attributes, window};
-use crate::teaching::Ask;
 use crate::{card, pointing, text};
+
+pub(crate) use crate::widgets::status;
 
 /// Longest side of the shown picture in canvas pixels.
 const MAX_SIDE: f64 = 1280.0;
-
-/// Says what the page is doing. `busy` and `failed` change the line's look.
-pub(crate) fn status(message: &str, state: &str) {
-    let line: HtmlElement = by_id("status");
-    line.set_text_content(Some(message));
-    line.set_class_name(state);
-}
 
 /// Moves the bar of the download; `None` hides it.
 pub(crate) fn progress(part: Option<(u64, u64)>) {
@@ -96,7 +86,7 @@ pub(crate) fn frame(frame: &HtmlCanvasElement) {
 }
 
 /// Shows boxes, answers and timings of a picture.
-pub(crate) fn result(result: &Recognized, backend: &str, ask: &Ask) {
+pub(crate) fn result(result: &Recognized, backend: &str, ask: &Sender) {
     boxes(result);
     card::show(result, ask);
     let found = card::found(result);
@@ -161,24 +151,4 @@ fn boxes(result: &Recognized) {
         EventListener::new(&frame, "click", move |_| card::lead_to(index)).forget();
         append(&layer, &[&frame]);
     }
-}
-
-/// An encoded picture.
-pub(crate) fn thumbnail(encoded: &[u8]) -> HtmlElement {
-    let image: HtmlImageElement = element("img", "thumbnail", "").unchecked_into();
-    image.set_alt("");
-    let parts = Array::of1(&Uint8Array::from(encoded));
-    let options = BlobPropertyBag::new();
-    options.set_type("image/jpeg");
-    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options)
-        && let Ok(url) = Url::create_object_url_with_blob(&blob)
-    {
-        image.set_src(&url);
-        // The address is needed until the picture is there.
-        let once = wasm_bindgen::closure::Closure::once_into_js(move || {
-            let _ = Url::revoke_object_url(&url);
-        });
-        image.set_onload(Some(once.unchecked_ref()));
-    }
-    image.unchecked_into()
 }

@@ -5,8 +5,9 @@ use crate::package;
 use crate::setup;
 use crate::steps::{execute, program, say, step};
 
-/// Packages with tests on the host; the page's own code is tested in the browser.
-pub(crate) const TESTED: [&str; 4] = ["models", "native-trainer", "tests", "xtask"];
+/// Packages with tests on the host; what page and engine do with a browser is tested there.
+pub(crate) const TESTED: [&str; 6] =
+    ["models", "native-trainer", "tests", "wasm-engine", "web", "xtask"];
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use models::recognizer::Recognition;
 use web_sys::RequestCache;
 
 use super::{CACHES, Engine};
-use crate::failure::{failed, is_damaged, part_error, refused};
+use crate::error::{failed, is_damaged, part_error, refused};
 use crate::parts::fetcher;
 use crate::protocol::{EngineError, ErrorKind, Response};
 

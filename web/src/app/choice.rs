@@ -11,10 +11,10 @@ use web_sys::{AbortController, HtmlElement, HtmlSelectElement};
 use super::recovery::Health;
 use super::watch::{Need, Watch};
 use super::{App, Shared, start_engine};
-use crate::begun;
 use crate::dialog;
 use crate::dom::{by_id, document, window};
 use crate::language::{say, say_with};
+use crate::startup;
 use crate::view;
 
 /// Milliseconds without a picture after which the device is measured.
@@ -61,10 +61,10 @@ pub(super) struct Choosing {
 
 /// Takes up what a visit before has measured.
 pub(super) fn begin(state: &mut App) {
-    state.choosing.automatic = begun::chooses();
-    state.choosing.choice = read(begun::kept());
+    state.choosing.automatic = startup::chooses();
+    state.choosing.choice = read(startup::kept());
     let select: HtmlSelectElement = by_id("backend");
-    select.set_value(if begun::chooses() { AUTOMATIC } else { state.backend.name() });
+    select.set_value(if startup::chooses() { AUTOMATIC } else { state.backend.name() });
     tell(state);
 }
 
@@ -96,7 +96,7 @@ fn change(app: &Shared, name: &str) {
         let automatic = name == AUTOMATIC;
         if automatic {
             // Whoever asks again wants it measured again.
-            begun::forget();
+            startup::forget();
         }
         state.choosing = Choosing { automatic, ..Choosing::default() };
         (state.backend, state.health) = (backend, Health::default());
@@ -151,7 +151,7 @@ fn is_idle(state: &App) -> bool {
 
 fn measure(app: &Shared) {
     let Ok(trial) = AbortController::new() else { return };
-    let Ok(outcome) = begun::choose(&trial.signal()) else { return };
+    let Ok(outcome) = startup::choose(&trial.signal()) else { return };
     app.borrow_mut().choosing.trial = Some(trial);
     let app = app.clone();
     spawn_local(async move {
@@ -198,7 +198,7 @@ pub(super) fn tell(state: &App) {
 pub(super) fn gave_up(state: &mut App) {
     if state.choosing.automatic {
         state.choosing.settled = true;
-        begun::leave("failed");
+        startup::leave("failed");
         if let Some(choice) = &mut state.choosing.choice {
             "failed".clone_into(&mut choice.why);
         }
@@ -217,7 +217,7 @@ pub(super) fn watch(state: &mut App, result: &Recognized) {
         return;
     }
     let cpu = choosing.choice.as_ref().and_then(|choice| choice.cpu);
-    let need = choosing.watch.see(result, backend, cpu, begun::most_answers());
+    let need = choosing.watch.see(result, backend, cpu, startup::most_answers());
     choosing.need = choosing.need.or(need);
 }
 
@@ -238,7 +238,7 @@ pub(super) fn relieve(app: &Shared) -> bool {
             Need::Renewal => (),
         }
         if need == Need::Processor && state.choosing.automatic {
-            begun::leave("slowed");
+            startup::leave("slowed");
             if let Some(choice) = &mut state.choosing.choice {
                 "slowed".clone_into(&mut choice.why);
             }

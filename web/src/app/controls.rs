@@ -13,7 +13,7 @@ use super::filming::{self, Event};
 use super::{App, Message, Shared, ask, choice, update};
 use crate::dom::{by_id, document, query_parameter, window};
 use crate::language;
-use crate::{camera, input, inside, offline, pointing, teaching, text};
+use crate::{camera, details, input, offline, pointing, teaching, text};
 
 /// Milliseconds between two looks whether a newer gallery was published.
 const LOOK_AGAIN: i32 = 60_000;
@@ -51,7 +51,7 @@ pub(super) fn connect(app: &Shared) {
         deliver(Message::Backend(select.value()));
     }));
     listeners.extend(teaching::listen(&ask(app)));
-    listeners.extend(inside::listen(&ask(app)));
+    listeners.extend(details::listen(&ask(app)));
     listeners.extend(pointing::listen(&ask(app)));
     let deliver = send(app);
     listeners.push(EventListener::new(&document(), "visibilitychange", move |_| {

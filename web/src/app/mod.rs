@@ -18,12 +18,12 @@ use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::{Arithmetic, Backend, Edit, Picture, Recognized, Request, Response};
 use web_sys::{File, ImageBitmap};
 
-use crate::begun::{self, Adapter};
+use crate::command::{Command, Sender};
 use crate::engine_client::EngineClient;
 use crate::input::Given;
 use crate::language::{self, say};
-use crate::teaching::{Ask, Wish};
-use crate::{inside, pixels, samples, text, view};
+use crate::startup::{self, Adapter};
+use crate::{details, pixels, samples, text, view};
 use choice::Choosing;
 use controls::connect;
 use filming::Filming;
@@ -45,7 +45,7 @@ pub(crate) enum Message {
     /// The page speaks another language.
     Language,
     /// The visitor wants something of the gallery.
-    Gallery(Wish),
+    Gallery(Command),
     /// The page is looked at again, or some time has passed.
     LookAgain,
 }
@@ -97,8 +97,8 @@ type Shared = Rc<RefCell<App>>;
 pub(crate) async fn start() {
     language::begin().await;
     let app = Rc::new(RefCell::new(App {
-        backend: begun::backend(),
-        adapter: begun::adapter(),
+        backend: startup::backend(),
+        adapter: startup::adapter(),
         arithmetic: Arithmetic::F32,
         engine: None,
         ready: false,
@@ -146,7 +146,7 @@ pub(crate) async fn start() {
 }
 
 /// Where parts of the page send what the visitor wants of the gallery.
-fn ask(app: &Shared) -> Ask {
+fn ask(app: &Shared) -> Sender {
     let app = app.clone();
     Rc::new(move |wish| update(&app, Message::Gallery(wish)))
 }
@@ -223,11 +223,11 @@ pub(crate) fn update(app: &Shared, message: Message) {
             }
             choice::consider(app);
         }
-        Message::Gallery(Wish::Ask(request)) => send(app, &request),
-        Message::Gallery(Wish::LookInside) => {
-            inside::look(app.borrow().shown.as_ref(), &ask(app));
+        Message::Gallery(Command::Send(request)) => send(app, &request),
+        Message::Gallery(Command::LookInside) => {
+            details::look(app.borrow().shown.as_ref(), &ask(app));
         }
-        Message::Gallery(Wish::Look(parts)) => {
+        Message::Gallery(Command::Look(parts)) => {
             let shown = app.borrow().shown.as_ref().map(|shown| {
                 let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
                 let regions = parts
@@ -241,8 +241,8 @@ pub(crate) fn update(app: &Shared, message: Message) {
                 send(app, &request);
             }
         }
-        Message::Gallery(Wish::Hold) => filming::stop(app),
-        Message::Gallery(Wish::Import(file)) => {
+        Message::Gallery(Command::Hold) => filming::stop(app),
+        Message::Gallery(Command::Import(file)) => {
             let app = app.clone();
             spawn_local(async move {
                 match JsFuture::from(file.array_buffer()).await {

@@ -19,6 +19,34 @@ pub(super) struct Health {
     pub(super) fell_back: bool,
 }
 
+/// What follows an engine that stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Another one of its kind.
+    Again,
+    /// The processor in its place.
+    Processor,
+    /// Nothing but a sentence.
+    GiveUp,
+}
+
+impl Health {
+    /// Takes in that an engine stopped; `interrupted` says whether a picture was being looked at.
+    fn stop(&mut self, backend: Backend, interrupted: bool) -> Next {
+        self.stops += 1;
+        // A picture that stops two engines is not given to a third.
+        self.interrupted = interrupted && self.stops == 1;
+        if self.stops == 1 {
+            return Next::Again;
+        }
+        if backend == Backend::WebGpu {
+            *self = Self { stops: 0, interrupted, fell_back: true };
+            return Next::Processor;
+        }
+        Next::GiveUp
+    }
+}
+
 /// The engine stopped, or its device is gone.
 pub(super) fn stopped(app: &Shared, error: &EngineError) {
     view::progress(None);
@@ -26,17 +54,15 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
         let mut state = app.borrow_mut();
         let interrupted = state.sent.take().is_some() && state.film.camera.is_none();
         state.ready = false;
-        state.health.stops += 1;
-        // A picture that stops two engines is not given to a third.
-        state.health.interrupted = interrupted && state.health.stops == 1;
-        let again = state.health.stops == 1;
-        if !again && state.backend == Backend::WebGpu {
-            state.backend = Backend::Cpu;
-            state.health = Health { stops: 0, interrupted, fell_back: true };
-            choice::gave_up(&mut state);
-            true
-        } else {
-            again
+        let backend = state.backend;
+        match state.health.stop(backend, interrupted) {
+            Next::Again => true,
+            Next::Processor => {
+                state.backend = Backend::Cpu;
+                choice::gave_up(&mut state);
+                true
+            }
+            Next::GiveUp => false,
         }
     };
     if !goes_on {
@@ -71,4 +97,43 @@ pub(super) fn ready(app: &Shared) {
 /// The engine answered about a picture.
 pub(super) fn answered(app: &Shared) {
     app.borrow_mut().health.stops = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use wasm_engine::protocol::Backend;
+
+    use super::{Health, Next};
+
+    #[test]
+    fn the_first_stop_starts_the_engine_again_with_its_picture() {
+        let mut health = Health::default();
+        assert_eq!(health.stop(Backend::WebGpu, true), Next::Again);
+        assert!(health.interrupted && !health.fell_back);
+    }
+
+    #[test]
+    fn the_second_stop_takes_the_processor() {
+        let mut health = Health::default();
+        health.stop(Backend::WebGpu, true);
+        assert_eq!(health.stop(Backend::WebGpu, true), Next::Processor);
+        assert!(health.interrupted && health.fell_back);
+    }
+
+    #[test]
+    fn the_processor_has_two_stops_as_well() {
+        let mut health = Health::default();
+        health.stop(Backend::WebGpu, false);
+        health.stop(Backend::WebGpu, false);
+        assert_eq!(health.stop(Backend::Cpu, false), Next::Again);
+        assert_eq!(health.stop(Backend::Cpu, false), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_picture_that_stops_two_engines_is_dropped() {
+        let mut health = Health::default();
+        health.stop(Backend::Cpu, true);
+        assert_eq!(health.stop(Backend::Cpu, true), Next::GiveUp);
+        assert!(!health.interrupted);
+    }
 }

@@ -9,16 +9,16 @@ use super::{
     AskedFor, Message, Sent, Shared, ask, choice, filming, recognize, recognize_pixels, recovery,
     refuse, send, update,
 };
-use crate::begun;
 use crate::dom::{append, by_id, document, element};
 use crate::language::{say, say_with};
-use crate::{card, inside, offline, samples, teaching, text, view};
+use crate::startup;
+use crate::{card, details, offline, samples, teaching, text, view};
 
 /// Takes up what the worker says.
 pub(super) fn engine_spoke(app: &Shared, response: Response) {
     match response {
         Response::Started => {
-            let manifest = begun::manifest();
+            let manifest = startup::manifest();
             send(app, &Request::Open { manifest, arithmetic: None });
         }
         Response::Progress { loaded, total } => {
@@ -30,7 +30,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
             introduce(&info.title, &info.notes);
             let size = text::gallery(info.classes, info.entries);
             by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
-            inside::published(info.thresholds);
+            details::published(info.thresholds);
             let (waiting, asked_for) = {
                 let mut state = app.borrow_mut();
                 (state.ready, state.in_parts) = (true, info.in_parts);
@@ -84,15 +84,15 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Published { title, notes, thresholds, tuned } => {
             introduce(&title, &notes);
-            inside::published(thresholds);
-            inside::show_thresholds(tuned);
+            details::published(thresholds);
+            details::show_thresholds(tuned);
         }
         Response::Exported { bytes } => teaching::download(&bytes),
         Response::Tuned { thresholds, again } => {
-            inside::show_thresholds(thresholds);
+            details::show_thresholds(thresholds);
             show_again(app, again);
         }
-        Response::Cropped { picture, object, bytes } => inside::cropped(picture, object, &bytes),
+        Response::Cropped { picture, object, bytes } => details::cropped(picture, object, &bytes),
         Response::Alike { pairs } => teaching::show_alike(&pairs),
         // Answers to what this page never asks.
         Response::Located { .. }
@@ -143,7 +143,7 @@ fn show(app: &Shared, result: Recognized) {
         engine = say_with("engine.fallback", &[("engine", &engine)]);
     }
     view::result(&result, &engine, &ask(app));
-    inside::look(Some(&result), &ask(app));
+    details::look(Some(&result), &ask(app));
     app.borrow_mut().shown = Some(result);
 }
 

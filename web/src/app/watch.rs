@@ -76,3 +76,77 @@ fn beside(result: &Recognized, cpu: Cost) -> Option<f64> {
     let expected = cpu.detect + cpu.embed * result.embedded as f64;
     (expected > 0.0).then(|| (result.timings.detect + result.timings.embed) / expected)
 }
+
+#[cfg(test)]
+mod tests {
+    use wasm_engine::protocol::{Backend, Recognized, StageTimes};
+
+    use super::{Cost, GAIN, Need, RECENT, Watch};
+
+    const CPU: Cost = Cost { detect: 10.0, embed: 5.0 };
+
+    fn answer(detect: f64, memory: f64) -> Recognized {
+        Recognized {
+            picture: 1,
+            width: 8,
+            height: 8,
+            objects: Vec::new(),
+            pointed: 0,
+            timings: StageTimes { detect, ..StageTimes::default() },
+            embedded: 0,
+            threads: 1,
+            memory,
+        }
+    }
+
+    #[test]
+    fn webgpu_is_left_when_most_answers_are_slower() {
+        let mut watch = Watch::default();
+        let mut see = || watch.see(&answer(13.0, 0.0), Backend::WebGpu, Some(CPU), None);
+        for _ in 1..RECENT {
+            assert_eq!(see(), None);
+        }
+        assert_eq!(see(), Some(Need::Processor));
+    }
+
+    #[test]
+    fn one_slow_answer_is_no_reason() {
+        let mut watch = Watch::default();
+        for number in 0..2 * RECENT {
+            let time = if number == 3 { 500.0 } else { 9.0 };
+            assert_eq!(watch.see(&answer(time, 0.0), Backend::WebGpu, Some(CPU), None), None);
+        }
+    }
+
+    #[test]
+    fn without_a_trial_times_tell_nothing() {
+        let mut watch = Watch::default();
+        for _ in 0..2 * RECENT {
+            assert_eq!(watch.see(&answer(500.0, 0.0), Backend::WebGpu, None, None), None);
+        }
+    }
+
+    #[test]
+    fn the_processor_is_not_compared_with_itself() {
+        let mut watch = Watch::default();
+        for _ in 0..2 * RECENT {
+            assert_eq!(watch.see(&answer(500.0, 0.0), Backend::Cpu, Some(CPU), None), None);
+        }
+    }
+
+    #[test]
+    fn webgpu_rests_after_as_many_answers_as_the_platform_bears() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.see(&answer(1.0, 0.0), Backend::WebGpu, None, Some(2)), None);
+        assert_eq!(watch.see(&answer(1.0, 0.0), Backend::WebGpu, None, Some(2)), Some(Need::Rest));
+    }
+
+    #[test]
+    fn an_engine_that_gained_memory_is_renewed() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.see(&answer(1.0, 50e6), Backend::Cpu, None, None), None);
+        assert_eq!(watch.see(&answer(1.0, 50e6 + GAIN), Backend::Cpu, None, None), None);
+        let large = answer(1.0, 51e6 + GAIN);
+        assert_eq!(watch.see(&large, Backend::Cpu, None, None), Some(Need::Renewal));
+    }
+}

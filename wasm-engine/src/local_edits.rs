@@ -16,9 +16,9 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::failure::refused;
-use crate::fetch::{scope, within};
+use crate::error::refused;
 use crate::protocol::{Change, ClassView, Edit, EngineError, ErrorKind, GalleryView};
+use crate::scope::{scope, within};
 use crate::storage;
 
 /// Classes that a view shows at most.
@@ -31,7 +31,7 @@ const INVISIBLE: [char; 5] = ['\u{ad}', '\u{200b}', '\u{2060}', '\u{180e}', '\u{
 const LOCK_LIMIT: i32 = 8000;
 
 /// What the engine knows about the visitor's gallery beside the gallery itself.
-pub(crate) struct Visitor {
+pub(crate) struct LocalEdits {
     /// The published gallery, or one without entries where it comes in shards.
     published: Gallery,
     lessons: Lessons,
@@ -48,26 +48,26 @@ pub(crate) struct Taught {
     pub(crate) embedding: Vec<f32>,
 }
 
-impl Visitor {
+impl LocalEdits {
     /// Takes up what was kept from an earlier visit. `site` is what tells this site from others of its origin.
     pub(crate) async fn open(recognizer: &mut Recognizer, site: &str) -> Self {
         let published = recognizer.own_gallery().clone();
         let model = published.model();
-        let mut visitor = Self {
+        let mut edits = Self {
             lessons: Lessons::new(&published),
             file: format!("magpie-lessons-{}-{model}.log", short_name(site)),
             kept: true,
             unread: true,
             published,
         };
-        visitor.read().await;
+        edits.read().await;
         // What was taken back or started over from stays so.
-        visitor.lessons.tidy();
-        if visitor.replay(recognizer).is_err() {
-            visitor.lessons = Lessons::new(&visitor.published);
-            visitor.kept = false;
+        edits.lessons.tidy();
+        if edits.replay(recognizer).is_err() {
+            edits.lessons = Lessons::new(&edits.published);
+            edits.kept = false;
         }
-        visitor
+        edits
     }
 
     /// Joins what was kept before, where it can be read.

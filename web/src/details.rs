@@ -6,9 +6,9 @@ use gloo_events::EventListener;
 use wasm_engine::protocol::{Recognized, Request, Thresholds};
 use web_sys::{HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement};
 
+use crate::command::{Command, Sender};
 use crate::dom::{append, by_id, element, set_attributes};
-use crate::teaching::{Ask, Wish};
-use crate::{text, view};
+use crate::{text, widgets};
 
 /// The sliders and what stands beside them.
 const SLIDERS: [(&str, &str); 2] =
@@ -20,7 +20,7 @@ thread_local! {
 }
 
 /// Listens to the panel for as long as the result lives.
-pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
+pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let mut listeners = Vec::new();
     for (slider, value) in SLIDERS {
         let slider: HtmlInputElement = by_id(slider);
@@ -34,19 +34,19 @@ pub(crate) fn listen(ask: &Ask) -> Vec<EventListener> {
         listeners.push(EventListener::new(&slider, "change", move |_| {
             let [min_similarity, min_score] = SLIDERS
                 .map(|(slider, _)| by_id::<HtmlInputElement>(slider).value_as_number() as f32);
-            ask(Wish::Ask(Request::Tune(Thresholds { min_similarity, min_score })));
+            ask(Command::Send(Request::Tune(Thresholds { min_similarity, min_score })));
         }));
     }
     let button: HtmlButtonElement = by_id("as-published");
     let asking = ask.clone();
     listeners.push(EventListener::new(&button, "click", move |_| {
         if let Some(published) = PUBLISHED.get() {
-            asking(Wish::Ask(Request::Tune(published)));
+            asking(Command::Send(Request::Tune(published)));
         }
     }));
     let panel: HtmlDetailsElement = by_id("inside");
     let ask = ask.clone();
-    listeners.push(EventListener::new(&panel, "toggle", move |_| ask(Wish::LookInside)));
+    listeners.push(EventListener::new(&panel, "toggle", move |_| ask(Command::LookInside)));
     listeners
 }
 
@@ -74,7 +74,7 @@ fn write(slider: &HtmlInputElement, value: &str) {
 }
 
 /// Asks for the objects of a picture as the network was given them, where somebody looks at them.
-pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
+pub(crate) fn look(result: Option<&Recognized>, ask: &Sender) {
     let list: HtmlElement = by_id("crops");
     list.set_text_content(None);
     if !by_id::<HtmlDetailsElement>("inside").open() {
@@ -96,7 +96,7 @@ pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
         }
         append(&item, &[&facts]);
         append(&list, &[&item]);
-        ask(Wish::Ask(Request::Crop { picture: result.picture, object: index }));
+        ask(Command::Send(Request::Crop { picture: result.picture, object: index }));
     }
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn look(result: Option<&Recognized>, ask: &Ask) {
 pub(crate) fn cropped(picture: u32, object: usize, bytes: &[u8]) {
     let place = crate::dom::document().get_element_by_id(&id(picture, object));
     if let Some(item) = place.filter(|_| !bytes.is_empty()) {
-        let image = view::thumbnail(bytes);
+        let image = widgets::thumbnail(bytes);
         set_attributes(&image, &[("alt", &text::crop_of(object + 1))]);
         let _ = item.prepend_with_node_1(&image);
     }

@@ -1,0 +1,34 @@
+//! Small parts of the page that several others show: the status line, a thumbnail.
+
+use js_sys::{Array, Uint8Array};
+use wasm_bindgen::JsCast;
+use web_sys::{Blob, BlobPropertyBag, HtmlElement, HtmlImageElement, Url};
+
+use crate::dom::{by_id, element};
+
+/// Says what the page is doing. `busy` and `failed` change the line's look.
+pub(crate) fn status(message: &str, state: &str) {
+    let line: HtmlElement = by_id("status");
+    line.set_text_content(Some(message));
+    line.set_class_name(state);
+}
+
+/// An encoded picture.
+pub(crate) fn thumbnail(encoded: &[u8]) -> HtmlElement {
+    let image: HtmlImageElement = element("img", "thumbnail", "").unchecked_into();
+    image.set_alt("");
+    let parts = Array::of1(&Uint8Array::from(encoded));
+    let options = BlobPropertyBag::new();
+    options.set_type("image/jpeg");
+    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options)
+        && let Ok(url) = Url::create_object_url_with_blob(&blob)
+    {
+        image.set_src(&url);
+        // The address is needed until the picture is there.
+        let once = wasm_bindgen::closure::Closure::once_into_js(move || {
+            let _ = Url::revoke_object_url(&url);
+        });
+        image.set_onload(Some(once.unchecked_ref()));
+    }
+    image.unchecked_into()
+}
