@@ -5,6 +5,7 @@ mod connections;
 pub mod data;
 pub mod detect;
 mod draft;
+mod earlier;
 pub mod eval;
 pub mod export;
 pub mod extract;
@@ -46,6 +47,9 @@ use crate::data::store::PictureError;
 use crate::embedding::{embed_named, embed_pictures, embed_usable};
 use crate::files;
 use crate::metric::retrieval::Embedded;
+
+/// The model file in the folder of a run.
+const MODEL_NAME: &str = "model.safetensors";
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -135,6 +139,20 @@ struct OpenModel {
 
 /// Reads a model file.
 fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
+    if path.is_dir() {
+        let inside = path.join(MODEL_NAME);
+        if inside.is_file() {
+            bail!(
+                "{}: is a folder; give the model file in it: {}",
+                path.display(),
+                inside.display()
+            );
+        }
+        bail!(
+            "{}: is a folder; give a model file, as {MODEL_NAME} in a run's folder",
+            path.display()
+        );
+    }
     let bytes = files::read(path, files::MODEL_LIMIT)?;
     let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
         ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(

@@ -11,6 +11,7 @@ use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::draft::Draft;
+use super::earlier;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::owned::Owned;
 use super::site::{
@@ -167,6 +168,11 @@ impl Arguments {
             ..default
         };
         self.say_answer(&gallery, &settings);
+        let mut kept = notes.clone();
+        kept.sort();
+        for line in earlier::not_kept(&site, &self.title, &kept, self.sample.len(), &settings) {
+            println!("not kept from the site of before: {line}");
+        }
         let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
         let compared: Vec<&ModelFile> =
             [Some(&extractor), detector.as_ref()].into_iter().flatten().map(|m| &m.file).collect();
@@ -226,8 +232,14 @@ impl Arguments {
     /// Refuses a place that what is published comes from.
     fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
         let (out, page) = (self.out.display(), files::whole(&self.page));
+        if site.place() == page {
+            bail!(
+                "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
+                 or another --out"
+            );
+        }
         if site.place().starts_with(&page) {
-            bail!("{out}: is the built page, or lies in it; choose another folder");
+            bail!("{out}: lies in the built page; choose another folder");
         }
         let within = page.strip_prefix(site.place()).ok().and_then(Path::to_str);
         let is_own = |folder: &str| site.before().is_some_and(|own| own.has_in(folder));

@@ -144,6 +144,55 @@ fn point(trials: &[Trial], threshold: f32) -> Point {
     Point { threshold, false_accept, answered, right }
 }
 
+/// A share as an option takes it: not below, three digits.
+fn at_least(count: usize, of: usize) -> Option<f64> {
+    let share = (1000.0 * count as f64 / of.max(1) as f64).ceil() / 1000.0;
+    (share < 1.0).then_some(share)
+}
+
+impl Doubt {
+    /// What to do about it; `trials` are those that it was found in.
+    pub fn advice(&self, trials: &[Trial]) -> String {
+        match *self {
+            Self::NoStrangers => "any other folder of pictures will do".to_owned(),
+            Self::FewStrangers { of, needed } => {
+                let add = format!("add {} or more of such pictures", needed.saturating_sub(of));
+                at_least(1, of)
+                    .map_or(add.clone(), |share| format!("{add}, or give --false-accept {share}"))
+            }
+            Self::FewKnown { of } => {
+                format!(
+                    "add {} or more pictures of the gallery's classes",
+                    LEAST_KNOWN.saturating_sub(of)
+                )
+            }
+            Self::FewRight { .. } => {
+                let works = match workable(trials) {
+                    Some(share) => {
+                        format!("--false-accept {share} keeps half of them with these pictures")
+                    }
+                    None => "no --false-accept keeps half of them with these pictures".to_owned(),
+                };
+                format!(
+                    "{works}; more pictures of each class, an extractor trained on such pictures, another extractor \
+                     or another --rule tell known things from unknown ones better"
+                )
+            }
+        }
+    }
+}
+
+/// The least share of named unknown things, in steps of 0.001, at which half of the right answers are left and which
+/// these pictures can measure.
+pub fn workable(trials: &[Trial]) -> Option<f64> {
+    let known = trials.iter().filter_map(|t| t.known);
+    let mut right: Vec<f32> = known.filter(|(_, right)| *right).map(|(s, _)| s).collect();
+    right.sort_by(|a, b| b.total_cmp(a));
+    let threshold = *right.get(right.len().div_ceil(2).checked_sub(1)?)?;
+    let named = share(trials.iter().filter_map(|t| t.stranger).map(|(s, _)| s >= threshold));
+    at_least(named.count.max(1), named.of)
+}
+
 /// The next greater number.
 fn above(value: f32) -> f32 {
     value.next_up()
