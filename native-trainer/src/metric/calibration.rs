@@ -353,6 +353,33 @@ mod tests {
         prop::collection::vec(trial, 0..60)
     }
 
+    #[test]
+    fn each_doubt_has_its_advice_and_names_a_rate_that_works() {
+        // Ten known things at 0.5 to 0.59; of twenty unknown ones four are above the middle of them.
+        let known = (0..10).map(|i| Some((0.5 + 0.01 * i as f32, true)));
+        let near = (0..20).map(|i| Some((if i < 4 { 0.8 } else { 0.1 }, 0)));
+        let mut trials: Vec<Trial> = known.map(|known| Trial { known, stranger: None }).collect();
+        trials.extend(near.map(|stranger| Trial { known: None, stranger }));
+        let told = |wanted| -> Vec<String> {
+            let doubts = calibrate(&trials, wanted).unwrap().doubts(wanted);
+            doubts.iter().map(|doubt| doubt.advice(&trials)).collect()
+        };
+        let few_right = "--false-accept 0.2 keeps half of them with these pictures; ";
+        let said = told(0.01);
+        assert_eq!(said[0], "add 80 or more of such pictures, or give --false-accept 0.05");
+        assert!(said[1].starts_with(few_right), "{said:?}");
+        assert!(told(0.1)[0].starts_with(few_right));
+        assert_eq!(told(0.2), Vec::<String>::new(), "the rate that is named works");
+
+        for trial in &mut trials {
+            trial.stranger = trial.stranger.map(|(_, class)| (0.9, class));
+        }
+        assert_eq!(workable(&trials), None);
+        assert_eq!(workable(&[]), None);
+        let few = Doubt::FewKnown { of: 4 }.advice(&trials);
+        assert_eq!(few, "add 6 or more pictures of the gallery's classes");
+    }
+
     proptest! {
         #[test]
         fn the_threshold_is_the_least_that_keeps_the_promise(

@@ -4,13 +4,13 @@ use models::bundle::{MANIFEST_NAME, Manifest};
 use models::recognizer::RecognizerSettings;
 
 use super::draft::Draft;
-use super::read;
 use super::site::{BUNDLE_FOLDER, SAMPLES};
+use crate::cli::read;
 use crate::terminal::counted;
 
 /// What goes, a phrase each with the option that keeps it. Nothing if no site stands there, or its manifest cannot
 /// be read.
-pub(super) fn not_kept(
+pub(crate) fn not_kept(
     site: &Draft,
     title: &str,
     notes: &[String],
@@ -42,7 +42,7 @@ pub(super) fn not_kept(
     let old = manifest.settings;
     let mut number = |name: &str, before: f32, option: &str, now: f32| {
         if (before - now).abs() > f32::EPSILON {
-            lost.push(format!("{name} {before} ({option}); it is {now} now"));
+            lost.push(format!("{name} {before} ({option}): the new one is {now}"));
         }
     };
     number("the threshold", old.min_similarity, "--min-similarity", settings.min_similarity);
