@@ -1,5 +1,8 @@
 //! The `magpie` command.
 
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use mimalloc::MiMalloc;
@@ -20,9 +23,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
     name = "magpie",
     version,
     propagate_version = true,
-    after_help = "Ends with 0 where all went well, with 1 after an error, which it names, with 2 \
-        where the command line is not understood, with 130 after Ctrl-C, with 143 after SIGTERM, with \
-        141 where nobody reads its output any more."
+    after_help = "Exit status: 0 on success, 1 on an error (printed to stderr), 2 on wrong usage, 130 after \
+        Ctrl-C, 143 after SIGTERM, 141 if nobody reads the output."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -69,10 +71,29 @@ enum Command {
     Completions(Completions),
 }
 
-fn main() -> std::process::ExitCode {
+/// Prints help, the version or wrong usage; the exit status.
+fn told(error: &clap::Error) -> ExitCode {
+    let written = error.print().and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            ExitCode::from(terminal::READER_GONE)
+        }
+        Err(reason) if !error.use_stderr() => {
+            terminal::remark(format_args!("error: standard output: {reason}"));
+            ExitCode::FAILURE
+        }
+        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+fn main() -> ExitCode {
     allocator::keep_memory();
     terminal::watch();
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    let result = match cli.command {
         Command::Data(arguments) => arguments.run(),
         Command::Train(arguments) => arguments.run(),
         Command::Worker(arguments) => arguments.run(),
@@ -96,10 +117,10 @@ fn main() -> std::process::ExitCode {
     };
     terminal::finish();
     match result {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::remark(format_args!("error: {}", terminal::sentence(&error)));
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
     }
 }

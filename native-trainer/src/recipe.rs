@@ -56,7 +56,7 @@ pub enum RecipeError {
         near: String,
     },
     /// A number that makes no sense.
-    #[error("{}: {source}", path.display())]
+    #[error("recipe {}: {source}", path.display())]
     Range {
         /// The recipe.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum RecipeError {
         source: LimitError,
     },
     /// The text is no recipe: syntax, an unknown key, a wrong type.
-    #[error("{}: {reason}", path.display())]
+    #[error("recipe {}: {reason}", path.display())]
     Invalid {
         /// The recipe.
         path: PathBuf,
@@ -369,6 +369,15 @@ fn with_nearest(message: &str) -> String {
     };
     let names = quoted(line);
     let Some((given, allowed)) = names.split_first() else { return message.to_owned() };
+    // A key in a table that the recipe itself has.
+    let is_of_recipe = |message: String| {
+        quoted(&message).split_first().is_some_and(|(_, all)| all.contains(given))
+    };
+    if !allowed.contains(given)
+        && toml::from_str::<Recipe>("\"\" = 1").is_err_and(|error| is_of_recipe(error.to_string()))
+    {
+        return format!("{}\ndid you mean `{given}`, outside of any table?", message.trim_end());
+    }
     let distance = |name: &&String| strsim::damerau_levenshtein(given, name);
     match allowed.iter().min_by_key(distance) {
         Some(nearest) if is_slip(given, nearest) => {

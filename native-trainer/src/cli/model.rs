@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use models::detector::Detector;
 use models::inference::Prepared;
 use models::model_file::{ModelFile, ModelFileError, model_id};
@@ -10,6 +10,9 @@ use models::weights::Weights;
 
 use super::{DeviceKind, probe};
 use crate::files;
+
+/// The model file in the folder of a run.
+const MODEL_NAME: &str = "model.safetensors";
 
 /// A model file in memory with the short name that galleries carry.
 pub(crate) struct OpenModel {
@@ -20,6 +23,20 @@ pub(crate) struct OpenModel {
 
 /// Reads a model file.
 pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
+    if path.is_dir() {
+        let inside = path.join(MODEL_NAME);
+        if inside.is_file() {
+            bail!(
+                "{}: is a folder; give the model file in it: {}",
+                path.display(),
+                inside.display()
+            );
+        }
+        bail!(
+            "{}: is a folder; give a model file, as {MODEL_NAME} in a run's folder",
+            path.display()
+        );
+    }
     let bytes = files::read(path, files::MODEL_LIMIT)?;
     let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
         ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(

@@ -24,7 +24,16 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(Check),
+    #[command(
+        about = "Writes the list files of CUB-200-2011: its first 100 classes to train, the others to test",
+        after_help = "Example:\n  magpie data cub CUB_200_2011\n  magpie train -c cub-mobilenet-v1 --out runs/cub"
+    )]
     Cub(Layout),
+    #[command(
+        about = "Writes the list files of Stanford Online Products, split as its own lists say",
+        after_help = "Example:\n  magpie data sop Stanford_Online_Products\n  magpie train -c sop-resnet50-vd \
+            --out runs/sop"
+    )]
     Sop(Layout),
     CocoForeground(CocoForeground),
     Voc(Voc),
@@ -60,10 +69,8 @@ struct Check {
     json: bool,
 }
 
-/// Writes the list files of a public data set: CUB-200-2011 or Stanford Online Products.
+/// A public data set whose lists are written.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie data cub CUB_200_2011\n  magpie train -c \
-    cub-mobilenet-v1 --output runs/cub")]
 struct Layout {
     /// Folder as it was unpacked; gets `train_list.txt` and `test_list.txt`.
     folder: PathBuf,

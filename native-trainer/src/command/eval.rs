@@ -163,11 +163,7 @@ impl Arguments {
         }
         let rates: Vec<String> =
             metrics.recall_at_k.iter().map(|(k, rate)| format!("recall{k}: {rate:.5}")).collect();
-        println!(
-            "[Eval][Epoch 0][Avg]{}, mAP: {:.5}",
-            rates.join(", "),
-            metrics.mean_average_precision
-        );
+        println!("[Eval][Avg]{}, mAP: {:.5}", rates.join(", "), metrics.mean_average_precision);
         let queries = counted(metrics.queries, "query", "queries");
         println!("{queries} with a match in the gallery{}", left_out(bad));
         for remark in said {

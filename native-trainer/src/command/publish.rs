@@ -19,7 +19,7 @@ use crate::publishing::site::{
     BUNDLE_FOLDER, PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, kept_by_browsers,
     list_files,
 };
-use crate::publishing::{hosting, peers};
+use crate::publishing::{earlier, hosting, peers};
 use crate::terminal::counted;
 
 /// What a host sends for the site's folder.
@@ -168,6 +168,11 @@ impl Arguments {
             ..default
         };
         self.say_answer(&gallery, &settings);
+        let mut kept = notes.clone();
+        kept.sort();
+        for line in earlier::not_kept(&site, &self.title, &kept, self.sample.len(), &settings) {
+            println!("not kept of the site that stands there: {line}");
+        }
         let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
         let compared: Vec<&ModelFile> =
             [Some(&extractor), detector.as_ref()].into_iter().flatten().map(|m| &m.file).collect();
@@ -227,8 +232,14 @@ impl Arguments {
     /// Refuses a place that what is published comes from.
     fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
         let (out, page) = (self.out.display(), files::whole(&self.page));
+        if site.place() == page {
+            bail!(
+                "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
+                 or another --out"
+            );
+        }
         if site.place().starts_with(&page) {
-            bail!("{out}: is the built page, or lies in it; choose another folder");
+            bail!("{out}: lies in the built page; choose another folder");
         }
         let within = page.strip_prefix(site.place()).ok().and_then(Path::to_str);
         let is_own = |folder: &str| site.before().is_some_and(|own| own.has_in(folder));

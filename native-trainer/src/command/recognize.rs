@@ -15,6 +15,7 @@ use crate::cli::Failures;
 use crate::cli::{DeviceKind, probe, read};
 use crate::data::store::read_picture;
 use crate::files;
+use crate::publishing::site::BUNDLE_FOLDER;
 use crate::terminal::counted;
 
 /// Finds and names the objects of pictures, exactly as the page does.
@@ -23,7 +24,7 @@ use crate::terminal::counted;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie recognize --bundle site/bundle shelf.jpg")]
 pub struct Arguments {
-    /// Folder with manifest.json.
+    /// Folder with manifest.json, or the published site that it is in.
     #[arg(long)]
     bundle: PathBuf,
     /// Pictures.
@@ -44,18 +45,19 @@ impl Arguments {
     ///
     /// A bundle or a picture that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
-        let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
+        let bundle = &bundle_of(&self.bundle);
+        let manifest = Manifest::from_bytes(&read(&bundle.join(MANIFEST_NAME))?)?;
+        let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
         let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
         if let Some(detector) = recognizer.detector() {
-            probe::check_detector(detector).with_context(|| self.bundle.display().to_string())?;
+            probe::check_detector(detector).with_context(|| bundle.display().to_string())?;
         }
         let start = Instant::now();
         let mut failures = Failures::new(self.json);
         for path in &self.pictures {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let clock = || start.elapsed().as_secs_f64() * 1000.0;
-            let read = async |parts| read_parts(&self.bundle, &manifest, parts);
+            let read = async |parts| read_parts(bundle, &manifest, parts);
             let recognized = recognizer.recognize_with(&picture, None, &read, &clock);
             let (found, timings) = pollster::block_on(recognized)?;
             let label = |class: usize| &recognizer.gallery().classes()[class].label;
@@ -103,6 +105,13 @@ impl Arguments {
         }
         failures.end()
     }
+}
+
+/// The bundle of a site; any other folder is the bundle itself.
+fn bundle_of(folder: &Path) -> PathBuf {
+    let inside = folder.join(BUNDLE_FOLDER);
+    let is_site = !folder.join(MANIFEST_NAME).exists() && inside.join(MANIFEST_NAME).is_file();
+    if is_site { inside } else { folder.to_owned() }
 }
 
 /// Parts of a gallery in shards, from the bundle's folder.

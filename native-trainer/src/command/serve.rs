@@ -83,6 +83,7 @@ async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
         .map_err(|error| no_port(port, error))?;
     let _standing = Note::new("; the site is served no more");
     println!("http://{}/", listener.local_addr()?);
+    eprintln!("Ctrl-C ends it");
     let (server, mut told) = (Arc::new(server), false);
     loop {
         let stream = server.connections.accept(&listener, &mut told).await;

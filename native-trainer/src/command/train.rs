@@ -20,8 +20,8 @@ use crate::train::{Resume, RunOptions, Task, run};
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie train --list-recipes\n  magpie train -c photos --output runs/mine \
-    -o extractor.train=photos\n  magpie train -c runs/mine/recipe.toml --output runs/mine --resume"
+    after_help = "Examples:\n  magpie train --list-recipes\n  magpie train -c photos --out runs/mine \
+    -o extractor.train=photos\n  magpie train -c runs/mine/recipe.toml --out runs/mine --resume"
 )]
 pub struct Arguments {
     /// Recipe: a TOML file, or the name of one that magpie brings along.
@@ -34,7 +34,12 @@ pub struct Arguments {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Folder of the run: log, checkpoints, model.safetensors, report.html.
-    #[arg(long, required_unless_present = "list_recipes")]
+    #[arg(
+        long = "out",
+        alias = "output",
+        value_name = "FOLDER",
+        required_unless_present = "list_recipes"
+    )]
     output: Option<PathBuf>,
     /// Goes on from the run's newest whole checkpoint, or from the one in this folder.
     #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = LATEST)]
@@ -76,12 +81,13 @@ impl Arguments {
             return list_recipes(self.config.as_deref());
         }
         let (Some(config), Some(output)) = (&self.config, &self.output) else {
-            bail!("give --config and --output");
+            bail!("give --config and --out");
         };
         let recipe = Recipe::read(config, &self.overrides)?;
         RunFolder::check(output, config, &self.resume(), self.before())?;
         RunFolder::check_inputs(output, &folders_of(&recipe), &files_of(&recipe))?;
         let device = self.device.open();
+        check_pretrained(config, &recipe)?;
         let absent = || match recipe.data.trim() {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
@@ -155,6 +161,26 @@ fn list_recipes(name: Option<&Path>) -> anyhow::Result<()> {
     let width = SHIPPED.iter().map(|recipe| recipe.name.len()).max().unwrap_or(0);
     for recipe in SHIPPED {
         println!("{:<width$}  {}", recipe.name, recipe.summary());
+    }
+    Ok(())
+}
+
+/// Refuses weights to begin with that are not there.
+fn check_pretrained(config: &Path, recipe: &Recipe) -> anyhow::Result<()> {
+    let extractor = recipe.extractor.as_ref().and_then(|task| task.pretrained.as_ref());
+    let detector = recipe.detector.as_ref().and_then(|task| task.pretrained.as_ref());
+    for (task, weights) in [("extractor", extractor), ("detector", detector)] {
+        let Some(weights) = weights.filter(|weights| !weights.exists()) else { continue };
+        let data = match recipe.data.trim() {
+            "" => String::new(),
+            text => format!(" ({text})"),
+        };
+        bail!(
+            "recipe {}: {task}.pretrained: {}: no such file{data}; give weights by -o {task}.pretrained=FILE, or \
+             take the key out of a copy of the recipe, to begin with random ones",
+            config.display(),
+            weights.display()
+        );
     }
     Ok(())
 }

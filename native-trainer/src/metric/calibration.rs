@@ -144,6 +144,55 @@ fn point(trials: &[Trial], threshold: f32) -> Point {
     Point { threshold, false_accept, answered, right }
 }
 
+/// A share as an option takes it: not below, three digits.
+fn at_least(count: usize, of: usize) -> Option<f64> {
+    let share = (1000.0 * count as f64 / of.max(1) as f64).ceil() / 1000.0;
+    (share < 1.0).then_some(share)
+}
+
+impl Doubt {
+    /// What to do about it; `trials` are those that it was found in.
+    pub fn advice(&self, trials: &[Trial]) -> String {
+        match *self {
+            Self::NoStrangers => "any other folder of pictures will do".to_owned(),
+            Self::FewStrangers { of, needed } => {
+                let add = format!("add {} or more of such pictures", needed.saturating_sub(of));
+                at_least(1, of)
+                    .map_or(add.clone(), |share| format!("{add}, or give --false-accept {share}"))
+            }
+            Self::FewKnown { of } => {
+                format!(
+                    "add {} or more pictures of the gallery's classes",
+                    LEAST_KNOWN.saturating_sub(of)
+                )
+            }
+            Self::FewRight { .. } => {
+                let works = match workable(trials) {
+                    Some(share) => {
+                        format!("--false-accept {share} keeps half of them with these pictures")
+                    }
+                    None => "no --false-accept keeps half of them with these pictures".to_owned(),
+                };
+                format!(
+                    "{works}; more pictures of each class, an extractor trained on such pictures, another extractor \
+                     or another --rule tell known things from unknown ones better"
+                )
+            }
+        }
+    }
+}
+
+/// The least share of named unknown things, in steps of 0.001, at which half of the right answers are left and which
+/// these pictures can measure.
+pub fn workable(trials: &[Trial]) -> Option<f64> {
+    let known = trials.iter().filter_map(|t| t.known);
+    let mut right: Vec<f32> = known.filter(|(_, right)| *right).map(|(s, _)| s).collect();
+    right.sort_by(|a, b| b.total_cmp(a));
+    let threshold = *right.get(right.len().div_ceil(2).checked_sub(1)?)?;
+    let named = share(trials.iter().filter_map(|t| t.stranger).map(|(s, _)| s >= threshold));
+    at_least(named.count.max(1), named.of)
+}
+
 /// The next greater number.
 fn above(value: f32) -> f32 {
     value.next_up()
@@ -302,6 +351,33 @@ mod tests {
         let stranger = prop::option::of((-1.0_f32..1.0, 0_usize..4));
         let trial = (known, stranger).prop_map(|(known, stranger)| Trial { known, stranger });
         prop::collection::vec(trial, 0..60)
+    }
+
+    #[test]
+    fn each_doubt_has_its_advice_and_names_a_rate_that_works() {
+        // Ten known things at 0.5 to 0.59; of twenty unknown ones four are above the middle of them.
+        let known = (0..10).map(|i| Some((0.5 + 0.01 * i as f32, true)));
+        let near = (0..20).map(|i| Some((if i < 4 { 0.8 } else { 0.1 }, 0)));
+        let mut trials: Vec<Trial> = known.map(|known| Trial { known, stranger: None }).collect();
+        trials.extend(near.map(|stranger| Trial { known: None, stranger }));
+        let told = |wanted| -> Vec<String> {
+            let doubts = calibrate(&trials, wanted).unwrap().doubts(wanted);
+            doubts.iter().map(|doubt| doubt.advice(&trials)).collect()
+        };
+        let few_right = "--false-accept 0.2 keeps half of them with these pictures; ";
+        let said = told(0.01);
+        assert_eq!(said[0], "add 80 or more of such pictures, or give --false-accept 0.05");
+        assert!(said[1].starts_with(few_right), "{said:?}");
+        assert!(told(0.1)[0].starts_with(few_right));
+        assert_eq!(told(0.2), Vec::<String>::new(), "the rate that is named works");
+
+        for trial in &mut trials {
+            trial.stranger = trial.stranger.map(|(_, class)| (0.9, class));
+        }
+        assert_eq!(workable(&trials), None);
+        assert_eq!(workable(&[]), None);
+        let few = Doubt::FewKnown { of: 4 }.advice(&trials);
+        assert_eq!(few, "add 6 or more pictures of the gallery's classes");
     }
 
     proptest! {

@@ -8,7 +8,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
 use super::foreign::{bring, open_alike, retire};
@@ -71,9 +71,12 @@ impl Draft {
         }
         let lock = lock.map_err(|error| match error {
             FileError::Lock { source, .. } if refuses(&source) => {
-                FileError::Write { path: out.to_owned(), source }
+                anyhow!(
+                    "{}: {source}; nothing was written: choose a folder that takes files",
+                    out.display()
+                )
             }
-            other => other,
+            other => other.into(),
         })?;
         // Its folder is there by now.
         place = files::whole(&place);
@@ -88,16 +91,22 @@ impl Draft {
         }
         let before = Owned::of(&place)?;
         if before.is_none() && place.exists() {
+            let mut others = Vec::new();
             for entry in std::fs::read_dir(&place)? {
-                let name = entry?.file_name();
+                let entry = entry?;
+                let name = entry.file_name();
                 // What a folder that a host takes its files from has before the first publishing.
                 if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
-                    bail!(
-                        "{}: holds other files ({}); choose an empty folder",
-                        out.display(),
-                        name.display()
-                    );
+                    others.push((entry.path().is_dir(), name));
                 }
+            }
+            if let Some((is_folder, name)) = others.into_iter().min() {
+                let what = if is_folder { "another folder" } else { "other files" };
+                bail!(
+                    "{}: holds {what} ({}); choose an empty folder",
+                    out.display(),
+                    name.display()
+                );
             }
         }
         let mut draft = Self {

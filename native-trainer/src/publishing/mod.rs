@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod draft;
+pub(crate) mod earlier;
 mod foreign;
 pub(crate) mod hosting;
 pub(crate) mod owned;

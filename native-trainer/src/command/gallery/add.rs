@@ -11,7 +11,8 @@ use models::recognizer::class_thumbnail;
 
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
-    Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, summary,
+    Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, say_stale,
+    summary,
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
@@ -169,6 +170,9 @@ impl Add {
             bail!("none of the pictures can be used; {} is as before", self.gallery.display());
         }
         change.save(&gallery)?;
+        if added.added > 0 {
+            say_stale(&gallery);
+        }
         let left_out = wanted.left_out_text(&added.unusable);
         println!("{} added, {} there already{left_out}", added.added, added.known);
         println!("{}", summary(&self.gallery, &gallery)?);

@@ -103,8 +103,18 @@ pub(super) fn kept_text(gallery: &Gallery) -> Option<String> {
     Some(format!("{}, measured with rule {}", shown(least), rule_name(rule)))
 }
 
+/// Says that a kept threshold was measured before the gallery changed; `None` without one.
+pub(super) fn stale(gallery: &Gallery) -> Option<String> {
+    let least = gallery.min_similarity()?;
+    Some(format!(
+        "note: the threshold {} was measured before this change; measure it again by `magpie gallery calibrate \
+         --write`",
+        shown(least)
+    ))
+}
+
 /// A cosine with as many digits as matter.
-fn shown(cosine: f32) -> String {
+pub(super) fn shown(cosine: f32) -> String {
     let text = format!("{cosine:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

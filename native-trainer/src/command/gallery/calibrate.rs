@@ -18,10 +18,6 @@ use crate::files;
 use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
 use crate::metric::retrieval::Embedded;
 
-/// What tells known things from unknown ones better.
-const ADVICE: &str = "more pictures of each class, an extractor trained on such pictures, another extractor \
-    or another --rule tell them apart better; a larger --false-accept answers more";
-
 /// Finds the threshold below which an answer is "unknown", from pictures whose classes are known.
 ///
 /// Every picture is asked twice: with its class in the gallery, which should answer rightly, and as
@@ -263,14 +259,12 @@ impl Calibrate {
         }
         for doubt in doubts {
             println!("doubtful: {doubt}");
+            println!("  advice: {}", doubt.advice(&asked.trials));
         }
         for (rule, right) in others {
             println!("  known right with --rule {rule}: {}", told(*right));
         }
         let refused = doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers);
-        if refused {
-            println!("{ADVICE}");
-        }
         if *kept {
             let rule = rule_name(self.rule.answer(self.neighbours));
             println!("{}: kept, with rule {rule}", self.gallery.display());

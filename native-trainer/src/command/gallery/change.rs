@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use models::gallery::{Class, Gallery, Metadata, PictureId};
 
 use super::wanted::checked;
 use super::{
-    Change, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
-    open_to_change, say_reach, summary,
+    Change, ENTRIES, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
+    open_to_change, say_reach, say_stale, summary,
 };
 use crate::cli::read;
 use crate::data::label::{Labels, quoted};
@@ -19,16 +19,17 @@ use crate::data::label::{Labels, quoted};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery remove gallery.bin --class Mug\n  magpie gallery \
-    remove gallery.bin --picture photos/Mug/blurred.jpg"
+    remove gallery.bin --picture photos/Mug/blurred.jpg",
+    group(ArgGroup::new("what").required(true).multiple(true))
 )]
 pub(super) struct Remove {
     /// Gallery file.
     gallery: PathBuf,
     /// A class; may be repeated.
-    #[arg(long, required_unless_present = "picture")]
+    #[arg(long, group = "what")]
     class: Vec<String>,
     /// A picture that was added, found by its content; may be repeated.
-    #[arg(long)]
+    #[arg(long, group = "what")]
     picture: Vec<PathBuf>,
 }
 
@@ -69,7 +70,8 @@ pub(super) struct Describe {
     min_similarity: Option<String>,
 }
 
-/// Adds the classes and entries of other galleries to the first one.
+/// Writes one gallery with the classes and entries of several; the files given stay as they are unless --out names
+/// one of them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery merge shop.bin supplier.bin --out all.bin")]
 pub(super) struct Merge {
@@ -112,12 +114,26 @@ impl Remove {
             }
             pictures.push(picture);
         }
+        let mut removed = Vec::new();
         for label in &self.class {
             let class = class_of(&gallery, label)?;
+            removed.push(format!(
+                "removed class {}: {}",
+                quoted(&gallery.classes()[class].label),
+                many(gallery.counts()[class], ENTRIES)
+            ));
             gallery.remove_class(class)?;
         }
+        let before = gallery.len();
         gallery.remove_pictures(&pictures)?;
+        if !pictures.is_empty() {
+            removed.push(format!("removed by picture: {}", many(before - gallery.len(), ENTRIES)));
+        }
         change.save(&gallery)?;
+        for line in removed {
+            println!("{line}");
+        }
+        say_stale(&gallery);
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
@@ -133,12 +149,19 @@ impl Rename {
             Some(other) if other != class => gallery.classes()[other].label.clone(),
             _ => checked(&self.to)?,
         };
+        if joining.label == to {
+            println!("{} has this label; nothing changed", quoted(&to));
+            return Ok(());
+        }
         let now = gallery.rename_class(class, &to)?;
         change.save(&gallery)?;
         let merged = gallery.classes().len() < before;
         let pictures = gallery.counts()[now];
         let how = if merged { "joined" } else { "renamed to" };
         println!("{} {how} {}; pictures: {pictures}", quoted(&self.from), quoted(&to));
+        if merged {
+            say_stale(&gallery);
+        }
         for lost in left_behind(&joining, &gallery.classes()[now]) {
             println!("left out: {lost} of {}; {} has its own", quoted(&self.from), quoted(&to));
         }
@@ -170,12 +193,19 @@ impl Describe {
         let now = &gallery.classes()[class];
         let (mut metadata, mut threshold): (Metadata, _) =
             (now.metadata.clone(), now.min_similarity);
+        let mut given = HashSet::new();
         for fact in &self.set {
             let (name, text) =
                 pair(fact).with_context(|| format!("--set {fact}: write --set name=text"))?;
+            if !given.insert(name) {
+                bail!("--set {name}: is given twice; give it once");
+            }
             metadata.insert(name.to_owned(), text.trim().to_owned());
         }
         for name in &self.unset {
+            if !given.insert(name) {
+                bail!("--unset {name}: is given twice, or to --set, too; give it once");
+            }
             if metadata.remove(name).is_none() {
                 bail!("{} has no {name:?}", quoted(label));
             }
@@ -228,6 +258,7 @@ impl Merge {
             );
         }
         change.save(&gallery)?;
+        say_stale(&gallery);
         println!("{}", summary(&self.out, &gallery)?);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::postgres::PostgresGallery;
 /// Where the engine is.
 #[derive(Debug, Args)]
 struct Server {
-    /// Address of a `PostgreSQL` with pgvector, as <postgres://user:password@host/database>; by
+    /// Address of a PostgreSQL with pgvector, as <postgres://user:password@host/database>; by
     /// default what the environment's `MAGPIE_POSTGRES` says, which no list of processes shows.
     #[arg(long)]
     server: Option<String>,
@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-/// Puts a gallery into `PostgreSQL` with pgvector, in the place of the one of that name.
+/// Puts a gallery into PostgreSQL with pgvector, in the place of the one of that name.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery push gallery.bin --server postgres://shop@db.local/shop \
@@ -47,7 +47,7 @@ pub(super) struct Push {
     server: Server,
 }
 
-/// Takes a gallery from `PostgreSQL` with pgvector.
+/// Takes a gallery from PostgreSQL with pgvector.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery pull gallery.bin --server postgres://shop@db.local/shop \
@@ -63,7 +63,7 @@ pub(super) struct Pull {
     index: IndexKind,
 }
 
-/// Says which classes of a gallery in `PostgreSQL` pictures are most similar to.
+/// Says which classes of a gallery in PostgreSQL pictures are most similar to.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery ask --server postgres://shop@db.local/shop --name \

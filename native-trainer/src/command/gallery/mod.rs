@@ -169,6 +169,13 @@ fn say_reach(config: IndexConfig, unreachable: usize, entries: usize) {
     }
 }
 
+/// Says that a kept threshold was measured before the gallery changed.
+fn say_stale(gallery: &Gallery) {
+    if let Some(told) = answer::stale(gallery) {
+        eprintln!("{told}");
+    }
+}
+
 /// Fails for a gallery that another extractor made, naming both files.
 pub(super) fn check_extractor(
     gallery: &Gallery,

@@ -9,7 +9,7 @@ use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
-use super::answer::kept_text;
+use super::answer::{kept_text, shown};
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
 };
@@ -131,6 +131,12 @@ impl List {
         }
         for (class, count) in gallery.classes().iter().zip(counts) {
             println!("{count:>6}  {}", class.label);
+            for (name, text) in &class.metadata {
+                println!("        {name}={text}");
+            }
+            if let Some(least) = class.min_similarity {
+                println!("        threshold {}", shown(least));
+            }
         }
         Ok(())
     }
@@ -187,7 +193,11 @@ impl Stats {
         println!("model       {}", gallery.model());
         println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
         println!("classes     {}", gallery.classes().len());
-        println!("pictures    {least} to {most} a class, {middle} in the middle");
+        if least == most {
+            println!("pictures    {least} a class");
+        } else {
+            println!("pictures    {least} to {most} a class, {middle} in the middle");
+        }
         println!("removed     {} still in the file", many(removed, ENTRIES));
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
@@ -197,6 +207,9 @@ impl Stats {
         if empty > 0 {
             let (have, are) = if empty == 1 { ("has", "is") } else { ("have", "are") };
             println!("{} {have} no picture and {are} never an answer", many(empty, CLASSES));
+        }
+        if pairs.is_empty() && equal.is_empty() && complete {
+            println!("alike       no two classes from a cosine of {ALIKE} on");
         }
         for (a, b, cosine) in pairs {
             println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
@@ -306,10 +319,13 @@ impl Verify {
                  --index flat` misses none, a larger --effort fewer"
             );
         }
-        let missed = if lost > 0 { format!(", {lost} missed by the index") } else { String::new() };
+        let reach = match lost {
+            0 => "searches come to all of them".to_owned(),
+            some => format!("searches do not come to {some} of them"),
+        };
         let classes = gallery.classes().len();
         let (classes, entries) = (many(classes, CLASSES), many(entries, ENTRIES));
-        println!("{shown}: whole; {classes}, {entries}{missed}");
+        println!("{shown}: whole; {classes}, {entries}; {reach}");
         Ok(())
     }
 }
