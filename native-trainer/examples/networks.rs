@@ -20,7 +20,7 @@ use models::neck::NeckConfig;
 use models::prepared::{Network, Prepared, RunError};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
-use native_trainer::export::{Format, network_files};
+use native_trainer::exchange::export::{Format, network_files};
 
 /// Seed of the drawn weights.
 const SEED: u64 = 7;

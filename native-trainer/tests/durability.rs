@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use models::gallery::{Class, Gallery, VectorType};
 use models::weights::{NamedTensor, Weights};
-use native_trainer::import::paddle_name;
+use native_trainer::exchange::import::paddle_name;
 use native_trainer::recipe::Recipe;
 use world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 

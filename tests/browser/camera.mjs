@@ -97,6 +97,24 @@ const scenarios = {
     return { on, off: await look() };
   },
 
+  // The browser never says whether there is a camera, and then gives one too late.
+  async unanswered({ page, press, running, look }) {
+    await page.evaluate(() => {
+      const { setTimeout } = window;
+      window.setTimeout = (act, ms, ...more) => setTimeout(act, ms === 30_000 ? 300 : ms, ...more);
+      window.film.late = 1500;
+    });
+    await press();
+    await saying(page, "cannot be used");
+    const given = await look();
+    await sleep(1500);
+    const late = await look();
+    await page.evaluate(() => (window.film.late = 0));
+    await press();
+    await running();
+    return { given, late, again: await look() };
+  },
+
   // A picture is given while the browser still asks its visitor.
   async meanwhile({ page, press, look, rate }) {
     await page.evaluate(() => (window.film.late = 1000));

@@ -376,7 +376,7 @@ const scenarios = {
     await goto(visit.page, `${host.address}precache.json`);
     const refused = await visit.page.evaluate(
       async ([base, bytes]) => {
-        const { Magpie } = await import(`${base}magpie.js`);
+        const { Magpie, MagpieError } = await import(`${base}magpie.js`);
         const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
         const file = new Blob([new Uint8Array(bytes)], { type: "image/jpeg" });
         const told = async (promise) => promise.then(() => "taken", ({ code, message }) => `${code}: ${message}`);
@@ -391,6 +391,12 @@ const scenarios = {
         const gallery = magpie.gallery;
         const pixels = (width, height, length) => ({ width, height, data: new Uint8ClampedArray(length) });
         const stages = ["Nope", undefined, { Embed: -1 }, { SearchIn: 1e9 }, { toString: 1 }];
+        stages.push({ stage: "toString" }, { stage: "embed", batch: "4" }, { stage: "search", entries: NaN });
+        const parts = [{ stage: "embed", batch: 2 }, { Embed: 2 }, "embed", { stage: "search", entries: 9 }, "search", "Search"];
+        const runs = [];
+        for (const part of parts) runs.push((await magpie.measure(part, { runs: 1 })).length);
+        const tooNew = new MagpieError("too-new", "");
+        const codes = [tooNew.code, tooNew.kind];
         const sides = [[-1, 1], [1.5, 2], [NaN, 1], ["8", 8], [2 ** 32, 1]];
         const wrong = {
           label: [gallery.add(42, file), gallery.remove(null)],
@@ -416,7 +422,7 @@ const scenarios = {
         const { objects } = await magpie.recognize(file, { topK: 2 });
         const before = magpie.ended;
         magpie.dispose();
-        return { seen, named, listed, answers: objects[0].answers.length, ended: [before, magpie.ended] };
+        return { seen, named, runs, codes, listed, answers: objects[0].answers.length, ended: [before, magpie.ended] };
       },
       [host.address, bytes],
     );

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::weights::{NamedTensor, Weights};
-use native_trainer::command::DeviceKind;
-use native_trainer::import::paddle_name;
+use native_trainer::cli::DeviceKind;
+use native_trainer::exchange::import::paddle_name;
 use serde_json::Value;
 
 /// The folder of the recorded cases.

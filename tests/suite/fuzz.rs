@@ -28,7 +28,7 @@ use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
-use native_trainer::import::{Origin, read_pytorch};
+use native_trainer::exchange::import::{Origin, read_pytorch};
 use native_trainer::recipe::Recipe;
 
 fn picture(width: u32, height: u32) -> RgbImage {
@@ -486,7 +486,7 @@ fn checkpoints_of_paddlepaddle() {
     let whole = std::fs::read(path).expect("a checkpoint");
     // Most of the file is values; its structure is what can be damaged.
     fuzz_file("model.pdparams", &[whole[..20_000].to_vec(), whole], |path| {
-        if let Ok(weights) = native_trainer::import::read_paddle(path) {
+        if let Ok(weights) = native_trainer::exchange::import::read_paddle(path) {
             for (name, tensor) in weights.tensors {
                 assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>(), "{name}");
             }

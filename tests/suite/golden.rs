@@ -36,7 +36,7 @@ use models::neck::{BnNeck, FcNeck, NeckConfig};
 use models::preprocess::{Preprocess, ResizeFilter, resize};
 use models::weights::Weights;
 use native_trainer::assign::assign;
-use native_trainer::import::paddle_name;
+use native_trainer::exchange::import::paddle_name;
 use native_trainer::loss::{distribution_focal, varifocal};
 use native_trainer::optimizer::each_gradient;
 use native_trainer::train::detector::{Assignment, losses_of_points};

@@ -10,7 +10,7 @@ use models::prepared::Prepared;
 use models::preprocess::{Preprocess, ResizeFilter, resize};
 use native_trainer::data::list_file::Samples;
 use native_trainer::embedding::embed_samples;
-use native_trainer::import::read_paddle;
+use native_trainer::exchange::import::read_paddle;
 use native_trainer::metric::retrieval::{RetrievalMetrics, retrieval_metrics};
 use tests::{assert_close, device, float_tensors, golden_dir, values};
 

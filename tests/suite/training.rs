@@ -7,8 +7,8 @@ use models::extractor::{BackboneConfig, ExtractorConfig};
 use models::kernels::mixed::{self, HalfFloat};
 use models::neck::NeckConfig;
 use models::weights::Weights;
+use native_trainer::exchange::import::paddle_name;
 use native_trainer::head::{ArcMargin, Fc, Head};
-use native_trainer::import::paddle_name;
 use native_trainer::loss::{
     AbsoluteTerms, BatchHardTriplet, LossBatch, LossInput, LossKind, LossTerm, Losses,
     TripletAngularMargin, cross_entropy,

@@ -369,7 +369,13 @@ fn spelled(label: &str) -> String {
     JsString::from(label).normalize("NFC").into()
 }
 
-/// The label of the class that is meant: spelled so, else the first with the same name; `except` is of none.
+/// A label without what people type differently: capitals and numbers of blanks.
+fn typed(label: &str) -> String {
+    spelled(label).to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The label of the class that is meant: spelled so, else the first with the same name, else the first that is typed
+/// alike; `except` is of none.
 fn known(gallery: &Gallery, label: &str, except: Option<&str>) -> Option<String> {
     let labels =
         || gallery.classes().iter().map(|c| c.label.as_str()).filter(|l| Some(*l) != except);
@@ -377,7 +383,11 @@ fn known(gallery: &Gallery, label: &str, except: Option<&str>) -> Option<String>
         let name = spelled(label);
         labels().find(|other| !name.is_empty() && spelled(other) == name)
     };
-    labels().find(|other| *other == label).or_else(same).map(str::to_owned)
+    let alike = || {
+        let name = typed(label);
+        labels().find(|other| !name.is_empty() && typed(other) == name)
+    };
+    labels().find(|other| *other == label).or_else(same).or_else(alike).map(str::to_owned)
 }
 
 /// A gallery file whose labels are spelled as those of the same names in `ours`, else as the commands do.

@@ -11,17 +11,17 @@ const find = (id) => document.querySelector(`#${id}`);
 
 // Parts by the names that they have in reports.
 const STAGES = [
-  ["detector network", "DetectorNetwork"],
-  ["detect", "Detect"],
-  ["extractor network", "ExtractorNetwork"],
-  ["embed 1", { Embed: 1 }],
-  ["embed 4", { Embed: 4 }],
-  ["embed 16", { Embed: 16 }],
-  ["search", "Search"],
-  ["search in 1000", { SearchIn: 1000 }],
-  ["search in 10000", { SearchIn: 10_000 }],
-  ["search in 100000", { SearchIn: 100_000 }],
-  ["recognise", "Recognize"],
+  ["detector network", "detector-network"],
+  ["detect", "detect"],
+  ["extractor network", "extractor-network"],
+  ["embed 1", { stage: "embed", batch: 1 }],
+  ["embed 4", { stage: "embed", batch: 4 }],
+  ["embed 16", { stage: "embed", batch: 16 }],
+  ["search", "search"],
+  ["search in 1000", { stage: "search", entries: 1000 }],
+  ["search in 10000", { stage: "search", entries: 10_000 }],
+  ["search in 100000", { stage: "search", entries: 100_000 }],
+  ["recognise", "recognize"],
 ];
 
 function partName(what) {
@@ -220,7 +220,7 @@ async function measure(backend, arithmetic, { runs, minute, threads, signal, gra
     results.push(figures("first visit, first picture", opened.slice(0, 1)));
     results.push(figures("open, first picture", opened.slice(1)));
     for (const [what, stage] of STAGES) {
-      if (stage.startsWith?.("Detect") && !magpie.detects) continue;
+      if (stage.startsWith?.("detect") && !magpie.detects) continue;
       status(say("bench.running", { engine, part: partName(what) }));
       results.push(figures(what, await magpie.measure(stage, { runs, signal })));
     }
@@ -229,7 +229,7 @@ async function measure(backend, arithmetic, { runs, minute, threads, signal, gra
     while (minute && performance.now() - begin < MINUTE) {
       const seconds = Math.floor((performance.now() - begin) / 1000);
       status(say("bench.drifting", { engine, seconds }));
-      times.push(...(await magpie.measure("Recognize", { runs: 1, signal })));
+      times.push(...(await magpie.measure("recognize", { runs: 1, signal })));
     }
     const { classes, entries } = await magpie.gallery.list();
     const last = await magpie.recognize(picture, { signal });

@@ -33,7 +33,7 @@ export type ErrorCode =
   /** A file of the bundle is not the published one. */
   | "corrupted"
   /** The bundle was published by a newer program. */
-  | "toonew"
+  | "too-new"
   /** The bundle cannot be read for another reason. */
   | "bundle"
   /** The picture cannot be decoded, or the browser does not give its pixels as they are. */
@@ -52,6 +52,8 @@ export type ErrorCode =
 export class MagpieError extends Error {
   constructor(code: ErrorCode, message: string);
   readonly code: ErrorCode;
+  /** The code in one word: "toonew". */
+  readonly kind: string;
 }
 
 export interface Cancellable {
@@ -181,8 +183,23 @@ export interface Thresholds {
   minScore: number;
 }
 
-/** A part of the pipeline; numbers are crops at once, 1 to 64, and entries of a made-up gallery, 1 to 200,000. */
+/** A part of the pipeline. */
+export type StageName =
+  | "detector-network"
+  | "extractor-network"
+  | "detect"
+  | "embed"
+  | "search"
+  | "recognize";
+
+/** What is measured: a stage alone, or with how much it has to do. The engine's own names are taken as well. */
 export type Stage =
+  | StageName
+  | { stage: Exclude<StageName, "embed" | "search"> }
+  /** `batch`: crops at once, 1 to 64; 1 unless given. */
+  | { stage: "embed"; batch?: number }
+  /** `entries`: of a gallery that is made up, 1 to 200,000; the bundle's own gallery unless given. */
+  | { stage: "search"; entries?: number }
   | "DetectorNetwork"
   | "ExtractorNetwork"
   | "Detect"
@@ -223,7 +240,7 @@ export class Magpie {
   /** Recognises by other thresholds from now on, -1 to 1 and 0 to 1; what is left out stays as it is. */
   tune(thresholds: Partial<Thresholds>, options?: Cancellable): Promise<Thresholds>;
   /** Milliseconds of several runs of a part of the pipeline, on a drawn picture; 20, at most 10,000. */
-  measure(stage: Stage, options?: Cancellable & { runs?: number }): Promise<number[]>;
+  measure(part: Stage, options?: Cancellable & { runs?: number }): Promise<number[]>;
   /** Whether its engine has ended: by `dispose`, or since it stopped for good. Calls fail then. */
   readonly ended: boolean;
   dispose(): void;

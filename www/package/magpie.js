@@ -9,12 +9,16 @@ import { choose, chosen } from "./choice.js";
 import { missing, startWorker, whyNot } from "./engine.js";
 import { decodeUpright, engineFormat, readPixels, sizeOf } from "./pixels.js";
 
-/** What went wrong: `code` says it to a program, `message` to a person. */
+/** What went wrong: `code` says it to a program, `message` to a person; `kind` is the code in one word. */
 export class MagpieError extends Error {
   constructor(code, message) {
     super(message);
     this.name = "MagpieError";
     this.code = code;
+  }
+
+  get kind() {
+    return this.code.replace("-", "");
   }
 }
 
@@ -93,17 +97,32 @@ const MOST_SIDE = 1_000_000;
 // Numbers of an embedding, at most.
 const MOST_NUMBERS = 65_536;
 
-// Parts of the pipeline, and how many crops or entries at most.
-const STAGES = ["DetectorNetwork", "ExtractorNetwork", "Detect", "Search", "Recognize"];
+// Parts of the pipeline by the engine's names, and how many crops or entries at most.
+const STAGES = {
+  "detector-network": "DetectorNetwork",
+  "extractor-network": "ExtractorNetwork",
+  detect: "Detect",
+  search: "Search",
+  recognize: "Recognize",
+};
 const COUNTED_STAGES = { Embed: 64, SearchIn: 200_000 };
 
-function stageOf(stage) {
-  if (STAGES.includes(stage)) return stage;
+/** The engine's name of a stage: of `{ stage, batch, entries }`, of a name alone, or of the engine's own. */
+function stageOf(part) {
+  const { stage, batch, entries } = isObject(part) && "stage" in part ? part : { stage: part };
+  if (stage === "embed") return { Embed: whole("stage embed: batch", batch ?? 1, COUNTED_STAGES.Embed) };
+  if (stage === "search" && entries !== undefined) {
+    return { SearchIn: whole("stage search: entries", entries, COUNTED_STAGES.SearchIn) };
+  }
+  if (typeof stage === "string") {
+    if (Object.hasOwn(STAGES, stage)) return STAGES[stage];
+    if (Object.values(STAGES).includes(stage)) return stage;
+  }
   const [[name, count] = [], ...more] = isObject(stage) ? Object.entries(stage) : [];
   if (Object.hasOwn(COUNTED_STAGES, name ?? "") && more.length === 0) {
     return { [name]: whole(`stage ${name}`, count, COUNTED_STAGES[name]) };
   }
-  throw refused("stage", stage, `one of ${STAGES.join(", ")}, { Embed: crops }, { SearchIn: entries }`);
+  throw refused("stage", stage, `one of ${Object.keys(STAGES).join(", ")}, embed`);
 }
 
 /** An embedding as a list of numbers. */
@@ -364,7 +383,7 @@ class Engine {
     else if (kind === "Pictured") this.#pictured();
     else if (kind === "Failed") {
       const { kind, message } = value.error;
-      const code = kind === "Format" ? "picture" : kind.toLowerCase();
+      const code = { Format: "picture", TooNew: "too-new" }[kind] ?? kind.toLowerCase();
       const error = new MagpieError(code, message);
       if (kind === "Format") undecoded.add(error);
       this.#settle((entry) => entry.reject(error));
@@ -727,12 +746,13 @@ export class Magpie {
   }
 
   /**
-   * Milliseconds of several runs of a part of the pipeline, on a drawn picture: "DetectorNetwork",
-   * "ExtractorNetwork", "Detect", { Embed: crops }, "Search", { SearchIn: entries } or "Recognize".
+   * Milliseconds of several runs of a part of the pipeline, on a drawn picture: "detector-network",
+   * "extractor-network", "detect", { stage: "embed", batch: 4 }, "search", { stage: "search", entries: 1000 } or
+   * "recognize".
    */
-  async measure(stage, options) {
+  async measure(part, options) {
     const { runs = 20, signal } = optionsOf(options);
-    const Measure = { stage: stageOf(stage), runs: whole("runs", runs, MOST_RUNS) };
+    const Measure = { stage: stageOf(part), runs: whole("runs", runs, MOST_RUNS) };
     const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
   }

@@ -9,7 +9,7 @@ use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::kernels::Arithmetic;
 use serde::Serialize;
 
-use super::{DeviceKind, read};
+use crate::cli::{DeviceKind, read};
 use crate::data::store::read_picture;
 use crate::files;
 use crate::terminal::counted;
@@ -31,7 +31,7 @@ pub struct Arguments {
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Measured runs of each stage.
-    #[arg(long, default_value_t = 30, value_parser = super::ranges::count)]
+    #[arg(long, default_value_t = 30, value_parser = crate::cli::ranges::count)]
     runs: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::write;
+use crate::cli::write;
 use crate::data::check::{Demand, Report, check_boxes, check_classes};
 use crate::data::coco::{self, Finding, Part, Written};
 use crate::data::layouts::{Lists, cub, sop};
@@ -53,7 +53,7 @@ struct Check {
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Pictures of a class that a batch takes.
-    #[arg(long, default_value_t = 2, value_parser = super::ranges::count)]
+    #[arg(long, default_value_t = 2, value_parser = crate::cli::ranges::count)]
     samples_per_class: usize,
     /// Prints one JSON object a data set.
     #[arg(long)]

@@ -8,8 +8,8 @@ use models::detector::DetectionThresholds;
 use models::recognizer::detect;
 use serde_json::json;
 
-use super::failures::Failures;
-use super::{DeviceKind, open_detector, write};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 use crate::files::{self, FileError};
 use crate::terminal::counted;
@@ -30,10 +30,10 @@ pub struct Arguments {
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
     /// Least score of an object.
-    #[arg(long, default_value_t = 0.3, value_parser = super::ranges::score)]
+    #[arg(long, default_value_t = 0.3, value_parser = crate::cli::ranges::score)]
     score: f32,
     /// Most objects of a picture.
-    #[arg(long, default_value_t = 100, value_parser = super::ranges::count)]
+    #[arg(long, default_value_t = 100, value_parser = crate::cli::ranges::count)]
     max: usize,
     /// Folder for the objects cut out, as NAME-1.jpg, NAME-2.jpg, …; of a further picture of that name as
     /// NAME~2-1.jpg, NAME~2-2.jpg, …

@@ -7,8 +7,8 @@ use anyhow::bail;
 use clap::Args;
 
 use super::data::tell_notes;
-use super::failures::Failures;
-use super::{DeviceKind, Embedder, measured, open_detector, samples};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, Embedder, measured, open_detector, samples};
 use crate::data::coco::{self, BoxedPictures};
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;

@@ -10,10 +10,10 @@ use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
-use super::{DeviceKind, open_model, read, samples, size, write};
 use crate::checkpoint;
+use crate::cli::{DeviceKind, open_model, read, samples, size, write};
 use crate::embedding::embed_samples;
-use crate::export::{Format, model_files};
+use crate::exchange::export::{Format, model_files};
 use crate::files;
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::failures::Failures;
-use super::{DeviceKind, Embedder, samples, size};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, Embedder, samples, size};
 use crate::files;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`

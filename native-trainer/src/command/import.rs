@@ -9,9 +9,9 @@ use models::kernels::Arithmetic;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 
-use super::{probe, size};
+use crate::cli::{probe, size};
+use crate::exchange::import::{Origin, read_paddle, read_pytorch};
 use crate::files;
-use crate::import::{Origin, read_paddle, read_pytorch};
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
@@ -48,7 +48,7 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// [`crate::import::ImportError`], weights of another network, a disk that refuses.
+    /// [`crate::exchange::import::ImportError`], weights of another network, a disk that refuses.
     pub fn run(&self) -> anyhow::Result<()> {
         let mut outputs: Vec<&Path> = vec![&self.out];
         outputs.extend(self.trainable.as_deref());

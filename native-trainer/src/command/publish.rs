@@ -10,15 +10,16 @@ use models::gallery::{AnswerRule, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
-use super::draft::Draft;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
-use super::owned::Owned;
-use super::site::{
+use crate::cli::{open_model, read, size};
+use crate::files;
+use crate::publishing::draft::Draft;
+use crate::publishing::owned::Owned;
+use crate::publishing::site::{
     BUNDLE_FOLDER, PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, kept_by_browsers,
     list_files,
 };
-use super::{hosting, open_model, peers, read, size};
-use crate::files;
+use crate::publishing::{hosting, peers};
 use crate::terminal::counted;
 
 /// What a host sends for the site's folder.
@@ -55,13 +56,13 @@ pub struct Arguments {
     #[arg(long)]
     sample: Vec<PathBuf>,
     /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
-    #[arg(long, value_parser = super::ranges::cosine)]
+    #[arg(long, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
     /// Least score of an object.
-    #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = super::ranges::score)]
+    #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = crate::cli::ranges::score)]
     min_score: f32,
     /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
-    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = super::ranges::score)]
+    #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = crate::cli::ranges::score)]
     recognition_nms_iou: f32,
     /// When the whole picture is recognised as one object.
     #[arg(long, value_enum, default_value_t)]

@@ -11,8 +11,8 @@ use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use serde_json::json;
 
-use super::failures::Failures;
-use super::{DeviceKind, probe, read};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, probe, read};
 use crate::data::store::read_picture;
 use crate::files;
 use crate::terminal::counted;

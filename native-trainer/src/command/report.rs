@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::DeviceKind;
+use crate::cli::DeviceKind;
 use crate::report;
 use crate::train::folder::RunFolder;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::samples;
+use crate::cli::samples;
 use crate::data::scenes::{SceneOptions, compose};
 use crate::data::store::PictureStore;
 use crate::files;

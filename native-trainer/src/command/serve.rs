@@ -17,8 +17,9 @@ use hyper_staticfile::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use super::connections::Connections;
-use super::{hosting, no_port};
+use crate::cli::no_port;
+use crate::publishing::connections::Connections;
+use crate::publishing::hosting;
 use crate::terminal::{Note, sentence};
 
 /// Serves a folder on this machine, with the headers that let the page use threads.

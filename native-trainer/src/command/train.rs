@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
-use super::{DeviceKind, samples};
+use crate::cli::{DeviceKind, samples};
 use crate::recipe::{Recipe, SHIPPED, Shipped};
 use crate::report;
 use crate::train::detector::DetectorTraining;
@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
     /// Stops after the epoch of this number, to be resumed later.
-    #[arg(long, value_name = "EPOCH", value_parser = super::ranges::count)]
+    #[arg(long, value_name = "EPOCH", value_parser = crate::cli::ranges::count)]
     stop_after: Option<usize>,
     /// Where to train.
     #[arg(long, value_enum, default_value_t)]

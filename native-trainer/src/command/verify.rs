@@ -4,10 +4,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
-use super::site::{
+use crate::cli::size;
+use crate::publishing::hosting;
+use crate::publishing::site::{
     BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
 };
-use super::{hosting, size};
 use crate::terminal::counted;
 
 /// Checks a published site: every file of the bundle against its checksum, that the bundle answers,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{DeviceKind, no_port};
+use crate::cli::{DeviceKind, no_port};
 use crate::replica::{Terms, listen};
 
 const MEGABYTE: u64 = 1_000_000;

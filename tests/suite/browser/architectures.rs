@@ -21,7 +21,7 @@ use models::prepared::Network;
 use models::preprocess::Preprocess;
 use models::recognizer::{RecognizerSettings, WholeImage};
 use models::weights::{Precision, Weights};
-use native_trainer::export::compared_files;
+use native_trainer::exchange::export::compared_files;
 use serde_json::{Value, json};
 
 use super::{copy_folder, root, script, site};

@@ -31,6 +31,16 @@ fn says(visit: &Value, words: &str) {
 }
 
 #[test]
+fn a_browser_that_never_gives_a_camera_is_not_waited_for() {
+    let seen = &seen("unanswered")["unanswered"];
+    for visit in [&seen["given"], &seen["late"]] {
+        is_off(visit);
+        says(visit, "cannot be used");
+    }
+    is_on(&seen["again"]);
+}
+
+#[test]
 fn there_is_one_stream_however_often_and_whatever_is_pressed_meanwhile() {
     let seen = seen("twice,meanwhile");
     is_on(&seen["twice"]["on"]);

@@ -94,6 +94,8 @@ fn a_wrong_or_failing_engine_is_not_taken_and_a_large_one_is_replaced() {
         assert_eq!(look["running"], json!([CPU]), "{look}");
         assert!(!look["labels"].as_array().expect("labels").is_empty(), "{look}");
     }
+    // Heard at once: an engine that says nothing has a minute.
+    assert!(seen["fails"]["seconds"].as_f64() < Some(45.0), "{}", seen["fails"]);
     let (before, after) = (&seen["renewed"]["before"], &seen["renewed"]["after"]);
     assert_eq!(before["started"], json!([CPU]), "{before}");
     assert_eq!(after["started"], json!([CPU, CPU]), "{after}");

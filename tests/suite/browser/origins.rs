@@ -213,6 +213,8 @@ fn calls_refuse_what_they_do_not_take_and_loads_are_given_up_at_once() {
             assert!(begins, "{argument}: {told}");
         }
     }
+    assert_eq!(calls["refused"]["runs"], json!([1, 1, 1, 1, 1, 1]), "either kind of name: {calls}");
+    assert_eq!(calls["refused"]["codes"], json!(["too-new", "toonew"]));
     assert_eq!(calls["refused"]["listed"], true, "{calls}");
     assert_eq!(calls["refused"]["answers"], 2, "{calls}");
     assert_eq!(calls["refused"]["ended"], json!([false, true]), "{calls}");

@@ -18,6 +18,9 @@ use crate::view;
 const BACK_OFF: i32 = 250;
 const MOST_BACK_OFF: i32 = 8000;
 
+/// Milliseconds in which a visitor and the browser give a camera; some browsers never say.
+const ASKING: i32 = 30_000;
+
 /// Milliseconds between two looks whether somebody is still at the answers.
 const HELD: i32 = 200;
 
@@ -164,11 +167,16 @@ fn start(app: &Shared, facing: Facing) {
         film.next
     };
     view::status(&say("camera.starting"), "busy");
-    let tell = tell(app);
+    let telling = tell(app);
+    let give_up = telling.clone();
     spawn_local(async move {
         let given = camera::ask(facing).await;
-        tell(Event::Given(id, facing, given));
+        telling(Event::Given(id, facing, given));
     });
+    // What comes later is switched off again.
+    let late = Closure::once_into_js(move || give_up(Event::Given(id, facing, Err(JsValue::NULL))));
+    let _ = window()
+        .set_timeout_with_callback_and_timeout_and_arguments_0(late.unchecked_ref(), ASKING);
 }
 
 fn given_camera(app: &Shared, id: u32, facing: Facing, given: Result<MediaStream, JsValue>) {

@@ -9,11 +9,11 @@ use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId, check_
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
-use super::super::{DeviceKind, Embedder};
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
     Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, summary,
 };
+use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
 use crate::files::Scratch;

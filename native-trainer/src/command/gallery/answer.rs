@@ -42,7 +42,7 @@ pub(in crate::command) struct Answer {
     #[arg(long, value_enum)]
     rule: Option<Rule>,
     /// Entries that vote; by default as many as voted then, else 5.
-    #[arg(long, value_parser = crate::command::ranges::count)]
+    #[arg(long, value_parser = crate::cli::ranges::count)]
     neighbours: Option<usize>,
 }
 

@@ -8,10 +8,10 @@ use clap::Args;
 use models::gallery::{Gallery, PictureId, Question};
 use serde_json::{Value, json};
 
-use super::super::{DeviceKind, Embedder, write};
 use super::answer::{NEIGHBOURS, Rule, rule_name};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
+use crate::cli::{DeviceKind, Embedder, write};
 use crate::data::label::Labels;
 use crate::data::list_file::Samples;
 use crate::files;
@@ -44,13 +44,13 @@ pub(super) struct Calibrate {
     extractor: PathBuf,
     /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
     /// one over it of pictures are needed.
-    #[arg(long, default_value_t = 0.01, value_parser = super::super::ranges::share)]
+    #[arg(long, default_value_t = 0.01, value_parser = crate::cli::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = NEIGHBOURS, value_parser = super::super::ranges::count)]
+    #[arg(long, default_value_t = NEIGHBOURS, value_parser = crate::cli::ranges::count)]
     neighbours: usize,
     /// SVG file to draw the curve into.
     #[arg(long)]

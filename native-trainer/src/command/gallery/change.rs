@@ -7,12 +7,12 @@ use anyhow::{Context, bail};
 use clap::Args;
 use models::gallery::{Class, Gallery, Metadata, PictureId};
 
-use super::super::read;
 use super::wanted::checked;
 use super::{
     Change, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
     open_to_change, say_reach, summary,
 };
+use crate::cli::read;
 use crate::data::label::{Labels, quoted};
 
 /// Takes classes, or single pictures, out of a gallery.

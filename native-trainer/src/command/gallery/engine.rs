@@ -1,15 +1,15 @@
-//! Galleries in a vector engine.
+//! Galleries in `PostgreSQL`.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::super::failures::Failures;
-use super::super::{DeviceKind, Embedder};
 use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach};
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, Embedder};
 use crate::data::store::read_picture;
-use crate::vector_engine::VectorEngine;
+use crate::postgres::PostgresGallery;
 
 /// Where the engine is.
 #[derive(Debug, Args)]
@@ -24,13 +24,13 @@ struct Server {
 }
 
 impl Server {
-    fn connect(&self) -> anyhow::Result<VectorEngine> {
+    fn connect(&self) -> anyhow::Result<PostgresGallery> {
         let address = match &self.server {
             Some(address) => address.clone(),
             None => std::env::var("MAGPIE_POSTGRES")
                 .context("give the server's address by --server or in MAGPIE_POSTGRES")?,
         };
-        Ok(VectorEngine::connect(&address, &self.name)?)
+        Ok(PostgresGallery::connect(&address, &self.name)?)
     }
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Ask {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
+    #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]
     k: usize,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_file};
 
-use super::size;
+use crate::cli::size;
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;

@@ -9,12 +9,12 @@ use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
 use models::model_file::model_id;
 use serde_json::json;
 
-use super::super::failures::Failures;
-use super::super::{DeviceKind, Embedder, read, size};
 use super::answer::kept_text;
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
 };
+use crate::cli::Failures;
+use crate::cli::{DeviceKind, Embedder, read, size};
 use crate::data::label::quoted;
 use crate::data::store::read_picture;
 
@@ -65,7 +65,7 @@ pub(super) struct Search {
     #[arg(long)]
     extractor: PathBuf,
     /// Classes shown a picture.
-    #[arg(short, long, default_value_t = 5, value_parser = super::super::ranges::count)]
+    #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]
     k: usize,
     #[command(flatten)]
     answer: Answer,
@@ -76,11 +76,11 @@ pub(super) struct Search {
     #[arg(long = "where")]
     facts: Vec<String>,
     /// Only classes at least so similar.
-    #[arg(long, value_parser = super::super::ranges::cosine)]
+    #[arg(long, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
     /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long, value_parser = super::super::ranges::count)]
+    #[arg(long, value_parser = crate::cli::ranges::count)]
     effort: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
-use super::super::{read, samples};
 use super::{CLASSES, Noun, PICTURES, many};
+use crate::cli::{read, samples};
 use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};

@@ -25,7 +25,7 @@ const REPLACED: &str = ".magpie-replaced";
 const NAMED: usize = 5;
 
 /// See the [module](self). Taken away unless it is published.
-pub(super) struct Draft {
+pub(crate) struct Draft {
     /// Where the site will be, for people.
     out: PathBuf,
     /// The same behind links.
@@ -48,7 +48,7 @@ impl Draft {
     /// # Errors
     ///
     /// A place that holds something else, or that cannot be written to.
-    pub(super) fn begin(out: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn begin(out: &Path) -> anyhow::Result<Self> {
         let is_there = match std::fs::metadata(out) {
             Ok(there) if !there.is_dir() => {
                 bail!("{}: is a file; name a folder", out.display())
@@ -129,17 +129,17 @@ impl Draft {
     }
 
     /// Where the files lie.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Where the site will be, behind links.
-    pub(super) fn place(&self) -> &Path {
+    pub(crate) fn place(&self) -> &Path {
         &self.place
     }
 
     /// Own files of the site of before.
-    pub(super) fn before(&self) -> Option<&Owned> {
+    pub(crate) fn before(&self) -> Option<&Owned> {
         self.before.as_ref()
     }
 
@@ -162,7 +162,7 @@ impl Draft {
     /// # Errors
     ///
     /// [`FileError::Write`], [`FileError::Remove`]
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FileError> {
         let path = self.folder.join(name);
         if path.exists() {
             files::remove_file(&path)?;
@@ -177,7 +177,7 @@ impl Draft {
     /// # Errors
     ///
     /// [`FileError::Write`] for the site's file, [`FileError::Read`] and [`FileError::NotAFile`] for the other.
-    pub(super) fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
+    pub(crate) fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
         let bytes = files::read(from, files::TEXT_LIMIT)?;
         self.write(name, &bytes)
     }
@@ -187,7 +187,7 @@ impl Draft {
     /// # Errors
     ///
     /// Names what has.
-    pub(super) fn check(&mut self, names: &[String]) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self, names: &[String]) -> anyhow::Result<()> {
         if let Some(before) = &mut self.before {
             before.complete(names.iter().cloned());
         }
@@ -214,7 +214,7 @@ impl Draft {
     /// # Errors
     ///
     /// Names that are no site's, files of others in their places, a disk that refuses.
-    pub(super) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
+    pub(crate) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
         let new = Owned::new(names)?;
         self.write(LIST, &new.to_bytes()?)?;

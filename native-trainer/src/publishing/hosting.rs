@@ -7,10 +7,10 @@ use anyhow::{Context, bail};
 use rayon::prelude::*;
 
 use super::draft::Draft;
-use super::read;
+use crate::cli::read;
 
 /// What lets the page use threads, keeps its answers typed, and tells other sites nothing.
-pub(super) const HEADERS: [(&str, &str); 4] = [
+pub(crate) const HEADERS: [(&str, &str); 4] = [
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-embedder-policy", "require-corp"),
     ("x-content-type-options", "nosniff"),
@@ -21,11 +21,11 @@ const WORKERS: [&str; 2] = ["worker.js", "worker-helper.js"];
 /// For files whose names change with their content.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For all others: kept, but asked for again.
-pub(super) const ASK_AGAIN: &str = "no-cache";
+pub(crate) const ASK_AGAIN: &str = "no-cache";
 /// The headers in the form that Netlify and Cloudflare Pages read.
-pub(super) const HEADERS_FILE: &str = "_headers";
+pub(crate) const HEADERS_FILE: &str = "_headers";
 /// Endings of packed copies.
-pub(super) const PACKED: [&str; 2] = [".br", ".gz"];
+pub(crate) const PACKED: [&str; 2] = [".br", ".gz"];
 /// Kinds of files that become smaller.
 const PACKABLE: [&str; 10] =
     ["bin", "css", "html", "js", "json", "safetensors", "svg", "txt", "wasm", "webmanifest"];
@@ -37,7 +37,7 @@ const BROTLI_QUALITY: i32 = 9;
 const BROTLI_WINDOW: i32 = 24;
 
 /// Whether a file is there for the host alone.
-pub(super) fn is_for_hosts(name: &str) -> bool {
+pub(crate) fn is_for_hosts(name: &str) -> bool {
     name == HEADERS_FILE || is_packed(name)
 }
 
@@ -46,19 +46,19 @@ fn is_packed(name: &str) -> bool {
 }
 
 /// The file that a packed copy is of; other names as they are.
-pub(super) fn unpacked_name(name: &str) -> &str {
+pub(crate) fn unpacked_name(name: &str) -> &str {
     PACKED.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
 }
 
 /// Whether a file is a script that browsers start as a worker.
-pub(super) fn is_worker(name: &str) -> bool {
+pub(crate) fn is_worker(name: &str) -> bool {
     WORKERS.contains(&name.rsplit('/').next().unwrap_or_default())
 }
 
 /// What a worker of the engine may do. A worker's policy is that of its own script's headers, not that of the
 /// page that starts it: it gets scripts, files and other workers from the site, and files from the origin of the
 /// bundle that it was started for.
-pub(super) fn worker_policy(bundle: Option<&str>) -> String {
+pub(crate) fn worker_policy(bundle: Option<&str>) -> String {
     let elsewhere = bundle.map(|origin| format!(" {origin}")).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src \
@@ -67,7 +67,7 @@ pub(super) fn worker_policy(bundle: Option<&str>) -> String {
 }
 
 /// The origin of the bundle that a worker's address names.
-pub(super) fn bundle_origin(query: &str) -> Option<String> {
+pub(crate) fn bundle_origin(query: &str) -> Option<String> {
     let named = query.split('&').find_map(|part| part.strip_prefix("bundle="))?;
     let mut address = named.to_owned();
     for (code, mark) in [("%3A", ":"), ("%3a", ":"), ("%2F", "/"), ("%2f", "/")] {
@@ -83,7 +83,7 @@ pub(super) fn bundle_origin(query: &str) -> Option<String> {
 
 /// Whether a file's name changes with its content: its stem ends with a hyphen and 16 hexadecimal
 /// digits.
-pub(super) fn is_named_after_content(name: &str) -> bool {
+pub(crate) fn is_named_after_content(name: &str) -> bool {
     let stem = name.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(stem, _)| stem);
     stem.and_then(|stem| stem.rsplit_once('-')).is_some_and(|(_, digest)| {
         digest.len() == 16 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -92,9 +92,9 @@ pub(super) fn is_named_after_content(name: &str) -> bool {
 
 /// Bytes of a site as its files are, and as a host may send them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sizes {
-    pub(super) plain: u64,
-    pub(super) packed: u64,
+pub(crate) struct Sizes {
+    pub(crate) plain: u64,
+    pub(crate) packed: u64,
 }
 
 /// Leaves packed copies beside the files of a site, where they are smaller, and the file of headers.
@@ -102,7 +102,7 @@ pub(super) struct Sizes {
 /// # Errors
 ///
 /// Files that cannot be read or written.
-pub(super) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
+pub(crate) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
     let sizes: Vec<Sizes> =
         names.par_iter().map(|name| pack(site, name)).collect::<anyhow::Result<_>>()?;
     let mut lines = vec!["/*".to_owned()];
@@ -167,7 +167,7 @@ fn compress(bytes: &[u8], ending: &str) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 ///
 /// The first that does not, or that has no file beside it.
-pub(super) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
+pub(crate) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
     let copies: Vec<&String> = names.iter().filter(|name| is_packed(name)).collect();
     copies.par_iter().try_for_each(|name| {
         let (file, kind) = name.split_at(name.len() - 3);
@@ -264,7 +264,7 @@ mod tests {
         assert!(sizes.packed < noise.len() as u64 + 200);
 
         let mut all = Vec::new();
-        super::super::site::list_files(site, "", &mut all).unwrap();
+        crate::publishing::site::list_files(site, "", &mut all).unwrap();
         assert_eq!(check(site, &all).unwrap(), 2, "{all:?}");
         for ending in PACKED {
             let path = site.join(format!("page.html{ending}"));

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use models::gallery::{AnswerRule, Class, Gallery, PictureId, VectorType};
-use native_trainer::vector_engine::{VectorEngine, VectorEngineError};
+use native_trainer::postgres::{PostgresError, PostgresGallery};
 use postgres::{Client, NoTls};
 use world::{World, fail, succeed};
 
@@ -224,7 +224,7 @@ impl Seek for Meanwhile {
 #[test]
 fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
     let (server, world) = (Server::start(), World::new());
-    let engine = || VectorEngine::connect(&server.address, "shop").expect("a server");
+    let engine = || PostgresGallery::connect(&server.address, "shop").expect("a server");
     let pulled = || {
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
         bytes_of(engine().pull(scratch).expect("a gallery"))
@@ -341,7 +341,7 @@ fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
     ] {
         let error = broken(change, back);
         let text = error.to_string();
-        assert!(!matches!(error, VectorEngineError::Server(_)), "{text}");
+        assert!(!matches!(error, PostgresError::Server(_)), "{text}");
         assert!(text.contains(told), "{change}: {text}");
     }
 }

@@ -14,7 +14,7 @@ const SIDE: u32 = 96;
 /// Why a network is of no use.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub(super) enum ProbeError {
+pub(crate) enum ProbeError {
     /// Scores or boxes that are no finite numbers.
     #[error(
         "its answers hold values that are no finite numbers: the weights overflow or are damaged; export it again \
@@ -42,7 +42,7 @@ pub(super) enum ProbeError {
 /// # Errors
 ///
 /// [`ProbeError::NotFinite`], [`ProbeError::Alike`], a device that failed.
-pub(super) fn check_detector(detector: &Prepared<Detector>) -> Result<(), ProbeError> {
+pub(crate) fn check_detector(detector: &Prepared<Detector>) -> Result<(), ProbeError> {
     let values = pollster::block_on(detector.run(&pictures()?))?;
     if !values.iter().all(|value| value.is_finite()) {
         return Err(ProbeError::NotFinite);
@@ -68,7 +68,7 @@ pub(super) fn check_detector(detector: &Prepared<Detector>) -> Result<(), ProbeE
 /// # Errors
 ///
 /// [`ProbeError::Embedding`], [`ProbeError::Alike`].
-pub(super) fn check_extractor(extractor: &Prepared<Extractor>) -> Result<(), ProbeError> {
+pub(crate) fn check_extractor(extractor: &Prepared<Extractor>) -> Result<(), ProbeError> {
     let embeddings = embed_pictures(extractor, &pictures()?)?;
     match &embeddings[..] {
         [first, second] if first == second => Err(ProbeError::Alike),

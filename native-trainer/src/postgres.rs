@@ -34,10 +34,10 @@ const EXTENSION_LOCK: i64 = 0x6d61_6770_6965;
 /// Pause before a push tries once more to take the place of a gallery that is read.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Why a vector engine could not be used.
+/// Why `PostgreSQL` could not be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum VectorEngineError {
+pub enum PostgresError {
     /// The server does not answer, or refuses.
     #[error("{0}; write the address as postgres://user:password@host/database")]
     Connect(postgres::Error),
@@ -73,7 +73,7 @@ fn said(error: &postgres::Error) -> String {
 }
 
 /// One gallery on a server.
-pub struct VectorEngine {
+pub struct PostgresGallery {
     client: Client,
     name: String,
 }
@@ -117,25 +117,25 @@ fn optional(value: Option<f32>) -> String {
     value.map_or("\\N".to_owned(), |value| value.to_string())
 }
 
-impl VectorEngine {
+impl PostgresGallery {
     /// Connects to a server.
     ///
     /// # Errors
     ///
-    /// [`VectorEngineError::Connect`], [`VectorEngineError::Name`]
-    pub fn connect(address: &str, name: &str) -> Result<Self, VectorEngineError> {
+    /// [`PostgresError::Connect`], [`PostgresError::Name`]
+    pub fn connect(address: &str, name: &str) -> Result<Self, PostgresError> {
         let small = |c: char| c.is_ascii_lowercase() || c == '_';
         let good = name.starts_with(small)
             && name.len() <= MAX_NAME
             && name.chars().all(|c| small(c) || c.is_ascii_digit());
         if !good {
-            return Err(VectorEngineError::Name(name.to_owned()));
+            return Err(PostgresError::Name(name.to_owned()));
         }
-        let mut config: Config = address.parse().map_err(VectorEngineError::Connect)?;
+        let mut config: Config = address.parse().map_err(PostgresError::Connect)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECTED);
         }
-        let client = config.connect(NoTls).map_err(VectorEngineError::Connect)?;
+        let client = config.connect(NoTls).map_err(PostgresError::Connect)?;
         Ok(Self { client, name: name.to_owned() })
     }
 
@@ -143,15 +143,11 @@ impl VectorEngine {
     ///
     /// # Errors
     ///
-    /// [`VectorEngineError`]; what was there stays then.
-    pub fn push(
-        &mut self,
-        gallery: &Gallery,
-        waits: impl Fn(&str),
-    ) -> Result<(), VectorEngineError> {
+    /// [`PostgresError`]; what was there stays then.
+    pub fn push(&mut self, gallery: &Gallery, waits: impl Fn(&str)) -> Result<(), PostgresError> {
         let (name, dim) = (&self.name, gallery.dim());
         let inconsistent =
-            |error: serde_json::Error| VectorEngineError::Inconsistent(error.to_string());
+            |error: serde_json::Error| PostgresError::Inconsistent(error.to_string());
         let rule = gallery.measured_rule().map(|rule| serde_json::to_string(&rule));
         let rule = rule.transpose().map_err(inconsistent)?;
         make_extension(&mut self.client)?;
@@ -210,7 +206,7 @@ impl VectorEngine {
     }
 
     /// A transaction that sees one state of the gallery, which a push cannot take away before its end.
-    fn read(&mut self) -> Result<Reader<'_>, VectorEngineError> {
+    fn read(&mut self) -> Result<Reader<'_>, PostgresError> {
         let begun = self.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
         let mut transaction = begun.read_only(true).start()?;
         let name = &self.name;
@@ -220,7 +216,7 @@ impl VectorEngine {
         );
         match transaction.batch_execute(&lock) {
             Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
-                Err(VectorEngineError::NotThere(name.clone()))
+                Err(PostgresError::NotThere(name.clone()))
             }
             Err(error) => Err(error.into()),
             Ok(()) => Ok(Reader { transaction, name }),
@@ -232,11 +228,11 @@ impl VectorEngine {
     ///
     /// # Errors
     ///
-    /// [`VectorEngineError`]
+    /// [`PostgresError`]
     pub fn pull<S: Read + Write + Seek>(
         &mut self,
         scratch: [S; 2],
-    ) -> Result<GalleryStream<S>, VectorEngineError> {
+    ) -> Result<GalleryStream<S>, PostgresError> {
         self.read()?.pull(scratch)
     }
 
@@ -249,13 +245,13 @@ impl VectorEngine {
     ///
     /// # Errors
     ///
-    /// [`VectorEngineError`]; [`GalleryError::OtherModel`] for embeddings of another model.
+    /// [`PostgresError`]; [`GalleryError::OtherModel`] for embeddings of another model.
     pub fn search(
         &mut self,
         model: &str,
         embeddings: &[Vec<f32>],
         k: usize,
-    ) -> Result<Vec<Vec<(String, Match)>>, VectorEngineError> {
+    ) -> Result<Vec<Vec<(String, Match)>>, PostgresError> {
         let mut reader = self.read()?;
         let Description { model: theirs, dim, .. } = reader.description()?;
         if theirs != model {
@@ -273,12 +269,12 @@ impl VectorEngine {
 }
 
 /// One at a time: two that make it at once would be refused.
-fn make_extension(client: &mut Client) -> Result<(), VectorEngineError> {
+fn make_extension(client: &mut Client) -> Result<(), PostgresError> {
     let mut transaction = client.transaction()?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&EXTENSION_LOCK])?;
     transaction
         .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
-        .map_err(VectorEngineError::NoVectors)?;
+        .map_err(PostgresError::NoVectors)?;
     Ok(transaction.commit()?)
 }
 
@@ -287,7 +283,7 @@ fn lock(
     transaction: &mut Transaction<'_>,
     name: &str,
     waits: &impl Fn(&str),
-) -> Result<(), VectorEngineError> {
+) -> Result<(), PostgresError> {
     let key = format!("magpie gallery {name}");
     let tried = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     if !transaction.query_one(tried, &[&key])?.try_get::<_, bool>(0)? {
@@ -303,7 +299,7 @@ fn take_place(
     transaction: &mut Transaction<'_>,
     name: &str,
     waits: &impl Fn(&str),
-) -> Result<(), VectorEngineError> {
+) -> Result<(), PostgresError> {
     let renamed = ["entries", "classes", "gallery"]
         .map(|table| format!("ALTER TABLE {name}_{table}_new RENAME TO {name}_{table};"));
     let replace = format!(
@@ -345,7 +341,7 @@ struct Description {
 }
 
 impl Reader<'_> {
-    fn description(&mut self) -> Result<Description, VectorEngineError> {
+    fn description(&mut self) -> Result<Description, PostgresError> {
         // A table may be without the last column.
         let query = format!(
             "SELECT model, dim, vector_type, min_similarity, to_jsonb(g) ->> 'rule' \
@@ -355,20 +351,20 @@ impl Reader<'_> {
         let row = self
             .transaction
             .query_opt(&query, &[])?
-            .ok_or_else(|| VectorEngineError::NotThere(self.name.to_owned()))?;
+            .ok_or_else(|| PostgresError::NotThere(self.name.to_owned()))?;
         let dim = usize::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
         if dim == 0 || dim > MAX_DIM {
-            return Err(VectorEngineError::Inconsistent(format!("embeddings of {dim} values")));
+            return Err(PostgresError::Inconsistent(format!("embeddings of {dim} values")));
         }
         let vector_type = match row.try_get::<_, &str>(2)? {
             "f16" => VectorType::F16,
             "f32" => VectorType::F32,
             "i8" => VectorType::I8,
-            other => return Err(VectorEngineError::Inconsistent(format!("values of {other:?}"))),
+            other => return Err(PostgresError::Inconsistent(format!("values of {other:?}"))),
         };
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
         let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
-        let rule = rule.map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+        let rule = rule.map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
         let rule = rule.unwrap_or_default();
         Ok(Description { model, dim, vector_type, min_similarity, rule })
     }
@@ -376,7 +372,7 @@ impl Reader<'_> {
     fn pull<S: Read + Write + Seek>(
         &mut self,
         scratch: [S; 2],
-    ) -> Result<GalleryStream<S>, VectorEngineError> {
+    ) -> Result<GalleryStream<S>, PostgresError> {
         let Description { model, dim, vector_type, min_similarity, rule } = self.description()?;
         let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
         gallery.set_min_similarity(min_similarity)?;
@@ -390,16 +386,16 @@ impl Reader<'_> {
         let mut rows = self.transaction.query_raw(&query, std::iter::empty::<&str>())?;
         while let Some(row) = rows.next()? {
             let metadata: Metadata = serde_json::from_str(row.try_get(2)?)
-                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+                .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
             let label: String = row.try_get(1)?;
             if !labels.insert(label.clone()) {
-                return Err(VectorEngineError::Inconsistent(format!("two classes {label:?}")));
+                return Err(PostgresError::Inconsistent(format!("two classes {label:?}")));
             }
             let min_similarity = threshold(row.try_get(3)?)?;
             let class = Class { label, metadata, min_similarity };
             let place = gallery.add_class(class, row.try_get(4)?)?;
             if i32::try_from(place) != Ok(row.try_get(0)?) {
-                return Err(VectorEngineError::Inconsistent("a class is missing".to_owned()));
+                return Err(PostgresError::Inconsistent("a class is missing".to_owned()));
             }
         }
         drop((rows, labels));
@@ -409,15 +405,15 @@ impl Reader<'_> {
         while let Some(row) = rows.next()? {
             let class = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or(usize::MAX);
             let Ok(picture) = <[u8; 16]>::try_from(row.try_get::<_, &[u8]>(1)?) else {
-                return Err(VectorEngineError::Inconsistent("a picture's hash".to_owned()));
+                return Err(PostgresError::Inconsistent("a picture's hash".to_owned()));
             };
             let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
-                .map_err(|error| VectorEngineError::Inconsistent(error.to_string()))?;
+                .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
             // Its width, its values and its class are looked at there.
             let added = gallery.add_stored(class, &embedding, PictureId(picture));
             added.map_err(|error| match error {
                 StreamError::Gallery(error) => {
-                    VectorEngineError::Inconsistent(format!("entry {}: {error}", gallery.len()))
+                    PostgresError::Inconsistent(format!("entry {}: {error}", gallery.len()))
                 }
                 error => error.into(),
             })?;
@@ -429,7 +425,7 @@ impl Reader<'_> {
         &mut self,
         embedding: &[f32],
         k: usize,
-    ) -> Result<Vec<(String, Match)>, VectorEngineError> {
+    ) -> Result<Vec<(String, Match)>, PostgresError> {
         let name = self.name;
         let query = format!(
             "SELECT e.class, c.label, (-(e.embedding <#> $1::text::vector))::real
@@ -459,10 +455,10 @@ impl Reader<'_> {
 }
 
 /// A least cosine as the server has it.
-fn threshold(value: Option<f32>) -> Result<Option<f32>, VectorEngineError> {
+fn threshold(value: Option<f32>) -> Result<Option<f32>, PostgresError> {
     match value {
         Some(least) if !least.is_finite() => {
-            Err(VectorEngineError::Inconsistent(format!("a threshold of {least}")))
+            Err(PostgresError::Inconsistent(format!("a threshold of {least}")))
         }
         value => Ok(value),
     }
@@ -483,11 +479,11 @@ mod tests {
     #[test]
     fn names_that_are_no_tables_are_refused() {
         for name in ["", "Shop", "1shop", "shop; DROP TABLE x", &"a".repeat(41)] {
-            let error = VectorEngine::connect("postgres://127.0.0.1:1/x", name).err();
-            assert!(matches!(error, Some(VectorEngineError::Name(_))), "{name:?}");
+            let error = PostgresGallery::connect("postgres://127.0.0.1:1/x", name).err();
+            assert!(matches!(error, Some(PostgresError::Name(_))), "{name:?}");
         }
-        let error = VectorEngine::connect("postgres://127.0.0.1:1/x", "shop").err();
-        assert!(matches!(error, Some(VectorEngineError::Connect(_))));
+        let error = PostgresGallery::connect("postgres://127.0.0.1:1/x", "shop").err();
+        assert!(matches!(error, Some(PostgresError::Connect(_))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// # Errors
 ///
 /// A sentence for what is no number from −1 to 1.
-pub(in crate::command) fn cosine(text: &str) -> Result<f32, String> {
+pub(crate) fn cosine(text: &str) -> Result<f32, String> {
     within(text, &(-1.0..=1.0), "a cosine")
 }
 
@@ -18,7 +18,7 @@ pub(in crate::command) fn cosine(text: &str) -> Result<f32, String> {
 /// # Errors
 ///
 /// A sentence for what is no number from 0 to 1.
-pub(in crate::command) fn score(text: &str) -> Result<f32, String> {
+pub(crate) fn score(text: &str) -> Result<f32, String> {
     within(text, &(0.0..=1.0), "a score or an overlap")
 }
 
@@ -27,7 +27,7 @@ pub(in crate::command) fn score(text: &str) -> Result<f32, String> {
 /// # Errors
 ///
 /// A sentence for what is no number between 0 and 1.
-pub(in crate::command) fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|value| 0.0 < *value && *value < 1.0);
     value.ok_or_else(|| "a share is a number above 0 and below 1".to_owned())
 }
@@ -37,7 +37,7 @@ pub(in crate::command) fn share(text: &str) -> Result<f64, String> {
 /// # Errors
 ///
 /// A sentence for what is no whole number from 1 on.
-pub(in crate::command) fn count(text: &str) -> Result<usize, String> {
+pub(crate) fn count(text: &str) -> Result<usize, String> {
     within(text, &(1..=usize::from(u16::MAX) * 1000), "a count")
 }
 

@@ -12,24 +12,25 @@ use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use super::owned::{LIST, Owned};
-use super::{hosting, peers, probe, read, size};
+use super::{hosting, peers};
+use crate::cli::{probe, read, size};
 use crate::terminal::counted;
 
 /// Folder of the bundle inside the site.
-pub(super) const BUNDLE_FOLDER: &str = "bundle";
+pub(crate) const BUNDLE_FOLDER: &str = "bundle";
 /// Keeps the site in the visitor's browser.
-pub(super) const SERVICE_WORKER: &str = "sw.js";
+pub(crate) const SERVICE_WORKER: &str = "sw.js";
 /// List of the files that it keeps.
-pub(super) const PRECACHE: &str = "precache.json";
+pub(crate) const PRECACHE: &str = "precache.json";
 /// Folder of the sample pictures inside the site.
-pub(super) const SAMPLES_FOLDER: &str = "samples";
+pub(crate) const SAMPLES_FOLDER: &str = "samples";
 /// List of the sample pictures.
-pub(super) const SAMPLES: &str = "samples.json";
+pub(crate) const SAMPLES: &str = "samples.json";
 /// What the engines' files are named after.
-pub(super) const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
+pub(crate) const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 
 /// Where a site is.
-pub(super) enum Site {
+pub(crate) enum Site {
     /// On this machine.
     Folder(PathBuf),
     /// On a host: its address, which ends with a slash.
@@ -37,16 +38,16 @@ pub(super) enum Site {
 }
 
 /// A file as a host sends it.
-pub(super) struct Sent {
-    pub(super) status: u16,
+pub(crate) struct Sent {
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     /// Packed, if it was packed.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Sent {
     /// A header; empty where there is none.
-    pub(super) fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         self.headers.get(name).cloned().unwrap_or_default()
     }
 }
@@ -57,7 +58,7 @@ impl Site {
     /// # Errors
     ///
     /// An address that cannot be asked.
-    pub(super) fn new(place: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(place: &str) -> anyhow::Result<Self> {
         if place.starts_with("https://") {
             bail!(
                 "{place}: encrypted connections are not built in; check the folder before you \
@@ -79,7 +80,7 @@ impl Site {
     /// # Errors
     ///
     /// The file or the host, by name.
-    pub(super) fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => read(&folder.join(name)),
             Self::Host(address) => {
@@ -97,7 +98,7 @@ impl Site {
     /// # Errors
     ///
     /// A host that does not answer, or sends more than a file may have.
-    pub(super) fn ask(address: &str, headers: &[(&str, &str)]) -> anyhow::Result<Sent> {
+    pub(crate) fn ask(address: &str, headers: &[(&str, &str)]) -> anyhow::Result<Sent> {
         let mut request = ureq::get(address).config().http_status_as_error(false).build();
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -122,7 +123,7 @@ impl Site {
     /// # Errors
     ///
     /// The first thing that is wrong.
-    pub(super) fn open_again(&self) -> anyhow::Result<Manifest> {
+    pub(crate) fn open_again(&self) -> anyhow::Result<Manifest> {
         let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
         let manifest =
             Manifest::from_bytes(&in_bundle(MANIFEST_NAME)?).context(MANIFEST_NAME.to_owned())?;
@@ -181,7 +182,7 @@ impl Site {
     /// # Errors
     ///
     /// A file that cannot be read.
-    pub(super) fn precache(&self, mut names: Vec<String>) -> anyhow::Result<(Precache, String)> {
+    pub(crate) fn precache(&self, mut names: Vec<String>) -> anyhow::Result<(Precache, String)> {
         names.sort();
         let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
         let mut everything = Vec::new();
@@ -220,7 +221,7 @@ fn is_host(text: &str) -> bool {
 
 /// What the service worker keeps, by when it is needed.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Precache {
+pub(crate) struct Precache {
     page: Vec<String>,
     engines: BTreeMap<String, Vec<String>>,
     bundle: Vec<String>,
@@ -228,7 +229,7 @@ pub(super) struct Precache {
 
 impl Precache {
     /// The files in it.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let engines = self.engines.values().flatten();
         let names = self.page.iter().chain(engines).chain(&self.bundle);
         // The folder itself is its page.
@@ -237,7 +238,7 @@ impl Precache {
 }
 
 /// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
-pub(super) fn kept_by_browsers(names: &[String]) -> Vec<String> {
+pub(crate) fn kept_by_browsers(names: &[String]) -> Vec<String> {
     let is_kept = |name: &String| {
         ![SERVICE_WORKER, PRECACHE, LIST].contains(&&**name)
             && !hosting::is_for_hosts(name)
@@ -251,7 +252,7 @@ pub(super) fn kept_by_browsers(names: &[String]) -> Vec<String> {
 /// # Errors
 ///
 /// A folder without a site, a list that cannot be used, a file of the list that has gone.
-pub(super) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
     let own = Owned::of(folder)?.with_context(|| format!("{}: no site", folder.display()))?;
     let names: Vec<String> = own.names().map(str::to_owned).collect();
     // A site from before there were lists has none.
@@ -267,7 +268,7 @@ pub(super) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
 /// # Errors
 ///
 /// A folder that cannot be listed, a name that is no text.
-pub(super) fn list_files(
+pub(crate) fn list_files(
     folder: &Path,
     prefix: &str,
     names: &mut Vec<String>,

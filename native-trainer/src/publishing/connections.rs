@@ -17,11 +17,11 @@ const MOST: usize = 96;
 /// For so long no byte of a connection has moved before it makes room for another.
 const STILL: Duration = Duration::from_secs(1);
 /// Between two tries where handles have run out.
-pub(super) const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// All connections of a server.
 #[derive(Clone, Default)]
-pub(super) struct Connections(Arc<Mutex<Pool>>);
+pub(crate) struct Connections(Arc<Mutex<Pool>>);
 
 #[derive(Default)]
 struct Pool {
@@ -56,7 +56,7 @@ impl Connections {
 
     /// The next connection. Where there are as many as there may be, or no handles are left, others end first
     /// or are waited for; `told` hears once that this is so.
-    pub(super) async fn accept(&self, listener: &TcpListener, told: &mut bool) -> TcpStream {
+    pub(crate) async fn accept(&self, listener: &TcpListener, told: &mut bool) -> TcpStream {
         use std::io::ErrorKind;
         loop {
             if self.pool().open.len() >= MOST {
@@ -85,7 +85,7 @@ impl Connections {
     }
 
     /// Ends the connection that has been still for longest, if any has been for long enough, and waits a moment.
-    pub(super) async fn make_room(&self) {
+    pub(crate) async fn make_room(&self) {
         let ended = {
             let mut pool = self.pool();
             let still = pool.open.iter().min_by_key(|(_, open)| open.moved.get());
@@ -104,7 +104,7 @@ impl Connections {
     }
 
     /// Serves a connection beside all others.
-    pub(super) fn spawn<S: Future<Output = ()> + Send + 'static>(
+    pub(crate) fn spawn<S: Future<Output = ()> + Send + 'static>(
         &self,
         stream: TcpStream,
         serve: impl FnOnce(Watched) -> S,
@@ -123,7 +123,7 @@ impl Connections {
 }
 
 /// A socket that notes when bytes move.
-pub(super) struct Watched {
+pub(crate) struct Watched {
     stream: TcpStream,
     moved: Moved,
 }

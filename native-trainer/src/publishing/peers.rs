@@ -9,16 +9,16 @@ use models::model_file::{Architecture, ModelFile};
 use serde::Serialize;
 
 use super::draft::Draft;
-use super::read;
-use crate::export::compared_files;
+use crate::cli::read;
+use crate::exchange::export::compared_files;
 
 /// Folder of all of it inside the site.
-pub(super) const FOLDER: &str = "bench/peers/";
+pub(crate) const FOLDER: &str = "bench/peers/";
 /// What the page for measurements reads.
-pub(super) const LIST: &str = "bench/peers.json";
+pub(crate) const LIST: &str = "bench/peers.json";
 
 /// The document that they run in, whose policy allows what they need.
-pub(super) const FRAME: &str = "bench/peer.html";
+pub(crate) const FRAME: &str = "bench/peer.html";
 
 /// A package of npm and the files of it that a page asks for.
 type Package = (&'static str, &'static [&'static str]);
@@ -103,7 +103,7 @@ struct Input {
 /// # Errors
 ///
 /// A folder with none of them, a package without a file that is needed, a network that does not run.
-pub(super) fn add(
+pub(crate) fn add(
     site: &Draft,
     packages: &Path,
     models: &[&ModelFile],

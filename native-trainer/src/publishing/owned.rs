@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use super::site::{
     BUNDLE_FOLDER, ENGINES, PRECACHE, Precache, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files,
 };
-use super::{hosting, peers, read};
+use super::{hosting, peers};
+use crate::cli::read;
 
 /// Name of the list inside the site.
-pub(super) const LIST: &str = "magpie-files.json";
+pub(crate) const LIST: &str = "magpie-files.json";
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 
@@ -27,7 +28,7 @@ struct List {
 
 /// Names of files inside a site's folder, with `/` between folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owned {
+pub(crate) struct Owned {
     names: BTreeSet<String>,
     /// Whether it names all: a site from before there were lists may have further pages.
     is_complete: bool,
@@ -39,7 +40,7 @@ impl Owned {
     /// # Errors
     ///
     /// A name that could lead out of the folder, or into a hidden one.
-    pub(super) fn new(names: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(names: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
         let mut names: BTreeSet<String> = names.into_iter().collect();
         names.insert(LIST.to_owned());
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {
@@ -54,7 +55,7 @@ impl Owned {
     /// # Errors
     ///
     /// A list that cannot be used.
-    pub(super) fn of(folder: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn of(folder: &Path) -> anyhow::Result<Option<Self>> {
         let path = folder.join(LIST);
         if path.symlink_metadata().is_ok() {
             return Self::from_bytes(&read(&path)?).map(Some).with_context(|| {
@@ -72,7 +73,7 @@ impl Owned {
     /// # Errors
     ///
     /// Another form, a newer version, names that could lead out of the folder.
-    pub(super) fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Version {
             version: u32,
@@ -91,23 +92,23 @@ impl Owned {
     /// # Errors
     ///
     /// None that is known.
-    pub(super) fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
+    pub(crate) fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let files = self.names.iter().cloned().collect();
         Ok(serde_json::to_vec_pretty(&List { version: VERSION, files })?)
     }
 
     /// All names, sorted.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
     }
 
     /// Whether a file is the site's own.
-    pub(super) fn contains(&self, name: &str) -> bool {
+    pub(crate) fn contains(&self, name: &str) -> bool {
         self.names.contains(name)
     }
 
     /// Names of the built page's files: without what publishing adds to it.
-    pub(super) fn of_page(&self) -> Vec<String> {
+    pub(crate) fn of_page(&self) -> Vec<String> {
         let folders = [BUNDLE_FOLDER, SAMPLES_FOLDER].map(|folder| format!("{folder}/"));
         let is_added = |name: &str| {
             [LIST, PRECACHE, SAMPLES, peers::LIST].contains(&name)
@@ -119,14 +120,14 @@ impl Owned {
     }
 
     /// Whether own files lie in a folder of the site.
-    pub(super) fn has_in(&self, folder: &str) -> bool {
+    pub(crate) fn has_in(&self, folder: &str) -> bool {
         let beginning = format!("{folder}/");
         let next = self.names.range(beginning.clone()..).next();
         next.is_some_and(|name| name.starts_with(&beginning))
     }
 
     /// All folders that own files lie in, the deepest first; the site's own is the empty name.
-    pub(super) fn folders(&self) -> Vec<&str> {
+    pub(crate) fn folders(&self) -> Vec<&str> {
         let above = |name: &'_ str| name.match_indices('/').map(|(at, _)| at).collect::<Vec<_>>();
         let names = self.names.iter();
         let folders: BTreeSet<&str> =
@@ -136,13 +137,13 @@ impl Owned {
     }
 
     /// Both lists as one.
-    pub(super) fn with(&self, other: &Self) -> Self {
+    pub(crate) fn with(&self, other: &Self) -> Self {
         let names = self.names.union(&other.names).cloned().collect();
         Self { names, is_complete: self.is_complete && other.is_complete }
     }
 
     /// Takes into the list what the next site has as well, where the list does not name all.
-    pub(super) fn complete(&mut self, names: impl IntoIterator<Item = String>) {
+    pub(crate) fn complete(&mut self, names: impl IntoIterator<Item = String>) {
         if !self.is_complete {
             self.names.extend(names);
         }

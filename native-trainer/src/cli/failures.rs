@@ -10,7 +10,7 @@ use crate::terminal::counted;
 
 /// Counts the pictures of a command.
 #[derive(Debug, Default)]
-pub(super) struct Failures {
+pub(crate) struct Failures {
     pictures: usize,
     failed: usize,
     /// Whether the answer is one JSON object a picture.
@@ -19,17 +19,17 @@ pub(super) struct Failures {
 
 impl Failures {
     /// With `json`, a picture that fails is answered by an object with its `error`.
-    pub(super) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Self { json, ..Self::default() }
     }
 
     /// Of so many pictures.
-    pub(super) fn of(pictures: usize) -> Self {
+    pub(crate) fn of(pictures: usize) -> Self {
         Self { pictures, ..Self::default() }
     }
 
     /// What there is of one more picture; where it cannot be used it is named.
-    pub(super) fn take<T, E: Display>(&mut self, path: &Path, result: Result<T, E>) -> Option<T> {
+    pub(crate) fn take<T, E: Display>(&mut self, path: &Path, result: Result<T, E>) -> Option<T> {
         self.pictures += 1;
         match result {
             Ok(value) => Some(value),
@@ -45,13 +45,13 @@ impl Failures {
     }
 
     /// Names a picture that cannot be used.
-    pub(super) fn add(&mut self, error: &impl Display) {
+    pub(crate) fn add(&mut self, error: &impl Display) {
         self.failed += 1;
         eprintln!("left out: {error}");
     }
 
     /// Number of pictures that could not be used.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.failed
     }
 
@@ -60,7 +60,7 @@ impl Failures {
     /// # Errors
     ///
     /// Where any picture could not be used.
-    pub(super) fn end(&self) -> anyhow::Result<()> {
+    pub(crate) fn end(&self) -> anyhow::Result<()> {
         match (self.failed, self.pictures) {
             (0, _) => Ok(()),
             (failed, all) => {

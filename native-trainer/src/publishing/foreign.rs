@@ -13,7 +13,7 @@ use crate::files::{self, FileError, Operation};
 /// # Errors
 ///
 /// What the system says: not every file may have a second name, not every folder may be looked into.
-pub(super) fn bring(
+pub(crate) fn bring(
     from: &Path,
     to: &Path,
     own: &Owned,
@@ -68,7 +68,7 @@ fn bring_from(
 /// # Errors
 ///
 /// [`FileError`] of the first that cannot be taken away; what is of others is then in one of the two.
-pub(super) fn retire(
+pub(crate) fn retire(
     old: &Path,
     new: &Path,
     own: &Owned,
@@ -153,7 +153,7 @@ fn make_closed(folder: &Path) -> Result<()> {
 }
 
 /// Gives a folder the owner and the mode of another.
-pub(super) fn open_alike(folder: &Path, other: &Path) -> Result<()> {
+pub(crate) fn open_alike(folder: &Path, other: &Path) -> Result<()> {
     let other = other.metadata()?;
     #[cfg(unix)]
     {

@@ -9,7 +9,7 @@ use super::site::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
 
 /// One step.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// A file of the new site goes to its place.
     Place(String),
     /// A file of the site of before goes.
@@ -19,7 +19,7 @@ pub(super) enum Turn {
 /// The steps from one site to the next. Between them the page works as far as files with unchanging names allow:
 /// what is named after its content comes first, what names others later, and what nobody names anymore goes at
 /// the end. A packed copy of a file that is replaced goes before, for a host would send it in its place.
-pub(super) fn in_turn(before: &Owned, new: &Owned) -> Vec<Turn> {
+pub(crate) fn in_turn(before: &Owned, new: &Owned) -> Vec<Turn> {
     let mut names: Vec<&str> = new.names().filter(|name| *name != LIST).collect();
     names.sort_by_key(|name| {
         let file = hosting::unpacked_name(name);
@@ -65,7 +65,7 @@ fn rank(name: &str) -> u8 {
 }
 
 /// What of others has the name of a file of the site, or of a folder that it lies in.
-pub(super) fn hinders(place: &Path, own: Option<&Owned>, name: &str) -> Option<String> {
+pub(crate) fn hinders(place: &Path, own: Option<&Owned>, name: &str) -> Option<String> {
     let is_own = |name: &str| own.is_some_and(|own| own.contains(name));
     let kind = |name: &str| place.join(name).symlink_metadata().ok().map(|there| there.file_type());
     for (at, _) in name.match_indices('/') {

@@ -1,0 +1,94 @@
+//! Embeds what a command is given, and says what becomes of a picture that cannot be used.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use models::extractor::Extractor;
+use models::image::RgbImage;
+use models::model_file::Architecture;
+use models::prepared::Prepared;
+
+use super::{DeviceKind, Failures, OpenModel, open_model};
+use crate::data::list_file::Samples;
+use crate::data::store::PictureError;
+use crate::embedding::{embed_named, embed_pictures, embed_usable};
+use crate::metric::retrieval::Embedded;
+
+/// An extractor on a device, for whole lists of pictures.
+pub(crate) struct Embedder {
+    extractor: Prepared<Extractor>,
+    /// The short name that galleries carry.
+    pub(crate) id: String,
+    embedding_dim: usize,
+}
+
+impl Embedder {
+    pub(crate) fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
+        let OpenModel { file, id, .. } = open_model(path)?;
+        let embedding_dim = match &file.description.architecture {
+            Architecture::Extractor(config) => config.embedding_dim(),
+            Architecture::Detector(_) => 0,
+        };
+        let extractor = file.prepare_extractor(device.target()?);
+        let extractor = extractor.with_context(|| path.display().to_string())?;
+        Ok(Self { extractor, id, embedding_dim })
+    }
+
+    /// Values of an embedding.
+    pub(crate) fn embedding_dim(&self) -> usize {
+        self.embedding_dim
+    }
+
+    pub(crate) fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
+        Ok(embed_pictures(&self.extractor, pictures)?)
+    }
+
+    /// The same; errors name the file of a picture.
+    pub(crate) fn embed_files(
+        &self,
+        pictures: &[RgbImage],
+        files: &[&Path],
+    ) -> anyhow::Result<Vec<Vec<f32>>> {
+        let name =
+            |place: usize| files.get(place).map_or(String::new(), |f| f.display().to_string());
+        Ok(embed_named(&self.extractor, pictures, name)?)
+    }
+
+    /// Of pictures that figures are made of. One that cannot be used ends the command unless it is to be left
+    /// out; its number is returned with the others' embeddings.
+    pub(crate) fn embed_measured(
+        &self,
+        samples: &Samples,
+        skip_bad: bool,
+    ) -> anyhow::Result<(Embedded, usize)> {
+        let mut failures = Failures::default();
+        let refused = |error| measured(error, skip_bad, &mut failures);
+        let (embedded, _) = embed_usable(&self.extractor, samples, refused)?;
+        Ok((embedded, failures.count()))
+    }
+
+    /// Embeds what can be used; returns the positions of that in the list, too.
+    pub(crate) fn embed_usable(
+        &self,
+        samples: &Samples,
+        failures: &mut Failures,
+    ) -> anyhow::Result<(Embedded, Vec<usize>)> {
+        embed_usable(&self.extractor, samples, |error| {
+            failures.add(&error);
+            Ok(())
+        })
+    }
+}
+
+/// What becomes of a picture that cannot be measured with.
+pub(crate) fn measured(
+    error: PictureError,
+    skip_bad: bool,
+    failures: &mut Failures,
+) -> anyhow::Result<()> {
+    if !skip_bad {
+        bail!("{error}; take it away, or leave it out of the figures with --skip-bad");
+    }
+    failures.add(&error);
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! What several commands share: devices, model files, lists, numbers and failures as a command line gives them.
+
+pub mod device;
+mod embedder;
+mod failures;
+mod model;
+mod port;
+pub(crate) mod probe;
+pub(crate) mod ranges;
+mod text;
+
+pub use self::device::DeviceKind;
+pub(crate) use self::embedder::{Embedder, measured};
+pub(crate) use self::failures::Failures;
+pub(crate) use self::model::{OpenModel, open_detector, open_model};
+pub(crate) use self::port::no_port;
+pub(crate) use self::text::{read, samples, size, write};

@@ -1,0 +1,42 @@
+//! A model file that a command is given.
+
+use std::path::Path;
+
+use anyhow::Context;
+use models::detector::Detector;
+use models::model_file::{ModelFile, ModelFileError, model_id};
+use models::prepared::Prepared;
+use models::weights::Weights;
+
+use super::{DeviceKind, probe};
+use crate::files;
+
+/// A model file in memory with the short name that galleries carry.
+pub(crate) struct OpenModel {
+    pub(crate) file: ModelFile,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) id: String,
+}
+
+/// Reads a model file.
+pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
+    let bytes = files::read(path, files::MODEL_LIMIT)?;
+    let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
+        ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(
+            "these are weights without a description of their network, as checkpoints and `magpie import --trainable` \
+             hold them, to train on from; give the model file: `magpie export RUN --out model.safetensors` writes that \
+             of a run, `magpie import --out` that of other weights"
+        ),
+        error => error.into(),
+    });
+    let file = file.with_context(|| path.display().to_string())?;
+    Ok(OpenModel { file, id: model_id(&bytes), bytes })
+}
+
+/// A detector on a device, which answers something.
+pub(crate) fn open_detector(path: &Path, device: DeviceKind) -> anyhow::Result<Prepared<Detector>> {
+    let name = || path.display().to_string();
+    let detector = open_model(path)?.file.prepare_detector(device.target()?).with_context(name)?;
+    probe::check_detector(&detector).with_context(name)?;
+    Ok(detector)
+}

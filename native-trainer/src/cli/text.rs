@@ -1,0 +1,38 @@
+//! Files of text that commands read and write, and sizes of files for a reader.
+
+use std::path::Path;
+
+use crate::data::list_file::Samples;
+use crate::files;
+
+/// Reads a text file: a list, metadata, a recipe.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(files::read(path, files::TEXT_LIMIT)?)
+}
+
+/// Reads a list or a folder of classes and says what of it is not taken.
+pub(crate) fn samples(path: &Path) -> anyhow::Result<Samples> {
+    let samples = Samples::read(path)?;
+    say_remarks(&samples);
+    Ok(samples)
+}
+
+fn say_remarks(samples: &Samples) {
+    for line in samples.remarks() {
+        eprintln!("{line}");
+    }
+}
+
+/// Writes a file whole, its folder included, in the place of an older one.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(files::write(path, bytes)?)
+}
+
+/// A file size for people.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -1,0 +1,4 @@
+//! Networks from and for other programs.
+
+pub mod export;
+pub mod import;

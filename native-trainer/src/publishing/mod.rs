@@ -1,0 +1,10 @@
+//! A page with its gallery as a folder of static files: put together, checked, replaced and served.
+
+pub(crate) mod connections;
+pub(crate) mod draft;
+mod foreign;
+pub(crate) mod hosting;
+pub(crate) mod owned;
+pub(crate) mod peers;
+mod place;
+pub(crate) mod site;
