@@ -232,3 +232,35 @@ fn pinned_versions_agree() {
     let setup = read("xtask/src/setup.rs");
     assert!(setup.contains(&format!("\"{bindgen}\"")) && setup.contains(&format!("\"{opt}\"")));
 }
+
+/// The example of `models` is compiled; README shows the same lines.
+#[test]
+fn readme_shows_the_example_that_compiles() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let readme = read("README.md");
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    let shown = shown.expect("README has lines of Rust");
+    let example = read("models/examples/recognize.rs");
+    let compiled: Vec<&str> = example.lines().map(str::trim).collect();
+    let mut at = 0;
+    for line in shown.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let found = compiled[at..].iter().position(|other| *other == line);
+        at += 1 + found.unwrap_or_else(|| panic!("models/examples/recognize.rs lacks: {line}"));
+    }
+}
+
+/// The table at the head of `models` names the modules in the order that holds.
+#[test]
+fn the_table_of_models_is_the_order() {
+    let text = std::fs::read_to_string(root().join("models/src/lib.rs")).unwrap();
+    let rows: Vec<BTreeSet<&str>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | ")?.split(" | ").next())
+        .filter(|cell| cell.contains('`'))
+        .map(|cell| cell.split('`').skip(1).step_by(2).collect())
+        .collect();
+    let (_, order) = MODULE_ORDERS.iter().find(|(member, _)| *member == "models").unwrap();
+    let order: Vec<BTreeSet<&str>> =
+        order.iter().map(|row| row.iter().copied().collect()).collect();
+    assert_eq!(rows, order);
+}

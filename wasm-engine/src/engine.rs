@@ -433,7 +433,7 @@ impl Engine {
     }
 
     /// Takes what was published since.
-    pub(crate) async fn take_newer(&mut self, newer: Newer) -> Result<Response, EngineError> {
+    pub(crate) fn take_newer(&mut self, newer: Newer) -> Result<Response, EngineError> {
         let Newer { manifest, published } = newer;
         let published = match published {
             Published::Same => None,

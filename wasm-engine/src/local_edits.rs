@@ -276,7 +276,8 @@ fn said(error: LessonsError) -> JsValue {
 
 /// A short name for a text, the same in every page.
 fn short_name(text: &str) -> String {
-    PictureId::of(text.as_bytes()).0[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = PictureId::of(text.as_bytes()).0;
+    digest[..6].iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// A change with a number and a time.

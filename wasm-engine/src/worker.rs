@@ -144,7 +144,7 @@ fn fetch_newer(state: &Rc<State>) {
 async fn publish(state: &Rc<State>, newer: Newer) {
     let Some(mut engine) = state.engine.take() else { return };
     let about = newer.about();
-    let published = engine.take_newer(newer).await;
+    let published = engine.take_newer(newer);
     let tuned = engine.thresholds();
     state.engine.replace(Some(engine));
     match published {
