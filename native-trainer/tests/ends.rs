@@ -133,7 +133,10 @@ fn signals_end_a_server_with_a_sentence() {
         let output = stopped(child, signal);
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{errors}");
-        assert_eq!(errors, format!("stopped by {name}; the site is served no more\n"));
+        assert_eq!(
+            errors,
+            format!("Ctrl-C ends it\nstopped by {name}; the site is served no more\n")
+        );
     }
 }
 

@@ -432,7 +432,7 @@ fn a_run_is_not_begun_in_the_folder_of_its_pictures() {
                 "{}: {error}",
                 run.display()
             );
-            assert!(error.contains("choose another --output"), "{}: {error}", run.display());
+            assert!(error.contains("choose another --out"), "{}: {error}", run.display());
         }
     }
     // What it would learn on from is its own.

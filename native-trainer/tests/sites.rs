@@ -229,7 +229,7 @@ fn a_place_works_or_is_refused_before_the_work_begins() {
     };
     refused("model.safetensors", "model.safetensors: is a file; name a folder");
     refused("dist", "dist: holds other files");
-    refused("dist/site", "lies in it");
+    refused("dist/site", "dist/site: lies in the built page");
     refused(".", "holds other files");
     shop.0.write("notes/mine.txt", "mine");
     refused("notes", "notes: holds other files (mine.txt); choose an empty folder");

@@ -101,7 +101,7 @@ fn pump(state: &Rc<State>) {
                         send(&engine.take_pictures(&bytes));
                     }
                 }
-                Some(Job::Publish(newer)) => publish(&state, *newer).await,
+                Some(Job::Publish(newer)) => publish(&state, *newer),
                 None => break,
             }
         }
@@ -141,7 +141,7 @@ fn fetch_newer(state: &Rc<State>) {
     });
 }
 
-async fn publish(state: &Rc<State>, newer: Newer) {
+fn publish(state: &Rc<State>, newer: Newer) {
     let Some(mut engine) = state.engine.take() else { return };
     let about = newer.about();
     let published = engine.take_newer(newer);

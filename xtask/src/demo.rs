@@ -220,7 +220,7 @@ fn train(folder: &Path) -> anyhow::Result<PathBuf> {
             let run = folder.join("runs").join(name);
             let recipe = root().join(format!("native-trainer/recipes/emoji-{name}.toml"));
             let _ = std::fs::remove_dir_all(&run);
-            execute(magpie().arg("train").arg("-c").arg(recipe).arg("--output").arg(&run))?;
+            execute(magpie().arg("train").arg("-c").arg(recipe).arg("--out").arg(&run))?;
             let file = weights.join(format!("{name}.safetensors"));
             std::fs::copy(run.join("model.safetensors"), file)?;
             Ok(())

@@ -87,7 +87,6 @@ impl Arguments {
         RunFolder::check(output, config, &self.resume(), self.before())?;
         RunFolder::check_inputs(output, &folders_of(&recipe), &files_of(&recipe))?;
         let device = self.device.open();
-        check_pretrained(config, &recipe)?;
         let absent = || match recipe.data.trim() {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
@@ -115,6 +114,7 @@ impl Arguments {
         [config, output]: [&Path; 2],
         device: &Device,
     ) -> anyhow::Result<()> {
+        check_pretrained(config, recipe)?;
         let folder = RunFolder::take(output, config, &self.resume(), self.before())?;
         let options = RunOptions {
             resume: self.resume(),

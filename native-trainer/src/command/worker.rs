@@ -19,7 +19,7 @@ const MEMORY: u64 = 4_000 * MEGABYTE;
 /// encrypted: outside a network of your own, reach it through a tunnel (ssh -L).
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie worker --address 0.0.0.0 --port 7500\n  \
-    magpie train -c recipe.toml --output runs/mine --worker other-machine:7500")]
+    magpie train -c recipe.toml --out runs/mine --worker other-machine:7500")]
 pub struct Arguments {
     /// Address to listen at; other machines reach 0.0.0.0 or this machine's own.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]

@@ -42,7 +42,7 @@ pub enum FolderError {
     },
     /// The folder is one of pictures.
     #[error(
-        "{}: is {}, whose pictures the recipe takes, or lies in it; choose another --output",
+        "{}: is {}, whose pictures the recipe takes, or lies in it; choose another --out",
         path.display(),
         data.display()
     )]
@@ -54,7 +54,7 @@ pub enum FolderError {
     },
     /// What the recipe reads has the place of something that the run writes.
     #[error(
-        "{}: is read by this run, which would replace it; choose another --output",
+        "{}: is read by this run, which would replace it; choose another --out",
         path.display()
     )]
     IsInput {
