@@ -82,8 +82,10 @@ async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
         .await
         .map_err(|error| no_port(port, error))?;
     let _standing = Note::new("; the site is served no more");
-    println!("http://{}/", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    // Whoever reads the address may end it at once.
     eprintln!("Ctrl-C ends it");
+    println!("http://{address}/");
     let (server, mut told) = (Arc::new(server), false);
     loop {
         let stream = server.connections.accept(&listener, &mut told).await;

@@ -1,15 +1,17 @@
 //! `magpie train`: a recipe becomes a model file.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use burn::tensor::Device;
 use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
 use crate::cli::{DeviceKind, samples};
+use crate::files::FileError;
 use crate::recipe::{Recipe, SHIPPED, Shipped};
 use crate::report;
 use crate::train::detector::DetectorTraining;
@@ -91,16 +93,20 @@ impl Arguments {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
         };
+        let missing = |error| explained(error, config, &recipe);
         folders_of(&recipe)
             .into_iter()
             .try_for_each(|path| samples(path).map(drop))
             .with_context(absent)?;
         if let Some(task) = &recipe.extractor {
-            let task = ExtractorTraining::new(&recipe, task, &device).with_context(absent)?;
+            let task = ExtractorTraining::new(&recipe, task, &device)
+                .map_err(missing)
+                .with_context(absent)?;
             self.train(&task, &recipe, [config, output], &device)?;
         }
         if let Some(task) = &recipe.detector {
-            let task = DetectorTraining::new(&recipe, task).with_context(absent)?;
+            let task =
+                DetectorTraining::new(&recipe, task).map_err(missing).with_context(absent)?;
             tell_notes(task.notes());
             self.train(&task, &recipe, [config, output], &device)?;
         }
@@ -114,7 +120,6 @@ impl Arguments {
         [config, output]: [&Path; 2],
         device: &Device,
     ) -> anyhow::Result<()> {
-        check_pretrained(config, recipe)?;
         let folder = RunFolder::take(output, config, &self.resume(), self.before())?;
         let options = RunOptions {
             resume: self.resume(),
@@ -165,24 +170,27 @@ fn list_recipes(name: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses weights to begin with that are not there.
-fn check_pretrained(config: &Path, recipe: &Recipe) -> anyhow::Result<()> {
+/// An error; of weights to begin with that are not there it names the key and says what to do.
+fn explained(error: anyhow::Error, config: &Path, recipe: &Recipe) -> anyhow::Error {
     let extractor = recipe.extractor.as_ref().and_then(|task| task.pretrained.as_ref());
     let detector = recipe.detector.as_ref().and_then(|task| task.pretrained.as_ref());
     for (task, weights) in [("extractor", extractor), ("detector", detector)] {
-        let Some(weights) = weights.filter(|weights| !weights.exists()) else { continue };
-        let data = match recipe.data.trim() {
-            "" => String::new(),
-            text => format!(" ({text})"),
+        let is_of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+            Some(FileError::Read { path, source }) => {
+                source.kind() == ErrorKind::NotFound && Some(path) == weights
+            }
+            _ => false,
         };
-        bail!(
-            "recipe {}: {task}.pretrained: {}: no such file{data}; give weights by -o {task}.pretrained=FILE, or \
-             take the key out of a copy of the recipe, to begin with random ones",
-            config.display(),
-            weights.display()
-        );
+        if let Some(weights) = weights.filter(|_| error.chain().any(is_of)) {
+            return anyhow!(
+                "recipe {}: {task}.pretrained: {}: no such file; give weights by -o {task}.pretrained=FILE, or take \
+                 the key out of a copy of the recipe, to begin with random ones",
+                config.display(),
+                weights.display()
+            );
+        }
     }
-    Ok(())
+    error
 }
 
 /// What else a recipe reads.
