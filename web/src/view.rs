@@ -7,9 +7,7 @@ use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageBit
 use crate::camera::context;
 use crate::command::Sender;
 use crate::dom::{append, by_id, document, element, set_attributes, window};
-use crate::{card, pointing, text};
-
-pub(crate) use crate::widgets::status;
+use crate::{card, pointing, text, widgets};
 
 /// Longest side of the shown picture in canvas pixels.
 const MAX_SIDE: f64 = 1280.0;
@@ -93,7 +91,7 @@ pub(crate) fn result(result: &Recognized, backend: &str, ask: &Sender) {
     mark_page("data-state", "picture");
     mark_page("data-found", if found > 1 { "many" } else { "one" });
     let known = result.objects.iter().filter(|o| o.known).count();
-    status(&text::summary(known, result.objects.len()), "done");
+    widgets::status(&text::summary(known, result.objects.len()), "done");
     let timings = text::timings(&result.timings, backend);
     by_id::<HtmlElement>("timings").set_text_content(Some(&timings));
 }
@@ -110,7 +108,7 @@ pub(crate) fn clear() {
 pub(crate) fn refuse(message: &str) {
     clear();
     stage(false);
-    status(message, "failed");
+    widgets::status(message, "failed");
 }
 
 /// Boxes lie over the canvas as elements, in percent, so that they follow its size.

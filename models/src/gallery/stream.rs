@@ -3,7 +3,7 @@
 //!
 //! In memory stay 20 bytes an entry (its class and its picture's hash; 24 where values are 8-bit), what
 //! is said about the classes, and while the index is made what [`Outline::of`] says. The file is the
-//! one that the same calls on a [`Gallery`] give, byte for byte.
+//! one that the same calls on a [`Gallery`](super::Gallery) give, byte for byte.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -23,7 +23,7 @@ use super::{
 /// Entries that are put away together.
 const PIECE: usize = 1024;
 
-/// See the [module](self).
+/// A gallery that is written while its pictures come in, in memory that does not grow with their embeddings.
 #[derive(Debug)]
 pub struct GalleryStream<S> {
     model: String,

@@ -89,7 +89,7 @@ impl Target {
     }
 }
 
-/// See the [module](self).
+/// A network that is ready to run on a device.
 #[derive(Debug)]
 pub struct Prepared<N> {
     preprocess: Preprocess,

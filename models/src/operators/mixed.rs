@@ -7,10 +7,12 @@
 //!
 //! Source: "Mixed Precision Training", <https://arxiv.org/abs/1710.03740>.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use burn::tensor::FloatDType;
 use serde::{Deserialize, Serialize};
+
+use super::scoped;
 
 /// A float of 16 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +35,14 @@ impl HalfFloat {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<HalfFloat>> = const { Cell::new(None) };
+    static CURRENT: RefCell<Option<HalfFloat>> = const { RefCell::new(None) };
 }
 
 /// Runs a forward pass on a training device with dense convolutions in 16 bits; `None`: in 32.
 ///
 /// The backward pass of what was computed inside does the same, wherever it runs.
 pub fn within<R>(half: Option<HalfFloat>, forward: impl FnOnce() -> R) -> R {
-    let _restored = Restored(CURRENT.replace(half));
-    forward()
-}
-
-/// Sets the thread back when a forward pass ends, by a panic too.
-struct Restored(Option<HalfFloat>);
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        CURRENT.set(self.0);
-    }
+    scoped::within(&CURRENT, half, forward)
 }
 
 /// What the forward pass that this thread is in takes.
@@ -59,7 +51,7 @@ impl Drop for Restored {
     expect(dead_code, reason = "outside training all is in 32 bits")
 )]
 pub(super) fn current() -> Option<HalfFloat> {
-    CURRENT.get()
+    CURRENT.with_borrow(|half| *half)
 }
 
 #[cfg(all(test, feature = "train"))]

@@ -16,6 +16,7 @@ mod generic;
 mod gradients;
 pub mod mixed;
 pub mod replicas;
+mod scoped;
 
 use burn::backend::{Backend, backend_extension, ops::ConvOptions, tensor::FloatTensor};
 use burn::tensor::{Tensor, activation};

@@ -9,6 +9,8 @@ use std::cell::RefCell;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::scoped;
+
 /// How a replica hears of the others.
 pub trait Exchange: Debug + Send + Sync {
     /// What every replica says at this point of a step, in one order for all of them, this one
@@ -27,17 +29,7 @@ thread_local! {
 ///
 /// The backward pass of what was computed inside hears the others as well, wherever it runs.
 pub fn within<R>(exchange: Arc<dyn Exchange>, forward: impl FnOnce() -> R) -> R {
-    let _restored = Restored(CURRENT.replace(Some(Replicas(exchange))));
-    forward()
-}
-
-/// Sets the thread back when a forward pass ends, by a panic too.
-struct Restored(Option<Replicas>);
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        CURRENT.set(self.0.take());
-    }
+    scoped::within(&CURRENT, Some(Replicas(exchange)), forward)
 }
 
 /// The replicas that a forward pass is one of.

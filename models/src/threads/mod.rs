@@ -2,7 +2,7 @@
 //! have been invited and came.
 //!
 //! A network of five milliseconds has sixty steps, each shorter than a sleeping thread needs to wake
-//! up. [`together`] therefore keeps the threads awake while a picture is on its way, asking for work.
+//! up. `together` therefore keeps the threads awake while a picture is on its way, asking for work.
 
 #[cfg(all(feature = "threads", target_family = "wasm"))]
 pub mod pool;

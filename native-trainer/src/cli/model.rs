@@ -10,9 +10,7 @@ use models::weights::Weights;
 
 use super::{DeviceKind, probe};
 use crate::files;
-
-/// The model file in the folder of a run.
-const MODEL_NAME: &str = "model.safetensors";
+use crate::train::folder::MODEL;
 
 /// A model file in memory with the short name that galleries carry.
 pub(crate) struct OpenModel {
@@ -24,7 +22,7 @@ pub(crate) struct OpenModel {
 /// Reads a model file.
 pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
     if path.is_dir() {
-        let inside = path.join(MODEL_NAME);
+        let inside = path.join(MODEL);
         if inside.is_file() {
             bail!(
                 "{}: is a folder; give the model file in it: {}",
@@ -32,10 +30,7 @@ pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
                 inside.display()
             );
         }
-        bail!(
-            "{}: is a folder; give a model file, as {MODEL_NAME} in a run's folder",
-            path.display()
-        );
+        bail!("{}: is a folder; give a model file, as {MODEL} in a run's folder", path.display());
     }
     let bytes = files::read(path, files::MODEL_LIMIT)?;
     let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {

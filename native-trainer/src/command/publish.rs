@@ -168,9 +168,7 @@ impl Arguments {
             ..default
         };
         self.say_answer(&gallery, &settings);
-        let mut kept = notes.clone();
-        kept.sort();
-        for line in earlier::not_kept(&site, &self.title, &kept, self.sample.len(), &settings) {
+        for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
             println!("not kept of the site that stands there: {line}");
         }
         let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };

@@ -1,23 +1,21 @@
 //! `magpie train`: a recipe becomes a model file.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
 use crate::cli::{DeviceKind, samples};
-use crate::files::FileError;
 use crate::recipe::{Recipe, SHIPPED, Shipped};
 use crate::report;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
 use crate::train::folder::{Before, RunFolder};
-use crate::train::{Resume, RunOptions, Task, run};
+use crate::train::{MissingWeights, Resume, RunOptions, Task, run};
 
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
@@ -93,7 +91,7 @@ impl Arguments {
             "" => "the recipe's data".to_owned(),
             text => text.to_owned(),
         };
-        let missing = |error| explained(error, config, &recipe);
+        let missing = |error| explained(error, config);
         folders_of(&recipe)
             .into_iter()
             .try_for_each(|path| samples(path).map(drop))
@@ -170,25 +168,10 @@ fn list_recipes(name: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An error; of weights to begin with that are not there it names the key and says what to do.
-fn explained(error: anyhow::Error, config: &Path, recipe: &Recipe) -> anyhow::Error {
-    let extractor = recipe.extractor.as_ref().and_then(|task| task.pretrained.as_ref());
-    let detector = recipe.detector.as_ref().and_then(|task| task.pretrained.as_ref());
-    for (task, weights) in [("extractor", extractor), ("detector", detector)] {
-        let is_of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
-            Some(FileError::Read { path, source }) => {
-                source.kind() == ErrorKind::NotFound && Some(path) == weights
-            }
-            _ => false,
-        };
-        if let Some(weights) = weights.filter(|_| error.chain().any(is_of)) {
-            return anyhow!(
-                "recipe {}: {task}.pretrained: {}: no such file; give weights by -o {task}.pretrained=FILE, or take \
-                 the key out of a copy of the recipe, to begin with random ones",
-                config.display(),
-                weights.display()
-            );
-        }
+/// An error; of weights to begin with that are not there it names the recipe.
+fn explained(error: anyhow::Error, config: &Path) -> anyhow::Error {
+    if error.is::<MissingWeights>() {
+        return error.context(format!("recipe {}", config.display()));
     }
     error
 }

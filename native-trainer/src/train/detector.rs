@@ -91,7 +91,8 @@ impl DetectorTraining {
             let text = "[detector] needs `cutouts` or `coco`".to_owned();
             return Err(DataError::Unsuitable(text).into());
         }
-        let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
+        let begin =
+            |path| pretrained::read("detector.pretrained", path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let mut eval = Vec::new();
         if let Some(store) = store(&task.eval_cutouts)? {

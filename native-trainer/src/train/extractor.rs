@@ -84,7 +84,8 @@ impl ExtractorTraining {
             recipe.batch_size,
             recipe.epoch_samples,
         )?;
-        let begin = |path| pretrained::read(path, task.model.init(&Device::flex()));
+        let begin =
+            |path| pretrained::read("extractor.pretrained", path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let teach = |teacher| Teacher::read(teacher, task, device);
         let teacher = task.teacher.as_ref().map(teach).transpose()?;

@@ -34,7 +34,7 @@ use crate::recipe::{Export, Recipe};
 use crate::replica::{Hub, Replica};
 use crate::terminal::{Note, counted};
 
-pub use pretrained::PREPROCESS_KEY;
+pub use pretrained::{MissingWeights, PREPROCESS_KEY};
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";

@@ -1,5 +1,6 @@
 //! Weights that training begins with.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,8 +11,10 @@ use models::model_file::ModelFile;
 use models::preprocess::Preprocess;
 use models::weights::{Weights, WeightsError};
 use safetensors::SafeTensors;
+use thiserror::Error;
 
 use super::{BEST, LAST};
+use crate::files::FileError;
 use crate::recipe::{RUN_RECIPE, Recipe};
 use crate::{checkpoint, files};
 
@@ -23,6 +26,19 @@ pub(super) const EXTRACTOR: &str = "extractor";
 /// What the metadata of a file of weights call the way from a picture to the network's input, as JSON.
 pub const PREPROCESS_KEY: &str = "preprocess";
 
+/// Weights to begin with that are not there.
+#[derive(Debug, Error)]
+#[error(
+    "{key}: {}: no such file; give weights by -o {key}=FILE, or take the key out of a copy of the recipe, to begin \
+     with random ones",
+    path.display()
+)]
+pub struct MissingWeights {
+    /// The recipe's key.
+    key: &'static str,
+    path: PathBuf,
+}
+
 /// Weights and the pictures that they have learnt from.
 pub(super) struct Pretrained {
     /// By the paths of the network.
@@ -32,15 +48,26 @@ pub(super) struct Pretrained {
 }
 
 /// Reads weights and tries them on a network. `path` is a file, a checkpoint, or a run's folder,
-/// which stands for the network after its last epoch.
+/// which stands for the network after its last epoch; `key` is the recipe's that gives it.
 ///
 /// # Errors
 ///
-/// Names the file that cannot be read or does not fit.
-pub(super) fn read<M: Module>(path: &Path, network: M) -> anyhow::Result<Pretrained> {
-    let path = file_of(path);
+/// [`MissingWeights`]; else names the file that cannot be read or does not fit.
+pub(super) fn read<M: Module>(
+    key: &'static str,
+    given: &Path,
+    network: M,
+) -> anyhow::Result<Pretrained> {
+    let path = file_of(given);
     let name = || path.display().to_string();
-    let bytes = files::read(&path, files::MODEL_LIMIT)?;
+    let bytes = match files::read(&path, files::MODEL_LIMIT) {
+        Err(FileError::Read { source, .. })
+            if source.kind() == ErrorKind::NotFound && path == given =>
+        {
+            return Err(MissingWeights { key, path }.into());
+        }
+        read => read?,
+    };
     let preprocess = seen(&path, &bytes);
     let mut weights = Weights::from_bytes(&bytes).with_context(name)?;
     let extractor = weights.under(EXTRACTOR);
@@ -138,7 +165,7 @@ mod tests {
         let checkpoint = bytes(given.clone().prefixed(EXTRACTOR));
         std::fs::write(run.path().join(LAST).join(checkpoint::MODEL), checkpoint).unwrap();
         for path in [run.path().to_owned(), run.path().join(LAST)] {
-            let found = read(&path, config.init(&device)).unwrap();
+            let found = read("extractor.pretrained", &path, config.init(&device)).unwrap();
             assert!(found.weights.tensors == given.tensors && found.preprocess.is_none());
         }
 
@@ -173,7 +200,10 @@ mod tests {
         let deployed = ModelFile { description, weights }.to_bytes(Precision::F32).unwrap();
         let path = run.path().join("model.safetensors");
         std::fs::write(&path, deployed).unwrap();
-        let error = format!("{:#}", read(&path, config.init(&device)).err().unwrap());
+        let error = format!(
+            "{:#}",
+            read("extractor.pretrained", &path, config.init(&device)).err().unwrap()
+        );
         assert!(error.contains("give its run's folder"), "{error}");
     }
 

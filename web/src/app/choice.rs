@@ -15,7 +15,7 @@ use crate::dialog;
 use crate::dom::{by_id, document, window};
 use crate::language::{say, say_with};
 use crate::startup;
-use crate::view;
+use crate::widgets;
 
 /// Milliseconds without a picture after which the device is measured.
 const QUIET: i32 = 1500;
@@ -243,7 +243,7 @@ pub(super) fn relieve(app: &Shared) -> bool {
                 "slowed".clone_into(&mut choice.why);
             }
             tell(&state);
-            view::status(&say("choice.leaves"), "busy");
+            widgets::status(&say("choice.leaves"), "busy");
         }
     }
     start_engine(app);

@@ -12,7 +12,7 @@ use super::{Message, Shared, choice, recognize, update};
 use crate::camera::{self, Camera, Change, Facing};
 use crate::dom::{by_id, document, set_attributes, window};
 use crate::language::say;
-use crate::view;
+use crate::{view, widgets};
 
 /// Milliseconds before a frame is tried again after one that failed, doubled with each more, and the most.
 const BACK_OFF: i32 = 250;
@@ -113,7 +113,7 @@ pub(super) fn happened(app: &Shared, event: Event) {
             };
             if on {
                 stop(app);
-                view::status(&say("ready"), "done");
+                widgets::status(&say("ready"), "done");
             } else if !asked {
                 // Who asks twice is asked once.
                 start(app, Facing::Back);
@@ -166,7 +166,7 @@ fn start(app: &Shared, facing: Facing) {
         film.asked = Some(film.next);
         film.next
     };
-    view::status(&say("camera.starting"), "busy");
+    widgets::status(&say("camera.starting"), "busy");
     let telling = tell(app);
     let give_up = telling.clone();
     spawn_local(async move {
@@ -188,7 +188,7 @@ fn given_camera(app: &Shared, id: u32, facing: Facing, given: Result<MediaStream
         return;
     }
     let Ok(stream) = given else {
-        view::status(&say("camera.refused"), "failed");
+        widgets::status(&say("camera.refused"), "failed");
         return;
     };
     let telling = tell(app);
@@ -210,7 +210,7 @@ fn began(app: &Shared, id: u32, begun: bool) {
     }
     if !begun {
         stop(app);
-        view::status(&say("camera.silent"), "failed");
+        widgets::status(&say("camera.silent"), "failed");
         return;
     }
     let (torch, muted) = {
@@ -225,7 +225,7 @@ fn began(app: &Shared, id: u32, begun: bool) {
     by_id::<HtmlElement>("torch").set_hidden(torch.is_none());
     view::clear();
     if muted {
-        view::status(&say("camera.muted"), "failed");
+        widgets::status(&say("camera.muted"), "failed");
     }
     offer_turning(app);
     next_frame(app);
@@ -251,7 +251,7 @@ fn changed(app: &Shared, change: Change) {
                 // Phones take it from a page that nobody looks at.
                 app.borrow_mut().film.ended_unseen = facing;
             }
-            view::status(&say("camera.gone"), "failed");
+            widgets::status(&say("camera.gone"), "failed");
         }
         Change::Muted | Change::Unmuted => {
             let muted = change == Change::Muted;
@@ -259,7 +259,7 @@ fn changed(app: &Shared, change: Change) {
                 camera.muted = muted;
             }
             if muted {
-                view::status(&say("camera.muted"), "failed");
+                widgets::status(&say("camera.muted"), "failed");
             } else {
                 go_on(app);
             }
@@ -369,7 +369,7 @@ fn take_frame(app: &Shared) {
             }
         } else {
             stop(&app);
-            view::status(&say("pixels.falsified"), "failed");
+            widgets::status(&say("pixels.falsified"), "failed");
         }
     });
 }

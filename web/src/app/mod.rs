@@ -23,7 +23,7 @@ use crate::engine_client::EngineClient;
 use crate::input::Given;
 use crate::language::{self, say};
 use crate::startup::{self, Adapter};
-use crate::{details, pixels, samples, text, view};
+use crate::{details, pixels, samples, text, view, widgets};
 use choice::Choosing;
 use controls::connect;
 use filming::Filming;
@@ -153,7 +153,7 @@ fn ask(app: &Shared) -> Sender {
 
 /// Starts the worker of the chosen backend; an earlier one ends.
 fn start_engine(app: &Shared) {
-    view::status(&say("starting"), "busy");
+    widgets::status(&say("starting"), "busy");
     let deliver = {
         let app = app.clone();
         move |response| update(&app, Message::Engine(response))
@@ -166,7 +166,7 @@ fn start_engine(app: &Shared) {
     choice::started(&mut state);
     match started {
         Ok(engine) => state.engine = Some(engine),
-        Err(error) => view::status(&text::failure(&error), "failed"),
+        Err(error) => widgets::status(&text::failure(&error), "failed"),
     }
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
             refuse(app, &say("other.site"));
         }
         Message::Given(Given::Address(address)) => {
-            view::status(&say("loading.picture"), "busy");
+            widgets::status(&say("loading.picture"), "busy");
             let app = app.clone();
             spawn_local(async move {
                 let file = samples::fetch_picture(&address).await;
@@ -237,7 +237,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
             });
             if let Some(request) = shown {
                 filming::stop(app);
-                view::status(&say("recognizing"), "busy");
+                widgets::status(&say("recognizing"), "busy");
                 send(app, &request);
             }
         }
@@ -250,7 +250,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
                         let bytes = ByteBuf::from(Uint8Array::new(&buffer).to_vec());
                         send(&app, &Request::Edit(Edit::Import { bytes }));
                     }
-                    Err(_) => view::status(&say("no.file"), "failed"),
+                    Err(_) => widgets::status(&say("no.file"), "failed"),
                 }
             });
         }
@@ -261,7 +261,7 @@ pub(crate) fn update(app: &Shared, message: Message) {
 fn refuse(app: &Shared, message: &str) {
     let mut state = app.borrow_mut();
     if state.film.camera.is_some() {
-        return view::status(message, "failed");
+        return widgets::status(message, "failed");
     }
     (state.sent, state.waiting, state.shown) = (None, None, None);
     view::refuse(message);
@@ -274,7 +274,7 @@ fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
         state.next_id = id.wrapping_add(1);
         state.sent = Some(Sent { id, bitmap });
         if state.film.camera.is_none() {
-            view::status(&say("recognizing"), "busy");
+            widgets::status(&say("recognizing"), "busy");
         }
         (id, state.film.camera.is_some())
     };
@@ -285,7 +285,7 @@ fn send(app: &Shared, request: &Request) {
     if let Some(engine) = &app.borrow().engine
         && let Err(error) = engine.send(request)
     {
-        view::status(&text::failure(&error), "failed");
+        widgets::status(&text::failure(&error), "failed");
     }
 }
 
@@ -302,7 +302,7 @@ fn recognize_pixels(app: &Shared, source: JsValue) {
         drop(state);
         match picture {
             Some(picture) => recognize(&app, picture, None),
-            None => view::status(&say("pixels.falsified"), "failed"),
+            None => widgets::status(&say("pixels.falsified"), "failed"),
         }
     });
 }

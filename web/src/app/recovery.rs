@@ -6,7 +6,7 @@ use wasm_engine::protocol::{Backend, EngineError};
 
 use super::{Shared, choice, filming, recognize_pixels, start_engine};
 use crate::language::say;
-use crate::{text, view};
+use crate::{text, view, widgets};
 
 /// What became of the engines so far.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub(super) fn stopped(app: &Shared, error: &EngineError) {
     if !goes_on {
         filming::stop(app);
         let backend = app.borrow().backend;
-        return view::status(&text::stopped(error, backend), "failed");
+        return widgets::status(&text::stopped(error, backend), "failed");
     }
     // Not from inside what the old engine says.
     let app = app.clone();
@@ -88,7 +88,7 @@ pub(super) fn ready(app: &Shared) {
     } else {
         "ready"
     };
-    view::status(&say(key), "done");
+    widgets::status(&say(key), "done");
     if interrupted {
         recognize_pixels(app, view::canvas().into());
     }

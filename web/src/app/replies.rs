@@ -12,7 +12,7 @@ use super::{
 use crate::dom::{append, by_id, document, element};
 use crate::language::{say, say_with};
 use crate::startup;
-use crate::{card, details, offline, samples, teaching, text, view};
+use crate::{card, details, offline, samples, teaching, text, view, widgets};
 
 /// Takes up what the worker says.
 pub(super) fn engine_spoke(app: &Shared, response: Response) {
@@ -23,7 +23,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Progress { loaded, total } => {
             view::progress(Some((loaded, total)));
-            view::status(&text::loading(loaded, total), "busy");
+            widgets::status(&text::loading(loaded, total), "busy");
         }
         Response::Ready(info) => {
             view::progress(None);
@@ -113,7 +113,7 @@ pub(super) fn engine_spoke(app: &Shared, response: Response) {
         }
         Response::Failed { id: None, error } => {
             view::progress(None);
-            view::status(&text::failure(&error), "failed");
+            widgets::status(&text::failure(&error), "failed");
         }
     }
 }
@@ -169,7 +169,7 @@ pub(super) fn speak(app: &Shared) {
         by_id::<HtmlElement>("offline").set_text_content(Some(&text::offline(in_parts)));
     }
     if ready {
-        view::status(&say("ready"), "done");
+        widgets::status(&say("ready"), "done");
         let filter = by_id::<HtmlInputElement>("class-search").value();
         send(app, &Request::List { filter });
     }
