@@ -1,15 +1,17 @@
 // The page's camera in trouble, one line a scenario; prints what a visitor saw as JSON.
 //
-// node camera.mjs SITE SHARDS PICTURE [SCENARIO,…]
+// node camera.mjs BROWSER SITE SHARDS PICTURE [SCENARIO,…]
+//   BROWSER  chromium or firefox
 //   SHARDS   folder of the site with its gallery in shards
 import { readFileSync } from "node:fs";
 
-import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { launchNamed } from "./browsers.mjs";
+import { give, keepAnswers, saying, settle, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
 
-const [site, shards, picture, only] = process.argv.slice(2);
+const [which, site, shards, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
-const browser = await launch();
+const browser = await launchNamed(which);
 
 // A camera made of a canvas that shows the picture moving. `late` is how long the browser takes to give it.
 function stub(bytes) {

@@ -1,32 +1,41 @@
-// How the page chooses its engine, in Chromium; prints what each scenario saw.
+// How the page chooses its engine; prints what each scenario saw.
 //
-// node choice.mjs SITE PICTURE [SCENARIO]
-import { keepAnswers, launch, settle, watch } from "./chromium.mjs";
+// node choice.mjs BROWSER SITE PICTURE [SCENARIO,…]
+//   BROWSER  chromium or firefox; most scenarios need an adapter, which a headless Firefox has not
+import { launchNamed } from "./browsers.mjs";
+import { keepAnswers, settle, watch } from "./chromium.mjs";
 import { ISOLATED, start } from "./host.mjs";
 
-const [site, picture, only] = process.argv.slice(2);
-const browser = await launch();
+const [which, site, picture, only] = process.argv.slice(2);
+const browser = await launchNamed(which);
 const host = await start(site, /never/);
 host.headers = ISOLATED;
 
 // The software adapter passes for a real one, and workers are counted.
 const stub = () => {
-  const request = GPU.prototype.requestAdapter;
-  GPU.prototype.requestAdapter = async function (...options) {
-    const adapter = await request.apply(this, options);
-    if (adapter) {
-      const info = { vendor: "tested", architecture: "adapter", isFallbackAdapter: false };
-      Object.defineProperty(adapter, "info", { value: info });
-    }
-    return adapter;
-  };
+  const request = globalThis.GPU?.prototype.requestAdapter;
+  if (request) {
+    GPU.prototype.requestAdapter = async function (...options) {
+      const adapter = await request.apply(this, options);
+      if (adapter) {
+        const info = { vendor: "tested", architecture: "adapter", isFallbackAdapter: false };
+        Object.defineProperty(adapter, "info", { value: info });
+      }
+      return adapter;
+    };
+  }
   window.workers = [];
+  window.measures = 0;
   const Original = window.Worker;
   window.Worker = class extends Original {
     constructor(address, ...more) {
       super(address, ...more);
       this.kind = new URL(address, location.href).searchParams.get("engine");
       window.workers.push(this);
+    }
+    postMessage(data, ...more) {
+      if (data?.Measure) window.measures += 1;
+      super.postMessage(data, ...more);
     }
     terminate() {
       this.ended = true;
@@ -217,16 +226,38 @@ const scenarios = {
     const begun = performance.now();
     return { ...(await afterTrial()), seconds: (performance.now() - begun) / 1000 };
   },
+  // An answer that cannot be posted ends a trial as a failure does.
+  async unposted() {
+    const refuse = 'if (data?.Embedded) throw new DOMException("it could not be cloned", "DataCloneError")';
+    host.before["/worker.js"] = changing("webgpu", refuse);
+    const begun = performance.now();
+    return { ...(await afterTrial()), seconds: (performance.now() - begun) / 1000 };
+  },
   // A picture in the middle of a trial is answered at once, and the trial comes later.
   async disturbed() {
-    const { page, context } = await open();
-    await page.waitForFunction(() => window.workers.length === 2, null, { timeout: 60_000 });
+    const { page, context, problems } = await open();
+    // The page's own engine is measured.
+    await page.waitForFunction(() => window.measures > 0, null, { timeout: 60_000 });
+    await give(page);
+    const early = await look(page);
+    // WebGPU is.
+    await page.waitForFunction(() => window.workers.at(-1).kind === "webgpu", null, { timeout: 60_000 });
+    await page.waitForTimeout(100);
     await give(page);
     const seen = await look(page);
     await measured(page);
     const later = await look(page);
     await context.close();
-    return { seen, later };
+    return { early, seen, later, problems };
+  },
+  // Without an adapter there is nothing to choose from.
+  async none() {
+    const { page, context, problems } = await open();
+    await give(page);
+    await page.waitForTimeout(3000);
+    const seen = await look(page);
+    await context.close();
+    return { ...seen, problems };
   },
   // An engine that has come to hold much memory is replaced before the next picture.
   async renewed() {
@@ -260,7 +291,8 @@ const scenarios = {
       const third = await Magpie.load("/bundle/");
       third.dispose();
       await new Promise((then) => setTimeout(then, 4000));
-      return { begun, later, running: window.workers.filter(({ ended }) => !ended).length };
+      const started = window.workers.map(({ kind }) => kind);
+      return { begun, later, started, running: window.workers.filter(({ ended }) => !ended).length };
     });
     await context.close();
     return seen;

@@ -342,7 +342,7 @@ impl Engine {
     }
 
     /// Runs a part of the pipeline several times.
-    pub(crate) async fn measure(&self, stage: Stage, runs: usize) -> Result<Response, EngineError> {
+    pub(crate) async fn measure(&self, stage: Stage, runs: usize) -> Result<Vec<f64>, EngineError> {
         measure::measure(&self.recognizer, stage, runs).await
     }
 

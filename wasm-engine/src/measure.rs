@@ -4,7 +4,7 @@ use models::recognizer::Recognizer;
 use models::timing;
 
 use crate::error::failed;
-use crate::protocol::{EngineError, Response, Stage};
+use crate::protocol::{EngineError, Stage};
 use crate::scope::now;
 use crate::threads;
 
@@ -24,7 +24,7 @@ pub(crate) async fn measure(
     recognizer: &Recognizer,
     stage: Stage,
     runs: usize,
-) -> Result<Response, EngineError> {
+) -> Result<Vec<f64>, EngineError> {
     let [most_runs, most_crops, most_entries] = MOST;
     let stage = match stage {
         Stage::DetectorNetwork => timing::Stage::DetectorNetwork,
@@ -38,6 +38,5 @@ pub(crate) async fn measure(
     let runs = runs.clamp(1, most_runs);
     threads::settled().await;
     let measured = timing::measure(recognizer, stage, &timing::drawn(), runs, now).await;
-    let milliseconds = measured.map_err(|error| failed(&error))?;
-    Ok(Response::Measured { milliseconds })
+    measured.map_err(|error| failed(&error))
 }

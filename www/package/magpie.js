@@ -260,11 +260,16 @@ class Engine {
   }
 
   // Waits for the worker and for its turn; `signal` takes it back.
-  async ask(request, { signal, transfer = [] } = {}) {
-    if (signal?.aborted) throw aborted(signal);
+  async ask(request, options) {
+    if (options?.signal?.aborted) throw aborted(options.signal);
     if (this.#failure) throw this.#failure;
+    return this.#queue(request, options);
+  }
+
+  // `isTrial` where nobody but a trial asks: it is not disturbed by itself.
+  #queue(request, { signal, transfer = [], isTrial = false } = {}) {
     return new Promise((resolve, reject) => {
-      const entry = { request, transfer, resolve, reject };
+      const entry = { request, transfer, resolve, reject, isTrial };
       const stop = () => {
         // An answer that is already being worked out is dropped when it comes.
         const at = this.#waiting.indexOf(entry);
@@ -274,20 +279,25 @@ class Engine {
       signal?.addEventListener("abort", stop, { once: true });
       entry.settled = () => signal?.removeEventListener("abort", stop);
       this.#waiting.push(entry);
-      this.#wait();
+      if (!isTrial) this.#wait();
       this.#next();
     });
   }
 
-  /** Measures the engines of this device for the next load, once nothing is asked for a while. */
-  measureOnce(how) {
+  /**
+   * Measures the engines of this device for the next load, once nothing is asked for a while; this one by what it is,
+   * where it says what `info` its bundle has.
+   */
+  measureOnce({ info, ...how }) {
     // Not where the visitor saves data, nor where there is nothing to choose from.
     if (globalThis.navigator?.connection?.saveData || !globalThis.navigator?.gpu) return;
     this.#measure = async () => {
       const trial = new AbortController();
       this.#trial = trial;
+      const ask = (request, signal) => this.#queue(request, { signal, isTrial: true });
+      const engine = { backend: this.backend, info: info(), ask };
       try {
-        await choose({ ...how, signal: trial.signal });
+        await choose({ ...how, engine, signal: trial.signal });
         this.#measure = null;
       } catch {
         // Disturbed: at the next quiet moment. A host that does not answer is not asked again.
@@ -400,7 +410,7 @@ class Engine {
       entry.settled();
       how(entry);
     }
-    this.#wait();
+    if (!entry?.isTrial) this.#wait();
     this.#next();
   }
 
@@ -654,10 +664,13 @@ export class Magpie {
       const info = await engine.ask(open, { signal });
       engine.revival = [open];
       if (thumbnails) await unlessAborted(engine.pictured, signal);
+      const magpie = new Magpie(engine, info);
       if (backend === undefined || backend === "auto") {
-        engine.measureOnce({ assets: folder, manifest: address.href, threads });
+        // What an arithmetic of somebody's own takes says nothing of the bundle's.
+        const now = () => (arithmetic === undefined ? { ...info, thresholds: magpie.#thresholds } : null);
+        engine.measureOnce({ assets: folder, manifest: address.href, threads, info: now });
       }
-      return new Magpie(engine, info);
+      return magpie;
     } catch (error) {
       engine.end(error);
       // The best device of this browser may still refuse.

@@ -5,12 +5,13 @@ use serde_json::{Value, json};
 use super::shards::publish_in_shards;
 use super::{native, script, site};
 
-fn seen(scenarios: &str) -> Value {
+fn seen(browser: &str, scenarios: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     // Only one scenario needs parts that a host may not give.
     let shards = if scenarios == "fails" { publish_in_shards(folder.path(), 0) } else { site() };
     let picture = site().join("samples/1.jpg");
-    script("camera.mjs", &[&site(), &shards, &picture, std::path::Path::new(scenarios)])
+    let [browser, scenarios] = [browser, scenarios].map(std::path::Path::new);
+    script("camera.mjs", &[browser, &site(), &shards, &picture, scenarios])
 }
 
 #[track_caller]
@@ -32,7 +33,7 @@ fn says(visit: &Value, words: &str) {
 
 #[test]
 fn a_browser_that_never_gives_a_camera_is_not_waited_for() {
-    let seen = &seen("unanswered")["unanswered"];
+    let seen = &seen("chromium", "unanswered")["unanswered"];
     for visit in [&seen["given"], &seen["late"]] {
         is_off(visit);
         says(visit, "cannot be used");
@@ -42,7 +43,7 @@ fn a_browser_that_never_gives_a_camera_is_not_waited_for() {
 
 #[test]
 fn there_is_one_stream_however_often_and_whatever_is_pressed_meanwhile() {
-    let seen = seen("twice,meanwhile");
+    let seen = seen("chromium", "twice,meanwhile");
     is_on(&seen["twice"]["on"]);
     assert_eq!(seen["twice"]["on"]["asked"], 1);
     is_off(&seen["twice"]["off"]);
@@ -56,7 +57,7 @@ fn there_is_one_stream_however_often_and_whatever_is_pressed_meanwhile() {
 
 #[test]
 fn a_camera_that_goes_or_shows_nothing_is_told_and_off() {
-    let seen = seen("unplugged,silent,dead");
+    let seen = seen("chromium", "unplugged,silent,dead");
     is_off(&seen["dead"]);
     for way in ["gone", "unlisted"] {
         let visit = &seen["unplugged"][way];
@@ -72,7 +73,7 @@ fn a_camera_that_goes_or_shows_nothing_is_told_and_off() {
 
 #[test]
 fn a_camera_that_is_away_for_a_while_goes_on_by_itself() {
-    let seen = seen("taken,background");
+    let seen = seen("chromium", "taken,background");
     let away = &seen["taken"]["away"];
     is_on(away);
     says(away, "another program");
@@ -91,7 +92,7 @@ fn a_camera_that_is_away_for_a_while_goes_on_by_itself() {
 
 #[test]
 fn a_frame_that_fails_is_told_and_the_next_ones_are_looked_at() {
-    let seen = &seen("fails")["fails"];
+    let seen = &seen("chromium", "fails")["fails"];
     is_on(&seen["away"]);
     says(&seen["away"], "Check the connection");
     is_on(&seen["back"]);
@@ -100,7 +101,7 @@ fn a_frame_that_fails_is_told_and_the_next_ones_are_looked_at() {
 
 #[test]
 fn a_frame_is_shown_and_recognized_whole_and_what_is_taught_from_it_is_known() {
-    let seen = seen("taught,whole");
+    let seen = seen("chromium", "taught,whole");
     let taught = &seen["taught"];
     is_off(&taught["held"]);
     assert_eq!(taught["learnt"]["labels"][0], "my thing", "{taught}");

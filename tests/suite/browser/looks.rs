@@ -33,7 +33,10 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
     let site = site();
     let server = Server::start(&site);
     let picture = site.join("samples/1.jpg");
-    let seen = script("looks.mjs", &[Path::new(&server.address), &screenshots(), &picture]);
+    let seen = script(
+        "looks.mjs",
+        &[Path::new("chromium"), Path::new(&server.address), &screenshots(), &picture],
+    );
     assert_eq!(seen["problems"], json!([]));
     let well = |name: &str, found: &Value| {
         assert!(found["texts"].as_u64() > Some(5), "{name}: nothing was looked at");
