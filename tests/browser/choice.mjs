@@ -139,6 +139,40 @@ const scenarios = {
     await context.close();
     return { begun, seen };
   },
+  // Networks that were published since are measured again, WebGPU on the engine that answers.
+  async networks() {
+    const context = await browser.newContext();
+    await context.addInitScript(() => {
+      const cost = { detect: 1e6, embed: 1e6 };
+      const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
+      const place = { agent: navigator.userAgent, threads, adapter: "tested adapter" };
+      const choice = { version: 2, ...place, networks: "older", backend: "webgpu", why: "faster", cpu: cost, webgpu: cost };
+      const key = `magpie-engine-${location.origin}/bundle/manifest.json`;
+      localStorage.setItem(key, localStorage.getItem(key) ?? JSON.stringify(choice));
+    });
+    const { page } = await open("?lang=en", context);
+    const begun = await look(page);
+    await page.waitForFunction(
+      () => !Object.values(localStorage).some((value) => value.includes('"older"')),
+      null,
+      { timeout: 120_000 },
+    );
+    const seen = await look(page);
+    await context.close();
+    return { begun, seen };
+  },
+  // Where long use of WebGPU ends a page, its answers are bounded.
+  async bounds() {
+    const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1";
+    const bounds = [];
+    for (const userAgent of [iPhone, undefined]) {
+      const context = await browser.newContext({ userAgent });
+      const { page } = await open("?lang=en&backend=cpu", context);
+      bounds.push(await page.evaluate(() => window.magpie.mostAnswers ?? null));
+      await context.close();
+    }
+    return { bounds };
+  },
   // What the page takes of what a browser has kept.
   async kept() {
     const context = await browser.newContext();
@@ -261,8 +295,9 @@ const scenarios = {
   },
   // An engine that has come to hold much memory is replaced before the next picture.
   async renewed() {
-    host.before["/worker.js"] =
-      'let answers = 0;\n' + ["cpu", "relaxed"].map((engine) => changing(engine, "if (data?.Recognized && ++answers === 2) data.Recognized.result.memory += 200e6")).join("");
+    const grow = "if (data?.Recognized && ++answers === 2) data.Recognized.result.memory += 200e6";
+    const changed = ["cpu", "relaxed"].map((engine) => changing(engine, grow));
+    host.before["/worker.js"] = `let answers = 0;\n${changed.join("")}`;
     const { page, context } = await open("?lang=en&backend=cpu");
     for (let count = 0; count < 2; count += 1) await give(page);
     const before = await look(page);

@@ -162,7 +162,13 @@ class Page {
     return this.waitForFunction(test, [selector, state], { timeout });
   };
 
-  setViewportSize = (size) => this.own.setViewport(size);
+  async setViewportSize({ width, height }) {
+    // Older ones know no orientation, which Puppeteer sets as well.
+    await this.own.setViewport({ width, height }).catch((error) => {
+      if (!error.message.includes("unknown command")) throw error;
+    });
+    await this.waitForFunction((width) => innerWidth === width, width);
+  }
 
   emulateMedia = async () => {};
 
@@ -170,6 +176,8 @@ class Page {
 
   on(what, listener) {
     const heard = (event) => {
+      // The driver's own, which looks for elements from a realm beside the page's.
+      if (what === "pageerror" && /Permission denied to access/.test(event.message)) return;
       if (what !== "console") return listener(event);
       const type = event.type() === "warn" ? "warning" : event.type();
       listener({ type: () => type, text: () => event.text() });

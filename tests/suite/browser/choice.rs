@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{script, site};
 
-/// The engine's files for the processor in browsers with relaxed SIMD.
+/// The engine's files for the processor in Chromium.
 const CPU: &str = "relaxed";
 
 fn seen(browser: &str, scenarios: &str) -> Value {
@@ -29,6 +29,8 @@ fn engines_are_measured_once_while_nothing_is_asked() {
     assert_eq!(first["started"], json!([CPU, "webgpu"]), "{first}");
     assert_eq!(first["running"], json!([CPU]), "{first}");
     assert!(says(first, "The CPU is used"), "{first}");
+    // With its figures.
+    assert!(says(first, " ms with WebGPU, ") && says(first, " ms on the CPU"), "{first}");
     let (cpu, webgpu) = (&first["kept"]["cpu"], &first["kept"]["webgpu"]);
     for cost in [cpu, webgpu] {
         assert!(
@@ -53,15 +55,18 @@ fn engines_are_measured_once_while_nothing_is_asked() {
     assert!(disturbed["seen"]["kept"].is_null(), "half a trial tells nothing: {disturbed}");
     assert_eq!(disturbed["later"]["kept"]["why"], "slower", "{disturbed}");
 
-    // One trial, two loads after it.
-    let started = [CPU, "webgpu", "webgpu", "webgpu"];
-    let package = json!({ "begun": "cpu", "later": "webgpu", "running": 0, "started": started });
-    assert_eq!(seen["package"], package);
+    let package = &seen["package"];
+    assert_eq!((&package["begun"], &package["later"]), (&json!("cpu"), &json!("webgpu")));
+    assert_eq!(package["running"], 0, "{package}");
+    // One trial beside the engine that answers, and two loads after it.
+    let started = package["started"].as_array().map_or(&[][..], Vec::as_slice);
+    assert_eq!(started.len(), 4, "{package}");
+    assert_eq!(started[..3], [CPU, "webgpu", "webgpu"], "{package}");
 }
 
 #[test]
 fn the_faster_engine_is_taken_and_left_when_it_slows_down() {
-    let seen = seen("chromium", "faster,other,kept");
+    let seen = seen("chromium", "faster,other,networks,bounds,kept");
     let faster = &seen["faster"];
     assert_eq!(faster["first"]["started"], json!([CPU, "webgpu", "webgpu"]), "{faster}");
     assert_eq!(faster["first"]["running"], json!(["webgpu"]));
@@ -73,6 +78,14 @@ fn the_faster_engine_is_taken_and_left_when_it_slows_down() {
     assert_eq!(faster["after"]["kept"]["why"], "slowed");
     assert_eq!(faster["after"]["labels"], faster["first"]["labels"]);
     assert_eq!(faster["problems"], json!([]));
+
+    let networks = &seen["networks"];
+    assert_eq!(networks["begun"]["started"][0], "webgpu", "{networks}");
+    // The engine that answers is measured itself.
+    assert_eq!(networks["seen"]["started"], json!(["webgpu", CPU]), "{networks}");
+    let measured = networks["seen"]["kept"]["cpu"]["detect"].as_f64();
+    assert!(measured > Some(0.0) && measured < Some(1e6), "{networks}");
+    assert_eq!(seen["bounds"]["bounds"], json!([300, null]));
 
     let other = &seen["other"];
     assert_eq!(other["begun"]["running"], json!([CPU]), "what holds for another device: {other}");
@@ -112,9 +125,11 @@ fn a_wrong_or_failing_engine_is_not_taken_and_a_large_one_is_replaced() {
 #[track_caller]
 fn is_renewed(seen: &Value) {
     let (before, after) = (&seen["before"], &seen["after"]);
-    assert_eq!(before["started"], json!([CPU]), "{before}");
-    assert_eq!(after["started"], json!([CPU, CPU]), "{after}");
-    assert_eq!(after["running"], json!([CPU]), "{after}");
+    // One that knows no relaxed SIMD has the other files.
+    let one = &before["started"][0];
+    assert_eq!(before["started"], json!([one]), "{before}");
+    assert_eq!(after["started"], json!([one, one]), "{after}");
+    assert_eq!(after["running"], json!([one]), "{after}");
     assert_eq!(after["labels"], before["labels"], "{after}");
 }
 

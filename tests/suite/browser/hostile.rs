@@ -168,7 +168,10 @@ fn unposted_is_told(seen: &Value) {
         let told = &seen["told"][what];
         assert_eq!(told["code"], "device", "{what}: {seen}");
         let message = told["message"].as_str().unwrap_or_default();
-        assert!(message.contains("the answer cannot be posted: it could not be cloned"), "{message}");
+        assert!(
+            message.contains("the answer cannot be posted: it could not be cloned"),
+            "{message}"
+        );
     }
     assert!(seen["told"]["classes"].as_u64() > Some(0), "{seen}");
     // A second engine cannot either: the page says so.
