@@ -38,7 +38,7 @@ const CHOSEN = { faster: "webgpu", slower: "cpu", differs: "cpu", failed: "cpu",
  */
 export function kept(manifest, threads) {
   try {
-    const choice = JSON.parse(localStorage.getItem(PREFIX + manifest));
+    const choice = JSON.parse(localStorage.getItem(PREFIX + manifest) ?? "null");
     const place = placeOf(threads);
     const valid =
       choice?.version === VERSION &&
@@ -158,6 +158,7 @@ function trial(assets, backend, manifest, threads, signal) {
       event.preventDefault?.();
       reject(new Error(event.message || "the worker stopped"));
     };
+    /** @type {(value: any) => void} */
     let answer = () => {};
     worker.onmessage = ({ data }) => {
       const [kind, value] = kindOf(data);
@@ -170,7 +171,8 @@ function trial(assets, backend, manifest, threads, signal) {
         if (request) worker.postMessage(request);
       });
     const all = async () => {
-      await ask();
+      // That it has started.
+      await ask(null);
       return examine(ask, await ask({ Open: { manifest } }), 1);
     };
     all().then(resolve, reject);
@@ -186,7 +188,11 @@ export function sharedEngine(backend, worker) {
   const waiting = new Map();
   const engine = {
     backend,
-    /** What it has said of the bundle; null until then. */
+    /**
+     * What it has said of the bundle; null until then.
+     *
+     * @type {any}
+     */
     info: null,
     ask: (request) =>
       new Promise((resolve, reject) => {
@@ -275,6 +281,8 @@ async function networksOf(manifest, signal) {
  *
  * `engine` is one that is there (`sharedEngine`): it is measured itself, so that a phone's memory holds no second one
  * of its kind. `signal` takes it back; then nothing is kept.
+ *
+ * @param {{ assets?: URL, manifest: string, threads?: number, engine?: any, signal?: AbortSignal }} how
  */
 export async function choose({ assets, manifest, threads, engine, signal }) {
   const adapter = await findAdapter();

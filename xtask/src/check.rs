@@ -3,7 +3,7 @@
 use crate::demo;
 use crate::package;
 use crate::setup;
-use crate::steps::{execute, program, say, step};
+use crate::steps::{execute, program, root, say, step};
 
 /// Packages with tests on the host; what page and engine do with a browser is tested there.
 pub(crate) const TESTED: [&str; 6] =
@@ -106,6 +106,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
         step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
     };
     cargo("format", &["fmt", "--all", "--", "--check"])?;
+    scripts()?;
     setup::cargo_tool("typos-cli", "1.52.0", "1", &["--locked"])?;
     step("spelling", || execute(&mut program("typos")))?;
     let deny = ["--", "--deny", "warnings"];
@@ -133,4 +134,13 @@ pub(crate) fn check() -> anyhow::Result<()> {
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
     execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
+}
+
+/// Types of the package and its examples, and lints of every script.
+fn scripts() -> anyhow::Result<()> {
+    setup::npm(setup::BROWSER)?;
+    let folder = root().join(setup::BROWSER);
+    step("types and lints of scripts", || {
+        execute(program("npm").current_dir(folder).args(["run", "--silent", "check"]))
+    })
 }
