@@ -88,7 +88,7 @@ pub(crate) async fn fetch_newest(url: &str) -> Fetched {
     Loading::new(url, WHOLE, RequestCache::NoCache).load(&mut Vec::new(), &|_| (), None).await
 }
 
-/// Downloads a part of which so many bytes are expected.
+/// Downloads a part of which `expected` bytes are to come.
 async fn fetch_expected(
     url: &str,
     part: Part,
