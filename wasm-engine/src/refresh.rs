@@ -67,7 +67,7 @@ impl Publication {
         } else {
             let head = fetch(&format!("{folder}{}", manifest.gallery)).await?;
             Published::Sharded(Box::new(
-                manifest.read_head(&head).map_err(|error| refused(&error))?,
+                manifest.read_directory(&head).map_err(|error| refused(&error))?,
             ))
         };
         Ok(Some(Newer { manifest, published }))
@@ -87,7 +87,7 @@ async fn read_gallery(
     };
     let mut gallery = read(name).await?;
     if let Some(pictures) = pictures {
-        gallery.take_pictures(&read(pictures).await?).map_err(damaged)?;
+        gallery.take_thumbnails(&read(pictures).await?).map_err(damaged)?;
     }
     Ok(gallery)
 }
