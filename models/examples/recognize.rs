@@ -1,7 +1,7 @@
 //! Names what is in an image, by the files of a published site.
 //!
 //! Run it beside a folder `site` (of `magpie publish`) and an image `shelf.jpg`:
-//! `cargo run --package models --package native-trainer --example recognize`.
+//! `cargo run --package magpie-nets --package magpie-train --example recognize`.
 
 #![expect(clippy::print_stdout, reason = "an example prints what it found")]
 

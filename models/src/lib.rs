@@ -6,10 +6,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `aligned`, [`limits`], [`threads`] | values that begin at a cache line; how large networks may be; work on several threads |
+//! | [`limits`], [`threads`] | how large networks may be; work on several threads |
 //! | [`operators`] | operators of training, as an extension of Burn |
 //! | [`image`], [`layers`] | decoded images, boxes, resizing; blocks shared by the networks |
-//! | [`preprocess`], [`gallery`], [`weights`] | image → network input; labelled embeddings; named tensors |
+//! | [`preprocess`], [`weights`] | image → network input; named tensors |
 //! | [`inference`] | a network ready to run on a device: steps, packed weights, shaders |
 //! | [`backbone`], [`neck`], [`tracker`] | PP-LCNet, PP-LCNetV2, MobileNetV1, ResNet, EfficientNet-Lite0; FC, BNNeck, vehicle neck, tanh; objects over a camera's frames |
 //! | [`detector`], [`extractor`] | image → boxes; image → embedding |
@@ -17,12 +17,10 @@
 //! | [`recognizer`] | detect → crop → embed → search |
 //! | [`timing`], [`bundle`] | how long its parts take; all of it as files for a static host |
 
-mod aligned;
 pub mod backbone;
 pub mod bundle;
 pub mod detector;
 pub mod extractor;
-pub mod gallery;
 pub mod image;
 pub mod inference;
 pub mod layers;
@@ -36,3 +34,5 @@ pub mod threads;
 pub mod timing;
 pub mod tracker;
 pub mod weights;
+
+pub use gallery;

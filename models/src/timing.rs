@@ -1,9 +1,9 @@
 //! How long the parts of the pipeline take, measured the same way on a server and in a page.
 
-use crate::gallery::{Metric, Search, VectorIndex, VectorType};
 use crate::image::RgbImage;
 use crate::preprocess::Preprocess;
 use crate::recognizer::{RecognizeError, Recognizer};
+use gallery::{Metric, Search, VectorIndex, VectorType};
 
 /// Runs before the first that counts.
 const WARM_UP: usize = 3;
@@ -119,7 +119,7 @@ pub async fn measure(
             Stage::Search => drop(recognizer.answer(&embedding)?),
             Stage::SearchIn(_) => {
                 let found = entries.search(&entries.vector(0), &Search::best(10));
-                drop(found.map_err(crate::gallery::GalleryError::from)?);
+                drop(found.map_err(gallery::GalleryError::from)?);
             }
             Stage::Recognize => drop(recognizer.recognize(picture, &clock).await?),
         }

@@ -8,7 +8,7 @@ pub type Random = rand_chacha::ChaCha8Rng;
 
 /// A generator for this place in the run.
 pub fn seeded(parts: &[u64]) -> Random {
-    // splitmix64 over the parts: neighbouring seeds give unrelated streams.
+    // splitmix64 over the parts: neighboring seeds give unrelated streams.
     let mut state = 0_u64;
     for part in parts {
         state = state.wrapping_add(*part).wrapping_add(0x9E37_79B9_7F4A_7C15);

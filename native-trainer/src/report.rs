@@ -24,7 +24,7 @@ use crate::terminal::counted;
 
 /// Name of the page in a run's folder.
 const PAGE: &str = "report.html";
-/// Neighbours shown of a query.
+/// Neighbors shown of a query.
 const NEIGHBOURS: usize = 5;
 /// Pairs of classes shown that are taken for each other.
 const CONFUSIONS: usize = 20;
@@ -194,7 +194,7 @@ fn charts(metrics: &str) -> Vec<Chart> {
         .collect()
 }
 
-/// At most [`POINTS`] points, each the mean of its neighbours.
+/// At most [`POINTS`] points, each the mean of its neighbors.
 fn thinned(points: &[(f64, f64)]) -> Points {
     let group = points.len().div_ceil(POINTS).max(1);
     let mean = |points: &[(f64, f64)]| {
@@ -297,7 +297,7 @@ fn trimmed(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-// ---------------------------------------------------------------- neighbours
+// ---------------------------------------------------------------- neighbors
 
 /// What the exported network answers on the recipe's queries; nothing for a detector or a recipe
 /// without queries.
@@ -367,10 +367,10 @@ fn retrieval(
         page.push_str("<div class=\"row\">");
         page.push_str(&picture(&sample.path, &query.labels[sample.label], "query")?);
         for (place, similarity) in &answers[index] {
-            let neighbour = &gallery.samples[*place];
-            let kind = if neighbour.label == sample.label { "right" } else { "wrong" };
-            let caption = format!("{} {similarity:.2}", gallery.labels[neighbour.label]);
-            page.push_str(&picture(&neighbour.path, &caption, kind)?);
+            let neighbor = &gallery.samples[*place];
+            let kind = if neighbor.label == sample.label { "right" } else { "wrong" };
+            let caption = format!("{} {similarity:.2}", gallery.labels[neighbor.label]);
+            page.push_str(&picture(&neighbor.path, &caption, kind)?);
         }
         page.push_str("</div>");
     }

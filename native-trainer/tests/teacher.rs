@@ -1,4 +1,4 @@
-//! A network taught by another on pictures that nobody labelled.
+//! A network taught by another on pictures that nobody labeled.
 
 mod world;
 

@@ -6,8 +6,8 @@ use crate::setup;
 use crate::steps::{execute, program, root, say, step};
 
 /// Packages with tests on the host; what page and engine do with a browser is tested there.
-pub(crate) const TESTED: [&str; 6] =
-    ["models", "native-trainer", "tests", "wasm-engine", "web", "xtask"];
+pub(crate) const TESTED: [&str; 7] =
+    ["magpie-gallery", "magpie-nets", "magpie-train", "tests", "wasm-engine", "web", "xtask"];
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ pub(crate) fn test_gpu() -> anyhow::Result<()> {
         })
     };
     // Beside the trainer, whose features are those of the other tests.
-    let plans = ["--package", "models", "--package", "native-trainer", "--test", "plans"];
+    let plans = ["--package", "magpie-nets", "--package", "magpie-train", "--test", "plans"];
     test("plans on a software GPU", &[&plans[..], &["--features", "models/webgpu"]].concat())?;
     let golden = ["--package", "tests", "--profile", "gpu", "--test", "golden"];
     test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())

@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
-use crate::gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use crate::image::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::inference::{Prepared, RunError};
 use crate::preprocess::thumbnail;
 use crate::tracker::Tracker;
+use gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use sharded::SearchedShards;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
@@ -176,8 +176,8 @@ impl Recognizer {
     /// # Errors
     ///
     /// [`GalleryError::OtherModel`]
-    pub fn take_pictures(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
-        self.gallery.take_pictures(pictures)
+    pub fn take_thumbnails(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
+        self.gallery.take_thumbnails(pictures)
     }
 
     /// Thresholds and counts.
@@ -317,7 +317,7 @@ impl Recognizer {
     /// [`GalleryError`] for what is no embedding of this gallery.
     pub fn search(&self, embedding: &[f32], top_k: usize) -> Result<Vec<Match>, GalleryError> {
         let question = Question { rule: self.settings.answer, ..Question::best(top_k) };
-        self.gallery.ask(embedding, &question)
+        self.gallery.search_with(embedding, &question)
     }
 
     /// Objects of a picture, best first; none without a detector.

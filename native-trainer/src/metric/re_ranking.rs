@@ -1,9 +1,9 @@
-//! Re-ranking by shared neighbours.
+//! Re-ranking by shared neighbors.
 //!
 //! Source: "Re-ranking Person Re-identification with k-reciprocal Encoding",
 //! <https://arxiv.org/abs/1701.08398>.
 //! Agrees with PaddleClas `ppcls/metric/metrics.py` and `ppcls/utils/re_ranking.py` @ d178931.
-//! Difference: neighbours and their weights are kept as short lists; no matrix over all pairs
+//! Difference: neighbors and their weights are kept as short lists; no matrix over all pairs
 //! exists, and the weights are f32 where the reference rounds them to f16.
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,9 +13,9 @@ use rayon::prelude::*;
 /// Options; the defaults are the reference's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReRanking {
-    /// Neighbours that are looked at for reciprocity.
+    /// Neighbors that are looked at for reciprocity.
     pub k1: usize,
-    /// Neighbours whose weights are averaged.
+    /// Neighbors whose weights are averaged.
     pub k2: usize,
     /// Share of the original distance in the result.
     pub lambda: f32,
@@ -90,19 +90,19 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
     let items = Items { rows, squares, distance: options.distance };
     let (count, queries) = (items.rows.len(), query.len() / dim);
 
-    // An item is its own nearest neighbour.
-    let neighbours: Vec<Vec<usize>> = (0..count)
+    // An item is its own nearest neighbor.
+    let neighbors: Vec<Vec<usize>> = (0..count)
         .into_par_iter()
         .map(|item| nearest(&items.distances(item), options.k1 + 1))
         .collect();
     let weights: Vec<Weights> = (0..count)
         .into_par_iter()
-        .map(|item| reciprocal_weights(item, &neighbours, &items.distances(item), options.k1))
+        .map(|item| reciprocal_weights(item, &neighbors, &items.distances(item), options.k1))
         .collect();
     let weights = if options.k2 > 1 {
         (0..count)
             .into_par_iter()
-            .map(|item| mean_weights(&neighbours[item], &weights, options.k2))
+            .map(|item| mean_weights(&neighbors[item], &weights, options.k2))
             .collect()
     } else {
         weights
@@ -144,23 +144,23 @@ fn nearest(distances: &[f32], k: usize) -> Vec<usize> {
     order
 }
 
-/// Neighbours within the first `k + 1` that have the item among their own.
-fn reciprocal(item: usize, neighbours: &[Vec<usize>], k: usize) -> BTreeSet<usize> {
-    let first = |i: usize| neighbours[i].iter().take(k + 1);
+/// Neighbors within the first `k + 1` that have the item among their own.
+fn reciprocal(item: usize, neighbors: &[Vec<usize>], k: usize) -> BTreeSet<usize> {
+    let first = |i: usize| neighbors[i].iter().take(k + 1);
     first(item).copied().filter(|&other| first(other).any(|back| *back == item)).collect()
 }
 
 fn reciprocal_weights(
     item: usize,
-    neighbours: &[Vec<usize>],
+    neighbors: &[Vec<usize>],
     distances: &[f32],
     k1: usize,
 ) -> Weights {
-    let own = reciprocal(item, neighbours, k1);
+    let own = reciprocal(item, neighbors, k1);
     let mut expanded = own.clone();
     let half = (k1 as f64 / 2.0).round_ties_even() as usize;
     for &candidate in &own {
-        let theirs = reciprocal(candidate, neighbours, half);
+        let theirs = reciprocal(candidate, neighbors, half);
         if 3 * theirs.intersection(&own).count() > 2 * theirs.len() {
             expanded.extend(theirs);
         }
@@ -169,9 +169,9 @@ fn reciprocal_weights(
     expanded.into_iter().map(|i| (i, (-distances[i]).exp() / sum)).collect()
 }
 
-/// Mean of the weights of the first `k2` neighbours.
-fn mean_weights(neighbours: &[usize], weights: &[Weights], k2: usize) -> Weights {
-    let first = &neighbours[..k2.min(neighbours.len())];
+/// Mean of the weights of the first `k2` neighbors.
+fn mean_weights(neighbors: &[usize], weights: &[Weights], k2: usize) -> Weights {
+    let first = &neighbors[..k2.min(neighbors.len())];
     let mut sums: HashMap<usize, f32> = HashMap::new();
     for (on, weight) in first.iter().flat_map(|&other| &weights[other]) {
         *sums.entry(*on).or_default() += weight;
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_with_the_neighbours_of_the_query_moves_up() {
+    fn an_item_with_the_neighbors_of_the_query_moves_up() {
         // Two clusters; the query lies in the first, as does the far corner of it.
         let query = [0.0, 0.0];
         let gallery = [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 5.0, 5.0, 5.1, 5.0, 5.0, 5.1];

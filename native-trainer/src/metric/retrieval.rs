@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use models::gallery::PictureId;
+use models::gallery::ContentId;
 
 use crate::terminal::counted;
 
@@ -22,12 +22,12 @@ pub struct Embedded {
     /// Identity of every item's picture, as its list has it: a picture, a camera.
     pub ids: Vec<String>,
     /// Content of every item's picture; empty where nobody knows.
-    pub contents: Vec<PictureId>,
+    pub contents: Vec<ContentId>,
 }
 
 impl Embedded {
     /// The content of an item's picture.
-    fn content(&self, item: usize) -> Option<PictureId> {
+    fn content(&self, item: usize) -> Option<ContentId> {
         self.contents.get(item).copied().filter(|content| content.is_known())
     }
 
@@ -41,7 +41,7 @@ impl Embedded {
 
     /// Items whose content is in a gallery, too.
     pub fn also_in(&self, gallery: &Self) -> usize {
-        let known: HashSet<PictureId> =
+        let known: HashSet<ContentId> =
             (0..gallery.len()).filter_map(|i| gallery.content(i)).collect();
         (0..self.len()).filter_map(|i| self.content(i)).filter(|c| known.contains(c)).count()
     }
@@ -245,7 +245,7 @@ mod tests {
 
     /// Of files with such bytes.
     fn with_contents(mut items: Embedded, files: &[&str]) -> Embedded {
-        items.contents = files.iter().map(|file| PictureId::of(file.as_bytes())).collect();
+        items.contents = files.iter().map(|file| ContentId::of(file.as_bytes())).collect();
         items
     }
 

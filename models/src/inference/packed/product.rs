@@ -5,10 +5,10 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{Ending, lanes, larger, load, smaller, store, with_band};
-use crate::aligned::Aligned;
 use crate::operators::Activation;
 use crate::operators::cpu::dispatch;
 use crate::threads::{self, for_chunks};
+use gallery::aligned::Aligned;
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId, check_embedding};
+use models::gallery::{Class, ContentId, Gallery, GalleryStream, Metadata, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 
@@ -86,7 +86,7 @@ struct Options {
     /// Model file of the extractor.
     #[arg(long)]
     extractor: PathBuf,
-    /// JSON file: class name → facts shown with it, e.g. {"Mug": {"price": "9 €"}}.
+    /// JSON file: class name → metadata shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
     metadata: Option<PathBuf>,
     /// Fails, and changes nothing, where a picture or a folder of a class cannot be used.
@@ -289,7 +289,7 @@ trait Growing {
     fn has_picture(&self, class: usize) -> bool;
     fn put_class(&mut self, class: Class) -> anyhow::Result<usize>;
     fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()>;
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()>;
+    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()>;
     /// Gives a class other metadata.
     fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()>;
 }
@@ -324,8 +324,8 @@ impl Growing for Gallery {
         Ok(self.set_thumbnail(class, thumbnail)?)
     }
 
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
-        Ok(self.add_picture(class, embedding, id)?)
+    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()> {
+        Ok(self.add_image(class, embedding, id)?)
     }
 
     fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
@@ -363,8 +363,8 @@ impl Growing for GalleryStream<Scratch> {
         Ok(self.set_thumbnail(class, &thumbnail)?)
     }
 
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
-        Ok(self.add_picture(class, embedding, id)?)
+    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()> {
+        Ok(self.add_image(class, embedding, id)?)
     }
 
     fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
@@ -376,40 +376,40 @@ impl Growing for GalleryStream<Scratch> {
 #[derive(Default)]
 struct Known {
     /// Positions of the entries of a picture.
-    entries: HashMap<PictureId, Vec<usize>>,
+    entries: HashMap<ContentId, Vec<usize>>,
 }
 
 impl Known {
     fn of(gallery: &Gallery) -> Self {
-        let mut entries: HashMap<PictureId, Vec<usize>> = HashMap::new();
+        let mut entries: HashMap<ContentId, Vec<usize>> = HashMap::new();
         for entry in gallery.entries() {
-            entries.entry(gallery.picture(entry)).or_default().push(entry);
+            entries.entry(gallery.content_id(entry)).or_default().push(entry);
         }
-        entries.remove(&PictureId::default());
+        entries.remove(&ContentId::default());
         Self { entries }
     }
 
-    fn contains(&self, id: PictureId) -> bool {
+    fn contains(&self, id: ContentId) -> bool {
         self.entries.contains_key(&id)
     }
 
     fn vector(
         &self,
         gallery: &mut impl Growing,
-        id: PictureId,
+        id: ContentId,
     ) -> anyhow::Result<Option<Vec<f32>>> {
         let entry = self.entries.get(&id).and_then(|entries| entries.first());
         entry.map_or(Ok(None), |entry| gallery.embedding(*entry))
     }
 
     /// Another class that has the picture.
-    fn other_class(&self, gallery: &impl Growing, class: usize, id: PictureId) -> Option<usize> {
+    fn other_class(&self, gallery: &impl Growing, class: usize, id: ContentId) -> Option<usize> {
         let entries = self.entries.get(&id)?;
         entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
     }
 
     /// Takes note of the next entry of the gallery; `false` where the class has the picture.
-    fn insert(&mut self, gallery: &impl Growing, class: usize, id: PictureId) -> bool {
+    fn insert(&mut self, gallery: &impl Growing, class: usize, id: ContentId) -> bool {
         let entries = self.entries.entry(id).or_default();
         if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
@@ -423,13 +423,13 @@ impl Known {
 fn read_all(
     wanted: &[(String, PathBuf)],
     known: &Known,
-) -> Vec<Result<(PictureId, Option<RgbImage>), PictureError>> {
+) -> Vec<Result<(ContentId, Option<RgbImage>), PictureError>> {
     use rayon::prelude::*;
     wanted
         .par_iter()
         .map(|(_, path)| {
             let bytes = read_file(path)?;
-            let id = PictureId::of(&bytes);
+            let id = ContentId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));
             }

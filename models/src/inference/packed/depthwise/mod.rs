@@ -6,10 +6,10 @@ use std::cell::Cell;
 
 use self::line::Line;
 use super::{Extent, Placement, lanes};
-use crate::aligned::Aligned;
 use crate::operators::Activation;
 use crate::operators::cpu::dispatch;
 use crate::threads::for_chunks;
+use gallery::aligned::Aligned;
 
 /// Output pixels whose sums are held at once, so that a weight is used as often once loaded.
 const TILE: usize = 4;
