@@ -1,7 +1,7 @@
 //! The networks of PP-ShiTu with drawn weights: written as model files and for other runtimes, and timed
 //! natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same files.
 //!
-//! `cargo run --example networks -- write FOLDER`, `… -- time FOLDER RUNS [NETWORK]`
+//! `networks write FOLDER`, `networks time FOLDER RUNS [NETWORK]`
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Forward and backward of four backbones, images a second as JSON; `tests/bench/training_speed.py`
 //! is the same in PyTorch, `cargo xtask bench` runs both.
 //!
-//! `cargo run --example training_speed -- BATCH SIDE STEPS [NETWORK]`
+//! `training_speed BATCH SIDE STEPS [NETWORK]`
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::time::Instant;

@@ -19,18 +19,25 @@ const WHOLE_NUMBERS: &str = " i8";
 /// Runs of each, in turn.
 const ROUNDS: usize = 2;
 
-/// Builds an example of the trainer and returns its path.
-fn example(name: &str) -> anyhow::Result<String> {
+/// Builds a measurement of the trainer and returns its path, which only cargo knows.
+fn measurement(name: &str) -> anyhow::Result<String> {
     // The same selection as the tests, so that nothing is compiled in two ways.
-    step("the example", || {
-        let mut command = program("cargo");
-        command.args(["build", "--locked", "--example", name]);
-        for package in TESTED {
-            command.args(["--package", package]);
-        }
-        execute(&mut command)
-    })?;
-    Ok(target().join("debug/examples").join(name).to_string_lossy().into_owned())
+    let mut command = program("cargo");
+    command.args(["build", "--locked", "--bench", name, "--message-format"]);
+    command.arg("json-render-diagnostics").stderr(Stdio::inherit());
+    for package in TESTED {
+        command.args(["--package", package]);
+    }
+    let built = step("the measurement", || Ok(command.output()?))?;
+    if !built.status.success() {
+        bail!("{name} was not built: {}", built.status);
+    }
+    let path = String::from_utf8_lossy(&built.stdout).lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == name && message["target"]["kind"][0] == "bench";
+        is_it.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
+    });
+    path.with_context(|| format!("cargo does not say where {name} lies"))
 }
 
 /// Searches beside faiss, natively, and beside hnswlib-wasm, edgevec and voy, in Chromium.
@@ -44,7 +51,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     };
     let bench = root().join(".magpie/bench");
     let python = setup::python_with("bench/faiss", &["faiss-cpu", "numpy"])?;
-    let ours = example("gallery_speed")?;
+    let ours = measurement("gallery_speed")?;
     let folder = bench.join(format!("vectors-{count}"));
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let script = "tests/bench/gallery_search.py";
@@ -56,7 +63,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     step("Magpie", || {
         execute(program(&ours).args([&file("vectors.f32"), &file("queries.f32"), DIM, K]))
     })?;
-    let cut = example("shard_cost")?;
+    let cut = measurement("shard_cost")?;
     step("in shards", || {
         execute(program(&cut).args([&file("vectors.f32"), &file("queries.f32"), DIM, K]))
     })?;
@@ -87,7 +94,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let bench = root().join(".magpie/bench");
     let peers = ["onnxruntime", "openvino", "numpy"];
     let python = setup::python_with("bench/runtimes", &peers)?;
-    let ours = example("networks")?;
+    let ours = measurement("networks")?;
     let (nets, module) = (bench.join("networks"), bench.join("networks-wasm"));
     step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
     let quantizer = setup::python_with("bench/litert", &["ai-edge-quantizer"])?;
@@ -243,7 +250,7 @@ fn npm_peers(folder: &Path, last: &str, packages: &[&str]) -> anyhow::Result<()>
 /// Training speed against PyTorch, which is installed into `.magpie/bench` when it is not there.
 pub(crate) fn training() -> anyhow::Result<()> {
     let python = setup::python_with("bench/venv", &["torch", "timm"])?;
-    let ours = example("training_speed")?;
+    let ours = measurement("training_speed")?;
     let mut best: BTreeMap<String, [f64; 2]> = BTreeMap::new();
     for _ in 0..ROUNDS {
         for (side, command, script) in
