@@ -4,7 +4,7 @@ mod add;
 mod answer;
 mod calibrate;
 mod change;
-mod engine;
+mod postgres;
 mod show;
 mod wanted;
 
@@ -43,9 +43,9 @@ enum Command {
     Search(show::Search),
     Verify(show::Verify),
     Calibrate(calibrate::Calibrate),
-    Push(engine::Push),
-    Pull(engine::Pull),
-    Ask(engine::Ask),
+    Push(postgres::Push),
+    Pull(postgres::Pull),
+    Ask(postgres::Ask),
 }
 
 impl Arguments {
