@@ -62,11 +62,7 @@ impl Arguments {
             ),
             (None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
-                let architecture = match (recipe.extractor, recipe.detector) {
-                    (Some(task), _) => Architecture::Extractor(task.model),
-                    (None, Some(task)) => Architecture::Detector(task.model),
-                    (None, None) => anyhow::bail!("{}: names no network", path.display()),
-                };
+                let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
             (None, None) => anyhow::bail!("give --architecture or --config"),

@@ -18,7 +18,7 @@ use rand::RngExt;
 
 use super::boxes::read_boxes;
 use super::pretrained::{self, Pretrained};
-use super::{Input, Loaded, Task};
+use super::{Input, Loaded, Training};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
@@ -164,7 +164,7 @@ impl DetectorTraining {
     }
 }
 
-impl Task for DetectorTraining {
+impl Training for DetectorTraining {
     type Network = Detector;
     type Replica = Detector;
     type Memory = ();

@@ -15,7 +15,7 @@ use rand::RngExt;
 
 use super::pretrained::{self, Pretrained};
 use super::teacher::Teacher;
-use super::{Input, Loaded, Memory, Task};
+use super::{Input, Loaded, Memory, Training};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
@@ -167,7 +167,7 @@ impl Memory for Losses {
     }
 }
 
-impl Task for ExtractorTraining {
+impl Training for ExtractorTraining {
     type Network = ExtractorNetwork;
     type Replica = Extractor;
     type Memory = Losses;

@@ -118,7 +118,7 @@ impl Loaded {
 }
 
 /// What a network adds to the loop.
-pub trait Task: Sync {
+pub trait Training: Sync {
     /// Everything that is trained, the head included.
     type Network: Module;
     /// The part of it that sees pictures; the losses see what comes out.
@@ -254,7 +254,7 @@ pub enum Resume {
 ///
 /// Unreadable data, a full disk, a checkpoint that does not fit, training that diverges: the message says
 /// which. A checkpoint that does not fit leaves the folder as it was.
-pub fn run<T: Task>(
+pub fn run<T: Training>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
@@ -374,7 +374,7 @@ pub fn run<T: Task>(
 }
 
 /// The evaluation of the network that is exported: its epoch and its figure.
-fn exported_figure<T: Task>(recipe: &Recipe, run: &Run<T>) -> Option<(usize, f64)> {
+fn exported_figure<T: Training>(recipe: &Recipe, run: &Run<T>) -> Option<(usize, f64)> {
     match recipe.export {
         Export::Best => run.progress.best.map(|(figure, epoch)| (epoch, figure)),
         Export::Last => run.progress.evaluated,
@@ -402,7 +402,7 @@ fn tell_verdict(
 }
 
 /// Exports the checkpoint that the recipe chooses.
-fn export_of<T: Task>(
+fn export_of<T: Training>(
     task: &T,
     recipe: &Recipe,
     folder: &RunFolder,
@@ -428,7 +428,7 @@ fn export_of<T: Task>(
 }
 
 /// The other replicas, where the options name any.
-fn open_hub<T: Task>(
+fn open_hub<T: Training>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
@@ -464,7 +464,7 @@ fn is_stalled(recipe: &Recipe, progress: &Progress) -> bool {
 /// # Errors
 ///
 /// Weights that are no finite numbers, a disk that refuses.
-pub fn export<T: Task>(
+pub fn export<T: Training>(
     task: &T,
     recipe: &Recipe,
     network: &T::Network,

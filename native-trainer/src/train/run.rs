@@ -13,7 +13,7 @@ use models::weights::{Weights, WeightsError};
 
 use super::folder::RunFolder;
 use super::log::{Log, Scalars};
-use super::{BEST, Input, LAST, Memory, PREFETCH, Task};
+use super::{BEST, Input, LAST, Memory, PREFETCH, Training};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
 use crate::embedding::EmbeddingError;
@@ -23,7 +23,7 @@ use crate::recipe::Recipe;
 use crate::replica::{Hub, Replica, share};
 
 /// Everything that changes while a network is trained.
-pub(super) struct Run<'a, T: Task> {
+pub(super) struct Run<'a, T: Training> {
     task: &'a T,
     recipe: &'a Recipe,
     device: &'a Device,
@@ -35,7 +35,7 @@ pub(super) struct Run<'a, T: Task> {
     pub(super) progress: Progress,
 }
 
-impl<'a, T: Task> Run<'a, T> {
+impl<'a, T: Training> Run<'a, T> {
     pub(super) fn begin(
         task: &'a T,
         recipe: &'a Recipe,
