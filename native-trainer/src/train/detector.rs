@@ -27,14 +27,9 @@ use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
-use crate::random::seeded;
+use crate::random::Stream;
 use crate::recipe::{DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
-
-const SCENE_STREAM: u64 = 3;
-const EVAL_STREAM: u64 = 4;
-const PLAN_STREAM: u64 = 5;
-const SIZE_STREAM: u64 = 7;
 
 /// Factor of the box loss, as in the reference.
 const GIOU_WEIGHT: f64 = 2.0;
@@ -97,7 +92,7 @@ impl DetectorTraining {
         let mut eval = Vec::new();
         if let Some(store) = store(&task.eval_cutouts)? {
             for index in 0..task.eval_scenes {
-                let mut random = seeded(&[recipe.seed, EVAL_STREAM, index as u64]);
+                let mut random = Stream::EvaluationScenes.seeded(recipe.seed, [index as u64]);
                 let size = &recipe.preprocess;
                 let scene = compose(&store, &task.scenes, size.width, size.height, &mut random)?;
                 eval.push((scene.image, scene.boxes));
@@ -135,11 +130,10 @@ impl DetectorTraining {
     fn preprocess(&self, epoch: usize, samples: &[usize]) -> Preprocess {
         let mut preprocess = self.recipe.preprocess.clone();
         if !self.task.sizes.is_empty() {
-            let mut parts = vec![self.recipe.seed, SIZE_STREAM, epoch as u64];
-            parts.extend(samples.iter().map(|&i| i as u64));
-            let place = seeded(&parts).random_range(0..self.task.sizes.len());
-            (preprocess.width, preprocess.height) =
-                (self.task.sizes[place], self.task.sizes[place]);
+            let place = [&epoch].into_iter().chain(samples).map(|&part| part as u64);
+            let mut random = Stream::InputSizes.seeded(self.recipe.seed, place);
+            let side = self.task.sizes[random.random_range(0..self.task.sizes.len())];
+            (preprocess.width, preprocess.height) = (side, side);
         }
         preprocess
     }
@@ -152,7 +146,7 @@ impl DetectorTraining {
         index: usize,
         size: &Preprocess,
     ) -> Result<(RgbImage, Vec<BBox>), PictureError> {
-        let mut random = seeded(&[self.recipe.seed, SCENE_STREAM, epoch as u64, index as u64]);
+        let mut random = Stream::Scenes.seeded(self.recipe.seed, [epoch as u64, index as u64]);
         if let Some(picture) = self.boxed.get(index) {
             let image = read_picture(&picture.path)?;
             let to = (size.width, size.height);
@@ -203,7 +197,7 @@ impl Training for DetectorTraining {
 
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
         use rand::seq::SliceRandom;
-        let mut random = seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]);
+        let mut random = Stream::DetectorOrder.seeded(self.recipe.seed, [epoch as u64]);
         let mut order: Vec<usize> = (0..self.boxed.len()).collect();
         if self.cutouts.is_some() {
             order.extend(self.boxed.len()..self.epoch_samples().max(self.boxed.len()));

@@ -25,17 +25,9 @@ use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
 use crate::metric::retrieval::{RetrievalMetrics, remarks, retrieval_metrics};
 use crate::metric::verdict::Beginning;
-use crate::random::{Random, seeded};
+use crate::random::{Random, Stream};
 use crate::recipe::{ExtractorTask, Pictures, Recipe};
 use crate::replica::{Hub, Runner};
-
-/// Stream of random numbers that plans epochs.
-const PLAN_STREAM: u64 = 1;
-/// Stream of random numbers that changes pictures.
-const AUGMENT_STREAM: u64 = 2;
-
-/// Stream of random numbers that draws the head's classes.
-const CLASS_STREAM: u64 = 6;
 
 /// The extractor and its head.
 #[derive(Module, Debug)]
@@ -247,7 +239,7 @@ impl Training for ExtractorTraining {
     }
 
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
-        self.sampler.epoch(&mut seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]))
+        self.sampler.epoch(&mut Stream::ExtractorOrder.seeded(self.recipe.seed, [epoch as u64]))
     }
 
     fn replica(network: &ExtractorNetwork) -> (&Extractor, Option<&'static str>) {
@@ -271,9 +263,9 @@ impl Training for ExtractorTraining {
             .enumerate()
             .map(|(slot, &index)| {
                 let picture = self.store.get(index)?;
-                let parts =
-                    [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
-                Ok(self.changed(&picture, &mut seeded(&parts)))
+                let place = [epoch, index, slot].map(|part| part as u64);
+                let mut random = Stream::Augmentation.seeded(self.recipe.seed, place);
+                Ok(self.changed(&picture, &mut random))
             })
             .collect::<Result<_, PictureError>>()?;
         let teacher =
@@ -282,9 +274,9 @@ impl Training for ExtractorTraining {
         let pictures = canvases.into_par_iter().enumerate().map(load).collect();
         let targets: Vec<i32> =
             samples.iter().map(|&i| self.pictures.train.samples[i].label as i32).collect();
-        let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
-        parts.extend(samples.iter().map(|&i| i as u64));
-        let classes = self.some_classes(&targets, &mut seeded(&parts));
+        let place = [&epoch].into_iter().chain(samples).map(|&part| part as u64);
+        let mut random = Stream::HeadClasses.seeded(self.recipe.seed, place);
+        let classes = self.some_classes(&targets, &mut random);
         let batch = ExtractorBatch { targets, classes, teacher };
         Ok((Input::new(preprocess.clone(), pictures), batch))
     }
