@@ -33,7 +33,7 @@ pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
 #[cfg(feature = "parallel")]
 pub(super) use outline::{Outline, Pieces};
-pub use rows::VectorType;
+pub use rows::{UnknownVectorType, VectorType};
 pub use search::{Filter, Hit, Search};
 
 /// A filter that admits less than one in so many entries is answered by scanning those.

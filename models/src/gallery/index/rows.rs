@@ -38,6 +38,18 @@ pub enum VectorType {
 }
 
 impl VectorType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F16, Self::F32, Self::I8];
+
+    /// What it is called in files, flags and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::I8 => "i8",
+        }
+    }
+
     /// Whether a finite value stays finite when it is stored.
     pub(super) fn holds(self, value: f32) -> bool {
         match self {
@@ -49,11 +61,21 @@ impl VectorType {
 
 impl std::fmt::Display for VectorType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-            Self::I8 => "i8",
-        })
+        f.write_str(self.name())
+    }
+}
+
+/// A word that names no [`VectorType`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there are no values of type {0:?}; give f16, f32 or i8")]
+pub struct UnknownVectorType(pub String);
+
+impl std::str::FromStr for VectorType {
+    type Err = UnknownVectorType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownVectorType> {
+        let found = Self::ALL.into_iter().find(|vector_type| vector_type.name() == name);
+        found.ok_or_else(|| UnknownVectorType(name.to_owned()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
+use models::gallery::{Alike, Class, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
@@ -154,11 +154,7 @@ impl Stats {
         let most = counts.last().copied().unwrap_or_default();
         let least = counts.first().copied().unwrap_or_default();
         let removed = index.positions() - index.len();
-        let values = match index.vector_type() {
-            VectorType::F16 => "f16",
-            VectorType::F32 => "f32",
-            VectorType::I8 => "i8",
-        };
+        let values = index.vector_type().name();
         let thumbnails: usize =
             (0..gallery.classes().len()).map(|c| gallery.thumbnail(c).len()).sum();
         let (recommended, why) = IndexConfig::recommended(gallery.len());
