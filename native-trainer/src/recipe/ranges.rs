@@ -468,6 +468,7 @@ mod tests {
             ("extractor.operators=[{ kind = \"flip\", probability = 2 }]", "probability is 2"),
             ("extractor.operators=[{ kind = \"random_crop\", side = 0 }]", "operators.side is 0"),
             ("extractor.augmentation.flip=-1", "extractor.augmentation.flip is -1"),
+            ("extractor.augmentation.distort=2", "extractor.augmentation.distort is 2"),
             ("extractor.augmentation.scale=[2, 1]", "scale is [2, 1]; the first"),
         ] {
             let error = refused("photos.toml", change);
