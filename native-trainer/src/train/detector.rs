@@ -15,6 +15,8 @@ use models::image::geometry::BBox;
 use models::model_file::{Architecture, Trained};
 use models::preprocess::Preprocess;
 use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
 use super::boxes::read_boxes;
 use super::pretrained::{self, Pretrained};
@@ -196,7 +198,6 @@ impl Training for DetectorTraining {
     }
 
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
-        use rand::seq::SliceRandom;
         let mut random = Stream::DetectorOrder.seeded(self.recipe.seed, [epoch as u64]);
         let mut order: Vec<usize> = (0..self.boxed.len()).collect();
         if self.cutouts.is_some() {
@@ -221,7 +222,6 @@ impl Training for DetectorTraining {
         samples: &[usize],
         here: usize,
     ) -> anyhow::Result<(Input, DetectorBatch)> {
-        use rayon::prelude::*;
         let preprocess = self.preprocess(epoch, samples);
         let scenes: Vec<(Loaded, Vec<BBox>)> = samples
             .par_iter()

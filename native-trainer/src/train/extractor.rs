@@ -12,6 +12,7 @@ use models::model_file::{Architecture, Trained, sha256_hex};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
+use rayon::prelude::*;
 
 use super::pretrained::{self, Pretrained};
 use super::teacher::Teacher;
@@ -256,7 +257,6 @@ impl Training for ExtractorTraining {
         samples: &[usize],
         here: usize,
     ) -> anyhow::Result<(Input, ExtractorBatch)> {
-        use rayon::prelude::*;
         let preprocess = &self.recipe.preprocess;
         let canvases: Vec<RgbImage> = samples
             .par_iter()

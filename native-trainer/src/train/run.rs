@@ -1,6 +1,7 @@
 //! Everything that changes while a network is trained, and one epoch of it.
 
 mod resumed;
+mod start;
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -230,6 +231,19 @@ impl<'a, T: Training> Run<'a, T> {
             anyhow::Ok(self)
         })?;
         log.end();
+        self.end_epoch(epoch, steps, &clock, log)?;
+        Ok(self)
+    }
+
+    /// Says what an epoch came to and goes to the next.
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        steps: usize,
+        clock: &Clock,
+        log: &mut Log,
+    ) -> anyhow::Result<()> {
+        let recipe = self.recipe;
         let totals = std::mem::take(&mut self.progress.totals);
         self.progress.position = 0;
         self.progress.epoch = epoch;
@@ -248,8 +262,7 @@ impl<'a, T: Training> Run<'a, T> {
         ))?;
         means.push(("ips".to_owned(), rate));
         means.push(("waiting".to_owned(), waiting));
-        log.record("epoch", epoch, None, &means)?;
-        Ok(self)
+        log.record("epoch", epoch, None, &means)
     }
 
     /// One batch forward and backward; a whole step also changes the weights.

@@ -8,6 +8,7 @@ use clap::Args;
 use models::gallery::{Class, Gallery, GalleryStream, Growing, PictureId, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
+use rayon::prelude::*;
 
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
@@ -329,7 +330,6 @@ fn read_all(
     wanted: &[(String, PathBuf)],
     known: &Known,
 ) -> Vec<Result<(PictureId, Option<RgbImage>), PictureError>> {
-    use rayon::prelude::*;
     wanted
         .par_iter()
         .map(|(_, path)| {
