@@ -21,7 +21,7 @@ use crate::files::{self, FileError};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
-pub use pictures::Pictures;
+pub use pictures::{CutOuts, Pictures};
 pub use shipped::{SHIPPED, Shipped};
 pub use task::{DetectorTask, ExtractorTask, Task, TeacherConfig};
 

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
-use crate::cli::{DeviceKind, samples};
+use crate::cli::{DeviceKind, tell_remarks};
 use crate::recipe::{Recipe, SHIPPED, Shipped, Task};
 use crate::report;
 use crate::train::detector::DetectorTraining;
@@ -92,20 +92,21 @@ impl Arguments {
             text => text.to_owned(),
         };
         let missing = |error| explained(error, config);
-        folders_of(&recipe)
-            .into_iter()
-            .try_for_each(|path| samples(path).map(drop))
-            .with_context(absent)?;
         match &recipe.task {
             Task::Extractor(task) => {
-                let training = ExtractorTraining::new(&recipe, task, &device)
+                let pictures = task.pictures(recipe.seed).with_context(absent)?;
+                tell_remarks(&pictures.remarks);
+                let training = ExtractorTraining::new(&recipe, task, pictures, &device)
                     .map_err(missing)
                     .with_context(absent)?;
                 self.train(&training, &recipe, [config, output], &device)
             }
             Task::Detector(task) => {
-                let training =
-                    DetectorTraining::new(&recipe, task).map_err(missing).with_context(absent)?;
+                let cut_outs = task.cut_outs().with_context(absent)?;
+                tell_remarks(&cut_outs.remarks);
+                let training = DetectorTraining::new(&recipe, task, cut_outs)
+                    .map_err(missing)
+                    .with_context(absent)?;
                 tell_notes(training.notes());
                 self.train(&training, &recipe, [config, output], &device)
             }
@@ -197,7 +198,7 @@ fn files_of(recipe: &Recipe) -> Vec<&Path> {
     paths.into_iter().flatten().map(PathBuf::as_path).collect()
 }
 
-/// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.
+/// Folders of classes that a recipe names, each once.
 fn folders_of(recipe: &Recipe) -> Vec<&Path> {
     let paths = match &recipe.task {
         Task::Extractor(task) => [Some(&task.train), task.query.as_ref(), task.gallery.as_ref()],

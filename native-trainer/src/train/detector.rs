@@ -30,7 +30,7 @@ use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
 use crate::random::Stream;
-use crate::recipe::{DetectorTask, Recipe};
+use crate::recipe::{CutOuts, DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
 
 /// Factor of the box loss, as in the reference.
@@ -66,21 +66,18 @@ pub struct DetectorTraining {
 }
 
 impl DetectorTraining {
-    /// Reads the data of a recipe and composes the scenes of the evaluation.
+    /// Reads the boxes of a recipe and composes the scenes of the evaluation; `cut_outs` are those of
+    /// [`DetectorTask::cut_outs`].
     ///
     /// # Errors
     ///
     /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
-    pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
-        let store = |path: &Option<PathBuf>| {
-            path.as_deref().map(Samples::read).transpose().map(|samples| {
-                samples.map(|s| {
-                    let paths = s.samples.into_iter().map(|s| s.path).collect();
-                    PictureStore::new(paths, recipe.preprocess.width.min(recipe.preprocess.height))
-                })
-            })
+    pub fn new(recipe: &Recipe, task: &DetectorTask, cut_outs: CutOuts) -> anyhow::Result<Self> {
+        let store = |samples: Samples| {
+            let paths = samples.samples.into_iter().map(|sample| sample.path).collect();
+            PictureStore::new(paths, recipe.preprocess.width.min(recipe.preprocess.height))
         };
-        let cutouts = store(&task.cutouts)?;
+        let cutouts = cut_outs.train.map(store);
         let mut notes = Vec::new();
         let boxed =
             read_boxes("coco", task.coco.as_deref(), task.coco_images.as_deref(), &mut notes)?;
@@ -92,7 +89,7 @@ impl DetectorTraining {
             |path| pretrained::read("detector.pretrained", path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let mut eval = Vec::new();
-        if let Some(store) = store(&task.eval_cutouts)? {
+        if let Some(store) = cut_outs.eval.map(store) {
             for index in 0..task.eval_scenes {
                 let mut random = Stream::EvaluationScenes.seeded(recipe.seed, [index as u64]);
                 let size = &recipe.preprocess;

@@ -63,14 +63,18 @@ pub struct ExtractorTraining {
 }
 
 impl ExtractorTraining {
-    /// Reads the lists of a recipe; a teacher runs on `device`.
+    /// Trains on the images of [`ExtractorTask::pictures`]; a teacher runs on `device`.
     ///
     /// # Errors
     ///
-    /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
-    /// or a teacher that do not fit.
-    pub fn new(recipe: &Recipe, task: &ExtractorTask, device: &Device) -> anyhow::Result<Self> {
-        let pictures = task.pictures(recipe.seed)?;
+    /// [`crate::data::list_file::DataError`] if the images do not fit the sampler, or weights to begin with or a
+    /// teacher that do not fit.
+    pub fn new(
+        recipe: &Recipe,
+        task: &ExtractorTask,
+        pictures: Pictures,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let sampler = Sampler::new(
             &task.sampler,
             pictures.train.by_label(),

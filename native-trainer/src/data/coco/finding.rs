@@ -54,6 +54,8 @@ pub enum Problem {
     StoredSize,
     /// Sizes of the file that are not those of the pictures.
     OtherSize,
+    /// All boxes are given as shares of their pictures' sides instead of pixels.
+    Shares,
     /// A box that lies mostly outside its picture.
     Outside,
     /// A picture that is listed again with the same boxes.
@@ -129,6 +131,7 @@ impl fmt::Display for Finding {
                 write!(f, "{} ", counted(*count, "picture", "pictures"))?;
             }
             Problem::OtherFolder => {}
+            Problem::Shares => write!(f, "all {} ", counted(*count, "box", "boxes"))?,
             kind => {
                 let (one, many) = kind.subject();
                 write!(f, "{count} of {} ", counted(*of, one, many))?;
@@ -185,6 +188,7 @@ impl Problem {
                 "are turned by their EXIF orientation, and the file gives their size before that"
             }
             Self::OtherSize => "have another size than the file says",
+            Self::Shares => "lie between 0 and 1: they are shares of the picture, not pixels",
             Self::Outside => "lie mostly outside their picture",
             Self::ListedAgain => "are listed again and taken once",
             Self::SameContent => "with the content of another one and different boxes",
@@ -220,6 +224,10 @@ impl Problem {
             Self::UnknownImage => "; take them out, or list their pictures",
             Self::NoBox => "; write [left, top, width, height] in pixels",
             Self::NotFinite | Self::Outside => "; correct them",
+            Self::Shares => {
+                "; write [left, top, width, height] in pixels: left and width times the picture's width, top and \
+                 height times its height"
+            }
             Self::StoredSize => {
                 ": boxes lie elsewhere in the upright picture; take the orientation out of the pictures (exiftool \
                  -Orientation= FILE), or turn size and boxes"
