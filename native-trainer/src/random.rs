@@ -78,7 +78,7 @@ mod tests {
         ];
         for (number, stream) in streams {
             let drawn: u64 = stream.seeded(42, [3, 7]).random();
-            assert_eq!(drawn, seeded(&[42, number, 3, 7]).random(), "{stream:?}");
+            assert_eq!(drawn, seeded(&[42, number, 3, 7]).random::<u64>(), "{stream:?}");
         }
     }
 }

@@ -218,7 +218,8 @@ fn with_nearest(message: &str) -> String {
         quoted(&message).split_first().is_some_and(|(_, all)| all.contains(given))
     };
     if !allowed.contains(given)
-        && toml::from_str::<RecipeFile>("\"\" = 1").is_err_and(|error| is_of_recipe(error.to_string()))
+        && toml::from_str::<RecipeFile>("\"\" = 1")
+            .is_err_and(|error| is_of_recipe(error.to_string()))
     {
         return format!("{}\ndid you mean `{given}`, outside of any table?", message.trim_end());
     }
@@ -283,8 +284,15 @@ mod tests {
 
     #[test]
     fn overrides_say_what_is_wrong() {
-        for text in ["a", "=1", "a..b=1", "a.b.c=1"] {
-            assert!(table("[a]\nb = 1\n", &[text]).is_err(), "{text}");
+        for (given, told) in [
+            ("a", "has no `=`"),
+            ("=1", "has an empty key"),
+            ("a..b=1", "has an empty key"),
+            ("a.b.c=1", "goes into a value that is no table"),
+        ] {
+            let error = table("[a]\nb = 1\n", &[given]).unwrap_err();
+            let RecipeError::Override { text, reason } = error else { panic!("{given}: {error}") };
+            assert_eq!((text.as_str(), reason.as_str()), (given, told));
         }
     }
 
@@ -293,10 +301,53 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            Recipe::read(&entry.unwrap().path(), &[]).unwrap();
+            let recipe = Recipe::read(&entry.unwrap().path(), &[]).unwrap();
+            // What a run's folder keeps is the same recipe.
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(RUN_RECIPE);
+            std::fs::write(&path, toml::to_string_pretty(&recipe).unwrap()).unwrap();
+            assert_eq!(Recipe::read(&path, &[]).unwrap(), recipe);
             count += 1;
         }
-        assert!(count >= 2);
+        assert_eq!(count, SHIPPED.len());
+    }
+
+    #[test]
+    fn a_recipe_has_one_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Recipe::read(&path, &[])
+        };
+        let text = |name: &str| Shipped::find(name).unwrap().text;
+        let (extractor, detector) = (text("emoji-extractor"), text("emoji-detector"));
+        assert!(matches!(read(extractor).unwrap().task, Task::Extractor(_)));
+        assert!(matches!(read(detector).unwrap().task, Task::Detector(_)));
+        let (run, task) = extractor.split_once("[extractor]").unwrap();
+        let both = format!("{detector}\n[extractor]{task}");
+        for text in [run, &both] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, RecipeError::Task { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.ends_with("r.toml: needs either [extractor] or [detector]"), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_error_inside_a_task_names_its_line_and_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let text = Shipped::find("emoji-extractor").unwrap().text;
+        let line =
+            text.lines().position(|line| line.starts_with("[extractor.augmentation]")).unwrap();
+        let wrong =
+            text.replace("[extractor.augmentation]", "[extractor.augmentation]\nrotaton = 3");
+        std::fs::write(&path, wrong).unwrap();
+        let error = Recipe::read(&path, &[]).unwrap_err().to_string();
+        for part in [format!("line {}", line + 2).as_str(), "rotaton", "did you mean `rotation`?"] {
+            assert!(error.contains(part), "{error}\nsays nothing of {part}");
+        }
     }
 
     #[test]

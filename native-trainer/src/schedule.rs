@@ -78,7 +78,13 @@ fn default_decay() -> Decay {
 impl Schedule {
     /// Half a cosine behind a warm-up from zero.
     pub fn cosine(learning_rate: f64, warmup_epochs: f64) -> Self {
-        Self { learning_rate, warmup_epochs, warmup_start: 0.0, by_epoch: false, decay: default_decay() }
+        Self {
+            learning_rate,
+            warmup_epochs,
+            warmup_start: 0.0,
+            by_epoch: false,
+            decay: default_decay(),
+        }
     }
 
     /// Whether the run ends before the rate has ever been at its largest for a whole step.

@@ -176,9 +176,8 @@ mod tests {
         assert_eq!(gallery.embedding_of(0).unwrap(), Some(vec![1.0, 0.0, 0.0, 0.0]));
         assert_eq!(gallery.embedding_of(3).unwrap(), None);
         let error = gallery.put_entry(7, &[1.0; 4], PictureId::default()).unwrap_err();
-        let no_class = |error| {
-            matches!(error, StreamError::Gallery(GalleryError::NoClass { class: 7 }))
-        };
+        let no_class =
+            |error| matches!(error, StreamError::Gallery(GalleryError::NoClass { class: 7 }));
         assert!(no_class(error));
         assert!(no_class(gallery.put_metadata(7, metadata).unwrap_err()));
         assert!(no_class(gallery.put_thumbnail(7, vec![1]).unwrap_err()));

@@ -38,7 +38,8 @@ pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, StreamError, VERSION};
 #[cfg(feature = "parallel")]
 pub use growing::Growing;
 pub use index::{
-    Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex, VectorType,
+    Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
+    VectorType,
 };
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,

@@ -29,7 +29,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(files::write(path, bytes)?)
 }
 
-/// A file size for people.
+/// A file size as a sentence shows it.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

@@ -12,11 +12,8 @@ pub(crate) struct Values(pub(crate) VectorType);
 
 impl ValueEnum for Values {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Values; 3] = [
-            Values(VectorType::ALL[0]),
-            Values(VectorType::ALL[1]),
-            Values(VectorType::ALL[2]),
-        ];
+        const ALL: [Values; 3] =
+            [Values(VectorType::ALL[0]), Values(VectorType::ALL[1]), Values(VectorType::ALL[2])];
         &ALL
     }
 

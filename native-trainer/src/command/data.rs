@@ -83,7 +83,7 @@ struct Layout {
     --part logos/instances.json")]
 struct CocoForeground {
     /// A COCO file, with `,images=FOLDER` where its pictures are not found by themselves and `,take=N`
-    /// to draw so many; may be repeated.
+    /// to draw N of them; may be repeated.
     #[arg(long = "part", required = true, value_parser = parse_part)]
     parts: Vec<Part>,
     /// COCO file to write; pictures below its folder are named from there.

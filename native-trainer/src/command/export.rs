@@ -73,9 +73,9 @@ enum Stored {
     /// 16-bit floats.
     #[default]
     F16,
-    /// 10-bit whole numbers, a scale an output channel: about two thirds of f16.
+    /// 10-bit integers, a scale an output channel: about two thirds of f16.
     I10,
-    /// 8-bit whole numbers, a scale an output channel: half of f16.
+    /// 8-bit integers, a scale an output channel: half of f16.
     I8,
 }
 
@@ -95,7 +95,7 @@ impl Stored {
 enum Computed {
     /// 32-bit floats.
     F32,
-    /// 8-bit whole numbers: half of the time in browsers that have relaxed SIMD, some of the
+    /// 8-bit integers: half of the time in browsers that have relaxed SIMD, some of the
     /// precision; say --query to see how much.
     I8,
 }

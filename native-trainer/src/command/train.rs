@@ -183,17 +183,18 @@ fn files_of(recipe: &Recipe) -> Vec<&Path> {
     let paths = match &recipe.task {
         Task::Extractor(task) => {
             let teacher = task.teacher.as_ref().map(|teacher| &teacher.weights);
-            let data = [Some(&task.train), task.query.as_ref(), task.gallery.as_ref()];
-            [&data[..], &[task.pretrained.as_ref(), teacher]].concat()
+            let others = [&task.query, &task.gallery, &task.pretrained].map(Option::as_ref);
+            [&[Some(&task.train), teacher], &others[..]].concat()
         }
-        Task::Detector(task) => [
-            [&task.pretrained, &task.coco, &task.eval_coco].as_slice(),
-            &[&task.coco_images, &task.eval_coco_images, &task.cutouts, &task.eval_cutouts],
-        ]
-        .concat()
-        .into_iter()
-        .map(Option::as_ref)
-        .collect(),
+        Task::Detector(task) => vec![
+            task.cutouts.as_ref(),
+            task.eval_cutouts.as_ref(),
+            task.coco.as_ref(),
+            task.coco_images.as_ref(),
+            task.eval_coco.as_ref(),
+            task.eval_coco_images.as_ref(),
+            task.pretrained.as_ref(),
+        ],
     };
     paths.into_iter().flatten().map(PathBuf::as_path).collect()
 }

@@ -81,7 +81,7 @@ impl HeldOut {
         })
     }
 
-    /// The numbers, for people.
+    /// The numbers as a sentence.
     pub fn sentence(&self) -> String {
         let (held, all) =
             (self.held.samples.len(), self.train.samples.len() + self.held.samples.len());

@@ -13,7 +13,7 @@ use crate::random::{Random, chance, uniform};
 
 /// Share of a thing that a later one may cover before it stops being an object of the scene.
 const MAX_COVERED: f32 = 0.35;
-/// Share of a thing that lies inside the scene at least; a smaller part is hard to recognize, even for people.
+/// Share of a thing that lies inside the scene at least; a smaller part is hard to recognize, even by a person.
 const LEAST_VISIBLE: f32 = 0.6;
 /// The number of things is drawn from here on and rounded down, so that 0.3 of `max_things + 0.3` scenes are empty:
 /// one of 21 by default, which teaches that nothing may be there.

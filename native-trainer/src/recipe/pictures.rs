@@ -69,8 +69,7 @@ impl DetectorTask {
     /// [`DataError`], naming the list and the line.
     pub fn cut_outs(&self) -> Result<CutOuts, DataError> {
         let mut reader = Reader::default();
-        let (train, eval) =
-            (reader.read_any(&self.cutouts)?, reader.read_any(&self.eval_cutouts)?);
+        let (train, eval) = (reader.read_any(&self.cutouts)?, reader.read_any(&self.eval_cutouts)?);
         Ok(CutOuts { train, eval, remarks: reader.remarks })
     }
 }
@@ -165,7 +164,9 @@ mod tests {
     fn a_folder_that_is_named_several_times_is_read_and_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("photos");
-        for (class, file) in [("mug", "1.jpg"), ("mug", "2.jpg"), ("cup", "3.jpg"), ("cup", "a.txt")] {
+        for (class, file) in
+            [("mug", "1.jpg"), ("mug", "2.jpg"), ("cup", "3.jpg"), ("cup", "a.txt")]
+        {
             fs::create_dir_all(folder.join(class)).unwrap();
             fs::write(folder.join(class).join(file), file).unwrap();
         }

@@ -178,7 +178,8 @@ impl Recipe {
         match &self.task {
             Task::Extractor(task) => task.check_network().map_err(|error| error.under("extractor")),
             Task::Detector(task) => {
-                models::detector::DetectorConfig::check_input(&self.preprocess).map_err(preprocess)?;
+                models::detector::DetectorConfig::check_input(&self.preprocess)
+                    .map_err(preprocess)?;
                 task.check_network().map_err(|error| error.under("detector"))
             }
         }
@@ -190,7 +191,8 @@ impl ExtractorTask {
         self.model.check().map_err(|error| error.under("model"))?;
         self.augmentation.check().map_err(|error| error.under("augmentation"))?;
         let mut operators = self.operators.iter();
-        operators.try_for_each(|operator| operator.check().map_err(|error| error.under("operators")))
+        operators
+            .try_for_each(|operator| operator.check().map_err(|error| error.under("operators")))
     }
 }
 

@@ -160,8 +160,10 @@ impl ExtractorTask {
         match (kinds().any(LossKind::has_teacher), &self.teacher) {
             (false, Some(_)) => Err("no loss looks at extractor.teacher; add one of the kinds \
                                      \"teacher_cosine\" and \"teacher_relations\""),
-            (true, None) => Err("a loss looks at a teacher; name one: extractor.teacher = { weights = \
-                                 \"model.safetensors\" }"),
+            (true, None) => {
+                Err("a loss looks at a teacher; name one: extractor.teacher = { weights = \
+                                 \"model.safetensors\" }")
+            }
             _ => Ok(()),
         }
     }

@@ -366,7 +366,7 @@ fn exported_figure<T: Training>(recipe: &Recipe, run: &Run<T>) -> Option<(usize,
     }
 }
 
-/// Which network to keep, for people and for the report.
+/// Says which network to keep: a line in the log, a record for the report.
 fn tell_verdict(
     verdict: &Verdict,
     beginning: &Beginning,

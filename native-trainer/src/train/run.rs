@@ -63,7 +63,7 @@ impl<'a, T: Training> Run<'a, T> {
         }
     }
 
-    /// Training that ends in no numbers, for people: `reason` is where they show.
+    /// The error of training that ends in no numbers; `reason` is where they show.
     fn diverged(&self, reason: &str, latest: &Path) -> anyhow::Error {
         anyhow::anyhow!(
             "training has diverged in epoch {}: {reason}: lower schedule.learning_rate or lengthen \

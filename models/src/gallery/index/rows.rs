@@ -9,12 +9,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::f16;
-use serde::{Deserialize, Serialize};
 
 use super::codes::{Codes, Query, Together, keep};
 use super::distance::{self, Stored, Which};
 use super::top::{Top, by_similarity};
-use super::{Hit, Metric, Search};
+use super::{Hit, Metric, Search, VectorType};
 
 /// Rows compared at once: their products stay in the cache.
 const BLOCK: usize = 512;
@@ -22,62 +21,6 @@ const BLOCK: usize = 512;
 const DEVIATIONS: f32 = 6.0;
 /// Largest code.
 const LARGEST: f32 = 127.0;
-
-/// How the values of a vector are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VectorType {
-    /// 16-bit floats: half the download; similarities move by less than 0.001.
-    #[default]
-    F16,
-    /// 32-bit floats.
-    F32,
-    /// 8-bit whole numbers and one 32-bit factor: a quarter of the download; similarities move by
-    /// about 0.005.
-    I8,
-}
-
-impl VectorType {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::F16, Self::F32, Self::I8];
-
-    /// What it is called in files, flags and tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-            Self::I8 => "i8",
-        }
-    }
-
-    /// Whether a finite value stays finite when it is stored.
-    pub(super) fn holds(self, value: f32) -> bool {
-        match self {
-            Self::F16 => f16::from_f32(value).is_finite(),
-            Self::F32 | Self::I8 => true,
-        }
-    }
-}
-
-impl std::fmt::Display for VectorType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A word that names no [`VectorType`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are no values of type {0:?}; give f16, f32 or i8")]
-pub struct UnknownVectorType(pub String);
-
-impl std::str::FromStr for VectorType {
-    type Err = UnknownVectorType;
-
-    fn from_str(name: &str) -> Result<Self, UnknownVectorType> {
-        let found = Self::ALL.into_iter().find(|vector_type| vector_type.name() == name);
-        found.ok_or_else(|| UnknownVectorType(name.to_owned()))
-    }
-}
 
 /// Values as they are stored.
 #[derive(Debug, Clone)]

@@ -239,14 +239,7 @@ impl Options {
                     done.unusable.add(&error, wanted.is_named);
                     continue;
                 }
-                let class = if let Some(class) = classes.find(label) {
-                    class
-                } else {
-                    let class = Class { label: label.to_owned(), ..Class::default() };
-                    let place = gallery.put_class(class)?;
-                    classes.insert(label, place);
-                    place
-                };
+                let class = class_of(gallery, &mut classes, label)?;
                 if !gallery.shows(class) {
                     // A picture that another class has was not decoded.
                     let picture = picture.clone().or_else(|| read_picture(path).ok());
@@ -276,6 +269,20 @@ impl Options {
         }
         Ok(done)
     }
+}
+
+/// The class of a label, which is made if it is not there.
+fn class_of(
+    gallery: &mut impl Growing,
+    classes: &mut Labels,
+    label: &str,
+) -> anyhow::Result<usize> {
+    if let Some(class) = classes.find(label) {
+        return Ok(class);
+    }
+    let class = gallery.put_class(Class { label: label.to_owned(), ..Class::default() })?;
+    classes.insert(label, class);
+    Ok(class)
 }
 
 /// Where pictures are in a gallery.

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
 
-pub(super) use crate::cli::{Values, size};
+use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;

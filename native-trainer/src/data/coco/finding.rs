@@ -216,7 +216,7 @@ impl Problem {
     fn advice(self) -> &'static str {
         match self {
             Self::OnlyBackground | Self::NoBoxes => "; draw a box round each object",
-            Self::ImageWithoutId => "; give each a whole number or a text",
+            Self::ImageWithoutId => "; give each an integer or a text",
             Self::SameId => ": whose boxes are whose is lost; give each picture an id of its own",
             Self::SameFile => "; put all boxes of a picture under one id",
             Self::SameContent => "; keep one of them",
@@ -255,7 +255,7 @@ pub(super) fn numbers(numbers: &[f64; 4]) -> String {
 pub(super) struct Findings(BTreeMap<Problem, Finding>);
 
 impl Findings {
-    /// One more, of so many boxes or pictures.
+    /// One more, among `of` boxes or pictures.
     pub(super) fn add(&mut self, kind: Problem, of: usize, example: impl FnOnce() -> String) {
         let fresh = || Finding { kind, count: 0, of, examples: Vec::new() };
         let finding = self.0.entry(kind).or_insert_with(fresh);
