@@ -19,7 +19,7 @@ use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
 use crate::files;
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
-use crate::recipe::{Pictures, RUN_RECIPE, Recipe};
+use crate::recipe::{Pictures, RUN_RECIPE, Recipe, Task};
 use crate::terminal::counted;
 
 /// Name of the page in a run's folder.
@@ -308,7 +308,7 @@ fn retrieval(
     device: &Device,
 ) -> anyhow::Result<String> {
     let path = run.join("model.safetensors");
-    let Some(task) = &recipe.extractor else { return Ok(String::new()) };
+    let Task::Extractor(task) = &recipe.task else { return Ok(String::new()) };
     if !path.is_file() {
         return Ok(String::new());
     }

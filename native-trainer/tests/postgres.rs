@@ -1,4 +1,4 @@
-//! The gallery in a real vector engine: `PostgreSQL` with pgvector, started on a socket here.
+//! Galleries in a real `PostgreSQL` with pgvector, started on a socket here.
 //!
 //! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector` (package `pgserver`);
 //! `MAGPIE_PGVECTOR` names another Python that has the package.
@@ -93,7 +93,7 @@ fn full(vector_type: VectorType) -> Gallery {
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_comes_back_as_it_was() {
+fn a_gallery_in_postgres_comes_back_as_it_was() {
     let (server, world) = (Server::start(), World::new());
     let file = world.path("gallery.bin");
     let there = |command: &str, file: &Path, name: &str| {
@@ -123,7 +123,7 @@ fn a_gallery_in_the_vector_engine_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_answers_as_the_file_does() {
+fn a_gallery_in_postgres_answers_as_the_file_does() {
     let (server, world) = (Server::start(), World::new());
     let model = world.model();
     let pictures = world.pictures("pictures", 4, 5);
@@ -222,7 +222,7 @@ impl Seek for Meanwhile {
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
+fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     let (server, world) = (Server::start(), World::new());
     let engine = || PostgresGallery::connect(&server.address, "shop").expect("a server");
     let pulled = || {

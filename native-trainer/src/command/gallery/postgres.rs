@@ -11,7 +11,7 @@ use crate::cli::{DeviceKind, Embedder};
 use crate::data::store::read_picture;
 use crate::postgres::PostgresGallery;
 
-/// Where the engine is.
+/// Where the server is.
 #[derive(Debug, Args)]
 struct Server {
     /// Address of a PostgreSQL with pgvector, as <postgres://user:password@host/database>; by
@@ -112,7 +112,7 @@ impl Pull {
 impl Ask {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let embedder = Embedder::open(&self.extractor, self.device)?;
-        let mut engine = self.server.connect()?;
+        let mut server = self.server.connect()?;
         let mut failures = Failures::new(false);
         let mut named = Vec::new();
         let mut embeddings = Vec::new();
@@ -124,7 +124,7 @@ impl Ask {
         let named_both = || {
             format!("{} on the server, asked with {}", self.server.name, self.extractor.display())
         };
-        let answers = engine.search(&embedder.id, &embeddings, self.k).with_context(named_both)?;
+        let answers = server.search(&embedder.id, &embeddings, self.k).with_context(named_both)?;
         for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
             for (label, m) in answers {
