@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::check::TESTED;
 use crate::demo;
 use crate::engine;
 use crate::setup;
@@ -24,11 +23,7 @@ fn example(name: &str) -> anyhow::Result<String> {
     // The same selection as the tests, so that nothing is compiled in two ways.
     step("the example", || {
         let mut command = program("cargo");
-        command.args(["build", "--locked", "--example", name]);
-        for package in TESTED {
-            command.args(["--package", package]);
-        }
-        execute(&mut command)
+        execute(command.args(["build", "--locked", "--workspace", "--example", name]))
     })?;
     Ok(target().join("debug/examples").join(name).to_string_lossy().into_owned())
 }

@@ -20,8 +20,10 @@ cargo xtask test
 cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask check
-    What a developer runs before a commit: format, spelling, lints on host and
-    wasm32, tests, docs, licences, unused dependencies.
+    What a developer runs before a commit, beside the tests: format, spelling, lints
+    on host and wasm32, docs, licenses, unused dependencies.
+cargo xtask check --quick
+    Format, spelling, and lints on the host.
 cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     Hands damaged input to every parser, or to those whose names hold NAME, for N seconds each (60), beginning with
     the input of a seed (0).
@@ -63,6 +65,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["test"] => check::test(),
         ["test", "--gpu"] => check::test_gpu(),
         ["check"] => check::check(),
+        ["check", "--quick"] => check::quick(),
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),
