@@ -38,6 +38,8 @@ cargo xtask bench gallery [COUNT]
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
+cargo xtask bench report
+    The tables of docs from the files of docs/benchmarks, where every bench writes its own.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
 cargo xtask engine
@@ -71,6 +73,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "report"] => bench::report(),
         ["package"] => package::run(),
         ["engine"] => engine::run(),
         ["web"] => check::web(),
