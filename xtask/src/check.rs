@@ -91,13 +91,19 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// Format, spelling, and lints of what the tests compile.
+/// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
+/// and lints of what the tests compile.
 pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
     let typos = setup::typos()?;
     step("spelling", || execute(&mut program(&typos)))?;
+    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
+    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
+    step("unused dependencies", || execute(&mut program("cargo-machete")))?;
+    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
+    cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     cargo("lints, host", &lints)
 }
@@ -105,12 +111,7 @@ pub(crate) fn quick() -> anyhow::Result<()> {
 /// What a developer runs before a commit, beside the tests.
 pub(crate) fn check() -> anyhow::Result<()> {
     quick()?;
-    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
-    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
-    step("unused dependencies", || execute(&mut program("cargo-machete")))?;
     cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
-    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
-    cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
     cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;
