@@ -1,13 +1,9 @@
-//! Tests, and the checks before a commit, cheapest first.
+//! Tests, and the checks before a commit, the cheapest first.
 
 use crate::demo;
 use crate::package;
 use crate::setup;
 use crate::steps::{execute, program, say, step};
-
-/// Packages with tests on the host; what page and engine do with a browser is tested there.
-pub(crate) const TESTED: [&str; 6] =
-    ["models", "native-trainer", "tests", "wasm-engine", "web", "xtask"];
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -20,11 +16,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
     let webkit = setup::webkit();
     let tested = step("tests", || {
         let mut command = program("cargo");
-        command.args(["test", "--locked"]);
-        for package in TESTED {
-            command.args(["--package", package]);
-        }
-        command.arg("--");
+        command.args(["test", "--locked", "--workspace", "--"]);
         match &postgres {
             Some(python) => command.env("MAGPIE_PGVECTOR", python),
             None => command.args(["--skip", "in_postgres"]),
@@ -99,34 +91,40 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// What a developer runs before a commit.
-pub(crate) fn check() -> anyhow::Result<()> {
+/// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
+/// and lints of what the tests compile.
+pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
-    let cargo = |what: &str, arguments: &[&str]| {
-        step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
-    };
+    setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
-    setup::cargo_tool("typos-cli", "1.52.0", "1", &["--locked"])?;
-    step("spelling", || execute(&mut program("typos")))?;
+    let typos = setup::typos()?;
+    step("spelling", || execute(&mut program(&typos)))?;
+    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
+    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
+    step("unused dependencies", || execute(&mut program("cargo-machete")))?;
+    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
+    cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
+    let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    cargo("lints, host", &lints)
+}
+
+/// What a developer runs before a commit, beside the tests.
+pub(crate) fn check() -> anyhow::Result<()> {
+    quick()?;
+    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
+    let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
-    let host = ["clippy", "--workspace", "--all-targets", "--locked"];
-    cargo("lints, host", &[&host[..], &deny].concat())?;
-    let wasm = ["clippy", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
-    let page = ["--package", "web"];
-    cargo("lints, page", &[&wasm[..], &page, &deny].concat())?;
+    cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;
     for backend in ["cpu", "threads", "webgpu"] {
         let engine = ["--package", "wasm-engine", "--features", backend];
         let what = format!("lints, {backend} engine");
         cargo(&what, &[&wasm[..], &engine, &deny].concat())?;
     }
-    test()?;
-    test_gpu()?;
-    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
-    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
-    cargo("licences and sources", &["deny", "check", "licenses", "bans", "sources"])?;
-    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
-    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
-    step("unused dependencies", || execute(&mut program("cargo-machete")))
+    Ok(())
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
 }
 
 /// Trunk's watch mode. The page's policy lets in no code that would load it anew by itself.

@@ -270,6 +270,32 @@ pub(crate) fn cargo_tool(
     })
 }
 
+/// The formatter and clippy, which a minimal toolchain lacks.
+pub(crate) fn lints() -> anyhow::Result<()> {
+    for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if output(program("cargo").args([command, "--version"])).is_none() {
+            step(component, || execute(program("rustup").args(["component", "add", component])))?;
+        }
+    }
+    Ok(())
+}
+
+/// The spell checker, compiled already, from `PyPI` if possible: here it takes minutes to compile.
+pub(crate) fn typos() -> anyhow::Result<String> {
+    const VERSION: &str = "1.52.0";
+    if version_of("typos").is_some_and(|text| text.ends_with(VERSION)) {
+        return Ok("typos".into());
+    }
+    match python_with("typos", &[&format!("typos=={VERSION}")]) {
+        Ok(python) => Ok(Path::new(&python).with_file_name("typos").to_string_lossy().into()),
+        Err(error) => {
+            say(&format!("   {error:#}"));
+            cargo_tool("typos-cli", VERSION, "1", &["--locked"])?;
+            Ok("typos".into())
+        }
+    }
+}
+
 /// A GPU made of software: the file by which Vulkan finds Mesa's.
 pub(crate) fn software_gpu() -> anyhow::Result<PathBuf> {
     let find = || {
