@@ -135,7 +135,7 @@ impl Calibrate {
             }
         }
         if let Some(path) = &self.curve {
-            write(path, calibration.svg().as_bytes())?;
+            write(path, calibration.plot().to_svg().as_bytes())?;
         }
         let is_nonsense = doubts.contains(&Doubt::NoStrangers);
         let kept = self.write && !is_nonsense && (doubts.is_empty() || self.even_if_poor);

@@ -1,10 +1,8 @@
 //! A network taught by another on pictures that nobody labelled.
 
-mod world;
-
 use std::path::Path;
 
-use world::{World, fail, succeed};
+use crate::world::{World, fail, succeed};
 
 /// Changes the small world's recipe to learn from a teacher alone.
 fn taught(teacher: &Path) -> Vec<String> {

@@ -3,8 +3,6 @@
 //! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector` (package `pgserver`);
 //! `MAGPIE_PGVECTOR` names another Python that has the package.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +13,8 @@ use std::time::Duration;
 use models::gallery::{AnswerRule, Class, Gallery, PictureId, VectorType};
 use native_trainer::postgres::{PostgresError, PostgresGallery};
 use postgres::{Client, NoTls};
-use world::{World, fail, succeed};
+
+use crate::world::{World, fail, succeed};
 
 /// Starts a server, says where it is, and ends it with its input.
 const SERVER: &str = "

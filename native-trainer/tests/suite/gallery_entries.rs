@@ -1,12 +1,11 @@
 //! Entries of galleries: which go when pictures are taken out, which a graph comes to, which are none.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use models::gallery::{Class, Gallery, IndexConfig, PictureId, VectorType};
-use world::{World, fail, shape, succeed};
+
+use crate::world::{World, fail, shape, succeed};
 
 /// Runs `magpie gallery` with these words.
 fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {
@@ -73,7 +72,7 @@ fn the_picture_that_is_named_goes_and_no_other_one() {
 #[test]
 fn what_a_graph_leaves_out_is_counted_and_linked_in() {
     let world = World::new();
-    let old = include_bytes!("../../models/tests/galleries/equal_rows.bin");
+    let old = include_bytes!("../../../models/tests/galleries/equal_rows.bin");
     let file = world.write("old.bin", old);
     let said = refused(&[&"verify", &file]);
     assert!(said.contains("searches in its graph do not come to 39 of 150 entries"), "{said}");
@@ -110,7 +109,7 @@ fn a_build_says_what_its_graph_comes_to() {
 #[test]
 fn an_entry_of_zeros_is_read_and_named() {
     let world = World::new();
-    let old = include_bytes!("../../models/tests/galleries/zero_row.bin");
+    let old = include_bytes!("../../../models/tests/galleries/zero_row.bin");
     let file = world.write("old.bin", old);
     let named = "entry 1, of class \"white\", has length zero";
     assert!(gallery(&[&"list", &file]).contains("entries     3"));

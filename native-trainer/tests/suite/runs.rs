@@ -1,14 +1,12 @@
 //! A run's folder: what is in it is lost to nobody, and what it exports is what was trained.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use world::{World, fail, succeed};
+use crate::world::{World, fail, succeed};
 
 type Word<'a> = &'a dyn AsRef<OsStr>;
 

@@ -1,8 +1,6 @@
 //! Each command that writes, on a disk that is full from any operation on and killed at any operation: what was
 //! there before is there byte for byte, or what is new is complete, and the next run leaves nothing beside it.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +8,8 @@ use models::gallery::{Class, Gallery, VectorType};
 use models::weights::{NamedTensor, Weights};
 use native_trainer::exchange::import::paddle_name;
 use native_trainer::recipe::{Recipe, Task};
-use world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
+
+use crate::world::{self, World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 
 type Tree = BTreeMap<String, Vec<u8>>;
 

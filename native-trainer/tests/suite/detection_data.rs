@@ -1,9 +1,8 @@
 //! Boxes as people have them, through the commands that check, mix, learn from and measure them.
 
-mod world;
-
 use serde_json::{Value, json};
-use world::{World, fail, magpie, shape, succeed};
+
+use crate::world::{World, fail, magpie, shape, succeed};
 
 /// Four pictures in `folder`, and the COCO file of two boxes each.
 fn pictures(world: &World, folder: &str) -> Value {

@@ -1,9 +1,8 @@
 //! What people really feed in: each a clear error that names the file, or the right answer.
 
-mod world;
-
 use models::gallery::Gallery;
-use world::{World, fail, shape, succeed};
+
+use crate::world::{self, World, fail, shape, succeed};
 
 fn build(world: &World, images: &std::path::Path) -> [Box<dyn AsRef<std::ffi::OsStr>>; 8] {
     [

@@ -1,8 +1,5 @@
 //! A run shared by processes on this machine, against the same run alone.
 
-mod stranger;
-mod world;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,8 +12,11 @@ use models::extractor::ExtractorConfig;
 use models::model_file::Architecture;
 use models::neck::NeckConfig;
 use serde_json::json;
-use stranger::{Stranger, backbone, begin_with, message, picture, weights, weights_of};
-use world::{World, fail, succeed};
+
+use crate::stranger::{
+    self, Stranger, backbone, begin_with, message, picture, weights, weights_of,
+};
+use crate::world::{World, fail, succeed};
 
 /// A running `magpie worker`, which ends with the test.
 struct Worker {

@@ -1,13 +1,12 @@
 //! What is measured: queries that are in the gallery, and thresholds that are worth keeping.
 
-mod world;
-
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use models::gallery::Gallery;
 use serde_json::Value;
-use world::{World, fail, magpie, shape, succeed};
+
+use crate::world::{World, fail, magpie, shape, succeed};
 
 fn json(words: &[&dyn AsRef<OsStr>]) -> Value {
     let output = magpie(&[words, &[&"--json"]].concat());

@@ -1,7 +1,5 @@
 //! `magpie gallery` from a folder of pictures to thresholds, and killed in the middle.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::ops::AddAssign;
@@ -10,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use models::gallery::Gallery;
-use world::{World, fail, shape, succeed};
+
+use crate::world::{World, fail, shape, succeed};
 
 /// Runs `magpie gallery` with these words.
 fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {

@@ -1,14 +1,12 @@
 //! Sites published again and again: what others put there stays, at any moment there is a whole site, and places
 //! that cannot take one are refused before the work begins.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
+use crate::world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 
 const LIST: &str = "magpie-files.json";
 /// What others put into a site.

@@ -1,13 +1,12 @@
 //! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognise.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::path::Path;
 
 use models::bundle::{MANIFEST_NAME, Manifest};
 use models::image::RgbImage;
-use world::{World, fail, shape, succeed};
+
+use crate::world::{self, World, fail, shape, succeed};
 
 #[test]
 fn a_network_learns_in_mixed_precision_and_goes_on_with_its_scale() {

@@ -1,11 +1,10 @@
 //! Networks whose weights are damaged, overflow or answer nothing: refused by every command, by name.
 
-mod world;
-
 use models::model_file::ModelFile;
 use models::weights::{Precision, Weights};
 use native_trainer::recipe::{Recipe, Task};
-use world::{World, fail, succeed};
+
+use crate::world::{self, World, fail, succeed};
 
 /// The world's model with the values of a tensor changed, in 32-bit floats.
 fn changed_model(world: &World, name: &str, change: impl Fn(&str, &mut f32)) -> std::path::PathBuf {

@@ -1,12 +1,11 @@
 //! Folders and lists as people have them: what is not taken is said, and one name is one class.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use models::gallery::{Class, Gallery};
-use world::{World, fail, magpie, shape, succeed};
+
+use crate::world::{World, fail, magpie, shape, succeed};
 
 /// The first bytes of a phone's picture.
 const HEIC: &[u8] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";

@@ -1,11 +1,9 @@
 //! What commands say of what they change, what goes, and what to do about an error.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use world::{World, fail, magpie, shape, succeed};
+use crate::world::{World, fail, magpie, shape, succeed};
 
 /// A gallery of three classes with four entries each.
 struct Shop {

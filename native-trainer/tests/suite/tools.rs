@@ -1,9 +1,8 @@
 //! The commands around training, each end to end on tiny data, with what it prints.
 
-mod world;
-
 use models::weights::{Precision, Weights};
-use world::{World, fail, magpie, shape, succeed};
+
+use crate::world::{World, fail, magpie, shape, succeed};
 
 /// What is printed with the world's folder taken out.
 fn shortened(world: &World, text: &str) -> String {

@@ -1,14 +1,12 @@
 //! How commands end: readers that go away, signals, pictures that cannot be used, errors told once.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use world::{World, fail, magpie, shape, succeed};
+use crate::world::{World, fail, magpie, shape, succeed};
 
 fn command(words: &[&dyn AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));

@@ -1,13 +1,11 @@
 //! Nothing is lost: a run that is killed at any instant, or whose disk fails, goes on as if nothing
 //! had happened.
 
-mod world;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use world::{World, succeed};
+use crate::world::{self, World, succeed};
 
 /// The losses that a log tells, by epoch and step, the last telling counting.
 fn losses(run: &Path) -> Vec<(u64, u64, String)> {

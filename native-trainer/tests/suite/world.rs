@@ -1,5 +1,4 @@
-//! A small world for the command: pictures of coloured shapes, a recipe, an empty page.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! A small world for the command: pictures of colored shapes, a recipe, an empty page.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};

@@ -1,7 +1,5 @@
 //! `magpie serve`: parts, packed copies, other origins, and clients that hold on to their connections.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use world::World;
+use crate::world::{self, World};
 
 /// A running server, which ends with the test.
 struct Server {

@@ -1,12 +1,11 @@
 //! What `magpie gallery` and `publish` keep of a calibration, and what they say of classes, folders and models.
 
-mod world;
-
 use std::ffi::OsStr;
 use std::path::Path;
 
 use models::gallery::{Class, Gallery};
-use world::{World, fail, shape, succeed};
+
+use crate::world::{World, fail, shape, succeed};
 
 /// Runs `magpie gallery` with these words.
 fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {
