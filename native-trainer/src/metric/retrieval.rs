@@ -126,6 +126,22 @@ pub fn remarks(
 }
 
 /// Compares every query with the whole gallery.
+///
+/// ```
+/// use native_trainer::metric::retrieval::{Embedded, retrieval_metrics};
+///
+/// // Unit embeddings of two values, two images a class.
+/// let images = Embedded {
+///     values: vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0, 0.96, 0.28],
+///     labels: vec![0, 0, 1, 1],
+///     ids: ["a.jpg", "b.jpg", "c.jpg", "d.jpg"].map(str::to_owned).to_vec(),
+///     ..Embedded::default()
+/// };
+/// // Every image is searched among the others.
+/// let metrics = retrieval_metrics(&images, &images, &[1, 3]);
+/// assert_eq!(metrics.queries, 4);
+/// assert_eq!(metrics.recall_at_k, [(1, 0.0), (3, 1.0)]);
+/// ```
 pub fn retrieval_metrics(
     query: &Embedded,
     gallery: &Embedded,

@@ -103,6 +103,21 @@ impl Structure {
 }
 
 /// Vectors that can be searched: the rows and what finds them.
+///
+/// ```
+/// use models::gallery::{Metric, Search, VectorIndex, VectorType};
+///
+/// let mut index = VectorIndex::new(2, Metric::InnerProduct, VectorType::F32);
+/// for vector in [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]] {
+///     index.add(&vector)?;
+/// }
+/// let is_odd = |entry: usize| entry % 2 == 1;
+/// let hits = index.search(&[0.0, 1.0], &Search::best(2))?;
+/// assert_eq!([hits[0].entry, hits[1].entry], [1, 2]);
+/// let hits = index.search(&[1.0, 0.0], &Search::best(2).filtered(&is_odd))?;
+/// assert_eq!((hits.len(), hits[0].entry), (1, 1));
+/// # Ok::<(), models::gallery::IndexError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct VectorIndex {
     rows: Rows,
