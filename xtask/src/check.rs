@@ -92,7 +92,7 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
 }
 
 /// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
-/// and lints of what the tests compile.
+/// lints of what the tests compile, and docs.
 pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::lints()?;
@@ -105,13 +105,13 @@ pub(crate) fn quick() -> anyhow::Result<()> {
     setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
     cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-    cargo("lints, host", &lints)
+    cargo("lints, host", &lints)?;
+    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
 }
 
 /// What a developer runs before a commit, beside the tests.
 pub(crate) fn check() -> anyhow::Result<()> {
     quick()?;
-    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
     let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
     cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;
