@@ -22,6 +22,7 @@ pub mod loss;
 pub mod loss_scale;
 pub mod metric;
 pub mod optimizer;
+pub mod plot;
 pub mod postgres;
 pub mod progress;
 mod publishing;

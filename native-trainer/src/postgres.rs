@@ -167,7 +167,7 @@ impl PostgresGallery {
             &[
                 &gallery.model(),
                 &(dim as i32),
-                &vector_type_name(gallery.index().vector_type()),
+                &gallery.index().vector_type().name(),
                 &gallery.min_similarity(),
                 &rule,
             ],
@@ -356,12 +356,8 @@ impl Reader<'_> {
         if dim == 0 || dim > MAX_DIM {
             return Err(PostgresError::Inconsistent(format!("embeddings of {dim} values")));
         }
-        let vector_type = match row.try_get::<_, &str>(2)? {
-            "f16" => VectorType::F16,
-            "f32" => VectorType::F32,
-            "i8" => VectorType::I8,
-            other => return Err(PostgresError::Inconsistent(format!("values of {other:?}"))),
-        };
+        let vector_type = (row.try_get::<_, &str>(2)?.parse::<VectorType>())
+            .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
         let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
         let rule = rule.map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
@@ -461,14 +457,6 @@ fn threshold(value: Option<f32>) -> Result<Option<f32>, PostgresError> {
             Err(PostgresError::Inconsistent(format!("a threshold of {least}")))
         }
         value => Ok(value),
-    }
-}
-
-fn vector_type_name(vector_type: VectorType) -> &'static str {
-    match vector_type {
-        VectorType::F16 => "f16",
-        VectorType::F32 => "f32",
-        VectorType::I8 => "i8",
     }
 }
 

@@ -12,14 +12,14 @@ pub(crate) fn test() -> anyhow::Result<()> {
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
     let package = package::assemble()?;
     setup::npm("www/examples/vite-react")?;
-    let vector_engine = setup::vector_engine();
+    let postgres = setup::postgres();
     let webkit = setup::webkit();
     let tested = step("tests", || {
         let mut command = program("cargo");
         command.args(["test", "--locked", "--workspace", "--"]);
-        match &vector_engine {
+        match &postgres {
             Some(python) => command.env("MAGPIE_PGVECTOR", python),
-            None => command.args(["--skip", "in_the_vector_engine"]),
+            None => command.args(["--skip", "in_postgres"]),
         };
         if !webkit {
             command.args(["--skip", "in_webkit"]);
@@ -27,7 +27,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         // The browser tests look at the published demo and the package.
         execute(command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package))
     });
-    if vector_engine.is_none() {
+    if postgres.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
     }
     if !webkit {

@@ -337,7 +337,7 @@ pub(crate) fn webkit() -> bool {
 
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
 /// way to `PyPI`, or no leave to start a server.
-pub(crate) fn vector_engine() -> Option<String> {
+pub(crate) fn postgres() -> Option<String> {
     const TRIAL: &str = "import sys, pgserver; \
         pgserver.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
     let python = match python_with("pgvector", &["pgserver==0.1.4"]) {

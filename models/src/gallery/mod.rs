@@ -13,6 +13,8 @@ mod check;
 mod edit;
 mod embedding;
 mod format;
+#[cfg(feature = "parallel")]
+mod growing;
 mod index;
 mod lessons;
 mod metadata;
@@ -33,7 +35,12 @@ pub use check::check_file;
 pub use edit::Merged;
 pub use embedding::check_embedding;
 pub use format::{MAGIC, MAX_DIM, MAX_ENTRIES, StreamError, VERSION};
-pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+#[cfg(feature = "parallel")]
+pub use growing::Growing;
+pub use index::{
+    Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
+    VectorType,
+};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,

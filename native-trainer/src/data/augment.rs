@@ -13,8 +13,28 @@ use serde::{Deserialize, Serialize};
 use super::store::RgbaImage;
 use crate::random::{Random, chance, uniform};
 
-/// How much a picture may change; the default changes nothing.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+/// Shares of a side that a blurred image is shrunk to before it is enlarged again: from a blur that is hardly
+/// seen to one of an image of 0.4 times the resolution. Chosen by eye.
+const BLUR: [f32; 2] = [0.4, 0.8];
+/// Shares of the canvas that are erased; the paper has 0.02 to 0.4, of which the upper part hides most of an
+/// object that fills the canvas.
+const ERASED_AREA: [f32; 2] = [0.02, 0.25];
+/// Least width over height of an erased rectangle, the largest being its inverse; the paper's.
+const ERASED_ASPECT: f32 = 0.3;
+/// Opacity from which a pixel belongs to the box of its object: soft edges and shadows below it, which nobody
+/// would draw a box around, do not widen the box.
+const VISIBLE: f32 = 0.25;
+/// Positions a side that a pixel of a shrunk image is averaged from, at most: a compromise of quality and time.
+const MOST_SAMPLES: f32 = 3.0;
+/// Pixels of a background's stripes and patches: from fine textures to areas of a network's usual input.
+const PERIOD: [f32; 2] = [4.0, 40.0];
+/// Largest noise of a background, in gray levels of 255; below 0 there is none: two backgrounds of five.
+const NOISE: [f32; 2] = [-20.0, 30.0];
+/// Weights of red, green and blue in brightness (ITU-R BT.601), as JPEG has them.
+const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
+
+/// How much an image may change; the default changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
     /// Largest rotation to either side, in degrees.
@@ -25,25 +45,48 @@ pub struct Augmentation {
     pub stretch: f32,
     /// Largest shift, as a share of the canvas.
     pub translate: f32,
-    /// Probability of a mirrored picture.
+    /// Probability of a mirrored image.
     pub flip: f32,
+    /// Probability that `colour`, `hue` and `grayscale` count for an image; else its colors stay as they are.
+    /// 0.8 by default.
+    pub distort: f32,
     /// Largest change of brightness, contrast and saturation, as a share.
     pub colour: f32,
     /// Largest change of hue, in degrees.
     pub hue: f32,
-    /// Probability of a picture without colour.
+    /// Probability that an image loses its color, among those that `distort` picks: of all images
+    /// `distort · grayscale` are gray.
     pub grayscale: f32,
-    /// Probability of a blurred picture (shrunk and enlarged again).
+    /// Probability of a blurred image (shrunk to 0.4 to 0.8 of its sides and enlarged again).
     pub blur: f32,
-    /// Probability of one erased rectangle of 2 to 25 % of the canvas.
+    /// Probability of one erased rectangle of 2 to 25 % of the canvas (random erasing).
     pub erase: f32,
     /// Probability of a random background behind transparent and uncovered pixels; white
     /// otherwise.
     pub background: f32,
 }
 
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self {
+            rotation: 0.0,
+            scale: [0.0; 2],
+            stretch: 0.0,
+            translate: 0.0,
+            flip: 0.0,
+            distort: 0.8,
+            colour: 0.0,
+            hue: 0.0,
+            grayscale: 0.0,
+            blur: 0.0,
+            erase: 0.0,
+            background: 0.0,
+        }
+    }
+}
+
 impl Augmentation {
-    /// The picture as the network sees it in training.
+    /// The image as the network sees it in training.
     pub fn apply(
         &self,
         picture: &RgbaImage,
@@ -59,13 +102,13 @@ impl Augmentation {
         };
         let placement = self.placement(picture, width, height, random);
         let mut colours = ColourChange::draw(self, random);
-        if !chance(random, 0.8) {
+        if !chance(random, self.distort) {
             colours = ColourChange::none();
         }
         paste(&mut canvas, picture, &placement);
         colours.apply(canvas.data_mut());
         if chance(random, self.blur) {
-            let factor = uniform(random, 0.4, 0.8);
+            let factor = uniform(random, BLUR[0], BLUR[1]);
             let small = |side: u32| ((side as f32 * factor) as u32).max(4);
             let filter = models::image::ResizeFilter::Antialiased;
             let shrunk = models::image::resize(&canvas, small(width), small(height), filter);
@@ -179,7 +222,7 @@ pub fn paste(
     let shrink = (picture.width as f32 / placement.width)
         .max(picture.height as f32 / placement.height)
         .round()
-        .clamp(1.0, 3.0) as i64;
+        .clamp(1.0, MOST_SAMPLES) as i64;
     let offset = |i: i64| (i as f32 + 0.5) / shrink as f32;
     let source = placement.source_map();
     let mut covered: Option<(i64, i64, i64, i64)> = None;
@@ -197,7 +240,7 @@ pub fn paste(
             if alpha <= 0.0 {
                 continue;
             }
-            if alpha > 0.25 {
+            if alpha > VISIBLE {
                 let (x1, y1, x2, y2) = covered.unwrap_or((x, y, x, y));
                 covered = Some((x1.min(x), y1.min(y), x2.max(x), y2.max(y)));
             }
@@ -252,8 +295,8 @@ pub fn background(width: u32, height: u32, random: &mut Random) -> RgbImage {
     let (first, second) = (colour(), colour());
     let kind = (uniform(random, 0.0, 4.0) as u32).min(3);
     let angle = uniform(random, 0.0, std::f32::consts::TAU);
-    let period = uniform(random, 4.0, 40.0);
-    let noise = uniform(random, -20.0, 30.0).max(0.0);
+    let period = uniform(random, PERIOD[0], PERIOD[1]);
+    let noise = uniform(random, NOISE[0], NOISE[1]).max(0.0);
     let (sin, cos) = angle.sin_cos();
     let extent = (width + height) as f32;
     let mut data = Vec::with_capacity((width * height * 3) as usize);
@@ -314,12 +357,11 @@ impl ColourChange {
             [third + root, cos + third, third - root],
             [third - root, third + root, cos + third],
         ];
-        let luma = [0.299, 0.587, 0.114];
         let gain = brightness * contrast;
         let mut matrix = [[0.0; 3]; 3];
         for (row, out) in matrix.iter_mut().enumerate() {
             for (column, value) in out.iter_mut().enumerate() {
-                let grey: f32 = (0..3).map(|k| luma[k] * rotation[k][column]).sum();
+                let grey: f32 = (0..3).map(|k| LUMA[k] * rotation[k][column]).sum();
                 *value = gain * (saturation * rotation[row][column] + (1.0 - saturation) * grey);
             }
         }
@@ -340,8 +382,8 @@ impl ColourChange {
 
 fn erase(canvas: &mut RgbImage, random: &mut Random) {
     let (width, height) = (canvas.width(), canvas.height());
-    let area = uniform(random, 0.02, 0.25) * (width * height) as f32;
-    let aspect = uniform(random, 0.3_f32.ln(), (1.0_f32 / 0.3).ln()).exp();
+    let area = uniform(random, ERASED_AREA[0], ERASED_AREA[1]) * (width * height) as f32;
+    let aspect = uniform(random, ERASED_ASPECT.ln(), ERASED_ASPECT.recip().ln()).exp();
     let w = ((area * aspect).sqrt() as u32).clamp(1, width);
     let h = ((area / aspect).sqrt() as u32).clamp(1, height);
     let left = uniform(random, 0.0, (width - w + 1) as f32) as u32;
@@ -396,6 +438,7 @@ mod tests {
             stretch: 0.3,
             translate: 0.2,
             flip: 0.5,
+            distort: 0.8,
             colour: 0.4,
             hue: 30.0,
             grayscale: 0.2,
@@ -406,6 +449,21 @@ mod tests {
         let run = |seed| strong.apply(&disc(40), 24, 32, &mut seeded(&[seed]));
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));
+    }
+
+    #[test]
+    fn colors_change_as_often_as_distort_says() {
+        let gray = |distort: f32| {
+            let gray = Augmentation { distort, grayscale: 1.0, ..Augmentation::default() };
+            let is_gray = |seed: &u64| {
+                let canvas = gray.apply(&disc(16), 8, 8, &mut seeded(&[*seed]));
+                canvas.data().chunks_exact(3).all(|pixel| pixel[0] == pixel[1])
+            };
+            (0..500).filter(is_gray).count()
+        };
+        assert_eq!((gray(0.0), gray(1.0)), (0, 500));
+        let usual = gray(Augmentation::default().distort);
+        assert!((370..430).contains(&usual), "{usual} of 500");
     }
 
     #[test]
@@ -427,19 +485,15 @@ mod tests {
             for x in 0..100 {
                 let at = (y * 100 + x) * 3;
                 if canvas.data()[at..at + 3] == [200, 40, 10] {
-                    let inside = BBoxContains(bbox).contains(x as f32 + 0.5, y as f32 + 0.5);
+                    let inside = contains(&bbox, x as f32 + 0.5, y as f32 + 0.5);
                     assert!(inside, "({x}, {y}) outside {bbox:?}");
                 }
             }
         }
     }
 
-    struct BBoxContains(models::image::geometry::BBox);
-
-    impl BBoxContains {
-        fn contains(&self, x: f32, y: f32) -> bool {
-            (self.0.x1..=self.0.x2).contains(&x) && (self.0.y1..=self.0.y2).contains(&y)
-        }
+    fn contains(bbox: &models::image::geometry::BBox, x: f32, y: f32) -> bool {
+        (bbox.x1..=bbox.x2).contains(&x) && (bbox.y1..=bbox.y2).contains(&y)
     }
 
     #[test]

@@ -18,6 +18,7 @@
 
 mod cost;
 mod door;
+mod error;
 mod hub;
 mod link;
 mod message;
@@ -33,8 +34,8 @@ use models::extractor::{Extractor, Features};
 use models::inference::Network;
 
 pub use door::{Terms, listen};
+pub use error::LinkError;
 pub use hub::{Hub, Pass, ReplicaError, Runner, share};
-pub use link::LinkError;
 
 /// A network whose forward pass can be shared by replicas.
 pub trait Replica: Module + Network {

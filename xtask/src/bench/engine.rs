@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::record::{Table, npm_version, number, python_version, ratio, version};
-use super::{ROUNDS, example, figures, text, wasm_example};
+use super::{ROUNDS, figures, measurement, text, wasm_example};
 use crate::setup;
 use crate::steps::{execute, program, root, step};
 
@@ -28,7 +28,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     let bench = root().join(".magpie/bench");
     let peers = ["onnxruntime", "openvino", "numpy"];
     let python = setup::python_with("bench/runtimes", &peers)?;
-    let ours = example("networks")?;
+    let ours = measurement("networks")?;
     let (nets, module) = (bench.join("networks"), bench.join("networks-wasm"));
     step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
     let quantizer = setup::python_with("bench/litert", &["ai-edge-quantizer"])?;

@@ -4,7 +4,7 @@ use anyhow::bail;
 use serde_json::Value;
 
 use super::record::{Table, npm_version, number, python_version, ratio, version};
-use super::{example, figures, npm_peers, text, wasm_example};
+use super::{figures, measurement, npm_peers, text, wasm_example};
 use crate::setup;
 use crate::steps::{execute, program, root, step};
 
@@ -21,7 +21,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     let line = format!("cargo xtask bench gallery {count}");
     let bench = root().join(".magpie/bench");
     let python = setup::python_with("bench/faiss", &["faiss-cpu", "numpy"])?;
-    let ours = example("gallery_speed")?;
+    let ours = measurement("gallery_speed")?;
     let folder = bench.join(format!("vectors-{count}"));
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let script = "tests/bench/gallery_search.py";
@@ -32,7 +32,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
     }
     let arguments = [&file("vectors.f32"), &file("queries.f32"), DIM, K];
     let magpie = step("Magpie", || figures(program(&ours).args(arguments)))?;
-    let cut = example("shard_cost")?;
+    let cut = measurement("shard_cost")?;
     let shards = step("in shards", || figures(program(&cut).args(arguments)))?;
     let faiss = step("faiss", || {
         figures(program(&python).args([script, "faiss"]).arg(&folder).args([DIM, K]))

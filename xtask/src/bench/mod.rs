@@ -27,14 +27,24 @@ use crate::steps::{execute, program, say, step, target};
 /// Runs of each, in turn.
 const ROUNDS: usize = 2;
 
-/// Builds an example of the trainer and returns its path.
-fn example(name: &str) -> anyhow::Result<String> {
+/// Builds a measurement of the trainer and returns its path, which only cargo knows.
+fn measurement(name: &str) -> anyhow::Result<String> {
     // The same selection as the tests, so that nothing is compiled in two ways.
-    step("the example", || {
+    let built = step("the measurement", || {
         let mut command = program("cargo");
-        execute(command.args(["build", "--locked", "--workspace", "--example", name]))
+        command.args(["build", "--locked", "--workspace", "--bench", name]);
+        command.args(["--message-format", "json-render-diagnostics"]);
+        Ok(command.stderr(Stdio::inherit()).output()?)
     })?;
-    Ok(target().join("debug/examples").join(name).to_string_lossy().into_owned())
+    if !built.status.success() {
+        bail!("{name} was not built: {}", built.status);
+    }
+    let path = String::from_utf8_lossy(&built.stdout).lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == name && message["target"]["kind"][0] == "bench";
+        is_it.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
+    });
+    path.with_context(|| format!("cargo does not say where {name} lies"))
 }
 
 /// Builds an example of the engine for the browser.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 
 use super::record::{Table, number, python_version, ratio};
-use super::{ROUNDS, example, figures, text};
+use super::{ROUNDS, figures, measurement, text};
 use crate::setup;
 use crate::steps::{program, step};
 
@@ -15,7 +15,7 @@ const WORK: [&str; 3] = ["16", "224", "3"];
 /// Images a second, forward and backward; `PyTorch` is installed into `.magpie/bench`.
 pub(crate) fn training() -> anyhow::Result<()> {
     let python = setup::python_with("bench/venv", &["torch", "timm"])?;
-    let ours = example("training_speed")?;
+    let ours = measurement("training_speed")?;
     let mut best: BTreeMap<String, [Option<f64>; 2]> = BTreeMap::new();
     for _ in 0..ROUNDS {
         for (side, command, script) in

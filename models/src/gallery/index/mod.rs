@@ -16,6 +16,7 @@ mod outline;
 mod rows;
 mod search;
 mod top;
+mod vector_type;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -33,8 +34,8 @@ pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
 #[cfg(feature = "parallel")]
 pub(super) use outline::{Outline, Pieces};
-pub use rows::VectorType;
 pub use search::{Filter, Hit, Search};
+pub use vector_type::{UnknownVectorType, VectorType};
 
 /// A filter that admits less than one in so many entries is answered by scanning those.
 const SELECTIVE: usize = 8;

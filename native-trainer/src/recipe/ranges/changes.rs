@@ -34,6 +34,7 @@ impl Augmentation {
                 ("stretch", self.stretch, May::From(0.0, 100.0)),
                 ("translate", self.translate, May::From(0.0, 10.0)),
                 ("flip", self.flip, May::Share),
+                ("distort", self.distort, May::Share),
                 ("colour", self.colour, COLOURS),
                 ("hue", self.hue, DEGREES),
                 ("grayscale", self.grayscale, May::Share),
@@ -42,7 +43,7 @@ impl Augmentation {
                 ("background", self.background, May::Share),
             ],
         );
-        // Nought and nought keep the size.
+        // Zero and zero keep the size.
         let least = if self.scale == [0.0, 0.0] { 0.0 } else { 0.01 };
         self.scale.iter().for_each(|scale| table.row("scale", *scale, May::From(least, 100.0)));
         table.check()?;
