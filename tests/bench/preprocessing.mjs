@@ -7,7 +7,7 @@
 //   SIDE  side of the network's input
 //   STEP  takes every STEP-th line (1)
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 
 import { launch } from "../browser/chromium.mjs";
 import { serve } from "./serve.mjs";

@@ -3,7 +3,7 @@
 use crate::demo;
 use crate::package;
 use crate::setup;
-use crate::steps::{execute, program, say, step};
+use crate::steps::{execute, program, root, say, step};
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -97,6 +97,7 @@ pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
+    scripts()?;
     let typos = setup::typos()?;
     step("spelling", || execute(&mut program(&typos)))?;
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
@@ -131,4 +132,13 @@ fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
     execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
+}
+
+/// Types of the package and its examples, and lints of every script.
+fn scripts() -> anyhow::Result<()> {
+    setup::npm(setup::BROWSER)?;
+    let folder = root().join(setup::BROWSER);
+    step("types and lints of scripts", || {
+        execute(program("npm").current_dir(folder).args(["run", "--silent", "check"]))
+    })
 }

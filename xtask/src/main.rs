@@ -21,7 +21,7 @@ cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask check
     What a developer runs before a commit, beside the tests: format, spelling, lints
-    on host and wasm32, docs, licenses, unused dependencies.
+    on host and wasm32, types and lints of scripts, docs, licenses, unused dependencies.
 cargo xtask check --quick
     The same without lints on wasm32, as continuous integration runs it.
 cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
