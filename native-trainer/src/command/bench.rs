@@ -27,7 +27,7 @@ pub struct Arguments {
     /// Folder with manifest.json.
     #[arg(long)]
     bundle: PathBuf,
-    /// Picture to recognise; without one a pattern is drawn.
+    /// Picture to recognize; without one a pattern is drawn.
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Measured runs of each stage.

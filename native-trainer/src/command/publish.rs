@@ -29,7 +29,7 @@ const UNPUBLISHED: &str = "unpublished";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
 
-/// Writes a complete static site, then opens it again and recognises a picture with it.
+/// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie publish --extractor weights/extractor.safetensors \
     --detector weights/detector.safetensors --gallery gallery.bin --out site")]
@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
     #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = crate::cli::ranges::score)]
     recognition_nms_iou: f32,
-    /// When the whole picture is recognised as one object.
+    /// When the whole picture is recognized as one object.
     #[arg(long, value_enum, default_value_t)]
     whole_image: Whole,
     #[command(flatten)]
@@ -100,7 +100,7 @@ enum Cut {
 /// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
 const CUT_FROM: usize = 16 << 20;
 
-/// When the whole picture is recognised as one object.
+/// When the whole picture is recognized as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Whole {
     /// Beside the found objects, as PP-ShiTu does.
