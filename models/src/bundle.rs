@@ -296,7 +296,8 @@ impl Bundle {
     /// # Errors
     ///
     /// [`BundleError::Gallery`] when the gallery was made by another extractor,
-    /// [`BundleError::Model`] when a model cannot be read.
+    /// [`BundleError::Model`] when the description of a model cannot be read. Its tensors are looked at where the
+    /// bundle is opened.
     pub fn assemble(
         title: String,
         extractor: Vec<u8>,
@@ -313,9 +314,9 @@ impl Bundle {
             files.push((entry, bytes));
             name
         };
-        let describe = |name: &str, bytes: &[u8]| match ModelFile::from_bytes(bytes) {
-            Ok(model) => Ok(model.description),
-            Err(source) => Err(BundleError::Model { name: name.to_owned(), source }),
+        let describe = |name: &str, bytes: &[u8]| {
+            ModelDescription::of_file(bytes)
+                .map_err(|source| BundleError::Model { name: name.to_owned(), source })
         };
         let foreign = |source| BundleError::Gallery { name: "gallery".to_owned(), source };
         let model = model_id(&extractor);

@@ -232,6 +232,19 @@ fn with_nearest(message: &str) -> String {
     }
 }
 
+/// Keys with another spelling that recipes may have, and the spelling of today.
+const SPELLINGS: [(&str, &str); 1] = [("colour", "color")];
+
+/// Takes the key's other spelling out of a table, which would be the same key twice.
+fn remove_spellings(table: &mut toml::Table, key: &str) {
+    for (old, new) in SPELLINGS {
+        if key == old || key == new {
+            table.remove(old);
+            table.remove(new);
+        }
+    }
+}
+
 fn apply_override(table: &mut toml::Table, text: &str) -> Result<(), RecipeError> {
     let wrong =
         |reason: &str| RecipeError::Override { text: text.to_owned(), reason: reason.to_owned() };
@@ -250,6 +263,7 @@ fn apply_override(table: &mut toml::Table, text: &str) -> Result<(), RecipeError
             return Err(wrong("has an empty key"));
         }
         if parts.peek().is_none() {
+            remove_spellings(table, part);
             table.insert(part.to_owned(), value);
             return Ok(());
         }
@@ -310,6 +324,25 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, SHIPPED.len());
+    }
+
+    #[test]
+    fn british_keys_are_understood_in_files_and_overrides() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let text = Shipped::find("emoji-extractor").unwrap().text;
+        assert!(text.contains("\ncolor = "));
+        std::fs::write(&path, text.replace("\ncolor = ", "\ncolour = ")).unwrap();
+        let color = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+            match Recipe::read(&path, &changes).unwrap().task {
+                Task::Extractor(task) => task.augmentation.color,
+                Task::Detector(_) => panic!("trains an extractor"),
+            }
+        };
+        assert_eq!(color(&[]), 0.25);
+        assert_eq!(color(&["extractor.augmentation.color=0.5"]), 0.5);
+        assert_eq!(color(&["extractor.augmentation.colour=0.75"]), 0.75);
     }
 
     #[test]

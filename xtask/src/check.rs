@@ -3,7 +3,7 @@
 use crate::demo;
 use crate::package;
 use crate::setup;
-use crate::steps::{execute, program, say, step};
+use crate::steps::{execute, program, root, say, step};
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -92,11 +92,12 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
 }
 
 /// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
-/// and lints of what the tests compile.
+/// lints of what the tests compile, and docs.
 pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
+    scripts()?;
     let typos = setup::typos()?;
     step("spelling", || execute(&mut program(&typos)))?;
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
@@ -105,13 +106,13 @@ pub(crate) fn quick() -> anyhow::Result<()> {
     setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
     cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
     let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-    cargo("lints, host", &lints)
+    cargo("lints, host", &lints)?;
+    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
 }
 
 /// What a developer runs before a commit, beside the tests.
 pub(crate) fn check() -> anyhow::Result<()> {
     quick()?;
-    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
     let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
     cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;
@@ -131,4 +132,13 @@ fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
     execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
+}
+
+/// Types of the package and its examples, and lints of every script.
+fn scripts() -> anyhow::Result<()> {
+    setup::npm(setup::BROWSER)?;
+    let folder = root().join(setup::BROWSER);
+    step("types and lints of scripts", || {
+        execute(program("npm").current_dir(folder).args(["run", "--silent", "check"]))
+    })
 }

@@ -21,9 +21,9 @@ cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask check
     What a developer runs before a commit, beside the tests: format, spelling, lints
-    on host and wasm32, docs, licenses, unused dependencies.
+    on host and wasm32, types and lints of scripts, docs, licenses, unused dependencies.
 cargo xtask check --quick
-    The same without docs and lints on wasm32, as continuous integration runs it.
+    The same without lints on wasm32, as continuous integration runs it.
 cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     Hands damaged input to every parser, or to those whose names hold NAME, for N seconds each (60), beginning with
     the input of a seed (0).

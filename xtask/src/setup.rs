@@ -243,12 +243,12 @@ fn wasm_opt() -> anyhow::Result<()> {
     })
 }
 
-/// A program from crates.io at a pinned version, compiled fast rather than for speed: at optimisation
+/// A program from crates.io at a pinned version, compiled fast rather than for speed: at optimization
 /// level 0 trunk takes a third of the time.
 pub(crate) fn cargo_tool(
     package: &str,
     version: &str,
-    optimisation: &str,
+    optimization: &str,
     options: &[&str],
 ) -> anyhow::Result<()> {
     let tool = package.trim_end_matches("-cli");
@@ -259,7 +259,7 @@ pub(crate) fn cargo_tool(
         execute(
             program("cargo")
                 .env("CARGO_TARGET_DIR", root().join("target/tools"))
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimisation)
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimization)
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64")
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "0")

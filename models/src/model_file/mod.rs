@@ -94,6 +94,22 @@ pub struct ModelDescription {
 }
 
 impl ModelDescription {
+    /// The description in a model file, whose tensors are left unread.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelFileError`] for bytes that begin like no model file, or a description that cannot be read.
+    pub fn of_file(bytes: &[u8]) -> Result<Self, ModelFileError> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(WeightsError::unreadable)?;
+        let text =
+            metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
+                ModelFileError::Description { reason: "nothing there".to_owned() }
+            })?;
+        let description = Self::from_json(text)?;
+        description.check()?;
+        Ok(description)
+    }
+
     fn from_json(text: &str) -> Result<Self, ModelFileError> {
         let unread =
             |error: serde_json::Error| ModelFileError::Description { reason: error.to_string() };
@@ -169,13 +185,7 @@ impl ModelFile {
     ///
     /// As [`Self::from_bytes`].
     pub fn from_vec(bytes: Vec<u8>) -> Result<Self, ModelFileError> {
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(WeightsError::unreadable)?;
-        let text =
-            metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
-                ModelFileError::Description { reason: "nothing there".to_owned() }
-            })?;
-        let description = ModelDescription::from_json(text)?;
-        description.check()?;
+        let description = ModelDescription::of_file(&bytes)?;
         Ok(Self { description, weights: Weights::from_vec(bytes)? })
     }
 

@@ -24,7 +24,7 @@ const MODEL_ENDING: &str = "safetensors";
 /// Times that a run is read which changes meanwhile.
 const TRIES: usize = 5;
 
-/// Writes the deployed network of a run: batch normalisation folded into the convolutions, parallel
+/// Writes the deployed network of a run: batch normalization folded into the convolutions, parallel
 /// branches summed, the head left behind. With pictures it also says what the precision costs.
 #[derive(Debug, Args)]
 #[command(

@@ -7,7 +7,7 @@ use models::image::RgbImage;
 use models::image::geometry::BBox;
 use serde::{Deserialize, Serialize};
 
-use super::augment::{Augmentation, ColourChange, Placement, background, paste};
+use super::augment::{Augmentation, ColorChange, Placement, background, paste};
 use super::store::{PictureError, PictureStore};
 use crate::random::{Random, chance, uniform};
 
@@ -46,12 +46,13 @@ pub struct SceneOptions {
     /// Largest rotation to either side, in degrees.
     pub rotation: f32,
     /// Largest change of brightness, contrast and saturation of the whole scene.
-    pub colour: f32,
+    #[serde(alias = "colour")]
+    pub color: f32,
 }
 
 impl Default for SceneOptions {
     fn default() -> Self {
-        Self { max_things: 6, size: [0.12, 0.7], rotation: 25.0, colour: 0.3 }
+        Self { max_things: 6, size: [0.12, 0.7], rotation: 25.0, color: 0.3 }
     }
 }
 
@@ -89,8 +90,8 @@ pub fn compose(
         let size = uniform(random, options.size[0].ln(), options.size[1].ln()).exp() * side;
         let aspect = picture.width as f32 / picture.height as f32;
         let placement = Placement {
-            centre_x: uniform(random, MIDDLE[0], MIDDLE[1]) * width as f32,
-            centre_y: uniform(random, MIDDLE[0], MIDDLE[1]) * height as f32,
+            center_x: uniform(random, MIDDLE[0], MIDDLE[1]) * width as f32,
+            center_y: uniform(random, MIDDLE[0], MIDDLE[1]) * height as f32,
             width: size * aspect.sqrt(),
             height: size / aspect.sqrt(),
             radians: uniform(random, -options.rotation, options.rotation).to_radians(),
@@ -98,10 +99,10 @@ pub fn compose(
             source: (picture.width, picture.height),
         };
         let whole = BBox::new(
-            placement.centre_x - placement.width / 2.0,
-            placement.centre_y - placement.height / 2.0,
-            placement.centre_x + placement.width / 2.0,
-            placement.centre_y + placement.height / 2.0,
+            placement.center_x - placement.width / 2.0,
+            placement.center_y - placement.height / 2.0,
+            placement.center_x + placement.width / 2.0,
+            placement.center_y + placement.height / 2.0,
         );
         let visible = whole.clip(width, height).area() / whole.area();
         let covers = |(b, _): &(BBox, usize)| {
@@ -114,8 +115,8 @@ pub fn compose(
             placed.push((bbox, index));
         }
     }
-    let limits = Augmentation { colour: options.colour, hue: HUE, ..Augmentation::default() };
-    ColourChange::draw(&limits, random).apply(image.data_mut());
+    let limits = Augmentation { color: options.color, hue: HUE, ..Augmentation::default() };
+    ColorChange::draw(&limits, random).apply(image.data_mut());
     let (boxes, things) = placed.into_iter().unzip();
     Ok(Scene { image, boxes, things })
 }
@@ -126,7 +127,7 @@ fn backdrop(width: u32, height: u32, random: &mut Random) -> RgbImage {
     if chance(random, CLUTTERED) {
         let patches = uniform(random, PATCHES[0], PATCHES[1]) as usize;
         for _ in 0..patches {
-            let colour = [0; 3].map(|_: i32| uniform(random, 0.0, 256.0) as u8);
+            let color = [0; 3].map(|_: i32| uniform(random, 0.0, 256.0) as u8);
             let x1 = uniform(random, PATCH_START[0], PATCH_START[1]) * width as f32;
             let y1 = uniform(random, PATCH_START[0], PATCH_START[1]) * height as f32;
             let x2 = x1 + uniform(random, PATCH_WIDTH[0], PATCH_WIDTH[1]) * width as f32;
@@ -137,7 +138,7 @@ fn backdrop(width: u32, height: u32, random: &mut Random) -> RgbImage {
             for y in patch.y1 as u32..patch.y2 as u32 {
                 for x in patch.x1 as u32..patch.x2 as u32 {
                     let at = ((y * width + x) * 3) as usize;
-                    for (value, new) in data[at..at + 3].iter_mut().zip(colour) {
+                    for (value, new) in data[at..at + 3].iter_mut().zip(color) {
                         let mixed =
                             f32::from(*value) * (1.0 - strength) + f32::from(new) * strength;
                         *value = mixed as u8;

@@ -84,7 +84,7 @@ pub enum LossKind {
     Eml(Eml),
     /// See [`Center`].
     Center {
-        /// Rate of the centres' own steps, on the loss without its weight; 0.5 in the
+        /// Rate of the centers' own steps, on the loss without its weight; 0.5 in the
         /// re-identification recipe.
         learning_rate: f64,
     },

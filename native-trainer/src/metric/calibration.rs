@@ -39,10 +39,10 @@ pub struct Point {
     pub right: f64,
 }
 
-/// So many of all.
+/// How many of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Share {
-    /// So many.
+    /// How many.
     pub count: usize,
     /// All.
     pub of: usize,
@@ -99,7 +99,7 @@ pub enum Doubt {
     /// The wanted share is less than one of them.
     #[error("{of} pictures of unknown things: {needed} are needed to measure so small a share")]
     FewStrangers {
-        /// There are so many.
+        /// How many there are.
         of: usize,
         /// One over the wanted share.
         needed: usize,
@@ -107,7 +107,7 @@ pub enum Doubt {
     /// The shares of known things say little.
     #[error("{of} pictures of known things: at least {LEAST_KNOWN} are needed")]
     FewKnown {
-        /// There are so many.
+        /// How many there are.
         of: usize,
     },
     /// Hardly anything is answered any more.
@@ -211,7 +211,7 @@ pub fn calibrate(trials: &[Trial], false_accept: f64) -> Option<Calibration> {
         return None;
     }
     strangers.sort_by(|a, b| b.total_cmp(a));
-    // So many may stay at or above the threshold; the next one must be below it.
+    // `allowed` of them may stay at or above the threshold; the next one must be below it.
     let allowed = (false_accept * strangers.len() as f64).floor() as usize;
     let threshold = strangers.get(allowed).map_or(low, |first_out| above(*first_out));
     let [named, answered, right] = shares(trials, threshold);

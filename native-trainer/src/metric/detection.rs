@@ -47,7 +47,7 @@ pub struct DetectionMetrics {
     pub ap50: Option<f64>,
     /// At overlap 0.75.
     pub ap75: Option<f64>,
-    /// Of objects under 32² pixels, up to 96², and beyond.
+    /// For objects under 32² pixels, up to 96², and beyond.
     pub by_size: [Option<f64>; 3],
     /// Average recall with 1, 10 and 100 detections a picture.
     pub recall: [Option<f64>; 3],

@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Of files with such bytes.
+    /// The same items, from files with these bytes.
     fn with_contents(mut items: Embedded, files: &[&str]) -> Embedded {
         items.contents = files.iter().map(|file| PictureId::of(file.as_bytes())).collect();
         items

@@ -95,7 +95,7 @@ impl LinkError {
         Self::Unexpected { expected, got }
     }
 
-    /// A time of so many seconds that was over.
+    /// The same, but [`Self::Silent`] for a wait of `seconds` that is over.
     pub(super) fn timed(self, seconds: u64) -> Self {
         match self {
             Self::System(error) if is_timeout(error.kind()) => Self::Silent { seconds },

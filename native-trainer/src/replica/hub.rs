@@ -188,7 +188,7 @@ impl Hub {
         self.0.names.len() + 1
     }
 
-    /// The others, for people.
+    /// The others, in words.
     pub fn names(&self) -> &[String] {
         &self.0.names
     }
@@ -198,7 +198,7 @@ impl Hub {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[share, 3, height, width]`, normalised
+    /// - `x`: `[share, 3, height, width]`, normalized
     ///
     /// # Errors
     ///

@@ -124,7 +124,7 @@ impl Room {
     /// Nothing.
     pub(super) const NONE: Self = Self { blobs: 0, bytes: 0 };
 
-    /// So many blobs of floats.
+    /// `values` floats in `blobs` blobs.
     pub(super) fn floats(blobs: usize, values: usize) -> Self {
         Self { blobs: blobs as u64, bytes: (values as u64).saturating_mul(4) }
     }

@@ -5,9 +5,9 @@
 //! sends every replica the weights and its pictures, collects the networks' outputs, computes the
 //! losses over the whole batch, which compare every picture with every other, and sends each
 //! replica the gradients of its outputs; what comes back are the gradients of the weights, whose
-//! sum is the step's. Batch normalisation takes its statistics over all replicas in both
+//! sum is the step's. Batch normalization takes its statistics over all replicas in both
 //! directions ([`models::operators::replicas`]), so the step is, but for rounding, the one that a
-//! single device would take. Optimiser, averages, memories of losses, checkpoints and data stay
+//! single device would take. Optimizer, averages, memories of losses, checkpoints and data stay
 //! with the first replica; a worker needs an address and nothing else, and forgets everything
 //! between two runs.
 //!
@@ -43,7 +43,7 @@ pub trait Replica: Module + Network {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[batch, 3, height, width]`, normalised
+    /// - `x`: `[batch, 3, height, width]`, normalized
     /// - output: `[batch, values]` each
     fn outputs(&self, x: Tensor<4>) -> Vec<Tensor<2>>;
 }

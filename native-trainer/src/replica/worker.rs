@@ -37,7 +37,7 @@ pub(super) fn receive_begin(link: &mut Link) -> Result<Begin, LinkError> {
     }
 }
 
-/// Computes for whoever is at the other end until that one has no more work, within so many bytes of memory.
+/// Computes for whoever is at the other end until that one has no more work, within `memory` bytes.
 ///
 /// # Errors
 ///

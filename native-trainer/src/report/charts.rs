@@ -67,7 +67,7 @@ pub(super) fn charts(metrics: &str) -> Vec<Chart> {
         .collect()
 }
 
-/// At most [`POINTS`] points, each the mean of its neighbours.
+/// At most [`POINTS`] points, each the mean of its neighbors.
 fn thinned(points: &[(f64, f64)]) -> Points {
     let group = points.len().div_ceil(POINTS).max(1);
     let mean = |points: &[(f64, f64)]| {

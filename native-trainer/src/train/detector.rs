@@ -331,7 +331,7 @@ const TASK_ALIGNED: TaskAligned = TaskAligned { top_k: 13, alpha: 1.0, beta: 6.0
 struct Positives {
     rows: Vec<i32>,
     /// In strides.
-    centres: Vec<f32>,
+    centers: Vec<f32>,
     /// Boxes in strides.
     targets: Vec<f32>,
     weights: Vec<f32>,
@@ -371,7 +371,7 @@ pub fn losses_of_points(
             let (x, y, stride) = points[point];
             class_targets[start + point] = target;
             positives.rows.push((start + point) as i32);
-            positives.centres.extend([x / stride, y / stride]);
+            positives.centers.extend([x / stride, y / stride]);
             positives
                 .targets
                 .extend([object.x1, object.y1, object.x2, object.y2].map(|v| v / stride));
@@ -441,11 +441,11 @@ fn assigned(
 
 /// GIoU and distribution-focal loss of the positive points, weighted means.
 fn box_losses(box_logits: Tensor<2>, positives: Positives) -> (Tensor<1>, Tensor<1>) {
-    let Positives { rows, centres, targets, weights } = positives;
+    let Positives { rows, centers, targets, weights } = positives;
     let (device, count, bins) = (box_logits.device(), rows.len(), REG_MAX + 1);
     let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &device);
     let chosen = box_logits.select(0, rows);
-    let sides: Vec<f32> = centres
+    let sides: Vec<f32> = centers
         .chunks_exact(2)
         .zip(targets.chunks_exact(4))
         .flat_map(|(c, t)| [c[0] - t[0], c[1] - t[1], t[2] - c[0], t[3] - c[1]])
@@ -460,10 +460,10 @@ fn box_losses(box_logits: Tensor<2>, positives: Positives) -> (Tensor<1>, Tensor
     let distribution = distribution_focal(chosen.clone().reshape([count * 4, bins]), tensor(sides));
     let distribution = (distribution * tensor(side_weights)).sum() / total_weight;
 
-    let centres = tensor(centres).reshape([count, 2]);
+    let centers = tensor(centers).reshape([count, 2]);
     let distances = expected_distances(chosen).reshape([count, 4]);
-    let near = centres.clone() - distances.clone().narrow(1, 0, 2);
-    let far = centres + distances.narrow(1, 2, 2);
+    let near = centers.clone() - distances.clone().narrow(1, 0, 2);
+    let far = centers + distances.narrow(1, 2, 2);
     let boxes = Tensor::cat(vec![near, far], 1);
     let overlap = giou(boxes, tensor(targets).reshape([count, 4]));
     ((overlap * tensor(weights)).sum() / total_weight, distribution)

@@ -131,7 +131,7 @@ pub trait Training: Sync {
     /// One batch on the host.
     type Batch: Send;
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     fn init(&self, device: &Device) -> Self::Network;
 
     /// The losses' memory before the first batch.

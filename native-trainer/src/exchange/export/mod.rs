@@ -1,8 +1,8 @@
 //! Networks as files for other runtimes.
 //!
 //! Each graph is written down from the network's own wiring (see [`models::layers::Flow`]), with
-//! normalisation folded and values as in the weights, so that another runtime's answers can be held
-//! against Magpie's. In every format the input `x` is one picture, resized and normalised as the
+//! normalization folded and values as in the weights, so that another runtime's answers can be held
+//! against Magpie's. In every format the input `x` is one picture, resized and normalized as the
 //! model's [`Preprocess`] says, and the output `y` holds the network's answer as Magpie's own runs
 //! give it: an embedding `[1, dim]`, or `[1, points, values]`.
 

@@ -14,7 +14,7 @@ use models::extractor::ExtractorConfig;
 use models::image::ResizeFilter;
 use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
-use pytorch_reader::{DType, PytorchError, PytorchReader};
+use pytorch_reader::{DType, PytorchReader};
 use thiserror::Error;
 
 pub use self::pickle::PickleError;
@@ -33,7 +33,7 @@ pub enum ImportError {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong.
-        source: Box<PytorchError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is no PaddlePaddle checkpoint.
     #[error("{}: {source}", path.display())]

@@ -184,6 +184,7 @@ fn a_box_narrower_than_a_pixel_is_taken_and_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn what_teaches_nothing_or_something_false_is_refused() {
     let data = Data::new();
     data.put("small.png", &picture(20, 15, 9));
