@@ -10,9 +10,9 @@ use thiserror::Error;
 /// values.
 pub const MAX_SIDE: u32 = 2048;
 /// Most values of an embedding or of a layer that a description names: eight times what the widest backbone here
-/// (ResNet50, 2048) gives; twice what a gallery holds.
+/// (ResNet-50, 2048) gives; twice what a gallery holds.
 pub const MAX_WIDTH: usize = 16_384;
-/// Most blocks of a stage or of a head: ResNet152 has 36.
+/// Most blocks of a stage or of a head: ResNet-152 has 36.
 pub const MAX_BLOCKS: usize = 128;
 /// Most classes of a detector: of the public sets LVIS has the most, 1,203.
 pub const MAX_CLASSES: usize = 10_000;
