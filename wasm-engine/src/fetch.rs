@@ -14,7 +14,7 @@ use web_sys::{
 
 use crate::protocol::{EngineError, ErrorKind};
 use crate::ranges::{self, Said};
-use crate::scope::{scope, within};
+use crate::scope::{scope, text, within};
 use crate::storage::Beginning;
 
 /// Tries of one file.
@@ -365,12 +365,4 @@ async fn sleep(milliseconds: i32) {
         let _ = scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, milliseconds);
     };
     let _ = JsFuture::from(Promise::new(&mut start)).await;
-}
-
-/// A JavaScript error in words.
-fn text(error: &JsValue) -> String {
-    Reflect::get(error, &JsValue::from_str("message"))
-        .ok()
-        .and_then(|message| message.as_string())
-        .unwrap_or_else(|| format!("{error:?}"))
 }

@@ -120,11 +120,27 @@ pub enum Request {
     Alike,
     /// Run a part of the pipeline several times.
     Measure {
+        /// Comes back with the answer, where it is given.
+        #[serde(default)]
+        id: Option<u32>,
         /// Which.
         stage: Stage,
         /// How often.
         runs: usize,
     },
+}
+
+impl Request {
+    /// Its number, which comes back with the answer or a failure; `None` where it has none.
+    pub const fn id(&self) -> Option<u32> {
+        match self {
+            Self::Recognize { id, .. } | Self::Locate { id, .. } | Self::Embed { id, .. } => {
+                Some(*id)
+            }
+            Self::Measure { id, .. } => *id,
+            _ => None,
+        }
+    }
 }
 
 /// What a network's products are computed in.
@@ -308,12 +324,15 @@ pub enum Response {
     },
     /// How long the runs of a stage took.
     Measured {
+        /// As in the request.
+        #[serde(default)]
+        id: Option<u32>,
         /// Milliseconds of each.
         milliseconds: Vec<f64>,
     },
     /// Something went wrong.
     Failed {
-        /// The request's, if it was about a picture.
+        /// The request's, if it has one.
         id: Option<u32>,
         /// What and why.
         error: EngineError,

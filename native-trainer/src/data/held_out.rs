@@ -13,11 +13,8 @@ use rayon::prelude::*;
 
 use super::list_file::Samples;
 use crate::files;
-use crate::random::seeded;
+use crate::random::Stream;
 use crate::terminal::counted;
-
-/// Stream of random numbers that draws what is held out.
-const HELD_OUT_STREAM: u64 = 8;
 
 /// A list in two parts with one numbering of classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +58,7 @@ impl HeldOut {
                 continue;
             }
             let wanted = (all as f64 * share).round() as usize;
-            class.shuffle(&mut seeded(&[seed, HELD_OUT_STREAM, number_of(label)]));
+            class.shuffle(&mut Stream::HeldOut.seeded(seed, [number_of(label)]));
             class.truncate(wanted.clamp(1, most));
             class.into_iter().for_each(|content| is_held[content] = true);
             measured += 1;
@@ -84,7 +81,7 @@ impl HeldOut {
         })
     }
 
-    /// The numbers, for people.
+    /// The numbers as a sentence.
     pub fn sentence(&self) -> String {
         let (held, all) =
             (self.held.samples.len(), self.train.samples.len() + self.held.samples.len());

@@ -67,7 +67,7 @@ pub fn sop(folder: &Path) -> Result<Lists, DataError> {
 /// A line's number and its fields.
 type Fields<const N: usize> = (usize, [String; N]);
 
-/// Lines of exactly `N` fields behind so many titles, each with its number.
+/// Lines of exactly `N` fields behind the title lines, each with its number.
 fn fields<const N: usize>(path: &Path, titles: usize) -> Result<Vec<Fields<N>>, DataError> {
     let text = read_text(path)?;
     let mut rows = Vec::new();

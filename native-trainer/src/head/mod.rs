@@ -65,7 +65,7 @@ pub enum HeadConfig {
 }
 
 impl HeadConfig {
-    /// A freshly initialised head.
+    /// A freshly initialized head.
     pub fn init(&self, embedding_dim: usize, classes: usize, device: &Device) -> Head {
         let shape = [embedding_dim, classes];
         let std = (2.0 / (embedding_dim + classes) as f64).sqrt();

@@ -76,7 +76,7 @@ pub(super) fn read<M: Module>(
     }
     let tried = put(network, &weights);
     if tried.is_err() && ModelFile::from_bytes(&bytes).is_ok() {
-        let reason = "a deployed network has its normalisation folded into its convolutions; if it \
+        let reason = "a deployed network has its normalization folded into its convolutions; if it \
                       is of this architecture, give its run's folder instead";
         tried.map(drop).context(reason).with_context(name)?;
     } else {
