@@ -193,7 +193,7 @@ mod tests {
             grow(&mut stream);
             let mut file = Vec::new();
             stream.finish(IndexConfig::Flat, &mut file).unwrap();
-            assert!(file == whole.to_bytes().unwrap(), "{vector_type}");
+            assert!(file == whole.to_bytes(), "{vector_type}");
         }
     }
 }
