@@ -9,7 +9,7 @@
 //! | `aligned`, [`limits`], [`threads`] | values that begin at a cache line; how large networks may be; work on several threads |
 //! | [`operators`] | operators of training, as an extension of Burn |
 //! | [`image`], [`layers`] | decoded images, boxes, resizing; blocks shared by the networks |
-//! | [`preprocess`], [`gallery`], [`weights`] | image → network input; labelled embeddings; named tensors |
+//! | [`preprocess`], [`gallery`], [`weights`] | image → network input; labeled embeddings; named tensors |
 //! | [`inference`] | a network ready to run on a device: steps, packed weights, shaders |
 //! | [`backbone`], [`neck`], [`tracker`] | PP-LCNet, PP-LCNetV2, MobileNetV1, ResNet, EfficientNet-Lite0; FC, BNNeck, vehicle neck, tanh; objects over a camera's frames |
 //! | [`detector`], [`extractor`] | image → boxes; image → embedding |

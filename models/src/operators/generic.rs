@@ -98,7 +98,7 @@ pub(super) fn norm_act_backward<B: Backend>(
     let grad = match Activation::from_index(activation) {
         Activation::Identity => grad,
         activation => {
-            let normalised = B::batch_norm(
+            let normalized = B::batch_norm(
                 x.clone(),
                 gamma.clone(),
                 beta,
@@ -106,26 +106,26 @@ pub(super) fn norm_act_backward<B: Backend>(
                 variance.clone(),
                 epsilon,
             );
-            let dtype = get_or_init_device_settings::<B>(&normalised.device()).bool_dtype;
+            let dtype = get_or_init_device_settings::<B>(&normalized.device()).bool_dtype;
             match activation {
                 Activation::Identity => grad,
                 Activation::Relu6 => {
                     let above =
-                        B::float_greater_equal_elem(normalised.clone(), 6.0_f32.into(), dtype);
-                    let below = B::float_lower_equal_elem(normalised, 0.0_f32.into(), dtype);
+                        B::float_greater_equal_elem(normalized.clone(), 6.0_f32.into(), dtype);
+                    let below = B::float_lower_equal_elem(normalized, 0.0_f32.into(), dtype);
                     let grad = B::float_mask_fill(grad, above, 0.0_f32.into());
                     B::float_mask_fill(grad, below, 0.0_f32.into())
                 }
-                Activation::Relu => B::relu_backward(B::relu(normalised), grad),
+                Activation::Relu => B::relu_backward(B::relu(normalized), grad),
                 Activation::HardSwish => {
                     // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
                     let slope = B::float_add_scalar(
-                        B::float_div_scalar(normalised.clone(), 3.0_f32.into()),
+                        B::float_div_scalar(normalized.clone(), 3.0_f32.into()),
                         0.5_f32.into(),
                     );
                     let above =
-                        B::float_greater_equal_elem(normalised.clone(), 3.0_f32.into(), dtype);
-                    let below = B::float_lower_equal_elem(normalised, (-3.0_f32).into(), dtype);
+                        B::float_greater_equal_elem(normalized.clone(), 3.0_f32.into(), dtype);
+                    let below = B::float_lower_equal_elem(normalized, (-3.0_f32).into(), dtype);
                     let slope = B::float_mask_fill(slope, above, 1.0_f32.into());
                     let slope = B::float_mask_fill(slope, below, 0.0_f32.into());
                     B::float_mul(grad, slope)

@@ -102,7 +102,7 @@ impl ExtractorTask {
             let mut notes = Vec::new();
             if query.is_some() {
                 notes.push(
-                    "the queries are learnt from: their figures say little about other pictures"
+                    "the queries are learned from: their figures say little about other pictures"
                         .to_owned(),
                 );
             } else if self.hold_out > 0.0 {
@@ -132,7 +132,7 @@ fn with_other_queries(
         let shared = shared_paths(query, &train);
         if shared > 0 {
             notes.push(format!(
-                "{shared} of {} {} learnt from: such figures say little about other pictures",
+                "{shared} of {} {} learned from: such figures say little about other pictures",
                 counted(query.samples.len(), "query", "queries"),
                 if shared == 1 { "is" } else { "are" }
             ));
