@@ -139,7 +139,7 @@ pub struct Manifest {
     pub settings: RecognizerSettings,
     /// Every file but the manifest.
     pub files: Vec<FileEntry>,
-    /// Licence and source of pictures and weights, a sentence each.
+    /// License and source of pictures and weights, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! From a picture to a network's input: resize, scale to `0..=1`, normalise, channels first.
+//! From a picture to a network's input: resize, scale to `0..=1`, normalize, channels first.
 //!
 //! Source: PaddleClas `ppcls/data/preprocess/ops/operators.py` (`ResizeImage`, `NormalizeImage`,
 //! `ToCHWImage`) @ d178931. Difference: the default filter is antialiased. The reference shrinks
@@ -67,7 +67,7 @@ impl Preprocess {
     ///
     /// # Shapes
     ///
-    /// - output: `[images.len(), 3, height, width]`, normalised
+    /// - output: `[images.len(), 3, height, width]`, normalized
     pub fn apply(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
         let mut data = Vec::with_capacity(images.len() * self.values());
         for image in images {
@@ -81,7 +81,7 @@ impl Preprocess {
         (self.width * self.height * 3) as usize
     }
 
-    /// Normalises a picture that already has the input's size and appends it to `data`, channels
+    /// Normalizes a picture that already has the input's size and appends it to `data`, channels
     /// first.
     ///
     /// # Panics
@@ -101,7 +101,7 @@ impl Preprocess {
         }
     }
 
-    /// Resizes and normalises a picture, channels last.
+    /// Resizes and normalizes a picture, channels last.
     ///
     /// # Shapes
     ///

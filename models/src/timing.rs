@@ -61,7 +61,7 @@ impl Stage {
             Self::Embed(crops) => format!("embed {crops}"),
             Self::Search => "search".to_owned(),
             Self::SearchIn(entries) => format!("search in {entries}"),
-            Self::Recognize => "recognise".to_owned(),
+            Self::Recognize => "recognize".to_owned(),
         }
     }
 }

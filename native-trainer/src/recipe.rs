@@ -111,7 +111,7 @@ pub struct Recipe {
     pub mixed_precision: Option<HalfFloat>,
     /// Steps between log lines; 10 by default.
     pub log_interval: usize,
-    /// Said in the exported file: source and licence of the data.
+    /// Said in the exported file: source and license of the data.
     pub notes: String,
     /// Said where the data are not there: what to download and where to put it.
     pub data: String,
@@ -233,7 +233,7 @@ fn with_nearest(message: &str) -> String {
 }
 
 /// Keys with another spelling that recipes may have, and the spelling of today.
-const SPELLINGS: [(&str, &str); 1] = [("colour", "color")];
+const SPELLINGS: [(&str, &str); 1] = [("colour", "color")]; // An old name.
 
 /// Takes the key's other spelling out of a table, which would be the same key twice.
 fn remove_spellings(table: &mut toml::Table, key: &str) {
@@ -342,7 +342,7 @@ mod tests {
         };
         assert_eq!(color(&[]), 0.25);
         assert_eq!(color(&["extractor.augmentation.color=0.5"]), 0.5);
-        assert_eq!(color(&["extractor.augmentation.colour=0.75"]), 0.75);
+        assert_eq!(color(&["extractor.augmentation.colour=0.75"]), 0.75); // An old name.
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Engine {
     tracker: Tracker,
 }
 
-/// A recognised picture.
+/// A recognized picture.
 struct Seen {
     id: u32,
     image: RgbImage,

@@ -26,7 +26,7 @@ impl Backend {
     }
 }
 
-/// A picture to recognise.
+/// A picture to recognize.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Picture {
     /// A file's bytes: JPEG, PNG, WebP, GIF or BMP.
@@ -66,7 +66,7 @@ pub enum Request {
     /// Say what is in a part of a recognized picture that is still at hand. Of several parts the one is taken
     /// whose best answer is the most similar.
     Look {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Left, top, right, bottom of each in pixels of the picture.
         regions: Vec<[f32; 4]>,
@@ -107,11 +107,11 @@ pub enum Request {
     Export,
     /// Look whether a newer gallery was published, and take it.
     Refresh,
-    /// Recognise by other thresholds from now on.
+    /// Recognize by other thresholds from now on.
     Tune(Thresholds),
-    /// Give an object of a recognised picture as the network was given it.
+    /// Give an object of a recognized picture as the network was given it.
     Crop {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Position among the picture's objects.
         object: usize,
@@ -184,9 +184,9 @@ pub enum Stage {
 /// A change of the visitor's gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
-    /// Add an object of a recognised picture to a class, which is made where it is not there.
+    /// Add an object of a recognized picture to a class, which is made where it is not there.
     Teach {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Position among the picture's objects.
         object: usize,
@@ -289,7 +289,7 @@ pub enum Response {
     Published {
         /// Title of the page.
         title: String,
-        /// Licence and source notes.
+        /// License and source notes.
         notes: Vec<String>,
         /// As published.
         thresholds: Thresholds,
@@ -350,7 +350,7 @@ pub struct BundleInfo {
     pub entries: usize,
     /// Whether parts of the gallery are fetched when they are needed.
     pub in_parts: bool,
-    /// Licence and source notes.
+    /// License and source notes.
     pub notes: Vec<String>,
     /// Who computes.
     pub backend: Backend,

@@ -325,7 +325,7 @@ export class MagpieRecognizer extends Base {
       () => false,
     );
     if (signal.aborted) throw signal.reason;
-    // What the browser cannot show may still be recognised.
+    // What the browser cannot show may still be recognized.
     figure.hidden = !shown;
   }
 

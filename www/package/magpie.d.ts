@@ -237,7 +237,7 @@ export class Magpie {
     options?: Cancellable,
   ): Promise<{ width: number; height: number; objects: FoundObject[] }>;
   embed(picture: ImageLike, options?: Cancellable): Promise<Float32Array>;
-  /** Recognises by other thresholds from now on, -1 to 1 and 0 to 1; what is left out stays as it is. */
+  /** Recognizes by other thresholds from now on, -1 to 1 and 0 to 1; what is left out stays as it is. */
   tune(thresholds: Partial<Thresholds>, options?: Cancellable): Promise<Thresholds>;
   /** Milliseconds of several runs of a part of the pipeline, on a drawn picture; 20, at most 10,000. */
   measure(part: Stage, options?: Cancellable & { runs?: number }): Promise<number[]>;

@@ -1,4 +1,4 @@
-// Recognises the things of a gallery in pictures, in this page: no picture leaves it.
+// Recognizes the things of a gallery in pictures, in this page: no picture leaves it.
 //
 //   import { Magpie } from "./magpie.js";
 //   const magpie = await Magpie.load("./bundle/");
@@ -216,7 +216,7 @@ export class Magpie {
 
   constructor(engine, info) {
     this.#engine = engine;
-    /** Title of the bundle, and its notes on licence and source. */
+    /** Title of the bundle, and its notes on license and source. */
     this.title = info.title;
     this.notes = info.notes;
     /** Whether it finds objects; without a detector every picture is one. */
@@ -346,7 +346,7 @@ export class Magpie {
     return { minSimilarity: min_similarity, minScore: min_score };
   }
 
-  /** Recognises by other thresholds from now on; what is left out stays as it is. */
+  /** Recognizes by other thresholds from now on; what is left out stays as it is. */
   async tune(thresholds = {}, options) {
     if (!isObject(thresholds)) throw refused("thresholds", thresholds, "an object");
     const { minSimilarity, minScore } = thresholds;

@@ -88,7 +88,7 @@ pub struct ModelDescription {
     /// How its products are computed on a CPU.
     #[serde(default, skip_serializing_if = "Arithmetic::is_default")]
     pub arithmetic: Arithmetic,
-    /// Where the weights come from: recipe, data, seed, licence.
+    /// Where the weights come from: recipe, data, seed, license.
     #[serde(default)]
     pub notes: String,
 }

@@ -99,8 +99,8 @@ pub(super) fn norm_act_backward<B: Backend>(
         Activation::Identity => grad,
         activation => {
             let [x, gamma, mean, variance] = [&x, &gamma, &mean, &variance].map(Clone::clone);
-            let normalised = B::batch_norm(x, gamma, beta, mean, variance, epsilon);
-            activation_backward::<B>(activation, normalised, grad)
+            let normalized = B::batch_norm(x, gamma, beta, mean, variance, epsilon);
+            activation_backward::<B>(activation, normalized, grad)
         }
     };
     let Some(replicas) = replicas else {

@@ -28,7 +28,7 @@ const THUMBNAIL_SIDE: u32 = 64;
 /// JPEG quality of a thumbnail.
 const THUMBNAIL_QUALITY: u8 = 78;
 
-/// Why a picture could not be recognised.
+/// Why a picture could not be recognized.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecognizeError {
@@ -40,7 +40,7 @@ pub enum RecognizeError {
     Gallery(#[from] GalleryError),
 }
 
-/// When the whole picture is recognised as one object.
+/// When the whole picture is recognized as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WholeImage {

@@ -1,4 +1,4 @@
-//! `magpie import`: weights learnt elsewhere become a model file.
+//! `magpie import`: weights learned elsewhere become a model file.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
-/// Takes over weights that were learnt elsewhere: PaddlePaddle's .pdparams, with a recipe that
+/// Takes over weights that were learned elsewhere: PaddlePaddle's .pdparams, with a recipe that
 /// describes the network, or a known PyTorch checkpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie import best_model.pdparams -c recipe.toml --out \

@@ -17,7 +17,7 @@ pub struct Lists {
     pub test: String,
 }
 
-/// Last class of CUB-200-2011 that is learnt from.
+/// Last class of CUB-200-2011 that is learned from.
 const CUB_TRAINED: u64 = 100;
 
 /// CUB-200-2011: `images.txt` and `image_class_labels.txt`; labels count from 1.

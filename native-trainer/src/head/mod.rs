@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub enum HeadConfig {
     /// A linear layer, drawn from N(0, 0.001²): the head of PP-ShiTuV2.
     Fc {
-        /// Whether a bias is learnt, starting at 0; not in PP-ShiTuV2.
+        /// Whether a bias is learned, starting at 0; not in PP-ShiTuV2.
         #[serde(default)]
         bias: bool,
     },

@@ -1,4 +1,4 @@
-//! Distance to a learnt center of the class.
+//! Distance to a learned center of the class.
 //!
 //! Agrees with PaddleClas `ppcls/loss/centerloss.py` @ d178931, including its bounds on a squared
 //! distance, which give every other class 1e-12.
@@ -14,7 +14,7 @@ const BOUNDS: [f64; 2] = [1e-12, 1e12];
 /// Source: "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016, Eq. 2.
 #[derive(Module, Debug)]
 pub struct Center {
-    /// `[classes, dim]`, learnt beside the network, see [`Self::follow`].
+    /// `[classes, dim]`, learned beside the network, see [`Self::follow`].
     pub centers: Param<Tensor<2>>,
 }
 
@@ -38,7 +38,7 @@ impl Center {
         squared.mean() + others * BOUNDS[0]
     }
     /// A step of gradient descent of the centers on [`Self::forward`]: the reference's own
-    /// optimiser for them.
+    /// optimizer for them.
     ///
     /// # Shapes
     ///

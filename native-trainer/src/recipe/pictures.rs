@@ -56,8 +56,8 @@ impl<'a> Reader<'a> {
         Ok(samples)
     }
 
-    fn read_any(&mut self, path: &'a Option<PathBuf>) -> Result<Option<Samples>, DataError> {
-        path.as_deref().map(|path| self.read(path)).transpose()
+    fn read_any(&mut self, path: Option<&'a PathBuf>) -> Result<Option<Samples>, DataError> {
+        path.map(|path| self.read(path)).transpose()
     }
 }
 
@@ -69,7 +69,8 @@ impl DetectorTask {
     /// [`DataError`], naming the list and the line.
     pub fn cut_outs(&self) -> Result<CutOuts, DataError> {
         let mut reader = Reader::default();
-        let (train, eval) = (reader.read_any(&self.cutouts)?, reader.read_any(&self.eval_cutouts)?);
+        let (train, eval) =
+            (reader.read_any(self.cutouts.as_ref())?, reader.read_any(self.eval_cutouts.as_ref())?);
         Ok(CutOuts { train, eval, remarks: reader.remarks })
     }
 }
@@ -83,7 +84,8 @@ impl ExtractorTask {
     pub fn pictures(&self, seed: u64) -> Result<Pictures, DataError> {
         let mut reader = Reader::default();
         let train = reader.read(&self.train)?;
-        let (query, gallery) = (reader.read_any(&self.query)?, reader.read_any(&self.gallery)?);
+        let (query, gallery) =
+            (reader.read_any(self.query.as_ref())?, reader.read_any(self.gallery.as_ref())?);
         let remarks = reader.remarks;
         let is_train = |path: &Option<PathBuf>, samples: &Option<Samples>| match (path, samples) {
             (Some(path), Some(samples)) => {
@@ -100,7 +102,7 @@ impl ExtractorTask {
             let mut notes = Vec::new();
             if query.is_some() {
                 notes.push(
-                    "the queries are learnt from: their figures say little about other pictures"
+                    "the queries are learned from: their figures say little about other pictures"
                         .to_owned(),
                 );
             } else if self.hold_out > 0.0 {
@@ -130,7 +132,7 @@ fn with_other_queries(
         let shared = shared_paths(query, &train);
         if shared > 0 {
             notes.push(format!(
-                "{shared} of {} {} learnt from: such figures say little about other pictures",
+                "{shared} of {} {} learned from: such figures say little about other pictures",
                 counted(query.samples.len(), "query", "queries"),
                 if shared == 1 { "is" } else { "are" }
             ));

@@ -60,7 +60,7 @@ pub struct ExtractorTask {
     /// List file or folder of queries for the evaluation. Absent, or the images of `train`: some of these
     /// are held out.
     pub query: Option<PathBuf>,
-    /// List file or folder that is searched; by default the queries, each without itself, or what is learnt
+    /// List file or folder that is searched; by default the queries, each without itself, or what is learned
     /// from where queries are held out.
     pub gallery: Option<PathBuf>,
     /// Share of the images of every class that is held out of training as queries, at least one, if

@@ -39,7 +39,7 @@ pub struct MissingWeights {
     path: PathBuf,
 }
 
-/// Weights and the pictures that they have learnt from.
+/// Weights and the pictures that they have learned from.
 pub(super) struct Pretrained {
     /// By the paths of the network.
     pub(super) weights: Weights,
@@ -169,7 +169,7 @@ mod tests {
             assert!(found.weights.tensors == given.tensors && found.preprocess.is_none());
         }
 
-        // Behind another neck the backbone begins with what was learnt, the neck afresh.
+        // Behind another neck the backbone begins with what was learned, the neck afresh.
         let neck = |embedding_dim| Some(NeckConfig::Fc { embedding_dim });
         let necked = |dim| {
             ExtractorConfig { neck: neck(dim), backbone: config.backbone.clone() }.init(&device)

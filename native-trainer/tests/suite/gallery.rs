@@ -178,7 +178,7 @@ fn searches_stats_and_thresholds_say_what_is_there() {
     let pictures = world.pictures("pictures", 3, 4);
     let file = world.path("gallery.bin");
     gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file]);
-    gallery(&[&"describe", &file, &"class 1 类", &"--set", &"colour=green"]);
+    gallery(&[&"describe", &file, &"class 1 类", &"--set", &"color=green"]);
     let query = pictures.join("class 0 类/2.png");
     for kind in ["flat", "hnsw", "ivf", "binary"] {
         for values in ["f16", "f32", "i8"] {
@@ -196,7 +196,7 @@ fn searches_stats_and_thresholds_say_what_is_there() {
                 if rule == "nearest" {
                     assert_eq!(found["matches"][0]["label"], "class 0 类", "{kind} {values}");
                 }
-                let filtered: [&dyn AsRef<OsStr>; 2] = [&"--where", &"colour=green"];
+                let filtered: [&dyn AsRef<OsStr>; 2] = [&"--where", &"color=green"];
                 let found = gallery(&[&search[..], &words, &filtered].concat());
                 let found: serde_json::Value = serde_json::from_str(&found).unwrap();
                 assert_eq!(found["matches"].as_array().unwrap().len(), 1, "{kind} {values} {rule}");

@@ -1,4 +1,4 @@
-//! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognise.
+//! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognize.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -55,7 +55,7 @@ fn pictures_become_a_site_that_names_them() {
 
     let json = succeed(&[&"eval", &"--extractor", &model, &"--query", &pictures, &"--json"]);
     let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
-    // Four classes told apart by colour alone; a quarter would be chance.
+    // Four classes told apart by color alone; a quarter would be chance.
     assert!(metrics["recall1"].as_f64() > Some(0.8), "{metrics}");
     assert_eq!(metrics["queries"], 20);
 
@@ -105,7 +105,7 @@ fn pictures_become_a_site_that_names_them() {
     // How fast it is, for people and for programs.
     let bundle = site.join("bundle");
     let told = succeed(&[&"bench", &"--bundle", &bundle, &"--picture", &sample, &"--runs", &"2"]);
-    assert!(told.contains("recognise") && told.contains("median"), "{told}");
+    assert!(told.contains("recognize") && told.contains("median"), "{told}");
     let told = succeed(&[&"bench", &"--bundle", &bundle, &"--runs", &"2", &"--json"]);
     let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((report["schema"].as_u64(), report["device"].as_str()), (Some(2), Some("cpu")));
@@ -215,7 +215,7 @@ fn a_resumed_run_ends_like_an_uninterrupted_one() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 4);
     let recipe = world.recipe(&pictures, 3);
-    // Everything that remembers: an average of the weights, centres, a memory bank.
+    // Everything that remembers: an average of the weights, centers, a memory bank.
     let remembering: [&dyn AsRef<std::ffi::OsStr>; 6] = [
         &"-o",
         &"ema.decay={ kind = \"constant\", decay = 0.8 }",

@@ -221,6 +221,7 @@ impl Seek for Meanwhile {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one server, started once")]
 fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     let (server, world) = (Server::start(), World::new());
     let engine = || PostgresGallery::connect(&server.address, "shop").expect("a server");

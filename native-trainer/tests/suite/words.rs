@@ -156,7 +156,7 @@ fn a_measured_threshold_is_stale_after_a_change() {
 #[test]
 fn errors_say_what_to_give() {
     let shop = Shop::new();
-    let recipe = shop.world.recipe(&shop.world.pictures("learnt", 4, 2), 1);
+    let recipe = shop.world.recipe(&shop.world.pictures("learned", 4, 2), 1);
     let run = shop.world.path("run");
     let train = |words: &[&dyn AsRef<OsStr>]| {
         let start: [&dyn AsRef<OsStr>; 5] = [&"train", &"-c", &recipe, &"--out", &run];

@@ -77,7 +77,7 @@ losses = [
     {{ kind = "triplet_angular_margin", on = "backbone", margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }},
 ]
 head = {{ kind = "fc" }}
-augmentation = {{ rotation = 10, scale = [0.9, 1.1], colour = 0.1 }}
+augmentation = {{ rotation = 10, scale = [0.9, 1.1], color = 0.1 }}
 
 [extractor.model]
 neck = {{ kind = "bn_neck" }}
@@ -184,21 +184,21 @@ model = {{ backbone_scale = 0.25, neck_channels = 16, num_classes = 1, head_bloc
     }
 }
 
-/// A shape whose form and colour depend on the class, its place on the number.
+/// A shape whose form and color depend on the class, its place on the number.
 pub(crate) fn shape(class: usize, number: usize, side: u32) -> RgbImage {
-    let colours = [[220, 40, 40], [40, 160, 60], [50, 80, 220], [230, 190, 40]];
-    let colour = colours[class % colours.len()];
-    let centre = side as f32 / 2.0 + (number % 5) as f32 - 2.0;
+    let colors = [[220, 40, 40], [40, 160, 60], [50, 80, 220], [230, 190, 40]];
+    let color = colors[class % colors.len()];
+    let center = side as f32 / 2.0 + (number % 5) as f32 - 2.0;
     let data = (0..side * side)
         .flat_map(|i| {
-            let (x, y) = ((i % side) as f32 - centre, (i / side) as f32 - centre);
+            let (x, y) = ((i % side) as f32 - center, (i / side) as f32 - center);
             let radius = side as f32 * 0.3;
             let inside = match class % 3 {
                 0 => x.hypot(y) < radius,
                 1 => x.abs().max(y.abs()) < radius,
                 _ => x.abs() + y.abs() < radius,
             };
-            if inside { colour } else { [245, 245, 245] }
+            if inside { color } else { [245, 245, 245] }
         })
         .collect();
     RgbImage::from_rgb(side, side, data).expect("a picture")

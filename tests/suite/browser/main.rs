@@ -164,7 +164,7 @@ fn native(site: &Path, picture: &Path) -> (Vec<Recognition>, Vec<String>) {
     let recognizer = Bundle::open(&manifest, read, &Device::flex()).expect("a bundle");
     let bytes = std::fs::read(picture).expect("a picture");
     let image = RgbImage::decode(&bytes).expect("decodes");
-    let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognises");
+    let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognizes");
     let label = |r: &Recognition| {
         r.matches
             .first()

@@ -102,7 +102,7 @@ impl Engine {
         Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
     }
 
-    /// Recognises by other thresholds from now on, the newest picture at once.
+    /// Recognizes by other thresholds from now on, the newest picture at once.
     pub(crate) async fn tune(&mut self, wanted: Thresholds) -> Result<Response, EngineError> {
         self.set_thresholds(wanted);
         self.tuned = true;

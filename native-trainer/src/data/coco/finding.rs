@@ -197,7 +197,7 @@ impl Problem {
             Self::Crowd => "crowds",
             Self::SameBox => "the same box of a picture again",
             Self::OverEdge => "reach over the edge of their picture; the part inside is taken",
-            Self::Thin => "with a side below one pixel: hardly anything can be learnt from it",
+            Self::Thin => "with a side below one pixel: hardly anything can be learned from it",
             Self::Turned => {
                 "are turned by their EXIF orientation, which their size does not tell; boxes are taken as those \
                  of the upright picture"

@@ -110,7 +110,7 @@ fn told(findings: &[Finding]) -> String {
 fn to_keep(findings: &[Finding]) -> &'static str {
     let is_difficult = |finding: &Finding| finding.kind == Problem::Difficult;
     if findings.iter().any(is_difficult) {
-        "; write <difficult>0</difficult> for those that are to be learnt"
+        "; write <difficult>0</difficult> for those that are to be learned"
     } else {
         ""
     }

@@ -405,9 +405,9 @@ mod tests {
     #[test]
     fn the_british_names_are_understood() {
         for (old, operator) in [
-            ("kind = \"centre_crop\"\nside = 9", Operator::CenterCrop { side: 9 }),
+            ("kind = \"centre_crop\"\nside = 9", Operator::CenterCrop { side: 9 }), // An old name.
             (
-                "kind = \"colour_jitter\"\nprobability = 0.5\ncolour = 0.3",
+                "kind = \"colour_jitter\"\nprobability = 0.5\ncolour = 0.3", // An old name.
                 Operator::ColorJitter { probability: 0.5, color: 0.3, hue: 0.0 },
             ),
         ] {

@@ -1,4 +1,4 @@
-//! Weights learnt elsewhere, under the names of this project's modules.
+//! Weights learned elsewhere, under the names of this project's modules.
 //!
 //! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours; PyTorch's
 //! checkpoints are known by the network they hold.

@@ -260,7 +260,7 @@ fn what_teaches_nothing_or_something_false_is_refused() {
         (bbox(json!([0, 0, 3e38, 3e38])), vec![(Problem::Outside, 1)], "mostly outside"),
         (
             each("annotations", |i, a| {
-                a["bbox"] = json!([0.25, 0.5, 0.5, if i % 2 == 0 { 0.25 } else { 0.5 }])
+                a["bbox"] = json!([0.25, 0.5, 0.5, if i % 2 == 0 { 0.25 } else { 0.5 }]);
             }),
             vec![(Problem::Shares, 8)],
             "all 8 boxes lie between 0 and 1: they are shares of the picture, not pixels (annotation 1: [0.25, \

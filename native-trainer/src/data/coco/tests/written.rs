@@ -197,7 +197,7 @@ fn voc_that_teaches_something_false_is_not_written() {
         ),
         (
             format!("<filename>0.png</filename>\n{}", object("cat", "1", corners)),
-            "p.xml:2); write <difficult>0</difficult> for those that are to be learnt",
+            "p.xml:2); write <difficult>0</difficult> for those that are to be learned",
         ),
         (
             format!(

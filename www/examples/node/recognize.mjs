@@ -1,6 +1,6 @@
 // Says what is in pictures, on a server or in a script.
 //
-// npm install magpie-recognizer && node recognise.mjs site/bundle photo.jpg [photo.png …]
+// npm install magpie-recognizer && node recognize.mjs site/bundle photo.jpg [photo.png …]
 import { openAsBlob } from "node:fs";
 import { extname } from "node:path";
 import { pathToFileURL } from "node:url";
