@@ -25,6 +25,26 @@ pub struct Match {
 }
 
 /// What a gallery is asked.
+///
+/// ```
+/// use gallery::{AnswerRule, Class, Gallery, Question};
+///
+/// let mut gallery = Gallery::new(2, "my extractor");
+/// for (label, embedding) in [("red tea", [1.0, 0.0]), ("green tea", [0.9, 0.2]), ("mug", [0.0, 1.0])] {
+///     let class = Class { label: label.to_owned(), ..Class::default() };
+///     let class = gallery.add_class(class, Vec::new());
+///     gallery.add(class, &embedding)?;
+/// }
+/// let is_green = |class: &Class| class.label.starts_with("green");
+/// let question = Question { classes: Some(&is_green), ..Question::best(3) };
+/// let found = gallery.search_with(&[1.0, 0.0], &question)?;
+/// assert_eq!(found.len(), 1);
+/// assert_eq!(gallery.classes()[found[0].class].label, "green tea");
+///
+/// let by_vote = Question { rule: AnswerRule::Vote { neighbors: 3 }, ..Question::best(1) };
+/// assert_eq!(gallery.search_with(&[1.0, 0.0], &by_vote)?[0].class, 0);
+/// # Ok::<(), gallery::GalleryError>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// Classes that are returned at most.

@@ -7,7 +7,33 @@ use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
 
-/// Labeled embeddings. See the [module](self).
+/// Labeled embeddings of one extractor.
+///
+/// ```
+/// use gallery::{Class, Gallery, IndexConfig};
+///
+/// let class = |label: &str| Class { label: label.to_owned(), ..Class::default() };
+/// let mut gallery = Gallery::new(2, "my extractor");
+/// let east = gallery.add_class(class("east"), Vec::new());
+/// let north = gallery.add_class(class("north"), Vec::new());
+/// gallery.add(east, &[1.0, 0.1])?;
+/// gallery.add(north, &[0.0, 5.0])?;
+///
+/// // The most similar class first, with the cosine.
+/// let found = gallery.search(&[3.0, 0.3], 2)?;
+/// assert_eq!((found[0].class, found.len()), (east, 2));
+/// assert!(found[0].similarity > 0.999);
+///
+/// // With many entries a graph answers sooner than the scan.
+/// gallery.set_index(IndexConfig::hnsw())?;
+/// gallery.rename_class(north, "up")?;
+/// gallery.remove_class(east)?;
+///
+/// let bytes = gallery.to_bytes();
+/// let loaded = Gallery::from_bytes(&bytes)?;
+/// assert_eq!((loaded.len(), loaded.classes()[0].label.as_str()), (1, "up"));
+/// # Ok::<(), gallery::GalleryError>(())
+/// ```
 #[derive(Clone)]
 pub struct Gallery {
     pub(crate) model: String,

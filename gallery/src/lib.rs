@@ -18,6 +18,7 @@
 //! | `answer`, `edit` | search; add, rename, remove, merge |
 //! | `format` | bytes of a gallery |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
+//! | `growing` | what a gallery in memory and one on its way into a file have in common |
 
 #[cfg(test)]
 mod against_a_map;
@@ -34,6 +35,8 @@ mod embedding;
 mod error;
 mod format;
 mod gallery;
+#[cfg(feature = "parallel")]
+mod growing;
 mod index;
 mod lessons;
 mod limits;
@@ -56,7 +59,12 @@ pub use embedding::check_embedding;
 pub use error::GalleryError;
 pub use format::{MAGIC, StreamError, VERSION};
 pub use gallery::Gallery;
-pub use index::{Filter, Hit, IndexConfig, IndexError, Metric, Search, VectorIndex, VectorType};
+#[cfg(feature = "parallel")]
+pub use growing::Growing;
+pub use index::{
+    Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
+    VectorType,
+};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,

@@ -5,9 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints what it found")]
 
-use burn::tensor::Device;
-use models::bundle::{Bundle, Manifest};
-use models::image::RgbImage;
+use models::{Bundle, Device, Manifest, RgbImage};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let read = |name: &str| std::fs::read(format!("site/bundle/{name}"));

@@ -139,7 +139,7 @@ pub struct Manifest {
     pub settings: RecognizerSettings,
     /// Every file but the manifest.
     pub files: Vec<FileEntry>,
-    /// Licence and source of pictures and weights, a sentence each.
+    /// License and source of pictures and weights, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -248,6 +248,40 @@ pub enum Published<'a> {
 }
 
 /// A bundle in memory.
+///
+#[cfg_attr(feature = "flex", doc = "```")]
+#[cfg_attr(not(feature = "flex"), doc = "```ignore")]
+/// use models::bundle::{MANIFEST_NAME, Published};
+/// use models::model_file::model_id;
+/// use models::{Bundle, Device, Gallery, Manifest, RecognizerSettings};
+/// # use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// # use models::extractor::ExtractorConfig;
+/// # use models::model_file::Trained;
+/// # use models::Preprocess;
+/// # let device = Device::flex();
+/// # let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// # let config = ExtractorConfig { backbone, neck: None };
+/// # let dim = config.embedding_dim();
+/// # let network = Trained::Extractor(config.clone(), config.init(&device));
+/// # let model = network.deploy(Preprocess::square(32), String::new());
+///
+/// let extractor = Bundle::model_bytes(&model)?;
+/// let gallery = Gallery::new(dim, model_id(&extractor));
+/// let (title, settings) = ("My shelf".to_owned(), RecognizerSettings::default());
+/// let published = Published::Whole(&gallery);
+/// let bundle = Bundle::assemble(title, extractor, None, published, settings, Vec::new())?;
+///
+/// // What a host serves: the files, and the list of them under MANIFEST_NAME.
+/// let listed = serde_json::to_vec(&bundle.manifest)?;
+/// assert_eq!(MANIFEST_NAME, "manifest.json");
+///
+/// let manifest = Manifest::from_bytes(&listed)?;
+/// let files = bundle.files;
+/// let read = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.clone());
+/// let recognizer = Bundle::open(&manifest, read, &device)?;
+/// assert!(recognizer.gallery().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The list of contents.
@@ -262,7 +296,8 @@ impl Bundle {
     /// # Errors
     ///
     /// [`BundleError::Gallery`] when the gallery was made by another extractor,
-    /// [`BundleError::Model`] when a model cannot be read.
+    /// [`BundleError::Model`] when the description of a model cannot be read. Its tensors are looked at where the
+    /// bundle is opened.
     pub fn assemble(
         title: String,
         extractor: Vec<u8>,
@@ -279,9 +314,9 @@ impl Bundle {
             files.push((entry, bytes));
             name
         };
-        let describe = |name: &str, bytes: &[u8]| match ModelFile::from_bytes(bytes) {
-            Ok(model) => Ok(model.description),
-            Err(source) => Err(BundleError::Model { name: name.to_owned(), source }),
+        let describe = |name: &str, bytes: &[u8]| {
+            ModelDescription::of_file(bytes)
+                .map_err(|source| BundleError::Model { name: name.to_owned(), source })
         };
         let foreign = |source| BundleError::Gallery { name: "gallery".to_owned(), source };
         let model = model_id(&extractor);

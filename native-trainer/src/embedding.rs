@@ -35,7 +35,7 @@ pub enum EmbeddingError {
     /// Nothing but zeros.
     #[error(
         "{picture}: its embedding is all zeros, which are alike to everything: the extractor's weights are \
-         damaged or have not been learnt; take another one"
+         damaged or have not been learned; take another one"
     )]
     Zero {
         /// The picture.

@@ -48,7 +48,7 @@ await page.evaluate(async (side) => {
       const bitmap = await createImageBitmap(file);
       return drawn(bitmap, bitmap.width, bitmap.height);
     },
-    "browser decodes without colour profiles, engine resamples": async (file) => {
+    "browser decodes without color profiles, engine resamples": async (file) => {
       const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
       return drawn(bitmap, bitmap.width, bitmap.height);
     },

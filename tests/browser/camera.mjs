@@ -267,10 +267,10 @@ const scenarios = {
     await page.keyboard.type("my thing");
     await page.keyboard.press("Enter");
     await saying(page, "Learned");
-    const learnt = await look();
+    const learned = await look();
     await press();
     await running(3);
-    return { held, learnt, running: await look() };
+    return { held, learned, running: await look() };
   },
 
   // Frames reach the engine in their own size; the one that is shown is the one that was answered.

@@ -48,7 +48,7 @@ impl Index {
 
     /// Positions of the nearest rows, best first.
     pub fn search(&self, query: &[f32], k: usize) -> Vec<u32> {
-        let search = Search { effort: self.effort, ..Search::best(k) };
+        let search = Search { ef_search: self.effort, ..Search::best(k) };
         let hits = self.index.search(query, &search).unwrap_or_default();
         hits.into_iter().map(|hit| hit.entry as u32).collect()
     }

@@ -10,7 +10,8 @@ use std::io::Write;
 
 use super::bytes::Bytes;
 use super::codes::{Query, Together};
-use super::rows::{Rows, VectorType};
+use super::rows::Rows;
+use super::vector_type::VectorType;
 use super::{Hit, IndexError, Search};
 
 /// Rows of the sample for each centroid.

@@ -16,6 +16,7 @@ mod outline;
 mod rows;
 mod search;
 mod top;
+mod vector_type;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -33,8 +34,8 @@ pub use config::{IndexConfig, Metric};
 pub(super) use distance::exact_product;
 #[cfg(feature = "parallel")]
 pub(super) use outline::{Outline, Pieces};
-pub use rows::VectorType;
 pub use search::{Filter, Hit, Search};
+pub use vector_type::{UnknownVectorType, VectorType};
 
 /// A filter that admits less than one in so many entries is answered by scanning those.
 const SELECTIVE: usize = 8;
@@ -102,6 +103,21 @@ impl Structure {
 }
 
 /// Vectors that can be searched: the rows and what finds them.
+///
+/// ```
+/// use gallery::{Metric, Search, VectorIndex, VectorType};
+///
+/// let mut index = VectorIndex::new(2, Metric::InnerProduct, VectorType::F32);
+/// for vector in [[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]] {
+///     index.add(&vector)?;
+/// }
+/// let is_odd = |entry: usize| entry % 2 == 1;
+/// let hits = index.search(&[0.0, 1.0], &Search::best(2))?;
+/// assert_eq!([hits[0].entry, hits[1].entry], [1, 2]);
+/// let hits = index.search(&[1.0, 0.0], &Search::best(2).filtered(&is_odd))?;
+/// assert_eq!((hits.len(), hits[0].entry), (1, 1));
+/// # Ok::<(), gallery::IndexError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct VectorIndex {
     rows: Rows,

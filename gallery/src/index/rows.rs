@@ -9,12 +9,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::f16;
-use serde::{Deserialize, Serialize};
 
 use super::codes::{Codes, Query, Together, keep};
 use super::distance::{self, Stored, Which};
 use super::top::{Top, by_similarity};
-use super::{Hit, Metric, Search};
+use super::{Hit, Metric, Search, VectorType};
 
 /// Rows compared at once: their products stay in the cache.
 const BLOCK: usize = 512;
@@ -22,40 +21,6 @@ const BLOCK: usize = 512;
 const DEVIATIONS: f32 = 6.0;
 /// Largest code.
 const LARGEST: f32 = 127.0;
-
-/// How the values of a vector are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VectorType {
-    /// 16-bit floats: half the download; similarities move by less than 0.001.
-    #[default]
-    F16,
-    /// 32-bit floats.
-    F32,
-    /// 8-bit whole numbers and one 32-bit factor: a quarter of the download; similarities move by
-    /// about 0.005.
-    I8,
-}
-
-impl VectorType {
-    /// Whether a finite value stays finite when it is stored.
-    pub(super) fn holds(self, value: f32) -> bool {
-        match self {
-            Self::F16 => f16::from_f32(value).is_finite(),
-            Self::F32 | Self::I8 => true,
-        }
-    }
-}
-
-impl std::fmt::Display for VectorType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-            Self::I8 => "i8",
-        })
-    }
-}
 
 /// Values as they are stored.
 #[derive(Debug, Clone)]

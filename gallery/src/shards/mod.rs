@@ -104,6 +104,33 @@ enum Pieces {
 }
 
 /// The directory of a sharded gallery, and what was fetched of its lists.
+///
+#[cfg_attr(feature = "parallel", doc = "```")]
+#[cfg_attr(not(feature = "parallel"), doc = "```ignore")]
+/// use gallery::{Budget, Class, Gallery, ShardOptions, Shards};
+///
+/// let mut gallery = Gallery::new(8, "my extractor");
+/// for number in 0..40_u8 {
+///     let label = format!("thing {number}");
+///     let class = gallery.add_class(Class { label, ..Class::default() }, Vec::new());
+///     let embedding = std::array::from_fn::<f32, 8, _>(|i| f32::from(number >> (i % 6) & 1) + 0.1);
+///     gallery.add(class, &embedding)?;
+/// }
+/// let files = gallery.to_shards(&ShardOptions::default())?;
+///
+/// // A reader has the directory at once and fetches what a query needs.
+/// let mut shards = Shards::from_bytes(&files.directory)?;
+/// let query = gallery.index().vector(5).into_owned();
+/// let budget = Budget::default();
+/// for part in shards.missing([query.as_slice()], budget)? {
+///     let range = part.range.start as usize..part.range.end as usize;
+///     shards.take(&part, &files.shards[part.shard][range])?;
+/// }
+/// let near = shards.neighborhood(&query, budget)?;
+/// let found = near.search(&query, 1)?;
+/// assert_eq!(near.classes()[found[0].class].label, "thing 5");
+/// # Ok::<(), gallery::GalleryError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Shards {
     dim: usize,

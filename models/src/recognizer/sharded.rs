@@ -4,7 +4,7 @@ use gallery::{Budget, Fetched, Gallery, GalleryError, Part, Shards};
 
 use super::{RecognizeError, Recognizer};
 
-/// Bytes of fetched lists that are kept.
+/// Bytes of fetched lists that are kept: what 500 queries fetch at the default budget of 64 kB.
 const MOST_KEPT: u64 = 32 << 20;
 
 /// A published gallery that is fetched from.

@@ -10,6 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
+use super::neighbors::{self, inner_products};
+
 /// Options; the defaults are the reference's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReRanking {
@@ -54,12 +56,9 @@ impl Items<'_> {
     /// Distances from one item to all, divided by the largest of them.
     fn distances(&self, item: usize) -> Vec<f32> {
         let row = self.rows[item];
-        let mut distances: Vec<f32> = self
-            .rows
-            .iter()
+        let mut distances: Vec<f32> = inner_products(row, self.rows.iter().copied())
             .zip(&self.squares)
-            .map(|(other, square)| {
-                let product: f32 = row.iter().zip(*other).map(|(a, b)| a * b).sum();
+            .map(|(product, square)| {
                 let squares = self.squares[item] + square;
                 match self.distance {
                     Distance::SquaredL2 => (squares - 2.0 * product).max(0.0),
@@ -93,7 +92,11 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
     // An item is its own nearest neighbor.
     let neighbors: Vec<Vec<usize>> = (0..count)
         .into_par_iter()
-        .map(|item| nearest(&items.distances(item), options.k1 + 1))
+        .map(|item| {
+            // Sign and order change together, to the last bit.
+            let nearness: Vec<f32> = items.distances(item).into_iter().map(|d| -d).collect();
+            neighbors::best(&nearness, options.k1 + 1)
+        })
         .collect();
     let weights: Vec<Weights> = (0..count)
         .into_par_iter()
@@ -130,18 +133,6 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
                 .collect::<Vec<_>>()
         })
         .collect()
-}
-
-/// Positions of the `k` smallest values, ascending.
-fn nearest(distances: &[f32], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..distances.len()).collect();
-    let by_distance = |a: &usize, b: &usize| distances[*a].total_cmp(&distances[*b]).then(a.cmp(b));
-    if k < order.len() {
-        order.select_nth_unstable_by(k, by_distance);
-        order.truncate(k);
-    }
-    order.sort_unstable_by(by_distance);
-    order
 }
 
 /// Neighbors within the first `k + 1` that have the item among their own.

@@ -98,7 +98,7 @@ fn fails_for_a_while(seen: &Value) {
 fn is_taught_whole(seen: &Value) {
     let taught = &seen["taught"];
     is_off(&taught["held"]);
-    assert_eq!(taught["learnt"]["labels"][0], "my thing", "{taught}");
+    assert_eq!(taught["learned"]["labels"][0], "my thing", "{taught}");
     let running = taught["running"]["labels"].as_array().expect("a list");
     assert!(running.contains(&json!("my thing")), "{taught}");
     assert_eq!(seen["whole"]["frame"], json!([1600, 900]));

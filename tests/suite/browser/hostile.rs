@@ -130,7 +130,7 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     let seen = seen("chromium", "trap,early,refresh,loads");
     let trap = &seen["trap"];
     assert!(trap["taught"]["late"].is_null(), "the page hears of it: {trap}");
-    // What was learnt is kept, though the engine never said so.
+    // What was learned is kept, though the engine never said so.
     assert_eq!(trap["again"]["labels"][0], "my thing", "{trap}");
 
     let early = seen["early"].as_object().expect("scenarios");

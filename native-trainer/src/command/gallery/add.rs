@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, ContentId, Gallery, GalleryStream, Metadata, check_embedding};
+use models::gallery::{Class, ContentId, Gallery, GalleryStream, Growing, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
+use rayon::prelude::*;
 
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
@@ -17,7 +18,6 @@ use super::{
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
-use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -204,7 +204,7 @@ impl Options {
         wanted: &Wanted,
     ) -> anyhow::Result<Outcome> {
         // The gallery itself walks over all of them.
-        let labels = || gallery.known_classes().iter().map(|class| class.label.as_str());
+        let labels = || gallery.all_classes().iter().map(|class| class.label.as_str());
         let mut classes: Labels = labels().collect();
         wanted.say_look_alikes(labels());
         let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
@@ -239,15 +239,8 @@ impl Options {
                     done.unusable.add(&error, wanted.is_named);
                     continue;
                 }
-                let class = if let Some(class) = classes.find(label) {
-                    class
-                } else {
-                    let class = Class { label: label.to_owned(), ..Class::default() };
-                    let place = gallery.put_class(class)?;
-                    classes.insert(label, place);
-                    place
-                };
-                if !gallery.has_picture(class) {
+                let class = class_of(gallery, &mut classes, label)?;
+                if !gallery.shows(class) {
                     // A picture that another class has was not decoded.
                     let picture = picture.clone().or_else(|| read_picture(path).ok());
                     if let Some(picture) = picture {
@@ -257,10 +250,10 @@ impl Options {
                 let other = known.other_class(gallery, class, id);
                 if known.insert(gallery, class, id) {
                     if let Some(other) = other {
-                        let other = gallery.known_classes()[other].label.clone();
+                        let other = gallery.all_classes()[other].label.clone();
                         done.unusable.share(path, label, &other);
                     }
-                    gallery.put(class, &embedding, id)?;
+                    gallery.put_entry(class, &embedding, id)?;
                     done.added += 1;
                 } else {
                     done.known += 1;
@@ -271,105 +264,25 @@ impl Options {
         done.unusable.end(wanted, &classes);
         for (label, facts) in metadata {
             if let Some(class) = classes.find(&label) {
-                gallery.describe(class, facts)?;
+                gallery.put_metadata(class, facts)?;
             }
         }
         Ok(done)
     }
 }
 
-/// A gallery that pictures are added to: one in memory, or one on its way into a file.
-trait Growing {
-    fn known_classes(&self) -> &[Class];
-    /// Number of entries, and the class of one.
-    fn positions(&self) -> usize;
-    fn class_of(&self, entry: usize) -> Option<usize>;
-    /// The embedding of an entry.
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>>;
-    fn has_picture(&self, class: usize) -> bool;
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize>;
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()>;
-    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()>;
-    /// Gives a class other metadata.
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()>;
-}
-
-impl Growing for Gallery {
-    fn known_classes(&self) -> &[Class] {
-        self.classes()
+/// The class of a label, which is made if it is not there.
+fn class_of(
+    gallery: &mut impl Growing,
+    classes: &mut Labels,
+    label: &str,
+) -> anyhow::Result<usize> {
+    if let Some(class) = classes.find(label) {
+        return Ok(class);
     }
-
-    fn positions(&self) -> usize {
-        self.index().positions()
-    }
-
-    fn class_of(&self, entry: usize) -> Option<usize> {
-        (entry < self.positions()).then(|| self.entry_class(entry))
-    }
-
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
-        let there = entry < self.positions();
-        Ok(there.then(|| self.index().vector(entry).into_owned()))
-    }
-
-    fn has_picture(&self, class: usize) -> bool {
-        !self.thumbnail(class).is_empty()
-    }
-
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
-        Ok(self.add_class(class, Vec::new()))
-    }
-
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
-        Ok(self.set_thumbnail(class, thumbnail)?)
-    }
-
-    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()> {
-        Ok(self.add_image(class, embedding, id)?)
-    }
-
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
-        let threshold = self.classes()[class].min_similarity;
-        Ok(self.describe_class(class, metadata, threshold)?)
-    }
-}
-
-impl Growing for GalleryStream<Scratch> {
-    fn known_classes(&self) -> &[Class] {
-        self.classes()
-    }
-
-    fn positions(&self) -> usize {
-        self.len()
-    }
-
-    fn class_of(&self, entry: usize) -> Option<usize> {
-        self.entry_class(entry)
-    }
-
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
-        Ok(self.vector(entry)?)
-    }
-
-    fn has_picture(&self, class: usize) -> bool {
-        self.has_thumbnail(class)
-    }
-
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
-        Ok(self.add_class(class, &[])?)
-    }
-
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
-        Ok(self.set_thumbnail(class, &thumbnail)?)
-    }
-
-    fn put(&mut self, class: usize, embedding: &[f32], id: ContentId) -> anyhow::Result<()> {
-        Ok(self.add_image(class, embedding, id)?)
-    }
-
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
-        Ok(self.describe_class(class, metadata, None)?)
-    }
+    let class = gallery.put_class(Class { label: label.to_owned(), ..Class::default() })?;
+    classes.insert(label, class);
+    Ok(class)
 }
 
 /// Where pictures are in a gallery.
@@ -399,7 +312,7 @@ impl Known {
         id: ContentId,
     ) -> anyhow::Result<Option<Vec<f32>>> {
         let entry = self.entries.get(&id).and_then(|entries| entries.first());
-        entry.map_or(Ok(None), |entry| gallery.embedding(*entry))
+        Ok(entry.map_or(Ok(None), |entry| gallery.embedding_of(*entry))?)
     }
 
     /// Another class that has the picture.
@@ -414,7 +327,7 @@ impl Known {
         if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
         }
-        entries.push(gallery.positions());
+        entries.push(gallery.next_entry());
         true
     }
 }
@@ -424,7 +337,6 @@ fn read_all(
     wanted: &[(String, PathBuf)],
     known: &Known,
 ) -> Vec<Result<(ContentId, Option<RgbImage>), PictureError>> {
-    use rayon::prelude::*;
     wanted
         .par_iter()
         .map(|(_, path)| {

@@ -135,7 +135,7 @@ impl Calibrate {
             }
         }
         if let Some(path) = &self.curve {
-            write(path, calibration.svg().as_bytes())?;
+            write(path, calibration.plot().to_svg().as_bytes())?;
         }
         let is_nonsense = doubts.contains(&Doubt::NoStrangers);
         let kept = self.write && !is_nonsense && (doubts.is_empty() || self.even_if_poor);
@@ -196,38 +196,45 @@ impl Calibrate {
         Ok(asked)
     }
 
-    fn say(&self, gallery: &Gallery, outcome: &Outcome) {
+    /// What `--json` prints.
+    fn json(&self, gallery: &Gallery, outcome: &Outcome) -> Value {
         let Outcome { calibration, asked, left_out, own, doubts, others, kept } = outcome;
         let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
             *calibration;
-        let label = |class: usize| gallery.classes()[class].label.as_str();
         let Asked { foreign, inside, alone, .. } = asked;
+        let label = |class: usize| gallery.classes()[class].label.as_str();
+        let own: Vec<_> = own
+            .iter()
+            .map(|(class, t)| json!({"label": label(*class), "min_similarity": t}))
+            .collect();
+        let others: serde_json::Map<String, Value> =
+            others.iter().map(|(rule, right)| ((*rule).to_owned(), counted(*right))).collect();
+        let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
+        json!({
+            "min_similarity": threshold, "rule": self.rule.answer(self.neighbors),
+            "false_accept": named.value(),
+            "answered": answered.value(), "right": right.value(),
+            "right_without": right_without.value(),
+            "counts": {
+                "false_accept": counted(named), "answered": counted(answered),
+                "right": counted(right), "right_without": counted(right_without),
+            },
+            "pictures": pictures, "of_unknown_classes": foreign, "in_gallery": inside,
+            "alone": alone, "left_out": left_out, "classes": own, "doubts": doubts,
+            "right_by_other_rules": others, "kept": kept, "curve": calibration.curve,
+        })
+    }
+
+    fn say(&self, gallery: &Gallery, outcome: &Outcome) {
         if self.json {
-            let own: Vec<_> = own
-                .iter()
-                .map(|(class, t)| json!({"label": label(*class), "min_similarity": t}))
-                .collect();
-            let others: serde_json::Map<String, Value> =
-                others.iter().map(|(rule, right)| ((*rule).to_owned(), counted(*right))).collect();
-            let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
-            println!(
-                "{}",
-                json!({
-                    "min_similarity": threshold, "rule": self.rule.answer(self.neighbors),
-                    "false_accept": named.value(),
-                    "answered": answered.value(), "right": right.value(),
-                    "right_without": right_without.value(),
-                    "counts": {
-                        "false_accept": counted(named), "answered": counted(answered),
-                        "right": counted(right), "right_without": counted(right_without),
-                    },
-                    "pictures": pictures, "of_unknown_classes": foreign, "in_gallery": inside,
-                    "alone": alone, "left_out": left_out, "classes": own, "doubts": doubts,
-                    "right_by_other_rules": others, "kept": kept, "curve": calibration.curve,
-                })
-            );
+            println!("{}", self.json(gallery, outcome));
             return;
         }
+        let Outcome { calibration, asked, left_out, own, doubts, others, .. } = outcome;
+        let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
+            *calibration;
+        let label = |class: usize| gallery.classes()[class].label.as_str();
+        let Asked { inside, alone, .. } = asked;
         let again = asked.trials.iter().filter(|t| t.known.is_some() && t.stranger.is_some());
         let again = again.count();
         println!("pictures        {pictures}");
@@ -264,6 +271,11 @@ impl Calibrate {
         for (rule, right) in others {
             println!("  known right with --rule {rule}: {}", told(*right));
         }
+        self.say_kept(gallery, outcome);
+    }
+
+    /// Whether the threshold is kept, and what keeps it.
+    fn say_kept(&self, gallery: &Gallery, Outcome { own, doubts, kept, .. }: &Outcome) {
         let refused = doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers);
         if *kept {
             let rule = rule_name(self.rule.answer(self.neighbors));
@@ -316,7 +328,7 @@ fn counted(share: Share) -> Value {
     json!({"count": share.count, "of": share.of, "interval": share.interval()})
 }
 
-/// The same for people.
+/// The same as a sentence shows it.
 fn told(share: Share) -> String {
     let Share { count, of } = share;
     let Some(value) = share.value() else { return "not measured: there are none".to_owned() };

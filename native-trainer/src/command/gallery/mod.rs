@@ -4,7 +4,7 @@ mod add;
 mod answer;
 mod calibrate;
 mod change;
-mod engine;
+mod postgres;
 mod show;
 mod wanted;
 
@@ -12,9 +12,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_file};
+use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
 
-use crate::cli::size;
+use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
@@ -43,9 +43,9 @@ enum Command {
     Search(show::Search),
     Verify(show::Verify),
     Calibrate(calibrate::Calibrate),
-    Push(engine::Push),
-    Pull(engine::Pull),
-    Ask(engine::Ask),
+    Push(postgres::Push),
+    Pull(postgres::Pull),
+    Ask(postgres::Ask),
 }
 
 impl Arguments {
@@ -104,28 +104,6 @@ impl IndexKind {
             Self::Hnsw => (IndexConfig::hnsw(), None),
             Self::Ivf => (IndexConfig::Ivf { lists: 0 }, None),
             Self::Binary => (IndexConfig::Binary, None),
-        }
-    }
-}
-
-/// How embeddings are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Values {
-    /// 16-bit floats.
-    #[default]
-    F16,
-    /// 32-bit floats.
-    F32,
-    /// 8-bit whole numbers: half of f16's bytes; cosines move by about 0.005.
-    I8,
-}
-
-impl From<Values> for VectorType {
-    fn from(values: Values) -> Self {
-        match values {
-            Values::F16 => Self::F16,
-            Values::F32 => Self::F32,
-            Values::I8 => Self::I8,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
+use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
@@ -154,22 +154,18 @@ impl Stats {
         let most = counts.last().copied().unwrap_or_default();
         let least = counts.first().copied().unwrap_or_default();
         let removed = index.positions() - index.len();
-        let values = match index.vector_type() {
-            VectorType::F16 => "f16",
-            VectorType::F32 => "f32",
-            VectorType::I8 => "i8",
-        };
+        let values = index.vector_type().name();
         let thumbnails: usize =
             (0..gallery.classes().len()).map(|c| gallery.thumbnail(c).len()).sum();
         let (recommended, why) = IndexConfig::recommended(gallery.len());
-        let Alike { pairs, equal, complete } = gallery.closest_pairs(ALIKE, PAIRS);
-        let label = |class: usize| gallery.classes()[class].label.as_str();
-        let some = |group: &[usize]| -> Vec<&str> {
-            group.iter().take(SHOWN).map(|class| label(*class)).collect()
-        };
+        let alike = gallery.closest_pairs(ALIKE, PAIRS);
         if self.json {
+            let Alike { pairs, equal, complete } = &alike;
+            let label = |class: usize| gallery.classes()[class].label.as_str();
             let equal: Vec<_> = (equal.iter().take(PAIRS))
-                .map(|group| json!({"classes": group.len(), "first": some(group)}))
+                .map(
+                    |group| json!({"classes": group.len(), "first": first_labels(&gallery, group)}),
+                )
                 .collect();
             let alike: Vec<_> = pairs
                 .iter()
@@ -208,27 +204,36 @@ impl Stats {
             let (have, are) = if empty == 1 { ("has", "is") } else { ("have", "are") };
             println!("{} {have} no picture and {are} never an answer", many(empty, CLASSES));
         }
-        if pairs.is_empty() && equal.is_empty() && complete {
-            println!("alike       no two classes from a cosine of {ALIKE} on");
-        }
-        for (a, b, cosine) in pairs {
-            println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
-        }
-        for group in equal.iter().take(PAIRS) {
-            let names: Vec<String> = some(group).into_iter().map(quoted).collect();
-            let more = if group.len() > SHOWN { ", …" } else { "" };
-            println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
-        }
-        if equal.len() > PAIRS {
-            let groups = ("more group of classes", "more groups of classes");
-            println!("the same    {}", many(equal.len() - PAIRS, groups));
-        }
-        if !complete {
-            println!(
-                "alike       there are too many to compare each with each: pairs may be missing"
-            );
-        }
+        say_alike(&gallery, &alike);
         Ok(())
+    }
+}
+
+/// Labels of the first classes of a group.
+fn first_labels<'a>(gallery: &'a Gallery, group: &[usize]) -> Vec<&'a str> {
+    group.iter().take(SHOWN).map(|class| gallery.classes()[*class].label.as_str()).collect()
+}
+
+/// Says which classes are alike or the same.
+fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
+    let label = |class: usize| quoted(&gallery.classes()[class].label);
+    if pairs.is_empty() && equal.is_empty() && *complete {
+        println!("alike       no two classes from a cosine of {ALIKE} on");
+    }
+    for (a, b, cosine) in pairs {
+        println!("alike       {} and {}: {cosine:.3}", label(*a), label(*b));
+    }
+    for group in equal.iter().take(PAIRS) {
+        let names: Vec<String> = first_labels(gallery, group).into_iter().map(quoted).collect();
+        let more = if group.len() > SHOWN { ", …" } else { "" };
+        println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
+    }
+    if equal.len() > PAIRS {
+        let groups = ("more group of classes", "more groups of classes");
+        println!("the same    {}", many(equal.len() - PAIRS, groups));
+    }
+    if !complete {
+        println!("alike       there are too many to compare each with each: pairs may be missing");
     }
 }
 
