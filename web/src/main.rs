@@ -4,24 +4,12 @@
 //! talks to the worker, [`view`] shows the state.
 
 mod app;
-mod camera;
-mod card;
 mod command;
-mod details;
-mod dialog;
-mod dom;
-mod engine_client;
-mod input;
-mod language;
-mod offline;
-mod pixels;
-mod pointing;
-mod samples;
-mod startup;
-mod teaching;
-mod text;
+mod perform;
 mod view;
-mod widgets;
+
+use perform::{camera, engine_client, input, offline, pixels, samples, startup};
+use view::{card, details, dialog, dom, language, pointing, teaching, text, widgets};
 
 fn main() {
     wasm_bindgen_futures::spawn_local(app::start());

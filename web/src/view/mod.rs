@@ -1,5 +1,15 @@
 //! Shows the state: status line, picture with boxes, timings.
 
+pub(crate) mod card;
+pub(crate) mod details;
+pub(crate) mod dialog;
+pub(crate) mod dom;
+pub(crate) mod language;
+pub(crate) mod pointing;
+pub(crate) mod teaching;
+pub(crate) mod text;
+pub(crate) mod widgets;
+
 use gloo_events::EventListener;
 use wasm_engine::protocol::Recognized;
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageBitmap};
@@ -7,7 +17,6 @@ use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageBit
 use crate::camera::context;
 use crate::command::Sender;
 use crate::dom::{append, by_id, document, element, set_attributes, window};
-use crate::{card, pointing, text, widgets};
 
 /// Longest side of the shown picture in canvas pixels.
 const MAX_SIDE: f64 = 1280.0;
