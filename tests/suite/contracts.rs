@@ -45,7 +45,10 @@ fn helpers_are_found() {
 
 #[test]
 fn what_the_page_has_begun_is_found() {
-    agree(("www/start.js", "window.magpie = {"), ("web/src/perform/startup.rs", "&window(), \"magpie\""));
+    agree(
+        ("www/start.js", "window.magpie = {"),
+        ("web/src/perform/startup.rs", "&window(), \"magpie\""),
+    );
     let start = read("www/start.js");
     let (_, object) = start.split_once("window.magpie = {").expect("the object");
     let (object, _) = object.split_once("\n  };").expect("its end");

@@ -1,16 +1,12 @@
 //! The page: pictures in, boxes and answers out.
 //!
-//! Data flows one way: an input makes a [`app::Message`], [`app::update`] changes the state and
-//! talks to the worker, [`view`] shows the state.
+//! Data flows one way: what happens becomes an [`app::Event`], [`app::update`] changes the state and says what is to
+//! be done, [`perform`] does it, and has [`view`] show what is to be seen.
 
 mod app;
-mod command;
 mod perform;
 mod view;
 
-use perform::{camera, engine_client, input, offline, pixels, samples, startup};
-use view::{card, details, dialog, dom, language, pointing, teaching, text, widgets};
-
 fn main() {
-    wasm_bindgen_futures::spawn_local(app::start());
+    wasm_bindgen_futures::spawn_local(perform::start());
 }

@@ -7,12 +7,11 @@ use wasm_bindgen::JsCast;
 use wasm_engine::protocol::{Answer, Recognized, RecognizedObject};
 use web_sys::HtmlElement;
 
-use crate::command::Sender;
-use crate::dom::{append, by_id, document, element, set_attributes};
-use crate::language::{say, say_with};
-use crate::teaching::{self, Chosen};
-use crate::text;
-use crate::widgets::thumbnail;
+use super::dom::{append, by_id, document, element, set_attributes};
+use super::language::{say, say_with};
+use super::teaching::{self, Chosen};
+use super::widgets::thumbnail;
+use super::{Sender, text};
 
 /// Classes that are named where none is near enough.
 const CLOSEST: usize = 3;

@@ -4,7 +4,8 @@ use wasm_engine::protocol::{
     AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
 };
 
-use crate::language::{say, say_count, say_with};
+use super::language::{say, say_count, say_with};
+use crate::app::{Choice, Computed, Cost, Sentence};
 
 /// Cosines between the best class and the next from which on the lead is clear.
 const CLEAR_LEAD: f32 = 0.1;
@@ -120,7 +121,7 @@ pub(crate) fn kept(edited: bool, kept: bool) -> String {
 }
 
 /// What has changed.
-pub(crate) fn changed(change: &Change) -> String {
+fn changed(change: &Change) -> String {
     match change {
         Change::Taught(label) => say_with("taught", &[("label", label)]),
         Change::Renamed(label) => say_with("renamed", &[("label", label)]),
@@ -133,25 +134,60 @@ pub(crate) fn changed(change: &Change) -> String {
 }
 
 /// While the bundle comes in.
-pub(crate) fn loading(loaded: u64, total: u64) -> String {
+fn loading(loaded: u64, total: u64) -> String {
     let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     say_with("loading", &[("loaded", &megabytes(loaded)), ("total", &megabytes(total))])
 }
 
 /// What runs where.
-pub(crate) fn backend(backend: Backend, software: bool, threads: usize) -> String {
-    match (backend, software) {
+fn engine(computed: Computed) -> String {
+    let Computed { backend, software, threads, int8, fallback } = computed;
+    let mut engine = match (backend, software) {
         (Backend::Cpu, _) if threads > 1 => {
             say_with("engine.cpu.threads", &[("count", &threads.to_string())])
         }
         (Backend::Cpu, _) => say("engine.cpu.long"),
         (Backend::WebGpu, false) => say("engine.webgpu"),
         (Backend::WebGpu, true) => say("engine.software"),
+    };
+    if int8 {
+        engine = say_with("engine.whole", &[("engine", &engine)]);
+    }
+    if fallback {
+        engine = say_with("engine.fallback", &[("engine", &engine)]);
+    }
+    engine
+}
+
+/// What was measured of the engines.
+pub(crate) fn choice(choice: &Choice) -> String {
+    let time = |cost: &Option<Cost>| {
+        cost.map_or_else(|| "–".to_owned(), |cost| format!("{:.1}", cost.detect + cost.embed))
+    };
+    let values = [("cpu", &*time(&choice.cpu)), ("webgpu", &*time(&choice.webgpu))];
+    match &*choice.why {
+        "faster" => say_with("choice.faster", &values),
+        "slower" => say_with("choice.slower", &values),
+        "differs" => say("choice.differs"),
+        "slowed" => say_with("choice.slowed", &values),
+        _ => say("choice.failed"),
+    }
+}
+
+/// What the status line says.
+pub(crate) fn status(sentence: &Sentence) -> String {
+    match sentence {
+        Sentence::Key(key) => say(key),
+        Sentence::Loading(loaded, total) => loading(*loaded, *total),
+        Sentence::Failure(error) => failure(error),
+        Sentence::Stopped(error, backend) => stopped(error, *backend),
+        Sentence::Changed(change) => changed(change),
+        Sentence::Summary(known, all) => summary(*known, *all),
     }
 }
 
 /// How long the stages took.
-pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
+pub(crate) fn timings(times: &StageTimes, computed: Computed) -> String {
     let StageTimes { decode, detect, embed, search } = times;
     let whole = |milliseconds: f64| format!("{milliseconds:.0}");
     let values = [
@@ -160,7 +196,7 @@ pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
         ("detect", whole(*detect)),
         ("embed", whole(*embed)),
         ("search", format!("{search:.1}")),
-        ("engine", engine.to_owned()),
+        ("engine", engine(computed)),
     ];
     say_with("timings", &values.each_ref().map(|(name, value)| (*name, value.as_str())))
 }
@@ -172,7 +208,7 @@ pub(crate) fn gallery(classes: usize, entries: usize) -> String {
 }
 
 /// What was found, for people who hear the page.
-pub(crate) fn summary(known: usize, all: usize) -> String {
+fn summary(known: usize, all: usize) -> String {
     match (known, all) {
         (_, 0) => say("no.object"),
         (0, 1) => say("found.one.unknown"),
@@ -182,7 +218,7 @@ pub(crate) fn summary(known: usize, all: usize) -> String {
 }
 
 /// A failure and what to do about it.
-pub(crate) fn failure(error: &EngineError) -> String {
+fn failure(error: &EngineError) -> String {
     let advice = match error.kind {
         ErrorKind::Fetch => say("failure.fetch"),
         ErrorKind::Truncated => say("failure.truncated"),
@@ -197,7 +233,7 @@ pub(crate) fn failure(error: &EngineError) -> String {
 }
 
 /// An engine that does not start again, and what to do about it.
-pub(crate) fn stopped(error: &EngineError, backend: Backend) -> String {
+fn stopped(error: &EngineError, backend: Backend) -> String {
     match backend {
         // There is no other engine to choose.
         Backend::Cpu => {
