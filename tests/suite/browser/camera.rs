@@ -64,6 +64,8 @@ fn a_camera_that_goes_or_shows_nothing_is_told_and_off() {
         says(visit, "camera is gone");
         assert_eq!(visit["frames"], 0, "{visit}");
     }
+    is_off(&seen["unplugged"]["other"]);
+    is_on(&seen["unplugged"]["back"]);
     let silent = &seen["silent"];
     is_off(&silent["stopped"]);
     is_off(&silent["late"]);

@@ -41,7 +41,9 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
         assert_eq!(found["narrow"], json!([]), "{name}: letters stand below each other");
         assert_eq!(found["faint"], json!([]), "{name}: texts are hard to read");
     };
-    for name in ["empty", "unknown", "one", "long", "many", "bench", "results"] {
+    for name in
+        ["empty", "unknown", "one", "long", "many", "marking", "frame", "form", "bench", "results"]
+    {
         let states = seen[name].as_object().expect("widths and schemes");
         assert_eq!(states.len(), 6, "{name}");
         for (state, found) in states {
@@ -75,6 +77,13 @@ fn the_page_is_good_to_look_at_and_to_point_at() {
     assert_eq!((&seen["kept"], &seen["dialogs"]), (&json!(1), &json!(0)), "Escape removes nothing");
     // A drawn frame, a frame by keys, a click, a tap.
     assert_eq!(seen["pointed"], json!([0, 1, 2, 3]));
+    let marked = seen["marked"].as_str().unwrap_or_default();
+    assert!(marked.starts_with("What you marked is "), "{marked}");
+    assert_eq!(seen["hint"].as_array().map(Vec::len), Some(1), "{}", seen["hint"]);
+    let numbers = seen["numbers"].as_array().expect("numbers");
+    for (place, number) in numbers.iter().enumerate() {
+        assert_eq!(number, &(place + 1).to_string(), "{numbers:?}");
+    }
     for (side, expected) in [10.0, 10.0, 40.0, 45.0].into_iter().enumerate() {
         let drawn = number(&seen["drawn"][side]);
         assert!((drawn - expected).abs() < 1.5, "{}", seen["drawn"]);

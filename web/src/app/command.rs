@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use wasm_engine::protocol::{
-    AlikePair, Backend, Change, EngineError, GalleryView, Recognized, Request, Thresholds,
+    AlikePair, Backend, Change, GalleryView, Recognized, Request, Thresholds,
 };
 
 use super::event::{Choice, Facing, Handle, Part, Timer};
+use super::failure::Failure;
 
 /// A sentence for the status line.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,14 +16,14 @@ pub(crate) enum Sentence {
     Key(&'static str),
     /// Bytes of the bundle so far, and in all.
     Loading(u64, u64),
-    /// What went wrong.
-    Failure(EngineError),
-    /// The engine stopped, and is not started again.
-    Stopped(EngineError, Backend),
+    /// What went wrong, and the engine's own words about it.
+    Failure(Failure, String),
     /// What has changed in the gallery.
     Changed(Change),
     /// How many things are known, of how many.
     Summary(usize, usize),
+    /// What the marked thing is; `None` where it is not known.
+    Marked(Option<String>),
 }
 
 /// How the status line looks.

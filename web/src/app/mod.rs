@@ -4,6 +4,7 @@
 mod choice;
 mod command;
 mod event;
+mod failure;
 mod filming;
 mod pointing;
 mod recovery;
@@ -15,7 +16,9 @@ mod watch;
 use std::rc::Rc;
 
 use serde_bytes::ByteBuf;
-use wasm_engine::protocol::{Arithmetic, Backend, Edit, Picture, Recognized, Request, Thresholds};
+use wasm_engine::protocol::{
+    Arithmetic, Backend, Edit, EngineError, Picture, Recognized, Request, Thresholds,
+};
 
 use choice::Choosing;
 use command::Commands;
@@ -24,6 +27,8 @@ pub(crate) use event::{
     Adapter, CameraEvent, CameraState, Change, Choice, Cost, Event, Facing, Frame, Given, Handle,
     Part, PointEvent, Timer, Visitor,
 };
+pub(crate) use failure::Failure;
+use failure::{Doing, FileKind};
 use filming::Filming;
 use pointing::Pointing;
 use recovery::Health;
@@ -49,6 +54,8 @@ pub(crate) struct Beginning {
 #[derive(Debug)]
 struct Sent {
     id: u32,
+    /// What it is, where it came as a file.
+    kind: Option<FileKind>,
     /// Kept until the answer, for formats that only the browser can decode.
     bitmap: Option<Handle>,
 }
@@ -95,6 +102,8 @@ pub(crate) struct App {
     inside: bool,
     /// As the bundle has them.
     published: Option<Thresholds>,
+    /// Whether a gallery file is being added.
+    importing: bool,
 }
 
 impl App {
@@ -122,6 +131,7 @@ impl App {
             filter: String::new(),
             inside: false,
             published: None,
+            importing: false,
         }
     }
 
@@ -202,7 +212,7 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
             filming::happened(app, event, out);
         }
         Event::Engine(response) => replies::engine_spoke(app, response, out),
-        Event::NotStarted(error) => out.status(Sentence::Failure(error), Look::Failed),
+        Event::NotStarted(error) => fail(app, error, Doing::Other, out),
         Event::LookAgain => {
             if app.ready {
                 out.send(Request::Refresh);
@@ -230,6 +240,7 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
         Event::Hold => filming::stop(app, out),
         Event::Import(file) => out.add(Command::ReadGallery(file)),
         Event::GalleryRead(Some(bytes)) => {
+            app.importing = true;
             out.send(Request::Edit(Edit::Import { bytes: ByteBuf::from(bytes) }));
         }
         Event::GalleryRead(None) => out.say("no.file", Look::Failed),
@@ -274,6 +285,16 @@ fn refuse(app: &mut App, sentence: Sentence, out: &mut Commands) {
     out.status(sentence, Look::Failed);
 }
 
+/// What went wrong while the visitor was about this.
+fn failure(app: &App, error: EngineError, doing: Doing) -> Sentence {
+    Sentence::Failure(Failure::of(&error, doing, app.backend), error.message)
+}
+
+/// Says what went wrong.
+fn fail(app: &App, error: EngineError, doing: Doing, out: &mut Commands) {
+    out.status(failure(app, error, doing), Look::Failed);
+}
+
 /// Forgets the last picture's answers.
 fn clear(app: &mut App, out: &mut Commands) {
     out.show(Show::NoAnswers);
@@ -283,7 +304,11 @@ fn clear(app: &mut App, out: &mut Commands) {
 fn recognize(app: &mut App, picture: Picture, bitmap: Option<Handle>, out: &mut Commands) {
     let id = app.next_id;
     app.next_id = id.wrapping_add(1);
-    app.sent = Some(Sent { id, bitmap });
+    let kind = match &picture {
+        Picture::Encoded(bytes) => Some(FileKind::of(bytes)),
+        Picture::Pixels { .. } => None,
+    };
+    app.sent = Some(Sent { id, kind, bitmap });
     let follow = app.film.camera.is_some();
     if !follow {
         out.say("recognizing", Look::Busy);

@@ -3,8 +3,8 @@
 
 use wasm_engine::protocol::{Backend, EngineError};
 
-use super::command::{Command, Commands, Look, Sentence, Show, Source};
-use super::{App, choice, filming, start_engine};
+use super::command::{Command, Commands, Look, Show, Source};
+use super::{App, Doing, choice, fail, filming, start_engine};
 
 /// What became of the engines so far.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ pub(super) fn stopped(app: &mut App, error: EngineError, out: &mut Commands) {
         }
         Next::GiveUp => {
             filming::stop(app, out);
-            out.status(Sentence::Stopped(error, app.backend), Look::Failed);
+            fail(app, error, Doing::Other, out);
         }
     }
 }

@@ -10,8 +10,8 @@ use wasm_engine::protocol::{
 
 use super::command::{Command, Commands, Computed, Look, Sentence, Show, Source};
 use super::{
-    App, AskedFor, Sent, choice, filming, keep, look_inside, recognize, recovery, refuse,
-    take_given,
+    App, AskedFor, Doing, Sent, choice, fail, failure, filming, keep, look_inside, recognize,
+    recovery, refuse, take_given,
 };
 
 /// Takes up what the worker says.
@@ -35,6 +35,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
             out.show(Show::FirstAnswer);
         }
         Response::Edited { change, gallery, again } => {
+            app.importing = false;
             app.filter.clear();
             out.show(Show::NoFilter);
             show_gallery(app, gallery, out);
@@ -70,13 +71,18 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
                 Some(bitmap) => {
                     out.add(Command::ReadPixels(Source::Held(bitmap), app.next_id));
                 }
-                None => refuse(app, Sentence::Failure(error), out),
+                None => {
+                    let sentence = failure(app, error, Doing::Recognizing(sent.kind));
+                    refuse(app, sentence, out);
+                }
             }
             filming::failed(app, out);
         }
         Response::Failed { id: None, error } => {
             out.show(Show::Progress(None));
-            out.status(Sentence::Failure(error), Look::Failed);
+            let importing = std::mem::take(&mut app.importing);
+            let doing = if importing { Doing::Importing } else { Doing::Other };
+            fail(app, error, doing, out);
         }
     }
 }
@@ -143,11 +149,24 @@ fn show(app: &mut App, result: Rc<Recognized>, out: &mut Commands) {
         int8: app.arithmetic == Arithmetic::I8,
         fallback: app.health.fell_back,
     };
-    let known = result.objects.iter().filter(|object| object.known).count();
-    out.status(Sentence::Summary(known, result.objects.len()), Look::Done);
+    out.status(summary(&result), Look::Done);
     out.show(Show::Answers(result.clone(), computed));
     app.shown = Some(result);
     look_inside(app, out);
+}
+
+/// What was found, or what the thing is that was marked last.
+fn summary(result: &Recognized) -> Sentence {
+    match result.objects.last().filter(|_| result.pointed > 0) {
+        Some(marked) => {
+            let best = marked.answers.first().filter(|_| marked.known);
+            Sentence::Marked(best.map(|best| best.label.clone()))
+        }
+        None => {
+            let known = result.objects.iter().filter(|object| object.known).count();
+            Sentence::Summary(known, result.objects.len())
+        }
+    }
 }
 
 /// Shows a picture's answers anew if it is still the one that is shown.

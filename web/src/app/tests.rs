@@ -2,14 +2,14 @@
 
 use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{
-    Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, Picture,
-    Recognized, RecognizedObject, Request, Response, StageTimes, Thresholds,
+    Answer, Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
+    Picture, Recognized, RecognizedObject, Request, Response, StageTimes, Thresholds,
 };
 
 use super::event::Cost;
 use super::{
-    Adapter, App, Beginning, CameraEvent, CameraState, Choice, Command, Event, Facing, Frame,
-    Given, Handle, Look, PointEvent, Sentence, Show, Source, Timer, Visitor, update,
+    Adapter, App, Beginning, CameraEvent, CameraState, Choice, Command, Event, Facing, Failure,
+    Frame, Given, Handle, Look, PointEvent, Sentence, Show, Source, Timer, Visitor, update,
 };
 
 const THRESHOLDS: Thresholds = Thresholds { min_similarity: 0.5, min_score: 0.5 };
@@ -149,6 +149,10 @@ fn status(key: &'static str, look: Look) -> Command {
     Command::Show(Show::Status(Sentence::Key(key), look))
 }
 
+fn failed(failure: Failure, words: &str) -> Command {
+    Command::Show(Show::Status(Sentence::Failure(failure, words.to_owned()), Look::Failed))
+}
+
 fn stopped() -> Response {
     Response::Failed { id: None, error: EngineError::new(ErrorKind::Device, "gone") }
 }
@@ -247,9 +251,7 @@ fn an_engine_that_stops_twice_on_the_processor_is_given_up() {
     let mut page = Page::ready();
     page.engine(stopped());
     let commands = page.engine(stopped());
-    let error = EngineError::new(ErrorKind::Device, "gone");
-    let given_up = Show::Status(Sentence::Stopped(error, Backend::Cpu), Look::Failed);
-    assert_holds(&commands, &[Command::Show(given_up)]);
+    assert_holds(&commands, &[failed(Failure::Processor, "gone")]);
     assert!(!commands.contains(&Command::StartEngine(Backend::Cpu)));
 }
 
@@ -274,6 +276,57 @@ fn an_answer_to_an_older_picture_is_dropped() {
     assert_eq!(answers(&commands), [2]);
     let error = EngineError::new(ErrorKind::Picture, "damaged");
     assert!(page.engine(Response::Failed { id: Some(1), error }).is_empty());
+}
+
+#[test]
+fn a_photo_that_no_decoder_reads_is_refused_in_words() {
+    let mut page = Page::ready();
+    page.on(Event::Decoded(b"\0\0\0\x18ftypheic\0\0\0\0".to_vec(), None));
+    let error = EngineError::new(ErrorKind::Format, "HEIC");
+    let commands = page.engine(Response::Failed { id: Some(1), error });
+    let expected = [Command::Show(Show::NoPicture), failed(Failure::Heic, "HEIC")];
+    assert_holds(&commands, &expected);
+}
+
+#[test]
+fn a_file_that_cannot_be_added_says_so_and_a_later_change_does_not() {
+    let mut page = Page::ready();
+    assert_eq!(page.on(Event::Import(FILE)), [Command::ReadGallery(FILE)]);
+    assert_eq!(page.on(Event::GalleryRead(None)), [status("no.file", Look::Failed)]);
+    let bytes = ByteBuf::from(vec![1]);
+    let import = Request::Edit(Edit::Import { bytes });
+    assert_eq!(page.on(Event::GalleryRead(Some(vec![1]))), [Command::Send(import)]);
+    for failure in [Failure::Import, Failure::Change] {
+        let error = EngineError::new(ErrorKind::Gallery, "no");
+        let commands = page.engine(Response::Failed { id: None, error });
+        assert_holds(&commands, &[failed(failure, "no")]);
+    }
+}
+
+#[test]
+fn what_was_marked_is_said_by_its_name() {
+    let mut page = Page::shown();
+    let mut result = answer(1);
+    let mut marked = result.objects[0].clone();
+    marked.known = false;
+    result.objects.push(marked);
+    result.pointed = 1;
+    let commands = page.engine(Response::Looked { result: result.clone() });
+    let told = |label: Option<&str>| {
+        let sentence = Sentence::Marked(label.map(str::to_owned));
+        Command::Show(Show::Status(sentence, Look::Done))
+    };
+    assert_holds(&commands, &[told(None), Command::Show(Show::FirstAnswer)]);
+    let cup = Answer {
+        label: "Cup".to_owned(),
+        similarity: 0.9,
+        min_similarity: 0.5,
+        metadata: Vec::new(),
+        thumbnail: ByteBuf::new(),
+    };
+    result.objects[1].answers.push(cup);
+    result.objects[1].known = true;
+    assert_holds(&page.engine(Response::Looked { result }), &[told(Some("Cup"))]);
 }
 
 #[test]

@@ -47,6 +47,12 @@ pub(crate) fn is_numbered(result: &Recognized) -> bool {
     result.objects.iter().filter(|object| !is_whole(result, object)).count() > 1
 }
 
+/// The number of an object: frames are counted, the whole picture has none.
+pub(crate) fn number(result: &Recognized, index: usize) -> usize {
+    let framed = |object: &&RecognizedObject| !is_whole(result, object);
+    result.objects.iter().take(index + 1).filter(framed).count()
+}
+
 /// Leads to the card of an object.
 pub(crate) fn lead_to(object: usize) {
     let chip = document().query_selector(&format!("#answers [data-object=\"{object}\"]"));
@@ -155,20 +161,20 @@ fn numbers(
 ) -> HtmlElement {
     let numbers = element("span", "numbers", "");
     for index in group {
-        let (index, caption) = (*index, (index + 1).to_string());
+        let (index, caption) = (*index, number(result, *index).to_string());
         let tag = if group.len() > 1 { "button" } else { "span" };
-        let number = element(tag, "number", &caption);
-        set_attributes(&number, &[("data-object", &index.to_string())]);
+        let chip = element(tag, "number", &caption);
+        set_attributes(&chip, &[("data-object", &index.to_string())]);
         if group.len() > 1 {
             let name = say_with("which", &[("number", &caption)]);
             let pressed = if index == chosen.get() { "true" } else { "false" };
             let attributes =
                 [("type", "button"), ("aria-label", &*name), ("aria-pressed", pressed)];
-            set_attributes(&number, &attributes);
+            set_attributes(&chip, &attributes);
             let object = result.objects[index].clone();
             let (chosen, standing, all) = (chosen.clone(), standing.clone(), numbers.clone());
-            let pressed = number.clone();
-            EventListener::new(&number, "click", move |_| {
+            let pressed = chip.clone();
+            EventListener::new(&chip, "click", move |_| {
                 chosen.set(index);
                 light_up(index);
                 stand(&standing, &object);
@@ -182,7 +188,7 @@ fn numbers(
             })
             .forget();
         }
-        append(&numbers, &[&number]);
+        append(&numbers, &[&chip]);
     }
     numbers
 }

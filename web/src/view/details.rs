@@ -5,7 +5,8 @@ use wasm_engine::protocol::{Recognized, Request, Thresholds};
 use web_sys::{HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement};
 
 use super::dom::{append, by_id, document, element, set_attributes};
-use super::{Sender, text, widgets};
+use super::language::say;
+use super::{Sender, card, text, widgets};
 use crate::app::Event;
 
 /// The sliders and what stands beside them.
@@ -70,7 +71,15 @@ pub(crate) fn look(result: Option<&Recognized>) {
         let aspect = format!("{:.3}", (x2 - x1) / (y2 - y1).max(1.0));
         let _ = item.style().set_property("--aspect", &aspect);
         let facts = element("div", "facts", "");
-        append(&facts, &[&element("span", "number", &(index + 1).to_string())]);
+        // The whole picture has no frame, and so no number.
+        let name = if card::is_whole(result, object) {
+            say("whole")
+        } else {
+            let number = card::number(result, index);
+            append(&facts, &[&element("span", "number", &number.to_string())]);
+            text::crop_of(number)
+        };
+        set_attributes(&item, &[("data-name", &name)]);
         for answer in &object.answers {
             let near = format!("{:.3} {}", answer.similarity, answer.label);
             append(&facts, &[&element("span", "near", &near)]);
@@ -85,7 +94,8 @@ pub(crate) fn cropped(picture: u32, object: usize, bytes: &[u8]) {
     let place = document().get_element_by_id(&id(picture, object));
     if let Some(item) = place.filter(|_| !bytes.is_empty()) {
         let image = widgets::thumbnail(bytes);
-        set_attributes(&image, &[("alt", &text::crop_of(object + 1))]);
+        let name = item.get_attribute("data-name").unwrap_or_default();
+        set_attributes(&image, &[("alt", &name)]);
         let _ = item.prepend_with_node_1(&image);
     }
 }

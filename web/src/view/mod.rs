@@ -220,7 +220,7 @@ fn boxes(result: &Recognized) {
         }
         let tag = element("span", "tag", "");
         if numbered {
-            append(&tag, &[&element("span", "number", &(index + 1).to_string())]);
+            append(&tag, &[&element("span", "number", &card::number(result, index).to_string())]);
         }
         if let Some(answer) = object.answers.first().filter(|_| object.known) {
             append(&tag, &[&element("span", "name", &answer.label)]);

@@ -1,11 +1,9 @@
 //! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{
-    AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
-};
+use wasm_engine::protocol::{AlikePair, Answer, Backend, Change, StageTimes};
 
 use super::language::{say, say_count, say_with};
-use crate::app::{Choice, Computed, Cost, Sentence};
+use crate::app::{Choice, Computed, Cost, Failure, Sentence};
 
 /// Cosines between the best class and the next from which on the lead is clear.
 const CLEAR_LEAD: f32 = 0.1;
@@ -13,6 +11,9 @@ const CLEAR_LEAD: f32 = 0.1;
 const JUST_KNOWN: f32 = 0.03;
 /// Cosines between the best class and the next from which on it is no close call.
 const CLOSE_CALL: f32 = 0.03;
+
+/// Letters of a name that the status line has room for.
+const LINE: usize = 60;
 
 /// Label of a sample picture.
 pub(crate) fn sample(number: usize) -> String {
@@ -120,12 +121,20 @@ pub(crate) fn kept(edited: bool, kept: bool) -> String {
     }
 }
 
+/// A name as far as the status line has room for it.
+fn short(label: &str) -> String {
+    if label.chars().count() <= LINE {
+        return label.to_owned();
+    }
+    label.chars().take(LINE - 1).chain(['…']).collect()
+}
+
 /// What has changed.
 fn changed(change: &Change) -> String {
     match change {
-        Change::Taught(label) => say_with("taught", &[("label", label)]),
-        Change::Renamed(label) => say_with("renamed", &[("label", label)]),
-        Change::Removed(label) => say_with("removed", &[("label", label)]),
+        Change::Taught(label) => say_with("taught", &[("label", &short(label))]),
+        Change::Renamed(label) => say_with("renamed", &[("label", &short(label))]),
+        Change::Removed(label) => say_with("removed", &[("label", &short(label))]),
         Change::Imported(count) => say_count("imported", *count),
         Change::Undone => say("undone"),
         Change::Reset => say("was.reset"),
@@ -179,10 +188,11 @@ pub(crate) fn status(sentence: &Sentence) -> String {
     match sentence {
         Sentence::Key(key) => say(key),
         Sentence::Loading(loaded, total) => loading(*loaded, *total),
-        Sentence::Failure(error) => failure(error),
-        Sentence::Stopped(error, backend) => stopped(error, *backend),
+        Sentence::Failure(kind, _) => failure(*kind),
         Sentence::Changed(change) => changed(change),
         Sentence::Summary(known, all) => summary(*known, *all),
+        Sentence::Marked(Some(label)) => say_with("marked.known", &[("label", &short(label))]),
+        Sentence::Marked(None) => say("marked.unknown"),
     }
 }
 
@@ -217,34 +227,49 @@ fn summary(known: usize, all: usize) -> String {
     }
 }
 
-/// A failure and what to do about it.
-fn failure(error: &EngineError) -> String {
-    let advice = match error.kind {
-        ErrorKind::Fetch => say("failure.fetch"),
-        ErrorKind::Truncated => say("failure.truncated"),
-        ErrorKind::Corrupted => say("failure.corrupted"),
-        ErrorKind::TooNew => say("failure.new"),
-        ErrorKind::Bundle => say("failure.bundle"),
-        ErrorKind::Picture | ErrorKind::Format => say("failure.picture"),
-        ErrorKind::Gallery => say("failure.gallery"),
-        ErrorKind::Device => say("failure.device"),
-    };
-    say_with("failure", &[("advice", &advice), ("reason", &error.message)])
+/// What went wrong and what to do about it.
+fn failure(failure: Failure) -> String {
+    match failure {
+        Failure::Fetch => say("failure.fetch"),
+        Failure::Truncated => say("failure.truncated"),
+        Failure::Corrupted => say("failure.corrupted"),
+        Failure::PageTooOld => say("failure.new"),
+        Failure::Bundle => say("failure.bundle"),
+        Failure::Picture => say("failure.picture"),
+        Failure::Heic => say("failure.heic"),
+        Failure::Unusual => say("failure.unusual"),
+        Failure::NoPicture => say("no.picture"),
+        Failure::Part => say("failure.part"),
+        Failure::Import => say("failure.import"),
+        Failure::Change => say("failure.gallery"),
+        Failure::Graphics => say("failure.device"),
+        // There is no other engine to choose.
+        Failure::Processor => say("failure.device.cpu"),
+    }
 }
 
-/// An engine that does not start again, and what to do about it.
-fn stopped(error: &EngineError, backend: Backend) -> String {
-    match backend {
-        // There is no other engine to choose.
-        Backend::Cpu => {
-            let advice = say("failure.device.cpu");
-            say_with("failure", &[("advice", &advice), ("reason", &error.message)])
-        }
-        Backend::WebGpu => failure(error),
+/// The engine's own words about a failure, for those who look into the details.
+pub(crate) fn own_words(sentence: &Sentence) -> Option<String> {
+    match sentence {
+        Sentence::Failure(_, words) => Some(say_with("failure.words", &[("words", words)])),
+        _ => None,
     }
 }
 
 /// A cosine in figures; 1 is the same.
 pub(crate) fn similarity(similarity: f32) -> String {
     format!("{similarity:.2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE, short};
+
+    #[test]
+    fn only_a_name_that_is_too_long_for_the_line_is_cut() {
+        let fits = "é".repeat(LINE);
+        assert_eq!(short(&fits), fits);
+        let cut = short(&"é".repeat(LINE + 1));
+        assert_eq!((cut.chars().count(), cut.ends_with('…')), (LINE, true));
+    }
 }

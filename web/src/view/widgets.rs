@@ -12,6 +12,8 @@ use crate::app::{Look, Sentence};
 pub(crate) fn status(sentence: &Sentence, look: Look) {
     let line: HtmlElement = by_id("status");
     line.set_text_content(Some(&text::status(sentence)));
+    let words = text::own_words(sentence).unwrap_or_default();
+    by_id::<HtmlElement>("own-words").set_text_content(Some(&words));
     line.set_class_name(match look {
         Look::Busy => "busy",
         Look::Done => "done",
