@@ -1,15 +1,18 @@
 //! Tests of what the page does about what happens.
 
+mod camera;
+mod marking;
+
 use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{
-    Answer, Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView,
-    Picture, Recognized, RecognizedObject, Request, Response, StageTimes, Thresholds,
+    Arithmetic, Backend, BundleInfo, Change, Edit, EngineError, ErrorKind, GalleryView, Picture,
+    Recognized, RecognizedObject, Request, Response, StageTimes, Thresholds,
 };
 
 use super::event::Cost;
 use super::{
     Adapter, App, Beginning, CameraEvent, CameraState, Choice, Command, Event, Facing, Failure,
-    Frame, Given, Handle, Look, PointEvent, Sentence, Show, Source, Timer, Visitor, update,
+    Given, Handle, Look, PointEvent, Sentence, Show, Source, Timer, update,
 };
 
 const THRESHOLDS: Thresholds = Thresholds { min_similarity: 0.5, min_score: 0.5 };
@@ -304,122 +307,12 @@ fn a_file_that_cannot_be_added_says_so_and_a_later_change_does_not() {
 }
 
 #[test]
-fn what_was_marked_is_said_by_its_name() {
-    let mut page = Page::shown();
-    let mut result = answer(1);
-    let mut marked = result.objects[0].clone();
-    marked.known = false;
-    result.objects.push(marked);
-    result.pointed = 1;
-    let commands = page.engine(Response::Looked { result: result.clone() });
-    let told = |label: Option<&str>| {
-        let sentence = Sentence::Marked(label.map(str::to_owned));
-        Command::Show(Show::Status(sentence, Look::Done))
-    };
-    assert_holds(&commands, &[told(None), Command::Show(Show::FirstAnswer)]);
-    let cup = Answer {
-        label: "Cup".to_owned(),
-        similarity: 0.9,
-        min_similarity: 0.5,
-        metadata: Vec::new(),
-        thumbnail: ByteBuf::new(),
-    };
-    result.objects[1].answers.push(cup);
-    result.objects[1].known = true;
-    assert_holds(&page.engine(Response::Looked { result }), &[told(Some("Cup"))]);
-}
-
-#[test]
 fn what_cannot_be_read_takes_the_older_picture_away() {
     let mut page = Page::shown();
     let commands = page.on(Event::Unreadable);
     let expected = [Show::NoAnswers, Show::NoPicture].map(Command::Show);
     assert_holds(&commands, &expected);
     assert_holds(&commands, &[status("no.picture", Look::Failed)]);
-}
-
-#[test]
-fn a_camera_that_is_asked_for_twice_is_asked_for_once() {
-    let mut page = Page::ready();
-    let asks = Command::AskCamera { id: 1, facing: Facing::Back, device: String::new() };
-    assert_holds(&page.camera(CameraEvent::Toggle), &[asks]);
-    assert!(page.camera(CameraEvent::Toggle).is_empty());
-    assert_holds(&page.camera(given(1)), &[Command::TakeCamera(1)]);
-    let commands = page.camera(CameraEvent::Toggle);
-    assert_holds(&commands, &[Command::StopCamera, Command::Show(Show::Camera(false))]);
-}
-
-#[test]
-fn a_camera_that_comes_after_a_file_is_switched_off() {
-    let mut page = Page::ready();
-    page.camera(CameraEvent::Toggle);
-    assert_eq!(page.on(Event::Given(Given::File(FILE))), [Command::ReadFile(FILE)]);
-    assert_eq!(page.camera(given(1)), [Command::LeaveCamera(1)]);
-}
-
-#[test]
-fn a_camera_that_never_comes_is_given_up() {
-    let mut page = Page::ready();
-    page.camera(CameraEvent::Toggle);
-    let commands = page.on(Event::Time(Timer::Asking(1, Facing::Back)));
-    assert_eq!(commands, [status("camera.refused", Look::Failed)]);
-    assert_eq!(page.camera(given(1)), [Command::LeaveCamera(1)]);
-}
-
-#[test]
-fn frames_go_one_by_one() {
-    let mut page = Page::filming();
-    assert_eq!(page.camera(CameraEvent::FrameDue), [Command::ReadFrame(1)]);
-    assert!(page.camera(CameraEvent::FrameDue).is_empty(), "one is being read");
-    let commands = page.camera(CameraEvent::Frame(1, Frame::Read(pixels())));
-    assert_eq!(commands, [Command::ShowFrame, recognize(1, pixels(), true)]);
-    assert!(page.camera(CameraEvent::FrameDue).is_empty(), "one is being looked at");
-    let commands = page.engine(Response::Recognized { id: 1, result: answer(1) });
-    assert_holds(&commands, &[Command::ShowFrame, Command::NextFrame]);
-    assert_eq!(answers(&commands), [1]);
-}
-
-#[test]
-fn no_answer_takes_a_button_away_under_a_finger_or_the_focus() {
-    let mut page = Page::filming();
-    page.camera(CameraEvent::FrameDue);
-    page.camera(CameraEvent::Frame(1, Frame::Read(pixels())));
-    page.on(Event::Visitor(Visitor { away: false, at_answers: true }));
-    let commands = page.engine(Response::Recognized { id: 1, result: answer(1) });
-    assert!(answers(&commands).is_empty());
-    assert_eq!(page.camera(CameraEvent::FrameDue), [Command::Wait(200, Timer::Frame)]);
-}
-
-#[test]
-fn a_camera_goes_on_once_its_device_is_back() {
-    let mut page = Page::filming();
-    let commands = page.camera(CameraEvent::Changed(1, super::Change::Ended));
-    assert_holds(&commands, &[Command::StopCamera, status("camera.gone", Look::Failed)]);
-    // Another one is there all the time.
-    let other = || vec!["other".to_owned()];
-    assert!(page.camera(CameraEvent::Devices(None, other())).is_empty());
-    let back = [other(), vec!["eye".to_owned()]].concat();
-    let commands = page.camera(CameraEvent::Devices(None, back.clone()));
-    let device = "eye".to_owned();
-    assert_holds(&commands, &[Command::AskCamera { id: 2, facing: Facing::Back, device }]);
-    assert!(page.camera(CameraEvent::Devices(None, back)).is_empty(), "asked for once");
-}
-
-#[test]
-fn a_camera_that_is_back_after_a_file_stays_off() {
-    let mut page = Page::filming();
-    page.camera(CameraEvent::Changed(1, super::Change::Ended));
-    page.on(Event::Given(Given::File(FILE)));
-    assert!(page.camera(CameraEvent::Devices(None, vec!["eye".to_owned()])).is_empty());
-}
-
-#[test]
-fn a_muted_camera_goes_on_when_the_devices_change() {
-    let mut page = Page::filming();
-    page.camera(CameraEvent::Changed(1, super::Change::Muted));
-    assert!(page.camera(CameraEvent::FrameDue).is_empty());
-    let commands = page.camera(CameraEvent::Devices(Some(CameraState::default()), Vec::new()));
-    assert_holds(&commands, &[Command::PlayCamera, Command::NextFrame]);
 }
 
 #[test]
@@ -465,65 +358,6 @@ fn lessons_that_are_kept_nowhere_end_with_the_engine_only_when_the_visitor_says_
     assert_eq!(commands, asked);
     let commands = page.on(Event::BackendSure("webgpu".to_owned()));
     assert_holds(&commands, &[Command::StartEngine(Backend::WebGpu)]);
-}
-
-#[test]
-fn a_drawn_frame_is_looked_at_in_the_pictures_pixels() {
-    let mut page = Page::shown();
-    let down = PointEvent::Down { pointer: 1, at: (10.0, 10.0), part: (0.1, 0.1), finger: false };
-    assert!(page.point(down).is_empty());
-    let moved = |to: f64, part| PointEvent::Moved { pointer: 1, at: (to, to), part };
-    assert!(page.point(moved(12.0, (0.11, 0.11))).is_empty(), "a hand is not steady");
-    let commands = page.point(moved(60.0, (0.5, 0.4)));
-    let shows = [Show::Marking(true), Show::MarkingFrame([0.1, 0.1, 0.5, 0.4])];
-    assert_holds(&commands, &[Command::Capture(1)]);
-    assert_holds(&commands, &shows.map(Command::Show));
-    let up = PointEvent::Up { pointer: 1, on_box: false, sides: (100.0, 50.0) };
-    let commands = page.point(up);
-    let regions = vec![[20.0, 10.0, 100.0, 40.0]];
-    assert_holds(&commands, &[Command::Show(Show::Marking(false))]);
-    assert_eq!(sent(&commands), [&Request::Look { picture: 1, regions }]);
-}
-
-#[test]
-fn a_finger_moves_the_page_unless_the_visitor_marks() {
-    let mut page = Page::shown();
-    let down = PointEvent::Down { pointer: 1, at: (10.0, 10.0), part: (0.1, 0.1), finger: true };
-    let moved = PointEvent::Moved { pointer: 1, at: (60.0, 60.0), part: (0.5, 0.4) };
-    page.point(down.clone());
-    assert!(page.point(moved.clone()).is_empty());
-    page.point(PointEvent::Begin);
-    page.point(down);
-    assert_holds(&page.point(moved), &[Command::Capture(1)]);
-}
-
-#[test]
-fn a_tap_is_looked_at_in_squares_inside_the_picture() {
-    let mut page = Page::shown();
-    page.point(PointEvent::Down { pointer: 1, at: (1.0, 1.0), part: (0.0, 0.0), finger: true });
-    let commands = page.point(PointEvent::Up { pointer: 1, on_box: false, sides: (200.0, 100.0) });
-    let [Request::Look { picture: 1, regions }] = sent(&commands)[..] else {
-        panic!("{commands:?}")
-    };
-    assert_eq!(
-        regions[..],
-        [[0.0, 0.0, 25.0, 25.0], [0.0, 0.0, 45.0, 45.0], [0.0, 0.0, 75.0, 75.0]]
-    );
-}
-
-#[test]
-fn keys_move_the_marking_frame_inside_the_picture() {
-    let mut page = Page::shown();
-    page.point(PointEvent::Begin);
-    for _ in 0..100 {
-        page.point(PointEvent::Key("ArrowRight".to_owned(), false));
-    }
-    let commands = page.point(PointEvent::Key("Enter".to_owned(), false));
-    let [Request::Look { regions, .. }] = sent(&commands)[..] else { panic!("{commands:?}") };
-    assert_eq!(regions[..], [[120.0, 30.0, 200.0, 70.0]]);
-    page.point(PointEvent::Begin);
-    let commands = page.point(PointEvent::Key("Escape".to_owned(), false));
-    assert_eq!(commands, [Show::Marking(false), Show::FocusMark].map(Command::Show));
 }
 
 #[test]
