@@ -186,6 +186,20 @@ fn unposted_is_told(seen: &Value) {
 }
 
 #[test]
+fn nothing_waits_for_ever() {
+    let seen = &seen("chromium", "limits")["limits"];
+    let helpers = &seen["helpers"];
+    assert_eq!(helpers["isolated"], true, "{helpers}");
+    assert_eq!((&helpers["length"], &helpers["threads"]), (&json!(2), &json!(1)), "{helpers}");
+    let silent = &seen["silent"];
+    assert!(silent["late"].is_null(), "{silent}");
+    assert_eq!(silent["state"], "failed", "{silent}");
+    let status = silent["status"].as_str().unwrap_or_default();
+    assert!(status.contains("Check the connection"), "{status}");
+    assert!(nearly_right(&seen["healed"]), "{}", seen["healed"]);
+}
+
+#[test]
 fn an_answer_that_cannot_be_posted_is_a_failure() {
     unposted_is_told(&seen("chromium", "unposted")["unposted"]);
 }

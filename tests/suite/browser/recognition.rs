@@ -39,7 +39,7 @@ fn engines_stay_within_their_size() {
     for (module, budget) in [
         // Lessons, profiles, storage, hosts that are looked at and graphs that are mended take an eighth of it.
         ("worker-cpu_bg.wasm", 775_000),
-        // Threads and whole numbers among it.
+        // Threads and int8 among it.
         ("worker-relaxed_bg.wasm", 812_000),
         ("worker-webgpu_bg.wasm", 808_000),
     ] {
