@@ -21,6 +21,8 @@ const look = (page) =>
       state: document.querySelector("#status")?.className ?? "",
       unable: document.querySelector("#unable")?.hidden === false ? text("#unable") : null,
       labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+      // For those who look into the details.
+      words: text("#own-words"),
       offline: text("#offline"),
       kept: text("#kept"),
     };

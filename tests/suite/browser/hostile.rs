@@ -143,7 +143,9 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     ] {
         let seen = &early[what];
         assert!(seen["late"].is_null(), "{what}: {seen}");
-        let told = [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default());
+        let told = ["unable", "status", "words"]
+            .map(|key| &seen[key])
+            .map(|text| text.as_str().unwrap_or_default());
         assert!(told.iter().any(|text| text.contains(words)), "{what}: {seen}");
     }
     assert!(early["no code of the page"]["unable"].is_string(), "{}", early["no code of the page"]);
