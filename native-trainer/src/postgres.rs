@@ -15,7 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    AnswerRule, Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId,
+    AnswerRule, Class, ContentId, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata,
     StreamError, VectorType,
 };
 use postgres::error::SqlState;
@@ -34,19 +34,22 @@ const EXTENSION_LOCK: i64 = 0x6d61_6770_6965;
 /// Pause before a push tries once more to take the place of a gallery that is read.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// What the client of the server says.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why `PostgreSQL` could not be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PostgresError {
     /// The server does not answer, or refuses.
     #[error("{0}; write the address as postgres://user:password@host/database")]
-    Connect(postgres::Error),
+    Connect(Cause),
     /// The server has no pgvector.
     #[error("the server has no pgvector: {0}; install it there")]
-    NoVectors(postgres::Error),
+    NoVectors(Cause),
     /// The server refuses a command.
     #[error("the server says: {}", said(.0))]
-    Server(#[from] postgres::Error),
+    Server(#[source] Cause),
     /// A name that is no name of a table.
     #[error("{0:?} is no name of a gallery: small letters, digits and _, at most 40")]
     Name(String),
@@ -67,9 +70,16 @@ pub enum PostgresError {
     Sending(#[from] std::io::Error),
 }
 
-/// The server's own words.
-fn said(error: &postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+impl From<postgres::Error> for PostgresError {
+    fn from(error: postgres::Error) -> Self {
+        Self::Server(error.into())
+    }
+}
+
+/// The server's own words, if it said any.
+fn said(cause: &Cause) -> String {
+    let of_server = cause.downcast_ref::<postgres::Error>().and_then(postgres::Error::as_db_error);
+    of_server.map_or_else(|| cause.to_string(), ToString::to_string)
 }
 
 /// One gallery on a server.
@@ -131,11 +141,12 @@ impl PostgresGallery {
         if !good {
             return Err(PostgresError::Name(name.to_owned()));
         }
-        let mut config: Config = address.parse().map_err(PostgresError::Connect)?;
+        let refused = |error: postgres::Error| PostgresError::Connect(error.into());
+        let mut config: Config = address.parse().map_err(refused)?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECTED);
         }
-        let client = config.connect(NoTls).map_err(PostgresError::Connect)?;
+        let client = config.connect(NoTls).map_err(refused)?;
         Ok(Self { client, name: name.to_owned() })
     }
 
@@ -167,7 +178,7 @@ impl PostgresGallery {
             &[
                 &gallery.model(),
                 &(dim as i32),
-                &vector_type_name(gallery.index().vector_type()),
+                &gallery.index().vector_type().name(),
                 &gallery.min_similarity(),
                 &rule,
             ],
@@ -191,7 +202,7 @@ impl PostgresGallery {
                 rows,
                 "{number}\t{}\t{}\t{}",
                 gallery.entry_class(entry),
-                hexadecimal(&gallery.picture(entry).0),
+                hexadecimal(&gallery.content_id(entry).0),
                 literal(&gallery.index().vector(entry))
             )?;
         }
@@ -274,7 +285,7 @@ fn make_extension(client: &mut Client) -> Result<(), PostgresError> {
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&EXTENSION_LOCK])?;
     transaction
         .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
-        .map_err(PostgresError::NoVectors)?;
+        .map_err(|error| PostgresError::NoVectors(error.into()))?;
     Ok(transaction.commit()?)
 }
 
@@ -356,12 +367,8 @@ impl Reader<'_> {
         if dim == 0 || dim > MAX_DIM {
             return Err(PostgresError::Inconsistent(format!("embeddings of {dim} values")));
         }
-        let vector_type = match row.try_get::<_, &str>(2)? {
-            "f16" => VectorType::F16,
-            "f32" => VectorType::F32,
-            "i8" => VectorType::I8,
-            other => return Err(PostgresError::Inconsistent(format!("values of {other:?}"))),
-        };
+        let vector_type = (row.try_get::<_, &str>(2)?.parse::<VectorType>())
+            .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
         let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
         let rule = rule.map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
@@ -410,7 +417,7 @@ impl Reader<'_> {
             let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
                 .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
             // Its width, its values and its class are looked at there.
-            let added = gallery.add_stored(class, &embedding, PictureId(picture));
+            let added = gallery.add_stored(class, &embedding, ContentId(picture));
             added.map_err(|error| match error {
                 StreamError::Gallery(error) => {
                     PostgresError::Inconsistent(format!("entry {}: {error}", gallery.len()))
@@ -461,14 +468,6 @@ fn threshold(value: Option<f32>) -> Result<Option<f32>, PostgresError> {
             Err(PostgresError::Inconsistent(format!("a threshold of {least}")))
         }
         value => Ok(value),
-    }
-}
-
-fn vector_type_name(vector_type: VectorType) -> &'static str {
-    match vector_type {
-        VectorType::F16 => "f16",
-        VectorType::F32 => "f32",
-        VectorType::I8 => "i8",
     }
 }
 

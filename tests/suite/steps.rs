@@ -1,4 +1,4 @@
-//! Optimisers and schedules against the recorded steps.
+//! Optimizers and schedules against the recorded steps.
 
 use burn::module::Param;
 use models::neck::FcNeck;
@@ -38,7 +38,7 @@ fn rule_of(name: &str) -> Option<(OptimizerConfig, f64, ParameterRules)> {
 }
 
 #[test]
-fn optimisers_equal_the_reference() {
+fn optimizers_equal_the_reference() {
     for case in cases("optimizers.json", &[""]) {
         let Some((config, rate, rules)) = rule_of(&case.name) else {
             println!("{}: a rule that is not here", case.name);

@@ -20,7 +20,7 @@ use tests::{assert_close, deviation, device, load, tensor, tensor_files, values}
 
 use crate::{GRADIENT, NETWORK, extractor_and_head, gradients_by_name};
 
-/// After three optimiser steps that amplify rounding.
+/// After three optimizer steps that amplify rounding.
 const CHAOTIC: f64 = 2e-2;
 
 /// What a recorded run was set up with, besides its weights.
@@ -157,7 +157,7 @@ fn mixed_precision_takes_nearly_the_recorded_first_step() {
                 continue;
             }
             let whole = first_gradients(&name, &recorded, None, |value| value);
-            // Normalised over batches of eight, gradients feel rounding strongly. The measure is what
+            // Normalized over batches of eight, gradients feel rounding strongly. The measure is what
             // 32-bit floats make of weights that were rounded, alone; mixed precision rounds maps and
             // their gradients as well.
             let round = |value: f32| match half {
@@ -255,7 +255,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
         if step == 0 && nudge == 1.0 {
             let found = gradients_by_name(&network, &gradients);
             for (theirs, expected) in &recorded.under("g0").tensors {
-                // Shifts in front of batch normalisation have gradients of pure rounding.
+                // Shifts in front of batch normalization have gradients of pure rounding.
                 let vanishes = expected.values.iter().all(|v| v.abs() < 1e-5);
                 let ours = our_name(theirs).unwrap_or_default();
                 if let Some(got) = found.get(&ours).filter(|_| !vanishes) {

@@ -36,7 +36,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 ///
-/// A sentence for what is no whole number from 1 on.
+/// A sentence for what is no integer from 1 on.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     within(text, &(1..=usize::from(u16::MAX) * 1000), "a count")
 }
@@ -66,7 +66,8 @@ mod tests {
             assert_eq!(cosine(text).unwrap_err(), told, "{text}");
         }
         for text in ["-0.1", "5", "nan", "NaN"] {
-            assert!(score(text).is_err(), "{text}");
+            let told = "a score or an overlap is a number from 0 to 1";
+            assert_eq!(score(text).unwrap_err(), told, "{text}");
         }
         for text in ["0", "1", "1.5", "-0.1", "nan", "inf", "x"] {
             assert_eq!(

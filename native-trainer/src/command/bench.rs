@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::{DeviceKind, read};
 use crate::data::store::read_picture;
 use crate::files;
+use crate::publishing::site::bundle_of;
 use crate::terminal::counted;
 
 /// Version of the JSON that is printed, which the page for measurements writes, too.
@@ -21,13 +22,13 @@ const OPENED: usize = 3;
 
 /// Measures a bundle: opening it, finding, embedding, searching, all of it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  magpie bench --bundle site/bundle\n  magpie bench --bundle \
-    site/bundle --picture shelf.jpg --runs 100 --json > laptop.json")]
+#[command(after_help = "Examples:\n  magpie bench --bundle site\n  magpie bench --bundle \
+    site --picture shelf.jpg --runs 100 --json > laptop.json")]
 pub struct Arguments {
-    /// Folder with manifest.json.
+    /// Folder with manifest.json, or the published site that it is in.
     #[arg(long)]
     bundle: PathBuf,
-    /// Picture to recognise; without one a pattern is drawn.
+    /// Picture to recognize; without one a pattern is drawn.
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Measured runs of each stage.
@@ -72,8 +73,9 @@ impl Arguments {
             Some(path) => read_picture(path)?,
             None => drawn(),
         };
-        let manifest = Manifest::from_bytes(&read(&self.bundle.join(MANIFEST_NAME))?)?;
-        let file = |name: &str| files::read(&self.bundle.join(name), MAX_FILE_BYTES).ok();
+        let bundle = bundle_of(&self.bundle);
+        let manifest = Manifest::from_bytes(&read(&bundle.join(MANIFEST_NAME))?)?;
+        let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
         let open = || Bundle::open(&manifest, file, target.clone());
         let recognizer = open()?;
         let mut opened = Vec::new();

@@ -6,13 +6,13 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
-use models::gallery::{AnswerRule, Gallery, ShardOptions, Sharded};
+use models::gallery::{AnswerRule, Budget, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::import::WEIGHTS_OF;
-use crate::cli::{open_model, read, size};
+use crate::cli::{OpenModel, open_model, read, size};
 use crate::files;
 use crate::publishing::draft::Draft;
 use crate::publishing::owned::Owned;
@@ -30,7 +30,7 @@ const UNPUBLISHED: &str = "unpublished";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
 
-/// Writes a complete static site, then opens it again and recognises a picture with it.
+/// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie publish --extractor weights/extractor.safetensors \
     --detector weights/detector.safetensors --gallery gallery.bin --out site")]
@@ -65,7 +65,7 @@ pub struct Arguments {
     /// Overlap (IoU) from which two answers are one; 0.05 in PP-ShiTu.
     #[arg(long, default_value_t = RecognizerSettings::default().recognition_nms_iou, value_parser = crate::cli::ranges::score)]
     recognition_nms_iou: f32,
-    /// When the whole picture is recognised as one object.
+    /// When the whole picture is recognized as one object.
     #[arg(long, value_enum, default_value_t)]
     whole_image: Whole,
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub struct Arguments {
     /// in it are offered for comparison in the site's `bench/`, beside these networks in their formats.
     #[arg(long)]
     peers: Option<PathBuf>,
-    /// Licence and source of pictures or weights, a sentence; may be repeated.
+    /// License and source of pictures or weights, a sentence; may be repeated.
     #[arg(long)]
     note: Vec<String>,
 }
@@ -101,7 +101,7 @@ enum Cut {
 /// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
 const CUT_FROM: usize = 16 << 20;
 
-/// When the whole picture is recognised as one object.
+/// When the whole picture is recognized as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Whole {
     /// Beside the found objects, as PP-ShiTu does.
@@ -137,74 +137,15 @@ impl Arguments {
         let mut site = Draft::begin(&self.out)?;
         self.check_place(&site)?;
         site.check(&self.known_names(&page))?;
-        let extractor = open_model(&self.extractor)?;
-        let detector = self.detector.as_deref().map(open_model).transpose()?;
-        let file = read(&self.gallery)?;
-        let gallery =
-            Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
-        check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
-        let cut = match self.shards {
-            Cut::Auto => file.len() > CUT_FROM,
-            Cut::Always => true,
-            Cut::Never => false,
-        };
-        drop(file);
-        let mut notes = self.note.clone();
-        for model in [Some(&extractor), detector.as_ref()].into_iter().flatten() {
-            let note = model.file.description.notes.trim();
-            if is_for_visitors(note) && !notes.iter().any(|n| n == note) {
-                notes.push(note.to_owned());
-            }
-        }
-        let default = RecognizerSettings::default();
-        let settings = RecognizerSettings {
-            min_similarity: self
-                .min_similarity
-                .or(gallery.min_similarity())
-                .unwrap_or(default.min_similarity),
-            recognition_nms_iou: self.recognition_nms_iou,
-            whole_image: self.whole_image.into(),
-            answer: self.answer.of(&gallery),
-            detection: DetectionThresholds { score: self.min_score, ..Default::default() },
-            ..default
-        };
-        self.say_answer(&gallery, &settings);
+        let parts = self.open_parts()?;
+        let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
+        self.say_answer(&parts.gallery, &settings);
         for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
             println!("not kept of the site that stands there: {line}");
         }
-        let sharded = if cut { Some(self.cut(&gallery, settings.answer)?) } else { None };
-        let compared: Vec<&ModelFile> =
-            [Some(&extractor), detector.as_ref()].into_iter().flatten().map(|m| &m.file).collect();
-        let bundle = Bundle::assemble(
-            self.title.clone(),
-            extractor.bytes.clone(),
-            detector.as_ref().map(|d| d.bytes.clone()),
-            sharded.as_ref().map_or(Published::Whole(&gallery), Published::Sharded),
-            settings,
-            notes,
-        )?;
-        drop(sharded);
-
-        for name in &page {
-            let from = self.page.join(name);
-            match &**name {
-                PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
-                _ => site.copy(&from, name)?,
-            }
-        }
-        for (name, bytes) in &bundle.files {
-            site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
-        }
-        let manifest = serde_json::to_vec_pretty(&bundle.manifest)?;
-        site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
-        drop(bundle);
-        let samples = self.sample_names();
-        for (name, path) in samples.iter().zip(&self.sample) {
-            site.write(name, &read(path)?)?;
-        }
-        site.write(SAMPLES, &serde_json::to_vec(&samples)?)?;
-
+        self.write(&site, &page, &self.bundle(&parts, settings, notes)?)?;
         if let Some(packages) = &self.peers {
+            let compared: Vec<&ModelFile> = parts.models().map(|model| &model.file).collect();
             let runtimes = peers::add(&site, packages, &compared)?;
             println!("for comparison in bench/: {}", runtimes.join(", "));
         }
@@ -227,7 +168,105 @@ impl Arguments {
     }
 }
 
+/// What a site is made of, beside the page.
+struct Parts {
+    extractor: OpenModel,
+    detector: Option<OpenModel>,
+    gallery: Gallery,
+    /// Whether the gallery is published in shards.
+    cut: bool,
+}
+
+impl Parts {
+    fn models(&self) -> impl Iterator<Item = &OpenModel> {
+        [Some(&self.extractor), self.detector.as_ref()].into_iter().flatten()
+    }
+}
+
 impl Arguments {
+    /// Reads networks and gallery, which belong together.
+    fn open_parts(&self) -> anyhow::Result<Parts> {
+        let extractor = open_model(&self.extractor)?;
+        let detector = self.detector.as_deref().map(open_model).transpose()?;
+        let file = read(&self.gallery)?;
+        let gallery =
+            Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
+        check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
+        let cut = match self.shards {
+            Cut::Auto => file.len() > CUT_FROM,
+            Cut::Always => true,
+            Cut::Never => false,
+        };
+        Ok(Parts { extractor, detector, gallery, cut })
+    }
+
+    /// How the page recognizes.
+    fn settings(&self, gallery: &Gallery) -> RecognizerSettings {
+        let default = RecognizerSettings::default();
+        RecognizerSettings {
+            min_similarity: self
+                .min_similarity
+                .or(gallery.min_similarity())
+                .unwrap_or(default.min_similarity),
+            recognition_nms_iou: self.recognition_nms_iou,
+            whole_image: self.whole_image.into(),
+            answer: self.answer.of(gallery),
+            detection: DetectionThresholds { score: self.min_score, ..Default::default() },
+            ..default
+        }
+    }
+
+    /// Licenses and sources: those given, and those that the models carry.
+    fn notes(&self, parts: &Parts) -> Vec<String> {
+        let mut notes = self.note.clone();
+        for model in parts.models() {
+            let note = model.file.description.notes.trim();
+            if is_for_visitors(note) && !notes.iter().any(|n| n == note) {
+                notes.push(note.to_owned());
+            }
+        }
+        notes
+    }
+
+    fn bundle(
+        &self,
+        parts: &Parts,
+        settings: RecognizerSettings,
+        notes: Vec<String>,
+    ) -> anyhow::Result<Bundle> {
+        let Parts { extractor, detector, gallery, cut } = parts;
+        let sharded = if *cut { Some(self.cut(gallery, settings.answer)?) } else { None };
+        Ok(Bundle::assemble(
+            self.title.clone(),
+            extractor.bytes.clone(),
+            detector.as_ref().map(|detector| detector.bytes.clone()),
+            sharded.as_ref().map_or(Published::Whole(gallery), Published::Sharded),
+            settings,
+            notes,
+        )?)
+    }
+
+    /// Writes page, bundle and samples into the draft.
+    fn write(&self, site: &Draft, page: &[String], bundle: &Bundle) -> anyhow::Result<()> {
+        for name in page {
+            let from = self.page.join(name);
+            match &**name {
+                PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
+                _ => site.copy(&from, name)?,
+            }
+        }
+        for (name, bytes) in &bundle.files {
+            site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
+        }
+        let manifest = serde_json::to_vec_pretty(&bundle.manifest)?;
+        site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
+        let samples = self.sample_names();
+        for (name, path) in samples.iter().zip(&self.sample) {
+            site.write(name, &read(path)?)?;
+        }
+        Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
+    }
+
     /// Refuses a place that what is published comes from.
     fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
         let (out, page) = (self.out.display(), files::whole(&self.page));
@@ -295,16 +334,17 @@ impl Arguments {
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
         // Where the classes' means answer, these are what is searched.
         let sharded = match rule {
-            AnswerRule::Centroid => gallery.of_means()?.to_shards(&options)?,
+            AnswerRule::ClassMean => gallery.of_means()?.to_shards(&options)?,
             _ => gallery.to_shards(&options)?,
         };
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
         println!(
             "the gallery comes in {}, {} in all: a page downloads {} of it at first, then at \
-             most 64 kB for an object that it has not met",
+             most {} for an object that it has not met",
             counted(sharded.shards.len(), "shard", "shards"),
             size(all as u64),
-            size(sharded.head.len() as u64)
+            size(sharded.directory.len() as u64),
+            size(Budget::default().bytes)
         );
         Ok(sharded)
     }

@@ -15,7 +15,7 @@ use crate::cli::Failures;
 use crate::cli::{DeviceKind, probe, read};
 use crate::data::store::read_picture;
 use crate::files;
-use crate::publishing::site::BUNDLE_FOLDER;
+use crate::publishing::site::bundle_of;
 use crate::terminal::counted;
 
 /// Finds and names the objects of pictures, exactly as the page does.
@@ -105,13 +105,6 @@ impl Arguments {
         }
         failures.end()
     }
-}
-
-/// The bundle of a site; any other folder is the bundle itself.
-fn bundle_of(folder: &Path) -> PathBuf {
-    let inside = folder.join(BUNDLE_FOLDER);
-    let is_site = !folder.join(MANIFEST_NAME).exists() && inside.join(MANIFEST_NAME).is_file();
-    if is_site { inside } else { folder.to_owned() }
 }
 
 /// Parts of a gallery in shards, from the bundle's folder.

@@ -1,4 +1,4 @@
-//! `magpie report`: a run as a page for people.
+//! `magpie report`: a run as a page.
 
 use std::path::PathBuf;
 

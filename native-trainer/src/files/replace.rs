@@ -175,24 +175,35 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     staged(path, bytes)?.take_place()
 }
 
-/// Writes files that belong together: all are complete before the first takes its place, and only one command at
-/// a time puts files beside the first.
+/// Writes files that belong together: all are complete before one takes its place, and only one command at a time
+/// puts files beside the first.
+///
+/// The first one goes before the others change and comes last. If it is there, it and the others were written
+/// together, wherever a command was killed.
 ///
 /// # Errors
 ///
-/// As [`replace`]. All files of before are then there as they were, on file systems that give a file two names.
+/// As [`replace`]. All files of before are then there as they were; of the files but the first on file systems that
+/// give a file two names.
 pub fn write_together(files: &[(&Path, &[u8])]) -> Result<(), FileError> {
     let Some((first, _)) = files.first() else { return Ok(()) };
     // What is no file is refused by its name, not by the lock beside it.
     files.iter().try_for_each(|(path, _)| look(path).map(drop))?;
     let _lock = Lock::acquire(first)?;
-    let all: Vec<Staged> =
+    let mut all: Vec<Staged> =
         files.iter().map(|(path, bytes)| staged(path, bytes)).collect::<Result<_, _>>()?;
     // The files of before stay beside the new ones until all have taken their places.
     let mut placed: Vec<(PathBuf, Before)> = Vec::new();
+    if all.len() > 1 {
+        let Staged { path, part } = &all[0];
+        let before = Before::take(&part.place)
+            .map_err(|source| FileError::Write { path: path.clone(), source })?;
+        placed.push((part.place.clone(), before));
+        all.rotate_left(1);
+    }
     for staged in all {
-        let before = Before::keep(&staged.part.place);
         let place = staged.part.place.clone();
+        let before = Before::keep(&place);
         if let Err(error) = staged.take_place() {
             placed.iter().for_each(|(place, before)| before.put_back(place));
             return Err(error);
@@ -216,14 +227,33 @@ enum Before {
 }
 
 impl Before {
+    /// The name that it has meanwhile: as a part is called, so that the next command takes away what a killed one
+    /// has left.
+    fn second_name(place: &Path) -> PathBuf {
+        let name = format!("{}{}.{SECOND_NAME}.part", part_name(place), std::process::id());
+        let second = place.with_file_name(name);
+        let _ = std::fs::remove_file(&second);
+        second
+    }
+
+    /// Gives it another name.
+    fn take(place: &Path) -> std::io::Result<Self> {
+        if !place.exists() {
+            return Ok(Self::Nothing);
+        }
+        let second = Self::second_name(place);
+        rename(place, &second)?;
+        // The others change once it is gone, also through a power cut, if the disk can promise that.
+        let _ = synchronize_folder(folder_of(place));
+        Ok(Self::Kept(second))
+    }
+
+    /// Gives it one more name.
     fn keep(place: &Path) -> Self {
         if !place.exists() {
             return Self::Nothing;
         }
-        // As a part is called, so that the next command takes away what a killed one has left.
-        let name = format!("{}{}.{SECOND_NAME}.part", part_name(place), std::process::id());
-        let second = place.with_file_name(name);
-        let _ = std::fs::remove_file(&second);
+        let second = Self::second_name(place);
         match std::fs::hard_link(place, &second) {
             Ok(()) => Self::Kept(second),
             Err(_) => Self::Gone,

@@ -3,10 +3,10 @@
 //! Open-set recognition: a threshold lets through answers about known things (true accepts) and
 //! about unknown ones (false accepts). The terms are those of ISO/IEC 19795-1.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use thiserror::Error;
+
+use crate::plot::{Axis, Curve, Plot};
 
 /// Points of a curve.
 const POINTS: usize = 101;
@@ -39,10 +39,10 @@ pub struct Point {
     pub right: f64,
 }
 
-/// So many of all.
+/// How many of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Share {
-    /// So many.
+    /// How many.
     pub count: usize,
     /// All.
     pub of: usize,
@@ -99,7 +99,7 @@ pub enum Doubt {
     /// The wanted share is less than one of them.
     #[error("{of} pictures of unknown things: {needed} are needed to measure so small a share")]
     FewStrangers {
-        /// There are so many.
+        /// How many there are.
         of: usize,
         /// One over the wanted share.
         needed: usize,
@@ -107,7 +107,7 @@ pub enum Doubt {
     /// The shares of known things say little.
     #[error("{of} pictures of known things: at least {LEAST_KNOWN} are needed")]
     FewKnown {
-        /// There are so many.
+        /// How many there are.
         of: usize,
     },
     /// Hardly anything is answered any more.
@@ -211,7 +211,7 @@ pub fn calibrate(trials: &[Trial], false_accept: f64) -> Option<Calibration> {
         return None;
     }
     strangers.sort_by(|a, b| b.total_cmp(a));
-    // So many may stay at or above the threshold; the next one must be below it.
+    // `allowed` of them may stay at or above the threshold; the next one must be below it.
     let allowed = (false_accept * strangers.len() as f64).floor() as usize;
     let threshold = strangers.get(allowed).map_or(low, |first_out| above(*first_out));
     let [named, answered, right] = shares(trials, threshold);
@@ -264,80 +264,28 @@ impl Calibration {
         stricter
     }
 
-    /// The curve as a picture: shares over the threshold, the chosen one marked.
-    pub fn svg(&self) -> String {
-        const W: f64 = 640.0;
-        const H: f64 = 400.0;
-        const LEFT: f64 = 60.0;
-        const TOP: f64 = 30.0;
-        let first = self.curve.first().map_or(0.0, |p| f64::from(p.threshold));
-        let last = self.curve.last().map_or(1.0, |p| f64::from(p.threshold));
-        let x = |t: f64| LEFT + (t - first) / (last - first).max(1e-9) * (W - LEFT - 20.0);
-        let y = |share: f64| TOP + (1.0 - share) * (H - TOP - 60.0);
-        let line = |colour: &str, value: fn(&Point) -> f64| {
-            let points = self.curve.iter().fold(String::new(), |mut text, p| {
-                let _ = write!(text, "{:.1},{:.1} ", x(f64::from(p.threshold)), y(value(p)));
-                text
-            });
-            let points = points.trim_end();
-            format!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{points}\"/>\n"
-            )
+    /// The curve as an image: shares over the threshold, the chosen one marked.
+    pub fn plot(&self) -> Plot {
+        let curve = |name: &str, color, share: fn(&Point) -> f64| Curve {
+            name: name.to_owned(),
+            color,
+            points: self.curve.iter().map(|p| (f64::from(p.threshold), share(p))).collect(),
         };
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {W} {H}\" \
-             font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"{W}\" height=\"{H}\" \
-             fill=\"#fff\"/>\n"
-        );
-        for step in 0..=4 {
-            let share = f64::from(step) / 4.0;
-            let _ = writeln!(
-                svg,
-                "<path stroke=\"#ddd\" d=\"M{LEFT} {0:.1}H{1}\"/><text x=\"{2}\" y=\"{3:.1}\" \
-                 text-anchor=\"end\">{4:.0} %</text>",
-                y(share),
-                W - 20.0,
-                LEFT - 6.0,
-                y(share) + 4.0,
-                100.0 * share
-            );
-            let at = first + share * (last - first);
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{at:.2}</text>",
-                x(at),
-                H - 42.0
-            );
-        }
-        svg.push_str(&line("#2a7", |p| p.right));
-        svg.push_str(&line("#27c", |p| p.answered));
-        svg.push_str(&line("#c33", |p| p.false_accept));
+        let thresholds = self.curve.iter().map(|point| f64::from(point.threshold));
         let threshold = f64::from(self.threshold);
-        let _ = writeln!(
-            svg,
-            "<path stroke=\"#000\" stroke-dasharray=\"4 3\" d=\"M{0:.1} {TOP}V{1:.1}\"/>\
-             <text x=\"{0:.1}\" y=\"{2}\" text-anchor=\"middle\">{threshold:.3}</text>",
-            x(threshold),
-            y(0.0),
-            TOP - 8.0
-        );
-        for (place, (colour, name)) in
-            [("#2a7", "known, right"), ("#27c", "known, answered"), ("#c33", "unknown, named")]
-                .into_iter()
-                .enumerate()
-        {
-            let left = LEFT + 170.0 * place as f64;
-            let _ = writeln!(
-                svg,
-                "<rect x=\"{left}\" y=\"{0}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\
-                 <text x=\"{1}\" y=\"{2}\">{name}</text>",
-                H - 24.0,
-                left + 18.0,
-                H - 13.0
-            );
+        Plot {
+            title: "shares over the least similarity of an answer".to_owned(),
+            size: [640.0, 360.0],
+            background: Some("#fff"),
+            x: Axis::over(thresholds, 5, |value| format!("{value:.2}")),
+            y: Axis::new([0.0, 1.0], 5, |share| format!("{:.0} %", 100.0 * share)),
+            curves: vec![
+                curve("known, right", "#2a7", |p| p.right),
+                curve("known, answered", "#27c", |p| p.answered),
+                curve("unknown, named", "#c33", |p| p.false_accept),
+            ],
+            mark: Some((threshold, format!("{threshold:.3}"))),
         }
-        svg.push_str("</svg>\n");
-        svg
     }
 }
 
@@ -412,7 +360,8 @@ mod tests {
             for (_, threshold) in calibration.stricter_classes(&trials, wanted) {
                 prop_assert!(threshold > calibration.threshold);
             }
-            prop_assert!(roxmltree::Document::parse(&calibration.svg()).is_ok());
+            let svg = calibration.plot().to_svg();
+            prop_assert!(roxmltree::Document::parse(&svg).is_ok() && !svg.contains("NaN"), "{svg}");
         }
     }
 

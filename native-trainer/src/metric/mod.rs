@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod detection;
+pub mod neighbors;
 pub mod re_ranking;
 pub mod retrieval;
 pub mod verdict;

@@ -1,21 +1,23 @@
-//! Re-ranking by shared neighbours.
+//! Re-ranking by shared neighbors.
 //!
 //! Source: "Re-ranking Person Re-identification with k-reciprocal Encoding",
 //! <https://arxiv.org/abs/1701.08398>.
 //! Agrees with PaddleClas `ppcls/metric/metrics.py` and `ppcls/utils/re_ranking.py` @ d178931.
-//! Difference: neighbours and their weights are kept as short lists; no matrix over all pairs
+//! Difference: neighbors and their weights are kept as short lists; no matrix over all pairs
 //! exists, and the weights are f32 where the reference rounds them to f16.
 
 use std::collections::{BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
+use super::neighbors::{self, inner_products};
+
 /// Options; the defaults are the reference's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReRanking {
-    /// Neighbours that are looked at for reciprocity.
+    /// Neighbors that are looked at for reciprocity.
     pub k1: usize,
-    /// Neighbours whose weights are averaged.
+    /// Neighbors whose weights are averaged.
     pub k2: usize,
     /// Share of the original distance in the result.
     pub lambda: f32,
@@ -54,12 +56,9 @@ impl Items<'_> {
     /// Distances from one item to all, divided by the largest of them.
     fn distances(&self, item: usize) -> Vec<f32> {
         let row = self.rows[item];
-        let mut distances: Vec<f32> = self
-            .rows
-            .iter()
+        let mut distances: Vec<f32> = inner_products(row, self.rows.iter().copied())
             .zip(&self.squares)
-            .map(|(other, square)| {
-                let product: f32 = row.iter().zip(*other).map(|(a, b)| a * b).sum();
+            .map(|(product, square)| {
                 let squares = self.squares[item] + square;
                 match self.distance {
                     Distance::SquaredL2 => (squares - 2.0 * product).max(0.0),
@@ -90,19 +89,23 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
     let items = Items { rows, squares, distance: options.distance };
     let (count, queries) = (items.rows.len(), query.len() / dim);
 
-    // An item is its own nearest neighbour.
-    let neighbours: Vec<Vec<usize>> = (0..count)
+    // An item is its own nearest neighbor.
+    let neighbors: Vec<Vec<usize>> = (0..count)
         .into_par_iter()
-        .map(|item| nearest(&items.distances(item), options.k1 + 1))
+        .map(|item| {
+            // Sign and order change together, to the last bit.
+            let nearness: Vec<f32> = items.distances(item).into_iter().map(|d| -d).collect();
+            neighbors::best(&nearness, options.k1 + 1)
+        })
         .collect();
     let weights: Vec<Weights> = (0..count)
         .into_par_iter()
-        .map(|item| reciprocal_weights(item, &neighbours, &items.distances(item), options.k1))
+        .map(|item| reciprocal_weights(item, &neighbors, &items.distances(item), options.k1))
         .collect();
     let weights = if options.k2 > 1 {
         (0..count)
             .into_par_iter()
-            .map(|item| mean_weights(&neighbours[item], &weights, options.k2))
+            .map(|item| mean_weights(&neighbors[item], &weights, options.k2))
             .collect()
     } else {
         weights
@@ -132,35 +135,23 @@ pub fn re_rank(query: &[f32], gallery: &[f32], dim: usize, options: ReRanking) -
         .collect()
 }
 
-/// Positions of the `k` smallest values, ascending.
-fn nearest(distances: &[f32], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..distances.len()).collect();
-    let by_distance = |a: &usize, b: &usize| distances[*a].total_cmp(&distances[*b]).then(a.cmp(b));
-    if k < order.len() {
-        order.select_nth_unstable_by(k, by_distance);
-        order.truncate(k);
-    }
-    order.sort_unstable_by(by_distance);
-    order
-}
-
-/// Neighbours within the first `k + 1` that have the item among their own.
-fn reciprocal(item: usize, neighbours: &[Vec<usize>], k: usize) -> BTreeSet<usize> {
-    let first = |i: usize| neighbours[i].iter().take(k + 1);
+/// Neighbors within the first `k + 1` that have the item among their own.
+fn reciprocal(item: usize, neighbors: &[Vec<usize>], k: usize) -> BTreeSet<usize> {
+    let first = |i: usize| neighbors[i].iter().take(k + 1);
     first(item).copied().filter(|&other| first(other).any(|back| *back == item)).collect()
 }
 
 fn reciprocal_weights(
     item: usize,
-    neighbours: &[Vec<usize>],
+    neighbors: &[Vec<usize>],
     distances: &[f32],
     k1: usize,
 ) -> Weights {
-    let own = reciprocal(item, neighbours, k1);
+    let own = reciprocal(item, neighbors, k1);
     let mut expanded = own.clone();
     let half = (k1 as f64 / 2.0).round_ties_even() as usize;
     for &candidate in &own {
-        let theirs = reciprocal(candidate, neighbours, half);
+        let theirs = reciprocal(candidate, neighbors, half);
         if 3 * theirs.intersection(&own).count() > 2 * theirs.len() {
             expanded.extend(theirs);
         }
@@ -169,9 +160,9 @@ fn reciprocal_weights(
     expanded.into_iter().map(|i| (i, (-distances[i]).exp() / sum)).collect()
 }
 
-/// Mean of the weights of the first `k2` neighbours.
-fn mean_weights(neighbours: &[usize], weights: &[Weights], k2: usize) -> Weights {
-    let first = &neighbours[..k2.min(neighbours.len())];
+/// Mean of the weights of the first `k2` neighbors.
+fn mean_weights(neighbors: &[usize], weights: &[Weights], k2: usize) -> Weights {
+    let first = &neighbors[..k2.min(neighbors.len())];
     let mut sums: HashMap<usize, f32> = HashMap::new();
     for (on, weight) in first.iter().flat_map(|&other| &weights[other]) {
         *sums.entry(*on).or_default() += weight;
@@ -187,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_with_the_neighbours_of_the_query_moves_up() {
+    fn an_item_with_the_neighbors_of_the_query_moves_up() {
         // Two clusters; the query lies in the first, as does the far corner of it.
         let query = [0.0, 0.0];
         let gallery = [0.1, 0.0, 0.0, 0.1, 0.1, 0.1, 5.0, 5.0, 5.1, 5.0, 5.0, 5.1];

@@ -54,7 +54,7 @@ impl Keep {
 }
 
 impl Verdict {
-    /// So many of the pictures as a rate says.
+    /// A rate as a share of the images.
     fn share(&self, rate: f64) -> Share {
         Share { count: (rate * self.queries as f64).round() as usize, of: self.queries }
     }
@@ -75,7 +75,7 @@ impl Verdict {
         }
     }
 
-    /// Which to keep, for people; `weights` names those from before.
+    /// Which to keep, in a sentence; `weights` names those from before.
     pub fn sentence(&self, weights: &str) -> String {
         let rate = |rate: f64| {
             let [low, high] = self.share(rate).interval().map(|end| 100.0 * end);

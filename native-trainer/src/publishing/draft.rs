@@ -26,7 +26,7 @@ const NAMED: usize = 5;
 
 /// See the [module](self). Taken away unless it is published.
 pub(crate) struct Draft {
-    /// Where the site will be, for people.
+    /// Where the site will be, as it was given.
     out: PathBuf,
     /// The same behind links.
     place: PathBuf,
@@ -41,6 +41,54 @@ pub(crate) struct Draft {
     _lock: Lock,
 }
 
+/// Whether a folder is there that may be written to; without anything a site can be begun.
+fn is_folder(out: &Path) -> anyhow::Result<bool> {
+    match std::fs::metadata(out) {
+        Ok(there) if !there.is_dir() => bail!("{}: is a file; name a folder", out.display()),
+        Ok(there) if there.permissions().readonly() => {
+            Err(FileError::ReadOnly { path: out.to_owned() }.into())
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(FileError::Read { path: out.to_owned(), source }.into()),
+    }
+}
+
+/// Waits until no other command publishes there.
+fn lock(out: &Path, place: &Path, is_there: bool) -> anyhow::Result<Lock> {
+    let mut lock = match beside(place) {
+        None => Lock::acquire(&place.join(LIST)),
+        Some(_) => Lock::acquire(place),
+    };
+    if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
+        // Whoever publishes there finds the same.
+        lock = Lock::acquire(&place.join(LIST));
+    }
+    lock.map_err(|error| match error {
+        FileError::Lock { source, .. } if refuses(&source) => anyhow!(
+            "{}: {source}; nothing was written: choose a folder that takes files",
+            out.display()
+        ),
+        other => other.into(),
+    })
+}
+
+/// Refuses a folder of somebody else's files.
+fn refuse_others(out: &Path, place: &Path) -> anyhow::Result<()> {
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(place)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // What a folder that a host takes its files from has before the first publishing.
+        if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
+            others.push((entry.path().is_dir(), name));
+        }
+    }
+    let Some((is_folder, name)) = others.into_iter().min() else { return Ok(()) };
+    let what = if is_folder { "another folder" } else { "other files" };
+    bail!("{}: holds {what} ({}); choose an empty folder", out.display(), name.display())
+}
+
 impl Draft {
     /// Begins a site for a place that is empty, not there yet, or holds a published one. Waits until no other command
     /// publishes there, and takes away what killed ones have left.
@@ -49,35 +97,9 @@ impl Draft {
     ///
     /// A place that holds something else, or that cannot be written to.
     pub(crate) fn begin(out: &Path) -> anyhow::Result<Self> {
-        let is_there = match std::fs::metadata(out) {
-            Ok(there) if !there.is_dir() => {
-                bail!("{}: is a file; name a folder", out.display())
-            }
-            Ok(there) if there.permissions().readonly() => {
-                return Err(FileError::ReadOnly { path: out.to_owned() }.into());
-            }
-            Ok(_) => true,
-            Err(error) if error.kind() == ErrorKind::NotFound => false,
-            Err(source) => return Err(FileError::Read { path: out.to_owned(), source }.into()),
-        };
+        let is_there = is_folder(out)?;
         let mut place = files::whole(out);
-        let mut lock = match beside(&place) {
-            None => Lock::acquire(&place.join(LIST)),
-            Some(_) => Lock::acquire(&place),
-        };
-        if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
-            // Whoever publishes there finds the same.
-            lock = Lock::acquire(&place.join(LIST));
-        }
-        let lock = lock.map_err(|error| match error {
-            FileError::Lock { source, .. } if refuses(&source) => {
-                anyhow!(
-                    "{}: {source}; nothing was written: choose a folder that takes files",
-                    out.display()
-                )
-            }
-            other => other.into(),
-        })?;
+        let lock = lock(out, &place, is_there)?;
         // Its folder is there by now.
         place = files::whole(&place);
         let next = beside(&place);
@@ -91,23 +113,7 @@ impl Draft {
         }
         let before = Owned::of(&place)?;
         if before.is_none() && place.exists() {
-            let mut others = Vec::new();
-            for entry in std::fs::read_dir(&place)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                // What a folder that a host takes its files from has before the first publishing.
-                if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
-                    others.push((entry.path().is_dir(), name));
-                }
-            }
-            if let Some((is_folder, name)) = others.into_iter().min() {
-                let what = if is_folder { "another folder" } else { "other files" };
-                bail!(
-                    "{}: holds {what} ({}); choose an empty folder",
-                    out.display(),
-                    name.display()
-                );
-            }
+            refuse_others(out, &place)?;
         }
         let mut draft = Self {
             out: out.to_owned(),

@@ -52,6 +52,13 @@ impl Sent {
     }
 }
 
+/// The bundle of a site; any other folder is the bundle itself.
+pub(crate) fn bundle_of(folder: &Path) -> PathBuf {
+    let inside = folder.join(BUNDLE_FOLDER);
+    let is_site = !folder.join(MANIFEST_NAME).exists() && inside.join(MANIFEST_NAME).is_file();
+    if is_site { inside } else { folder.to_owned() }
+}
+
 impl Site {
     /// A folder, or the address of a host.
     ///

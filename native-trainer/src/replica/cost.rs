@@ -12,7 +12,7 @@ use models::layers::{BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
 use models::operators::Activation;
 use models::preprocess::Preprocess;
 
-use super::link::LinkError;
+use super::error::LinkError;
 use super::message::{MAX_WEIGHTS_HEAD, PICTURE_HEAD, Room};
 
 /// Most replicas of a run.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use burn::tensor::Device;
 
-use super::link::{Link, LinkError};
+use super::error::LinkError;
+use super::link::Link;
 use super::message::{Begin, Message};
 use super::worker;
 

@@ -19,7 +19,8 @@ use thiserror::Error;
 
 use super::Replica;
 use super::cost::MAX_REPLICAS;
-use super::link::{Link, LinkError};
+use super::error::LinkError;
+use super::link::Link;
 use super::message::{Begin, MAX_WEIGHTS_HEAD, Message, Room};
 use super::worker::{backward, host, receive_begin, serve};
 use crate::embedding::Runs;
@@ -102,7 +103,8 @@ impl Peer {
     ) -> Result<T, ReplicaError> {
         let received = self.link.receive(room.only(expected));
         let message = received.map_err(|error| self.lost(error))?;
-        wanted(message).map_err(|other| self.lost(LinkError::unexpected(expected, &other.head())))
+        wanted(message)
+            .map_err(|other| self.lost(LinkError::unexpected(expected, other.head().name())))
     }
 }
 
@@ -186,7 +188,7 @@ impl Hub {
         self.0.names.len() + 1
     }
 
-    /// The others, for people.
+    /// The others, in words.
     pub fn names(&self) -> &[String] {
         &self.0.names
     }
@@ -196,7 +198,7 @@ impl Hub {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[share, 3, height, width]`, normalised
+    /// - `x`: `[share, 3, height, width]`, normalized
     ///
     /// # Errors
     ///

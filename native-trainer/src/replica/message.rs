@@ -15,7 +15,7 @@ use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 use serde::{Deserialize, Serialize};
 
-use super::link::{LinkError, plain};
+use super::error::{LinkError, plain};
 
 /// Bytes of a head. Its JSON takes a few dozen times as much memory at worst.
 const MAX_HEAD: u64 = 1 << 14;
@@ -124,7 +124,7 @@ impl Room {
     /// Nothing.
     pub(super) const NONE: Self = Self { blobs: 0, bytes: 0 };
 
-    /// So many blobs of floats.
+    /// `values` floats in `blobs` blobs.
     pub(super) fn floats(blobs: usize, values: usize) -> Self {
         Self { blobs: blobs as u64, bytes: (values as u64).saturating_mul(4) }
     }
@@ -133,7 +133,7 @@ impl Room {
     pub(super) fn only(self, expected: &'static str) -> impl Fn(&Head) -> Result<Self, LinkError> {
         move |head| {
             let is_expected = head.name() == expected;
-            is_expected.then_some(self).ok_or_else(|| LinkError::unexpected(expected, head))
+            is_expected.then_some(self).ok_or_else(|| LinkError::unexpected(expected, head.name()))
         }
     }
 }

@@ -5,9 +5,9 @@
 //! sends every replica the weights and its pictures, collects the networks' outputs, computes the
 //! losses over the whole batch, which compare every picture with every other, and sends each
 //! replica the gradients of its outputs; what comes back are the gradients of the weights, whose
-//! sum is the step's. Batch normalisation takes its statistics over all replicas in both
+//! sum is the step's. Batch normalization takes its statistics over all replicas in both
 //! directions ([`models::operators::replicas`]), so the step is, but for rounding, the one that a
-//! single device would take. Optimiser, averages, memories of losses, checkpoints and data stay
+//! single device would take. Optimizer, averages, memories of losses, checkpoints and data stay
 //! with the first replica; a worker needs an address and nothing else, and forgets everything
 //! between two runs.
 //!
@@ -18,6 +18,7 @@
 
 mod cost;
 mod door;
+mod error;
 mod hub;
 mod link;
 mod message;
@@ -33,8 +34,8 @@ use models::extractor::{Extractor, Features};
 use models::inference::Network;
 
 pub use door::{Terms, listen};
+pub use error::LinkError;
 pub use hub::{Hub, Pass, ReplicaError, Runner, share};
-pub use link::LinkError;
 
 /// A network whose forward pass can be shared by replicas.
 pub trait Replica: Module + Network {
@@ -42,7 +43,7 @@ pub trait Replica: Module + Network {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[batch, 3, height, width]`, normalised
+    /// - `x`: `[batch, 3, height, width]`, normalized
     /// - output: `[batch, values]` each
     fn outputs(&self, x: Tensor<4>) -> Vec<Tensor<2>>;
 }

@@ -11,11 +11,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::link::LinkError;
+use super::error::{LinkError, is_timeout};
 use super::message::{Head, Message, Room};
 
 /// Version of what follows the greeting.
-pub(super) const VERSION: u8 = 2;
+const VERSION: u8 = 2;
 /// First bytes from either side; the version comes behind them.
 const GREETING: [u8; 7] = *b"magpie\0";
 /// Time for a greeting and the message behind it.
@@ -67,7 +67,7 @@ impl Socket {
         }
         match greeting[GREETING.len()] {
             VERSION => (),
-            theirs => return Err(LinkError::Version { theirs }),
+            theirs => return Err(LinkError::Version { theirs, ours: VERSION }),
         }
         reader.get_ref().set_read_timeout(Some(patience))?;
         let writer = Arc::new(Mutex::new(writer));
@@ -90,7 +90,7 @@ impl Socket {
         match sent {
             // Who gave up may have said why.
             Err(LinkError::Closed) => {
-                let nothing = |head: &Head| Err(LinkError::unexpected("nothing", head));
+                let nothing = |head: &Head| Err(LinkError::unexpected("nothing", head.name()));
                 match self.receive(nothing) {
                     Ok(Message::Failed(reason)) => Err(LinkError::Failed(reason)),
                     Ok(Message::Busy) => Err(LinkError::Busy),
@@ -221,11 +221,6 @@ impl Read for Paced<'_> {
     }
 }
 
-/// What the system calls a time that is over.
-pub(super) fn is_timeout(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::TimedOut | ErrorKind::WouldBlock)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -269,7 +264,7 @@ mod tests {
         assert!(matches!(greet(), Err(LinkError::Stranger)));
         let (greet, mut far) = pair(SHORT);
         far.write_all(b"magpie\0\x01").unwrap();
-        assert!(matches!(greet(), Err(LinkError::Version { theirs: 1 })));
+        assert!(matches!(greet(), Err(LinkError::Version { theirs: 1, .. })));
         let (greet, _far) = pair(Duration::from_millis(50));
         assert!(matches!(greet(), Err(LinkError::Stranger)));
     }

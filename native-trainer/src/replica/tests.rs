@@ -17,7 +17,8 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 
 use super::cost::MAX_REPLICAS;
-use super::link::{Link, LinkError};
+use super::error::LinkError;
+use super::link::Link;
 use super::message::{Begin, Head, Message, Room};
 use super::{Hub, Replica, ReplicaError, Runner, share};
 use crate::embedding::Runs;

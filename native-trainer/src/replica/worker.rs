@@ -16,7 +16,8 @@ use models::weights::{NamedTensor, Weights};
 
 use super::Replica;
 use super::cost::{Budget, MAX_REPLICAS};
-use super::link::{Link, LinkError, plain};
+use super::error::{LinkError, plain};
+use super::link::Link;
 use super::message::{Begin, Head, Message, Room};
 use crate::optimizer::each_gradient;
 
@@ -28,7 +29,7 @@ use crate::optimizer::each_gradient;
 pub(super) fn receive_begin(link: &mut Link) -> Result<Begin, LinkError> {
     match link.receive_first(Room::NONE.only("begin")) {
         Ok(Message::Begin(begin)) => Ok(begin),
-        Ok(other) => Err(LinkError::unexpected("begin", &other.head())),
+        Ok(other) => Err(LinkError::unexpected("begin", other.head().name())),
         Err(error) => {
             refuse(link, &error);
             Err(error)
@@ -36,7 +37,7 @@ pub(super) fn receive_begin(link: &mut Link) -> Result<Begin, LinkError> {
     }
 }
 
-/// Computes for whoever is at the other end until that one has no more work, within so many bytes of memory.
+/// Computes for whoever is at the other end until that one has no more work, within `memory` bytes.
 ///
 /// # Errors
 ///
@@ -159,7 +160,7 @@ impl Exchange for Outer {
         let error = match answer {
             Ok(Message::Gathered(all)) if fits(&all) => return Arc::unwrap_or_clone(all),
             Ok(Message::Gathered(_)) => LinkError::malformed("statistics of another network"),
-            Ok(other) => LinkError::unexpected("gathered", &other.head()),
+            Ok(other) => LinkError::unexpected("gathered", other.head().name()),
             Err(error) => error,
         };
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -212,9 +213,9 @@ impl<N: Replica> Worker<N> {
             }
             Head::Run => match &self.evaluated {
                 Some(prepared) => self.budget.run(&self.network, prepared.preprocess()),
-                None => Err(LinkError::unexpected("prepare", head)),
+                None => Err(LinkError::unexpected("prepare", head.name())),
             },
-            other => Err(LinkError::unexpected("step", other)),
+            other => Err(LinkError::unexpected("step", other.name())),
         }
     }
 
@@ -241,7 +242,7 @@ impl<N: Replica> Worker<N> {
                 let values = pollster::block_on(prepared.run(&pictures));
                 self.outer.send(Message::Values(values.map_err(LinkError::malformed)?))?;
             }
-            other => return Err(LinkError::unexpected("step", &other.head())),
+            other => return Err(LinkError::unexpected("step", other.head().name())),
         }
         Ok(self)
     }
@@ -264,7 +265,7 @@ impl<N: Replica> Worker<N> {
         self.outer.send(Message::Outputs(values))?;
         let slopes = match self.outer.receive(room.only("backward"))? {
             Message::Backward(slopes) => slopes,
-            other => return Err(LinkError::unexpected("backward", &other.head())),
+            other => return Err(LinkError::unexpected("backward", other.head().name())),
         };
         let gradients = backward(&outputs, slopes)?;
         self.outer.failure()?;

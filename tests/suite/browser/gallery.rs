@@ -25,9 +25,9 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
         let text = seen(what)["size"].as_str().expect("a sentence");
         text.split(' ').filter_map(|word| word.parse().ok()).collect()
     };
-    let published = size("recognised");
+    let published = size("recognized");
     let grown: Vec<usize> = published.iter().map(|count| count + 1).collect();
-    assert_eq!(seen("recognised")["undo"], false);
+    assert_eq!(seen("recognized")["undo"], false);
     // Spaces around a name go; what looks like markup is text.
     let name = "My <b>thing</b>";
     for what in ["taught", "came back"] {

@@ -1,8 +1,8 @@
 //! Networks as files for other runtimes.
 //!
 //! Each graph is written down from the network's own wiring (see [`models::layers::Flow`]), with
-//! normalisation folded and values as in the weights, so that another runtime's answers can be held
-//! against Magpie's. In every format the input `x` is one picture, resized and normalised as the
+//! normalization folded and values as in the weights, so that another runtime's answers can be held
+//! against Magpie's. In every format the input `x` is one picture, resized and normalized as the
 //! model's [`Preprocess`] says, and the output `y` holds the network's answer as Magpie's own runs
 //! give it: an embedding `[1, dim]`, or `[1, points, values]`.
 
@@ -103,6 +103,25 @@ pub fn compared_files(
 /// # Errors
 ///
 /// [`ModelFileError`]
+///
+/// ```
+/// use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// use models::extractor::ExtractorConfig;
+/// use models::model_file::Trained;
+/// use models::{Device, Preprocess};
+/// use native_trainer::exchange::export::{Format, model_files};
+///
+/// let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// let config = ExtractorConfig { backbone, neck: None };
+/// let network = Trained::Extractor(config.clone(), config.init(&Device::flex()));
+/// let model = network.deploy(Preprocess::square(32), String::new());
+///
+/// let files = model_files(Format::Onnx, "plants", model)?;
+/// assert_eq!(files[0].0, "plants.onnx");
+/// // The weights are inside.
+/// assert!(files.len() == 1 && files[0].1.len() > 100_000);
+/// # Ok::<(), models::model_file::ModelFileError>(())
+/// ```
 pub fn model_files(
     format: Format,
     stem: &str,

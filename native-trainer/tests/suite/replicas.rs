@@ -1,0 +1,453 @@
+//! A run shared by processes on this machine, against the same run alone.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use models::backbone::BackboneConfig;
+use models::backbone::ResNetConfig;
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::ExtractorConfig;
+use models::model_file::Architecture;
+use models::neck::NeckConfig;
+use serde_json::json;
+
+use crate::stranger::{
+    self, Stranger, backbone, begin_with, message, picture, weights, weights_of,
+};
+use crate::world::{World, fail, succeed};
+
+/// A running `magpie worker`, which ends with the test.
+struct Worker {
+    child: Child,
+    address: String,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Worker {
+    fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+            .args(["worker", "--port", "0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("magpie runs");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut address = String::new();
+        output.read_line(&mut address).expect("the worker prints its address");
+        Self { child, address: address.trim().to_owned(), output }
+    }
+
+    /// The next thing that it tells.
+    fn tells(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line
+    }
+
+    /// The most memory that it has had, in bytes.
+    fn peak(&self) -> u64 {
+        if !cfg!(target_os = "linux") {
+            return 0;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number");
+        kibibytes * 1024
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(name).arg(self.child.id().to_string()).status();
+        assert!(sent.expect("kill runs").success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The scalars of a run: `(kind, epoch, name, value)`.
+fn scalars(run: &Path) -> Vec<(String, u64, String, f64)> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the scalars");
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).expect("a record");
+        for (name, value) in record.as_object().expect("an object") {
+            // Speeds differ from run to run.
+            if let (Some(value), false) = (value.as_f64(), ["ips", "waiting"].contains(&&name[..]))
+            {
+                let kind = record["kind"].as_str().expect("a kind").to_owned();
+                all.push((kind, record["epoch"].as_u64().expect("one"), name.clone(), value));
+            }
+        }
+    }
+    all
+}
+
+/// Rounding differs, and grows from step to step: the first losses are nearly the same, those of the
+/// last epoch close.
+fn assert_near(expected: &Path, got: &Path) {
+    let (expected, got) = (scalars(expected), scalars(got));
+    assert_eq!(expected.len(), got.len());
+    assert!(!expected.is_empty());
+    for (place, (expected, got)) in expected.iter().zip(&got).enumerate() {
+        assert_eq!((&expected.0, expected.1, &expected.2), (&got.0, got.1, &got.2));
+        if expected.0 == "eval" {
+            continue;
+        }
+        let tolerance = match (place, expected.1) {
+            // The first step's terms.
+            (0..3, _) => 1e-5,
+            (_, 1) => 0.01,
+            _ => 0.05,
+        };
+        let apart = (expected.3 - got.3).abs();
+        assert!(apart <= tolerance * expected.3.abs().max(0.1), "{expected:?} against {got:?}");
+    }
+}
+
+#[test]
+fn processes_share_a_run() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 2);
+    let [alone, shared, again] = ["alone", "shared", "again"].map(|name| world.path(name));
+    succeed(&[&"train", &"-c", &recipe, &"--output", &alone]);
+
+    let (mut worker, other) = (Worker::start(), Worker::start());
+    let train = |run: &Path, extra: &[&str]| {
+        let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+            vec![&"train", &"-c", &recipe, &"--output", &run];
+        arguments.extend(extra.iter().map(|text| text as &dyn AsRef<std::ffi::OsStr>));
+        succeed(&arguments)
+    };
+    let (one, two) = (worker.address.clone(), other.address.clone());
+    let both = ["--worker", &one, "--worker", &two];
+    let text = train(&shared, &both);
+    assert!(text.contains("3 replicas share a batch"), "{text}");
+    assert!(worker.tells().contains("a run begins"));
+    assert!(worker.tells().contains("the run has ended"));
+    assert_near(&alone, &shared);
+
+    // Workers keep nothing: they serve the next run, which is bit for bit the first.
+    train(&again, &both);
+    let model = |run: &Path| std::fs::read(run.join("model.safetensors")).expect("a model");
+    assert!(model(&again) == model(&shared), "the same replicas compute the same");
+
+    // Devices of this machine are replicas as well.
+    let local = world.path("local");
+    let text = train(&local, &["--devices", "2"]);
+    assert!(text.contains("2 replicas share a batch: this process, device 1"), "{text}");
+    assert_near(&alone, &local);
+}
+
+#[test]
+fn a_lost_worker_ends_the_run_which_goes_on_without_it() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 400);
+    let run = world.path("run");
+    let mut worker = Worker::start();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .args(["train", "--worker", &worker.address, "-c"])
+        .arg(&recipe)
+        .arg("--output")
+        .arg(&run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    let latest = run.join("latest");
+    while !latest.exists() {
+        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    worker.child.kill().expect("it can be killed");
+    let output = child.wait_with_output().expect("the run ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = format!("error: worker {}", worker.address);
+    assert!(errors.contains(&told) && errors.contains("--resume"), "{errors}");
+
+    let go_on = |end: &str| {
+        succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--resume", &"--stop-after", &end])
+    };
+    // What is done already is told, and nothing else happens.
+    let text = go_on("1");
+    let (_, rest) = text.split_once("after epoch ").expect("the epoch");
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let epoch: usize = digits.parse().expect("a number");
+    let text = go_on(&(epoch + 1).to_string());
+    assert!(text.contains(&format!("stopped after epoch {}", epoch + 1)), "{text}");
+}
+
+#[test]
+fn what_is_no_worker_is_named() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 1);
+    let run = world.path("run");
+    let train =
+        |extra: &str| fail(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &extra]);
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let text = train(&address);
+    assert!(text.contains(&address) && text.contains("magpie worker"), "{text}");
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("written");
+    });
+    let text = train(&address);
+    assert!(text.contains("no magpie worker"), "{text}");
+
+    let text = fail(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &run,
+        &"--devices",
+        &"9",
+        &"-o",
+        &"batch_size=8",
+    ]);
+    assert!(text.contains("9 replicas"), "{text}");
+}
+
+/// Everything that no run needs is answered with its reason and costs nothing; the worker serves on.
+#[test]
+fn what_no_run_needs_is_refused_and_the_worker_serves_on() {
+    let world = World::new();
+    let mut worker = Worker::start();
+    let serves = |worker: &Worker| {
+        let mut guest = Stranger::greeted(&worker.address);
+        guest.say(&message(&stranger::begin(backbone(0.25)), &[]));
+        assert_eq!(guest.hears()["kind"], "ready");
+        guest
+    };
+    // What a run takes by itself is not counted below.
+    serves(&worker).step(32, 2);
+    let before = worker.peak();
+
+    let step = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut head = stranger::step(32);
+        change(&mut head);
+        head
+    };
+    let announced = |head: &serde_json::Value, count: u32, length: u64| {
+        let mut bytes = message(head, &[]);
+        bytes.truncate(bytes.len() - 4);
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes
+    };
+    let good = step(&|_| ());
+    let [pictures, other] = [32, 16].map(|side| vec![picture(side), weights(0.25)]);
+    let runs = [
+        (message(&step(&|head| head["preprocess"]["width"] = 0.into()), &pictures), "width is 0"),
+        (
+            message(&step(&|head| head["preprocess"]["width"] = 65_536.into()), &pictures),
+            "width is 65536",
+        ),
+        (
+            message(&step(&|head| head["preprocess"]["std"] = json!([1, 0, 1])), &pictures),
+            "std is 0",
+        ),
+        (message(&good, &other), "has not the size of the input"),
+        (message(&good, &[picture(32), weights(0.5)]), "shape"),
+        (message(&good, &pictures[1..]), "a step without a picture"),
+        (announced(&good, 65_536, 1 << 32), "where"),
+        (announced(&good, 2, 1 << 32), "a message of 4294967296 bytes"),
+        (announced(&json!({"kind": "run"}), 1, 1 << 32), "`run` came where `prepare`"),
+        (u64::MAX.to_le_bytes().to_vec(), "no message of this run"),
+        ([&[1][..], &[0xff; 8]].concat(), "bytes of a head"),
+    ];
+    for (bytes, told) in runs {
+        let mut guest = serves(&worker);
+        let asked = Instant::now();
+        guest.say(&bytes);
+        let answer = guest.hears();
+        let reason = answer["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains(told) && !reason.contains("broke off"), "{told}: {answer}");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{told}: {:?}", asked.elapsed());
+    }
+    for (begin, told) in [
+        (stranger::begin(backbone(1e9)), "backbone.scale is 1000000000"),
+        (json!({"kind": "begin"}), "missing field"),
+        (json!({"kind": "begin", "architecture": {"extractor": 7}, "seed": 1, "replicas": 2}), "7"),
+        (json!({"kind": "ready"}), "`ready` came where `begin`"),
+    ] {
+        let mut guest = Stranger::greeted(&worker.address);
+        guest.say(&message(&begin, &[]));
+        let answer = guest.hears();
+        assert!(answer["reason"].as_str().unwrap_or_default().contains(told), "{answer}");
+    }
+    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"magpie\0\x01", b"magpie\0\xff"] {
+        Stranger::connect(&worker.address).say(greeting);
+    }
+    let taken = worker.peak() - before;
+    assert!(taken < 32 << 20, "{taken} bytes for what was refused");
+    let told: Vec<String> = (0..4).map(|_| worker.tells()).collect();
+    assert!(told[0].contains("a run begins") && told[1].contains("ended"), "{told:?}");
+    let pictures = world.pictures("pictures", 4, 4);
+    let (recipe, run) = (world.recipe(&pictures, 1), world.path("run"));
+    succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &worker.address]);
+}
+
+#[test]
+fn silent_peers_keep_nobody_from_a_worker_and_a_second_run_is_told_at_once() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 1);
+    let worker = Worker::start();
+    let run = world.path("run");
+    // One says nothing at all, one greets, one stops inside its first message.
+    let mute = Stranger::connect(&worker.address);
+    let greeted = Stranger::greeted(&worker.address);
+    let mut cut = Stranger::greeted(&worker.address);
+    cut.say(&message(&stranger::begin(backbone(0.25)), &[])[..20]);
+    // More than the worker keeps waiting.
+    let before = worker.peak();
+    let crowd: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stranger = Stranger::greeted(&worker.address);
+            stranger.say(&[&[1, 0xff, 0x3f, 0, 0, 0, 0, 0, 0][..], &[b' '; 16_000]].concat());
+            stranger
+        })
+        .collect();
+    let taken = worker.peak() - before;
+    assert!(taken < 40 << 20, "{taken} bytes for strangers");
+    succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--worker", &worker.address]);
+    drop((mute, greeted, cut, crowd));
+
+    let mut guest = Stranger::greeted(&worker.address);
+    guest.say(&message(&stranger::begin(backbone(0.25)), &[]));
+    assert_eq!(guest.hears()["kind"], "ready");
+    let other = world.path("other");
+    let asked = Instant::now();
+    let train: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"train", &"-c", &recipe, &"--output", &other, &"--worker", &worker.address];
+    let text = fail(&train);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let told = format!("worker {}: it serves another run", worker.address);
+    assert!(text.contains(&told) && !text.contains("--resume"), "{text}");
+    drop(guest);
+    std::fs::remove_dir_all(&other).expect("a folder");
+    succeed(&train);
+    let twice = fail(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &world.path("twice"),
+        &"--worker",
+        &"a:1",
+        &"--worker",
+        &"a:1",
+    ]);
+    assert!(twice.contains("worker a:1 is named twice"), "{twice}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_worker_that_is_stopped_ends_the_run_with_its_name() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 400);
+    let run = world.path("run");
+    let worker = Worker::with(&["--timeout", "2"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .args(["train", "--worker", &worker.address, "--worker-timeout", "2", "-c"])
+        .arg(&recipe)
+        .arg("--output")
+        .arg(&run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    while !run.join("latest").exists() {
+        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    worker.signal("-STOP");
+    let stopped = Instant::now();
+    let output = child.wait_with_output().expect("the run ends");
+    assert!(stopped.elapsed() < Duration::from_secs(20), "{:?}", stopped.elapsed());
+    worker.signal("-CONT");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told = format!("worker {}: nothing has come from it for 2 s", worker.address);
+    assert!(errors.contains(&told) && errors.contains("--resume"), "{errors}");
+    // The worker is there again, and the checkpoint as well.
+    let text = succeed(&[
+        &"train",
+        &"-c",
+        &recipe,
+        &"--output",
+        &run,
+        &"--resume",
+        &"--worker",
+        &worker.address,
+        &"-o",
+        &"epochs=2",
+    ]);
+    assert!(text.contains("resumed"), "{text}");
+}
+
+/// What a step takes stays below what the worker may take, however many pictures it is given.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_largest_step_that_is_taken_stays_within_the_memory() {
+    let extractor = |backbone| {
+        Architecture::Extractor(ExtractorConfig { backbone, neck: Some(NeckConfig::BnNeck) })
+    };
+    let residual = ResNetConfig { width: 16, ..ResNetConfig::resnet50() };
+    let detector = DetectorConfig {
+        variant: DetectorVariant::Second,
+        backbone: DetectorBackbone::PpLcNet,
+        backbone_scale: 0.25,
+        neck_channels: 16,
+        num_classes: 1,
+        head_blocks: 1,
+        fused: false,
+    };
+    for (architecture, side) in [
+        (extractor(backbone(0.25)), 64),
+        (extractor(backbone(1.0)), 96),
+        (extractor(BackboneConfig::ResNet(residual)), 64),
+        (Architecture::Detector(detector), 64),
+    ] {
+        let worker = Worker::with(&["--memory", "200"]);
+        let before = worker.peak();
+        let begun = || {
+            let mut guest = Stranger::greeted(&worker.address);
+            guest.say(&message(&begin_with(&architecture), &[]));
+            assert_eq!(guest.hears()["kind"], "ready");
+            guest
+        };
+        let most = begun().most_pictures(side);
+        begun().step_of(weights_of(&architecture), side, most);
+        let taken = worker.peak() - before;
+        println!("{most} pictures of {side}, {} MB", taken / 1_000_000);
+        // Not so careful that nothing can be computed.
+        assert!(
+            (40_000_000..200_000_000).contains(&taken),
+            "{taken} bytes with {most} pictures of {side} for {architecture:?}"
+        );
+    }
+}
