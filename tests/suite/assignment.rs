@@ -16,10 +16,10 @@ fn points(case: &Case) -> Vec<(f32, f32, f32)> {
     let [height, width] = [0, 1].map(|i| size[i].as_u64().expect("pixels"));
     let mut points = Vec::new();
     for stride in [8, 16, 32, 64] {
-        let centre = |i: u64| (i as f32 + 0.5) * stride as f32;
+        let center = |i: u64| (i as f32 + 0.5) * stride as f32;
         for row in 0..height.div_ceil(stride) {
             points.extend(
-                (0..width.div_ceil(stride)).map(|c| (centre(c), centre(row), stride as f32)),
+                (0..width.div_ceil(stride)).map(|c| (center(c), center(row), stride as f32)),
             );
         }
     }

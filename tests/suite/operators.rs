@@ -7,13 +7,13 @@ use tests::{Array, Case, cases};
 
 use crate::picture;
 
-/// OpenCV's integer weights round by up to one grey level.
+/// OpenCV's integer weights round by up to one gray level.
 const LEVELS: u8 = 1;
 
 fn assert_same(what: &str, got: &RgbImage, expected: &RgbImage) {
     assert_eq!((got.width(), got.height()), (expected.width(), expected.height()), "{what}");
     let worst = got.data().iter().zip(expected.data()).map(|(a, b)| a.abs_diff(*b)).max();
-    assert!(worst <= Some(LEVELS), "{what}: {worst:?} grey levels");
+    assert!(worst <= Some(LEVELS), "{what}: {worst:?} gray levels");
 }
 
 fn side(case: &Case, key: &str) -> u32 {

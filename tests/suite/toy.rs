@@ -67,7 +67,7 @@ fn a_checkpoint_of_the_original_gives_its_features() {
         assert!(RgbImage::decode(&file).as_ref() == Ok(&picture), "{}", sample.path.display());
         preprocess().append(&resize(&picture, 224, 224, ResizeFilter::OpencvLinear), &mut input);
     }
-    // OpenCV's integer weights round by up to one grey level, 0.018 once normalised.
+    // OpenCV's integer weights round by up to one gray level, 0.018 once normalized.
     let apart = input.iter().zip(&recorded("input0").values).map(|(a, b)| (a - b).abs());
     let worst = apart.fold(0.0, f32::max);
     assert!(worst < 0.018, "the network's input is off by {worst}");

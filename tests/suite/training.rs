@@ -20,7 +20,7 @@ use tests::{assert_close, deviation, device, load, tensor, tensor_files, values}
 
 use crate::{GRADIENT, NETWORK, extractor_and_head, gradients_by_name};
 
-/// After three optimiser steps that amplify rounding.
+/// After three optimizer steps that amplify rounding.
 const CHAOTIC: f64 = 2e-2;
 
 /// What a recorded run was set up with, besides its weights.
@@ -255,7 +255,7 @@ fn three_steps(name: &str, recorded: &Weights, nudge: f64) -> Run {
         if step == 0 && nudge == 1.0 {
             let found = gradients_by_name(&network, &gradients);
             for (theirs, expected) in &recorded.under("g0").tensors {
-                // Shifts in front of batch normalisation have gradients of pure rounding.
+                // Shifts in front of batch normalization have gradients of pure rounding.
                 let vanishes = expected.values.iter().all(|v| v.abs() < 1e-5);
                 let ours = our_name(theirs).unwrap_or_default();
                 if let Some(got) = found.get(&ours).filter(|_| !vanishes) {

@@ -87,8 +87,8 @@ fn animation() -> Vec<u8> {
     let mut bytes = Vec::new();
     {
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
-        for colour in [[255, 0, 0, 255], [0, 0, 255, 255]] {
-            let frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(colour));
+        for color in [[255, 0, 0, 255], [0, 0, 255, 255]] {
+            let frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(color));
             encoder.encode_frame(image::Frame::new(frame)).expect("a frame");
         }
     }
