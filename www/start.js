@@ -1,5 +1,5 @@
 // Starts the engine and the page beside each other, or says that this browser cannot run them.
-import { choose, chosen, forget, kept, leaveWebGpu } from "./choice.js";
+import { choose, chosen, forget, kept, leaveWebGpu, sharedEngine } from "./choice.js";
 import { cannotFetch, findAdapter, moduleName, startWorker, trustedScript, whyNot } from "./engine.js";
 import { decodeUpright, readPixels } from "./pixels.js";
 
@@ -18,9 +18,14 @@ function ownManifest() {
 }
 const manifest = ownManifest();
 
+// The engine that was started last, as a trial may ask it.
+let shared = null;
+
 /** An engine with what it said, and why it failed, before somebody listened. */
 function start(backend) {
   const worker = startWorker(undefined, backend, manifest, threads);
+  shared?.end("another engine took its place");
+  shared = sharedEngine(backend, worker);
   const early = [];
   // Of a script that cannot be loaded the browser says nothing: whoever listens hears the reason as well.
   worker.addEventListener("error", async (event) => {
@@ -67,7 +72,7 @@ async function begin() {
     manifest,
     moduleName,
     /** The engine that suits this device, measured where no visit before has. */
-    choose: (signal) => choose({ manifest, threads, signal }),
+    choose: (signal) => choose({ manifest, threads, engine: shared, signal }),
     /** What a visit before has measured. */
     kept: () => kept(manifest, threads),
     forget: () => forget(manifest),

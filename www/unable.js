@@ -25,7 +25,7 @@
     let kept = null;
     try {
       kept = localStorage.getItem("magpie-language");
-    } catch (refused) {
+    } catch (_refused) {
       // A browser that keeps nothing.
     }
     const wanted = [new URLSearchParams(location.search).get("lang"), kept].concat(navigator.languages || []);

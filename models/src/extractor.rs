@@ -52,7 +52,7 @@ impl ExtractorConfig {
         self.neck.map_or(Ok(()), |neck| neck.check()).map_err(|error| error.under("neck"))
     }
 
-    /// A freshly initialised extractor.
+    /// A freshly initialized extractor.
     pub fn init(&self, device: &Device) -> Extractor {
         Extractor {
             backbone: self.backbone.init(device),
@@ -98,7 +98,7 @@ impl Extractor {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[batch, 3, height, width]`, normalised
+    /// - `x`: `[batch, 3, height, width]`, normalized
     pub fn forward(&self, x: Tensor<4>) -> Features {
         let (features, raw_embedding) = self.wire_features(&mut Eager, channels_last(x));
         Features { backbone: features.flatten(1, 3), raw_embedding: raw_embedding.flatten(1, 3) }
@@ -108,7 +108,7 @@ impl Extractor {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[batch, 3, height, width]`, normalised
+    /// - `x`: `[batch, 3, height, width]`, normalized
     /// - output: `[batch, embedding_dim]`, unit L2 norm per row
     pub fn embed(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))

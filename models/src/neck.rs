@@ -20,7 +20,7 @@ pub enum NeckConfig {
         /// Width of the embedding.
         embedding_dim: usize,
     },
-    /// Batch normalisation; the width stays.
+    /// Batch normalization; the width stays.
     BnNeck,
     /// A 1×1 convolution with bias to `embedding_dim` values: the neck of the vehicle and logo
     /// recipes.
@@ -38,7 +38,7 @@ pub enum NeckConfig {
 }
 
 impl NeckConfig {
-    /// A freshly initialised neck for features of this width.
+    /// A freshly initialized neck for features of this width.
     pub fn init(&self, features: usize, device: &Device) -> Neck {
         match *self {
             Self::Fc { embedding_dim } => Neck::Fc(FcNeck::new(features, embedding_dim, device)),
@@ -88,7 +88,7 @@ pub enum Neck {
     FcTanh(FcNeck),
 }
 
-/// `tanh`, nothing learnt.
+/// `tanh`, nothing learned.
 #[derive(Module, Debug, Default)]
 pub struct TanhNeck {}
 
@@ -126,7 +126,7 @@ pub struct FcNeck {
 }
 
 impl FcNeck {
-    /// A freshly initialised layer.
+    /// A freshly initialized layer.
     pub fn new(features: usize, embedding_dim: usize, device: &Device) -> Self {
         let std = (2.0 / (features + embedding_dim) as f64).sqrt();
         Self {
@@ -157,7 +157,7 @@ pub struct VehicleNeck {
 }
 
 impl VehicleNeck {
-    /// A freshly initialised layer.
+    /// A freshly initialized layer.
     pub fn new(features: usize, embedding_dim: usize, device: &Device) -> Self {
         Self { conv: Conv::new(ConvShape::pointwise(features, embedding_dim), true, device) }
     }
@@ -176,13 +176,13 @@ impl VehicleNeck {
     }
 }
 
-/// Batch normalisation with the shift frozen at 0.
+/// Batch normalization with the shift frozen at 0.
 ///
 /// Source: "Bag of Tricks and a Strong Baseline for Deep Person Re-identification",
 /// <https://arxiv.org/abs/1903.07071>, §3.6.
 #[derive(Module, Debug)]
 pub struct BnNeck {
-    /// The normalisation.
+    /// The normalization.
     pub feat_bn: BatchNorm,
 }
 

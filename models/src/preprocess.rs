@@ -1,4 +1,4 @@
-//! From a picture to a network's input: resize, scale to `0..=1`, normalise, channels first.
+//! From a picture to a network's input: resize, scale to `0..=1`, normalize, channels first.
 //!
 //! Source: PaddleClas `ppcls/data/preprocess/ops/operators.py` (`ResizeImage`, `NormalizeImage`,
 //! `ToCHWImage`) @ d178931. Difference: the default filter is antialiased. The reference shrinks
@@ -12,6 +12,18 @@ use crate::image::{ImageError, ResizeFilter, RgbImage, for_rows, resize};
 use crate::limits::{DEVIATIONS, LimitError, MAX_SIDE, MEANS, within};
 
 /// Everything between a decoded picture and a network's input.
+///
+/// ```
+/// use models::{Preprocess, RgbImage};
+///
+/// let image = RgbImage::from_rgb(4, 2, vec![124; 24])?;
+/// let preprocess = Preprocess { mean: [0.5; 3], std: [0.25; 3], ..Preprocess::square(2) };
+/// let mut input = vec![0.0; preprocess.values()];
+/// preprocess.fill(&image, &mut input);
+/// assert_eq!(input.len(), 2 * 2 * 3);
+/// assert!((input[0] - (124.0 / 255.0 - 0.5) / 0.25).abs() < 1e-6);
+/// # Ok::<(), models::image::ImageError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
@@ -55,7 +67,7 @@ impl Preprocess {
     ///
     /// # Shapes
     ///
-    /// - output: `[images.len(), 3, height, width]`, normalised
+    /// - output: `[images.len(), 3, height, width]`, normalized
     pub fn apply(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
         let mut data = Vec::with_capacity(images.len() * self.values());
         for image in images {
@@ -69,7 +81,7 @@ impl Preprocess {
         (self.width * self.height * 3) as usize
     }
 
-    /// Normalises a picture that already has the input's size and appends it to `data`, channels
+    /// Normalizes a picture that already has the input's size and appends it to `data`, channels
     /// first.
     ///
     /// # Panics
@@ -89,7 +101,7 @@ impl Preprocess {
         }
     }
 
-    /// Resizes and normalises a picture, channels last.
+    /// Resizes and normalizes a picture, channels last.
     ///
     /// # Shapes
     ///

@@ -141,7 +141,7 @@ fn bias_with_activation_whoever_holds_the_input() {
 }
 
 #[test]
-fn batch_normalisation_with_activation_and_its_gradients() {
+fn batch_normalization_with_activation_and_its_gradients() {
     for activation in
         [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6]
     {
@@ -158,11 +158,11 @@ fn batch_normalisation_with_activation_and_its_gradients() {
             let channel = |t: Tensor<1>| t.reshape([1, shape[1], 1, 1]);
             let average = |t: Tensor<4>| t.mean_dim(0).mean_dim(2).mean_dim(3);
             let expected_mean = average(x.clone());
-            let centred = x.clone() - expected_mean.clone();
-            let expected_variance = average(centred.clone().powi_scalar(2));
-            let normalised = centred / (expected_variance.clone() + epsilon).sqrt();
+            let centered = x.clone() - expected_mean.clone();
+            let expected_variance = average(centered.clone().powi_scalar(2));
+            let normalized = centered / (expected_variance.clone() + epsilon).sqrt();
             let expected =
-                activation.forward(normalised * channel(gamma.clone()) + channel(beta.clone()));
+                activation.forward(normalized * channel(gamma.clone()) + channel(beta.clone()));
 
             assert_near(&what, values(got.clone()), values(expected.clone()));
             assert_near(&what, values(mean), values(expected_mean));

@@ -46,7 +46,7 @@ fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
 }
 
 /// The same with products in whole numbers, which lose something, and what they lose is rounding:
-/// weights that were drawn, not learnt, add it up layer after layer.
+/// weights that were drawn, not learned, add it up layer after layer.
 fn assert_whole_numbers_near<N: Network>(
     what: &str,
     network: &N,
@@ -87,7 +87,7 @@ fn assert_gpu_near<N: Network>(what: &str, network: &N, preprocess: &Preprocess)
 #[cfg(not(feature = "webgpu"))]
 fn assert_gpu_near<N: Network>(_: &str, _: &N, _: &Preprocess) {}
 
-/// Normalisation that changes something: fresh networks have mean 0, variance 1, scale 1, shift 0.
+/// Normalization that changes something: fresh networks have mean 0, variance 1, scale 1, shift 0.
 fn unsettle(weights: &mut Weights) {
     for (name, tensor) in &mut weights.tensors {
         let (least, most) = match name.rsplit('.').next() {

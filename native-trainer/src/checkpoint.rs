@@ -86,7 +86,7 @@ pub struct Progress {
     /// Sums of the loss's terms over those batches.
     #[serde(default)]
     pub totals: Vec<(String, f64)>,
-    /// Optimiser steps taken.
+    /// Optimizer steps taken.
     pub step: u64,
     /// Best metric so far and its epoch.
     pub best: Option<(f64, usize)>,
@@ -134,7 +134,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What going on needs besides the network.
 #[derive(Debug, Clone, Copy)]
 pub struct State<'a> {
-    /// The optimiser with its moments.
+    /// The optimizer with its moments.
     pub optimizer: &'a Optimizer,
     /// The average of the weights, where there is one.
     pub average: Option<&'a Ema>,
@@ -381,7 +381,7 @@ pub fn load_module<M: Module>(folder: &Path, module: M) -> Result<M, CheckpointE
     weights.load_into(module).map_err(|source| CheckpointError::Weights { path, source })
 }
 
-/// Reads the optimiser's state.
+/// Reads the optimizer's state.
 ///
 /// # Errors
 ///
@@ -491,7 +491,7 @@ mod tests {
         let error = save_at(&latest, f32::NAN, 2).unwrap_err();
         assert!(matches!(error, CheckpointError::NotFinite { part: MODEL, .. }), "{error}");
         let memory = NamedTensor { shape: vec![1], values: vec![f32::INFINITY] };
-        let memory = Weights { tensors: [("centres".to_owned(), memory)].into() };
+        let memory = Weights { tensors: [("centers".to_owned(), memory)].into() };
         let optimizer = Optimizer::new(OptimizerConfig::Sgd { weight_decay: 0.0 });
         let state = State { optimizer: &optimizer, average: None, memory: &memory };
         let error = save(&latest, &point(1.0), Some(state), &Progress::default()).unwrap_err();

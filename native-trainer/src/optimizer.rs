@@ -1,4 +1,4 @@
-//! Optimisers whose state is kept by parameter path, so that checkpoints say what they hold.
+//! Optimizers whose state is kept by parameter path, so that checkpoints say what they hold.
 //!
 //! Burn's own are keyed by parameter identities that change whenever a module is built, and know
 //! no exclusion by shape.
@@ -60,7 +60,7 @@ pub enum OptimizerConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ParameterRules {
-    /// Whether vectors (biases, normalisation) decay as well; they do not in PP-LCNet.
+    /// Whether vectors (biases, normalization) decay as well; they do not in PP-LCNet.
     pub decay_vectors: bool,
     /// Factors of the rate by prefix of a parameter's path, the longest match counts; 0 freezes.
     pub rate_multipliers: BTreeMap<String, f64>,
@@ -90,7 +90,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimiser that has seen no gradient.
+    /// An optimizer that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
         Self::resume_from(config, 0, BTreeMap::new())
     }
@@ -187,7 +187,7 @@ impl Optimizer {
         Weights { tensors }
     }
 
-    /// An optimiser that goes on from a checkpoint.
+    /// An optimizer that goes on from a checkpoint.
     pub fn resume(config: OptimizerConfig, step: u64, weights: Weights, device: &Device) -> Self {
         let mut moments: BTreeMap<String, Vec<Tensor<1>>> = BTreeMap::new();
         // Names sort by order within a path, so moments come back in their order.

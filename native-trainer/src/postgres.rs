@@ -15,7 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    AnswerRule, Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId,
+    AnswerRule, Class, ContentId, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata,
     StreamError, VectorType,
 };
 use postgres::error::SqlState;
@@ -178,7 +178,7 @@ impl PostgresGallery {
             &[
                 &gallery.model(),
                 &(dim as i32),
-                &vector_type_name(gallery.index().vector_type()),
+                &gallery.index().vector_type().name(),
                 &gallery.min_similarity(),
                 &rule,
             ],
@@ -202,7 +202,7 @@ impl PostgresGallery {
                 rows,
                 "{number}\t{}\t{}\t{}",
                 gallery.entry_class(entry),
-                hexadecimal(&gallery.picture(entry).0),
+                hexadecimal(&gallery.content_id(entry).0),
                 literal(&gallery.index().vector(entry))
             )?;
         }
@@ -367,12 +367,8 @@ impl Reader<'_> {
         if dim == 0 || dim > MAX_DIM {
             return Err(PostgresError::Inconsistent(format!("embeddings of {dim} values")));
         }
-        let vector_type = match row.try_get::<_, &str>(2)? {
-            "f16" => VectorType::F16,
-            "f32" => VectorType::F32,
-            "i8" => VectorType::I8,
-            other => return Err(PostgresError::Inconsistent(format!("values of {other:?}"))),
-        };
+        let vector_type = (row.try_get::<_, &str>(2)?.parse::<VectorType>())
+            .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
         let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
         let rule = rule.map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
@@ -421,7 +417,7 @@ impl Reader<'_> {
             let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
                 .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
             // Its width, its values and its class are looked at there.
-            let added = gallery.add_stored(class, &embedding, PictureId(picture));
+            let added = gallery.add_stored(class, &embedding, ContentId(picture));
             added.map_err(|error| match error {
                 StreamError::Gallery(error) => {
                     PostgresError::Inconsistent(format!("entry {}: {error}", gallery.len()))
@@ -472,14 +468,6 @@ fn threshold(value: Option<f32>) -> Result<Option<f32>, PostgresError> {
             Err(PostgresError::Inconsistent(format!("a threshold of {least}")))
         }
         value => Ok(value),
-    }
-}
-
-fn vector_type_name(vector_type: VectorType) -> &'static str {
-    match vector_type {
-        VectorType::F16 => "f16",
-        VectorType::F32 => "f32",
-        VectorType::I8 => "i8",
     }
 }
 

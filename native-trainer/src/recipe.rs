@@ -1,34 +1,29 @@
 //! Recipes: one TOML file holds everything that a training run depends on.
 
+mod file;
 mod pictures;
 mod ranges;
 mod shipped;
+mod task;
 
 use std::path::{Path, PathBuf};
 
-use models::detector::DetectorConfig;
-use models::extractor::ExtractorConfig;
+use file::RecipeFile;
 use models::limits::LimitError;
 use models::operators::mixed::HalfFloat;
 use models::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::data::augment::Augmentation;
-use crate::data::boxed::BoxedAugmentation;
 use crate::data::label::is_slip;
-use crate::data::operator::Operator;
-use crate::data::sampler::SamplerConfig;
-use crate::data::scenes::SceneOptions;
 use crate::ema::EmaConfig;
 use crate::files::{self, FileError};
-use crate::head::HeadConfig;
-use crate::loss::{LossKind, LossTerm};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
 
-pub use pictures::Pictures;
+pub use pictures::{CutOuts, Pictures};
 pub use shipped::{SHIPPED, Shipped};
+pub use task::{DetectorTask, ExtractorTask, Task, TeacherConfig};
 
 /// Most bytes of a recipe that are read.
 const RECIPE_LIMIT: u64 = 16 << 20;
@@ -52,7 +47,7 @@ pub enum RecipeError {
     Unknown {
         /// As given.
         path: PathBuf,
-        /// The name that was probably meant, for people; else empty.
+        /// The name that was probably meant, as a sentence says it; else empty.
         near: String,
     },
     /// A number that makes no sense.
@@ -71,6 +66,12 @@ pub enum RecipeError {
         /// Line and key.
         reason: String,
     },
+    /// There is no task, or there are two.
+    #[error("recipe {}: needs either [extractor] or [detector]", path.display())]
+    Task {
+        /// The recipe.
+        path: PathBuf,
+    },
     /// An override that is not `key.key=value`.
     #[error("-o {text}: {reason}; write -o schedule.learning_rate=0.01")]
     Override {
@@ -82,197 +83,64 @@ pub enum RecipeError {
 }
 
 /// A training run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(into = "RecipeFile")]
 pub struct Recipe {
     /// Everything random follows from it.
     pub seed: u64,
     /// Passes over the data.
     pub epochs: usize,
-    /// Pictures a step.
+    /// Images a step.
     pub batch_size: usize,
-    /// Pictures an epoch; by default as many as the data have.
+    /// Images an epoch; by default as many as the data have.
     pub epoch_samples: Option<usize>,
-    /// Epochs between evaluations; the last one is always evaluated.
-    #[serde(default = "one")]
+    /// Epochs between evaluations, 1 by default; the last one is always evaluated.
     pub eval_interval: usize,
     /// Epochs between checkpoints that are kept as `epoch_N`; absent: none are kept.
-    #[serde(default)]
     pub save_interval: Option<usize>,
     /// Steps between checkpoints within an epoch, for epochs that take hours; there is always one at
     /// an epoch's end.
-    #[serde(default)]
     pub checkpoint_interval: Option<u64>,
-    /// Ends training after so many evaluations without a better one.
-    #[serde(default)]
+    /// Evaluations without a better one after which training ends; absent: it goes through all epochs.
     pub early_stopping: Option<usize>,
     /// Batches whose gradients are averaged before a step: a larger batch than the memory holds. The
-    /// losses see each batch alone.
-    #[serde(default = "one")]
+    /// losses see each batch alone. 1 by default.
     pub accumulate: usize,
     /// Computes dense convolutions of training steps in these 16-bit floats, on a device that has them:
-    /// faster and smaller where its matrix units do. Absent: all in 32 bits. Evaluations always are.
-    #[serde(default)]
+    /// faster and smaller if its matrix units do. Absent: all in 32 bits. Evaluations always are.
     pub mixed_precision: Option<HalfFloat>,
-    /// Steps between log lines.
-    #[serde(default = "ten")]
+    /// Steps between log lines; 10 by default.
     pub log_interval: usize,
-    /// Said in the exported file: source and licence of the data.
-    #[serde(default)]
+    /// Said in the exported file: source and license of the data.
     pub notes: String,
     /// Said where the data are not there: what to download and where to put it.
-    #[serde(default)]
     pub data: String,
     /// Learning rate.
     pub schedule: Schedule,
     /// Rule of the steps.
     pub optimizer: OptimizerConfig,
     /// What decays, and what learns faster, slower or not at all.
-    #[serde(default)]
     pub parameters: ParameterRules,
     /// Averages the weights over the steps; evaluated and exported is then the average.
-    #[serde(default)]
     pub ema: Option<EmaConfig>,
     /// Which network is exported.
-    #[serde(default)]
     pub export: Export,
-    /// From a picture to the network's input.
+    /// From an image to the network's input.
     pub preprocess: Preprocess,
-    /// Set to train an extractor.
-    pub extractor: Option<ExtractorTask>,
-    /// Set to train a detector.
-    pub detector: Option<DetectorTask>,
+    /// What is trained, and on what.
+    pub task: Task,
 }
 
 /// Which network of a run is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Export {
-    /// The one with the best evaluation. Its figure flatters where the evaluation's pictures are
+    /// The one with the best evaluation. Its figure flatters if the evaluation's images are
     /// also those that the result is reported on.
     #[default]
     Best,
     /// The last one, whatever the evaluations said.
     Last,
-}
-
-fn whole() -> f64 {
-    1.0
-}
-
-fn one() -> usize {
-    1
-}
-
-fn ten() -> usize {
-    10
-}
-
-/// What an extractor is trained with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtractorTask {
-    /// The network.
-    pub model: ExtractorConfig,
-    /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
-    #[serde(default)]
-    pub pretrained: Option<PathBuf>,
-    /// A network to learn from, beside the labels or instead of them.
-    #[serde(default)]
-    pub teacher: Option<TeacherConfig>,
-    /// The head.
-    pub head: HeadConfig,
-    /// Share of the classes that the head is asked about a batch: the batch's own and random others
-    /// (Partial FC). 1 is exact; over a hundred thousand classes 0.1 loses little. Not with
-    /// `dshsd`, which compares classes and logits.
-    #[serde(default = "whole")]
-    pub head_share: f64,
-    /// The losses, summed.
-    pub losses: Vec<LossTerm>,
-    /// List file or folder to learn from.
-    pub train: PathBuf,
-    /// List file or folder of queries for the evaluation. Absent, or the pictures of `train`: some of these
-    /// are held out.
-    pub query: Option<PathBuf>,
-    /// List file or folder that is searched; by default the queries, each without itself, or what is learnt
-    /// from where queries are held out.
-    pub gallery: Option<PathBuf>,
-    /// Share of the pictures of every class that is held out of training as queries, at least one, where
-    /// there is no other `query`. 0: none.
-    #[serde(default = "fifth")]
-    pub hold_out: f64,
-    /// Which pictures make a batch.
-    #[serde(default)]
-    pub sampler: SamplerConfig,
-    /// Changes in order, on the decoded picture, its transparency on white.
-    #[serde(default)]
-    pub operators: Vec<Operator>,
-    /// Random changes in one pass, after the operators.
-    #[serde(default)]
-    pub augmentation: Augmentation,
-}
-
-/// A network whose embeddings another one learns to make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TeacherConfig {
-    /// Its model file, as `magpie train`, `export` and `import` write it.
-    pub weights: PathBuf,
-    /// Side of the pictures that it sees; by default that of its own input. They are what the
-    /// network in training sees, resampled.
-    #[serde(default)]
-    pub side: Option<u32>,
-}
-
-/// What a detector is trained with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectorTask {
-    /// The network.
-    pub model: DetectorConfig,
-    /// Weights to begin with: all of the network's, or the backbone's alone. Absent: random ones.
-    #[serde(default)]
-    pub pretrained: Option<PathBuf>,
-    /// List file or folder of cut-outs with transparency, composed into scenes.
-    pub cutouts: Option<PathBuf>,
-    /// How scenes are composed.
-    #[serde(default)]
-    pub scenes: SceneOptions,
-    /// Epochs in which a newer PicoDet is assigned by overlaps alone; a third of all by default, 100
-    /// of 300 in the reference.
-    #[serde(default)]
-    pub atss_epochs: Option<usize>,
-    /// COCO file of boxes drawn by hand.
-    pub coco: Option<PathBuf>,
-    /// Folder of its pictures. Absent: looked for beside the file, in `images` and in folders named like the
-    /// file, here and one level up.
-    #[serde(default)]
-    pub coco_images: Option<PathBuf>,
-    /// Random changes of the pictures of `coco`.
-    #[serde(default)]
-    pub augmentation: BoxedAugmentation,
-    /// Sides of the network's input, one of which is drawn a batch (`BatchRandomResize`; 576 to 704
-    /// in steps of 32 in the mainbody recipe); empty: always that of `preprocess`.
-    #[serde(default)]
-    pub sizes: Vec<u32>,
-    /// List file or folder of cut-outs for the evaluation's scenes.
-    pub eval_cutouts: Option<PathBuf>,
-    /// COCO file for the evaluation.
-    pub eval_coco: Option<PathBuf>,
-    /// Folder of its pictures, found as that of `coco_images` where absent.
-    #[serde(default)]
-    pub eval_coco_images: Option<PathBuf>,
-    /// Scenes of an evaluation.
-    #[serde(default = "hundred")]
-    pub eval_scenes: usize,
-}
-
-fn fifth() -> f64 {
-    0.2
-}
-
-fn hundred() -> usize {
-    100
 }
 
 impl Recipe {
@@ -298,41 +166,17 @@ impl Recipe {
         }
         // Without overrides the text itself is parsed, so that an error shows its line.
         let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
-        let recipe: Self = if overrides.is_empty() {
+        let file: RecipeFile = if overrides.is_empty() {
             toml::from_str(text).map_err(wrong)?
         } else {
             table.try_into().map_err(wrong)?
         };
-        if recipe.extractor.is_some() == recipe.detector.is_some() {
-            return Err(invalid("needs either [extractor] or [detector]".to_owned()));
-        }
+        let recipe =
+            file.into_recipe().ok_or_else(|| RecipeError::Task { path: path.to_owned() })?;
         let out_of_range = |source| RecipeError::Range { path: path.to_owned(), source };
         recipe.check_ranges().map_err(out_of_range)?;
-        if let Some(task) = &recipe.extractor
-            && task.head_share < 1.0
-            && task.losses.iter().any(|term| matches!(term.loss, LossKind::Dshsd(_)))
-        {
-            return Err(invalid("dshsd needs all classes: take extractor.head_share away".into()));
-        }
-        if let Some(task) = &recipe.extractor {
-            let is_compared = task.losses.iter().any(|term| term.loss.has_teacher());
-            if is_compared != task.teacher.is_some() {
-                let text = match task.teacher {
-                    Some(_) => {
-                        "no loss looks at extractor.teacher; add one of the kinds \
-                         \"teacher_cosine\" and \"teacher_relations\""
-                    }
-                    None => {
-                        "a loss looks at a teacher; name one: extractor.teacher = { weights = \
-                         \"model.safetensors\" }"
-                    }
-                };
-                return Err(invalid(text.to_owned()));
-            }
-        }
-        if recipe.extractor.as_ref().is_some_and(|task| task.losses.is_empty()) {
-            let text = "[[extractor.losses]] is empty; add one with kind = \"cross_entropy\"";
-            return Err(invalid(text.to_owned()));
+        if let Task::Extractor(task) = &recipe.task {
+            task.check_losses().map_err(|text| invalid(text.to_owned()))?;
         }
         Ok(recipe)
     }
@@ -341,7 +185,7 @@ impl Recipe {
 /// The recipe of the program that a path means; `None` where it means a file.
 fn shipped_at(path: &Path) -> Option<Result<Shipped, RecipeError>> {
     let there = path.metadata();
-    // A folder of pictures is often called as the recipe is.
+    // A folder of images is often called as the recipe is.
     let is_folder = there.as_ref().is_ok_and(std::fs::Metadata::is_dir);
     let is_absent = there.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     let name = path.to_str().filter(|name| !name.contains(['/', '\\']))?;
@@ -374,7 +218,8 @@ fn with_nearest(message: &str) -> String {
         quoted(&message).split_first().is_some_and(|(_, all)| all.contains(given))
     };
     if !allowed.contains(given)
-        && toml::from_str::<Recipe>("\"\" = 1").is_err_and(|error| is_of_recipe(error.to_string()))
+        && toml::from_str::<RecipeFile>("\"\" = 1")
+            .is_err_and(|error| is_of_recipe(error.to_string()))
     {
         return format!("{}\ndid you mean `{given}`, outside of any table?", message.trim_end());
     }
@@ -384,6 +229,19 @@ fn with_nearest(message: &str) -> String {
             format!("{}\ndid you mean `{nearest}`?", message.trim_end())
         }
         _ => message.to_owned(),
+    }
+}
+
+/// Keys with another spelling that recipes may have, and the spelling of today.
+const SPELLINGS: [(&str, &str); 1] = [("colour", "color")]; // An old name.
+
+/// Takes the key's other spelling out of a table, which would be the same key twice.
+fn remove_spellings(table: &mut toml::Table, key: &str) {
+    for (old, new) in SPELLINGS {
+        if key == old || key == new {
+            table.remove(old);
+            table.remove(new);
+        }
     }
 }
 
@@ -405,6 +263,7 @@ fn apply_override(table: &mut toml::Table, text: &str) -> Result<(), RecipeError
             return Err(wrong("has an empty key"));
         }
         if parts.peek().is_none() {
+            remove_spellings(table, part);
             table.insert(part.to_owned(), value);
             return Ok(());
         }
@@ -439,9 +298,15 @@ mod tests {
 
     #[test]
     fn overrides_say_what_is_wrong() {
-        for text in ["a", "=1", "a..b=1", "a.b.c=1"] {
-            let error = table("[a]\nb = 1\n", &[text]).unwrap_err();
-            assert!(matches!(error, RecipeError::Override { .. }), "{text}: {error}");
+        for (given, told) in [
+            ("a", "has no `=`"),
+            ("=1", "has an empty key"),
+            ("a..b=1", "has an empty key"),
+            ("a.b.c=1", "goes into a value that is no table"),
+        ] {
+            let error = table("[a]\nb = 1\n", &[given]).unwrap_err();
+            let RecipeError::Override { text, reason } = error else { panic!("{given}: {error}") };
+            assert_eq!((text.as_str(), reason.as_str()), (given, told));
         }
     }
 
@@ -450,10 +315,72 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
-            Recipe::read(&entry.unwrap().path(), &[]).unwrap();
+            let recipe = Recipe::read(&entry.unwrap().path(), &[]).unwrap();
+            // What a run's folder keeps is the same recipe.
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(RUN_RECIPE);
+            std::fs::write(&path, toml::to_string_pretty(&recipe).unwrap()).unwrap();
+            assert_eq!(Recipe::read(&path, &[]).unwrap(), recipe);
             count += 1;
         }
-        assert_eq!(count, 19, "recipes in the folder");
+        assert_eq!(count, SHIPPED.len());
+    }
+
+    #[test]
+    fn british_keys_are_understood_in_files_and_overrides() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let text = Shipped::find("emoji-extractor").unwrap().text;
+        assert!(text.contains("\ncolor = "));
+        std::fs::write(&path, text.replace("\ncolor = ", "\ncolour = ")).unwrap();
+        let color = |changes: &[&str]| {
+            let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
+            match Recipe::read(&path, &changes).unwrap().task {
+                Task::Extractor(task) => task.augmentation.color,
+                Task::Detector(_) => panic!("trains an extractor"),
+            }
+        };
+        assert_eq!(color(&[]), 0.25);
+        assert_eq!(color(&["extractor.augmentation.color=0.5"]), 0.5);
+        assert_eq!(color(&["extractor.augmentation.colour=0.75"]), 0.75); // An old name.
+    }
+
+    #[test]
+    fn a_recipe_has_one_task() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Recipe::read(&path, &[])
+        };
+        let text = |name: &str| Shipped::find(name).unwrap().text;
+        let (extractor, detector) = (text("emoji-extractor"), text("emoji-detector"));
+        assert!(matches!(read(extractor).unwrap().task, Task::Extractor(_)));
+        assert!(matches!(read(detector).unwrap().task, Task::Detector(_)));
+        let (run, task) = extractor.split_once("[extractor]").unwrap();
+        let both = format!("{detector}\n[extractor]{task}");
+        for text in [run, &both] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, RecipeError::Task { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.ends_with("r.toml: needs either [extractor] or [detector]"), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_error_inside_a_task_names_its_line_and_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.toml");
+        let text = Shipped::find("emoji-extractor").unwrap().text;
+        let line =
+            text.lines().position(|line| line.starts_with("[extractor.augmentation]")).unwrap();
+        let wrong =
+            text.replace("[extractor.augmentation]", "[extractor.augmentation]\nrotaton = 3");
+        std::fs::write(&path, wrong).unwrap();
+        let error = Recipe::read(&path, &[]).unwrap_err().to_string();
+        for part in [format!("line {}", line + 2).as_str(), "rotaton", "did you mean `rotation`?"] {
+            assert!(error.contains(part), "{error}\nsays nothing of {part}");
+        }
     }
 
     #[test]

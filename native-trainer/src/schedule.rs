@@ -67,18 +67,24 @@ pub struct Schedule {
     #[serde(default)]
     pub by_epoch: bool,
     /// What follows the warm-up.
-    #[serde(default = "cosine")]
+    #[serde(default = "default_decay")]
     pub decay: Decay,
 }
 
-fn cosine() -> Decay {
+fn default_decay() -> Decay {
     Decay::Cosine { end: 0.0 }
 }
 
 impl Schedule {
     /// Half a cosine behind a warm-up from zero.
     pub fn cosine(learning_rate: f64, warmup_epochs: f64) -> Self {
-        Self { learning_rate, warmup_epochs, warmup_start: 0.0, by_epoch: false, decay: cosine() }
+        Self {
+            learning_rate,
+            warmup_epochs,
+            warmup_start: 0.0,
+            by_epoch: false,
+            decay: default_decay(),
+        }
     }
 
     /// Whether the run ends before the rate has ever been at its largest for a whole step.

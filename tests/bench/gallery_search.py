@@ -49,7 +49,7 @@ def measure(folder, dim, k):
     vectors = np.fromfile(folder / "vectors.f32", np.float32).reshape(-1, dim)
     queries = np.fromfile(folder / "queries.f32", np.float32).reshape(-1, dim)
     truth = None
-    centred = vectors.mean(axis=0)
+    centered = vectors.mean(axis=0)
 
     def say(index, effort, found, latency, batch, add, build):
         nonlocal truth
@@ -102,11 +102,11 @@ def measure(folder, dim, k):
 
     start = time.perf_counter()
     binary = faiss.IndexBinaryFlat(dim)
-    binary.add(np.packbits(vectors > centred, axis=1))
+    binary.add(np.packbits(vectors > centered, axis=1))
     build = time.perf_counter() - start
     for effort in [100, 200, 400]:
         def search(q):
-            near = binary.search(np.packbits(q > centred, axis=1), effort)[1]
+            near = binary.search(np.packbits(q > centered, axis=1), effort)[1]
             exact = np.einsum("qd,qrd->qr", q, vectors[near])
             order = np.argsort(-exact, axis=1)[:, :k]
             return np.take_along_axis(near, order, axis=1)

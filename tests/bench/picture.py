@@ -8,7 +8,7 @@ def side_of(network):
 
 
 def picture(side):
-    """The picture that Magpie draws for itself, normalised.
+    """The picture that Magpie draws for itself, normalized.
 
     Shape: [1, side, side, 3].
     """

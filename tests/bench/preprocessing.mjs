@@ -7,7 +7,7 @@
 //   SIDE  side of the network's input
 //   STEP  takes every STEP-th line (1)
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 
 import { launch } from "../browser/chromium.mjs";
 import { serve } from "./serve.mjs";
@@ -48,7 +48,7 @@ await page.evaluate(async (side) => {
       const bitmap = await createImageBitmap(file);
       return drawn(bitmap, bitmap.width, bitmap.height);
     },
-    "browser decodes without colour profiles, engine resamples": async (file) => {
+    "browser decodes without color profiles, engine resamples": async (file) => {
       const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
       return drawn(bitmap, bitmap.width, bitmap.height);
     },

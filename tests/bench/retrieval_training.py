@@ -35,12 +35,12 @@ classes = len({line[1] for line in lines})
 
 
 def operators(training):
-    normalise = {"NormalizeImage": {"scale": 0.00392157, "mean": MEAN, "std": STD, "order": ""}}
+    normalize = {"NormalizeImage": {"scale": 0.00392157, "mean": MEAN, "std": STD, "order": ""}}
     decode = {"DecodeImage": {"to_rgb": True, "channel_first": False}}
     resize, flip = {"ResizeImage": {"size": side}}, {"RandFlipImage": {"flip_code": 1}}
     if training:
-        return [decode, resize, flip, normalise]
-    return [decode, resize, normalise]
+        return [decode, resize, flip, normalize]
+    return [decode, resize, normalize]
 
 
 def loader(listed, training):

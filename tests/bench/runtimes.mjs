@@ -5,7 +5,7 @@ const bytes = async (name) => new Uint8Array(await (await fetch(`/nets/${name}`)
 
 const sideOf = (network) => (/_640/.test(network) ? 640 : /_320/.test(network) ? 320 : 224);
 
-// The picture that Magpie draws for itself, normalised, channels last.
+// The picture that Magpie draws for itself, normalized, channels last.
 function pixels(side) {
   const [mean, deviation] = [
     [0.485, 0.456, 0.406],

@@ -39,5 +39,9 @@ async function firefox() {
   return { page, close: () => browser.close() };
 }
 
+/** Chromium by Playwright, or Firefox by as much of the same interface (`firefox-driver.mjs`). */
+export const launchNamed = async (which) =>
+  which === "firefox" ? (await import("./firefox-driver.mjs")).launch() : launch();
+
 /** The browser of a name. */
 export const open = (which) => (which === "firefox" ? firefox() : chromium());

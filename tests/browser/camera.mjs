@@ -1,22 +1,37 @@
 // The page's camera in trouble, one line a scenario; prints what a visitor saw as JSON.
 //
-// node camera.mjs SITE SHARDS PICTURE [SCENARIO,…]
+// node camera.mjs BROWSER SITE SHARDS PICTURE [SCENARIO,…]
+//   BROWSER  chromium or firefox
 //   SHARDS   folder of the site with its gallery in shards
 import { readFileSync } from "node:fs";
 
-import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { launchNamed } from "./browsers.mjs";
+import { give, keepAnswers, saying, settle, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
 
-const [site, shards, picture, only] = process.argv.slice(2);
+const [which, site, shards, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
-const browser = await launch();
+const browser = await launchNamed(which);
 
 // A camera made of a canvas that shows the picture moving. `late` is how long the browser takes to give it.
 function stub(bytes) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [640, 480];
-  const film = (window.film = { canvas, late: 0, streams: [], asked: 0 });
+  const film = { canvas, late: 0, streams: [], asked: 0 };
+  window.film = film;
   const context = canvas.getContext("2d");
+  // In Firefox events that a script makes reach no track: whoever listens is called.
+  const heard = new Map();
+  const overhear = (whom) => {
+    const listeners = {};
+    heard.set(whom, listeners);
+    whom.addEventListener = (what, listener) => {
+      listeners[what] ??= new Set();
+      listeners[what].add(listener);
+    };
+    whom.removeEventListener = (what, listener) => listeners[what]?.delete(listener);
+  };
+  overhear(navigator.mediaDevices);
   let step = 0;
   createImageBitmap(new Blob([new Uint8Array(bytes)])).then((bitmap) => {
     setInterval(() => {
@@ -31,14 +46,23 @@ function stub(bytes) {
     await new Promise((then) => setTimeout(then, film.late));
     const stream = canvas.captureStream(15);
     film.streams.push(stream);
-    if (film.dead) stream.getTracks().forEach((track) => track.stop());
+    stream.getTracks().forEach(overhear);
+    if (film.dead) for (const track of stream.getTracks()) track.stop();
     return stream;
   };
+  // Cameras that are plugged in, by name.
+  film.devices = ["canvas"];
+  MediaStreamTrack.prototype.getSettings = () => ({ deviceId: "canvas" });
+  navigator.mediaDevices.enumerateDevices = async () =>
+    film.devices.map((deviceId) => ({ kind: "videoinput", deviceId }));
   film.hide = (hidden) => {
     Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
   };
   film.track = () => film.streams.at(-1).getTracks()[0];
+  film.tell = (what, whom = film.track()) => {
+    for (const listener of heard.get(whom)?.[what] ?? []) listener.call(whom, new Event(what));
+  };
 }
 
 async function open(folder = site) {
@@ -130,17 +154,32 @@ const scenarios = {
     await running();
     await page.evaluate(() => {
       window.film.track().stop();
-      window.film.track().dispatchEvent(new Event("ended"));
+      window.film.tell("ended");
     });
+    await saying(page, "camera is gone");
     const gone = { ...(await look()), frames: await rate() };
     await press();
     await running();
     // This time only the list of devices tells.
     await page.evaluate(() => {
       window.film.track().stop();
-      navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+      window.film.tell("devicechange", navigator.mediaDevices);
     });
-    return { gone, unlisted: { ...(await look()), frames: await rate() } };
+    await saying(page, "camera is gone");
+    const unlisted = { ...(await look()), frames: await rate() };
+    // Another device comes, then the one that was unplugged.
+    const plug = (device) =>
+      page.evaluate((device) => {
+        window.film.devices.push(device);
+        window.film.tell("devicechange", navigator.mediaDevices);
+      }, device);
+    await page.evaluate(() => (window.film.devices = []));
+    await plug("another");
+    await sleep(200);
+    const other = await look();
+    await plug("canvas");
+    await running();
+    return { gone, unlisted, other, back: await look() };
   },
 
   // It has ended by the time that it is given.
@@ -158,10 +197,10 @@ const scenarios = {
     await press();
     await running();
     // With a frame on its way.
-    await page.evaluate(() => window.film.track().dispatchEvent(new Event("mute")));
+    await page.evaluate(() => window.film.tell("mute"));
     await sleep(300);
     const away = { ...(await look()), frames: await rate() };
-    await page.evaluate(() => window.film.track().dispatchEvent(new Event("unmute")));
+    await page.evaluate(() => window.film.tell("unmute"));
     await running();
     return { away, back: await look() };
   },
@@ -199,8 +238,9 @@ const scenarios = {
     await page.evaluate(() => {
       window.film.hide(true);
       window.film.track().stop();
-      window.film.track().dispatchEvent(new Event("ended"));
+      window.film.tell("ended");
     });
+    await saying(page, "camera is gone");
     const taken = await look();
     await page.evaluate(() => window.film.hide(false));
     await running();
@@ -245,10 +285,10 @@ const scenarios = {
     await page.keyboard.type("my thing");
     await page.keyboard.press("Enter");
     await saying(page, "Learned");
-    const learnt = await look();
+    const learned = await look();
     await press();
     await running(3);
-    return { held, learnt, running: await look() };
+    return { held, learned, running: await look() };
   },
 
   // Frames reach the engine in their own size; the one that is shown is the one that was answered.

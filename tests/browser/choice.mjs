@@ -1,32 +1,41 @@
-// How the page chooses its engine, in Chromium; prints what each scenario saw.
+// How the page chooses its engine; prints what each scenario saw.
 //
-// node choice.mjs SITE PICTURE [SCENARIO]
-import { keepAnswers, launch, settle, watch } from "./chromium.mjs";
+// node choice.mjs BROWSER SITE PICTURE [SCENARIO,…]
+//   BROWSER  chromium or firefox; most scenarios need an adapter, which a headless Firefox has not
+import { launchNamed } from "./browsers.mjs";
+import { keepAnswers, settle, watch } from "./chromium.mjs";
 import { ISOLATED, start } from "./host.mjs";
 
-const [site, picture, only] = process.argv.slice(2);
-const browser = await launch();
+const [which, site, picture, only] = process.argv.slice(2);
+const browser = await launchNamed(which);
 const host = await start(site, /never/);
 host.headers = ISOLATED;
 
 // The software adapter passes for a real one, and workers are counted.
 const stub = () => {
-  const request = GPU.prototype.requestAdapter;
-  GPU.prototype.requestAdapter = async function (...options) {
-    const adapter = await request.apply(this, options);
-    if (adapter) {
-      const info = { vendor: "tested", architecture: "adapter", isFallbackAdapter: false };
-      Object.defineProperty(adapter, "info", { value: info });
-    }
-    return adapter;
-  };
+  const request = globalThis.GPU?.prototype.requestAdapter;
+  if (request) {
+    GPU.prototype.requestAdapter = async function (...options) {
+      const adapter = await request.apply(this, options);
+      if (adapter) {
+        const info = { vendor: "tested", architecture: "adapter", isFallbackAdapter: false };
+        Object.defineProperty(adapter, "info", { value: info });
+      }
+      return adapter;
+    };
+  }
   window.workers = [];
+  window.measures = 0;
   const Original = window.Worker;
   window.Worker = class extends Original {
     constructor(address, ...more) {
       super(address, ...more);
       this.kind = new URL(address, location.href).searchParams.get("engine");
       window.workers.push(this);
+    }
+    postMessage(data, ...more) {
+      if (data?.Measure) window.measures += 1;
+      super.postMessage(data, ...more);
     }
     terminate() {
       this.ended = true;
@@ -130,6 +139,40 @@ const scenarios = {
     await context.close();
     return { begun, seen };
   },
+  // Networks that were published since are measured again, WebGPU on the engine that answers.
+  async networks() {
+    const context = await browser.newContext();
+    await context.addInitScript(() => {
+      const cost = { detect: 1e6, embed: 1e6 };
+      const threads = crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
+      const place = { agent: navigator.userAgent, threads, adapter: "tested adapter" };
+      const choice = { version: 2, ...place, networks: "older", backend: "webgpu", why: "faster", cpu: cost, webgpu: cost };
+      const key = `magpie-engine-${location.origin}/bundle/manifest.json`;
+      localStorage.setItem(key, localStorage.getItem(key) ?? JSON.stringify(choice));
+    });
+    const { page } = await open("?lang=en", context);
+    const begun = await look(page);
+    await page.waitForFunction(
+      () => !Object.values(localStorage).some((value) => value.includes('"older"')),
+      null,
+      { timeout: 120_000 },
+    );
+    const seen = await look(page);
+    await context.close();
+    return { begun, seen };
+  },
+  // Where long use of WebGPU ends a page, its answers are bounded.
+  async bounds() {
+    const iPhone = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1";
+    const bounds = [];
+    for (const userAgent of [iPhone, undefined]) {
+      const context = await browser.newContext({ userAgent });
+      const { page } = await open("?lang=en&backend=cpu", context);
+      bounds.push(await page.evaluate(() => window.magpie.mostAnswers ?? null));
+      await context.close();
+    }
+    return { bounds };
+  },
   // What the page takes of what a browser has kept.
   async kept() {
     const context = await browser.newContext();
@@ -217,21 +260,44 @@ const scenarios = {
     const begun = performance.now();
     return { ...(await afterTrial()), seconds: (performance.now() - begun) / 1000 };
   },
+  // An answer that cannot be posted ends a trial as a failure does.
+  async unposted() {
+    const refuse = 'if (data?.Embedded) throw new DOMException("it could not be cloned", "DataCloneError")';
+    host.before["/worker.js"] = changing("webgpu", refuse);
+    const begun = performance.now();
+    return { ...(await afterTrial()), seconds: (performance.now() - begun) / 1000 };
+  },
   // A picture in the middle of a trial is answered at once, and the trial comes later.
   async disturbed() {
-    const { page, context } = await open();
-    await page.waitForFunction(() => window.workers.length === 2, null, { timeout: 60_000 });
+    const { page, context, problems } = await open();
+    // The page's own engine is measured.
+    await page.waitForFunction(() => window.measures > 0, null, { timeout: 60_000 });
+    await give(page);
+    const early = await look(page);
+    // WebGPU is.
+    await page.waitForFunction(() => window.workers.at(-1).kind === "webgpu", null, { timeout: 60_000 });
+    await page.waitForTimeout(100);
     await give(page);
     const seen = await look(page);
     await measured(page);
     const later = await look(page);
     await context.close();
-    return { seen, later };
+    return { early, seen, later, problems };
+  },
+  // Without an adapter there is nothing to choose from.
+  async none() {
+    const { page, context, problems } = await open();
+    await give(page);
+    await page.waitForTimeout(3000);
+    const seen = await look(page);
+    await context.close();
+    return { ...seen, problems };
   },
   // An engine that has come to hold much memory is replaced before the next picture.
   async renewed() {
-    host.before["/worker.js"] =
-      'let answers = 0;\n' + ["cpu", "relaxed"].map((engine) => changing(engine, "if (data?.Recognized && ++answers === 2) data.Recognized.result.memory += 200e6")).join("");
+    const grow = "if (data?.Recognized && ++answers === 2) data.Recognized.result.memory += 200e6";
+    const changed = ["cpu", "relaxed"].map((engine) => changing(engine, grow));
+    host.before["/worker.js"] = `let answers = 0;\n${changed.join("")}`;
     const { page, context } = await open("?lang=en&backend=cpu");
     for (let count = 0; count < 2; count += 1) await give(page);
     const before = await look(page);
@@ -260,7 +326,8 @@ const scenarios = {
       const third = await Magpie.load("/bundle/");
       third.dispose();
       await new Promise((then) => setTimeout(then, 4000));
-      return { begun, later, running: window.workers.filter(({ ended }) => !ended).length };
+      const started = window.workers.map(({ kind }) => kind);
+      return { begun, later, started, running: window.workers.filter(({ ended }) => !ended).length };
     });
     await context.close();
     return seen;

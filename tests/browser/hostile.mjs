@@ -21,6 +21,8 @@ const look = (page) =>
       state: document.querySelector("#status")?.className ?? "",
       unable: document.querySelector("#unable")?.hidden === false ? text("#unable") : null,
       labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+      // For those who look into the details.
+      words: text("#own-words"),
       offline: text("#offline"),
       kept: text("#kept"),
     };
@@ -281,6 +283,81 @@ const scenarios = {
     await visit.close();
     host.close();
     return { answer, taught, then, again };
+  },
+
+  // An answer that cannot be posted: the page starts another engine, the package is told.
+  async unposted(browser) {
+    const host = await start(site, /^$/);
+    host.before["/worker.js"] = `
+      const post = self.postMessage.bind(self);
+      self.postMessage = (message, ...more) => {
+        if (message?.Recognized || message?.Embedded) throw new DOMException("it could not be cloned", "DataCloneError");
+        return post(message, ...more);
+      };\n`;
+    const visit = await browser.page();
+    await open(visit.page, `${host.address}precache.json`);
+    const told = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
+      const picture = new OffscreenCanvas(64, 64);
+      picture.getContext("2d").fillRect(8, 8, 30, 30);
+      const said = ({ code, message }) => ({ code, message });
+      const embed = await magpie.embed(picture).then(() => "answered", said);
+      const recognize = await magpie.recognize(picture).then(() => "answered", said);
+      // It answers what it can.
+      const { classes } = await magpie.gallery.list();
+      magpie.dispose();
+      return { embed, recognize, classes };
+    }, host.address);
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    const refused = await give(visit);
+    host.before = {};
+    await visit.page.reload({ waitUntil: "domcontentloaded" });
+    await ready(visit.page);
+    const healed = await give(visit);
+    await visit.close();
+    host.close();
+    return { told, refused, healed };
+  },
+
+  // Helpers that never answer, and parts of a gallery that never come: nothing waits for ever. The worker's time
+  // passes faster.
+  async limits(browser) {
+    const hurry =
+      "{ const { setTimeout } = self; self.setTimeout = (act, wait, ...more) => setTimeout(act, wait / 20, ...more); }\n";
+    const host = await start(site, /^$/);
+    host.headers = ISOLATED;
+    Object.assign(host.before, {
+      "/worker.js": hurry,
+      "/worker-helper.js": 'if (self.name === "magpie-helper") await new Promise(() => {});\n',
+    });
+    const visit = await browser.page();
+    await open(visit.page, `${host.address}precache.json`);
+    const helpers = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 2 });
+      const begun = performance.now();
+      const { length } = await magpie.measure("embed", { runs: 2 });
+      const milliseconds = performance.now() - begun;
+      const { threads } = await magpie.recognize(new OffscreenCanvas(64, 64));
+      magpie.dispose();
+      return { isolated: crossOriginIsolated, length, milliseconds, threads };
+    }, host.address);
+    await visit.close();
+    host.close();
+    const parts = await start(shards, /^$/);
+    Object.assign(parts.before, { "/worker.js": hurry, "/sw.js": hurry });
+    const other = await browser.page();
+    await open(other.page, address(parts));
+    await ready(other.page);
+    parts.silent = /\.shard$/;
+    const silent = await give(other, 40_000);
+    parts.silent = null;
+    const healed = await give(other);
+    await other.close();
+    parts.close();
+    return { helpers, silent, healed };
   },
 
   // What fails, throws or never settles before the page is there.

@@ -1,13 +1,15 @@
 // How the page looks, empty and full, on a phone, a tablet and a desktop, light and dark; prints what it measured.
 //
-// node looks.mjs ADDRESS SCREENSHOT_FOLDER PICTURE
+// node looks.mjs BROWSER ADDRESS SCREENSHOT_FOLDER PICTURE
+//   BROWSER  chromium or firefox, which has neither a dark scheme nor fingers here
 //   PICTURE  with several things on it
-import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { launchNamed } from "./browsers.mjs";
+import { give, keepAnswers, saying, settle, watch } from "./chromium.mjs";
 
-const [address, screenshots, picture] = process.argv.slice(2);
+const [which, address, screenshots, picture] = process.argv.slice(2);
 const LONG = "Wxyz0".repeat(40);
 const WIDTHS = [390, 768, 1440];
-const browser = await launch();
+const browser = await launchNamed(which);
 const problems = [];
 
 async function open(options = {}) {
@@ -88,11 +90,11 @@ async function looks(page, name) {
   const found = {};
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: width < 500 ? 844 : 900 });
-    for (const colorScheme of ["light", "dark"]) {
+    for (const colorScheme of which === "firefox" ? ["light"] : ["light", "dark"]) {
       await page.emulateMedia({ colorScheme });
       await page.evaluate(() => scrollTo(0, 0));
       found[`${width} ${colorScheme}`] = await measure(page);
-      const path = `${screenshots}/looks-${name}-${width}-${colorScheme}.png`;
+      const path = `${screenshots}/${which === "firefox" ? "firefox-" : ""}looks-${name}-${width}-${colorScheme}.png`;
       await page.screenshot({ path });
     }
   }
@@ -225,9 +227,12 @@ await page.mouse.down();
 await page.mouse.move(...at(0.3, 0.3));
 await page.mouse.move(...at(0.5, 0.55));
 await page.screenshot({ path: `${screenshots}/looks-drawing.png` });
+seen.hint = await page.locator("#tools .hint:visible").allTextContents();
 await page.mouse.up();
 await pointed(0);
 seen.pointed.push(await count());
+seen.marked = (await texts(page, "#status"))[0];
+seen.numbers = await texts(page, "#boxes .number");
 const box = await page.evaluate(() => {
   const { style } = document.querySelector("#boxes .pointed");
   return ["left", "top", "width", "height"].map((side) => Number.parseFloat(style[side]));
@@ -259,6 +264,15 @@ if (free) {
 seen.pointed.push(await count());
 seen.named = await texts(page, "#answers h3 .label");
 await page.screenshot({ path: `${screenshots}/looks-pointed.png` });
+seen.marking = await looks(page, "marked");
+await page.setViewportSize({ width: 1440, height: 900 });
+await page.locator("#mark").click();
+seen.frame = await looks(page, "marking");
+await page.locator("#unmark").click();
+await page.setViewportSize({ width: 1440, height: 900 });
+await page.locator(".correction button").first().click();
+seen.form = await looks(page, "form");
+await page.locator(".teach .cancel").click();
 // What was pointed at can be taught.
 await teach("My own thing");
 seen.own = (await texts(page, "#answers h3 .label"))[0];
@@ -273,46 +287,55 @@ seen.failed = {
 await page.screenshot({ path: `${screenshots}/looks-failed.png` });
 
 // A finger: a tap looks, and the mark button lets it draw.
-const phone = await open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
-await give(phone, file(await portrait(phone, 200)));
-await phone.locator("#stage").scrollIntoViewIfNeeded();
-await phone.locator("#stage").tap();
-await phone.waitForSelector("#boxes .pointed");
-seen.tapped = await phone.locator("#boxes .pointed").count();
-await phone.screenshot({ path: `${screenshots}/looks-tapped.png`, fullPage: true });
-await phone.locator("#mark").tap();
-await phone.evaluate(() => document.querySelector("#stage").scrollIntoView());
-const under = await phone.locator("#stage").boundingBox();
-const touch = await phone.context().newCDPSession(phone);
-const finger = (type, x, y) =>
-  touch.send("Input.dispatchTouchEvent", {
-    type,
-    touchPoints: x === undefined ? [] : [{ x: under.x + x * under.width, y: under.y + y * under.height }],
+async function touched() {
+  const phone = await open({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await give(phone, file(await portrait(phone, 200)));
+  await phone.locator("#stage").scrollIntoViewIfNeeded();
+  await phone.locator("#stage").tap();
+  await phone.waitForSelector("#boxes .pointed");
+  seen.tapped = await phone.locator("#boxes .pointed").count();
+  await phone.screenshot({ path: `${screenshots}/looks-tapped.png`, fullPage: true });
+  await phone.locator("#mark").tap();
+  await phone.evaluate(() => document.querySelector("#stage").scrollIntoView());
+  const under = await phone.locator("#stage").boundingBox();
+  const touch = await phone.context().newCDPSession(phone);
+  const finger = (type, x, y) =>
+    touch.send("Input.dispatchTouchEvent", {
+      type,
+      touchPoints: x === undefined ? [] : [{ x: under.x + x * under.width, y: under.y + y * under.height }],
+    });
+  await finger("touchStart", 0.2, 0.15);
+  await finger("touchMove", 0.4, 0.25);
+  await finger("touchMove", 0.7, 0.4);
+  await finger("touchEnd");
+  await phone.waitForFunction(() => document.querySelectorAll("#boxes .pointed").length > 1);
+  seen.fingers = await phone.evaluate(() => {
+    const { style } = [...document.querySelectorAll("#boxes .pointed")].at(-1);
+    return ["left", "top", "width", "height"].map((side) => Math.round(Number.parseFloat(style[side])));
   });
-await finger("touchStart", 0.2, 0.15);
-await finger("touchMove", 0.4, 0.25);
-await finger("touchMove", 0.7, 0.4);
-await finger("touchEnd");
-await phone.waitForFunction(() => document.querySelectorAll("#boxes .pointed").length > 1);
-seen.fingers = await phone.evaluate(() => {
-  const { style } = [...document.querySelectorAll("#boxes .pointed")].at(-1);
-  return ["left", "top", "width", "height"].map((side) => Math.round(Number.parseFloat(style[side])));
-});
+}
 
-// The measurements.
-await page.goto(`${address}bench/?lang=en`);
-await page.waitForSelector("[data-ready]");
-seen.bench = await looks(page, "bench-empty");
-await page.locator("#runs").fill("3");
-await page.locator("#start").click();
-seen.running = await measure(page);
-await page.screenshot({ path: `${screenshots}/looks-bench-running.png` });
-await page.waitForFunction(() => ["done", "failed"].includes(document.querySelector("#status").className), null, {
-  timeout: 240_000,
-});
-seen.results = await looks(page, "bench-full");
-seen.bars = await page.locator("#rows .bar").count();
-seen.rows = await page.locator("#rows tr").count();
+// The page of measurements.
+async function measurements() {
+  await page.goto(`${address}bench/?lang=en`);
+  await page.waitForSelector("[data-ready]");
+  seen.bench = await looks(page, "bench-empty");
+  await page.locator("#runs").fill("3");
+  await page.locator("#start").click();
+  seen.running = await measure(page);
+  await page.screenshot({ path: `${screenshots}/looks-bench-running.png` });
+  await page.waitForFunction(() => ["done", "failed"].includes(document.querySelector("#status").className), null, {
+    timeout: 240_000,
+  });
+  seen.results = await looks(page, "bench-full");
+  seen.bars = await page.locator("#rows .bar").count();
+  seen.rows = await page.locator("#rows tr").count();
+}
+
+if (which === "chromium") {
+  await touched();
+  await measurements();
+}
 
 console.log(JSON.stringify({ ...seen, problems: problems.flat() }));
 await browser.close();

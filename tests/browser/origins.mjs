@@ -55,6 +55,7 @@ const look = (page) =>
       unable: unable.hidden ? null : unable.textContent,
       status: status.hidden ? null : status.textContent,
       state: status.className,
+      words: document.querySelector("#own-words").textContent,
     };
   });
 
@@ -68,13 +69,25 @@ async function settled(page, patience = 30_000) {
   }
 }
 
-const engines = (page) => page.workers().filter((worker) => /worker\.js/.test(worker.url())).length;
+// Firefox's driver knows no workers: those are counted that were started and not ended.
+const COUNTED = `{
+  const Original = Worker;
+  window.running = new Set();
+  window.Worker = class extends Original {
+    constructor(...all) { super(...all); running.add(this); }
+    terminate() { running.delete(this); super.terminate(); }
+  };
+}`;
+const engines = async (page) =>
+  which === "firefox"
+    ? page.evaluate(() => running.size)
+    : page.workers().filter((worker) => /worker\.js/.test(worker.url())).length;
 
 /** Milliseconds until no engine is left. */
 async function ended(page) {
   const begun = Date.now();
-  while (engines(page) > 0 && Date.now() - begun < 10_000) await sleep(50);
-  return engines(page) > 0 ? null : Date.now() - begun;
+  while ((await engines(page)) > 0 && Date.now() - begun < 10_000) await sleep(50);
+  return (await engines(page)) > 0 ? null : Date.now() - begun;
 }
 
 const scenarios = {
@@ -244,7 +257,7 @@ const scenarios = {
       ISOLATED,
     ];
     host.headers = ISOLATED;
-    const visit = await browser.page();
+    const visit = await browser.page(COUNTED);
     const { page } = visit;
     await goto(page, `${host.address}two.html`);
     const seen = {};
@@ -258,7 +271,7 @@ const scenarios = {
       while (!all.every((element) => element.magpie)) await new Promise((then) => setTimeout(then, 50));
       return { same: all[0].magpie === all[1].magpie };
     });
-    seen.engines = engines(page);
+    seen.engines = await engines(page);
     seen.weights = host.asked.length;
     // Moved while it recognizes: neither the engine nor the answer is lost.
     const given = bytes;
@@ -270,7 +283,7 @@ const scenarios = {
       const { objects } = await answer;
       return { same: all[0].magpie === before, objects: objects.length };
     }, given);
-    seen.after = engines(page);
+    seen.after = await engines(page);
     // Runners-up, pictures of the classes, and a label that stays clear of the box for dropping.
     seen.shown = await page.evaluate(async (bytes) => {
       const file = new Blob([new Uint8Array(bytes)], { type: "image/jpeg" });
@@ -334,8 +347,10 @@ const scenarios = {
       }
       return true;
     });
-    seen.busy = engines(page);
-    await page.evaluate(() => all.forEach((element) => element.remove()));
+    seen.busy = await engines(page);
+    await page.evaluate(() => {
+      for (const element of all) element.remove();
+    });
     seen.left = await ended(page);
     // What waited when its element left is told so.
     seen.open = await page.evaluate(async (bytes) => {

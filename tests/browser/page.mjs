@@ -1,7 +1,7 @@
 // Drives a published page in headless Chromium and prints what it saw as one JSON line.
 //
 // node page.mjs ADDRESS SCREENSHOT_FOLDER SCENARIO…
-//   recognise:BACKEND:PICTURE   gives PICTURE to the file input
+//   recognize:BACKEND:PICTURE   gives PICTURE to the file input
 //   plain:BACKEND:PICTURE       the same in a browser that knows no relaxed SIMD
 //   open:BACKEND                only loads
 //   offline:BACKEND:PICTURE:PID loads, ends the server, loads again, gives PICTURE
@@ -32,7 +32,7 @@ async function teach(page, picture, file, screenshot) {
   };
   const said = (words) => saying(page, words);
   await give(page, picture);
-  await note("recognised");
+  await note("recognized");
   // By keyboard alone.
   await page.locator(".correction button").first().focus();
   await page.keyboard.press("Enter");
@@ -113,7 +113,7 @@ for (const [index, scenario] of scenarios.entries()) {
       const adapter = await navigator.gpu?.requestAdapter();
       return adapter ? { fallback: adapter.info?.isFallbackAdapter ?? null } : null;
     });
-    if (action === "recognise" || action === "plain") {
+    if (action === "recognize" || action === "plain") {
       await give(page, picture);
       result.answer = await page.evaluate(() => {
         const answer = window.answers.at(-1);
@@ -171,6 +171,7 @@ for (const [index, scenario] of scenarios.entries()) {
     }
     result.status = await status.textContent();
     result.state = await status.getAttribute("class");
+    result.words = await page.locator("#own-words").textContent();
     result.title = await page.title();
     result.samples = await page.locator("#samples button").count();
     await page.screenshot({ path: `${screenshots}/${index + 1}-${action}-${backend}.png` });

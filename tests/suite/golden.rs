@@ -2,7 +2,7 @@
 //!
 //! Tolerances are relative norms. Values of single operators: 1e-5, a few units in the last place
 //! after short sums. Whole networks: 1e-4, because thousands of f32 terms are summed in another
-//! order. Gradients through whole networks: 1e-3, because batch normalisation over few values
+//! order. Gradients through whole networks: 1e-3, because batch normalization over few values
 //! amplifies that. The same hold on every device; `GOLDEN_DEVICE` names it.
 
 mod assignment;
@@ -93,7 +93,7 @@ fn check_recorded<M: Module>(
     for (theirs, expected) in &recorded.under("train_grad").tensors {
         let ours = paddle_name(theirs).expect("a trained parameter is ours too");
         let got = found.get(&ours).unwrap_or_else(|| panic!("{name}: no gradient of {ours}"));
-        // Gradients that vanish (a shift before batch normalisation) are rounding noise.
+        // Gradients that vanish (a shift before batch normalization) are rounding noise.
         if expected.values.iter().any(|v| v.abs() > 1e-4) {
             assert_close(&format!("{name} gradient of {ours}"), got, &expected.values, GRADIENT);
             compared += 1;
@@ -783,14 +783,14 @@ fn resizing_equals_opencv_and_pillow() {
         };
         let expected = picture(&case.output("img"));
         let got = resize(&picture(&case.input("img")), expected.width(), expected.height(), filter);
-        // The originals use integer weights of 11 or 22 bits: one grey level of difference.
+        // The originals use integer weights of 11 or 22 bits: one gray level of difference.
         let worst = got.data().iter().zip(expected.data()).map(|(a, b)| a.abs_diff(*b)).max();
-        assert!(worst <= Some(1), "{}: {worst:?} grey levels", case.name);
+        assert!(worst <= Some(1), "{}: {worst:?} gray levels", case.name);
     }
 }
 
 #[test]
-fn normalisation_equals_the_reference() {
+fn normalization_equals_the_reference() {
     for case in cases("preprocess.json", &["NormalizeImage_1/255"]) {
         let image = picture(&case.input("img"));
         let preprocess =
@@ -851,7 +851,7 @@ fn binary_search_equals_the_reference() {
         let scores = case.output("distance");
         let k = scores.shape[1];
         for (q, query) in query.values.chunks_exact(bytes).enumerate() {
-            let search = Search::best(k).with_effort(gallery.shape[0]);
+            let search = Search::best(k).with_ef_search(gallery.shape[0]);
             let hits = index.search(&signs(query), &search).expect("a recorded query");
             // Of two codes that differ in d bits the signs have the product bits − 2 d. Entries of
             // one distance stand in any order.

@@ -83,6 +83,7 @@ fn contrastive_with_column_labels(loss: Contrastive, r: &mut Recorded) -> Tensor
 }
 
 /// Our loss for a recorded one, by the kind that its name begins with.
+#[expect(clippy::too_many_lines, reason = "one match, an arm a loss")]
 fn loss_of(kind: &str, r: &mut Recorded) -> Option<Tensor<1>> {
     let samples_per_class = r.count("samples_each_class");
     Some(match kind {

@@ -28,7 +28,7 @@ fn sizes_crops_and_borders_equal_the_reference() {
         let got = if case.name.starts_with("Pad") {
             pad(&image, side(&case, "padding"), side(&case, "fill") as u8)
         } else if case.name.starts_with("Crop") {
-            Operator::CentreCrop { side: side(&case, "size") }.apply(image, random)
+            Operator::CenterCrop { side: side(&case, "size") }.apply(image, random)
         } else {
             Operator::ResizeShort { side: side(&case, "resize_short") }.apply(image, random)
         };

@@ -157,7 +157,7 @@ fn mixed_precision_takes_nearly_the_recorded_first_step() {
                 continue;
             }
             let whole = first_gradients(&name, &recorded, None, |value| value);
-            // Normalised over batches of eight, gradients feel rounding strongly. The measure is what
+            // Normalized over batches of eight, gradients feel rounding strongly. The measure is what
             // 32-bit floats make of weights that were rounded, alone; mixed precision rounds maps and
             // their gradients as well.
             let round = |value: f32| match half {

@@ -1,52 +1,96 @@
 //! What goes wrong below the engine, in the page's terms.
 
 use models::bundle::BundleError;
-use models::gallery::GalleryError;
+use models::gallery::{GalleryError, LessonsError};
+use models::image::ImageError;
 use models::model_file::ModelFileError;
 use models::recognizer::RecognizeError;
 
-use crate::parts::PartError;
 use crate::protocol::{EngineError, ErrorKind};
 
-/// What went wrong while a picture was looked at.
-pub(crate) fn failed(error: &RecognizeError) -> EngineError {
-    match error {
-        RecognizeError::Gallery(error) => refused(error),
-        other => EngineError::new(ErrorKind::Device, other.to_string()),
+/// What can go wrong between a picture and its answer.
+pub(crate) enum PartError {
+    /// A part of the gallery could not be had.
+    Fetch(EngineError),
+    /// The pipeline has no answer.
+    Recognize(RecognizeError),
+}
+
+impl PartError {
+    /// Whether bytes of the gallery are not what was published.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        matches!(self, Self::Recognize(RecognizeError::Gallery(_)))
     }
 }
 
-/// Why a gallery stays as it is.
-pub(crate) fn refused(error: &GalleryError) -> EngineError {
-    EngineError::new(ErrorKind::Gallery, error.to_string())
+impl From<RecognizeError> for PartError {
+    fn from(error: RecognizeError) -> Self {
+        Self::Recognize(error)
+    }
 }
 
-/// Whether the answer failed for bytes of the gallery that are not what was published.
-pub(crate) fn is_damaged(error: &PartError) -> bool {
-    matches!(error, PartError::Recognize(RecognizeError::Gallery(_)))
-}
-
-/// What went wrong between a picture and its answer.
-pub(crate) fn part_error(error: PartError) -> EngineError {
-    match error {
-        PartError::Fetch(error) => error,
-        // A gallery that is only looked into fails where its bytes are damaged.
-        PartError::Recognize(RecognizeError::Gallery(error)) => {
-            EngineError::new(ErrorKind::Corrupted, error.to_string())
+impl From<PartError> for EngineError {
+    fn from(error: PartError) -> Self {
+        match error {
+            PartError::Fetch(error) => error,
+            // A gallery that is only looked into fails where its bytes are damaged.
+            PartError::Recognize(RecognizeError::Gallery(error)) => damaged(&error),
+            PartError::Recognize(error) => error.into(),
         }
-        PartError::Recognize(error) => failed(&error),
     }
 }
 
-/// Why a bundle cannot be used.
-pub(crate) fn bundle_error(error: BundleError) -> EngineError {
-    let kind = match &error {
-        BundleError::Truncated { .. } => ErrorKind::Truncated,
-        BundleError::Corrupted { .. } => ErrorKind::Corrupted,
-        BundleError::Format { .. }
-        | BundleError::Model { source: ModelFileError::Format { .. }, .. }
-        | BundleError::Gallery { source: GalleryError::Version { .. }, .. } => ErrorKind::TooNew,
-        _ => ErrorKind::Bundle,
-    };
-    EngineError::new(kind, error.to_string())
+/// A published gallery that cannot be read.
+pub(crate) fn damaged(error: &GalleryError) -> EngineError {
+    EngineError::new(ErrorKind::Corrupted, error.to_string())
+}
+
+impl From<RecognizeError> for EngineError {
+    fn from(error: RecognizeError) -> Self {
+        match error {
+            RecognizeError::Gallery(error) => error.into(),
+            other => Self::new(ErrorKind::Device, other.to_string()),
+        }
+    }
+}
+
+impl From<GalleryError> for EngineError {
+    fn from(error: GalleryError) -> Self {
+        Self::new(ErrorKind::Gallery, error.to_string())
+    }
+}
+
+impl From<LessonsError> for EngineError {
+    fn from(error: LessonsError) -> Self {
+        Self::new(ErrorKind::Gallery, error.to_string())
+    }
+}
+
+impl From<ImageError> for EngineError {
+    fn from(error: ImageError) -> Self {
+        let kind = match error {
+            ImageError::UnknownFormat
+            | ImageError::Unsupported { .. }
+            | ImageError::Unusual { .. }
+            | ImageError::TooLarge { .. } => ErrorKind::Format,
+            _ => ErrorKind::Picture,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<BundleError> for EngineError {
+    fn from(error: BundleError) -> Self {
+        let kind = match &error {
+            BundleError::Truncated { .. } => ErrorKind::Truncated,
+            BundleError::Corrupted { .. } => ErrorKind::Corrupted,
+            BundleError::Format { .. }
+            | BundleError::Model { source: ModelFileError::Format { .. }, .. }
+            | BundleError::Gallery { source: GalleryError::Version { .. }, .. } => {
+                ErrorKind::TooNew
+            }
+            _ => ErrorKind::Bundle,
+        };
+        Self::new(kind, error.to_string())
+    }
 }

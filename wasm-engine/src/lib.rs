@@ -17,8 +17,6 @@ mod input;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod local_edits;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
-mod measure;
-#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;
 #[cfg(any(test, all(feature = "engine", target_family = "wasm")))]
 mod ranges;

@@ -9,14 +9,13 @@ use std::rc::Rc;
 use js_sys::{Function, JsString, Math, Promise, Reflect};
 use models::bundle::MAX_FILE_BYTES;
 use models::gallery::{
-    Class, Gallery, Lesson, LessonChange, Lessons, LessonsError, PictureId, apply,
+    Class, ContentId, Gallery, Lesson, LessonChange, Lessons, LessonsError, apply,
 };
 use models::recognizer::Recognizer;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::future_to_promise;
 
-use crate::error::refused;
 use crate::protocol::{Change, ClassView, Edit, EngineError, ErrorKind, GalleryView};
 use crate::scope::{scope, within};
 use crate::storage;
@@ -129,13 +128,13 @@ impl LocalEdits {
         self.catch_up(recognizer).await?;
         let (change, mut said) = wanted(recognizer, edit, taught)?;
         let mut gallery = recognizer.own_gallery().clone();
-        let applied = apply(&mut gallery, &change).map_err(|error| refused(&error))?;
+        let applied = apply(&mut gallery, &change)?;
         gallery.connect();
         if let Change::Imported(added) = &mut said {
             *added = applied.added;
         }
-        self.lessons.push(lesson(change)).map_err(|error| unfit(&error))?;
-        recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
+        self.lessons.push(lesson(change))?;
+        recognizer.replace_gallery(gallery)?;
         self.keep_and_join(recognizer).await?;
         Ok(said)
     }
@@ -154,7 +153,7 @@ impl LocalEdits {
     /// Goes back to the published gallery; that can be taken back, too.
     pub(crate) async fn reset(&mut self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
         self.catch_up(recognizer).await?;
-        self.lessons.push(lesson(LessonChange::Reset)).map_err(|error| unfit(&error))?;
+        self.lessons.push(lesson(LessonChange::Reset))?;
         self.replay(recognizer)?;
         self.keep_and_join(recognizer).await
     }
@@ -165,21 +164,22 @@ impl LocalEdits {
         recognizer: &mut Recognizer,
         published: Gallery,
     ) -> Result<(), EngineError> {
-        let gallery = self.lessons.replay(&published).map_err(|error| refused(&error))?;
-        recognizer.replace_gallery(gallery).map_err(|error| refused(&error))?;
+        let gallery = self.lessons.replay(&published)?;
+        recognizer.replace_gallery(gallery)?;
         self.published = published;
         Ok(())
     }
 
     /// Gives the published classes their thumbnails.
-    pub(crate) fn take_pictures(&mut self, pictures: &Gallery) {
+    pub(crate) fn take_thumbnails(&mut self, pictures: &Gallery) {
         // The recognizer has taken the same, so they are of this model.
-        let _ = self.published.take_pictures(pictures);
+        let _ = self.published.take_thumbnails(pictures);
     }
 
     fn replay(&self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
-        let gallery = self.lessons.replay(&self.published).map_err(|error| refused(&error))?;
-        recognizer.replace_gallery(gallery).map(drop).map_err(|error| refused(&error))
+        let gallery = self.lessons.replay(&self.published)?;
+        recognizer.replace_gallery(gallery)?;
+        Ok(())
     }
 
     /// Keeps the log, and takes up what other pages of this site have added to it since.
@@ -219,7 +219,7 @@ impl LocalEdits {
         kept.is_ok()
     }
 
-    /// What the gallery holds, for people.
+    /// What the gallery holds, as the page shows it.
     pub(crate) fn view(&self, recognizer: &Recognizer, filter: &str) -> GalleryView {
         let gallery = recognizer.own_gallery();
         let (classes, entries) =
@@ -276,7 +276,7 @@ fn said(error: LessonsError) -> JsValue {
 
 /// A short name for a text, the same in every page.
 fn short_name(text: &str) -> String {
-    let digest = PictureId::of(text.as_bytes()).0;
+    let digest = ContentId::of(text.as_bytes()).0;
     digest[..6].iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 
@@ -284,10 +284,6 @@ fn short_name(text: &str) -> String {
 fn lesson(change: LessonChange) -> Lesson {
     let half = || (Math::random() * f64::from(u32::MAX)) as u64;
     Lesson { id: (half() << 32) | half(), time: js_sys::Date::now() as u64, change }
-}
-
-fn unfit(error: &LessonsError) -> EngineError {
-    EngineError::new(ErrorKind::Gallery, error.to_string())
 }
 
 /// The change that a page asks for, and what is said about it.
@@ -393,7 +389,7 @@ fn known(gallery: &Gallery, label: &str, except: Option<&str>) -> Option<String>
 
 /// A gallery file whose labels are spelled as those of the same names in `ours`, else as the commands do.
 fn spelled_alike(ours: &Gallery, bytes: Vec<u8>) -> Result<Vec<u8>, EngineError> {
-    let mut theirs = Gallery::from_bytes(&bytes).map_err(|error| refused(&error))?;
+    let mut theirs = Gallery::from_bytes(&bytes)?;
     let labels: Vec<&str> = ours.classes().iter().map(|class| class.label.as_str()).collect();
     let there: HashSet<&str> = labels.iter().copied().collect();
     let mut names: HashMap<String, &str> = HashMap::new();
@@ -403,7 +399,7 @@ fn spelled_alike(ours: &Gallery, bytes: Vec<u8>) -> Result<Vec<u8>, EngineError>
     let mut changed = Vec::new();
     for Class { label, .. } in theirs.classes() {
         // A class whose label no lesson holds could never be changed.
-        Lessons::check_label(label).map_err(|error| unfit(&error))?;
+        Lessons::check_label(label)?;
         let name = spelled(label);
         let to = names.get(&name).map_or_else(|| name.clone(), |to| (*to).to_owned());
         if !name.is_empty() && !there.contains(label.as_str()) && to != *label {
@@ -415,7 +411,7 @@ fn spelled_alike(ours: &Gallery, bytes: Vec<u8>) -> Result<Vec<u8>, EngineError>
     }
     for (from, to) in changed {
         if let Some(class) = theirs.class_by_label(&from) {
-            theirs.rename_class(class, &to).map_err(|error| refused(&error))?;
+            theirs.rename_class(class, &to)?;
         }
     }
     Ok(theirs.to_bytes())

@@ -1,25 +1,11 @@
 //! Parts of a gallery in shards, from the site's host.
 
 use models::gallery::{Fetched, Part};
-use models::recognizer::RecognizeError;
 use web_sys::RequestCache;
 
+use crate::error::PartError;
 use crate::fetch::Download;
 use crate::protocol::{EngineError, ErrorKind};
-
-/// What can go wrong between a picture and its answer.
-pub(crate) enum PartError {
-    /// A part could not be had.
-    Fetch(EngineError),
-    /// The pipeline has no answer.
-    Recognize(RecognizeError),
-}
-
-impl From<RecognizeError> for PartError {
-    fn from(error: RecognizeError) -> Self {
-        Self::Recognize(error)
-    }
-}
 
 /// What fetches parts of the files `shards` in `folder`, all at once. One kind of closure, so that the
 /// pipeline is compiled once for it. With [`RequestCache::Reload`] the host itself is asked.

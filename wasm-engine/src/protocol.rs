@@ -26,7 +26,7 @@ impl Backend {
     }
 }
 
-/// A picture to recognise.
+/// A picture to recognize.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Picture {
     /// A file's bytes: JPEG, PNG, WebP, GIF or BMP.
@@ -66,7 +66,7 @@ pub enum Request {
     /// Say what is in a part of a recognized picture that is still at hand. Of several parts the one is taken
     /// whose best answer is the most similar.
     Look {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Left, top, right, bottom of each in pixels of the picture.
         regions: Vec<[f32; 4]>,
@@ -107,11 +107,11 @@ pub enum Request {
     Export,
     /// Look whether a newer gallery was published, and take it.
     Refresh,
-    /// Recognise by other thresholds from now on.
+    /// Recognize by other thresholds from now on.
     Tune(Thresholds),
-    /// Give an object of a recognised picture as the network was given it.
+    /// Give an object of a recognized picture as the network was given it.
     Crop {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Position among the picture's objects.
         object: usize,
@@ -120,11 +120,27 @@ pub enum Request {
     Alike,
     /// Run a part of the pipeline several times.
     Measure {
+        /// Comes back with the answer, where it is given.
+        #[serde(default)]
+        id: Option<u32>,
         /// Which.
         stage: Stage,
         /// How often.
         runs: usize,
     },
+}
+
+impl Request {
+    /// Its number, which comes back with the answer or a failure; `None` where it has none.
+    pub const fn id(&self) -> Option<u32> {
+        match self {
+            Self::Recognize { id, .. } | Self::Locate { id, .. } | Self::Embed { id, .. } => {
+                Some(*id)
+            }
+            Self::Measure { id, .. } => *id,
+            _ => None,
+        }
+    }
 }
 
 /// What a network's products are computed in.
@@ -133,7 +149,7 @@ pub enum Request {
 pub enum Arithmetic {
     /// In 32-bit floats.
     F32,
-    /// In 8-bit whole numbers, by a CPU with relaxed SIMD.
+    /// In int8, by a CPU with relaxed SIMD.
     I8,
 }
 
@@ -155,11 +171,11 @@ pub enum Stage {
     ExtractorNetwork,
     /// Finding the objects of a picture.
     Detect,
-    /// Embedding so many crops at once.
+    /// Embedding this number of crops at once.
     Embed(usize),
     /// Searching the bundle's gallery.
     Search,
-    /// Searching a made-up gallery of so many entries.
+    /// Searching a made-up gallery of this number of entries.
     SearchIn(usize),
     /// All of it.
     Recognize,
@@ -168,9 +184,9 @@ pub enum Stage {
 /// A change of the visitor's gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Edit {
-    /// Add an object of a recognised picture to a class, which is made where it is not there.
+    /// Add an object of a recognized picture to a class, which is made where it is not there.
     Teach {
-        /// The recognise request's.
+        /// The recognize request's.
         picture: u32,
         /// Position among the picture's objects.
         object: usize,
@@ -217,7 +233,7 @@ pub enum Response {
     },
     /// The bundle is loaded; pictures may come.
     Ready(BundleInfo),
-    /// The classes' pictures for people are there, or cannot be had; once, some time after `Ready`.
+    /// The classes' thumbnails are there, or cannot be had; once, some time after `Ready`.
     Pictured {
         /// The newest picture's answer now.
         again: Option<Recognized>,
@@ -273,7 +289,7 @@ pub enum Response {
     Published {
         /// Title of the page.
         title: String,
-        /// Licence and source notes.
+        /// License and source notes.
         notes: Vec<String>,
         /// As published.
         thresholds: Thresholds,
@@ -308,12 +324,15 @@ pub enum Response {
     },
     /// How long the runs of a stage took.
     Measured {
+        /// As in the request.
+        #[serde(default)]
+        id: Option<u32>,
         /// Milliseconds of each.
         milliseconds: Vec<f64>,
     },
     /// Something went wrong.
     Failed {
-        /// The request's, if it was about a picture.
+        /// The request's, if it has one.
         id: Option<u32>,
         /// What and why.
         error: EngineError,
@@ -331,7 +350,7 @@ pub struct BundleInfo {
     pub entries: usize,
     /// Whether parts of the gallery are fetched when they are needed.
     pub in_parts: bool,
-    /// Licence and source notes.
+    /// License and source notes.
     pub notes: Vec<String>,
     /// Who computes.
     pub backend: Backend,
@@ -363,7 +382,7 @@ pub enum Change {
     Renamed(String),
     /// This class was taken out.
     Removed(String),
-    /// So many entries came from a file.
+    /// This number of entries came from a file.
     Imported(usize),
     /// The last change was taken back.
     Undone,
@@ -373,7 +392,7 @@ pub enum Change {
     Published,
 }
 
-/// What a gallery holds, for people.
+/// What a gallery holds, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GalleryView {
     /// Classes in all.
@@ -395,7 +414,7 @@ pub struct GalleryView {
     pub kept: bool,
 }
 
-/// A class of a gallery, for people.
+/// A class of a gallery, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassView {
     /// Its name.

@@ -6,9 +6,9 @@ use models::bundle::Manifest;
 use models::gallery::{Gallery, GalleryError, Shards};
 use models::recognizer::RecognizerSettings;
 
-use crate::error::{bundle_error, refused};
+use crate::error::damaged;
 use crate::fetch::{fetch, fetch_newest};
-use crate::protocol::{EngineError, ErrorKind, Thresholds};
+use crate::protocol::{EngineError, Thresholds};
 
 /// What the engine has, to tell a newer publication by.
 pub(crate) struct Publication {
@@ -50,7 +50,7 @@ impl Publication {
     /// Downloads what was published since; `None` where that is nothing.
     pub(crate) async fn newer(&self) -> Result<Option<Newer>, EngineError> {
         let bytes = fetch_newest(&self.manifest_url).await?;
-        let manifest = Manifest::from_bytes(&bytes).map_err(bundle_error)?;
+        let manifest = Manifest::from_bytes(&bytes)?;
         // Another extractor would need the page to load anew.
         if manifest == self.manifest || manifest.extractor.file != self.manifest.extractor.file {
             return Ok(None);
@@ -66,9 +66,8 @@ impl Publication {
             Published::Whole(Box::new(read_gallery(&folder, &manifest.gallery, pictures).await?))
         } else {
             let head = fetch(&format!("{folder}{}", manifest.gallery)).await?;
-            Published::Sharded(Box::new(
-                manifest.read_head(&head).map_err(|error| refused(&error))?,
-            ))
+            let shards = manifest.read_directory(&head).map_err(|error| damaged(&error))?;
+            Published::Sharded(Box::new(shards))
         };
         Ok(Some(Newer { manifest, published }))
     }
@@ -80,14 +79,14 @@ async fn read_gallery(
     name: &str,
     pictures: Option<&str>,
 ) -> Result<Gallery, EngineError> {
-    let damaged = |error: GalleryError| EngineError::new(ErrorKind::Corrupted, error.to_string());
+    let damaged = |error: GalleryError| damaged(&error);
     let read = async |name: &str| {
         let bytes = fetch(&format!("{folder}{name}")).await?;
         Gallery::from_bytes(&bytes).map_err(damaged)
     };
     let mut gallery = read(name).await?;
     if let Some(pictures) = pictures {
-        gallery.take_pictures(&read(pictures).await?).map_err(damaged)?;
+        gallery.take_thumbnails(&read(pictures).await?).map_err(damaged)?;
     }
     Ok(gallery)
 }

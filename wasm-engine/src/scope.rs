@@ -1,6 +1,6 @@
-//! The worker's global object: its clock, and promises with a limit.
+//! The worker's global object: its clock, its errors in words, and promises with a limit.
 
-use js_sys::{Array, Function, Promise};
+use js_sys::{Array, Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, WorkerGlobalScope};
@@ -16,7 +16,7 @@ pub(crate) fn now() -> f64 {
     scope.performance().map_or(0.0, |performance| performance.now())
 }
 
-/// What a promise comes to, or an error where it takes more than so many milliseconds.
+/// What a promise comes to, or an error if it takes longer than `milliseconds`.
 pub(crate) async fn within(promise: Promise, milliseconds: i32) -> Result<JsValue, JsValue> {
     let scope: WorkerGlobalScope = scope().unchecked_into();
     let mut timer = None;
@@ -32,4 +32,12 @@ pub(crate) async fn within(promise: Promise, milliseconds: i32) -> Result<JsValu
         scope.clear_timeout_with_handle(timer);
     }
     result
+}
+
+/// A JavaScript error in words.
+pub(crate) fn text(error: &JsValue) -> String {
+    Reflect::get(error, &JsValue::from_str("message"))
+        .ok()
+        .and_then(|message| message.as_string())
+        .unwrap_or_else(|| format!("{error:?}"))
 }

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
-use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::MessageEvent;
 
 use crate::engine::Engine;
 use crate::fetch::fetch;
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 use crate::refresh::Newer;
-use crate::scope::{now, scope};
+use crate::scope::{now, scope, text};
 
 /// Least milliseconds between two progress messages.
 const PROGRESS_INTERVAL: f64 = 50.0;
@@ -64,7 +64,7 @@ pub fn run(backend: Backend) {
                 }
                 Err(error) => {
                     let message = format!("request cannot be read: {error}");
-                    fail(None, EngineError::new(ErrorKind::Bundle, message));
+                    reply(None, Err(EngineError::new(ErrorKind::Bundle, message)));
                 }
             }
         })
@@ -98,7 +98,7 @@ fn pump(state: &Rc<State>) {
                 Some(Job::Ask(request)) => answer(&state, request).await,
                 Some(Job::Pictures(bytes)) => {
                     if let Some(engine) = state.engine.borrow_mut().as_mut() {
-                        send(&engine.take_pictures(&bytes));
+                        pictured(engine.take_thumbnails(&bytes));
                     }
                 }
                 Some(Job::Publish(newer)) => publish(&state, *newer),
@@ -151,9 +151,9 @@ fn publish(state: &Rc<State>, newer: Newer) {
         Ok(response) => {
             let (title, notes, thresholds) = about;
             send(&Response::Published { title, notes, thresholds, tuned });
-            send(&response);
+            reply(None, Ok(response));
         }
-        Err(error) => fail(None, error),
+        Err(error) => reply(None, Err(error)),
     }
 }
 
@@ -173,51 +173,39 @@ async fn answer(state: &Rc<State>, request: Request) {
                 Ok((engine, info)) => {
                     let pictures = engine.missing_pictures();
                     state.engine.replace(Some(engine));
-                    send(&Response::Ready(info));
+                    reply(None, Ok(Response::Ready(info)));
                     fetch_pictures(state, pictures);
                 }
-                Err(error) => fail(None, error),
+                Err(error) => reply(None, Err(error)),
             }
         }
         request => {
+            let id = request.id();
             // Requests are answered one at a time, so nothing else holds the engine.
             let Some(mut engine) = state.engine.take() else {
-                let id = match &request {
-                    Request::Recognize { id, .. }
-                    | Request::Locate { id, .. }
-                    | Request::Embed { id, .. } => Some(*id),
-                    _ => None,
-                };
                 let message = "no bundle is loaded yet";
-                return fail(id, EngineError::new(ErrorKind::Bundle, message));
+                return reply(id, Err(EngineError::new(ErrorKind::Bundle, message)));
             };
-            ask(&mut engine, request).await;
+            reply(id, ask(&mut engine, request).await);
             state.engine.replace(Some(engine));
         }
     }
 }
 
 /// Requests to a loaded engine.
-async fn ask(engine: &mut Engine, request: Request) {
+async fn ask(engine: &mut Engine, request: Request) -> Result<Response, EngineError> {
     if matches!(request, Request::Edit(_) | Request::Undo | Request::Reset | Request::Export) {
         engine.wait_for_pictures().await;
     }
-    let answer = match request {
-        Request::Open { .. } | Request::Refresh => return,
+    match request {
         Request::Recognize { id, picture, follow } => {
-            match engine.recognize(id, picture, follow).await {
-                Ok(result) => Ok(Response::Recognized { id, result }),
-                Err(error) => return fail(Some(id), error),
-            }
+            let result = engine.recognize(id, picture, follow).await?;
+            Ok(Response::Recognized { id, result })
         }
-        Request::Locate { id, picture } => match engine.locate(id, picture).await {
-            Ok(response) => Ok(response),
-            Err(error) => return fail(Some(id), error),
-        },
-        Request::Embed { id, picture } => match engine.embed(picture).await {
-            Ok(embedding) => Ok(Response::Embedded { id, embedding }),
-            Err(error) => return fail(Some(id), error),
-        },
+        Request::Locate { id, picture } => engine.locate(id, picture).await,
+        Request::Embed { id, picture } => {
+            Ok(Response::Embedded { id, embedding: engine.embed(picture).await? })
+        }
         Request::Look { picture, regions } => engine.look_at(picture, &regions).await,
         Request::Search { embedding, top_k } => engine.search(embedding, top_k).await,
         Request::List { filter } => Ok(Response::Listed(engine.list(&filter))),
@@ -227,28 +215,49 @@ async fn ask(engine: &mut Engine, request: Request) {
         Request::Tune(thresholds) => engine.tune(thresholds).await,
         Request::Crop { picture, object } => engine.crop(picture, object),
         Request::Alike => Ok(engine.alike()),
-        Request::Measure { stage, runs } => engine.measure(stage, runs).await,
+        Request::Measure { id, stage, runs } => {
+            Ok(Response::Measured { id, milliseconds: engine.measure(stage, runs).await? })
+        }
         Request::Export => Ok(Response::Exported { bytes: engine.export().into() }),
-    };
-    match answer {
-        Ok(response) => send(&response),
-        Err(error) => fail(None, error),
+        Request::Open { .. } | Request::Refresh => {
+            Err(EngineError::new(ErrorKind::Bundle, "this request is for the worker itself"))
+        }
     }
 }
 
-fn fail(id: Option<u32>, error: EngineError) {
-    send(&Response::Failed { id, error });
+/// Answers a request; `id` is its number, if it has one. An answer that cannot be posted is a failure of the
+/// request, so that nobody waits for it.
+fn reply(id: Option<u32>, answer: Result<Response, EngineError>) {
+    let posted = answer.and_then(|response| {
+        post(&response).map_err(|error| {
+            let message = format!("the answer cannot be posted: {}", text(&error));
+            EngineError::new(ErrorKind::Device, message)
+        })
+    });
+    if let Err(error) = posted
+        && let Err(error) = post(&Response::Failed { id, error })
+    {
+        // The worker cannot speak any more: its end is heard.
+        wasm_bindgen::throw_val(error);
+    }
 }
 
+/// Tells that the classes' thumbnails are there; without the newest answer where that cannot be posted.
+fn pictured(response: Response) {
+    if post(&response).is_err() {
+        reply(None, Ok(Response::Pictured { again: None }));
+    }
+}
+
+/// Says what nobody waits for.
 fn send(response: &Response) {
+    if let Err(error) = post(response) {
+        web_sys::console::error_1(&error);
+    }
+}
+
+fn post(response: &Response) -> Result<(), JsValue> {
     // Byte buffers become Uint8Arrays; maps are not used.
     let serializer = serde_wasm_bindgen::Serializer::new();
-    match response.serialize(&serializer) {
-        Ok(value) => {
-            if let Err(error) = scope().post_message(&value) {
-                web_sys::console::error_1(&error);
-            }
-        }
-        Err(error) => web_sys::console::error_1(&error.into()),
-    }
+    scope().post_message(&response.serialize(&serializer)?)
 }

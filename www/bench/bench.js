@@ -21,7 +21,7 @@ const STAGES = [
   ["search in 1000", { stage: "search", entries: 1000 }],
   ["search in 10000", { stage: "search", entries: 10_000 }],
   ["search in 100000", { stage: "search", entries: 100_000 }],
-  ["recognise", "recognize"],
+  ["recognize", "recognize"],
 ];
 
 function partName(what) {
@@ -37,7 +37,8 @@ function partName(what) {
     "detector network": "bench.part.detector",
     "extractor network": "bench.part.extractor",
     search: "bench.part.search",
-    recognise: "bench.part.recognise",
+    recognize: "bench.part.recognize",
+    recognise: "bench.part.recognize", // An old name.
   }[what];
   return known ? say(known) : what;
 }

@@ -21,7 +21,9 @@ for (const language of wanted) {
   if (base === "en") break;
   // A file that is not there is a language that is not offered; only plain codes are asked for.
   if (base === "zh") {
-    chosen = await sentences(base).then((found) => ((code = base), found), () => english);
+    const found = await sentences(base).catch(() => null);
+    if (found) code = base;
+    chosen = found ?? english;
     break;
   }
 }

@@ -4,15 +4,16 @@ import { defaultThreads, findAdapter, startWorker } from "./engine.js";
 
 // Milliseconds that an engine has to come in and to answer all of a trial.
 const LIMIT = 60_000;
-// Timed runs of each stage; the engine warms up before them.
+// Timed runs of each stage; the engine warms up before each request.
 const RUNS = 5;
 // WebGPU is chosen below this part of the CPU's time: its first picture comes later.
 const GAIN = 0.8;
-// Least cosine of two engines' embeddings of one picture. Whole numbers and 16 bits cost less than this; an
+// Least cosine of two engines' embeddings of one picture. Int8 and 16-bit floats cost less than this; an
 // engine that computes something else is far below.
 const LEAST_COSINE = 0.95;
-// An object that one engine is surer of than this, the other has to find as well.
+// An object that one engine is surer of than this, and by a margin surer than has to be, the other has to find as well.
 const SURE = 0.7;
+const MARGIN = 0.2;
 // Least overlap (IoU) of the two.
 const LEAST_OVERLAP = 0.5;
 
@@ -37,7 +38,7 @@ const CHOSEN = { faster: "webgpu", slower: "cpu", differs: "cpu", failed: "cpu",
  */
 export function kept(manifest, threads) {
   try {
-    const choice = JSON.parse(localStorage.getItem(PREFIX + manifest));
+    const choice = JSON.parse(localStorage.getItem(PREFIX + manifest) ?? "null");
     const place = placeOf(threads);
     const valid =
       choice?.version === VERSION &&
@@ -102,23 +103,65 @@ function probe() {
 
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1];
 
-/** Runs one engine in a worker of its own: milliseconds of each stage, and its answers about a probe picture. */
-function trial(assets, backend, manifest, threads, signal) {
-  const worker = startWorker(assets, backend, manifest, threads);
+// Numbers of a trial's requests: pages count theirs from one.
+const FIRST_ID = 2 ** 31;
+let lastId = FIRST_ID;
+const newId = () => {
+  lastId += 1;
+  return lastId;
+};
+
+const kindOf = (data) => (typeof data === "string" ? [data] : Object.entries(data)[0]);
+
+/** What a promise comes to, unless the signal or the limit is first. */
+function bounded(promise, signal) {
   let timer;
   let stop;
-  const run = new Promise((resolve, reject) => {
+  const limit = new Promise((_, reject) => {
     stop = () => reject(signal.reason);
     timer = setTimeout(() => reject(new Error(`no answer in ${LIMIT / 1000} s`)), LIMIT);
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
+  });
+  return Promise.race([promise, limit]).finally(() => {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
+  });
+}
+
+/**
+ * A trial of an engine that has the bundle: milliseconds of each stage, and its answers about a probe picture. `info`
+ * is what it says of the bundle. Each stage is measured by that number of `requests`: whoever else asks the same engine
+ * waits for one of them.
+ */
+async function examine(ask, { detects, thresholds }, requests) {
+  const measure = async (stage) => {
+    const times = [];
+    for (let count = 0; count < requests; count += 1) {
+      const { milliseconds } = await ask({ Measure: { id: newId(), stage, runs: RUNS / requests } });
+      times.push(...milliseconds);
+    }
+    return median(times);
+  };
+  const { embedding } = await ask({ Embed: { id: newId(), picture: probe() } });
+  const { objects } = detects ? await ask({ Locate: { id: newId(), picture: probe() } }) : { objects: [] };
+  const detect = detects ? await measure("Detect") : 0;
+  const cost = { detect, embed: await measure({ Embed: 1 }) };
+  return { cost, embedding, objects, minScore: thresholds.min_score };
+}
+
+/** A trial in a worker of its own. */
+function trial(assets, backend, manifest, threads, signal) {
+  const worker = startWorker(assets, backend, manifest, threads);
+  const run = new Promise((resolve, reject) => {
     worker.onerror = (event) => {
       event.preventDefault?.();
       reject(new Error(event.message || "the worker stopped"));
     };
+    /** @type {(value: any) => void} */
     let answer = () => {};
     worker.onmessage = ({ data }) => {
-      const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
+      const [kind, value] = kindOf(data);
       if (kind === "Failed") reject(new Error(value.error.message));
       else if (kind !== "Progress" && kind !== "Pictured") answer(value);
     };
@@ -128,22 +171,69 @@ function trial(assets, backend, manifest, threads, signal) {
         if (request) worker.postMessage(request);
       });
     const all = async () => {
-      await ask();
-      const { detects } = await ask({ Open: { manifest } });
-      const measure = async (stage) =>
-        median((await ask({ Measure: { stage, runs: RUNS } })).milliseconds);
-      const { embedding } = await ask({ Embed: { id: 1, picture: probe() } });
-      const { objects } = detects ? await ask({ Locate: { id: 2, picture: probe() } }) : { objects: [] };
-      const detect = detects ? await measure("Detect") : 0;
-      return { cost: { detect, embed: await measure({ Embed: 1 }) }, embedding, objects };
+      // That it has started.
+      await ask(null);
+      return examine(ask, await ask({ Open: { manifest } }), 1);
     };
     all().then(resolve, reject);
   });
-  return run.finally(() => {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
-    worker.terminate();
+  return bounded(run, signal).finally(() => worker.terminate());
+}
+
+/**
+ * An engine that answers others as well, for `choose`: what it says to a trial comes to nobody else. `worker` is its
+ * worker, to which nobody has listened before.
+ */
+export function sharedEngine(backend, worker) {
+  const waiting = new Map();
+  const engine = {
+    backend,
+    /**
+     * What it has said of the bundle; null until then.
+     *
+     * @type {any}
+     */
+    info: null,
+    ask: (request) =>
+      new Promise((resolve, reject) => {
+        waiting.set(Object.values(request)[0].id, { resolve, reject });
+        worker.postMessage(request);
+      }),
+    /** Ends what a trial still waits for. */
+    end(message) {
+      for (const { reject } of waiting.values()) reject(new Error(message));
+      waiting.clear();
+    },
+  };
+  worker.addEventListener("message", (event) => {
+    const [kind, value] = kindOf(event.data);
+    if (kind === "Ready") engine.info = { ...value };
+    // The visitor may have other thresholds than the bundle.
+    if (kind === "Tuned" && engine.info) engine.info.thresholds = value.thresholds;
+    if (kind === "Published" && engine.info) engine.info.thresholds = value.tuned;
+    if (!(value?.id >= FIRST_ID)) return;
+    event.stopImmediatePropagation();
+    const asked = waiting.get(value.id);
+    waiting.delete(value.id);
+    if (kind === "Failed") asked?.reject(new Error(value.error.message));
+    else asked?.resolve(value);
   });
+  worker.addEventListener("error", () => engine.end("the engine stopped"));
+  return engine;
+}
+
+/** A trial of an engine that answers others as well. */
+async function trialOf({ info, ask }, signal) {
+  let isOver = false;
+  const next = async (request) => {
+    if (isOver) throw new Error("the trial is over");
+    return ask(request, signal);
+  };
+  try {
+    return await bounded(examine(next, info, RUNS), signal);
+  } finally {
+    isOver = true;
+  }
 }
 
 function overlap(first, second) {
@@ -159,8 +249,9 @@ export function sameAnswers(one, other) {
   // What is no number is no answer.
   if (!(cosine >= LEAST_COSINE)) return false;
   const found = (objects, bbox) => objects.some((object) => overlap(object.bbox, bbox) >= LEAST_OVERLAP);
+  const sure = Math.max(SURE, ...[one, other].map(({ minScore = 0 }) => minScore + MARGIN));
   const all = (objects, others) =>
-    objects.every(({ bbox, detection_score }) => !(detection_score > SURE) || found(others, bbox));
+    objects.every(({ bbox, detection_score }) => !(detection_score > sure) || found(others, bbox));
   return all(one.objects, other.objects) && all(other.objects, one.objects);
 }
 
@@ -188,16 +279,23 @@ async function networksOf(manifest, signal) {
  * costs in milliseconds of finding the objects of a picture and of embedding one. `null` where there is nothing
  * to choose from.
  *
- * `signal` takes it back; then nothing is kept.
+ * `engine` is one that is there (`sharedEngine`): it is measured itself, so that a phone's memory holds no second one
+ * of its kind. `signal` takes it back; then nothing is kept.
+ *
+ * @param {{ assets?: URL, manifest: string, threads?: number, engine?: any, signal?: AbortSignal }} how
  */
-export async function choose({ assets, manifest, threads, signal }) {
+export async function choose({ assets, manifest, threads, engine, signal }) {
   const adapter = await findAdapter();
   if (!adapter || adapter.software) return null;
   const networks = await networksOf(manifest, signal);
   const before = kept(manifest, threads);
   if (before?.adapter === adapter.name && before.networks === networks) return before;
-  const cpu = await trial(assets, "cpu", manifest, threads, signal);
-  const webgpu = await trial(assets, "webgpu", manifest, threads, signal).catch((error) => {
+  const run = (backend) =>
+    engine?.info && engine.backend === backend
+      ? trialOf(engine, signal)
+      : trial(assets, backend, manifest, threads, signal);
+  const cpu = await run("cpu");
+  const webgpu = await run("webgpu").catch((error) => {
     if (signal?.aborted) throw error;
     return null;
   });

@@ -50,7 +50,9 @@ function share(bundle, { assets, backend }, onProgress) {
   if (!shared || shared.magpie?.ended) {
     const end = new AbortController();
     const listeners = new Set();
-    const tell = (progress) => listeners.forEach((listener) => listener(progress));
+    const tell = (progress) => {
+      for (const listener of listeners) listener(progress);
+    };
     shared = { key, end, listeners, users: 0, timer: undefined, magpie: null };
     const options = { assets, backend, onProgress: tell, signal: end.signal };
     // Where the module cannot be loaded, the element says so.
@@ -108,20 +110,28 @@ const Base = globalThis.HTMLElement ?? class {};
 
 export class MagpieRecognizer extends Base {
   static observedAttributes = ["bundle", "src"];
-  #shared = null;
+  /** @type {import("./magpie.js").Magpie | null} */
   #magpie = null;
+  /** @type {Promise<import("./magpie.js").Magpie | null> | null} */
   #loading = null;
   // Ends with the use of an engine.
+  /** @type {AbortController | null} */
   #using = null;
   // The picture that is looked at, and the one that is fetched for that.
+  /** @type {AbortController | null} */
   #running = null;
+  /** @type {AbortController | null} */
   #fetching = null;
   // Why the bundle cannot be loaded.
+  /** @type {Error | null} */
   #refusal = null;
   // The address that was looked at last.
+  /** @type {string | null} */
   #src = null;
   // Object addresses of the picture and of what is shown about it.
+  /** @type {string | null} */
   #picture = null;
+  /** @type {string[]} */
   #thumbnails = [];
 
   constructor() {
@@ -315,14 +325,14 @@ export class MagpieRecognizer extends Base {
       () => false,
     );
     if (signal.aborted) throw signal.reason;
-    // What the browser cannot show may still be recognised.
+    // What the browser cannot show may still be recognized.
     figure.hidden = !shown;
   }
 
   #clear() {
-    this.parts.figure.querySelectorAll(".box").forEach((box) => box.remove());
+    for (const box of this.parts.figure.querySelectorAll(".box")) box.remove();
     this.parts.answers.replaceChildren();
-    this.#thumbnails.forEach((address) => URL.revokeObjectURL(address));
+    for (const address of this.#thumbnails) URL.revokeObjectURL(address);
     this.#thumbnails = [];
   }
 

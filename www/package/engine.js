@@ -92,7 +92,9 @@ let policy;
  * page allows none, the browser says so when the address is used.
  */
 export function trustedScript(address) {
-  if (!globalThis.trustedTypes) return String(address);
+  /** @type {any} */
+  const { trustedTypes } = globalThis;
+  if (!trustedTypes) return String(address);
   try {
     policy ??= trustedTypes.createPolicy("magpie", { createScriptURL: (address) => address });
   } catch {

@@ -1,29 +1,15 @@
-// Recognises the things of a gallery in pictures, in this page: no picture leaves it.
+// Recognizes the things of a gallery in pictures, in this page: no picture leaves it.
 //
 //   import { Magpie } from "./magpie.js";
 //   const magpie = await Magpie.load("./bundle/");
 //   const { objects } = await magpie.recognize(file);
 //
 // The engine runs in a worker of its own, from the files beside this one.
-import { choose, chosen } from "./choice.js";
-import { missing, startWorker, whyNot } from "./engine.js";
-import { decodeUpright, engineFormat, readPixels, sizeOf } from "./pixels.js";
+import { chosen } from "./choice.js";
+import { missing } from "./engine.js";
+import { aborted, bytesOf, Engine, MagpieError, refused, unlessAborted, integer } from "./engine-client.js";
 
-/** What went wrong: `code` says it to a program, `message` to a person; `kind` is the code in one word. */
-export class MagpieError extends Error {
-  constructor(code, message) {
-    super(message);
-    this.name = "MagpieError";
-    this.code = code;
-  }
-
-  get kind() {
-    return this.code.replace("-", "");
-  }
-}
-
-// Failures of the engine about files that the browser may decode.
-const undecoded = new WeakSet();
+export { MagpieError };
 
 async function chosenBackend(backend, manifest, threads) {
   if (backend === "cpu" || backend === "webgpu") return backend;
@@ -31,38 +17,6 @@ async function chosenBackend(backend, manifest, threads) {
     throw new MagpieError("argument", `there is no backend ${backend}; there is auto, cpu, webgpu`);
   }
   return chosen(manifest, threads);
-}
-
-// Milliseconds without a request after which a device is measured.
-const QUIET = 3000;
-// Milliseconds that a picture that is not ready holds up those after it.
-const PATIENCE = 3000;
-
-const aborted = (signal) =>
-  signal.reason ?? new DOMException("The operation was aborted.", "AbortError");
-
-/** What a promise comes to, unless the signal is first. */
-function unlessAborted(promise, signal) {
-  if (!signal) return promise;
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(aborted(signal));
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
-}
-
-/** A value that a call does not take. */
-function refused(name, value, needed) {
-  const isText = typeof value === "string";
-  const given = isText ? JSON.stringify(value) : typeof value === "object" && value ? "of another type" : String(value);
-  return new MagpieError("argument", `${name} ${given}: ${needed} is needed`);
-}
-
-/** A number of things. */
-function whole(name, value, most) {
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw refused(name, value, `a whole number from 1 to ${most}`);
 }
 
 /** A threshold. */
@@ -92,8 +46,6 @@ function optionsOf(options = {}) {
 const MOST_ANSWERS = 10_000;
 const MOST_RUNS = 10_000;
 const MOST_THREADS = 64;
-// Longest side of pixels that are given as such.
-const MOST_SIDE = 1_000_000;
 // Numbers of an embedding, at most.
 const MOST_NUMBERS = 65_536;
 
@@ -110,17 +62,17 @@ const COUNTED_STAGES = { Embed: 64, SearchIn: 200_000 };
 /** The engine's name of a stage: of `{ stage, batch, entries }`, of a name alone, or of the engine's own. */
 function stageOf(part) {
   const { stage, batch, entries } = isObject(part) && "stage" in part ? part : { stage: part };
-  if (stage === "embed") return { Embed: whole("stage embed: batch", batch ?? 1, COUNTED_STAGES.Embed) };
+  if (stage === "embed") return { Embed: integer("stage embed: batch", batch ?? 1, COUNTED_STAGES.Embed) };
   if (stage === "search" && entries !== undefined) {
-    return { SearchIn: whole("stage search: entries", entries, COUNTED_STAGES.SearchIn) };
+    return { SearchIn: integer("stage search: entries", entries, COUNTED_STAGES.SearchIn) };
   }
   if (typeof stage === "string") {
     if (Object.hasOwn(STAGES, stage)) return STAGES[stage];
     if (Object.values(STAGES).includes(stage)) return stage;
   }
-  const [[name, count] = [], ...more] = isObject(stage) ? Object.entries(stage) : [];
-  if (Object.hasOwn(COUNTED_STAGES, name ?? "") && more.length === 0) {
-    return { [name]: whole(`stage ${name}`, count, COUNTED_STAGES[name]) };
+  const [[name, count] = ["", 0], ...more] = isObject(stage) ? Object.entries(stage) : [];
+  if (Object.hasOwn(COUNTED_STAGES, name) && more.length === 0) {
+    return { [name]: integer(`stage ${name}`, count, COUNTED_STAGES[name]) };
   }
   throw refused("stage", stage, `one of ${Object.keys(STAGES).join(", ")}, embed`);
 }
@@ -140,346 +92,6 @@ function fileOf(value) {
   const isBuffer = /^\[object (Shared)?ArrayBuffer\]$/.test(Object.prototype.toString.call(value));
   if (isBuffer) return new Uint8Array(value).slice();
   throw refused("file", value, "a Blob, an ArrayBuffer or a Uint8Array");
-}
-
-/** A worker that answers one request after the other, and another one in its place where it stops. */
-class Engine {
-  #assets;
-  #begin;
-  #worker = null;
-  #waiting = [];
-  #current = null;
-  #started;
-  #failure = null;
-  // Whether the worker takes requests.
-  #isStarted = false;
-  // Whether a new worker is being brought to where the one before was.
-  #reviving = false;
-  // Times that it stopped since it last answered.
-  #stops = 0;
-  #pictured;
-  // What measures the engines, its timer, and what takes it back.
-  #measure = null;
-  #quiet;
-  #trial = null;
-  // The pictures that were given so far are ready to be asked about, or have had their time.
-  #preparing = Promise.resolve();
-  // Ends with the engine.
-  #over = new AbortController();
-  onProgress = null;
-  /** What a new worker is asked first; without it none takes the place of one that stops. */
-  revival = null;
-  /** Once the classes' pictures are there, or cannot be had. */
-  pictured = new Promise((resolve) => {
-    this.#pictured = resolve;
-  });
-
-  /** Of the engine's files in a folder, or beside this module where there is none. */
-  constructor(assets, backend, manifest, threads) {
-    this.#assets = assets;
-    this.backend = backend;
-    this.#begin = () => {
-      try {
-        return startWorker(assets, this.backend, manifest, threads);
-      } catch (error) {
-        const refused = /Trusted/.test(error.message);
-        const advice = refused ? "; a page that requires trusted types has to allow the policy magpie" : "";
-        const reason = `the engine's worker cannot be started: ${error.message}${advice}`;
-        throw new MagpieError("device", reason);
-      }
-    };
-    this.#launch();
-  }
-
-  #launch() {
-    const worker = this.#begin();
-    this.#worker = worker;
-    this.#isStarted = false;
-    this.#started = new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => {
-        if (data !== "Started") return this.#answered(data);
-        this.#isStarted = true;
-        resolve();
-        this.#next();
-      };
-      worker.onerror = async (event) => {
-        event.preventDefault?.();
-        const reason = event.message || (await whyNot(this.#assets));
-        const error = new MagpieError("device", `the engine's worker failed: ${reason}`);
-        reject(error);
-        if (worker === this.#worker) this.#stopped(error);
-      };
-    });
-    // A failure is told to whoever waits, not to the console.
-    this.#started.catch(() => {});
-  }
-
-  // What was being answered is lost; what waits goes to the next worker.
-  #stopped(error) {
-    const entry = this.#current;
-    if (this.#failure || !this.revival) return this.#fail(error);
-    this.#current = null;
-    entry?.settled();
-    if (this.#reviving) return entry?.reject(error);
-    entry?.reject(new MagpieError("stopped", `${error.message}; it is started again`));
-    this.#revive(error);
-  }
-
-  // Starts again, the second time in a row on the processor where it was a graphics device.
-  async #revive(error) {
-    this.#reviving = true;
-    for (;;) {
-      this.#worker.terminate();
-      this.#stops += 1;
-      if (this.#stops > 1) {
-        if (this.backend !== "webgpu") break;
-        this.backend = "cpu";
-        this.#stops = 1;
-      }
-      try {
-        this.#launch();
-        await this.#started;
-        for (const request of this.revival) await this.#send(request);
-        this.#reviving = false;
-        return this.#next();
-      } catch (again) {
-        if (this.#failure) break;
-        error = again;
-      }
-    }
-    this.#reviving = false;
-    if (!this.#failure) this.#fail(error);
-  }
-
-  // Asks before anybody else.
-  #send(request) {
-    return new Promise((resolve, reject) => {
-      this.#current = { request, resolve, reject, settled() {} };
-      this.#worker.postMessage(request);
-    });
-  }
-
-  // Waits for the worker and for its turn; `signal` takes it back.
-  async ask(request, { signal, transfer = [] } = {}) {
-    if (signal?.aborted) throw aborted(signal);
-    if (this.#failure) throw this.#failure;
-    return new Promise((resolve, reject) => {
-      const entry = { request, transfer, resolve, reject };
-      const stop = () => {
-        // An answer that is already being worked out is dropped when it comes.
-        const at = this.#waiting.indexOf(entry);
-        if (at >= 0) this.#waiting.splice(at, 1);
-        reject(aborted(signal));
-      };
-      signal?.addEventListener("abort", stop, { once: true });
-      entry.settled = () => signal?.removeEventListener("abort", stop);
-      this.#waiting.push(entry);
-      this.#wait();
-      this.#next();
-    });
-  }
-
-  /** Measures the engines of this device for the next load, once nothing is asked for a while. */
-  measureOnce(how) {
-    // Not where the visitor saves data, nor where there is nothing to choose from.
-    if (globalThis.navigator?.connection?.saveData || !globalThis.navigator?.gpu) return;
-    this.#measure = async () => {
-      const trial = new AbortController();
-      this.#trial = trial;
-      try {
-        await choose({ ...how, signal: trial.signal });
-        this.#measure = null;
-      } catch {
-        // Disturbed: at the next quiet moment. A host that does not answer is not asked again.
-        if (!trial.signal.aborted) this.#measure = null;
-      }
-      if (this.#trial === trial) this.#trial = null;
-    };
-    this.#wait();
-  }
-
-  #wait() {
-    clearTimeout(this.#quiet);
-    this.#trial?.abort();
-    this.#trial = null;
-    if (!this.#measure || this.#failure) return;
-    this.#quiet = setTimeout(() => {
-      if (!this.#current && !this.#waiting.length) this.#measure?.();
-    }, QUIET);
-  }
-
-  /**
-   * Asks about a picture, which `request` puts into its place: what the engine answers, and by how much boxes are to
-   * be stretched. Files that the engine does not read are decoded by the browser.
-   */
-  async askAbout(source, request, signal) {
-    if (signal?.aborted) throw aborted(signal);
-    if (this.#failure) throw this.#failure;
-    let { message, transfer, size } = await this.#inTurn(picture(source), signal);
-    let answered;
-    try {
-      answered = await this.ask(request(message), { signal, transfer });
-    } catch (error) {
-      if (!undecoded.has(error) || !(source instanceof Blob)) throw error;
-      const decoding = bytesOf(source).then((bytes) => decoded(source, bytes));
-      const again = await this.unlessOver(decoding, signal);
-      if (!again) throw error;
-      ({ message, transfer, size } = again);
-      answered = await this.ask(request(message), { signal, transfer });
-    }
-    const { width, height } = message.Pixels ?? {};
-    return { answered, size, stretch: size ? [size[0] / width, size[1] / height] : [1, 1] };
-  }
-
-  // Pictures keep their order while each is ready within some seconds; one that is not goes later.
-  async #inTurn(preparing, signal) {
-    preparing.catch(() => {});
-    const before = this.#preparing;
-    let go;
-    const ready = new Promise((resolve) => {
-      go = resolve;
-    });
-    this.#preparing = Promise.all([before, ready]);
-    const patience = setTimeout(go, PATIENCE);
-    try {
-      return await this.unlessOver(before.then(() => preparing), signal);
-    } finally {
-      clearTimeout(patience);
-      go();
-    }
-  }
-
-  /** What a promise comes to, unless the signal or the engine's end is first. */
-  unlessOver(promise, signal) {
-    return unlessAborted(unlessAborted(promise, signal), this.#over.signal);
-  }
-
-  end(error) {
-    this.#measure = null;
-    this.#wait();
-    this.#worker.terminate();
-    this.#fail(error);
-  }
-
-  /** Whether it answers nothing any more. */
-  get ended() {
-    return this.#failure !== null;
-  }
-
-  #next() {
-    if (!this.#isStarted || this.#current || this.#failure || this.#reviving) return;
-    this.#current = this.#waiting.shift() ?? null;
-    if (!this.#current) return;
-    try {
-      this.#worker.postMessage(this.#current.request, this.#current.transfer);
-    } catch (error) {
-      this.#settle((entry) => entry.reject(new MagpieError("argument", error.message)));
-    }
-  }
-
-  #answered(data) {
-    const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
-    if (kind === "Progress") this.onProgress?.(value);
-    else if (kind === "Pictured") this.#pictured();
-    else if (kind === "Failed") {
-      const { kind, message } = value.error;
-      const code = { Format: "picture", TooNew: "too-new" }[kind] ?? kind.toLowerCase();
-      const error = new MagpieError(code, message);
-      if (kind === "Format") undecoded.add(error);
-      this.#settle((entry) => entry.reject(error));
-    } else {
-      if (!this.#reviving) this.#stops = 0;
-      this.#settle((entry) => entry.resolve(value));
-    }
-  }
-
-  #settle(how) {
-    const entry = this.#current;
-    this.#current = null;
-    if (entry) {
-      entry.settled();
-      how(entry);
-    }
-    this.#wait();
-    this.#next();
-  }
-
-  #fail(error) {
-    // Whoever waits hears the first reason.
-    this.#failure ??= error;
-    this.#over.abort(this.#failure);
-    this.#pictured();
-    const entries = [this.#current, ...this.#waiting].filter(Boolean);
-    this.#current = null;
-    this.#waiting = [];
-    for (const entry of entries) {
-      entry.settled();
-      entry.reject(error);
-    }
-  }
-}
-
-const NO_PICTURE = "picture: neither a file nor anything that can be drawn";
-
-const encoded = (bytes) => ({ message: { Encoded: bytes }, transfer: [bytes.buffer] });
-
-const pixels = ({ width, height, rgba }, size) => ({
-  message: { Pixels: { width, height, rgba } },
-  transfer: [rgba.buffer],
-  size,
-});
-
-async function read(source) {
-  // Whoever gave it may close or resize it as soon as its pixels are drawn.
-  const size = sizeOf(source);
-  try {
-    return pixels(await readPixels(source), size);
-  } catch (error) {
-    if (error instanceof TypeError) throw new MagpieError("argument", NO_PICTURE);
-    throw new MagpieError("picture", error.message);
-  }
-}
-
-/** A file as the browser decodes it; null where it cannot. */
-async function decoded(file, bytes) {
-  const bitmap = await decodeUpright(file, bytes).catch(() => null);
-  if (!bitmap) return null;
-  try {
-    return await read(bitmap);
-  } finally {
-    bitmap.close();
-  }
-}
-
-const bytesOf = async (file) => new Uint8Array(await file.arrayBuffer());
-
-/**
- * Anything with pixels as the engine takes it: bytes of a file, or red, green, blue, alpha; with the `size` that the
- * source has where pixels may have been shrunk.
- */
-async function picture(source) {
-  if (source instanceof Blob) {
-    const bytes = await bytesOf(source);
-    // Of what neither decodes the engine says what it is.
-    return (!engineFormat(bytes) && (await decoded(source, bytes))) || encoded(bytes);
-  }
-  // ImageData, or what is like it where there is none.
-  if (source?.data instanceof Uint8ClampedArray) {
-    const { data } = source;
-    const width = whole("picture.width", source.width, MOST_SIDE);
-    const height = whole("picture.height", source.height, MOST_SIDE);
-    const length = 4 * width * height;
-    if (data.length !== length) throw refused("picture.data.length", data.length, `4 × ${width} × ${height}`);
-    return pixels({ width, height, rgba: new Uint8Array(data) });
-  }
-  const [width, height] = sizeOf(source);
-  if (!(width >= 0 && height >= 0 && typeof width === "number" && typeof height === "number")) {
-    throw new MagpieError("argument", NO_PICTURE);
-  }
-  if (width === 0 || height === 0) {
-    throw new MagpieError("picture", "the picture is not loaded yet, closed or empty");
-  }
-  return read(source);
 }
 
 const answer = ({ label, similarity, metadata, thumbnail }) => ({
@@ -565,7 +177,7 @@ class Gallery {
   /** The classes that are most similar to an embedding. */
   async search(embedding, options) {
     const { topK = 5, signal } = optionsOf(options);
-    const top_k = whole("topK", topK, MOST_ANSWERS);
+    const top_k = integer("topK", topK, MOST_ANSWERS);
     const request = { Search: { embedding: numbers("embedding", embedding), top_k } };
     return (await this.#engine.ask(request, { signal })).answers.map(answer);
   }
@@ -604,7 +216,7 @@ export class Magpie {
 
   constructor(engine, info) {
     this.#engine = engine;
-    /** Title of the bundle, and its notes on licence and source. */
+    /** Title of the bundle, and its notes on license and source. */
     this.title = info.title;
     this.notes = info.notes;
     /** Whether it finds objects; without a detector every picture is one. */
@@ -639,7 +251,7 @@ export class Magpie {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
     }
-    if (threads !== undefined) whole("threads", threads, MOST_THREADS);
+    if (threads !== undefined) integer("threads", threads, MOST_THREADS);
     if (arithmetic !== undefined && arithmetic !== "f32" && arithmetic !== "i8") {
       throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
     }
@@ -654,10 +266,13 @@ export class Magpie {
       const info = await engine.ask(open, { signal });
       engine.revival = [open];
       if (thumbnails) await unlessAborted(engine.pictured, signal);
+      const magpie = new Magpie(engine, info);
       if (backend === undefined || backend === "auto") {
-        engine.measureOnce({ assets: folder, manifest: address.href, threads });
+        // What an arithmetic of somebody's own takes says nothing of the bundle's.
+        const now = () => (arithmetic === undefined ? { ...info, thresholds: magpie.#thresholds } : null);
+        engine.measureOnce({ assets: folder, manifest: address.href, threads, info: now });
       }
-      return new Magpie(engine, info);
+      return magpie;
     } catch (error) {
       engine.end(error);
       // The best device of this browser may still refuse.
@@ -679,7 +294,7 @@ export class Magpie {
    */
   async recognize(source, options) {
     const { topK = 5, signal, follow = false } = optionsOf(options);
-    whole("topK", topK, MOST_ANSWERS);
+    integer("topK", topK, MOST_ANSWERS);
     if (typeof follow !== "boolean") throw refused("follow", follow, "true or false");
     const { answered, size, stretch } = await this.#ask("Recognize", source, signal, { follow });
     const { result } = answered;
@@ -731,7 +346,7 @@ export class Magpie {
     return { minSimilarity: min_similarity, minScore: min_score };
   }
 
-  /** Recognises by other thresholds from now on; what is left out stays as it is. */
+  /** Recognizes by other thresholds from now on; what is left out stays as it is. */
   async tune(thresholds = {}, options) {
     if (!isObject(thresholds)) throw refused("thresholds", thresholds, "an object");
     const { minSimilarity, minScore } = thresholds;
@@ -752,7 +367,7 @@ export class Magpie {
    */
   async measure(part, options) {
     const { runs = 20, signal } = optionsOf(options);
-    const Measure = { stage: stageOf(part), runs: whole("runs", runs, MOST_RUNS) };
+    const Measure = { stage: stageOf(part), runs: integer("runs", runs, MOST_RUNS) };
     const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
   }

@@ -3,6 +3,10 @@ import { Worker } from "node:worker_threads";
 
 export class ThreadWorker {
   #thread;
+  /** @type {((event: { data: any }) => void) | null} */
+  onmessage = null;
+  /** @type {((event: { message: string }) => void) | null} */
+  onerror = null;
 
   constructor(script, { name = "" } = {}) {
     const workerData = { script: String(script), name };

@@ -2,16 +2,20 @@
 import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parentPort, workerData } from "node:worker_threads";
+import * as threads from "node:worker_threads";
 
 import { ThreadWorker } from "./node-thread.js";
 
-const { script, name } = workerData;
+const { script, name } = threads.workerData;
+/** @type {any} */
+const port = threads.parentPort;
+/** @type {any} */
+const scope = globalThis;
 const types = { wasm: "application/wasm", json: "application/json" };
 
 // Files beside addresses: Node's own `fetch` knows none.
 const fetchAddress = globalThis.fetch;
-async function fetchFile(address, { headers } = {}) {
+async function fetchFile(address, options) {
   let bytes;
   try {
     bytes = await readFile(fileURLToPath(address));
@@ -19,7 +23,7 @@ async function fetchFile(address, { headers } = {}) {
     return new Response(null, { status: 404 });
   }
   const type = types[/\.(\w+)$/.exec(address.pathname)?.[1]] ?? "application/octet-stream";
-  const range = /^bytes=(\d+)-(\d*)$/.exec(new Headers(headers).get("range") ?? "");
+  const range = /^bytes=(\d+)-(\d*)$/.exec(new Headers(options?.headers).get("range") ?? "");
   if (range) bytes = bytes.subarray(Number(range[1]), range[2] ? Number(range[2]) + 1 : undefined);
   return new Response(bytes, { status: range ? 206 : 200, headers: { "content-type": type } });
 }
@@ -40,7 +44,7 @@ const around = {
     const url = new URL(address instanceof Request ? address.url : address);
     return url.protocol === "file:" ? fetchFile(url, options) : fetchAddress(address, options);
   },
-  postMessage: (message, transfer) => parentPort.postMessage(message, transfer),
+  postMessage: (message, transfer) => port.postMessage(message, transfer),
   // The one event that the script listens to.
   addEventListener(type, listener) {
     if (type !== "unhandledrejection") return;
@@ -51,10 +55,11 @@ for (const [key, value] of Object.entries(around)) {
   Object.defineProperty(globalThis, key, { value, configurable: true, writable: true });
 }
 // What comes before the script listens is kept for it.
+/** @type {any[]} */
 const early = [];
-parentPort.on("message", (data) => {
-  if (self.onmessage) self.onmessage({ data });
+port.on("message", (data) => {
+  if (scope.onmessage) scope.onmessage({ data });
   else early.push(data);
 });
 await import(script);
-for (const data of early.splice(0)) self.onmessage?.({ data });
+for (const data of early.splice(0)) scope.onmessage?.({ data });

@@ -5,7 +5,9 @@ import { availableParallelism } from "node:os";
 
 import { ThreadWorker } from "./node-thread.js";
 
-globalThis.Worker ??= ThreadWorker;
-globalThis.navigator ??= { hardwareConcurrency: availableParallelism() };
+/** @type {any} */
+const around = globalThis;
+around.Worker ??= ThreadWorker;
+around.navigator ??= { hardwareConcurrency: availableParallelism() };
 
 export { Magpie, MagpieError } from "./magpie.js";

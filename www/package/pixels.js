@@ -103,7 +103,8 @@ export class UnreadableError extends Error {
 export async function readPixels(source, { most = MOST_PIXELS, canvas = newCanvas() } = {}) {
   const [width, height] = shrunk(...sizeOf(source), most);
   sized(canvas, width, height).drawImage(source, 0, 0, width, height);
-  const read = await (way ??= findWay());
+  way ??= findWay();
+  const read = await way;
   if (!read) {
     throw new UnreadableError(
       "this browser falsifies the pixels that a page reads (protection against fingerprinting); " +
@@ -193,9 +194,9 @@ function browserTurns(format) {
 const MATRICES = {
   2: (w) => [-1, 0, 0, 1, w, 0],
   3: (w, h) => [-1, 0, 0, -1, w, h],
-  4: (w, h) => [1, 0, 0, -1, 0, h],
+  4: (_, h) => [1, 0, 0, -1, 0, h],
   5: () => [0, 1, 1, 0, 0, 0],
-  6: (w, h) => [0, 1, -1, 0, h, 0],
+  6: (_, h) => [0, 1, -1, 0, h, 0],
   7: (w, h) => [0, -1, -1, 0, h, w],
   8: (w) => [0, -1, 1, 0, 0, w],
 };

@@ -1,13 +1,9 @@
-//! Tests, and the checks before a commit, cheapest first.
+//! Tests, and the checks before a commit, the cheapest first.
 
 use crate::demo;
 use crate::package;
 use crate::setup;
-use crate::steps::{execute, program, say, step};
-
-/// Packages with tests on the host; what page and engine do with a browser is tested there.
-pub(crate) const TESTED: [&str; 6] =
-    ["models", "native-trainer", "tests", "wasm-engine", "web", "xtask"];
+use crate::steps::{execute, program, root, say, step};
 
 /// The complete suite, browser included.
 pub(crate) fn test() -> anyhow::Result<()> {
@@ -16,18 +12,14 @@ pub(crate) fn test() -> anyhow::Result<()> {
     demo::run(&demo::Options::parse(&["--no-serve"])?)?;
     let package = package::assemble()?;
     setup::npm("www/examples/vite-react")?;
-    let vector_engine = setup::vector_engine();
+    let postgres = setup::postgres();
     let webkit = setup::webkit();
     let tested = step("tests", || {
         let mut command = program("cargo");
-        command.args(["test", "--locked"]);
-        for package in TESTED {
-            command.args(["--package", package]);
-        }
-        command.arg("--");
-        match &vector_engine {
+        command.args(["test", "--locked", "--workspace", "--"]);
+        match &postgres {
             Some(python) => command.env("MAGPIE_PGVECTOR", python),
-            None => command.args(["--skip", "in_the_vector_engine"]),
+            None => command.args(["--skip", "in_postgres"]),
         };
         if !webkit {
             command.args(["--skip", "in_webkit"]);
@@ -35,7 +27,7 @@ pub(crate) fn test() -> anyhow::Result<()> {
         // The browser tests look at the published demo and the package.
         execute(command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package))
     });
-    if vector_engine.is_none() {
+    if postgres.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
     }
     if !webkit {
@@ -60,7 +52,7 @@ pub(crate) fn test_gpu() -> anyhow::Result<()> {
         })
     };
     // Beside the trainer, whose features are those of the other tests.
-    let plans = ["--package", "models", "--package", "native-trainer", "--test", "plans"];
+    let plans = ["--package", "magpie-nets", "--package", "magpie-train", "--test", "plans"];
     test("plans on a software GPU", &[&plans[..], &["--features", "models/webgpu"]].concat())?;
     let golden = ["--package", "tests", "--profile", "gpu", "--test", "golden"];
     test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())
@@ -99,38 +91,54 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// What a developer runs before a commit.
-pub(crate) fn check() -> anyhow::Result<()> {
+/// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
+/// lints of what the tests compile, and docs.
+pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
-    let cargo = |what: &str, arguments: &[&str]| {
-        step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
-    };
+    setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
-    setup::cargo_tool("typos-cli", "1.52.0", "1", &["--locked"])?;
-    step("spelling", || execute(&mut program("typos")))?;
+    scripts()?;
+    let typos = setup::typos()?;
+    step("spelling", || execute(&mut program(&typos)))?;
+    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
+    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
+    step("unused dependencies", || execute(&mut program("cargo-machete")))?;
+    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
+    cargo("licenses and sources", &["deny", "check", "licenses", "bans", "sources"])?;
+    let lints = ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    cargo("lints, host", &lints)?;
+    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])
+}
+
+/// What a developer runs before a commit, beside the tests.
+pub(crate) fn check() -> anyhow::Result<()> {
+    quick()?;
+    let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
-    let host = ["clippy", "--workspace", "--all-targets", "--locked"];
-    cargo("lints, host", &[&host[..], &deny].concat())?;
-    let wasm = ["clippy", "--locked", "--release", "--target", "wasm32-unknown-unknown"];
-    let page = ["--package", "web"];
-    cargo("lints, page", &[&wasm[..], &page, &deny].concat())?;
+    cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;
     for backend in ["cpu", "threads", "webgpu"] {
         let engine = ["--package", "wasm-engine", "--features", backend];
         let what = format!("lints, {backend} engine");
         cargo(&what, &[&wasm[..], &engine, &deny].concat())?;
     }
-    test()?;
-    test_gpu()?;
-    cargo("docs", &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"])?;
-    setup::cargo_tool("cargo-deny", "0.20.2", "0", &["--locked"])?;
-    cargo("licences and sources", &["deny", "check", "licenses", "bans", "sources"])?;
-    setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
-    // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
-    step("unused dependencies", || execute(&mut program("cargo-machete")))
+    Ok(())
+}
+
+fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    step(what, || execute(program("cargo").args(arguments).env("RUSTDOCFLAGS", "-Dwarnings")))
 }
 
 /// Trunk's watch mode. The page's policy lets in no code that would load it anew by itself.
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
     execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
+}
+
+/// Types of the package and its examples, and lints of every script.
+fn scripts() -> anyhow::Result<()> {
+    setup::npm(setup::BROWSER)?;
+    let folder = root().join(setup::BROWSER);
+    step("types and lints of scripts", || {
+        execute(program("npm").current_dir(folder).args(["run", "--silent", "check"]))
+    })
 }

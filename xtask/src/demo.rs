@@ -11,7 +11,7 @@ use crate::steps::{execute, is_fresh, program, root, say, step, target};
 
 /// Everything that the demo makes; not in the repository.
 const FOLDER: &str = ".magpie/demo";
-/// Weights in the repository, learnt by the recipes of the same names.
+/// Weights in the repository, learned by the recipes of the same names.
 pub(crate) const WEIGHTS: &str = "www/demo/weights";
 /// Least cosine for an answer of the demo's model: below it wrong answers are the rule.
 const MIN_SIMILARITY: &str = "0.5";
@@ -183,7 +183,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build_trainer() -> anyhow::Result<()> {
     step("trainer (native)", || {
-        execute(program("cargo").args(["build", "--package", "native-trainer", "--locked"]))
+        execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
     })
 }
 

@@ -32,11 +32,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let page = page.context("this command is for Trunk, which says where the page is built")?;
     let made = build(&["--bin", NAME], Path::new(&format!("{NAME}.wasm")))?;
     let bound = made.with_extension("bound");
-    let optimised = bound.join(format!("{NAME}_bg.wasm"));
-    if !is_fresh(&optimised, &[&made]) {
+    let optimized = bound.join(format!("{NAME}_bg.wasm"));
+    if !is_fresh(&optimized, &[&made]) {
         bind(&made, &bound)?;
-        let mut optimise = program("wasm-opt");
-        execute(optimise.arg("-O3").args(FEATURES).arg(&optimised).arg("-o").arg(&optimised))?;
+        let mut optimize = program("wasm-opt");
+        execute(optimize.arg("-O3").args(FEATURES).arg(&optimized).arg("-o").arg(&optimized))?;
     }
     for ending in [".js", "_bg.wasm"] {
         let name = format!("{NAME}{ending}");

@@ -20,8 +20,10 @@ cargo xtask test
 cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask check
-    What a developer runs before a commit: format, spelling, lints on host and
-    wasm32, tests, docs, licences, unused dependencies.
+    What a developer runs before a commit, beside the tests: format, spelling, lints
+    on host and wasm32, types and lints of scripts, docs, licenses, unused dependencies.
+cargo xtask check --quick
+    The same without lints on wasm32, as continuous integration runs it.
 cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     Hands damaged input to every parser, or to those whose names hold NAME, for N seconds each (60), beginning with
     the input of a seed (0).
@@ -36,6 +38,8 @@ cargo xtask bench gallery [COUNT]
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
+cargo xtask bench report
+    The tables of docs from the files of docs/benchmarks, where every bench writes its own.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
 cargo xtask engine
@@ -63,11 +67,13 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["test"] => check::test(),
         ["test", "--gpu"] => check::test_gpu(),
         ["check"] => check::check(),
+        ["check", "--quick"] => check::quick(),
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "report"] => bench::report(),
         ["package"] => package::run(),
         ["engine"] => engine::run(),
         ["web"] => check::web(),

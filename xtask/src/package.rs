@@ -37,8 +37,8 @@ pub(crate) fn assemble() -> anyhow::Result<PathBuf> {
             copy(&path)?;
         }
     }
-    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
-        let path = root().join(licence);
+    for license in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let path = root().join(license);
         if path.is_file() {
             copy(&path)?;
         }

@@ -243,12 +243,12 @@ fn wasm_opt() -> anyhow::Result<()> {
     })
 }
 
-/// A program from crates.io at a pinned version, compiled fast rather than for speed: at optimisation
+/// A program from crates.io at a pinned version, compiled fast rather than for speed: at optimization
 /// level 0 trunk takes a third of the time.
 pub(crate) fn cargo_tool(
     package: &str,
     version: &str,
-    optimisation: &str,
+    optimization: &str,
     options: &[&str],
 ) -> anyhow::Result<()> {
     let tool = package.trim_end_matches("-cli");
@@ -259,7 +259,7 @@ pub(crate) fn cargo_tool(
         execute(
             program("cargo")
                 .env("CARGO_TARGET_DIR", root().join("target/tools"))
-                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimisation)
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimization)
                 .env("CARGO_PROFILE_RELEASE_LTO", "off")
                 .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "64")
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
@@ -268,6 +268,32 @@ pub(crate) fn cargo_tool(
                 .args(options),
         )
     })
+}
+
+/// The formatter and clippy, which a minimal toolchain lacks.
+pub(crate) fn lints() -> anyhow::Result<()> {
+    for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if output(program("cargo").args([command, "--version"])).is_none() {
+            step(component, || execute(program("rustup").args(["component", "add", component])))?;
+        }
+    }
+    Ok(())
+}
+
+/// The spell checker, compiled already, from `PyPI` if possible: here it takes minutes to compile.
+pub(crate) fn typos() -> anyhow::Result<String> {
+    const VERSION: &str = "1.52.0";
+    if version_of("typos").is_some_and(|text| text.ends_with(VERSION)) {
+        return Ok("typos".into());
+    }
+    match python_with("typos", &[&format!("typos=={VERSION}")]) {
+        Ok(python) => Ok(Path::new(&python).with_file_name("typos").to_string_lossy().into()),
+        Err(error) => {
+            say(&format!("   {error:#}"));
+            cargo_tool("typos-cli", VERSION, "1", &["--locked"])?;
+            Ok("typos".into())
+        }
+    }
 }
 
 /// A GPU made of software: the file by which Vulkan finds Mesa's.
@@ -311,7 +337,7 @@ pub(crate) fn webkit() -> bool {
 
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
 /// way to `PyPI`, or no leave to start a server.
-pub(crate) fn vector_engine() -> Option<String> {
+pub(crate) fn postgres() -> Option<String> {
     const TRIAL: &str = "import sys, pgserver; \
         pgserver.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
     let python = match python_with("pgvector", &["pgserver==0.1.4"]) {

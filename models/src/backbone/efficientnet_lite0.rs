@@ -2,7 +2,7 @@
 //!
 //! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1, in the Lite form of its
 //! authors (`tensorflow/tpu`, `efficientnet/lite`): `ReLU6` for swish, fixed stem and head.
-//! Strided convolutions are padded as TensorFlow does, batch normalisation adds 1e-3 to a variance,
+//! Strided convolutions are padded as TensorFlow does, batch normalization adds 1e-3 to a variance,
 //! so that the published `ImageNet` weights fit.
 
 use burn::module::Module;
@@ -35,7 +35,7 @@ const EPSILON: f64 = 1e-3;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EfficientNetLite0Config {
-    /// Whether normalisation is folded (deployed form).
+    /// Whether normalization is folded (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -64,7 +64,7 @@ impl EfficientNetLite0Config {
         ConvBn::with_epsilon(shape, activation, self.fused, EPSILON, device)
     }
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     pub fn init(&self, device: &Device) -> EfficientNetLite0 {
         let mut channels = STEM;
         let mut blocks = Vec::new();
@@ -93,7 +93,7 @@ impl EfficientNetLite0Config {
         }
     }
 
-    /// A freshly initialised network for [`EfficientNetLite0::wire_maps`] alone: without the
+    /// A freshly initialized network for [`EfficientNetLite0::wire_maps`] alone: without the
     /// convolution behind them.
     pub fn init_maps(&self, device: &Device) -> EfficientNetLite0 {
         EfficientNetLite0 { head: None, ..self.init(device) }
@@ -170,7 +170,7 @@ impl EfficientNetLite0 {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {

@@ -37,7 +37,7 @@ const MAP_ENDS: [usize; 3] = [5, 11, 13];
 pub struct MobileNetV1Config {
     /// Multiplies every channel count, rounded down.
     pub scale: f64,
-    /// Whether normalisation is folded (deployed form).
+    /// Whether normalization is folded (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -66,7 +66,7 @@ impl MobileNetV1Config {
         within("scale", self.scale, &SCALES)
     }
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     pub fn init(&self, device: &Device) -> MobileNetV1 {
         let conv = |shape| ConvBn::new(shape, Activation::Relu, self.fused, device);
         let mut channels = self.channels(32);
@@ -130,7 +130,7 @@ impl MobileNetV1 {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         let fuse = |block: Separable| Separable {

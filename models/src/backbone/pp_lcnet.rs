@@ -45,7 +45,7 @@ pub struct PpLcNetConfig {
     pub class_expand: Option<usize>,
     /// Probability of the dropout before the pooled features, 0.2 in the paper.
     pub dropout: f64,
-    /// Whether normalisation is folded into the convolutions (deployed form).
+    /// Whether normalization is folded into the convolutions (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -76,7 +76,7 @@ impl PpLcNetConfig {
         within("dropout", self.dropout, &DROPOUTS)
     }
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     pub fn init(&self, device: &Device) -> PpLcNet {
         let stage = |index: usize| {
             STAGES[index]
@@ -121,7 +121,7 @@ pub struct DepthwiseSeparable {
 }
 
 impl DepthwiseSeparable {
-    /// A freshly initialised block; `depthwise` gives the kernel, the stride and the input width.
+    /// A freshly initialized block; `depthwise` gives the kernel, the stride and the input width.
     pub fn new(
         depthwise: ConvShape,
         channels_out: usize,
@@ -217,7 +217,7 @@ impl PpLcNet {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         let fuse = |blocks: Vec<DepthwiseSeparable>| {

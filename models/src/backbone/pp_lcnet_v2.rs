@@ -4,7 +4,7 @@
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet_v2.py` and
 //! `ppcls/arch/backbone/variant_models/pp_lcnetv2_variant.py` @ d178931, without the classifier.
 //! Differences: the spare fused convolution that the reference carries through training does not
-//! exist here before [`PpLcNetV2::fuse`]; fusing also folds batch normalisation.
+//! exist here before [`PpLcNetV2::fuse`]; fusing also folds batch normalization.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -80,7 +80,7 @@ pub struct PpLcNetV2Config {
     pub shitu: bool,
     /// Probability of the dropout before the pooled features, 0.2 in the reference.
     pub dropout: f64,
-    /// Whether branches and normalisation are folded (deployed form).
+    /// Whether branches and normalization are folded (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -112,7 +112,7 @@ impl PpLcNetV2Config {
         within("dropout", self.dropout, &DROPOUTS)
     }
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     pub fn init(&self, device: &Device) -> PpLcNetV2 {
         let stem = self.channels(32);
         let stages = STAGES.iter().zip(self.depths).enumerate().map(|(index, (stage, depth))| {
@@ -169,7 +169,7 @@ pub struct RepDepthwiseSeparable {
 }
 
 impl RepDepthwiseSeparable {
-    /// A freshly initialised block; `depthwise` gives the largest kernel, the stride and the input
+    /// A freshly initialized block; `depthwise` gives the largest kernel, the stride and the input
     /// width.
     pub fn new(
         depthwise: ConvShape,
@@ -247,7 +247,7 @@ impl RepDepthwiseSeparable {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: branches merged, normalisation folded.
+    /// The deployed form: branches merged, normalization folded.
     #[must_use]
     pub fn fuse(self) -> Self {
         let merged = ConvBn::merge(&self.dw_conv_list, Activation::Relu);
@@ -308,7 +308,7 @@ impl PpLcNetV2 {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: branches merged, normalisation folded.
+    /// The deployed form: branches merged, normalization folded.
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {

@@ -91,7 +91,7 @@ pub struct ResNetConfig {
     /// How the last map becomes a vector.
     #[serde(default)]
     pub pool: GlobalPool,
-    /// Whether normalisation is folded (deployed form).
+    /// Whether normalization is folded (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -154,7 +154,7 @@ impl ResNetConfig {
         within("last_stage_stride", self.last_stage_stride, &(1..=2))
     }
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     pub fn init(&self, device: &Device) -> ResNet {
         let (width, fused) = (self.width, self.fused);
         let conv = |shape, activation| ConvBn::new(shape, activation, fused, device);
@@ -200,7 +200,7 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// A freshly initialised block; `shape` is that of its strided 3×3 convolution, with the
+    /// A freshly initialized block; `shape` is that of its strided 3×3 convolution, with the
     /// block's own input channels.
     pub fn new(
         block: ResidualBlock,
@@ -261,7 +261,7 @@ impl Residual {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {
@@ -324,7 +324,7 @@ impl ResNet {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {

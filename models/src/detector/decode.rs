@@ -39,7 +39,7 @@ pub struct Detection {
     pub class: usize,
 }
 
-/// Centre and stride of every point, in input pixels, finest level first.
+/// Center and stride of every point, in input pixels, finest level first.
 ///
 /// # Shapes
 ///
@@ -184,7 +184,7 @@ mod tests {
         let (width, height) = (64, 64);
         let row = 1 + 4 * (REG_MAX + 1);
         let mut values = vec![-20.0; points(width, height).len() * row];
-        // Point (3, 2) of stride 8: centre (28, 20); one stride to every side.
+        // Point (3, 2) of stride 8: center (28, 20); one stride to every side.
         let point = (2 * 8 + 3) * row;
         values[point] = 5.0;
         for side in 0..4 {

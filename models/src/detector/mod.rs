@@ -59,7 +59,7 @@ pub struct DetectorConfig {
     /// Depthwise-separable blocks of the head: 4 in the reference.
     #[serde(default = "default_head_blocks")]
     pub head_blocks: usize,
-    /// Whether normalisation is folded into the convolutions (deployed form).
+    /// Whether normalization is folded into the convolutions (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
@@ -144,7 +144,7 @@ impl DetectorConfig {
         Ok(())
     }
 
-    /// A freshly initialised detector.
+    /// A freshly initialized detector.
     pub fn init(&self, device: &Device) -> Detector {
         let config = self.backbone();
         let (backbone, maps) = (config.init_maps(device), config.feature_channels());
@@ -219,7 +219,7 @@ impl Detector {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[batch, 3, height, width]`, normalised, sides multiples of [`SIZE_MULTIPLE`]
+    /// - `x`: `[batch, 3, height, width]`, normalized, sides multiples of [`SIZE_MULTIPLE`]
     /// - outputs: four levels of stride 8, 16, 32, 64
     ///
     /// # Panics
@@ -272,7 +272,7 @@ impl Detector {
         self.neck.wire(&mut Eager, maps).map(channels_first)
     }
 
-    /// The deployed form: every normalisation folded into its convolution.
+    /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     pub fn fuse(self) -> Self {
         Self {

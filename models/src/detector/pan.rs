@@ -19,7 +19,7 @@ fn pointwise(channels_in: usize, channels_out: usize, fused: bool, device: &Devi
     ConvBn::new(ConvShape::pointwise(channels_in, channels_out), ACTIVATION, fused, device)
 }
 
-/// Depthwise 5×5, pointwise 1×1; normalised and activated behind both.
+/// Depthwise 5×5, pointwise 1×1; normalized and activated behind both.
 #[derive(Module, Debug)]
 pub(crate) struct DpModule {
     pub(crate) dw: ConvBn,
@@ -168,7 +168,7 @@ pub struct Pan {
 }
 
 impl Pan {
-    /// A freshly initialised neck.
+    /// A freshly initialized neck.
     pub fn new(
         variant: DetectorVariant,
         channels_in: [usize; 3],

@@ -40,7 +40,7 @@ struct Level {
 }
 
 impl PicoHead {
-    /// A freshly initialised head.
+    /// A freshly initialized head.
     pub fn new(
         channels: usize,
         num_classes: usize,

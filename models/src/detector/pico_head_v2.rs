@@ -82,7 +82,7 @@ impl Level {
 }
 
 impl PicoHeadV2 {
-    /// A freshly initialised head.
+    /// A freshly initialized head.
     pub fn new(
         channels: usize,
         num_classes: usize,

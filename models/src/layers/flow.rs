@@ -2,7 +2,7 @@
 //!
 //! A network says once which layer follows which, as a function over a [`Flow`]. [`Eager`] computes
 //! every step at once with Burn's tensors: training, and inference on a GPU. The inference plan of
-//! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalisation
+//! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalization
 //! folded, and runs them later for as many pictures as come.
 
 use burn::backend::ops::MaxPoolOptions;
@@ -51,13 +51,13 @@ pub trait Flow {
     /// An activation map.
     type Map: Clone;
 
-    /// Convolution, normalisation (where the layer still has one) and activation.
+    /// Convolution, normalization (where the layer still has one) and activation.
     fn conv_bn(&mut self, x: Self::Map, layer: &ConvBn, padding: Padding) -> Self::Map;
 
     /// Convolution and activation, padded evenly.
     fn conv(&mut self, x: Self::Map, layer: &Conv, activation: Activation) -> Self::Map;
 
-    /// Normalisation alone.
+    /// Normalization alone.
     fn batch_norm(&mut self, x: Self::Map, layer: &BatchNorm) -> Self::Map;
 
     /// `x · weight + bias` at every pixel; the weight is `[channels_in, channels_out]`.

@@ -1,9 +1,9 @@
-//! Blocks shared by the networks: convolution, batch normalisation, squeeze-excite.
+//! Blocks shared by the networks: convolution, batch normalization, squeeze-excite.
 //!
 //! Source: the building blocks of PP-LCNet, <https://arxiv.org/abs/2109.15099>, and PicoDet,
 //! <https://arxiv.org/abs/2111.00902>.
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet{,_v2}.py` @ d178931.
-//! Differences: convolutions run through [`crate::operators`]; [`ConvBn::fuse`] also folds batch normalisation that the reference's export
+//! Differences: convolutions run through [`crate::operators`]; [`ConvBn::fuse`] also folds batch normalization that the reference's export
 //! leaves to its runtime.
 
 mod flow;
@@ -29,7 +29,7 @@ pub const BATCH_NORM_MOMENTUM: f64 = 0.1;
 pub enum Padding {
     /// `(kernel − 1) / 2` on every side.
     Even,
-    /// As TensorFlow's `SAME`: of an even side the odd pixels are a stride-2 convolution's centres.
+    /// As TensorFlow's `SAME`: of an even side the odd pixels are a stride-2 convolution's centers.
     Same,
 }
 
@@ -139,7 +139,7 @@ impl Conv {
         (values_of(self.weight.val()), bias.unwrap_or_else(|| vec![0.0; channels_out]))
     }
 
-    /// Step between neighbouring centres in both directions.
+    /// Step between neighboring centers in both directions.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -166,7 +166,7 @@ impl Conv {
     }
 }
 
-/// Batch normalisation over `[batch, channels, height, width]`, fused with the activation behind it.
+/// Batch normalization over `[batch, channels, height, width]`, fused with the activation behind it.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
     /// Scale, `[channels]`.
@@ -199,7 +199,7 @@ impl BatchNorm {
         }
     }
 
-    /// Normalises `x` and applies `activation`.
+    /// Normalizes `x` and applies `activation`.
     ///
     /// On a training device the batch's own statistics are used, and the running ones move towards
     /// them; elsewhere, or while the module is frozen, the running ones are used.
@@ -241,7 +241,7 @@ impl BatchNorm {
         (scale, shift)
     }
 
-    /// The normalisation outside training as `x · scale + shift`.
+    /// The normalization outside training as `x · scale + shift`.
     ///
     /// # Shapes
     ///
@@ -255,7 +255,7 @@ impl BatchNorm {
     }
 }
 
-/// Convolution without bias, batch normalisation, activation; after [`Self::fuse`] a convolution
+/// Convolution without bias, batch normalization, activation; after [`Self::fuse`] a convolution
 /// with bias and the activation.
 #[derive(Module, Debug)]
 pub struct ConvBn {
@@ -268,7 +268,7 @@ pub struct ConvBn {
 }
 
 impl ConvBn {
-    /// A freshly initialised block; `fused` makes the deployed form.
+    /// A freshly initialized block; `fused` makes the deployed form.
     pub fn new(shape: ConvShape, activation: Activation, fused: bool, device: &Device) -> Self {
         Self::with_epsilon(shape, activation, fused, BATCH_NORM_EPSILON, device)
     }
@@ -285,7 +285,7 @@ impl ConvBn {
         Self { conv: Conv::new(shape, fused, device), bn: (!fused).then(bn), activation }
     }
 
-    /// Convolves, normalises and activates `x`.
+    /// Convolves, normalizes and activates `x`.
     ///
     /// # Shapes
     ///
@@ -299,7 +299,7 @@ impl ConvBn {
     }
 
     /// [`Self::forward`] as TensorFlow pads it (`SAME`), for strides of 1 and 2: with 2, of an even
-    /// side the odd pixels are the centres, not the even ones.
+    /// side the odd pixels are the centers, not the even ones.
     ///
     /// # Shapes
     ///
@@ -308,7 +308,7 @@ impl ConvBn {
         if self.conv.stride == 1 {
             return self.forward(x);
         }
-        // One more row or column in front makes the odd pixels even; the first centre is then a
+        // One more row or column in front makes the odd pixels even; the first center is then a
         // padded one and is dropped before its values enter any statistics.
         let [_, _, height, width] = x.dims();
         let [top, left] = [height, width].map(|side| usize::from(side % 2 == 0));
@@ -323,7 +323,7 @@ impl ConvBn {
         }
     }
 
-    /// Folds the normalisation into the convolution's weight and bias.
+    /// Folds the normalization into the convolution's weight and bias.
     #[must_use]
     pub fn fuse(self) -> Self {
         match self.folded() {
@@ -345,7 +345,7 @@ impl ConvBn {
         self.activation
     }
 
-    /// Weight and bias of the convolution with the normalisation folded in, if there still is one,
+    /// Weight and bias of the convolution with the normalization folded in, if there still is one,
     /// for a caller that goes on without tensors, on the CPU.
     ///
     /// # Shapes
@@ -363,7 +363,7 @@ impl ConvBn {
         (weight, shift)
     }
 
-    /// Weight and bias with the normalisation folded in; `None` once fused.
+    /// Weight and bias with the normalization folded in; `None` once fused.
     fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
         let weight = self.conv.weight.val();
         let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
@@ -374,7 +374,7 @@ impl ConvBn {
     /// Sums parallel depthwise branches of different kernel sizes into one convolution with bias
     /// and the given activation: kernels are padded with zeros to the largest.
     ///
-    /// Source: structural re-parameterisation, <https://arxiv.org/abs/2101.03697>, §3.3.
+    /// Source: structural re-parameterization, <https://arxiv.org/abs/2101.03697>, §3.3.
     pub(crate) fn merge(branches: &[Self], activation: Activation) -> Option<Self> {
         let largest = branches.iter().map(|b| b.conv.weight.dims()[2]).max()?;
         let mut sum: Option<(Tensor<4>, Tensor<1>)> = None;
@@ -415,7 +415,7 @@ pub struct SqueezeExcite {
 }
 
 impl SqueezeExcite {
-    /// A freshly initialised block.
+    /// A freshly initialized block.
     pub fn new(channels: usize, gate: Gate, device: &Device) -> Self {
         Self {
             conv1: Conv::new(ConvShape::pointwise(channels, channels / 4), true, device),
@@ -450,7 +450,7 @@ pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.
 ///
-/// The reference puts it before the embedding of its LCNet family, so weights learnt there expect
+/// The reference puts it before the embedding of its LCNet family, so weights learned there expect
 /// the factor.
 ///
 /// # Shapes

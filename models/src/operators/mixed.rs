@@ -2,8 +2,8 @@
 //!
 //! Dense convolutions are nearly all of a network's multiplications, and what a GPU's matrix units
 //! compute faster in 16 bits. Their inputs are also what a step keeps for the backward pass: they
-//! are kept in 16 bits. Weights, normalisation, depthwise convolutions (sums over a whole batch in
-//! their gradients, and bound by memory), pooling, necks, heads, losses and the optimiser stay in 32.
+//! are kept in 16 bits. Weights, normalization, depthwise convolutions (sums over a whole batch in
+//! their gradients, and bound by memory), pooling, necks, heads, losses and the optimizer stay in 32.
 //!
 //! Source: "Mixed Precision Training", <https://arxiv.org/abs/1710.03740>.
 

@@ -5,7 +5,7 @@
 //! Burn's own operators, which is also what the CPU loops are tested against.
 //!
 //! Why they exist: Burn's CPU backend computes the weight gradient of a grouped convolution with
-//! one convolution a group, batch normalisation with a dozen passes over the activations, and
+//! one convolution a group, batch normalization with a dozen passes over the activations, and
 //! keeps channels apart in memory, which leaves short inner loops on the small maps that these
 //! networks are made of.
 
@@ -23,7 +23,7 @@ use burn::tensor::{Tensor, activation};
 use replicas::Replicas;
 use serde::{Deserialize, Serialize};
 
-/// Function applied after a convolution and its normalisation.
+/// Function applied after a convolution and its normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
     /// `x`
@@ -163,7 +163,7 @@ pub trait NetworkOps: Backend {
         (result.mean, result.variance)
     }
 
-    /// Normalisation with given statistics, then the activation.
+    /// Normalization with given statistics, then the activation.
     fn norm_with(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -278,7 +278,7 @@ pub fn channels_first(x: Tensor<4>) -> Tensor<4> {
     x.permute([0, 3, 1, 2])
 }
 
-/// Batch normalisation over the statistics of this batch, then the activation.
+/// Batch normalization over the statistics of this batch, then the activation.
 ///
 /// Inside [`replicas::within`] the batch is that of all replicas.
 ///

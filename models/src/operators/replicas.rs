@@ -1,7 +1,7 @@
 //! One batch shared between replicas of a network.
 //!
 //! Each replica has the same weights and a part of the batch. The only place where pictures of a
-//! batch meet inside a network is batch normalisation: there the replicas tell each other their
+//! batch meet inside a network is batch normalization: there the replicas tell each other their
 //! statistics, forwards and backwards, so that together they compute what one network would of the
 //! whole batch.
 

@@ -55,7 +55,7 @@ pub struct Atss {
 impl Atss {
     /// Candidates are the nearest points of each level; positive are those whose anchor overlaps
     /// the object by more than mean plus standard deviation of the candidates' overlaps, and whose
-    /// centre lies within. The wanted score is the predicted box's overlap.
+    /// center lies within. The wanted score is the predicted box's overlap.
     ///
     /// # Shapes
     ///

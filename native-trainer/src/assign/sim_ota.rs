@@ -6,13 +6,13 @@
 
 use models::image::geometry::BBox;
 
-/// Points further from an object's centre than this many strides are no candidates by distance.
+/// Points further from an object's center than this many strides are no candidates by distance.
 const CENTER_RADIUS: f32 = 2.5;
 /// Candidates whose IoUs decide how many points an object gets.
 const CANDIDATE_TOP_K: usize = 10;
 /// Weight of the overlap against the class score in the cost.
 const IOU_WEIGHT: f32 = 6.0;
-/// Cost of a point that is not both in the object and near its centre.
+/// Cost of a point that is not both in the object and near its center.
 const OUTSIDE_COST: f32 = 1e8;
 
 /// A point that answers for an object.

@@ -23,7 +23,7 @@ impl Failures {
         Self { json, ..Self::default() }
     }
 
-    /// Of so many pictures.
+    /// Failures among this number of images.
     pub(crate) fn of(pictures: usize) -> Self {
         Self { pictures, ..Self::default() }
     }

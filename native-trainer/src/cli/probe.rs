@@ -23,7 +23,7 @@ pub(crate) enum ProbeError {
     NotFinite,
     /// One answer whatever it sees.
     #[error(
-        "it answers the same whatever the picture: the weights are damaged or have not been learnt; take another one"
+        "it answers the same whatever the picture: the weights are damaged or have not been learned; take another one"
     )]
     Alike,
     /// The embeddings cannot be compared.

@@ -36,7 +36,7 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 ///
-/// A sentence for what is no whole number from 1 on.
+/// A sentence for what is no integer from 1 on.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     within(text, &(1..=usize::from(u16::MAX) * 1000), "a count")
 }

@@ -13,12 +13,13 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// Reads a list or a folder of classes and says what of it is not taken.
 pub(crate) fn samples(path: &Path) -> anyhow::Result<Samples> {
     let samples = Samples::read(path)?;
-    say_remarks(&samples);
+    tell_remarks(&samples.remarks());
     Ok(samples)
 }
 
-fn say_remarks(samples: &Samples) {
-    for line in samples.remarks() {
+/// Says what of lists or folders is not taken, a line each.
+pub(crate) fn tell_remarks(remarks: &[String]) {
+    for line in remarks {
         eprintln!("{line}");
     }
 }
@@ -28,7 +29,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(files::write(path, bytes)?)
 }
 
-/// A file size for people.
+/// A file size as a sentence shows it.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),

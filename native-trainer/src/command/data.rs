@@ -11,7 +11,7 @@ use crate::data::coco::{self, Finding, Part, Written};
 use crate::data::layouts::{Lists, cub, sop};
 use crate::files;
 use crate::progress::Progress;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Task};
 use crate::terminal::counted;
 
 /// Checks data sets and prepares public ones.
@@ -83,7 +83,7 @@ struct Layout {
     --part logos/instances.json")]
 struct CocoForeground {
     /// A COCO file, with `,images=FOLDER` where its pictures are not found by themselves and `,take=N`
-    /// to draw so many; may be repeated.
+    /// to draw N of them; may be repeated.
     #[arg(long = "part", required = true, value_parser = parse_part)]
     parts: Vec<Part>,
     /// COCO file to write; pictures below its folder are named from there.
@@ -251,20 +251,24 @@ fn sets_of(recipe: &Recipe) -> Vec<Set> {
     let any = Demand { classes: 1, samples_per_class: 1 };
     let mut sets = Vec::new();
     let set = |path: &PathBuf, demand| Set { path: path.clone(), images: None, demand };
-    if let Some(task) = &recipe.extractor {
-        let samples_per_class = task.sampler.samples_per_class().unwrap_or(1);
-        let classes = task.sampler.samples_per_class().map_or(1, |k| recipe.batch_size / k.max(1));
-        sets.push(set(&task.train, Demand { classes, samples_per_class }));
-        sets.extend([&task.query, &task.gallery].into_iter().flatten().map(|path| set(path, any)));
-    }
-    if let Some(task) = &recipe.detector {
-        let pictures = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
-        sets.extend(pictures.map(|path| set(path, any)));
-        for (path, images) in
-            [(&task.coco, &task.coco_images), (&task.eval_coco, &task.eval_coco_images)]
-        {
-            let named = path.iter().map(|path| (path.clone(), images.clone()));
-            sets.extend(named.map(|(path, images)| Set { path, images, demand: any }));
+    match &recipe.task {
+        Task::Extractor(task) => {
+            let taken = task.sampler.samples_per_class();
+            let (samples_per_class, classes) =
+                (taken.unwrap_or(1), taken.map_or(1, |k| recipe.batch_size / k.max(1)));
+            sets.push(set(&task.train, Demand { classes, samples_per_class }));
+            let others = [&task.query, &task.gallery].into_iter().flatten();
+            sets.extend(others.map(|path| set(path, any)));
+        }
+        Task::Detector(task) => {
+            let pictures = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
+            sets.extend(pictures.map(|path| set(path, any)));
+            for (path, images) in
+                [(&task.coco, &task.coco_images), (&task.eval_coco, &task.eval_coco_images)]
+            {
+                let named = path.iter().map(|path| (path.clone(), images.clone()));
+                sets.extend(named.map(|(path, images)| Set { path, images, demand: any }));
+            }
         }
     }
     sets.dedup_by(|a, b| a.path == b.path && a.images == b.images);

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::inference::Arithmetic;
-use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::model_file::{ModelDescription, ModelFile};
 use models::weights::{Precision, Weights};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::embedding::embed_samples;
 use crate::exchange::export::{Format, model_files};
 use crate::files;
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
-use crate::recipe::{RUN_RECIPE, Recipe};
+use crate::recipe::{RUN_RECIPE, Recipe, Task};
 use crate::train::exported_checkpoint;
 
 /// How the names of model files end.
@@ -24,7 +24,7 @@ const MODEL_ENDING: &str = "safetensors";
 /// Times that a run is read which changes meanwhile.
 const TRIES: usize = 5;
 
-/// Writes the deployed network of a run: batch normalisation folded into the convolutions, parallel
+/// Writes the deployed network of a run: batch normalization folded into the convolutions, parallel
 /// branches summed, the head left behind. With pictures it also says what the precision costs.
 #[derive(Debug, Args)]
 #[command(
@@ -73,9 +73,9 @@ enum Stored {
     /// 16-bit floats.
     #[default]
     F16,
-    /// 10-bit whole numbers, a scale an output channel: about two thirds of f16.
+    /// 10-bit integers, a scale an output channel: about two thirds of f16.
     I10,
-    /// 8-bit whole numbers, a scale an output channel: half of f16.
+    /// 8-bit integers, a scale an output channel: half of f16.
     I8,
 }
 
@@ -95,7 +95,7 @@ impl Stored {
 enum Computed {
     /// 32-bit floats.
     F32,
-    /// 8-bit whole numbers: half of the time in browsers that have relaxed SIMD, some of the
+    /// 8-bit integers: half of the time in browsers that have relaxed SIMD, some of the
     /// precision; say --query to see how much.
     I8,
 }
@@ -329,12 +329,11 @@ fn absent(run: &Path, name: &str) -> String {
 /// The fused network of a run's checkpoint.
 fn deployed(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<ModelFile> {
     let (recipe, weights) = read_run(run, checkpoint)?;
-    let (architecture, weights) = match (recipe.extractor, recipe.detector) {
-        (Some(task), _) => (Architecture::Extractor(task.model), weights.under("extractor")),
-        (None, Some(task)) => (Architecture::Detector(task.model), weights),
-        (None, None) => bail!("{}: names no network", run.join(RUN_RECIPE).display()),
+    let weights = match &recipe.task {
+        Task::Extractor(_) => weights.under("extractor"),
+        Task::Detector(_) => weights,
     };
-    let trained = architecture.load(weights, &Device::flex());
+    let trained = recipe.task.architecture().load(weights, &Device::flex());
     let trained = trained.with_context(|| run.display().to_string())?;
     Ok(trained.deploy(recipe.preprocess, recipe.notes))
 }

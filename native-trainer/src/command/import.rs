@@ -1,4 +1,4 @@
-//! `magpie import`: weights learnt elsewhere become a model file.
+//! `magpie import`: weights learned elsewhere become a model file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,17 @@ use clap::Args;
 use models::model_file::{Architecture, ModelFile};
 use models::weights::Precision;
 
-use crate::cli::{probe, size};
+use crate::cli::{Checkpoint, probe, size};
 use crate::exchange::import::{Origin, read_paddle, read_pytorch};
 use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
-/// Takes over weights that were learnt elsewhere: PaddlePaddle's .pdparams, with a recipe that
+/// How the note begins that says which file a model's weights come from. It is for the model's owner: no page shows
+/// it.
+pub const WEIGHTS_OF: &str = "Weights of ";
+
+/// Takes over weights that were learned elsewhere: PaddlePaddle's .pdparams, with a recipe that
 /// describes the network, or a known PyTorch checkpoint.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie import best_model.pdparams -c recipe.toml --out \
@@ -27,7 +31,7 @@ pub struct Arguments {
     checkpoint: PathBuf,
     /// Which network a PyTorch checkpoint holds.
     #[arg(long, value_enum, required_unless_present = "config", conflicts_with = "config")]
-    architecture: Option<Origin>,
+    architecture: Option<Checkpoint>,
     /// Recipe with the network and the preprocessing of a PaddlePaddle checkpoint.
     #[arg(short, long)]
     config: Option<PathBuf>,
@@ -55,18 +59,14 @@ impl Arguments {
         inputs.extend(self.config.as_deref());
         files::check_outputs(&outputs, &inputs)?;
         let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
-            (Some(origin), _) => (
-                Architecture::Extractor(origin.config()),
-                origin.preprocess(),
-                read_pytorch(&self.checkpoint, origin)?,
-            ),
+            (Some(checkpoint), _) => {
+                let origin = Origin::from(checkpoint);
+                let weights = read_pytorch(&self.checkpoint, origin)?;
+                (Architecture::Extractor(origin.config()), origin.preprocess(), weights)
+            }
             (None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
-                let architecture = match (recipe.extractor, recipe.detector) {
-                    (Some(task), _) => Architecture::Extractor(task.model),
-                    (None, Some(task)) => Architecture::Detector(task.model),
-                    (None, None) => anyhow::bail!("{}: names no network", path.display()),
-                };
+                let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
             (None, None) => anyhow::bail!("give --architecture or --config"),
@@ -77,7 +77,7 @@ impl Arguments {
         let trained = architecture.load(weights, &device).with_context(name)?;
         let trainable = trained.weights();
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
-        let notes = format!("Weights of {file}.");
+        let notes = format!("{WEIGHTS_OF}{file}.");
         let model = trained.deploy(preprocess, notes);
         let (bytes, precision) = smallest(&model).with_context(name)?;
         let stored = ModelFile::from_bytes(&bytes).with_context(name)?;

@@ -56,7 +56,7 @@ impl Arguments {
             max_things: self.max_things,
             size: [0.22, 0.45],
             rotation: 12.0,
-            colour: 0.1,
+            color: 0.1,
         };
         for index in 1..=self.count {
             let mut random = seeded(&[self.seed, index]);

@@ -9,13 +9,13 @@ use clap::Args;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
-use crate::cli::{DeviceKind, samples};
-use crate::recipe::{Recipe, SHIPPED, Shipped};
+use crate::cli::{DeviceKind, tell_remarks};
+use crate::recipe::{Recipe, SHIPPED, Shipped, Task};
 use crate::report;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
 use crate::train::folder::{Before, RunFolder};
-use crate::train::{MissingWeights, Resume, RunOptions, Task, run};
+use crate::train::{MissingWeights, Resume, RunOptions, Training, run};
 
 /// Trains an extractor or a detector as a recipe says.
 #[derive(Debug, Args)]
@@ -92,28 +92,30 @@ impl Arguments {
             text => text.to_owned(),
         };
         let missing = |error| explained(error, config);
-        folders_of(&recipe)
-            .into_iter()
-            .try_for_each(|path| samples(path).map(drop))
-            .with_context(absent)?;
-        if let Some(task) = &recipe.extractor {
-            let task = ExtractorTraining::new(&recipe, task, &device)
-                .map_err(missing)
-                .with_context(absent)?;
-            self.train(&task, &recipe, [config, output], &device)?;
+        match &recipe.task {
+            Task::Extractor(task) => {
+                let pictures = task.pictures(recipe.seed).with_context(absent)?;
+                tell_remarks(&pictures.remarks);
+                let training = ExtractorTraining::new(&recipe, task, pictures, &device)
+                    .map_err(missing)
+                    .with_context(absent)?;
+                self.train(&training, &recipe, [config, output], &device)
+            }
+            Task::Detector(task) => {
+                let cut_outs = task.cut_outs().with_context(absent)?;
+                tell_remarks(&cut_outs.remarks);
+                let training = DetectorTraining::new(&recipe, task, cut_outs)
+                    .map_err(missing)
+                    .with_context(absent)?;
+                tell_notes(training.notes());
+                self.train(&training, &recipe, [config, output], &device)
+            }
         }
-        if let Some(task) = &recipe.detector {
-            let task =
-                DetectorTraining::new(&recipe, task).map_err(missing).with_context(absent)?;
-            tell_notes(task.notes());
-            self.train(&task, &recipe, [config, output], &device)?;
-        }
-        Ok(())
     }
 
     fn train(
         &self,
-        task: &impl Task,
+        training: &impl Training,
         recipe: &Recipe,
         [config, output]: [&Path; 2],
         device: &Device,
@@ -127,7 +129,7 @@ impl Arguments {
             worker_timeout: Duration::from_secs(self.worker_timeout),
             json: self.json,
         };
-        run(task, recipe, &options, &folder, device)?;
+        run(training, recipe, &options, &folder, device)?;
         let path = report::write(folder.path(), REPORTED, device)?;
         if !self.json {
             println!("report: {}", path.display());
@@ -178,33 +180,34 @@ fn explained(error: anyhow::Error, config: &Path) -> anyhow::Error {
 
 /// What else a recipe reads.
 fn files_of(recipe: &Recipe) -> Vec<&Path> {
-    let mut paths = Vec::new();
-    if let Some(task) = &recipe.extractor {
-        let teacher = task.teacher.as_ref().map(|teacher| &teacher.weights);
-        paths.extend([Some(&task.train), task.query.as_ref(), task.gallery.as_ref()]);
-        paths.extend([task.pretrained.as_ref(), teacher]);
-    }
-    if let Some(task) = &recipe.detector {
-        paths.extend([&task.pretrained, &task.coco, &task.eval_coco].map(Option::as_ref));
-        paths.extend([&task.coco_images, &task.eval_coco_images].map(Option::as_ref));
-        paths.extend([&task.cutouts, &task.eval_cutouts].map(Option::as_ref));
-    }
+    let paths = match &recipe.task {
+        Task::Extractor(task) => {
+            let teacher = task.teacher.as_ref().map(|teacher| &teacher.weights);
+            let others = [&task.query, &task.gallery, &task.pretrained].map(Option::as_ref);
+            [&[Some(&task.train), teacher], &others[..]].concat()
+        }
+        Task::Detector(task) => vec![
+            task.cutouts.as_ref(),
+            task.eval_cutouts.as_ref(),
+            task.coco.as_ref(),
+            task.coco_images.as_ref(),
+            task.eval_coco.as_ref(),
+            task.eval_coco_images.as_ref(),
+            task.pretrained.as_ref(),
+        ],
+    };
     paths.into_iter().flatten().map(PathBuf::as_path).collect()
 }
 
-/// Folders of classes that a recipe names, each once: what lies in them and is not taken is said.
+/// Folders of classes that a recipe names, each once.
 fn folders_of(recipe: &Recipe) -> Vec<&Path> {
-    let mut paths: Vec<&Path> = Vec::new();
-    if let Some(task) = &recipe.extractor {
-        paths.push(&task.train);
-        paths.extend([&task.query, &task.gallery].into_iter().flatten().map(PathBuf::as_path));
-    }
-    if let Some(task) = &recipe.detector {
-        let cutouts = [&task.cutouts, &task.eval_cutouts].into_iter().flatten();
-        paths.extend(cutouts.map(PathBuf::as_path));
-    }
+    let paths = match &recipe.task {
+        Task::Extractor(task) => [Some(&task.train), task.query.as_ref(), task.gallery.as_ref()],
+        Task::Detector(task) => [task.cutouts.as_ref(), task.eval_cutouts.as_ref(), None],
+    };
+    let paths = paths.into_iter().flatten().map(PathBuf::as_path);
     let mut folders: Vec<&Path> = Vec::new();
-    for path in paths.into_iter().filter(|path| path.is_dir()) {
+    for path in paths.filter(|path| path.is_dir()) {
         if !folders.contains(&path) {
             folders.push(path);
         }

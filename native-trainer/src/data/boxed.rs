@@ -11,7 +11,7 @@ use models::image::{ResizeFilter, resize};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::augment::ColourChange;
+use super::augment::ColorChange;
 use super::operator::mirrored;
 use crate::random::{Random, chance, uniform};
 
@@ -36,19 +36,20 @@ pub struct BoxedAugmentation {
     /// Largest change of hue, in degrees.
     pub hue: f32,
     /// Largest change of brightness, contrast and saturation, as a share.
-    pub colour: f32,
-    /// Probability of each of the four changes of colour.
+    #[serde(alias = "colour")]
+    pub color: f32,
+    /// Probability of each of the four changes of color.
     pub distort: f32,
 }
 
 impl Default for BoxedAugmentation {
     fn default() -> Self {
-        Self { crop: true, flip: 0.5, hue: 18.0, colour: 0.5, distort: 0.5 }
+        Self { crop: true, flip: 0.5, hue: 18.0, color: 0.5, distort: 0.5 }
     }
 }
 
 impl BoxedAugmentation {
-    /// The picture at the wanted size, with the boxes whose centre it still holds.
+    /// The picture at the wanted size, with the boxes whose center it still holds.
     pub fn apply(
         &self,
         image: &RgbImage,
@@ -64,7 +65,7 @@ impl BoxedAugmentation {
         if flipped {
             image = mirrored(&image);
         }
-        self.colours(random).apply(image.data_mut());
+        self.colors(random).apply(image.data_mut());
         let boxes = boxes
             .iter()
             .filter(|b| holds(&part, b))
@@ -78,13 +79,13 @@ impl BoxedAugmentation {
         (image, boxes)
     }
 
-    fn colours(&self, random: &mut Random) -> ColourChange {
+    fn colors(&self, random: &mut Random) -> ColorChange {
         let mut around = |middle: f32, reach: f32| {
             let value = uniform(random, middle - reach, middle + reach);
             if chance(random, self.distort) { value } else { middle }
         };
-        let [brightness, contrast, saturation] = [0; 3].map(|_: u8| around(1.0, self.colour));
-        ColourChange::new(brightness, contrast, saturation, around(0.0, self.hue))
+        let [brightness, contrast, saturation] = [0; 3].map(|_: u8| around(1.0, self.color));
+        ColorChange::new(brightness, contrast, saturation, around(0.0, self.hue))
     }
 }
 
@@ -151,7 +152,7 @@ mod tests {
         for seed in 0..60 {
             let (changed, boxes) = plain.apply(&image, &[object], (64, 64), &mut seeded(&[seed]));
             assert_eq!((changed.width(), changed.height()), (64, 64));
-            let [bbox] = boxes[..] else { panic!("the object's centre is in every crop") };
+            let [bbox] = boxes[..] else { panic!("the object's center is in every crop") };
             sizes.insert((bbox.area() / 50.0) as u32);
             let white = (0..64 * 64_u32)
                 .filter(|i| changed.data()[*i as usize * 3] > 127)

@@ -1,7 +1,7 @@
 //! Pictures that training does not see, so that something is left to measure it on.
 //!
 //! Out of every class with two pictures or more a share is held out, at least one. What is drawn follows from
-//! the seed and the class's name alone. Copies of a picture stay together: one that is learnt from would give
+//! the seed and the class's name alone. Copies of a picture stay together: one that is learned from would give
 //! away the other.
 
 use std::collections::BTreeMap;
@@ -13,11 +13,8 @@ use rayon::prelude::*;
 
 use super::list_file::Samples;
 use crate::files;
-use crate::random::seeded;
+use crate::random::Stream;
 use crate::terminal::counted;
-
-/// Stream of random numbers that draws what is held out.
-const HELD_OUT_STREAM: u64 = 8;
 
 /// A list in two parts with one numbering of classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub struct HeldOut {
     pub held: Samples,
     /// Classes that are measured on.
     pub measured: usize,
-    /// Classes with too few different pictures, which are only learnt from.
+    /// Classes with too few different pictures, which are only learned from.
     pub only_trained: usize,
 }
 
@@ -36,7 +33,7 @@ impl HeldOut {
     /// Holds out this share of every class; `None` where no class has two different pictures.
     pub fn split(samples: &Samples, share: f64, seed: u64) -> Option<Self> {
         let contents = contents(samples);
-        // Copies with two labels say nothing about either; they are learnt from, as the list wants it.
+        // Copies with two labels say nothing about either; they are learned from, as the list wants it.
         let mut label_of: BTreeMap<usize, Option<usize>> = BTreeMap::new();
         for (content, sample) in contents.iter().zip(&samples.samples) {
             let label = label_of.entry(*content).or_insert(Some(sample.label));
@@ -61,7 +58,7 @@ impl HeldOut {
                 continue;
             }
             let wanted = (all as f64 * share).round() as usize;
-            class.shuffle(&mut seeded(&[seed, HELD_OUT_STREAM, number_of(label)]));
+            class.shuffle(&mut Stream::HeldOut.seeded(seed, [number_of(label)]));
             class.truncate(wanted.clamp(1, most));
             class.into_iter().for_each(|content| is_held[content] = true);
             measured += 1;
@@ -84,15 +81,15 @@ impl HeldOut {
         })
     }
 
-    /// The numbers, for people.
+    /// The numbers as a sentence.
     pub fn sentence(&self) -> String {
         let (held, all) =
             (self.held.samples.len(), self.train.samples.len() + self.held.samples.len());
         let rest = match self.only_trained {
             0 => String::new(),
-            1 => "; 1 class has a single picture and is only learnt from".to_owned(),
+            1 => "; 1 class has a single picture and is only learned from".to_owned(),
             classes => {
-                format!("; {classes} classes have a single picture and are only learnt from")
+                format!("; {classes} classes have a single picture and are only learned from")
             }
         };
         format!(
@@ -206,7 +203,7 @@ mod tests {
         assert_eq!(
             split.sentence(),
             "4 of 16 pictures, of 3 classes, are held out to measure on (extractor.hold_out); 1 class has a \
-             single picture and is only learnt from"
+             single picture and is only learned from"
         );
         assert_eq!(HeldOut::split(&samples, 0.2, 7), Some(split.clone()));
         let others = (0..20).filter_map(|seed| HeldOut::split(&samples, 0.2, seed));
@@ -215,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_stay_together_and_a_class_of_copies_is_only_learnt_from() {
+    fn copies_stay_together_and_a_class_of_copies_is_only_learned_from() {
         let (_dir, samples) = folder(&[
             ("a", &["same", "same", "same"]),
             ("b", &["x", "x", "x", "y", "y", "z"]),

@@ -17,7 +17,7 @@ pub struct Lists {
     pub test: String,
 }
 
-/// Last class of CUB-200-2011 that is learnt from.
+/// Last class of CUB-200-2011 that is learned from.
 const CUB_TRAINED: u64 = 100;
 
 /// CUB-200-2011: `images.txt` and `image_class_labels.txt`; labels count from 1.
@@ -67,7 +67,7 @@ pub fn sop(folder: &Path) -> Result<Lists, DataError> {
 /// A line's number and its fields.
 type Fields<const N: usize> = (usize, [String; N]);
 
-/// Lines of exactly `N` fields behind so many titles, each with its number.
+/// Lines of exactly `N` fields behind the title lines, each with its number.
 fn fields<const N: usize>(path: &Path, titles: usize) -> Result<Vec<Fields<N>>, DataError> {
     let text = read_text(path)?;
     let mut rows = Vec::new();

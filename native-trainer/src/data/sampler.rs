@@ -23,7 +23,7 @@ pub enum SamplerConfig {
     /// P classes a batch, K pictures of each (`PKSampler`).
     Pk {
         /// K; P is the batch size over K.
-        #[serde(default = "two")]
+        #[serde(default = "default_samples_per_class")]
         samples_per_class: usize,
         /// What classes are drawn by.
         #[serde(default)]
@@ -36,7 +36,7 @@ pub enum SamplerConfig {
     /// (`DistributedRandomIdentitySampler`).
     RandomIdentity {
         /// K; P is the batch size over K.
-        #[serde(default = "two")]
+        #[serde(default = "default_samples_per_class")]
         samples_per_class: usize,
         /// Batches of an epoch, classes being drawn by the groups they have left; absent: classes
         /// have equal chances and the epoch ends when fewer than P are left.
@@ -48,7 +48,7 @@ pub enum SamplerConfig {
 impl Default for SamplerConfig {
     fn default() -> Self {
         let chance = ClassChance::default();
-        Self::Pk { samples_per_class: two(), chance, boosts: Vec::new() }
+        Self::Pk { samples_per_class: default_samples_per_class(), chance, boosts: Vec::new() }
     }
 }
 
@@ -64,7 +64,8 @@ impl SamplerConfig {
     }
 }
 
-fn two() -> usize {
+/// The least that makes a pair.
+fn default_samples_per_class() -> usize {
     2
 }
 
@@ -79,7 +80,7 @@ pub enum ClassChance {
     BySize,
 }
 
-/// A factor on the chances of neighbouring classes.
+/// A factor on the chances of neighboring classes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boost {

@@ -121,7 +121,7 @@ impl RgbaImage {
                     let at = ((2 * y + dy) * self.width + 2 * x + dx) as usize * 4;
                     [0, 1, 2, 3].map(|channel| u32::from(self.data[at + channel]))
                 });
-                // A colour counts as much as it is opaque.
+                // A color counts as much as it is opaque.
                 let alpha: u32 = pixels.iter().map(|p| p[3]).sum();
                 for channel in 0..3 {
                     let sum: u32 = pixels.iter().map(|p| p[channel] * p[3]).sum();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn halving_averages_colours_by_their_opacity() {
+    fn halving_averages_colors_by_their_opacity() {
         let picture = RgbaImage {
             width: 3,
             height: 2,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub enum HeadConfig {
     /// A linear layer, drawn from N(0, 0.001²): the head of PP-ShiTuV2.
     Fc {
-        /// Whether a bias is learnt, starting at 0; not in PP-ShiTuV2.
+        /// Whether a bias is learned, starting at 0; not in PP-ShiTuV2.
         #[serde(default)]
         bias: bool,
     },
@@ -65,7 +65,7 @@ pub enum HeadConfig {
 }
 
 impl HeadConfig {
-    /// A freshly initialised head.
+    /// A freshly initialized head.
     pub fn init(&self, embedding_dim: usize, classes: usize, device: &Device) -> Head {
         let shape = [embedding_dim, classes];
         let std = (2.0 / (embedding_dim + classes) as f64).sqrt();

@@ -1,4 +1,4 @@
-//! Distance to a learnt centre of the class.
+//! Distance to a learned center of the class.
 //!
 //! Agrees with PaddleClas `ppcls/loss/centerloss.py` @ d178931, including its bounds on a squared
 //! distance, which give every other class 1e-12.
@@ -9,17 +9,17 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 /// Bounds of a squared distance.
 const BOUNDS: [f64; 2] = [1e-12, 1e12];
 
-/// `Σ ‖f − centre of its class‖²` over rows, divided by the batch.
+/// `Σ ‖f − center of its class‖²` over rows, divided by the batch.
 ///
 /// Source: "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016, Eq. 2.
 #[derive(Module, Debug)]
 pub struct Center {
-    /// `[classes, dim]`, learnt beside the network, see [`Self::follow`].
+    /// `[classes, dim]`, learned beside the network, see [`Self::follow`].
     pub centers: Param<Tensor<2>>,
 }
 
 impl Center {
-    /// Centres drawn from N(0, 1).
+    /// Centers drawn from N(0, 1).
     pub fn new(classes: usize, dim: usize, device: &Device) -> Self {
         let standard = Initializer::Normal { mean: 0.0, std: 1.0 };
         Self { centers: standard.init([classes, dim], device) }
@@ -37,8 +37,8 @@ impl Center {
         let squared = (features - own).powi_scalar(2).sum_dim(1).clamp(BOUNDS[0], BOUNDS[1]);
         squared.mean() + others * BOUNDS[0]
     }
-    /// A step of gradient descent of the centres on [`Self::forward`]: the reference's own
-    /// optimiser for them.
+    /// A step of gradient descent of the centers on [`Self::forward`]: the reference's own
+    /// optimizer for them.
     ///
     /// # Shapes
     ///

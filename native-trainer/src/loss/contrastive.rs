@@ -19,14 +19,14 @@ pub struct Contrastive {
     /// Negatives below this cosine count nothing; 0.5 in the reference.
     pub margin: f64,
     /// Positives nearer to 1 than this count nothing (the row itself); 1e-5 in the reference.
-    #[serde(default = "epsilon")]
+    #[serde(default = "default_epsilon")]
     pub epsilon: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "super::pairs::yes")]
+    #[serde(default = "super::pairs::default_normalize")]
     pub normalize: bool,
 }
 
-fn epsilon() -> f64 {
+fn default_epsilon() -> f64 {
     1e-5
 }
 
@@ -46,16 +46,8 @@ impl PairLoss for Contrastive {
         self.normalize
     }
 
-    fn between(
-        &self,
-        rows: Tensor<2>,
-        row_targets: Tensor<1, Int>,
-        columns: Tensor<2>,
-        column_targets: Tensor<1, Int>,
-    ) -> Tensor<1> {
-        let batch = rows.dims()[0] as f64;
-        let similarity = rows.matmul(columns.transpose());
-        let same = same_class(row_targets, column_targets);
+    fn of_similarities(&self, similarity: Tensor<2>, same: Tensor<2, Bool>) -> Tensor<1> {
+        let batch = similarity.dims()[0] as f64;
         let positive = same.clone().bool_and(similarity.clone().lower_elem(1.0 - self.epsilon));
         let negative = same.bool_not().bool_and(similarity.clone().greater_elem(self.margin));
         let pull = (similarity.clone().neg() + 1.0).mask_fill(positive.bool_not(), 0.0);

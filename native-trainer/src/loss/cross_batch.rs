@@ -122,7 +122,7 @@ impl MemoryBank {
 }
 
 /// A loss within the batch plus the same against the bank. It is its own state: a checkpoint
-/// serialises it whole.
+/// serializes it whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrossBatch {
     config: CrossBatchConfig,

@@ -1,4 +1,4 @@
-//! Losses of the detector: varifocal, distribution-focal, generalised IoU.
+//! Losses of the detector: varifocal, distribution-focal, generalized IoU.
 //!
 //! Agrees with PaddleDetection `ppdet/modeling/losses/{varifocal_loss,gfocal_loss,iou_loss}.py`
 //! @ 666f597.

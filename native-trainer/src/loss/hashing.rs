@@ -95,7 +95,7 @@ const LARGEST_COSINE: f64 = 0.99;
 pub struct Dch {
     /// Scale of the distances; 20 in the reference.
     pub gamma: f64,
-    /// Factor of the quantisation term; 0.1 in the reference.
+    /// Factor of the quantization term; 0.1 in the reference.
     pub lambda: f64,
 }
 
@@ -123,7 +123,7 @@ impl Dch {
         let likelihood =
             (weight * (same * scaled.clone().log() + (scaled.recip() + 1.0).log())).mean();
         let to_ones = features.abs().sum_dim(1) / (lengths * (bits as f64).sqrt());
-        let quantisation = (distance(to_ones) / self.gamma + 1.0).log().mean();
-        likelihood + quantisation * self.lambda
+        let quantization = (distance(to_ones) / self.gamma + 1.0).log().mean();
+        likelihood + quantization * self.lambda
     }
 }

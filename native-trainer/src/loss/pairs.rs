@@ -46,7 +46,7 @@ pub enum BatchError {
 }
 
 /// Default of the losses' `normalize`.
-pub(super) fn yes() -> bool {
+pub(super) fn default_normalize() -> bool {
     true
 }
 
@@ -55,6 +55,14 @@ pub(super) fn yes() -> bool {
 pub(super) trait PairLoss {
     /// Whether the features are brought to unit length first.
     fn normalizes(&self) -> bool;
+
+    /// The loss of the similarities of rows to columns.
+    ///
+    /// # Shapes
+    ///
+    /// - `similarity`, `same` (whether two are of one class): `[batch, memory]`
+    /// - output: `[1]`
+    fn of_similarities(&self, similarity: Tensor<2>, same: Tensor<2, Bool>) -> Tensor<1>;
 
     /// The loss of rows against columns, on [`Self::features`].
     ///
@@ -69,7 +77,10 @@ pub(super) trait PairLoss {
         row_targets: Tensor<1, Int>,
         columns: Tensor<2>,
         column_targets: Tensor<1, Int>,
-    ) -> Tensor<1>;
+    ) -> Tensor<1> {
+        let similarity = rows.matmul(columns.transpose());
+        self.of_similarities(similarity, same_class(row_targets, column_targets))
+    }
 
     /// Features as the loss compares them.
     fn features(&self, features: Tensor<2>) -> Tensor<2> {

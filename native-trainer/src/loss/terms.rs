@@ -21,8 +21,8 @@ use super::{
 /// One loss of a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LossTerm {
-    /// Factor of the loss.
-    #[serde(default = "one")]
+    /// Factor of the loss; 1 by default.
+    #[serde(default = "default_weight")]
     pub weight: f64,
     /// Which features the loss compares.
     #[serde(default)]
@@ -32,11 +32,12 @@ pub struct LossTerm {
     pub loss: LossKind,
 }
 
-fn one() -> f64 {
+fn default_weight() -> f64 {
     1.0
 }
 
-fn two() -> f64 {
+/// The paper's: an angle counts twice as much as a distance.
+fn default_angles_weight() -> f64 {
     2.0
 }
 
@@ -83,7 +84,7 @@ pub enum LossKind {
     Eml(Eml),
     /// See [`Center`].
     Center {
-        /// Rate of the centres' own steps, on the loss without its weight; 0.5 in the
+        /// Rate of the centers' own steps, on the loss without its weight; 0.5 in the
         /// re-identification recipe.
         learning_rate: f64,
     },
@@ -102,10 +103,10 @@ pub enum LossKind {
     /// [`relational_angle`], which takes long with large batches: 0 leaves it out.
     TeacherRelations {
         /// Factor of the distances; 1 in the paper.
-        #[serde(default = "one")]
+        #[serde(default = "default_weight")]
         distances: f64,
         /// Factor of the angles; 2 in the paper.
-        #[serde(default = "two")]
+        #[serde(default = "default_angles_weight")]
         angles: f64,
     },
 }

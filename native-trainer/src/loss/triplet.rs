@@ -26,7 +26,7 @@ pub struct BatchHardTriplet {
     /// 0.5 in `TripletLossV2`, 1 in `TripletLoss`.
     pub margin: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "super::pairs::yes")]
+    #[serde(default = "super::pairs::default_normalize")]
     pub normalize: bool,
 }
 

@@ -5,10 +5,10 @@
 //! changes the printed value and no gradient, and which [`AbsoluteTerms::reference_constant`]
 //! brings back.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{PairLoss, hinge, same_class};
+use super::pairs::{PairLoss, hinge};
 
 /// The reference's similarity of a pair that does not count.
 const NO_PAIR: f64 = 10.0;
@@ -35,7 +35,7 @@ pub struct TripletAngularMargin {
     /// 0.5 in PP-ShiTuV2.
     pub margin: f64,
     /// Whether the features are brought to unit length first.
-    #[serde(default = "super::pairs::yes")]
+    #[serde(default = "super::pairs::default_normalize")]
     pub normalize: bool,
     /// Absent: the difference alone.
     pub absolute: Option<AbsoluteTerms>,
@@ -57,16 +57,8 @@ impl PairLoss for TripletAngularMargin {
         self.normalize
     }
 
-    fn between(
-        &self,
-        rows: Tensor<2>,
-        row_targets: Tensor<1, Int>,
-        columns: Tensor<2>,
-        column_targets: Tensor<1, Int>,
-    ) -> Tensor<1> {
-        let similarity = rows.matmul(columns.transpose());
-        let same = same_class(row_targets, column_targets);
-        // Cosines lie in −1..=1; where a row has no such pair, its terms vanish.
+    fn of_similarities(&self, similarity: Tensor<2>, same: Tensor<2, Bool>) -> Tensor<1> {
+        // Cosines lie in −1..=1; if a row has no such pair, its terms vanish.
         let positive = similarity.clone().mask_fill(same.clone().bool_not(), NO_PAIR).min_dim(1);
         let negative = similarity.mask_fill(same, -NO_PAIR).max_dim(1);
         let relative = hinge(negative.clone() - positive.clone() + self.margin);

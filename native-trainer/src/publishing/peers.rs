@@ -79,7 +79,7 @@ const RUNTIMES: [(&str, &[Package]); 3] = [
 ];
 
 /// Files that say whose a package is; not every package has them all.
-const LICENCES: [&str; 4] = ["package.json", "LICENSE", "LICENSE.txt", "README.md"];
+const LICENSES: [&str; 4] = ["package.json", "LICENSE", "LICENSE.txt", "README.md"];
 
 /// What the page for measurements is told.
 #[derive(Debug, Default, Serialize)]
@@ -125,7 +125,7 @@ pub(crate) fn add(
                 })?;
                 site.write(&to(file), &bytes)?;
             }
-            for file in LICENCES.iter().filter(|file| from.join(file).is_file()) {
+            for file in LICENSES.iter().filter(|file| from.join(file).is_file()) {
                 site.write(&to(file), &read(&from.join(file))?)?;
             }
         }

@@ -5,7 +5,7 @@ mod changes;
 use models::detector::SIZE_MULTIPLE;
 use models::limits::{LimitError, MAX_SIDE, within};
 
-use super::{DetectorTask, ExtractorTask, Recipe};
+use super::{DetectorTask, ExtractorTask, Recipe, Task};
 use crate::data::sampler::SamplerConfig;
 use crate::ema::EmaDecay;
 use crate::head::HeadConfig;
@@ -20,9 +20,9 @@ enum May {
     Count,
     /// Any finite number.
     Finite,
-    /// Above nought.
+    /// Above zero.
     Positive,
-    /// Nought or more.
+    /// Zero or more.
     NotNegative,
     /// From 0 to 1.
     Share,
@@ -162,11 +162,9 @@ impl Recipe {
             table.row("ema.decay.decay", decay, May::BelowOne);
             table.count("ema.cycle", ema.cycle);
         }
-        if let Some(task) = &self.extractor {
-            extractor(&mut table, task);
-        }
-        if let Some(task) = &self.detector {
-            detector(&mut table, task);
+        match &self.task {
+            Task::Extractor(task) => extractor(&mut table, task),
+            Task::Detector(task) => detector(&mut table, task),
         }
         table.check()?;
         lists(&self.schedule)?;
@@ -177,28 +175,39 @@ impl Recipe {
     fn check_networks(&self) -> Result<(), LimitError> {
         let preprocess = |error: LimitError| error.under("preprocess");
         self.preprocess.check().map_err(preprocess)?;
-        if let Some(task) = &self.extractor {
-            task.model.check().map_err(|error| error.under("extractor.model"))?;
-            task.augmentation.check().map_err(|error| error.under("extractor.augmentation"))?;
-            for operator in &task.operators {
-                operator.check().map_err(|error| error.under("extractor.operators"))?;
+        match &self.task {
+            Task::Extractor(task) => task.check_network().map_err(|error| error.under("extractor")),
+            Task::Detector(task) => {
+                models::detector::DetectorConfig::check_input(&self.preprocess)
+                    .map_err(preprocess)?;
+                task.check_network().map_err(|error| error.under("detector"))
             }
         }
-        if let Some(task) = &self.detector {
-            let named = |error: LimitError| error.under("detector");
-            task.model.check().map_err(|error| named(error.under("model")))?;
-            models::detector::DetectorConfig::check_input(&self.preprocess).map_err(preprocess)?;
-            for side in &task.sizes {
-                within("sizes", *side, &(SIZE_MULTIPLE..=MAX_SIDE)).map_err(named)?;
-                if !side.is_multiple_of(SIZE_MULTIPLE) {
-                    let allowed = format!("they are multiples of {SIZE_MULTIPLE}");
-                    return Err(named(LimitError::new("sizes", side, allowed)));
-                }
+    }
+}
+
+impl ExtractorTask {
+    fn check_network(&self) -> Result<(), LimitError> {
+        self.model.check().map_err(|error| error.under("model"))?;
+        self.augmentation.check().map_err(|error| error.under("augmentation"))?;
+        let mut operators = self.operators.iter();
+        operators
+            .try_for_each(|operator| operator.check().map_err(|error| error.under("operators")))
+    }
+}
+
+impl DetectorTask {
+    fn check_network(&self) -> Result<(), LimitError> {
+        self.model.check().map_err(|error| error.under("model"))?;
+        for side in &self.sizes {
+            within("sizes", *side, &(SIZE_MULTIPLE..=MAX_SIDE))?;
+            if !side.is_multiple_of(SIZE_MULTIPLE) {
+                let allowed = format!("they are multiples of {SIZE_MULTIPLE}");
+                return Err(LimitError::new("sizes", side, allowed));
             }
-            task.augmentation.check().map_err(|error| named(error.under("augmentation")))?;
-            task.scenes.check().map_err(|error| named(error.under("scenes")))?;
         }
-        Ok(())
+        self.augmentation.check().map_err(|error| error.under("augmentation"))?;
+        self.scenes.check().map_err(|error| error.under("scenes"))
     }
 }
 
@@ -284,7 +293,7 @@ fn optimizer(table: &mut Table, config: &OptimizerConfig) {
 
 fn extractor(table: &mut Table, task: &ExtractorTask) {
     table.row("extractor.hold_out", task.hold_out, May::From(0.0, 0.9));
-    // A share of nought has no class at all.
+    // A share of zero has no class at all.
     table.row("extractor.head_share", task.head_share, May::Positive);
     table.row("extractor.head_share", task.head_share, May::Share);
     if let Some(side) = task.teacher.as_ref().and_then(|teacher| teacher.side) {
@@ -461,6 +470,7 @@ mod tests {
             ("extractor.operators=[{ kind = \"flip\", probability = 2 }]", "probability is 2"),
             ("extractor.operators=[{ kind = \"random_crop\", side = 0 }]", "operators.side is 0"),
             ("extractor.augmentation.flip=-1", "extractor.augmentation.flip is -1"),
+            ("extractor.augmentation.distort=2", "extractor.augmentation.distort is 2"),
             ("extractor.augmentation.scale=[2, 1]", "scale is [2, 1]; the first"),
         ] {
             let error = refused("photos.toml", change);

@@ -15,7 +15,7 @@ use crate::files;
 use crate::metric::neighbors::{self, inner_products};
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::plot::{escape, put};
-use crate::recipe::{Pictures, Recipe};
+use crate::recipe::{Pictures, Recipe, Task};
 use crate::terminal::counted;
 
 /// Neighbors shown of a query.
@@ -32,7 +32,7 @@ pub(super) fn section(
     device: &Device,
 ) -> anyhow::Result<String> {
     let path = run.join("model.safetensors");
-    let Some(task) = &recipe.extractor else { return Ok(String::new()) };
+    let Task::Extractor(task) = &recipe.task else { return Ok(String::new()) };
     if !path.is_file() {
         return Ok(String::new());
     }

@@ -15,10 +15,12 @@ use models::image::geometry::BBox;
 use models::model_file::{Architecture, Trained};
 use models::preprocess::Preprocess;
 use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
 use super::boxes::read_boxes;
 use super::pretrained::{self, Pretrained};
-use super::{Input, Loaded, Task};
+use super::{Input, Loaded, Training};
 use crate::assign::{Atss, TaskAligned, assign};
 use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
@@ -27,14 +29,9 @@ use crate::data::store::{PictureError, PictureStore, read_picture};
 use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
-use crate::random::seeded;
-use crate::recipe::{DetectorTask, Recipe};
+use crate::random::Stream;
+use crate::recipe::{CutOuts, DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
-
-const SCENE_STREAM: u64 = 3;
-const EVAL_STREAM: u64 = 4;
-const PLAN_STREAM: u64 = 5;
-const SIZE_STREAM: u64 = 7;
 
 /// Factor of the box loss, as in the reference.
 const GIOU_WEIGHT: f64 = 2.0;
@@ -69,21 +66,18 @@ pub struct DetectorTraining {
 }
 
 impl DetectorTraining {
-    /// Reads the data of a recipe and composes the scenes of the evaluation.
+    /// Reads the boxes of a recipe and composes the scenes of the evaluation; `cut_outs` are those of
+    /// [`DetectorTask::cut_outs`].
     ///
     /// # Errors
     ///
     /// [`DataError`] or [`PictureError`], naming the file, or weights to begin with that do not fit.
-    pub fn new(recipe: &Recipe, task: &DetectorTask) -> anyhow::Result<Self> {
-        let store = |path: &Option<PathBuf>| {
-            path.as_deref().map(Samples::read).transpose().map(|samples| {
-                samples.map(|s| {
-                    let paths = s.samples.into_iter().map(|s| s.path).collect();
-                    PictureStore::new(paths, recipe.preprocess.width.min(recipe.preprocess.height))
-                })
-            })
+    pub fn new(recipe: &Recipe, task: &DetectorTask, cut_outs: CutOuts) -> anyhow::Result<Self> {
+        let store = |samples: Samples| {
+            let paths = samples.samples.into_iter().map(|sample| sample.path).collect();
+            PictureStore::new(paths, recipe.preprocess.width.min(recipe.preprocess.height))
         };
-        let cutouts = store(&task.cutouts)?;
+        let cutouts = cut_outs.train.map(store);
         let mut notes = Vec::new();
         let boxed =
             read_boxes("coco", task.coco.as_deref(), task.coco_images.as_deref(), &mut notes)?;
@@ -95,9 +89,9 @@ impl DetectorTraining {
             |path| pretrained::read("detector.pretrained", path, task.model.init(&Device::flex()));
         let pretrained = task.pretrained.as_deref().map(begin).transpose()?;
         let mut eval = Vec::new();
-        if let Some(store) = store(&task.eval_cutouts)? {
+        if let Some(store) = cut_outs.eval.map(store) {
             for index in 0..task.eval_scenes {
-                let mut random = seeded(&[recipe.seed, EVAL_STREAM, index as u64]);
+                let mut random = Stream::EvaluationScenes.seeded(recipe.seed, [index as u64]);
                 let size = &recipe.preprocess;
                 let scene = compose(&store, &task.scenes, size.width, size.height, &mut random)?;
                 eval.push((scene.image, scene.boxes));
@@ -135,11 +129,10 @@ impl DetectorTraining {
     fn preprocess(&self, epoch: usize, samples: &[usize]) -> Preprocess {
         let mut preprocess = self.recipe.preprocess.clone();
         if !self.task.sizes.is_empty() {
-            let mut parts = vec![self.recipe.seed, SIZE_STREAM, epoch as u64];
-            parts.extend(samples.iter().map(|&i| i as u64));
-            let place = seeded(&parts).random_range(0..self.task.sizes.len());
-            (preprocess.width, preprocess.height) =
-                (self.task.sizes[place], self.task.sizes[place]);
+            let place = [&epoch].into_iter().chain(samples).map(|&part| part as u64);
+            let mut random = Stream::InputSizes.seeded(self.recipe.seed, place);
+            let side = self.task.sizes[random.random_range(0..self.task.sizes.len())];
+            (preprocess.width, preprocess.height) = (side, side);
         }
         preprocess
     }
@@ -152,7 +145,7 @@ impl DetectorTraining {
         index: usize,
         size: &Preprocess,
     ) -> Result<(RgbImage, Vec<BBox>), PictureError> {
-        let mut random = seeded(&[self.recipe.seed, SCENE_STREAM, epoch as u64, index as u64]);
+        let mut random = Stream::Scenes.seeded(self.recipe.seed, [epoch as u64, index as u64]);
         if let Some(picture) = self.boxed.get(index) {
             let image = read_picture(&picture.path)?;
             let to = (size.width, size.height);
@@ -164,7 +157,7 @@ impl DetectorTraining {
     }
 }
 
-impl Task for DetectorTraining {
+impl Training for DetectorTraining {
     type Network = Detector;
     type Replica = Detector;
     type Memory = ();
@@ -202,8 +195,7 @@ impl Task for DetectorTraining {
     }
 
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
-        use rand::seq::SliceRandom;
-        let mut random = seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]);
+        let mut random = Stream::DetectorOrder.seeded(self.recipe.seed, [epoch as u64]);
         let mut order: Vec<usize> = (0..self.boxed.len()).collect();
         if self.cutouts.is_some() {
             order.extend(self.boxed.len()..self.epoch_samples().max(self.boxed.len()));
@@ -227,7 +219,6 @@ impl Task for DetectorTraining {
         samples: &[usize],
         here: usize,
     ) -> anyhow::Result<(Input, DetectorBatch)> {
-        use rayon::prelude::*;
         let preprocess = self.preprocess(epoch, samples);
         let scenes: Vec<(Loaded, Vec<BBox>)> = samples
             .par_iter()
@@ -340,7 +331,7 @@ const TASK_ALIGNED: TaskAligned = TaskAligned { top_k: 13, alpha: 1.0, beta: 6.0
 struct Positives {
     rows: Vec<i32>,
     /// In strides.
-    centres: Vec<f32>,
+    centers: Vec<f32>,
     /// Boxes in strides.
     targets: Vec<f32>,
     weights: Vec<f32>,
@@ -380,7 +371,7 @@ pub fn losses_of_points(
             let (x, y, stride) = points[point];
             class_targets[start + point] = target;
             positives.rows.push((start + point) as i32);
-            positives.centres.extend([x / stride, y / stride]);
+            positives.centers.extend([x / stride, y / stride]);
             positives
                 .targets
                 .extend([object.x1, object.y1, object.x2, object.y2].map(|v| v / stride));
@@ -450,11 +441,11 @@ fn assigned(
 
 /// GIoU and distribution-focal loss of the positive points, weighted means.
 fn box_losses(box_logits: Tensor<2>, positives: Positives) -> (Tensor<1>, Tensor<1>) {
-    let Positives { rows, centres, targets, weights } = positives;
+    let Positives { rows, centers, targets, weights } = positives;
     let (device, count, bins) = (box_logits.device(), rows.len(), REG_MAX + 1);
     let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &device);
     let chosen = box_logits.select(0, rows);
-    let sides: Vec<f32> = centres
+    let sides: Vec<f32> = centers
         .chunks_exact(2)
         .zip(targets.chunks_exact(4))
         .flat_map(|(c, t)| [c[0] - t[0], c[1] - t[1], t[2] - c[0], t[3] - c[1]])
@@ -469,10 +460,10 @@ fn box_losses(box_logits: Tensor<2>, positives: Positives) -> (Tensor<1>, Tensor
     let distribution = distribution_focal(chosen.clone().reshape([count * 4, bins]), tensor(sides));
     let distribution = (distribution * tensor(side_weights)).sum() / total_weight;
 
-    let centres = tensor(centres).reshape([count, 2]);
+    let centers = tensor(centers).reshape([count, 2]);
     let distances = expected_distances(chosen).reshape([count, 4]);
-    let near = centres.clone() - distances.clone().narrow(1, 0, 2);
-    let far = centres + distances.narrow(1, 2, 2);
+    let near = centers.clone() - distances.clone().narrow(1, 0, 2);
+    let far = centers + distances.narrow(1, 2, 2);
     let boxes = Tensor::cat(vec![near, far], 1);
     let overlap = giou(boxes, tensor(targets).reshape([count, 4]));
     ((overlap * tensor(weights)).sum() / total_weight, distribution)

@@ -12,10 +12,11 @@ use models::model_file::{Architecture, Trained, sha256_hex};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 use rand::RngExt;
+use rayon::prelude::*;
 
 use super::pretrained::{self, Pretrained};
 use super::teacher::Teacher;
-use super::{Input, Loaded, Memory, Task};
+use super::{Input, Loaded, Memory, Training};
 use crate::data::augment::Augmentation;
 use crate::data::list_file::Samples;
 use crate::data::sampler::Sampler;
@@ -25,17 +26,9 @@ use crate::head::Head;
 use crate::loss::{BatchError, LossBatch, Losses};
 use crate::metric::retrieval::{RetrievalMetrics, remarks, retrieval_metrics};
 use crate::metric::verdict::Beginning;
-use crate::random::{Random, seeded};
+use crate::random::{Random, Stream};
 use crate::recipe::{ExtractorTask, Pictures, Recipe};
 use crate::replica::{Hub, Runner};
-
-/// Stream of random numbers that plans epochs.
-const PLAN_STREAM: u64 = 1;
-/// Stream of random numbers that changes pictures.
-const AUGMENT_STREAM: u64 = 2;
-
-/// Stream of random numbers that draws the head's classes.
-const CLASS_STREAM: u64 = 6;
 
 /// The extractor and its head.
 #[derive(Module, Debug)]
@@ -70,14 +63,18 @@ pub struct ExtractorTraining {
 }
 
 impl ExtractorTraining {
-    /// Reads the lists of a recipe; a teacher runs on `device`.
+    /// Trains on the images of [`ExtractorTask::pictures`]; a teacher runs on `device`.
     ///
     /// # Errors
     ///
-    /// [`crate::data::list_file::DataError`], naming the list and the line, or weights to begin with
-    /// or a teacher that do not fit.
-    pub fn new(recipe: &Recipe, task: &ExtractorTask, device: &Device) -> anyhow::Result<Self> {
-        let pictures = task.pictures(recipe.seed)?;
+    /// [`crate::data::list_file::DataError`] if the images do not fit the sampler, or weights to begin with or a
+    /// teacher that do not fit.
+    pub fn new(
+        recipe: &Recipe,
+        task: &ExtractorTask,
+        pictures: Pictures,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let sampler = Sampler::new(
             &task.sampler,
             pictures.train.by_label(),
@@ -167,7 +164,7 @@ impl Memory for Losses {
     }
 }
 
-impl Task for ExtractorTraining {
+impl Training for ExtractorTraining {
     type Network = ExtractorNetwork;
     type Replica = Extractor;
     type Memory = Losses;
@@ -247,7 +244,7 @@ impl Task for ExtractorTraining {
     }
 
     fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
-        self.sampler.epoch(&mut seeded(&[self.recipe.seed, PLAN_STREAM, epoch as u64]))
+        self.sampler.epoch(&mut Stream::ExtractorOrder.seeded(self.recipe.seed, [epoch as u64]))
     }
 
     fn replica(network: &ExtractorNetwork) -> (&Extractor, Option<&'static str>) {
@@ -264,16 +261,15 @@ impl Task for ExtractorTraining {
         samples: &[usize],
         here: usize,
     ) -> anyhow::Result<(Input, ExtractorBatch)> {
-        use rayon::prelude::*;
         let preprocess = &self.recipe.preprocess;
         let canvases: Vec<RgbImage> = samples
             .par_iter()
             .enumerate()
             .map(|(slot, &index)| {
                 let picture = self.store.get(index)?;
-                let parts =
-                    [self.recipe.seed, AUGMENT_STREAM, epoch as u64, index as u64, slot as u64];
-                Ok(self.changed(&picture, &mut seeded(&parts)))
+                let place = [epoch, index, slot].map(|part| part as u64);
+                let mut random = Stream::Augmentation.seeded(self.recipe.seed, place);
+                Ok(self.changed(&picture, &mut random))
             })
             .collect::<Result<_, PictureError>>()?;
         let teacher =
@@ -282,9 +278,9 @@ impl Task for ExtractorTraining {
         let pictures = canvases.into_par_iter().enumerate().map(load).collect();
         let targets: Vec<i32> =
             samples.iter().map(|&i| self.pictures.train.samples[i].label as i32).collect();
-        let mut parts = vec![self.recipe.seed, CLASS_STREAM, epoch as u64];
-        parts.extend(samples.iter().map(|&i| i as u64));
-        let classes = self.some_classes(&targets, &mut seeded(&parts));
+        let place = [&epoch].into_iter().chain(samples).map(|&part| part as u64);
+        let mut random = Stream::HeadClasses.seeded(self.recipe.seed, place);
+        let classes = self.some_classes(&targets, &mut random);
         let batch = ExtractorBatch { targets, classes, teacher };
         Ok((Input::new(preprocess.clone(), pictures), batch))
     }

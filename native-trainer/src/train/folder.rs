@@ -11,7 +11,7 @@ use crate::recipe::{RUN_RECIPE, Recipe};
 
 /// The deployed network.
 pub const MODEL: &str = "model.safetensors";
-/// The log for people.
+/// The log that a person reads.
 pub(super) const LOG: &str = "train.log";
 /// The scalars.
 pub const METRICS: &str = "metrics.jsonl";

@@ -1,4 +1,4 @@
-//! What a run tells: lines for people, scalars for machines.
+//! What a run tells: lines to read, scalars for programs.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use super::folder::{LOG, METRICS};
 use crate::files::{self, FileError, Operation};
 use crate::progress::Progress;
 
-/// Lines for people in `train.log` and on the terminal, scalars as JSON lines in `metrics.jsonl` and
+/// Lines to read in `train.log` and on the terminal, scalars as JSON lines in `metrics.jsonl` and
 /// as `TensorBoard`'s events.
 pub(super) struct Log {
     text: Growing,
@@ -76,7 +76,7 @@ impl Log {
         })
     }
 
-    /// An epoch of so many steps begins.
+    /// An epoch of `steps` steps begins.
     pub(super) fn begin(&mut self, epoch: usize, steps: usize) {
         self.steps = steps;
         self.progress = Some(Progress::new(&format!("steps of epoch {epoch}"), steps));
@@ -94,7 +94,7 @@ impl Log {
         self.progress = None;
     }
 
-    /// A line for people.
+    /// A line to read.
     pub(super) fn line(&mut self, text: &str) -> anyhow::Result<()> {
         if !self.json {
             self.print(text);

@@ -9,6 +9,7 @@ mod log;
 mod pretrained;
 mod run;
 mod teacher;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use folder::RunFolder;
 use log::Log;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelFile, ModelFileError, Trained};
+use models::operators::mixed::HalfFloat;
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights, WeightsError};
 use run::Run;
@@ -35,6 +37,7 @@ use crate::replica::{Hub, Replica};
 use crate::terminal::{Note, counted};
 
 pub use pretrained::{MissingWeights, PREPROCESS_KEY};
+pub use whole::train_recipe;
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";
@@ -118,7 +121,7 @@ impl Loaded {
 }
 
 /// What a network adds to the loop.
-pub trait Task: Sync {
+pub trait Training: Sync {
     /// Everything that is trained, the head included.
     type Network: Module;
     /// The part of it that sees pictures; the losses see what comes out.
@@ -128,7 +131,7 @@ pub trait Task: Sync {
     /// One batch on the host.
     type Batch: Send;
 
-    /// A freshly initialised network.
+    /// A freshly initialized network.
     fn init(&self, device: &Device) -> Self::Network;
 
     /// The losses' memory before the first batch.
@@ -254,20 +257,14 @@ pub enum Resume {
 ///
 /// Unreadable data, a full disk, a checkpoint that does not fit, training that diverges: the message says
 /// which. A checkpoint that does not fit leaves the folder as it was.
-pub fn run<T: Task>(
+pub fn run<T: Training>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
     folder: &RunFolder,
     device: &Device,
 ) -> anyhow::Result<Option<PathBuf>> {
-    if let Some(half) = recipe.mixed_precision {
-        anyhow::ensure!(
-            device.supports_dtype(half.dtype()),
-            "this device does not compute in the recipe's mixed_precision; try the other of \"bf16\" \
-             and \"f16\", or take it away"
-        );
-    }
+    check_precision(recipe, device)?;
     let from = match &options.resume {
         Resume::No => None,
         Resume::Latest => checkpoint::newest_whole(&folder.join(LATEST))?,
@@ -299,62 +296,12 @@ pub fn run<T: Task>(
         run.tell_resumed(from, folder, &mut log)?;
     }
     run.progress.beginning = beginning.as_ref().ok().cloned();
-    log.line(&format!(
-        "{} parameters, {} of {} an epoch, {}",
-        run.network.num_params(),
-        counted(task.batches(), "batch", "batches"),
-        recipe.batch_size,
-        counted(recipe.epochs, "epoch", "epochs")
-    ))?;
-    if recipe.schedule.is_all_warmup(recipe.epochs) {
-        log.line(&format!(
-            "warning: the learning rate rises until the end: schedule.warmup_epochs is {}, epochs is {}; give \
-             -o schedule.warmup_epochs={}",
-            recipe.schedule.warmup_epochs,
-            recipe.epochs,
-            recipe.epochs as f64 / 10.0
-        ))?;
-    }
-    for note in task.notes() {
-        log.line(note)?;
-    }
-    match &beginning {
-        Ok(Beginning { weights, input: [width, height], recall1 }) => log.line(&format!(
-            "before training: {weights} on the held-out pictures at {width} × {height}: recall1: {recall1:.5}"
-        ))?,
-        Err(reason) if task.held_out() > 0 => {
-            log.line(&format!("not compared with what there was before training: {reason}"))?;
-        }
-        Err(_) => {}
-    }
-    if let Some(hub) = &hub {
-        let (replicas, names) = (hub.replicas(), hub.names().join(", "));
-        log.line(&format!("{replicas} replicas share a batch: this process, {names}"))?;
-    }
+    run.tell_start(&beginning, &mut log)?;
 
-    let latest = folder.join(LATEST);
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
     while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
-        let epoch = run.progress.epoch + 1;
-        let _standing = Note::new(format!(" in epoch {epoch}; go on with --resume"));
-        run = run.epoch(&latest, &mut log)?;
-        run.check(&latest)?;
-        let epoch = run.progress.epoch;
-        let is_last = |run: &Run<T>| epoch == recipe.epochs || is_stalled(recipe, &run.progress);
-        if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
-            let averaged = run.averaged()?;
-            let is_best = run.evaluate(averaged.as_ref(), device, &latest, &mut log)?;
-            run.keep(is_best, is_last(&run), averaged.as_ref(), folder)?;
-        } else if is_last(&run) {
-            run.keep(false, true, None, folder)?;
-        }
-        if recipe.save_interval.is_some_and(|interval| epoch.is_multiple_of(interval.max(1))) {
-            run.save(&folder.join(&format!("{}{epoch}", folder::KEPT)))?;
-        }
-        // Last: it says that all of the above is there. A run killed before does the epoch's end again.
-        run.save(&latest)?;
+        run = whole_epoch(run, recipe, folder, device, &mut log)?;
     }
-
     let epoch = run.progress.epoch;
     if is_stalled(recipe, &run.progress) {
         log.line(&format!("no better evaluation lately; training ends after epoch {epoch}"))?;
@@ -373,15 +320,55 @@ pub fn run<T: Task>(
     Ok(Some(path))
 }
 
+/// Refuses a precision that the device does not compute in.
+fn check_precision(recipe: &Recipe, device: &Device) -> anyhow::Result<()> {
+    let is_supported = |half: HalfFloat| device.supports_dtype(half.dtype());
+    anyhow::ensure!(
+        recipe.mixed_precision.is_none_or(is_supported),
+        "this device does not compute in the recipe's mixed_precision; try the other of \"bf16\" \
+         and \"f16\", or take it away"
+    );
+    Ok(())
+}
+
+/// Trains an epoch, evaluates it if it is due, and keeps what the recipe wants kept.
+fn whole_epoch<'a, T: Training>(
+    mut run: Run<'a, T>,
+    recipe: &Recipe,
+    folder: &RunFolder,
+    device: &Device,
+    log: &mut Log,
+) -> anyhow::Result<Run<'a, T>> {
+    let latest = folder.join(LATEST);
+    let epoch = run.progress.epoch + 1;
+    let _standing = Note::new(format!(" in epoch {epoch}; go on with --resume"));
+    run = run.epoch(&latest, log)?;
+    run.check(&latest)?;
+    let is_last = |run: &Run<T>| epoch == recipe.epochs || is_stalled(recipe, &run.progress);
+    if epoch.is_multiple_of(recipe.eval_interval) || epoch == recipe.epochs {
+        let averaged = run.averaged()?;
+        let is_best = run.evaluate(averaged.as_ref(), device, &latest, log)?;
+        run.keep(is_best, is_last(&run), averaged.as_ref(), folder)?;
+    } else if is_last(&run) {
+        run.keep(false, true, None, folder)?;
+    }
+    if recipe.save_interval.is_some_and(|interval| epoch.is_multiple_of(interval.max(1))) {
+        run.save(&folder.join(&format!("{}{epoch}", folder::KEPT)))?;
+    }
+    // Last: it says that all of the above is there. A run killed before does the epoch's end again.
+    run.save(&latest)?;
+    Ok(run)
+}
+
 /// The evaluation of the network that is exported: its epoch and its figure.
-fn exported_figure<T: Task>(recipe: &Recipe, run: &Run<T>) -> Option<(usize, f64)> {
+fn exported_figure<T: Training>(recipe: &Recipe, run: &Run<T>) -> Option<(usize, f64)> {
     match recipe.export {
         Export::Best => run.progress.best.map(|(figure, epoch)| (epoch, figure)),
         Export::Last => run.progress.evaluated,
     }
 }
 
-/// Which network to keep, for people and for the report.
+/// Says which network to keep: a line in the log, a record for the report.
 fn tell_verdict(
     verdict: &Verdict,
     beginning: &Beginning,
@@ -402,7 +389,7 @@ fn tell_verdict(
 }
 
 /// Exports the checkpoint that the recipe chooses.
-fn export_of<T: Task>(
+fn export_of<T: Training>(
     task: &T,
     recipe: &Recipe,
     folder: &RunFolder,
@@ -428,7 +415,7 @@ fn export_of<T: Task>(
 }
 
 /// The other replicas, where the options name any.
-fn open_hub<T: Task>(
+fn open_hub<T: Training>(
     task: &T,
     recipe: &Recipe,
     options: &RunOptions,
@@ -464,7 +451,7 @@ fn is_stalled(recipe: &Recipe, progress: &Progress) -> bool {
 /// # Errors
 ///
 /// Weights that are no finite numbers, a disk that refuses.
-pub fn export<T: Task>(
+pub fn export<T: Training>(
     task: &T,
     recipe: &Recipe,
     network: &T::Network,

@@ -39,7 +39,7 @@ pub struct MissingWeights {
     path: PathBuf,
 }
 
-/// Weights and the pictures that they have learnt from.
+/// Weights and the pictures that they have learned from.
 pub(super) struct Pretrained {
     /// By the paths of the network.
     pub(super) weights: Weights,
@@ -76,7 +76,7 @@ pub(super) fn read<M: Module>(
     }
     let tried = put(network, &weights);
     if tried.is_err() && ModelFile::from_bytes(&bytes).is_ok() {
-        let reason = "a deployed network has its normalisation folded into its convolutions; if it \
+        let reason = "a deployed network has its normalization folded into its convolutions; if it \
                       is of this architecture, give its run's folder instead";
         tried.map(drop).context(reason).with_context(name)?;
     } else {
@@ -169,7 +169,7 @@ mod tests {
             assert!(found.weights.tensors == given.tensors && found.preprocess.is_none());
         }
 
-        // Behind another neck the backbone begins with what was learnt, the neck afresh.
+        // Behind another neck the backbone begins with what was learned, the neck afresh.
         let neck = |embedding_dim| Some(NeckConfig::Fc { embedding_dim });
         let necked = |dim| {
             ExtractorConfig { neck: neck(dim), backbone: config.backbone.clone() }.init(&device)

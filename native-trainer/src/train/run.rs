@@ -1,6 +1,7 @@
 //! Everything that changes while a network is trained, and one epoch of it.
 
 mod resumed;
+mod start;
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -13,7 +14,7 @@ use models::weights::{Weights, WeightsError};
 
 use super::folder::RunFolder;
 use super::log::{Log, Scalars};
-use super::{BEST, Input, LAST, Memory, PREFETCH, Task};
+use super::{BEST, Input, LAST, Memory, PREFETCH, Training};
 use crate::checkpoint::{self, Progress};
 use crate::ema::Ema;
 use crate::embedding::EmbeddingError;
@@ -23,7 +24,7 @@ use crate::recipe::Recipe;
 use crate::replica::{Hub, Replica, share};
 
 /// Everything that changes while a network is trained.
-pub(super) struct Run<'a, T: Task> {
+pub(super) struct Run<'a, T: Training> {
     task: &'a T,
     recipe: &'a Recipe,
     device: &'a Device,
@@ -35,7 +36,7 @@ pub(super) struct Run<'a, T: Task> {
     pub(super) progress: Progress,
 }
 
-impl<'a, T: Task> Run<'a, T> {
+impl<'a, T: Training> Run<'a, T> {
     pub(super) fn begin(
         task: &'a T,
         recipe: &'a Recipe,
@@ -62,7 +63,7 @@ impl<'a, T: Task> Run<'a, T> {
         }
     }
 
-    /// Training that ends in no numbers, for people: `reason` is where they show.
+    /// The error of training that ends in no numbers; `reason` is where they show.
     fn diverged(&self, reason: &str, latest: &Path) -> anyhow::Error {
         anyhow::anyhow!(
             "training has diverged in epoch {}: {reason}: lower schedule.learning_rate or lengthen \
@@ -230,6 +231,19 @@ impl<'a, T: Task> Run<'a, T> {
             anyhow::Ok(self)
         })?;
         log.end();
+        self.end_epoch(epoch, steps, &clock, log)?;
+        Ok(self)
+    }
+
+    /// Says what an epoch came to and goes to the next.
+    fn end_epoch(
+        &mut self,
+        epoch: usize,
+        steps: usize,
+        clock: &Clock,
+        log: &mut Log,
+    ) -> anyhow::Result<()> {
+        let recipe = self.recipe;
         let totals = std::mem::take(&mut self.progress.totals);
         self.progress.position = 0;
         self.progress.epoch = epoch;
@@ -248,8 +262,7 @@ impl<'a, T: Task> Run<'a, T> {
         ))?;
         means.push(("ips".to_owned(), rate));
         means.push(("waiting".to_owned(), waiting));
-        log.record("epoch", epoch, None, &means)?;
-        Ok(self)
+        log.record("epoch", epoch, None, &means)
     }
 
     /// One batch forward and backward; a whole step also changes the weights.

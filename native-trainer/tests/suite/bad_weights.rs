@@ -2,6 +2,7 @@
 
 use models::model_file::ModelFile;
 use models::weights::{Precision, Weights};
+use native_trainer::recipe::{Recipe, Task};
 
 use crate::world::{self, World, fail, succeed};
 
@@ -219,8 +220,9 @@ fn pickled(weights: &Weights) -> Vec<u8> {
 fn weights_from_elsewhere_that_are_no_numbers_are_not_taken_over() {
     let world = World::new();
     let recipe = world.recipe(&world.path("no pictures are needed"), 1);
-    let recipe_read = native_trainer::recipe::Recipe::read(&recipe, &[]).unwrap();
-    let network = recipe_read.extractor.unwrap().model.init(&burn::tensor::Device::flex());
+    let recipe_read = Recipe::read(&recipe, &[]).unwrap();
+    let Task::Extractor(task) = recipe_read.task else { panic!("trains an extractor") };
+    let network = task.model.init(&burn::tensor::Device::flex());
     let mut weights = Weights::from_module(&network);
     let out = world.path("imported.safetensors");
     let import = |weights: &Weights| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use models::gallery::{Class, Gallery, VectorType};
 use models::weights::{NamedTensor, Weights};
 use native_trainer::exchange::import::paddle_name;
-use native_trainer::recipe::Recipe;
+use native_trainer::recipe::{Recipe, Task};
 
 use crate::world::{self, World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 
@@ -262,7 +262,9 @@ fn imported_networks_are_old_or_new() {
 /// What PaddlePaddle would keep of the recipe's network: a pickle of arrays, and the recipe.
 fn checkpoint(world: &World) {
     let recipe = world.recipe(Path::new("photos"), 1);
-    let task = Recipe::read(&recipe, &[]).expect("a recipe").extractor.expect("an extractor");
+    let Task::Extractor(task) = Recipe::read(&recipe, &[]).expect("a recipe").task else {
+        panic!("trains an extractor");
+    };
     let device = burn::tensor::Device::flex();
     let weights = Weights::from_module(&task.model.init(&device));
     let mut bytes = vec![0x80, 4, b'}', b'('];

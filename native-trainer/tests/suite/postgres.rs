@@ -1,4 +1,4 @@
-//! The gallery in a real vector engine: `PostgreSQL` with pgvector, started on a socket here.
+//! Galleries in a real `PostgreSQL` with pgvector, started on a socket here.
 //!
 //! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector` (package `pgserver`);
 //! `MAGPIE_PGVECTOR` names another Python that has the package.
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use models::gallery::{AnswerRule, Class, Gallery, PictureId, VectorType};
+use models::gallery::{AnswerRule, Class, ContentId, Gallery, VectorType};
 use native_trainer::postgres::{PostgresError, PostgresGallery};
 use postgres::{Client, NoTls};
 
@@ -83,16 +83,16 @@ fn full(vector_type: VectorType) -> Gallery {
     for number in 0..200_u32 {
         let embedding: Vec<f32> =
             (0..16).map(|i| ((number * 37 + i * 11) % 101) as f32 / 50.0 - 1.0).collect();
-        let picture = PictureId::of(&number.to_le_bytes());
-        gallery.add_picture(number as usize % 2, &embedding, picture).expect("a class");
+        let picture = ContentId::of(&number.to_le_bytes());
+        gallery.add_image(number as usize % 2, &embedding, picture).expect("a class");
     }
     gallery.set_min_similarity(Some(0.4375)).expect("a number");
-    gallery.set_measured_rule(AnswerRule::Vote { neighbours: 7 });
+    gallery.set_measured_rule(AnswerRule::Vote { neighbors: 7 });
     gallery
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_comes_back_as_it_was() {
+fn a_gallery_in_postgres_comes_back_as_it_was() {
     let (server, world) = (Server::start(), World::new());
     let file = world.path("gallery.bin");
     let there = |command: &str, file: &Path, name: &str| {
@@ -122,7 +122,7 @@ fn a_gallery_in_the_vector_engine_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_answers_as_the_file_does() {
+fn a_gallery_in_postgres_answers_as_the_file_does() {
     let (server, world) = (Server::start(), World::new());
     let model = world.model();
     let pictures = world.pictures("pictures", 4, 5);
@@ -174,8 +174,8 @@ fn numbered(number: usize) -> Gallery {
     }
     for entry in 0..200_usize {
         let embedding = [number as f32, entry as f32, 1.0, 2.0];
-        let picture = PictureId::of(&[number as u8, entry as u8]);
-        gallery.add_picture(entry % 4, &embedding, picture).expect("a class");
+        let picture = ContentId::of(&[number as u8, entry as u8]);
+        gallery.add_image(entry % 4, &embedding, picture).expect("a class");
     }
     gallery
 }
@@ -221,7 +221,8 @@ impl Seek for Meanwhile {
 }
 
 #[test]
-fn a_gallery_in_the_vector_engine_is_pushed_and_pulled_as_a_whole() {
+#[expect(clippy::too_many_lines, reason = "one server, started once")]
+fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     let (server, world) = (Server::start(), World::new());
     let engine = || PostgresGallery::connect(&server.address, "shop").expect("a server");
     let pulled = || {

@@ -1,4 +1,4 @@
-//! A network taught by another on pictures that nobody labelled.
+//! A network taught by another on pictures that nobody labeled.
 
 use std::path::Path;
 
@@ -49,9 +49,9 @@ fn a_student_learns_classes_that_it_was_never_told() {
             (0..5).map(move |number| format!("pictures/class {class} 类/{number}.png\t0\n"))
         })
         .collect();
-    let unlabelled = world.write("unlabelled.txt", list);
+    let unlabeled = world.write("unlabeled.txt", list);
     let student = world.path("student");
-    let train = format!("extractor.train={}", unlabelled.display());
+    let train = format!("extractor.train={}", unlabeled.display());
     let changes = taught(&teacher);
     let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
         vec![&"train", &"-c", &recipe, &"--output", &student, &"-o", &"epochs=60", &"-o", &train];
@@ -65,7 +65,7 @@ fn a_student_learns_classes_that_it_was_never_told() {
     let recall = recall(&student.join("model.safetensors"), &pictures);
     assert!(recall > 0.8, "{recall}");
 
-    // What it has learnt begins another run, by the name of its folder.
+    // What it has learned begins another run, by the name of its folder.
     let next = world.path("next");
     let begin = format!("extractor.pretrained={}", student.display());
     succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"-o", &"epochs=1", &"-o", &begin]);

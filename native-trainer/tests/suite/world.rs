@@ -109,7 +109,7 @@ losses = [
     {{ kind = "triplet_angular_margin", on = "backbone", margin = 0.5, absolute = {{ weight = 0.1, positive = 0.8, negative = 0.4 }} }},
 ]
 head = {{ kind = "fc" }}
-augmentation = {{ rotation = 10, scale = [0.9, 1.1], colour = 0.1 }}
+augmentation = {{ rotation = 10, scale = [0.9, 1.1], color = 0.1 }}
 
 [extractor.model]
 neck = {{ kind = "bn_neck" }}

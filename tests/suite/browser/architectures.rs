@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use super::{copy_folder, root, script, site};
 
-/// Weights that are the same every time: of layers in proportion to what is summed, of normalisation
+/// Weights that are the same every time: of layers in proportion to what is summed, of normalization
 /// near the middle.
 fn drawn(module: &impl Module) -> Weights {
     let mut weights = Weights::from_module(module);

@@ -25,9 +25,9 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
         let text = seen(what)["size"].as_str().expect("a sentence");
         text.split(' ').filter_map(|word| word.parse().ok()).collect()
     };
-    let published = size("recognised");
+    let published = size("recognized");
     let grown: Vec<usize> = published.iter().map(|count| count + 1).collect();
-    assert_eq!(seen("recognised")["undo"], false);
+    assert_eq!(seen("recognized")["undo"], false);
     // Spaces around a name go; what looks like markup is text.
     let name = "My <b>thing</b>";
     for what in ["taught", "came back"] {
@@ -45,7 +45,7 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
     assert_eq!(seen("reset")["reset"], false);
     assert_eq!(size("imported"), grown);
     assert_eq!(seen("imported")["first"], "Our thing");
-    assert!(seen("refused")["status"].as_str().expect("text").contains("not a gallery file"));
+    assert!(seen("refused")["status"].as_str().expect("text").contains("cannot be added"));
     assert_eq!(size("refused"), grown);
 
     // What was saved is a gallery like any other, and goes back into the published one.

@@ -130,7 +130,7 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     let seen = seen("chromium", "trap,early,refresh,loads");
     let trap = &seen["trap"];
     assert!(trap["taught"]["late"].is_null(), "the page hears of it: {trap}");
-    // What was learnt is kept, though the engine never said so.
+    // What was learned is kept, though the engine never said so.
     assert_eq!(trap["again"]["labels"][0], "my thing", "{trap}");
 
     let early = seen["early"].as_object().expect("scenarios");
@@ -143,7 +143,9 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     ] {
         let seen = &early[what];
         assert!(seen["late"].is_null(), "{what}: {seen}");
-        let told = [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default());
+        let told = ["unable", "status", "words"]
+            .map(|key| &seen[key])
+            .map(|text| text.as_str().unwrap_or_default());
         assert!(told.iter().any(|text| text.contains(words)), "{what}: {seen}");
     }
     assert!(early["no code of the page"]["unable"].is_string(), "{}", early["no code of the page"]);
@@ -161,6 +163,47 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     assert_eq!(seen["loads"]["many"], 15, "every engine becomes ready");
 }
 
+/// Whoever asked hears that the answer could not be posted.
+#[track_caller]
+fn unposted_is_told(seen: &Value) {
+    for what in ["embed", "recognize"] {
+        let told = &seen["told"][what];
+        assert_eq!(told["code"], "device", "{what}: {seen}");
+        let message = told["message"].as_str().unwrap_or_default();
+        assert!(
+            message.contains("the answer cannot be posted: it could not be cloned"),
+            "{message}"
+        );
+    }
+    assert!(seen["told"]["classes"].as_u64() > Some(0), "{seen}");
+    // A second engine cannot either: the page says so.
+    let refused = &seen["refused"];
+    assert!(refused["late"].is_null(), "{refused}");
+    assert_eq!(refused["state"], "failed", "{refused}");
+    let status = refused["status"].as_str().unwrap_or_default();
+    assert!(status.contains("cannot be posted"), "{status}");
+    assert!(right(&seen["healed"]), "{}", seen["healed"]);
+}
+
+#[test]
+fn nothing_waits_for_ever() {
+    let seen = &seen("chromium", "limits")["limits"];
+    let helpers = &seen["helpers"];
+    assert_eq!(helpers["isolated"], true, "{helpers}");
+    assert_eq!((&helpers["length"], &helpers["threads"]), (&json!(2), &json!(1)), "{helpers}");
+    let silent = &seen["silent"];
+    assert!(silent["late"].is_null(), "{silent}");
+    assert_eq!(silent["state"], "failed", "{silent}");
+    let status = silent["status"].as_str().unwrap_or_default();
+    assert!(status.contains("Check the connection"), "{status}");
+    assert!(nearly_right(&seen["healed"]), "{}", seen["healed"]);
+}
+
+#[test]
+fn an_answer_that_cannot_be_posted_is_a_failure() {
+    unposted_is_told(&seen("chromium", "unposted")["unposted"]);
+}
+
 #[test]
 fn a_kept_site_outlives_an_update_and_a_broken_host() {
     let seen = seen("chromium", "kept");
@@ -174,7 +217,8 @@ fn a_kept_site_outlives_an_update_and_a_broken_host() {
 
 #[test]
 fn firefox_answers_too_where_a_host_lies() {
-    let seen = seen("firefox", "lies,resumed,refresh");
+    let seen = seen("firefox", "lies,resumed,refresh,unposted");
+    unposted_is_told(&seen["unposted"]);
     for (lie, visit) in seen["lies"].as_object().expect("scenarios") {
         if lie != "one bit flipped" {
             assert!(nearly_right(&visit["lied"]), "{lie}: {}", visit["lied"]);

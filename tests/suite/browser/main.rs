@@ -1,7 +1,7 @@
 //! The published page in real browsers, on both engines, beside the native pipeline.
 //!
 //! `MAGPIE_SITE` names the published demo; `cargo xtask test` publishes it first. Screenshots are
-//! left in `target/screenshots` for people to look at.
+//! left in `target/screenshots` to be looked at.
 
 mod architectures;
 mod arithmetic;
@@ -164,7 +164,7 @@ fn native(site: &Path, picture: &Path) -> (Vec<Recognition>, Vec<String>) {
     let recognizer = Bundle::open(&manifest, read, &Device::flex()).expect("a bundle");
     let bytes = std::fs::read(picture).expect("a picture");
     let image = RgbImage::decode(&bytes).expect("decodes");
-    let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognises");
+    let (found, _) = pollster::block_on(recognizer.recognize(&image, || 0.0)).expect("recognizes");
     let label = |r: &Recognition| {
         r.matches
             .first()

@@ -31,7 +31,9 @@ fn labels() -> Value {
 
 /// What a page said, wherever it did.
 fn said(seen: &Value) -> String {
-    [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default()).concat()
+    [&seen["unable"], &seen["status"], &seen["words"]]
+        .map(|text| text.as_str().unwrap_or_default())
+        .concat()
 }
 
 fn assert_foreign(seen: &Value, has_threads: bool) {
@@ -123,7 +125,17 @@ fn firefox_takes_an_engine_from_elsewhere_too() {
 
 #[test]
 fn elements_share_an_engine_that_ends_after_the_last() {
-    let seen = &seen("chromium", "elements")["elements"];
+    assert_shared(&seen("chromium", "elements")["elements"]);
+}
+
+#[test]
+fn elements_are_the_same_in_firefox() {
+    let seen = seen("firefox", "elements,changing");
+    assert_shared(&seen["elements"]);
+    assert_begins_anew(&seen["changing"]);
+}
+
+fn assert_shared(seen: &Value) {
     assert_eq!(seen["ready"]["same"], true, "{seen}");
     assert_eq!((&seen["engines"], &seen["weights"]), (&json!(1), &json!(2)), "{seen}");
     assert_eq!(seen["moved"], json!({ "same": true, "objects": 2 }), "{seen}");
@@ -184,7 +196,10 @@ fn sources_may_be_taken_back_at_once_and_hold_nobody_up() {
 
 #[test]
 fn an_element_begins_anew_with_another_bundle_or_an_engine_that_has_ended() {
-    let seen = &seen("chromium", "changing")["changing"];
+    assert_begins_anew(&seen("chromium", "changing")["changing"]);
+}
+
+fn assert_begins_anew(seen: &Value) {
     let empty = json!({ "picture": false, "boxes": 0, "answers": 0, "status": "" });
     for what in ["changed", "gone"] {
         assert_eq!(seen[what], empty, "{what}: {seen}");

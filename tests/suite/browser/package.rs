@@ -49,11 +49,11 @@ fn the_package_works_in_node() {
     let packages = project.path().join("node_modules/magpie-recognizer");
     std::fs::create_dir_all(&packages).expect("a folder");
     copy_folder(&package(), &packages);
-    let example = root().join("www/examples/node/recognise.mjs");
-    std::fs::copy(example, project.path().join("recognise.mjs")).expect("a copy");
+    let example = root().join("www/examples/node/recognize.mjs");
+    std::fs::copy(example, project.path().join("recognize.mjs")).expect("a copy");
     let run = |bundle: &Path| {
         let mut command = Command::new("node");
-        command.current_dir(project.path()).arg("recognise.mjs").arg(bundle).arg(&picture);
+        command.current_dir(project.path()).arg("recognize.mjs").arg(bundle).arg(&picture);
         command.output().expect("node runs")
     };
     let (found, labels) = native(&site, &picture);

@@ -7,10 +7,10 @@ use models::bundle::{FORMAT, MANIFEST_NAME, Manifest};
 use super::{assert_clean, assert_parity, browse, copy_folder, root, site};
 
 #[test]
-fn the_page_recognises_a_sample_on_both_engines_like_the_native_pipeline() {
+fn the_page_recognizes_a_sample_on_both_engines_like_the_native_pipeline() {
     let site = site();
     let picture = site.join("samples/1.jpg");
-    let scenario = |backend| format!("recognise:{backend}:{}", picture.display());
+    let scenario = |backend| format!("recognize:{backend}:{}", picture.display());
     let plain = format!("plain:cpu:{}", picture.display());
     let results = browse(&site, &[scenario("cpu"), scenario("webgpu"), plain]);
     let modules = ["/worker-relaxed_bg.wasm", "/worker-webgpu_bg.wasm", "/worker-cpu_bg.wasm"];
@@ -39,7 +39,7 @@ fn engines_stay_within_their_size() {
     for (module, budget) in [
         // Lessons, profiles, storage, hosts that are looked at and graphs that are mended take an eighth of it.
         ("worker-cpu_bg.wasm", 775_000),
-        // Threads and whole numbers among it.
+        // Threads and int8 among it.
         ("worker-relaxed_bg.wasm", 812_000),
         ("worker-webgpu_bg.wasm", 808_000),
     ] {
@@ -87,7 +87,10 @@ fn damaged_files_each_have_their_own_message() {
             // The browser itself reports a file that is not there.
             assert_clean(result, usize::from(*damage == "missing"));
             assert_eq!(result["state"], "failed", "{damage}: {result}");
-            result["status"].as_str().expect("a sentence").to_owned()
+            // The engine's own words are for those who look into the details.
+            let said = |key: &str| result[key].as_str().expect("a sentence");
+            assert!(!said("status").contains("manifest"), "{damage}: {result}");
+            [said("status"), said("words")].concat()
         })
         .collect();
     for (message, word) in messages.iter().zip(["incomplete", "damaged", "404", "older"]) {
@@ -101,9 +104,9 @@ fn a_file_that_is_no_picture_is_refused_in_words() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("notes.jpg");
     std::fs::write(&file, "no picture at all").expect("written");
-    let result = &browse(&site, &[format!("recognise:cpu:{}", file.display())])[0];
+    let result = &browse(&site, &[format!("recognize:cpu:{}", file.display())])[0];
     assert_clean(result, 0);
     assert_eq!(result["state"], "failed");
     let status = result["status"].as_str().expect("a sentence");
-    assert!(status.contains("Choose another picture"), "{status}");
+    assert!(status.contains("holds no picture"), "{status}");
 }

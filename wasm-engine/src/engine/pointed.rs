@@ -3,11 +3,8 @@
 use models::image::RgbImage;
 use models::image::geometry::BBox;
 use models::recognizer::Recognition;
-use web_sys::RequestCache;
 
-use super::{CACHES, Engine};
-use crate::error::{failed, is_damaged, part_error, refused};
-use crate::parts::fetcher;
+use super::Engine;
 use crate::protocol::{EngineError, ErrorKind, Response};
 
 /// Parts of a picture that are looked at, at most: what somebody points at, newest last.
@@ -30,12 +27,11 @@ impl Engine {
         let regions: Vec<BBox> =
             regions.iter().take(REGIONS).filter_map(|region| region_of(image, *region)).collect();
         let crops: Vec<RgbImage> = regions.iter().map(|region| image.crop(region)).collect();
-        let embeddings = self.recognizer.embed(&crops).await.map_err(|error| failed(&error))?;
+        let embeddings = self.recognizer.embed(&crops).await?;
         self.fetch_near(&embeddings).await?;
         let mut best: Option<Recognition> = None;
         for (bbox, embedding) in regions.into_iter().zip(embeddings) {
-            let (matches, known) =
-                self.recognizer.answer(&embedding).map_err(|error| refused(&error))?;
+            let (matches, known) = self.recognizer.answer(&embedding)?;
             let offered = Recognition { bbox, detection_score: 1.0, matches, known, embedding };
             if best.as_ref().is_none_or(|best| best.similarity() < offered.similarity()) {
                 best = Some(offered);
@@ -53,35 +49,6 @@ impl Engine {
         seen.found.push(best);
         self.answer_again()?;
         Ok(Response::Looked { result: self.described(&self.seen[at]) })
-    }
-
-    /// Fetches what a gallery in shards has near to embeddings.
-    pub(super) async fn fetch_near(&mut self, embeddings: &[Vec<f32>]) -> Result<(), EngineError> {
-        for cache in CACHES {
-            let fetch = fetcher(self.address(""), self.shards.clone(), cache);
-            match self.recognizer.fetch_near(embeddings, &fetch).await {
-                Err(error) if cache == RequestCache::Default && is_damaged(&error) => (),
-                fetched => return fetched.map_err(part_error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers about all pictures that are at hand by what the gallery is.
-    pub(super) fn answer_again(&mut self) -> Result<(), EngineError> {
-        let seen = self.seen.iter().flat_map(|seen| &seen.found);
-        let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
-        self.recognizer.gather(&embeddings).map_err(|error| refused(&error))?;
-        for seen in &mut self.seen {
-            for recognition in &mut seen.found {
-                let (matches, known) = self
-                    .recognizer
-                    .answer(&recognition.embedding)
-                    .map_err(|error| refused(&error))?;
-                (recognition.matches, recognition.known) = (matches, known);
-            }
-        }
-        Ok(())
     }
 }
 

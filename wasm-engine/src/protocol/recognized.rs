@@ -6,7 +6,7 @@ use serde_bytes::ByteBuf;
 /// What was found in a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recognized {
-    /// The recognise request's, to teach from it.
+    /// The recognize request's, to teach from it.
     pub picture: u32,
     /// Width of the picture, turned upright, in pixels.
     pub width: u32,

@@ -1,7 +1,7 @@
 import { Magpie } from "./magpie/magpie.js";
 
-const [picture, status, objects] = ["picture", "status", "objects"].map((id) =>
-  document.getElementById(id),
+const [picture, status, objects] = ["picture", "status", "objects"].map(
+  (id) => /** @type {HTMLInputElement} */ (document.getElementById(id)),
 );
 
 const magpie = await Magpie.load("bundle/", {
@@ -12,14 +12,17 @@ const magpie = await Magpie.load("bundle/", {
 status.textContent = magpie.title;
 picture.disabled = false;
 
+/** @type {AbortController | null} */
 let last = null;
 picture.addEventListener("change", async () => {
+  const [file] = picture.files ?? [];
+  if (!file) return;
   // Only the newest picture matters.
   last?.abort();
   last = new AbortController();
   status.textContent = "Looking…";
   try {
-    const found = await magpie.recognize(picture.files[0], { signal: last.signal });
+    const found = await magpie.recognize(file, { signal: last.signal });
     const lines = found.objects.map(({ label, answers }) => {
       const line = document.createElement("li");
       const similarity = answers[0]?.similarity.toFixed(2);

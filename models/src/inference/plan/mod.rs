@@ -2,7 +2,7 @@
 //! that is shared and kept.
 //!
 //! A plan is written down from the module itself: [`Recorder`] walks the network's own wiring (see
-//! [`Flow`](crate::layers::Flow)) and packs each layer's weights, with normalisation folded in. No
+//! [`Flow`](crate::layers::Flow)) and packs each layer's weights, with normalization folded in. No
 //! network is described twice; the tests hold every architecture's plan against its module.
 
 mod cpu;
@@ -28,7 +28,7 @@ pub(crate) struct Value {
     extent: Extent,
 }
 
-/// A convolution or a linear layer, normalisation folded in.
+/// A convolution or a linear layer, normalization folded in.
 #[derive(Debug)]
 pub(crate) struct Layer {
     /// `[channels_out, channels_in, kernel, kernel]`; with one filter a channel `[channels, 1, kernel, kernel]`

@@ -15,6 +15,8 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
 use pulp::WithSimd;
+#[cfg(feature = "parallel")]
+use rayon::prelude::*;
 
 use super::replicas::Replicas;
 use super::{Activation, NetworkOps};
@@ -90,7 +92,6 @@ fn tensor(data: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
 fn zeros(length: usize) -> Vec<f32> {
     #[cfg(feature = "parallel")]
     {
-        use rayon::prelude::*;
         let mut values = Vec::new();
         let zeros = rayon::iter::repeat_n(0.0, length).with_min_len(1 << 16);
         zeros.collect_into_vec(&mut values);
@@ -104,7 +105,6 @@ fn zeros(length: usize) -> Vec<f32> {
 fn copied(values: &[f32]) -> Vec<f32> {
     #[cfg(feature = "parallel")]
     {
-        use rayon::prelude::*;
         let mut copy = Vec::new();
         values.par_iter().copied().with_min_len(1 << 16).collect_into_vec(&mut copy);
         copy
@@ -257,9 +257,9 @@ impl NetworkOps for Flex {
         let (gamma, beta) = (contiguous(gamma), contiguous(beta));
         let x = Map::new(x);
         let (mean, variance) = norm::statistics(&x);
-        let normalisation =
-            norm::Normalisation::new(&mean, &variance, values(&gamma), values(&beta), epsilon);
-        let output = normalisation.forward(&x, Activation::from_index(activation));
+        let normalization =
+            norm::Normalization::new(&mean, &variance, values(&gamma), values(&beta), epsilon);
+        let output = normalization.forward(&x, Activation::from_index(activation));
         let channels = x.channels;
         (output.into_planes(), tensor(mean, [channels]), tensor(variance, [channels]))
     }
@@ -279,8 +279,8 @@ impl NetworkOps for Flex {
         epsilon: f64,
         activation: usize,
     ) -> FlexTensor {
-        let normalisation = normalisation([gamma, beta, mean, variance], epsilon);
-        normalisation.forward(&Map::new(x), Activation::from_index(activation)).into_planes()
+        let normalization = normalization([gamma, beta, mean, variance], epsilon);
+        normalization.forward(&Map::new(x), Activation::from_index(activation)).into_planes()
     }
 
     fn norm_act_backward(
@@ -294,8 +294,8 @@ impl NetworkOps for Flex {
         activation: usize,
         replicas: Option<Replicas>,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let normalisation = normalisation([gamma, beta, mean, variance], epsilon);
-        let (dx, dgamma, dbeta) = normalisation.backward(
+        let normalization = normalization([gamma, beta, mean, variance], epsilon);
+        let (dx, dgamma, dbeta) = normalization.backward(
             &Map::new(x),
             Map::new(grad),
             Activation::from_index(activation),
@@ -307,9 +307,9 @@ impl NetworkOps for Flex {
 }
 
 /// Of gamma, beta, mean and variance.
-fn normalisation(parameters: [FlexTensor; 4], epsilon: f64) -> norm::Normalisation {
+fn normalization(parameters: [FlexTensor; 4], epsilon: f64) -> norm::Normalization {
     let [gamma, beta, mean, variance] = parameters.map(contiguous);
-    norm::Normalisation::new(
+    norm::Normalization::new(
         values(&mean),
         values(&variance),
         values(&gamma),

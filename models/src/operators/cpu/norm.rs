@@ -1,4 +1,4 @@
-//! Batch normalisation fused with its activation, and bias with activation.
+//! Batch normalization fused with its activation, and bias with activation.
 
 use super::{
     Activation, Map, PIECE, Piece, Replicas, copied, for_pieces, multiply_add, sum_chunks, zeros,
@@ -76,14 +76,14 @@ pub(super) fn statistics(x: &Map) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// `activation(x · scale + shift)` with the statistics of one batch.
-pub(super) struct Normalisation {
+pub(super) struct Normalization {
     mean: Vec<f32>,
     inverse_deviation: Vec<f32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
 }
 
-impl Normalisation {
+impl Normalization {
     pub(super) fn new(
         mean: &[f32],
         variance: &[f32],
@@ -101,7 +101,7 @@ impl Normalisation {
     pub(super) fn forward(&self, x: &Map, activation: Activation) -> Map {
         let mut out = zeros(x.values().len());
         let length = pixels_a_piece(x.channels) * x.channels;
-        let piece = Forward { normalisation: self, values: x.values(), length, activation };
+        let piece = Forward { normalization: self, values: x.values(), length, activation };
         for_pieces(&mut out, length, &piece);
         Map::from_values(out, x.shape())
     }
@@ -117,13 +117,13 @@ impl Normalisation {
         let (channels, values) = (x.channels, x.values());
         let length = pixels_a_piece(channels) * channels;
         let backward =
-            Backward { normalisation: self, values, upstream: grad.values(), length, activation };
+            Backward { normalization: self, values, upstream: grad.values(), length, activation };
         let mut pieces = vec![0.0; values.len().div_ceil(length.max(1)) * 2 * channels];
         for_pieces(&mut pieces, 2 * channels, &BackwardSums(&backward));
         let sums = sum_chunks(&pieces, 2 * channels);
-        let (dbeta, centred) = sums.split_at(channels);
+        let (dbeta, centered) = sums.split_at(channels);
         let dgamma: Vec<f32> =
-            centred.iter().zip(&self.inverse_deviation).map(|(s, i)| s * i).collect();
+            centered.iter().zip(&self.inverse_deviation).map(|(s, i)| s * i).collect();
 
         // dx = scale·(g − mean g − x̂·mean(g·x̂)), written as scale·g + slope·x + offset; the means
         // are over all replicas' pixels.
@@ -140,7 +140,7 @@ impl Normalisation {
             .map(|c| -self.scale[c] * all_dbeta[c] / count - slopes[c] * self.mean[c])
             .collect();
         let input = BackwardInput {
-            normalisation: self,
+            normalization: self,
             values,
             length,
             activation,
@@ -153,7 +153,7 @@ impl Normalisation {
 
 /// A piece is a run of output pixels.
 struct Forward<'a> {
-    normalisation: &'a Normalisation,
+    normalization: &'a Normalization,
     values: &'a [f32],
     length: usize,
     activation: Activation,
@@ -162,7 +162,7 @@ struct Forward<'a> {
 impl Forward<'_> {
     #[inline(always)]
     fn each(&self, index: usize, out: &mut [f32], activation: impl Fn(f32) -> f32) {
-        let Normalisation { scale, shift, .. } = self.normalisation;
+        let Normalization { scale, shift, .. } = self.normalization;
         let channels = scale.len();
         let (scale, shift) = (&scale[..channels], &shift[..channels]);
         let input = &self.values[index * self.length..][..out.len()];
@@ -187,7 +187,7 @@ impl Piece for Forward<'_> {
 }
 
 struct Backward<'a> {
-    normalisation: &'a Normalisation,
+    normalization: &'a Normalization,
     values: &'a [f32],
     upstream: &'a [f32],
     length: usize,
@@ -204,7 +204,7 @@ impl Backward<'_> {
         slope: impl Fn(f32) -> f32,
         mut visit: impl FnMut(usize, f32, f32),
     ) {
-        let Normalisation { scale, shift, .. } = self.normalisation;
+        let Normalization { scale, shift, .. } = self.normalization;
         let channels = scale.len();
         let (scale, shift) = (&scale[..channels], &shift[..channels]);
         let start = index * self.length;
@@ -238,18 +238,18 @@ struct BackwardSums<'a>(&'a Backward<'a>);
 impl Piece for BackwardSums<'_> {
     #[inline(always)]
     fn run(&self, index: usize, sums: &mut [f32]) {
-        let mean = &self.0.normalisation.mean;
-        let (plain, centred) = sums.split_at_mut(mean.len());
+        let mean = &self.0.normalization.mean;
+        let (plain, centered) = sums.split_at_mut(mean.len());
         self.0.each_with_slope(index, |c, x, g| {
             plain[c] += g;
-            centred[c] = multiply_add(g, x - mean[c], centred[c]);
+            centered[c] = multiply_add(g, x - mean[c], centered[c]);
         });
     }
 }
 
 /// Gradient with respect to the input; a piece holds the upstream gradient and is overwritten.
 struct BackwardInput<'a> {
-    normalisation: &'a Normalisation,
+    normalization: &'a Normalization,
     values: &'a [f32],
     length: usize,
     activation: Activation,
@@ -260,7 +260,7 @@ struct BackwardInput<'a> {
 impl BackwardInput<'_> {
     #[inline(always)]
     fn each(&self, index: usize, piece: &mut [f32], slope: impl Fn(f32) -> f32) {
-        let Normalisation { scale, shift, .. } = self.normalisation;
+        let Normalization { scale, shift, .. } = self.normalization;
         let channels = scale.len();
         let (scale, shift) = (&scale[..channels], &shift[..channels]);
         let (slopes, offsets) = (&self.slopes[..channels], &self.offsets[..channels]);

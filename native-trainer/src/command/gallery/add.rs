@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, GalleryStream, Metadata, PictureId, check_embedding};
+use models::gallery::{Class, ContentId, Gallery, GalleryStream, Growing, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
+use rayon::prelude::*;
 
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
@@ -17,7 +18,6 @@ use super::{
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
 use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
-use crate::files::Scratch;
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -86,7 +86,7 @@ struct Options {
     /// Model file of the extractor.
     #[arg(long)]
     extractor: PathBuf,
-    /// JSON file: class name → facts shown with it, e.g. {"Mug": {"price": "9 €"}}.
+    /// JSON file: class name → metadata shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
     metadata: Option<PathBuf>,
     /// Fails, and changes nothing, where a picture or a folder of a class cannot be used.
@@ -204,7 +204,7 @@ impl Options {
         wanted: &Wanted,
     ) -> anyhow::Result<Outcome> {
         // The gallery itself walks over all of them.
-        let labels = || gallery.known_classes().iter().map(|class| class.label.as_str());
+        let labels = || gallery.all_classes().iter().map(|class| class.label.as_str());
         let mut classes: Labels = labels().collect();
         wanted.say_look_alikes(labels());
         let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
@@ -239,15 +239,8 @@ impl Options {
                     done.unusable.add(&error, wanted.is_named);
                     continue;
                 }
-                let class = if let Some(class) = classes.find(label) {
-                    class
-                } else {
-                    let class = Class { label: label.to_owned(), ..Class::default() };
-                    let place = gallery.put_class(class)?;
-                    classes.insert(label, place);
-                    place
-                };
-                if !gallery.has_picture(class) {
+                let class = class_of(gallery, &mut classes, label)?;
+                if !gallery.shows(class) {
                     // A picture that another class has was not decoded.
                     let picture = picture.clone().or_else(|| read_picture(path).ok());
                     if let Some(picture) = picture {
@@ -257,10 +250,10 @@ impl Options {
                 let other = known.other_class(gallery, class, id);
                 if known.insert(gallery, class, id) {
                     if let Some(other) = other {
-                        let other = gallery.known_classes()[other].label.clone();
+                        let other = gallery.all_classes()[other].label.clone();
                         done.unusable.share(path, label, &other);
                     }
-                    gallery.put(class, &embedding, id)?;
+                    gallery.put_entry(class, &embedding, id)?;
                     done.added += 1;
                 } else {
                     done.known += 1;
@@ -271,150 +264,70 @@ impl Options {
         done.unusable.end(wanted, &classes);
         for (label, facts) in metadata {
             if let Some(class) = classes.find(&label) {
-                gallery.describe(class, facts)?;
+                gallery.put_metadata(class, facts)?;
             }
         }
         Ok(done)
     }
 }
 
-/// A gallery that pictures are added to: one in memory, or one on its way into a file.
-trait Growing {
-    fn known_classes(&self) -> &[Class];
-    /// Number of entries, and the class of one.
-    fn positions(&self) -> usize;
-    fn class_of(&self, entry: usize) -> Option<usize>;
-    /// The embedding of an entry.
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>>;
-    fn has_picture(&self, class: usize) -> bool;
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize>;
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()>;
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()>;
-    /// Gives a class other metadata.
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()>;
-}
-
-impl Growing for Gallery {
-    fn known_classes(&self) -> &[Class] {
-        self.classes()
+/// The class of a label, which is made if it is not there.
+fn class_of(
+    gallery: &mut impl Growing,
+    classes: &mut Labels,
+    label: &str,
+) -> anyhow::Result<usize> {
+    if let Some(class) = classes.find(label) {
+        return Ok(class);
     }
-
-    fn positions(&self) -> usize {
-        self.index().positions()
-    }
-
-    fn class_of(&self, entry: usize) -> Option<usize> {
-        (entry < self.positions()).then(|| self.entry_class(entry))
-    }
-
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
-        let there = entry < self.positions();
-        Ok(there.then(|| self.index().vector(entry).into_owned()))
-    }
-
-    fn has_picture(&self, class: usize) -> bool {
-        !self.thumbnail(class).is_empty()
-    }
-
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
-        Ok(self.add_class(class, Vec::new()))
-    }
-
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
-        Ok(self.set_thumbnail(class, thumbnail)?)
-    }
-
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
-        Ok(self.add_picture(class, embedding, id)?)
-    }
-
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
-        let threshold = self.classes()[class].min_similarity;
-        Ok(self.describe_class(class, metadata, threshold)?)
-    }
-}
-
-impl Growing for GalleryStream<Scratch> {
-    fn known_classes(&self) -> &[Class] {
-        self.classes()
-    }
-
-    fn positions(&self) -> usize {
-        self.len()
-    }
-
-    fn class_of(&self, entry: usize) -> Option<usize> {
-        self.entry_class(entry)
-    }
-
-    fn embedding(&mut self, entry: usize) -> anyhow::Result<Option<Vec<f32>>> {
-        Ok(self.vector(entry)?)
-    }
-
-    fn has_picture(&self, class: usize) -> bool {
-        self.has_thumbnail(class)
-    }
-
-    fn put_class(&mut self, class: Class) -> anyhow::Result<usize> {
-        Ok(self.add_class(class, &[])?)
-    }
-
-    fn put_thumbnail(&mut self, class: usize, thumbnail: Vec<u8>) -> anyhow::Result<()> {
-        Ok(self.set_thumbnail(class, &thumbnail)?)
-    }
-
-    fn put(&mut self, class: usize, embedding: &[f32], id: PictureId) -> anyhow::Result<()> {
-        Ok(self.add_picture(class, embedding, id)?)
-    }
-
-    fn describe(&mut self, class: usize, metadata: Metadata) -> anyhow::Result<()> {
-        Ok(self.describe_class(class, metadata, None)?)
-    }
+    let class = gallery.put_class(Class { label: label.to_owned(), ..Class::default() })?;
+    classes.insert(label, class);
+    Ok(class)
 }
 
 /// Where pictures are in a gallery.
 #[derive(Default)]
 struct Known {
     /// Positions of the entries of a picture.
-    entries: HashMap<PictureId, Vec<usize>>,
+    entries: HashMap<ContentId, Vec<usize>>,
 }
 
 impl Known {
     fn of(gallery: &Gallery) -> Self {
-        let mut entries: HashMap<PictureId, Vec<usize>> = HashMap::new();
+        let mut entries: HashMap<ContentId, Vec<usize>> = HashMap::new();
         for entry in gallery.entries() {
-            entries.entry(gallery.picture(entry)).or_default().push(entry);
+            entries.entry(gallery.content_id(entry)).or_default().push(entry);
         }
-        entries.remove(&PictureId::default());
+        entries.remove(&ContentId::default());
         Self { entries }
     }
 
-    fn contains(&self, id: PictureId) -> bool {
+    fn contains(&self, id: ContentId) -> bool {
         self.entries.contains_key(&id)
     }
 
     fn vector(
         &self,
         gallery: &mut impl Growing,
-        id: PictureId,
+        id: ContentId,
     ) -> anyhow::Result<Option<Vec<f32>>> {
         let entry = self.entries.get(&id).and_then(|entries| entries.first());
-        entry.map_or(Ok(None), |entry| gallery.embedding(*entry))
+        Ok(entry.map_or(Ok(None), |entry| gallery.embedding_of(*entry))?)
     }
 
     /// Another class that has the picture.
-    fn other_class(&self, gallery: &impl Growing, class: usize, id: PictureId) -> Option<usize> {
+    fn other_class(&self, gallery: &impl Growing, class: usize, id: ContentId) -> Option<usize> {
         let entries = self.entries.get(&id)?;
         entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
     }
 
     /// Takes note of the next entry of the gallery; `false` where the class has the picture.
-    fn insert(&mut self, gallery: &impl Growing, class: usize, id: PictureId) -> bool {
+    fn insert(&mut self, gallery: &impl Growing, class: usize, id: ContentId) -> bool {
         let entries = self.entries.entry(id).or_default();
         if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
         }
-        entries.push(gallery.positions());
+        entries.push(gallery.next_entry());
         true
     }
 }
@@ -423,13 +336,12 @@ impl Known {
 fn read_all(
     wanted: &[(String, PathBuf)],
     known: &Known,
-) -> Vec<Result<(PictureId, Option<RgbImage>), PictureError>> {
-    use rayon::prelude::*;
+) -> Vec<Result<(ContentId, Option<RgbImage>), PictureError>> {
     wanted
         .par_iter()
         .map(|(_, path)| {
             let bytes = read_file(path)?;
-            let id = PictureId::of(&bytes);
+            let id = ContentId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));
             }

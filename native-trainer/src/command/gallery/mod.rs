@@ -4,7 +4,7 @@ mod add;
 mod answer;
 mod calibrate;
 mod change;
-mod engine;
+mod postgres;
 mod show;
 mod wanted;
 
@@ -12,9 +12,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{Gallery, GalleryStream, IndexConfig, VectorType, check_file};
+use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
 
-use crate::cli::size;
+use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
@@ -43,9 +43,9 @@ enum Command {
     Search(show::Search),
     Verify(show::Verify),
     Calibrate(calibrate::Calibrate),
-    Push(engine::Push),
-    Pull(engine::Pull),
-    Ask(engine::Ask),
+    Push(postgres::Push),
+    Pull(postgres::Pull),
+    Ask(postgres::Ask),
 }
 
 impl Arguments {
@@ -108,34 +108,12 @@ impl IndexKind {
     }
 }
 
-/// How embeddings are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Values {
-    /// 16-bit floats.
-    #[default]
-    F16,
-    /// 32-bit floats.
-    F32,
-    /// 8-bit whole numbers: half of f16's bytes; cosines move by about 0.005.
-    I8,
-}
-
-impl From<Values> for VectorType {
-    fn from(values: Values) -> Self {
-        match values {
-            Values::F16 => Self::F16,
-            Values::F32 => Self::F32,
-            Values::I8 => Self::I8,
-        }
-    }
-}
-
 /// A configuration in words.
 fn index_name(config: IndexConfig) -> String {
     match config {
         IndexConfig::Flat => "flat".to_owned(),
-        IndexConfig::Hnsw { links, build_effort } => {
-            format!("hnsw, {links} links, build effort {build_effort}")
+        IndexConfig::Hnsw { m, ef_construction } => {
+            format!("hnsw, M {m}, ef_construction {ef_construction}")
         }
         IndexConfig::Ivf { lists: 0 } => "ivf".to_owned(),
         IndexConfig::Ivf { lists } => format!("ivf, {lists} lists"),

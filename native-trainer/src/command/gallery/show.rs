@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, IndexConfig, Question, VectorType};
+use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
@@ -72,16 +72,16 @@ pub(super) struct Search {
     /// Only classes of this label; may be repeated.
     #[arg(long)]
     class: Vec<String>,
-    /// Only classes with this fact, as name=text; may be repeated.
+    /// Only classes with this metadata, as name=text; may be repeated.
     #[arg(long = "where")]
-    facts: Vec<String>,
+    metadata: Vec<String>,
     /// Only classes at least so similar.
     #[arg(long, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
-    /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
+    /// How much of the index is searched: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long, value_parser = crate::cli::ranges::count)]
-    effort: Option<usize>,
+    #[arg(long, alias = "effort", value_parser = crate::cli::ranges::count)]
+    ef_search: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -154,22 +154,18 @@ impl Stats {
         let most = counts.last().copied().unwrap_or_default();
         let least = counts.first().copied().unwrap_or_default();
         let removed = index.positions() - index.len();
-        let values = match index.vector_type() {
-            VectorType::F16 => "f16",
-            VectorType::F32 => "f32",
-            VectorType::I8 => "i8",
-        };
+        let values = index.vector_type().name();
         let thumbnails: usize =
             (0..gallery.classes().len()).map(|c| gallery.thumbnail(c).len()).sum();
         let (recommended, why) = IndexConfig::recommended(gallery.len());
-        let Alike { pairs, equal, complete } = gallery.closest_pairs(ALIKE, PAIRS);
-        let label = |class: usize| gallery.classes()[class].label.as_str();
-        let some = |group: &[usize]| -> Vec<&str> {
-            group.iter().take(SHOWN).map(|class| label(*class)).collect()
-        };
+        let alike = gallery.closest_pairs(ALIKE, PAIRS);
         if self.json {
+            let Alike { pairs, equal, complete } = &alike;
+            let label = |class: usize| gallery.classes()[class].label.as_str();
             let equal: Vec<_> = (equal.iter().take(PAIRS))
-                .map(|group| json!({"classes": group.len(), "first": some(group)}))
+                .map(
+                    |group| json!({"classes": group.len(), "first": first_labels(&gallery, group)}),
+                )
                 .collect();
             let alike: Vec<_> = pairs
                 .iter()
@@ -208,27 +204,36 @@ impl Stats {
             let (have, are) = if empty == 1 { ("has", "is") } else { ("have", "are") };
             println!("{} {have} no picture and {are} never an answer", many(empty, CLASSES));
         }
-        if pairs.is_empty() && equal.is_empty() && complete {
-            println!("alike       no two classes from a cosine of {ALIKE} on");
-        }
-        for (a, b, cosine) in pairs {
-            println!("alike       {} and {}: {cosine:.3}", quoted(label(a)), quoted(label(b)));
-        }
-        for group in equal.iter().take(PAIRS) {
-            let names: Vec<String> = some(group).into_iter().map(quoted).collect();
-            let more = if group.len() > SHOWN { ", …" } else { "" };
-            println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
-        }
-        if equal.len() > PAIRS {
-            let groups = ("more group of classes", "more groups of classes");
-            println!("the same    {}", many(equal.len() - PAIRS, groups));
-        }
-        if !complete {
-            println!(
-                "alike       there are too many to compare each with each: pairs may be missing"
-            );
-        }
+        say_alike(&gallery, &alike);
         Ok(())
+    }
+}
+
+/// Labels of the first classes of a group.
+fn first_labels<'a>(gallery: &'a Gallery, group: &[usize]) -> Vec<&'a str> {
+    group.iter().take(SHOWN).map(|class| gallery.classes()[*class].label.as_str()).collect()
+}
+
+/// Says which classes are alike or the same.
+fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
+    let label = |class: usize| quoted(&gallery.classes()[class].label);
+    if pairs.is_empty() && equal.is_empty() && *complete {
+        println!("alike       no two classes from a cosine of {ALIKE} on");
+    }
+    for (a, b, cosine) in pairs {
+        println!("alike       {} and {}: {cosine:.3}", label(*a), label(*b));
+    }
+    for group in equal.iter().take(PAIRS) {
+        let names: Vec<String> = first_labels(gallery, group).into_iter().map(quoted).collect();
+        let more = if group.len() > SHOWN { ", …" } else { "" };
+        println!("the same    {} classes: {}{more}", group.len(), names.join(", "));
+    }
+    if equal.len() > PAIRS {
+        let groups = ("more group of classes", "more groups of classes");
+        println!("the same    {}", many(equal.len() - PAIRS, groups));
+    }
+    if !complete {
+        println!("alike       there are too many to compare each with each: pairs may be missing");
     }
 }
 
@@ -242,19 +247,20 @@ impl Search {
             .iter()
             .map(|label| Ok(gallery.classes()[super::class_of(&gallery, label)?].label.as_str()))
             .collect::<anyhow::Result<_>>()?;
-        let facts = change::facts(&self.facts)?;
+        let metadata = change::metadata(&self.metadata)?;
         let admits = |class: &Class| {
             let has = |(name, text): (&&str, &&str)| {
                 class.metadata.get(name).is_some_and(|value| value == text)
             };
-            (classes.is_empty() || classes.contains(&class.label.as_str())) && facts.iter().all(has)
+            (classes.is_empty() || classes.contains(&class.label.as_str()))
+                && metadata.iter().all(has)
         };
-        let filtered = !self.class.is_empty() || !facts.is_empty();
+        let filtered = !self.class.is_empty() || !metadata.is_empty();
         let question = Question {
             k: self.k,
             rule: self.answer.of(&gallery),
             classes: if filtered { Some(&admits) } else { None },
-            effort: self.effort,
+            ef_search: self.ef_search,
         };
         if let Some(told) = other_rule(&gallery, question.rule).filter(|_| !self.json) {
             eprintln!("{told}");
@@ -264,7 +270,7 @@ impl Search {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
-            let mut found = gallery.ask(&embedding[0], &question)?;
+            let mut found = gallery.search_with(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
             found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
             let label = |class: usize| gallery.classes()[class].label.as_str();
@@ -306,7 +312,7 @@ impl Verify {
         for entry in gallery.entries() {
             let vector = index.vector(entry);
             let found = index.search(&vector, &models::gallery::Search::best(1))?;
-            // Rounding leaves lengths a little different: a longer neighbour may be the nearest.
+            // Rounding leaves lengths a little different: a longer neighbor may be the nearest.
             let own: f32 = vector.iter().map(|v| v * v).sum();
             if found.first().is_none_or(|hit| hit.similarity < own - ROUNDING) {
                 lost += 1;
@@ -316,7 +322,7 @@ impl Verify {
         if lost * 100 > entries {
             bail!(
                 "{shown}: searches miss {lost} of {entries} entries; `magpie gallery compact {shown} \
-                 --index flat` misses none, a larger --effort fewer"
+                 --index flat` misses none, a larger --ef-search fewer"
             );
         }
         let reach = match lost {

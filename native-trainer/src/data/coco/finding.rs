@@ -54,6 +54,8 @@ pub enum Problem {
     StoredSize,
     /// Sizes of the file that are not those of the pictures.
     OtherSize,
+    /// All boxes are given as shares of their pictures' sides instead of pixels.
+    Shares,
     /// A box that lies mostly outside its picture.
     Outside,
     /// A picture that is listed again with the same boxes.
@@ -129,6 +131,7 @@ impl fmt::Display for Finding {
                 write!(f, "{} ", counted(*count, "picture", "pictures"))?;
             }
             Problem::OtherFolder => {}
+            Problem::Shares => write!(f, "all {} ", counted(*count, "box", "boxes"))?,
             kind => {
                 let (one, many) = kind.subject();
                 write!(f, "{count} of {} ", counted(*of, one, many))?;
@@ -185,6 +188,7 @@ impl Problem {
                 "are turned by their EXIF orientation, and the file gives their size before that"
             }
             Self::OtherSize => "have another size than the file says",
+            Self::Shares => "lie between 0 and 1: they are shares of the picture, not pixels",
             Self::Outside => "lie mostly outside their picture",
             Self::ListedAgain => "are listed again and taken once",
             Self::SameContent => "with the content of another one and different boxes",
@@ -193,7 +197,7 @@ impl Problem {
             Self::Crowd => "crowds",
             Self::SameBox => "the same box of a picture again",
             Self::OverEdge => "reach over the edge of their picture; the part inside is taken",
-            Self::Thin => "with a side below one pixel: hardly anything can be learnt from it",
+            Self::Thin => "with a side below one pixel: hardly anything can be learned from it",
             Self::Turned => {
                 "are turned by their EXIF orientation, which their size does not tell; boxes are taken as those \
                  of the upright picture"
@@ -212,7 +216,7 @@ impl Problem {
     fn advice(self) -> &'static str {
         match self {
             Self::OnlyBackground | Self::NoBoxes => "; draw a box round each object",
-            Self::ImageWithoutId => "; give each a whole number or a text",
+            Self::ImageWithoutId => "; give each an integer or a text",
             Self::SameId => ": whose boxes are whose is lost; give each picture an id of its own",
             Self::SameFile => "; put all boxes of a picture under one id",
             Self::SameContent => "; keep one of them",
@@ -220,6 +224,10 @@ impl Problem {
             Self::UnknownImage => "; take them out, or list their pictures",
             Self::NoBox => "; write [left, top, width, height] in pixels",
             Self::NotFinite | Self::Outside => "; correct them",
+            Self::Shares => {
+                "; write [left, top, width, height] in pixels: left and width times the picture's width, top and \
+                 height times its height"
+            }
             Self::StoredSize => {
                 ": boxes lie elsewhere in the upright picture; take the orientation out of the pictures (exiftool \
                  -Orientation= FILE), or turn size and boxes"
@@ -247,7 +255,7 @@ pub(super) fn numbers(numbers: &[f64; 4]) -> String {
 pub(super) struct Findings(BTreeMap<Problem, Finding>);
 
 impl Findings {
-    /// One more, of so many boxes or pictures.
+    /// One more, among `of` boxes or pictures.
     pub(super) fn add(&mut self, kind: Problem, of: usize, example: impl FnOnce() -> String) {
         let fresh = || Finding { kind, count: 0, of, examples: Vec::new() };
         let finding = self.0.entry(kind).or_insert_with(fresh);

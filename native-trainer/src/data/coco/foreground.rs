@@ -20,7 +20,7 @@ pub struct Part {
     pub take: Option<usize>,
 }
 
-/// Mixes COCO files into one that knows a single category, `foreground`: every box that can be learnt stays as it
+/// Mixes COCO files into one that knows a single category, `foreground`: every box that can be learned stays as it
 /// is, and crowds stay crowds.
 ///
 /// Pictures and boxes are numbered anew from 1. A picture below the folder of `out` is named from there, any other

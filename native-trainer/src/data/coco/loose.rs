@@ -29,7 +29,7 @@ pub(super) enum Loose {
 }
 
 impl Loose {
-    /// What is no number, for people.
+    /// What is no number, as an error shows it.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Text(text) => format!("{text:?}"),

@@ -71,6 +71,14 @@ pub enum CocoError {
         /// Where its pictures were looked for.
         looked_in: Vec<PathBuf>,
     },
+    /// Pascal VOC: there are objects, and all of them are left out.
+    #[error("{}: no object is left to learn: {}{}", path.display(), told(findings), to_keep(findings))]
+    NoObjectLeft {
+        /// The folder of annotations.
+        path: PathBuf,
+        /// Why they are left out.
+        findings: Vec<Finding>,
+    },
     /// A name that no JSON can hold.
     #[error("{}: the name is not UTF-8; rename it", path.display())]
     Name {
@@ -91,6 +99,21 @@ fn listed(findings: &[Finding], looked_in: &[PathBuf]) -> String {
         .map(text)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+/// All findings as one sentence.
+fn told(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What to do if objects are left out as difficult.
+fn to_keep(findings: &[Finding]) -> &'static str {
+    let is_difficult = |finding: &Finding| finding.kind == Problem::Difficult;
+    if findings.iter().any(is_difficult) {
+        "; write <difficult>0</difficult> for those that are to be learned"
+    } else {
+        ""
+    }
 }
 
 /// What to do about pictures that are in none of the folders.

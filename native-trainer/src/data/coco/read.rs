@@ -29,6 +29,8 @@ pub(super) struct Draft {
     findings: Findings,
     place: Place,
     is_background: bool,
+    /// Whether no box can be held against its picture, being given as shares of it.
+    are_shares: bool,
 }
 
 /// A picture.
@@ -82,13 +84,14 @@ impl Draft {
             })
             .collect();
         distribute(&records, &mut entries, &mut findings);
+        let are_shares = name_shares(&records, &entries, &mut findings);
         unite_files(&records.images, &mut entries, &mut findings);
         if let Some(other) = &place.other {
             let folders = [&place.folder, other].map(|folder| folder.display().to_string());
             let examples = folders.to_vec();
             findings.put(Finding { kind: Problem::OtherFolder, count: 2, of: 2, examples });
         }
-        Ok(Self { records, entries, findings, place, is_background: false })
+        Ok(Self { records, entries, findings, place, is_background: false, are_shares })
     }
 
     /// Takes the pictures for a part of a mixture, whose other parts may have the boxes: those of these places,
@@ -142,8 +145,10 @@ impl Draft {
                 Some(Ok((header, answer))) => {
                     let image = &self.records.images[entry.image];
                     compare_sizes(image, &header, &name, of, &mut self.findings);
-                    let size = (header.width, header.height);
-                    hold_inside(&mut entry.boxes, size, &name, boxes, &mut self.findings);
+                    if !self.are_shares {
+                        let size = (header.width, header.height);
+                        hold_inside(&mut entry.boxes, size, &name, boxes, &mut self.findings);
+                    }
                     Some(Ok(answer))
                 }
             });
@@ -306,6 +311,23 @@ fn distribute(records: &Records, entries: &mut [Entry], findings: &mut Findings)
             }
         }
     }
+}
+
+/// Names the boxes of a file whose boxes all lie between 0 and 1, with fractions; whether it is one. They are not
+/// converted: some programs write the middle of a box in the place of its corner.
+fn name_shares(records: &Records, entries: &[Entry], findings: &mut Findings) -> bool {
+    let boxes = || entries.iter().flat_map(|entry| &entry.boxes);
+    let sides = |b: &BBox| [b.x1, b.y1, b.width(), b.height()];
+    let all = boxes().all(|(_, b)| sides(b).iter().all(|side| (0.0..=1.0).contains(side)));
+    let are_shares = all && boxes().any(|(_, b)| sides(b).iter().any(|side| side.fract() != 0.0));
+    if are_shares {
+        for (index, b) in boxes() {
+            let name = records.annotations[*index].name(*index);
+            let example = || format!("{name}: {}", numbers(&sides(b).map(f64::from)));
+            findings.add(Problem::Shares, records.annotations.len(), example);
+        }
+    }
+    are_shares
 }
 
 /// The box to learn; none for a crowd.

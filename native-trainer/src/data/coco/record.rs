@@ -34,7 +34,7 @@ pub(super) struct ImageRecord {
 }
 
 impl ImageRecord {
-    /// Its file's name, for people.
+    /// Its file's name, as a message shows it.
     pub(super) fn name(&self) -> &str {
         self.file_name.as_deref().unwrap_or("no name")
     }
@@ -97,7 +97,7 @@ impl fmt::Display for Id {
 
 impl From<Loose> for Id {
     fn from(value: Loose) -> Self {
-        /// Floats hold every whole number up to here.
+        /// Floats hold every integer up to here.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         match value {
             Loose::Null => Self::Absent,
@@ -242,7 +242,7 @@ struct Document {
     categories: Option<Vec<Loose>>,
 }
 
-/// Reads a document whose lists have at most so many records.
+/// Reads a document whose lists have a limited number of records.
 struct Most(usize);
 
 impl<'de> DeserializeSeed<'de> for Most {
@@ -278,7 +278,7 @@ impl<'de> Visitor<'de> for Most {
     }
 }
 
-/// A list of at most so many records.
+/// A list of a limited number of records.
 struct List<T> {
     most: usize,
     kind: PhantomData<T>,

@@ -18,8 +18,9 @@ const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "JPG", "
 ///
 /// # Errors
 ///
-/// [`CocoError`] of the first file that cannot be read, naming its line, of `out` where it cannot be written, or [`CocoError::NotWritten`] where
-/// [`super::read()`] would refuse what is to be written.
+/// [`CocoError`] of the first file that cannot be read, naming its line, or of `out` if it cannot be written;
+/// [`CocoError::NoObjectLeft`] if all objects are left out, [`CocoError::NotWritten`] if [`super::read()`] would
+/// refuse what is to be written.
 pub fn from_voc(
     folder: &Path,
     out: &Path,
@@ -48,6 +49,11 @@ pub fn from_voc(
     }
     for kind in [Problem::Difficult, Problem::EndlessCorner, Problem::SwappedCorners] {
         voc.findings.set_total(kind, voc.objects);
+    }
+    if voc.objects > 0 && voc.file.annotations.is_empty() {
+        let mut findings = voc.findings.into_vec();
+        findings.retain(|f| matches!(f.kind, Problem::Difficult | Problem::EndlessCorner));
+        return Err(CocoError::NoObjectLeft { path: annotations, findings });
     }
     voc.findings.set_total(Problem::NamedAlike, voc.file.images.len());
     let (bytes, mut draft) = voc.file.into_draft(out)?;

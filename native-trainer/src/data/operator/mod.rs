@@ -2,7 +2,7 @@
 //!
 //! Agrees with PaddleClas `ppcls/data/preprocess/ops` @ d178931. Differences: everything is drawn
 //! from the generator that is passed in; a random-position crop reaches the last row and column,
-//! which the reference's never does; cut-outs may be filled; posterising keeps at least one bit.
+//! which the reference's never does; cut-outs may be filled; posterizing keeps at least one bit.
 
 mod pixels;
 mod policy;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::pixels::{affine, grayscale};
 pub use self::policy::{aug_mix, auto_augment, rand_augment};
-use super::augment::{Augmentation, ColourChange, fill_box};
+use super::augment::{Augmentation, ColorChange, fill_box};
 use crate::random::{Random, chance, uniform};
 
 /// Tries of a random crop or erased box to fit into the picture.
@@ -36,7 +36,8 @@ pub enum Operator {
         side: u32,
     },
     /// The middle (`CropImage`); the picture is padded with black where it is smaller.
-    CentreCrop {
+    #[serde(alias = "centre_crop")]
+    CenterCrop {
         /// In pixels.
         side: u32,
     },
@@ -66,15 +67,15 @@ pub enum Operator {
         /// Largest angle to either side.
         degrees: f32,
     },
-    /// A border of one colour (`Pad`).
+    /// A border of one color (`Pad`).
     Pad {
         /// Width of the border, in pixels.
         padding: u32,
-        /// Grey level of the border.
+        /// Gray level of the border.
         #[serde(default)]
         fill: u8,
     },
-    /// A rectangle of one colour or of noise (`RandomErasing`), <https://arxiv.org/abs/1708.04896>.
+    /// A rectangle of one color or of noise (`RandomErasing`), <https://arxiv.org/abs/1708.04896>.
     RandomErasing {
         /// `EPSILON`
         probability: f32,
@@ -87,16 +88,18 @@ pub enum Operator {
         fill: EraseFill,
     },
     /// Brightness, contrast, saturation and hue (`ColorJitter`).
-    ColourJitter {
+    #[serde(alias = "colour_jitter")]
+    ColorJitter {
         /// How often.
         probability: f32,
         /// Largest change of brightness, contrast and saturation, as a share.
-        colour: f32,
+        #[serde(alias = "colour")]
+        color: f32,
         /// Largest change of hue, in degrees.
         #[serde(default)]
         hue: f32,
     },
-    /// No colour (`RandomGrayscale`).
+    /// No color (`RandomGrayscale`).
     Grayscale {
         /// 0.1 in the reference.
         probability: f32,
@@ -122,7 +125,7 @@ pub enum Operator {
         /// Strength from 0 to 10; 1 in the reference.
         severity: f32,
     },
-    /// Squares of one random colour (`Cutout`), <https://arxiv.org/abs/1708.04552>.
+    /// Squares of one random color (`Cutout`), <https://arxiv.org/abs/1708.04552>.
     Cutout {
         /// How many.
         holes: usize,
@@ -135,17 +138,17 @@ pub enum Operator {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EraseFill {
-    /// The mean colour of `ImageNet`: what the reference's constant 0 after normalisation is.
+    /// The mean color of `ImageNet`: what the reference's constant 0 after normalization is.
     #[default]
     Mean,
-    /// One random colour.
-    Colour,
-    /// A random colour a pixel.
+    /// One random color.
+    Color,
+    /// A random color a pixel.
     Noise,
 }
 
-/// The mean colour of `ImageNet`, in grey levels.
-const MEAN_COLOUR: [u8; 3] = [124, 116, 104];
+/// The mean color of `ImageNet`, in gray levels.
+const MEAN_COLOR: [u8; 3] = [124, 116, 104];
 
 impl Operator {
     /// The changed picture.
@@ -160,7 +163,7 @@ impl Operator {
                 };
                 scaled(&image, to(image.width()), to(image.height()))
             }
-            Self::CentreCrop { side } => {
+            Self::CenterCrop { side } => {
                 let image = at_least(image, side);
                 let (left, top) = ((image.width() - side) / 2, (image.height() - side) / 2);
                 part(&image, left, top, side, side)
@@ -185,10 +188,10 @@ impl Operator {
             {
                 random_erasing(image, area, aspect, fill, random)
             }
-            Self::ColourJitter { probability, colour, hue } if chance(random, probability) => {
-                let limits = Augmentation { colour, hue, ..Augmentation::default() };
+            Self::ColorJitter { probability, color, hue } if chance(random, probability) => {
+                let limits = Augmentation { color, hue, ..Augmentation::default() };
                 let mut image = image;
-                ColourChange::draw(&limits, random).apply(image.data_mut());
+                ColorChange::draw(&limits, random).apply(image.data_mut());
                 image
             }
             Self::Grayscale { probability } if chance(random, probability) => grayscale(&image),
@@ -203,7 +206,7 @@ impl Operator {
             Self::Flip { .. }
             | Self::Rotation { .. }
             | Self::RandomErasing { .. }
-            | Self::ColourJitter { .. }
+            | Self::ColorJitter { .. }
             | Self::Grayscale { .. }
             | Self::AugMix { .. } => image,
         }
@@ -237,7 +240,7 @@ fn at_least(image: RgbImage, side: u32) -> RgbImage {
     if missing == 0 { image } else { pad(&image, missing.div_ceil(2), 0) }
 }
 
-/// A border of one grey level.
+/// A border of one gray level.
 pub fn pad(image: &RgbImage, padding: u32, fill: u8) -> RgbImage {
     let (width, height) = (image.width() + 2 * padding, image.height() + 2 * padding);
     let mut data = vec![fill; (width * height * 3) as usize];
@@ -298,10 +301,10 @@ fn random_erasing(
     if width >= image.width() || height >= image.height() {
         return image;
     }
-    let colour = [0; 3].map(|_: u8| integer(random, 255) as u8);
+    let color = [0; 3].map(|_: u8| integer(random, 255) as u8);
     fill_box(&mut image, (left, top, width, height), |pixel| match fill {
-        EraseFill::Mean => pixel.copy_from_slice(&MEAN_COLOUR),
-        EraseFill::Colour => pixel.copy_from_slice(&colour),
+        EraseFill::Mean => pixel.copy_from_slice(&MEAN_COLOR),
+        EraseFill::Color => pixel.copy_from_slice(&color),
         EraseFill::Noise => pixel.iter_mut().for_each(|v| *v = integer(random, 255) as u8),
     });
     image
@@ -316,8 +319,8 @@ fn cutout(mut image: RgbImage, holes: usize, length: u32, random: &mut Random) -
         };
         let (left, w) = span(integer(random, width - 1), width);
         let (top, h) = span(integer(random, height - 1), height);
-        let colour = [0; 3].map(|_: u8| integer(random, 255) as u8);
-        fill_box(&mut image, (left, top, w, h), |pixel| pixel.copy_from_slice(&colour));
+        let color = [0; 3].map(|_: u8| integer(random, 255) as u8);
+        fill_box(&mut image, (left, top, w, h), |pixel| pixel.copy_from_slice(&color));
     }
     image
 }
@@ -336,7 +339,7 @@ mod tests {
         vec![
             Operator::Resize { width: 20, height: 12 },
             Operator::ResizeShort { side: 16 },
-            Operator::CentreCrop { side: 40 },
+            Operator::CenterCrop { side: 40 },
             Operator::RandomResizedCrop { side: 16, area: [0.08, 1.0], aspect: [0.75, 1.33] },
             Operator::RandomCrop { side: 12 },
             Operator::Flip { probability: 0.5 },
@@ -348,7 +351,7 @@ mod tests {
                 aspect: 0.3,
                 fill: EraseFill::Noise,
             },
-            Operator::ColourJitter { probability: 0.9, colour: 0.4, hue: 20.0 },
+            Operator::ColorJitter { probability: 0.9, color: 0.4, hue: 20.0 },
             Operator::Grayscale { probability: 0.5 },
             Operator::AutoAugment,
             Operator::RandAugment { layers: 2, magnitude: 5.0 },
@@ -394,6 +397,21 @@ mod tests {
             let text = toml::to_string(&operator).unwrap();
             assert_eq!(toml::from_str::<Operator>(&text).unwrap(), operator, "{text}");
         }
-        assert!(toml::from_str::<Operator>("kind = \"flip\"\nprobability = 1\nx = 1").is_err());
+        let error =
+            toml::from_str::<Operator>("kind = \"flip\"\nprobability = 1\nx = 1").unwrap_err();
+        assert!(error.to_string().contains("unknown field `x`"), "{error}");
+    }
+
+    #[test]
+    fn the_british_names_are_understood() {
+        for (old, operator) in [
+            ("kind = \"centre_crop\"\nside = 9", Operator::CenterCrop { side: 9 }), // An old name.
+            (
+                "kind = \"colour_jitter\"\nprobability = 0.5\ncolour = 0.3", // An old name.
+                Operator::ColorJitter { probability: 0.5, color: 0.3, hue: 0.0 },
+            ),
+        ] {
+            assert_eq!(toml::from_str::<Operator>(old).unwrap(), operator);
+        }
     }
 }

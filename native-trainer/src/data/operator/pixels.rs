@@ -69,13 +69,13 @@ pub(super) fn blend(from: &RgbImage, to: &RgbImage, factor: f32) -> RgbImage {
     rgb(to.width(), to.height(), data)
 }
 
-/// All pixels of one grey level.
+/// All pixels of one gray level.
 fn flat(image: &RgbImage, level: u8) -> RgbImage {
     rgb(image.width(), image.height(), vec![level; image.data().len()])
 }
 
-/// More or less colour; 1 changes nothing.
-pub(super) fn colour(image: &RgbImage, factor: f32) -> RgbImage {
+/// More or less color; 1 changes nothing.
+pub(super) fn color(image: &RgbImage, factor: f32) -> RgbImage {
     blend(&grayscale(image), image, factor)
 }
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_factor_of_one_changes_nothing() {
-        for change in [colour, contrast, brightness, sharpness] {
+        for change in [color, contrast, brightness, sharpness] {
             assert_eq!(change(&picture(), 1.0), picture());
         }
     }
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn posterising_keeps_the_upper_bits() {
+    fn posterizing_keeps_the_upper_bits() {
         assert_eq!(posterize(picture(), 8), picture());
         assert!(posterize(picture(), 2).data().iter().all(|v| v % 64 == 0));
         assert!(posterize(picture(), 0).data().iter().all(|v| *v == 0 || *v == 128));

@@ -7,7 +7,7 @@
 use models::image::RgbImage;
 
 use super::pixels::{
-    affine, auto_contrast, blend, brightness, colour, contrast, equalize, invert, posterize,
+    affine, auto_contrast, blend, brightness, color, contrast, equalize, invert, posterize,
     sharpness, solarize,
 };
 use super::{integer, rgb, rotate};
@@ -24,7 +24,7 @@ enum Change {
     TranslateX,
     TranslateY,
     Rotate,
-    Colour,
+    Color,
     Posterize,
     Solarize,
     Contrast,
@@ -36,7 +36,7 @@ enum Change {
 }
 
 use Change::{
-    AutoContrast, Brightness, Colour, Contrast, Equalize, Invert, Posterize, Rotate, Sharpness,
+    AutoContrast, Brightness, Color, Contrast, Equalize, Invert, Posterize, Rotate, Sharpness,
     ShearX, ShearY, Solarize, TranslateX, TranslateY,
 };
 
@@ -66,7 +66,7 @@ impl Change {
             }
             // Only to one side, as in the reference.
             Rotate => rotate(&image, strength * ROTATE),
-            Colour => colour(&image, 1.0 + signed * ENHANCE),
+            Color => color(&image, 1.0 + signed * ENHANCE),
             Contrast => contrast(&image, 1.0 + signed * ENHANCE),
             Sharpness => sharpness(&image, 1.0 + signed * ENHANCE),
             Brightness => brightness(&image, 1.0 + signed * ENHANCE),
@@ -94,20 +94,20 @@ const POLICY: [[Step; 2]; 25] = [
     [(Posterize, 0.8, 5), (Equalize, 1.0, 2)],
     [(Rotate, 0.2, 3), (Solarize, 0.6, 8)],
     [(Equalize, 0.6, 8), (Posterize, 0.4, 6)],
-    [(Rotate, 0.8, 8), (Colour, 0.4, 0)],
+    [(Rotate, 0.8, 8), (Color, 0.4, 0)],
     [(Rotate, 0.4, 9), (Equalize, 0.6, 2)],
     [(Equalize, 0.0, 7), (Equalize, 0.8, 8)],
     [(Invert, 0.6, 4), (Equalize, 1.0, 8)],
-    [(Colour, 0.6, 4), (Contrast, 1.0, 8)],
-    [(Rotate, 0.8, 8), (Colour, 1.0, 2)],
-    [(Colour, 0.8, 8), (Solarize, 0.8, 7)],
+    [(Color, 0.6, 4), (Contrast, 1.0, 8)],
+    [(Rotate, 0.8, 8), (Color, 1.0, 2)],
+    [(Color, 0.8, 8), (Solarize, 0.8, 7)],
     [(Sharpness, 0.4, 7), (Invert, 0.6, 8)],
     [(ShearX, 0.6, 5), (Equalize, 1.0, 9)],
-    [(Colour, 0.4, 0), (Equalize, 0.6, 3)],
+    [(Color, 0.4, 0), (Equalize, 0.6, 3)],
     [(Equalize, 0.4, 7), (Solarize, 0.2, 4)],
     [(Solarize, 0.6, 5), (AutoContrast, 0.6, 5)],
     [(Invert, 0.6, 4), (Equalize, 1.0, 8)],
-    [(Colour, 0.6, 4), (Contrast, 1.0, 8)],
+    [(Color, 0.6, 4), (Contrast, 1.0, 8)],
     [(Equalize, 0.8, 8), (Equalize, 0.6, 3)],
 ];
 
@@ -137,7 +137,7 @@ pub fn rand_augment(
         Rotate,
         Posterize,
         Solarize,
-        Colour,
+        Color,
         Contrast,
         Brightness,
         Sharpness,
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn no_strength_leaves_the_picture_as_it_is() {
         let image = rgb(9, 7, (0..189).map(|i| (i * 53 % 256) as u8).collect());
-        let kept = [ShearX, ShearY, TranslateX, TranslateY, Rotate, Colour, Posterize, Solarize];
+        let kept = [ShearX, ShearY, TranslateX, TranslateY, Rotate, Color, Posterize, Solarize];
         for change in kept.into_iter().chain([Contrast, Sharpness, Brightness]) {
             assert_eq!(change.apply(image.clone(), 0.0, &mut seeded(&[1])), image, "{change:?}");
         }

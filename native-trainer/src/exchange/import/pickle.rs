@@ -214,6 +214,7 @@ impl<'a> Machine<'a> {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one match, an arm an instruction")]
     fn run(&mut self) -> Result<Value, PickleError> {
         loop {
             let code = self.take(1)?[0];

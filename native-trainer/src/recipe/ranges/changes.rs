@@ -10,8 +10,8 @@ use crate::data::scenes::SceneOptions;
 
 /// Pixels of a side that an operator makes.
 const SIDES: May = May::From(1.0, 8192.0);
-/// Shares by which colours change.
-const COLOURS: May = May::Share;
+/// Shares by which colors change.
+const COLORS: May = May::Share;
 /// Degrees by which a picture or its hue is turned.
 const DEGREES: May = May::From(0.0, 360.0);
 
@@ -34,7 +34,8 @@ impl Augmentation {
                 ("stretch", self.stretch, May::From(0.0, 100.0)),
                 ("translate", self.translate, May::From(0.0, 10.0)),
                 ("flip", self.flip, May::Share),
-                ("colour", self.colour, COLOURS),
+                ("distort", self.distort, May::Share),
+                ("color", self.color, COLORS),
                 ("hue", self.hue, DEGREES),
                 ("grayscale", self.grayscale, May::Share),
                 ("blur", self.blur, May::Share),
@@ -42,7 +43,7 @@ impl Augmentation {
                 ("background", self.background, May::Share),
             ],
         );
-        // Nought and nought keep the size.
+        // Zero and zero keep the size.
         let least = if self.scale == [0.0, 0.0] { 0.0 } else { 0.01 };
         self.scale.iter().for_each(|scale| table.row("scale", *scale, May::From(least, 100.0)));
         table.check()?;
@@ -58,7 +59,7 @@ impl BoxedAugmentation {
             &[
                 ("flip", self.flip, May::Share),
                 ("hue", self.hue, DEGREES),
-                ("colour", self.colour, COLOURS),
+                ("color", self.color, COLORS),
                 ("distort", self.distort, May::Share),
             ],
         );
@@ -71,7 +72,7 @@ impl SceneOptions {
         let mut table = Table(Vec::new());
         table.row("max_things", self.max_things, May::From(0.0, 1000.0));
         self.size.iter().for_each(|size| table.row("size", *size, May::From(0.01, 10.0)));
-        table.rows("", &[("rotation", self.rotation, DEGREES), ("colour", self.colour, COLOURS)]);
+        table.rows("", &[("rotation", self.rotation, DEGREES), ("color", self.color, COLORS)]);
         table.check()?;
         ordered("size", self.size)
     }
@@ -86,7 +87,7 @@ impl Operator {
             Self::Resize { width, height } => {
                 table.rows("", &[("width", width, SIDES), ("height", height, SIDES)]);
             }
-            Self::ResizeShort { side } | Self::CentreCrop { side } | Self::RandomCrop { side } => {
+            Self::ResizeShort { side } | Self::CenterCrop { side } | Self::RandomCrop { side } => {
                 table.row("side", side, SIDES);
             }
             Self::RandomResizedCrop { side, area, aspect } => {
@@ -111,9 +112,9 @@ impl Operator {
                 table.row("aspect", aspect, May::Positive);
                 ordered("area", area)?;
             }
-            Self::ColourJitter { probability: p, colour, hue } => {
+            Self::ColorJitter { probability: p, color, hue } => {
                 probability(&mut table, p);
-                table.rows("", &[("colour", colour, COLOURS), ("hue", hue, DEGREES)]);
+                table.rows("", &[("color", color, COLORS), ("hue", hue, DEGREES)]);
             }
             Self::AutoAugment => {}
             Self::RandAugment { layers, magnitude } => {

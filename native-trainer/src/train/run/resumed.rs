@@ -12,9 +12,9 @@ use crate::loss_scale::LossScale;
 use crate::terminal::counted;
 use crate::train::folder::RunFolder;
 use crate::train::log::Log;
-use crate::train::{BEST, LAST, LATEST, Memory, Task};
+use crate::train::{BEST, LAST, LATEST, Memory, Training};
 
-impl<T: Task> Run<'_, T> {
+impl<T: Training> Run<'_, T> {
     pub(in crate::train) fn resume(mut self, folder: &Path) -> anyhow::Result<Self> {
         let mut progress = checkpoint::progress(folder)?;
         anyhow::ensure!(

@@ -1,11 +1,14 @@
 import { Magpie } from "magpie-recognizer";
 import { useEffect, useState } from "react";
 
+/** @typedef {import("magpie-recognizer").RecognizedObject} RecognizedObject */
+
 /** A loaded bundle, and what is to be said meanwhile; the engine ends with the component. */
 function useMagpie(bundle) {
-  const [state, setState] = useState({ magpie: null, status: "Loading…" });
+  const [state, setState] = useState({ magpie: /** @type {Magpie | null} */ (null), status: "Loading…" });
   useEffect(() => {
     const end = new AbortController();
+    /** @type {Magpie | null} */
     let loaded = null;
     const onProgress = ({ loaded, total }) =>
       setState({ magpie: null, status: `${Math.round((100 * loaded) / total)} %` });
@@ -29,10 +32,11 @@ function useMagpie(bundle) {
 
 export function App() {
   const { magpie, status } = useMagpie("bundle/");
-  const [objects, setObjects] = useState([]);
+  const [objects, setObjects] = useState(/** @type {RecognizedObject[]} */ ([]));
   const [failure, setFailure] = useState(null);
 
   const look = async ({ target }) => {
+    if (!magpie) return;
     try {
       setObjects((await magpie.recognize(target.files[0])).objects);
       setFailure(null);

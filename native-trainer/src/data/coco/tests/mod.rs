@@ -184,6 +184,7 @@ fn a_box_narrower_than_a_pixel_is_taken_and_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn what_teaches_nothing_or_something_false_is_refused() {
     let data = Data::new();
     data.put("small.png", &picture(20, 15, 9));
@@ -257,6 +258,14 @@ fn what_teaches_nothing_or_something_false_is_refused() {
             "[30, 10, 55, 20] is not inside",
         ),
         (bbox(json!([0, 0, 3e38, 3e38])), vec![(Problem::Outside, 1)], "mostly outside"),
+        (
+            each("annotations", |i, a| {
+                a["bbox"] = json!([0.25, 0.5, 0.5, if i % 2 == 0 { 0.25 } else { 0.5 }]);
+            }),
+            vec![(Problem::Shares, 8)],
+            "all 8 boxes lie between 0 and 1: they are shares of the picture, not pixels (annotation 1: [0.25, \
+             0.5, 0.5, 0.25], ",
+        ),
         (
             each("images", |_, i| i["width"] = 80.into()),
             vec![(Problem::OtherSize, 4)],

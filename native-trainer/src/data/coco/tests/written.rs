@@ -188,8 +188,16 @@ fn voc_that_teaches_something_false_is_not_written() {
         ),
         (format!("<filename>gone.png</filename>{good}"), "1 of 1 picture is not there"),
         (
-            format!("<filename>0.png</filename>{}", object("cat", "1", corners)),
+            "<filename>0.png</filename>".to_owned(),
             "boxes.json: not written, since it could not be trained on: 1 picture, 0 boxes",
+        ),
+        (
+            format!("<filename>0.png</filename>\n{}", object("cat", "1", corners)),
+            "Annotations: no object is left to learn: 1 object, 1 left out: difficult (",
+        ),
+        (
+            format!("<filename>0.png</filename>\n{}", object("cat", "1", corners)),
+            "p.xml:2); write <difficult>0</difficult> for those that are to be learned",
         ),
         (
             format!(

@@ -1,0 +1,179 @@
+//! The networks of PP-ShiTu with drawn weights: written as model files and for other runtimes, and timed
+//! natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same files.
+//!
+//! `networks write FOLDER`, `networks time FOLDER RUNS [NETWORK]`
+#![expect(clippy::print_stdout, reason = "the figures")]
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use burn::tensor::Device;
+use models::backbone::BackboneConfig;
+use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::extractor::ExtractorConfig;
+use models::image::RgbImage;
+use models::inference::Arithmetic;
+use models::inference::{Network, Prepared, RunError};
+use models::model_file::{Architecture, ModelDescription, ModelFile};
+use models::neck::NeckConfig;
+use models::preprocess::Preprocess;
+use models::timing::drawn_for;
+use models::weights::{Precision, Weights};
+use native_trainer::exchange::export::{Format, network_files};
+
+/// Seed of the drawn weights.
+const SEED: u64 = 7;
+
+fn networks() -> Vec<(&'static str, u32, Architecture)> {
+    let lcnet = |scale| {
+        let (class_expand, dropout) = (Some(1280), 0.2);
+        let config = PpLcNetConfig { scale, class_expand, dropout, fused: true };
+        let neck = Some(NeckConfig::Fc { embedding_dim: 512 });
+        Architecture::Extractor(ExtractorConfig { backbone: BackboneConfig::PpLcNet(config), neck })
+    };
+    let shitu = BackboneConfig::PpLcNetV2(PpLcNetV2Config {
+        scale: 1.0,
+        depths: [2, 2, 6, 2],
+        class_expand: 512,
+        shitu: true,
+        dropout: 0.2,
+        fused: true,
+    });
+    let mobilenet = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 1.0, fused: true });
+    let detector = |backbone_scale, neck_channels, head_blocks| {
+        Architecture::Detector(DetectorConfig {
+            variant: DetectorVariant::First,
+            backbone: DetectorBackbone::PpLcNet,
+            backbone_scale,
+            neck_channels,
+            num_classes: 1,
+            head_blocks,
+            fused: true,
+        })
+    };
+    let extractor = |backbone, neck| Architecture::Extractor(ExtractorConfig { backbone, neck });
+    vec![
+        ("pp_lcnet_x1_0", 224, lcnet(1.0)),
+        ("pp_lcnet_x2_5", 224, lcnet(2.5)),
+        ("pp_lcnet_v2_shitu", 224, extractor(shitu, Some(NeckConfig::BnNeck))),
+        ("mobilenet_v1", 224, extractor(mobilenet, None)),
+        ("picodet_320", 320, detector(0.75, 64, 2)),
+        ("mainbody_640", 640, detector(2.5, 128, 4)),
+    ]
+}
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["write", folder] => write(Path::new(folder)),
+        ["time", folder, runs, only @ ..] => time(Path::new(folder), runs.parse()?, only),
+        other => bail!("unknown words {other:?}; there is write FOLDER and time FOLDER RUNS"),
+    }
+}
+
+fn write(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let device = Device::flex();
+    for (name, side, architecture) in networks() {
+        device.seed(SEED);
+        let preprocess = Preprocess::square(side);
+        let weights = match &architecture {
+            Architecture::Extractor(config) => {
+                let network = config.init(&device);
+                write_for_others(folder, name, &network, &preprocess)?;
+                Weights::from_module(&network)
+            }
+            Architecture::Detector(config) => {
+                let network = config.init(&device);
+                write_for_others(folder, name, &network, &preprocess)?;
+                Weights::from_module(&network)
+            }
+        };
+        for (arithmetic, suffix) in [(Arithmetic::F32, ""), (Arithmetic::I8, "_i8")] {
+            let (architecture, preprocess) = (architecture.clone(), preprocess.clone());
+            let notes = String::new();
+            let description = ModelDescription { architecture, preprocess, arithmetic, notes };
+            let weights = weights.clone();
+            let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
+            std::fs::write(folder.join(format!("{name}{suffix}.safetensors")), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_for_others(
+    folder: &Path,
+    name: &str,
+    network: &impl Network,
+    preprocess: &Preprocess,
+) -> anyhow::Result<()> {
+    for format in Format::ALL {
+        for (file, bytes) in network_files(format, name, network, preprocess) {
+            std::fs::write(folder.join(file), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+enum Ready {
+    Extractor(Prepared<models::extractor::Extractor>),
+    Detector(Prepared<models::detector::Detector>),
+}
+
+impl Ready {
+    fn open(file: ModelFile, device: &Device) -> anyhow::Result<Self> {
+        Ok(match file.description.architecture {
+            Architecture::Extractor(_) => Self::Extractor(file.prepare_extractor(device)?),
+            Architecture::Detector(_) => Self::Detector(file.prepare_detector(device)?),
+        })
+    }
+
+    fn run(&self, pictures: &[RgbImage]) -> Result<Vec<f32>, RunError> {
+        pollster::block_on(async {
+            match self {
+                Self::Extractor(extractor) => extractor.run(pictures).await,
+                Self::Detector(detector) => detector.run(pictures).await,
+            }
+        })
+    }
+}
+
+fn time(folder: &Path, runs: usize, only: &[&str]) -> anyhow::Result<()> {
+    let device = Device::flex();
+    for (name, ..) in networks() {
+        if !only.is_empty() && !only.contains(&name) {
+            continue;
+        }
+        let path = folder.join(name).with_extension("safetensors");
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let model = ModelFile::from_bytes(&bytes)?;
+        // What every runtime gets, computed alike elsewhere.
+        let picture = [drawn_for(&model.description.preprocess)];
+        let ready = Ready::open(model, &device)?;
+        let answer = ready.run(&picture)?;
+        let mut times: Vec<f64> = (0..runs.max(1))
+            .map(|_| {
+                let start = Instant::now();
+                ready.run(&picture)?;
+                Ok(start.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect::<Result<_, RunError>>()?;
+        times.sort_by(f64::total_cmp);
+        let bytes: Vec<u8> = answer.iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(folder.join(name).with_extension("answer.f32"), bytes)?;
+        println!(
+            "{}",
+            serde_json::json!({
+                "network": name,
+                "runtime": "magpie",
+                "threads": rayon::current_num_threads(),
+                "median_ms": times[times.len() / 2],
+                "least_ms": times[0],
+            })
+        );
+    }
+    Ok(())
+}

