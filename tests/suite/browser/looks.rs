@@ -56,7 +56,8 @@ fn is_good(browser: &str) {
         assert_eq!(found["narrow"], json!([]), "{name}: letters stand below each other");
         assert_eq!(found["faint"], json!([]), "{name}: texts are hard to read");
     };
-    let names = ["empty", "unknown", "one", "long", "many", "marking", "frame", "form", "bench", "results"];
+    let names =
+        ["empty", "unknown", "one", "long", "many", "marking", "frame", "form", "bench", "results"];
     let (names, states) = if chromium { (&names[..], 6) } else { (&names[..8], 3) };
     for name in names {
         let looked = seen[name].as_object().expect("widths and schemes");
