@@ -1,13 +1,11 @@
 //! Names what is in an image, by the files of a published site.
 //!
 //! Run it beside a folder `site` (of `magpie publish`) and an image `shelf.jpg`:
-//! `cargo run --package models --package native-trainer --example recognize`.
+//! `cargo run --package magpie-nets --package magpie-train --example recognize`.
 
 #![expect(clippy::print_stdout, reason = "an example prints what it found")]
 
-use burn::tensor::Device;
-use models::bundle::{Bundle, Manifest};
-use models::image::RgbImage;
+use models::{Bundle, Device, Manifest, RgbImage};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let read = |name: &str| std::fs::read(format!("site/bundle/{name}"));

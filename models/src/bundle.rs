@@ -4,7 +4,7 @@
 //! ever. The manifest is read first; each file's length and hash are checked before it is used.
 //!
 //! The gallery comes in two files: what answers need, and the classes' pictures for people, which may
-//! come later. One that is too large for that comes in [shards](crate::gallery::Shards): a head, and
+//! come later. One that is too large for that comes in [shards](gallery::Shards): a head, and
 //! files of which queries fetch parts.
 
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,12 @@ use thiserror::Error;
 
 use crate::detector::Detector;
 use crate::extractor::Extractor;
-use crate::gallery::{Gallery, GalleryError, Sharded, Shards};
 use crate::inference::Arithmetic;
 use crate::inference::{Prepared, Target};
 use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, sha256_hex};
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
+use gallery::{Gallery, GalleryError, Sharded, Shards};
 
 /// Name of the manifest inside a bundle.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -207,7 +207,7 @@ impl Manifest {
     /// # Errors
     ///
     /// [`GalleryError`], also where the shards are not those of the manifest.
-    pub fn read_head(&self, bytes: &[u8]) -> Result<Shards, GalleryError> {
+    pub fn read_directory(&self, bytes: &[u8]) -> Result<Shards, GalleryError> {
         let shards = Shards::from_bytes(bytes)?;
         let length = |name: &String| self.file(name).map_or(0, |file| file.bytes);
         if !self.shards.iter().map(length).eq(shards.shards().iter().copied()) {
@@ -248,6 +248,40 @@ pub enum Published<'a> {
 }
 
 /// A bundle in memory.
+///
+#[cfg_attr(feature = "flex", doc = "```")]
+#[cfg_attr(not(feature = "flex"), doc = "```ignore")]
+/// use models::bundle::{MANIFEST_NAME, Published};
+/// use models::model_file::model_id;
+/// use models::{Bundle, Device, Gallery, Manifest, RecognizerSettings};
+/// # use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// # use models::extractor::ExtractorConfig;
+/// # use models::model_file::Trained;
+/// # use models::Preprocess;
+/// # let device = Device::flex();
+/// # let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// # let config = ExtractorConfig { backbone, neck: None };
+/// # let dim = config.embedding_dim();
+/// # let network = Trained::Extractor(config.clone(), config.init(&device));
+/// # let model = network.deploy(Preprocess::square(32), String::new());
+///
+/// let extractor = Bundle::model_bytes(&model)?;
+/// let gallery = Gallery::new(dim, model_id(&extractor));
+/// let (title, settings) = ("My shelf".to_owned(), RecognizerSettings::default());
+/// let published = Published::Whole(&gallery);
+/// let bundle = Bundle::assemble(title, extractor, None, published, settings, Vec::new())?;
+///
+/// // What a host serves: the files, and the list of them under MANIFEST_NAME.
+/// let listed = serde_json::to_vec(&bundle.manifest)?;
+/// assert_eq!(MANIFEST_NAME, "manifest.json");
+///
+/// let manifest = Manifest::from_bytes(&listed)?;
+/// let files = bundle.files;
+/// let read = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, bytes)| bytes.clone());
+/// let recognizer = Bundle::open(&manifest, read, &device)?;
+/// assert!(recognizer.gallery().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The list of contents.
@@ -288,8 +322,8 @@ impl Bundle {
         let model = model_id(&extractor);
         match gallery {
             Published::Whole(gallery) => gallery.check_model(&model).map_err(foreign)?,
-            Published::Sharded(Sharded { head, .. }) => {
-                let empty = Shards::from_bytes(head).map_err(foreign)?.empty_gallery();
+            Published::Sharded(Sharded { directory, .. }) => {
+                let empty = Shards::from_bytes(directory).map_err(foreign)?.empty_gallery();
                 empty.check_model(&model).map_err(foreign)?;
             }
         }
@@ -306,14 +340,14 @@ impl Bundle {
         let (mut shards, mut pictures) = (Vec::new(), None);
         let gallery = match gallery {
             Published::Whole(gallery) => {
-                let (without, alone) = gallery.split_pictures();
+                let (without, alone) = gallery.split_thumbnails();
                 pictures = Some(add("pictures", "bin", alone.to_bytes()));
                 add("gallery", "bin", without.to_bytes())
             }
             Published::Sharded(sharded) => {
                 // Their own kind of file: a host must not pack what is fetched in parts.
                 shards.extend(sharded.shards.iter().map(|b| add("shard", SHARD_ENDING, b.clone())));
-                add("shards", "bin", sharded.head.clone())
+                add("shards", "bin", sharded.directory.clone())
             }
         };
         let (entries, bytes): (Vec<FileEntry>, Vec<Vec<u8>>) = files.into_iter().unzip();
@@ -423,7 +457,7 @@ impl<'a> Opening<'a> {
             let prepared = model.prepare_extractor(self.target.clone()).map_err(in_model)?;
             self.extractor = Some((prepared, id));
         } else if manifest.gallery == name && !manifest.shards.is_empty() {
-            let shards = manifest.read_head(&bytes).map_err(in_gallery)?;
+            let shards = manifest.read_directory(&bytes).map_err(in_gallery)?;
             self.gallery = Some(shards.empty_gallery());
             self.shards = Some(shards);
         } else if manifest.gallery == name {
@@ -463,7 +497,7 @@ impl<'a> Opening<'a> {
         let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
         gallery.check_model(&id).map_err(in_gallery)?;
         if let Some(pictures) = &self.pictures {
-            gallery.take_pictures(pictures).map_err(in_gallery)?;
+            gallery.take_thumbnails(pictures).map_err(in_gallery)?;
         }
         let settings = manifest.settings.clone();
         let mut recognizer = Recognizer::new(self.detector, extractor, gallery, settings);

@@ -12,6 +12,18 @@ use crate::image::{ImageError, ResizeFilter, RgbImage, for_rows, resize};
 use crate::limits::{DEVIATIONS, LimitError, MAX_SIDE, MEANS, within};
 
 /// Everything between a decoded picture and a network's input.
+///
+/// ```
+/// use models::{Preprocess, RgbImage};
+///
+/// let image = RgbImage::from_rgb(4, 2, vec![124; 24])?;
+/// let preprocess = Preprocess { mean: [0.5; 3], std: [0.25; 3], ..Preprocess::square(2) };
+/// let mut input = vec![0.0; preprocess.values()];
+/// preprocess.fill(&image, &mut input);
+/// assert_eq!(input.len(), 2 * 2 * 3);
+/// assert!((input[0] - (124.0 / 255.0 - 0.5) / 0.25).abs() < 1e-6);
+/// # Ok::<(), models::image::ImageError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {

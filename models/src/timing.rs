@@ -1,15 +1,17 @@
 //! How long the parts of the pipeline take, measured the same way on a server and in a page.
 
-use crate::gallery::{Metric, Search, VectorIndex, VectorType};
 use crate::image::RgbImage;
 use crate::preprocess::Preprocess;
 use crate::recognizer::{RecognizeError, Recognizer};
+use gallery::{Metric, Search, VectorIndex, VectorType};
 
 /// Runs before the first that counts.
 const WARM_UP: usize = 3;
 /// Milliseconds that a timed run takes at least: browsers round their clocks to a tenth of one.
 /// Stages that are over sooner are run several times in a row.
 const LEAST: f64 = 3.0;
+/// Most runs in a row that are added after one that no clock has seen.
+const MOST_IN_A_ROW: f64 = 300.0;
 /// Sides of the drawn picture: what a phone's camera gives a page.
 const DRAWN: (u32, u32) = (1280, 960);
 
@@ -119,7 +121,7 @@ pub async fn measure(
             Stage::Search => drop(recognizer.answer(&embedding)?),
             Stage::SearchIn(_) => {
                 let found = entries.search(&entries.vector(0), &Search::best(10));
-                drop(found.map_err(crate::gallery::GalleryError::from)?);
+                drop(found.map_err(gallery::GalleryError::from)?);
             }
             Stage::Recognize => drop(recognizer.recognize(picture, &clock).await?),
         }
@@ -137,7 +139,7 @@ pub async fn measure(
             times.push(taken / f64::from(in_a_row));
         } else if taken < LEAST {
             // A clock that did not move says as little as one that moved by one step.
-            let each = (taken / f64::from(in_a_row)).max(LEAST / 300.0);
+            let each = (taken / f64::from(in_a_row)).max(LEAST / MOST_IN_A_ROW);
             in_a_row = (LEAST / each).ceil() as u32;
         }
     }

@@ -20,6 +20,29 @@ const MOST_DIFFERENCE: u32 = 12;
 const MOST_FRAMES: u32 = 10;
 
 /// What the frames so far have shown.
+///
+/// [`Recognizer::recognize_with`](crate::recognizer::Recognizer::recognize_with) uses one; by itself:
+///
+/// ```
+/// use models::image::geometry::BBox;
+/// use models::{RgbImage, Tracker};
+///
+/// // The first value of a crop stands for its embedding.
+/// let embed = async |crops: &[RgbImage]| -> Result<Vec<Vec<f32>>, std::convert::Infallible> {
+///     Ok(crops.iter().map(|crop| vec![f32::from(crop.data()[0])]).collect())
+/// };
+/// let frame = RgbImage::from_rgb(64, 64, vec![90; 64 * 64 * 3])?;
+/// let mut tracker = Tracker::default();
+/// for (x, embedded) in [(10.0, 1), (12.0, 0), (14.0, 0)] {
+///     let bbox = BBox::new(x, 10.0, x + 30.0, 40.0);
+///     let crops = [frame.crop(&bbox)];
+///     let Ok(embeddings) = pollster::block_on(tracker.follow(&[bbox], &crops, embed));
+///     assert_eq!(embeddings, [[90.0]]);
+///     // Only the first frame needs the network.
+///     assert_eq!(tracker.embedded(), embedded);
+/// }
+/// # Ok::<(), models::image::ImageError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Tracker {
     followed: Vec<Followed>,

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read};
 use std::time::Instant;
 
-use models::gallery::{Class, Gallery, GalleryStream, IndexConfig, PictureId, VectorType};
+use models::gallery::{Class, ContentId, Gallery, GalleryStream, IndexConfig, VectorType};
 use serde_json::json;
 
 /// The rows of a file, one after the other.
@@ -49,14 +49,14 @@ fn main() {
         let mut gallery = GalleryStream::new(dim, "model", VectorType::F16, scratch);
         let class = gallery.add_class(class(), &[]).unwrap();
         for row in rows(vectors, dim) {
-            gallery.add_picture(class, &row, PictureId::default()).unwrap();
+            gallery.add_image(class, &row, ContentId::default()).unwrap();
         }
         gallery.finish(config, &mut writer).unwrap();
     } else {
         let mut gallery = Gallery::new(dim, "model");
         let class = gallery.add_class(class(), Vec::new());
         for row in rows(vectors, dim) {
-            gallery.add_picture(class, &row, PictureId::default()).unwrap();
+            gallery.add_image(class, &row, ContentId::default()).unwrap();
         }
         gallery.set_index(config).unwrap();
         gallery.write_to(&mut writer).unwrap();

@@ -62,7 +62,7 @@ fn main() {
             index.build(config).unwrap();
             let build_seconds = start.elapsed().as_secs_f64();
             for effort in efforts {
-                let search = if *effort == 0 { best } else { best.with_effort(*effort) };
+                let search = if *effort == 0 { best } else { best.with_ef_search(*effort) };
                 let (mut latency, mut batch) = (f64::INFINITY, 0.0_f64);
                 let mut found = Vec::new();
                 for _ in 0..ROUNDS {

@@ -54,12 +54,12 @@ fn main() {
     let sharded = gallery.to_shards(&cut).unwrap();
     let build_seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
-    let read = Shards::from_bytes(&sharded.head).unwrap();
+    let read = Shards::from_bytes(&sharded.directory).unwrap();
     println!(
         "{}",
         json!({
             "entries": gallery.len(), "build_seconds": build_seconds, "code_bytes": read.code_bytes(),
-            "head_bytes": sharded.head.len(), "open_ms": start.elapsed().as_secs_f64() * 1e3,
+            "head_bytes": sharded.directory.len(), "open_ms": start.elapsed().as_secs_f64() * 1e3,
             "shards": sharded.shards.len(),
             "shard_bytes": sharded.shards.iter().map(Vec::len).sum::<usize>(),
         })
@@ -78,13 +78,13 @@ fn main() {
                 let range = part.range.start as usize..part.range.end as usize;
                 shards.take(part, &sharded.shards[part.shard][range]).unwrap();
             }
-            let near = shards.neighbourhood(query, budget).unwrap();
+            let near = shards.neighborhood(query, budget).unwrap();
             let hits = near.index().search(query, &best).unwrap();
             times.push(start.elapsed().as_secs_f64() * 1e3);
             let ids: Vec<usize> = hits
                 .iter()
                 .map(|hit| {
-                    let id = near.picture(hit.entry).0;
+                    let id = near.content_id(hit.entry).0;
                     u32::from_le_bytes(std::array::from_fn(|i| id[12 + i])) as usize
                 })
                 .collect();

@@ -1,7 +1,7 @@
 //! Embeddings of listed pictures, through the same functions as the browser.
 
 use models::extractor::Extractor;
-use models::gallery::PictureId;
+use models::gallery::ContentId;
 use models::image::RgbImage;
 use models::inference::{Network, Prepared};
 use models::recognizer::{RecognizeError, embed};
@@ -140,11 +140,11 @@ pub fn embed_usable(
 }
 
 /// Reads and decodes files on all threads, in order.
-fn read_all(samples: &[Sample]) -> Vec<Result<(PictureId, RgbImage), PictureError>> {
+fn read_all(samples: &[Sample]) -> Vec<Result<(ContentId, RgbImage), PictureError>> {
     use rayon::prelude::*;
     let read = |sample: &Sample| {
         let bytes = read_file(&sample.path)?;
-        Ok((PictureId::of(&bytes), decode_picture(&sample.path, &bytes)?))
+        Ok((ContentId::of(&bytes), decode_picture(&sample.path, &bytes)?))
     };
     samples.par_iter().map(read).collect()
 }

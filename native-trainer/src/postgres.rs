@@ -15,7 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    AnswerRule, Class, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata, PictureId,
+    AnswerRule, Class, ContentId, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata,
     StreamError, VectorType,
 };
 use postgres::error::SqlState;
@@ -202,7 +202,7 @@ impl PostgresGallery {
                 rows,
                 "{number}\t{}\t{}\t{}",
                 gallery.entry_class(entry),
-                hexadecimal(&gallery.picture(entry).0),
+                hexadecimal(&gallery.content_id(entry).0),
                 literal(&gallery.index().vector(entry))
             )?;
         }
@@ -417,7 +417,7 @@ impl Reader<'_> {
             let embedding: Vec<f32> = serde_json::from_str(row.try_get(2)?)
                 .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
             // Its width, its values and its class are looked at there.
-            let added = gallery.add_stored(class, &embedding, PictureId(picture));
+            let added = gallery.add_stored(class, &embedding, ContentId(picture));
             added.map_err(|error| match error {
                 StreamError::Gallery(error) => {
                     PostgresError::Inconsistent(format!("entry {}: {error}", gallery.len()))

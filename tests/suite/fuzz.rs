@@ -18,8 +18,8 @@ use models::bundle::Manifest;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
 use models::gallery::{
-    Budget, Class, Gallery, GalleryStream, IndexConfig, Lesson, LessonChange, Lessons, Metadata,
-    PictureId, ShardOptions, Shards, VectorType,
+    Budget, Class, ContentId, Gallery, GalleryStream, IndexConfig, Lesson, LessonChange, Lessons,
+    Metadata, ShardOptions, Shards, VectorType,
 };
 use models::image::{Header, RgbImage};
 use models::inference::Arithmetic;
@@ -144,11 +144,11 @@ fn pictures() {
 fn galleries() {
     let kinds = [
         IndexConfig::Flat,
-        IndexConfig::Hnsw { links: 2, build_effort: 8 },
+        IndexConfig::Hnsw { m: 2, ef_construction: 8 },
         IndexConfig::Ivf { lists: 2 },
         IndexConfig::Binary,
     ];
-    let mut inputs = vec![include_bytes!("../../models/tests/galleries/v1.bin").to_vec()];
+    let mut inputs = vec![include_bytes!("../../gallery/tests/galleries/v1.bin").to_vec()];
     for vector_type in [VectorType::F32, VectorType::F16, VectorType::I8] {
         for kind in kinds {
             let mut gallery = Gallery::with_type(4, "model", vector_type);
@@ -184,8 +184,8 @@ fn galleries() {
 fn change(mut gallery: Gallery) {
     let mut other = Gallery::new(gallery.dim(), gallery.model());
     let _ = other.merge(&gallery);
-    let (mut facts, pictures) = gallery.split_pictures();
-    let _ = facts.take_pictures(&pictures);
+    let (mut facts, pictures) = gallery.split_thumbnails();
+    let _ = facts.take_thumbnails(&pictures);
     let query = vec![1.0; gallery.dim()];
     let class = gallery.add_class(Class { label: "new".to_owned(), ..Class::default() }, vec![]);
     gallery.add(class, &query).expect("an embedding of its width");
@@ -204,7 +204,7 @@ fn change(mut gallery: Gallery) {
 #[test]
 fn galleries_that_come_in() {
     let types = [VectorType::F32, VectorType::F16, VectorType::I8];
-    let kinds = [IndexConfig::Flat, IndexConfig::Hnsw { links: 2, build_effort: 8 }];
+    let kinds = [IndexConfig::Flat, IndexConfig::Hnsw { m: 2, ef_construction: 8 }];
     let inputs = [
         b"\x00\x00A123B123B456Bxy!".to_vec(),
         [&[1, 1][..], &b"A\x00\x00\x80\x3fB\x00\x00\x80\x3f".repeat(40)].concat(),
@@ -224,9 +224,9 @@ fn galleries_that_come_in() {
             let (one, other) = match call[0] % 4 {
                 0 => {
                     let embedding = [value, f32::from(call[2]), 1.0];
-                    let picture = PictureId::of(&call[1..2]);
-                    let streamed = stream.add_picture(class, &embedding, picture);
-                    (whole.add_picture(class, &embedding, picture).is_ok(), streamed.is_ok())
+                    let picture = ContentId::of(&call[1..2]);
+                    let streamed = stream.add_image(class, &embedding, picture);
+                    (whole.add_image(class, &embedding, picture).is_ok(), streamed.is_ok())
                 }
                 1 => {
                     let class = Class { label, ..Class::default() };
@@ -321,19 +321,19 @@ fn galleries_in_shards() {
             let range = part.range.start as usize..part.range.end as usize;
             let _ = shards.take(&part, shard.get(range).unwrap_or_default());
         }
-        for part in shards.missing_facts(["ключ 🔑", "b"]) {
+        for part in shards.missing_metadata(["ключ 🔑", "b"]) {
             let range = part.range.start as usize..part.range.end as usize;
             let _ = shards.take(&part, shard.get(range).unwrap_or_default());
         }
-        if let Ok(near) = shards.neighbourhood(&query, budget) {
+        if let Ok(near) = shards.neighborhood(&query, budget) {
             for found in near.search(&query, 3).unwrap_or_default() {
                 assert!(found.class < near.classes().len());
             }
         }
     };
-    let (head, shard) = (sharded.head, sharded.shards.concat());
-    fuzz(std::slice::from_ref(&head), |bytes| answer(&with_checksums(bytes.to_vec()), &shard));
-    fuzz(&[shard], |bytes| answer(&head, bytes));
+    let (directory, shard) = (sharded.directory, sharded.shards.concat());
+    fuzz(std::slice::from_ref(&directory), |bytes| answer(&with_checksums(bytes.to_vec()), &shard));
+    fuzz(&[shard], |bytes| answer(&directory, bytes));
 }
 
 /// A gallery file whose checksums are made to fit its bytes.

@@ -851,7 +851,7 @@ fn binary_search_equals_the_reference() {
         let scores = case.output("distance");
         let k = scores.shape[1];
         for (q, query) in query.values.chunks_exact(bytes).enumerate() {
-            let search = Search::best(k).with_effort(gallery.shape[0]);
+            let search = Search::best(k).with_ef_search(gallery.shape[0]);
             let hits = index.search(&signs(query), &search).expect("a recorded query");
             // Of two codes that differ in d bits the signs have the product bits − 2 d. Entries of
             // one distance stand in any order.

@@ -35,8 +35,8 @@ impl Index {
         let (kind, option) = kind.split_once(':').unwrap_or((kind, ""));
         let option = option.parse();
         let config = match (kind, IndexConfig::hnsw()) {
-            ("hnsw", IndexConfig::Hnsw { links, build_effort }) => {
-                IndexConfig::Hnsw { links: option.unwrap_or(links), build_effort }
+            ("hnsw", IndexConfig::Hnsw { m, ef_construction }) => {
+                IndexConfig::Hnsw { m: option.unwrap_or(links), ef_construction }
             }
             ("ivf", _) => IndexConfig::Ivf { lists: option.unwrap_or(0) },
             ("binary", _) => IndexConfig::Binary,
@@ -48,7 +48,7 @@ impl Index {
 
     /// Positions of the nearest rows, best first.
     pub fn search(&self, query: &[f32], k: usize) -> Vec<u32> {
-        let search = Search { effort: self.effort, ..Search::best(k) };
+        let search = Search { ef_search: self.effort, ..Search::best(k) };
         let hits = self.index.search(query, &search).unwrap_or_default();
         hits.into_iter().map(|hit| hit.entry as u32).collect()
     }

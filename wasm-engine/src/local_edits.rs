@@ -9,7 +9,7 @@ use std::rc::Rc;
 use js_sys::{Function, JsString, Math, Promise, Reflect};
 use models::bundle::MAX_FILE_BYTES;
 use models::gallery::{
-    Class, Gallery, Lesson, LessonChange, Lessons, LessonsError, PictureId, apply,
+    Class, ContentId, Gallery, Lesson, LessonChange, Lessons, LessonsError, apply,
 };
 use models::recognizer::Recognizer;
 use wasm_bindgen::closure::Closure;
@@ -171,9 +171,9 @@ impl LocalEdits {
     }
 
     /// Gives the published classes their thumbnails.
-    pub(crate) fn take_pictures(&mut self, pictures: &Gallery) {
+    pub(crate) fn take_thumbnails(&mut self, pictures: &Gallery) {
         // The recognizer has taken the same, so they are of this model.
-        let _ = self.published.take_pictures(pictures);
+        let _ = self.published.take_thumbnails(pictures);
     }
 
     fn replay(&self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
@@ -276,7 +276,7 @@ fn said(error: LessonsError) -> JsValue {
 
 /// A short name for a text, the same in every page.
 fn short_name(text: &str) -> String {
-    let digest = PictureId::of(text.as_bytes()).0;
+    let digest = ContentId::of(text.as_bytes()).0;
     digest[..6].iter().fold(String::new(), |name, byte| format!("{name}{byte:02x}"))
 }
 

@@ -66,7 +66,7 @@ impl Publication {
             Published::Whole(Box::new(read_gallery(&folder, &manifest.gallery, pictures).await?))
         } else {
             let head = fetch(&format!("{folder}{}", manifest.gallery)).await?;
-            let shards = manifest.read_head(&head).map_err(|error| damaged(&error))?;
+            let shards = manifest.read_directory(&head).map_err(|error| damaged(&error))?;
             Published::Sharded(Box::new(shards))
         };
         Ok(Some(Newer { manifest, published }))
@@ -86,7 +86,7 @@ async fn read_gallery(
     };
     let mut gallery = read(name).await?;
     if let Some(pictures) = pictures {
-        gallery.take_pictures(&read(pictures).await?).map_err(damaged)?;
+        gallery.take_thumbnails(&read(pictures).await?).map_err(damaged)?;
     }
     Ok(gallery)
 }

@@ -98,7 +98,7 @@ fn pump(state: &Rc<State>) {
                 Some(Job::Ask(request)) => answer(&state, request).await,
                 Some(Job::Pictures(bytes)) => {
                     if let Some(engine) = state.engine.borrow_mut().as_mut() {
-                        pictured(engine.take_pictures(&bytes));
+                        pictured(engine.take_thumbnails(&bytes));
                     }
                 }
                 Some(Job::Publish(newer)) => publish(&state, *newer),

@@ -52,7 +52,7 @@ pub(crate) fn test_gpu() -> anyhow::Result<()> {
         })
     };
     // Beside the trainer, whose features are those of the other tests.
-    let plans = ["--package", "models", "--package", "native-trainer", "--test", "plans"];
+    let plans = ["--package", "magpie-nets", "--package", "magpie-train", "--test", "plans"];
     test("plans on a software GPU", &[&plans[..], &["--features", "models/webgpu"]].concat())?;
     let golden = ["--package", "tests", "--profile", "gpu", "--test", "golden"];
     test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())

@@ -183,7 +183,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 fn build_trainer() -> anyhow::Result<()> {
     step("trainer (native)", || {
-        execute(program("cargo").args(["build", "--package", "native-trainer", "--locked"]))
+        execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
     })
 }
 

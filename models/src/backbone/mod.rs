@@ -143,7 +143,12 @@ impl Backbone {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "flex")]
+    use burn::tensor::{Distribution, Tensor};
+
     use super::*;
+    #[cfg(feature = "flex")]
+    use crate::layers::Eager;
 
     /// A small one of each, as model files describe it.
     const DESCRIPTIONS: [&str; 5] = [
@@ -169,10 +174,6 @@ mod tests {
     #[cfg(feature = "flex")]
     #[test]
     fn maps_have_the_channels_and_strides_they_say() {
-        use burn::tensor::{Distribution, Tensor};
-
-        use crate::layers::Eager;
-
         let device = Device::flex();
         let x = Tensor::random([1, 64, 96, 3], Distribution::Normal(0.0, 1.0), &device);
         for text in DESCRIPTIONS {

@@ -3,6 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// An axis-aligned box in pixels of the picture that it names, `x2` and `y2` exclusive.
+///
+/// ```
+/// use models::image::geometry::BBox;
+///
+/// let a = BBox::new(0.0, 0.0, 4.0, 4.0);
+/// let b = BBox::new(2.0, 0.0, 6.0, 4.0);
+/// assert_eq!(a.iou(&b), 1.0 / 3.0);
+/// assert_eq!(b.clip(5, 5), BBox::new(2.0, 0.0, 5.0, 4.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BBox {
     /// Left edge.

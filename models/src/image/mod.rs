@@ -18,7 +18,7 @@ use ::image::codecs::bmp::BmpDecoder;
 use ::image::codecs::gif::GifDecoder;
 use ::image::codecs::png::PngDecoder;
 use ::image::codecs::webp::WebPDecoder;
-use ::image::{DynamicImage, ImageDecoder, Limits};
+use ::image::{DynamicImage, ImageDecoder, ImageEncoder, Limits};
 use thiserror::Error;
 
 use geometry::BBox;
@@ -96,6 +96,22 @@ pub enum ImageError {
 }
 
 /// An RGB picture, 8 bits a channel, rows from the top.
+///
+/// ```
+/// use models::RgbImage;
+/// use models::image::geometry::BBox;
+/// use models::image::{ResizeFilter, resize};
+///
+/// let image = RgbImage::from_rgb(4, 2, (0..24).collect())?;
+/// let decoded = RgbImage::decode(&image.encode_png()?)?;
+/// assert_eq!(decoded, image);
+///
+/// let right = image.crop(&BBox::new(2.0, 0.0, 4.0, 2.0));
+/// assert_eq!((right.width(), right.height(), right.data()[0]), (2, 2, 6));
+/// let small = resize(&image, 2, 1, ResizeFilter::Antialiased);
+/// assert_eq!((small.width(), small.height()), (2, 1));
+/// # Ok::<(), models::image::ImageError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RgbImage {
     width: u32,
@@ -219,7 +235,6 @@ impl RgbImage {
     ///
     /// [`ImageError::Damaged`] where the encoder refuses the size.
     pub fn encode_png(&self) -> Result<Vec<u8>, ImageError> {
-        use ::image::ImageEncoder;
         let mut bytes = Vec::new();
         ::image::codecs::png::PngEncoder::new(&mut bytes)
             .write_image(&self.data, self.width, self.height, ::image::ExtendedColorType::Rgb8)

@@ -9,9 +9,11 @@ use std::marker::PhantomData;
 #[cfg(feature = "webgpu")]
 use std::sync::Arc;
 
+#[cfg(feature = "flex")]
+use burn::backend::DispatchDevice;
+use burn::tensor::Device;
 #[cfg(any(feature = "cube", not(feature = "flex")))]
 use burn::tensor::Tensor;
-use burn::tensor::{Device, ExecutionError};
 use thiserror::Error;
 
 use crate::image::RgbImage;
@@ -34,8 +36,11 @@ const MAX_BATCH: usize = 32;
 #[non_exhaustive]
 pub enum RunError {
     /// The device stopped answering.
-    #[error("the device failed: {0}; reload, or choose the CPU")]
-    Device(#[from] ExecutionError),
+    #[error("the device failed: {reason}; reload, or choose the CPU")]
+    Device {
+        /// What the device said.
+        reason: String,
+    },
     /// The graphics device stopped answering.
     #[cfg(feature = "webgpu")]
     #[error(transparent)]
@@ -191,8 +196,6 @@ impl<N: Network> Prepared<N> {
 impl<N: Network> Runner<N> {
     #[cfg(feature = "flex")]
     fn new(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic, device: &Device) -> Self {
-        use burn::backend::DispatchDevice;
-
         // Training wraps the device; the network is the same.
         let device = device.clone().without_autodiff();
         match device.as_dispatch() {
@@ -225,7 +228,8 @@ async fn run_module<N: Network>(network: &N, input: Tensor<4>) -> Result<Vec<f32
     let rows: Vec<Tensor<2>> = maps.into_iter().map(|map| map.flatten(1, 3)).collect();
     Tensor::cat(rows, 1)
         .into_data_async()
-        .await?
+        .await
+        .map_err(|error| RunError::Device { reason: error.to_string() })?
         .convert::<f32>()
         .try_into_vec()
         .map_err(|error| RunError::Data { reason: format!("{error:?}") })

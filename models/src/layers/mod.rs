@@ -139,7 +139,7 @@ impl Conv {
         (values_of(self.weight.val()), bias.unwrap_or_else(|| vec![0.0; channels_out]))
     }
 
-    /// Step between neighbouring centers in both directions.
+    /// Step between neighboring centers in both directions.
     pub fn stride(&self) -> usize {
         self.stride
     }

@@ -6,6 +6,7 @@
 mod architecture;
 
 use std::collections::HashMap;
+use std::fmt::Write;
 
 use burn::tensor::Device;
 use safetensors::SafeTensors;
@@ -99,7 +100,7 @@ impl ModelDescription {
     ///
     /// [`ModelFileError`] for bytes that begin like no model file, or a description that cannot be read.
     pub fn of_file(bytes: &[u8]) -> Result<Self, ModelFileError> {
-        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(WeightsError::Format)?;
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(WeightsError::unreadable)?;
         let text =
             metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY)).ok_or_else(|| {
                 ModelFileError::Description { reason: "nothing there".to_owned() }
@@ -132,6 +133,34 @@ impl ModelDescription {
 }
 
 /// A description and the weights that belong to it.
+///
+#[cfg_attr(feature = "flex", doc = "```")]
+#[cfg_attr(not(feature = "flex"), doc = "```ignore")]
+/// use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// use models::extractor::ExtractorConfig;
+/// use models::model_file::{Trained, model_id};
+/// use models::weights::Precision;
+/// use models::{Device, ModelFile, Preprocess, RgbImage};
+///
+/// // A network of drawn weights; `magpie train` writes such a file with learned ones.
+/// let device = Device::flex();
+/// let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// let config = ExtractorConfig { backbone, neck: None };
+/// let network = Trained::Extractor(config.clone(), config.init(&device));
+/// let model = network.deploy(Preprocess::square(32), "drawn weights".to_owned());
+/// let bytes = model.to_bytes(Precision::F16)?;
+///
+/// let model = ModelFile::from_bytes(&bytes)?;
+/// assert_eq!(model.description.notes, "drawn weights");
+/// // A gallery carries this name of the extractor that made it.
+/// assert_eq!(model_id(&bytes).len(), 16);
+///
+/// let extractor = model.prepare_extractor(&device)?;
+/// let image = RgbImage::from_rgb(1, 1, vec![10, 20, 30])?;
+/// let embedding = pollster::block_on(extractor.run(&[image]))?;
+/// assert_eq!(embedding.len(), config.embedding_dim());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ModelFile {
     /// What the weights are for.
@@ -242,7 +271,6 @@ impl ModelFile {
 
 /// Lower-case hexadecimal SHA-256 of a file.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes everything");
         text

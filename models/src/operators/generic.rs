@@ -98,39 +98,9 @@ pub(super) fn norm_act_backward<B: Backend>(
     let grad = match Activation::from_index(activation) {
         Activation::Identity => grad,
         activation => {
-            let normalized = B::batch_norm(
-                x.clone(),
-                gamma.clone(),
-                beta,
-                mean.clone(),
-                variance.clone(),
-                epsilon,
-            );
-            let dtype = get_or_init_device_settings::<B>(&normalized.device()).bool_dtype;
-            match activation {
-                Activation::Identity => grad,
-                Activation::Relu6 => {
-                    let above =
-                        B::float_greater_equal_elem(normalized.clone(), 6.0_f32.into(), dtype);
-                    let below = B::float_lower_equal_elem(normalized, 0.0_f32.into(), dtype);
-                    let grad = B::float_mask_fill(grad, above, 0.0_f32.into());
-                    B::float_mask_fill(grad, below, 0.0_f32.into())
-                }
-                Activation::Relu => B::relu_backward(B::relu(normalized), grad),
-                Activation::HardSwish => {
-                    // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
-                    let slope = B::float_add_scalar(
-                        B::float_div_scalar(normalized.clone(), 3.0_f32.into()),
-                        0.5_f32.into(),
-                    );
-                    let above =
-                        B::float_greater_equal_elem(normalized.clone(), 3.0_f32.into(), dtype);
-                    let below = B::float_lower_equal_elem(normalized, (-3.0_f32).into(), dtype);
-                    let slope = B::float_mask_fill(slope, above, 1.0_f32.into());
-                    let slope = B::float_mask_fill(slope, below, 0.0_f32.into());
-                    B::float_mul(grad, slope)
-                }
-            }
+            let [x, gamma, mean, variance] = [&x, &gamma, &mean, &variance].map(Clone::clone);
+            let normalized = B::batch_norm(x, gamma, beta, mean, variance, epsilon);
+            activation_backward::<B>(activation, normalized, grad)
         }
     };
     let Some(replicas) = replicas else {
@@ -145,12 +115,55 @@ pub(super) fn norm_act_backward<B: Backend>(
         epsilon,
         grad,
     );
-    // Burn takes the means of the gradient over this replica's pixels: what the others' change
-    // in them is a line in x for every channel.
+    let own = [&result.gamma_grad, &result.beta_grad].map(|t| host::<B>(t.clone()));
+    let line = line_of_others::<B>(replicas, own, x, [gamma, mean, variance], epsilon);
+    (B::float_add(result.x_grad, line), result.gamma_grad, result.beta_grad)
+}
+
+/// The gradient before an activation, of what came in and the gradient behind it.
+fn activation_backward<B: Backend>(
+    activation: Activation,
+    x: FloatTensor<B>,
+    grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let dtype = get_or_init_device_settings::<B>(&x.device()).bool_dtype;
+    match activation {
+        Activation::Identity => grad,
+        Activation::Relu6 => {
+            let above = B::float_greater_equal_elem(x.clone(), 6.0_f32.into(), dtype);
+            let below = B::float_lower_equal_elem(x, 0.0_f32.into(), dtype);
+            let grad = B::float_mask_fill(grad, above, 0.0_f32.into());
+            B::float_mask_fill(grad, below, 0.0_f32.into())
+        }
+        Activation::Relu => B::relu_backward(B::relu(x), grad),
+        Activation::HardSwish => {
+            // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
+            let slope =
+                B::float_add_scalar(B::float_div_scalar(x.clone(), 3.0_f32.into()), 0.5_f32.into());
+            let above = B::float_greater_equal_elem(x.clone(), 3.0_f32.into(), dtype);
+            let below = B::float_lower_equal_elem(x, (-3.0_f32).into(), dtype);
+            let slope = B::float_mask_fill(slope, above, 1.0_f32.into());
+            let slope = B::float_mask_fill(slope, below, 0.0_f32.into());
+            B::float_mul(grad, slope)
+        }
+    }
+}
+
+/// What the other replicas add to the gradient of a normalization's input; `own` are this one's gradients of
+/// gamma and beta.
+///
+/// Burn takes the means of the gradient over this replica's pixels: what the others' change
+/// in them is a line in x for every channel.
+fn line_of_others<B: Backend>(
+    replicas: Replicas,
+    own: [Vec<f32>; 2],
+    x: FloatTensor<B>,
+    [gamma, mean, variance]: [FloatTensor<B>; 3],
+    epsilon: f64,
+) -> FloatTensor<B> {
     let channels = gamma.shape()[0];
     let pixels = x.shape().num_elements() / channels;
     let [gamma, mean, variance] = [gamma, mean, variance].map(|t| host::<B>(t));
-    let own = [&result.gamma_grad, &result.beta_grad].map(|t| host::<B>(t.clone()));
     let (total, sums) = replicas.sums(pixels, own.concat());
     let (mut slopes, mut offsets) = (vec![0.0; channels], vec![0.0; channels]);
     for c in 0..channels {
@@ -165,8 +178,7 @@ pub(super) fn norm_act_backward<B: Backend>(
         let data = TensorData::new(values, [1, channels, 1, 1]);
         B::float_from_data(data, &device)
     };
-    let line = B::float_add(B::float_mul(x, row(slopes)), row(offsets));
-    (B::float_add(result.x_grad, line), result.gamma_grad, result.beta_grad)
+    B::float_add(B::float_mul(x, row(slopes)), row(offsets))
 }
 
 /// The values of a tensor of floats.

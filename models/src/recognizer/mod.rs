@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use crate::detector::{Detection, DetectionThresholds, Detector, decode};
 use crate::extractor::Extractor;
-use crate::gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use crate::image::geometry::BBox;
 use crate::image::{ImageError, RgbImage};
 use crate::inference::{Prepared, RunError};
 use crate::preprocess::thumbnail;
 use crate::tracker::Tracker;
+use gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use sharded::SearchedShards;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
@@ -122,6 +122,41 @@ pub struct Timings {
 }
 
 /// Both networks and the gallery on one device.
+///
+#[cfg_attr(feature = "flex", doc = "```")]
+#[cfg_attr(not(feature = "flex"), doc = "```ignore")]
+/// use models::{Device, Gallery, Recognizer, RecognizerSettings, RgbImage};
+/// # use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// # use models::extractor::ExtractorConfig;
+/// # use models::model_file::Trained;
+/// # use models::{Class, Preprocess};
+/// # let device = Device::flex();
+/// # let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// # let config = ExtractorConfig { backbone, neck: None };
+/// # let dim = config.embedding_dim();
+/// # let network = Trained::Extractor(config.clone(), config.init(&device));
+/// # let model = network.deploy(Preprocess::square(32), String::new());
+/// // `model` is a `ModelFile`; `dim` is the width of its embeddings.
+/// let extractor = model.prepare_extractor(&device)?;
+/// // Without a detector the whole image is one object.
+/// let gallery = Gallery::new(dim, "drawn weights");
+/// let mut recognizer = Recognizer::new(None, extractor, gallery, RecognizerSettings::default());
+///
+/// // A class is learned from one image of it.
+/// let leaf = RgbImage::from_rgb(2, 2, vec![20, 90, 30, 25, 99, 35, 18, 80, 28, 22, 95, 31])?;
+/// let embeddings = pollster::block_on(recognizer.embed(std::slice::from_ref(&leaf)))?;
+/// let mut gallery = recognizer.gallery().clone();
+/// let class = gallery.add_class(Class { label: "leaf".to_owned(), ..Class::default() }, Vec::new());
+/// gallery.add(class, &embeddings[0])?;
+/// recognizer.replace_gallery(gallery)?;
+/// recognizer.settings_mut().min_similarity = 0.9;
+///
+/// let clock = || 0.0;
+/// let (objects, _) = pollster::block_on(recognizer.recognize(&leaf, clock))?;
+/// assert!(objects[0].known);
+/// assert_eq!(recognizer.gallery().classes()[objects[0].matches[0].class].label, "leaf");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Recognizer {
     detector: Option<Prepared<Detector>>,
@@ -176,8 +211,8 @@ impl Recognizer {
     /// # Errors
     ///
     /// [`GalleryError::OtherModel`]
-    pub fn take_pictures(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
-        self.gallery.take_pictures(pictures)
+    pub fn take_thumbnails(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
+        self.gallery.take_thumbnails(pictures)
     }
 
     /// Thresholds and counts.
@@ -317,7 +352,7 @@ impl Recognizer {
     /// [`GalleryError`] for what is no embedding of this gallery.
     pub fn search(&self, embedding: &[f32], top_k: usize) -> Result<Vec<Match>, GalleryError> {
         let question = Question { rule: self.settings.answer, ..Question::best(top_k) };
-        self.gallery.ask(embedding, &question)
+        self.gallery.search_with(embedding, &question)
     }
 
     /// Objects of a picture, best first; none without a detector.

@@ -1,10 +1,10 @@
 //! A recognizer over a gallery in shards: what is fetched before its embeddings are answered.
 
-use crate::gallery::{Budget, Fetched, Gallery, GalleryError, Part, Shards};
+use gallery::{Budget, Fetched, Gallery, GalleryError, Part, Shards};
 
 use super::{RecognizeError, Recognizer};
 
-/// Bytes of fetched lists that are kept.
+/// Bytes of fetched lists that are kept: what 500 queries fetch at the default budget of 64 kB.
 const MOST_KEPT: u64 = 32 << 20;
 
 /// A published gallery that is fetched from.
@@ -90,7 +90,7 @@ impl Recognizer {
             labels.extend(found.iter().map(|m| self.gallery.classes()[m.class].label.clone()));
         }
         let Some(sharded) = &mut self.sharded else { return Ok(()) };
-        let parts = sharded.shards.missing_facts(labels.iter().map(String::as_str));
+        let parts = sharded.shards.missing_metadata(labels.iter().map(String::as_str));
         // Answers do without pictures where these cannot be had.
         if !parts.is_empty() && sharded.fetch(parts, fetch).await.is_ok() {
             self.gather(embeddings).map_err(failed)?;
@@ -106,7 +106,7 @@ impl Recognizer {
     pub fn gather(&mut self, embeddings: &[Vec<f32>]) -> Result<(), GalleryError> {
         let Some(sharded) = &self.sharded else { return Ok(()) };
         for embedding in embeddings {
-            let near = sharded.shards.neighbourhood(embedding, Budget::default())?;
+            let near = sharded.shards.neighborhood(embedding, Budget::default())?;
             self.gallery.merge(&near)?;
         }
         Ok(())

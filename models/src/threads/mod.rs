@@ -12,6 +12,9 @@ use std::cell::Cell;
 #[cfg(feature = "threads")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(feature = "threads")]
+use rayon::prelude::*;
+
 /// Most threads that one picture's steps are cut for: with more, each does less than it costs to
 /// hand it over.
 #[cfg(feature = "threads")]
@@ -79,7 +82,6 @@ pub(crate) fn for_chunks<T: Send>(
     }
     #[cfg(feature = "threads")]
     if count() > 1 {
-        use rayon::prelude::*;
         return data.par_chunks_mut(length).enumerate().for_each(|(index, chunk)| {
             let before = ALONE.replace(true);
             work(index, chunk);

@@ -4,16 +4,17 @@
 //! it holds. Files are read strictly: every tensor of the module must be there with its shape, and
 //! nothing else.
 
+mod stored;
+
 use std::collections::{BTreeMap, HashMap};
 
 use burn::backend::Dispatch;
 use burn::backend::ops::FloatTensorOps;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::SafeTensorError;
+use safetensors::tensor::TensorView;
 use thiserror::Error;
-
-mod stored;
 
 pub use stored::Precision;
 use stored::Stored;
@@ -23,15 +24,18 @@ use stored::Stored;
 #[non_exhaustive]
 pub enum WeightsError {
     /// The bytes are no safetensors file.
-    #[error("not a readable safetensors file: {0}; fetch or export it again")]
-    Format(#[from] safetensors::SafeTensorError),
+    #[error("not a readable safetensors file: {reason}; fetch or export it again")]
+    Format {
+        /// What the reader found.
+        reason: String,
+    },
     /// A tensor has a type that weights never have.
-    #[error("tensor {name} holds {dtype:?}; only F32, F16 and I8 with scales are read")]
+    #[error("tensor {name} holds {dtype}; only F32, F16 and I8 with scales are read")]
     Type {
         /// Name in the file.
         name: String,
-        /// Type in the file.
-        dtype: Dtype,
+        /// Type in the file, as safetensors calls it: `I64`, `BF16`.
+        dtype: String,
     },
     /// A tensor of whole numbers without the scales that give them a size, or with low bits that are not
     /// its own.
@@ -88,6 +92,13 @@ pub enum WeightsError {
     },
 }
 
+impl WeightsError {
+    /// Bytes that safetensors does not read, or values that it does not write.
+    pub(crate) fn unreadable(error: SafeTensorError) -> Self {
+        Self::Format { reason: error.to_string() }
+    }
+}
+
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedTensor {
@@ -98,6 +109,19 @@ pub struct NamedTensor {
 }
 
 /// Tensors by name.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use models::weights::{NamedTensor, Precision, Weights};
+///
+/// let tensor = NamedTensor { shape: vec![2, 1], values: vec![1.0, -0.25] };
+/// let weights = Weights { tensors: BTreeMap::from([("neck.weight".to_owned(), tensor)]) };
+/// let bytes = weights.to_bytes(Precision::F16, None)?;
+/// assert_eq!(Weights::from_bytes(&bytes)?, weights);
+/// assert_eq!(weights.under("neck").tensors["weight"].values, [1.0, -0.25]);
+/// # Ok::<(), models::weights::WeightsError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Weights {
     /// By path, in the order of the names.
@@ -184,9 +208,10 @@ impl Weights {
         }
         let mut views = Vec::with_capacity(parts.len());
         for Stored { name, dtype, shape, bytes } in &parts {
-            views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?));
+            let view = TensorView::new(*dtype, shape.clone(), bytes);
+            views.push((name.as_str(), view.map_err(WeightsError::unreadable)?));
         }
-        Ok(safetensors::serialize(views, metadata)?)
+        safetensors::serialize(views, metadata).map_err(WeightsError::unreadable)
     }
 
     /// Moves all tensors under `prefix.`.
@@ -403,10 +428,19 @@ mod tests {
     }
 
     #[test]
+    fn a_type_that_weights_never_have_is_named() {
+        let view = TensorView::new(safetensors::Dtype::I64, vec![1], &[0; 8]).unwrap();
+        let bytes = safetensors::serialize([("steps", view)], None).unwrap();
+        let error = Weights::from_bytes(&bytes).unwrap_err();
+        assert!(error.to_string().starts_with("tensor steps holds I64; only F32"), "{error}");
+    }
+
+    #[test]
     fn damaged_bytes_give_an_error() {
         let bytes = Weights::from_module(&network()).to_bytes(Precision::F16, None).unwrap();
         for length in [0, 7, 8, 100, bytes.len() - 1] {
-            assert!(Weights::from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+            let error = Weights::from_bytes(&bytes[..length]).unwrap_err();
+            assert!(matches!(error, WeightsError::Format { .. }), "{length} bytes: {error}");
         }
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn read_all(
     mut bytes: Vec<u8>,
     are_weights: bool,
 ) -> Result<BTreeMap<String, NamedTensor>, WeightsError> {
-    let (length, metadata) = SafeTensors::read_metadata(&bytes)?;
+    let (length, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(WeightsError::unreadable)?;
     // The metadata's length comes first.
     let behind = size_of::<u64>() + length;
     let tensors = metadata.tensors();
@@ -168,10 +169,10 @@ pub(super) fn parts(
 
 /// The values of a tensor of a file.
 fn read(file: &File<'_>, name: &str) -> Result<Vec<f32>, WeightsError> {
-    let view =
-        &file.tensor(name).ok_or_else(|| SafeTensorError::TensorNotFound(name.to_owned()))?;
+    let absent = || WeightsError::unreadable(SafeTensorError::TensorNotFound(name.to_owned()));
+    let view = &file.tensor(name).ok_or_else(absent)?;
     if view.dtype() != Dtype::I8 {
-        let (name, dtype) = (name.to_owned(), view.dtype());
+        let (name, dtype) = (name.to_owned(), format!("{:?}", view.dtype()));
         return floats(view).ok_or(WeightsError::Type { name, dtype });
     }
     whole_numbers(file, name, view).ok_or_else(|| WeightsError::Scales { name: name.to_owned() })

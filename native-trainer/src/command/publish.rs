@@ -333,7 +333,7 @@ impl Arguments {
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
         // Where the classes' means answer, these are what is searched.
         let sharded = match rule {
-            AnswerRule::Centroid => gallery.of_means()?.to_shards(&options)?,
+            AnswerRule::ClassMean => gallery.of_means()?.to_shards(&options)?,
             _ => gallery.to_shards(&options)?,
         };
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
@@ -342,7 +342,7 @@ impl Arguments {
              most {} for an object that it has not met",
             counted(sharded.shards.len(), "shard", "shards"),
             size(all as u64),
-            size(sharded.head.len() as u64),
+            size(sharded.directory.len() as u64),
             size(Budget::default().bytes)
         );
         Ok(sharded)

@@ -89,6 +89,23 @@ const LOOK_ALIKES: usize = 5;
 impl Samples {
     /// Reads a list file, or a folder with one sub-folder a class.
     ///
+    /// ```
+    /// use models::RgbImage;
+    /// use native_trainer::data::list_file::Samples;
+    ///
+    /// # let photos = tempfile::tempdir()?;
+    /// # let photos = photos.path();
+    /// let image = RgbImage::from_rgb(1, 1, vec![200, 90, 10])?.encode_png()?;
+    /// for file in ["fox/1.png", "fox/2.png", "owl/1.png"] {
+    ///     std::fs::create_dir_all(photos.join(file).with_file_name(""))?;
+    ///     std::fs::write(photos.join(file), &image)?;
+    /// }
+    /// let samples = Samples::read(photos)?;
+    /// assert_eq!(samples.labels, ["fox", "owl"]);
+    /// assert_eq!(samples.samples.len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`DataError`], naming the file and the line; every picture of a list must exist.

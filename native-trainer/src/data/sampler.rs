@@ -80,7 +80,7 @@ pub enum ClassChance {
     BySize,
 }
 
-/// A factor on the chances of neighbouring classes.
+/// A factor on the chances of neighboring classes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Boost {

@@ -63,6 +63,19 @@ const ALL: Sizes = (0.0, 1e10);
 /// Figures of all pictures.
 ///
 /// `detections` and `objects` hold one list a picture, in the same order.
+///
+/// ```
+/// use models::detector::Detection;
+/// use models::image::geometry::BBox;
+/// use native_trainer::metric::detection::{Object, detection_metrics};
+///
+/// let object = Object::foreground(BBox::new(10.0, 10.0, 50.0, 50.0));
+/// let found = Detection { bbox: BBox::new(10.0, 10.0, 50.0, 45.0), score: 0.9, class: 0 };
+/// let metrics = detection_metrics(&[vec![found]], &[vec![object]]);
+/// // They overlap by 0.875: right at 8 of the 10 overlaps.
+/// assert_eq!(metrics.ap75, Some(1.0));
+/// assert!(metrics.mean_average_precision.is_some_and(|mean| (mean - 0.8).abs() < 1e-9));
+/// ```
 pub fn detection_metrics(
     detections: &[Vec<Detection>],
     objects: &[Vec<Object>],

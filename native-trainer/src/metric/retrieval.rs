@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use models::gallery::PictureId;
+use models::gallery::ContentId;
 
 use super::neighbors::{self, inner_products};
 use crate::terminal::counted;
@@ -23,12 +23,12 @@ pub struct Embedded {
     /// Identity of every item's picture, as its list has it: a picture, a camera.
     pub ids: Vec<String>,
     /// Content of every item's picture; empty where nobody knows.
-    pub contents: Vec<PictureId>,
+    pub contents: Vec<ContentId>,
 }
 
 impl Embedded {
     /// The content of an item's picture.
-    fn content(&self, item: usize) -> Option<PictureId> {
+    fn content(&self, item: usize) -> Option<ContentId> {
         self.contents.get(item).copied().filter(|content| content.is_known())
     }
 
@@ -42,7 +42,7 @@ impl Embedded {
 
     /// Items whose content is in a gallery, too.
     pub fn also_in(&self, gallery: &Self) -> usize {
-        let known: HashSet<PictureId> =
+        let known: HashSet<ContentId> =
             (0..gallery.len()).filter_map(|i| gallery.content(i)).collect();
         (0..self.len()).filter_map(|i| self.content(i)).filter(|c| known.contains(c)).count()
     }
@@ -126,6 +126,22 @@ pub fn remarks(
 }
 
 /// Compares every query with the whole gallery.
+///
+/// ```
+/// use native_trainer::metric::retrieval::{Embedded, retrieval_metrics};
+///
+/// // Unit embeddings of two values, two images a class.
+/// let images = Embedded {
+///     values: vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0, 0.96, 0.28],
+///     labels: vec![0, 0, 1, 1],
+///     ids: ["a.jpg", "b.jpg", "c.jpg", "d.jpg"].map(str::to_owned).to_vec(),
+///     ..Embedded::default()
+/// };
+/// // Every image is searched among the others.
+/// let metrics = retrieval_metrics(&images, &images, &[1, 3]);
+/// assert_eq!(metrics.queries, 4);
+/// assert_eq!(metrics.recall_at_k, [(1, 0.0), (3, 1.0)]);
+/// ```
 pub fn retrieval_metrics(
     query: &Embedded,
     gallery: &Embedded,
@@ -242,7 +258,7 @@ mod tests {
 
     /// The same items, from files with these bytes.
     fn with_contents(mut items: Embedded, files: &[&str]) -> Embedded {
-        items.contents = files.iter().map(|file| PictureId::of(file.as_bytes())).collect();
+        items.contents = files.iter().map(|file| ContentId::of(file.as_bytes())).collect();
         items
     }
 

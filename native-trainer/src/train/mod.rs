@@ -9,6 +9,7 @@ mod log;
 mod pretrained;
 mod run;
 mod teacher;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ use crate::replica::{Hub, Replica};
 use crate::terminal::{Note, counted};
 
 pub use pretrained::{MissingWeights, PREPROCESS_KEY};
+pub use whole::train_recipe;
 
 /// The checkpoint that a run goes on from.
 const LATEST: &str = "latest";

@@ -76,9 +76,9 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     // And away again, by picture and by class.
     let out = refused(&[&"remove", &file, &"--class", &"Mug☕"]);
     assert!(out.contains("did you mean \"Mug ☕\""), "{out}");
-    gallery(&[&"remove", &file, &"--picture", &new]);
+    gallery(&[&"remove", &file, &"--image", &new]);
     assert_eq!(opened(&file).counts(), [3, 3, 1]);
-    let out = refused(&[&"remove", &file, &"--picture", &new]);
+    let out = refused(&[&"remove", &file, &"--image", &new]);
     assert!(out.contains("no entry was made from this picture"), "{out}");
     gallery(&[&"remove", &file, &"--class", &"Mug ☕"]);
     assert!(std::fs::read(&file).unwrap() == whole, "what was there before");
@@ -113,7 +113,7 @@ fn what_is_built_is_what_is_added_to_an_empty_gallery() {
         let read = opened(&built);
         assert_eq!(read.counts(), [70, 71]);
         let copy = read.entries().last().unwrap();
-        assert_eq!(read.picture(copy), read.picture(0));
+        assert_eq!(read.content_id(copy), read.content_id(0));
         std::fs::remove_file(&added).unwrap();
     }
     // Nothing is left of what was written beside the file.

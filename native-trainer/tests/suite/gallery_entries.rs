@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use models::gallery::{Class, Gallery, IndexConfig, PictureId, VectorType};
+use models::gallery::{Class, ContentId, Gallery, IndexConfig, VectorType};
 
 use crate::world::{World, fail, shape, succeed};
 
@@ -22,14 +22,14 @@ fn opened(path: &Path) -> Gallery {
 
 /// Labels with the pictures of their entries, by the names of the files.
 fn content(gallery: &Gallery, files: &[PathBuf]) -> Vec<(String, String)> {
-    let name = |id: PictureId| {
+    let name = |id: ContentId| {
         let file =
-            files.iter().find(|file| PictureId::of(&std::fs::read(file).expect("a file")) == id);
+            files.iter().find(|file| ContentId::of(&std::fs::read(file).expect("a file")) == id);
         let stem = file.and_then(|file| file.file_stem()).expect("a picture");
         stem.to_string_lossy().into_owned()
     };
     let label = |entry: usize| gallery.classes()[gallery.entry_class(entry)].label.clone();
-    gallery.entries().map(|e| (label(e), name(gallery.picture(e)))).collect()
+    gallery.entries().map(|e| (label(e), name(gallery.content_id(e)))).collect()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn the_picture_that_is_named_goes_and_no_other_one() {
 #[test]
 fn what_a_graph_leaves_out_is_counted_and_linked_in() {
     let world = World::new();
-    let old = include_bytes!("../../../models/tests/galleries/equal_rows.bin");
+    let old = include_bytes!("../../../gallery/tests/galleries/equal_rows.bin");
     let file = world.write("old.bin", old);
     let said = refused(&[&"verify", &file]);
     assert!(said.contains("searches in its graph do not come to 39 of 150 entries"), "{said}");
@@ -88,7 +88,7 @@ fn what_a_graph_leaves_out_is_counted_and_linked_in() {
     more.add_class(Class { label: "more".to_owned(), ..Class::default() }, vec![]);
     let same = opened(&file).index().vector(0).into_owned();
     for number in 0..40_u8 {
-        more.add_picture(0, &same, PictureId::of(&[1, number])).unwrap();
+        more.add_image(0, &same, ContentId::of(&[1, number])).unwrap();
     }
     let (more, all) = (world.write("more.bin", more.to_bytes()), world.path("all.bin"));
     gallery(&[&"merge", &again, &more, &"--out", &all]);
@@ -109,7 +109,7 @@ fn a_build_says_what_its_graph_comes_to() {
 #[test]
 fn an_entry_of_zeros_is_read_and_named() {
     let world = World::new();
-    let old = include_bytes!("../../../models/tests/galleries/zero_row.bin");
+    let old = include_bytes!("../../../gallery/tests/galleries/zero_row.bin");
     let file = world.write("old.bin", old);
     let named = "entry 1, of class \"white\", has length zero";
     assert!(gallery(&[&"list", &file]).contains("entries     3"));
@@ -130,7 +130,7 @@ fn values_that_do_not_fit_are_named_and_change_nothing() {
     let mut wide = Gallery::with_type(4, "0123456789abcdef", VectorType::F32);
     wide.add_class(Class { label: "a".to_owned(), ..Class::default() }, vec![]);
     wide.add(0, &[0.0, 0.0, 0.0, 1.0]).unwrap();
-    wide.add_stored(0, &[1.0, 1e6, 0.0, 0.0], PictureId::default()).unwrap();
+    wide.add_stored(0, &[1.0, 1e6, 0.0, 0.0], ContentId::default()).unwrap();
     let mut half = Gallery::new(4, "0123456789abcdef");
     half.add_class(Class { label: "b".to_owned(), ..Class::default() }, vec![]);
     let (bytes, all) = (wide.to_bytes(), world.path("all.bin"));

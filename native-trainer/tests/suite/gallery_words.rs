@@ -69,11 +69,11 @@ fn the_rule_is_kept_beside_the_threshold() {
         &"--write",
     ];
     let said = gallery(&[&words[..], &[&"--even-if-poor"]].concat());
-    assert!(said.contains("kept, with rule centroid"), "{said}");
+    assert!(said.contains("kept, with rule class-mean"), "{said}");
     let things = "known things    15 pictures of the gallery's classes\nunknown things  20: 5 pictures of \
                   things that the gallery does not have, and 15 of known things once more";
     assert!(said.contains(things), "{said}");
-    let measured = "measured with rule centroid";
+    let measured = "measured with rule class-mean";
     assert!(gallery(&[&"list", &file]).contains(measured));
     assert!(gallery(&[&"stats", &file]).contains(measured));
     for command in ["list", "stats"] {
@@ -91,13 +91,13 @@ fn the_rule_is_kept_beside_the_threshold() {
     assert_ne!(search(&[]), search(&[&"--rule", &"nearest"]));
 
     let (said, rule) = publish(&[]);
-    assert!(said.contains("(measured by `magpie gallery calibrate`), rule centroid"), "{said}");
+    assert!(said.contains("(measured by `magpie gallery calibrate`), rule class-mean"), "{said}");
     assert_eq!(rule, "centroid");
-    let (said, rule) = publish(&[&"--rule", &"vote", &"--neighbours", &"3"]);
-    assert!(said.contains("measured with rule centroid, not with vote of 3"), "{said}");
+    let (said, rule) = publish(&[&"--rule", &"vote", &"--neighbors", &"3"]);
+    assert!(said.contains("measured with rule class-mean, not with vote of 3"), "{said}");
     assert_eq!(rule, "vote");
     let (said, rule) = publish(&[&"--min-similarity", &"0.25"]);
-    assert!(said.contains("threshold 0.25 (given by --min-similarity), rule centroid"), "{said}");
+    assert!(said.contains("threshold 0.25 (given by --min-similarity), rule class-mean"), "{said}");
     assert_eq!(rule, "centroid");
 }
 

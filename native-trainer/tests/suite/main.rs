@@ -5,6 +5,7 @@ mod bad_weights;
 mod detection_data;
 mod durability;
 mod ends;
+mod examples;
 mod figures;
 mod folders;
 mod gallery;

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use models::gallery::{AnswerRule, Class, Gallery, PictureId, VectorType};
+use models::gallery::{AnswerRule, Class, ContentId, Gallery, VectorType};
 use native_trainer::postgres::{PostgresError, PostgresGallery};
 use postgres::{Client, NoTls};
 
@@ -83,11 +83,11 @@ fn full(vector_type: VectorType) -> Gallery {
     for number in 0..200_u32 {
         let embedding: Vec<f32> =
             (0..16).map(|i| ((number * 37 + i * 11) % 101) as f32 / 50.0 - 1.0).collect();
-        let picture = PictureId::of(&number.to_le_bytes());
-        gallery.add_picture(number as usize % 2, &embedding, picture).expect("a class");
+        let picture = ContentId::of(&number.to_le_bytes());
+        gallery.add_image(number as usize % 2, &embedding, picture).expect("a class");
     }
     gallery.set_min_similarity(Some(0.4375)).expect("a number");
-    gallery.set_measured_rule(AnswerRule::Vote { neighbours: 7 });
+    gallery.set_measured_rule(AnswerRule::Vote { neighbors: 7 });
     gallery
 }
 
@@ -174,8 +174,8 @@ fn numbered(number: usize) -> Gallery {
     }
     for entry in 0..200_usize {
         let embedding = [number as f32, entry as f32, 1.0, 2.0];
-        let picture = PictureId::of(&[number as u8, entry as u8]);
-        gallery.add_picture(entry % 4, &embedding, picture).expect("a class");
+        let picture = ContentId::of(&[number as u8, entry as u8]);
+        gallery.add_image(entry % 4, &embedding, picture).expect("a class");
     }
     gallery
 }

@@ -123,7 +123,7 @@ fn galleries_say_what_they_hold_and_what_a_change_did() {
     assert!(said.contains("3 classes, 12 entries; searches come to all of them"), "{said}");
 
     let said = ended(2, &[&"gallery", &"remove", file]);
-    assert!(said.contains("--class <CLASS>|--picture <PICTURE>"), "{said}");
+    assert!(said.contains("--class <CLASS>|--image <IMAGE>"), "{said}");
     let one = shop.pictures.join("class 1 类/0.png");
     let said = shop.gallery("remove", &[&"--class", &mug, &"--picture", &one]);
     let told = "removed class \"class 0 类\": 4 entries\nremoved by picture: 1 entry\n";

@@ -22,7 +22,7 @@ pub(super) fn republish(folder: &Path, without: usize, arguments: &[&str]) -> Pa
     let open = |name: &str| Gallery::from_bytes(&read(name)).expect("a gallery");
     let mut gallery = open(&manifest.gallery);
     let pictures = manifest.pictures.as_deref().expect("pictures of their own");
-    gallery.take_pictures(&open(pictures)).expect("of one model");
+    gallery.take_thumbnails(&open(pictures)).expect("of one model");
     for _ in 0..without {
         gallery.remove_class(0).expect("a class");
     }

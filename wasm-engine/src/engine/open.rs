@@ -121,12 +121,12 @@ impl Engine {
     }
 
     /// Takes the classes' pictures in; what cannot be read is left out, as answers do without.
-    pub(crate) fn take_pictures(&mut self, bytes: &[u8]) -> Response {
+    pub(crate) fn take_thumbnails(&mut self, bytes: &[u8]) -> Response {
         if !self.pictured
             && let Ok(pictures) = Gallery::from_bytes(bytes)
         {
-            self.pictured = self.recognizer.take_pictures(&pictures).is_ok();
-            self.edits.take_pictures(&pictures);
+            self.pictured = self.recognizer.take_thumbnails(&pictures).is_ok();
+            self.edits.take_thumbnails(&pictures);
         }
         let again = self.seen.back().map(|seen| self.described(seen));
         Response::Pictured { again }
@@ -137,7 +137,7 @@ impl Engine {
         if let Some(address) = self.missing_pictures()
             && let Ok(bytes) = fetch(&address).await
         {
-            self.take_pictures(&bytes);
+            self.take_thumbnails(&bytes);
         }
     }
 

@@ -130,7 +130,7 @@ fn widened(component: &Component, y: usize, (across, down): (usize, usize), line
     }
 }
 
-/// Two samples out of each: three parts of it, one of its neighbour, rounded up and down in turn.
+/// Two samples out of each: three parts of it, one of its neighbor, rounded up and down in turn.
 #[inline(always)]
 fn doubled(
     line: &mut [u8],

@@ -52,7 +52,7 @@ pub struct Gpu {
 /// A shader's entry point, as one of the operators needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shader {
-    pub(crate) entry: &'static str,
+    pub(crate) entry: Entry,
     pub(crate) weights: Weights,
     pub(crate) constants: Constants,
 }
@@ -100,18 +100,108 @@ impl Constants {
     }
 }
 
-/// The inputs of a shader: binding and buffer.
-pub(crate) type Bindings<'a> = Vec<(u32, &'a wgpu::Buffer)>;
+/// What an entry point reads or writes, as `operators.wgsl` numbers its bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// The first input.
+    X = 0,
+    /// The second input.
+    Other = 1,
+    Weight = 2,
+    Bias = 3,
+    Out = 4,
+    Shape = 5,
+    /// How many images there are.
+    Run = 6,
+}
 
-/// Bindings of `operators.wgsl`.
-pub(crate) mod binding {
-    pub(crate) const X: u32 = 0;
-    pub(crate) const OTHER: u32 = 1;
-    pub(crate) const WEIGHT: u32 = 2;
-    pub(crate) const BIAS: u32 = 3;
-    pub(crate) const OUT: u32 = 4;
-    pub(crate) const SHAPE: u32 = 5;
-    pub(crate) const RUN: u32 = 6;
+/// The inputs of a shader: binding and buffer.
+pub(crate) type Bindings<'a> = Vec<(Binding, &'a wgpu::Buffer)>;
+
+/// The entry points of `operators.wgsl`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Entry {
+    Activate,
+    Add,
+    Affine,
+    AlignedLogit,
+    AveragePool,
+    Concatenate,
+    Depthwise,
+    Gate,
+    GlobalPool,
+    MaxPool,
+    Product,
+    Scale,
+    UnitLength,
+    Upsample,
+    VectorProduct,
+    Windows,
+}
+
+impl Entry {
+    /// Its function.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Activate => "activate",
+            Self::Add => "add",
+            Self::Affine => "affine",
+            Self::AlignedLogit => "aligned_logit",
+            Self::AveragePool => "average_pool",
+            Self::Concatenate => "concatenate",
+            Self::Depthwise => "depthwise",
+            Self::Gate => "gate",
+            Self::GlobalPool => "global_pool",
+            Self::MaxPool => "max_pool",
+            Self::Product => "product",
+            Self::Scale => "scale",
+            Self::UnitLength => "unit_length",
+            Self::Upsample => "upsample",
+            Self::VectorProduct => "vector_product",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// What it reads and writes: a pipeline has no place for anything else.
+    pub(crate) const fn bindings(self) -> &'static [Binding] {
+        match self {
+            Self::Product | Self::Windows | Self::Depthwise => &[
+                Binding::X,
+                Binding::Other,
+                Binding::Weight,
+                Binding::Bias,
+                Binding::Out,
+                Binding::Shape,
+                Binding::Run,
+            ],
+            Self::VectorProduct => &[
+                Binding::X,
+                Binding::Other,
+                Binding::Weight,
+                Binding::Bias,
+                Binding::Out,
+                Binding::Shape,
+            ],
+            Self::GlobalPool => &[Binding::X, Binding::Out, Binding::Shape],
+            Self::Affine => &[
+                Binding::X,
+                Binding::Weight,
+                Binding::Bias,
+                Binding::Out,
+                Binding::Shape,
+                Binding::Run,
+            ],
+            Self::Scale | Self::Add | Self::Concatenate | Self::AlignedLogit => {
+                &[Binding::X, Binding::Other, Binding::Out, Binding::Shape, Binding::Run]
+            }
+            Self::Activate
+            | Self::AveragePool
+            | Self::Gate
+            | Self::MaxPool
+            | Self::UnitLength
+            | Self::Upsample => &[Binding::X, Binding::Out, Binding::Shape, Binding::Run],
+        }
+    }
 }
 
 /// A shader with all that it reads and writes.
@@ -199,7 +289,7 @@ impl Gpu {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
             .iter()
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding: *binding,
+                binding: *binding as u32,
                 resource: buffer.as_entire_binding(),
             })
             .collect();
@@ -214,11 +304,11 @@ impl Gpu {
     fn compile(&self, shader: Shader) -> wgpu::ComputePipeline {
         let constants = shader.constants.values();
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(shader.entry),
+            label: Some(shader.entry.name()),
             // From the bindings that the entry point reads.
             layout: None,
             module: &self.modules[usize::from(shader.weights == Weights::F16)],
-            entry_point: Some(shader.entry),
+            entry_point: Some(shader.entry.name()),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
                 // Each invocation writes its part before any is read.
@@ -240,5 +330,41 @@ impl Gpu {
         let descriptor =
             wgpu::BufferDescriptor { label: None, size: bytes, usage, mapped_at_creation };
         self.device.create_buffer(&descriptor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Entry; 16] = [
+        Entry::Activate,
+        Entry::Add,
+        Entry::Affine,
+        Entry::AlignedLogit,
+        Entry::AveragePool,
+        Entry::Concatenate,
+        Entry::Depthwise,
+        Entry::Gate,
+        Entry::GlobalPool,
+        Entry::MaxPool,
+        Entry::Product,
+        Entry::Scale,
+        Entry::UnitLength,
+        Entry::Upsample,
+        Entry::VectorProduct,
+        Entry::Windows,
+    ];
+
+    #[test]
+    fn every_entry_point_of_the_shaders_is_known() {
+        let text = include_str!("operators.wgsl");
+        let points = text.split("@compute").skip(1).filter_map(|rest| {
+            let function = rest.split("fn ").nth(1)?;
+            function.split('(').next()
+        });
+        let mut names: Vec<&str> = points.collect();
+        names.sort_unstable();
+        assert_eq!(names, ALL.map(Entry::name));
     }
 }

@@ -33,9 +33,9 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::aligned::Aligned;
 use crate::operators::Activation;
 use crate::operators::cpu::dispatch;
+use gallery::aligned::Aligned;
 
 /// Height, width and channels of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{Ending, lanes, larger, load, smaller, store, with_band};
-use crate::aligned::Aligned;
 use crate::operators::Activation;
 use crate::operators::cpu::dispatch;
 use crate::threads::{self, for_chunks};
+use gallery::aligned::Aligned;
 
 /// Values of the left side that a block covers: they stay in the second-level cache while one
 /// panel after the other passes.
@@ -361,6 +361,7 @@ impl Block<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::noise;
     use proptest::prelude::*;
 
     proptest! {
@@ -375,11 +376,7 @@ mod tests {
             is_added in any::<bool>(),
             seed in any::<u64>(),
         ) {
-            let mut state = seed;
-            let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-            };
+            let mut next = noise(seed);
             let mut draw = |count: usize| -> Vec<f32> { (0..count).map(|_| next()).collect() };
             let (weight, bias) = (draw(rows * columns), draw(columns));
             let (x, residual) = (draw(count * rows), draw(count * columns));

@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::memory::Arena;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
-use crate::aligned::Aligned;
 use crate::inference::Arithmetic;
 use crate::inference::packed::{self, Depthwise, Matrix, Separable, Windows};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 use crate::operators::Activation;
 use crate::threads;
+use gallery::aligned::Aligned;
 
 /// A convolution with its weights packed for the machine's vectors.
 #[derive(Debug)]

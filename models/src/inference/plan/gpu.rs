@@ -10,13 +10,13 @@ use super::memory::Layout;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
 use crate::inference::Arithmetic;
 use crate::inference::gpu::{
-    Bindings, Command, Constants, Gpu, GpuError, Shader, Weights, binding, workgroups,
+    Binding, Bindings, Command, Constants, Entry, Gpu, GpuError, Shader, Weights, workgroups,
 };
 use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 use crate::operators::Activation;
 
-/// Bytes that the maps of a batch may take.
+/// Bytes that the maps of a batch may take: half of the 128 MiB that every WebGPU device binds as one buffer.
 const MAP_BYTES: usize = 64 << 20;
 
 /// Most pictures of a batch: more at once gain nothing.
@@ -31,7 +31,7 @@ const COLUMNS: usize = 8;
 /// A convolution with its weights in the order of its shader.
 #[derive(Debug)]
 pub(crate) struct Shaded {
-    entry: &'static str,
+    entry: Entry,
     weights: Weights,
     bytes: Vec<u8>,
     bias: Vec<f32>,
@@ -45,10 +45,10 @@ impl Convolution for Shaded {
     // Whole numbers are for processors without matrix units of floats.
     fn new(_: Arithmetic, layer: Layer) -> Self {
         let entry = match (layer.is_depthwise, layer.is_product()) {
-            (true, _) => "depthwise",
-            (false, true) if pixels(layer.placement.input) == 1 => "vector_product",
-            (false, true) => "product",
-            (false, false) => "windows",
+            (true, _) => Entry::Depthwise,
+            (false, true) if pixels(layer.placement.input) == 1 => Entry::VectorProduct,
+            (false, true) => Entry::Product,
+            (false, false) => Entry::Windows,
         };
         let values = arranged(&layer);
         // Weights that were stored in 16 bits lose nothing by it.
@@ -65,7 +65,7 @@ impl Convolution for Shaded {
     }
 
     fn is_open(&self) -> bool {
-        self.entry != "depthwise" && self.activation == Activation::Identity
+        self.entry != Entry::Depthwise && self.activation == Activation::Identity
     }
 
     fn set_activation(&mut self, activation: Activation) {
@@ -309,6 +309,104 @@ fn shape(inputs: &[Value], output: Value, padding: [usize; 2]) -> [u32; 12] {
     .map(|value| value as u32)
 }
 
+/// What a step is on a graphics device, without its maps.
+struct Shading {
+    shader: Shader,
+    work: Work,
+    /// As `shader.weights` says; empty if there are none.
+    weight: Vec<u8>,
+    bias: Vec<f32>,
+    /// Of a convolution's input: rows above, columns to the left.
+    padding: [usize; 2],
+}
+
+impl Shading {
+    /// An operator without weights.
+    fn plain(entry: Entry, work: Work, constants: Constants) -> Self {
+        let shader = Shader { entry, weights: Weights::F32, constants };
+        Self { shader, work, weight: Vec::new(), bias: Vec::new(), padding: [0, 0] }
+    }
+
+    /// A convolution, to which a second input is added if `is_residual`.
+    fn convolution(convolution: Shaded, output: Extent, is_residual: bool) -> Self {
+        let Shaded { entry, weights, bytes, bias, activation, placement } = convolution;
+        let constants = Constants {
+            kernel: placement.kernel as u32,
+            stride: placement.stride as u32,
+            ..Constants::ending(activation, is_residual)
+        };
+        let columns = fours(output);
+        let work = match entry {
+            Entry::VectorProduct => Work::Columns(columns),
+            // An invocation makes four pixels of a line, and four channels.
+            Entry::Depthwise => Work::Each(output.height * output.width.div_ceil(4) * columns),
+            // Four pixels, and twice four channels.
+            _ => Work::Each(pixels(output).div_ceil(4) * columns.div_ceil(2)),
+        };
+        Self {
+            shader: Shader { entry, weights, constants },
+            work,
+            weight: bytes,
+            bias,
+            padding: [placement.top, placement.left],
+        }
+    }
+
+    fn affine(mut scale: Vec<f32>, mut shift: Vec<f32>, work: Work) -> Self {
+        for values in [&mut scale, &mut shift] {
+            values.resize(values.len().next_multiple_of(4), 0.0);
+        }
+        let weight = bytemuck::cast_slice(&scale).to_vec();
+        Self { weight, bias: shift, ..Self::plain(Entry::Affine, work, Constants::default()) }
+    }
+
+    /// What a step with so many inputs does for its output.
+    fn new(operation: Operation<Shaded>, inputs: usize, output: Extent) -> Self {
+        let each = Work::Each(Shaded::room(output));
+        let plain = Constants::default();
+        let (entry, constants) = match operation {
+            Operation::Convolve(convolution) => {
+                return Self::convolution(convolution, output, inputs > 1);
+            }
+            Operation::Affine { scale, shift } => return Self::affine(scale, shift, each),
+            Operation::GlobalPool(pool) => {
+                let constants = Constants { maximum: pool == GlobalPool::Max, ..plain };
+                return Self::plain(Entry::GlobalPool, Work::Columns(fours(output)), constants);
+            }
+            Operation::Apply(gate) => (Entry::Gate, Constants { gate: gate_number(gate), ..plain }),
+            Operation::Activate(activation) => {
+                (Entry::Activate, Constants::ending(activation, false))
+            }
+            Operation::Scale => (Entry::Scale, plain),
+            Operation::Add(activation) => (Entry::Add, Constants::ending(activation, false)),
+            Operation::Concatenate => (Entry::Concatenate, plain),
+            Operation::Upsample => (Entry::Upsample, plain),
+            Operation::MaxPool => (Entry::MaxPool, plain),
+            Operation::AveragePool => (Entry::AveragePool, plain),
+            Operation::AlignedLogit => {
+                let epsilon = (SCORE_EPSILON as f32).to_bits();
+                let margin = (SCORE_MARGIN as f32).to_bits();
+                (Entry::AlignedLogit, Constants { epsilon, margin, ..plain })
+            }
+            Operation::UnitLength => {
+                let epsilon = (LENGTH_EPSILON as f32).to_bits();
+                (Entry::UnitLength, Constants { epsilon, ..plain })
+            }
+            Operation::Copy => unreachable!("nothing is computed in place"),
+        };
+        Self::plain(entry, each, constants)
+    }
+}
+
+/// As `GATE` of `operators.wgsl` counts them.
+fn gate_number(gate: Gate) -> u32 {
+    match gate {
+        Gate::Sigmoid => 0,
+        Gate::HardSigmoid => 1,
+        Gate::Tanh => 2,
+    }
+}
+
 /// A step's shader with its weights and maps.
 fn command<'a>(
     gpu: &Gpu,
@@ -317,105 +415,23 @@ fn command<'a>(
     place: impl Fn(Value) -> &'a wgpu::Buffer,
 ) -> (Command, Work) {
     let Step { operation, inputs, output } = step;
-    let each = Work::Each(Shaded::room(output.extent));
-    let plain = Constants::default();
-    let none = (Vec::new(), Vec::new());
-    let mut weights = Weights::F32;
-    let mut padding = [0, 0];
-    let (entry, work, constants, (weight, bias)) = match operation {
-        Operation::Convolve(convolution) => {
-            let Shaded { entry, placement, activation, bytes, bias, .. } = convolution;
-            weights = convolution.weights;
-            padding = [placement.top, placement.left];
-            let constants = Constants {
-                kernel: placement.kernel as u32,
-                stride: placement.stride as u32,
-                ..Constants::ending(activation, inputs.len() > 1)
-            };
-            let tiles = match entry {
-                "depthwise" => output.extent.height * output.extent.width.div_ceil(4),
-                _ => pixels(output.extent).div_ceil(4),
-            };
-            let work = match entry {
-                "vector_product" => Work::Columns(fours(output.extent)),
-                "depthwise" => Work::Each(tiles * fours(output.extent)),
-                _ => Work::Each(tiles * fours(output.extent).div_ceil(2)),
-            };
-            (entry, work, constants, (bytes, bias))
-        }
-        Operation::Affine { scale, shift } => {
-            let fill = |mut values: Vec<f32>| {
-                values.resize(values.len().next_multiple_of(4), 0.0);
-                values
-            };
-            let scale = bytemuck::cast_slice(&fill(scale)).to_vec();
-            ("affine", each, plain, (scale, fill(shift)))
-        }
-        Operation::Apply(function) => {
-            let gate = match function {
-                Gate::Sigmoid => 0,
-                Gate::HardSigmoid => 1,
-                Gate::Tanh => 2,
-            };
-            ("gate", each, Constants { gate, ..plain }, none)
-        }
-        Operation::Activate(activation) => {
-            ("activate", each, Constants::ending(activation, false), none)
-        }
-        Operation::Scale => ("scale", each, plain, none),
-        Operation::Add(activation) => ("add", each, Constants::ending(activation, false), none),
-        Operation::Concatenate => ("concatenate", each, plain, none),
-        Operation::Upsample => ("upsample", each, plain, none),
-        Operation::MaxPool => ("max_pool", each, plain, none),
-        Operation::AveragePool => ("average_pool", each, plain, none),
-        Operation::GlobalPool(pool) => {
-            let constants = Constants { maximum: pool == GlobalPool::Max, ..plain };
-            ("global_pool", Work::Columns(fours(output.extent)), constants, none)
-        }
-        Operation::AlignedLogit => {
-            let epsilon = (SCORE_EPSILON as f32).to_bits();
-            let margin = (SCORE_MARGIN as f32).to_bits();
-            ("aligned_logit", each, Constants { epsilon, margin, ..plain }, none)
-        }
-        Operation::UnitLength => {
-            let epsilon = (LENGTH_EPSILON as f32).to_bits();
-            ("unit_length", each, Constants { epsilon, ..plain }, none)
-        }
-        Operation::Copy => unreachable!("nothing is computed in place"),
-    };
+    let Shading { shader, work, weight, bias, padding } =
+        Shading::new(operation, inputs.len(), output.extent);
     let shape = shape(&inputs, output, padding);
     let shape = gpu.constant(bytemuck::cast_slice(&shape), BufferUsages::UNIFORM);
     let (weight, bias) = (bytemuck::cast_slice(&weight), bytemuck::cast_slice(&bias));
     let [weight, bias] = [weight, bias].map(|bytes| gpu.constant(bytes, BufferUsages::STORAGE));
     let other = *inputs.get(1).unwrap_or(&inputs[0]);
-    let bindings: Bindings<'_> = reads(entry)
-        .iter()
-        .map(|read| {
-            let buffer = match *read {
-                binding::X => place(inputs[0]),
-                binding::OTHER => place(other),
-                binding::WEIGHT => &weight,
-                binding::BIAS => &bias,
-                binding::OUT => place(output),
-                binding::SHAPE => &shape,
-                _ => pictures,
-            };
-            (*read, buffer)
-        })
-        .collect();
-    let shader = Shader { entry, weights, constants };
+    let buffer = |binding: Binding| match binding {
+        Binding::X => place(inputs[0]),
+        Binding::Other => place(other),
+        Binding::Weight => &weight,
+        Binding::Bias => &bias,
+        Binding::Out => place(output),
+        Binding::Shape => &shape,
+        Binding::Run => pictures,
+    };
+    let bindings: Bindings<'_> =
+        shader.entry.bindings().iter().map(|binding| (*binding, buffer(*binding))).collect();
     (gpu.command(shader, &bindings), work)
-}
-
-/// The bindings that an entry point reads and writes.
-fn reads(entry: &str) -> &'static [u32] {
-    use binding::{BIAS, OTHER, OUT, RUN, SHAPE, WEIGHT, X};
-    match entry {
-        "product" | "windows" | "depthwise" => &[X, OTHER, WEIGHT, BIAS, OUT, SHAPE, RUN],
-        "vector_product" => &[X, OTHER, WEIGHT, BIAS, OUT, SHAPE],
-        "global_pool" => &[X, OUT, SHAPE],
-        "affine" => &[X, WEIGHT, BIAS, OUT, SHAPE, RUN],
-        "scale" | "add" | "concatenate" | "aligned_logit" => &[X, OTHER, OUT, SHAPE, RUN],
-        _ => &[X, OUT, SHAPE, RUN],
-    }
 }

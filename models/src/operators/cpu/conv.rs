@@ -11,7 +11,8 @@ use burn::backend::ops::FloatTensorOps;
 use super::{Map, add, contiguous, sum_chunks, tensor, values, zeros};
 use crate::threads::for_chunks;
 
-/// Most pieces that the weight gradient is summed in.
+/// Most pieces that the weight gradient is summed in: each holds a whole gradient of its own until they are added
+/// up.
 const WEIGHT_PIECES: usize = 8;
 
 /// Rows that a piece of the weight gradient should have: with fewer, adding up the pieces costs more

@@ -10,7 +10,8 @@ const WIDE: usize = 32;
 /// The same for what is left; the networks' widths are multiples of it.
 const NARROW: usize = 8;
 
-/// Pieces that the weight gradient is summed in.
+/// Pieces that the weight gradient is summed in: fixed, so that its sum has the same order whatever the threads,
+/// and enough for 16 of them.
 const WEIGHT_PIECES: usize = 16;
 
 /// For one side: the `(tap, position)` pairs that a position on the other side is tied to.

@@ -15,6 +15,8 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
 use pulp::WithSimd;
+#[cfg(feature = "parallel")]
+use rayon::prelude::*;
 
 use super::replicas::Replicas;
 use super::{Activation, NetworkOps};
@@ -90,7 +92,6 @@ fn tensor(data: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
 fn zeros(length: usize) -> Vec<f32> {
     #[cfg(feature = "parallel")]
     {
-        use rayon::prelude::*;
         let mut values = Vec::new();
         let zeros = rayon::iter::repeat_n(0.0, length).with_min_len(1 << 16);
         zeros.collect_into_vec(&mut values);
@@ -104,7 +105,6 @@ fn zeros(length: usize) -> Vec<f32> {
 fn copied(values: &[f32]) -> Vec<f32> {
     #[cfg(feature = "parallel")]
     {
-        use rayon::prelude::*;
         let mut copy = Vec::new();
         values.par_iter().copied().with_min_len(1 << 16).collect_into_vec(&mut copy);
         copy

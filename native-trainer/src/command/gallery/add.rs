@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, Gallery, GalleryStream, Growing, PictureId, check_embedding};
+use models::gallery::{Class, ContentId, Gallery, GalleryStream, Growing, check_embedding};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
@@ -86,7 +86,7 @@ struct Options {
     /// Model file of the extractor.
     #[arg(long)]
     extractor: PathBuf,
-    /// JSON file: class name → facts shown with it, e.g. {"Mug": {"price": "9 €"}}.
+    /// JSON file: class name → metadata shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
     metadata: Option<PathBuf>,
     /// Fails, and changes nothing, where a picture or a folder of a class cannot be used.
@@ -289,40 +289,40 @@ fn class_of(
 #[derive(Default)]
 struct Known {
     /// Positions of the entries of a picture.
-    entries: HashMap<PictureId, Vec<usize>>,
+    entries: HashMap<ContentId, Vec<usize>>,
 }
 
 impl Known {
     fn of(gallery: &Gallery) -> Self {
-        let mut entries: HashMap<PictureId, Vec<usize>> = HashMap::new();
+        let mut entries: HashMap<ContentId, Vec<usize>> = HashMap::new();
         for entry in gallery.entries() {
-            entries.entry(gallery.picture(entry)).or_default().push(entry);
+            entries.entry(gallery.content_id(entry)).or_default().push(entry);
         }
-        entries.remove(&PictureId::default());
+        entries.remove(&ContentId::default());
         Self { entries }
     }
 
-    fn contains(&self, id: PictureId) -> bool {
+    fn contains(&self, id: ContentId) -> bool {
         self.entries.contains_key(&id)
     }
 
     fn vector(
         &self,
         gallery: &mut impl Growing,
-        id: PictureId,
+        id: ContentId,
     ) -> anyhow::Result<Option<Vec<f32>>> {
         let entry = self.entries.get(&id).and_then(|entries| entries.first());
         Ok(entry.map_or(Ok(None), |entry| gallery.embedding_of(*entry))?)
     }
 
     /// Another class that has the picture.
-    fn other_class(&self, gallery: &impl Growing, class: usize, id: PictureId) -> Option<usize> {
+    fn other_class(&self, gallery: &impl Growing, class: usize, id: ContentId) -> Option<usize> {
         let entries = self.entries.get(&id)?;
         entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
     }
 
     /// Takes note of the next entry of the gallery; `false` where the class has the picture.
-    fn insert(&mut self, gallery: &impl Growing, class: usize, id: PictureId) -> bool {
+    fn insert(&mut self, gallery: &impl Growing, class: usize, id: ContentId) -> bool {
         let entries = self.entries.entry(id).or_default();
         if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
@@ -336,12 +336,12 @@ impl Known {
 fn read_all(
     wanted: &[(String, PathBuf)],
     known: &Known,
-) -> Vec<Result<(PictureId, Option<RgbImage>), PictureError>> {
+) -> Vec<Result<(ContentId, Option<RgbImage>), PictureError>> {
     wanted
         .par_iter()
         .map(|(_, path)| {
             let bytes = read_file(path)?;
-            let id = PictureId::of(&bytes);
+            let id = ContentId::of(&bytes);
             if known.contains(id) {
                 return Ok((id, None));
             }

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 use models::gallery::{AnswerRule, Gallery};
 
-/// Entries that vote where nobody says how many.
-pub(super) const NEIGHBOURS: usize = 5;
+/// Entries that vote by default.
+pub(super) const NEIGHBORS: usize = 5;
 
 /// Which class is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -15,21 +15,22 @@ pub(super) enum Rule {
     /// The one that most of the nearest entries have.
     Vote,
     /// The one whose mean embedding is most similar.
-    Centroid,
+    #[value(alias = "centroid")]
+    ClassMean,
 }
 
 impl Rule {
-    /// All of them by their names.
+    /// All of them by their names in JSON and files.
     pub(super) fn named() -> [(&'static str, Self); 3] {
-        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::Centroid)]
+        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::ClassMean)]
     }
 
-    /// `neighbours` are asked where they vote.
-    pub(super) fn answer(self, neighbours: usize) -> AnswerRule {
+    /// `neighbors` is the number of entries that vote.
+    pub(super) fn answer(self, neighbors: usize) -> AnswerRule {
         match self {
             Self::Nearest => AnswerRule::Nearest,
-            Self::Vote => AnswerRule::Vote { neighbours },
-            Self::Centroid => AnswerRule::Centroid,
+            Self::Vote => AnswerRule::Vote { neighbors },
+            Self::ClassMean => AnswerRule::ClassMean,
         }
     }
 }
@@ -42,8 +43,8 @@ pub(in crate::command) struct Answer {
     #[arg(long, value_enum)]
     rule: Option<Rule>,
     /// Entries that vote; by default as many as voted then, else 5.
-    #[arg(long, value_parser = crate::cli::ranges::count)]
-    neighbours: Option<usize>,
+    #[arg(long, alias = "neighbours", value_parser = crate::cli::ranges::count)]
+    neighbors: Option<usize>,
 }
 
 impl Answer {
@@ -51,12 +52,12 @@ impl Answer {
     pub(in crate::command) fn of(&self, gallery: &Gallery) -> AnswerRule {
         let kept = gallery.measured_rule().unwrap_or_default();
         let voted = match kept {
-            AnswerRule::Vote { neighbours } => neighbours,
-            _ => NEIGHBOURS,
+            AnswerRule::Vote { neighbors } => neighbors,
+            _ => NEIGHBORS,
         };
         let rule = self.rule.map_or(kept, |rule| rule.answer(voted));
-        match (rule, self.neighbours) {
-            (AnswerRule::Vote { .. }, Some(neighbours)) => AnswerRule::Vote { neighbours },
+        match (rule, self.neighbors) {
+            (AnswerRule::Vote { .. }, Some(neighbors)) => AnswerRule::Vote { neighbors },
             (rule, _) => rule,
         }
     }
@@ -66,8 +67,8 @@ impl Answer {
 pub(super) fn rule_name(rule: AnswerRule) -> String {
     match rule {
         AnswerRule::Nearest => "nearest".to_owned(),
-        AnswerRule::Vote { neighbours } => format!("vote of {neighbours}"),
-        AnswerRule::Centroid => "centroid".to_owned(),
+        AnswerRule::Vote { neighbors } => format!("vote of {neighbors}"),
+        AnswerRule::ClassMean => "class-mean".to_owned(),
     }
 }
 
@@ -126,21 +127,21 @@ mod tests {
     #[test]
     fn what_the_gallery_keeps_is_the_default() {
         let mut gallery = Gallery::new(4, "m");
-        let asked = |rule, neighbours| Answer { rule, neighbours };
+        let asked = |rule, neighbors| Answer { rule, neighbors };
         assert_eq!(asked(None, None).of(&gallery), AnswerRule::Nearest);
-        let five = AnswerRule::Vote { neighbours: 5 };
+        let five = AnswerRule::Vote { neighbors: 5 };
         assert_eq!(asked(Some(Rule::Vote), None).of(&gallery), five);
-        gallery.set_measured_rule(AnswerRule::Centroid);
+        gallery.set_measured_rule(AnswerRule::ClassMean);
         assert_eq!(asked(None, None).of(&gallery), AnswerRule::Nearest, "without a threshold");
         gallery.set_min_similarity(Some(0.75)).unwrap();
-        assert_eq!(asked(None, Some(9)).of(&gallery), AnswerRule::Centroid);
+        assert_eq!(asked(None, Some(9)).of(&gallery), AnswerRule::ClassMean);
         assert_eq!(asked(Some(Rule::Nearest), None).of(&gallery), AnswerRule::Nearest);
         let told = other_rule(&gallery, AnswerRule::Nearest).unwrap();
-        assert!(told.contains("measured with rule centroid, not with nearest"), "{told}");
-        assert_eq!(other_rule(&gallery, AnswerRule::Centroid), None);
-        gallery.set_measured_rule(AnswerRule::Vote { neighbours: 7 });
-        assert_eq!(asked(None, None).of(&gallery), AnswerRule::Vote { neighbours: 7 });
-        let nine = AnswerRule::Vote { neighbours: 9 };
+        assert!(told.contains("measured with rule class-mean, not with nearest"), "{told}");
+        assert_eq!(other_rule(&gallery, AnswerRule::ClassMean), None);
+        gallery.set_measured_rule(AnswerRule::Vote { neighbors: 7 });
+        assert_eq!(asked(None, None).of(&gallery), AnswerRule::Vote { neighbors: 7 });
+        let nine = AnswerRule::Vote { neighbors: 9 };
         assert_eq!(asked(None, Some(9)).of(&gallery), nine);
     }
 

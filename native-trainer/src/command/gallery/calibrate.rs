@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Gallery, PictureId, Question};
+use models::gallery::{ContentId, Gallery, Question};
 use serde_json::{Value, json};
 
-use super::answer::{NEIGHBOURS, Rule, rule_name};
+use super::answer::{NEIGHBORS, Rule, rule_name};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
@@ -46,8 +46,8 @@ pub(super) struct Calibrate {
     #[arg(long, value_enum, default_value_t)]
     rule: Rule,
     /// Entries that vote.
-    #[arg(long, default_value_t = NEIGHBOURS, value_parser = crate::cli::ranges::count)]
-    neighbours: usize,
+    #[arg(long, alias = "neighbours", default_value_t = NEIGHBORS, value_parser = crate::cli::ranges::count)]
+    neighbors: usize,
     /// SVG file to draw the curve into.
     #[arg(long)]
     curve: Option<PathBuf>,
@@ -142,7 +142,7 @@ impl Calibrate {
         let mut own = Vec::new();
         if let Some(change) = change.filter(|_| kept) {
             gallery.set_min_similarity(Some(calibration.threshold))?;
-            gallery.set_measured_rule(self.rule.answer(self.neighbours));
+            gallery.set_measured_rule(self.rule.answer(self.neighbors));
             if self.per_class {
                 own = calibration.stricter_classes(&asked.trials, self.false_accept);
                 for (class, threshold) in &own {
@@ -170,9 +170,9 @@ impl Calibrate {
         embedded: &Embedded,
         rule: Rule,
     ) -> anyhow::Result<Asked> {
-        let question = Question { rule: rule.answer(self.neighbours), ..Question::best(2) };
-        let contents: HashSet<PictureId> =
-            gallery.entries().map(|entry| gallery.picture(entry)).collect();
+        let question = Question { rule: rule.answer(self.neighbors), ..Question::best(2) };
+        let contents: HashSet<ContentId> =
+            gallery.entries().map(|entry| gallery.content_id(entry)).collect();
         let counts = gallery.counts();
         let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
         let mut asked = Asked::default();
@@ -211,7 +211,7 @@ impl Calibrate {
             others.iter().map(|(rule, right)| ((*rule).to_owned(), counted(*right))).collect();
         let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
         json!({
-            "min_similarity": threshold, "rule": self.rule.answer(self.neighbours),
+            "min_similarity": threshold, "rule": self.rule.answer(self.neighbors),
             "false_accept": named.value(),
             "answered": answered.value(), "right": right.value(),
             "right_without": right_without.value(),
@@ -278,7 +278,7 @@ impl Calibrate {
     fn say_kept(&self, gallery: &Gallery, Outcome { own, doubts, kept, .. }: &Outcome) {
         let refused = doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers);
         if *kept {
-            let rule = rule_name(self.rule.answer(self.neighbours));
+            let rule = rule_name(self.rule.answer(self.neighbors));
             println!("{}: kept, with rule {rule}", self.gallery.display());
             let before = gallery.classes().iter().filter(|class| class.min_similarity.is_some());
             let before = before.count() - own.len();
@@ -303,7 +303,7 @@ fn trial(
     embedding: &[f32],
     question: &Question<'_>,
 ) -> anyhow::Result<Trial> {
-    let found = gallery.ask(embedding, question)?;
+    let found = gallery.search_with(embedding, question)?;
     let known = class.and_then(|class| {
         let best = found.first()?;
         Some((best.similarity, best.class == class))
@@ -313,11 +313,11 @@ fn trial(
 }
 
 /// A gallery without a picture. Its classes keep their numbers.
-fn without(gallery: &Gallery, content: PictureId) -> anyhow::Result<Gallery> {
+fn without(gallery: &Gallery, content: ContentId) -> anyhow::Result<Gallery> {
     let mut others = gallery.clone();
     loop {
         // The others may move when one is taken out.
-        let entry = others.entries().find(|entry| others.picture(*entry) == content);
+        let entry = others.entries().find(|entry| others.content_id(*entry) == content);
         let Some(entry) = entry else { return Ok(others) };
         others.remove(entry)?;
     }

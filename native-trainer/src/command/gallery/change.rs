@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
-use models::gallery::{Class, Gallery, Metadata, PictureId};
+use models::gallery::{Class, ContentId, Gallery, Metadata};
 
 use super::wanted::checked;
 use super::{
@@ -19,7 +19,7 @@ use crate::data::label::{Labels, quoted};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery remove gallery.bin --class Mug\n  magpie gallery \
-    remove gallery.bin --picture photos/Mug/blurred.jpg",
+    remove gallery.bin --image photos/Mug/blurred.jpg",
     group(ArgGroup::new("what").required(true).multiple(true))
 )]
 pub(super) struct Remove {
@@ -28,13 +28,13 @@ pub(super) struct Remove {
     /// A class; may be repeated.
     #[arg(long, group = "what")]
     class: Vec<String>,
-    /// A picture that was added, found by its content; may be repeated.
-    #[arg(long, group = "what")]
-    picture: Vec<PathBuf>,
+    /// An image that was added, found by its content; may be repeated.
+    #[arg(long = "image", alias = "picture", group = "what")]
+    image: Vec<PathBuf>,
 }
 
-/// Gives a class another label; where that is taken, the two become one: of facts that both have, and of two
-/// thresholds, those of the class that has the label stay.
+/// Gives a class another label; if that is taken, the two become one: of metadata that both have, and of
+/// two thresholds, those of the class that has the label stay.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery rename gallery.bin Mug \"Coffee mug\"")]
 pub(super) struct Rename {
@@ -46,7 +46,7 @@ pub(super) struct Rename {
     to: String,
 }
 
-/// Says more about a class: facts shown with it, and its own threshold.
+/// Says more about a class: metadata shown with it, and its own threshold.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery describe gallery.bin Mug --set price=\"9 €\" \
     --unset link --min-similarity 0.7")]
@@ -59,10 +59,10 @@ pub(super) struct Describe {
     /// The class, as other commands take it.
     #[arg(long)]
     class: Option<String>,
-    /// A fact, as name=text; may be repeated.
+    /// Metadata, as name=text; may be repeated.
     #[arg(long)]
     set: Vec<String>,
-    /// Name of a fact that goes; may be repeated.
+    /// Name of metadata to remove; may be repeated.
     #[arg(long)]
     unset: Vec<String>,
     /// Least cosine for this answer; `none`: everyone's.
@@ -83,7 +83,7 @@ pub(super) struct Merge {
     out: PathBuf,
 }
 
-/// Drops what was taken out and builds the index anew; can change how entries are found and stored.
+/// Drops removed entries and builds the index anew; can change how entries are found and stored.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery compact gallery.bin --values i8 --out small.bin"
@@ -105,10 +105,10 @@ pub(super) struct Compact {
 impl Remove {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
-        let there: HashSet<PictureId> = gallery.entries().map(|e| gallery.picture(e)).collect();
+        let there: HashSet<ContentId> = gallery.entries().map(|e| gallery.content_id(e)).collect();
         let mut pictures = Vec::new();
-        for path in &self.picture {
-            let picture = PictureId::of(&read(path)?);
+        for path in &self.image {
+            let picture = ContentId::of(&read(path)?);
             if !there.contains(&picture) {
                 bail!("{}: no entry was made from this picture", path.display());
             }
@@ -125,7 +125,7 @@ impl Remove {
             gallery.remove_class(class)?;
         }
         let before = gallery.len();
-        gallery.remove_pictures(&pictures)?;
+        gallery.remove_images(&pictures)?;
         if !pictures.is_empty() {
             removed.push(format!("removed by picture: {}", many(before - gallery.len(), ENTRIES)));
         }
@@ -314,7 +314,7 @@ fn pair(fact: &str) -> Option<(&str, &str)> {
 }
 
 /// Facts as `name=text` that a class must have.
-pub(super) fn facts(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
+pub(super) fn metadata(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
     given
         .iter()
         .map(|fact| pair(fact).with_context(|| format!("--where {fact}: write --where name=text")))

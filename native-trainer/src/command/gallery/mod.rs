@@ -112,8 +112,8 @@ impl IndexKind {
 fn index_name(config: IndexConfig) -> String {
     match config {
         IndexConfig::Flat => "flat".to_owned(),
-        IndexConfig::Hnsw { links, build_effort } => {
-            format!("hnsw, {links} links, build effort {build_effort}")
+        IndexConfig::Hnsw { m, ef_construction } => {
+            format!("hnsw, M {m}, ef_construction {ef_construction}")
         }
         IndexConfig::Ivf { lists: 0 } => "ivf".to_owned(),
         IndexConfig::Ivf { lists } => format!("ivf, {lists} lists"),

@@ -72,16 +72,16 @@ pub(super) struct Search {
     /// Only classes of this label; may be repeated.
     #[arg(long)]
     class: Vec<String>,
-    /// Only classes with this fact, as name=text; may be repeated.
+    /// Only classes with this metadata, as name=text; may be repeated.
     #[arg(long = "where")]
-    facts: Vec<String>,
+    metadata: Vec<String>,
     /// Only classes at least so similar.
     #[arg(long, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
-    /// How much of the index is looked at: entries in view (hnsw), lists (ivf), entries compared
+    /// How much of the index is searched: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long, value_parser = crate::cli::ranges::count)]
-    effort: Option<usize>,
+    #[arg(long, alias = "effort", value_parser = crate::cli::ranges::count)]
+    ef_search: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -247,19 +247,20 @@ impl Search {
             .iter()
             .map(|label| Ok(gallery.classes()[super::class_of(&gallery, label)?].label.as_str()))
             .collect::<anyhow::Result<_>>()?;
-        let facts = change::facts(&self.facts)?;
+        let metadata = change::metadata(&self.metadata)?;
         let admits = |class: &Class| {
             let has = |(name, text): (&&str, &&str)| {
                 class.metadata.get(name).is_some_and(|value| value == text)
             };
-            (classes.is_empty() || classes.contains(&class.label.as_str())) && facts.iter().all(has)
+            (classes.is_empty() || classes.contains(&class.label.as_str()))
+                && metadata.iter().all(has)
         };
-        let filtered = !self.class.is_empty() || !facts.is_empty();
+        let filtered = !self.class.is_empty() || !metadata.is_empty();
         let question = Question {
             k: self.k,
             rule: self.answer.of(&gallery),
             classes: if filtered { Some(&admits) } else { None },
-            effort: self.effort,
+            ef_search: self.ef_search,
         };
         if let Some(told) = other_rule(&gallery, question.rule).filter(|_| !self.json) {
             eprintln!("{told}");
@@ -269,7 +270,7 @@ impl Search {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
-            let mut found = gallery.ask(&embedding[0], &question)?;
+            let mut found = gallery.search_with(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
             found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
             let label = |class: usize| gallery.classes()[class].label.as_str();
@@ -311,7 +312,7 @@ impl Verify {
         for entry in gallery.entries() {
             let vector = index.vector(entry);
             let found = index.search(&vector, &models::gallery::Search::best(1))?;
-            // Rounding leaves lengths a little different: a longer neighbour may be the nearest.
+            // Rounding leaves lengths a little different: a longer neighbor may be the nearest.
             let own: f32 = vector.iter().map(|v| v * v).sum();
             if found.first().is_none_or(|hit| hit.similarity < own - ROUNDING) {
                 lost += 1;
@@ -321,7 +322,7 @@ impl Verify {
         if lost * 100 > entries {
             bail!(
                 "{shown}: searches miss {lost} of {entries} entries; `magpie gallery compact {shown} \
-                 --index flat` misses none, a larger --effort fewer"
+                 --index flat` misses none, a larger --ef-search fewer"
             );
         }
         let reach = match lost {

@@ -103,6 +103,25 @@ pub fn compared_files(
 /// # Errors
 ///
 /// [`ModelFileError`]
+///
+/// ```
+/// use models::backbone::{BackboneConfig, MobileNetV1Config};
+/// use models::extractor::ExtractorConfig;
+/// use models::model_file::Trained;
+/// use models::{Device, Preprocess};
+/// use native_trainer::exchange::export::{Format, model_files};
+///
+/// let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
+/// let config = ExtractorConfig { backbone, neck: None };
+/// let network = Trained::Extractor(config.clone(), config.init(&Device::flex()));
+/// let model = network.deploy(Preprocess::square(32), String::new());
+///
+/// let files = model_files(Format::Onnx, "plants", model)?;
+/// assert_eq!(files[0].0, "plants.onnx");
+/// // The weights are inside.
+/// assert!(files.len() == 1 && files[0].1.len() > 100_000);
+/// # Ok::<(), models::model_file::ModelFileError>(())
+/// ```
 pub fn model_files(
     format: Format,
     stem: &str,

@@ -123,6 +123,20 @@ impl Origin {
 /// # Errors
 ///
 /// [`ImportError`], naming the file and the tensor.
+///
+/// ```
+/// use native_trainer::exchange::import::{ImportError, Origin, read_pytorch};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("efficientnet-lite0.pth");
+/// # std::fs::write(&path, "the page of a download that failed")?;
+/// match read_pytorch(&path, Origin::EfficientNetLite0) {
+///     Ok(weights) => println!("{} tensors", weights.tensors.len()),
+///     Err(ImportError::PyTorch { path, source }) => println!("{}: {source}", path.display()),
+///     Err(other) => return Err(other.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
     // A tensor may name the same values again and again, beyond all memory.
     let mut left = (files::length(path, files::MODEL_LIMIT)? as usize).saturating_mul(2);

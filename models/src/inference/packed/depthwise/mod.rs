@@ -6,10 +6,10 @@ use std::cell::Cell;
 
 use self::line::Line;
 use super::{Extent, Placement, lanes};
-use crate::aligned::Aligned;
 use crate::operators::Activation;
 use crate::operators::cpu::dispatch;
 use crate::threads::for_chunks;
+use gallery::aligned::Aligned;
 
 /// Output pixels whose sums are held at once, so that a weight is used as often once loaded.
 const TILE: usize = 4;
@@ -153,6 +153,7 @@ impl Blocked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::noise;
     use proptest::prelude::*;
 
     proptest! {
@@ -167,11 +168,7 @@ mod tests {
             is_even in any::<bool>(),
             seed in any::<u64>(),
         ) {
-            let mut state = seed;
-            let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-            };
+            let mut next = noise(seed);
             let input = Extent { height, width, channels };
             let placement = if is_even {
                 Placement::even(input, kernel, stride)

@@ -345,6 +345,7 @@ fn encode_row(x: &[f32], per_value: f32, nought: f32, words: &mut [u32]) {
 mod tests {
     use super::super::activated_value;
     use super::*;
+    use crate::noise::noise;
     use proptest::prelude::*;
 
     proptest! {
@@ -355,11 +356,7 @@ mod tests {
             columns in COLUMNS..40,
             seed in any::<u64>(),
         ) {
-            let mut state = seed;
-            let mut next = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
-            };
+            let mut next = noise(seed);
             let x: Vec<f32> = (0..count * rows).map(|_| next() + 0.3).collect();
             let weights: Vec<f32> = (0..rows * columns).map(|_| next()).collect();
             let bias: Vec<f32> = (0..columns).map(|_| next()).collect();

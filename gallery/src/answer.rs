@@ -1,0 +1,213 @@
+//! From entries that are similar to the class that they speak for.
+
+use std::collections::BTreeMap;
+
+use crate::answer_rule::AnswerRule;
+use crate::class::Class;
+use crate::embedding::unit;
+use crate::error::GalleryError;
+use crate::gallery::Gallery;
+use crate::index::{Metric, Search, VectorIndex, VectorType};
+
+/// Cosine from which on a query is the picture of an entry: what rounding an entry to bytes leaves is above it.
+const SAME: f32 = 0.9995;
+
+/// Values of a mean that are no more than this are what rounding left of entries that cancel each other out.
+const CANCELLED: f32 = 1e-6;
+
+/// A class found for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Match {
+    /// Position of the class in the gallery.
+    pub class: usize,
+    /// Cosine of its nearest entry, or of its mean embedding where that is the rule, `−1..=1`.
+    pub similarity: f32,
+}
+
+/// What a gallery is asked.
+///
+/// ```
+/// use gallery::{AnswerRule, Class, Gallery, Question};
+///
+/// let mut gallery = Gallery::new(2, "my extractor");
+/// for (label, embedding) in [("red tea", [1.0, 0.0]), ("green tea", [0.9, 0.2]), ("mug", [0.0, 1.0])] {
+///     let class = Class { label: label.to_owned(), ..Class::default() };
+///     let class = gallery.add_class(class, Vec::new());
+///     gallery.add(class, &embedding)?;
+/// }
+/// let is_green = |class: &Class| class.label.starts_with("green");
+/// let question = Question { classes: Some(&is_green), ..Question::best(3) };
+/// let found = gallery.search_with(&[1.0, 0.0], &question)?;
+/// assert_eq!(found.len(), 1);
+/// assert_eq!(gallery.classes()[found[0].class].label, "green tea");
+///
+/// let by_vote = Question { rule: AnswerRule::Vote { neighbors: 3 }, ..Question::best(1) };
+/// assert_eq!(gallery.search_with(&[1.0, 0.0], &by_vote)?[0].class, 0);
+/// # Ok::<(), gallery::GalleryError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Classes that are returned at most.
+    pub k: usize,
+    /// Which class is the answer.
+    pub rule: AnswerRule,
+    /// Only classes for which it is true.
+    pub classes: Option<&'a (dyn Fn(&Class) -> bool + Sync)>,
+    /// See [`Search::ef_search`].
+    pub ef_search: Option<usize>,
+}
+
+impl Question<'_> {
+    /// The `k` best classes by their nearest entries.
+    pub fn best(k: usize) -> Self {
+        Self { k, rule: AnswerRule::Nearest, classes: None, ef_search: None }
+    }
+}
+
+impl Gallery {
+    /// The `k` most similar classes, best first, each with its nearest entry.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Dimension`] or [`GalleryError::NotFinite`] for a query that is no embedding
+    /// of this gallery.
+    pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Match>, GalleryError> {
+        self.search_with(query, &Question::best(k))
+    }
+
+    /// The best classes by some rule, best first.
+    ///
+    /// # Shapes
+    ///
+    /// - `query`: `[dim]`
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::search`].
+    pub fn search_with(
+        &self,
+        query: &[f32],
+        question: &Question<'_>,
+    ) -> Result<Vec<Match>, GalleryError> {
+        let query = unit(query, self.dim())?;
+        match question.rule {
+            AnswerRule::Nearest => self.nearest(&query, question),
+            AnswerRule::Vote { neighbors } => self.vote(&query, neighbors.max(1), question),
+            AnswerRule::ClassMean => self.by_class_mean(&query, question),
+        }
+    }
+
+    /// Which classes are asked for; `None`: all.
+    fn admitted(&self, question: &Question<'_>) -> Option<Vec<bool>> {
+        let admits = question.classes?;
+        Some(self.classes.iter().map(admits).collect())
+    }
+
+    fn nearest(&self, query: &[f32], question: &Question<'_>) -> Result<Vec<Match>, GalleryError> {
+        let k = question.k;
+        let admitted = self.admitted(question);
+        let of_class = |entry: usize| admitted.as_ref().is_none_or(|a| a[self.entry_class(entry)]);
+        // A class may fill the best places with many entries, so widen until k classes are seen.
+        let mut width = k.saturating_mul(4).max(16);
+        loop {
+            let mut search = Search { ef_search: question.ef_search, ..Search::best(width) };
+            if admitted.is_some() {
+                search.filter = Some(&of_class);
+            }
+            let hits = self.index.search(query, &search)?;
+            let mut matches: Vec<Match> = Vec::with_capacity(k.min(self.classes.len()));
+            for hit in &hits {
+                let class = self.entry_class(hit.entry);
+                if matches.len() < k && matches.iter().all(|m| m.class != class) {
+                    matches.push(Match { class, similarity: hit.similarity });
+                }
+            }
+            if matches.len() == k || hits.len() < width || width >= self.index.len() {
+                return Ok(matches);
+            }
+            width = width.saturating_mul(4);
+        }
+    }
+
+    fn vote(
+        &self,
+        query: &[f32],
+        neighbors: usize,
+        question: &Question<'_>,
+    ) -> Result<Vec<Match>, GalleryError> {
+        // The nearest entry of each class, then the votes reorder.
+        let mut matches = self.nearest(query, question)?;
+        let admitted = self.admitted(question);
+        let of_class = |entry: usize| admitted.as_ref().is_none_or(|a| a[self.entry_class(entry)]);
+        let mut search = Search { ef_search: question.ef_search, ..Search::best(neighbors) };
+        if admitted.is_some() {
+            search.filter = Some(&of_class);
+        }
+        let mut votes: BTreeMap<usize, (f32, f32)> = BTreeMap::new();
+        for hit in self.index.search(query, &search)? {
+            let class = self.entry_class(hit.entry);
+            let (sum, _) = votes.entry(class).or_insert((0.0, hit.similarity));
+            *sum += hit.similarity.max(0.0);
+        }
+        for (class, (_, similarity)) in &votes {
+            if matches.iter().all(|m| m.class != *class) {
+                matches.push(Match { class: *class, similarity: *similarity });
+            }
+        }
+        // The picture of an entry is its class's, however many others stand around it.
+        let voted = |m: &Match| match votes.get(&m.class) {
+            _ if m.similarity >= SAME => f32::INFINITY,
+            Some((sum, _)) => *sum,
+            None => 0.0,
+        };
+        matches.sort_by(|a, b| {
+            let by_vote = voted(b).total_cmp(&voted(a));
+            by_vote.then(b.similarity.total_cmp(&a.similarity)).then(a.class.cmp(&b.class))
+        });
+        matches.truncate(question.k);
+        Ok(matches)
+    }
+
+    fn by_class_mean(
+        &self,
+        query: &[f32],
+        question: &Question<'_>,
+    ) -> Result<Vec<Match>, GalleryError> {
+        let admitted = self.admitted(question);
+        let wanted = |class: usize| admitted.as_ref().is_none_or(|admitted| admitted[class]);
+        let mut search = Search::best(question.k);
+        if admitted.is_some() {
+            search.filter = Some(&wanted);
+        }
+        let hits = self.class_means().search(query, &search)?;
+        let found = |hit: crate::index::Hit| Match { class: hit.entry, similarity: hit.similarity };
+        Ok(hits.into_iter().map(found).collect())
+    }
+
+    /// The mean embedding of every class, of unit length. One without entries, or whose entries cancel each
+    /// other out, has none: zeros that are taken out of the index.
+    pub fn class_means(&self) -> &VectorIndex {
+        self.class_means.get_or_init(|| self.compute_means())
+    }
+
+    fn compute_means(&self) -> VectorIndex {
+        let dim = self.dim();
+        let mut sums = vec![0.0_f32; self.classes.len() * dim];
+        for entry in self.entries() {
+            let sum = &mut sums[self.entry_class(entry) * dim..][..dim];
+            sum.iter_mut().zip(&*self.index.vector(entry)).for_each(|(s, v)| *s += v);
+        }
+        let mut means = VectorIndex::new(dim, Metric::InnerProduct, VectorType::F32);
+        for ((class, count), sum) in self.counts().into_iter().enumerate().zip(sums.chunks(dim)) {
+            let most = sum.iter().fold(0.0_f32, |most, v| most.max(v.abs()));
+            let mean = Some(sum).filter(|_| most > CANCELLED * count as f32);
+            let mean = mean.and_then(|sum| unit(sum, dim).ok());
+            let there = mean.is_some();
+            means.add(&mean.unwrap_or_else(|| vec![0.0; dim])).expect("of the gallery's width");
+            if !there {
+                means.remove(class).expect("added just now");
+            }
+        }
+        means
+    }
+}

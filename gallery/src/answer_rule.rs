@@ -1,0 +1,31 @@
+//! How entries become an answer.
+
+use serde::{Deserialize, Serialize};
+
+/// Which class a query is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
+pub enum AnswerRule {
+    /// That of the most similar entry.
+    #[default]
+    Nearest,
+    /// The one that most of the nearest entries have, each counted by its cosine; steadier where
+    /// some pictures are labeled wrongly.
+    Vote {
+        /// Entries that are asked, at least 1.
+        #[serde(rename = "neighbours", alias = "neighbors")]
+        neighbors: usize,
+    },
+    /// The one whose mean embedding is most similar; steadier where a class has many pictures that
+    /// look alike.
+    // `centroid` is its name in files.
+    #[serde(rename = "centroid", alias = "class_mean")]
+    ClassMean,
+}
+
+impl AnswerRule {
+    /// Whether it is the default, which files do not mention.
+    pub fn is_nearest(&self) -> bool {
+        *self == Self::Nearest
+    }
+}

@@ -1,0 +1,122 @@
+//! Why a gallery cannot be read, changed or searched.
+
+use thiserror::Error;
+
+use crate::index::{IndexError, VectorType};
+
+/// Why a gallery could not be read or changed.
+#[derive(Debug, Error, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum GalleryError {
+    /// The bytes do not begin like a gallery.
+    #[error("not a gallery file; build one with `magpie gallery build`")]
+    NotAGallery,
+    /// Written by a later program.
+    #[error("gallery format {got} is newer than the {supported} this program reads; update it")]
+    Version {
+        /// Version in the file.
+        got: u32,
+        /// Newest version that can be read.
+        supported: u32,
+    },
+    /// Bytes are missing or too many.
+    #[error("gallery is cut off or padded: {what} needs {expected} bytes, got {got}")]
+    Length {
+        /// Part of the file.
+        what: &'static str,
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes there.
+        got: u64,
+    },
+    /// A section's checksum does not fit its bytes.
+    #[error("gallery is damaged in its {what}; fetch or build it again")]
+    Checksum {
+        /// Part of the file.
+        what: &'static str,
+    },
+    /// A value that no writer produces.
+    #[error("gallery is inconsistent: {what}; build it again")]
+    Inconsistent {
+        /// What contradicts what.
+        what: String,
+    },
+    /// An embedding of another width.
+    #[error("embedding has {got} values, the gallery holds {expected}")]
+    Dimension {
+        /// Width of the gallery's embeddings.
+        expected: usize,
+        /// Width given.
+        got: usize,
+    },
+    /// A value that is infinite or not a number.
+    #[error("embedding holds a value that is not finite")]
+    NotFinite,
+    /// An embedding without a direction.
+    #[error("the embedding has length zero: the extractor's weights or the image are unusable")]
+    ZeroLength,
+    /// An entry without a direction.
+    #[error(
+        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the image \
+         were unusable; take it out and add its picture again"
+    )]
+    ZeroEntry {
+        /// Position of the entry.
+        entry: usize,
+        /// Label of its class.
+        label: String,
+    },
+    /// A value that is too large or too small for the way values are stored.
+    #[error(
+        "entry {entry} holds {value:e}, which does not fit {vector_type}; store embeddings as f32, \
+         or build the gallery again"
+    )]
+    DoesNotFit {
+        /// Position of the entry.
+        entry: usize,
+        /// The value.
+        value: f32,
+        /// How values are stored.
+        vector_type: VectorType,
+    },
+    /// A class that is not there.
+    #[error("class {class} is not there")]
+    NoClass {
+        /// The class.
+        class: usize,
+    },
+    /// A label that no class has.
+    #[error("there is no class {label:?}")]
+    NoLabel {
+        /// The label.
+        label: String,
+    },
+    /// Options of an index beyond what is allowed.
+    #[error("{what}")]
+    Options {
+        /// Which, and what is allowed.
+        what: String,
+    },
+    /// Made by another extractor than the one that queries it.
+    #[error(
+        "gallery belongs to another model (gallery {gallery}, model {model}); build it again with \
+         this model"
+    )]
+    OtherModel {
+        /// Model named in the gallery.
+        gallery: String,
+        /// Model in use.
+        model: String,
+    },
+}
+
+impl From<IndexError> for GalleryError {
+    fn from(error: IndexError) -> Self {
+        match error {
+            IndexError::Dimension { expected, got } => Self::Dimension { expected, got },
+            IndexError::NotFinite => Self::NotFinite,
+            IndexError::Options { what } => Self::Options { what },
+            error => Self::Inconsistent { what: format!("index: {error}") },
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Labeled embeddings of one extractor.
+
+use std::sync::OnceLock;
+
+use crate::answer_rule::AnswerRule;
+use crate::class::{Class, ContentId};
+use crate::error::GalleryError;
+use crate::index::{Metric, VectorIndex, VectorType};
+
+/// Labeled embeddings of one extractor.
+///
+/// ```
+/// use gallery::{Class, Gallery, IndexConfig};
+///
+/// let class = |label: &str| Class { label: label.to_owned(), ..Class::default() };
+/// let mut gallery = Gallery::new(2, "my extractor");
+/// let east = gallery.add_class(class("east"), Vec::new());
+/// let north = gallery.add_class(class("north"), Vec::new());
+/// gallery.add(east, &[1.0, 0.1])?;
+/// gallery.add(north, &[0.0, 5.0])?;
+///
+/// // The most similar class first, with the cosine.
+/// let found = gallery.search(&[3.0, 0.3], 2)?;
+/// assert_eq!((found[0].class, found.len()), (east, 2));
+/// assert!(found[0].similarity > 0.999);
+///
+/// // With many entries a graph answers sooner than the scan.
+/// gallery.set_index(IndexConfig::hnsw())?;
+/// gallery.rename_class(north, "up")?;
+/// gallery.remove_class(east)?;
+///
+/// let bytes = gallery.to_bytes();
+/// let loaded = Gallery::from_bytes(&bytes)?;
+/// assert_eq!((loaded.len(), loaded.classes()[0].label.as_str()), (1, "up"));
+/// # Ok::<(), gallery::GalleryError>(())
+/// ```
+#[derive(Clone)]
+pub struct Gallery {
+    pub(crate) model: String,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) thumbnails: Vec<Thumbnail>,
+    pub(crate) entry_classes: Vec<u32>,
+    pub(crate) content_ids: Vec<ContentId>,
+    pub(crate) index: VectorIndex,
+    /// Least cosine of an answer, as measured on held-out images.
+    pub(crate) min_similarity: Option<f32>,
+    /// The rule that it was measured with.
+    pub(crate) rule: AnswerRule,
+    /// The mean embedding of every class, computed at the first search by class mean.
+    pub(crate) class_means: OnceLock<VectorIndex>,
+}
+
+/// An encoded image, usually a JPEG.
+pub(crate) type Thumbnail = Vec<u8>;
+
+impl std::fmt::Debug for Gallery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gallery")
+            .field("dim", &self.dim())
+            .field("model", &self.model)
+            .field("classes", &self.classes.len())
+            .field("entries", &self.len())
+            .field("index", &self.index.config())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gallery {
+    /// An empty gallery for embeddings of `dim` values made by `model` (a hash of its weights),
+    /// stored as 16-bit floats and scanned exactly.
+    pub fn new(dim: usize, model: impl Into<String>) -> Self {
+        Self::with_type(dim, model, VectorType::default())
+    }
+
+    /// An empty gallery whose embeddings are stored in another way.
+    pub fn with_type(dim: usize, model: impl Into<String>, vector_type: VectorType) -> Self {
+        Self {
+            model: model.into(),
+            classes: Vec::new(),
+            thumbnails: Vec::new(),
+            entry_classes: Vec::new(),
+            content_ids: Vec::new(),
+            index: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
+            min_similarity: None,
+            rule: AnswerRule::default(),
+            class_means: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn class(&self, class: usize) -> Result<&Class, GalleryError> {
+        self.classes.get(class).ok_or(GalleryError::NoClass { class })
+    }
+
+    /// Values of an embedding.
+    pub fn dim(&self) -> usize {
+        self.index.dim()
+    }
+
+    /// Hash of the extractor's weights that made the embeddings.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// All classes.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// The first class of a label.
+    pub fn class_by_label(&self, label: &str) -> Option<usize> {
+        self.classes.iter().position(|class| class.label == label)
+    }
+
+    /// The encoded thumbnail of a class; empty if it has none.
+    pub fn thumbnail(&self, class: usize) -> &[u8] {
+        self.thumbnails.get(class).map_or(&[], Vec::as_slice)
+    }
+
+    /// Positions of the entries, in order; with gaps if entries were removed.
+    pub fn entries(&self) -> impl Iterator<Item = usize> {
+        (0..self.index.positions()).filter(|entry| self.index.contains(*entry))
+    }
+
+    /// Class of an entry.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn entry_class(&self, entry: usize) -> usize {
+        self.entry_classes[entry] as usize
+    }
+
+    /// Image that an entry was made from.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn content_id(&self, entry: usize) -> ContentId {
+        self.content_ids[entry]
+    }
+
+    /// Number of entries of every class.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        self.entries().for_each(|entry| counts[self.entry_class(entry)] += 1);
+        counts
+    }
+
+    /// How entries are searched.
+    pub fn index(&self) -> &VectorIndex {
+        &self.index
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Fails unless the gallery was made by `model`.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`]
+    pub fn check_model(&self, model: &str) -> Result<(), GalleryError> {
+        if self.model == model {
+            return Ok(());
+        }
+        Err(GalleryError::OtherModel { gallery: self.model.clone(), model: model.to_owned() })
+    }
+
+    /// Fails unless `other` holds embeddings that can be compared with these.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::OtherModel`], [`GalleryError::Dimension`]
+    pub fn check_comparable(&self, other: &Self) -> Result<(), GalleryError> {
+        other.check_model(&self.model)?;
+        if other.dim() == self.dim() {
+            return Ok(());
+        }
+        Err(GalleryError::Dimension { expected: self.dim(), got: other.dim() })
+    }
+}

@@ -1,0 +1,83 @@
+//! Vector search over labeled embeddings, for a program or a browser, without a tensor library.
+//!
+//! A [`Gallery`] holds classes (label, thumbnail, metadata) and entries (one embedding each, of one
+//! class). A [`VectorIndex`] finds the entries that are similar to a query; an [`AnswerRule`] says
+//! which class they speak for. [`Shards`] cut a large gallery into files of which a page fetches a
+//! part for each query.
+//!
+//! This crate reads and writes bytes; it opens no file and fetches nothing. A module imports only from
+//! the lines above it:
+//!
+//! | module | what |
+//! |---|---|
+//! | `aligned`, `limits`, `metadata` | values that begin at a cache line; how large a gallery may be; texts of a class |
+//! | `index` | embeddings and how they are searched: flat, HNSW, IVF, binary |
+//! | `answer_rule`, `class`, `error` | how entries become an answer; classes and content ids; why something failed |
+//! | `gallery`, `sections` | the gallery in memory; files in checked sections |
+//! | `alike`, `embedding` | classes that are similar to each other; which embeddings may enter |
+//! | `answer`, `edit` | search; add, rename, remove, merge |
+//! | `format` | bytes of a gallery |
+//! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
+//! | `growing` | what a gallery in memory and one on its way into a file have in common |
+
+#[cfg(test)]
+mod against_a_map;
+#[doc(hidden)]
+pub mod aligned;
+mod alike;
+mod answer;
+mod answer_rule;
+#[cfg(feature = "parallel")]
+mod check;
+mod class;
+mod edit;
+mod embedding;
+mod error;
+mod format;
+mod gallery;
+#[cfg(feature = "parallel")]
+mod growing;
+mod index;
+mod lessons;
+mod limits;
+mod metadata;
+mod sections;
+mod shards;
+#[cfg(feature = "parallel")]
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use alike::Alike;
+pub use answer::{Match, Question};
+pub use answer_rule::AnswerRule;
+#[cfg(feature = "parallel")]
+pub use check::check_file;
+pub use class::{Class, ContentId};
+pub use edit::Merged;
+pub use embedding::check_embedding;
+pub use error::GalleryError;
+pub use format::{MAGIC, StreamError, VERSION};
+pub use gallery::Gallery;
+#[cfg(feature = "parallel")]
+pub use growing::Growing;
+pub use index::{
+    Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
+    VectorType,
+};
+pub use lessons::{
+    Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
+    MAX_LESSONS, apply,
+};
+pub use limits::{MAX_DIM, MAX_ENTRIES};
+pub use metadata::Metadata;
+#[cfg(feature = "parallel")]
+pub use shards::ShardOptions;
+pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
+#[cfg(feature = "parallel")]
+pub use stream::GalleryStream;
+
+/// The lines of Rust in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
