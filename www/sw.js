@@ -130,6 +130,27 @@ async function publishedAnew() {
   return text !== null && !text.includes(`"${VERSION}"`);
 }
 
+// Milliseconds that a host has to begin an answer, and to send a part of a gallery. One that stays silent would hold up
+// a connection that others need.
+const SILENT = 20_000;
+
+// Asks the host; `end` is called once what is needed of the answer is there.
+function ask(request) {
+  const silence = new AbortController();
+  const stop = () => silence.abort();
+  const timer = setTimeout(stop, SILENT);
+  request.signal?.addEventListener("abort", stop, { once: true });
+  return { asked: fetch(request, { signal: silence.signal }), end: () => clearTimeout(timer) };
+}
+
+// The host's answer, begun in time.
+async function fetchInTime(request) {
+  // What opens a page is asked for as the browser does.
+  if (request.mode === "navigate") return fetch(request);
+  const { asked, end } = ask(request);
+  return asked.finally(end);
+}
+
 async function answer({ request, clientId, resultingClientId }) {
   const cache = await caches.open(CACHE);
   // Without its own address the answer has that of the request, whose query a worker reads.
@@ -162,7 +183,7 @@ async function answer({ request, clientId, resultingClientId }) {
     if (file && isDocument) ofKept.add(resultingClientId);
     return file || null;
   };
-  const asked = fetch(request);
+  const asked = fetchInTime(request);
   // Who waits for it below hears of a failure.
   asked.catch(() => {});
   const isKept = Boolean(await kept());
@@ -255,15 +276,20 @@ async function part(request) {
     const kept = await pieced(cache, request.url, start, end);
     if (kept) return new Response(kept, { status: 206 });
   }
-  const response = await fetch(request);
-  if (isPart(response, start)) {
-    const bytes = await response.clone().arrayBuffer().catch(() => null);
-    if (bytes?.byteLength === end - start) {
-      // A full disk keeps nothing, and the answer comes all the same.
-      await cache.put(`${request.url}?${start}-${end}`, new Response(bytes)).catch(() => {});
+  const coming = ask(request);
+  try {
+    const response = await coming.asked;
+    if (isPart(response, start)) {
+      const bytes = await response.clone().arrayBuffer().catch(() => null);
+      if (bytes?.byteLength === end - start) {
+        // A full disk keeps nothing, and the answer comes all the same.
+        await cache.put(`${request.url}?${start}-${end}`, new Response(bytes)).catch(() => {});
+      }
     }
+    return response;
+  } finally {
+    coming.end();
   }
-  return response;
 }
 
 self.addEventListener("fetch", (event) => {

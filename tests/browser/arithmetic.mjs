@@ -1,4 +1,4 @@
-// What a site whose detector computes in whole numbers finds in a picture: with relaxed SIMD, and in the
+// What a site whose detector computes in int8 finds in a picture: with relaxed SIMD, and in the
 // module without it. Prints what it saw.
 //
 // node arithmetic.mjs SITE PICTURE SCREENSHOT_FOLDER

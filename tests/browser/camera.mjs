@@ -50,6 +50,11 @@ function stub(bytes) {
     if (film.dead) for (const track of stream.getTracks()) track.stop();
     return stream;
   };
+  // Cameras that are plugged in, by name.
+  film.devices = ["canvas"];
+  MediaStreamTrack.prototype.getSettings = () => ({ deviceId: "canvas" });
+  navigator.mediaDevices.enumerateDevices = async () =>
+    film.devices.map((deviceId) => ({ kind: "videoinput", deviceId }));
   film.hide = (hidden) => {
     Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -161,7 +166,20 @@ const scenarios = {
       window.film.tell("devicechange", navigator.mediaDevices);
     });
     await saying(page, "camera is gone");
-    return { gone, unlisted: { ...(await look()), frames: await rate() } };
+    const unlisted = { ...(await look()), frames: await rate() };
+    // Another device comes, then the one that was unplugged.
+    const plug = (device) =>
+      page.evaluate((device) => {
+        window.film.devices.push(device);
+        window.film.tell("devicechange", navigator.mediaDevices);
+      }, device);
+    await page.evaluate(() => (window.film.devices = []));
+    await plug("another");
+    await sleep(200);
+    const other = await look();
+    await plug("canvas");
+    await running();
+    return { gone, unlisted, other, back: await look() };
   },
 
   // It has ended by the time that it is given.

@@ -214,6 +214,27 @@ const features = {
     return { found, problems: [...one.problems, ...problems] };
   },
 
+  // One name however it is typed: composed or not, in capitals, with blanks.
+  async spelled() {
+    const { page, problems } = await open();
+    await give(page, picture);
+    const said = [];
+    for (const name of ["Cr\u00e8me Kiwi", "Cre\u0300me Kiwi", "cr\u00e8me kiwi", " CRE\u0300ME  KIWI "]) {
+      await page.locator(".correction button").first().click();
+      await page.locator(".teach input").fill(name);
+      await page.locator(".teach [type=submit]").click();
+      await page.waitForSelector(".teach", { state: "detached" });
+      await saying(page, "Learned");
+      said.push(await text(page, "#status"));
+    }
+    await page.locator("#gallery-panel summary").click();
+    await page.locator("#class-search").fill("kiwi");
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll("#classes .name")].every((name) => /kiwi/i.test(name.textContent)),
+    );
+    return { said, classes: await texts(page, "#classes .name"), problems };
+  },
+
   // A browser whose storage is full says so, and what was taught still works.
   async full() {
     const { page, context, problems } = await open();

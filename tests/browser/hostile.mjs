@@ -21,6 +21,8 @@ const look = (page) =>
       state: document.querySelector("#status")?.className ?? "",
       unable: document.querySelector("#unable")?.hidden === false ? text("#unable") : null,
       labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
+      // For those who look into the details.
+      words: text("#own-words"),
       offline: text("#offline"),
       kept: text("#kept"),
     };
@@ -317,6 +319,45 @@ const scenarios = {
     await visit.close();
     host.close();
     return { told, refused, healed };
+  },
+
+  // Helpers that never answer, and parts of a gallery that never come: nothing waits for ever. The worker's time
+  // passes faster.
+  async limits(browser) {
+    const hurry =
+      "{ const { setTimeout } = self; self.setTimeout = (act, wait, ...more) => setTimeout(act, wait / 20, ...more); }\n";
+    const host = await start(site, /^$/);
+    host.headers = ISOLATED;
+    Object.assign(host.before, {
+      "/worker.js": hurry,
+      "/worker-helper.js": 'if (self.name === "magpie-helper") await new Promise(() => {});\n',
+    });
+    const visit = await browser.page();
+    await open(visit.page, `${host.address}precache.json`);
+    const helpers = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 2 });
+      const begun = performance.now();
+      const { length } = await magpie.measure("embed", { runs: 2 });
+      const milliseconds = performance.now() - begun;
+      const { threads } = await magpie.recognize(new OffscreenCanvas(64, 64));
+      magpie.dispose();
+      return { isolated: crossOriginIsolated, length, milliseconds, threads };
+    }, host.address);
+    await visit.close();
+    host.close();
+    const parts = await start(shards, /^$/);
+    Object.assign(parts.before, { "/worker.js": hurry, "/sw.js": hurry });
+    const other = await browser.page();
+    await open(other.page, address(parts));
+    await ready(other.page);
+    parts.silent = /\.shard$/;
+    const silent = await give(other, 40_000);
+    parts.silent = null;
+    const healed = await give(other);
+    await other.close();
+    parts.close();
+    return { helpers, silent, healed };
   },
 
   // What fails, throws or never settles before the page is there.

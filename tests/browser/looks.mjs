@@ -227,9 +227,12 @@ await page.mouse.down();
 await page.mouse.move(...at(0.3, 0.3));
 await page.mouse.move(...at(0.5, 0.55));
 await page.screenshot({ path: `${screenshots}/looks-drawing.png` });
+seen.hint = await page.locator("#tools .hint:visible").allTextContents();
 await page.mouse.up();
 await pointed(0);
 seen.pointed.push(await count());
+seen.marked = (await texts(page, "#status"))[0];
+seen.numbers = await texts(page, "#boxes .number");
 const box = await page.evaluate(() => {
   const { style } = document.querySelector("#boxes .pointed");
   return ["left", "top", "width", "height"].map((side) => Number.parseFloat(style[side]));
@@ -261,6 +264,15 @@ if (free) {
 seen.pointed.push(await count());
 seen.named = await texts(page, "#answers h3 .label");
 await page.screenshot({ path: `${screenshots}/looks-pointed.png` });
+seen.marking = await looks(page, "marked");
+await page.setViewportSize({ width: 1440, height: 900 });
+await page.locator("#mark").click();
+seen.frame = await looks(page, "marking");
+await page.locator("#unmark").click();
+await page.setViewportSize({ width: 1440, height: 900 });
+await page.locator(".correction button").first().click();
+seen.form = await looks(page, "form");
+await page.locator(".teach .cancel").click();
 // What was pointed at can be taught.
 await teach("My own thing");
 seen.own = (await texts(page, "#answers h3 .label"))[0];

@@ -55,6 +55,7 @@ const look = (page) =>
       unable: unable.hidden ? null : unable.textContent,
       status: status.hidden ? null : status.textContent,
       state: status.className,
+      words: document.querySelector("#own-words").textContent,
     };
   });
 

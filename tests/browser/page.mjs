@@ -171,6 +171,7 @@ for (const [index, scenario] of scenarios.entries()) {
     }
     result.status = await status.textContent();
     result.state = await status.getAttribute("class");
+    result.words = await page.locator("#own-words").textContent();
     result.title = await page.title();
     result.samples = await page.locator("#samples button").count();
     await page.screenshot({ path: `${screenshots}/${index + 1}-${action}-${backend}.png` });

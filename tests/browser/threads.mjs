@@ -21,7 +21,7 @@ async function open(address) {
   return { page, problems };
 }
 
-// Answers of the package with so many threads asked for, once it has those that it can have.
+// Answers of the package with a number of threads asked for, once it has those that it can have.
 async function answers(threads) {
   // The measuring page brings no engine of its own along.
   const { page, problems } = await open(`${host.address}bench/`);

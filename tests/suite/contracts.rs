@@ -45,11 +45,14 @@ fn helpers_are_found() {
 
 #[test]
 fn what_the_page_has_begun_is_found() {
-    agree(("www/start.js", "window.magpie = {"), ("web/src/startup.rs", "&window(), \"magpie\""));
+    agree(
+        ("www/start.js", "window.magpie = {"),
+        ("web/src/perform/startup.rs", "&window(), \"magpie\""),
+    );
     let start = read("www/start.js");
     let (_, object) = start.split_once("window.magpie = {").expect("the object");
     let (object, _) = object.split_once("\n  };").expect("its end");
-    let sources = read("web/src/startup.rs") + &read("web/src/pixels.rs");
+    let sources = read("web/src/perform/startup.rs") + &read("web/src/perform/pixels.rs");
     for call in ["begun(\"", "call(\""] {
         for asked in sources.split(call).skip(1) {
             let name = asked.split('"').next().unwrap_or_default();

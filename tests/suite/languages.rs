@@ -89,6 +89,8 @@ fn what_the_page_says_has_a_sentence_and_every_sentence_is_said() {
         "say_with(\"",
         "say_count(\"",
         "sayCount(\"",
+        "Sentence::Key(\"",
+        "out.say(\"",
         "data-text=\"",
         "data-label=\"",
         "data-content=\"",

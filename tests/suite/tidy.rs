@@ -151,18 +151,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
             &["worker"],
         ],
     ),
-    (
-        "web",
-        &[
-            &["command", "dom"],
-            &["input", "language", "pointing", "startup", "widgets"],
-            &["dialog", "engine_client", "offline", "pixels", "text"],
-            &["camera", "details", "samples", "teaching"],
-            &["card"],
-            &["view"],
-            &["app"],
-        ],
-    ),
+    ("web", &[&["app"], &["view"], &["perform"]]),
 ];
 
 #[test]
@@ -245,6 +234,25 @@ fn every_file_says_what_it_is_and_stays_readable() {
         let lines = code.lines().count();
         assert!(lines <= limit, "{path} has {lines} lines of code; split it");
     }
+}
+
+/// What the page does is decided on plain data, so that it is tested without a browser; only `view` and `perform`
+/// touch one.
+#[test]
+fn the_state_of_the_page_knows_no_browser() {
+    let mut files = 0;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("web/src/app/")) {
+        files += 1;
+        for browser in
+            ["web_sys", "js_sys", "wasm_bindgen", "gloo_", "document(", "window(", "spawn_local"]
+        {
+            assert!(
+                !text.contains(browser),
+                "{path} names {browser}: let `perform` or `view` do it"
+            );
+        }
+    }
+    assert!(files > 5, "the state of the page is in web/src/app");
 }
 
 /// The page requires trusted types and has no policy for markup: even an empty text would throw.

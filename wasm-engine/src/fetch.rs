@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use js_sys::{Function, Map, Promise, Reflect, Uint8Array};
+use js_sys::{Array, Function, Map, Promise, Reflect, Uint8Array};
 use models::bundle::MAX_FILE_BYTES;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{
-    Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, WorkerGlobalScope,
+    AbortSignal, Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response,
+    WorkerGlobalScope,
 };
 
 use crate::protocol::{EngineError, ErrorKind};
@@ -88,7 +89,7 @@ pub(crate) async fn fetch_newest(url: &str) -> Fetched {
     Loading::new(url, WHOLE, RequestCache::NoCache).load(&mut Vec::new(), &|_| (), None).await
 }
 
-/// Downloads a part of which so many bytes are expected.
+/// Downloads a part of which `expected` bytes are to come.
 async fn fetch_expected(
     url: &str,
     part: Part,
@@ -133,6 +134,33 @@ struct Loading<'a> {
     in_parts: Cell<bool>,
     /// Whether a part has ended in an error before its first byte.
     empty: Cell<bool>,
+}
+
+/// A request, which ends with this: one that stays silent would hold up a connection that others need.
+struct Request {
+    controller: JsValue,
+}
+
+impl Request {
+    fn new() -> Result<Self, JsValue> {
+        let kind: Function =
+            Reflect::get(&js_sys::global(), &"AbortController".into())?.dyn_into()?;
+        Ok(Self { controller: Reflect::construct(&kind, &Array::new())? })
+    }
+
+    fn signal(&self) -> Result<AbortSignal, JsValue> {
+        Ok(Reflect::get(&self.controller, &"signal".into())?.unchecked_into())
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let abort = Reflect::get(&self.controller, &"abort".into());
+        if let Some(Ok(abort)) = abort.ok().map(JsCast::dyn_into::<Function>) {
+            // What cannot be ended ends by itself.
+            let _ = abort.call0(&self.controller);
+        }
+    }
 }
 
 /// Why a download ended early.
@@ -243,6 +271,8 @@ impl<'a> Loading<'a> {
         let scope: WorkerGlobalScope = scope().unchecked_into();
         let next = self.part.start + bytes.len() as u64;
         let (options, ranged) = self.options(next).map_err(lost)?;
+        let request = Request::new().map_err(lost)?;
+        options.set_signal(Some(&request.signal().map_err(lost)?));
         let asked = match self.cache {
             RequestCache::Default if bytes.is_empty() && self.part == WHOLE => {
                 asked_ahead(self.url)

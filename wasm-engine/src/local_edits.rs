@@ -219,7 +219,7 @@ impl LocalEdits {
         kept.is_ok()
     }
 
-    /// What the gallery holds, for people.
+    /// What the gallery holds, as the page shows it.
     pub(crate) fn view(&self, recognizer: &Recognizer, filter: &str) -> GalleryView {
         let gallery = recognizer.own_gallery();
         let (classes, entries) =

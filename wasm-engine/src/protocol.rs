@@ -149,7 +149,7 @@ impl Request {
 pub enum Arithmetic {
     /// In 32-bit floats.
     F32,
-    /// In 8-bit whole numbers, by a CPU with relaxed SIMD.
+    /// In int8, by a CPU with relaxed SIMD.
     I8,
 }
 
@@ -171,11 +171,11 @@ pub enum Stage {
     ExtractorNetwork,
     /// Finding the objects of a picture.
     Detect,
-    /// Embedding so many crops at once.
+    /// Embedding this number of crops at once.
     Embed(usize),
     /// Searching the bundle's gallery.
     Search,
-    /// Searching a made-up gallery of so many entries.
+    /// Searching a made-up gallery of this number of entries.
     SearchIn(usize),
     /// All of it.
     Recognize,
@@ -233,7 +233,7 @@ pub enum Response {
     },
     /// The bundle is loaded; pictures may come.
     Ready(BundleInfo),
-    /// The classes' pictures for people are there, or cannot be had; once, some time after `Ready`.
+    /// The classes' thumbnails are there, or cannot be had; once, some time after `Ready`.
     Pictured {
         /// The newest picture's answer now.
         again: Option<Recognized>,
@@ -382,7 +382,7 @@ pub enum Change {
     Renamed(String),
     /// This class was taken out.
     Removed(String),
-    /// So many entries came from a file.
+    /// This number of entries came from a file.
     Imported(usize),
     /// The last change was taken back.
     Undone,
@@ -392,7 +392,7 @@ pub enum Change {
     Published,
 }
 
-/// What a gallery holds, for people.
+/// What a gallery holds, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GalleryView {
     /// Classes in all.
@@ -414,7 +414,7 @@ pub struct GalleryView {
     pub kept: bool,
 }
 
-/// A class of a gallery, for people.
+/// A class of a gallery, as the page shows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassView {
     /// Its name.

@@ -16,7 +16,7 @@ pub(crate) fn now() -> f64 {
     scope.performance().map_or(0.0, |performance| performance.now())
 }
 
-/// What a promise comes to, or an error where it takes more than so many milliseconds.
+/// What a promise comes to, or an error if it takes longer than `milliseconds`.
 pub(crate) async fn within(promise: Promise, milliseconds: i32) -> Result<JsValue, JsValue> {
     let scope: WorkerGlobalScope = scope().unchecked_into();
     let mut timer = None;

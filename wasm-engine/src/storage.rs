@@ -147,7 +147,7 @@ const PATIENCE: f64 = 1000.0;
 const WRITTEN: usize = 1 << 18;
 
 impl Beginning {
-    /// Begins to keep the file of this name and of so many bytes; with what was kept of it before. `None`
+    /// Begins to keep the file of this name and of `expected` bytes; with what was kept of it before. `None`
     /// where the browser keeps nothing, or does so for another tab.
     pub(crate) async fn open(name: &str, expected: u64) -> Option<(Self, Vec<u8>)> {
         // `www/worker.js` looks for these names.

@@ -47,7 +47,7 @@ mod shared {
         pool::help();
     }
 
-    /// From now on so many helpers, all of them started, share the engine's work; whether they do.
+    /// From now on `helpers` other threads, all of them started, share the engine's work; whether they do.
     #[wasm_bindgen]
     pub fn gather(helpers: usize) -> bool {
         pool::gather(helpers).is_ok()

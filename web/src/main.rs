@@ -1,28 +1,12 @@
 //! The page: pictures in, boxes and answers out.
 //!
-//! Data flows one way: an input makes a [`app::Message`], [`app::update`] changes the state and
-//! talks to the worker, [`view`] shows the state.
+//! Data flows one way: what happens becomes an [`app::Event`], [`app::update`] changes the state and says what is to
+//! be done, [`perform`] does it, and has [`view`] show what is to be seen.
 
 mod app;
-mod camera;
-mod card;
-mod command;
-mod details;
-mod dialog;
-mod dom;
-mod engine_client;
-mod input;
-mod language;
-mod offline;
-mod pixels;
-mod pointing;
-mod samples;
-mod startup;
-mod teaching;
-mod text;
+mod perform;
 mod view;
-mod widgets;
 
 fn main() {
-    wasm_bindgen_futures::spawn_local(app::start());
+    wasm_bindgen_futures::spawn_local(perform::start());
 }

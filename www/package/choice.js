@@ -8,7 +8,7 @@ const LIMIT = 60_000;
 const RUNS = 5;
 // WebGPU is chosen below this part of the CPU's time: its first picture comes later.
 const GAIN = 0.8;
-// Least cosine of two engines' embeddings of one picture. Whole numbers and 16 bits cost less than this; an
+// Least cosine of two engines' embeddings of one picture. Int8 and 16-bit floats cost less than this; an
 // engine that computes something else is far below.
 const LEAST_COSINE = 0.95;
 // An object that one engine is surer of than this, and by a margin surer than has to be, the other has to find as well.
@@ -131,7 +131,7 @@ function bounded(promise, signal) {
 
 /**
  * A trial of an engine that has the bundle: milliseconds of each stage, and its answers about a probe picture. `info`
- * is what it says of the bundle. Each stage is measured by so many `requests`: whoever else asks the same engine
+ * is what it says of the bundle. Each stage is measured by that number of `requests`: whoever else asks the same engine
  * waits for one of them.
  */
 async function examine(ask, { detects, thresholds }, requests) {

@@ -17,7 +17,7 @@ export interface MagpieRecognizerAttributes {
   backend?: "auto" | "cpu" | "webgpu";
   /** Address of a picture to begin with. */
   src?: string;
-  /** Classes to show of an object: a whole number from 1 to 100; 1 unless given. */
+  /** Classes to show of an object: an integer from 1 to 100; 1 unless given. */
   "top-k"?: number | string;
 }
 

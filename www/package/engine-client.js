@@ -49,10 +49,10 @@ export function refused(name, value, needed) {
   return new MagpieError("argument", `${name} ${given}: ${needed} is needed`);
 }
 
-/** A number of things. */
-export function whole(name, value, most) {
+/** An integer from one. */
+export function integer(name, value, most) {
   if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw refused(name, value, `a whole number from 1 to ${most}`);
+  throw refused(name, value, `an integer from 1 to ${most}`);
 }
 
 /**
@@ -444,8 +444,8 @@ async function picture(source) {
   // ImageData, or what is like it where there is none.
   if (source?.data instanceof Uint8ClampedArray) {
     const { data } = source;
-    const width = whole("picture.width", source.width, MOST_SIDE);
-    const height = whole("picture.height", source.height, MOST_SIDE);
+    const width = integer("picture.width", source.width, MOST_SIDE);
+    const height = integer("picture.height", source.height, MOST_SIDE);
     const length = 4 * width * height;
     if (data.length !== length) throw refused("picture.data.length", data.length, `4 × ${width} × ${height}`);
     return pixels({ width, height, rgba: new Uint8Array(data) });

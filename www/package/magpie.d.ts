@@ -82,13 +82,13 @@ export interface LoadOptions extends Cancellable {
    */
   threads?: number;
   /**
-   * What networks compute in on the CPU, whatever their files say. Whole numbers take browsers with
-   * relaxed SIMD about half of the time and change embeddings a little; others compute in floats.
+   * What networks compute in on the CPU, whatever their files say. Int8 takes browsers with
+   * relaxed SIMD about half of the time and changes embeddings a little; others compute in floats.
    */
   arithmetic?: Arithmetic;
 }
 
-/** 32-bit floats, or 8-bit whole numbers. */
+/** 32-bit floats, or int8. */
 export type Arithmetic = "f32" | "i8";
 
 /** In pixels of the picture, turned upright. */
@@ -170,7 +170,7 @@ export interface Gallery {
   alike(options?: Cancellable): Promise<{ first: string; second: string; similarity: number }[]>;
   search(
     embedding: ArrayLike<number>,
-    /** `topK`: a whole number from 1 to 10,000, 5 unless given; others are refused with the code "argument". */
+    /** `topK`: an integer from 1 to 10,000, 5 unless given; others are refused with the code "argument". */
     options?: Cancellable & { topK?: number },
   ): Promise<Answer[]>;
   export(options?: Cancellable): Promise<Of<"Blob">>;
@@ -226,7 +226,7 @@ export class Magpie {
   readonly gallery: Gallery;
   /**
    * With `follow` the picture is the next frame of a camera: what has hardly changed is quick. `topK` is how many
-   * classes to name of each object: a whole number from 1 to 10,000, 5 unless given.
+   * classes to name of each object: an integer from 1 to 10,000, 5 unless given.
    */
   recognize(
     picture: ImageLike,

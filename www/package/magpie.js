@@ -7,7 +7,7 @@
 // The engine runs in a worker of its own, from the files beside this one.
 import { chosen } from "./choice.js";
 import { missing } from "./engine.js";
-import { aborted, bytesOf, Engine, MagpieError, refused, unlessAborted, whole } from "./engine-client.js";
+import { aborted, bytesOf, Engine, MagpieError, refused, unlessAborted, integer } from "./engine-client.js";
 
 export { MagpieError };
 
@@ -62,9 +62,9 @@ const COUNTED_STAGES = { Embed: 64, SearchIn: 200_000 };
 /** The engine's name of a stage: of `{ stage, batch, entries }`, of a name alone, or of the engine's own. */
 function stageOf(part) {
   const { stage, batch, entries } = isObject(part) && "stage" in part ? part : { stage: part };
-  if (stage === "embed") return { Embed: whole("stage embed: batch", batch ?? 1, COUNTED_STAGES.Embed) };
+  if (stage === "embed") return { Embed: integer("stage embed: batch", batch ?? 1, COUNTED_STAGES.Embed) };
   if (stage === "search" && entries !== undefined) {
-    return { SearchIn: whole("stage search: entries", entries, COUNTED_STAGES.SearchIn) };
+    return { SearchIn: integer("stage search: entries", entries, COUNTED_STAGES.SearchIn) };
   }
   if (typeof stage === "string") {
     if (Object.hasOwn(STAGES, stage)) return STAGES[stage];
@@ -72,7 +72,7 @@ function stageOf(part) {
   }
   const [[name, count] = ["", 0], ...more] = isObject(stage) ? Object.entries(stage) : [];
   if (Object.hasOwn(COUNTED_STAGES, name) && more.length === 0) {
-    return { [name]: whole(`stage ${name}`, count, COUNTED_STAGES[name]) };
+    return { [name]: integer(`stage ${name}`, count, COUNTED_STAGES[name]) };
   }
   throw refused("stage", stage, `one of ${Object.keys(STAGES).join(", ")}, embed`);
 }
@@ -177,7 +177,7 @@ class Gallery {
   /** The classes that are most similar to an embedding. */
   async search(embedding, options) {
     const { topK = 5, signal } = optionsOf(options);
-    const top_k = whole("topK", topK, MOST_ANSWERS);
+    const top_k = integer("topK", topK, MOST_ANSWERS);
     const request = { Search: { embedding: numbers("embedding", embedding), top_k } };
     return (await this.#engine.ask(request, { signal })).answers.map(answer);
   }
@@ -251,7 +251,7 @@ export class Magpie {
       if (!address.pathname.endsWith("/")) address.pathname += "/";
       address.pathname += "manifest.json";
     }
-    if (threads !== undefined) whole("threads", threads, MOST_THREADS);
+    if (threads !== undefined) integer("threads", threads, MOST_THREADS);
     if (arithmetic !== undefined && arithmetic !== "f32" && arithmetic !== "i8") {
       throw new MagpieError("argument", `there is no arithmetic ${arithmetic}; there is f32, i8`);
     }
@@ -294,7 +294,7 @@ export class Magpie {
    */
   async recognize(source, options) {
     const { topK = 5, signal, follow = false } = optionsOf(options);
-    whole("topK", topK, MOST_ANSWERS);
+    integer("topK", topK, MOST_ANSWERS);
     if (typeof follow !== "boolean") throw refused("follow", follow, "true or false");
     const { answered, size, stretch } = await this.#ask("Recognize", source, signal, { follow });
     const { result } = answered;
@@ -367,7 +367,7 @@ export class Magpie {
    */
   async measure(part, options) {
     const { runs = 20, signal } = optionsOf(options);
-    const Measure = { stage: stageOf(part), runs: whole("runs", runs, MOST_RUNS) };
+    const Measure = { stage: stageOf(part), runs: integer("runs", runs, MOST_RUNS) };
     const answer = await this.#engine.ask({ Measure }, { signal });
     return Array.from(answer.milliseconds);
   }

@@ -14,6 +14,10 @@ use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
+/// How the note begins that says which file a model's weights come from. It is for the model's owner: no page shows
+/// it.
+pub const WEIGHTS_OF: &str = "Weights of ";
+
 /// Takes over weights that were learned elsewhere: PaddlePaddle's .pdparams, with a recipe that
 /// describes the network, or a known PyTorch checkpoint.
 #[derive(Debug, Args)]
@@ -73,7 +77,7 @@ impl Arguments {
         let trained = architecture.load(weights, &device).with_context(name)?;
         let trainable = trained.weights();
         let file = self.checkpoint.file_name().unwrap_or_default().to_string_lossy();
-        let notes = format!("Weights of {file}.");
+        let notes = format!("{WEIGHTS_OF}{file}.");
         let model = trained.deploy(preprocess, notes);
         let (bytes, precision) = smallest(&model).with_context(name)?;
         let stored = ModelFile::from_bytes(&bytes).with_context(name)?;

@@ -11,6 +11,7 @@ use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
+use super::import::WEIGHTS_OF;
 use crate::cli::{OpenModel, open_model, read, size};
 use crate::files;
 use crate::publishing::draft::Draft;
@@ -220,7 +221,7 @@ impl Arguments {
         let mut notes = self.note.clone();
         for model in parts.models() {
             let note = model.file.description.notes.trim();
-            if !note.is_empty() && !notes.iter().any(|n| n == note) {
+            if is_for_visitors(note) && !notes.iter().any(|n| n == note) {
                 notes.push(note.to_owned());
             }
         }
@@ -429,6 +430,11 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
     Ok(site.write(SERVICE_WORKER, text.as_bytes())?)
 }
 
+/// Whether a note of a model is shown on the page: not the name of the file that its weights came in.
+fn is_for_visitors(note: &str) -> bool {
+    !note.is_empty() && !note.starts_with(WEIGHTS_OF)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,5 +464,13 @@ mod tests {
         let second = versioned(&first, "fedcba9876543210").unwrap();
         assert_eq!(second, built.replace("unpublished", "fedcba9876543210"));
         assert_eq!(versioned("const FAMILY = \"magpie-\";", "0123456789abcdef"), None);
+    }
+
+    #[test]
+    fn visitors_read_licenses_but_no_names_of_weight_files() {
+        assert!(is_for_visitors("Pictures: Noto Emoji (Apache-2.0)."));
+        for note in ["", "Weights of efficientnet-lite0-57934424.pth."] {
+            assert!(!is_for_visitors(note), "{note}");
+        }
     }
 }

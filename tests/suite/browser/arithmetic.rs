@@ -1,4 +1,4 @@
-//! A network that computes in whole numbers, in browsers that have an instruction for them and in
+//! A network that computes in int8, in browsers that have an instruction for them and in
 //! those that have not.
 
 use std::process::Command;
@@ -48,9 +48,9 @@ fn whole_numbers_find_the_objects_that_floats_find() {
     // The plain module is asked for after the other is found missing, which a browser tells.
     assert_eq!(seen["relaxed"]["problems"], json!([]));
     let (numbers, floats) = (expected(&out), expected(&site()));
-    assert_ne!(numbers, floats, "whole numbers round");
+    assert_ne!(numbers, floats, "int8 rounds");
     // Values that round to the other side here than there move boxes, less than rounding itself does.
-    near("relaxed SIMD beside native, both whole numbers", &boxes(&seen["relaxed"]), &numbers, 4.0);
+    near("relaxed SIMD beside native, both int8", &boxes(&seen["relaxed"]), &numbers, 4.0);
     near("without relaxed SIMD, floats", &boxes(&seen["plain"]), &floats, 0.1);
-    near("whole numbers beside floats", &numbers, &floats, 8.0);
+    near("int8 beside floats", &numbers, &floats, 8.0);
 }

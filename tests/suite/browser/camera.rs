@@ -62,6 +62,8 @@ fn goes(seen: &Value) {
         says(visit, "camera is gone");
         assert_eq!(visit["frames"], 0, "{visit}");
     }
+    is_off(&seen["unplugged"]["other"]);
+    is_on(&seen["unplugged"]["back"]);
     let silent = &seen["silent"];
     is_off(&silent["stopped"]);
     is_off(&silent["late"]);

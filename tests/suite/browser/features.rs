@@ -83,6 +83,15 @@ fn two_tabs_keep_what_both_learn() {
 }
 
 #[test]
+fn a_name_is_one_class_however_it_is_typed() {
+    let seen = feature("spelled");
+    assert_eq!(seen["said"], json!(vec!["Learned: Crème Kiwi."; 4]), "{seen}");
+    let classes = seen["classes"].as_array().expect("a list");
+    let ours = classes.iter().filter(|name| name.as_str().is_some_and(|n| n.contains("me ")));
+    assert_eq!(ours.count(), 1, "{seen}");
+}
+
+#[test]
 fn a_full_browser_says_so_and_goes_on() {
     let seen = feature("full");
     assert_eq!(seen["first"], "a thing");

@@ -45,7 +45,7 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
     assert_eq!(seen("reset")["reset"], false);
     assert_eq!(size("imported"), grown);
     assert_eq!(seen("imported")["first"], "Our thing");
-    assert!(seen("refused")["status"].as_str().expect("text").contains("not a gallery file"));
+    assert!(seen("refused")["status"].as_str().expect("text").contains("cannot be added"));
     assert_eq!(size("refused"), grown);
 
     // What was saved is a gallery like any other, and goes back into the published one.

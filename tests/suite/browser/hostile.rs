@@ -143,7 +143,9 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     ] {
         let seen = &early[what];
         assert!(seen["late"].is_null(), "{what}: {seen}");
-        let told = [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default());
+        let told = ["unable", "status", "words"]
+            .map(|key| &seen[key])
+            .map(|text| text.as_str().unwrap_or_default());
         assert!(told.iter().any(|text| text.contains(words)), "{what}: {seen}");
     }
     assert!(early["no code of the page"]["unable"].is_string(), "{}", early["no code of the page"]);
@@ -181,6 +183,20 @@ fn unposted_is_told(seen: &Value) {
     let status = refused["status"].as_str().unwrap_or_default();
     assert!(status.contains("cannot be posted"), "{status}");
     assert!(right(&seen["healed"]), "{}", seen["healed"]);
+}
+
+#[test]
+fn nothing_waits_for_ever() {
+    let seen = &seen("chromium", "limits")["limits"];
+    let helpers = &seen["helpers"];
+    assert_eq!(helpers["isolated"], true, "{helpers}");
+    assert_eq!((&helpers["length"], &helpers["threads"]), (&json!(2), &json!(1)), "{helpers}");
+    let silent = &seen["silent"];
+    assert!(silent["late"].is_null(), "{silent}");
+    assert_eq!(silent["state"], "failed", "{silent}");
+    let status = silent["status"].as_str().unwrap_or_default();
+    assert!(status.contains("Check the connection"), "{status}");
+    assert!(nearly_right(&seen["healed"]), "{}", seen["healed"]);
 }
 
 #[test]

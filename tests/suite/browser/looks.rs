@@ -56,8 +56,9 @@ fn is_good(browser: &str) {
         assert_eq!(found["narrow"], json!([]), "{name}: letters stand below each other");
         assert_eq!(found["faint"], json!([]), "{name}: texts are hard to read");
     };
-    let names = ["empty", "unknown", "one", "long", "many", "bench", "results"];
-    let (names, states) = if chromium { (&names[..], 6) } else { (&names[..5], 3) };
+    let names =
+        ["empty", "unknown", "one", "long", "many", "marking", "frame", "form", "bench", "results"];
+    let (names, states) = if chromium { (&names[..], 6) } else { (&names[..8], 3) };
     for name in names {
         let looked = seen[name].as_object().expect("widths and schemes");
         assert_eq!(looked.len(), states, "{name}");
@@ -91,6 +92,13 @@ fn is_good(browser: &str) {
     assert_eq!((&seen["kept"], &seen["dialogs"]), (&json!(1), &json!(0)), "Escape removes nothing");
     // A drawn frame, a frame by keys, a click, a tap.
     assert_eq!(seen["pointed"], json!([0, 1, 2, 3]));
+    let marked = seen["marked"].as_str().unwrap_or_default();
+    assert!(marked.starts_with("What you marked is "), "{marked}");
+    assert_eq!(seen["hint"].as_array().map(Vec::len), Some(1), "{}", seen["hint"]);
+    let numbers = seen["numbers"].as_array().expect("numbers");
+    for (place, number) in numbers.iter().enumerate() {
+        assert_eq!(number, &(place + 1).to_string(), "{numbers:?}");
+    }
     for (side, expected) in [10.0, 10.0, 40.0, 45.0].into_iter().enumerate() {
         let drawn = number(&seen["drawn"][side]);
         assert!((drawn - expected).abs() < 1.5, "{}", seen["drawn"]);

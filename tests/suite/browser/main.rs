@@ -1,7 +1,7 @@
 //! The published page in real browsers, on both engines, beside the native pipeline.
 //!
 //! `MAGPIE_SITE` names the published demo; `cargo xtask test` publishes it first. Screenshots are
-//! left in `target/screenshots` for people to look at.
+//! left in `target/screenshots` to be looked at.
 
 mod architectures;
 mod arithmetic;

@@ -31,7 +31,9 @@ fn labels() -> Value {
 
 /// What a page said, wherever it did.
 fn said(seen: &Value) -> String {
-    [&seen["unable"], &seen["status"]].map(|text| text.as_str().unwrap_or_default()).concat()
+    [&seen["unable"], &seen["status"], &seen["words"]]
+        .map(|text| text.as_str().unwrap_or_default())
+        .concat()
 }
 
 fn assert_foreign(seen: &Value, has_threads: bool) {

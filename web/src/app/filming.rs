@@ -1,18 +1,9 @@
 //! The camera while the page is open: asked for, running, paused, gone. There is one stream at most, and the
 //! button says whether there is one.
 
-use gloo_events::EventListener;
-use wasm_bindgen::JsCast;
-use wasm_bindgen::JsValue;
-use wasm_bindgen::closure::Closure;
-use wasm_bindgen_futures::spawn_local;
-use web_sys::{EventTarget, HtmlElement, MediaStream};
-
-use super::{Message, Shared, choice, recognize, update};
-use crate::camera::{self, Camera, Change, Facing};
-use crate::dom::{by_id, document, set_attributes, window};
-use crate::language::say;
-use crate::{view, widgets};
+use super::command::{Command, Commands, Look, Show};
+use super::event::{CameraEvent, CameraState, Change, Facing, Frame, Timer};
+use super::{App, choice, clear, recognize};
 
 /// Milliseconds before a frame is tried again after one that failed, doubled with each more, and the most.
 const BACK_OFF: i32 = 250;
@@ -24,31 +15,41 @@ const ASKING: i32 = 30_000;
 /// Milliseconds between two looks whether somebody is still at the answers.
 const HELD: i32 = 200;
 
-/// What concerns the camera.
-pub(crate) enum Event {
-    /// The camera's button.
-    Toggle,
-    /// The button for the other camera.
-    Turn,
-    /// The button of the torch.
-    Torch,
-    /// The browser has given a camera, or not, to the asking of this number.
-    Given(u32, Facing, Result<MediaStream, JsValue>),
-    /// Whether the film of the camera of this number has begun.
-    Began(u32, bool),
-    /// What happened to the camera of this number.
-    Changed(u32, Change),
-    /// Cameras came or went.
-    Devices,
-    /// The page is looked at again.
-    PageShown,
+/// A camera that is on.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// Tells it from those before.
+    id: u32,
+    facing: Facing,
+    /// Names the device; may be empty.
+    device: String,
+    /// Whether it has a torch, and whether that is on.
+    torch: Option<bool>,
+    /// Whether its film has begun.
+    plays: bool,
+    /// Whether somebody else has it.
+    muted: bool,
+    /// Whether none of its frames was shown.
+    fresh: bool,
+    /// Frames in a row that could not be looked at.
+    failures: i32,
+}
+
+/// A camera that ended without the visitor's doing.
+#[derive(Debug)]
+struct Lost {
+    facing: Facing,
+    /// Names the device; may be empty.
+    device: String,
+    /// Whether nobody looked at the page.
+    unseen: bool,
 }
 
 /// The camera, and what is waited for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Filming {
     /// The one that is on.
-    pub(super) camera: Option<Camera>,
+    pub(super) camera: Option<Running>,
     /// Number of the asking that is not answered yet.
     asked: Option<u32>,
     /// Number of the next asking.
@@ -57,8 +58,7 @@ pub(super) struct Filming {
     reading: bool,
     /// Whether a finger or a button of a mouse is down on the answers.
     pressed: bool,
-    /// The camera that ended while nobody looked at the page.
-    ended_unseen: Option<Facing>,
+    lost: Option<Lost>,
 }
 
 impl Filming {
@@ -68,342 +68,282 @@ impl Filming {
     }
 }
 
-/// Listens to fingers on the answers for as long as the result lives.
-pub(super) fn listen(app: &Shared) -> Vec<EventListener> {
-    let answers: HtmlElement = by_id("answers");
-    let press = |target: &EventTarget, name: &'static str, pressed: bool| {
-        let app = app.clone();
-        EventListener::new(target, name, move |_| app.borrow_mut().film.pressed = pressed)
-    };
-    vec![
-        press(&answers, "pointerdown", true),
-        press(&document(), "pointerup", false),
-        press(&document(), "pointercancel", false),
-    ]
-}
-
 /// Whether somebody is at the answers to a frame: the next ones would take a button away under a finger or
 /// the focus.
-fn is_held(app: &Shared) -> bool {
-    let film = &app.borrow().film;
-    let focused = || {
-        let answers: HtmlElement = by_id("answers");
-        let element = document().active_element();
-        element.is_some_and(|element| {
-            element.tag_name() == "BUTTON" && answers.contains(Some(&element))
-        })
-    };
-    film.camera.is_some() && (film.pressed || focused())
+fn is_held(app: &App) -> bool {
+    app.film.camera.is_some() && (app.film.pressed || app.visitor.at_answers)
 }
 
 /// Whether the answer to a frame is shown: not under somebody's finger, nor in the place of what is said of a
 /// camera that is away.
-pub(super) fn may_show(app: &Shared) -> bool {
-    let muted = app.borrow().film.camera.as_ref().is_some_and(|camera| camera.muted);
+pub(super) fn may_show(app: &App) -> bool {
+    let muted = app.film.camera.as_ref().is_some_and(|camera| camera.muted);
     !muted && !is_held(app)
 }
 
 /// Takes up what happened.
-pub(super) fn happened(app: &Shared, event: Event) {
+pub(super) fn happened(app: &mut App, event: CameraEvent, out: &mut Commands) {
     match event {
-        Event::Toggle => {
-            let (on, asked) = {
-                let film = &app.borrow().film;
-                (film.camera.is_some(), film.asked.is_some())
-            };
-            if on {
-                stop(app);
-                widgets::status(&say("ready"), "done");
-            } else if !asked {
+        CameraEvent::Toggle => {
+            if app.film.camera.is_some() {
+                stop(app, out);
+                out.say("ready", Look::Done);
+            } else if app.film.asked.is_none() {
                 // Who asks twice is asked once.
-                start(app, Facing::Back);
+                start(app, Facing::Back, String::new(), out);
             }
         }
-        Event::Turn => {
-            let facing = app.borrow().film.camera.as_ref().map(|camera| camera.facing);
-            if let Some(facing) = facing {
+        CameraEvent::Turn => {
+            if let Some(facing) = app.film.camera.as_ref().map(|camera| camera.facing) {
                 // Many devices have one camera at a time.
-                stop(app);
-                start(app, facing.turned());
+                stop(app, out);
+                start(app, facing.turned(), String::new(), out);
             }
         }
-        Event::Torch => {
-            let mut state = app.borrow_mut();
-            let torch = state.film.camera.as_mut().and_then(Camera::switch_torch);
-            let pressed = if torch == Some(true) { "true" } else { "false" };
-            set_attributes(&by_id("torch"), &[("aria-pressed", pressed)]);
-        }
-        Event::Given(id, facing, given) => given_camera(app, id, facing, given),
-        Event::Began(id, begun) => began(app, id, begun),
-        Event::Changed(id, change) if is_current(app, id) => changed(app, change),
-        Event::Changed(..) => {}
-        Event::Devices => {
-            let ended = app.borrow().film.camera.as_ref().map(Camera::has_ended);
-            match ended {
-                Some(true) => changed(app, Change::Ended),
-                Some(false) => offer_turning(app),
-                None => {}
+        CameraEvent::Torch => {
+            let torch = app.film.camera.as_ref().and_then(|camera| camera.torch);
+            if let Some(on) = torch {
+                out.add(Command::SwitchTorch(!on));
             }
         }
-        Event::PageShown => page_shown(app),
+        CameraEvent::TorchIs(on) => {
+            if let Some(camera) = &mut app.film.camera {
+                camera.torch = Some(on);
+                out.show(Show::Torch(Some(on)));
+            }
+        }
+        CameraEvent::Answered { id, facing, given } => answered_asking(app, id, facing, given, out),
+        CameraEvent::Began(id, begun, state) => began(app, id, begun, state, out),
+        CameraEvent::Changed(id, change) => {
+            if is_current(app, id) {
+                changed(app, change, out);
+            }
+        }
+        CameraEvent::Devices(state, devices) => devices_changed(app, state, &devices, out),
+        CameraEvent::Several(several) => {
+            if app.film.camera.is_some() {
+                out.show(Show::Turning(several));
+            }
+        }
+        CameraEvent::PageShown(ended) => page_shown(app, ended, out),
+        CameraEvent::Pressed(pressed) => app.film.pressed = pressed,
+        CameraEvent::FrameDue => take_frame(app, out),
+        CameraEvent::Frame(id, frame) => frame_read(app, id, frame, out),
     }
 }
 
-fn is_current(app: &Shared, id: u32) -> bool {
-    app.borrow().film.camera.as_ref().is_some_and(|camera| camera.id == id)
+fn is_current(app: &App, id: u32) -> bool {
+    app.film.camera.as_ref().is_some_and(|camera| camera.id == id)
 }
 
-fn tell(app: &Shared) -> impl Fn(Event) + Clone + 'static {
-    let app = app.clone();
-    move |event| update(&app, Message::Camera(event))
-}
-
-fn start(app: &Shared, facing: Facing) {
-    choice::disturbed(app);
-    let id = {
-        let film = &mut app.borrow_mut().film;
-        film.next = film.next.wrapping_add(1);
-        film.asked = Some(film.next);
-        film.next
-    };
-    widgets::status(&say("camera.starting"), "busy");
-    let telling = tell(app);
-    let give_up = telling.clone();
-    spawn_local(async move {
-        let given = camera::ask(facing).await;
-        telling(Event::Given(id, facing, given));
-    });
+fn start(app: &mut App, facing: Facing, device: String, out: &mut Commands) {
+    choice::disturbed(app, out);
+    app.film.next = app.film.next.wrapping_add(1);
+    let id = app.film.next;
+    app.film.asked = Some(id);
+    out.say("camera.starting", Look::Busy);
+    out.add(Command::AskCamera { id, facing, device });
     // What comes later is switched off again.
-    let late = Closure::once_into_js(move || give_up(Event::Given(id, facing, Err(JsValue::NULL))));
-    let _ = window()
-        .set_timeout_with_callback_and_timeout_and_arguments_0(late.unchecked_ref(), ASKING);
+    out.add(Command::Wait(ASKING, Timer::Asking(id, facing)));
 }
 
-fn given_camera(app: &Shared, id: u32, facing: Facing, given: Result<MediaStream, JsValue>) {
-    if app.borrow_mut().film.asked.take_if(|asked| *asked == id).is_none() {
+fn answered_asking(app: &mut App, id: u32, facing: Facing, given: bool, out: &mut Commands) {
+    if app.film.asked.take_if(|asked| *asked == id).is_none() {
         // Something else was given meanwhile.
-        if let Ok(stream) = given {
-            camera::stop(&stream);
+        if given {
+            out.add(Command::LeaveCamera(id));
         }
         return;
     }
-    let Ok(stream) = given else {
-        widgets::status(&say("camera.refused"), "failed");
-        return;
-    };
-    let telling = tell(app);
-    let camera = Camera::new(stream, id, facing, move |change| telling(Event::Changed(id, change)));
-    let begins = camera.play();
-    app.borrow_mut().film.camera = Some(camera);
-    by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.stop")));
-    let tell = tell(app);
-    spawn_local(async move { tell(Event::Began(id, begins.await)) });
+    if !given {
+        return out.say("camera.refused", Look::Failed);
+    }
+    app.film.camera = Some(Running {
+        id,
+        facing,
+        device: String::new(),
+        torch: None,
+        plays: false,
+        // Some browsers call a track muted until its first frame.
+        muted: false,
+        fresh: true,
+        failures: 0,
+    });
+    out.add(Command::TakeCamera(id));
+    out.show(Show::Camera(true));
 }
 
-fn began(app: &Shared, id: u32, begun: bool) {
-    if !is_current(app, id) {
-        return;
-    }
+fn began(app: &mut App, id: u32, begun: bool, state: CameraState, out: &mut Commands) {
+    let Some(camera) = app.film.camera.as_mut().filter(|camera| camera.id == id) else { return };
+    camera.device = state.device;
     // It may have come dead.
-    if app.borrow().film.camera.as_ref().is_some_and(Camera::has_ended) {
-        return changed(app, Change::Ended);
+    if state.ended {
+        return changed(app, Change::Ended, out);
     }
     if !begun {
-        stop(app);
-        widgets::status(&say("camera.silent"), "failed");
-        return;
+        stop(app, out);
+        return out.say("camera.silent", Look::Failed);
     }
-    let (torch, muted) = {
-        let mut state = app.borrow_mut();
-        state.shown = None;
-        let Some(camera) = &mut state.film.camera else { return };
-        camera.plays = true;
-        // With its first frame the browser's word counts.
-        camera.muted |= camera.is_muted();
-        (camera.torch, camera.muted)
-    };
-    by_id::<HtmlElement>("torch").set_hidden(torch.is_none());
-    view::clear();
+    camera.plays = true;
+    camera.torch = state.torch.then_some(false);
+    // With its first frame the browser's word counts.
+    camera.muted |= state.muted;
+    let (torch, muted) = (camera.torch, camera.muted);
+    app.shown = None;
+    out.show(Show::Torch(torch));
+    clear(app, out);
     if muted {
-        widgets::status(&say("camera.muted"), "failed");
+        out.say("camera.muted", Look::Failed);
     }
-    offer_turning(app);
-    next_frame(app);
+    out.add(Command::CountCameras);
+    next_frame(app, out);
 }
 
-/// Shows the button for the other camera where there is one.
-fn offer_turning(app: &Shared) {
-    let app = app.clone();
-    spawn_local(async move {
-        let several = camera::are_several().await;
-        if app.borrow().film.camera.is_some() {
-            by_id::<HtmlElement>("turn").set_hidden(!several);
+fn devices_changed(
+    app: &mut App,
+    state: Option<CameraState>,
+    devices: &[String],
+    out: &mut Commands,
+) {
+    let muted = app.film.camera.as_ref().map(|camera| camera.muted);
+    match (state, muted) {
+        (Some(state), Some(_)) if state.ended => changed(app, Change::Ended, out),
+        (Some(state), Some(muted)) => {
+            out.add(Command::CountCameras);
+            if muted && !state.muted {
+                changed(app, Change::Unmuted, out);
+            }
         }
-    });
+        _ => {
+            // The one that went is back.
+            let back = |lost: &mut Lost| !lost.unseen && devices.contains(&lost.device);
+            if let Some(lost) = app.film.lost.take_if(back) {
+                start(app, lost.facing, lost.device, out);
+            }
+        }
+    }
 }
 
-fn changed(app: &Shared, change: Change) {
+fn changed(app: &mut App, change: Change, out: &mut Commands) {
+    let Some(camera) = &mut app.film.camera else { return };
     match change {
         Change::Ended => {
-            let facing = app.borrow().film.camera.as_ref().map(|camera| camera.facing);
-            stop(app);
-            if document().hidden() {
-                // Phones take it from a page that nobody looks at.
-                app.borrow_mut().film.ended_unseen = facing;
-            }
-            widgets::status(&say("camera.gone"), "failed");
+            // Phones take it from a page that nobody looks at.
+            let unseen = app.visitor.away;
+            let lost = Lost { facing: camera.facing, device: camera.device.clone(), unseen };
+            stop(app, out);
+            app.film.lost = Some(lost);
+            out.say("camera.gone", Look::Failed);
         }
-        Change::Muted | Change::Unmuted => {
-            let muted = change == Change::Muted;
-            if let Some(camera) = &mut app.borrow_mut().film.camera {
-                camera.muted = muted;
-            }
-            if muted {
-                widgets::status(&say("camera.muted"), "failed");
-            } else {
-                go_on(app);
-            }
+        Change::Muted => {
+            camera.muted = true;
+            out.say("camera.muted", Look::Failed);
+        }
+        Change::Unmuted => {
+            camera.muted = false;
+            go_on(app, out);
         }
     }
 }
 
-fn page_shown(app: &Shared) {
-    let unseen = app.borrow_mut().film.ended_unseen.take();
-    let running = app.borrow().film.camera.as_ref().map(|c| (c.facing, c.has_ended()));
-    match (running, unseen) {
-        (Some((facing, true)), _) => {
-            stop(app);
-            start(app, facing);
+fn page_shown(app: &mut App, ended: bool, out: &mut Commands) {
+    let again = match &app.film.camera {
+        Some(camera) if ended => Some((camera.facing, camera.device.clone())),
+        Some(_) => return go_on(app, out),
+        None => {
+            let lost = app.film.lost.take_if(|lost| lost.unseen);
+            lost.map(|lost| (lost.facing, lost.device))
         }
-        (Some((_, false)), _) => go_on(app),
-        (None, Some(facing)) => start(app, facing),
-        (None, None) => {}
+    };
+    if let Some((facing, device)) = again {
+        stop(app, out);
+        start(app, facing, device, out);
     }
 }
 
 /// Frames come again: some browsers pause a film that was away.
-fn go_on(app: &Shared) {
-    let plays = app.borrow().film.camera.as_ref().filter(|camera| camera.plays).map(Camera::play);
-    if let Some(plays) = plays {
-        spawn_local(async move {
-            plays.await;
-        });
-        next_frame(app);
+fn go_on(app: &App, out: &mut Commands) {
+    if app.film.camera.as_ref().is_some_and(|camera| camera.plays) {
+        out.add(Command::PlayCamera);
+        next_frame(app, out);
     }
 }
 
 /// Switches the camera off, and forgets one that was asked for.
-pub(super) fn stop(app: &Shared) {
-    let running = {
-        let film = &mut app.borrow_mut().film;
-        (film.asked, film.ended_unseen) = (None, None);
-        film.camera.take()
-    };
-    if running.is_some() {
-        choice::consider(app);
+pub(super) fn stop(app: &mut App, out: &mut Commands) {
+    (app.film.asked, app.film.lost) = (None, None);
+    if app.film.camera.take().is_some() {
+        out.add(Command::StopCamera);
+        choice::consider(app, out);
         // A frame that is still looked at would take the place of what comes next.
-        app.borrow_mut().sent = None;
-        by_id::<HtmlElement>("camera").set_text_content(Some(&say("camera.start")));
-        for id in ["turn", "torch"] {
-            by_id::<HtmlElement>(id).set_hidden(true);
-        }
-        set_attributes(&by_id("torch"), &[("aria-pressed", "false")]);
+        app.sent = None;
+        out.show(Show::Camera(false));
+        out.show(Show::Turning(false));
+        out.show(Show::Torch(None));
     }
 }
 
 /// Sends the camera's newest frame once the last one is answered.
-pub(super) fn next_frame(app: &Shared) {
-    if app.borrow().film.camera.is_none() {
-        return;
+pub(super) fn next_frame(app: &App, out: &mut Commands) {
+    if app.film.camera.is_some() {
+        // A turn of the event loop lets the page draw and the visitor stop the camera.
+        out.add(Command::NextFrame);
     }
-    let app = app.clone();
-    // A turn of the event loop lets the page draw and the visitor stop the camera.
-    let later = Closure::once_into_js(move || take_frame(&app));
-    let _ = window().request_animation_frame(later.unchecked_ref());
 }
 
-fn take_frame(app: &Shared) {
+fn take_frame(app: &mut App, out: &mut Commands) {
     if is_held(app) {
-        return later(app, HELD);
+        return out.add(Command::Wait(HELD, Timer::Frame));
     }
-    if app.borrow().film.camera.is_some() && choice::relieve(app) {
+    if app.film.camera.is_some() && choice::relieve(app, out) {
         // The next engine begins with the next frame.
         return;
     }
-    let (id, frame) = {
-        let mut state = app.borrow_mut();
-        let (ready, busy) = (state.ready, state.sent.is_some() || state.film.reading);
-        let Some(camera) = &state.film.camera else { return };
-        let waits = busy || !camera.plays || camera.muted || document().hidden();
-        if waits || !(ready || camera.fresh) {
-            return;
-        }
-        let (id, frame) = (camera.id, camera.frame());
-        state.film.reading = frame.is_some();
-        (id, frame)
-    };
-    let Some(frame) = frame else {
-        // Its first one is on its way.
-        return next_frame(app);
-    };
-    let app = app.clone();
-    spawn_local(async move {
-        let picture = frame.await;
-        let (ready, fresh) = {
-            let mut state = app.borrow_mut();
-            state.film.reading = false;
-            let ready = state.ready && state.sent.is_none();
-            let camera = state.film.camera.as_mut().filter(|camera| camera.id == id);
-            (ready, camera.map(|camera| std::mem::take(&mut camera.fresh)))
-        };
-        let Some(fresh) = fresh else {
-            // Another camera may wait.
-            return next_frame(&app);
-        };
-        if let Some(picture) = picture {
-            if fresh {
-                show_frame(&app);
-            }
-            if ready {
-                recognize(&app, picture, None);
-            }
-        } else {
-            stop(&app);
-            widgets::status(&say("pixels.falsified"), "failed");
-        }
-    });
+    let busy = app.sent.is_some() || app.film.reading;
+    let Some(camera) = &app.film.camera else { return };
+    let waits = busy || !camera.plays || camera.muted || app.visitor.away;
+    if waits || !(app.ready || camera.fresh) {
+        return;
+    }
+    app.film.reading = true;
+    out.add(Command::ReadFrame(camera.id));
 }
 
-/// Shows the frame that was read last: the one that is being looked at.
-pub(super) fn show_frame(app: &Shared) {
-    let drawn = app.borrow().film.camera.as_ref().map(Camera::drawn);
-    if let Some(canvas) = drawn {
-        view::frame(&canvas);
+fn frame_read(app: &mut App, id: u32, frame: Frame, out: &mut Commands) {
+    app.film.reading = false;
+    let Some(camera) = app.film.camera.as_mut().filter(|camera| camera.id == id) else {
+        // Another camera may wait.
+        return next_frame(app, out);
+    };
+    match frame {
+        Frame::Coming => next_frame(app, out),
+        Frame::Read(picture) => {
+            if std::mem::take(&mut camera.fresh) {
+                out.add(Command::ShowFrame);
+            }
+            if app.ready && app.sent.is_none() {
+                recognize(app, picture, None, out);
+            }
+        }
+        Frame::Falsified => {
+            stop(app, out);
+            out.say("pixels.falsified", Look::Failed);
+        }
     }
 }
 
 /// The frame was answered.
-pub(super) fn answered(app: &Shared) {
-    if let Some(camera) = &mut app.borrow_mut().film.camera {
+pub(super) fn answered(app: &mut App) {
+    if let Some(camera) = &mut app.film.camera {
         camera.failures = 0;
     }
 }
 
 /// A frame could not be looked at: the next one is tried after a while.
-pub(super) fn failed(app: &Shared) {
-    let wait = {
-        let mut state = app.borrow_mut();
-        let Some(camera) = &mut state.film.camera else { return };
+pub(super) fn failed(app: &mut App, out: &mut Commands) {
+    if let Some(camera) = &mut app.film.camera {
         camera.failures += 1;
-        (BACK_OFF << camera.failures.min(10)).min(MOST_BACK_OFF)
-    };
-    later(app, wait);
-}
-
-/// The next frame after some milliseconds.
-fn later(app: &Shared, wait: i32) {
-    let app = app.clone();
-    let later = Closure::once_into_js(move || next_frame(&app));
-    let _ =
-        window().set_timeout_with_callback_and_timeout_and_arguments_0(later.unchecked_ref(), wait);
+        let wait = (BACK_OFF << camera.failures.min(10)).min(MOST_BACK_OFF);
+        out.add(Command::Wait(wait, Timer::Frame));
+    }
 }

@@ -1,63 +1,67 @@
-//! State of the page and what changes it.
+//! State of the page and what changes it: [`update`] takes an [`Event`] and says what is to be done. Both are plain
+//! data; [`crate::perform`] and [`crate::view`] do it.
 
 mod choice;
-mod controls;
+mod command;
+mod event;
+mod failure;
 mod filming;
+mod pointing;
 mod recovery;
 mod replies;
+#[cfg(test)]
+mod tests;
 mod watch;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
-use gloo_events::EventListener;
-use js_sys::Uint8Array;
 use serde_bytes::ByteBuf;
-use wasm_bindgen::JsValue;
-use wasm_bindgen_futures::{JsFuture, spawn_local};
-use wasm_engine::protocol::{Arithmetic, Backend, Edit, Picture, Recognized, Request, Response};
-use web_sys::{File, ImageBitmap};
+use wasm_engine::protocol::{
+    Arithmetic, Backend, Edit, EngineError, Picture, Recognized, Request, Thresholds,
+};
 
-use crate::command::{Command, Sender};
-use crate::engine_client::EngineClient;
-use crate::input::Given;
-use crate::language::{self, say};
-use crate::startup::{self, Adapter};
-use crate::{details, pixels, samples, text, view, widgets};
 use choice::Choosing;
-use controls::connect;
+use command::Commands;
+pub(crate) use command::{Command, Computed, Look, Sentence, Show, Source};
+pub(crate) use event::{
+    Adapter, CameraEvent, CameraState, Change, Choice, Cost, Event, Facing, Frame, Given, Handle,
+    Part, PointEvent, Timer, Visitor,
+};
+pub(crate) use failure::Failure;
+use failure::{Doing, FileKind};
 use filming::Filming;
+use pointing::Pointing;
 use recovery::Health;
-use replies::{engine_spoke, speak};
 
-/// What happened.
-pub(crate) enum Message {
-    /// The visitor gave something.
-    Given(Given),
-    /// The bytes of a file and the picture as the browser decoded it, if it could.
-    Decoded(Vec<u8>, Option<ImageBitmap>),
-    /// Something of the camera.
-    Camera(filming::Event),
-    /// The worker spoke.
-    Engine(Response),
-    /// The visitor chose an engine, or leaves the choice to the page; as the list has it.
-    Backend(String),
-    /// The page speaks another language.
-    Language,
-    /// The visitor wants something of the gallery.
-    Gallery(Command),
-    /// The page is looked at again, or some time has passed.
-    LookAgain,
+/// What the browser says when the page begins.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Beginning {
+    /// The engine that is under way.
+    pub(crate) backend: Backend,
+    /// The graphics adapter, if there is one.
+    pub(crate) adapter: Option<Adapter>,
+    /// Whether the page chooses the engine; not where its address does.
+    pub(crate) chooses: bool,
+    /// What a visit before has measured.
+    pub(crate) choice: Option<Choice>,
+    /// Answers that WebGPU may give in one visit.
+    pub(crate) most_answers: Option<u32>,
+    /// Whether the bundle is the site's own: only that is kept with it.
+    pub(crate) own_bundle: bool,
 }
 
 /// A picture that was sent to the worker.
+#[derive(Debug)]
 struct Sent {
     id: u32,
+    /// What it is, where it came as a file.
+    kind: Option<FileKind>,
     /// Kept until the answer, for formats that only the browser can decode.
-    bitmap: Option<ImageBitmap>,
+    bitmap: Option<Handle>,
 }
 
 /// A picture that the page's address names.
+#[derive(Debug)]
 enum AskedFor {
     /// It is on its way.
     Coming,
@@ -66,20 +70,22 @@ enum AskedFor {
 }
 
 /// Everything that the page remembers.
+#[derive(Debug)]
 pub(crate) struct App {
     backend: Backend,
     adapter: Option<Adapter>,
+    own_bundle: bool,
     /// What the loaded networks compute in.
     arithmetic: Arithmetic,
-    engine: Option<EngineClient>,
     ready: bool,
     next_id: u32,
     sent: Option<Sent>,
     /// Came before the engine was ready.
-    waiting: Option<(Vec<u8>, Option<ImageBitmap>)>,
+    waiting: Option<(Vec<u8>, Option<Handle>)>,
     film: Filming,
+    pointing: Pointing,
     /// The newest answer, to be shown again when the gallery changes.
-    shown: Option<Recognized>,
+    shown: Option<Rc<Recognized>>,
     /// Whether everything is kept that the page needs.
     kept: bool,
     /// Whether parts of the gallery are fetched when they are needed.
@@ -88,229 +94,249 @@ pub(crate) struct App {
     asked_for: Option<AskedFor>,
     health: Health,
     choosing: Choosing,
-    listeners: Vec<EventListener>,
+    visitor: Visitor,
+    /// Whether the gallery's panel is open, and what is looked for in it.
+    panel: bool,
+    filter: String,
+    /// Whether the panel of details is open.
+    inside: bool,
+    /// As the bundle has them.
+    published: Option<Thresholds>,
+    /// Whether a gallery file is being added.
+    importing: bool,
 }
 
-type Shared = Rc<RefCell<App>>;
-
-/// Starts the page.
-pub(crate) async fn start() {
-    language::begin().await;
-    let app = Rc::new(RefCell::new(App {
-        backend: startup::backend(),
-        adapter: startup::adapter(),
-        arithmetic: Arithmetic::F32,
-        engine: None,
-        ready: false,
-        next_id: 1,
-        sent: None,
-        waiting: None,
-        film: Filming::default(),
-        shown: None,
-        kept: false,
-        in_parts: false,
-        asked_for: None,
-        health: Health::default(),
-        choosing: Choosing::default(),
-        listeners: Vec::new(),
-    }));
-    connect(&app);
-    start_engine(&app);
-    let deliver = {
-        let app = app.clone();
-        Rc::new(move |file: Option<File>| {
-            update(&app, Message::Given(file.map_or(Given::Nothing, Given::File)));
-        })
-    };
-    spawn_local(samples::offer(deliver));
-    if let Some(address) = samples::asked_for() {
-        app.borrow_mut().asked_for = Some(AskedFor::Coming);
-        let app = app.clone();
-        spawn_local(async move {
-            // Another site is not asked for anything, but the visitor is told.
-            let given = if samples::is_own(&address) {
-                samples::fetch_picture(&address).await.map_or(Given::Nothing, Given::File)
-            } else {
-                Given::Address(address)
-            };
-            let ready = app.borrow().ready;
-            if ready {
-                update(&app, Message::Given(given));
-            } else {
-                app.borrow_mut().asked_for = Some(AskedFor::Come(given));
-            }
-        });
+impl App {
+    /// A page that begins.
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        Self {
+            backend: beginning.backend,
+            adapter: beginning.adapter,
+            own_bundle: beginning.own_bundle,
+            arithmetic: Arithmetic::F32,
+            ready: false,
+            next_id: 1,
+            sent: None,
+            waiting: None,
+            film: Filming::default(),
+            pointing: Pointing::default(),
+            shown: None,
+            kept: false,
+            in_parts: false,
+            asked_for: None,
+            health: Health::default(),
+            choosing: Choosing::new(beginning.chooses, beginning.choice, beginning.most_answers),
+            visitor: Visitor::default(),
+            panel: false,
+            filter: String::new(),
+            inside: false,
+            published: None,
+            importing: false,
+        }
     }
-    // The page's inputs live as long as the page.
-    std::mem::forget(app);
+
+    /// Whether something that the browser holds is still needed.
+    pub(crate) fn needs(&self, handle: Handle) -> bool {
+        let sent = self.sent.as_ref().and_then(|sent| sent.bitmap);
+        let waiting = self.waiting.as_ref().and_then(|(_, bitmap)| *bitmap);
+        let asked_for = match &self.asked_for {
+            Some(AskedFor::Come(Given::File(file))) => Some(*file),
+            _ => None,
+        };
+        [sent, waiting, asked_for].contains(&Some(handle))
+    }
 }
 
-/// Where parts of the page send what the visitor wants of the gallery.
-fn ask(app: &Shared) -> Sender {
-    let app = app.clone();
-    Rc::new(move |wish| update(&app, Message::Gallery(wish)))
+/// Changes the state by what happened; what is to be done about it, in order.
+pub(crate) fn update(app: &mut App, event: Event) -> Vec<Command> {
+    let mut out = Commands::default();
+    take(app, event, &mut out);
+    out.0
+}
+
+fn take(app: &mut App, event: Event, out: &mut Commands) {
+    match event {
+        Event::Begin => {
+            choice::begin(app, out);
+            start_engine(app, out);
+        }
+        Event::Visitor(visitor) => app.visitor = visitor,
+        Event::Given(given) => take_given(app, given, out),
+        Event::AskedFor(Given::Address { address, own: true }) => {
+            app.asked_for = Some(AskedFor::Coming);
+            out.add(Command::Fetch { address, asked: true });
+        }
+        // Another site is not asked for anything, but the visitor is told.
+        Event::AskedFor(given) | Event::AskedForCame(given) => {
+            if app.ready {
+                app.asked_for = None;
+                take_given(app, given, out);
+            } else {
+                app.asked_for = Some(AskedFor::Come(given));
+            }
+        }
+        Event::Decoded(bytes, bitmap) => {
+            choice::disturbed(app, out);
+            choice::relieve(app, out);
+            app.shown = None;
+            clear(app, out);
+            out.show(Show::Top);
+            out.add(bitmap.map_or(Command::Show(Show::NoPicture), Command::ShowPicture));
+            if app.ready {
+                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap, out);
+            } else {
+                app.waiting = Some((bytes, bitmap));
+            }
+        }
+        Event::Unreadable => refuse(app, Sentence::Key("no.picture"), out),
+        Event::Pixels(next_id, picture) => {
+            // Something else may have come first.
+            if app.next_id != next_id || app.film.camera.is_some() {
+                return;
+            }
+            match picture {
+                Some(picture) => recognize(app, picture, None, out),
+                None => out.say("pixels.falsified", Look::Failed),
+            }
+        }
+        Event::Camera(event) => filming::happened(app, event, out),
+        Event::Point(event) => pointing::happened(app, event, out),
+        Event::Language => replies::speak(app, out),
+        Event::Backend(name) => choice::chosen(app, name, out),
+        Event::BackendSure(name) => choice::sure(app, &name, out),
+        Event::Measured(trial, outcome) => choice::measured(app, trial, outcome, out),
+        Event::Time(Timer::Frame) => filming::next_frame(app, out),
+        Event::Time(Timer::Quiet(moves)) => choice::quiet(app, moves, out),
+        Event::Time(Timer::Asking(id, facing)) => {
+            let event = CameraEvent::Answered { id, facing, given: false };
+            filming::happened(app, event, out);
+        }
+        Event::Engine(response) => replies::engine_spoke(app, response, out),
+        Event::NotStarted(error) => fail(app, error, Doing::Other, out),
+        Event::LookAgain => {
+            if app.ready {
+                out.send(Request::Refresh);
+            }
+            choice::consider(app, out);
+        }
+        Event::Ask(request) => out.send(request),
+        Event::Panel(open) => {
+            app.panel = open;
+            list(app, out);
+        }
+        Event::Filter(filter) => {
+            app.filter = filter;
+            list(app, out);
+        }
+        Event::Inside(open) => {
+            app.inside = open;
+            look_inside(app, out);
+        }
+        Event::AsPublished => {
+            if let Some(published) = app.published {
+                out.send(Request::Tune(published));
+            }
+        }
+        Event::Hold => filming::stop(app, out),
+        Event::Import(file) => out.add(Command::ReadGallery(file)),
+        Event::GalleryRead(Some(bytes)) => {
+            app.importing = true;
+            out.send(Request::Edit(Edit::Import { bytes: ByteBuf::from(bytes) }));
+        }
+        Event::GalleryRead(None) => out.say("no.file", Look::Failed),
+        Event::Kept => {
+            app.kept = true;
+            out.show(Show::Offline { in_parts: app.in_parts });
+        }
+        Event::KeeperChanged => keep(app, out),
+    }
+}
+
+fn take_given(app: &mut App, given: Given, out: &mut Commands) {
+    match given {
+        Given::Nothing => refuse(app, Sentence::Key("no.picture"), out),
+        Given::Address { own: false, .. } => refuse(app, Sentence::Key("other.site"), out),
+        Given::Address { address, own: true } => {
+            out.say("loading.picture", Look::Busy);
+            out.add(Command::Fetch { address, asked: false });
+        }
+        Given::File(file) => {
+            filming::stop(app, out);
+            out.add(Command::ReadFile(file));
+        }
+    }
 }
 
 /// Starts the worker of the chosen backend; an earlier one ends.
-fn start_engine(app: &Shared) {
-    widgets::status(&say("starting"), "busy");
-    let deliver = {
-        let app = app.clone();
-        move |response| update(&app, Message::Engine(response))
-    };
-    let backend = app.borrow().backend;
-    let started = EngineClient::start(backend, deliver);
-    let mut state = app.borrow_mut();
-    state.ready = false;
-    state.sent = None;
-    choice::started(&mut state);
-    match started {
-        Ok(engine) => state.engine = Some(engine),
-        Err(error) => widgets::status(&text::failure(&error), "failed"),
-    }
-}
-
-/// Changes the state by what happened.
-pub(crate) fn update(app: &Shared, message: Message) {
-    match message {
-        Message::Given(Given::Nothing) => refuse(app, &say("no.picture")),
-        // No other site is asked for anything.
-        Message::Given(Given::Address(address)) if !samples::is_own(&address) => {
-            refuse(app, &say("other.site"));
-        }
-        Message::Given(Given::Address(address)) => {
-            widgets::status(&say("loading.picture"), "busy");
-            let app = app.clone();
-            spawn_local(async move {
-                let file = samples::fetch_picture(&address).await;
-                update(&app, Message::Given(file.map_or(Given::Nothing, Given::File)));
-            });
-        }
-        Message::Given(Given::File(file)) => {
-            filming::stop(app);
-            let app = app.clone();
-            spawn_local(async move {
-                if let Some((bytes, bitmap)) = read(&file).await {
-                    update(&app, Message::Decoded(bytes, bitmap));
-                } else {
-                    refuse(&app, &say("no.picture"));
-                }
-            });
-        }
-        Message::Decoded(bytes, bitmap) => {
-            choice::disturbed(app);
-            choice::relieve(app);
-            app.borrow_mut().shown = None;
-            view::clear();
-            view::to_top();
-            match &bitmap {
-                Some(bitmap) => view::picture(bitmap),
-                None => view::stage(false),
-            }
-            if app.borrow().ready {
-                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
-            } else {
-                app.borrow_mut().waiting = Some((bytes, bitmap));
-            }
-        }
-        Message::Camera(event) => filming::happened(app, event),
-        Message::Language => speak(app),
-        Message::Backend(name) => choice::chosen(app, &name),
-        Message::Engine(response) => engine_spoke(app, response),
-        Message::LookAgain => {
-            if app.borrow().ready {
-                send(app, &Request::Refresh);
-            }
-            choice::consider(app);
-        }
-        Message::Gallery(Command::Send(request)) => send(app, &request),
-        Message::Gallery(Command::LookInside) => {
-            details::look(app.borrow().shown.as_ref(), &ask(app));
-        }
-        Message::Gallery(Command::Look(parts)) => {
-            let shown = app.borrow().shown.as_ref().map(|shown| {
-                let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
-                let regions = parts
-                    .iter()
-                    .map(|part| std::array::from_fn(|side| (part[side] * sides[side]) as f32));
-                Request::Look { picture: shown.picture, regions: regions.collect() }
-            });
-            if let Some(request) = shown {
-                filming::stop(app);
-                widgets::status(&say("recognizing"), "busy");
-                send(app, &request);
-            }
-        }
-        Message::Gallery(Command::Hold) => filming::stop(app),
-        Message::Gallery(Command::Import(file)) => {
-            let app = app.clone();
-            spawn_local(async move {
-                match JsFuture::from(file.array_buffer()).await {
-                    Ok(buffer) => {
-                        let bytes = ByteBuf::from(Uint8Array::new(&buffer).to_vec());
-                        send(&app, &Request::Edit(Edit::Import { bytes }));
-                    }
-                    Err(_) => widgets::status(&say("no.file"), "failed"),
-                }
-            });
-        }
-    }
+fn start_engine(app: &mut App, out: &mut Commands) {
+    out.say("starting", Look::Busy);
+    (app.ready, app.sent) = (false, None);
+    choice::started(app);
+    out.add(Command::StartEngine(app.backend));
 }
 
 /// Says why what was given is not looked at. A camera that runs goes on; an older picture is not shown any more.
-fn refuse(app: &Shared, message: &str) {
-    let mut state = app.borrow_mut();
-    if state.film.camera.is_some() {
-        return widgets::status(message, "failed");
+fn refuse(app: &mut App, sentence: Sentence, out: &mut Commands) {
+    if app.film.camera.is_none() {
+        (app.sent, app.waiting, app.shown) = (None, None, None);
+        clear(app, out);
+        out.show(Show::NoPicture);
     }
-    (state.sent, state.waiting, state.shown) = (None, None, None);
-    view::refuse(message);
+    out.status(sentence, Look::Failed);
 }
 
-fn recognize(app: &Shared, picture: Picture, bitmap: Option<ImageBitmap>) {
-    let (id, follow) = {
-        let mut state = app.borrow_mut();
-        let id = state.next_id;
-        state.next_id = id.wrapping_add(1);
-        state.sent = Some(Sent { id, bitmap });
-        if state.film.camera.is_none() {
-            widgets::status(&say("recognizing"), "busy");
-        }
-        (id, state.film.camera.is_some())
+/// What went wrong while the visitor was about this.
+fn failure(app: &App, error: EngineError, doing: Doing) -> Sentence {
+    Sentence::Failure(Failure::of(&error, doing, app.backend), error.message)
+}
+
+/// Says what went wrong.
+fn fail(app: &App, error: EngineError, doing: Doing, out: &mut Commands) {
+    out.status(failure(app, error, doing), Look::Failed);
+}
+
+/// Forgets the last picture's answers.
+fn clear(app: &mut App, out: &mut Commands) {
+    out.show(Show::NoAnswers);
+    pointing::end(app, out);
+}
+
+fn recognize(app: &mut App, picture: Picture, bitmap: Option<Handle>, out: &mut Commands) {
+    let id = app.next_id;
+    app.next_id = id.wrapping_add(1);
+    let kind = match &picture {
+        Picture::Encoded(bytes) => Some(FileKind::of(bytes)),
+        Picture::Pixels { .. } => None,
     };
-    send(app, &Request::Recognize { id, picture, follow });
+    app.sent = Some(Sent { id, kind, bitmap });
+    let follow = app.film.camera.is_some();
+    if !follow {
+        out.say("recognizing", Look::Busy);
+    }
+    out.send(Request::Recognize { id, picture, follow });
 }
 
-fn send(app: &Shared, request: &Request) {
-    if let Some(engine) = &app.borrow().engine
-        && let Err(error) = engine.send(request)
-    {
-        widgets::status(&text::failure(&error), "failed");
+/// Asks what the gallery holds, where somebody looks at it.
+fn list(app: &App, out: &mut Commands) {
+    if app.panel {
+        out.send(Request::List { filter: app.filter.clone() });
     }
 }
 
-/// Asks about the pixels of something that the browser has decoded, unless something else comes first.
-fn recognize_pixels(app: &Shared, source: JsValue) {
-    let app = app.clone();
-    spawn_local(async move {
-        let id = app.borrow().next_id;
-        let picture = pixels::read(&source, None).await;
-        let state = app.borrow();
-        if state.next_id != id || state.film.camera.is_some() {
-            return;
-        }
-        drop(state);
-        match picture {
-            Some(picture) => recognize(&app, picture, None),
-            None => widgets::status(&say("pixels.falsified"), "failed"),
-        }
-    });
+/// Asks for the objects of the shown picture as the network was given them, where somebody looks at them.
+fn look_inside(app: &App, out: &mut Commands) {
+    let shown = app.shown.as_ref().filter(|_| app.inside);
+    out.show(Show::Crops(shown.cloned()));
+    for object in 0..shown.map_or(0, |shown| shown.objects.len()) {
+        let picture = shown.map_or(0, |shown| shown.picture);
+        out.send(Request::Crop { picture, object });
+    }
 }
 
-/// Bytes of a file, and the picture as the browser decodes it.
-async fn read(file: &File) -> Option<(Vec<u8>, Option<ImageBitmap>)> {
-    let buffer = JsFuture::from(file.array_buffer()).await.ok()?;
-    let bytes = Uint8Array::new(&buffer);
-    let bitmap = pixels::decode_upright(file, &bytes).await;
-    Some((bytes.to_vec(), bitmap))
+/// Keeps the site for visits without a network, with the engine that is there. Only a bundle of this site is kept
+/// with it.
+fn keep(app: &App, out: &mut Commands) {
+    if app.ready && app.own_bundle {
+        out.add(Command::Keep(app.backend));
+    }
 }

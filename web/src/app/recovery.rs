@@ -1,12 +1,10 @@
 //! What the page does when its engine stops: it starts it again, on the processor where the graphics
 //! device is gone, and asks once more about the picture that was being looked at.
 
-use wasm_bindgen_futures::spawn_local;
 use wasm_engine::protocol::{Backend, EngineError};
 
-use super::{Shared, choice, filming, recognize_pixels, start_engine};
-use crate::language::say;
-use crate::{text, view, widgets};
+use super::command::{Command, Commands, Look, Show, Source};
+use super::{App, Doing, choice, fail, filming, start_engine};
 
 /// What became of the engines so far.
 #[derive(Debug, Default)]
@@ -48,55 +46,42 @@ impl Health {
 }
 
 /// The engine stopped, or its device is gone.
-pub(super) fn stopped(app: &Shared, error: &EngineError) {
-    view::progress(None);
-    let goes_on = {
-        let mut state = app.borrow_mut();
-        let interrupted = state.sent.take().is_some() && state.film.camera.is_none();
-        state.ready = false;
-        let backend = state.backend;
-        match state.health.stop(backend, interrupted) {
-            Next::Again => true,
-            Next::Processor => {
-                state.backend = Backend::Cpu;
-                choice::gave_up(&mut state);
-                true
-            }
-            Next::GiveUp => false,
+pub(super) fn stopped(app: &mut App, error: EngineError, out: &mut Commands) {
+    out.show(Show::Progress(None));
+    let interrupted = app.sent.take().is_some() && app.film.camera.is_none();
+    app.ready = false;
+    match app.health.stop(app.backend, interrupted) {
+        Next::Again => start_engine(app, out),
+        Next::Processor => {
+            app.backend = Backend::Cpu;
+            choice::gave_up(app, out);
+            start_engine(app, out);
         }
-    };
-    if !goes_on {
-        filming::stop(app);
-        let backend = app.borrow().backend;
-        return widgets::status(&text::stopped(error, backend), "failed");
+        Next::GiveUp => {
+            filming::stop(app, out);
+            fail(app, error, Doing::Other, out);
+        }
     }
-    // Not from inside what the old engine says.
-    let app = app.clone();
-    spawn_local(async move { start_engine(&app) });
 }
 
 /// The engine is there, perhaps once more.
-pub(super) fn ready(app: &Shared) {
-    let (stops, interrupted, fell_back) = {
-        let health = &mut app.borrow_mut().health;
-        (health.stops, std::mem::take(&mut health.interrupted), health.fell_back)
-    };
-    let key = if fell_back {
+pub(super) fn ready(app: &mut App, out: &mut Commands) {
+    let key = if app.health.fell_back {
         "recovered.cpu"
-    } else if stops > 0 {
+    } else if app.health.stops > 0 {
         "recovered"
     } else {
         "ready"
     };
-    widgets::status(&say(key), "done");
-    if interrupted {
-        recognize_pixels(app, view::canvas().into());
+    out.say(key, Look::Done);
+    if std::mem::take(&mut app.health.interrupted) {
+        out.add(Command::ReadPixels(Source::Canvas, app.next_id));
     }
 }
 
 /// The engine answered about a picture.
-pub(super) fn answered(app: &Shared) {
-    app.borrow_mut().health.stops = 0;
+pub(super) fn answered(app: &mut App) {
+    app.health.stops = 0;
 }
 
 #[cfg(test)]

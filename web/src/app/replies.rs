@@ -1,186 +1,200 @@
 //! What the worker says, and what the page makes of it.
 
-use serde_bytes::ByteBuf;
-use wasm_engine::protocol::{Arithmetic, ErrorKind, Picture, Recognized, Request, Response};
-use web_sys::{HtmlElement, HtmlInputElement};
+use std::rc::Rc;
 
-use super::controls::to_keep;
-use super::{
-    AskedFor, Message, Sent, Shared, ask, choice, filming, recognize, recognize_pixels, recovery,
-    refuse, send, update,
+use serde_bytes::ByteBuf;
+use wasm_engine::protocol::{
+    Arithmetic, BundleInfo, ErrorKind, GalleryView, Picture, Recognized, Request, Response,
+    Thresholds,
 };
-use crate::dom::{append, by_id, document, element};
-use crate::language::{say, say_with};
-use crate::startup;
-use crate::{card, details, offline, samples, teaching, text, view, widgets};
+
+use super::command::{Command, Commands, Computed, Look, Sentence, Show, Source};
+use super::{
+    App, AskedFor, Doing, Sent, choice, fail, failure, filming, keep, look_inside, recognize,
+    recovery, refuse, take_given,
+};
 
 /// Takes up what the worker says.
-pub(super) fn engine_spoke(app: &Shared, response: Response) {
+pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands) {
     match response {
-        Response::Started => {
-            let manifest = startup::manifest();
-            send(app, &Request::Open { manifest, arithmetic: None });
-        }
+        Response::Started => out.add(Command::Open),
         Response::Progress { loaded, total } => {
-            view::progress(Some((loaded, total)));
-            widgets::status(&text::loading(loaded, total), "busy");
+            out.show(Show::Progress(Some((loaded, total))));
+            out.status(Sentence::Loading(loaded, total), Look::Busy);
         }
-        Response::Ready(info) => {
-            view::progress(None);
-            introduce(&info.title, &info.notes);
-            let size = text::gallery(info.classes, info.entries);
-            by_id::<HtmlElement>("gallery").set_text_content(Some(&size));
-            details::published(info.thresholds);
-            let (waiting, asked_for) = {
-                let mut state = app.borrow_mut();
-                (state.ready, state.in_parts) = (true, info.in_parts);
-                state.arithmetic = info.arithmetic;
-                (state.waiting.take(), state.asked_for.take())
-            };
-            recovery::ready(app);
-            if let Some(backend) = to_keep(&app.borrow()) {
-                offline::keep(backend);
-            }
-            if let Some((bytes, bitmap)) = waiting {
-                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap);
-            } else if let Some(AskedFor::Come(given)) = asked_for {
-                update(app, Message::Given(given));
-            }
-            filming::next_frame(app);
-            choice::consider(app);
-        }
+        Response::Ready(info) => ready(app, info, out),
         Response::Pictured { again } => {
-            show_again(app, again);
-            teaching::introduce(&ask(app));
+            show_again(app, again, out);
+            // Examples of what the gallery holds.
+            out.send(Request::List { filter: app.filter.clone() });
         }
-        Response::Recognized { id, result } => {
-            if finish(app, id).is_none() {
-                return;
-            }
-            recovery::answered(app);
-            filming::answered(app);
-            choice::watch(&mut app.borrow_mut(), &result);
-            if filming::may_show(app) {
-                filming::show_frame(app);
-                show(app, result);
-            }
-            filming::next_frame(app);
-            choice::consider(app);
-        }
-        Response::Listed(gallery) => {
-            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
-            teaching::show(&gallery, &ask(app));
-        }
+        Response::Recognized { id, result } => recognized(app, id, result, out),
+        Response::Listed(gallery) => show_gallery(app, gallery, out),
         Response::Looked { result } => {
-            show_again(app, Some(result));
-            card::lead_to_first();
+            show_again(app, Some(result), out);
+            out.show(Show::FirstAnswer);
         }
         Response::Edited { change, gallery, again } => {
-            app.borrow_mut().choosing.only_here = gallery.edited && !gallery.kept;
-            by_id::<HtmlInputElement>("class-search").set_value("");
-            teaching::show(&gallery, &ask(app));
-            show_again(app, again);
-            teaching::tell(&change);
+            app.importing = false;
+            app.filter.clear();
+            out.show(Show::NoFilter);
+            show_gallery(app, gallery, out);
+            show_again(app, again, out);
+            out.status(Sentence::Changed(change), Look::Done);
         }
         Response::Published { title, notes, thresholds, tuned } => {
-            introduce(&title, &notes);
-            details::published(thresholds);
-            details::show_thresholds(tuned);
+            out.show(Show::Title(title, notes));
+            app.published = Some(thresholds);
+            show_thresholds(app, tuned, out);
         }
-        Response::Exported { bytes } => teaching::download(&bytes),
+        Response::Exported { bytes } => out.add(Command::Download(bytes.into_vec())),
         Response::Tuned { thresholds, again } => {
-            details::show_thresholds(thresholds);
-            show_again(app, again);
+            show_thresholds(app, thresholds, out);
+            show_again(app, again, out);
         }
-        Response::Cropped { picture, object, bytes } => details::cropped(picture, object, &bytes),
-        Response::Alike { pairs } => teaching::show_alike(&pairs),
+        Response::Cropped { picture, object, bytes } => {
+            out.show(Show::Crop { picture, object, bytes: bytes.into_vec() });
+        }
+        Response::Alike { pairs } => out.show(Show::Alike(pairs)),
         // Answers to what this page never asks.
         Response::Located { .. }
         | Response::Embedded { .. }
         | Response::Found { .. }
         | Response::Measured { .. } => {}
         Response::Failed { error, .. } if error.kind == ErrorKind::Device => {
-            recovery::stopped(app, &error);
+            recovery::stopped(app, error, out);
         }
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may decode what the engine does not; what is damaged stays unanswered.
             match sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
-                Some(bitmap) => recognize_pixels(app, bitmap.into()),
-                None => refuse(app, &text::failure(&error)),
+                Some(bitmap) => {
+                    out.add(Command::ReadPixels(Source::Held(bitmap), app.next_id));
+                }
+                None => {
+                    let sentence = failure(app, error, Doing::Recognizing(sent.kind));
+                    refuse(app, sentence, out);
+                }
             }
-            filming::failed(app);
+            filming::failed(app, out);
         }
         Response::Failed { id: None, error } => {
-            view::progress(None);
-            widgets::status(&text::failure(&error), "failed");
+            out.show(Show::Progress(None));
+            let importing = std::mem::take(&mut app.importing);
+            let doing = if importing { Doing::Importing } else { Doing::Other };
+            fail(app, error, doing, out);
         }
     }
 }
 
-/// Shows whose page it is.
-fn introduce(title: &str, notes: &[String]) {
-    document().set_title(title);
-    by_id::<HtmlElement>("title").set_text_content(Some(title));
-    let list: HtmlElement = by_id("notes");
-    list.set_text_content(None);
-    for note in notes {
-        append(&list, &[&element("p", "", note)]);
+/// The bundle is loaded.
+fn ready(app: &mut App, info: BundleInfo, out: &mut Commands) {
+    out.show(Show::Progress(None));
+    out.show(Show::Title(info.title, info.notes));
+    out.show(Show::Size(info.classes, info.entries));
+    app.published = Some(info.thresholds);
+    show_thresholds(app, info.thresholds, out);
+    (app.ready, app.in_parts, app.arithmetic) = (true, info.in_parts, info.arithmetic);
+    recovery::ready(app, out);
+    keep(app, out);
+    let asked_for = match app.asked_for.take() {
+        Some(AskedFor::Come(given)) => Some(given),
+        coming => {
+            app.asked_for = coming;
+            None
+        }
+    };
+    if let Some((bytes, bitmap)) = app.waiting.take() {
+        recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap, out);
+    } else if let Some(given) = asked_for {
+        take_given(app, given, out);
     }
+    filming::next_frame(app, out);
+    choice::consider(app, out);
+}
+
+/// A picture is answered.
+fn recognized(app: &mut App, id: u32, result: Recognized, out: &mut Commands) {
+    if finish(app, id).is_none() {
+        return;
+    }
+    recovery::answered(app);
+    filming::answered(app);
+    choice::watch(app, &result);
+    if filming::may_show(app) {
+        if app.film.camera.is_some() {
+            out.add(Command::ShowFrame);
+        }
+        show(app, Rc::new(result), out);
+    }
+    filming::next_frame(app, out);
+    choice::consider(app, out);
+}
+
+fn show_gallery(app: &mut App, gallery: GalleryView, out: &mut Commands) {
+    app.choosing.only_here = gallery.edited && !gallery.kept;
+    out.show(Show::Gallery(gallery));
+}
+
+fn show_thresholds(app: &App, now: Thresholds, out: &mut Commands) {
+    out.show(Show::Thresholds(now, app.published == Some(now)));
 }
 
 /// Shows a picture's answers, and keeps them.
-fn show(app: &Shared, result: Recognized) {
-    let (backend, software, arithmetic) = {
-        let state = app.borrow();
-        (state.backend, state.adapter.is_some_and(|a| a.software), state.arithmetic)
+fn show(app: &mut App, result: Rc<Recognized>, out: &mut Commands) {
+    let computed = Computed {
+        backend: app.backend,
+        software: app.adapter.is_some_and(|adapter| adapter.software),
+        threads: result.threads,
+        int8: app.arithmetic == Arithmetic::I8,
+        fallback: app.health.fell_back,
     };
-    let mut engine = text::backend(backend, software, result.threads);
-    if arithmetic == Arithmetic::I8 {
-        engine = say_with("engine.whole", &[("engine", &engine)]);
+    out.status(summary(&result), Look::Done);
+    out.show(Show::Answers(result.clone(), computed));
+    app.shown = Some(result);
+    look_inside(app, out);
+}
+
+/// What was found, or what the thing is that was marked last.
+fn summary(result: &Recognized) -> Sentence {
+    match result.objects.last().filter(|_| result.pointed > 0) {
+        Some(marked) => {
+            let best = marked.answers.first().filter(|_| marked.known);
+            Sentence::Marked(best.map(|best| best.label.clone()))
+        }
+        None => {
+            let known = result.objects.iter().filter(|object| object.known).count();
+            Sentence::Summary(known, result.objects.len())
+        }
     }
-    if app.borrow().health.fell_back {
-        engine = say_with("engine.fallback", &[("engine", &engine)]);
-    }
-    view::result(&result, &engine, &ask(app));
-    details::look(Some(&result), &ask(app));
-    app.borrow_mut().shown = Some(result);
 }
 
 /// Shows a picture's answers anew if it is still the one that is shown.
-fn show_again(app: &Shared, again: Option<Recognized>) {
-    let shown = app.borrow().shown.as_ref().map(|shown| shown.picture);
+fn show_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) {
+    let shown = app.shown.as_ref().map(|shown| shown.picture);
     if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
-        show(app, again);
+        show(app, Rc::new(again), out);
     }
 }
 
 /// Says everything anew that is not a part of the page's own text.
-pub(super) fn speak(app: &Shared) {
-    samples::rename();
-    choice::tell(&app.borrow());
-    let (camera, kept, in_parts, ready) = {
-        let state = app.borrow();
-        (state.film.camera.is_some(), state.kept, state.in_parts, state.ready)
-    };
-    let caption = if camera { say("camera.stop") } else { say("camera.start") };
-    by_id::<HtmlElement>("camera").set_text_content(Some(&caption));
-    if kept {
-        by_id::<HtmlElement>("offline").set_text_content(Some(&text::offline(in_parts)));
+pub(super) fn speak(app: &mut App, out: &mut Commands) {
+    out.show(Show::SampleNames);
+    choice::tell(app, out);
+    out.show(Show::Camera(app.film.camera.is_some()));
+    if app.kept {
+        out.show(Show::Offline { in_parts: app.in_parts });
     }
-    if ready {
-        widgets::status(&say("ready"), "done");
-        let filter = by_id::<HtmlInputElement>("class-search").value();
-        send(app, &Request::List { filter });
+    if app.ready {
+        out.say("ready", Look::Done);
+        out.send(Request::List { filter: app.filter.clone() });
     }
-    let shown = app.borrow_mut().shown.take();
-    if let Some(shown) = shown {
-        show(app, shown);
+    if let Some(shown) = app.shown.take() {
+        show(app, shown, out);
     }
 }
 
 /// The request that an answer belongs to; `None` where a newer one has replaced it.
-fn finish(app: &Shared, id: u32) -> Option<Sent> {
-    let mut state = app.borrow_mut();
-    state.sent.take_if(|sent| sent.id == id)
+fn finish(app: &mut App, id: u32) -> Option<Sent> {
+    app.sent.take_if(|sent| sent.id == id)
 }

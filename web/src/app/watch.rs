@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use wasm_engine::protocol::{Backend, Recognized};
 
-use super::choice::Cost;
+use super::event::Cost;
 
 /// Answers over which times are looked at: the median of fewer is one slow picture.
 const RECENT: usize = 15;

@@ -80,8 +80,8 @@ pub(super) struct Search {
     min_similarity: Option<f32>,
     /// How much of the index is searched: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
-    #[arg(long, alias = "effort", value_parser = crate::cli::ranges::count)]
-    ef_search: Option<usize>,
+    #[arg(long = "ef-search", alias = "effort", value_parser = crate::cli::ranges::count)]
+    ef: Option<usize>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -260,7 +260,7 @@ impl Search {
             k: self.k,
             rule: self.answer.of(&gallery),
             classes: if filtered { Some(&admits) } else { None },
-            ef_search: self.ef_search,
+            ef_search: self.ef,
         };
         if let Some(told) = other_rule(&gallery, question.rule).filter(|_| !self.json) {
             eprintln!("{told}");

@@ -6,8 +6,8 @@ use gloo_events::{EventListener, EventListenerOptions};
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlDialogElement, HtmlElement, HtmlInputElement};
 
-use crate::dom::{append, document, element, set_attributes};
-use crate::language::say;
+use super::dom::{append, document, element, set_attributes};
+use super::language::say;
 
 /// Longest name in letters.
 pub(crate) const LONGEST_NAME: &str = "200";

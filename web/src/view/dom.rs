@@ -1,9 +1,11 @@
 //! Typed access to the page's elements.
 
-use js_sys::{Array, Function, Promise};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Document, HtmlElement, Response, Window};
+use web_sys::{
+    CanvasRenderingContext2d, Document, HtmlCanvasElement, HtmlElement, Response, Window,
+};
 
 pub(crate) fn window() -> Window {
     web_sys::window().expect("the page runs in a window")
@@ -68,4 +70,17 @@ pub(crate) async fn fetch(address: &str) -> Option<Response> {
     let answer = Promise::race(&Array::of2(&window().fetch_with_str(address), &limit));
     let response: Response = JsFuture::from(answer).await.ok()?.dyn_into().ok()?;
     response.ok().then_some(response)
+}
+
+/// The drawing context of a canvas.
+pub(crate) fn context(canvas: &HtmlCanvasElement) -> CanvasRenderingContext2d {
+    let options = Object::new();
+    // Frames are read back; the hint keeps the canvas in main memory.
+    let _ = Reflect::set(&options, &"willReadFrequently".into(), &true.into());
+    canvas
+        .get_context_with_context_options("2d", &options)
+        .ok()
+        .flatten()
+        .expect("a canvas has a 2d context")
+        .unchecked_into()
 }

@@ -7,7 +7,7 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_engine::protocol::Picture;
 use web_sys::{File, HtmlCanvasElement, ImageBitmap};
 
-use crate::startup::begun;
+use super::startup::begun;
 
 /// Pixels of a source as it is at the time of the call, drawn on `canvas` where one is given; `None` where the
 /// browser gives none, or others than those that it shows.

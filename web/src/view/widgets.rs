@@ -4,13 +4,21 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
 use web_sys::{Blob, BlobPropertyBag, HtmlElement, HtmlImageElement, Url};
 
-use crate::dom::{by_id, element};
+use super::dom::{by_id, element};
+use super::text;
+use crate::app::{Look, Sentence};
 
-/// Says what the page is doing. `busy` and `failed` change the line's look.
-pub(crate) fn status(message: &str, state: &str) {
+/// Says what the page is doing.
+pub(crate) fn status(sentence: &Sentence, look: Look) {
     let line: HtmlElement = by_id("status");
-    line.set_text_content(Some(message));
-    line.set_class_name(state);
+    line.set_text_content(Some(&text::status(sentence)));
+    let words = text::own_words(sentence).unwrap_or_default();
+    by_id::<HtmlElement>("own-words").set_text_content(Some(&words));
+    line.set_class_name(match look {
+        Look::Busy => "busy",
+        Look::Done => "done",
+        Look::Failed => "failed",
+    });
 }
 
 /// An encoded picture.

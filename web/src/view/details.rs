@@ -1,23 +1,17 @@
 //! For people who want to know why: thresholds to move, and what the network was given.
 
-use std::cell::Cell;
-
 use gloo_events::EventListener;
 use wasm_engine::protocol::{Recognized, Request, Thresholds};
 use web_sys::{HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement};
 
-use crate::command::{Command, Sender};
-use crate::dom::{append, by_id, element, set_attributes};
-use crate::{text, widgets};
+use super::dom::{append, by_id, document, element, set_attributes};
+use super::language::say;
+use super::{Sender, card, text, widgets};
+use crate::app::Event;
 
 /// The sliders and what stands beside them.
 const SLIDERS: [(&str, &str); 2] =
     [("min-similarity", "min-similarity-value"), ("min-score", "min-score-value")];
-
-thread_local! {
-    /// As the bundle has them.
-    static PUBLISHED: Cell<Option<Thresholds>> = const { Cell::new(None) };
-}
 
 /// Listens to the panel for as long as the result lives.
 pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
@@ -34,30 +28,22 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
         listeners.push(EventListener::new(&slider, "change", move |_| {
             let [min_similarity, min_score] = SLIDERS
                 .map(|(slider, _)| by_id::<HtmlInputElement>(slider).value_as_number() as f32);
-            ask(Command::Send(Request::Tune(Thresholds { min_similarity, min_score })));
+            ask(Event::Ask(Request::Tune(Thresholds { min_similarity, min_score })));
         }));
     }
     let button: HtmlButtonElement = by_id("as-published");
     let asking = ask.clone();
-    listeners.push(EventListener::new(&button, "click", move |_| {
-        if let Some(published) = PUBLISHED.get() {
-            asking(Command::Send(Request::Tune(published)));
-        }
-    }));
+    listeners.push(EventListener::new(&button, "click", move |_| asking(Event::AsPublished)));
     let panel: HtmlDetailsElement = by_id("inside");
     let ask = ask.clone();
-    listeners.push(EventListener::new(&panel, "toggle", move |_| ask(Command::LookInside)));
+    listeners.push(EventListener::new(&panel.clone(), "toggle", move |_| {
+        ask(Event::Inside(panel.open()));
+    }));
     listeners
 }
 
-/// Remembers the thresholds of a bundle, and shows them.
-pub(crate) fn published(thresholds: Thresholds) {
-    PUBLISHED.set(Some(thresholds));
-    show_thresholds(thresholds);
-}
-
-/// Moves the sliders to where the engine's thresholds are.
-pub(crate) fn show_thresholds(thresholds: Thresholds) {
+/// Moves the sliders to where the engine's thresholds are; `published` says whether the bundle has the same.
+pub(crate) fn show_thresholds(thresholds: Thresholds, published: bool) {
     for ((slider, value), number) in
         SLIDERS.into_iter().zip([thresholds.min_similarity, thresholds.min_score])
     {
@@ -65,21 +51,17 @@ pub(crate) fn show_thresholds(thresholds: Thresholds) {
         slider.set_value(&format!("{number:.2}"));
         write(&slider, value);
     }
-    let changed = PUBLISHED.get() != Some(thresholds);
-    by_id::<HtmlButtonElement>("as-published").set_disabled(!changed);
+    by_id::<HtmlButtonElement>("as-published").set_disabled(published);
 }
 
 fn write(slider: &HtmlInputElement, value: &str) {
     by_id::<HtmlElement>(value).set_text_content(Some(&slider.value()));
 }
 
-/// Asks for the objects of a picture as the network was given them, where somebody looks at them.
-pub(crate) fn look(result: Option<&Recognized>, ask: &Sender) {
+/// Lists the objects of a picture, with room for what the network was given of each.
+pub(crate) fn look(result: Option<&Recognized>) {
     let list: HtmlElement = by_id("crops");
     list.set_text_content(None);
-    if !by_id::<HtmlDetailsElement>("inside").open() {
-        return;
-    }
     let Some(result) = result else { return };
     for (index, object) in result.objects.iter().enumerate() {
         let item = element("li", "crop", "");
@@ -89,23 +71,31 @@ pub(crate) fn look(result: Option<&Recognized>, ask: &Sender) {
         let aspect = format!("{:.3}", (x2 - x1) / (y2 - y1).max(1.0));
         let _ = item.style().set_property("--aspect", &aspect);
         let facts = element("div", "facts", "");
-        append(&facts, &[&element("span", "number", &(index + 1).to_string())]);
+        // The whole picture has no frame, and so no number.
+        let name = if card::is_whole(result, object) {
+            say("whole")
+        } else {
+            let number = card::number(result, index);
+            append(&facts, &[&element("span", "number", &number.to_string())]);
+            text::crop_of(number)
+        };
+        set_attributes(&item, &[("data-name", &name)]);
         for answer in &object.answers {
             let near = format!("{:.3} {}", answer.similarity, answer.label);
             append(&facts, &[&element("span", "near", &near)]);
         }
         append(&item, &[&facts]);
         append(&list, &[&item]);
-        ask(Command::Send(Request::Crop { picture: result.picture, object: index }));
     }
 }
 
 /// Shows what the network was given of an object.
 pub(crate) fn cropped(picture: u32, object: usize, bytes: &[u8]) {
-    let place = crate::dom::document().get_element_by_id(&id(picture, object));
+    let place = document().get_element_by_id(&id(picture, object));
     if let Some(item) = place.filter(|_| !bytes.is_empty()) {
         let image = widgets::thumbnail(bytes);
-        set_attributes(&image, &[("alt", &text::crop_of(object + 1))]);
+        let name = item.get_attribute("data-name").unwrap_or_default();
+        set_attributes(&image, &[("alt", &name)]);
         let _ = item.prepend_with_node_1(&image);
     }
 }

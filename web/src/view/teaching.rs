@@ -7,17 +7,17 @@ use gloo_events::{EventListener, EventListenerOptions};
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::JsCast;
 use wasm_engine::protocol::{
-    AlikePair, Answer, Change, ClassView, Edit, GalleryView, RecognizedObject, Request,
+    AlikePair, Answer, ClassView, Edit, GalleryView, RecognizedObject, Request,
 };
 use web_sys::{
     Blob, HtmlButtonElement, HtmlDetailsElement, HtmlElement, HtmlInputElement, KeyboardEvent, Url,
 };
 
-use crate::command::{Command, Sender};
-use crate::dialog::{self, LONGEST_NAME};
-use crate::dom::{append, by_id, document, element, set_attributes};
-use crate::language::say;
-use crate::{text, widgets};
+use super::dialog::{self, LONGEST_NAME};
+use super::dom::{append, by_id, document, element, set_attributes};
+use super::language::say;
+use super::{Sender, text, widgets};
+use crate::app::Event;
 
 /// Name of an exported file.
 const EXPORT_NAME: &str = "gallery-taught.bin";
@@ -34,15 +34,14 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let mut listeners = Vec::new();
     let panel: HtmlDetailsElement = by_id("gallery-panel");
     let search: HtmlInputElement = by_id("class-search");
-    let list = {
-        let ask = ask.clone();
-        move || list(&ask)
-    };
-    listeners.push(EventListener::new(&panel, "toggle", {
-        let list = list.clone();
-        move |_| list()
+    let asking = ask.clone();
+    listeners.push(EventListener::new(&panel.clone(), "toggle", move |_| {
+        asking(Event::Panel(panel.open()));
     }));
-    listeners.push(EventListener::new(&search, "input", move |_| list()));
+    let asking = ask.clone();
+    listeners.push(EventListener::new(&search.clone(), "input", move |_| {
+        asking(Event::Filter(search.value()));
+    }));
     for (id, request) in [
         ("undo", Request::Undo),
         ("reset", Request::Reset),
@@ -53,7 +52,7 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
         let ask = ask.clone();
         listeners.push(EventListener::new(&button, "click", move |_| {
             let (ask, request) = (ask.clone(), request.clone());
-            let go = move || ask(Command::Send(request.clone()));
+            let go = move || ask(Event::Ask(request.clone()));
             if id == "reset" {
                 dialog::ask_whether(&say("reset.sure"), &say("reset"), go);
             } else {
@@ -74,30 +73,12 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
         panel.scroll_into_view();
         let _ = by_id::<HtmlElement>("class-search").focus();
     }));
-    let import: HtmlInputElement = by_id("import");
-    let ask = ask.clone();
-    listeners.push(EventListener::new(&import.clone(), "change", move |_| {
-        if let Some(file) = import.files().and_then(|files| files.get(0)) {
-            ask(Command::Import(file));
-        }
-        // The same file may be chosen again.
-        import.set_value("");
-    }));
     listeners
 }
 
-/// Asks what the gallery holds, where somebody looks at it.
-pub(crate) fn list(ask: &Sender) {
-    if by_id::<HtmlDetailsElement>("gallery-panel").open() {
-        let filter = by_id::<HtmlInputElement>("class-search").value();
-        ask(Command::Send(Request::List { filter }));
-    }
-}
-
-/// Asks for examples of what the gallery holds.
-pub(crate) fn introduce(ask: &Sender) {
-    let filter = by_id::<HtmlInputElement>("class-search").value();
-    ask(Command::Send(Request::List { filter }));
+/// Nothing is looked for by its name.
+pub(crate) fn clear_filter() {
+    by_id::<HtmlInputElement>("class-search").set_value("");
 }
 
 /// Names and shows some classes, from all over the list, to a visitor who has given no picture yet.
@@ -161,7 +142,7 @@ fn row(class: &ClassView, ask: &Sender) -> HtmlElement {
         let (from, asking) = (label.clone(), asking.clone());
         dialog::ask_name(&text::new_name(&label), &say("rename"), &label, move |to| {
             if to.trim() != from {
-                asking(Command::Send(Request::Edit(Edit::Rename { from: from.clone(), to })));
+                asking(Event::Ask(Request::Edit(Edit::Rename { from: from.clone(), to })));
             }
         });
     });
@@ -169,7 +150,7 @@ fn row(class: &ClassView, ask: &Sender) -> HtmlElement {
     on_click(&remove, move || {
         let (label, asking) = (label.clone(), asking.clone());
         dialog::ask_whether(&text::remove_sure(&label), &say("remove"), move || {
-            asking(Command::Send(Request::Edit(Edit::Remove { label: label.clone() })));
+            asking(Event::Ask(Request::Edit(Edit::Remove { label: label.clone() })));
         });
     });
     row
@@ -191,7 +172,7 @@ pub(crate) fn correction(
         object.answers.iter().skip(usize::from(object.known)).take(OFFERED).cloned().collect();
     let (shown, opener, asking, chosen) = (part.clone(), open.clone(), ask.clone(), chosen.clone());
     on_click(&open, move || {
-        asking(Command::Hold);
+        asking(Event::Hold);
         opener.set_hidden(true);
         let form = form(picture, &chosen, &offered, &asking);
         append(&shown, &[&form]);
@@ -252,7 +233,7 @@ fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Sender) -> Html
     // Names that exist are offered while typing.
     let (typed, asking) = (input.clone(), ask.clone());
     EventListener::new(&input, "input", move |_| {
-        asking(Command::Send(Request::List { filter: typed.value() }));
+        asking(Event::Ask(Request::List { filter: typed.value() }));
     })
     .forget();
     let (ask, chosen) = (ask.clone(), chosen.clone());
@@ -288,14 +269,14 @@ pub(crate) fn confirmation(
     let _ = button.class_list().add_1("confirm");
     let (label, chosen, ask) = (label.to_owned(), chosen.clone(), ask.clone());
     on_click(&button, move || {
-        ask(Command::Hold);
+        ask(Event::Hold);
         teach(picture, &chosen, label.clone(), &ask);
     });
     button
 }
 
 fn teach(picture: u32, chosen: &Chosen, label: String, ask: &Sender) {
-    ask(Command::Send(Request::Edit(Edit::Teach { picture, object: chosen.get(), label })));
+    ask(Event::Ask(Request::Edit(Edit::Teach { picture, object: chosen.get(), label })));
 }
 
 fn button(caption: &str, name: &str) -> HtmlElement {
@@ -323,11 +304,6 @@ pub(crate) fn show_alike(pairs: &[AlikePair]) {
         append(&list, &[&element("li", "", &text::alike(pair))]);
     }
     append(&place, &[&list]);
-}
-
-/// Says what has changed.
-pub(crate) fn tell(change: &Change) {
-    widgets::status(&text::changed(change), "done");
 }
 
 /// Hands a gallery file to the visitor.

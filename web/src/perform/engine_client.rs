@@ -7,7 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_engine::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 use web_sys::{Event, MessageEvent, Worker};
 
-use crate::startup;
+use super::startup;
 
 /// A running worker; dropping it ends the worker.
 pub(crate) struct EngineClient {
@@ -50,6 +50,13 @@ impl EngineClient {
         Ok(Self { worker, _on_message: on_message, _on_error: on_error })
     }
 
+    /// Ends the worker, which says nothing any more.
+    pub(crate) fn end(&self) {
+        self.worker.set_onmessage(None);
+        self.worker.set_onerror(None);
+        self.worker.terminate();
+    }
+
     /// Sends a request; byte buffers are moved, not copied.
     pub(crate) fn send(&self, request: &Request) -> Result<(), EngineError> {
         let value = request
@@ -63,7 +70,7 @@ impl EngineClient {
 
 impl Drop for EngineClient {
     fn drop(&mut self) {
-        self.worker.terminate();
+        self.end();
     }
 }
 

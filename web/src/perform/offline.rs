@@ -6,10 +6,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::Backend;
 
-use crate::startup::{keep_site, module_name};
 use web_sys::{MessageEvent, ServiceWorkerContainer, ServiceWorkerRegistration};
 
-use crate::dom::window;
+use super::startup::{keep_site, module_name};
+use crate::app::Event;
+use crate::view::dom::window;
 
 /// The browser's service workers; `None` where it has none, or none for pages without a secure
 /// connection.
@@ -20,22 +21,17 @@ fn container() -> Option<ServiceWorkerContainer> {
     container.is_object().then(|| container.unchecked_into())
 }
 
-/// Calls `then` once everything is kept that this page needs. `backend` says for which engine, once
-/// there is one: a service worker that takes the place of another has to be asked again.
-pub(crate) fn listen(
-    then: impl Fn() + 'static,
-    backend: impl Fn() -> Option<Backend> + 'static,
-) -> Option<EventListener> {
+/// Tells once everything is kept that this page needs, and when a service worker takes the place of another: that
+/// one has to be asked again.
+pub(crate) fn listen(tell: impl Fn(Event) + 'static) -> Option<EventListener> {
     let container = container()?;
     Some(EventListener::new(&container, "message", move |event| {
         let data = event.dyn_ref::<MessageEvent>().map(MessageEvent::data).unwrap_or_default();
         let says = |key: &str| Reflect::has(&data, &JsValue::from_str(key)).unwrap_or_default();
         if says("kept") {
-            then();
-        } else if says("activated")
-            && let Some(backend) = backend()
-        {
-            keep(backend);
+            tell(Event::Kept);
+        } else if says("activated") {
+            tell(Event::KeeperChanged);
         }
     }))
 }

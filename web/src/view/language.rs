@@ -11,10 +11,10 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlSelectElement};
 
-use crate::dom::{by_id, document, fetch, query_parameter, window};
+use super::dom::{by_id, document, fetch, query_parameter, window};
 
 /// The sentences in English.
-const ENGLISH: &str = include_str!("../../www/text/en.json");
+const ENGLISH: &str = include_str!("../../../www/text/en.json");
 /// Its code.
 const DEFAULT: &str = "en";
 /// Where the browser keeps the visitor's choice.

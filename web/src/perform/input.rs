@@ -6,10 +6,10 @@ use web_sys::{
     ClipboardEvent, DataTransfer, DragEvent, Element, Event, File, HtmlElement, HtmlInputElement,
 };
 
-use crate::dom::{by_id, document};
+use crate::view::dom::{by_id, document};
 
 /// What a visitor gives.
-pub(crate) enum Given {
+pub(crate) enum Gift {
     /// A file, of whatever kind.
     File(File),
     /// The address of something.
@@ -19,7 +19,7 @@ pub(crate) enum Given {
 }
 
 /// Where it goes.
-type Deliver = std::rc::Rc<dyn Fn(Given)>;
+type Deliver = std::rc::Rc<dyn Fn(Gift)>;
 
 /// Listens for chosen, dropped and pasted things for as long as the result lives.
 pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
@@ -29,7 +29,7 @@ pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
         let (deliver, input) = (deliver.clone(), input.clone());
         move |_| {
             if let Some(file) = input.files().and_then(|files| files.get(0)) {
-                deliver(Given::File(file));
+                deliver(Gift::File(file));
             }
             // The same file may be chosen again.
             input.set_value("");
@@ -49,7 +49,7 @@ pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
                 let _ = zone.class_list().toggle_with_force("over", over);
                 if event.type_() == "drop" {
                     let data = event.dyn_ref::<DragEvent>().and_then(DragEvent::data_transfer);
-                    deliver(data.as_ref().map_or(Given::Nothing, given));
+                    deliver(data.as_ref().map_or(Gift::Nothing, given));
                 }
             },
         ));
@@ -61,9 +61,9 @@ pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
             return;
         }
         let data = event.dyn_ref::<ClipboardEvent>().and_then(ClipboardEvent::clipboard_data);
-        match data.as_ref().map_or(Given::Nothing, given) {
+        match data.as_ref().map_or(Gift::Nothing, given) {
             // Somebody pastes something else for another reason.
-            Given::Nothing => {}
+            Gift::Nothing => {}
             given => deliver(given),
         }
     }));
@@ -71,17 +71,17 @@ pub(crate) fn listen(deliver: Deliver) -> Vec<EventListener> {
 }
 
 /// The first file, or else the first address.
-fn given(data: &DataTransfer) -> Given {
+fn given(data: &DataTransfer) -> Gift {
     if let Some(file) = data.files().and_then(|files| files.get(0)) {
-        return Given::File(file);
+        return Gift::File(file);
     }
     for kind in ["text/uri-list", "text/plain"] {
         let text = data.get_data(kind).unwrap_or_default();
         let line =
             text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
         if let Some(line) = line.filter(|line| line.contains('/') && !line.contains(' ')) {
-            return Given::Address(line.to_owned());
+            return Gift::Address(line.to_owned());
         }
     }
-    Given::Nothing
+    Gift::Nothing
 }

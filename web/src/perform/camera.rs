@@ -6,46 +6,16 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use wasm_engine::protocol::Picture;
 use web_sys::{
-    CanvasRenderingContext2d, HtmlCanvasElement, HtmlVideoElement, MediaDeviceInfo,
-    MediaDeviceKind, MediaDevices, MediaStream, MediaStreamConstraints, MediaStreamTrack,
-    MediaStreamTrackState,
+    HtmlCanvasElement, HtmlVideoElement, MediaDeviceInfo, MediaDeviceKind, MediaDevices,
+    MediaStream, MediaStreamConstraints, MediaStreamTrack, MediaStreamTrackState,
 };
 
-use crate::dom::{by_id, document, window};
-use crate::pixels;
+use super::pixels;
+use crate::app::{CameraState, Change, Facing};
+use crate::view::dom::{by_id, document, window};
 
 /// Milliseconds in which a stream has to begin.
 const PATIENCE: i32 = 5000;
-
-/// Which way a camera looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Facing {
-    /// Away from the visitor.
-    Back,
-    /// At the visitor.
-    Front,
-}
-
-impl Facing {
-    /// The other one.
-    pub(crate) fn turned(self) -> Self {
-        match self {
-            Self::Back => Self::Front,
-            Self::Front => Self::Back,
-        }
-    }
-}
-
-/// What happens to a camera from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It gives nothing any more: it was unplugged, or taken away for good.
-    Ended,
-    /// Another program or the system has taken it for a while.
-    Muted,
-    /// It is back.
-    Unmuted,
-}
 
 /// A camera that is on; dropping it switches the camera off.
 pub(crate) struct Camera {
@@ -53,19 +23,7 @@ pub(crate) struct Camera {
     video: HtmlVideoElement,
     /// Where frames are drawn: the newest one that was sent.
     canvas: HtmlCanvasElement,
-    /// Tells it from those before.
-    pub(crate) id: u32,
-    pub(crate) facing: Facing,
-    /// Whether it has a torch, and whether that is on.
-    pub(crate) torch: Option<bool>,
-    /// Whether its film has begun.
-    pub(crate) plays: bool,
-    /// Whether somebody else has it.
-    pub(crate) muted: bool,
-    /// Whether none of its frames was shown.
-    pub(crate) fresh: bool,
-    /// Frames in a row that could not be looked at.
-    pub(crate) failures: i32,
+    torch: bool,
     _listeners: Vec<EventListener>,
 }
 
@@ -74,9 +32,13 @@ fn devices() -> Result<MediaDevices, JsValue> {
 }
 
 /// Asks for a camera; where there is none that looks this way, for any. It is on once the browser has given it.
-pub(crate) async fn ask(facing: Facing) -> Result<MediaStream, JsValue> {
+/// `device` is preferred where it is there.
+pub(crate) async fn ask(facing: Facing, device: &str) -> Result<MediaStream, JsValue> {
     let constraints = MediaStreamConstraints::new();
     let wish = Object::new();
+    if !device.is_empty() {
+        Reflect::set(&wish, &"deviceId".into(), &device.into())?;
+    }
     let name = if facing == Facing::Back { "environment" } else { "user" };
     Reflect::set(&wish, &"facingMode".into(), &name.into())?;
     constraints.set_video(&wish);
@@ -91,16 +53,16 @@ pub(crate) fn stop(stream: &MediaStream) {
     }
 }
 
-/// Whether there is more than one camera; no, where the browser does not say.
-pub(crate) async fn are_several() -> bool {
+/// Names of the cameras that there are; none where the browser does not say.
+pub(crate) async fn names() -> Vec<String> {
     let known = async {
         let promise = devices()?.enumerate_devices()?;
         Ok::<_, JsValue>(JsFuture::from(promise).await?.unchecked_into::<Array>())
     };
-    let is_camera = |device: &JsValue| {
-        device.unchecked_ref::<MediaDeviceInfo>().kind() == MediaDeviceKind::Videoinput
-    };
-    known.await.is_ok_and(|known| known.iter().filter(is_camera).count() > 1)
+    let known = known.await.unwrap_or_default();
+    let known = known.iter().map(JsCast::unchecked_into::<MediaDeviceInfo>);
+    let cameras = known.filter(|device| device.kind() == MediaDeviceKind::Videoinput);
+    cameras.map(|camera| camera.device_id()).collect()
 }
 
 /// Listens for cameras that come and go.
@@ -112,16 +74,10 @@ pub(crate) fn on_devices(tell: impl Fn() + 'static) -> Option<EventListener> {
 
 impl Camera {
     /// A camera that was given; `tell` hears what happens to it.
-    pub(crate) fn new(
-        stream: MediaStream,
-        id: u32,
-        facing: Facing,
-        tell: impl Fn(Change) + Clone + 'static,
-    ) -> Self {
+    pub(crate) fn new(stream: MediaStream, tell: impl Fn(Change) + Clone + 'static) -> Self {
         let video: HtmlVideoElement = by_id("video");
         video.set_src_object(Some(&stream));
         let canvas = document().create_element("canvas").expect("the tag is a constant");
-        let torch = has_torch(&stream).then_some(false);
         let track = first_track(&stream);
         let mut listeners = Vec::new();
         for (name, change) in
@@ -133,17 +89,10 @@ impl Camera {
             }
         }
         Self {
-            // Some browsers call a track muted until its first frame.
-            muted: false,
+            torch: has_torch(&stream),
             stream,
             video,
             canvas: canvas.unchecked_into(),
-            id,
-            facing,
-            torch,
-            plays: false,
-            fresh: true,
-            failures: 0,
             _listeners: listeners,
         }
     }
@@ -164,20 +113,20 @@ impl Camera {
         }
     }
 
-    /// Whether it gives nothing any more.
-    pub(crate) fn has_ended(&self) -> bool {
-        first_track(&self.stream)
-            .is_none_or(|track| track.ready_state() == MediaStreamTrackState::Ended)
+    /// What the browser says of it now.
+    pub(crate) fn state(&self) -> CameraState {
+        let track = first_track(&self.stream);
+        let ended = |track: &MediaStreamTrack| track.ready_state() == MediaStreamTrackState::Ended;
+        CameraState {
+            ended: track.as_ref().is_none_or(ended),
+            muted: track.as_ref().is_some_and(MediaStreamTrack::muted),
+            torch: self.torch,
+            device: track.as_ref().and_then(device_of).unwrap_or_default(),
+        }
     }
 
-    /// Whether somebody else has it, as the browser says now.
-    pub(crate) fn is_muted(&self) -> bool {
-        first_track(&self.stream).is_some_and(|track| track.muted())
-    }
-
-    /// Switches the torch; a camera that refuses keeps it as it is.
-    pub(crate) fn switch_torch(&mut self) -> Option<bool> {
-        let on = !self.torch?;
+    /// Switches the torch; whether the camera lets it be switched.
+    pub(crate) fn switch_torch(&self, on: bool) -> bool {
         let switched = || -> Result<Promise, JsValue> {
             let (constraints, torch) = (Object::new(), Object::new());
             Reflect::set(&torch, &"torch".into(), &on.into())?;
@@ -186,10 +135,7 @@ impl Camera {
             let apply: Function = Reflect::get(&track, &"applyConstraints".into())?.dyn_into()?;
             apply.call1(&track, &constraints)?.dyn_into()
         };
-        if switched().is_ok() {
-            self.torch = Some(on);
-        }
-        self.torch
+        switched().is_ok()
     }
 
     /// Pixels of the newest frame, in its own size; `None` before the first one.
@@ -221,6 +167,12 @@ fn first_track(stream: &MediaStream) -> Option<MediaStreamTrack> {
     stream.get_video_tracks().get(0).dyn_into().ok()
 }
 
+/// Name of a track's device, where the browser says it. Through reflection, because old browsers have no settings.
+fn device_of(track: &MediaStreamTrack) -> Option<String> {
+    let settings: Function = Reflect::get(track, &"getSettings".into()).ok()?.dyn_into().ok()?;
+    Reflect::get(&settings.call0(track).ok()?, &"deviceId".into()).ok()?.as_string()
+}
+
 /// Through reflection, because the bindings do not know of torches.
 fn has_torch(stream: &MediaStream) -> bool {
     let track = stream.get_video_tracks().get(0);
@@ -229,17 +181,4 @@ fn has_torch(stream: &MediaStream) -> bool {
         Reflect::get(&ask.call0(&track)?, &"torch".into())
     };
     capabilities().is_ok_and(|torch| torch.is_truthy())
-}
-
-/// The drawing context of a canvas.
-pub(crate) fn context(canvas: &HtmlCanvasElement) -> CanvasRenderingContext2d {
-    let options = Object::new();
-    // Frames are read back; the hint keeps the canvas in main memory.
-    let _ = Reflect::set(&options, &"willReadFrequently".into(), &true.into());
-    canvas
-        .get_context_with_context_options("2d", &options)
-        .ok()
-        .flatten()
-        .expect("a canvas has a 2d context")
-        .unchecked_into()
 }

@@ -7,12 +7,11 @@ use wasm_bindgen::JsCast;
 use wasm_engine::protocol::{Answer, Recognized, RecognizedObject};
 use web_sys::HtmlElement;
 
-use crate::command::Sender;
-use crate::dom::{append, by_id, document, element, set_attributes};
-use crate::language::{say, say_with};
-use crate::teaching::{self, Chosen};
-use crate::text;
-use crate::widgets::thumbnail;
+use super::dom::{append, by_id, document, element, set_attributes};
+use super::language::{say, say_with};
+use super::teaching::{self, Chosen};
+use super::widgets::thumbnail;
+use super::{Sender, text};
 
 /// Classes that are named where none is near enough.
 const CLOSEST: usize = 3;
@@ -46,6 +45,12 @@ pub(crate) fn found(result: &Recognized) -> usize {
 /// Whether there are several frames to tell apart.
 pub(crate) fn is_numbered(result: &Recognized) -> bool {
     result.objects.iter().filter(|object| !is_whole(result, object)).count() > 1
+}
+
+/// The number of an object: frames are counted, the whole picture has none.
+pub(crate) fn number(result: &Recognized, index: usize) -> usize {
+    let framed = |object: &&RecognizedObject| !is_whole(result, object);
+    result.objects.iter().take(index + 1).filter(framed).count()
 }
 
 /// Leads to the card of an object.
@@ -156,20 +161,20 @@ fn numbers(
 ) -> HtmlElement {
     let numbers = element("span", "numbers", "");
     for index in group {
-        let (index, caption) = (*index, (index + 1).to_string());
+        let (index, caption) = (*index, number(result, *index).to_string());
         let tag = if group.len() > 1 { "button" } else { "span" };
-        let number = element(tag, "number", &caption);
-        set_attributes(&number, &[("data-object", &index.to_string())]);
+        let chip = element(tag, "number", &caption);
+        set_attributes(&chip, &[("data-object", &index.to_string())]);
         if group.len() > 1 {
             let name = say_with("which", &[("number", &caption)]);
             let pressed = if index == chosen.get() { "true" } else { "false" };
             let attributes =
                 [("type", "button"), ("aria-label", &*name), ("aria-pressed", pressed)];
-            set_attributes(&number, &attributes);
+            set_attributes(&chip, &attributes);
             let object = result.objects[index].clone();
             let (chosen, standing, all) = (chosen.clone(), standing.clone(), numbers.clone());
-            let pressed = number.clone();
-            EventListener::new(&number, "click", move |_| {
+            let pressed = chip.clone();
+            EventListener::new(&chip, "click", move |_| {
                 chosen.set(index);
                 light_up(index);
                 stand(&standing, &object);
@@ -183,7 +188,7 @@ fn numbers(
             })
             .forget();
         }
-        append(&numbers, &[&number]);
+        append(&numbers, &[&chip]);
     }
     numbers
 }

@@ -5,14 +5,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_engine::protocol::Backend;
 use web_sys::{AbortSignal, Worker};
 
-use crate::dom::window;
-
-/// A WebGPU adapter of this browser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Adapter {
-    /// Computed on the processor; slower than the CPU engine.
-    pub(crate) software: bool,
-}
+use crate::app::{Adapter, Choice};
+use crate::view::dom::window;
 
 fn get(object: &JsValue, key: &str) -> JsValue {
     Reflect::get(object, &JsValue::from_str(key)).unwrap_or_default()
@@ -44,9 +38,14 @@ fn call(key: &str, argument: &JsValue) -> Result<JsValue, JsValue> {
     begun(key).dyn_into::<Function>()?.call1(&JsValue::NULL, argument)
 }
 
-/// What a visit before has measured; no object where there is nothing.
-pub(crate) fn kept() -> JsValue {
-    call("kept", &JsValue::UNDEFINED).unwrap_or_default()
+/// What a visit before has measured.
+pub(crate) fn kept() -> Option<Choice> {
+    read_choice(call("kept", &JsValue::UNDEFINED).unwrap_or_default())
+}
+
+/// What was measured; `None` where there is nothing.
+pub(crate) fn read_choice(choice: JsValue) -> Option<Choice> {
+    choice.is_object().then(|| serde_wasm_bindgen::from_value(choice).ok()).flatten()
 }
 
 /// Forgets it.

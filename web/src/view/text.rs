@@ -1,10 +1,9 @@
 //! Sentences that are put together from what the page knows.
 
-use wasm_engine::protocol::{
-    AlikePair, Answer, Backend, Change, EngineError, ErrorKind, StageTimes,
-};
+use wasm_engine::protocol::{AlikePair, Answer, Backend, Change, StageTimes};
 
-use crate::language::{say, say_count, say_with};
+use super::language::{say, say_count, say_with};
+use crate::app::{Choice, Computed, Cost, Failure, Sentence};
 
 /// Cosines between the best class and the next from which on the lead is clear.
 const CLEAR_LEAD: f32 = 0.1;
@@ -12,6 +11,9 @@ const CLEAR_LEAD: f32 = 0.1;
 const JUST_KNOWN: f32 = 0.03;
 /// Cosines between the best class and the next from which on it is no close call.
 const CLOSE_CALL: f32 = 0.03;
+
+/// Letters of a name that the status line has room for.
+const LINE: usize = 60;
 
 /// Label of a sample picture.
 pub(crate) fn sample(number: usize) -> String {
@@ -119,12 +121,20 @@ pub(crate) fn kept(edited: bool, kept: bool) -> String {
     }
 }
 
+/// A name as far as the status line has room for it.
+fn short(label: &str) -> String {
+    if label.chars().count() <= LINE {
+        return label.to_owned();
+    }
+    label.chars().take(LINE - 1).chain(['…']).collect()
+}
+
 /// What has changed.
-pub(crate) fn changed(change: &Change) -> String {
+fn changed(change: &Change) -> String {
     match change {
-        Change::Taught(label) => say_with("taught", &[("label", label)]),
-        Change::Renamed(label) => say_with("renamed", &[("label", label)]),
-        Change::Removed(label) => say_with("removed", &[("label", label)]),
+        Change::Taught(label) => say_with("taught", &[("label", &short(label))]),
+        Change::Renamed(label) => say_with("renamed", &[("label", &short(label))]),
+        Change::Removed(label) => say_with("removed", &[("label", &short(label))]),
         Change::Imported(count) => say_count("imported", *count),
         Change::Undone => say("undone"),
         Change::Reset => say("was.reset"),
@@ -133,25 +143,61 @@ pub(crate) fn changed(change: &Change) -> String {
 }
 
 /// While the bundle comes in.
-pub(crate) fn loading(loaded: u64, total: u64) -> String {
+fn loading(loaded: u64, total: u64) -> String {
     let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     say_with("loading", &[("loaded", &megabytes(loaded)), ("total", &megabytes(total))])
 }
 
 /// What runs where.
-pub(crate) fn backend(backend: Backend, software: bool, threads: usize) -> String {
-    match (backend, software) {
+fn engine(computed: Computed) -> String {
+    let Computed { backend, software, threads, int8, fallback } = computed;
+    let mut engine = match (backend, software) {
         (Backend::Cpu, _) if threads > 1 => {
             say_with("engine.cpu.threads", &[("count", &threads.to_string())])
         }
         (Backend::Cpu, _) => say("engine.cpu.long"),
         (Backend::WebGpu, false) => say("engine.webgpu"),
         (Backend::WebGpu, true) => say("engine.software"),
+    };
+    if int8 {
+        engine = say_with("engine.whole", &[("engine", &engine)]);
+    }
+    if fallback {
+        engine = say_with("engine.fallback", &[("engine", &engine)]);
+    }
+    engine
+}
+
+/// What was measured of the engines.
+pub(crate) fn choice(choice: &Choice) -> String {
+    let time = |cost: &Option<Cost>| {
+        cost.map_or_else(|| "–".to_owned(), |cost| format!("{:.1}", cost.detect + cost.embed))
+    };
+    let values = [("cpu", &*time(&choice.cpu)), ("webgpu", &*time(&choice.webgpu))];
+    match &*choice.why {
+        "faster" => say_with("choice.faster", &values),
+        "slower" => say_with("choice.slower", &values),
+        "differs" => say("choice.differs"),
+        "slowed" => say_with("choice.slowed", &values),
+        _ => say("choice.failed"),
+    }
+}
+
+/// What the status line says.
+pub(crate) fn status(sentence: &Sentence) -> String {
+    match sentence {
+        Sentence::Key(key) => say(key),
+        Sentence::Loading(loaded, total) => loading(*loaded, *total),
+        Sentence::Failure(kind, _) => failure(*kind),
+        Sentence::Changed(change) => changed(change),
+        Sentence::Summary(known, all) => summary(*known, *all),
+        Sentence::Marked(Some(label)) => say_with("marked.known", &[("label", &short(label))]),
+        Sentence::Marked(None) => say("marked.unknown"),
     }
 }
 
 /// How long the stages took.
-pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
+pub(crate) fn timings(times: &StageTimes, computed: Computed) -> String {
     let StageTimes { decode, detect, embed, search } = times;
     let whole = |milliseconds: f64| format!("{milliseconds:.0}");
     let values = [
@@ -160,7 +206,7 @@ pub(crate) fn timings(times: &StageTimes, engine: &str) -> String {
         ("detect", whole(*detect)),
         ("embed", whole(*embed)),
         ("search", format!("{search:.1}")),
-        ("engine", engine.to_owned()),
+        ("engine", engine(computed)),
     ];
     say_with("timings", &values.each_ref().map(|(name, value)| (*name, value.as_str())))
 }
@@ -172,7 +218,7 @@ pub(crate) fn gallery(classes: usize, entries: usize) -> String {
 }
 
 /// What was found, for people who hear the page.
-pub(crate) fn summary(known: usize, all: usize) -> String {
+fn summary(known: usize, all: usize) -> String {
     match (known, all) {
         (_, 0) => say("no.object"),
         (0, 1) => say("found.one.unknown"),
@@ -181,34 +227,49 @@ pub(crate) fn summary(known: usize, all: usize) -> String {
     }
 }
 
-/// A failure and what to do about it.
-pub(crate) fn failure(error: &EngineError) -> String {
-    let advice = match error.kind {
-        ErrorKind::Fetch => say("failure.fetch"),
-        ErrorKind::Truncated => say("failure.truncated"),
-        ErrorKind::Corrupted => say("failure.corrupted"),
-        ErrorKind::TooNew => say("failure.new"),
-        ErrorKind::Bundle => say("failure.bundle"),
-        ErrorKind::Picture | ErrorKind::Format => say("failure.picture"),
-        ErrorKind::Gallery => say("failure.gallery"),
-        ErrorKind::Device => say("failure.device"),
-    };
-    say_with("failure", &[("advice", &advice), ("reason", &error.message)])
+/// What went wrong and what to do about it.
+fn failure(failure: Failure) -> String {
+    match failure {
+        Failure::Fetch => say("failure.fetch"),
+        Failure::Truncated => say("failure.truncated"),
+        Failure::Corrupted => say("failure.corrupted"),
+        Failure::PageTooOld => say("failure.new"),
+        Failure::Bundle => say("failure.bundle"),
+        Failure::Picture => say("failure.picture"),
+        Failure::Heic => say("failure.heic"),
+        Failure::Unusual => say("failure.unusual"),
+        Failure::NoPicture => say("no.picture"),
+        Failure::Part => say("failure.part"),
+        Failure::Import => say("failure.import"),
+        Failure::Change => say("failure.gallery"),
+        Failure::Graphics => say("failure.device"),
+        // There is no other engine to choose.
+        Failure::Processor => say("failure.device.cpu"),
+    }
 }
 
-/// An engine that does not start again, and what to do about it.
-pub(crate) fn stopped(error: &EngineError, backend: Backend) -> String {
-    match backend {
-        // There is no other engine to choose.
-        Backend::Cpu => {
-            let advice = say("failure.device.cpu");
-            say_with("failure", &[("advice", &advice), ("reason", &error.message)])
-        }
-        Backend::WebGpu => failure(error),
+/// The engine's own words about a failure, for those who look into the details.
+pub(crate) fn own_words(sentence: &Sentence) -> Option<String> {
+    match sentence {
+        Sentence::Failure(_, words) => Some(say_with("failure.words", &[("words", words)])),
+        _ => None,
     }
 }
 
 /// A cosine in figures; 1 is the same.
 pub(crate) fn similarity(similarity: f32) -> String {
     format!("{similarity:.2}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINE, short};
+
+    #[test]
+    fn only_a_name_that_is_too_long_for_the_line_is_cut() {
+        let fits = "é".repeat(LINE);
+        assert_eq!(short(&fits), fits);
+        let cut = short(&"é".repeat(LINE + 1));
+        assert_eq!((cut.chars().count(), cut.ends_with('…')), (LINE, true));
+    }
 }

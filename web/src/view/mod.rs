@@ -1,19 +1,112 @@
-//! Shows the state: status line, picture with boxes, timings.
+//! Shows what is to be seen: status line, picture with boxes, answers, panels. What the visitor does there becomes an
+//! [`Event`].
+
+pub(crate) mod card;
+pub(crate) mod details;
+pub(crate) mod dialog;
+pub(crate) mod dom;
+pub(crate) mod language;
+pub(crate) mod pointing;
+pub(crate) mod samples;
+pub(crate) mod teaching;
+pub(crate) mod text;
+pub(crate) mod widgets;
+
+use std::rc::Rc;
 
 use gloo_events::EventListener;
 use wasm_engine::protocol::Recognized;
-use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, ImageBitmap};
+use web_sys::{
+    CanvasRenderingContext2d, HtmlCanvasElement, HtmlElement, HtmlSelectElement, ImageBitmap,
+};
 
-use crate::camera::context;
-use crate::command::Sender;
-use crate::dom::{append, by_id, document, element, set_attributes, window};
-use crate::{card, pointing, text, widgets};
+use crate::app::{Computed, Event, Show};
+use dom::{append, by_id, context, document, element, set_attributes, window};
+use language::say;
+
+/// Where what the visitor does goes.
+pub(crate) type Sender = Rc<dyn Fn(Event)>;
+
+/// Lets something be seen.
+pub(crate) fn show(show: Show, ask: &Sender) {
+    match show {
+        Show::Status(sentence, look) => widgets::status(&sentence, look),
+        Show::Progress(part) => progress(part),
+        Show::Title(title, notes) => introduce(&title, &notes),
+        Show::Size(classes, entries) => write("gallery", &text::gallery(classes, entries)),
+        Show::NoPicture => stage(false),
+        Show::NoAnswers => clear(),
+        Show::Top => to_top(),
+        Show::Answers(result, computed) => answers(&result, computed, ask),
+        Show::FirstAnswer => card::lead_to_first(),
+        Show::Gallery(gallery) => teaching::show(&gallery, ask),
+        Show::NoFilter => teaching::clear_filter(),
+        Show::Alike(pairs) => teaching::show_alike(&pairs),
+        Show::Thresholds(thresholds, published) => {
+            details::show_thresholds(thresholds, published);
+        }
+        Show::Crops(result) => details::look(result.as_deref()),
+        Show::Crop { picture, object, bytes } => details::cropped(picture, object, &bytes),
+        Show::Choice(choice) => {
+            write("choice", &choice.as_ref().map(text::choice).unwrap_or_default());
+        }
+        Show::Backend(name) => by_id::<HtmlSelectElement>("backend").set_value(name),
+        Show::AskBackend(name) => {
+            let ask = ask.clone();
+            dialog::ask_whether(&say("engine.sure"), &say("engine.change"), move || {
+                ask(Event::BackendSure(name.clone()));
+            });
+        }
+        Show::Camera(on) => {
+            write("camera", &say(if on { "camera.stop" } else { "camera.start" }));
+        }
+        Show::Turning(several) => by_id::<HtmlElement>("turn").set_hidden(!several),
+        Show::Torch(torch) => {
+            let button: HtmlElement = by_id("torch");
+            button.set_hidden(torch.is_none());
+            let pressed = if torch == Some(true) { "true" } else { "false" };
+            set_attributes(&button, &[("aria-pressed", pressed)]);
+        }
+        Show::Offline { in_parts } => write("offline", &text::offline(in_parts)),
+        Show::SampleNames => samples::rename(),
+        Show::Marking(on) => pointing::mark(on),
+        Show::MarkingFrame(part) => pointing::place(part),
+        Show::FocusFrame => focus("frame"),
+        Show::FocusMark => focus("mark"),
+    }
+}
+
+/// Whether a button among the answers has the focus.
+pub(crate) fn is_at_answers() -> bool {
+    document().active_element().is_some_and(|element| {
+        element.tag_name() == "BUTTON" && by_id::<HtmlElement>("answers").contains(Some(&element))
+    })
+}
+
+fn write(id: &str, text: &str) {
+    by_id::<HtmlElement>(id).set_text_content(Some(text));
+}
+
+fn focus(id: &str) {
+    let _ = by_id::<HtmlElement>(id).focus();
+}
+
+/// Shows whose page it is.
+fn introduce(title: &str, notes: &[String]) {
+    document().set_title(title);
+    write("title", title);
+    let list: HtmlElement = by_id("notes");
+    list.set_text_content(None);
+    for note in notes {
+        append(&list, &[&element("p", "", note)]);
+    }
+}
 
 /// Longest side of the shown picture in canvas pixels.
 const MAX_SIDE: f64 = 1280.0;
 
 /// Moves the bar of the download; `None` hides it.
-pub(crate) fn progress(part: Option<(u64, u64)>) {
+fn progress(part: Option<(u64, u64)>) {
     let bar: HtmlElement = by_id("progress");
     match part {
         Some((loaded, total)) => {
@@ -53,13 +146,13 @@ fn draw(width: u32, height: u32, onto: impl FnOnce(&CanvasRenderingContext2d, f6
 }
 
 /// Shows the place of the picture, or hides it and invites to give one.
-pub(crate) fn stage(shown: bool) {
+fn stage(shown: bool) {
     by_id::<HtmlElement>("stage").set_hidden(!shown);
     mark_page("data-state", if shown { "picture" } else { "empty" });
 }
 
 /// Begins with the answer, wherever the visitor was on the page.
-pub(crate) fn to_top() {
+fn to_top() {
     window().scroll_to_with_x_and_y(0.0, 0.0);
 }
 
@@ -84,31 +177,20 @@ pub(crate) fn frame(frame: &HtmlCanvasElement) {
 }
 
 /// Shows boxes, answers and timings of a picture.
-pub(crate) fn result(result: &Recognized, backend: &str, ask: &Sender) {
+fn answers(result: &Recognized, computed: Computed, ask: &Sender) {
     boxes(result);
     card::show(result, ask);
     let found = card::found(result);
     mark_page("data-state", "picture");
     mark_page("data-found", if found > 1 { "many" } else { "one" });
-    let known = result.objects.iter().filter(|o| o.known).count();
-    widgets::status(&text::summary(known, result.objects.len()), "done");
-    let timings = text::timings(&result.timings, backend);
-    by_id::<HtmlElement>("timings").set_text_content(Some(&timings));
+    write("timings", &text::timings(&result.timings, computed));
 }
 
 /// Forgets the last picture's answers.
-pub(crate) fn clear() {
+fn clear() {
     by_id::<HtmlElement>("answers").set_text_content(None);
     by_id::<HtmlElement>("boxes").set_text_content(None);
     by_id::<HtmlElement>("timings").set_text_content(None);
-    pointing::end();
-}
-
-/// Says why what was given is not looked at; the last picture and its answers go, since they are not about it.
-pub(crate) fn refuse(message: &str) {
-    clear();
-    stage(false);
-    widgets::status(message, "failed");
 }
 
 /// Boxes lie over the canvas as elements, in percent, so that they follow its size.
@@ -138,7 +220,7 @@ fn boxes(result: &Recognized) {
         }
         let tag = element("span", "tag", "");
         if numbered {
-            append(&tag, &[&element("span", "number", &(index + 1).to_string())]);
+            append(&tag, &[&element("span", "number", &card::number(result, index).to_string())]);
         }
         if let Some(answer) = object.answers.first().filter(|_| object.known) {
             append(&tag, &[&element("span", "name", &answer.label)]);
