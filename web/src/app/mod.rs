@@ -71,6 +71,7 @@ enum AskedFor {
 
 /// Everything that the page remembers.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct App {
     backend: Backend,
     adapter: Option<Adapter>,

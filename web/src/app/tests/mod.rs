@@ -169,11 +169,11 @@ fn assert_holds(commands: &[Command], expected: &[Command]) {
 }
 
 fn sent(commands: &[Command]) -> Vec<&Request> {
-    let request = |command| match command {
-        &Command::Send(ref request) => Some(request),
+    let sent = commands.iter().filter_map(|command| match command {
+        Command::Send(request) => Some(request),
         _ => None,
-    };
-    commands.iter().filter_map(request).collect()
+    });
+    sent.collect()
 }
 
 fn answers(commands: &[Command]) -> Vec<u32> {
