@@ -25,7 +25,7 @@ use command::Commands;
 pub(crate) use command::{Command, Computed, Look, Sentence, Show, Source};
 pub(crate) use event::{
     Adapter, CameraEvent, CameraState, Change, Choice, Cost, Event, Facing, Frame, Given, Handle,
-    Part, PointEvent, Timer, Visitor,
+    Outcome, Part, PointEvent, Timer, Visitor,
 };
 pub(crate) use failure::Failure;
 use failure::{Doing, FileKind};
