@@ -6,7 +6,7 @@
 //!
 //! # Tour
 //!
-//! A published site holds a [`Bundle`]: one or two networks ([`ModelFile`]) and a [`Gallery`] of labelled
+//! A published site holds a [`Bundle`]: one or two networks ([`ModelFile`]) and a [`Gallery`] of labeled
 //! embeddings. Opened on a [`Device`], it is a [`Recognizer`]: the [`Detector`] finds the objects of an
 //! [`RgbImage`], [`Preprocess`] brings each crop to the input's size, the [`Extractor`] embeds it, and the gallery
 //! says which classes are most similar. With a camera a [`Tracker`] skips objects that have not changed.

@@ -1,6 +1,6 @@
 //! Measures how well an extractor tells images apart: each image of `photos` is searched among the others.
 //!
-//! After the example `train`, in the same folder: `cargo run --package native-trainer --example evaluate`
+//! After the example `train`, in the same folder: `cargo run --package magpie-train --example evaluate`
 
 #![expect(clippy::print_stdout, reason = "an example prints its figures")]
 

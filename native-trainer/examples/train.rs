@@ -1,6 +1,6 @@
 //! Trains an extractor on a few drawn images: `run` gets the log, the checkpoints and `model.safetensors`.
 //!
-//! `cargo run --package native-trainer --example train`
+//! `cargo run --package magpie-train --example train`
 
 #![expect(clippy::print_stdout, reason = "an example prints what it made")]
 

@@ -107,7 +107,7 @@ pub(crate) fn fuzz(inputs: &[Vec<u8>], parse: impl Fn(&[u8])) {
     fuzz_within(MEMORY, inputs, parse);
 }
 
-/// [`fuzz`] of what may take so many mebibytes.
+/// [`fuzz`] of what may take a number of mebibytes.
 pub(crate) fn fuzz_within(mebibytes: u64, inputs: &[Vec<u8>], parse: impl Fn(&[u8])) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<f64>().ok());
     let seconds = number("MAGPIE_FUZZ_SECONDS").unwrap_or(1.0);

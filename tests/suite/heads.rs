@@ -9,7 +9,7 @@ use tests::{Array, Case, assert_close, cases, device, values};
 
 use crate::{NETWORK, OPERATOR};
 
-/// Of logits within this range every probability is an ordinary f32.
+/// Within this range of logits, every probability is an ordinary f32.
 const LARGEST_SPREAD: f32 = 50.0;
 
 fn weight_of(head: &Head) -> Tensor<2> {

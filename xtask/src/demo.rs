@@ -38,6 +38,8 @@ const PAGE_SOURCES: &[&str] = &[
     "www/package",
     "web",
     "wasm-engine",
+    "gallery/src",
+    "gallery/Cargo.toml",
     "models/src",
     "models/Cargo.toml",
     "Cargo.toml",

@@ -29,7 +29,7 @@ pub(super) struct Ivf {
     members: Vec<Together>,
 }
 
-/// How many lists, and which rows their centroids are learnt from: every `step`-th.
+/// How many lists, and which rows their centroids are learned from: every `step`-th.
 pub(super) struct Plan {
     pub(super) lists: usize,
     pub(super) step: usize,
@@ -50,7 +50,7 @@ impl Ivf {
         let live: Vec<usize> = (0..rows.len()).filter(|row| rows.is_live(*row)).collect();
         let Plan { lists, step } = Plan::of(live.len(), lists);
         let sample: Vec<usize> = live.iter().copied().step_by(step).collect();
-        let mut ivf = Self::learnt(rows, &sample, lists);
+        let mut ivf = Self::learned(rows, &sample, lists);
         let lists = nearest(rows, &ivf.centroids, &live);
         for (row, list) in live.into_iter().zip(lists) {
             ivf.members[list].push(rows.codes(), row as u32);
@@ -58,8 +58,8 @@ impl Ivf {
         ivf
     }
 
-    /// Lists without rows, around centroids that are learnt from a sample of the rows.
-    pub(super) fn learnt(rows: &Rows, sample: &[usize], lists: usize) -> Self {
+    /// Lists without rows, around centroids that are learned from a sample of the rows.
+    pub(super) fn learned(rows: &Rows, sample: &[usize], lists: usize) -> Self {
         let mut centroids = Rows::new(rows.dim(), rows.metric(), VectorType::F32);
         if let Some(spacing) = sample.len().checked_div(lists) {
             (0..lists).for_each(|i| centroids.push(&rows.values(sample[i * spacing])));

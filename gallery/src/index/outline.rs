@@ -64,7 +64,7 @@ impl Outline {
                     places.for_each(|row| sample.push(&piece.vector(row)));
                 })?;
                 let places: Vec<usize> = (0..sample.len()).collect();
-                let mut ivf = Ivf::learnt(&sample, &places, lists);
+                let mut ivf = Ivf::learned(&sample, &places, lists);
                 drop(sample);
                 pieces.each(&mut |first, piece| ivf.note(&piece.rows, first))?;
                 Structure::Ivf(ivf)

@@ -16,7 +16,7 @@ use crate::sections::crc32;
 
 /// Widest embedding that is rotated: finding the directions takes the cube of it.
 const MAX_ROTATED_DIM: usize = 2048;
-/// Entries that each centroid is learnt from.
+/// Entries that each centroid is learned from.
 const SAMPLE: usize = 16;
 /// Rounds of Lloyd's algorithm.
 const ROUNDS: usize = 8;
@@ -24,7 +24,7 @@ const ROUNDS: usize = 8;
 /// to a member of the long one.
 const SHORT: f64 = 0.5;
 const LONG: f64 = 1.5;
-/// Entries that directions and steps are learnt from.
+/// Entries that directions and steps are learned from.
 const MOST_MEASURED: usize = 20_000;
 /// An entry is also in a list whose centroid is at most `BOUNDARY` times as far as its nearest one, by the
 /// squared distance.
@@ -99,7 +99,7 @@ impl Gallery {
         let entries: Vec<usize> = self.entries().collect();
         let a_list = (options.list_bytes / (options.code_bytes + ENTRY_BYTES)).max(1);
         let count = (entries.len() * options.copies).div_ceil(a_list).min(entries.len());
-        let centroids = in_a_chain(&learnt(self.index(), &entries, count)?)?;
+        let centroids = in_a_chain(&learned(self.index(), &entries, count)?)?;
         let lists = self.lists(&entries, &centroids, options.copies)?;
         let coded = self.coded(&lists, &centroids, options)?;
         let Coded { transform, directions, codes, centroids } = &coded;
@@ -362,8 +362,8 @@ fn moments(vectors: &[Vec<f32>], dim: usize) -> Vec<f64> {
     moments
 }
 
-/// Centroids of unit length, learnt by Lloyd's algorithm from some of the entries.
-fn learnt(
+/// Centroids of unit length, learned by Lloyd's algorithm from some of the entries.
+fn learned(
     index: &VectorIndex,
     entries: &[usize],
     count: usize,

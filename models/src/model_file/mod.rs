@@ -142,7 +142,7 @@ impl ModelDescription {
 /// use models::weights::Precision;
 /// use models::{Device, ModelFile, Preprocess, RgbImage};
 ///
-/// // A network of drawn weights; `magpie train` writes such a file with learnt ones.
+/// // A network of drawn weights; `magpie train` writes such a file with learned ones.
 /// let device = Device::flex();
 /// let backbone = BackboneConfig::MobileNetV1(MobileNetV1Config { scale: 0.25, fused: false });
 /// let config = ExtractorConfig { backbone, neck: None };

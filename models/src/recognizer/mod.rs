@@ -142,7 +142,7 @@ pub struct Timings {
 /// let gallery = Gallery::new(dim, "drawn weights");
 /// let mut recognizer = Recognizer::new(None, extractor, gallery, RecognizerSettings::default());
 ///
-/// // A class is learnt from one image of it.
+/// // A class is learned from one image of it.
 /// let leaf = RgbImage::from_rgb(2, 2, vec![20, 90, 30, 25, 99, 35, 18, 80, 28, 22, 95, 31])?;
 /// let embeddings = pollster::block_on(recognizer.embed(std::slice::from_ref(&leaf)))?;
 /// let mut gallery = recognizer.gallery().clone();

@@ -207,7 +207,10 @@ impl Arguments {
         let is_pair = format == Some(Format::Tfjs);
         let outputs = if is_pair { vec![&*self.out, &*weights] } else { vec![&*self.out] };
         files::check_outputs(&outputs, &inputs)?;
-        if is_pair && weights.exists() && !names_weights(&self.out, &weights) {
+        // A killed export has taken the graph away, or not yet put it there.
+        let graphs = || [vec![self.out.clone()], files::parts_of(&self.out)].concat();
+        let is_ours = || graphs().iter().any(|graph| names_weights(graph, &weights));
+        if is_pair && weights.exists() && !is_ours() {
             bail!(
                 "{}: would be replaced by the weights of {}, and no export wrote it; choose another name",
                 weights.display(),

@@ -23,8 +23,8 @@ pub use folder::{
 };
 pub use lock::Lock;
 pub use replace::{
-    Staged, Writer, behind_links, remove_left_over, replace, replace_verified, stage, write,
-    write_together,
+    Staged, Writer, behind_links, parts_of, remove_left_over, replace, replace_verified, stage,
+    write, write_together,
 };
 pub use scratch::Scratch;
 pub use text::{MARK, TextError, text};

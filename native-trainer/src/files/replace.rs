@@ -393,8 +393,7 @@ pub fn remove_left_over(place: &Path) {
     let parts = folders.entry(folder).or_insert_with_key(|folder| parts_in(folder));
     parts.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_own =
-            name.strip_prefix(&beginning).is_some_and(|rest| rest.matches('.').count() == 2);
+        let is_own = is_part_of(&name, &beginning);
         // Whoever is alive holds it.
         if is_own
             && let Ok(file) = File::options().write(true).open(path)
@@ -405,6 +404,21 @@ pub fn remove_left_over(place: &Path) {
         }
         !is_own
     });
+}
+
+/// Parts of this file that writers have left or are writing.
+pub fn parts_of(path: &Path) -> Vec<PathBuf> {
+    let place = behind_links(path);
+    let beginning = part_name(&place);
+    let is_own = |path: &PathBuf| {
+        is_part_of(&path.file_name().unwrap_or_default().to_string_lossy(), &beginning)
+    };
+    parts_in(folder_of(&place)).into_iter().filter(is_own).collect()
+}
+
+/// Whether a part's name, which begins like this, has the two numbers and the ending behind it.
+fn is_part_of(name: &str, beginning: &str) -> bool {
+    name.strip_prefix(beginning).is_some_and(|rest| rest.matches('.').count() == 2)
 }
 
 /// Whether nobody alive holds a part. A second name of a file shares the file's locks, which others hold for the

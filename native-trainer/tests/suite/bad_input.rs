@@ -282,7 +282,7 @@ fn numbers_out_of_range_are_refused_before_anything_is_read() {
             nowhere,
             "--query",
             nowhere,
-            "--neighbors",
+            "--neighbours", // An old name.
             "0",
         ],
     ] {

@@ -49,7 +49,8 @@ fn sampled(count: u64, most: u64) -> Vec<u64> {
 
 /// Whether a command writes files that belong together.
 fn writes_together(line: &str) -> bool {
-    ["extract", "graph.json", "--trainable", "data cub"].iter().any(|part| line.contains(part))
+    ["extract ", "scene ", "data cub"].iter().any(|command| line.starts_with(command))
+        || ["graph.json", "--trainable"].iter().any(|part| line.contains(part))
 }
 
 /// Whether all of what a command changes is of one time, or lacks a file of before.

@@ -1,4 +1,6 @@
 //! The `magpie` command from outside, in small made-up worlds.
+//!
+//! Snapshots are those of Unix: other systems have other words for a missing file, and `magpie.exe` for the command.
 
 mod bad_input;
 mod bad_weights;
@@ -11,13 +13,19 @@ mod folders;
 mod gallery;
 mod gallery_entries;
 mod gallery_words;
+#[cfg(unix)]
+mod help;
 mod path;
 mod postgres;
 mod replicas;
 mod resume;
 mod runs;
+#[cfg(unix)]
+mod sentences;
 mod serve;
 mod sites;
+#[cfg(unix)]
+mod snapshots;
 mod stranger;
 mod teacher;
 mod tools;

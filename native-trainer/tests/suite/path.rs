@@ -1,12 +1,14 @@
 //! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognize.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use models::bundle::{MANIFEST_NAME, Manifest};
 use models::image::RgbImage;
+use serde_json::{Value, json};
 
-use crate::world::{self, World, fail, shape, succeed};
+use crate::world::{self, World, copy_tree, fail, replace, shape, succeed, tree};
 
 #[test]
 fn a_network_learns_in_mixed_precision_and_goes_on_with_its_scale() {
@@ -41,173 +43,213 @@ fn a_network_learns_in_mixed_precision_and_goes_on_with_its_scale() {
     assert!(error.contains("bf16"), "{error}");
 }
 
-#[test]
-fn pictures_become_a_site_that_names_them() {
-    let world = World::new();
-    let pictures = world.pictures("pictures", 4, 5);
-    let recipe = world.recipe(&pictures, 8);
-    let run = world.path("run");
-    let log = succeed(&[&"train", &"-c", &recipe, &"--output", &run]);
-    for line in ["[Train][Epoch 1/8][Iter: 0/3]lr(Cosine): ", "[Eval][Epoch 8][Avg]recall1: "] {
-        assert!(log.contains(line), "{line} is missing in\n{log}");
-    }
-    let model = run.join("model.safetensors");
+/// A small site and what it is made of: trained, gathered and published once, and only read.
+struct Made {
+    world: World,
+    /// What training said.
+    trained: String,
+    /// What building the gallery said.
+    gathered: String,
+    /// What publishing said.
+    published: String,
+}
 
-    let json = succeed(&[&"eval", &"--extractor", &model, &"--query", &pictures, &"--json"]);
-    let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
+const PUBLISH: &str = "publish --extractor run/model.safetensors --gallery gallery.bin --page dist \
+                       --sample sample.png --out";
+
+static MADE: LazyLock<Made> = LazyLock::new(|| {
+    let world = World::shared("path");
+    world.recipe(&world.pictures("pictures", 4, 5), 8);
+    let trained = world.succeed("train -c recipe.toml --out run");
+    world.write("metadata.json", r#"{"class 1 类": {"price": "3 €"}}"#);
+    let gathered = world.succeed(
+        "gallery build --images pictures --extractor run/model.safetensors --metadata metadata.json --out gallery.bin",
+    );
+    world.write("sample.png", shape(2, 9, 50).encode_png().expect("a PNG"));
+    world.page();
+    world.write("dist/sw.js", "const VERSION = \"unpublished\";");
+    world.write("dist/worker-cpu.js", "");
+    world.write("dist/worker-cpu_bg.wasm", "the same ".repeat(100));
+    let published = world.succeed(&format!("{PUBLISH} site"));
+    Made { world, trained, gathered, published }
+});
+
+impl Made {
+    /// A copy of the site, whose files are changed by [`replace`].
+    fn copy(&self, name: &str) -> PathBuf {
+        let copy = self.world.path(name);
+        copy_tree(&self.world.path("site"), &copy);
+        copy
+    }
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text.trim()).expect("JSON")
+}
+
+#[test]
+fn training_logs_each_step_and_each_evaluation() {
+    for line in ["[Train][Epoch 1/8][Iter: 0/3]lr(Cosine): ", "[Eval][Epoch 8][Avg]recall1: "] {
+        assert!(MADE.trained.contains(line), "{line} is missing in\n{}", MADE.trained);
+    }
+}
+
+#[test]
+fn what_was_trained_tells_classes_apart() {
+    let told = MADE.world.succeed("eval --extractor run/model.safetensors --query pictures --json");
+    let metrics = parsed(&told);
     // Four classes told apart by color alone; a quarter would be chance.
     assert!(metrics["recall1"].as_f64() > Some(0.8), "{metrics}");
     assert_eq!(metrics["queries"], 20);
+}
 
-    let gallery = world.path("gallery.bin");
-    let facts = world.write("facts.json", r#"{"class 1 类": {"price": "3 €"}}"#);
-    let out = succeed(&[
-        &"gallery",
-        &"build",
-        &"--images",
-        &pictures,
-        &"--extractor",
-        &model,
-        &"--metadata",
-        &facts,
-        &"--out",
-        &gallery,
-    ]);
-    assert!(out.contains("4 classes, 20 pictures"), "{out}");
-    let listed = succeed(&[&"gallery", &"inspect", &gallery]);
+#[test]
+fn a_gallery_says_what_it_holds() {
+    assert!(MADE.gathered.contains("4 classes, 20 pictures"), "{}", MADE.gathered);
+    let listed = MADE.world.succeed("gallery list gallery.bin");
     assert!(listed.contains("5  class 2 类"), "{listed}");
+}
 
-    let sample = world.write("sample.png", shape(2, 9, 50).encode_png().expect("a PNG"));
-    let site = world.path("site");
-    let page = world.page();
-    let publish = |out: &std::path::Path| {
-        succeed(&[
-            &"publish",
-            &"--extractor",
-            &model,
-            &"--gallery",
-            &gallery,
-            &"--page",
-            &page,
-            &"--out",
-            &out,
-            &"--sample",
-            &sample,
-        ])
-    };
-    let out = publish(&site);
-    assert!(out.contains("checked: 1 object found in the first sample"), "{out}");
-    assert!(site.join("samples/1.png").is_file() && site.join("index.html").is_file());
+#[test]
+fn publishing_checks_what_it_wrote() {
+    let Made { world, published, .. } = &*MADE;
+    assert!(published.contains("checked: 1 object found in the first sample"), "{published}");
+    assert!(world.path("site/samples/1.png").is_file());
+    assert!(world.path("site/index.html").is_file());
+    let told = world.succeed("verify site");
+    assert!(told.contains("whole") && told.contains("packed copies"), "{told}");
+}
 
-    let found = succeed(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
+#[test]
+fn a_bundle_names_what_is_in_an_image() {
+    let found = MADE.world.succeed("recognize --bundle site/bundle sample.png");
     assert!(found.contains("class 2 类"), "{found}");
+}
 
-    // How fast it is, for people and for programs.
-    let bundle = site.join("bundle");
-    let told = succeed(&[&"bench", &"--bundle", &bundle, &"--picture", &sample, &"--runs", &"2"]);
-    assert!(told.contains("recognize") && told.contains("median"), "{told}");
-    let told = succeed(&[&"bench", &"--bundle", &bundle, &"--runs", &"2", &"--json"]);
-    let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+#[test]
+fn a_bundle_is_timed_for_readers_and_for_programs() {
+    let world = &MADE.world;
+    let told = world.succeed("bench --bundle site/bundle --picture sample.png --runs 2");
+    assert!(told.contains("recogni") && told.contains("median"), "{told}");
+    // A published site is taken for its bundle.
+    let report = parsed(&world.succeed("bench --bundle site --runs 2 --json"));
     assert_eq!((report["schema"].as_u64(), report["device"].as_str()), (Some(2), Some("cpu")));
     for figures in report["results"].as_array().expect("a list") {
         let of = |key: &str| figures[key].as_f64().expect("a number");
         assert!(0.0 < of("least_ms") && of("least_ms") <= of("median_ms"), "{figures}");
         assert!(of("median_ms") <= of("p95_ms"), "{figures}");
     }
+}
 
-    // The same parts give the same bytes, and a site is replaced, never mixed.
-    let bytes = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
-    publish(&site);
-    let again = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
-    assert_eq!(bytes, again);
-    let refused = fail(&[
-        &"publish",
-        &"--extractor",
-        &model,
-        &"--gallery",
-        &gallery,
-        &"--page",
-        &page,
-        &"--out",
-        &pictures,
-    ]);
-    assert!(refused.contains("holds another folder (class 0 类)"), "{refused}");
+#[test]
+fn the_same_parts_give_the_same_bytes() {
+    let site = MADE.copy("again");
+    MADE.world.succeed(&format!("{PUBLISH} again"));
+    assert_eq!(tree(&site), tree(&MADE.world.path("site")));
+}
 
-    // With a service worker the site says what there is to keep, and notices what changed since.
-    std::fs::write(page.join("sw.js"), "const VERSION = \"unpublished\";").expect("a worker");
-    std::fs::write(page.join("worker-cpu.js"), "").expect("an engine");
-    std::fs::write(page.join("worker-cpu_bg.wasm"), "the same ".repeat(100)).expect("a module");
-    publish(&site);
-    let told = succeed(&[&"verify", &site]);
-    assert!(told.contains("whole") && told.contains("packed copies"), "{told}");
-    // The same through a host.
-    let host = world::serve(&site);
-    assert_host_is_described(&host.address);
-    let worker = std::fs::read_to_string(site.join("sw.js")).expect("the worker");
-    assert!(!worker.contains("unpublished"), "{worker}");
-    let list = std::fs::read_to_string(site.join("precache.json")).expect("the list");
-    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
-    assert_eq!(list["engines"]["cpu"], serde_json::json!(["worker-cpu.js", "worker-cpu_bg.wasm"]));
+#[test]
+fn a_folder_of_others_is_not_published_into() {
+    let told = MADE.world.fail(&format!("{PUBLISH} pictures"));
+    assert!(told.contains("holds another folder (class 0 类)"), "{told}");
+}
+
+#[test]
+fn the_service_worker_is_told_what_there_is() {
+    let read = |name: &str| std::fs::read_to_string(MADE.world.path(name)).expect("a text");
+    assert!(!read("site/sw.js").contains("unpublished"));
+    let list = parsed(&read("site/precache.json"));
+    assert_eq!(list["engines"]["cpu"], json!(["worker-cpu.js", "worker-cpu_bg.wasm"]));
     assert_eq!(list["bundle"].as_array().map(Vec::len), Some(4), "{list}");
-    std::fs::write(site.join("index.html"), "<!doctype html>new").expect("a change");
-    for place in [site.to_string_lossy().into_owned(), host.address.clone()] {
-        let told = fail(&[&"verify", &place]);
-        assert!(told.contains("has changed since the site was published"), "{place}: {told}");
-    }
-    std::fs::write(site.join("more.txt"), "").expect("a file of others");
-    publish(&site);
-    assert!(site.join("more.txt").is_file(), "what others put there stays");
-    succeed(&[&"verify", &site]);
-    std::fs::remove_file(site.join("worker-cpu.js")).expect("a file of the site");
-    assert!(fail(&[&"verify", &site]).contains("worker-cpu.js: has gone"));
-    std::fs::remove_file(page.join("sw.js")).expect("no worker");
-    publish(&site);
-
-    assert_damage_is_told(&site, &bytes, &sample);
-
-    // A gallery of another model is refused.
-    let other = world.path("other");
-    succeed(&[&"train", &"-c", &recipe, &"--output", &other, &"-o", &"seed=4", &"-o", &"epochs=1"]);
-    let foreign = fail(&[
-        &"publish",
-        &"--extractor",
-        &other.join("model.safetensors"),
-        &"--gallery",
-        &gallery,
-        &"--page",
-        &page,
-        &"--out",
-        &world.path("site2"),
-    ]);
-    assert!(foreign.contains("another model"), "{foreign}");
 }
 
-/// Damaged files of a bundle each give their own message.
-fn assert_damage_is_told(site: &Path, manifest: &[u8], sample: &Path) {
-    let manifest = Manifest::from_bytes(manifest).expect("a manifest");
-    let victim = site.join("bundle").join(&manifest.gallery);
-    let whole = std::fs::read(&victim).expect("the gallery");
-    std::fs::write(&victim, &whole[..whole.len() - 10]).expect("cut");
-    let cut = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
-    assert!(cut.contains("is incomplete"), "{cut}");
-    assert!(fail(&[&"verify", &site]).contains("is incomplete"));
-    let mut flipped = whole;
-    flipped[100] ^= 1;
-    std::fs::write(&victim, flipped).expect("flip");
-    let flipped = fail(&[&"recognize", &"--bundle", &site.join("bundle"), &sample]);
-    assert!(flipped.contains("is damaged"), "{flipped}");
-}
-
-/// `verify` of a host says what it does for the page, and what it cannot be asked.
-fn assert_host_is_described(address: &str) {
-    let told = succeed(&[&"verify", &address]);
+#[test]
+fn a_host_is_described() {
+    let world = &MADE.world;
+    let host = world::serve(&world.path("site"));
+    let told = world.succeed(&format!("verify {}", host.address));
     for line in ["+ the page is isolated", "+ a download that breaks off", "whole"] {
         assert!(told.contains(line), "{line} is missing in\n{told}");
     }
     assert!(!told.contains("  - "), "{told}");
-    let nowhere = format!("{address}nowhere/");
-    assert!(fail(&[&"verify", &nowhere]).contains("the host answered 404"));
-    assert!(fail(&[&"verify", &"https://127.0.0.1/"]).contains("check the folder"));
+    let nowhere = world.fail(&format!("verify {}nowhere/", host.address));
+    assert!(nowhere.contains("the host answered 404"), "{nowhere}");
+    let secure = world.fail("verify https://127.0.0.1/");
+    assert!(secure.contains("check the folder"), "{secure}");
+}
+
+#[test]
+fn a_changed_file_is_noticed_in_a_folder_and_on_a_host() {
+    let site = MADE.copy("changed");
+    let host = world::serve(&site);
+    replace(&site.join("index.html"), "<!doctype html>new");
+    for place in ["changed", host.address.as_str()] {
+        let told = MADE.world.fail(&format!("verify {place}"));
+        assert!(told.contains("has changed since the site was published"), "{place}: {told}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_noticed() {
+    let site = MADE.copy("missing");
+    std::fs::remove_file(site.join("worker-cpu.js")).expect("a file of the site");
+    let told = MADE.world.fail("verify missing");
+    assert!(told.contains("worker-cpu.js: has gone"), "{told}");
+}
+
+#[test]
+fn files_of_others_stay_in_a_site_that_is_published_again() {
+    let site = MADE.copy("shared");
+    std::fs::write(site.join("more.txt"), "").expect("a file of others");
+    MADE.world.succeed(&format!("{PUBLISH} shared"));
+    assert!(site.join("more.txt").is_file());
+    MADE.world.succeed("verify shared");
+}
+
+/// The gallery of a copy of the site.
+fn gallery_of(site: &Path) -> PathBuf {
+    let bytes = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");
+    site.join("bundle").join(Manifest::from_bytes(&bytes).expect("a manifest").gallery)
+}
+
+#[test]
+fn a_gallery_that_is_cut_off_is_told() {
+    let victim = gallery_of(&MADE.copy("cut"));
+    let bytes = std::fs::read(&victim).expect("the gallery");
+    replace(&victim, &bytes[..bytes.len() - 10]);
+    for command in ["recognize --bundle cut/bundle sample.png", "verify cut"] {
+        let told = MADE.world.fail(command);
+        assert!(told.contains("is incomplete"), "{command}: {told}");
+    }
+}
+
+#[test]
+fn a_gallery_with_another_bit_is_told() {
+    let victim = gallery_of(&MADE.copy("flipped"));
+    let mut bytes = std::fs::read(&victim).expect("the gallery");
+    bytes[100] ^= 1;
+    replace(&victim, bytes);
+    let told = MADE.world.fail("recognize --bundle flipped/bundle sample.png");
+    assert!(told.contains("is damaged"), "{told}");
+}
+
+#[test]
+fn a_gallery_of_another_model_is_not_published() {
+    let world = World::new();
+    world.model();
+    let gallery = MADE.world.path("gallery.bin");
+    let told = fail(&[
+        &"publish",
+        &"--extractor",
+        &world.path("model.safetensors"),
+        &"--gallery",
+        &gallery,
+        &"--page",
+        &world.page(),
+        &"--out",
+        &world.path("site"),
+    ]);
+    assert!(told.contains("another model"), "{told}");
 }
 
 #[test]
@@ -273,7 +315,7 @@ fn a_loss_says_which_batch_it_needs() {
     assert!(train("").contains("extractor.losses"));
 }
 
-/// `magpie detect` for people, for programs and as pictures: the same objects.
+/// `magpie detect` as text, as JSON and as images: the same objects.
 fn what_is_found_is_told_and_cut_out(world: &World, model: &Path, variant: &str) {
     let picture = world.path("pictures/class 0 类/0.png");
     let crops = world.path(&format!("crops of {variant}"));

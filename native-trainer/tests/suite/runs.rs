@@ -10,7 +10,7 @@ use crate::world::{World, fail, succeed};
 
 type Word<'a> = &'a dyn AsRef<OsStr>;
 
-/// A world with pictures and a recipe of so many epochs, evaluated on what it learns from.
+/// A world with pictures and a recipe of `epochs` epochs, evaluated on what it learns from.
 fn world(epochs: usize) -> (World, PathBuf) {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 4);

@@ -1,8 +1,12 @@
 //! The commands around training, each end to end on tiny data, with what it prints.
 
-use models::weights::{Precision, Weights};
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use crate::world::{World, fail, magpie, shape, succeed};
+use models::weights::{Precision, Weights};
+use serde_json::Value;
+
+use crate::world::{World, copy_tree, fail, magpie, replace, shape, succeed};
 
 /// What is printed with the world's folder taken out.
 fn shortened(world: &World, text: &str) -> String {
@@ -107,95 +111,114 @@ mixed.json: 2 pictures, 2 boxes; 0 errors, 1 note
     assert!(errors.contains("take=many: "), "{errors}");
 }
 
-#[test]
-fn a_run_is_exported_extracted_and_compared() {
-    let world = World::new();
-    let pictures = world.pictures("pictures", 4, 4);
-    let recipe = world.recipe(&pictures, 3);
-    let run = world.path("run");
-    let told = succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--json"]);
-    let kinds: Vec<String> = told
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON alone"))
-        .map(|record| record["kind"].as_str().expect("a kind").to_owned())
-        .collect();
-    assert_eq!(kinds.iter().filter(|kind| *kind == "train").count(), 9);
-    assert_eq!(kinds.iter().filter(|kind| *kind == "epoch").count(), 3);
-    assert_eq!(kinds.iter().filter(|kind| *kind == "eval").count(), 3);
+/// A run of three epochs, trained once and only read, and what its training printed as JSON.
+static RUN: LazyLock<(World, String)> = LazyLock::new(|| {
+    let world = World::shared("tools");
+    world.recipe(&world.pictures("pictures", 4, 4), 3);
+    let told = world.succeed("train -c recipe.toml --out run --json");
+    (world, told)
+});
 
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text.trim()).expect("JSON alone")
+}
+
+#[test]
+fn training_tells_its_records_as_json() {
+    let (_, told) = &*RUN;
+    let kinds: Vec<Value> = told.lines().map(|line| parsed(line)["kind"].clone()).collect();
+    for (kind, count) in [("train", 9), ("epoch", 3), ("eval", 3)] {
+        assert_eq!(kinds.iter().filter(|other| **other == kind).count(), count, "{kind}");
+    }
+}
+
+#[test]
+fn a_smaller_network_costs_little_and_says_how_much() {
+    let (world, _) = &*RUN;
+    // Whoever exports from a run holds it.
+    copy_tree(&world.path("run"), &world.path("held"));
     let mut sizes = Vec::new();
     for (precision, least) in [("f32", 0.999_999), ("f16", 0.9999), ("i10", 0.998), ("i8", 0.98)] {
-        let out = world.path(&format!("{precision}.safetensors"));
-        let told = succeed(&[
-            &"export",
-            &run,
-            &"--precision",
-            &precision,
-            &"--out",
-            &out,
-            &"--query",
-            &pictures,
-            &"--json",
-        ]);
-        let record: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let out = format!("{precision}.safetensors");
+        let told = world.succeed(&format!(
+            "export held --precision {precision} --out {out} --query pictures --json"
+        ));
+        let record = parsed(&told);
         let cosine = record["cost"]["least_cosine"].as_f64().expect("a cosine");
         assert!(cosine >= least, "{precision}: {cosine}");
         sizes.push(record["bytes"].as_u64().expect("a size"));
         // What a stored network says is what the trainer's says.
-        let json = succeed(&[&"eval", &"--extractor", &out, &"--query", &pictures, &"--json"]);
-        let metrics: serde_json::Value = serde_json::from_str(json.trim()).expect("JSON");
-        assert_eq!(metrics["recall1"], record["cost"]["recall1"]);
+        let json = world.succeed(&format!("eval --extractor {out} --query pictures --json"));
+        assert_eq!(parsed(&json)["recall1"], record["cost"]["recall1"]);
     }
     assert!(sizes.is_sorted_by(|a, b| a > b), "{sizes:?}");
-    let again = world.path("again.safetensors");
-    succeed(&[&"export", &run.join("model.safetensors"), &"--precision", &"f16", &"--out", &again]);
-    let bytes = |path: &std::path::Path| std::fs::read(path).expect("a file");
-    assert!(bytes(&again) == bytes(&run.join("model.safetensors")), "f16 of f16 is itself");
-    // What the recipe says is what is exported, by the run itself and later.
+}
+
+#[test]
+fn half_floats_of_half_floats_are_the_same_file() {
+    let (world, _) = &*RUN;
+    world.succeed("export run/model.safetensors --precision f16 --out again.safetensors");
+    let bytes = |name: &str| std::fs::read(world.path(name)).expect("a file");
+    assert!(bytes("again.safetensors") == bytes("run/model.safetensors"));
+}
+
+/// A copy of the run whose last checkpoint has other weights than its best, whatever the evaluations said.
+fn changed_run(name: &str) -> PathBuf {
+    let (world, _) = &*RUN;
+    let run = world.path(name);
+    copy_tree(&world.path("run"), &run);
+    let last = run.join("last_model/model.safetensors");
+    let mut weights = Weights::from_bytes(&std::fs::read(&last).expect("bytes")).expect("weights");
+    let changed = weights.tensors.values_mut().next().expect("a tensor");
+    changed.values.iter_mut().for_each(|value| *value += 1.0);
+    replace(&last, weights.to_bytes(Precision::F32, None).expect("bytes"));
+    run
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_and_those_that_are_whole_are_named() {
+    changed_run("damaged");
+    let told = RUN.0.fail("export damaged --checkpoint last_model --out refused.safetensors");
+    assert!(told.contains("model.safetensors: is damaged"), "{told}");
+    assert!(told.contains("whole are best_model, latest, latest.previous"), "{told}");
+}
+
+#[test]
+fn a_run_exports_the_checkpoint_that_its_recipe_names() {
+    let (world, run) = (&RUN.0, changed_run("chosen"));
+    // A checkpoint of a run that wrote no digests down.
+    let progress = run.join("last_model/progress.json");
+    let mut record: Value =
+        serde_json::from_slice(&std::fs::read(&progress).expect("a file")).expect("JSON");
+    record.as_object_mut().expect("an object").remove("digests");
+    replace(&progress, record.to_string());
     let recipe = run.join("recipe.toml");
     let text = std::fs::read_to_string(&recipe).expect("the run's recipe");
     assert!(text.contains("export = \"best\""), "{text}");
-    // Told apart whatever the evaluations said.
-    let last = run.join("last_model/model.safetensors");
-    let mut weights = Weights::from_bytes(&bytes(&last)).expect("weights");
-    let changed = weights.tensors.values_mut().next().expect("a tensor");
-    changed.values.iter_mut().for_each(|value| *value += 1.0);
-    std::fs::write(&last, weights.to_bytes(Precision::F32, None).expect("bytes")).expect("written");
-    let refused = fail(&[&"export", &run, &"--checkpoint", &"last_model", &"--out", &again]);
-    assert!(refused.contains("model.safetensors: is damaged"), "{refused}");
-    assert!(refused.contains("whole are best_model, latest, latest.previous"), "{refused}");
-    // A checkpoint of a run that wrote no digests down.
-    let progress = run.join("last_model/progress.json");
-    let mut record: serde_json::Value = serde_json::from_slice(&bytes(&progress)).expect("JSON");
-    record.as_object_mut().expect("an object").remove("digests");
-    std::fs::write(&progress, record.to_string()).expect("written");
+    let export = |words: &str| {
+        world.succeed(&format!("export {words} --out chosen.safetensors"));
+        std::fs::read(world.path("chosen.safetensors")).expect("a file")
+    };
     let mut exported = Vec::new();
-    for (export, checkpoint) in [("best", "best_model"), ("last", "last_model")] {
-        let text = text.replace("export = \"best\"", &format!("export = \"{export}\""));
-        std::fs::write(&recipe, text).expect("written");
-        succeed(&[&"export", &run, &"--out", &again]);
-        let by_default = bytes(&again);
-        succeed(&[&"export", &run, &"--checkpoint", &checkpoint, &"--out", &again]);
-        assert!(by_default == bytes(&again), "{export}");
+    for (name, checkpoint) in [("best", "best_model"), ("last", "last_model")] {
+        replace(&recipe, text.replace("export = \"best\"", &format!("export = \"{name}\"")));
+        let by_default = export("chosen");
+        assert!(by_default == export(&format!("chosen --checkpoint {checkpoint}")), "{name}");
         exported.push(by_default);
     }
     assert!(exported[0] != exported[1], "the two checkpoints differ");
-    std::fs::write(&recipe, text).expect("written");
-    let missing = fail(&[&"export", &run, &"--checkpoint", &"epoch_9", &"--out", &again]);
+    let missing = world.fail("export chosen --checkpoint epoch_9 --out chosen.safetensors");
     assert!(missing.contains("epoch_9"), "{missing}");
+}
 
-    let features = world.path("features.safetensors");
-    let told = succeed(&[
-        &"extract",
-        &"--extractor",
-        &run.join("model.safetensors"),
-        &"--images",
-        &pictures,
-        &"--out",
-        &features,
-    ]);
+#[test]
+fn embeddings_have_length_one_and_names_beside_them() {
+    let (world, _) = &*RUN;
+    let told = world.succeed(
+        "extract --extractor run/model.safetensors --images pictures --out features.safetensors",
+    );
     assert!(told.contains("features.safetensors: 16 × "), "{told}");
-    let bytes = bytes(&features);
+    let bytes = std::fs::read(world.path("features.safetensors")).expect("a file");
     let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let embeddings = file.tensor("embeddings").expect("the embeddings");
     let values: Vec<f32> = embeddings

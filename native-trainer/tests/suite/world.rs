@@ -15,16 +15,48 @@ use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
-/// A folder that is deleted at the end of the test.
-pub(crate) struct World(tempfile::TempDir);
+/// A folder with what a command reads and writes.
+pub(crate) struct World {
+    folder: PathBuf,
+    /// Deletes the folder at the end of the test.
+    _held: Option<tempfile::TempDir>,
+}
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary folder"))
+        let held = tempfile::tempdir().expect("a temporary folder");
+        Self { folder: held.path().to_owned(), _held: Some(held) }
+    }
+
+    /// One that many tests read: an empty folder among what was built, which stays until the next run.
+    pub(crate) fn shared(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).expect("what the last run left goes");
+        }
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self { folder, _held: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.join(name)
+    }
+
+    /// Runs `magpie` in this folder; blanks separate the words.
+    pub(crate) fn magpie(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
+        command.current_dir(&self.folder).args(line.split(' ')).stdin(Stdio::null());
+        command.output().expect("magpie runs")
+    }
+
+    /// [`Self::magpie`], which succeeds; what it printed.
+    pub(crate) fn succeed(&self, line: &str) -> String {
+        succeeded(&self.magpie(line))
+    }
+
+    /// [`Self::magpie`], which ends with an error; its message.
+    pub(crate) fn fail(&self, line: &str) -> String {
+        failed(&self.magpie(line))
     }
 
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
@@ -265,6 +297,12 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
+/// Writes a file of [`copy_tree`] anew: the old one is a second name of the original's.
+pub(crate) fn replace(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::remove_file(path).expect("a file of the copy");
+    std::fs::write(path, bytes).expect("a file");
+}
+
 /// Calls for each of the numbers on two threads.
 pub(crate) fn on_threads(numbers: &[u64], call: impl Fn(u64) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -283,16 +321,22 @@ pub(crate) fn on_threads(numbers: &[u64], call: impl Fn(u64) + Sync) {
 
 /// Runs `magpie` and expects success; returns what it printed.
 pub(crate) fn succeed(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
-    let output = magpie(arguments);
+    succeeded(&magpie(arguments))
+}
+
+/// Runs `magpie` and expects an error without a panic; returns its message.
+pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    failed(&magpie(arguments))
+}
+
+fn succeeded(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
     format!("{text}{errors}")
 }
 
-/// Runs `magpie` and expects an error without a panic; returns its message.
-pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
-    let output = magpie(arguments);
+fn failed(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("error:") && !errors.contains("panicked"), "{errors}");

@@ -4,7 +4,7 @@
 use wasm_engine::protocol::{Backend, Recognized};
 
 use super::command::{Command, Commands, Look, Show};
-use super::event::{Choice, Timer};
+use super::event::{Choice, Outcome, Timer};
 use super::recovery::Health;
 use super::watch::{Need, Watch};
 use super::{App, start_engine};
@@ -126,20 +126,18 @@ fn is_idle(app: &App) -> bool {
 }
 
 /// A trial is over.
-pub(super) fn measured(
-    app: &mut App,
-    trial: u32,
-    outcome: Option<Option<Choice>>,
-    out: &mut Commands,
-) {
+pub(super) fn measured(app: &mut App, trial: u32, outcome: Outcome, out: &mut Commands) {
     // Whoever has disturbed it has taken it away.
     if app.choosing.trial.take_if(|running| *running == trial).is_none() {
         return;
     }
     app.choosing.settled = true;
     // A host that does not answer leaves the engine that does.
-    let Some(choice) = outcome else { return };
-    app.choosing.choice = choice;
+    app.choosing.choice = match outcome {
+        Outcome::Failed => return,
+        Outcome::Nothing => None,
+        Outcome::Measured(choice) => Some(choice),
+    };
     tell(app, out);
     let faster = app.choosing.choice.as_ref().is_some_and(|choice| choice.backend == "webgpu");
     // With a picture on the page, the next visit begins with it: lessons are taken from what this engine saw.

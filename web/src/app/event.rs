@@ -173,7 +173,7 @@ pub(crate) enum PointEvent {
         sides: (f64, f64),
     },
     /// The browser takes it.
-    Cancelled,
+    Canceled,
     /// A key on the frame, and whether Shift is down.
     Key(String, bool),
 }
@@ -211,6 +211,17 @@ pub(crate) struct Choice {
     pub(crate) webgpu: Option<Cost>,
 }
 
+/// How a trial ends.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    /// It could not be made.
+    Failed,
+    /// There is nothing to choose from.
+    Nothing,
+    /// The engines were measured.
+    Measured(Choice),
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
@@ -243,9 +254,8 @@ pub(crate) enum Event {
     Backend(String),
     /// The visitor has said that lessons may end with the engine.
     BackendSure(String),
-    /// The trial of this number is over; `None` where it could not be made, `Some(None)` where there is nothing to
-    /// choose from.
-    Measured(u32, Option<Option<Choice>>),
+    /// The trial of this number is over.
+    Measured(u32, Outcome),
     /// A time has passed.
     Time(Timer),
     /// The page speaks another language.

@@ -43,6 +43,8 @@ struct Lost {
     device: String,
     /// Whether nobody looked at the page.
     unseen: bool,
+    /// Whether its device is not there: one that was only taken away from the page does not come back by itself.
+    unplugged: bool,
 }
 
 /// The camera, and what is waited for.
@@ -58,6 +60,8 @@ pub(super) struct Filming {
     reading: bool,
     /// Whether a finger or a button of a mouse is down on the answers.
     pressed: bool,
+    /// Whether the device of the camera is not there any more.
+    unplugged: bool,
     lost: Option<Lost>,
 }
 
@@ -138,6 +142,7 @@ fn is_current(app: &App, id: u32) -> bool {
 
 fn start(app: &mut App, facing: Facing, device: String, out: &mut Commands) {
     choice::disturbed(app, out);
+    app.film.unplugged = false;
     app.film.next = app.film.next.wrapping_add(1);
     let id = app.film.next;
     app.film.asked = Some(id);
@@ -205,21 +210,22 @@ fn devices_changed(
     devices: &[String],
     out: &mut Commands,
 ) {
-    let muted = app.film.camera.as_ref().map(|camera| camera.muted);
-    match (state, muted) {
-        (Some(state), Some(_)) if state.ended => changed(app, Change::Ended, out),
-        (Some(state), Some(muted)) => {
-            out.add(Command::CountCameras);
-            if muted && !state.muted {
-                changed(app, Change::Unmuted, out);
-            }
+    if let (Some(state), Some(camera)) = (state, &app.film.camera) {
+        let muted = camera.muted;
+        app.film.unplugged = !devices.contains(&camera.device);
+        if state.ended {
+            return changed(app, Change::Ended, out);
         }
-        _ => {
-            // The one that went is back.
-            let back = |lost: &mut Lost| !lost.unseen && devices.contains(&lost.device);
-            if let Some(lost) = app.film.lost.take_if(back) {
-                start(app, lost.facing, lost.device, out);
-            }
+        out.add(Command::CountCameras);
+        if muted && !state.muted {
+            changed(app, Change::Unmuted, out);
+        }
+    } else if let Some(lost) = &mut app.film.lost {
+        let there = devices.contains(&lost.device);
+        let back = there && lost.unplugged && !lost.unseen;
+        lost.unplugged = !there;
+        if let Some(lost) = app.film.lost.take_if(|_| back) {
+            start(app, lost.facing, lost.device, out);
         }
     }
 }
@@ -230,7 +236,8 @@ fn changed(app: &mut App, change: Change, out: &mut Commands) {
         Change::Ended => {
             // Phones take it from a page that nobody looks at.
             let unseen = app.visitor.away;
-            let lost = Lost { facing: camera.facing, device: camera.device.clone(), unseen };
+            let (facing, device) = (camera.facing, camera.device.clone());
+            let lost = Lost { facing, device, unseen, unplugged: app.film.unplugged };
             stop(app, out);
             app.film.lost = Some(lost);
             out.say("camera.gone", Look::Failed);

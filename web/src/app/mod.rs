@@ -25,7 +25,7 @@ use command::Commands;
 pub(crate) use command::{Command, Computed, Look, Sentence, Show, Source};
 pub(crate) use event::{
     Adapter, CameraEvent, CameraState, Change, Choice, Cost, Event, Facing, Frame, Given, Handle,
-    Part, PointEvent, Timer, Visitor,
+    Outcome, Part, PointEvent, Timer, Visitor,
 };
 pub(crate) use failure::Failure;
 use failure::{Doing, FileKind};
@@ -71,6 +71,7 @@ enum AskedFor {
 
 /// Everything that the page remembers.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct App {
     backend: Backend,
     adapter: Option<Adapter>,

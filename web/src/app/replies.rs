@@ -67,14 +67,11 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         Response::Failed { id: Some(id), error } => {
             let Some(sent) = finish(app, id) else { return };
             // The browser may decode what the engine does not; what is damaged stays unanswered.
-            match sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
-                Some(bitmap) => {
-                    out.add(Command::ReadPixels(Source::Held(bitmap), app.next_id));
-                }
-                None => {
-                    let sentence = failure(app, error, Doing::Recognizing(sent.kind));
-                    refuse(app, sentence, out);
-                }
+            if let Some(bitmap) = sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
+                out.add(Command::ReadPixels(Source::Held(bitmap), app.next_id));
+            } else {
+                let sentence = failure(app, error, Doing::Recognizing(sent.kind));
+                refuse(app, sentence, out);
             }
             filming::failed(app, out);
         }
@@ -157,16 +154,12 @@ fn show(app: &mut App, result: Rc<Recognized>, out: &mut Commands) {
 
 /// What was found, or what the thing is that was marked last.
 fn summary(result: &Recognized) -> Sentence {
-    match result.objects.last().filter(|_| result.pointed > 0) {
-        Some(marked) => {
-            let best = marked.answers.first().filter(|_| marked.known);
-            Sentence::Marked(best.map(|best| best.label.clone()))
-        }
-        None => {
-            let known = result.objects.iter().filter(|object| object.known).count();
-            Sentence::Summary(known, result.objects.len())
-        }
+    if let Some(marked) = result.objects.last().filter(|_| result.pointed > 0) {
+        let best = marked.answers.first().filter(|_| marked.known);
+        return Sentence::Marked(best.map(|best| best.label.clone()));
     }
+    let known = result.objects.iter().filter(|object| object.known).count();
+    Sentence::Summary(known, result.objects.len())
 }
 
 /// Shows a picture's answers anew if it is still the one that is shown.

@@ -24,7 +24,7 @@ use wasm_engine::protocol::{Backend, Request};
 use web_sys::{AbortController, File, MediaStream};
 
 use crate::app::{
-    App, Beginning, CameraState, Command, Event, Given, Handle, Source, Visitor, update,
+    App, Beginning, CameraState, Command, Event, Given, Handle, Outcome, Source, Visitor, update,
 };
 use crate::view::dom::{document, query_parameter, window};
 use crate::view::{self, Sender, language, pointing, teaching};
@@ -263,11 +263,17 @@ fn measure(page: &Rc<Page>, number: u32) {
         let outcome = startup::choose(&trial.signal())?;
         Ok((trial, outcome))
     });
-    let Ok((trial, outcome)) = begun else { return deliver(page, Event::Measured(number, None)) };
+    let Ok((trial, outcome)) = begun else {
+        return deliver(page, Event::Measured(number, Outcome::Failed));
+    };
     page.trial.replace(Some(trial));
     let page = page.clone();
     spawn_local(async move {
-        let outcome = JsFuture::from(outcome).await;
-        deliver(&page, Event::Measured(number, outcome.ok().map(startup::read_choice)));
+        let outcome = match JsFuture::from(outcome).await.map(startup::read_choice) {
+            Ok(Some(choice)) => Outcome::Measured(choice),
+            Ok(None) => Outcome::Nothing,
+            Err(_) => Outcome::Failed,
+        };
+        deliver(&page, Event::Measured(number, outcome));
     });
 }

@@ -17,9 +17,9 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let mut listeners = Vec::new();
     for (name, read) in [
         ("pointerdown", down as fn(&PointerEvent) -> Option<PointEvent>),
-        ("pointermove", moved),
-        ("pointerup", up),
-        ("pointercancel", |_| Some(PointEvent::Cancelled)),
+        ("pointermove", |event| Some(moved(event))),
+        ("pointerup", |event| Some(up(event))),
+        ("pointercancel", |_| Some(PointEvent::Canceled)),
     ] {
         let ask = ask.clone();
         listeners.push(EventListener::new(&stage, name, move |event| {
@@ -96,16 +96,16 @@ fn down(event: &PointerEvent) -> Option<PointEvent> {
     })
 }
 
-fn moved(event: &PointerEvent) -> Option<PointEvent> {
-    Some(PointEvent::Moved { pointer: event.pointer_id(), at: at(event), part: spot(event) })
+fn moved(event: &PointerEvent) -> PointEvent {
+    PointEvent::Moved { pointer: event.pointer_id(), at: at(event), part: spot(event) }
 }
 
-fn up(event: &PointerEvent) -> Option<PointEvent> {
+fn up(event: &PointerEvent) -> PointEvent {
     let target = event.target().and_then(|target| target.dyn_into::<Element>().ok());
     let rect = by_id::<HtmlElement>("stage").get_bounding_client_rect();
-    Some(PointEvent::Up {
+    PointEvent::Up {
         pointer: event.pointer_id(),
         on_box: target.is_some_and(|target| target.class_list().contains("box")),
         sides: (rect.width(), rect.height()),
-    })
+    }
 }

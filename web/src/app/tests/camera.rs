@@ -76,11 +76,32 @@ fn a_camera_goes_on_once_its_device_is_back() {
 }
 
 #[test]
+fn a_camera_that_was_only_taken_away_stays_off() {
+    let mut page = Page::filming();
+    page.camera(CameraEvent::Changed(1, Change::Ended));
+    for _ in 0..2 {
+        assert!(page.camera(CameraEvent::Devices(None, vec!["eye".to_owned()])).is_empty());
+    }
+}
+
+#[test]
+fn devices_may_tell_first_that_a_camera_is_unplugged() {
+    let mut page = Page::filming();
+    let ended = CameraState { ended: true, ..CameraState::default() };
+    let commands = page.camera(CameraEvent::Devices(Some(ended), Vec::new()));
+    assert_holds(&commands, &[Command::StopCamera, status("camera.gone", Look::Failed)]);
+    let commands = page.camera(CameraEvent::Devices(None, vec!["eye".to_owned()]));
+    assert!(commands.iter().any(|command| matches!(command, Command::AskCamera { .. })));
+}
+
+#[test]
 fn a_camera_that_is_back_after_a_file_stays_off() {
     let mut page = Page::filming();
     page.camera(CameraEvent::Changed(1, Change::Ended));
     page.on(Event::Given(Given::File(FILE)));
-    assert!(page.camera(CameraEvent::Devices(None, vec!["eye".to_owned()])).is_empty());
+    for devices in [Vec::new(), vec!["eye".to_owned()]] {
+        assert!(page.camera(CameraEvent::Devices(None, devices)).is_empty());
+    }
 }
 
 #[test]

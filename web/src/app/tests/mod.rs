@@ -12,7 +12,7 @@ use wasm_engine::protocol::{
 use super::event::Cost;
 use super::{
     Adapter, App, Beginning, CameraEvent, CameraState, Choice, Command, Event, Facing, Failure,
-    Given, Handle, Look, PointEvent, Sentence, Show, Source, Timer, update,
+    Given, Handle, Look, Outcome, PointEvent, Sentence, Show, Source, Timer, update,
 };
 
 const THRESHOLDS: Thresholds = Thresholds { min_similarity: 0.5, min_score: 0.5 };
@@ -169,11 +169,11 @@ fn assert_holds(commands: &[Command], expected: &[Command]) {
 }
 
 fn sent(commands: &[Command]) -> Vec<&Request> {
-    let request = |command| match command {
-        &Command::Send(ref request) => Some(request),
+    let sent = commands.iter().filter_map(|command| match command {
+        Command::Send(request) => Some(request),
         _ => None,
-    };
-    commands.iter().filter_map(request).collect()
+    });
+    sent.collect()
 }
 
 fn answers(commands: &[Command]) -> Vec<u32> {
@@ -396,14 +396,14 @@ fn the_device_is_measured_once_the_visitor_does_nothing() {
     // A picture ends the trial; its outcome comes too late.
     let commands = page.on(Event::Decoded(vec![1], None));
     assert_holds(&commands, &[Command::EndTrial]);
-    assert!(page.on(Event::Measured(1, Some(None))).is_empty());
+    assert!(page.on(Event::Measured(1, Outcome::Nothing)).is_empty());
     page.engine(Response::Recognized { id: 1, result: answer(1) });
     page.on(Event::Unreadable);
     assert_eq!(page.on(Event::Time(Timer::Quiet(1))), [Command::Measure(2)]);
     let cost = Some(Cost { detect: 1.0, embed: 1.0 });
     let (backend, why) = ("webgpu".to_owned(), "faster".to_owned());
     let choice = Choice { backend, why, cpu: cost, webgpu: cost };
-    let commands = page.on(Event::Measured(2, Some(Some(choice))));
+    let commands = page.on(Event::Measured(2, Outcome::Measured(choice)));
     assert_holds(&commands, &[Command::StartEngine(Backend::WebGpu)]);
 }
 
