@@ -60,7 +60,7 @@ pub(super) fn section(
     let mut page = format!(
         "<h2>What it finds</h2><p>{} among {} of {}: recall@1 {:.1} %, mAP {:.1} %.</p>",
         counted(metrics.queries, "query", "queries"),
-        counted(gallery.samples.len(), "image", "images"),
+        counted(gallery.samples.len(), "picture", "pictures"),
         counted(gallery.labels.len(), "class", "classes"),
         100.0 * metrics.recall_at_k.first().map_or(0.0, |(_, rate)| *rate),
         100.0 * metrics.mean_average_precision
@@ -93,7 +93,7 @@ fn rows(
     // Both kinds are worth seeing: three wrong ones to a right one, spread over the list.
     let shown_wrong = wrong.len().min(shown - shown / 4);
     let shown_right = right.len().min(shown - shown_wrong);
-    let mut page = "<h3>Queries and their nearest images</h3>".to_owned();
+    let mut page = "<h3>Queries and their nearest pictures</h3>".to_owned();
     for index in spread(&wrong, shown_wrong).chain(spread(&right, shown_right)) {
         let sample = &query.samples[index];
         page.push_str("<div class=\"row\">");

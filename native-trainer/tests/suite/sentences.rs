@@ -85,12 +85,15 @@ fn galleries(world: &World) {
     world.write("damaged.bin", damaged);
 }
 
+/// What a copy of a bundle has in the place of a file, by its name; `None`: nothing.
+type Change<'a> = dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>> + 'a;
+
 /// Sites that nobody can use.
 fn bundles(world: &World) {
     let read =
         |name: &str| std::fs::read(world.path(&format!("site/bundle/{name}"))).expect("a file");
     let manifest = read(MANIFEST_NAME);
-    let copy = |folder: &str, change: &dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>>| {
+    let copy = |folder: &str, change: &Change<'_>| {
         for entry in std::fs::read_dir(world.path("site/bundle")).expect("a folder").flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if let Some(bytes) = change(&name, read(&name)) {
@@ -117,16 +120,15 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 /// What each command says on the standard error, and its exit status.
 fn told(lines: &[&str]) -> String {
-    let mut text = String::new();
-    for line in lines {
+    let said = |line: &&str| {
         let output = WORLD.magpie(line);
         let errors = String::from_utf8_lossy(&output.stderr);
         let status = output.status.code().expect("an exit status");
         assert!(status == 1 || status == 2, "{line}: {status}: {errors}");
         assert!(!errors.contains("panicked"), "{line}: {errors}");
-        text.push_str(&format!("$ magpie {line}\n{}\n[{status}]\n\n", plain(errors.trim_end())));
-    }
-    text
+        format!("$ magpie {line}\n{}\n[{status}]\n\n", plain(errors.trim_end()))
+    };
+    lines.iter().map(said).collect()
 }
 
 /// A text without what differs between machines, releases and runs.
