@@ -152,7 +152,7 @@ const focused = () => page.evaluate(() => document.activeElement.parentElement.c
 seen.escaped = [await page.locator(".teach").count(), await focused()];
 await page.locator(".correction button").first().click();
 await page.locator(".teach .cancel").click();
-seen.cancelled = [await page.locator(".teach").count(), await focused()];
+seen.canceled = [await page.locator(".teach").count(), await focused()];
 seen.confirms = await page.locator(".confirm").count();
 if (seen.confirms) {
   await page.locator(".confirm").first().click();

@@ -1,6 +1,6 @@
 //! Parameters of a fresh network, made when they are first asked for: loading weights makes none.
 //!
-//! Burn's own initialisers would bring every rule that they know, a QR decomposition among them,
+//! Burn's own initializers would bring every rule that they know, a QR decomposition among them,
 //! into the browser's module.
 
 use burn::module::{Param, ParamId};

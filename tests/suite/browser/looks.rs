@@ -85,7 +85,7 @@ fn is_good(browser: &str) {
     assert_eq!(joined["lit"], 1, "{joined}");
     assert_eq!(joined["chosen"].as_array().map(Vec::len), Some(1), "{joined}");
     // A form is left by Escape and by its button; the focus is where it began.
-    for way in ["escaped", "cancelled"] {
+    for way in ["escaped", "canceled"] {
         assert_eq!(seen[way], json!([0, "correction"]), "{way}");
     }
     assert_eq!((&seen["confirms"], &seen["confirmed"]), (&json!(1), &json!(0)));

@@ -173,7 +173,7 @@ pub(crate) enum PointEvent {
         sides: (f64, f64),
     },
     /// The browser takes it.
-    Cancelled,
+    Canceled,
     /// A key on the frame, and whether Shift is down.
     Key(String, bool),
 }

@@ -63,7 +63,7 @@ pub(super) fn happened(app: &mut App, event: PointEvent, out: &mut Commands) {
         }
         PointEvent::Moved { pointer, at, part } => moved(app, pointer, at, part, out),
         PointEvent::Up { pointer, on_box, sides } => up(app, pointer, on_box, sides, out),
-        PointEvent::Cancelled => {
+        PointEvent::Canceled => {
             if app.pointing.stroke.take().is_some_and(|stroke| stroke.drawing) {
                 end(app, out);
             }

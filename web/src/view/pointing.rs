@@ -19,7 +19,7 @@ pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
         ("pointerdown", down as fn(&PointerEvent) -> Option<PointEvent>),
         ("pointermove", |event| Some(moved(event))),
         ("pointerup", |event| Some(up(event))),
-        ("pointercancel", |_| Some(PointEvent::Cancelled)),
+        ("pointercancel", |_| Some(PointEvent::Canceled)),
     ] {
         let ask = ask.clone();
         listeners.push(EventListener::new(&stage, name, move |event| {
