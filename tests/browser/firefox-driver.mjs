@@ -98,10 +98,12 @@ class Locator {
   isVisible = async () => (await this.count()) > 0 && this.evaluate((element) => element.checkVisibility());
 
   allTextContents = () =>
-    this.page.evaluate(
-      (selector) => [...document.querySelectorAll(selector)].map((element) => element.textContent),
-      this.selector,
-    );
+    this.page.evaluate((selector) => {
+      // Playwright's own pseudo-class.
+      const all = document.querySelectorAll(selector.replace(/:visible$/, ""));
+      const wanted = [...all].filter((element) => !selector.endsWith(":visible") || element.checkVisibility());
+      return wanted.map((element) => element.textContent);
+    }, this.selector);
 }
 
 class Page {

@@ -180,8 +180,8 @@ fn unposted_is_told(seen: &Value) {
     let refused = &seen["refused"];
     assert!(refused["late"].is_null(), "{refused}");
     assert_eq!(refused["state"], "failed", "{refused}");
-    let status = refused["status"].as_str().unwrap_or_default();
-    assert!(status.contains("cannot be posted"), "{status}");
+    let words = refused["words"].as_str().unwrap_or_default();
+    assert!(words.contains("cannot be posted"), "{refused}");
     assert!(right(&seen["healed"]), "{}", seen["healed"]);
 }
 
