@@ -15,6 +15,7 @@ mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]
 mod help;
+mod paddle;
 mod path;
 mod postgres;
 mod replicas;
