@@ -29,3 +29,24 @@ impl AnswerRule {
         *self == Self::Nearest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_files_stay_and_the_fields_names_are_read() {
+        let written = |rule: AnswerRule| serde_json::to_string(&rule).unwrap();
+        let five = AnswerRule::Vote { neighbors: 5 };
+        assert_eq!(written(five), r#"{"kind":"vote","neighbours":5}"#);
+        assert_eq!(written(AnswerRule::ClassMean), r#"{"kind":"centroid"}"#);
+        for (text, rule) in [
+            (r#"{"kind":"vote","neighbours":5}"#, five),
+            (r#"{"kind":"vote","neighbors":5}"#, five),
+            (r#"{"kind":"centroid"}"#, AnswerRule::ClassMean),
+            (r#"{"kind":"class_mean"}"#, AnswerRule::ClassMean),
+        ] {
+            assert_eq!(serde_json::from_str::<AnswerRule>(text).unwrap(), rule, "{text}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Metadata(Vec<(String, String)>);
 
 impl Metadata {
-    /// No facts.
+    /// No metadata.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -83,7 +83,7 @@ impl<'a> IntoIterator for &'a Metadata {
 }
 
 impl FromIterator<(String, String)> for Metadata {
-    /// Of facts with the same name the last one holds, at the place of the first.
+    /// Of texts with the same name the last one holds, at the place of the first.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(facts: I) -> Self {
         let mut metadata = Self::new();
         for (name, text) in facts {

@@ -3,7 +3,7 @@
 //! Every file but `manifest.json` is named after its SHA-256, so hosts and browsers may keep it for
 //! ever. The manifest is read first; each file's length and hash are checked before it is used.
 //!
-//! The gallery comes in two files: what answers need, and the classes' pictures for people, which may
+//! The gallery comes in two files: what answers need, and the classes' thumbnails, which may
 //! come later. One that is too large for that comes in [shards](gallery::Shards): a head, and
 //! files of which queries fetch parts.
 

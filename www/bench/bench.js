@@ -329,7 +329,7 @@ for (const [runtime, version] of Object.entries(offered)) {
   label.append(box, ` ${runtime} ${version}`);
   find("peers").append(label);
 }
-// Only relaxed SIMD computes in whole numbers.
+// Only relaxed SIMD computes in 8-bit integers.
 find("arithmetic").disabled = moduleName("cpu") !== "relaxed";
 describe(graphics);
 find("use-webgpu").disabled = !graphics;

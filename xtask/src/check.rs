@@ -91,15 +91,19 @@ pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// What continuous integration runs before the tests: format, spelling, unused dependencies, licenses,
-/// lints of what the tests compile, and docs.
+/// What costs seconds and nothing to compile: format, scripts, spelling.
 pub(crate) fn quick() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::lints()?;
     cargo("format", &["fmt", "--all", "--", "--check"])?;
     scripts()?;
     let typos = setup::typos()?;
-    step("spelling", || execute(&mut program(&typos)))?;
+    step("spelling", || execute(&mut program(&typos)))
+}
+
+/// Unused dependencies, licenses, lints of what the tests compile, and docs.
+pub(crate) fn lints() -> anyhow::Result<()> {
+    setup::lints()?;
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
     // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
     step("unused dependencies", || execute(&mut program("cargo-machete")))?;
@@ -113,6 +117,7 @@ pub(crate) fn quick() -> anyhow::Result<()> {
 /// What a developer runs before a commit, beside the tests.
 pub(crate) fn check() -> anyhow::Result<()> {
     quick()?;
+    lints()?;
     let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
     cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;

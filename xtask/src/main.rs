@@ -23,7 +23,9 @@ cargo xtask check
     What a developer runs before a commit, beside the tests: format, spelling, lints
     on host and wasm32, types and lints of scripts, docs, licenses, unused dependencies.
 cargo xtask check --quick
-    The same without lints on wasm32, as continuous integration runs it.
+    What compiles nothing of that: format, types and lints of scripts, spelling.
+cargo xtask check --lints
+    Lints on the host, docs, licenses, unused dependencies.
 cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     Hands damaged input to every parser, or to those whose names hold NAME, for N seconds each (60), beginning with
     the input of a seed (0).
@@ -68,6 +70,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["test", "--gpu"] => check::test_gpu(),
         ["check"] => check::check(),
         ["check", "--quick"] => check::quick(),
+        ["check", "--lints"] => check::lints(),
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),

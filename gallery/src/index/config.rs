@@ -95,3 +95,20 @@ impl IndexConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_files_stay_and_the_fields_names_are_read() {
+        let graph = IndexConfig::Hnsw { m: 8, ef_construction: 40 };
+        let text = r#"{"kind":"hnsw","links":8,"build_effort":40}"#;
+        assert_eq!(serde_json::to_string(&graph).unwrap(), text);
+        for text in [text, r#"{"kind":"hnsw","m":8,"ef_construction":40}"#] {
+            assert_eq!(serde_json::from_str::<IndexConfig>(text).unwrap(), graph, "{text}");
+        }
+        let empty = serde_json::from_str::<IndexConfig>(r#"{"kind":"hnsw"}"#).unwrap();
+        assert_eq!(empty, IndexConfig::hnsw());
+    }
+}

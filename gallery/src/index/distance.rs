@@ -1,4 +1,4 @@
-//! Inner products of whole numbers and Hamming distances, compiled for the widest vectors of the
+//! Inner products of 8-bit integers and Hamming distances, compiled for the widest vectors of the
 //! machine. Sums of whole numbers are exact, so every machine finds the same.
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]

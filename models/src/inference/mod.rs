@@ -20,7 +20,7 @@ pub enum Arithmetic {
     /// In 32-bit floats.
     #[default]
     F32,
-    /// Products of at least 32 terms in 8-bit whole numbers, everything else in floats: half of the
+    /// Products of at least 32 terms in 8-bit integers, everything else in floats: half of the
     /// time in a browser with relaxed SIMD. In one without, and on a GPU, all in floats.
     I8,
 }

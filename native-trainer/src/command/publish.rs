@@ -339,11 +339,11 @@ impl Arguments {
         };
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
         println!(
-            "the gallery comes in {}, {} in all: a page downloads {} of it at first, then at \
-             most {} for an object that it has not met",
+            "the gallery comes as a directory of {}, which a page downloads at first, and {} of {} in \
+             all, of which it downloads at most {} for an object that it has not met",
+            size(sharded.directory.len() as u64),
             counted(sharded.shards.len(), "shard", "shards"),
             size(all as u64),
-            size(sharded.directory.len() as u64),
             size(Budget::default().bytes)
         );
         Ok(sharded)

@@ -67,8 +67,8 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     }
     if !worker.contains(&version) {
         bail!(
-            "{SERVICE_WORKER}: a file has changed since the site was published, and browsers that \
-             keep the site would not notice; publish it again"
+            "a file of the page has changed since the site was published, and browsers that keep the \
+             site would not notice ({SERVICE_WORKER} names another digest); publish it again"
         );
     }
     Ok(there.names())

@@ -89,6 +89,20 @@ fn the_rule_is_kept_beside_the_threshold() {
     };
     assert_eq!(search(&[]), search(&[&"--rule", &"centroid"]));
     assert_ne!(search(&[]), search(&[&"--rule", &"nearest"]));
+    let vote: [&dyn AsRef<OsStr>; 6] =
+        [&"--rule", &"vote", &"--neighbors", &"3", &"--ef-search", &"9"];
+    let old: [&dyn AsRef<OsStr>; 6] = [
+        &"--rule",
+        &"vote",
+        &"--neighbours", // An old name.
+        &"3",
+        &"--effort",
+        &"9",
+    ];
+    assert_eq!(search(&vote), search(&old));
+    let strict =
+        gallery(&[&"search", &file, &query, &"--extractor", &model, &"--where", &"price=1"]);
+    assert!(strict.contains("no class fits --class, --where and --min-similarity"), "{strict}");
 
     let (said, rule) = publish(&[]);
     assert!(said.contains("(measured by `magpie gallery calibrate`), rule class-mean"), "{said}");

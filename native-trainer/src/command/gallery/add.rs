@@ -65,7 +65,7 @@ pub(super) struct New {
 #[command(after_help = "Example:\n  magpie gallery add gallery.bin --images photos --extractor \
     weights/extractor.safetensors\n  magpie gallery add gallery.bin --class Mug --extractor \
     weights/extractor.safetensors mug1.jpg mug2.jpg\n\nEnds with 1 where nothing can be used; where one of \
-    the files behind --class cannot, after the others were added.")]
+    the files given with --class cannot, after the others were added.")]
 pub(super) struct Add {
     /// Gallery file.
     gallery: PathBuf,
@@ -120,6 +120,7 @@ impl Build {
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
         }
+        say_replaced(&self.out);
         let (config, why) = self.index.config(gallery.len());
         if let Some(why) = why {
             println!("index: {} ({why})", super::index_name(config));
@@ -130,6 +131,19 @@ impl Build {
         println!("{}{left_out}", counted(&self.out, classes, entries)?);
         Ok(())
     }
+}
+
+/// Says what a gallery loses that is built anew, if there is one.
+fn say_replaced(path: &Path) {
+    let Ok(old) = open(path) else { return };
+    let described = old.classes().iter().filter(|class| !class.metadata.is_empty()).count();
+    let threshold = if old.min_similarity().is_some() { " and a threshold" } else { "" };
+    eprintln!(
+        "note: {} is replaced; the gallery before had {} entries, metadata of {described} classes{threshold}; \
+         `magpie gallery add` keeps them",
+        path.display(),
+        old.len()
+    );
 }
 
 impl New {
@@ -178,7 +192,7 @@ impl Add {
         println!("{}", summary(&self.gallery, &gallery)?);
         if wanted.is_named && failed > 0 {
             bail!(
-                "{failed} of the files behind --class cannot be used; the others are in the gallery"
+                "{failed} of the files given with --class cannot be used; the others are in the gallery"
             );
         }
         Ok(())

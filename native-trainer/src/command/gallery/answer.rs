@@ -56,11 +56,20 @@ impl Answer {
             _ => NEIGHBORS,
         };
         let rule = self.rule.map_or(kept, |rule| rule.answer(voted));
+        if self.neighbors.is_some() && !matches!(rule, AnswerRule::Vote { .. }) {
+            let rule = rule_name(rule);
+            eprintln!("note: --neighbors counts with --rule vote only; the rule is {rule}");
+        }
         match (rule, self.neighbors) {
             (AnswerRule::Vote { .. }, Some(neighbors)) => AnswerRule::Vote { neighbors },
             (rule, _) => rule,
         }
     }
+}
+
+/// The option's value for a name of [`Rule::named`].
+pub(super) fn option_name(name: &str) -> &str {
+    if name == "centroid" { "class-mean" } else { name }
 }
 
 /// A rule in words, as options name it.

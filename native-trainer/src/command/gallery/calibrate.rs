@@ -8,7 +8,7 @@ use clap::Args;
 use models::gallery::{ContentId, Gallery, Question};
 use serde_json::{Value, json};
 
-use super::answer::{NEIGHBORS, Rule, rule_name};
+use super::answer::{NEIGHBORS, Rule, option_name, rule_name};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
@@ -38,8 +38,8 @@ pub(super) struct Calibrate {
     /// Model file of the extractor that built the gallery.
     #[arg(long)]
     extractor: PathBuf,
-    /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. At least
-    /// one over it of pictures are needed.
+    /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. Needs at
+    /// least 1 / VALUE pictures of unknown things.
     #[arg(long, default_value_t = 0.01, value_parser = crate::cli::ranges::share)]
     false_accept: f64,
     /// Which class is the answer.
@@ -256,8 +256,8 @@ impl Calibrate {
                 "alone           {alone}: the gallery has no other picture of their class, so they are not known"
             );
         }
-        println!("right without   {}", told(right_without));
-        println!("min similarity  {threshold:.4}");
+        println!("no threshold    {}", told(right_without));
+        println!("threshold       {threshold:.4}");
         println!("known right     {}", told(right));
         println!("known answered  {}", told(answered));
         println!("unknown named   {}", told(named));
@@ -269,6 +269,7 @@ impl Calibrate {
             println!("  advice: {}", doubt.advice(&asked.trials));
         }
         for (rule, right) in others {
+            let rule = option_name(rule);
             println!("  known right with --rule {rule}: {}", told(*right));
         }
         self.say_kept(gallery, outcome);
@@ -289,7 +290,7 @@ impl Calibrate {
                 );
             }
         } else if !self.write && refused {
-            println!("--write would keep nothing, for what is doubtful");
+            println!("--write would refuse this threshold: it is doubtful");
         } else if !self.write {
             println!("add --write to keep it in the gallery");
         }

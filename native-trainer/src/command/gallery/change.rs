@@ -33,8 +33,8 @@ pub(super) struct Remove {
     image: Vec<PathBuf>,
 }
 
-/// Gives a class another label; if that is taken, the two become one: of metadata that both have, and of
-/// two thresholds, those of the class that has the label stay.
+/// Gives a class another label; if the label is taken, the classes merge: the one that had it keeps its
+/// metadata and threshold.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery rename gallery.bin Mug \"Coffee mug\"")]
 pub(super) struct Rename {
@@ -110,7 +110,10 @@ impl Remove {
         for path in &self.image {
             let picture = ContentId::of(&read(path)?);
             if !there.contains(&picture) {
-                bail!("{}: no entry was made from this picture", path.display());
+                bail!(
+                    "{}: no entry was made from this image; `magpie gallery list` shows what there is",
+                    path.display()
+                );
             }
             pictures.push(picture);
         }

@@ -64,7 +64,7 @@ pub(super) struct Search {
     /// Model file of the extractor that built the gallery.
     #[arg(long)]
     extractor: PathBuf,
-    /// Classes shown a picture.
+    /// Classes shown per picture.
     #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]
     k: usize,
     #[command(flatten)]
@@ -192,7 +192,7 @@ impl Stats {
         if least == most {
             println!("pictures    {least} a class");
         } else {
-            println!("pictures    {least} to {most} a class, {middle} in the middle");
+            println!("pictures    {least} to {most} per class, median {middle}");
         }
         println!("removed     {} still in the file", many(removed, ENTRIES));
         if let Some(kept) = kept_text(&gallery) {
@@ -218,7 +218,7 @@ fn first_labels<'a>(gallery: &'a Gallery, group: &[usize]) -> Vec<&'a str> {
 fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
     let label = |class: usize| quoted(&gallery.classes()[class].label);
     if pairs.is_empty() && equal.is_empty() && *complete {
-        println!("alike       no two classes from a cosine of {ALIKE} on");
+        println!("alike       no two classes with a cosine of {ALIKE} or more");
     }
     for (a, b, cosine) in pairs {
         println!("alike       {} and {}: {cosine:.3}", label(*a), label(*b));
@@ -283,9 +283,20 @@ impl Search {
                 println!("{}", json!({"picture": picture, "matches": matches, "search_ms": ms}));
                 continue;
             }
-            println!("{}: {ms:.2} ms", path.display());
-            for m in found {
+            println!("{}: searched in {ms:.2} ms", path.display());
+            for m in &found {
                 println!("  {:.3}  {}", m.similarity, label(m.class));
+            }
+            match found.first() {
+                Some(best) => {
+                    let own = gallery.classes()[best.class].min_similarity;
+                    let least = own.or(gallery.min_similarity());
+                    if let Some(least) = least.filter(|least| best.similarity < *least) {
+                        println!("  unknown: below the threshold {least:.4}");
+                    }
+                }
+                None if gallery.is_empty() => println!("  the gallery is empty"),
+                None => println!("  no class fits --class, --where and --min-similarity"),
             }
         }
         failures.end()
