@@ -167,6 +167,8 @@ async function answer({ request, clientId, resultingClientId }) {
     if (file) return file;
   }
   const isDocument = request.mode === "navigate";
+  // Other pages and sites may lie below this one.
+  const isOwnPage = isDocument && [SITE, `${SITE}index.html`].includes(pathname);
   // A bundle's files fit any page of their format.
   const isCode = !isDocument && !pathname.startsWith(`${SITE}bundle/`);
   if (isCode && ofKept.has(clientId)) {
@@ -179,7 +181,7 @@ async function answer({ request, clientId, resultingClientId }) {
   // In place of a host that is silent or broken.
   const instead = async () => {
     if (isCode && (await publishedAnew())) return null;
-    const file = (await kept()) ?? (isDocument && (await cache.match("./")));
+    const file = (await kept()) ?? (isOwnPage && (await cache.match("./")));
     if (file && isDocument) ofKept.add(resultingClientId);
     return file || null;
   };

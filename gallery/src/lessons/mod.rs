@@ -156,8 +156,9 @@ impl Lessons {
         if self.all.len() >= MAX_LESSONS {
             return Err(LessonsError::Full);
         }
-        // The clock may have been set back: the newest lesson stays the newest.
-        let time = self.all.last().map_or(0, |last| last.time).max(lesson.time);
+        // The clock may have been set back, or not have moved: the newest lesson stays the newest.
+        let next = self.all.last().map_or(0, |last| last.time.saturating_add(1));
+        let time = next.max(lesson.time);
         self.all.push(Lesson { time, ..lesson });
         self.sort();
         Ok(())
@@ -450,6 +451,17 @@ mod tests {
 
     fn counted(expected: &[(&str, usize)]) -> Vec<(String, usize)> {
         expected.iter().map(|(label, count)| ((*label).to_owned(), *count)).collect()
+    }
+
+    #[test]
+    fn the_newest_lesson_is_the_last_one_whatever_the_clock_says() {
+        let mut log = Lessons::new(&Gallery::new(DIM, "m"));
+        // A year ahead, then set back; ids are random.
+        for (id, time) in [(9, 1_000_000), (7, 5), (8, 5), (3, 5), (6, 1_000_001)] {
+            log.push(Lesson { id, time, change: LessonChange::Reset }).unwrap();
+        }
+        let ids: Vec<u64> = log.all.iter().map(|lesson| lesson.id).collect();
+        assert_eq!(ids, [9, 7, 8, 3, 6]);
     }
 
     #[test]

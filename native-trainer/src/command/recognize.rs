@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, probe, read};
+use crate::data::label::printable;
 use crate::data::store::read_picture;
 use crate::files;
 use crate::publishing::site::bundle_of;
@@ -94,9 +95,15 @@ impl Arguments {
             for r in &found {
                 let b = &r.bbox;
                 let answer = match r.matches.first() {
-                    Some(m) if r.known => format!("{} ({:.2})", label(m.class), m.similarity),
+                    Some(m) if r.known => {
+                        format!("{} ({:.2})", printable(label(m.class)), m.similarity)
+                    }
                     Some(m) => {
-                        format!("unknown (nearest: {}, {:.2})", label(m.class), m.similarity)
+                        format!(
+                            "unknown (nearest: {}, {:.2})",
+                            printable(label(m.class)),
+                            m.similarity
+                        )
                     }
                     None => "the gallery is empty".to_owned(),
                 };

@@ -3,6 +3,7 @@
 //! A name is kept composed (Unicode's NFC) and without blanks at its ends, so that a folder copied from a
 //! system that decomposes names is the class that it was there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use unicode_normalization::UnicodeNormalization;
@@ -46,6 +47,12 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A text as a terminal may be given it: as it is, or in quotes if characters that nobody sees are in it.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| c.is_control() || INVISIBLE.contains(&c) || DIRECTIONS.contains(&c);
+    if text.contains(is_hidden) { quoted(text).into() } else { text.into() }
 }
 
 /// Whether a word may be a slip of the pen for another: not more than a third of the longer one's letters differ.
@@ -151,6 +158,12 @@ impl<'a> FromIterator<&'a str> for Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_writes_no_lines_and_no_commands_of_a_terminal() {
+        assert_eq!(printable("Red \"Mug\" 杯"), "Red \"Mug\" 杯");
+        assert_eq!(printable("Mug\n  9  fake\u{1b}[2K"), r#""Mug\n  9  fake\u{1b}[2K""#);
+    }
 
     const COMPOSED: &str = "K\u{e4}se";
     const DECOMPOSED: &str = "Ka\u{308}se";

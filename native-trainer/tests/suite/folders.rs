@@ -186,7 +186,7 @@ fn a_command_that_took_nothing_fails() {
     let good = world.write("good.png", picture(2, 0));
     let error = fail(&words(&add(&world, &[&"--class", &"Mug", &gone, &good, &heic])));
     assert!(error.contains("gone.jpg: ") && error.contains("1.heic: this is HEIC"), "{error}");
-    assert!(error.contains("2 of the files behind --class cannot be used"), "{error}");
+    assert!(error.contains("2 of the files given with --class cannot be used"), "{error}");
     assert_eq!(labels(&gallery), ["class 0 类", "class 1 类", "Mug"]);
     let out = succeed(&words(&add(&world, &[&"--class", &"Mug", &good])));
     assert!(out.contains("0 added, 1 there already"), "{out}");
@@ -220,7 +220,7 @@ fn files_that_cannot_be_read_are_counted_by_reason() {
     let error = fail(&words(&add(&world, &[&mug[..], &words(&named)].concat())));
     // Each was asked for by name.
     assert_eq!(error.matches("left out: ").count(), 7, "{error}");
-    assert!(error.contains("7 of the files behind --class cannot be used"), "{error}");
+    assert!(error.contains("7 of the files given with --class cannot be used"), "{error}");
     assert_eq!(opened(&world.path("gallery.bin")).counts(), [1]);
 }
 

@@ -60,7 +60,8 @@ fn goes(seen: &Value) {
         let visit = &seen["unplugged"][way];
         is_off(visit);
         says(visit, "camera is gone");
-        assert_eq!(visit["frames"], 0, "{visit}");
+        // The frame that was on its way may still be answered.
+        assert!(visit["frames"].as_u64() <= Some(1), "{visit}");
     }
     is_off(&seen["unplugged"]["other"]);
     is_on(&seen["unplugged"]["back"]);

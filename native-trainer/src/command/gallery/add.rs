@@ -135,7 +135,7 @@ impl Build {
 
 /// Says what a gallery loses that is built anew, if there is one.
 fn say_replaced(path: &Path) {
-    let Ok(old) = open(path) else { return };
+    let Ok(old) = super::open(path) else { return };
     let described = old.classes().iter().filter(|class| !class.metadata.is_empty()).count();
     let threshold = if old.min_similarity().is_some() { " and a threshold" } else { "" };
     eprintln!(

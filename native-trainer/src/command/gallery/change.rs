@@ -238,6 +238,7 @@ impl Merge {
         // It may be one of them, which nobody else must change until it is written.
         let change = Change::of(&self.out, &[])?;
         let mut gallery = open(first)?;
+        let mut added = 0;
         for path in others {
             let mut other = open(path)?;
             if other.model() != gallery.model() {
@@ -252,6 +253,7 @@ impl Merge {
             }
             spell_alike(&gallery, &mut other)?;
             let merged = gallery.merge(&other).with_context(|| path.display().to_string())?;
+            added += merged.added;
             println!(
                 "{}: {}, {} added, {} there already",
                 path.display(),
@@ -261,7 +263,9 @@ impl Merge {
             );
         }
         change.save(&gallery)?;
-        say_stale(&gallery);
+        if added > 0 {
+            say_stale(&gallery);
+        }
         println!("{}", summary(&self.out, &gallery)?);
         Ok(())
     }

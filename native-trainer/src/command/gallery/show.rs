@@ -15,7 +15,7 @@ use super::{
 };
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, read, size};
-use crate::data::label::quoted;
+use crate::data::label::{printable, quoted};
 use crate::data::store::read_picture;
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
@@ -130,9 +130,9 @@ impl List {
             println!("threshold   {kept}");
         }
         for (class, count) in gallery.classes().iter().zip(counts) {
-            println!("{count:>6}  {}", class.label);
+            println!("{count:>6}  {}", printable(&class.label));
             for (name, text) in &class.metadata {
-                println!("        {name}={text}");
+                println!("        {}={}", printable(name), printable(text));
             }
             if let Some(least) = class.min_similarity {
                 println!("        threshold {}", shown(least));
@@ -285,7 +285,7 @@ impl Search {
             }
             println!("{}: searched in {ms:.2} ms", path.display());
             for m in &found {
-                println!("  {:.3}  {}", m.similarity, label(m.class));
+                println!("  {:.3}  {}", m.similarity, printable(label(m.class)));
             }
             match found.first() {
                 Some(best) => {

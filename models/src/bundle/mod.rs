@@ -4,11 +4,12 @@
 //! ever. The manifest is read first; each file's length and hash are checked before it is used.
 //!
 //! The gallery comes in two files: what answers need, and the classes' thumbnails, which may
-//! come later. One that is too large for that comes in [shards](gallery::Shards): a head, and
-//! files of which queries fetch parts.
+//! come later. One that is too large for that comes in [shards](gallery::Shards): a
+//! directory, and files of which queries fetch parts.
+
+mod error;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use crate::detector::Detector;
 use crate::extractor::Extractor;
@@ -18,6 +19,8 @@ use crate::model_file::{ModelDescription, ModelFile, ModelFileError, model_id, s
 use crate::recognizer::{Recognizer, RecognizerSettings};
 use crate::weights::Precision;
 use gallery::{Gallery, GalleryError, Sharded, Shards};
+
+pub use error::BundleError;
 
 /// Name of the manifest inside a bundle.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -33,64 +36,6 @@ pub const MAX_MANIFEST_BYTES: usize = 1 << 20;
 
 /// Longest single file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
-
-/// Why a bundle could not be used.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// The manifest is no JSON of the right form.
-    #[error("manifest cannot be read: {reason}; publish the bundle again")]
-    Manifest {
-        /// What the reader found.
-        reason: String,
-    },
-    /// Published by a later program.
-    #[error("bundle format {got} is newer than the {supported} this program reads; update it")]
-    Format {
-        /// Format of the bundle.
-        got: u32,
-        /// Newest format that can be read.
-        supported: u32,
-    },
-    /// A file is shorter or longer than the manifest says.
-    #[error("{name} is incomplete: {got} of {expected} bytes; load it again")]
-    Truncated {
-        /// Name of the file.
-        name: String,
-        /// Bytes in the manifest.
-        expected: u64,
-        /// Bytes there.
-        got: u64,
-    },
-    /// A file's bytes are not the published ones.
-    #[error("{name} is damaged: its checksum is not the published one; publish or load it again")]
-    Corrupted {
-        /// Name of the file.
-        name: String,
-    },
-    /// The manifest uses a file that it does not list.
-    #[error("{name} is not listed in the manifest; publish the bundle again")]
-    Unlisted {
-        /// Name of the file.
-        name: String,
-    },
-    /// A network cannot be built from its file.
-    #[error("{name}: {source}")]
-    Model {
-        /// Name of the file.
-        name: String,
-        /// Why.
-        source: ModelFileError,
-    },
-    /// The gallery cannot be read.
-    #[error("{name}: {source}")]
-    Gallery {
-        /// Name of the file.
-        name: String,
-        /// Why.
-        source: GalleryError,
-    },
-}
 
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,9 +71,9 @@ pub struct Manifest {
     pub extractor: ModelEntry,
     /// Finds objects; without one every picture is one object.
     pub detector: Option<ModelEntry>,
-    /// Name of the gallery's file, or of its head where it is in shards.
+    /// Name of the gallery's file, or of its directory if it is in shards.
     pub gallery: String,
-    /// Names of the gallery's shards, in the head's order; since format 3.
+    /// Names of the gallery's shards, in the directory's order; since format 3.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<String>,
     /// Name of the file with its classes' pictures, where they are not in the gallery itself; since
