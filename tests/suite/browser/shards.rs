@@ -32,7 +32,7 @@ pub(super) fn republish(folder: &Path, without: usize, arguments: &[&str]) -> Pa
     let detector = bundle.join(manifest.detector.expect("a detector").file);
     let extractor = bundle.join(&manifest.extractor.file);
     let said = publish(&extractor, &detector, &file, arguments, &out);
-    let in_shards = said.contains("the gallery comes in");
+    let in_shards = said.contains("the gallery comes as a directory");
     assert_eq!(in_shards, arguments.contains(&"always"), "{said}");
     out
 }
