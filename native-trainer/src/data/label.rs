@@ -33,13 +33,17 @@ pub fn decomposed(text: &str) -> String {
     text.nfd().collect()
 }
 
+/// Whether a terminal shows no letter for it.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || INVISIBLE.contains(&c) || DIRECTIONS.contains(&c)
+}
+
 /// A text in quotes. Unlike `{:?}`, marks that sit on a letter stay there.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
-        let is_hidden = INVISIBLE.contains(&c) || DIRECTIONS.contains(&c);
-        if c.is_control() || is_hidden || matches!(c, '"' | '\\') {
+        if is_hidden(c) || matches!(c, '"' | '\\') {
             out.extend(c.escape_debug());
         } else {
             out.push(c);
@@ -51,7 +55,6 @@ pub fn quoted(text: &str) -> String {
 
 /// A text as a terminal may be given it: as it is, or in quotes if characters that nobody sees are in it.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let is_hidden = |c: char| c.is_control() || INVISIBLE.contains(&c) || DIRECTIONS.contains(&c);
     if text.contains(is_hidden) { quoted(text).into() } else { text.into() }
 }
 

@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use models::gallery::{Class, Gallery};
+use models::gallery::Class;
 
-use crate::world::{World, fail, magpie, shape, succeed};
+use crate::world::{World, fail, magpie, opened, shape, succeed};
 
 /// The first bytes of a phone's picture.
 const HEIC: &[u8] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
@@ -14,10 +14,6 @@ const DECOMPOSED: &str = "Ka\u{308}se";
 
 fn picture(class: usize, number: usize) -> Vec<u8> {
     shape(class, number, 40).encode_png().expect("a PNG")
-}
-
-fn opened(path: &Path) -> Gallery {
-    Gallery::from_bytes(&std::fs::read(path).expect("a file")).expect("a gallery")
 }
 
 fn labels(path: &Path) -> Vec<String> {

@@ -9,20 +9,7 @@ use std::time::Duration;
 
 use models::gallery::Gallery;
 
-use crate::world::{World, fail, shape, succeed};
-
-/// Runs `magpie gallery` with these words.
-fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {
-    succeed(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn refused(words: &[&dyn AsRef<OsStr>]) -> String {
-    fail(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn opened(path: &Path) -> Gallery {
-    Gallery::from_bytes(&std::fs::read(path).expect("a file")).expect("a gallery")
-}
+use crate::world::{World, gallery, opened, refused, shape};
 
 fn labels(gallery: &Gallery) -> Vec<&str> {
     gallery.classes().iter().map(|class| class.label.as_str()).collect()

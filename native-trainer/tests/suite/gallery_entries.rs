@@ -1,24 +1,11 @@
 //! Entries of galleries: which go when pictures are taken out, which a graph comes to, which are none.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use models::gallery::{Class, ContentId, Gallery, IndexConfig, VectorType};
 
-use crate::world::{World, fail, shape, succeed};
-
-/// Runs `magpie gallery` with these words.
-fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {
-    succeed(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn refused(words: &[&dyn AsRef<OsStr>]) -> String {
-    fail(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn opened(path: &Path) -> Gallery {
-    Gallery::from_bytes(&std::fs::read(path).expect("a file")).expect("a gallery")
-}
+use crate::world::{World, gallery, opened, refused, shape};
 
 /// Labels with the pictures of their entries, by the names of the files.
 fn content(gallery: &Gallery, files: &[PathBuf]) -> Vec<(String, String)> {

@@ -1,29 +1,10 @@
 //! What `magpie gallery` and `publish` keep of a calibration, and what they say of classes, folders and models.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use models::gallery::{Class, Gallery};
 
-use crate::world::{World, fail, shape, succeed};
-
-/// Runs `magpie gallery` with these words.
-fn gallery(words: &[&dyn AsRef<OsStr>]) -> String {
-    succeed(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn refused(words: &[&dyn AsRef<OsStr>]) -> String {
-    fail(&[&[&"gallery" as &dyn AsRef<OsStr>], words].concat())
-}
-
-fn opened(path: &Path) -> Gallery {
-    Gallery::from_bytes(&std::fs::read(path).expect("a file")).expect("a gallery")
-}
-
-/// What a command prints as JSON.
-fn parsed(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).expect("JSON alone")
-}
+use crate::world::{World, fail, gallery, opened, parsed, refused, shape, succeed};
 
 #[test]
 fn the_rule_is_kept_beside_the_threshold() {

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use models::bundle::{MANIFEST_NAME, Manifest};
 use models::image::RgbImage;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::world::{self, World, copy_tree, fail, replace, shape, succeed, tree};
+use crate::world::{self, World, copy_tree, fail, parsed, replace, shape, succeed, tree};
 
 #[test]
 fn a_network_learns_in_mixed_precision_and_goes_on_with_its_scale() {
@@ -81,10 +81,6 @@ impl Made {
         copy_tree(&self.world.path("site"), &copy);
         copy
     }
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text.trim()).expect("JSON")
 }
 
 #[test]

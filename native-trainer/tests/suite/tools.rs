@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use models::weights::{Precision, Weights};
 use serde_json::Value;
 
-use crate::world::{World, copy_tree, fail, magpie, replace, shape, succeed};
+use crate::world::{World, copy_tree, fail, magpie, parsed, replace, shape, succeed};
 
 /// What is printed with the world's folder taken out.
 fn shortened(world: &World, text: &str) -> String {
@@ -118,10 +118,6 @@ static RUN: LazyLock<(World, String)> = LazyLock::new(|| {
     let told = world.succeed("train -c recipe.toml --out run --json");
     (world, told)
 });
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text.trim()).expect("JSON alone")
-}
 
 #[test]
 fn training_tells_its_records_as_json() {

@@ -10,6 +10,7 @@ use models::backbone::PpLcNetV2Config;
 use models::bundle::Bundle;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
+use models::gallery::Gallery;
 use models::image::RgbImage;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::preprocess::Preprocess;
@@ -327,6 +328,26 @@ pub(crate) fn succeed(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
 /// Runs `magpie` and expects an error without a panic; returns its message.
 pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     failed(&magpie(arguments))
+}
+
+/// Runs `magpie gallery` with these words, which succeeds; what it printed.
+pub(crate) fn gallery(words: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    succeed(&[&[&"gallery" as &dyn AsRef<std::ffi::OsStr>], words].concat())
+}
+
+/// Runs `magpie gallery` with these words, which fails; what it said.
+pub(crate) fn refused(words: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    fail(&[&[&"gallery" as &dyn AsRef<std::ffi::OsStr>], words].concat())
+}
+
+/// The gallery in a file.
+pub(crate) fn opened(path: &Path) -> Gallery {
+    Gallery::from_bytes(&std::fs::read(path).expect("a file")).expect("a gallery")
+}
+
+/// What a command prints as JSON.
+pub(crate) fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).expect("JSON alone")
 }
 
 fn succeeded(output: &Output) -> String {

@@ -112,6 +112,7 @@ impl Build {
         inputs.push(&self.images);
         inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
         let change = Change::of(&self.out, &inputs)?;
+        say_replaced(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
@@ -120,7 +121,6 @@ impl Build {
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used", self.images.display());
         }
-        say_replaced(&self.out);
         let (config, why) = self.index.config(gallery.len());
         if let Some(why) = why {
             println!("index: {} ({why})", super::index_name(config));
@@ -133,7 +133,8 @@ impl Build {
     }
 }
 
-/// Says what a gallery loses that is built anew, if there is one.
+/// Says what a gallery loses that is built anew, if there is one. Before anything is embedded: the command can still
+/// be stopped, and the old gallery is out of memory again.
 fn say_replaced(path: &Path) {
     let Ok(old) = super::open(path) else { return };
     let described = old.classes().iter().filter(|class| !class.metadata.is_empty()).count();

@@ -20,9 +20,21 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// All of them by their names in JSON and files.
-    pub(super) fn named() -> [(&'static str, Self); 3] {
-        [("nearest", Self::Nearest), ("vote", Self::Vote), ("centroid", Self::ClassMean)]
+    /// Its name in JSON and files.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Vote => "vote",
+            Self::ClassMean => "centroid",
+        }
+    }
+
+    /// Its name as a value of `--rule`.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            Self::ClassMean => "class-mean",
+            rule => rule.kind(),
+        }
     }
 
     /// `neighbors` is the number of entries that vote.
@@ -67,17 +79,12 @@ impl Answer {
     }
 }
 
-/// The option's value for a name of [`Rule::named`].
-pub(super) fn option_name(name: &str) -> &str {
-    if name == "centroid" { "class-mean" } else { name }
-}
-
 /// A rule in words, as options name it.
 pub(super) fn rule_name(rule: AnswerRule) -> String {
     match rule {
-        AnswerRule::Nearest => "nearest".to_owned(),
+        AnswerRule::Nearest => Rule::Nearest.option().to_owned(),
         AnswerRule::Vote { neighbors } => format!("vote of {neighbors}"),
-        AnswerRule::ClassMean => "class-mean".to_owned(),
+        AnswerRule::ClassMean => Rule::ClassMean.option().to_owned(),
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use models::gallery::{ContentId, Gallery, Question};
 use serde_json::{Value, json};
 
-use super::answer::{NEIGHBORS, Rule, option_name, rule_name};
+use super::answer::{NEIGHBORS, Rule, rule_name};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
@@ -94,7 +94,7 @@ struct Outcome {
     own: Vec<(usize, f32)>,
     doubts: Vec<Doubt>,
     /// Right answers by the other rules, where this one leaves few.
-    others: Vec<(&'static str, Share)>,
+    others: Vec<(Rule, Share)>,
     kept: bool,
 }
 
@@ -128,10 +128,10 @@ impl Calibrate {
         let doubts = calibration.doubts(self.false_accept);
         let mut others = Vec::new();
         if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
-            for (name, rule) in Rule::named().into_iter().filter(|(_, rule)| *rule != self.rule) {
+            for rule in Rule::value_variants().iter().copied().filter(|rule| *rule != self.rule) {
                 let asked = self.ask(&gallery, &samples, &embedded, rule)?;
                 let other = calibrate(&asked.trials, self.false_accept);
-                others.extend(other.map(|other| (name, other.right)));
+                others.extend(other.map(|other| (rule, other.right)));
             }
         }
         if let Some(path) = &self.curve {
@@ -208,7 +208,7 @@ impl Calibrate {
             .map(|(class, t)| json!({"label": label(*class), "min_similarity": t}))
             .collect();
         let others: serde_json::Map<String, Value> =
-            others.iter().map(|(rule, right)| ((*rule).to_owned(), counted(*right))).collect();
+            others.iter().map(|(rule, right)| (rule.kind().to_owned(), counted(*right))).collect();
         let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
         json!({
             "min_similarity": threshold, "rule": self.rule.answer(self.neighbors),
@@ -269,8 +269,7 @@ impl Calibrate {
             println!("  advice: {}", doubt.advice(&asked.trials));
         }
         for (rule, right) in others {
-            let rule = option_name(rule);
-            println!("  known right with --rule {rule}: {}", told(*right));
+            println!("  known right with --rule {}: {}", rule.option(), told(*right));
         }
         self.say_kept(gallery, outcome);
     }
