@@ -78,6 +78,7 @@
 //! | [`recognizer`] | detect → crop → embed → search |
 //! | `timing`, [`bundle`] | how long its parts take; all of it as files for a static host |
 
+mod activation;
 pub mod backbone;
 pub mod bundle;
 pub mod detector;
@@ -92,20 +93,22 @@ pub mod model_file;
 pub mod neck;
 #[cfg(test)]
 mod noise;
+#[cfg(feature = "tensors")]
 #[doc(hidden)]
 pub mod operators;
 pub mod preprocess;
 pub mod recognizer;
+mod simd;
 #[doc(hidden)]
 pub mod threads;
 #[doc(hidden)]
 pub mod timing;
 pub mod tracker;
+#[doc(hidden)]
+pub mod values;
 pub mod weights;
 
 pub use bundle::{Bundle, Manifest};
-/// Where networks run, as Burn has it.
-pub use burn::tensor::Device;
 pub use detector::Detector;
 pub use extractor::Extractor;
 pub use gallery;
@@ -116,3 +119,5 @@ pub use model_file::ModelFile;
 pub use preprocess::Preprocess;
 pub use recognizer::{Recognition, Recognizer, RecognizerSettings};
 pub use tracker::Tracker;
+/// Where networks run: with the feature `tensors` Burn's device, without it the processor.
+pub use values::Device;
