@@ -445,6 +445,46 @@ const scenarios = {
     return seen;
   },
 
+  // A site that was published anew: where the disk is full, and where the browser's own cache still has the old files.
+  async renewed(browser) {
+    const size = ({ page }) => page.evaluate(() => document.querySelector("#gallery").textContent);
+    const seen = {};
+    const full = 'Cache.prototype.put = async () => { throw new DOMException("full", "QuotaExceededError"); };\n';
+    for (const [name, code, header] of [["full", full, "no-store"], ["cached", "", "max-age=3600"]]) {
+      const host = await start(site, /^$/);
+      host.headers = { "Cache-Control": header };
+      const visit = await browser.page();
+      const sizes = async () => {
+        const opened = await ready(visit.page);
+        return { state: opened.state, size: await size(visit) };
+      };
+      await open(visit.page, address(host));
+      await ready(visit.page);
+      await until(visit.page, ({ offline }) => Boolean(offline));
+      const names = () => visit.page.evaluate(() => caches.keys());
+      const [before] = await names();
+      seen[name] = { old: await sizes() };
+      host.site = next;
+      if (code) host.before["/sw.js"] = code;
+      seen[name].first = (await open(visit.page, address(host)), await sizes());
+      for (let tries = 0; tries < (code ? 30 : 300); tries += 1) {
+        const now = await names();
+        if (now.length === 1 && now[0] !== before) break;
+        await sleep(100);
+      }
+      seen[name].taken = !(await names()).includes(before);
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen[name].second = await sizes();
+      host.gone = true;
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen[name].away = await sizes();
+      seen[name].answer = await give(visit);
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
   // The host accepts a look for a newer gallery and never answers: pictures are answered.
   async refresh(browser) {
     const host = await start(site, /^$/);

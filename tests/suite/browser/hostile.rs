@@ -216,6 +216,26 @@ fn a_kept_site_outlives_an_update_and_a_broken_host() {
 }
 
 #[test]
+fn a_site_that_was_published_anew_is_shown_also_where_the_disk_is_full() {
+    let seen = &seen("chromium", "renewed")["renewed"];
+    for (what, taken) in [("full", false), ("cached", true)] {
+        let visit = &seen[what];
+        let size = |when: &str| {
+            assert_eq!(visit[when]["state"], "done", "{what}, {when}: {visit}");
+            visit[when]["size"].as_str().expect("a sentence").to_owned()
+        };
+        let (old, new) = (size("old"), size("first"));
+        assert_ne!(old, new, "{what}: {visit}");
+        assert_eq!(size("second"), new, "{what}: no old file is brought back: {visit}");
+        // Without a network there is one whole site: the one that fitted on the disk.
+        assert_eq!(visit["taken"], taken, "{what}: {visit}");
+        assert_eq!(size("away"), if taken { new } else { old }, "{what}: {visit}");
+        assert!(visit["answer"]["late"].is_null(), "{what}: {visit}");
+        assert!(!visit["answer"]["labels"].as_array().expect("labels").is_empty(), "{visit}");
+    }
+}
+
+#[test]
 fn firefox_answers_too_where_a_host_lies() {
     let seen = seen("firefox", "lies,resumed,refresh,unposted");
     unposted_is_told(&seen["unposted"]);

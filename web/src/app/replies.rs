@@ -23,6 +23,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         }
         Response::Ready(info) => ready(app, info, out),
         Response::Pictured { again } => {
+            // The same answers, with pictures: the status line keeps what it says.
             show_again(app, again, out);
             // Examples of what the gallery holds.
             out.send(Request::List { filter: app.filter.clone() });
@@ -30,7 +31,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         Response::Recognized { id, result } => recognized(app, id, result, out),
         Response::Listed(gallery) => show_gallery(app, gallery, out),
         Response::Looked { result } => {
-            if show_again(app, Some(result), out) {
+            if tell_again(app, Some(result), out) {
                 out.show(Show::FirstAnswer);
             }
         }
@@ -50,7 +51,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         Response::Exported { bytes } => out.add(Command::Download(bytes.into_vec())),
         Response::Tuned { thresholds, again } => {
             show_thresholds(app, thresholds, out);
-            show_again(app, again, out);
+            tell_again(app, again, out);
         }
         Response::Cropped { picture, object, bytes } => {
             out.show(Show::Crop { picture, object, bytes: bytes.into_vec() });
@@ -163,10 +164,18 @@ fn summary(result: &Recognized) -> Sentence {
 fn show_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) -> bool {
     let shown = app.shown.as_ref().map(|shown| shown.picture);
     let Some(again) = again.filter(|again| Some(again.picture) == shown) else { return false };
-    let again = Rc::new(again);
-    out.status(summary(&again), Look::Done);
-    show(app, again, out);
+    show(app, Rc::new(again), out);
     true
+}
+
+/// The same, and says what is found now.
+fn tell_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) -> bool {
+    let told = again.as_ref().map(summary);
+    let shown = show_again(app, again, out);
+    if let Some(told) = told.filter(|_| shown) {
+        out.status(told, Look::Done);
+    }
+    shown
 }
 
 /// Says everything anew that is not a part of the page's own text.

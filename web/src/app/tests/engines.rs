@@ -41,6 +41,8 @@ fn the_shown_picture_is_given_to_the_next_engine() {
     let commands = page.engine(Response::Recognized { id: 2, result: answer(2) });
     assert_eq!(answers(&commands), [2]);
     assert_eq!(told(&commands), None, "the visitor reads that the engine was started again");
+    let commands = page.engine(Response::Pictured { again: Some(answer(2)) });
+    assert_eq!((answers(&commands), told(&commands)), (vec![2], None), "also then");
     assert_eq!(page.on(Event::Ask(lesson(2))), [Command::Send(lesson(2))]);
 }
 
