@@ -466,7 +466,8 @@ const scenarios = {
       seen[name] = { old: await sizes() };
       host.site = next;
       if (code) host.before["/sw.js"] = code;
-      seen[name].first = (await open(visit.page, address(host)), await sizes());
+      await open(visit.page, address(host));
+      seen[name].first = await sizes();
       for (let tries = 0; tries < (code ? 30 : 300); tries += 1) {
         const now = await names();
         if (now.length === 1 && now[0] !== before) break;
