@@ -22,6 +22,7 @@ use crate::loss_scale::LossScale;
 use crate::metric::verdict::Beginning;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::schedule::Plateau;
+use crate::terminal::reason;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
@@ -31,7 +32,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The disk refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Folder {
         /// The folder.
         path: PathBuf,

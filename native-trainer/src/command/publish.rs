@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
@@ -12,7 +12,11 @@ use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::import::WEIGHTS_OF;
-use crate::cli::{OpenModel, open_model, read, size};
+use crate::cli::probe::ProbeError;
+use crate::cli::{
+    OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size,
+};
+use crate::files::wanted::{GALLERY, IMAGE};
 use crate::files;
 use crate::publishing::draft::Draft;
 use crate::publishing::owned::Owned;
@@ -151,7 +155,8 @@ impl Arguments {
         }
         keep_offline(&site, &self.title)?;
         let folder = site.folder();
-        Site::Folder(folder.to_owned()).open_again()?;
+        let opened = Site::Folder(folder.to_owned()).open_again();
+        opened.map_err(|error| self.of_given_file(error))?;
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
         names.retain(|name| folder.join(name).is_file());
@@ -186,9 +191,9 @@ impl Parts {
 impl Arguments {
     /// Reads networks and gallery, which belong together.
     fn open_parts(&self) -> anyhow::Result<Parts> {
-        let extractor = open_model(&self.extractor)?;
-        let detector = self.detector.as_deref().map(open_model).transpose()?;
-        let file = read(&self.gallery)?;
+        let extractor = open_extractor_file(&self.extractor)?;
+        let detector = self.detector.as_deref().map(open_detector_file).transpose()?;
+        let file = read_wanted(&self.gallery, GALLERY)?;
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
         check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
@@ -262,7 +267,7 @@ impl Arguments {
         site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
         let samples = self.sample_names();
         for (name, path) in samples.iter().zip(&self.sample) {
-            site.write(name, &read(path)?)?;
+            site.write(name, &read_wanted(path, IMAGE)?)?;
         }
         Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
     }
@@ -285,6 +290,15 @@ impl Arguments {
             bail!("{out}: the built page is a part of this site; give the one that was built");
         }
         Ok(())
+    }
+
+    /// Names the file that was given for one of the bundle: the detector that answers nothing.
+    fn of_given_file(&self, error: anyhow::Error) -> anyhow::Error {
+        match (error.downcast::<ProbeError>(), &self.detector) {
+            (Ok(error), Some(path)) => anyhow!(error).context(path.display().to_string()),
+            (Ok(error), None) => error.into(),
+            (Err(other), _) => other,
+        }
     }
 
     /// Says what an answer will be.

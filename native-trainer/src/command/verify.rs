@@ -1,11 +1,14 @@
 //! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
-use anyhow::{Context, bail};
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
 use crate::cli::size;
 use crate::publishing::hosting;
+use crate::publishing::owned::Owned;
 use crate::publishing::site::{
     BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
 };
@@ -30,7 +33,12 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let site = Site::new(&self.site)?;
         if let Err(error) = site.read("index.html") {
-            return Err(error.context(format!("{}: no published site", self.site)));
+            let what = format!(
+                "{}: there is no published site; give the folder that `magpie publish --out` wrote, or its address",
+                self.site
+            );
+            // Of a folder the reader knows no more by the name of the file that it lacks.
+            return Err(if Path::new(&self.site).is_dir() { anyhow!(what) } else { error.context(what) });
         }
         let manifest = site.open_again()?;
         let names = match site.read(SERVICE_WORKER) {
@@ -42,6 +50,10 @@ impl Arguments {
                 let copies = hosting::check(folder, &own_files(folder)?)?;
                 let copies = counted(copies, "packed copy", "packed copies");
                 println!("{copies}, each the same as its file");
+                if let Some(own) = Owned::of(folder)? {
+                    let checked = counted(own.check(folder)?, "file", "files");
+                    println!("{checked}, each as it was published");
+                }
             }
             Site::Host(address) => {
                 let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());

@@ -12,13 +12,14 @@ use super::folder;
 use super::label::{composed, decomposed, label, look_alikes, quoted};
 use super::left_out::{Group, LeftOut, listed, shown};
 use crate::files::{self, FileError, TextError};
+use crate::terminal::reason;
 
 /// Why a list of pictures could not be used; the file and the line are named.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -227,7 +228,8 @@ pub(super) fn read_rows(path: &Path) -> Result<Listed, DataError> {
 
 /// The text of a list, whatever mark it begins with.
 pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
-    files::text(files::read(path, files::TEXT_LIMIT)?).map_err(|error: TextError| DataError::Line {
+    let bytes = files::read(path, files::TEXT_LIMIT);
+    files::text(bytes.map_err(|error| error.wanted(files::wanted::SAMPLES))?).map_err(|error: TextError| DataError::Line {
         path: path.to_owned(),
         line: error.line(),
         reason: error.to_string(),

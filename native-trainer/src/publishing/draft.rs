@@ -5,6 +5,7 @@
 //! place is the working directory or a mount, its parent takes no folder or the disk knows no second names, the files
 //! are moved into the place one by one, what others name first.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,10 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
 use super::foreign::{bring, open_alike, retire};
+use super::hosting::HEADERS_FILE;
 use super::owned::{LIST, Owned};
 use super::place::{Turn, hinders, in_turn};
+use crate::cli::read;
 use crate::files::{self, FileError, Lock};
 use crate::terminal::LeftOver;
 
@@ -21,6 +24,10 @@ use crate::terminal::LeftOver;
 const INSIDE: &str = ".magpie-new";
 /// In the folder of the site of before: the list of its own files, which says that a new one has taken its place.
 const REPLACED: &str = ".magpie-replaced";
+/// End of the name of what somebody has changed in a file that is replaced.
+const EDITED: &str = ".edited";
+/// End of the name of what would be in the place of a file that is kept.
+const NEW: &str = ".new";
 /// Most names in a message.
 const NAMED: usize = 5;
 
@@ -231,7 +238,8 @@ impl Draft {
     /// Names that are no site's, files of others in their places, a disk that refuses.
     pub(crate) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
-        let new = Owned::new(names)?;
+        let edited = self.keep_edited(&names)?;
+        let new = Owned::new(names)?.digested(&self.folder, edited)?;
         self.write(LIST, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
         let names: Vec<&str> = new.names().collect();
@@ -243,6 +251,48 @@ impl Draft {
             return Ok(());
         }
         self.move_in(&new)
+    }
+
+    /// Keeps what somebody has changed in the site's files since they were published: the file for hosts as it is,
+    /// with the new one beside it, and of others a copy beside the new one. Says so; the names of those that stay.
+    fn keep_edited(&self, names: &[String]) -> anyhow::Result<BTreeSet<String>> {
+        let mut kept = BTreeSet::new();
+        let Some(before) = &self.before else { return Ok(kept) };
+        for name in before.edited(&self.place) {
+            let path = self.place.join(name);
+            let bytes = read(&path)?;
+            let is_new = names.iter().any(|new| new == name);
+            if is_new && read(&self.folder.join(name))? == bytes {
+                continue;
+            }
+            if is_new && name == HEADERS_FILE {
+                let beside = format!("{name}{NEW}");
+                files::write(&self.place.join(&beside), &read(&self.folder.join(name))?)?;
+                self.write(name, &bytes)?;
+                kept.insert(name.to_owned());
+                eprintln!(
+                    "note: {}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
+                    self.out.join(name).display()
+                );
+                continue;
+            }
+            let beside = self.free_name(name);
+            files::write(&self.place.join(&beside), &bytes)?;
+            let what = if is_new { "is replaced" } else { "is no part of the new site" };
+            eprintln!(
+                "note: {}: has been edited and {what}; the edited one is kept as {beside}",
+                self.out.join(name).display()
+            );
+        }
+        Ok(kept)
+    }
+
+    /// A name beside a file of the place that nothing has.
+    fn free_name(&self, name: &str) -> String {
+        let numbered = (2..).map(|number| format!("{name}{EDITED}-{number}"));
+        let mut names = std::iter::once(format!("{name}{EDITED}")).chain(numbered);
+        let is_free = |name: &String| self.place.join(name).symlink_metadata().is_err();
+        names.find(is_free).unwrap_or_default()
     }
 
     /// Exchanges the folders; whether that could be done.

@@ -1,11 +1,13 @@
-//! The list of a site's own files: what the next publishing may replace and take away. Everything else in the
-//! folder belongs to others.
+//! The list of a site's own files: what the next publishing may replace and take away, and the digest of each, by
+//! which a file is known that somebody has changed since. Everything else in the folder belongs to others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use anyhow::{Context, bail};
 use models::bundle::{MANIFEST_NAME, Manifest};
+use models::model_file::sha256_hex;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::site::{
@@ -24,12 +26,22 @@ const VERSION: u32 = 1;
 struct List {
     version: u32,
     files: Vec<String>,
+    /// SHA-256 in hexadecimal digits, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    digests: BTreeMap<String, String>,
+    /// Files that the owner of the site has changed, and that are kept so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    edited: BTreeSet<String>,
 }
 
 /// Names of files inside a site's folder, with `/` between folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owned {
     names: BTreeSet<String>,
+    /// SHA-256 of the files as they were published; a list of an earlier program has none.
+    digests: BTreeMap<String, String>,
+    /// Files that the owner of the site has changed, and that are kept so.
+    edited: BTreeSet<String>,
     /// Whether it names all: a site from before there were lists may have further pages.
     is_complete: bool,
 }
@@ -46,7 +58,52 @@ impl Owned {
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {
             bail!("{name:?}: is no name of a site's file; rename it");
         }
-        Ok(Self { names, is_complete: true })
+        Ok(Self { names, digests: BTreeMap::new(), edited: BTreeSet::new(), is_complete: true })
+    }
+
+    /// The same with the digests of the files as they lie in a folder, and the names of those that are `edited`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub(crate) fn digested(self, folder: &Path, edited: BTreeSet<String>) -> anyhow::Result<Self> {
+        let digest = |name: &String| Ok((name.clone(), sha256_hex(&read(&folder.join(name))?)));
+        let names: Vec<&String> = self.names.iter().filter(|name| *name != LIST).collect();
+        let digests = names.into_par_iter().map(digest).collect::<anyhow::Result<_>>()?;
+        Ok(Self { digests, edited, ..self })
+    }
+
+    /// Names of the files that somebody has changed since they were published, or that are kept changed. Packed copies
+    /// and the bundle's files, which nobody edits, are left out, and so is what has gone.
+    pub(crate) fn edited(&self, folder: &Path) -> Vec<&str> {
+        let beginning = format!("{BUNDLE_FOLDER}/");
+        let is_asked =
+            |name: &str| hosting::unpacked_name(name) == name && !name.starts_with(&beginning);
+        let is_changed = |(name, digest): &(&String, &String)| {
+            is_asked(name)
+                && read(&folder.join(name)).is_ok_and(|bytes| {
+                    self.edited.contains(*name) || sha256_hex(&bytes) != **digest
+                })
+        };
+        self.digests.par_iter().filter(is_changed).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Checks every file whose digest is known against it; their number.
+    ///
+    /// # Errors
+    ///
+    /// The first that is another.
+    pub(crate) fn check(&self, folder: &Path) -> anyhow::Result<usize> {
+        self.digests.par_iter().try_for_each(|(name, digest)| {
+            if sha256_hex(&read(&folder.join(name))?) != *digest {
+                bail!(
+                    "{name}: has changed since the site was published; publish the site again, which keeps what you \
+                     have changed on purpose"
+                );
+            }
+            Ok(())
+        })?;
+        Ok(self.digests.len())
     }
 
     /// The own files of a folder; `None` where no site was published. What a site from before there were lists
@@ -84,7 +141,11 @@ impl Owned {
             bail!("the list is of version {version}, this program knows {VERSION}; update it");
         }
         let list: List = serde_json::from_slice(bytes).context(what)?;
-        Self::new(list.files)
+        let own = Self::new(list.files)?;
+        let is_own = |name: &String| own.names.contains(name);
+        let digests = list.digests.into_iter().filter(|(name, _)| is_own(name)).collect();
+        let edited = list.edited.into_iter().filter(is_own).collect();
+        Ok(Self { digests, edited, ..own })
     }
 
     /// The list as a file.
@@ -94,7 +155,8 @@ impl Owned {
     /// None that is known.
     pub(crate) fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let files = self.names.iter().cloned().collect();
-        Ok(serde_json::to_vec_pretty(&List { version: VERSION, files })?)
+        let (digests, edited) = (self.digests.clone(), self.edited.clone());
+        Ok(serde_json::to_vec_pretty(&List { version: VERSION, files, digests, edited })?)
     }
 
     /// All names, sorted.
@@ -136,10 +198,17 @@ impl Owned {
         folders.into_iter().rev().chain([""]).collect()
     }
 
-    /// Both lists as one.
+    /// Both lists as one. Where a file may be that of either, its digest is not known.
     pub(crate) fn with(&self, other: &Self) -> Self {
         let names = self.names.union(&other.names).cloned().collect();
-        Self { names, is_complete: self.is_complete && other.is_complete }
+        let mut digests = self.digests.clone();
+        digests.extend(other.digests.clone());
+        let is_known = |own: &Self, name: &String, digest: &String| {
+            !own.names.contains(name) || own.digests.get(name) == Some(digest)
+        };
+        digests.retain(|name, digest| is_known(self, name, digest) && is_known(other, name, digest));
+        let edited = self.edited.union(&other.edited).cloned().collect();
+        Self { names, digests, edited, is_complete: self.is_complete && other.is_complete }
     }
 
     /// Takes into the list what the next site has as well, where the list does not name all.

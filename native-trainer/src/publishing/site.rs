@@ -59,6 +59,22 @@ pub(crate) fn bundle_of(folder: &Path) -> PathBuf {
     if is_site { inside } else { folder.to_owned() }
 }
 
+/// The manifest of a bundle in a folder.
+///
+/// # Errors
+///
+/// A folder without one, a manifest that cannot be used.
+pub(crate) fn read_manifest(bundle: &Path) -> anyhow::Result<Manifest> {
+    let path = bundle.join(MANIFEST_NAME);
+    if path.symlink_metadata().is_err() {
+        bail!(
+            "{}: there is no bundle (no {MANIFEST_NAME}); give the folder that `magpie publish --out` wrote",
+            bundle.display()
+        );
+    }
+    Manifest::from_bytes(&read(&path)?).with_context(|| path.display().to_string())
+}
+
 impl Site {
     /// A folder, or the address of a host.
     ///

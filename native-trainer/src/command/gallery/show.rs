@@ -14,9 +14,10 @@ use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
 };
 use crate::cli::Failures;
-use crate::cli::{DeviceKind, Embedder, read, size};
+use crate::cli::{DeviceKind, Embedder, read_wanted, size};
 use crate::data::label::{printable, quoted};
 use crate::data::store::read_picture;
+use crate::files::{self, wanted::MODEL};
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
 const ALIKE: f32 = 0.9;
@@ -145,7 +146,7 @@ impl List {
 impl Stats {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let bytes = std::fs::metadata(&self.gallery)?.len();
+        let bytes = files::length(&self.gallery, u64::MAX)?;
         let index = gallery.index();
         let mut counts = gallery.counts();
         counts.sort_unstable();
@@ -307,7 +308,7 @@ impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {
-            check_extractor(&gallery, &self.gallery, path, &model_id(&read(path)?))?;
+            check_extractor(&gallery, &self.gallery, path, &model_id(&read_wanted(path, MODEL)?))?;
         }
         let shown = self.gallery.display();
         gallery.check_entries().with_context(|| shown.to_string())?;
