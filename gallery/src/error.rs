@@ -89,7 +89,9 @@ pub enum GalleryError {
         vector_type: VectorType,
     },
     /// A class that is not there.
-    #[error("there is no class of number {class}; numbers go from 0 to the number of classes less 1")]
+    #[error(
+        "there is no class of number {class}; numbers go from 0 to the number of classes less 1"
+    )]
     NoClass {
         /// The class.
         class: usize,

@@ -157,10 +157,11 @@ impl Recipe {
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
         let bytes = match shipped_at(path) {
             Some(shipped) => shipped?.text.into(),
-            None => files::read(path, RECIPE_LIMIT).map_err(|error| error.wanted(files::wanted::RECIPE))?,
+            None => files::read(path, RECIPE_LIMIT)
+                .map_err(|error| error.wanted(files::wanted::RECIPE))?,
         };
         let text = String::from_utf8(bytes)
-            .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
+            .map_err(|error| invalid(format!("not UTF-8 text; save it as UTF-8: {error}")))?;
         let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;

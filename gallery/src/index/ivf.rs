@@ -36,7 +36,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// For so many rows; no lists asked for mean four times the root, as faiss advises.
+    /// For this many rows; no lists asked for mean four times the root, as faiss advises.
     pub(super) fn of(rows: usize, lists: usize) -> Self {
         let most = if lists == 0 { (4.0 * (rows as f64).sqrt()) as usize } else { lists };
         let lists = most.min(rows);

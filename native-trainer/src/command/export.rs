@@ -30,7 +30,7 @@ const TRIES: usize = 5;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie export runs/mine --precision i8 --out small.safetensors \
-    --query photos\n  magpie export weights/extractor.safetensors --arithmetic i8 --out \
+    --query photos\n  magpie export lite0.safetensors --arithmetic i8 --out \
     fast.safetensors --query photos\n  magpie export runs/mine --out mine.onnx\n  magpie export runs/mine --out mine.tflite"
 )]
 pub struct Arguments {

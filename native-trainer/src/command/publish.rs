@@ -13,11 +13,9 @@ use models::recognizer::{RecognizerSettings, WholeImage};
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
-use crate::cli::{
-    OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size,
-};
-use crate::files::wanted::{GALLERY, IMAGE};
+use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
 use crate::files;
+use crate::files::wanted::{GALLERY, IMAGE};
 use crate::publishing::draft::Draft;
 use crate::publishing::owned::Owned;
 use crate::publishing::site::{
@@ -36,8 +34,9 @@ const APP_MANIFEST: &str = "app.webmanifest";
 
 /// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie publish --extractor weights/extractor.safetensors \
-    --detector weights/detector.safetensors --gallery gallery.bin --out site")]
+#[command(after_help = "Examples:\n  magpie publish --extractor lite0.safetensors --gallery \
+    gallery.bin --title \"On my shelf\" --out site\n  magpie publish --extractor lite0.safetensors --detector \
+    runs/boxes/model.safetensors --gallery gallery.bin --out site")]
 pub struct Arguments {
     /// Model file of the extractor that built the gallery.
     #[arg(long)]
@@ -51,7 +50,8 @@ pub struct Arguments {
     /// Built page and engine, as `trunk build --release` leaves them; of a published site its page alone is taken.
     #[arg(long, default_value = "dist")]
     page: PathBuf,
-    /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays.
+    /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays, and so does
+    /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
     out: PathBuf,
     /// Title of the page.

@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Prints one JSON object a picture, embeddings included.
+    /// Prints one JSON object per picture, embeddings included.
     #[arg(long)]
     json: bool,
 }

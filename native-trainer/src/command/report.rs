@@ -33,8 +33,8 @@ impl Arguments {
     ///
     /// As [`report::write`].
     pub fn run(&self) -> anyhow::Result<()> {
-        RunFolder::find(&self.run)?;
         let _held = RunFolder::hold(&self.run)?;
+        RunFolder::find(&self.run)?;
         let path = report::write(&self.run, self.pictures, &self.device.open())?;
         println!("{}", path.display());
         Ok(())

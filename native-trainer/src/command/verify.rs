@@ -1,7 +1,5 @@
 //! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
-use std::path::Path;
-
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
@@ -14,9 +12,8 @@ use crate::publishing::site::{
 };
 use crate::terminal::counted;
 
-/// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
-/// and that nothing has changed since the service worker was told what to keep. Of a host it says
-/// what it can and cannot do for the page.
+/// Checks a published site: every file against its checksum, that the bundle answers, and that the service worker
+/// knows what there is. Of a host it says what it can and cannot do for the page.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie verify site\n  magpie verify http://127.0.0.1:8080/")]
 pub struct Arguments {
@@ -37,8 +34,12 @@ impl Arguments {
                 "{}: there is no published site; give the folder that `magpie publish --out` wrote, or its address",
                 self.site
             );
-            // Of a folder the reader knows no more by the name of the file that it lacks.
-            return Err(if Path::new(&self.site).is_dir() { anyhow!(what) } else { error.context(what) });
+            // What a host answered says more.
+            return Err(if matches!(site, Site::Folder(_)) {
+                anyhow!(what)
+            } else {
+                error.context(what)
+            });
         }
         let manifest = site.open_again()?;
         let names = match site.read(SERVICE_WORKER) {

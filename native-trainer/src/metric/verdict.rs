@@ -85,7 +85,7 @@ impl Verdict {
         let pictures = counted(self.queries, "picture", "pictures");
         let advice = match self.keep() {
             Keep::Trained => "keep the trained network".to_owned(),
-            Keep::Before => "keep the network from before: training made it worse; more pictures a class would help"
+            Keep::Before => "keep the network from before: training made it worse; more pictures per class would help"
                 .to_owned(),
             Keep::Unclear => format!(
                 "too few pictures to tell which is better: {} held out; the difference may be chance",

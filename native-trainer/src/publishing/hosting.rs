@@ -31,7 +31,7 @@ const PACKABLE: [&str; 10] =
     ["bin", "css", "html", "js", "json", "safetensors", "svg", "txt", "wasm", "webmanifest"];
 /// A copy that is not smaller than this part of the file is not worth a place on the host.
 const WORTH: f64 = 0.95;
-/// Brotli's effort, of 11: the last two levels take seven times as long for an eighth less.
+/// Brotli's quality, of 11: the last two levels take seven times as long for an eighth less.
 const BROTLI_QUALITY: i32 = 9;
 /// Brotli's window: 2 to this power, the largest that browsers know.
 const BROTLI_WINDOW: i32 = 24;

@@ -206,7 +206,8 @@ impl Owned {
         let is_known = |own: &Self, name: &String, digest: &String| {
             !own.names.contains(name) || own.digests.get(name) == Some(digest)
         };
-        digests.retain(|name, digest| is_known(self, name, digest) && is_known(other, name, digest));
+        digests
+            .retain(|name, digest| is_known(self, name, digest) && is_known(other, name, digest));
         let edited = self.edited.union(&other.edited).cloned().collect();
         Self { names, digests, edited, is_complete: self.is_complete && other.is_complete }
     }

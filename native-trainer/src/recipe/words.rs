@@ -22,7 +22,10 @@ pub(super) fn in_override(message: &str, file: &Table) -> String {
     else {
         return with_nearest(message);
     };
-    let before = key.split('.').try_fold(&Value::Table(file.clone()), |value, part| value.get(part)).cloned();
+    let before = key
+        .split('.')
+        .try_fold(&Value::Table(file.clone()), |value, part| value.get(part))
+        .cloned();
     let example = match before {
         Some(Value::Table(_)) => None,
         Some(value) => Some(value.to_string()),
@@ -41,7 +44,8 @@ struct Mismatch {
 impl Mismatch {
     /// Of a line as serde words it.
     fn of(line: &str) -> Option<Self> {
-        let rest = ["invalid type: ", "invalid value: "].iter().find_map(|at| line.strip_prefix(at));
+        let rest =
+            ["invalid type: ", "invalid value: "].iter().find_map(|at| line.strip_prefix(at));
         let (given, expected) = rest?.split_once(", expected ")?;
         let given = match given.split_once(' ') {
             Some(("string", text)) => text.to_owned(),

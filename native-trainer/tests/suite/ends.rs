@@ -317,7 +317,7 @@ fn recipes_come_with_the_program() {
     let world = World::new();
     let listed = succeed(&[&"train", &"--list-recipes"]);
     let line =
-        "photos                     Your own photographs: a folder with one sub-folder a class";
+        "photos                     Your own photographs: a folder with one sub-folder per class";
     assert!(listed.lines().count() > 15 && listed.contains(line), "{listed}");
     let photos = succeed(&[&"train", &"--list-recipes", &"-c", &"photos"]);
     assert!(photos.contains("[extractor]"), "{photos}");

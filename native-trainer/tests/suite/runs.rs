@@ -445,7 +445,7 @@ fn a_warm_up_as_long_as_the_run_learns_and_is_named() {
     let (world, recipe) = world(1);
     let run = world.path("run");
     let told = train(&recipe, &run, &["-o", "schedule.warmup_epochs=1", "-o", "epoch_samples=8"]);
-    assert!(told.contains("1 batch of 8 an epoch, 1 epoch\n"), "{told}");
+    assert!(told.contains("1 batch of 8 per epoch, 1 epoch\n"), "{told}");
     assert!(told.contains("warning: the learning rate rises until the end"), "{told}");
     assert!(told.contains("give -o schedule.warmup_epochs=0.1"), "{told}");
     assert!(told.contains("lr(Cosine): 0.02000000"), "{told}");

@@ -515,8 +515,7 @@ fn what_the_owner_has_edited_is_kept_and_named() {
         assert!(told.contains("site/_headers: has been edited and is kept"), "{told}");
         assert_eq!(read("_headers"), own);
         assert!(read("_headers.new").contains("cross-origin-opener-policy"));
-        let replaced =
-            "site/index.html: has been edited and is replaced; the edited one is kept as index.html.edited";
+        let replaced = "site/index.html: has been edited and is replaced; the edited one is kept as index.html.edited";
         assert_eq!(told.contains(replaced), number == 0, "{told}");
         assert_ne!(read("index.html"), "mine");
         assert_eq!(read("index.html.edited"), "mine");
@@ -525,7 +524,10 @@ fn what_the_owner_has_edited_is_kept_and_named() {
     // A second edit takes no other's place.
     std::fs::write(site.join("index.html"), "mine, too").expect("a file");
     shop.does(&again);
-    assert_eq!((read("index.html.edited").as_str(), read("index.html.edited-2").as_str()), ("mine", "mine, too"));
+    assert_eq!(
+        (read("index.html.edited").as_str(), read("index.html.edited-2").as_str()),
+        ("mine", "mine, too")
+    );
     // Whoever takes the file away gets that of magpie.
     std::fs::remove_file(site.join("_headers")).expect("a file");
     shop.does(&again);
@@ -554,7 +556,8 @@ fn a_flipped_byte_in_any_file_is_found() {
         let stem = name.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(name);
         let kind = stem.trim_end_matches(digits);
         // A changed file of the page is told by the digest of the page.
-        let is_named = error.contains(name.as_str()) || error.contains("a file of the page has changed");
+        let is_named =
+            error.contains(name.as_str()) || error.contains("a file of the page has changed");
         assert!(is_named || error.contains(kind), "{name}: {error}");
         std::fs::write(&path, bytes).expect("a file");
     }

@@ -76,7 +76,7 @@ struct View {
     ef_search: usize,
     /// Those whose links are not looked at yet.
     open: BinaryHeap<u64>,
-    /// The best ones, at most so many as `ef_search`.
+    /// The best ones, at most as many as `ef_search`.
     found: BinaryHeap<Reverse<u64>>,
 }
 
@@ -454,7 +454,7 @@ impl Hnsw {
         Ok(())
     }
 
-    /// Reads what [`Self::write`] wrote, for so many rows.
+    /// Reads what [`Self::write`] wrote, for this many rows.
     pub(super) fn read(
         bytes: &mut Bytes<'_>,
         options: Options,

@@ -15,8 +15,8 @@ use super::{
 use crate::cli::read_wanted;
 use crate::data::label::{Labels, nearest, quoted};
 use crate::data::left_out::listed;
-use crate::files::wanted::{GALLERY, IMAGE};
 use crate::files;
+use crate::files::wanted::{GALLERY, IMAGE};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) struct Remove {
     /// A class; may be repeated.
     #[arg(long, group = "what")]
     class: Vec<String>,
-    /// An image that was added, found by its content; may be repeated.
+    /// A picture that was added, found by its content; may be repeated.
     #[arg(long = "image", alias = "picture", group = "what")]
     image: Vec<PathBuf>,
 }
@@ -114,7 +114,7 @@ impl Remove {
             let picture = ContentId::of(&read_wanted(path, IMAGE)?);
             if !there.contains(&picture) {
                 bail!(
-                    "{}: no entry was made from this image; `magpie gallery list` shows what there is",
+                    "{}: no entry was made from this picture; `magpie gallery list` shows what there is",
                     path.display()
                 );
             }

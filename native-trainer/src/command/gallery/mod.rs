@@ -129,7 +129,7 @@ const CLASSES: Noun = ("class", "classes");
 const ENTRIES: Noun = ("entry", "entries");
 const PICTURES: Noun = ("picture", "pictures");
 
-/// So many of something.
+/// This many of something.
 fn many(count: usize, (one, several): Noun) -> String {
     terminal::counted(count, one, several)
 }

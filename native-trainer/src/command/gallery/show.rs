@@ -55,7 +55,7 @@ pub(super) struct Stats {
 /// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
-    weights/extractor.safetensors query.jpg")]
+    lite0.safetensors query.jpg")]
 pub(super) struct Search {
     /// Gallery file.
     gallery: PathBuf,
@@ -86,7 +86,7 @@ pub(super) struct Search {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Prints one JSON object a picture.
+    /// Prints one JSON object per picture.
     #[arg(long)]
     json: bool,
 }
@@ -95,7 +95,7 @@ pub(super) struct Search {
 /// model.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery verify gallery.bin --extractor \
-    weights/extractor.safetensors")]
+    lite0.safetensors")]
 pub(super) struct Verify {
     /// Gallery file.
     gallery: PathBuf,
@@ -191,7 +191,7 @@ impl Stats {
         println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
         println!("classes     {}", gallery.classes().len());
         if least == most {
-            println!("pictures    {least} a class");
+            println!("pictures    {least} per class");
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }

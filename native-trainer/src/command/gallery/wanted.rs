@@ -205,14 +205,14 @@ pub(super) fn read_metadata(
     wanted: &Wanted,
 ) -> anyhow::Result<BTreeMap<String, Metadata>> {
     let Some(path) = path else { return Ok(BTreeMap::new()) };
-    let text = files::text(read_wanted(path, files::wanted::METADATA)?).with_context(|| path.display().to_string())?;
-    let read: BTreeMap<String, Metadata> = serde_json::from_str(&text)
-        .with_context(|| {
-            format!(
-                "{}: metadata are written as {{\"CLASS\": {{\"NAME\": \"TEXT\"}}}}; mend the file",
-                path.display()
-            )
-        })?;
+    let text = files::text(read_wanted(path, files::wanted::METADATA)?)
+        .with_context(|| path.display().to_string())?;
+    let read: BTreeMap<String, Metadata> = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{}: metadata are written as {{\"CLASS\": {{\"NAME\": \"TEXT\"}}}}; mend the file",
+            path.display()
+        )
+    })?;
     let wanted = wanted.labels();
     let is_wanted: HashSet<&str> = wanted.iter().copied().collect();
     let mut metadata = BTreeMap::new();

@@ -140,7 +140,8 @@ impl Origin {
 /// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
     // A tensor may name the same values again and again, beyond all memory.
-    let length = files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    let length =
+        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
     let mut left = (length as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),

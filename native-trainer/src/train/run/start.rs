@@ -17,7 +17,7 @@ impl<T: Training> Run<'_, T> {
     ) -> anyhow::Result<()> {
         let (task, recipe) = (self.task, self.recipe);
         log.line(&format!(
-            "{} parameters, {} of {} an epoch, {}",
+            "{} parameters, {} of {} per epoch, {}",
             self.network.num_params(),
             counted(task.batches(), "batch", "batches"),
             recipe.batch_size,

@@ -1,4 +1,4 @@
-//! Matrix products in whole numbers: weights of 8 bits, activations of 7.
+//! Matrix products in int8: weights of 8 bits, activations of 7.
 //!
 //! Every column of weights has a scale. The scale of the activations is found while they are there:
 //! each row runs from its least to its largest value in 125 steps, nought among them, so that nothing
@@ -39,7 +39,7 @@ const BLOCK: usize = 4 * GROUP;
 const STEPS: f32 = 125.0;
 /// Rows of less are taken for nothing: their steps could not be told in floats.
 const LEAST_RANGE: f32 = 1e-30;
-/// Added to a value, leaves it rounded to a whole number in the lowest bits.
+/// Added to a value, leaves it rounded to an integer in the lowest bits.
 const ROUNDING: f32 = 8_388_608.0;
 
 /// Weights of the columns of a panel for a word of codes, one column after the other.
@@ -64,7 +64,7 @@ struct Row {
     least: f32,
 }
 
-/// `[rows, columns]` of weights with a bias a column, as whole numbers.
+/// `[rows, columns]` of weights with a bias per column, as int8.
 #[derive(Debug)]
 pub(crate) struct QuantizedMatrix {
     /// Panel after panel, word after word. The last panel overlaps the one before where they do not divide
@@ -277,7 +277,7 @@ impl Block<'_> {
         }
     }
 
-    /// So many rows of one panel's columns.
+    /// This many rows of one panel's columns.
     #[inline(always)]
     fn tile<const ROWS: usize, const GATED: bool>(
         &mut self,
