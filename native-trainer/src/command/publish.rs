@@ -18,9 +18,9 @@ use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
 use crate::publishing::draft::Draft;
 use crate::publishing::owned::Owned;
+use crate::publishing::precache::{PRECACHE, kept_by_browsers};
 use crate::publishing::site::{
-    BUNDLE_FOLDER, PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, kept_by_browsers,
-    list_files,
+    BUNDLE_FOLDER, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, list_files,
 };
 use crate::publishing::{earlier, hosting, peers};
 use crate::terminal::counted;

@@ -7,9 +7,8 @@ use models::bundle::MANIFEST_NAME;
 use crate::cli::size;
 use crate::publishing::hosting;
 use crate::publishing::owned::Owned;
-use crate::publishing::site::{
-    BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
-};
+use crate::publishing::precache::{PRECACHE, Precache, kept_by_browsers};
+use crate::publishing::site::{BUNDLE_FOLDER, SERVICE_WORKER, Site, own_files};
 use crate::terminal::counted;
 
 /// Checks a published site: every file against its checksum, that the bundle answers, and that the service worker

@@ -8,4 +8,5 @@ pub(crate) mod hosting;
 pub(crate) mod owned;
 pub(crate) mod peers;
 mod place;
+pub(crate) mod precache;
 pub(crate) mod site;

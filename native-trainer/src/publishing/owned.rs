@@ -10,9 +10,8 @@ use models::model_file::sha256_hex;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::site::{
-    BUNDLE_FOLDER, ENGINES, PRECACHE, Precache, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files,
-};
+use super::precache::{ENGINES, PRECACHE, Precache};
+use super::site::{BUNDLE_FOLDER, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files};
 use super::{hosting, peers};
 use crate::cli::read;
 

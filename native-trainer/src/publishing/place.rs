@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::hosting;
 use super::owned::{LIST, Owned};
-use super::site::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
+use super::precache::PRECACHE;
+use super::site::{BUNDLE_FOLDER, SERVICE_WORKER};
 
 /// One step.
 #[derive(Debug, PartialEq, Eq)]

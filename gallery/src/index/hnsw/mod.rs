@@ -439,7 +439,8 @@ impl Hnsw {
         Some(nearest)
     }
 
-    /// For every row and each of its levels the number of links and the rows they lead to.
+    /// For every row and each of its levels the number of links and the rows they lead to. It is the section
+    /// `index` of a gallery's file, whose version (`format.rs`) is that of the graph, too.
     pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         for (row, top) in (0..).zip(&self.levels) {
