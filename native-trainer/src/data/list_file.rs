@@ -233,7 +233,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
         |error: TextError| DataError::Line {
             path: path.to_owned(),
             line: error.line(),
-            reason: error.to_string(),
+            reason: format!("{error}, or give {}", files::wanted::SAMPLES),
         },
     )
 }

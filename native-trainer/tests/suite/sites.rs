@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 
-const LIST: &str = "magpie-files.json";
+pub(crate) const LIST: &str = "magpie-files.json";
 /// What others put into a site.
 const FOREIGN: [&str; 7] = [
     ".git/objects/ab/cdef",
@@ -21,10 +21,10 @@ const FOREIGN: [&str; 7] = [
 ];
 
 /// What a site is published from.
-struct Shop(World);
+pub(crate) struct Shop(pub(crate) World);
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         world.model();
         world.page();
@@ -46,24 +46,24 @@ impl Shop {
         shop
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path(name)
     }
 
-    fn does(&self, line: &str) {
+    pub(crate) fn does(&self, line: &str) {
         let (is_well, told) = self.told(line);
         assert!(is_well, "{line}: {told}");
     }
 
     /// Runs a command with one word between blanks; whether it went well, and what it said.
-    fn told(&self, line: &str) -> (bool, String) {
+    pub(crate) fn told(&self, line: &str) -> (bool, String) {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let output = with_fault(&self.path(""), "", &words);
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn refused(&self, line: &str) -> String {
+    pub(crate) fn refused(&self, line: &str) -> String {
         let (is_well, told) = self.told(line);
         assert!(
             !is_well && told.contains("error:") && !told.contains("panicked"),
@@ -86,7 +86,7 @@ impl Shop {
 }
 
 /// A command line.
-fn publishing(gallery: &str, out: &str, more: &str) -> String {
+pub(crate) fn publishing(gallery: &str, out: &str, more: &str) -> String {
     let line = format!("publish --extractor model.safetensors --gallery {gallery} --out {out}");
     if more.is_empty() { line } else { format!("{line} {more}") }
 }
@@ -123,7 +123,7 @@ fn own(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     own
 }
 
-fn listed(site: &Path) -> Vec<String> {
+pub(crate) fn listed(site: &Path) -> Vec<String> {
     let list = std::fs::read(site.join(LIST)).expect("the list");
     let list: serde_json::Value = serde_json::from_slice(&list).expect("JSON");
     assert_eq!(list["version"], 1);
@@ -490,76 +490,4 @@ fn the_page_of_a_published_site_can_be_published_again() {
     assert!(refused.contains("sw.js: has no place for the site's version"), "{refused}");
     shop.0.write("dist/sw.js", &before["dist/sw.js"]);
     assert!(tree(&shop.path("")) == before);
-}
-
-#[test]
-fn what_the_owner_has_edited_is_kept_and_named() {
-    let shop = Shop::new();
-    let (first, again) = (publishing("gallery.bin", "site", ""), publishing("new.bin", "site", ""));
-    shop.does(&first);
-    let site = shop.path("site");
-    let read = |name: &str| std::fs::read_to_string(site.join(name)).expect("a text");
-    let headers = read("_headers");
-    // What nobody has edited is replaced, and nothing is said of it.
-    let (_, told) = shop.told(&again);
-    assert!(!told.contains("edited"), "{told}");
-
-    let own = format!("{headers}/mine.html\n  x-mine: 1\n");
-    std::fs::write(site.join("_headers"), &own).expect("a file");
-    std::fs::write(site.join("index.html"), "mine").expect("a file");
-    let error = shop.refused("verify site");
-    assert!(error.contains("publish"), "{error}");
-    for number in 0..2 {
-        let (is_well, told) = shop.told(&first);
-        assert!(is_well, "{told}");
-        assert!(told.contains("site/_headers: has been edited and is kept"), "{told}");
-        assert_eq!(read("_headers"), own);
-        assert!(read("_headers.new").contains("cross-origin-opener-policy"));
-        let replaced = "site/index.html: has been edited and is replaced; the edited one is kept as index.html.edited";
-        assert_eq!(told.contains(replaced), number == 0, "{told}");
-        assert_ne!(read("index.html"), "mine");
-        assert_eq!(read("index.html.edited"), "mine");
-        shop.does("verify site");
-    }
-    // A second edit takes no other's place.
-    std::fs::write(site.join("index.html"), "mine, too").expect("a file");
-    shop.does(&again);
-    assert_eq!(
-        (read("index.html.edited").as_str(), read("index.html.edited-2").as_str()),
-        ("mine", "mine, too")
-    );
-    // Whoever takes the file away gets that of magpie.
-    std::fs::remove_file(site.join("_headers")).expect("a file");
-    shop.does(&again);
-    assert_eq!(read("_headers").lines().next(), headers.lines().next());
-    assert!(!read("_headers").contains("x-mine"));
-}
-
-#[test]
-fn a_flipped_byte_in_any_file_is_found() {
-    let shop = Shop::new();
-    shop.0.write("dist/magpie.d.ts", "export {};");
-    shop.does(&publishing("gallery.bin", "site", "--sample photos/0/0.png"));
-    let site = shop.path("site");
-    shop.does("verify site");
-    for name in listed(&site).iter().filter(|name| *name != LIST) {
-        let path = site.join(name);
-        let bytes = std::fs::read(&path).expect("a file");
-        let mut flipped = bytes.clone();
-        match flipped.last_mut() {
-            Some(last) => *last ^= 1,
-            None => flipped.push(1),
-        }
-        std::fs::write(&path, flipped).expect("a file");
-        let error = shop.refused("verify site");
-        let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
-        let stem = name.rsplit('/').next().and_then(|name| name.split('.').next()).unwrap_or(name);
-        let kind = stem.trim_end_matches(digits);
-        // A changed file of the page is told by the digest of the page.
-        let is_named =
-            error.contains(name.as_str()) || error.contains("a file of the page has changed");
-        assert!(is_named || error.contains(kind), "{name}: {error}");
-        std::fs::write(&path, bytes).expect("a file");
-    }
-    shop.does("verify site");
 }
