@@ -88,6 +88,14 @@ pub enum GalleryError {
         /// How values are stored.
         vector_type: VectorType,
     },
+    /// An entry that is not there.
+    #[error(
+        "there is no entry {entry}; positions may change with every removal, so ask for them again"
+    )]
+    NoEntry {
+        /// Position of the entry.
+        entry: usize,
+    },
     /// A class that is not there.
     #[error(
         "there is no class of number {class}; numbers go from 0 to the number of classes less 1"
@@ -126,6 +134,7 @@ impl From<IndexError> for GalleryError {
         match error {
             IndexError::Dimension { expected, got } => Self::Dimension { expected, got },
             IndexError::NotFinite => Self::NotFinite,
+            IndexError::NoEntry { entry } => Self::NoEntry { entry },
             IndexError::Options { what } => Self::Options { what },
             error => Self::Inconsistent { what: format!("index: {error}") },
         }

@@ -165,7 +165,7 @@ impl Arguments {
         println!("{}: {}", self.out.display(), size(bytes.len() as u64));
         if let Some(cost) = cost {
             println!(
-                "least cosine to the embeddings of 32-bit floats: {:.6}; recall1: {:.5}, with 32-bit \
+                "least cosine to the embeddings of 32-bit floats: {:.6}; recall@1: {:.5}, with 32-bit \
                  floats {:.5}",
                 cost.least_cosine, cost.recall[1], cost.recall[0]
             );

@@ -386,8 +386,8 @@ fn pictures_are_held_out_and_training_is_compared_with_what_was_there_before() {
         let run = world.path(&format!("run {number}"));
         let told = train(&recipe, &run, &["-o", query, "-o", &pretrained, "-o", "export=last"]);
         assert!(told.contains("4 of 20 pictures, of 4 classes"), "{query}: {told}");
-        assert!(told.contains("on the held-out pictures at 32 × 32: recall1: "), "{told}");
-        let verdict = "on 4 pictures that training did not see, recall1 is ";
+        assert!(told.contains("on the held-out pictures at 32 × 32: recall@1 "), "{told}");
+        let verdict = "on 4 pictures that training did not see, recall@1 is ";
         let line = told.lines().find(|line| line.starts_with(verdict)).expect("a verdict");
         assert!(
             line.contains("before training, with ") && line.contains(": too few pictures to tell"),
