@@ -17,11 +17,13 @@ use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_
 use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
 use crate::publishing::draft::Draft;
-use crate::publishing::owned::Owned;
-use crate::publishing::precache::{PRECACHE, kept_by_browsers};
-use crate::publishing::site::{
-    BUNDLE_FOLDER, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, list_files,
+use crate::publishing::names::{
+    BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
+    SERVICE_WORKER, list_files,
 };
+use crate::publishing::owned::Owned;
+use crate::publishing::precache::{kept_by_browsers, precache};
+use crate::publishing::site::Site;
 use crate::publishing::{earlier, hosting, peers};
 use crate::terminal::counted;
 
@@ -136,7 +138,7 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let mut page = page_files(&self.page)?;
         if self.peers.is_none() {
-            page.retain(|name| name != peers::FRAME);
+            page.retain(|name| name != PEERS_FRAME);
         }
         let mut site = Draft::begin(&self.out)?;
         self.check_place(&site)?;
@@ -332,12 +334,12 @@ impl Arguments {
         let mut names = page.to_vec();
         names.extend(self.sample_names());
         names.push(format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"));
-        names.extend([SAMPLES, hosting::HEADERS_FILE].map(str::to_owned));
+        names.extend([SAMPLES, HEADERS_FILE].map(str::to_owned));
         if page.iter().any(|name| name == SERVICE_WORKER) {
             names.push(PRECACHE.to_owned());
         }
         if self.peers.is_some() {
-            names.push(peers::LIST.to_owned());
+            names.push(PEERS.to_owned());
         }
         names
     }
@@ -435,8 +437,8 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
         site.write(APP_MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
     }
     let names = kept_by_browsers(&names_in(folder)?);
-    let (precache, version) = Site::Folder(folder.to_owned()).precache(names)?;
-    site.write(PRECACHE, &serde_json::to_vec_pretty(&precache)?)?;
+    let (kept, version) = precache(names, |name| read(&folder.join(name)))?;
+    site.write(PRECACHE, &serde_json::to_vec_pretty(&kept)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
     let text = versioned(&text, &version).with_context(|| {
         format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")

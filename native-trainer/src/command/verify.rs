@@ -6,9 +6,10 @@ use models::bundle::MANIFEST_NAME;
 
 use crate::cli::size;
 use crate::publishing::hosting;
+use crate::publishing::names::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
 use crate::publishing::owned::Owned;
-use crate::publishing::precache::{PRECACHE, Precache, kept_by_browsers};
-use crate::publishing::site::{BUNDLE_FOLDER, SERVICE_WORKER, Site, own_files};
+use crate::publishing::precache::{Precache, kept_by_browsers, precache};
+use crate::publishing::site::{Site, own_files};
 use crate::terminal::counted;
 
 /// Checks a published site: every file against its checksum, that the bundle answers, and that the service worker
@@ -73,7 +74,7 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
         // A host lists nothing: what is gone is missed, what has come is not seen.
         Site::Host(_) => kept.names(),
     };
-    let (there, version) = site.precache(names)?;
+    let (there, version) = precache(names, |name| site.read(name))?;
     if kept != there {
         bail!("{PRECACHE}: files have come or gone since the site was published");
     }

@@ -13,8 +13,8 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
 use super::foreign::{bring, open_alike, retire};
-use super::hosting::HEADERS_FILE;
-use super::owned::{LIST, Owned};
+use super::names::{HEADERS_FILE, OWN_FILES};
+use super::owned::Owned;
 use super::place::{Turn, hinders, in_turn};
 use crate::cli::read;
 use crate::files::{self, FileError, Lock};
@@ -64,12 +64,12 @@ fn is_folder(out: &Path) -> anyhow::Result<bool> {
 /// Waits until no other command publishes there.
 fn lock(out: &Path, place: &Path, is_there: bool) -> anyhow::Result<Lock> {
     let mut lock = match beside(place) {
-        None => Lock::acquire(&place.join(LIST)),
+        None => Lock::acquire(&place.join(OWN_FILES)),
         Some(_) => Lock::acquire(place),
     };
     if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
         // Whoever publishes there finds the same.
-        lock = Lock::acquire(&place.join(LIST));
+        lock = Lock::acquire(&place.join(OWN_FILES));
     }
     lock.map_err(|error| match error {
         FileError::Lock { source, .. } if refuses(&source) => anyhow!(
@@ -115,7 +115,7 @@ impl Draft {
         }
         files::remove_folder(&place.join(INSIDE))?;
         files::remove_file(&place.join(REPLACED))?;
-        for name in [REPLACED, LIST] {
+        for name in [REPLACED, OWN_FILES] {
             files::remove_left_over(&place.join(name));
         }
         let before = Owned::of(&place)?;
@@ -240,7 +240,7 @@ impl Draft {
         self.check(&names)?;
         let edited = self.keep_edited(&names)?;
         let new = Owned::new(names)?.digested(&self.folder, edited)?;
-        self.write(LIST, &new.to_bytes()?)?;
+        self.write(OWN_FILES, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
         let names: Vec<&str> = new.names().collect();
         names.par_iter().try_for_each(|name| {
@@ -341,7 +341,7 @@ impl Draft {
         let before = self.before.clone().map_or_else(|| Owned::new([]), Ok)?;
         files::create_folder(&self.place).map_err(|error| self.failed(error))?;
         // Whatever the next publishing finds of either site is its own.
-        files::write(&self.place.join(LIST), &before.with(new).to_bytes()?)?;
+        files::write(&self.place.join(OWN_FILES), &before.with(new).to_bytes()?)?;
         for turn in in_turn(&before, new) {
             match turn {
                 Turn::Remove(name) => {
@@ -367,7 +367,7 @@ impl Draft {
         for folder in new.folders() {
             files::synchronize_folder(&self.place.join(folder)).with_context(half)?;
         }
-        files::write(&self.place.join(LIST), &new.to_bytes()?).with_context(half)
+        files::write(&self.place.join(OWN_FILES), &new.to_bytes()?).with_context(half)
     }
 }
 
@@ -399,7 +399,7 @@ fn tidy(folder: &Path, place: &Path) -> Result<(), FileError> {
 
 /// Whether a name at the top of a site is that of something that only publishing needs.
 fn is_ours(name: &str) -> bool {
-    [INSIDE, REPLACED].contains(&name) || name == format!(".{LIST}.lock")
+    [INSIDE, REPLACED].contains(&name) || name == format!(".{OWN_FILES}.lock")
 }
 
 /// Whether another folder must not take the name: for a mount it cannot, and a shell would go on standing in the

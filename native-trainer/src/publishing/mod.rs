@@ -5,6 +5,7 @@ pub(crate) mod draft;
 pub(crate) mod earlier;
 mod foreign;
 pub(crate) mod hosting;
+pub(crate) mod names;
 pub(crate) mod owned;
 pub(crate) mod peers;
 mod place;

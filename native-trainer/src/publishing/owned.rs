@@ -10,13 +10,13 @@ use models::model_file::sha256_hex;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::precache::{ENGINES, PRECACHE, Precache};
-use super::site::{BUNDLE_FOLDER, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files};
-use super::{hosting, peers};
+use super::names::{
+    BUNDLE_FOLDER, ENGINES, HEADERS_FILE, OWN_FILES, PACKED, PEERS, PEERS_FOLDER, PEERS_FRAME,
+    PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, is_for_hosts, list_files, unpacked_name,
+};
+use super::precache::Precache;
 use crate::cli::read;
 
-/// Name of the list inside the site.
-pub(crate) const LIST: &str = "magpie-files.json";
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 
@@ -53,7 +53,7 @@ impl Owned {
     /// A name that could lead out of the folder, or into a hidden one.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
         let mut names: BTreeSet<String> = names.into_iter().collect();
-        names.insert(LIST.to_owned());
+        names.insert(OWN_FILES.to_owned());
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {
             bail!("{name:?}: is no name of a site's file; rename it");
         }
@@ -67,7 +67,7 @@ impl Owned {
     /// A file that cannot be read.
     pub(crate) fn digested(self, folder: &Path, edited: BTreeSet<String>) -> anyhow::Result<Self> {
         let digest = |name: &String| Ok((name.clone(), sha256_hex(&read(&folder.join(name))?)));
-        let names: Vec<&String> = self.names.iter().filter(|name| *name != LIST).collect();
+        let names: Vec<&String> = self.names.iter().filter(|name| *name != OWN_FILES).collect();
         let digests = names.into_par_iter().map(digest).collect::<anyhow::Result<_>>()?;
         Ok(Self { digests, edited, ..self })
     }
@@ -76,8 +76,7 @@ impl Owned {
     /// and the bundle's files, which nobody edits, are left out, and so is what has gone.
     pub(crate) fn edited(&self, folder: &Path) -> Vec<&str> {
         let beginning = format!("{BUNDLE_FOLDER}/");
-        let is_asked =
-            |name: &str| hosting::unpacked_name(name) == name && !name.starts_with(&beginning);
+        let is_asked = |name: &str| unpacked_name(name) == name && !name.starts_with(&beginning);
         let is_changed = |(name, digest): &(&String, &String)| {
             is_asked(name)
                 && read(&folder.join(name)).is_ok_and(|bytes| {
@@ -112,7 +111,7 @@ impl Owned {
     ///
     /// A list that cannot be used.
     pub(crate) fn of(folder: &Path) -> anyhow::Result<Option<Self>> {
-        let path = folder.join(LIST);
+        let path = folder.join(OWN_FILES);
         if path.symlink_metadata().is_ok() {
             return Self::from_bytes(&read(&path)?).map(Some).with_context(|| {
                 format!("{}: name another folder, or take this list away", path.display())
@@ -172,10 +171,10 @@ impl Owned {
     pub(crate) fn of_page(&self) -> Vec<String> {
         let folders = [BUNDLE_FOLDER, SAMPLES_FOLDER].map(|folder| format!("{folder}/"));
         let is_added = |name: &str| {
-            [LIST, PRECACHE, SAMPLES, peers::LIST].contains(&name)
+            [OWN_FILES, PRECACHE, SAMPLES, PEERS].contains(&name)
                 || folders.iter().any(|folder| name.starts_with(folder))
-                || name.starts_with(peers::FOLDER)
-                || hosting::is_for_hosts(name)
+                || name.starts_with(PEERS_FOLDER)
+                || is_for_hosts(name)
         };
         self.names().filter(|name| !is_added(name)).map(str::to_owned).collect()
     }
@@ -234,7 +233,7 @@ fn is_plain(name: &str) -> bool {
 fn derived(folder: &Path) -> anyhow::Result<Owned> {
     let mut names: Vec<String> =
         ["index.html", SERVICE_WORKER, PRECACHE, SAMPLES].map(str::to_owned).into();
-    names.extend([hosting::HEADERS_FILE, peers::LIST, peers::FRAME].map(str::to_owned));
+    names.extend([HEADERS_FILE, PEERS, PEERS_FRAME].map(str::to_owned));
     names.push(format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"));
     let kept: Option<Precache> =
         read(&folder.join(PRECACHE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -248,9 +247,9 @@ fn derived(folder: &Path) -> anyhow::Result<Owned> {
     if let Ok(bytes) = read(&folder.join(SAMPLES)) {
         names.extend(serde_json::from_slice::<Vec<String>>(&bytes).unwrap_or_default());
     }
-    let runtimes = peers::FOLDER.trim_end_matches('/');
+    let runtimes = PEERS_FOLDER.trim_end_matches('/');
     if folder.join(runtimes).is_dir() {
-        list_files(&folder.join(runtimes), peers::FOLDER, &mut names)?;
+        list_files(&folder.join(runtimes), PEERS_FOLDER, &mut names)?;
     }
     let beside = std::fs::read_dir(folder)?.flatten();
     names.extend(
@@ -258,9 +257,8 @@ fn derived(folder: &Path) -> anyhow::Result<Owned> {
             ENGINES.iter().any(|engine| name.starts_with(&format!("worker-{engine}")))
         }),
     );
-    let packed: Vec<String> = (names.iter())
-        .flat_map(|name| hosting::PACKED.map(|ending| format!("{name}{ending}")))
-        .collect();
+    let packed: Vec<String> =
+        (names.iter()).flat_map(|name| PACKED.map(|ending| format!("{name}{ending}"))).collect();
     names.extend(packed);
     names.retain(|name| is_plain(name) && folder.join(name).is_file());
     Ok(Owned { is_complete, ..Owned::new(names)? })
@@ -278,7 +276,7 @@ mod tests {
     fn a_list_survives_the_round_trip_and_names_itself() {
         let owned = list(&["index.html", "bundle/manifest.json"]);
         let names: Vec<&str> = owned.names().collect();
-        assert_eq!(names, ["bundle/manifest.json", "index.html", LIST]);
+        assert_eq!(names, ["bundle/manifest.json", "index.html", OWN_FILES]);
         assert_eq!(Owned::from_bytes(&owned.to_bytes().unwrap()).unwrap(), owned);
         let site = list(&[
             "_headers",
@@ -349,7 +347,7 @@ mod tests {
         }
         let owned = Owned::of(dir.path()).unwrap().unwrap();
         let mut names: Vec<&str> = owned.names().collect();
-        names.retain(|name| *name != LIST);
+        names.retain(|name| *name != OWN_FILES);
         assert_eq!(
             names,
             [

@@ -9,18 +9,10 @@ use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use models::image::RgbImage;
 
-use super::owned::{LIST, Owned};
+use super::names::{BUNDLE_FOLDER, OWN_FILES, SAMPLES};
+use super::owned::Owned;
 use crate::cli::{probe, read, size};
 use crate::terminal::counted;
-
-/// Folder of the bundle inside the site.
-pub(crate) const BUNDLE_FOLDER: &str = "bundle";
-/// Keeps the site in the visitor's browser.
-pub(crate) const SERVICE_WORKER: &str = "sw.js";
-/// Folder of the sample pictures inside the site.
-pub(crate) const SAMPLES_FOLDER: &str = "samples";
-/// List of the sample pictures.
-pub(crate) const SAMPLES: &str = "samples.json";
 
 /// Where a site is.
 pub(crate) enum Site {
@@ -210,35 +202,9 @@ pub(crate) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
     let own = Owned::of(folder)?.with_context(|| format!("{}: no site", folder.display()))?;
     let names: Vec<String> = own.names().map(str::to_owned).collect();
     // A site from before there were lists has none.
-    let gone = names.iter().find(|name| *name != LIST && !folder.join(name).is_file());
+    let gone = names.iter().find(|name| *name != OWN_FILES && !folder.join(name).is_file());
     match gone {
         Some(gone) => bail!("{gone}: has gone since the site was published; publish it again"),
         None => Ok(names),
     }
-}
-
-/// Names of all files below a folder, relative to it.
-///
-/// # Errors
-///
-/// A folder that cannot be listed, a name that is no text.
-pub(crate) fn list_files(
-    folder: &Path,
-    prefix: &str,
-    names: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        let name = entry.file_name().into_string().ok();
-        let name = name.with_context(|| {
-            format!("{}: its name is no text; rename it", entry.path().display())
-        })?;
-        let name = format!("{prefix}{name}");
-        if entry.file_type()?.is_dir() {
-            list_files(&entry.path(), &format!("{name}/"), names)?;
-        } else {
-            names.push(name);
-        }
-    }
-    Ok(())
 }
