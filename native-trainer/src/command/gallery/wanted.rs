@@ -1,4 +1,4 @@
-//! What a command is asked to put into a gallery: pictures with their classes, and facts.
+//! What a command is asked to put into a gallery: pictures with their classes, and metadata.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
