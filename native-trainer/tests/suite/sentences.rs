@@ -210,7 +210,7 @@ fn about_galleries() {
         "gallery remove gallery.bin --class mgu",
         "gallery rename gallery.bin cup mug",
         "gallery describe gallery.bin mug --unset price",
-        "gallery describe shop.bin mug --unset pice",
+        "gallery describe shop.bin mug --unset prices",
         "gallery describe shop.bin mug --unset weight",
         "gallery add shop.bin --images photos --extractor model.safetensors --metadata none.json",
         "gallery add shop.bin --images photos --extractor model.safetensors --metadata typo.json",
