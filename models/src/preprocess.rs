@@ -120,7 +120,7 @@ impl Preprocess {
         });
     }
 
-    /// What each byte of a channel becomes: 256 divisions instead of one a pixel.
+    /// What each byte of a channel becomes: 256 divisions instead of one per pixel.
     fn table(&self, channel: usize) -> [f32; 256] {
         std::array::from_fn(|value| {
             (value as f32 * (1.0 / 255.0) - self.mean[channel]) / self.std[channel]

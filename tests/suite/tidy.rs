@@ -219,7 +219,18 @@ fn modules_import_only_downwards() {
 }
 
 /// Modules of a folder from the bottom up, as [`MODULE_ORDERS`] has those of a crate.
-const FOLDER_ORDERS: [(&str, &[&[&str]]); 2] = [
+const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
+    (
+        "native-trainer/src/publishing",
+        &[
+            &["connections", "names"],
+            &["precache"],
+            &["owned"],
+            &["foreign", "place"],
+            &["draft"],
+            &["earlier", "hosting", "peers", "site"],
+        ],
+    ),
     (
         "native-trainer/src/replica",
         &[

@@ -41,7 +41,7 @@ pub enum BackboneConfig {
 
 /// Any of the backbones.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
+#[expect(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Backbone {
     /// See [`PpLcNet`].
     PpLcNet(PpLcNet),

@@ -45,7 +45,7 @@ pub enum RunError {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// A tensor came back in another form than floats.
-    #[error("the device returned no floats: {reason}")]
+    #[error("the device returned no floats: {reason}; choose the CPU")]
     Data {
         /// What came back.
         reason: String,

@@ -117,7 +117,7 @@ impl Conv {
         self.stride
     }
 
-    /// Pixels added before and behind a side of so many, and the pixels of the side that comes out.
+    /// Pixels added before and behind a side of this many, and the pixels of the side that comes out.
     pub fn reach(&self, side: usize, padding: Padding) -> (usize, usize, usize) {
         let ([.., kernel], stride) = (self.weight.dims(), self.stride);
         match padding {

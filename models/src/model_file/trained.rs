@@ -30,7 +30,7 @@ impl Architecture {
 
 /// A network in the form that is trained, with its options.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "one value a process")]
+#[allow(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Trained {
     /// Makes embeddings.
     Extractor(ExtractorConfig, Extractor),

@@ -53,7 +53,7 @@ pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
     }
 }
 
-/// Of so many pictures, those that are worked on by a thread each; the others gain by being shared.
+/// Of this many pictures, those that are worked on by a thread each; the others gain by being shared.
 pub(crate) fn one_each(pictures: usize) -> usize {
     #[cfg(feature = "threads")]
     {
@@ -139,7 +139,7 @@ impl Drop for End<'_> {
 mod tests {
     use super::*;
 
-    /// Inside a pool of so many threads, whatever the machine has.
+    /// Inside a pool of this many threads, whatever the machine has.
     fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
     }

@@ -33,17 +33,20 @@ pub enum WeightsError {
         reason: String,
     },
     /// A tensor has a type that weights never have.
-    #[error("tensor {name} holds {dtype}; only F32, F16 and I8 with scales are read")]
+    #[error(
+        "tensor {name} holds {dtype}; only F32, F16 and I8 with scales are read; save it as one of these"
+    )]
     Type {
         /// Name in the file.
         name: String,
         /// Type in the file, as safetensors calls it: `I64`, `BF16`.
         dtype: String,
     },
-    /// A tensor of whole numbers without the scales that give them a size, or with low bits that are not
+    /// A tensor of integers without the scales that give them a size, or with low bits that are not
     /// its own.
     #[error(
-        "tensor {name} holds I8, but its scales or low bits are missing or do not fit its shape"
+        "tensor {name} holds I8, but its scales or low bits are missing or do not fit its shape; fetch or export the \
+         file again"
     )]
     Scales {
         /// Name in the file.
@@ -178,7 +181,7 @@ impl Weights {
     /// # Errors
     ///
     /// [`WeightsError::Format`] for damaged bytes, [`WeightsError::Type`] for other value types,
-    /// [`WeightsError::Scales`] for whole numbers of no known size, [`WeightsError::NotFinite`].
+    /// [`WeightsError::Scales`] for integers of no known size, [`WeightsError::NotFinite`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
         Self::from_vec(bytes.to_vec())
     }

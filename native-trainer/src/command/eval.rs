@@ -19,9 +19,9 @@ use crate::train::detector::evaluate_boxes;
 
 /// Measures how often an extractor finds the right class, or how well a detector finds boxes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  magpie eval --extractor weights/extractor.safetensors \
+#[command(after_help = "Examples:\n  magpie eval --extractor lite0.safetensors \
     --query test_list.txt --gallery gallery_list.txt\n  magpie eval --detector \
-    weights/detector.safetensors --coco instances_val.json")]
+    runs/boxes/model.safetensors --coco instances_val.json")]
 pub struct Arguments {
     /// Model file of the extractor.
     #[arg(long, requires = "query", required_unless_present = "detector")]

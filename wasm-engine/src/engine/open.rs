@@ -103,8 +103,8 @@ impl Engine {
             edits,
             tuned: false,
             manifest_url: manifest_url.to_owned(),
-            pictured: manifest.pictures.is_none(),
-            pictures: manifest.pictures.clone(),
+            pictured: manifest.thumbnails.is_none(),
+            pictures: manifest.thumbnails.clone(),
             shards: manifest.shards.clone(),
             manifest,
             seen: VecDeque::new(),
@@ -161,7 +161,7 @@ impl Engine {
             self.set_thresholds(tuned);
         }
         if let Some(published) = published {
-            (self.pictures, self.pictured) = (manifest.pictures.clone(), true);
+            (self.pictures, self.pictured) = (manifest.thumbnails.clone(), true);
             self.shards.clone_from(&manifest.shards);
             self.edits.publish(&mut self.recognizer, published)?;
         }

@@ -5,7 +5,7 @@ use crate::activation::Activation;
 use crate::inference::Arithmetic;
 
 /// Values of a window's line where pictures come in, which has three columns of three colors. A copy
-/// of so many is a few instructions; one of a length that is not known is a call.
+/// of this many is a few instructions; one of a length that is not known is a call.
 const STEM: usize = 9;
 
 /// A convolution of one group.

@@ -18,6 +18,7 @@ use pytorch_reader::{DType, PytorchReader};
 use thiserror::Error;
 
 pub use self::pickle::PickleError;
+use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken over.
@@ -36,7 +37,7 @@ pub enum ImportError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is no PaddlePaddle checkpoint.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; give a .pdparams file of PaddleClas or PaddleDetection", path.display())]
     Paddle {
         /// The checkpoint.
         path: PathBuf,
@@ -139,7 +140,9 @@ impl Origin {
 /// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
     // A tensor may name the same values again and again, beyond all memory.
-    let mut left = (files::length(path, files::MODEL_LIMIT)? as usize).saturating_mul(2);
+    let length =
+        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    let mut left = (length as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),
         source: Box::new(source),
@@ -176,7 +179,7 @@ pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError>
 ///
 /// [`ImportError`], naming the file.
 pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
-    let bytes = files::read(path, files::MODEL_LIMIT)?;
+    let bytes = files::read(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
     let arrays = pickle::read_arrays(&bytes)
         .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })?;
     let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
