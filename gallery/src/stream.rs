@@ -16,7 +16,7 @@ use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
     CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, StoredClass, THUMBNAILS,
-    check_size, kinds, read_rows, write_rows,
+    check_size, read_rows, write_rows,
 };
 use crate::index::{IndexConfig, Metric, VectorIndex, VectorType};
 use crate::index::{Outline, Pieces};
@@ -255,8 +255,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             }
             _ => outline.write(writer),
         };
-        let kinds = kinds(empty.vector_type(), config);
-        LAYOUT.write(header.version(), &kinds, &mut section, writer)?;
+        LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?;
         Ok(outline.unreachable)
     }
 
