@@ -16,4 +16,4 @@ pub(crate) use self::failures::Failures;
 pub(crate) use self::model::{OpenModel, open_detector, open_model};
 pub(crate) use self::port::no_port;
 pub(crate) use self::text::{read, samples, size, tell_remarks, write};
-pub(crate) use self::values::{Checkpoint, Values};
+pub(crate) use self::values::{Checkpoint, KnownModel, Values};
