@@ -218,20 +218,27 @@ impl Difference {
         if missing.is_empty() && unknown.is_empty() && shapes.is_empty() {
             return None;
         }
-        let resembles = resemblance(weights).filter(|it| *it != Resemblance::Network(wanted));
+        let same = there.len().saturating_sub(unknown.len() + shapes.len());
+        let resembles = match same as f64 / expected.len().max(1) as f64 {
+            share if share > RESEMBLES => None,
+            _ => resemblance(weights),
+        };
         Some(Self { wanted, tensors: expected.len(), missing, unknown, shapes, resembles })
     }
 }
 
 /// The known network, or its backbone alone, that most tensors are of; none if they are too few.
 fn resemblance(weights: &Weights) -> Option<Resemblance> {
+    if weights.tensors.is_empty() {
+        return None;
+    }
     let mut best = (RESEMBLES, None);
     for known in Known::ALL {
         let expected = known.shapes();
         let share = |prefix: &str| {
-            let wanted: Vec<_> = expected
-                .iter()
-                .filter_map(|(n, shape)| Some((n.strip_prefix(prefix)?, shape)))
+            let named = expected.iter();
+            let wanted: Vec<_> = named
+                .filter_map(|(name, shape)| Some((name.strip_prefix(prefix)?, shape)))
                 .collect();
             let met = wanted.iter().filter(|(name, shape)| {
                 weights.tensors.get(*name).is_some_and(|tensor| tensor.shape == **shape)
