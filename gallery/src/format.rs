@@ -35,8 +35,11 @@ use crate::sections::{Layout, expect_length};
 /// First bytes of every gallery.
 pub const MAGIC: [u8; 8] = *b"MAGPIEGL";
 
-/// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 2;
+/// The newest version that this program reads. A gallery that has nothing of version 3 is written as version 2,
+/// byte for byte as programs write it that know no version 3.
+pub const VERSION: u32 = 3;
+/// Version of a gallery that has nothing newer.
+const PLAIN_VERSION: u32 = 2;
 
 /// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
 const FACTORS_READ: RangeInclusive<f32> = 0.0..=1.0;
@@ -106,7 +109,18 @@ pub(crate) struct Header {
     pub(crate) min_similarity: Option<f32>,
     #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
     pub(crate) rule: AnswerRule,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) map: Option<StoredMap>,
     pub(crate) classes: Vec<StoredClass>,
+}
+
+/// What the header says about the map of an adapted gallery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredMap {
+    /// Values of an embedding behind the map.
+    pub(crate) values: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +135,29 @@ pub(crate) struct StoredClass {
 }
 
 impl Header {
+    /// The least version whose readers know all that the header says: an optional member that came with a
+    /// version is named here.
+    pub(crate) fn version(&self) -> u32 {
+        let has_newer = self.map.is_some();
+        if has_newer { VERSION } else { PLAIN_VERSION }
+    }
+
+    /// Reads the header of a file of some version.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Inconsistent`], also for members of another version.
+    pub(crate) fn read(bytes: &[u8], version: u32) -> Result<Self, GalleryError> {
+        let inconsistent = |what| GalleryError::Inconsistent { what };
+        let header: Self = serde_json::from_slice(bytes)
+            .map_err(|error| inconsistent(format!("header: {error}")))?;
+        // One gallery has one form.
+        if header.version() == version.max(PLAIN_VERSION) {
+            return Ok(header);
+        }
+        Err(inconsistent("header: members that are not those of its version".to_owned()))
+    }
+
     pub(crate) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         writer.write_all(&serde_json::to_vec(self)?)
     }
@@ -215,8 +252,9 @@ impl Gallery {
     pub fn write_to(&self, writer: &mut dyn Write) -> Result<(), StreamError> {
         check_size(self.dim(), self.index.positions())?;
         let (vector_type, config) = (self.index.vector_type(), self.index.config());
+        let version = self.header().version();
         let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
-        Ok(LAYOUT.write(&kinds(vector_type, config), &mut section, writer)?)
+        Ok(LAYOUT.write(version, &kinds(vector_type, config), &mut section, writer)?)
     }
 
     fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
@@ -249,6 +287,7 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
+            map: None,
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -267,8 +306,7 @@ impl Gallery {
             let what = "sections that its version does not have".to_owned();
             return Err(GalleryError::Inconsistent { what });
         }
-        let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
-            .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
+        let header = Header::read(sections.bytes(HEADER)?, sections.version)?;
         let (dim, entries) = (header.dim, header.entries);
         if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
@@ -548,7 +586,7 @@ mod tests {
         assert_eq!(measured.to_bytes(), PUBLISHED[1]);
         // The newest one is also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
-        assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
+        assert_eq!(PUBLISHED.len(), PLAIN_VERSION as usize, "a new version needs its file here");
     }
 
     /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.

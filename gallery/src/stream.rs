@@ -228,6 +228,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             index: config,
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
+            map: None,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),
@@ -254,7 +255,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             }
             _ => outline.write(writer),
         };
-        LAYOUT.write(&kinds(empty.vector_type(), config), &mut section, writer)?;
+        let kinds = kinds(empty.vector_type(), config);
+        LAYOUT.write(header.version(), &kinds, &mut section, writer)?;
         Ok(outline.unreachable)
     }
 

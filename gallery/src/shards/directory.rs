@@ -140,7 +140,7 @@ impl Directory<'_> {
         };
         let mut bytes = Vec::new();
         let kinds = [HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS];
-        LAYOUT.write(&kinds, &mut section, &mut bytes).expect("memory takes every byte");
+        LAYOUT.write(VERSION, &kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
     }
 }
