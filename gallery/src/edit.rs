@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
 use crate::embedding::{check_fit, check_room, check_stored, unit};
 use crate::error::GalleryError;
@@ -205,7 +206,8 @@ impl Gallery {
         Ok(())
     }
 
-    /// Keeps the least cosine of an answer that was measured for this gallery.
+    /// Keeps the least cosine of an answer that was measured for this gallery. What was learned with another one
+    /// is dropped.
     ///
     /// # Errors
     ///
@@ -213,7 +215,20 @@ impl Gallery {
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), GalleryError> {
         check_threshold(least)?;
         self.min_similarity = least;
+        self.calibration = None;
         Ok(())
+    }
+
+    /// Keeps what was learned about answers, beside the least cosine and the rule that are kept already; without a
+    /// least cosine it does not count.
+    pub fn set_calibration(&mut self, calibration: Option<Calibration>) {
+        self.calibration = calibration;
+    }
+
+    /// What was learned about answers with [`Self::measured_rule`]; `None` where only a least cosine was measured,
+    /// or nothing.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref().filter(|_| self.min_similarity.is_some())
     }
 
     /// The least cosine of an answer that was measured for this gallery, if it was.
@@ -334,7 +349,7 @@ impl Gallery {
     }
 
     /// The content id of an entry, or a hash of its embedding if the source is unknown.
-    fn identity(&self, entry: usize) -> ContentId {
+    pub(crate) fn identity(&self, entry: usize) -> ContentId {
         let picture = self.content_ids[entry];
         if picture.is_known() {
             return picture;

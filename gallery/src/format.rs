@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
@@ -35,8 +36,10 @@ use crate::sections::{Layout, expect_length};
 /// First bytes of every gallery.
 pub const MAGIC: [u8; 8] = *b"MAGPIEGL";
 
-/// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 2;
+/// Newest version that this program reads, and that it writes where an older one cannot hold what there is.
+pub const VERSION: u32 = 3;
+/// What is written where nothing is newer.
+const PLAIN_VERSION: u32 = 2;
 
 /// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
 const FACTORS_READ: RangeInclusive<f32> = 0.0..=1.0;
@@ -106,6 +109,8 @@ pub(crate) struct Header {
     pub(crate) min_similarity: Option<f32>,
     #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
     pub(crate) rule: AnswerRule,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calibration: Option<Calibration>,
     pub(crate) classes: Vec<StoredClass>,
 }
 
@@ -121,6 +126,23 @@ pub(crate) struct StoredClass {
 }
 
 impl Header {
+    /// The oldest version that holds it.
+    pub(crate) fn version(&self) -> u32 {
+        if self.calibration.is_some() { VERSION } else { PLAIN_VERSION }
+    }
+
+    /// Fails for a version that a writer does not give what is here.
+    pub(crate) fn check_version(&self, version: u32) -> Result<(), GalleryError> {
+        if (version == VERSION) == (self.version() == VERSION) {
+            return Ok(());
+        }
+        let what = match self.calibration {
+            Some(_) => "a calibration, which its version does not have",
+            None => "nothing of what its version brought",
+        };
+        Err(GalleryError::Inconsistent { what: what.to_owned() })
+    }
+
     pub(crate) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         writer.write_all(&serde_json::to_vec(self)?)
     }
@@ -215,14 +237,21 @@ impl Gallery {
     pub fn write_to(&self, writer: &mut dyn Write) -> Result<(), StreamError> {
         check_size(self.dim(), self.index.positions())?;
         let (vector_type, config) = (self.index.vector_type(), self.index.config());
-        let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
-        Ok(LAYOUT.write(&kinds(vector_type, config), &mut section, writer)?)
+        let header = self.header();
+        let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, &header, writer);
+        let kinds = kinds(vector_type, config);
+        Ok(LAYOUT.write(header.version(), &kinds, &mut section, writer)?)
     }
 
-    fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
+    fn write_section(
+        &self,
+        kind: usize,
+        header: &Header,
+        writer: &mut dyn Write,
+    ) -> std::io::Result<()> {
         let mut positions = 0..self.index.positions();
         match kind {
-            HEADER => self.header().write(writer),
+            HEADER => header.write(writer),
             ENTRIES => positions.try_for_each(|entry| {
                 let there = self.index.contains(entry);
                 let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
@@ -249,6 +278,7 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
+            calibration: self.calibration().cloned(),
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -269,6 +299,7 @@ impl Gallery {
         }
         let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
+        header.check_version(sections.version)?;
         let (dim, entries) = (header.dim, header.entries);
         if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
@@ -341,6 +372,7 @@ impl Gallery {
             index,
             min_similarity: header.min_similarity,
             rule: header.rule,
+            calibration: header.calibration,
             class_means: OnceLock::new(),
         })
     }
@@ -385,6 +417,7 @@ pub(crate) fn read_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Question;
     use crate::sections::forged;
 
     const KINDS: [IndexConfig; 4] = [
@@ -512,8 +545,61 @@ mod tests {
     }
 
     /// A file of every version that was ever published, all of the same three images.
-    const PUBLISHED: [&[u8]; 2] =
-        [include_bytes!("../tests/galleries/v1.bin"), include_bytes!("../tests/galleries/v2.bin")];
+    const PUBLISHED: [&[u8]; 3] = [
+        include_bytes!("../tests/galleries/v1.bin"),
+        include_bytes!("../tests/galleries/v2.bin"),
+        include_bytes!("../tests/galleries/v3.bin"),
+    ];
+
+    /// What was learned about the answers of a gallery.
+    fn learned() -> Calibration {
+        let text = r#"{"source":"gallery","asked":3,"false_accept":0.05,"lead_weight":0.5,"least":0.25,
+            "probability":[[0.1,0.25],[0.5,0.875]]}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_learned_about_answers_is_kept_by_version_three() {
+        let mut gallery = Gallery::from_bytes(PUBLISHED[1]).unwrap();
+        gallery.keep_learned(AnswerRule::ClassMean, 0.75, learned()).unwrap();
+        let bytes = gallery.to_bytes();
+        assert!(bytes == PUBLISHED[2]);
+        let read = Gallery::from_bytes(&bytes).unwrap();
+        assert_eq!(read.calibration(), Some(&learned()));
+        assert_eq!(read.measured_rule(), Some(AnswerRule::ClassMean));
+        // Two classes: the best one's similarity less half of the other one's is the score.
+        let query = read.index().vector(0).into_owned();
+        let question = Question { rule: AnswerRule::ClassMean, ..Question::best(1) };
+        let answer = read.answer(&query, &question).unwrap();
+        let score =
+            answer.matches[0].similarity - 0.5 * (answer.matches[0].similarity - answer.lead);
+        assert_eq!(read.is_known(&answer, 0.75), score >= 0.25);
+        assert_eq!(answer.probability, Some(0.875));
+        let needed = read.least_similarity(&answer, 0.75);
+        assert!((needed - 0.25 - 0.5 * (answer.matches[0].similarity - answer.lead)).abs() < 1e-6);
+        // A threshold by hand counts alone, and so does a class's own one; another rule was not calibrated.
+        assert_eq!(read.least_similarity(&answer, 0.6), 0.6);
+        let nearest = read.answer(&query, &Question::best(1)).unwrap();
+        assert_eq!((nearest.probability, nearest.least_similarity), (None, None));
+        let mut own = read.clone();
+        own.describe_class(answer.matches[0].class, Metadata::new(), Some(1.5)).unwrap();
+        assert!(!own.is_known(&own.answer(&query, &question).unwrap(), 0.75));
+        let mut again = read.clone();
+        again.set_min_similarity(Some(0.75)).unwrap();
+        assert_eq!(again.calibration(), None, "another threshold has nothing of it");
+
+        // An older version has no such key, whatever it says.
+        let mut older = bytes.clone();
+        older[8] = 2;
+        let error = Gallery::from_bytes(&older).unwrap_err().to_string();
+        assert!(error.contains("a calibration, which its version does not have"), "{error}");
+        let forged = forged(&bytes, HEADER as u32, |header| {
+            let at = header.windows(5).position(|part| part == b"0.875").unwrap();
+            header[at..at + 5].copy_from_slice(b"0.075");
+        });
+        let error = Gallery::from_bytes(&forged).unwrap_err().to_string();
+        assert!(error.contains("its knots do not rise"), "{error}");
+    }
 
     #[test]
     fn every_published_version_is_read() {
@@ -534,7 +620,7 @@ mod tests {
             }
         }
         // Where nothing is said of the rule, it is the nearest entry's.
-        assert!(galleries.iter().all(|gallery| gallery.measured_rule().is_none()));
+        assert!(galleries[..2].iter().all(|gallery| gallery.measured_rule().is_none()));
         let mut measured = galleries[1].clone();
         measured.set_min_similarity(Some(0.75)).unwrap();
         let said = |bytes: &[u8]| bytes.windows(7).any(|part| part == b"\"rule\":");
@@ -546,8 +632,9 @@ mod tests {
         assert_eq!(read(&measured).measured_rule(), Some(AnswerRule::ClassMean));
         measured.set_min_similarity(None).unwrap();
         assert_eq!(measured.to_bytes(), PUBLISHED[1]);
-        // The newest one is also what is written today.
+        // The newest ones are also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
+        assert_eq!(galleries[2].to_bytes(), PUBLISHED[2]);
         assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
     }
 

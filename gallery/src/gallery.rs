@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
@@ -46,6 +47,8 @@ pub struct Gallery {
     pub(crate) min_similarity: Option<f32>,
     /// The rule that it was measured with.
     pub(crate) rule: AnswerRule,
+    /// What was learned with that rule about answers.
+    pub(crate) calibration: Option<Calibration>,
     /// The mean embedding of every class, computed at the first search by class mean.
     pub(crate) class_means: OnceLock<VectorIndex>,
 }
@@ -83,6 +86,7 @@ impl Gallery {
             index: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
             rule: AnswerRule::default(),
+            calibration: None,
             class_means: OnceLock::new(),
         }
     }

@@ -12,11 +12,11 @@
 //! |---|---|
 //! | `aligned`, `limits`, `metadata` | values that begin at a cache line; how large a gallery may be; texts of a class |
 //! | `index` | embeddings and how they are searched: flat, HNSW, IVF, binary |
-//! | `answer_rule`, `class`, `error` | how entries become an answer; classes and content ids; why something failed |
+//! | `answer_rule`, `calibration`, `class`, `error` | how entries become an answer; when it is believed; classes and content ids; why something failed |
 //! | `gallery`, `sections` | the gallery in memory; files in checked sections |
 //! | `alike`, `embedding` | classes that are similar to each other; which embeddings may enter |
 //! | `answer`, `edit` | search; add, rename, remove, merge |
-//! | `format` | bytes of a gallery |
+//! | `format`, `leave_out` | bytes of a gallery; a gallery asked about its own entries |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
 //! | `growing` | what a gallery in memory and one on its way into a file have in common |
 
@@ -27,6 +27,7 @@ pub mod aligned;
 mod alike;
 mod answer;
 mod answer_rule;
+mod calibration;
 #[cfg(feature = "parallel")]
 mod check;
 mod class;
@@ -38,6 +39,7 @@ mod gallery;
 #[cfg(feature = "parallel")]
 mod growing;
 mod index;
+mod leave_out;
 mod lessons;
 mod limits;
 mod metadata;
@@ -49,8 +51,9 @@ mod stream;
 mod tests;
 
 pub use alike::Alike;
-pub use answer::{Match, Question};
+pub use answer::{Answer, Match, Question};
 pub use answer_rule::AnswerRule;
+pub use calibration::{Asked, Calibration, Fitted, MAX_KNOTS, Source, Test, Trial, fit};
 #[cfg(feature = "parallel")]
 pub use check::check_file;
 pub use class::{Class, ContentId};
@@ -65,6 +68,7 @@ pub use index::{
     Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
     VectorType,
 };
+pub use leave_out::{LearnedBy, RULES};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,

@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
 use crate::edit::check_threshold;
 use crate::embedding::{check_stored, unit};
@@ -40,6 +41,7 @@ pub struct GalleryStream<S> {
     piece: VectorIndex,
     min_similarity: Option<f32>,
     rule: AnswerRule,
+    calibration: Option<Calibration>,
     rows: S,
     encoded: S,
 }
@@ -63,6 +65,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             piece: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
             rule: AnswerRule::default(),
+            calibration: None,
             rows,
             encoded,
         }
@@ -142,12 +145,18 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), StreamError> {
         check_threshold(least)?;
         self.min_similarity = least;
+        self.calibration = None;
         Ok(())
     }
 
     /// Keeps the rule that the least cosine was measured with.
     pub fn set_measured_rule(&mut self, rule: AnswerRule) {
         self.rule = rule;
+    }
+
+    /// Keeps what was learned about answers; without a least cosine it does not count.
+    pub fn set_calibration(&mut self, calibration: Option<Calibration>) {
+        self.calibration = calibration;
     }
 
     /// Adds an embedding of a class, brought to unit length.
@@ -228,6 +237,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             index: config,
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
+            calibration: self.calibration.clone().filter(|_| self.min_similarity.is_some()),
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),
@@ -254,7 +264,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             }
             _ => outline.write(writer),
         };
-        LAYOUT.write(&kinds(empty.vector_type(), config), &mut section, writer)?;
+        let kinds = kinds(empty.vector_type(), config);
+        LAYOUT.write(header.version(), &kinds, &mut section, writer)?;
         Ok(outline.unreachable)
     }
 

@@ -89,11 +89,11 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
         &[
             &["aligned", "limits", "metadata"],
             &["index"],
-            &["answer_rule", "class", "error"],
+            &["answer_rule", "calibration", "class", "error"],
             &["gallery", "sections"],
             &["alike", "embedding"],
             &["answer", "edit"],
-            &["format"],
+            &["format", "leave_out"],
             &["check", "lessons", "shards", "stream"],
             &["growing"],
         ],

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::coder::{Coder, MOST_BITS, Transform};
 use super::{GalleryError, Place, Shards, no_centroids};
+use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::index::Bytes;
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
 use crate::sections::Layout;
@@ -15,8 +17,11 @@ use crate::sections::Layout;
 /// First bytes of every directory.
 pub const MAGIC: [u8; 8] = *b"MAGPIESH";
 
-/// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+/// Newest version that this program reads, and that it writes where an older one cannot hold what there is.
+pub const VERSION: u32 = 2;
+/// What is written where nothing is newer.
+#[cfg(feature = "parallel")]
+const PLAIN_VERSION: u32 = 1;
 
 const LAYOUT: Layout = Layout {
     magic: MAGIC,
@@ -52,8 +57,18 @@ struct Header {
     model: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_similarity: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Learned>,
     lists: usize,
     shards: Vec<Stored>,
+}
+
+/// What was learned about answers, and with which rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Learned {
+    pub(super) rule: AnswerRule,
+    pub(super) answers: Calibration,
 }
 
 /// One of the shards.
@@ -91,6 +106,7 @@ pub(super) struct Directory<'a> {
     pub(super) entries: usize,
     pub(super) classes: usize,
     pub(super) min_similarity: Option<f32>,
+    pub(super) calibration: Option<Learned>,
     pub(super) transform: &'a Transform,
     pub(super) directions: &'a [Direction],
     /// Of every centroid.
@@ -112,6 +128,7 @@ impl Directory<'_> {
             classes: self.classes,
             model: self.model.to_owned(),
             min_similarity: self.min_similarity,
+            calibration: self.calibration.clone(),
             lists: self.lists.len(),
             shards: self.shards.iter().map(stored).collect(),
         };
@@ -140,7 +157,8 @@ impl Directory<'_> {
         };
         let mut bytes = Vec::new();
         let kinds = [HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS];
-        LAYOUT.write(&kinds, &mut section, &mut bytes).expect("memory takes every byte");
+        let version = if header.calibration.is_some() { VERSION } else { PLAIN_VERSION };
+        LAYOUT.write(version, &kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
     }
 }
@@ -156,6 +174,11 @@ impl Shards {
         let wrong = |what: String| GalleryError::Inconsistent { what };
         let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| wrong(format!("header: {error}")))?;
+        if header.calibration.is_some() != (sections.version == VERSION) {
+            return Err(wrong(
+                "a calibration, or none, which its version does not have".to_owned(),
+            ));
+        }
         let Header { dim, components, lists, .. } = header;
         let fits = (1..=MAX_DIM).contains(&dim)
             && (1..=dim).contains(&components)
@@ -226,6 +249,7 @@ impl Shards {
             entries: header.entries,
             classes: header.classes,
             min_similarity: header.min_similarity.filter(|least| least.is_finite()),
+            calibration: header.calibration,
             transform,
             centroids,
             lists: places,

@@ -35,6 +35,7 @@ use crate::metadata::Metadata;
 use crate::sections::crc32;
 use block::{Block, Place};
 use coder::Transform;
+use directory::Learned;
 
 #[cfg(feature = "parallel")]
 pub use build::ShardOptions;
@@ -138,6 +139,7 @@ pub struct Shards {
     entries: usize,
     classes: usize,
     min_similarity: Option<f32>,
+    calibration: Option<Learned>,
     transform: Transform,
     /// In the directions of the transform.
     centroids: VectorIndex,
@@ -186,6 +188,10 @@ impl Shards {
     pub fn empty_gallery(&self) -> Gallery {
         let mut gallery = Gallery::new(self.dim, self.model.clone());
         gallery.min_similarity = self.min_similarity;
+        if let Some(Learned { rule, answers }) = &self.calibration {
+            gallery.rule = *rule;
+            gallery.calibration = Some(answers.clone());
+        }
         gallery
     }
 
