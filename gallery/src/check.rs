@@ -51,9 +51,7 @@ fn check_long(file: &mut (impl Read + Seek), length: u64) -> Result<(), StreamEr
         stored.extend_from_slice(piece);
         Ok(())
     })?;
-    let header: Header = serde_json::from_slice(&stored)
-        .map_err(|error| inconsistent(format!("header: {error}")))?;
-    header.check_version(table.version)?;
+    let header = Header::read(&stored, table.version)?;
     let (dim, entries, vector_type) = (header.dim, header.entries, header.vector_type);
     if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
         return Err(inconsistent(format!("{entries} entries of width {dim}")).into());

@@ -36,9 +36,10 @@ use crate::sections::{Layout, expect_length};
 /// First bytes of every gallery.
 pub const MAGIC: [u8; 8] = *b"MAGPIEGL";
 
-/// Newest version that this program reads, and that it writes where an older one cannot hold what there is.
+/// The newest version that this program reads. A gallery that has nothing of version 3 is written as version 2,
+/// byte for byte as programs write it that know no version 3.
 pub const VERSION: u32 = 3;
-/// What is written where nothing is newer.
+/// Version of a gallery that has nothing newer.
 const PLAIN_VERSION: u32 = 2;
 
 /// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
@@ -109,9 +110,21 @@ pub(crate) struct Header {
     pub(crate) min_similarity: Option<f32>,
     #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
     pub(crate) rule: AnswerRule,
+    /// Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) calibration: Option<Calibration>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) map: Option<StoredMap>,
     pub(crate) classes: Vec<StoredClass>,
+}
+
+/// What the header says about the map of an adapted gallery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredMap {
+    /// Values of an embedding behind the map.
+    pub(crate) values: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,21 +139,27 @@ pub(crate) struct StoredClass {
 }
 
 impl Header {
-    /// The oldest version that holds it.
+    /// The least version whose readers know all that the header says: an optional member that came with a
+    /// version is named here.
     pub(crate) fn version(&self) -> u32 {
-        if self.calibration.is_some() { VERSION } else { PLAIN_VERSION }
+        let has_newer = self.map.is_some() || self.calibration.is_some();
+        if has_newer { VERSION } else { PLAIN_VERSION }
     }
 
-    /// Fails for a version that a writer does not give what is here.
-    pub(crate) fn check_version(&self, version: u32) -> Result<(), GalleryError> {
-        if (version == VERSION) == (self.version() == VERSION) {
-            return Ok(());
+    /// Reads the header of a file of some version.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Inconsistent`], also for members of another version.
+    pub(crate) fn read(bytes: &[u8], version: u32) -> Result<Self, GalleryError> {
+        let inconsistent = |what| GalleryError::Inconsistent { what };
+        let header: Self = serde_json::from_slice(bytes)
+            .map_err(|error| inconsistent(format!("header: {error}")))?;
+        // One gallery has one form.
+        if header.version() == version.max(PLAIN_VERSION) {
+            return Ok(header);
         }
-        let what = match self.calibration {
-            Some(_) => "a calibration, which its version does not have",
-            None => "nothing of what its version brought",
-        };
-        Err(GalleryError::Inconsistent { what: what.to_owned() })
+        Err(inconsistent("header: members that are not those of its version".to_owned()))
     }
 
     pub(crate) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
@@ -279,6 +298,7 @@ impl Gallery {
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
             calibration: self.calibration().cloned(),
+            map: None,
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -297,9 +317,7 @@ impl Gallery {
             let what = "sections that its version does not have".to_owned();
             return Err(GalleryError::Inconsistent { what });
         }
-        let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
-            .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
-        header.check_version(sections.version)?;
+        let header = Header::read(sections.bytes(HEADER)?, sections.version)?;
         let (dim, entries) = (header.dim, header.entries);
         if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
@@ -592,7 +610,7 @@ mod tests {
         let mut older = bytes.clone();
         older[8] = 2;
         let error = Gallery::from_bytes(&older).unwrap_err().to_string();
-        assert!(error.contains("a calibration, which its version does not have"), "{error}");
+        assert!(error.contains("members that are not those of its version"), "{error}");
         let forged = forged(&bytes, HEADER as u32, |header| {
             let at = header.windows(5).position(|part| part == b"0.875").unwrap();
             header[at..at + 5].copy_from_slice(b"0.075");

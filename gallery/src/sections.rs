@@ -24,7 +24,7 @@ const ALIGNMENT: usize = 64;
 pub(crate) struct Layout {
     /// First bytes.
     pub(crate) magic: [u8; 8],
-    /// Newest version that is read and written.
+    /// The newest version that is read.
     pub(crate) version: u32,
     /// Names of the sections; a section's kind is its place here and one.
     pub(crate) names: &'static [&'static str],
@@ -76,8 +76,8 @@ impl Write for Counted<'_> {
 }
 
 impl Layout {
-    /// Writes a file of a version, of sections of the given kinds, which rise; `section` writes one, and writes
-    /// the same when it is asked again.
+    /// Writes a file of a version with sections of the given kinds, which rise; `section` writes one, and
+    /// writes the same when it is asked again.
     ///
     /// # Errors
     ///

@@ -238,6 +238,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
             calibration: self.calibration.clone().filter(|_| self.min_similarity.is_some()),
+            map: None,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),
