@@ -1,6 +1,10 @@
 //! A gallery asked about its own entries: each as if its picture were not there, which is a known thing, and as if
 //! its class were not there, which is an unknown one.
 //!
+//! Photographs of a class come in series, each like the next, which is more alike than what will be asked later.
+//! So a class of eight entries or more is asked by halves, in the order in which they came: with a picture its
+//! half is left out, too.
+//!
 //! All answers come from one pass over the entries for each picture that is asked. Products are summed in one
 //! order on every machine, so that the same gallery learns the same thresholds everywhere.
 
@@ -27,6 +31,8 @@ const MOST_PRODUCTS: usize = 100_000_000_000;
 const LEAST_QUERIES: usize = 200;
 /// Pictures that are asked at most: an interval of a share is below a point then.
 const MOST_QUERIES: usize = 10_000;
+/// Entries of a class from which on it is asked by halves.
+const SERIES_FROM: usize = 8;
 /// Pictures that are asked together.
 const BLOCK: usize = 16;
 /// Sums of a product that go side by side.
@@ -92,7 +98,8 @@ impl Gallery {
 
     /// Asks entries as if their pictures were not in the gallery, and as if their classes were not, by some rules;
     /// trials of each rule, in the order of the entries. Of a large gallery entries at even steps are asked. What
-    /// is of the same picture, or the same embedding where nobody knows the picture, counts as that picture.
+    /// is of the same picture, or the same embedding where nobody knows the picture, counts as that picture, and in
+    /// a class of eight entries or more so does the half of the class that it came with.
     ///
     /// # Errors
     ///
@@ -126,6 +133,8 @@ struct Around<'a> {
     gallery: &'a Gallery,
     entries: Vec<usize>,
     pictures: Vec<ContentId>,
+    /// Which part of its class each one came with.
+    series: Vec<usize>,
     /// Of every class the sum of its embeddings.
     sums: Vec<f64>,
 }
@@ -149,7 +158,16 @@ impl<'a> Around<'a> {
             sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += f64::from(*value));
         }
         let pictures = entries.iter().map(|entry| gallery.identity(*entry)).collect();
-        Self { gallery, entries, pictures, sums }
+        let (counts, mut met) = (gallery.counts(), vec![0; gallery.classes().len()]);
+        let series = (entries.iter())
+            .map(|entry| {
+                let class = gallery.entry_class(*entry);
+                met[class] += 1;
+                let (place, count) = (met[class] - 1, counts[class]);
+                if count < SERIES_FROM { place } else { place * 2 / count }
+            })
+            .collect();
+        Self { gallery, entries, pictures, series, sums }
     }
 
     fn class(&self, place: usize) -> usize {
@@ -179,9 +197,13 @@ impl<'a> Around<'a> {
 
     /// The trials of one entry, from its similarities to all.
     fn trials(&self, asked: usize, row: &[f32], rules: &[AnswerRule]) -> Vec<Trial> {
-        let picture = self.pictures[asked];
-        let own: Vec<usize> =
-            (0..row.len()).filter(|place| self.pictures[*place] == picture).collect();
+        let (picture, class, series) =
+            (self.pictures[asked], self.class(asked), self.series[asked]);
+        let is_own = |place: &usize| {
+            self.pictures[*place] == picture
+                || self.series[*place] == series && self.class(*place) == class
+        };
+        let own: Vec<usize> = (0..row.len()).filter(is_own).collect();
         let none = Near { best: None, sum: 0.0, count: 0 };
         let mut near = vec![none; self.gallery.classes().len()];
         let mut own_places = own.iter().copied().peekable();
@@ -196,7 +218,6 @@ impl<'a> Around<'a> {
                 class.best = Some((similarity, place));
             }
         }
-        let class = self.class(asked);
         let is_known = near[class].count > 0;
         let mut without = near.clone();
         without[class] = none;
@@ -374,8 +395,15 @@ mod tests {
                 let query = gallery.index().vector(entry).into_owned();
                 let class = gallery.entry_class(entry);
                 let picture = gallery.identity(entry);
-                let of_picture: Vec<usize> =
-                    gallery.entries().filter(|e| gallery.identity(*e) == picture).collect();
+                let halves = |entry: usize| {
+                    let of: Vec<usize> =
+                        gallery.entries().filter(|e| gallery.entry_class(*e) == class).collect();
+                    let place = of.iter().position(|e| *e == entry);
+                    place.map(|place| if of.len() < 8 { place } else { place * 2 / of.len() })
+                };
+                let with_it =
+                    |e: &usize| gallery.identity(*e) == picture || halves(*e) == halves(entry);
+                let of_picture: Vec<usize> = gallery.entries().filter(with_it).collect();
                 let mut others = gallery.clone();
                 others.remove_entries(&of_picture).unwrap();
                 let known = (others.counts()[class] > 0).then(|| asked(&others, &query)).flatten();
@@ -436,6 +464,27 @@ mod tests {
         check(&gallery);
         let of = |gallery: &Gallery, place: usize| gallery.leave_one_out(&RULES).unwrap()[0][place];
         assert!(of(&gallery, 4).known.unwrap().0.similarity < SAME);
+    }
+
+    #[test]
+    fn a_class_of_many_is_asked_by_halves() {
+        let gallery = world(2, 9, 1.5, 3);
+        check(&gallery);
+        // A series of copies is no answer to itself: the other half is.
+        let mut series = Gallery::with_type(DIM, "m", VectorType::F32);
+        for label in ["a", "b"] {
+            let class =
+                series.add_class(Class { label: label.to_owned(), ..Class::default() }, Vec::new());
+            for entry in 0..8_usize {
+                let place = class * 2 + entry / 4;
+                let embedding: Vec<f32> = (0..DIM).map(|i| noise(place * 101 + i)).collect();
+                let id = ContentId::of(&[class as u8, entry as u8]);
+                series.add_image(class, &embedding, id).unwrap();
+            }
+        }
+        check(&series);
+        let trials = series.leave_one_out(&RULES[..1]).unwrap().remove(0);
+        assert!(trials.iter().all(|trial| trial.known.unwrap().0.similarity < 0.9));
     }
 
     #[test]
