@@ -18,7 +18,7 @@ use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
-pub(super) use answer::{Answer, other_rule, threshold_text};
+pub(super) use answer::{Answer, other_rule, sure, threshold_text};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::answer::{kept_text, shown};
 use super::{
-    Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
+    Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule, sure,
 };
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, read, size};
@@ -118,7 +118,8 @@ impl List {
             println!(
                 "{}",
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
-                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule()})
+                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                       "calibration": gallery.calibration()})
             );
             return Ok(());
         }
@@ -180,6 +181,7 @@ impl Stats {
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
                     "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                    "calibration": gallery.calibration(),
                     "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
@@ -270,8 +272,9 @@ impl Search {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
-            let mut found = gallery.search_with(&embedding[0], &question)?;
+            let answer = gallery.answer(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
+            let mut found = answer.matches.clone();
             found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
             let label = |class: usize| gallery.classes()[class].label.as_str();
             if self.json {
@@ -280,7 +283,11 @@ impl Search {
                     .map(|m| json!({"label": label(m.class), "similarity": m.similarity}))
                     .collect();
                 let picture = path.display().to_string();
-                println!("{}", json!({"picture": picture, "matches": matches, "search_ms": ms}));
+                println!(
+                    "{}",
+                    json!({"picture": picture, "matches": matches, "lead": answer.lead,
+                           "probability": answer.probability, "search_ms": ms})
+                );
                 continue;
             }
             println!("{}: searched in {ms:.2} ms", path.display());
@@ -289,10 +296,12 @@ impl Search {
             }
             match found.first() {
                 Some(best) => {
-                    let own = gallery.classes()[best.class].min_similarity;
-                    let least = own.or(gallery.min_similarity());
-                    if let Some(least) = least.filter(|least| best.similarity < *least) {
+                    let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
+                    let least = gallery.least_similarity(&answer, everyones);
+                    if !gallery.is_known(&answer, everyones) {
                         println!("  unknown: below the threshold {least:.4}");
+                    } else if let Some(sure) = sure(answer.probability) {
+                        println!("  {sure}, similarity {:.2}", best.similarity);
                     }
                 }
                 None if gallery.is_empty() => println!("  the gallery is empty"),
