@@ -17,7 +17,7 @@ use super::{
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
-use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
+use crate::data::store::{PictureError, PictureProblem, decode_picture, read_file, read_picture};
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -360,7 +360,11 @@ fn read_all(
             if known.contains(id) {
                 return Ok((id, None));
             }
-            Ok((id, Some(decode_picture(path, &bytes)?)))
+            let picture = decode_picture(path, &bytes)?;
+            if picture.is_one_color() {
+                return Err(PictureError::new(path, PictureProblem::OneColor));
+            }
+            Ok((id, Some(picture)))
         })
         .collect()
 }
