@@ -129,7 +129,7 @@ impl Gallery {
     ///
     /// As [`Self::search`].
     pub fn answer(&self, query: &[f32], question: &Question<'_>) -> Result<Answer, GalleryError> {
-        let query = unit(query, self.dim())?;
+        let query = self.mapped(unit(query, self.dim())?)?;
         // The second class decides, too.
         let wider = Question { k: question.k.max(2), ..*question };
         let mut matches = match question.rule {
@@ -268,7 +268,7 @@ impl Gallery {
     }
 
     fn compute_means(&self) -> VectorIndex {
-        let dim = self.dim();
+        let dim = self.index.dim();
         let mut sums = vec![0.0_f32; self.classes.len() * dim];
         for entry in self.entries() {
             let sum = &mut sums[self.entry_class(entry) * dim..][..dim];

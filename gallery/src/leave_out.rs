@@ -107,7 +107,7 @@ impl Gallery {
     pub fn leave_one_out(&self, rules: &[AnswerRule]) -> Result<Vec<Vec<Trial>>, GalleryError> {
         self.check_entries()?;
         let entries: Vec<usize> = self.entries().collect();
-        let products = entries.len().saturating_mul(self.dim()).max(1);
+        let products = entries.len().saturating_mul(self.index().dim()).max(1);
         let most = (MOST_PRODUCTS / products).clamp(LEAST_QUERIES, MOST_QUERIES);
         let count = most.min(entries.len());
         let asked: Vec<usize> = (0..count).map(|place| place * entries.len() / count).collect();
@@ -150,7 +150,7 @@ struct Near {
 
 impl<'a> Around<'a> {
     fn of(gallery: &'a Gallery, entries: Vec<usize>) -> Self {
-        let dim = gallery.dim();
+        let dim = gallery.index().dim();
         let mut sums = vec![0.0_f64; gallery.classes().len() * dim];
         for entry in &entries {
             let sum = &mut sums[gallery.entry_class(*entry) * dim..][..dim];
@@ -176,7 +176,7 @@ impl<'a> Around<'a> {
 
     /// Trials of some entries, of each by every rule.
     fn ask(&self, asked: &[usize], rules: &[AnswerRule]) -> Vec<Vec<Trial>> {
-        let dim = self.gallery.dim();
+        let dim = self.gallery.index().dim();
         let queries: Vec<Vec<f32>> = (asked.iter())
             .map(|place| {
                 let vector = self.gallery.index().vector(self.entries[*place]);
@@ -252,7 +252,7 @@ impl<'a> Around<'a> {
 
     /// The means without the entries of the picture that is asked.
     fn by_class_mean(&self, near: &[Near], own: &[usize]) -> Option<Asked> {
-        let dim = self.gallery.dim();
+        let dim = self.gallery.index().dim();
         let mean = |class: usize| {
             let mut sum = self.sums[class * dim..][..dim].to_vec();
             for place in own.iter().filter(|place| self.class(**place) == class) {

@@ -10,7 +10,7 @@ pub enum Test {
     Similarity,
     /// Its lead over the second class.
     Lead,
-    /// Both, weighted as a logistic regression says.
+    /// Both, weighted as a logistic regression says or by quarters.
     Both,
 }
 
@@ -51,7 +51,16 @@ pub(crate) fn least_score(strangers: impl Iterator<Item = f32>, share: f64, low:
     scores.get(allowed).map_or(low, |first_out| first_out.next_up())
 }
 
-/// Weight of the second class in the score where both count; `None` where one of them says nothing.
+/// Weights of the second class that are tried beside the one of the logistic regression, which weighs all pictures
+/// alike although few unknown ones decide.
+const WEIGHTS: [f32; 3] = [0.25, 0.5, 0.75];
+
+/// Weights of the second class in the score where both count.
+fn weights_of_both(trials: &[Trial]) -> Vec<f32> {
+    weight_of_both(trials).into_iter().chain(WEIGHTS).collect()
+}
+
+/// The weight that a logistic regression gives it; `None` where similarity or lead says nothing.
 fn weight_of_both(trials: &[Trial]) -> Option<f32> {
     let point = |asked: &Asked, target: f64| {
         ([f64::from(asked.similarity), f64::from(asked.lead())], target)
@@ -85,13 +94,12 @@ pub fn fit(
         return None;
     }
     let weights = Test::ALL.into_iter().filter(|candidate| test.is_none_or(|t| t == *candidate));
-    let weights = weights.filter_map(|candidate| match candidate {
-        Test::Similarity => Some(0.0),
-        Test::Lead => Some(1.0),
-        Test::Both => weight_of_both(trials),
+    let weights = weights.flat_map(|candidate| match candidate {
+        Test::Similarity => vec![0.0],
+        Test::Lead => vec![1.0],
+        Test::Both => weights_of_both(trials),
     });
     let tried: Vec<Tried> = weights.filter_map(|w| Tried::of(trials, false_accept, w)).collect();
-    // What both is asked for and cannot be had is similarity.
     let fallback = Tried::of(trials, false_accept, 0.0)?;
     let min_similarity = fallback.least;
     let first = tried.first().unwrap_or(&fallback);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 #[cfg(feature = "parallel")]
 use std::io::Write;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,27 +13,28 @@ use crate::answer_rule::AnswerRule;
 use crate::calibration::Calibration;
 use crate::index::Bytes;
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
+use crate::map::{Adaptation, AdaptationMap};
 use crate::sections::Layout;
 
 /// First bytes of every directory.
 pub const MAGIC: [u8; 8] = *b"MAGPIESH";
 
-/// Newest version that this program reads, and that it writes where an older one cannot hold what there is.
+/// The newest version that this program reads; it came with adapted galleries and calibrations.
 pub const VERSION: u32 = 2;
-/// What is written where nothing is newer.
-#[cfg(feature = "parallel")]
+/// Version of the directory of a gallery that has neither.
 const PLAIN_VERSION: u32 = 1;
 
 const LAYOUT: Layout = Layout {
     magic: MAGIC,
     version: VERSION,
-    names: &["header", "directions", "steps", "centroids", "lists"],
+    names: &["header", "directions", "steps", "centroids", "lists", "map"],
 };
 const HEADER: usize = 1;
 const DIRECTIONS: usize = 2;
 const STEPS: usize = 3;
 const CENTROIDS: usize = 4;
 const LISTS: usize = 5;
+const MAP: usize = 6;
 
 /// Most lists that are read.
 const MAX_LISTS: usize = 1 << 20;
@@ -60,6 +62,9 @@ struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calibration: Option<Learned>,
     lists: usize,
+    /// Since version 2; `dim` is the width behind it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    map: Option<StoredMap>,
     shards: Vec<Stored>,
 }
 
@@ -69,6 +74,15 @@ struct Header {
 pub(super) struct Learned {
     pub(super) rule: AnswerRule,
     pub(super) answers: Calibration,
+}
+
+/// What the header says about the map of an adapted gallery.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredMap {
+    /// Values of an embedding as the extractor gives it.
+    dim: usize,
+    about: Adaptation,
 }
 
 /// One of the shards.
@@ -103,6 +117,7 @@ impl Direction {
 #[cfg(feature = "parallel")]
 pub(super) struct Directory<'a> {
     pub(super) model: &'a str,
+    pub(super) map: Option<&'a AdaptationMap>,
     pub(super) entries: usize,
     pub(super) classes: usize,
     pub(super) min_similarity: Option<f32>,
@@ -130,6 +145,7 @@ impl Directory<'_> {
             min_similarity: self.min_similarity,
             calibration: self.calibration.clone(),
             lists: self.lists.len(),
+            map: self.map.map(|map| StoredMap { dim: map.dim(), about: map.about() }),
             shards: self.shards.iter().map(stored).collect(),
         };
         let mut section = |kind: usize, writer: &mut dyn Write| match kind {
@@ -149,6 +165,7 @@ impl Directory<'_> {
                     coder.steps.iter().try_for_each(|step| writer.write_all(&step.to_le_bytes()))
                 },
             ),
+            MAP => self.map.map_or(Ok(()), |map| map.write(writer)),
             CENTROIDS => self.codes.iter().try_for_each(|code| writer.write_all(code)),
             _ => self.lists.iter().try_for_each(|(length, checksum)| {
                 writer.write_all(&length.to_le_bytes())?;
@@ -156,9 +173,11 @@ impl Directory<'_> {
             }),
         };
         let mut bytes = Vec::new();
-        let kinds = [HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS];
-        let version = if header.calibration.is_some() { VERSION } else { PLAIN_VERSION };
-        LAYOUT.write(version, &kinds, &mut section, &mut bytes).expect("memory takes every byte");
+        let count = if self.map.is_some() { MAP } else { LISTS };
+        let is_newer = self.map.is_some() || self.calibration.is_some();
+        let version = if is_newer { VERSION } else { PLAIN_VERSION };
+        let kinds = &[HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS, MAP][..count];
+        LAYOUT.write(version, kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
     }
 }
@@ -174,12 +193,20 @@ impl Shards {
         let wrong = |what: String| GalleryError::Inconsistent { what };
         let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| wrong(format!("header: {error}")))?;
-        if header.calibration.is_some() != (sections.version == VERSION) {
-            return Err(wrong(
-                "a calibration, or none, which its version does not have".to_owned(),
-            ));
-        }
         let Header { dim, components, lists, .. } = header;
+        let is_adapted = header.map.is_some();
+        let is_newer = is_adapted || header.calibration.is_some();
+        if is_adapted != sections.has(MAP) || is_newer != (sections.version >= VERSION) {
+            return Err(wrong("a map or a calibration that is not its version's".to_owned()));
+        }
+        let map = match &header.map {
+            Some(map) if map.about.values == dim && map.dim <= MAX_DIM => {
+                let read = AdaptationMap::read(map.about, map.dim, sections.bytes(MAP)?);
+                Some(Arc::new(read.ok_or_else(|| wrong("values of its map".to_owned()))?))
+            }
+            Some(_) => return Err(wrong("width of its map".to_owned())),
+            None => None,
+        };
         let fits = (1..=MAX_DIM).contains(&dim)
             && (1..=dim).contains(&components)
             && header.entries <= MAX_ENTRIES
@@ -244,7 +271,7 @@ impl Shards {
             return Err(wrong("lists without a place".to_owned()));
         }
         Ok(Self {
-            dim,
+            map,
             model: header.model,
             entries: header.entries,
             classes: header.classes,

@@ -59,7 +59,7 @@ pub(super) enum TestKind {
     Similarity,
     /// Its lead over the second class.
     Lead,
-    /// Both, weighted by a logistic regression.
+    /// Both, weighted by a logistic regression or by quarters.
     Both,
 }
 

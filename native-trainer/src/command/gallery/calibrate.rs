@@ -34,13 +34,13 @@ const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie gallery calibrate gallery.bin --write\n  magpie gallery calibrate gallery.bin \
-    --query held_out --extractor weights/extractor.safetensors --false-accept 0.01 --curve curve.svg --write"
+    --query held_out --extractor lite0.safetensors --false-accept 0.01 --curve curve.svg --write"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command")]
 pub(super) struct Calibrate {
     /// Gallery file.
     gallery: PathBuf,
-    /// Folder with one sub-folder a class, or a list file, of pictures that are not in the gallery; by default the
+    /// Folder with one sub-folder per class, or a list file, of pictures that are not in the gallery; by default the
     /// gallery's own entries are asked.
     #[arg(long, requires = "extractor")]
     query: Option<PathBuf>,
