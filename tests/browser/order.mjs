@@ -311,6 +311,15 @@ const scenarios = {
       await visit.close();
       host.close();
     }
+    // In the page itself.
+    const host = await start(site, /^$/);
+    const visit = await open(browser, host);
+    await visit.page.evaluate(() => document.querySelector("#timings").remove());
+    await visit.upload(picture);
+    await holds(visit.page, () => !document.querySelector("#unable").hidden);
+    seen.page = await visit.page.evaluate(() => document.querySelector("#unable").textContent);
+    await visit.close();
+    host.close();
     return seen;
   },
 
