@@ -28,6 +28,10 @@ const STUB = `{
     }
   };
   window.stop = () => engines.at(-1).dispatchEvent(new ErrorEvent("error", { message: "it broke", cancelable: true }));
+  const { createObjectURL, revokeObjectURL } = URL;
+  window.urls = new Set();
+  URL.createObjectURL = (blob) => { const url = createObjectURL(blob); urls.add(url); return url; };
+  URL.revokeObjectURL = (url) => { urls.delete(url); revokeObjectURL(url); };
   const { arrayBuffer } = Blob.prototype;
   Blob.prototype.arrayBuffer = function () {
     const read = arrayBuffer.call(this);
@@ -254,7 +258,7 @@ const scenarios = {
     return { meanwhile, marked, undone };
   },
 
-  // What a gallery says about a class: text in the owner's order, and addresses as links.
+  // What a gallery says about a class: text in the owner's order, and addresses as links; and a thumbnail that is none.
   async facts(browser) {
     const host = await start(site, /^$/);
     const visit = await open(browser, host);
@@ -263,11 +267,14 @@ const scenarios = {
       const [engine] = window.engines;
       const { onmessage } = engine;
       engine.onmessage = (event) => {
-        for (const { answers } of event.data?.Recognized?.result.objects ?? []) answers[0].metadata = facts;
+        for (const { answers } of event.data?.Recognized?.result.objects ?? []) {
+          Object.assign(answers[0], { metadata: facts, thumbnail: new Uint8Array([1, 2, 3]) });
+        }
         onmessage.call(engine, event);
       };
     });
     await give(visit, picture);
+    await holds(visit.page, () => window.urls.size === 0, 3000);
     const seen = await visit.page.evaluate(() => {
       const [list] = document.querySelectorAll("#answers .facts");
       const link = list.querySelector("a");
@@ -275,6 +282,8 @@ const scenarios = {
         texts: [...list.children].map((entry) => entry.textContent),
         link: [link.href, link.rel],
         markup: list.querySelectorAll("b, i").length,
+        thumbnails: document.querySelectorAll("#answers .thumbnail").length,
+        urls: window.urls.size,
       };
     });
     await visit.close();

@@ -79,6 +79,8 @@ fn are_texts_in_order(seen: &Value) {
     assert_eq!(seen["texts"], json!(expected));
     assert_eq!(seen["link"], json!(["https://a.example/", "noopener noreferrer"]));
     assert_eq!(seen["markup"], 0);
+    assert!(seen["thumbnails"].as_u64() > Some(0), "{seen}");
+    assert_eq!(seen["urls"], 0, "addresses of thumbnails are given back, damaged ones too");
 }
 
 #[test]
