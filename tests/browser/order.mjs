@@ -19,9 +19,14 @@ const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
 const STUB = `{
   const Original = Worker;
   window.engines = [];
+  window.answered = 0;
   window.slow = 0;
   window.Worker = class extends Original {
-    constructor(...all) { super(...all); engines.push(this); }
+    constructor(...all) {
+      super(...all);
+      engines.push(this);
+      this.addEventListener("message", ({ data }) => { if (data?.Recognized) window.answered += 1; });
+    }
     postMessage(message, ...more) {
       if (!message?.Recognize || !window.slow) return super.postMessage(message, ...more);
       setTimeout(() => super.postMessage(message, ...more), window.slow);
@@ -79,16 +84,17 @@ async function open(browser, host, more = "") {
 }
 
 async function give({ page, upload }, file) {
-  await page.evaluate(() => {
-    document.querySelector("#status").textContent = "(asked)";
-  });
+  const before = await page.evaluate(() => window.answered);
   await upload(file);
-  return until(page, ({ state, status }) => settled({ state }) && status !== "(asked)");
+  await holds(page, `window.answered > ${before} || document.querySelector("#status").className === "failed"`);
+  await sleep(150);
+  return look(page);
 }
 
 const press = (page, selector) => page.evaluate((selector) => document.querySelector(selector).click(), selector);
 
 async function write({ page }, name) {
+  await holds(page, () => Boolean(document.querySelector(".correction button:not([hidden])")));
   await press(page, ".correction button:not([hidden])");
   await page.evaluate(() => document.querySelector(".teach input").focus());
   await page.keyboard.type(name);
@@ -364,6 +370,8 @@ const scenarios = {
     seen.first = await page.evaluate(() => document.documentElement.lang);
     await speak(page, "zh");
     await until(page, ({ lang }) => lang === "zh");
+    // The page says everything anew.
+    await sleep(300);
     await give(visit, picture);
     await teach(visit, "of the first");
     await offline();
