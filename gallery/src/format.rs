@@ -136,6 +136,12 @@ impl StoredClass {
     }
 }
 
+impl From<StoredClass> for Class {
+    fn from(StoredClass { label, metadata, min_similarity, .. }: StoredClass) -> Self {
+        Self { label, metadata, min_similarity }
+    }
+}
+
 /// The sections of a file.
 pub(crate) fn kinds(vector_type: VectorType, config: IndexConfig) -> Vec<usize> {
     (1..=LAYOUT.names.len())
