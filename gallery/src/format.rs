@@ -11,13 +11,14 @@
 //! | 5 | factors | 2 | of every entry, f32; only where values are i8 |
 //! | 6 | content ids | 2 | of every entry, 16 bytes: the first half of the SHA-256 of its file |
 //! | 7 | index | 2 | what a search walks; only where it is not a scan |
+//! | 8 | map | 3 | of an adapted gallery: offsets and factors, f32, then `[values, dim]`, i8 |
 //!
 //! Every length is checked against the file before it is used, and every checksum before a section
 //! is read, so damaged bytes give a [`GalleryError`] and never a wrong answer.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use half::f16;
 use serde::{Deserialize, Serialize};
@@ -26,17 +27,22 @@ use thiserror::Error;
 use crate::answer_rule::AnswerRule;
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
-use crate::gallery::Gallery;
+use crate::gallery::{Adapted, Gallery};
 use crate::index::{IndexConfig, IndexError, Metric, VectorIndex, VectorType};
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
+use crate::map::{Adaptation, AdaptationMap};
+use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 use crate::sections::{Layout, expect_length};
 
 /// First bytes of every gallery.
 pub const MAGIC: [u8; 8] = *b"MAGPIEGL";
 
-/// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 2;
+/// The newest version that this program reads. A gallery that has nothing of version 3 is written as version 2,
+/// byte for byte as programs write it that know no version 3.
+pub const VERSION: u32 = 3;
+/// Version of a gallery that has nothing newer.
+const PLAIN_VERSION: u32 = 2;
 
 /// Factors of 8-bit numbers that are read: larger ones belong to no unit vector.
 const FACTORS_READ: RangeInclusive<f32> = 0.0..=1.0;
@@ -49,7 +55,16 @@ pub(crate) const CONTENT_ID_LENGTH: usize = 16;
 pub(crate) const LAYOUT: Layout = Layout {
     magic: MAGIC,
     version: VERSION,
-    names: &["header", "entries", "embeddings", "thumbnails", "factors", "content ids", "index"],
+    names: &[
+        "header",
+        "entries",
+        "embeddings",
+        "thumbnails",
+        "factors",
+        "content ids",
+        "index",
+        "map",
+    ],
 };
 pub(crate) const HEADER: usize = 1;
 pub(crate) const ENTRIES: usize = 2;
@@ -58,6 +73,7 @@ pub(crate) const THUMBNAILS: usize = 4;
 pub(crate) const FACTORS: usize = 5;
 pub(crate) const CONTENT_IDS: usize = 6;
 const INDEX: usize = 7;
+pub(crate) const MAP: usize = 8;
 
 /// Why a gallery could not be written.
 #[derive(Debug, Error)]
@@ -106,6 +122,9 @@ pub(crate) struct Header {
     pub(crate) min_similarity: Option<f32>,
     #[serde(default, skip_serializing_if = "AnswerRule::is_nearest")]
     pub(crate) rule: AnswerRule,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) map: Option<Adaptation>,
     pub(crate) classes: Vec<StoredClass>,
 }
 
@@ -121,6 +140,41 @@ pub(crate) struct StoredClass {
 }
 
 impl Header {
+    /// The least version whose readers know all that the header says: an optional member that came with a
+    /// version is named here.
+    pub(crate) fn version(&self) -> u32 {
+        let has_newer = self.map.is_some();
+        if has_newer { VERSION } else { PLAIN_VERSION }
+    }
+
+    /// The sections of a file.
+    pub(crate) fn kinds(&self) -> Vec<usize> {
+        (1..=LAYOUT.names.len())
+            .filter(|kind| match *kind {
+                FACTORS => self.vector_type == VectorType::I8,
+                INDEX => self.index != IndexConfig::Flat,
+                MAP => self.map.is_some(),
+                _ => true,
+            })
+            .collect()
+    }
+
+    /// Reads the header of a file of some version.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::Inconsistent`], also for members of another version.
+    pub(crate) fn read(bytes: &[u8], version: u32) -> Result<Self, GalleryError> {
+        let inconsistent = |what| GalleryError::Inconsistent { what };
+        let header: Self = serde_json::from_slice(bytes)
+            .map_err(|error| inconsistent(format!("header: {error}")))?;
+        // One gallery has one form.
+        if header.version() == version.max(PLAIN_VERSION) {
+            return Ok(header);
+        }
+        Err(inconsistent("header: members that are not those of its version".to_owned()))
+    }
+
     pub(crate) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         writer.write_all(&serde_json::to_vec(self)?)
     }
@@ -140,17 +194,6 @@ impl From<StoredClass> for Class {
     fn from(StoredClass { label, metadata, min_similarity, .. }: StoredClass) -> Self {
         Self { label, metadata, min_similarity }
     }
-}
-
-/// The sections of a file.
-pub(crate) fn kinds(vector_type: VectorType, config: IndexConfig) -> Vec<usize> {
-    (1..=LAYOUT.names.len())
-        .filter(|kind| match *kind {
-            FACTORS => vector_type == VectorType::I8,
-            INDEX => config != IndexConfig::Flat,
-            _ => true,
-        })
-        .collect()
 }
 
 /// Fails for what no reader takes, before anything is written.
@@ -205,7 +248,7 @@ impl Gallery {
     ///
     /// # Panics
     ///
-    /// Where [`Self::write_to`] refuses the gallery: for a width that no file has.
+    /// Where [`Self::write_to`] refuses the gallery: for a width that no file has, or what was fetched of shards.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write_to(&mut bytes).expect("memory takes every byte");
@@ -220,9 +263,13 @@ impl Gallery {
     /// [`GalleryError::DoesNotFit`].
     pub fn write_to(&self, writer: &mut dyn Write) -> Result<(), StreamError> {
         check_size(self.dim(), self.index.positions())?;
-        let (vector_type, config) = (self.index.vector_type(), self.index.config());
+        if !self.has_originals() {
+            let what = "what was fetched of shards is no gallery to be written";
+            return Err(GalleryError::Options { what: what.to_owned() }.into());
+        }
+        let header = self.header();
         let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
-        Ok(LAYOUT.write(&kinds(vector_type, config), &mut section, writer)?)
+        Ok(LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?)
     }
 
     fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
@@ -234,10 +281,11 @@ impl Gallery {
                 let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
                 writer.write_all(&class.to_le_bytes())
             }),
-            EMBEDDINGS => write_rows(&self.index, writer),
+            EMBEDDINGS => write_rows(self.stored(), writer),
             THUMBNAILS => self.thumbnails.iter().try_for_each(|picture| writer.write_all(picture)),
             FACTORS => positions
-                .try_for_each(|e| writer.write_all(&self.index.stored_codes(e).1.to_le_bytes())),
+                .try_for_each(|e| writer.write_all(&self.stored().stored_codes(e).1.to_le_bytes())),
+            MAP => self.map().map_or(Ok(()), |map| map.write(writer)),
             CONTENT_IDS => {
                 self.content_ids.iter().try_for_each(|picture| writer.write_all(&picture.0))
             }
@@ -255,6 +303,7 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
+            map: self.map().map(AdaptationMap::about),
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -269,12 +318,18 @@ impl Gallery {
     /// gallery again.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GalleryError> {
         let sections = LAYOUT.read(bytes)?;
-        if sections.version == 1 && (FACTORS..=INDEX).any(|kind| sections.has(kind)) {
+        let since = |version: u32, mut kinds: std::ops::RangeInclusive<usize>| {
+            sections.version < version && kinds.any(|kind| sections.has(kind))
+        };
+        if since(2, FACTORS..=INDEX) || since(3, MAP..=MAP) {
             let what = "sections that its version does not have".to_owned();
             return Err(GalleryError::Inconsistent { what });
         }
-        let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
-            .map_err(|error| GalleryError::Inconsistent { what: format!("header: {error}") })?;
+        let header = Header::read(sections.bytes(HEADER)?, sections.version)?;
+        if sections.has(MAP) != header.map.is_some() {
+            let what = "a map of which its header says nothing, or the other way round".to_owned();
+            return Err(GalleryError::Inconsistent { what });
+        }
         let (dim, entries) = (header.dim, header.entries);
         if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
@@ -299,10 +354,17 @@ impl Gallery {
             }
             _ => Vec::new(),
         };
-        let mut index = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
-        index.reserve(entries);
-        read_rows(&mut index, values, &factors)?;
-
+        let mut stored = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
+        stored.reserve(entries);
+        read_rows(&mut stored, values, &factors)?;
+        let (mut index, mut adapted) = match header.map {
+            Some(about) => {
+                let map = Arc::new(read_map(about, dim, sections.bytes(MAP)?)?);
+                (mapped_rows(&map, &stored)?, Some(Adapted { map, originals: Some(stored) }))
+            }
+            None => (stored, None),
+        };
+        let mut originals = adapted.as_mut().and_then(|adapted| adapted.originals.as_mut());
         let entry_classes: Vec<u32> = classes_of
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
@@ -310,6 +372,9 @@ impl Gallery {
         for (entry, class) in entry_classes.iter().enumerate() {
             if *class == TAKEN_OUT && sections.version > 1 {
                 index.remove(entry)?;
+                if let Some(originals) = &mut originals {
+                    originals.remove(entry)?;
+                }
             } else if *class as usize >= header.classes.len() {
                 let what = format!("entry of class {class} among {}", header.classes.len());
                 return Err(GalleryError::Inconsistent { what });
@@ -345,6 +410,7 @@ impl Gallery {
             entry_classes,
             content_ids,
             index,
+            adapted,
             min_similarity: header.min_similarity,
             rule: header.rule,
             class_means: OnceLock::new(),
@@ -354,6 +420,19 @@ impl Gallery {
 
 pub(crate) fn float(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(std::array::from_fn(|i| bytes[i]))
+}
+
+/// The map of an adapted gallery; fails for values that no map has.
+pub(crate) fn read_map(
+    about: Adaptation,
+    dim: usize,
+    bytes: &[u8],
+) -> Result<AdaptationMap, GalleryError> {
+    if about.values <= dim {
+        expect_length("map", AdaptationMap::bytes(about.values, dim), bytes)?;
+    }
+    AdaptationMap::read(about, dim, bytes)
+        .ok_or_else(|| GalleryError::Inconsistent { what: "values of its map".to_owned() })
 }
 
 /// Adds what [`write_rows`] wrote to an index without a structure; 8-bit numbers come with factors.
@@ -554,7 +633,7 @@ mod tests {
         assert_eq!(measured.to_bytes(), PUBLISHED[1]);
         // The newest one is also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
-        assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
+        assert_eq!(PUBLISHED.len(), PLAIN_VERSION as usize, "a new version needs its file here");
     }
 
     /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.

@@ -24,7 +24,7 @@ const ALIGNMENT: usize = 64;
 pub(crate) struct Layout {
     /// First bytes.
     pub(crate) magic: [u8; 8],
-    /// Version that is written, and the newest that is read.
+    /// The newest version that is read.
     pub(crate) version: u32,
     /// Names of the sections; a section's kind is its place here and one.
     pub(crate) names: &'static [&'static str],
@@ -76,14 +76,15 @@ impl Write for Counted<'_> {
 }
 
 impl Layout {
-    /// Writes a file of sections of the given kinds, which rise; `section` writes one, and writes the
-    /// same when it is asked again.
+    /// Writes a file of a version with sections of the given kinds, which rise; `section` writes one, and
+    /// writes the same when it is asked again.
     ///
     /// # Errors
     ///
     /// What the writer says.
     pub(crate) fn write(
         &self,
+        version: u32,
         kinds: &[usize],
         section: &mut dyn FnMut(usize, &mut dyn Write) -> std::io::Result<()>,
         writer: &mut dyn Write,
@@ -104,7 +105,7 @@ impl Layout {
         }
         let mut head = Vec::with_capacity(HEADER_LENGTH + table.len());
         head.extend_from_slice(&self.magic);
-        head.extend_from_slice(&self.version.to_le_bytes());
+        head.extend_from_slice(&version.to_le_bytes());
         head.extend_from_slice(&(kinds.len() as u32).to_le_bytes());
         head.extend_from_slice(&end.to_le_bytes());
         head.extend_from_slice(&crc32(&table).to_le_bytes());

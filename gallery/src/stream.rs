@@ -16,7 +16,7 @@ use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
     CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, StoredClass, THUMBNAILS,
-    check_size, kinds, read_rows, write_rows,
+    check_size, read_rows, write_rows,
 };
 use crate::index::{IndexConfig, Metric, VectorIndex, VectorType};
 use crate::index::{Outline, Pieces};
@@ -228,6 +228,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             index: config,
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
+            map: None,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),
@@ -254,7 +255,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             }
             _ => outline.write(writer),
         };
-        LAYOUT.write(&kinds(empty.vector_type(), config), &mut section, writer)?;
+        LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?;
         Ok(outline.unreachable)
     }
 

@@ -68,8 +68,7 @@ impl Summary {
             stored.extend_from_slice(piece);
             Ok(())
         })?;
-        let header: Header = serde_json::from_slice(&stored)
-            .map_err(|error| inconsistent(format!("header: {error}")))?;
+        let header = Header::read(&stored, table.version)?;
         let mut entries = 0;
         each_piece(file, place(ENTRIES)?, 4, &mut |piece| {
             let live = |class: &&[u8]| **class != TAKEN_OUT.to_le_bytes();

@@ -1,6 +1,6 @@
 //! The epoch loop, shared by both networks.
 
-mod boxes;
+pub mod boxes;
 pub mod detector;
 mod events;
 pub mod extractor;

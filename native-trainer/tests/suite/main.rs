@@ -15,9 +15,11 @@ mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]
 mod help;
+mod known;
 mod paddle;
 mod path;
 mod postgres;
+mod quality;
 mod replicas;
 mod resume;
 mod runs;

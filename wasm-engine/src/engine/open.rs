@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-#[cfg(feature = "cpu")]
-use burn::tensor::Device;
 use models::bundle::{Manifest, Opening};
 use models::gallery::{Gallery, Shards};
 use models::inference;
@@ -29,7 +27,7 @@ use crate::refresh::{Newer, Published, thresholds};
 pub(crate) async fn open_target(backend: Backend) -> Result<Target, EngineError> {
     match backend {
         #[cfg(feature = "cpu")]
-        Backend::Cpu => Ok(Target::from(&Device::flex())),
+        Backend::Cpu => Ok(Target::cpu()),
         #[cfg(feature = "webgpu")]
         Backend::WebGpu => match Gpu::open().await {
             Ok(gpu) => Ok(Target::from(&gpu)),

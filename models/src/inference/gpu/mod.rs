@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use wgpu::util::DeviceExt as _;
 
-use crate::operators::Activation;
+use crate::activation::Activation;
 
 /// Invocations of a workgroup.
 const GROUP: usize = 64;

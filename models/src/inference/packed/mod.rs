@@ -33,8 +33,8 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use gallery::aligned::Aligned;
 
 /// Height, width and channels of a map.

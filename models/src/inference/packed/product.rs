@@ -5,8 +5,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{Ending, lanes, larger, load, smaller, store, with_band};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 use gallery::aligned::Aligned;
 

@@ -8,13 +8,13 @@ use wgpu::BufferUsages;
 
 use super::memory::Layout;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::gpu::{
     Binding, Bindings, Command, Constants, Entry, Gpu, GpuError, Shader, Weights, workgroups,
 };
 use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
-use crate::operators::Activation;
 
 /// Bytes that the maps of a batch may take: half of the 128 MiB that every WebGPU device binds as one buffer.
 const MAP_BYTES: usize = 64 << 20;

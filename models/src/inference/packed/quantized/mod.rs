@@ -20,8 +20,8 @@ use self::portable::{encoded, finished, products};
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 use self::relaxed::{encoded, finished, products};
 use super::{Ending, extremes, larger, smaller, with_band};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
 /// Codes of a block of the left side that stay in the second-level cache.
