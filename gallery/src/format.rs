@@ -190,6 +190,12 @@ impl StoredClass {
     }
 }
 
+impl From<StoredClass> for Class {
+    fn from(StoredClass { label, metadata, min_similarity, .. }: StoredClass) -> Self {
+        Self { label, metadata, min_similarity }
+    }
+}
+
 /// Fails for what no reader takes, before anything is written.
 pub(crate) fn check_size(dim: usize, entries: usize) -> Result<(), GalleryError> {
     if (1..=MAX_DIM).contains(&dim) && entries <= MAX_ENTRIES {

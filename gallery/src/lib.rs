@@ -18,7 +18,7 @@
 //! | `answer`, `edit` | search; add, rename, remove, merge |
 //! | `format` | bytes of a gallery |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
-//! | `growing` | what a gallery in memory and one on its way into a file have in common |
+//! | `growing`, `summary` | what a gallery in memory and one on its way into a file have in common; what a file says of itself |
 
 #[cfg(test)]
 mod against_a_map;
@@ -48,6 +48,8 @@ mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
 mod stream;
+#[cfg(feature = "parallel")]
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +82,8 @@ pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
 #[cfg(feature = "parallel")]
 pub use stream::GalleryStream;
+#[cfg(feature = "parallel")]
+pub use summary::Summary;
 
 /// The lines of Rust in README.md.
 #[cfg(doctest)]

@@ -128,7 +128,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
             &["answer", "edit"],
             &["format"],
             &["check", "lessons", "shards", "stream"],
-            &["growing"],
+            &["growing", "summary"],
         ],
     ),
     (

@@ -1,19 +1,22 @@
 //! Pictures become entries.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Class, ContentId, Gallery, GalleryStream, Growing, check_embedding};
+use models::gallery::{
+    Class, ContentId, Gallery, GalleryStream, Growing, Summary, check_embedding,
+};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
-    Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, say_stale,
-    summary,
+    CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
+    say_reach, say_stale, summary,
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
@@ -119,7 +122,7 @@ impl Build {
         let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
         if gallery.is_empty() {
-            bail!("{}: none of the pictures can be used", self.images.display());
+            bail!("{}: none of the pictures can be used; see above", self.images.display());
         }
         let (config, why) = self.index.config(gallery.len());
         if let Some(why) = why {
@@ -134,16 +137,17 @@ impl Build {
 }
 
 /// Says what a gallery loses that is built anew, if there is one. Before anything is embedded: the command can still
-/// be stopped, and the old gallery is out of memory again.
+/// be stopped.
 fn say_replaced(path: &Path) {
-    let Ok(old) = super::open(path) else { return };
-    let described = old.classes().iter().filter(|class| !class.metadata.is_empty()).count();
-    let threshold = if old.min_similarity().is_some() { " and a threshold" } else { "" };
+    let Ok(mut file) = File::open(path) else { return };
+    let Ok(old) = Summary::read(&mut file) else { return };
+    let described = old.classes.iter().filter(|class| !class.metadata.is_empty()).count();
+    let threshold = if old.min_similarity.is_some() { " and a threshold" } else { "" };
     eprintln!(
-        "note: {} is replaced; the gallery before had {} entries, metadata of {described} classes{threshold}; \
-         `magpie gallery add` keeps them",
+        "note: {} is replaced; the gallery before had {}, metadata of {}{threshold}; `magpie gallery add` keeps them",
         path.display(),
-        old.len()
+        many(old.entries, ENTRIES),
+        many(described, CLASSES)
     );
 }
 
@@ -182,7 +186,10 @@ impl Add {
         gallery.connect();
         let failed = added.unusable.count();
         if added.added + added.known == 0 {
-            bail!("none of the pictures can be used; {} is as before", self.gallery.display());
+            bail!(
+                "none of the pictures can be used; see above: {} is as before",
+                self.gallery.display()
+            );
         }
         change.save(&gallery)?;
         if added.added > 0 {
