@@ -7,7 +7,7 @@ use crate::class::{Class, ContentId};
 use crate::embedding::{check_fit, check_room, check_stored, unit};
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
-use crate::index::{IndexConfig, IndexError, VectorIndex, VectorType};
+use crate::index::{IndexConfig, VectorIndex, VectorType};
 use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 
@@ -98,7 +98,7 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Inconsistent`] for an entry that is not there.
+    /// [`GalleryError::NoEntry`]
     pub fn remove(&mut self, entry: usize) -> Result<(), GalleryError> {
         self.remove_entries(&[entry])
     }
@@ -108,10 +108,10 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Inconsistent`] for an entry that is not there; nothing is changed then.
+    /// [`GalleryError::NoEntry`]; nothing is changed then.
     pub fn remove_entries(&mut self, entries: &[usize]) -> Result<(), GalleryError> {
         if let Some(entry) = entries.iter().find(|entry| !self.index.contains(**entry)) {
-            return Err(IndexError::NoEntry { entry: *entry }.into());
+            return Err(GalleryError::NoEntry { entry: *entry });
         }
         let there: HashSet<usize> = entries.iter().copied().collect();
         if there.is_empty() {

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | 1 | header | 1 | JSON: width, value type, number of entries, model, index, classes with their thumbnails' lengths |
 //! | 2 | entries | 1 | class of every entry, 4 bytes each; all ones for an entry that was taken out |
-//! | 3 | embeddings | 1 | `[entries, dim]` row-major, 1 (i8), 2 (f16) or 4 (f32) bytes a value |
+//! | 3 | embeddings | 1 | `[entries, dim]` row-major, 1 (i8), 2 (f16) or 4 (f32) bytes per value |
 //! | 4 | thumbnails | 1 | encoded pictures, one behind the other in class order |
 //! | 5 | factors | 2 | of every entry, f32; only where values are i8 |
 //! | 6 | content ids | 2 | of every entry, 16 bytes: the first half of the SHA-256 of its file |

@@ -1,7 +1,7 @@
 //! A gallery that is written while its pictures come in: what has come lies in scratch files, so that
 //! memory does not grow with the embeddings and the classes' pictures.
 //!
-//! In memory stay 20 bytes an entry (its class and its picture's hash; 24 where values are 8-bit), what
+//! In memory stay 20 bytes per entry (its class and its picture's hash; 24 where values are 8-bit), what
 //! is said about the classes, and while the index is made what [`Outline::of`] says. The file is the
 //! one that the same calls on a [`Gallery`](crate::gallery::Gallery) give, byte for byte.
 

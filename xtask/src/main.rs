@@ -40,6 +40,9 @@ cargo xtask bench gallery [COUNT]
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
+cargo xtask bench quality DIR [--extractor FILE] [--detector FILE] [--limit N]
+    How well networks do on every set of images below DIR, with standard errors; with --limit on N
+    images of each set. docs/results.md says how DIR looks.
 cargo xtask bench report
     The tables of docs from the files of docs/benchmarks, where every bench writes its own.
 cargo xtask package
@@ -76,6 +79,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "quality", options @ ..] => bench::quality(options),
         ["bench", "report"] => bench::report(),
         ["package"] => package::run(),
         ["engine"] => engine::run(),

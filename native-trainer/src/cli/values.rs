@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use models::gallery::VectorType;
 
-use crate::exchange::import::Origin;
+use crate::exchange::import::{Known, Origin};
 
 /// How embeddings are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,5 +45,28 @@ impl From<Checkpoint> for Origin {
         match checkpoint {
             Checkpoint::EfficientNetLite0 => Self::EfficientNetLite0,
         }
+    }
+}
+
+/// A published network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KnownModel(Known);
+
+impl ValueEnum for KnownModel {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [KnownModel; 3] =
+            [KnownModel(Known::ALL[0]), KnownModel(Known::ALL[1]), KnownModel(Known::ALL[2])];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = format!("{}: {}", self.0.about(), self.0.file());
+        Some(PossibleValue::new(self.0.name()).help(help))
+    }
+}
+
+impl From<KnownModel> for Known {
+    fn from(KnownModel(known): KnownModel) -> Self {
+        known
     }
 }

@@ -1,10 +1,14 @@
 //! `magpie eval`: recall and mAP of an extractor, COCO's figures of a detector.
 
+mod sets;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
+use models::detector::{Detection, Detector};
+use models::inference::Prepared;
 
 use super::data::tell_notes;
 use crate::cli::Failures;
@@ -12,36 +16,47 @@ use crate::cli::{DeviceKind, Embedder, measured, open_detector, samples};
 use crate::data::coco::{self, BoxedPictures};
 use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
+use crate::metric::detection::{Object, detection_metrics};
 use crate::metric::retrieval::{remarks, retrieval_metrics};
 use crate::progress::Progress;
 use crate::terminal::counted;
-use crate::train::detector::evaluate_boxes;
+use crate::train::boxes::find_boxes;
 
 /// Measures how often an extractor finds the right class, or how well a detector finds boxes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  magpie eval --extractor weights/extractor.safetensors \
+#[command(after_help = "Examples:\n  magpie eval --extractor lite0.safetensors \
     --query test_list.txt --gallery gallery_list.txt\n  magpie eval --detector \
-    weights/detector.safetensors --coco instances_val.json")]
+    runs/boxes/model.safetensors --coco instances_val.json\n  magpie eval --extractor \
+    lite0.safetensors --sets quality\n\nA folder in --sets is a set: class folders or list files, each \
+    image searched among\nthe others; query.txt or query/ with gallery.txt, gallery-NAME.txt or such folders; \
+    COCO\nfiles.")]
 pub struct Arguments {
     /// Model file of the extractor.
-    #[arg(long, requires = "query", required_unless_present = "detector")]
+    #[arg(long, requires = "listed", required_unless_present = "detector")]
     extractor: Option<PathBuf>,
     /// Model file of the detector.
-    #[arg(long, requires = "coco", conflicts_with = "extractor")]
+    #[arg(long, requires = "boxed")]
     detector: Option<PathBuf>,
     /// COCO file for the detector; its categories are taken as one.
-    #[arg(long)]
+    #[arg(long, group = "boxed", conflicts_with = "extractor")]
     coco: Option<PathBuf>,
     /// Folder of the COCO file's pictures; by default looked for beside the file, in `images` and in folders
     /// named like the file, here and one level up.
     #[arg(long, requires = "coco")]
     images: Option<PathBuf>,
     /// List file or folder of queries for the extractor.
-    #[arg(long)]
+    #[arg(long, group = "listed")]
     query: Option<PathBuf>,
     /// List file or folder that is searched; by default the queries, each without itself.
     #[arg(long)]
     gallery: Option<PathBuf>,
+    /// Folder of sets, on every one of which the networks are measured, with standard errors.
+    #[arg(long, value_name = "DIR", groups = ["listed", "boxed"], conflicts_with_all = ["query", "gallery", "coco", "images"])]
+    sets: Option<PathBuf>,
+    /// Takes at most this many queries of a set, evenly from its list, and images of a COCO file; of a set without
+    /// a gallery, that many images.
+    #[arg(long, value_name = "N", requires = "sets", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Leaves pictures that cannot be used out of the figures, after naming them; otherwise the first one is
     /// an error.
     #[arg(long)]
@@ -61,6 +76,9 @@ impl Arguments {
     ///
     /// Files that cannot be read, pictures that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
+        if let Some(sets) = &self.sets {
+            return self.sets(sets);
+        }
         match (&self.extractor, &self.query, &self.detector, &self.coco) {
             (Some(extractor), Some(query), _, _) => self.extractor(extractor, query),
             (_, _, Some(detector), Some(coco)) => self.detector(detector, coco),
@@ -70,32 +88,9 @@ impl Arguments {
 
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {
         let detector = open_detector(detector, self.device)?;
-        let progress = Progress::new("pictures", 0);
-        let seen = |total| progress.advance_of(total);
-        let BoxedPictures { pictures: boxed, notes } =
-            coco::read(coco, self.images.as_deref(), &seen)?;
-        drop(progress);
-        let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
-        tell_notes(&notes);
-        let progress = Progress::new("pictures", boxed.len());
-        let mut failures = Failures::default();
-        let mut stopped = Ok(());
-        let pictures = boxed.iter().map_while(|picture| {
-            progress.advance(1);
-            let read = read_picture(&picture.path);
-            let usable = match read {
-                Ok(image) => Some(Ok((Cow::Owned(image), &picture.boxes[..]))),
-                Err(error) => {
-                    stopped = measured(error, self.skip_bad, &mut failures);
-                    None
-                }
-            };
-            stopped.is_ok().then_some(usable)
-        });
-        let metrics = evaluate_boxes(&detector, detector.preprocess(), pictures.flatten())?;
-        stopped?;
-        drop(progress);
-        let pictures = boxed.len() - failures.count();
+        let boxes = self.find(&detector, coco, self.images.as_deref())?;
+        let metrics = detection_metrics(&boxes.found, &boxes.objects);
+        let (pictures, bad) = (boxes.found.len(), boxes.left_out);
         let [small, medium, large] = metrics.by_size;
         let [one, ten, hundred] = metrics.recall;
         let figures = [
@@ -115,7 +110,7 @@ impl Arguments {
                 record.insert(name.replace(' ', "_"), value.into());
             }
             record.insert("pictures".to_owned(), pictures.into());
-            record.insert("left_out".to_owned(), failures.count().into());
+            record.insert("left_out".to_owned(), bad.into());
             println!("{}", serde_json::Value::Object(record));
             return Ok(());
         }
@@ -126,8 +121,45 @@ impl Arguments {
             }
         }
         let pictures = counted(pictures, "picture", "pictures");
-        println!("{pictures}{}", left_out(failures.count()));
+        println!("{pictures}{}", left_out(bad));
         Ok(())
+    }
+
+    /// What a detector finds in the pictures of a COCO file.
+    fn find(
+        &self,
+        detector: &Prepared<Detector>,
+        coco: &Path,
+        images: Option<&Path>,
+    ) -> anyhow::Result<Boxes> {
+        let progress = Progress::new("pictures", 0);
+        let seen = |total| progress.advance_of(total);
+        let BoxedPictures { pictures: mut boxed, notes } = coco::read(coco, images, &seen)?;
+        drop(progress);
+        let notes: Vec<_> = notes.into_iter().map(|note| (coco.to_owned(), note)).collect();
+        tell_notes(&notes);
+        if let Some(limit) = self.limit {
+            boxed = sets::evenly(boxed, limit as usize);
+        }
+        let progress = Progress::new("pictures", boxed.len());
+        let mut failures = Failures::default();
+        let mut stopped = Ok(());
+        let pictures = boxed.iter().map_while(|picture| {
+            progress.advance(1);
+            let read = read_picture(&picture.path);
+            let usable = match read {
+                Ok(image) => Some(Ok((Cow::Owned(image), &picture.boxes[..]))),
+                Err(error) => {
+                    stopped = measured(error, self.skip_bad, &mut failures);
+                    None
+                }
+            };
+            stopped.is_ok().then_some(usable)
+        });
+        let (found, objects) = find_boxes(detector, detector.preprocess(), pictures.flatten())?;
+        stopped?;
+        drop(progress);
+        Ok(Boxes { found, objects, left_out: failures.count() })
     }
 
     fn extractor(&self, extractor: &Path, query: &Path) -> anyhow::Result<()> {
@@ -171,6 +203,13 @@ impl Arguments {
         }
         Ok(())
     }
+}
+
+/// What there is in the pictures of a COCO file and what is found there, one list a picture each.
+struct Boxes {
+    found: Vec<Vec<Detection>>,
+    objects: Vec<Vec<Object>>,
+    left_out: usize,
 }
 
 /// How many pictures the figures do not count, for the end of a line.

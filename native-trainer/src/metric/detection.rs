@@ -119,6 +119,13 @@ pub fn detection_metrics(
     }
 }
 
+/// Average precision of class 0 at one overlap; `None` if there is no object.
+///
+/// A picture has its detections and its objects.
+pub fn average_precision(pictures: &[(&[Detection], &[Object])], threshold: f64) -> Option<f64> {
+    Some(curve(pictures, 0, threshold, ALL, MAX_DETECTIONS)?.precision)
+}
+
 /// What is left of one precision-recall curve.
 struct Curve {
     threshold: f64,
@@ -230,7 +237,7 @@ fn area(bbox: &BBox) -> f64 {
 }
 
 /// Intersection over union; of a crowd, over the detection alone.
-fn overlap(bbox: &BBox, object: &Object) -> f64 {
+pub(super) fn overlap(bbox: &BBox, object: &Object) -> f64 {
     let other = &object.bbox;
     let side = |a1: f32, a2: f32, b1: f32, b2: f32| {
         (f64::from(a2.min(b2)) - f64::from(a1.max(b1))).max(0.0)

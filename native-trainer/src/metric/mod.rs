@@ -1,5 +1,6 @@
 //! Figures of merit.
 
+pub mod board;
 pub mod calibration;
 pub mod detection;
 pub mod neighbors;

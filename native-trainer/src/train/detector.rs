@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use models::detector::{DetectionThresholds, Detector, DetectorVariant, REG_MAX, decode, points};
+use models::detector::{Detector, DetectorVariant, REG_MAX, points};
 use models::image::RgbImage;
 use models::image::geometry::BBox;
 use models::model_file::{Architecture, Trained};
@@ -18,7 +18,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::boxes::read_boxes;
+use super::boxes::{evaluate_boxes, read_boxes};
 use super::pretrained::{self, Pretrained};
 use super::{Input, Loaded, Training};
 use crate::assign::{Atss, TaskAligned, assign};
@@ -26,9 +26,7 @@ use crate::data::coco::{BoxedPicture, Finding};
 use crate::data::list_file::{DataError, Samples};
 use crate::data::scenes::compose;
 use crate::data::store::{PictureError, PictureStore, read_picture};
-use crate::embedding::Runs;
 use crate::loss::{BatchError, distribution_focal, giou, varifocal};
-use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
 use crate::random::Stream;
 use crate::recipe::{CutOuts, DetectorTask, Recipe};
 use crate::replica::{Hub, Runner};
@@ -40,8 +38,6 @@ const DISTRIBUTION_WEIGHT: f64 = 0.25 / 4.0;
 /// The newer PicoDet's factors of the same.
 const ALIGNED_GIOU_WEIGHT: f64 = 2.5;
 const ALIGNED_DISTRIBUTION_WEIGHT: f64 = 0.5 / 4.0;
-/// Pictures of an evaluation that the network gets at once.
-const EVALUATED_AT_ONCE: usize = 32;
 /// Distances stay this far under the last bin.
 const DISTANCE_MARGIN: f32 = 0.1;
 
@@ -179,7 +175,7 @@ impl Training for DetectorTraining {
         &[]
     }
 
-    fn plan_key(&self) -> BTreeMap<String, String> {
+    fn order_key(&self) -> BTreeMap<String, String> {
         let numbers = [
             ("seed", self.recipe.seed as usize),
             ("batch_size", self.recipe.batch_size),
@@ -194,7 +190,7 @@ impl Training for DetectorTraining {
         self.epoch_samples() / self.recipe.batch_size
     }
 
-    fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+    fn order(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut random = Stream::DetectorOrder.seeded(self.recipe.seed, [epoch as u64]);
         let mut order: Vec<usize> = (0..self.boxed.len()).collect();
         if self.cutouts.is_some() {
@@ -273,41 +269,6 @@ impl Training for DetectorTraining {
 
     fn trained(&self, network: &Detector) -> Trained {
         Trained::Detector(self.task.model.clone(), network.valid())
-    }
-}
-
-/// COCO's figures of a detector, every category taken as foreground.
-///
-/// # Errors
-///
-/// The first picture that cannot be used, or a device that failed.
-pub fn evaluate_boxes<'a>(
-    detector: &impl Runs,
-    preprocess: &Preprocess,
-    mut pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
-) -> anyhow::Result<DetectionMetrics> {
-    let thresholds = DetectionThresholds {
-        score: 0.025,
-        nms_iou: 0.6,
-        max_candidates: 1000,
-        max_detections: 100,
-    };
-    let input = (preprocess.width, preprocess.height);
-    let (mut found, mut objects) = (Vec::new(), Vec::new());
-    loop {
-        let mut images = Vec::new();
-        for picture in pictures.by_ref().take(EVALUATED_AT_ONCE) {
-            let (image, boxes) = picture?;
-            images.push(image.into_owned());
-            objects.push(boxes.iter().copied().map(Object::foreground).collect::<Vec<_>>());
-        }
-        if images.is_empty() {
-            return Ok(detection_metrics(&found, &objects));
-        }
-        let values = detector.answers(&images)?;
-        for (image, values) in images.iter().zip(values.chunks_exact(values.len() / images.len())) {
-            found.push(decode(values, input, (image.width(), image.height()), &thresholds));
-        }
     }
 }
 

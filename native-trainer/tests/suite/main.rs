@@ -16,15 +16,18 @@ mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]
 mod help;
+mod known;
 mod paddle;
 mod path;
 mod postgres;
+mod quality;
 mod replicas;
 mod resume;
 mod runs;
 #[cfg(unix)]
 mod sentences;
 mod serve;
+mod site_edits;
 mod sites;
 #[cfg(unix)]
 mod snapshots;

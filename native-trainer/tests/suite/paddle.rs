@@ -16,14 +16,27 @@ pub(crate) fn checkpoint(world: &World) {
     };
     let device = burn::tensor::Device::flex();
     let weights = Weights::from_module(&task.model.init(&device));
+    let theirs = weights.tensors.into_iter().map(|(name, tensor)| {
+        let theirs = name.replace("running_mean", "_mean").replace("running_var", "_variance");
+        assert_eq!(paddle_name(&theirs).as_ref(), Some(&name));
+        (theirs, tensor)
+    });
+    world.write("best.pdparams", pickle(theirs));
+}
+
+/// What `paddle.save` writes of a state dict: its arrays, and the names that its variables have in a program.
+pub(crate) fn pickle(tensors: impl IntoIterator<Item = (String, NamedTensor)>) -> Vec<u8> {
     let mut bytes = vec![0x80, 4, b'}', b'('];
     let text = |bytes: &mut Vec<u8>, text: &str| {
         bytes.extend([0x8c, text.len() as u8]);
         bytes.extend(text.as_bytes());
     };
-    for (name, NamedTensor { shape, values }) in weights.tensors {
-        let theirs = name.replace("running_mean", "_mean").replace("running_var", "_variance");
-        assert_eq!(paddle_name(&theirs).as_ref(), Some(&name));
+    text(&mut bytes, "StructuredToParameterName@@");
+    bytes.extend([b'}', b'(']);
+    text(&mut bytes, "backbone.conv1.conv.weight");
+    text(&mut bytes, "conv2d_0.w_0");
+    bytes.push(b'u');
+    for (theirs, NamedTensor { shape, values }) in tensors {
         text(&mut bytes, &theirs);
         for [module, function] in [["numpy.core.multiarray", "_reconstruct"], ["numpy", "ndarray"]]
         {
@@ -49,5 +62,5 @@ pub(crate) fn checkpoint(world: &World) {
         bytes.extend([b't', b'b']);
     }
     bytes.extend([b'u', b'.']);
-    world.write("best.pdparams", bytes);
+    bytes
 }

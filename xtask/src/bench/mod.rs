@@ -5,6 +5,7 @@
 mod engine;
 mod gallery;
 mod page;
+mod quality;
 mod record;
 mod report;
 mod training;
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub(crate) use engine::engine;
 pub(crate) use gallery::gallery;
 pub(crate) use page::page;
+pub(crate) use quality::quality;
 pub(crate) use report::run as report;
 pub(crate) use training::training;
 

@@ -3,6 +3,7 @@
 //! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours; PyTorch's
 //! checkpoints are known by the network they hold.
 
+mod known;
 mod pickle;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,9 @@ use models::weights::{NamedTensor, Weights};
 use pytorch_reader::{DType, PytorchReader};
 use thiserror::Error;
 
+pub use self::known::{Difference, Known, Resemblance};
 pub use self::pickle::PickleError;
+use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken over.
@@ -36,12 +39,31 @@ pub enum ImportError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is no PaddlePaddle checkpoint.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; give a .pdparams file of PaddleClas or PaddleDetection", path.display())]
     Paddle {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong.
         source: PickleError,
+    },
+    /// The file is one that PaddlePaddle runs, or an archive, not what training has written.
+    #[error(
+        "{}: {what}; give the .pdparams file that was published beside it: it holds the weights under their names",
+        path.display()
+    )]
+    Exported {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file holds another network than the known one.
+    #[error("{}: {difference}", path.display())]
+    Other {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        difference: Difference,
     },
     /// A tensor's values cannot be read.
     #[error("{}: {name}: {reason}", path.display())]
@@ -139,7 +161,9 @@ impl Origin {
 /// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
     // A tensor may name the same values again and again, beyond all memory.
-    let mut left = (files::length(path, files::MODEL_LIMIT)? as usize).saturating_mul(2);
+    let length =
+        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    let mut left = (length as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),
         source: Box::new(source),
@@ -176,13 +200,31 @@ pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError>
 ///
 /// [`ImportError`], naming the file.
 pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
-    let bytes = files::read(path, files::MODEL_LIMIT)?;
-    let arrays = pickle::read_arrays(&bytes)
-        .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })?;
-    let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
-    let renamed = arrays.into_iter().filter(|(name, _)| !training_head(name));
-    let tensors = renamed.filter_map(|(name, tensor)| Some((paddle_name(&name)?, tensor)));
+    let renamed = arrays(path, files::MODEL_LIMIT)?;
+    let tensors =
+        renamed.into_iter().filter_map(|(name, tensor)| Some((paddle_name(&name)?, tensor)));
     Ok(Weights { tensors: tensors.collect() })
+}
+
+/// The arrays of a checkpoint under their names there, without the head that trained an extractor.
+fn arrays(path: &Path, limit: u64) -> Result<Vec<(String, NamedTensor)>, ImportError> {
+    let bytes = files::read(path, limit).map_err(|error| error.wanted(CHECKPOINT))?;
+    if let Some(what) = exported(&bytes) {
+        return Err(ImportError::Exported { path: path.to_owned(), what });
+    }
+    let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
+    pickle::read_arrays(&bytes, |name| !training_head(name))
+        .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })
+}
+
+/// What bytes are that are published beside a checkpoint and hold no names.
+fn exported(bytes: &[u8]) -> Option<&'static str> {
+    // Version, levels and version of the first tensor of an exported network.
+    if bytes.starts_with(&[0; 16]) {
+        return Some("an exported network (.pdiparams)");
+    }
+    let tar = bytes.get(257..262) == Some(b"ustar".as_slice());
+    tar.then_some("a tar archive")
 }
 
 /// Our path of a parameter of PaddleClas or PaddleDetection; `None` for what exists only there: the convolution
@@ -242,6 +284,20 @@ mod tests {
         );
         for name in ["_fc.weight", "_bn0.num_batches_tracked", "x", "_blocks.3"] {
             assert_eq!(rename(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_published_beside_a_checkpoint_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("inference.pdiparams");
+        let mut tar = vec![b'x'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (bytes, told) in [(vec![0; 40], "an exported network"), (tar, "a tar archive")] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Known::PpShituV2.read(&path).unwrap_err();
+            assert!(matches!(error, ImportError::Exported { .. }), "{error}");
+            assert!(error.to_string().contains(told), "{error}");
         }
     }
 

@@ -75,13 +75,16 @@ struct Machine<'a> {
     left: usize,
 }
 
-/// The 32-bit float arrays of a pickled dictionary, by name; other values are left out. Takes no more memory
+/// The 32-bit float arrays of a pickled dictionary whose names are `wanted`; other values are left out. Takes no more memory
 /// than some times the bytes that are there, whatever these say.
 ///
 /// # Errors
 ///
 /// [`PickleError`]
-pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, PickleError> {
+pub(super) fn read_arrays(
+    bytes: &[u8],
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, NamedTensor)>, PickleError> {
     // A byte of an array may be written as two characters.
     let left = 2 * bytes.len();
     let mut machine = Machine { bytes, position: 0, stack: Vec::new(), memo: HashMap::new(), left };
@@ -92,7 +95,7 @@ pub(super) fn read_arrays(bytes: &[u8]) -> Result<Vec<(String, NamedTensor)>, Pi
     for (key, value) in entries.borrow().iter() {
         if let (Value::Text(name), Value::Array(array)) = (key, value) {
             let array = array.borrow();
-            if !array.float {
+            if !array.float || !wanted(name) {
                 continue;
             }
             machine.spend(array.bytes.len() + name.len())?;
@@ -457,7 +460,7 @@ mod tests {
                 bytes.extend([b'h', 200]);
             }
             bytes.extend([b'u', b'.']);
-            read_arrays(&bytes)
+            read_arrays(&bytes, |_| true)
         };
         // Two networks that share a layer are no attack.
         assert_eq!(named(1).unwrap().len(), 2);
@@ -478,16 +481,16 @@ mod tests {
             bytes.extend([b'h', 0, b'h', 1, b'R']);
         }
         bytes.push(b'.');
-        let error = read_arrays(&bytes).unwrap_err().to_string();
+        let error = read_arrays(&bytes, |_| true).unwrap_err().to_string();
         assert!(error.contains("again and again"), "{error}");
         let mut many = vec![b'N'; MAX_VALUES + 1];
         many.push(b'.');
-        assert!(read_arrays(&many).unwrap_err().to_string().contains("too many values"));
+        assert!(read_arrays(&many, |_| true).unwrap_err().to_string().contains("too many values"));
     }
 
     #[test]
     fn arrays_come_back_with_their_names() {
-        let arrays = read_arrays(&pickle()).unwrap();
+        let arrays = read_arrays(&pickle(), |_| true).unwrap();
         let expected = NamedTensor { shape: vec![1, 2], values: vec![1.5, -2.0] };
         assert_eq!(arrays, [("w".to_owned(), expected)]);
     }
@@ -496,14 +499,14 @@ mod tests {
     fn damaged_bytes_give_an_error_and_never_a_panic() {
         let whole = pickle();
         for length in 0..whole.len() {
-            let error = read_arrays(&whole[..length]).unwrap_err();
+            let error = read_arrays(&whole[..length], |_| true).unwrap_err();
             assert_eq!(error, PickleError::Truncated, "{length} bytes");
         }
         for position in 0..whole.len() {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[position] ^= 1 << bit;
-                match read_arrays(&bytes) {
+                match read_arrays(&bytes, |_| true) {
                     Ok(_) | Err(PickleError::Truncated | PickleError::Unexpected { .. }) => (),
                 }
             }
@@ -512,7 +515,7 @@ mod tests {
 
     #[test]
     fn calls_of_anything_else_are_refused() {
-        let error = read_arrays(b"\x80\x02cos\nsystem\nX\x02\0\0\0ls\x85R.").unwrap_err();
+        let error = read_arrays(b"\x80\x02cos\nsystem\nX\x02\0\0\0ls\x85R.", |_| true).unwrap_err();
         assert!(error.to_string().contains("os.system"), "{error}");
     }
 
@@ -521,6 +524,6 @@ mod tests {
         let mut bytes = vec![b'N'];
         bytes.extend(vec![0x85; 1_000_000]);
         bytes.push(b'.');
-        assert!(read_arrays(&bytes).unwrap_err().to_string().contains("too deep"));
+        assert!(read_arrays(&bytes, |_| true).unwrap_err().to_string().contains("too deep"));
     }
 }
