@@ -4,8 +4,10 @@ use models::gallery::{AdaptOptions, AdaptationMap, Class, ContentId, Gallery, Le
 
 use crate::world::{World, gallery, opened, parsed, refused};
 
-/// A gallery whose pictures all vary along the first values, which tell no class from another.
-fn moved(dim: usize, model: &str, classes: usize, pictures: usize) -> Gallery {
+/// A gallery of 30 classes with 6 pictures each around what is common to them. All pictures vary most along the first
+/// values, which tell no class from another.
+fn moved(model: &str, common: &[f32], size: f32) -> Gallery {
+    let (dim, classes, pictures) = (common.len(), 30, 6);
     let mut state = 3_u64;
     let mut next = || {
         state =
@@ -19,7 +21,7 @@ fn moved(dim: usize, model: &str, classes: usize, pictures: usize) -> Gallery {
         for picture in 0..pictures {
             let moved = |i: usize| if i < dim / 4 { 2.0 } else { 0.25 };
             let embedding: Vec<f32> =
-                (0..dim).map(|i| 0.5 + middle[i] + moved(i) * next()).collect();
+                (0..dim).map(|i| common[i] + size * (middle[i] + moved(i) * next())).collect();
             let id = ContentId::of(&[class as u8, picture as u8]);
             gallery.add_image(class, &embedding, id).expect("an embedding");
         }
@@ -37,7 +39,7 @@ fn learnt(gallery: &Gallery) -> AdaptationMap {
 #[test]
 fn a_map_is_learnt_shown_and_taken_away() {
     let world = World::new();
-    let mut made = moved(24, "m", 30, 6);
+    let mut made = moved("m", &[0.5; 24], 1.0);
     made.set_min_similarity(Some(0.75)).unwrap();
     let file = world.write("gallery.bin", made.to_bytes());
     made.set_min_similarity(None).unwrap();
@@ -79,7 +81,12 @@ fn a_map_is_learnt_shown_and_taken_away() {
 #[test]
 fn what_does_not_help_or_is_too_little_changes_nothing() {
     let world = World::new();
-    let single = world.write("single.bin", moved(24, "m", 9, 1).to_bytes());
+    let mut single = Gallery::new(4, "m");
+    for class in 0..9 {
+        single.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        single.add(class, &[1.0, class as f32, 0.0, 0.0]).unwrap();
+    }
+    let single = world.write("single.bin", single.to_bytes());
     let before = std::fs::read(&single).unwrap();
     let told = gallery(&[&"adapt", &single]);
     assert!(told.contains("0 of 9 classes have two pictures or more"), "{told}");
@@ -112,7 +119,10 @@ fn every_way_to_ask_goes_through_the_map() {
     let file = world.path("gallery.bin");
     gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file]);
     let mut adapted = opened(&file);
-    adapted.set_map(Some(learnt(&moved(adapted.dim(), adapted.model(), 30, 6)))).unwrap();
+    let mean: Vec<f32> = (0..adapted.dim())
+        .map(|i| adapted.entries().map(|entry| adapted.embedding(entry)[i]).sum::<f32>() / 24.0)
+        .collect();
+    adapted.set_map(Some(learnt(&moved(adapted.model(), &mean, 0.1)))).unwrap();
     let plain = opened(&file);
     world.write("gallery.bin", adapted.to_bytes());
     let query = pictures.join("class 3 类/1.png");
