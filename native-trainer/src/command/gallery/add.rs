@@ -13,6 +13,7 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
+use super::adapt;
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
     CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
@@ -191,8 +192,10 @@ impl Add {
                 self.gallery.display()
             );
         }
+        // A map of fewer pictures is learnt anew.
+        let adapted = added.added > 0 && adapt::again(&mut gallery)?;
         change.save(&gallery)?;
-        if added.added > 0 {
+        if added.added > 0 && !adapted {
             say_stale(&gallery);
         }
         let left_out = wanted.left_out_text(&added.unusable);
