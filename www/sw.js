@@ -1,8 +1,8 @@
 // Keeps the published site for visits without a network.
 //
-// `magpie publish` writes the list of files (precache.json) and puts a digest of it here, so that the
-// browser sees another worker whenever something else was published. Files that are named after their
-// content come from the cache; everything else from the network while there is one.
+// `magpie publish` (publishing/precache.rs) writes the list of files, precache.json, and puts a digest of it
+// here, so that the browser sees another worker whenever something else was published. Files that are named
+// after their content come from the cache; everything else from the network while there is one.
 const VERSION = "unpublished";
 const FAMILY = "magpie-";
 // Sites of one origin keep apart.

@@ -24,7 +24,8 @@
   const language = () => {
     let kept = null;
     try {
-      kept = localStorage.getItem("magpie-language");
+      const place = `magpie-language ${new URL(".", location.href).pathname}`;
+      kept = localStorage.getItem(place) || localStorage.getItem("magpie-language");
     } catch (_refused) {
       // A browser that keeps nothing.
     }

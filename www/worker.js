@@ -13,6 +13,17 @@ self.addEventListener("unhandledrejection", (event) => {
   });
 });
 
+// A trap in the handler of a message is an error that says nothing of the panic either.
+let told = false;
+self.addEventListener("error", (event) => {
+  if (!self.panicked || told) return;
+  told = true;
+  event.preventDefault();
+  setTimeout(() => {
+    throw new Error(self.panicked);
+  });
+});
+
 // Milliseconds that the engine's files and its start may take.
 const COMING_IN = 60_000;
 const STARTING = 10_000;

@@ -42,7 +42,7 @@ impl<T: Copy + Default> Aligned<T> {
         aligned
     }
 
-    /// Makes room for so many more values.
+    /// Makes room for this many more values.
     pub fn reserve(&mut self, more: usize) {
         let needed = self.length + more;
         if self.start + needed > self.values.len() {
@@ -64,7 +64,7 @@ impl<T: Copy + Default> Aligned<T> {
         new
     }
 
-    /// Cuts off what lies behind the first so many.
+    /// Cuts off what lies behind the first this many.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }

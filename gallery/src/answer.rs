@@ -89,7 +89,7 @@ impl Gallery {
         query: &[f32],
         question: &Question<'_>,
     ) -> Result<Vec<Match>, GalleryError> {
-        let query = unit(query, self.dim())?;
+        let query = self.mapped(unit(query, self.dim())?)?;
         match question.rule {
             AnswerRule::Nearest => self.nearest(&query, question),
             AnswerRule::Vote { neighbors } => self.vote(&query, neighbors.max(1), question),
@@ -191,7 +191,7 @@ impl Gallery {
     }
 
     fn compute_means(&self) -> VectorIndex {
-        let dim = self.dim();
+        let dim = self.index.dim();
         let mut sums = vec![0.0_f32; self.classes.len() * dim];
         for entry in self.entries() {
             let sum = &mut sums[self.entry_class(entry) * dim..][..dim];

@@ -5,12 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
-    CONTENT_ID_LENGTH, CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT,
-    TAKEN_OUT, THUMBNAILS, float, kinds, read_rows,
+    CONTENT_ID_LENGTH, CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, MAP,
+    TAKEN_OUT, THUMBNAILS, float, read_map, read_rows,
 };
 use crate::gallery::Gallery;
 use crate::index::{Metric, VectorIndex, VectorType};
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
+use crate::map::AdaptationMap;
 use crate::sections::Place;
 
 /// Longest file that is read whole: then what the index walks is looked at, too.
@@ -59,13 +60,14 @@ fn check_long(file: &mut (impl Read + Seek), length: u64) -> Result<(), StreamEr
     let width = dim * vector_type.bytes() as usize;
     let lengths = header.classes.iter().map(|class| class.thumbnail_length as u64);
     let thumbnails = lengths.fold(0, u64::saturating_add);
-    for kind in kinds(vector_type, header.index) {
+    for kind in header.kinds() {
         let expected = match kind {
             ENTRIES | FACTORS => entries as u64 * 4,
             EMBEDDINGS => entries as u64 * width as u64,
             CONTENT_IDS if table.version == 1 => continue,
             CONTENT_IDS => (entries * CONTENT_ID_LENGTH) as u64,
             THUMBNAILS => thumbnails,
+            MAP => header.map.map_or(0, |map| AdaptationMap::bytes(map.values, dim)),
             _ => there(kind)?.length,
         };
         let got = there(kind)?.length;
@@ -106,6 +108,14 @@ fn check_long(file: &mut (impl Read + Seek), length: u64) -> Result<(), StreamEr
                 row += count;
                 read_rows(&mut index, piece, of_piece)
             })?,
+            MAP => {
+                let mut bytes = Vec::new();
+                each_piece(file, place, 1, &mut |piece| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                })?;
+                header.map.map_or(Ok(()), |about| read_map(about, dim, &bytes).map(drop))?;
+            }
             _ => each_piece(file, place, 1, &mut |_| Ok(()))?,
         }
     }

@@ -7,7 +7,8 @@ use crate::class::{Class, ContentId};
 use crate::embedding::{check_fit, check_room, check_stored, unit};
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
-use crate::index::{IndexConfig, IndexError, VectorIndex, VectorType};
+use crate::index::{IndexConfig, VectorIndex, VectorType};
+use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
@@ -75,7 +76,17 @@ impl Gallery {
         self.class(class)?;
         let entry = self.index.positions();
         check_stored(embedding, self.dim(), entry, self.index.vector_type())?;
-        self.index.add(embedding)?;
+        self.push_entry(class, embedding, picture)
+    }
+
+    /// Adds what was looked at already. A gallery without originals takes what is behind its map.
+    pub(crate) fn push_entry(
+        &mut self,
+        class: usize,
+        row: &[f32],
+        picture: ContentId,
+    ) -> Result<(), GalleryError> {
+        self.push_row(row)?;
         self.entry_classes.push(class as u32);
         self.content_ids.push(picture);
         self.class_means.take();
@@ -87,7 +98,7 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Inconsistent`] for an entry that is not there.
+    /// [`GalleryError::NoEntry`]
     pub fn remove(&mut self, entry: usize) -> Result<(), GalleryError> {
         self.remove_entries(&[entry])
     }
@@ -97,17 +108,17 @@ impl Gallery {
     ///
     /// # Errors
     ///
-    /// [`GalleryError::Inconsistent`] for an entry that is not there; nothing is changed then.
+    /// [`GalleryError::NoEntry`]; nothing is changed then.
     pub fn remove_entries(&mut self, entries: &[usize]) -> Result<(), GalleryError> {
         if let Some(entry) = entries.iter().find(|entry| !self.index.contains(**entry)) {
-            return Err(IndexError::NoEntry { entry: *entry }.into());
+            return Err(GalleryError::NoEntry { entry: *entry });
         }
         let there: HashSet<usize> = entries.iter().copied().collect();
         if there.is_empty() {
             return Ok(());
         }
         for entry in (0..self.index.positions()).filter(|entry| there.contains(entry)) {
-            self.index.remove(entry)?;
+            self.take_out(entry)?;
         }
         self.tidy();
         Ok(())
@@ -135,13 +146,13 @@ impl Gallery {
     /// [`GalleryError::NoClass`]
     pub fn remove_class(&mut self, class: usize) -> Result<(), GalleryError> {
         self.class(class)?;
-        for (entry, of) in self.entry_classes.iter_mut().enumerate() {
-            if *of as usize == class && self.index.contains(entry) {
-                self.index.remove(entry)?;
-            }
-            if *of as usize > class {
-                *of -= 1;
-            }
+        let entries: Vec<usize> =
+            self.entries().filter(|entry| self.entry_class(*entry) == class).collect();
+        for entry in entries {
+            self.take_out(entry)?;
+        }
+        for of in self.entry_classes.iter_mut().filter(|of| **of as usize > class) {
+            *of -= 1;
         }
         self.classes.remove(class);
         self.thumbnails.remove(class);
@@ -242,7 +253,7 @@ impl Gallery {
         Ok(())
     }
 
-    /// Adds another gallery's classes and entries. Classes of one label are one; of these the first
+    /// Adds another gallery's classes and entries, behind this one's map. Classes of one label are one; of these the first
     /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again,
     /// nor the same embedding where nobody knows the picture.
     ///
@@ -273,9 +284,17 @@ impl Gallery {
             .collect();
         for entry in &fresh {
             other.check_direction(*entry)?;
-            check_fit(&other.index.vector(*entry), *entry, self.index.vector_type())?;
+            check_fit(&other.embedding(*entry), *entry, self.index.vector_type())?;
         }
         check_room(self.index.positions(), fresh.len())?;
+        // What was fetched of shards is behind the map already, and what takes it in is so then.
+        if !other.has_originals() {
+            if !self.has_map_of(other) {
+                let what = "what was fetched of shards is searched with the map of these shards";
+                return Err(GalleryError::Options { what: what.to_owned() });
+            }
+            self.forget_originals();
+        }
 
         for ((class, thumbnail), place) in
             other.classes.iter().zip(&other.thumbnails).zip(places.iter().copied())
@@ -291,7 +310,12 @@ impl Gallery {
         }
         for entry in &fresh {
             let class = places[other.entry_class(*entry)];
-            self.add_stored(class, &other.index.vector(*entry), other.content_ids[*entry])?;
+            let row = if self.has_originals() {
+                other.embedding(*entry)
+            } else {
+                other.index.vector(*entry)
+            };
+            self.push_entry(class, &row, other.content_ids[*entry])?;
         }
         if !fresh.is_empty() {
             self.index.connect();
@@ -339,7 +363,7 @@ impl Gallery {
         if picture.is_known() {
             return picture;
         }
-        let values = self.index.vector(entry);
+        let values = self.embedding(entry);
         ContentId::of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
     }
 
@@ -350,6 +374,7 @@ impl Gallery {
     /// [`GalleryError::Options`]
     pub fn set_index(&mut self, config: IndexConfig) -> Result<(), GalleryError> {
         let kept = self.index.build(config)?;
+        self.compact_originals();
         self.keep(&kept);
         Ok(())
     }
@@ -364,15 +389,21 @@ impl Gallery {
             return Ok(());
         }
         for entry in self.entries() {
-            check_fit(&self.index.vector(entry), entry, vector_type)?;
+            check_fit(&self.embedding(entry), entry, vector_type)?;
         }
         self.compact();
-        let mut index = VectorIndex::new(self.dim(), self.index.metric(), vector_type);
+        let mut stored = VectorIndex::new(self.dim(), self.index.metric(), vector_type);
         for entry in 0..self.index.positions() {
-            index.add(&self.index.vector(entry))?;
+            stored.add(&self.embedding(entry))?;
         }
-        index.build(self.index.config())?;
-        self.index = index;
+        let config = self.index.config();
+        if let Some(adapted) = &mut self.adapted {
+            self.index = mapped_rows(&adapted.map, &stored)?;
+            adapted.originals = Some(stored);
+        } else {
+            self.index = stored;
+        }
+        self.index.build(config)?;
         self.class_means.take();
         Ok(())
     }
@@ -385,6 +416,7 @@ impl Gallery {
     /// Drops what was taken out; positions of entries change.
     pub fn compact(&mut self) {
         let kept = self.index.compact();
+        self.compact_originals();
         self.keep(&kept);
     }
 

@@ -101,7 +101,7 @@ pub(crate) fn check_room(entries: usize, more: usize) -> Result<(), GalleryError
 impl Gallery {
     /// Fails for an entry of length zero, as files of earlier versions may hold.
     pub(crate) fn check_direction(&self, entry: usize) -> Result<(), GalleryError> {
-        if length(&self.index.vector(entry)) >= LEAST_LENGTH {
+        if length(&self.embedding(entry)) >= LEAST_LENGTH {
             return Ok(());
         }
         let label = self.classes[self.entry_class(entry)].label.clone();

@@ -20,7 +20,9 @@ pub enum GalleryError {
         supported: u32,
     },
     /// Bytes are missing or too many.
-    #[error("gallery is cut off or padded: {what} needs {expected} bytes, got {got}")]
+    #[error(
+        "gallery is cut off or padded: {what} needs {expected} bytes, got {got}; fetch or build it again"
+    )]
     Length {
         /// Part of the file.
         what: &'static str,
@@ -42,7 +44,9 @@ pub enum GalleryError {
         what: String,
     },
     /// An embedding of another width.
-    #[error("embedding has {got} values, the gallery holds {expected}")]
+    #[error(
+        "the embedding has {got} values, the gallery holds {expected}; embed with the extractor that made the gallery"
+    )]
     Dimension {
         /// Width of the gallery's embeddings.
         expected: usize,
@@ -50,10 +54,15 @@ pub enum GalleryError {
         got: usize,
     },
     /// A value that is infinite or not a number.
-    #[error("embedding holds a value that is not finite")]
+    #[error(
+        "the embedding holds a value that is not finite: the extractor's weights or the image are unusable; take \
+         another one"
+    )]
     NotFinite,
     /// An embedding without a direction.
-    #[error("the embedding has length zero: the extractor's weights or the image are unusable")]
+    #[error(
+        "the embedding has length zero: the extractor's weights or the image are unusable; take another one"
+    )]
     ZeroLength,
     /// An entry without a direction.
     #[error(
@@ -79,14 +88,24 @@ pub enum GalleryError {
         /// How values are stored.
         vector_type: VectorType,
     },
+    /// An entry that is not there.
+    #[error(
+        "there is no entry {entry}; positions may change with every removal, so ask for them again"
+    )]
+    NoEntry {
+        /// Position of the entry.
+        entry: usize,
+    },
     /// A class that is not there.
-    #[error("class {class} is not there")]
+    #[error(
+        "there is no class of number {class}; numbers go from 0 to the number of classes less 1"
+    )]
     NoClass {
         /// The class.
         class: usize,
     },
     /// A label that no class has.
-    #[error("there is no class {label:?}")]
+    #[error("there is no class {label:?}; list the classes for those that there are")]
     NoLabel {
         /// The label.
         label: String,
@@ -115,6 +134,7 @@ impl From<IndexError> for GalleryError {
         match error {
             IndexError::Dimension { expected, got } => Self::Dimension { expected, got },
             IndexError::NotFinite => Self::NotFinite,
+            IndexError::NoEntry { entry } => Self::NoEntry { entry },
             IndexError::Options { what } => Self::Options { what },
             error => Self::Inconsistent { what: format!("index: {error}") },
         }

@@ -6,18 +6,19 @@
 //! |---|---|---|---|
 //! | 1 | header | 1 | JSON: width, value type, number of entries, model, index, classes with their thumbnails' lengths |
 //! | 2 | entries | 1 | class of every entry, 4 bytes each; all ones for an entry that was taken out |
-//! | 3 | embeddings | 1 | `[entries, dim]` row-major, 1 (i8), 2 (f16) or 4 (f32) bytes a value |
+//! | 3 | embeddings | 1 | `[entries, dim]` row-major, 1 (i8), 2 (f16) or 4 (f32) bytes per value |
 //! | 4 | thumbnails | 1 | encoded pictures, one behind the other in class order |
 //! | 5 | factors | 2 | of every entry, f32; only where values are i8 |
 //! | 6 | content ids | 2 | of every entry, 16 bytes: the first half of the SHA-256 of its file |
 //! | 7 | index | 2 | what a search walks; only where it is not a scan |
+//! | 8 | map | 3 | of an adapted gallery: offsets and factors, f32, then `[values, dim]`, i8 |
 //!
 //! Every length is checked against the file before it is used, and every checksum before a section
 //! is read, so damaged bytes give a [`GalleryError`] and never a wrong answer.
 
 use std::io::Write;
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use half::f16;
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,11 @@ use thiserror::Error;
 use crate::answer_rule::AnswerRule;
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
-use crate::gallery::Gallery;
+use crate::gallery::{Adapted, Gallery};
 use crate::index::{IndexConfig, IndexError, Metric, VectorIndex, VectorType};
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
+use crate::map::{Adaptation, AdaptationMap};
+use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 use crate::sections::{Layout, expect_length};
 
@@ -52,7 +55,16 @@ pub(crate) const CONTENT_ID_LENGTH: usize = 16;
 pub(crate) const LAYOUT: Layout = Layout {
     magic: MAGIC,
     version: VERSION,
-    names: &["header", "entries", "embeddings", "thumbnails", "factors", "content ids", "index"],
+    names: &[
+        "header",
+        "entries",
+        "embeddings",
+        "thumbnails",
+        "factors",
+        "content ids",
+        "index",
+        "map",
+    ],
 };
 pub(crate) const HEADER: usize = 1;
 pub(crate) const ENTRIES: usize = 2;
@@ -61,6 +73,7 @@ pub(crate) const THUMBNAILS: usize = 4;
 pub(crate) const FACTORS: usize = 5;
 pub(crate) const CONTENT_IDS: usize = 6;
 const INDEX: usize = 7;
+pub(crate) const MAP: usize = 8;
 
 /// Why a gallery could not be written.
 #[derive(Debug, Error)]
@@ -111,16 +124,8 @@ pub(crate) struct Header {
     pub(crate) rule: AnswerRule,
     /// Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) map: Option<StoredMap>,
+    pub(crate) map: Option<Adaptation>,
     pub(crate) classes: Vec<StoredClass>,
-}
-
-/// What the header says about the map of an adapted gallery.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StoredMap {
-    /// Values of an embedding behind the map.
-    pub(crate) values: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,6 +145,18 @@ impl Header {
     pub(crate) fn version(&self) -> u32 {
         let has_newer = self.map.is_some();
         if has_newer { VERSION } else { PLAIN_VERSION }
+    }
+
+    /// The sections of a file.
+    pub(crate) fn kinds(&self) -> Vec<usize> {
+        (1..=LAYOUT.names.len())
+            .filter(|kind| match *kind {
+                FACTORS => self.vector_type == VectorType::I8,
+                INDEX => self.index != IndexConfig::Flat,
+                MAP => self.map.is_some(),
+                _ => true,
+            })
+            .collect()
     }
 
     /// Reads the header of a file of some version.
@@ -171,17 +188,6 @@ impl StoredClass {
         let min_similarity = min_similarity.filter(|least| least.is_finite());
         Self { label, metadata, min_similarity, thumbnail_length }
     }
-}
-
-/// The sections of a file.
-pub(crate) fn kinds(vector_type: VectorType, config: IndexConfig) -> Vec<usize> {
-    (1..=LAYOUT.names.len())
-        .filter(|kind| match *kind {
-            FACTORS => vector_type == VectorType::I8,
-            INDEX => config != IndexConfig::Flat,
-            _ => true,
-        })
-        .collect()
 }
 
 /// Fails for what no reader takes, before anything is written.
@@ -236,7 +242,7 @@ impl Gallery {
     ///
     /// # Panics
     ///
-    /// Where [`Self::write_to`] refuses the gallery: for a width that no file has.
+    /// Where [`Self::write_to`] refuses the gallery: for a width that no file has, or what was fetched of shards.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write_to(&mut bytes).expect("memory takes every byte");
@@ -251,10 +257,13 @@ impl Gallery {
     /// [`GalleryError::DoesNotFit`].
     pub fn write_to(&self, writer: &mut dyn Write) -> Result<(), StreamError> {
         check_size(self.dim(), self.index.positions())?;
-        let (vector_type, config) = (self.index.vector_type(), self.index.config());
-        let version = self.header().version();
+        if !self.has_originals() {
+            let what = "what was fetched of shards is no gallery to be written";
+            return Err(GalleryError::Options { what: what.to_owned() }.into());
+        }
+        let header = self.header();
         let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
-        Ok(LAYOUT.write(version, &kinds(vector_type, config), &mut section, writer)?)
+        Ok(LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?)
     }
 
     fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
@@ -266,10 +275,11 @@ impl Gallery {
                 let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
                 writer.write_all(&class.to_le_bytes())
             }),
-            EMBEDDINGS => write_rows(&self.index, writer),
+            EMBEDDINGS => write_rows(self.stored(), writer),
             THUMBNAILS => self.thumbnails.iter().try_for_each(|picture| writer.write_all(picture)),
             FACTORS => positions
-                .try_for_each(|e| writer.write_all(&self.index.stored_codes(e).1.to_le_bytes())),
+                .try_for_each(|e| writer.write_all(&self.stored().stored_codes(e).1.to_le_bytes())),
+            MAP => self.map().map_or(Ok(()), |map| map.write(writer)),
             CONTENT_IDS => {
                 self.content_ids.iter().try_for_each(|picture| writer.write_all(&picture.0))
             }
@@ -287,7 +297,7 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
-            map: None,
+            map: self.map().map(AdaptationMap::about),
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -302,11 +312,18 @@ impl Gallery {
     /// gallery again.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, GalleryError> {
         let sections = LAYOUT.read(bytes)?;
-        if sections.version == 1 && (FACTORS..=INDEX).any(|kind| sections.has(kind)) {
+        let since = |version: u32, mut kinds: std::ops::RangeInclusive<usize>| {
+            sections.version < version && kinds.any(|kind| sections.has(kind))
+        };
+        if since(2, FACTORS..=INDEX) || since(3, MAP..=MAP) {
             let what = "sections that its version does not have".to_owned();
             return Err(GalleryError::Inconsistent { what });
         }
         let header = Header::read(sections.bytes(HEADER)?, sections.version)?;
+        if sections.has(MAP) != header.map.is_some() {
+            let what = "a map of which its header says nothing, or the other way round".to_owned();
+            return Err(GalleryError::Inconsistent { what });
+        }
         let (dim, entries) = (header.dim, header.entries);
         if dim == 0 || dim > MAX_DIM || entries > MAX_ENTRIES {
             return Err(GalleryError::Inconsistent {
@@ -331,10 +348,17 @@ impl Gallery {
             }
             _ => Vec::new(),
         };
-        let mut index = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
-        index.reserve(entries);
-        read_rows(&mut index, values, &factors)?;
-
+        let mut stored = VectorIndex::new(dim, Metric::InnerProduct, header.vector_type);
+        stored.reserve(entries);
+        read_rows(&mut stored, values, &factors)?;
+        let (mut index, mut adapted) = match header.map {
+            Some(about) => {
+                let map = Arc::new(read_map(about, dim, sections.bytes(MAP)?)?);
+                (mapped_rows(&map, &stored)?, Some(Adapted { map, originals: Some(stored) }))
+            }
+            None => (stored, None),
+        };
+        let mut originals = adapted.as_mut().and_then(|adapted| adapted.originals.as_mut());
         let entry_classes: Vec<u32> = classes_of
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
@@ -342,6 +366,9 @@ impl Gallery {
         for (entry, class) in entry_classes.iter().enumerate() {
             if *class == TAKEN_OUT && sections.version > 1 {
                 index.remove(entry)?;
+                if let Some(originals) = &mut originals {
+                    originals.remove(entry)?;
+                }
             } else if *class as usize >= header.classes.len() {
                 let what = format!("entry of class {class} among {}", header.classes.len());
                 return Err(GalleryError::Inconsistent { what });
@@ -377,6 +404,7 @@ impl Gallery {
             entry_classes,
             content_ids,
             index,
+            adapted,
             min_similarity: header.min_similarity,
             rule: header.rule,
             class_means: OnceLock::new(),
@@ -386,6 +414,19 @@ impl Gallery {
 
 pub(crate) fn float(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(std::array::from_fn(|i| bytes[i]))
+}
+
+/// The map of an adapted gallery; fails for values that no map has.
+pub(crate) fn read_map(
+    about: Adaptation,
+    dim: usize,
+    bytes: &[u8],
+) -> Result<AdaptationMap, GalleryError> {
+    if about.values <= dim {
+        expect_length("map", AdaptationMap::bytes(about.values, dim), bytes)?;
+    }
+    AdaptationMap::read(about, dim, bytes)
+        .ok_or_else(|| GalleryError::Inconsistent { what: "values of its map".to_owned() })
 }
 
 /// Adds what [`write_rows`] wrote to an index without a structure; 8-bit numbers come with factors.

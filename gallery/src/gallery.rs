@@ -1,11 +1,13 @@
 //! Labeled embeddings of one extractor.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
 
 use crate::answer_rule::AnswerRule;
 use crate::class::{Class, ContentId};
 use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
+use crate::map::AdaptationMap;
 
 /// Labeled embeddings of one extractor.
 ///
@@ -41,13 +43,24 @@ pub struct Gallery {
     pub(crate) thumbnails: Vec<Thumbnail>,
     pub(crate) entry_classes: Vec<u32>,
     pub(crate) content_ids: Vec<ContentId>,
+    /// What is searched: rows behind the map where there is one.
     pub(crate) index: VectorIndex,
+    pub(crate) adapted: Option<Adapted>,
     /// Least cosine of an answer, as measured on held-out images.
     pub(crate) min_similarity: Option<f32>,
     /// The rule that it was measured with.
     pub(crate) rule: AnswerRule,
     /// The mean embedding of every class, computed at the first search by class mean.
     pub(crate) class_means: OnceLock<VectorIndex>,
+}
+
+/// What makes a gallery an adapted one.
+#[derive(Clone)]
+pub(crate) struct Adapted {
+    pub(crate) map: Arc<AdaptationMap>,
+    /// The entries as the extractor gave them, at the positions that they have in the index; `None` for what was
+    /// fetched of shards, which hold what is behind the map alone.
+    pub(crate) originals: Option<VectorIndex>,
 }
 
 /// An encoded image, usually a JPEG.
@@ -61,6 +74,7 @@ impl std::fmt::Debug for Gallery {
             .field("classes", &self.classes.len())
             .field("entries", &self.len())
             .field("index", &self.index.config())
+            .field("map", &self.map())
             .finish_non_exhaustive()
     }
 }
@@ -81,6 +95,7 @@ impl Gallery {
             entry_classes: Vec::new(),
             content_ids: Vec::new(),
             index: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
+            adapted: None,
             min_similarity: None,
             rule: AnswerRule::default(),
             class_means: OnceLock::new(),
@@ -91,9 +106,30 @@ impl Gallery {
         self.classes.get(class).ok_or(GalleryError::NoClass { class })
     }
 
-    /// Values of an embedding.
+    /// Values of an embedding as the extractor gives it.
     pub fn dim(&self) -> usize {
-        self.index.dim()
+        self.adapted.as_ref().map_or(self.index.dim(), |adapted| adapted.map.dim())
+    }
+
+    /// The map between embeddings and what is searched, where the gallery is adapted.
+    pub fn map(&self) -> Option<&AdaptationMap> {
+        self.adapted.as_ref().map(|adapted| &*adapted.map)
+    }
+
+    /// Entries as they are in a file: as the extractor gave them, where these are known.
+    pub(crate) fn stored(&self) -> &VectorIndex {
+        let originals = self.adapted.as_ref().and_then(|adapted| adapted.originals.as_ref());
+        originals.unwrap_or(&self.index)
+    }
+
+    /// The embedding of an entry as the extractor gave it, but for rounding, `[dim]`. What was fetched of the
+    /// shards of an adapted gallery has what is behind the map alone.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn embedding(&self, entry: usize) -> Cow<'_, [f32]> {
+        self.stored().vector(entry)
     }
 
     /// Hash of the extractor's weights that made the embeddings.
@@ -146,7 +182,7 @@ impl Gallery {
         counts
     }
 
-    /// How entries are searched.
+    /// How entries are searched. Its rows are behind the map where the gallery is adapted.
     pub fn index(&self) -> &VectorIndex {
         &self.index
     }

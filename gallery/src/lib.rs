@@ -40,6 +40,9 @@ mod growing;
 mod index;
 mod lessons;
 mod limits;
+mod map;
+mod mapped;
+mod matrix;
 mod metadata;
 mod sections;
 mod shards;
@@ -70,6 +73,7 @@ pub use lessons::{
     MAX_LESSONS, apply,
 };
 pub use limits::{MAX_DIM, MAX_ENTRIES};
+pub use map::{Adaptation, AdaptationKind, AdaptationMap, UnknownAdaptation};
 pub use metadata::Metadata;
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;

@@ -1,7 +1,7 @@
 //! A gallery that is written while its pictures come in: what has come lies in scratch files, so that
 //! memory does not grow with the embeddings and the classes' pictures.
 //!
-//! In memory stay 20 bytes an entry (its class and its picture's hash; 24 where values are 8-bit), what
+//! In memory stay 20 bytes per entry (its class and its picture's hash; 24 where values are 8-bit), what
 //! is said about the classes, and while the index is made what [`Outline::of`] says. The file is the
 //! one that the same calls on a [`Gallery`](crate::gallery::Gallery) give, byte for byte.
 
@@ -16,7 +16,7 @@ use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
     CONTENT_IDS, EMBEDDINGS, ENTRIES, FACTORS, HEADER, Header, LAYOUT, StoredClass, THUMBNAILS,
-    check_size, kinds, read_rows, write_rows,
+    check_size, read_rows, write_rows,
 };
 use crate::index::{IndexConfig, Metric, VectorIndex, VectorType};
 use crate::index::{Outline, Pieces};
@@ -255,8 +255,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             }
             _ => outline.write(writer),
         };
-        let kinds = kinds(empty.vector_type(), config);
-        LAYOUT.write(header.version(), &kinds, &mut section, writer)?;
+        LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?;
         Ok(outline.unreachable)
     }
 

@@ -3,16 +3,20 @@
 //! Agrees with PaddleClas `ppcls/arch/__init__.py` (`RecModel`) @ d178931; the head that trains it
 //! belongs to the trainer.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneConfig};
 use crate::inference::Network;
-use crate::layers::{Eager, Flow};
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
+use crate::layers::Flow;
 use crate::limits::LimitError;
 use crate::neck::{Neck, NeckConfig};
+#[cfg(feature = "tensors")]
 use crate::operators::channels_last;
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// Configuration of [`Extractor`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +73,7 @@ pub struct Extractor {
 }
 
 /// What the extractor computes on the way.
+#[cfg(feature = "tensors")]
 #[derive(Debug, Clone)]
 pub struct Features {
     /// Pooled features of the backbone, `[batch, features]`.
@@ -99,6 +104,7 @@ impl Extractor {
     /// # Shapes
     ///
     /// - `x`: `[batch, 3, height, width]`, normalized
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Features {
         let (features, raw_embedding) = self.wire_features(&mut Eager, channels_last(x));
         Features { backbone: features.flatten(1, 3), raw_embedding: raw_embedding.flatten(1, 3) }
@@ -110,12 +116,14 @@ impl Extractor {
     ///
     /// - `x`: `[batch, 3, height, width]`, normalized
     /// - output: `[batch, embedding_dim]`, unit L2 norm per row
+    #[cfg(feature = "tensors")]
     pub fn embed(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form, see [`ExtractorConfig::fused`].
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self { backbone: self.backbone.fuse(), ..self }
     }
@@ -133,6 +141,7 @@ impl Network for Extractor {
 ///
 /// - `x`: `[batch, dim]`
 /// - output: `[batch, dim]`, unit L2 norm per row (zero rows stay zero)
+#[cfg(feature = "tensors")]
 pub fn l2_normalize(x: Tensor<2>) -> Tensor<2> {
     Eager::vectors(x, Eager::unit_length)
 }

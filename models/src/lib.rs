@@ -53,7 +53,8 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | flex | the CPU: [`Device::flex`](Device), and plans with packed weights; every program needs it or `cube` |
+//! | tensors | Burn's tensors: networks are trained, folded and run layer by layer. Without it a network is read from a file and run as a plan with packed weights, and no tensor library is compiled |
+//! | flex | `tensors` on the CPU |
 //! | threads | several threads share the work of an image, or a batch's images |
 //! | parallel | `threads`, and what only a host has: training on threads, shards that are cut, galleries larger than memory, the widest vectors of its processor |
 //! | webgpu | inference on a graphics device with shaders of this crate, natively and in a browser |
@@ -67,7 +68,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `limits`, `threads` | how large networks may be; work on several threads |
+//! | `activation`, `limits`, `simd`, `threads`, `values` | activations; how large networks may be; the vectors of the processor; work on several threads; parameters: Burn's, or their values alone |
 //! | `operators` | operators of training, as an extension of Burn |
 //! | [`image`], `layers` | decoded images, boxes, resizing; blocks shared by the networks |
 //! | [`preprocess`], [`weights`] | image → network input; named tensors |
@@ -78,6 +79,7 @@
 //! | [`recognizer`] | detect → crop → embed → search |
 //! | `timing`, [`bundle`] | how long its parts take; all of it as files for a static host |
 
+mod activation;
 pub mod backbone;
 pub mod bundle;
 pub mod detector;
@@ -92,20 +94,22 @@ pub mod model_file;
 pub mod neck;
 #[cfg(test)]
 mod noise;
+#[cfg(feature = "tensors")]
 #[doc(hidden)]
 pub mod operators;
 pub mod preprocess;
 pub mod recognizer;
+mod simd;
 #[doc(hidden)]
 pub mod threads;
 #[doc(hidden)]
 pub mod timing;
 pub mod tracker;
+#[doc(hidden)]
+pub mod values;
 pub mod weights;
 
 pub use bundle::{Bundle, Manifest};
-/// Where networks run, as Burn has it.
-pub use burn::tensor::Device;
 pub use detector::Detector;
 pub use extractor::Extractor;
 pub use gallery;
@@ -116,3 +120,5 @@ pub use model_file::ModelFile;
 pub use preprocess::Preprocess;
 pub use recognizer::{Recognition, Recognizer, RecognizerSettings};
 pub use tracker::Tracker;
+/// Where networks run: with the feature `tensors` Burn's device, without it the processor.
+pub use values::Device;

@@ -4,12 +4,13 @@
 //! [`BnNeck`] is frozen at 0, as its paper and the shipped recipes intend; the reference's code
 //! leaves it trainable unless the configuration says otherwise.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Eager, Flow, Gate, constant, normal};
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
+use crate::layers::{Activation, BatchNorm, Conv, ConvShape, Flow, Gate, constant, normal};
 use crate::limits::{LimitError, MAX_WIDTH, within};
+use crate::values::{Device, Module, Param, Tensor, frozen};
 
 /// Configuration of [`Neck`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +112,7 @@ impl Neck {
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`, any length
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
@@ -144,6 +146,7 @@ impl FcNeck {
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
@@ -171,6 +174,7 @@ impl VehicleNeck {
     ///
     /// - `x`: `[batch, features]`
     /// - output: `[batch, embedding_dim]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         Eager::vectors(x, |flow, x| self.wire(flow, x))
     }
@@ -190,7 +194,7 @@ impl BnNeck {
     /// Scale 1, shift 0.
     pub fn new(features: usize, device: &Device) -> Self {
         let mut feat_bn = BatchNorm::new(features, device);
-        feat_bn.bias = feat_bn.bias.set_require_grad(false);
+        feat_bn.bias = frozen(feat_bn.bias);
         Self { feat_bn }
     }
 
@@ -202,6 +206,7 @@ impl BnNeck {
     /// # Shapes
     ///
     /// - `x`, output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         Eager::vectors(x, |flow, x| self.wire(flow, x))
     }

@@ -5,6 +5,7 @@
 //! pictures with OpenCV's bilinear filter, which skips pixels; that filter is offered by name for
 //! weights that were trained with it.
 
+#[cfg(feature = "tensors")]
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,7 @@ impl Preprocess {
     /// # Shapes
     ///
     /// - output: `[images.len(), 3, height, width]`, normalized
+    #[cfg(feature = "tensors")]
     pub fn apply(&self, images: &[RgbImage], device: &Device) -> Tensor<4> {
         let mut data = Vec::with_capacity(images.len() * self.values());
         for image in images {
@@ -118,7 +120,7 @@ impl Preprocess {
         });
     }
 
-    /// What each byte of a channel becomes: 256 divisions instead of one a pixel.
+    /// What each byte of a channel becomes: 256 divisions instead of one per pixel.
     fn table(&self, channel: usize) -> [f32; 256] {
         std::array::from_fn(|value| {
             (value as f32 * (1.0 / 255.0) - self.mean[channel]) / self.std[channel]
@@ -130,6 +132,7 @@ impl Preprocess {
     /// # Shapes
     ///
     /// - output: `[data.len() / values, 3, height, width]`
+    #[cfg(feature = "tensors")]
     pub fn batch(&self, data: Vec<f32>, device: &Device) -> Tensor<4> {
         let count = data.len() / self.values();
         let shape = [count, 3, self.height as usize, self.width as usize];

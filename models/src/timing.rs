@@ -24,11 +24,11 @@ pub enum Stage {
     ExtractorNetwork,
     /// Finding the objects of a picture: resize, network, decoding, suppression.
     Detect,
-    /// Embedding so many crops at once: resize, network.
+    /// Embedding this many crops at once: resize, network.
     Embed(usize),
     /// Searching the recognizer's gallery.
     Search,
-    /// Searching so many random entries, stored as bytes, one after the other.
+    /// Searching this many random entries, stored as bytes, one after the other.
     SearchIn(usize),
     /// All of it for one picture.
     Recognize,

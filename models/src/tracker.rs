@@ -70,7 +70,7 @@ impl Tracker {
     ///
     /// # Shapes
     ///
-    /// - `boxes`, `crops`, output: one an object
+    /// - `boxes`, `crops`, output: one per object
     ///
     /// # Errors
     ///

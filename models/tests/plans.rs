@@ -45,7 +45,7 @@ fn assert_near(what: &str, got: &[f32], expected: &[f32]) {
     assert!(expected.iter().any(|v| v.abs() > 1e-6), "{what}: something comes out");
 }
 
-/// The same with products in whole numbers, which lose something, and what they lose is rounding:
+/// The same with products in int8, which lose something, and what they lose is rounding:
 /// weights that were drawn, not learned, add it up layer after layer.
 fn assert_whole_numbers_near<N: Network>(
     what: &str,
@@ -60,8 +60,8 @@ fn assert_whole_numbers_near<N: Network>(
     let length = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
     let apart = length(&mut got.iter().zip(expected).map(|(a, b)| a - b))
         / length(&mut expected.iter().copied());
-    assert!(apart < 0.1, "{what}: whole numbers are {apart} apart");
-    assert!(apart > 1e-6, "{what}: computed in whole numbers");
+    assert!(apart < 0.1, "{what}: int8 is {apart} apart");
+    assert!(apart > 1e-6, "{what}: computed in int8");
 }
 
 /// The same on a graphics device, where this build has one, of more pictures than it takes at once.

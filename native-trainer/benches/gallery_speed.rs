@@ -37,7 +37,7 @@ fn main() {
     let (vectors, queries) = (floats(vectors), floats(queries));
     let best = Search::best(k);
     let mut truth = None;
-    for (name, config, efforts) in [
+    for (name, config, widths) in [
         ("flat", IndexConfig::Flat, &[0][..]),
         ("binary", IndexConfig::Binary, &[100, 200, 400]),
         ("ivf", IndexConfig::Ivf { lists: 1024 }, &[8, 16, 32]),
@@ -61,8 +61,8 @@ fn main() {
             let start = Instant::now();
             index.build(config).unwrap();
             let build_seconds = start.elapsed().as_secs_f64();
-            for effort in efforts {
-                let search = if *effort == 0 { best } else { best.with_ef_search(*effort) };
+            for ef_search in widths {
+                let search = if *ef_search == 0 { best } else { best.with_ef_search(*ef_search) };
                 let (mut latency, mut batch) = (f64::INFINITY, 0.0_f64);
                 let mut found = Vec::new();
                 for _ in 0..ROUNDS {
@@ -87,7 +87,7 @@ fn main() {
                 println!(
                     "{}",
                     json!({
-                        "index": name, "values": format!("{vector_type:?}"), "effort": effort,
+                        "index": name, "values": format!("{vector_type:?}"), "ef_search": ef_search,
                         "recall": recall(&found, wanted), "latency_ms": latency,
                         "batch_per_second": batch, "add_seconds": add_seconds,
                         "build_seconds": build_seconds,

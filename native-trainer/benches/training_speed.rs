@@ -1,4 +1,4 @@
-//! Forward and backward of four backbones, images a second as JSON; `tests/bench/training_speed.py`
+//! Forward and backward of four backbones, images per second as JSON; `tests/bench/training_speed.py`
 //! is the same in PyTorch, `cargo xtask bench` runs both.
 //!
 //! `training_speed BATCH SIDE STEPS [NETWORK]`

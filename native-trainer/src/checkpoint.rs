@@ -22,6 +22,7 @@ use crate::loss_scale::LossScale;
 use crate::metric::verdict::Beginning;
 use crate::optimizer::{Optimizer, OptimizerConfig};
 use crate::schedule::Plateau;
+use crate::terminal::reason;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, Error)]
@@ -31,7 +32,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The disk refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -103,9 +104,9 @@ pub struct Progress {
     #[serde(default)]
     pub loss_scale: Option<LossScale>,
     /// What decides which samples make which batch. A checkpoint within an epoch goes on in the same
-    /// order only with the same.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub plan: BTreeMap<String, String>,
+    /// order only with the same. `plan` in files.
+    #[serde(default, rename = "plan", skip_serializing_if = "BTreeMap::is_empty")]
+    pub order: BTreeMap<String, String>,
     /// The newest evaluation: its epoch and its figure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluated: Option<(usize, f64)>,

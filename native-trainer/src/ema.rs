@@ -100,7 +100,7 @@ impl Ema {
     }
 
     /// An average that starts at zero and is divided by the share that it has seen. With a `cycle`
-    /// it starts again after so many read-outs (Cycle-EMA, 20 in the detector's recipe).
+    /// it starts again after this many read-outs (Cycle-EMA, 20 in the detector's recipe).
     pub fn from_zero(decay: EmaDecay, cycle: Option<u64>) -> Self {
         let (age, average) = (EmaAge::default(), Weights::default());
         Self { decay, cycle, from_zero: true, age, average }

@@ -66,7 +66,7 @@ pub enum PostgresError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// The connection broke while rows were sent.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {0}; nothing was changed on the server, so try again")]
     Sending(#[from] std::io::Error),
 }
 
@@ -443,8 +443,8 @@ impl Reader<'_> {
         let mut width = (k as i64).saturating_mul(4).clamp(16, 1000);
         loop {
             // The server's graph looks at no more entries than this.
-            let effort = format!("SET LOCAL hnsw.ef_search = {}", width.clamp(40, 1000));
-            self.transaction.batch_execute(&effort)?;
+            let ef_search = format!("SET LOCAL hnsw.ef_search = {}", width.clamp(40, 1000));
+            self.transaction.batch_execute(&ef_search)?;
             let rows = self.transaction.query(&query, &[&literal(embedding), &width])?;
             let mut matches: Vec<(String, Match)> = Vec::new();
             for row in &rows {

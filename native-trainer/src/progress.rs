@@ -16,7 +16,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of so many steps of what is named, in the plural.
+    /// Of this many steps of what is named, in the plural.
     pub fn new(what: &str, steps: usize) -> Self {
         let bar = ProgressBar::new(steps as u64);
         let layout = "{wide_bar} {pos}/{len} {msg} {eta}";

@@ -5,6 +5,7 @@ mod pictures;
 mod ranges;
 mod shipped;
 mod task;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -67,10 +68,12 @@ pub enum RecipeError {
         reason: String,
     },
     /// There is no task, or there are two.
-    #[error("recipe {}: needs either [extractor] or [detector]", path.display())]
+    #[error("recipe {}: {reason}", path.display())]
     Task {
         /// The recipe.
         path: PathBuf,
+        /// Which of the two, and what to change.
+        reason: &'static str,
     },
     /// An override that is not `key.key=value`.
     #[error("-o {text}: {reason}; write -o schedule.learning_rate=0.01")]
@@ -154,10 +157,11 @@ impl Recipe {
         let invalid = |reason: String| RecipeError::Invalid { path: path.to_owned(), reason };
         let bytes = match shipped_at(path) {
             Some(shipped) => shipped?.text.into(),
-            None => files::read(path, RECIPE_LIMIT)?,
+            None => files::read(path, RECIPE_LIMIT)
+                .map_err(|error| error.wanted(files::wanted::RECIPE))?,
         };
         let text = String::from_utf8(bytes)
-            .map_err(|error| invalid(format!("not UTF-8 text: {error}")))?;
+            .map_err(|error| invalid(format!("not UTF-8 text; save it as UTF-8: {error}")))?;
         let text = text.trim_start_matches(files::MARK);
         let mut table: toml::Table =
             text.parse().map_err(|error: toml::de::Error| invalid(error.to_string()))?;
@@ -165,14 +169,18 @@ impl Recipe {
             apply_override(&mut table, text)?;
         }
         // Without overrides the text itself is parsed, so that an error shows its line.
-        let wrong = |error: toml::de::Error| invalid(with_nearest(&error.to_string()));
         let file: RecipeFile = if overrides.is_empty() {
-            toml::from_str(text).map_err(wrong)?
+            toml::from_str(text)
+                .map_err(|error: toml::de::Error| invalid(words::in_file(&error.to_string())))?
         } else {
-            table.try_into().map_err(wrong)?
+            let given = text.parse().unwrap_or_default();
+            table.try_into().map_err(|error: toml::de::Error| {
+                invalid(words::in_override(&error.to_string(), &given))
+            })?
         };
-        let recipe =
-            file.into_recipe().ok_or_else(|| RecipeError::Task { path: path.to_owned() })?;
+        let recipe = file
+            .into_recipe()
+            .map_err(|reason| RecipeError::Task { path: path.to_owned(), reason })?;
         let out_of_range = |source| RecipeError::Range { path: path.to_owned(), source };
         recipe.check_ranges().map_err(out_of_range)?;
         if let Task::Extractor(task) = &recipe.task {
@@ -201,35 +209,6 @@ fn shipped_at(path: &Path) -> Option<Result<Shipped, RecipeError>> {
         let near = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
         RecipeError::Unknown { path: path.to_owned(), near }
     }))
-}
-
-/// Names the one that was probably meant behind a message that lists what is allowed.
-fn with_nearest(message: &str) -> String {
-    let quoted = |text: &str| -> Vec<String> {
-        text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    };
-    let Some(line) = message.lines().find(|line| line.starts_with("unknown ")) else {
-        return message.to_owned();
-    };
-    let names = quoted(line);
-    let Some((given, allowed)) = names.split_first() else { return message.to_owned() };
-    // A key in a table that the recipe itself has.
-    let is_of_recipe = |message: String| {
-        quoted(&message).split_first().is_some_and(|(_, all)| all.contains(given))
-    };
-    if !allowed.contains(given)
-        && toml::from_str::<RecipeFile>("\"\" = 1")
-            .is_err_and(|error| is_of_recipe(error.to_string()))
-    {
-        return format!("{}\ndid you mean `{given}`, outside of any table?", message.trim_end());
-    }
-    let distance = |name: &&String| strsim::damerau_levenshtein(given, name);
-    match allowed.iter().min_by_key(distance) {
-        Some(nearest) if is_slip(given, nearest) => {
-            format!("{}\ndid you mean `{nearest}`?", message.trim_end())
-        }
-        _ => message.to_owned(),
-    }
 }
 
 /// Keys with another spelling that recipes may have, and the spelling of today.
@@ -359,11 +338,16 @@ mod tests {
         assert!(matches!(read(detector).unwrap().task, Task::Detector(_)));
         let (run, task) = extractor.split_once("[extractor]").unwrap();
         let both = format!("{detector}\n[extractor]{task}");
-        for text in [run, &both] {
+        for (text, end) in [
+            (run, "r.toml: has no task; add the table [extractor] or the table [detector]"),
+            (
+                &both,
+                "r.toml: has both tasks, and a run trains one network; take [extractor] or [detector] out",
+            ),
+        ] {
             let error = read(text).unwrap_err();
             assert!(matches!(error, RecipeError::Task { .. }), "{error}");
-            let told = error.to_string();
-            assert!(told.ends_with("r.toml: needs either [extractor] or [detector]"), "{told}");
+            assert!(error.to_string().ends_with(end), "{error}");
         }
     }
 
@@ -415,7 +399,7 @@ mod tests {
             ("schedule.learning_rat=1", "did you mean `learning_rate`?"),
             ("optimizer.kind=momentom", "did you mean `momentum`?"),
             ("zzzzzzzzzz=1", "unknown field"),
-            ("epochs=many", "invalid type"),
+            ("epochs=many", "takes an integer"),
         ] {
             let error = Recipe::read(&shipped, &[change.to_owned()]).unwrap_err().to_string();
             assert!(error.contains(meant), "{change}: {error}");

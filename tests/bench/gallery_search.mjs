@@ -47,12 +47,12 @@ async function measure(what) {
       if (what === "plain loop") {
         search = plain;
       } else if (what.startsWith("magpie")) {
-        const [, kind, values, effort] = what.split(" ");
+        const [, kind, values, efSearch] = what.split(" ");
         const { default: init, Index } = await import("/ours/gallery_search.js");
         await init();
         start = performance.now();
         const index = new Index(dim, values);
-        if (!index.add(rows) || !index.build(kind, Number(effort ?? 0))) throw new Error("not built");
+        if (!index.add(rows) || !index.build(kind, Number(efSearch ?? 0))) throw new Error("not built");
         search = (query) => Array.from(index.search(query, k));
       } else if (what === "hnswlib-wasm") {
         const { loadHnswlib } = await import("/npm/hnswlib-wasm/dist/hnswlib.js");

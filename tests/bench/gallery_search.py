@@ -51,12 +51,12 @@ def measure(folder, dim, k):
     truth = None
     centered = vectors.mean(axis=0)
 
-    def say(index, effort, found, latency, batch, add, build):
+    def say(index, ef_search, found, latency, batch, add, build):
         nonlocal truth
         truth = found if truth is None else truth
         recall = np.mean([len(set(f) & set(t)) / k for f, t in zip(found, truth)])
         print(json.dumps({
-            "index": index, "values": "F32", "effort": effort, "recall": float(recall),
+            "index": index, "values": "F32", "ef_search": ef_search, "recall": float(recall),
             "latency_ms": latency, "batch_per_second": batch, "add_seconds": add,
             "build_seconds": build,
         }), flush=True)
@@ -84,7 +84,7 @@ def measure(folder, dim, k):
         "ivf": (faiss.index_factory(dim, "IVF1024,Flat", inner), "nprobe", [8, 16, 32]),
         "hnsw32": (faiss.IndexHNSWFlat(dim, 32, inner), "efSearch", [32, 64, 128]),
     }
-    for name, (index, parameter, efforts) in plain.items():
+    for name, (index, parameter, widths) in plain.items():
         if name == "ivf" and len(vectors) < 1024 * 39:
             continue
         faiss.omp_set_num_threads(2)
@@ -92,27 +92,27 @@ def measure(folder, dim, k):
         index.train(vectors)
         index.add(vectors)
         build = time.perf_counter() - start
-        for effort in efforts:
+        for ef_search in widths:
             if parameter == "nprobe":
-                index.nprobe = effort
+                index.nprobe = ef_search
             elif parameter == "efSearch":
-                index.hnsw.efSearch = effort
+                index.hnsw.efSearch = ef_search
             found, latency, batch = timed(lambda q: index.search(q, k)[1])
-            say(name, effort, found, latency, batch, 0.0, build)
+            say(name, ef_search, found, latency, batch, 0.0, build)
 
     start = time.perf_counter()
     binary = faiss.IndexBinaryFlat(dim)
     binary.add(np.packbits(vectors > centered, axis=1))
     build = time.perf_counter() - start
-    for effort in [100, 200, 400]:
+    for ef_search in [100, 200, 400]:
         def search(q):
-            near = binary.search(np.packbits(q > centered, axis=1), effort)[1]
+            near = binary.search(np.packbits(q > centered, axis=1), ef_search)[1]
             exact = np.einsum("qd,qrd->qr", q, vectors[near])
             order = np.argsort(-exact, axis=1)[:, :k]
             return np.take_along_axis(near, order, axis=1)
 
         found, latency, batch = timed(search)
-        say("binary", effort, found, latency, batch, 0.0, build)
+        say("binary", ef_search, found, latency, batch, 0.0, build)
 
 
 if __name__ == "__main__":

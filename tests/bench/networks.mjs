@@ -57,7 +57,7 @@ async function measure(named, network) {
         apart = Math.max(apart, Math.abs(expected[index] - first[index]));
         scale = Math.max(scale, Math.abs(expected[index]));
       }
-      // Drawn weights make whole numbers look worse than weights that were learned.
+      // Drawn weights make int8 look worse than weights that were learned.
       const most = runtime.endsWith(" i8") ? 1 : 1e-3;
       if (first.length !== expected.length || !(apart <= most * scale)) {
         throw new Error(`${runtime} on ${network}: ${first.length} values, off by ${apart}`);

@@ -1,4 +1,4 @@
-"""Forward and backward of four backbones in PyTorch, two threads: images a second as JSON.
+"""Forward and backward of four backbones in PyTorch, two threads: images per second as JSON.
 
 python training_speed.py BATCH SIDE STEPS
 """

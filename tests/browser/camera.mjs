@@ -291,6 +291,26 @@ const scenarios = {
     return { held, learned, running: await look() };
   },
 
+  // A file is still looked at when the film begins: its answer is not shown on a frame.
+  async overtaken({ page, press, look }) {
+    await page.evaluate(() => {
+      const { postMessage } = Worker.prototype;
+      // No frame is answered, and the file late.
+      Worker.prototype.postMessage = function (message, ...more) {
+        if (message.Recognize?.follow) return;
+        const wait = message.Recognize ? 2000 : 0;
+        setTimeout(() => postMessage.call(this, message, ...more), wait);
+      };
+    });
+    const before = await page.evaluate(() => window.answers.length);
+    await page.locator("#file").setInputFiles(picture);
+    await saying(page, "Looking");
+    await press();
+    await page.waitForFunction((before) => window.answers.length > before, before);
+    await sleep(300);
+    return look();
+  },
+
   // Frames reach the engine in their own size; the one that is shown is the one that was answered.
   async whole({ page, press, running }) {
     await page.evaluate(() => Object.assign(window.film.canvas, { width: 1600, height: 900 }));

@@ -362,8 +362,16 @@ const features = {
         });
       });
     };
+    // The next engine is given the picture that is shown, and the page says what happened.
+    const answered = async (before) => {
+      await page.waitForFunction((before) => window.answers.length > before, before);
+      await page.waitForTimeout(200);
+    };
+    const first = await page.evaluate(() => window.answers.length);
     await stop();
     await saying(page, "started again");
+    await answered(first);
+    const again = { labels: await labels(page), status: await text(page, "#status") };
     await give(page, picture);
     const idle = await labels(page);
     // The answer comes by itself, from the next engine.
@@ -379,7 +387,7 @@ const features = {
     await page.locator("#file").setInputFiles(picture);
     await saying(page, "Looking");
     await stop();
-    await page.waitForFunction((answers) => window.answers.length > answers, answers);
+    await answered(answers);
     const busy = await labels(page);
     await stop();
     await saying(page, "started again");
@@ -401,6 +409,7 @@ const features = {
     await give(graphics.page, picture);
     return {
       before,
+      again,
       idle,
       busy,
       end,

@@ -26,7 +26,7 @@ const types = {
  * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
  * watched files, `lie` (a name in lies.mjs: how these are answered), `status` (of every answer), `silent`
  * (paths that are accepted and never answered), `before` (path: code in front of a script), `spa` (paths that are answered with the page and 200),
- * `pages` (path: `[markup, headers]`), `site`. `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * `pages` (path: `[markup, headers]`), `site`, `sites` (beginning of a path: the folder that lies there). `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
  * Requests from scripts that `ignored` names are not watched.
  */
 export async function start(site, watched) {
@@ -46,6 +46,7 @@ export async function start(site, watched) {
     spa: null,
     pages: {},
     site,
+    sites: {},
   };
   const server = createServer(async (request, response) => {
     if (host.gone) {
@@ -64,7 +65,9 @@ export async function start(site, watched) {
       return;
     }
     const wanted = host.spa?.test(path) ? "/" : path;
-    const file = join(host.site, wanted.endsWith("/") ? `${wanted}index.html` : wanted);
+    const named = wanted.endsWith("/") ? `${wanted}index.html` : wanted;
+    const place = Object.keys(host.sites).find((place) => named.startsWith(place));
+    const file = place ? join(host.sites[place], named.slice(place.length)) : join(host.site, named);
     let bytes;
     try {
       if (host.missing?.test(path) || !statSync(file).isFile()) throw new Error("no file");

@@ -445,6 +445,47 @@ const scenarios = {
     return seen;
   },
 
+  // A site that was published anew: where the disk is full, and where the browser's own cache still has the old files.
+  async renewed(browser) {
+    const size = ({ page }) => page.evaluate(() => document.querySelector("#gallery").textContent);
+    const seen = {};
+    const full = 'Cache.prototype.put = async () => { throw new DOMException("full", "QuotaExceededError"); };\n';
+    for (const [name, code, header] of [["full", full, "no-store"], ["cached", "", "max-age=3600"]]) {
+      const host = await start(site, /^$/);
+      host.headers = { "Cache-Control": header };
+      const visit = await browser.page();
+      const sizes = async () => {
+        const opened = await ready(visit.page);
+        return { state: opened.state, size: await size(visit) };
+      };
+      await open(visit.page, address(host));
+      await ready(visit.page);
+      await until(visit.page, ({ offline }) => Boolean(offline));
+      const names = () => visit.page.evaluate(() => caches.keys());
+      const [before] = await names();
+      seen[name] = { old: await sizes() };
+      host.site = next;
+      if (code) host.before["/sw.js"] = code;
+      await open(visit.page, address(host));
+      seen[name].first = await sizes();
+      for (let tries = 0; tries < (code ? 30 : 300); tries += 1) {
+        const now = await names();
+        if (now.length === 1 && now[0] !== before) break;
+        await sleep(100);
+      }
+      seen[name].taken = !(await names()).includes(before);
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen[name].second = await sizes();
+      host.gone = true;
+      await visit.page.reload({ waitUntil: "domcontentloaded" });
+      seen[name].away = await sizes();
+      seen[name].answer = await give(visit);
+      await visit.close();
+      host.close();
+    }
+    return seen;
+  },
+
   // The host accepts a look for a newer gallery and never answers: pictures are answered.
   async refresh(browser) {
     const host = await start(site, /^$/);
@@ -526,6 +567,58 @@ const scenarios = {
     await visit.close();
     host.close();
     return { before, taught, again, names, reloaded, both, renamed, old };
+  },
+
+  // Lessons over publications: one with more classes, one in shards; then back to what was published.
+  async publications(browser) {
+    const host = await start(next, /^$/);
+    const visit = await browser.page();
+    const { page } = visit;
+    const things = () => page.evaluate(() => Number(/\d+/.exec(document.querySelector("#gallery").textContent)[0]));
+    await open(page, address(host));
+    await ready(page);
+    const before = await give(visit);
+    const seen = { before, fewer: await things() };
+    await teach(visit, "zz mine");
+    // A class that is not in the picture.
+    await classes(visit, "skate");
+    const gone = await page.evaluate(() => document.querySelector("#classes .name").textContent);
+    await page.evaluate(() => {
+      document.querySelectorAll("#classes .class:first-child button")[1].click();
+      document.querySelector("dialog[open] .primary").click();
+    });
+    await until(page, ({ status }) => status.includes(gone), 10_000);
+    host.site = site;
+    await lookAgain(page);
+    await until(page, ({ status }) => /newer gallery/.test(status), 20_000);
+    seen.more = await things();
+    const names = async () => ({ mine: await classes(visit, "zz mine"), gone: (await classes(visit, gone)).includes(gone) });
+    seen.republished = await names();
+    const tab = await visit.another();
+    await open(tab.page, address(host));
+    await ready(tab.page);
+    seen.tab = { mine: await classes(tab, "zz mine"), gone: (await classes(tab, gone)).includes(gone) };
+    await tab.page.close();
+    await page.evaluate(() => document.querySelector("#undo").click());
+    await until(page, ({ status }) => /taken back/.test(status), 10_000);
+    seen.undone = { ...(await names()), things: await things() };
+    host.site = shards;
+    await page.reload({ waitUntil: "domcontentloaded" });
+    await ready(page);
+    seen.answer = await give(visit);
+    seen.shards = await classes(visit, "zz mine");
+    await page.evaluate(() => {
+      document.querySelector("#reset").click();
+      document.querySelector("dialog[open] .primary").click();
+    });
+    await until(page, ({ status }) => /what was published/.test(status), 10_000);
+    seen.over = await classes(visit, "zz mine");
+    await page.reload({ waitUntil: "domcontentloaded" });
+    await ready(page);
+    seen.end = await give(visit);
+    await visit.close();
+    host.close();
+    return seen;
   },
 
   // Loads of the package that are aborted, and many at once.

@@ -385,7 +385,7 @@ const scenarios = {
 
   // Values that calls do not take, and loads that are given up.
   async calls(browser) {
-    const host = await start(site, /pictures-.*\.bin$/);
+    const host = await start(site, /thumbnails-.*\.bin$/);
     host.headers = ISOLATED;
     const visit = await browser.page();
     await goto(visit.page, `${host.address}precache.json`);
@@ -441,7 +441,7 @@ const scenarios = {
       },
       [host.address, bytes],
     );
-    host.silent = /pictures-.*\.bin$/;
+    host.silent = /thumbnails-.*\.bin$/;
     const aborted = await visit.page.evaluate(async (base) => {
       const { Magpie } = await import(`${base}magpie.js`);
       const end = new AbortController();

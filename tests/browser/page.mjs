@@ -77,6 +77,10 @@ async function teach(page, picture, file, screenshot) {
   await page.locator("#import").setInputFiles(picture);
   await said("stays as it was");
   await note("refused");
+  await page.reload();
+  await settle(page);
+  await give(page, picture);
+  await note("kept");
   return seen;
 }
 

@@ -39,9 +39,10 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Crates that a member may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 7] = [
+const CRATE_EDGES: [(&str, &[&str]); 8] = [
     ("gallery", &[]),
     ("models", &["gallery"]),
+    ("models/derive", &[]),
     ("native-trainer", &["models"]),
     ("wasm-engine", &["models"]),
     ("web", &["wasm-engine"]),
@@ -66,19 +67,51 @@ fn crates_import_only_along_the_diagram() {
     }
 }
 
-#[test]
-fn the_page_carries_no_tensor_library() {
+/// What is compiled for a member, by name and version.
+fn compiled(arguments: &[&str]) -> BTreeSet<String> {
     let tree = std::process::Command::new("cargo")
         .current_dir(root())
-        .args(["tree", "--offline", "--locked", "--package", "web", "--edges", "normal"])
-        .args(["--target", "wasm32-unknown-unknown", "--prefix", "none"])
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args(arguments)
         .output()
         .expect("cargo runs");
-    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
-    assert!(tree.contains("wasm-engine v"), "the page speaks the engine's protocol:\n{tree}");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let lines = String::from_utf8_lossy(&tree.stdout).into_owned();
+    let name = |line: &str| line.split(" (").next().unwrap_or_default().to_owned();
+    lines.lines().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
+const ENGINE: [&str; 4] = ["--package", "wasm-engine", "--no-default-features", "--features"];
+
+#[test]
+fn the_page_and_its_engines_carry_no_tensor_library() {
+    let page = compiled(&[&["--package", "web"], &WASM[..]].concat());
+    assert!(page.iter().any(|name| name.starts_with("wasm-engine ")), "{page:?}");
     for heavy in ["burn", "magpie-nets", "magpie-gallery", "image", "wgpu"] {
-        let found = tree.lines().find(|line| line.starts_with(heavy));
+        let found = page.iter().find(|name| name.starts_with(heavy));
         assert!(found.is_none(), "the page would carry {found:?}");
+    }
+    for engine in ["cpu", "threads", "webgpu"] {
+        let tree = compiled(&[&ENGINE[..], &[engine], &WASM].concat());
+        assert!(tree.iter().any(|name| name.starts_with("magpie-nets ")), "{tree:?}");
+        let found = tree.iter().find(|name| name.starts_with("burn") || name.starts_with("cube"));
+        assert!(found.is_none(), "the engine would carry {found:?}");
+    }
+}
+
+/// A reader compiles all of it, so a crate comes in for more than a line of code.
+#[test]
+fn a_cold_build_compiles_no_more_crates_than_it_may() {
+    let native = ["--package", "magpie-train", "--package", "xtask"];
+    for (what, arguments, most) in [
+        ("the page", [&["--package", "web"], &WASM[..]].concat(), 29),
+        ("the engine with threads", [&ENGINE[..], &["threads"], &WASM].concat(), 86),
+        ("the engine on WebGPU", [&ENGINE[..], &["webgpu"], &WASM].concat(), 96),
+        ("the program", native.to_vec(), 317),
+    ] {
+        let count = compiled(&arguments).len();
+        assert!(count <= most, "{what} compiles {count} crates, and may compile {most}");
     }
 }
 
@@ -101,7 +134,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
     (
         "models",
         &[
-            &["limits", "threads"],
+            &["activation", "limits", "simd", "threads", "values"],
             &["operators"],
             &["image", "layers"],
             &["preprocess", "weights"],
@@ -186,7 +219,18 @@ fn modules_import_only_downwards() {
 }
 
 /// Modules of a folder from the bottom up, as [`MODULE_ORDERS`] has those of a crate.
-const FOLDER_ORDERS: [(&str, &[&[&str]]); 2] = [
+const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
+    (
+        "native-trainer/src/publishing",
+        &[
+            &["connections", "names"],
+            &["precache"],
+            &["owned"],
+            &["foreign", "place"],
+            &["draft"],
+            &["earlier", "hosting", "peers", "site"],
+        ],
+    ),
     (
         "native-trainer/src/replica",
         &[

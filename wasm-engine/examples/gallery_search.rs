@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 pub struct Index {
     index: VectorIndex,
     /// How much a search looks at; `None`: as much as the index thinks right.
-    effort: Option<usize>,
+    ef_search: Option<usize>,
 }
 
 #[wasm_bindgen]
@@ -21,7 +21,7 @@ impl Index {
             "f16" => VectorType::F16,
             _ => VectorType::I8,
         };
-        Self { index: VectorIndex::new(dim, Metric::InnerProduct, vector_type), effort: None }
+        Self { index: VectorIndex::new(dim, Metric::InnerProduct, vector_type), ef_search: None }
     }
 
     /// Adds rows; whether all of them are vectors.
@@ -30,8 +30,8 @@ impl Index {
     }
 
     /// Builds `flat`, `binary`, `ivf:LISTS`, `hnsw` or `hnsw:LINKS`. Searches look at as much as the
-    /// index thinks right, or, where it is not 0, at `effort` lists or entries.
-    pub fn build(&mut self, kind: &str, effort: usize) -> bool {
+    /// index thinks right, or, where it is not 0, at `ef_search` lists or entries.
+    pub fn build(&mut self, kind: &str, ef_search: usize) -> bool {
         let (kind, option) = kind.split_once(':').unwrap_or((kind, ""));
         let option = option.parse();
         let config = match (kind, IndexConfig::hnsw()) {
@@ -42,13 +42,13 @@ impl Index {
             ("binary", _) => IndexConfig::Binary,
             _ => IndexConfig::Flat,
         };
-        self.effort = (effort > 0).then_some(effort);
+        self.ef_search = (ef_search > 0).then_some(ef_search);
         self.index.build(config).is_ok()
     }
 
     /// Positions of the nearest rows, best first.
     pub fn search(&self, query: &[f32], k: usize) -> Vec<u32> {
-        let search = Search { ef_search: self.effort, ..Search::best(k) };
+        let search = Search { ef_search: self.ef_search, ..Search::best(k) };
         let hits = self.index.search(query, &search).unwrap_or_default();
         hits.into_iter().map(|hit| hit.entry as u32).collect()
     }

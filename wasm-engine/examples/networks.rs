@@ -1,7 +1,5 @@
 //! A network alone, for measurements in a browser beside other runtimes.
 
-#[cfg(not(feature = "webgpu"))]
-use burn::tensor::Device;
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::image::RgbImage;
@@ -32,7 +30,7 @@ impl Network {
         #[cfg(not(feature = "webgpu"))]
         let target = {
             std::future::ready(()).await;
-            &Device::flex()
+            models::inference::Target::cpu()
         };
         let file = ModelFile::from_vec(bytes).ok()?;
         let preprocess = file.description.preprocess.clone();

@@ -56,13 +56,13 @@ impl Publication {
             return Ok(None);
         }
         let is_known = manifest.gallery == self.manifest.gallery
-            && manifest.pictures == self.manifest.pictures;
+            && manifest.thumbnails == self.manifest.thumbnails;
         let folder = self.manifest_url.rsplit_once('/').map_or("", |(folder, _)| folder);
         let folder = format!("{folder}/");
         let published = if is_known {
             Published::Same
         } else if manifest.shards.is_empty() {
-            let pictures = manifest.pictures.as_deref();
+            let pictures = manifest.thumbnails.as_deref();
             Published::Whole(Box::new(read_gallery(&folder, &manifest.gallery, pictures).await?))
         } else {
             let head = fetch(&format!("{folder}{}", manifest.gallery)).await?;

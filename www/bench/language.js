@@ -7,7 +7,9 @@ const sentences = async (code) => {
 
 function kept() {
   try {
-    return localStorage.getItem("magpie-language");
+    // As the site's own page keeps it.
+    const place = `magpie-language ${new URL("..", location.href).pathname}`;
+    return localStorage.getItem(place) ?? localStorage.getItem("magpie-language");
   } catch {
     return null;
   }

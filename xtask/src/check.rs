@@ -58,7 +58,7 @@ pub(crate) fn test_gpu() -> anyhow::Result<()> {
     test("golden vectors on a software GPU", &[&golden[..], &["--features", "wgpu"]].concat())
 }
 
-/// Damaged input for every parser, or for those whose names hold a word, for so many seconds each.
+/// Damaged input for every parser, or for those whose names hold a word, for a number of seconds each.
 pub(crate) fn fuzz(options: &[&str]) -> anyhow::Result<()> {
     let (mut seconds, mut seed, mut names) = ("60", "0", Vec::new());
     let mut rest = options;
@@ -104,6 +104,11 @@ pub(crate) fn quick() -> anyhow::Result<()> {
 /// Unused dependencies, licenses, lints of what the tests compile, and docs.
 pub(crate) fn lints() -> anyhow::Result<()> {
     setup::lints()?;
+    compiled()
+}
+
+/// What [`lints`] runs on a machine that has the tools of [`setup::lints`].
+fn compiled() -> anyhow::Result<()> {
     setup::cargo_tool("cargo-machete", "0.9.2", "0", &["--locked"])?;
     // Not by way of cargo: inside `cargo run` it takes its own name for a folder.
     step("unused dependencies", || execute(&mut program("cargo-machete")))?;
@@ -117,7 +122,7 @@ pub(crate) fn lints() -> anyhow::Result<()> {
 /// What a developer runs before a commit, beside the tests.
 pub(crate) fn check() -> anyhow::Result<()> {
     quick()?;
-    lints()?;
+    compiled()?;
     let wasm = ["clippy", "--locked", "--release", "--target", setup::TARGET];
     let deny = ["--", "--deny", "warnings"];
     cargo("lints, page", &[&wasm[..], &["--package", "web"], &deny].concat())?;

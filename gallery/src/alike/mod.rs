@@ -73,7 +73,7 @@ impl Means {
                 });
             groups[place].push(class);
         }
-        Self { groups, values, dim: gallery.dim() }
+        Self { groups, values, dim: index.dim() }
     }
 
     fn similarity(&self, a: usize, b: usize) -> f32 {

@@ -1,6 +1,6 @@
 //! Rows of unit length that are near to each other, without computing with all of their values.
 //!
-//! A product over a row's first values cannot grow by more than the lengths of the rests, multiplied (Cauchy
+//! A product over a row's first values cannot grow by more than the lengths of the tails, multiplied (Cauchy
 //! and Schwarz), so most pairs are done with after some values. Values that vary most come first.
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
@@ -47,7 +47,7 @@ struct Arranged {
     /// Numbers of values after which pairs may be done with; the last is all of them.
     stages: Vec<usize>,
     /// `[stages, pieces · PIECE]`: length of what is left of a row.
-    rests: Vec<Vec<f32>>,
+    tails: Vec<Vec<f32>>,
 }
 
 impl Arranged {
@@ -63,7 +63,7 @@ impl Arranged {
             dim,
             values: vec![0.0; padded * dim],
             lanes: vec![0.0; padded * dim],
-            rests: vec![vec![0.0; padded]; stages.len()],
+            tails: vec![vec![0.0; padded]; stages.len()],
             stages,
             rows,
         };
@@ -74,9 +74,9 @@ impl Arranged {
             let start = place / LANES * dim * LANES + place % LANES;
             let lane = arranged.lanes[start..].iter_mut().step_by(LANES);
             lane.zip(&*row).for_each(|(lane, value)| *lane = *value);
-            for (rests, stage) in arranged.rests.iter_mut().zip(&arranged.stages) {
-                let rest: f64 = row[*stage..].iter().map(|v| f64::from(*v).powi(2)).sum();
-                rests[place] = rest.sqrt() as f32;
+            for (tails, stage) in arranged.tails.iter_mut().zip(&arranged.stages) {
+                let tail: f64 = row[*stage..].iter().map(|v| f64::from(*v).powi(2)).sum();
+                tails[place] = tail.sqrt() as f32;
             }
         }
         arranged
@@ -179,7 +179,7 @@ impl pulp::NullaryFnOnce for Near<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { arranged, first, second, least, found } = self;
-        let Arranged { dim, rows, values, lanes, stages, rests } = arranged;
+        let Arranged { dim, rows, values, lanes, stages, tails } = arranged;
         for b in (second * PIECE..(second + 1) * PIECE).step_by(LANES) {
             let (lanes, _) = lanes[b * dim..][..dim * LANES].as_chunks::<LANES>();
             for a in (first * PIECE..(first + 1) * PIECE).step_by(ROWS) {
@@ -187,12 +187,12 @@ impl pulp::NullaryFnOnce for Near<'_> {
                     std::array::from_fn(|row| &values[(a + row) * dim..][..*dim]);
                 let mut products = [[0.0_f32; LANES]; ROWS];
                 let mut done = 0;
-                for (stage, rests) in stages.iter().zip(rests) {
+                for (stage, tails) in stages.iter().zip(tails) {
                     let part = some.map(|row| &row[done..*stage]);
                     products = added(products, part, &lanes[done..*stage]);
                     done = *stage;
-                    let (of_lanes, _) = rests[b..].as_chunks::<LANES>();
-                    let (of_rows, _) = rests[a..].as_chunks::<ROWS>();
+                    let (of_lanes, _) = tails[b..].as_chunks::<LANES>();
+                    let (of_rows, _) = tails[a..].as_chunks::<ROWS>();
                     if greatest(&products, of_rows[0], of_lanes[0]) < least {
                         break;
                     }

@@ -16,7 +16,7 @@ impl<'a> Bytes<'a> {
         Ok(head)
     }
 
-    /// The next rows of so many bytes.
+    /// The next rows of this many bytes.
     pub(crate) fn take_rows(&mut self, rows: usize, bytes: usize) -> Result<&'a [u8], IndexError> {
         // More than there can be.
         self.take(rows.saturating_mul(bytes))
@@ -37,7 +37,7 @@ impl<'a> Bytes<'a> {
         Ok(u32::from_le_bytes(std::array::from_fn(|i| bytes[i])))
     }
 
-    /// So many numbers, all finite.
+    /// This many numbers, all finite.
     pub(crate) fn floats(&mut self, count: usize) -> Result<Vec<f32>, IndexError> {
         let length = count
             .checked_mul(4)

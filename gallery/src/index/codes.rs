@@ -120,7 +120,7 @@ pub(super) struct Together {
 }
 
 impl Together {
-    /// None yet, of so many values.
+    /// None yet, of this many values.
     pub(super) fn new(dim: usize) -> Self {
         Self { rows: Vec::new(), codes: Codes::new(dim) }
     }

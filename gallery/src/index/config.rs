@@ -65,7 +65,7 @@ impl IndexConfig {
         Self::Hnsw { m: default_m(), ef_construction: default_ef_construction() }
     }
 
-    /// What is best for so many entries, and why.
+    /// What is best for this many entries, and why.
     pub fn recommended(entries: usize) -> (Self, String) {
         if entries < GRAPH_FROM {
             let noun = if entries == 1 { "entry" } else { "entries" };

@@ -1,5 +1,5 @@
 //! Inner products of 8-bit integers and Hamming distances, compiled for the widest vectors of the
-//! machine. Sums of whole numbers are exact, so every machine finds the same.
+//! machine. Sums of integers are exact, so every machine finds the same.
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
@@ -11,7 +11,7 @@ use crate::aligned::LINE;
 /// Rows that are compared with one query.
 #[derive(Clone, Copy)]
 pub(super) enum Which<'a> {
-    /// So many in a row, from this one on.
+    /// This many in a row, from this one on.
     From(usize),
     /// These.
     These(&'a [u32]),
@@ -27,7 +27,7 @@ impl Which<'_> {
         }
     }
 
-    /// So many of the rows, from a place on.
+    /// This many of the rows, from a place on.
     #[inline]
     pub(super) fn part(self, start: usize, length: usize) -> Self {
         match self {

@@ -30,13 +30,13 @@ pub(super) struct Ivf {
 }
 
 /// How many lists, and which rows their centroids are learned from: every `step`-th.
-pub(super) struct Plan {
+pub(super) struct Lists {
     pub(super) lists: usize,
     pub(super) step: usize,
 }
 
-impl Plan {
-    /// For so many rows; no lists asked for mean four times the root, as faiss advises.
+impl Lists {
+    /// For this many rows; no lists asked for mean four times the root, as faiss advises.
     pub(super) fn of(rows: usize, lists: usize) -> Self {
         let most = if lists == 0 { (4.0 * (rows as f64).sqrt()) as usize } else { lists };
         let lists = most.min(rows);
@@ -48,7 +48,7 @@ impl Ivf {
     /// Learns centroids from the rows and puts all of them into lists.
     pub(super) fn build(rows: &Rows, lists: usize) -> Self {
         let live: Vec<usize> = (0..rows.len()).filter(|row| rows.is_live(*row)).collect();
-        let Plan { lists, step } = Plan::of(live.len(), lists);
+        let Lists { lists, step } = Lists::of(live.len(), lists);
         let sample: Vec<usize> = live.iter().copied().step_by(step).collect();
         let mut ivf = Self::learned(rows, &sample, lists);
         let lists = nearest(rows, &ivf.centroids, &live);

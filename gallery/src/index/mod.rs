@@ -37,7 +37,7 @@ pub(super) use outline::{Outline, Pieces};
 pub use search::{Filter, Hit, Search};
 pub use vector_type::{UnknownVectorType, VectorType};
 
-/// A filter that admits less than one in so many entries is answered by scanning those.
+/// A filter that admits less than one in this many entries is answered by scanning those.
 const SELECTIVE: usize = 8;
 
 /// Why an index could not be read or changed.
@@ -140,7 +140,7 @@ impl VectorIndex {
     ///
     /// # Errors
     ///
-    /// [`IndexError::Dimension`] for no whole number of rows, [`IndexError::NotFinite`], or
+    /// [`IndexError::Dimension`] for a part of a row, [`IndexError::NotFinite`], or
     /// [`IndexError::Options`].
     pub fn from_rows(
         dim: usize,
@@ -427,7 +427,7 @@ impl VectorIndex {
         Err(IndexError::Damaged { what: "bytes behind its end".to_owned() })
     }
 
-    /// Makes room for so many more vectors.
+    /// Makes room for this many more vectors.
     pub(super) fn reserve(&mut self, more: usize) {
         self.rows.reserve(more);
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::binary::{Binary, Mean};
-use super::ivf::{Ivf, Plan};
+use super::ivf::{Ivf, Lists};
 use super::rows::Rows;
 use super::{IndexConfig, IndexError, Structure, VectorIndex, VectorType};
 
@@ -52,7 +52,7 @@ impl Outline {
                 Structure::Binary(Binary::outline(&mean))
             }
             IndexConfig::Ivf { lists } => {
-                let Plan { lists, step } = Plan::of(pieces.rows(), lists);
+                let Lists { lists, step } = Lists::of(pieces.rows(), lists);
                 // Keeps every value as it is.
                 let exact = match none.vector_type() {
                     VectorType::I8 => VectorType::F32,

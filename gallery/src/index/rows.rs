@@ -194,7 +194,7 @@ impl Rows {
         kept
     }
 
-    /// Makes room for so many more rows.
+    /// Makes room for this many more rows.
     pub(super) fn reserve(&mut self, more: usize) {
         self.codes.values.reserve(more * self.codes.width);
         match &mut self.values {

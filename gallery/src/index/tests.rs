@@ -302,7 +302,7 @@ fn an_empty_index_of_every_kind_answers_and_grows() {
     }
 }
 
-/// Rows of [`clustered`], of which so many in a hundred are the same one, here and there among the others.
+/// Rows of [`clustered`], of which this many in a hundred are the same one, here and there among the others.
 fn with_equal_rows(count: usize, dim: usize, percent: usize) -> Vec<f32> {
     let mut values = clustered(count, dim, 1);
     let same = clustered(1, dim, 77);

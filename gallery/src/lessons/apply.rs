@@ -107,9 +107,9 @@ fn teach(
 /// are taken to the row itself.
 fn same_image(gallery: &Gallery, embedding: &[f32]) -> Result<Vec<usize>, GalleryError> {
     let unit = crate::embedding::unit(embedding, gallery.dim())?;
-    let hits = gallery.index().search(&unit, &Search::range(SAME - ROUNDING))?;
+    let hits = gallery.stored().search(&unit, &Search::range(SAME - ROUNDING))?;
     let is_same = |entry: &usize| {
-        let row = gallery.index().vector(*entry);
+        let row = gallery.embedding(*entry);
         let product: f32 = unit.iter().zip(&*row).map(|(a, b)| a * b).sum();
         let length = row.iter().map(|value| value * value).sum::<f32>().sqrt();
         product >= SAME * length

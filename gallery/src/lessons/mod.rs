@@ -29,7 +29,7 @@ const MAX_TEXT: usize = 1 << 16;
 #[non_exhaustive]
 pub enum LessonsError {
     /// The bytes are no log.
-    #[error("this is no log of lessons")]
+    #[error("this is no log of lessons; teach the page anew")]
     NotLessons,
     /// Written by a later page.
     #[error("the lessons are of format {got}, this page reads {LESSONS_VERSION}; reload the page")]
@@ -38,16 +38,18 @@ pub enum LessonsError {
         got: u32,
     },
     /// Bytes are missing, too many, or not what was written.
-    #[error("the lessons are damaged: {what}")]
+    #[error("the lessons are damaged: {what}; teach the page anew")]
     Damaged {
         /// Which part.
         what: &'static str,
     },
     /// Lessons of another extractor.
-    #[error("the lessons belong to another model")]
+    #[error("the lessons belong to another model; teach the page of this one anew")]
     OtherModel,
     /// More than a log holds.
-    #[error("a log holds at most {MAX_LESSONS} lessons")]
+    #[error(
+        "a log holds at most {MAX_LESSONS} lessons; save the gallery as a file, merge and publish it"
+    )]
     Full,
     /// A label that a log does not hold.
     #[error(
@@ -554,6 +556,18 @@ mod tests {
         assert!(!lessons.can_undo());
         lessons.merge(&other).unwrap();
         assert_eq!(lessons.live().count(), 0);
+    }
+
+    #[test]
+    fn every_lesson_of_a_log_can_be_taken_back() {
+        let gallery = published(&[("ant", &[1])]);
+        let changes: Vec<LessonChange> = (0..40).map(|_| teach("bee", 2)).collect();
+        let mut lessons = log(&gallery, changes);
+        for left in (0..40).rev() {
+            assert!(lessons.undo());
+            assert_eq!(lessons.live().count(), left);
+        }
+        assert!(!lessons.can_undo() && !lessons.undo());
     }
 
     #[test]

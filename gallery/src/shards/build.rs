@@ -89,7 +89,7 @@ impl Gallery {
         if self.is_empty() {
             return refused("a gallery without entries cannot be cut into shards");
         }
-        if self.dim() > MAX_ROTATED_DIM {
+        if self.index().dim() > MAX_ROTATED_DIM {
             return refused("embeddings of more than 2048 values cannot be cut into shards");
         }
         if options.copies == 0 || options.code_bytes == 0 || options.centroid_bytes == 0 {
@@ -140,6 +140,7 @@ impl Gallery {
         places.iter().for_each(|place| listed[place.shard] += 1);
         let directory = Directory {
             model: self.model(),
+            map: self.map(),
             entries: entries.len(),
             classes: self.counts().iter().filter(|count| **count > 0).count(),
             min_similarity: self.min_similarity(),
@@ -165,10 +166,11 @@ impl Gallery {
     /// None for a gallery that is good.
     pub fn of_means(&self) -> Result<Self, GalleryError> {
         let (mut of_means, means) = (self.clone(), self.class_means());
-        of_means.index = VectorIndex::new(self.dim(), Metric::InnerProduct, VectorType::F16);
+        of_means.index = VectorIndex::new(means.dim(), Metric::InnerProduct, VectorType::F16);
+        of_means.forget_originals();
         (of_means.entry_classes, of_means.content_ids) = (Vec::new(), Vec::new());
         for class in (0..self.classes.len()).filter(|class| means.contains(*class)) {
-            of_means.add_image(class, &means.vector(class), ContentId::default())?;
+            of_means.push_entry(class, &means.vector(class), ContentId::default())?;
         }
         Ok(of_means)
     }
@@ -215,7 +217,7 @@ impl Gallery {
         centroids: &VectorIndex,
         options: &ShardOptions,
     ) -> Result<Coded, GalleryError> {
-        let dim = self.dim();
+        let dim = self.index().dim();
         let all: usize = lists.iter().map(|list| list.members.len()).sum();
         let members = lists
             .iter()

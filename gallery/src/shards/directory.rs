@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 #[cfg(feature = "parallel")]
 use std::io::Write;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,24 +11,28 @@ use super::coder::{Coder, MOST_BITS, Transform};
 use super::{GalleryError, Place, Shards, no_centroids};
 use crate::index::Bytes;
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
+use crate::map::{Adaptation, AdaptationMap};
 use crate::sections::Layout;
 
 /// First bytes of every directory.
 pub const MAGIC: [u8; 8] = *b"MAGPIESH";
 
-/// Version that this program writes, and the newest it reads.
-pub const VERSION: u32 = 1;
+/// The newest version that this program reads; it came with adapted galleries.
+pub const VERSION: u32 = 2;
+/// Version of the directory of a gallery that is not adapted.
+const PLAIN_VERSION: u32 = 1;
 
 const LAYOUT: Layout = Layout {
     magic: MAGIC,
     version: VERSION,
-    names: &["header", "directions", "steps", "centroids", "lists"],
+    names: &["header", "directions", "steps", "centroids", "lists", "map"],
 };
 const HEADER: usize = 1;
 const DIRECTIONS: usize = 2;
 const STEPS: usize = 3;
 const CENTROIDS: usize = 4;
 const LISTS: usize = 5;
+const MAP: usize = 6;
 
 /// Most lists that are read.
 const MAX_LISTS: usize = 1 << 20;
@@ -53,7 +58,19 @@ struct Header {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_similarity: Option<f32>,
     lists: usize,
+    /// Since version 2; `dim` is the width behind it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    map: Option<StoredMap>,
     shards: Vec<Stored>,
+}
+
+/// What the header says about the map of an adapted gallery.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredMap {
+    /// Values of an embedding as the extractor gives it.
+    dim: usize,
+    about: Adaptation,
 }
 
 /// One of the shards.
@@ -88,6 +105,7 @@ impl Direction {
 #[cfg(feature = "parallel")]
 pub(super) struct Directory<'a> {
     pub(super) model: &'a str,
+    pub(super) map: Option<&'a AdaptationMap>,
     pub(super) entries: usize,
     pub(super) classes: usize,
     pub(super) min_similarity: Option<f32>,
@@ -113,6 +131,7 @@ impl Directory<'_> {
             model: self.model.to_owned(),
             min_similarity: self.min_similarity,
             lists: self.lists.len(),
+            map: self.map.map(|map| StoredMap { dim: map.dim(), about: map.about() }),
             shards: self.shards.iter().map(stored).collect(),
         };
         let mut section = |kind: usize, writer: &mut dyn Write| match kind {
@@ -132,6 +151,7 @@ impl Directory<'_> {
                     coder.steps.iter().try_for_each(|step| writer.write_all(&step.to_le_bytes()))
                 },
             ),
+            MAP => self.map.map_or(Ok(()), |map| map.write(writer)),
             CENTROIDS => self.codes.iter().try_for_each(|code| writer.write_all(code)),
             _ => self.lists.iter().try_for_each(|(length, checksum)| {
                 writer.write_all(&length.to_le_bytes())?;
@@ -139,8 +159,10 @@ impl Directory<'_> {
             }),
         };
         let mut bytes = Vec::new();
-        let kinds = [HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS];
-        LAYOUT.write(VERSION, &kinds, &mut section, &mut bytes).expect("memory takes every byte");
+        let (version, count) =
+            if self.map.is_some() { (VERSION, MAP) } else { (PLAIN_VERSION, LISTS) };
+        let kinds = &[HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS, MAP][..count];
+        LAYOUT.write(version, kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
     }
 }
@@ -157,6 +179,18 @@ impl Shards {
         let header: Header = serde_json::from_slice(sections.bytes(HEADER)?)
             .map_err(|error| wrong(format!("header: {error}")))?;
         let Header { dim, components, lists, .. } = header;
+        let is_adapted = header.map.is_some();
+        if is_adapted != sections.has(MAP) || is_adapted != (sections.version >= VERSION) {
+            return Err(wrong("a map that is not its version's".to_owned()));
+        }
+        let map = match &header.map {
+            Some(map) if map.about.values == dim && map.dim <= MAX_DIM => {
+                let read = AdaptationMap::read(map.about, map.dim, sections.bytes(MAP)?);
+                Some(Arc::new(read.ok_or_else(|| wrong("values of its map".to_owned()))?))
+            }
+            Some(_) => return Err(wrong("width of its map".to_owned())),
+            None => None,
+        };
         let fits = (1..=MAX_DIM).contains(&dim)
             && (1..=dim).contains(&components)
             && header.entries <= MAX_ENTRIES
@@ -221,7 +255,7 @@ impl Shards {
             return Err(wrong("lists without a place".to_owned()));
         }
         Ok(Self {
-            dim,
+            map,
             model: header.model,
             entries: header.entries,
             classes: header.classes,

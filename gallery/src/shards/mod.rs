@@ -25,12 +25,14 @@ mod eigen;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::class::{Class, ContentId};
-use crate::embedding::check_embedding;
+use crate::embedding::{check_embedding, check_stored, unit};
 use crate::error::GalleryError;
-use crate::gallery::Gallery;
+use crate::gallery::{Adapted, Gallery};
 use crate::index::{Hit, Metric, Search, VectorIndex, VectorType};
+use crate::map::AdaptationMap;
 use crate::metadata::Metadata;
 use crate::sections::crc32;
 use block::{Block, Place};
@@ -133,7 +135,7 @@ enum Pieces {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shards {
-    dim: usize,
+    map: Option<Arc<AdaptationMap>>,
     model: String,
     entries: usize,
     classes: usize,
@@ -152,9 +154,9 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Values of an embedding.
+    /// Values of an embedding as the extractor gives it.
     pub fn dim(&self) -> usize {
-        self.dim
+        self.map.as_ref().map_or(self.transform.dim, |map| map.dim())
     }
 
     /// Hash of the extractor's weights that made the embeddings.
@@ -184,8 +186,13 @@ impl Shards {
 
     /// A gallery of this model without entries, for what is fetched and what is added.
     pub fn empty_gallery(&self) -> Gallery {
-        let mut gallery = Gallery::new(self.dim, self.model.clone());
+        let mut gallery = Gallery::new(self.transform.dim, self.model.clone());
         gallery.min_similarity = self.min_similarity;
+        if let Some(map) = &self.map {
+            let originals =
+                VectorIndex::new(map.dim(), Metric::InnerProduct, VectorType::default());
+            gallery.adapted = Some(Adapted { map: map.clone(), originals: Some(originals) });
+        }
         gallery
     }
 
@@ -222,11 +229,14 @@ impl Shards {
 
     /// An embedding in the directions of the directory.
     fn rotated(&self, embedding: &[f32]) -> Result<Vec<f32>, GalleryError> {
-        if embedding.len() != self.dim {
-            return Err(GalleryError::Dimension { expected: self.dim, got: embedding.len() });
+        if embedding.len() != self.dim() {
+            return Err(GalleryError::Dimension { expected: self.dim(), got: embedding.len() });
         }
         check_embedding(embedding)?;
-        Ok(self.transform.rotate(embedding))
+        let Some(map) = &self.map else { return Ok(self.transform.rotate(embedding)) };
+        let unit = unit(embedding, map.dim())?;
+        let mapped = map.apply(&unit).ok_or(GalleryError::ZeroLength)?;
+        Ok(self.transform.rotate(&mapped))
     }
 
     /// The requests for some lists: neighbors in one file are fetched together.
@@ -386,6 +396,7 @@ impl Shards {
     /// that no gallery holds.
     pub fn neighborhood(&self, embedding: &[f32], budget: Budget) -> Result<Gallery, GalleryError> {
         let mut gallery = self.empty_gallery();
+        gallery.forget_originals();
         let rotated = self.rotated(embedding)?;
         // An entry that is in several lists is taken from the one that has least to code.
         let mut nearest: HashMap<u32, (f32, f32, usize, usize)> = HashMap::new();
@@ -418,7 +429,9 @@ impl Shards {
             let mut components = self.centroids.vector(list).into_owned();
             let add = |component: usize, value: f32| components[component] += scale * value;
             self.transform.residuals.decode(block.code(entry), add);
-            gallery.add_stored(place, &self.transform.back(&components), numbered(id))?;
+            let row = self.transform.back(&components);
+            check_stored(&row, row.len(), gallery.index.positions(), VectorType::default())?;
+            gallery.push_entry(place, &row, numbered(id))?;
         }
         Ok(gallery)
     }

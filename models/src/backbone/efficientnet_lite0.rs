@@ -5,12 +5,15 @@
 //! Strided convolutions are padded as TensorFlow does, batch normalization adds 1e-3 to a variance,
 //! so that the published `ImageNet` weights fit.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
+use crate::layers::{Activation, ConvBn, ConvShape, Flow, GlobalPool, Padding};
 use crate::limits::LimitError;
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// Repeats, kernel, stride of the first, expansion and output channels of every stage.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -120,6 +123,7 @@ impl InvertedResidual {
         if self.residual { flow.add(x, y) } else { y }
     }
 
+    #[cfg(feature = "tensors")]
     fn fuse(self) -> Self {
         Self {
             expand: self.expand.map(ConvBn::fuse),
@@ -166,12 +170,14 @@ impl EfficientNetLite0 {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
             stem: self.stem.fuse(),

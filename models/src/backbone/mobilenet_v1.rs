@@ -4,12 +4,15 @@
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/mobilenet_v1.py` @ d178931, without
 //! the classifier.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, GlobalPool, Padding};
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
+use crate::layers::{Activation, ConvBn, ConvShape, Flow, GlobalPool, Padding};
 use crate::limits::{LimitError, SCALES, within};
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// Output channels at scale 1 and stride of every block.
 const BLOCKS: [(usize, usize); 13] = [
@@ -126,12 +129,14 @@ impl MobileNetV1 {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         let fuse = |block: Separable| Separable {
             depthwise_conv: block.depthwise_conv.fuse(),

@@ -8,12 +8,11 @@ mod pp_lcnet;
 mod pp_lcnet_v2;
 mod resnet;
 
-use burn::module::Module;
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::Flow;
 use crate::limits::LimitError;
+use crate::values::{Device, Module};
 
 pub use efficientnet_lite0::{EfficientNetLite0, EfficientNetLite0Config};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
@@ -42,7 +41,7 @@ pub enum BackboneConfig {
 
 /// Any of the backbones.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
+#[expect(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Backbone {
     /// See [`PpLcNet`].
     PpLcNet(PpLcNet),
@@ -136,6 +135,7 @@ impl Backbone {
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         each!(Self => Self, self, backbone => backbone.fuse())
     }

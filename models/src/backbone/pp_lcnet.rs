@@ -5,15 +5,18 @@
 //! Agrees with PaddleClas `ppcls/arch/backbone/legendary_models/pp_lcnet.py` @ d178931, without
 //! the classifier behind the pooled features.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
 use crate::layers::{
-    Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
+    Activation, Conv, ConvBn, ConvShape, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
     make_divisible,
 };
 use crate::limits::{DROPOUTS, LimitError, MAX_WIDTH, SCALES, within};
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// `(kernel, channels in, channels out, stride, squeeze-excite)`
 type Block = (usize, usize, usize, usize, bool);
@@ -156,12 +159,14 @@ impl DepthwiseSeparable {
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self { dw_conv: self.dw_conv.fuse(), pw_conv: self.pw_conv.fuse(), ..self }
     }
@@ -213,12 +218,14 @@ impl PpLcNet {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         let fuse = |blocks: Vec<DepthwiseSeparable>| {
             blocks.into_iter().map(DepthwiseSeparable::fuse).collect()

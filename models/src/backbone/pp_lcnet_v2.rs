@@ -6,15 +6,18 @@
 //! Differences: the spare fused convolution that the reference carries through training does not
 //! exist here before [`PpLcNetV2::fuse`]; fusing also folds batch normalization.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
 use crate::layers::{
-    Activation, Conv, ConvBn, ConvShape, Eager, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
+    Activation, Conv, ConvBn, ConvShape, Flow, Gate, GlobalPool, Padding, SqueezeExcite,
     make_divisible,
 };
 use crate::limits::{DROPOUTS, LimitError, MAX_BLOCKS, MAX_WIDTH, SCALES, within};
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// One row a stage.
 struct Stage {
@@ -243,12 +246,14 @@ impl RepDepthwiseSeparable {
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: branches merged, normalization folded.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         let merged = ConvBn::merge(&self.dw_conv_list, Activation::Relu);
         Self {
@@ -304,12 +309,14 @@ impl PpLcNetV2 {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: branches merged, normalization folded.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
             stem: self.stem.fuse(),

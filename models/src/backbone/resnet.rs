@@ -8,13 +8,16 @@
 //! Differences: width, stem and the stride of the first stage are free, so that small pictures get
 //! a small network.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
 pub use crate::layers::GlobalPool;
-use crate::layers::{Activation, ConvBn, ConvShape, Eager, Flow, Padding};
+use crate::layers::{Activation, ConvBn, ConvShape, Flow, Padding};
 use crate::limits::{LimitError, MAX_BLOCKS, within};
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// Channels that the first stage may have: two at least, of which a stem may take half, and at most a
 /// sixteenth of the widest layer's.
@@ -257,12 +260,14 @@ impl Residual {
     ///
     /// - `x`: `[batch, channels_in, height, width]`
     /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         Eager::planes(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
             conv0: self.conv0.fuse(),
@@ -320,12 +325,14 @@ impl ResNet {
     ///
     /// - `x`: `[batch, 3, height, width]`
     /// - output: `[batch, features]`
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         Eager::pooled(x, |flow, x| self.wire(flow, x))
     }
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
             stem_convs: self.stem_convs.into_iter().map(ConvBn::fuse).collect(),

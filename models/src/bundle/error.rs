@@ -24,7 +24,7 @@ pub enum BundleError {
         supported: u32,
     },
     /// A file is shorter or longer than the manifest says.
-    #[error("{name} is incomplete: {got} of {expected} bytes; load it again")]
+    #[error("{name} is incomplete: {got} of {expected} bytes; publish or load it again")]
     Truncated {
         /// Name of the file.
         name: String,

@@ -76,10 +76,10 @@ pub struct Manifest {
     /// Names of the gallery's shards, in the directory's order; since format 3.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shards: Vec<String>,
-    /// Name of the file with its classes' pictures, where they are not in the gallery itself; since
-    /// format 2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pictures: Option<String>,
+    /// Name of the file with its classes' thumbnails if they are not in the gallery itself; since format 2.
+    /// `pictures` in files.
+    #[serde(default, rename = "pictures", skip_serializing_if = "Option::is_none")]
+    pub thumbnails: Option<String>,
     /// Thresholds and counts.
     pub settings: RecognizerSettings,
     /// Every file but the manifest.
@@ -120,7 +120,7 @@ impl Manifest {
             }
         }
         let shards = manifest.shards.iter().map(String::as_str);
-        for name in manifest.used_files().chain(manifest.pictures.as_deref()).chain(shards) {
+        for name in manifest.used_files().chain(manifest.thumbnails.as_deref()).chain(shards) {
             manifest.file(name)?;
         }
         Ok(manifest)
@@ -282,11 +282,11 @@ impl Bundle {
             }
             None => None,
         };
-        let (mut shards, mut pictures) = (Vec::new(), None);
+        let (mut shards, mut thumbnails) = (Vec::new(), None);
         let gallery = match gallery {
             Published::Whole(gallery) => {
                 let (without, alone) = gallery.split_thumbnails();
-                pictures = Some(add("pictures", "bin", alone.to_bytes()));
+                thumbnails = Some(add("thumbnails", "bin", alone.to_bytes()));
                 add("gallery", "bin", without.to_bytes())
             }
             Published::Sharded(sharded) => {
@@ -306,7 +306,7 @@ impl Bundle {
                 detector,
                 gallery,
                 shards,
-                pictures,
+                thumbnails,
                 settings,
                 files: entries,
                 notes,
@@ -314,8 +314,8 @@ impl Bundle {
         })
     }
 
-    /// Builds the recognizer on a device, after checking every file. Where `file` has no pictures of
-    /// the classes, they can be given to the recognizer later.
+    /// Builds the recognizer on a device, after checking every file. If `file` has no thumbnails,
+    /// they can be given to the recognizer later.
     ///
     /// # Errors
     ///
@@ -329,7 +329,7 @@ impl Bundle {
         for name in manifest.used_files() {
             opening.take(name, file(name).unwrap_or_default())?;
         }
-        if let Some(name) = &manifest.pictures
+        if let Some(name) = &manifest.thumbnails
             && let Some(bytes) = file(name)
         {
             opening.take(name, bytes)?;
@@ -358,7 +358,7 @@ pub struct Opening<'a> {
     shards: Option<Shards>,
     /// With the short name that its gallery carries.
     extractor: Option<(Prepared<Extractor>, String)>,
-    pictures: Option<Gallery>,
+    thumbnails: Option<Gallery>,
 }
 
 impl<'a> Opening<'a> {
@@ -372,7 +372,7 @@ impl<'a> Opening<'a> {
             gallery: None,
             shards: None,
             extractor: None,
-            pictures: None,
+            thumbnails: None,
         }
     }
 
@@ -407,8 +407,8 @@ impl<'a> Opening<'a> {
             self.shards = Some(shards);
         } else if manifest.gallery == name {
             self.gallery = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
-        } else if manifest.pictures.as_deref() == Some(name) {
-            self.pictures = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
+        } else if manifest.thumbnails.as_deref() == Some(name) {
+            self.thumbnails = Some(Gallery::from_bytes(&bytes).map_err(in_gallery)?);
         }
         Ok(())
     }
@@ -441,8 +441,8 @@ impl<'a> Opening<'a> {
         let mut gallery = self.gallery.ok_or_else(|| missing(&manifest.gallery))?;
         let in_gallery = |source| BundleError::Gallery { name: manifest.gallery.clone(), source };
         gallery.check_model(&id).map_err(in_gallery)?;
-        if let Some(pictures) = &self.pictures {
-            gallery.take_thumbnails(pictures).map_err(in_gallery)?;
+        if let Some(thumbnails) = &self.thumbnails {
+            gallery.take_thumbnails(thumbnails).map_err(in_gallery)?;
         }
         let settings = manifest.settings.clone();
         let mut recognizer = Recognizer::new(self.detector, extractor, gallery, settings);

@@ -11,8 +11,6 @@ mod pan;
 mod pico_head;
 mod pico_head_v2;
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use decode::{Candidates, Detection, DetectionThresholds, decode, points};
@@ -22,10 +20,16 @@ pub use pico_head_v2::PicoHeadV2;
 
 use crate::backbone::{Backbone, BackboneConfig, EfficientNetLite0Config, PpLcNetConfig};
 use crate::inference::Network;
-use crate::layers::{Eager, Flow};
+#[cfg(feature = "tensors")]
+use crate::layers::Eager;
+use crate::layers::Flow;
 use crate::limits::{LimitError, MAX_BLOCKS, MAX_CLASSES, SCALES, within};
+#[cfg(feature = "tensors")]
 use crate::operators::{channels_first, channels_last};
 use crate::preprocess::Preprocess;
+#[cfg(feature = "tensors")]
+use crate::values::Tensor;
+use crate::values::{Device, Module};
 
 /// Strides of the four levels in input pixels.
 pub const STRIDES: [usize; 4] = [8, 16, 32, 64];
@@ -180,6 +184,7 @@ impl DetectorConfig {
 }
 
 /// The outputs of one level before decoding.
+#[cfg(feature = "tensors")]
 #[derive(Debug, Clone)]
 pub struct LevelOutput {
     /// `[batch, num_classes, height, width]`, before the sigmoid.
@@ -225,6 +230,7 @@ impl Detector {
     /// # Panics
     ///
     /// When a side is no multiple of [`SIZE_MULTIPLE`].
+    #[cfg(feature = "tensors")]
     pub fn forward(&self, x: Tensor<4>) -> Vec<LevelOutput> {
         let levels = self.wire(&mut Eager, checked(x)).into_iter().map(|level| {
             let level = channels_first(level);
@@ -248,6 +254,7 @@ impl Detector {
     /// # Panics
     ///
     /// As [`Self::forward`].
+    #[cfg(feature = "tensors")]
     pub fn forward_points(&self, x: Tensor<4>) -> Tensor<3> {
         let levels = self.wire(&mut Eager, checked(x)).into_iter().map(|map| map.flatten(1, 2));
         Tensor::cat(levels.collect(), 1)
@@ -258,6 +265,7 @@ impl Detector {
     /// # Panics
     ///
     /// As [`Self::forward`].
+    #[cfg(feature = "tensors")]
     pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
         self.backbone.wire_maps(&mut Eager, checked(x)).map(channels_first)
     }
@@ -267,6 +275,7 @@ impl Detector {
     /// # Panics
     ///
     /// As [`Self::forward`].
+    #[cfg(feature = "tensors")]
     pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
         let maps = self.backbone.wire_maps(&mut Eager, checked(x));
         self.neck.wire(&mut Eager, maps).map(channels_first)
@@ -274,6 +283,7 @@ impl Detector {
 
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
             backbone: self.backbone.fuse(),
@@ -293,6 +303,7 @@ impl Network for Detector {
 }
 
 /// The channels-last view of an input whose sides fit.
+#[cfg(feature = "tensors")]
 fn checked(x: Tensor<4>) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
     let multiple = SIZE_MULTIPLE as usize;

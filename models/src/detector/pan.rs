@@ -5,12 +5,10 @@
 //! Agrees with PaddleDetection `ppdet/modeling/necks/csp_pan.py` (`CSPPAN`) @ 666f597, follows
 //! `lc_pan.py` (`LCPAN`), of which there are no recorded numbers to compare with.
 
-use burn::module::Module;
-use burn::tensor::Device;
-
 use super::DetectorVariant;
 use crate::backbone::DepthwiseSeparable;
 use crate::layers::{Activation, ConvBn, ConvShape, Flow, Padding};
+use crate::values::{Device, Module};
 
 pub(super) const ACTIVATION: Activation = Activation::HardSwish;
 pub(super) const KERNEL: usize = 5;
@@ -40,6 +38,7 @@ impl DpModule {
         flow.conv_bn(x, &self.pw, Padding::Even)
     }
 
+    #[cfg(feature = "tensors")]
     pub(crate) fn fuse(self) -> Self {
         Self { dw: self.dw.fuse(), pw: self.pw.fuse() }
     }
@@ -83,6 +82,7 @@ impl CspLayer {
         flow.conv_bn(both, &self.final_conv, Padding::Even)
     }
 
+    #[cfg(feature = "tensors")]
     fn fuse(self) -> Self {
         Self {
             main_conv: self.main_conv.fuse(),
@@ -117,6 +117,7 @@ impl Pair {
         self.narrow.wire(flow, x)
     }
 
+    #[cfg(feature = "tensors")]
     fn fuse(self) -> Self {
         Self { wide: self.wide.fuse(), narrow: self.narrow.fuse() }
     }
@@ -148,6 +149,7 @@ impl Join {
         }
     }
 
+    #[cfg(feature = "tensors")]
     fn fuse(self) -> Self {
         match self {
             Self::Csp(layer) => Self::Csp(layer.fuse()),
@@ -210,6 +212,7 @@ impl Pan {
 
     /// The deployed form.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         let convs = |convs: Vec<ConvBn>| convs.into_iter().map(ConvBn::fuse).collect();
         let joins = |joins: Vec<Join>| joins.into_iter().map(Join::fuse).collect();

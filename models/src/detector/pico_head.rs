@@ -5,12 +5,10 @@
 //! generalized focal loss, <https://arxiv.org/abs/2006.04388>.
 //! Agrees with PaddleDetection `ppdet/modeling/heads/pico_head.py` (`PicoHead`) @ 666f597.
 
-use burn::module::Module;
-use burn::tensor::Device;
-
 use super::pan::DpModule;
 use super::{REG_MAX, STRIDES};
 use crate::layers::{Activation, Conv, ConvShape, Flow, constant, normal};
+use crate::values::{Device, Module};
 
 /// Every prediction starts with this bias, `−ln((1 − p) / p)` for p = 0.01, so that a fresh
 /// detector finds nothing rather than everything. The reference sets it for the box logits too.
@@ -70,6 +68,7 @@ impl PicoHead {
 
     /// The deployed form.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         let levels = self.levels.into_iter().map(|level| Level {
             blocks: level.blocks.into_iter().map(DpModule::fuse).collect(),

@@ -7,13 +7,11 @@
 //! no recorded numbers of it to compare with. Difference: the score `√(σ(class)·σ(alignment))` is
 //! given back as the logit whose sigmoid it is, so that decoding and losses read both heads alike.
 
-use burn::module::Module;
-use burn::tensor::Device;
-
 use super::pan::{ACTIVATION, DpModule, KERNEL};
 use super::pico_head::{PRIOR_BIAS, prediction};
 use super::{REG_MAX, STRIDES};
 use crate::layers::{Activation, Conv, ConvBn, ConvShape, Flow, Gate, GlobalPool, Padding};
+use crate::values::{Device, Module};
 
 /// The head of the newer [`crate::detector::Detector`].
 #[derive(Module, Debug)]
@@ -70,6 +68,7 @@ impl Level {
         flow.concatenate(classes, boxes)
     }
 
+    #[cfg(feature = "tensors")]
     fn fuse(self) -> Self {
         Self {
             blocks: self.blocks.into_iter().map(DpModule::fuse).collect(),
@@ -101,6 +100,7 @@ impl PicoHeadV2 {
 
     /// The deployed form.
     #[must_use]
+    #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self { levels: self.levels.into_iter().map(Level::fuse).collect() }
     }

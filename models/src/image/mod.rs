@@ -55,7 +55,7 @@ pub enum ImageError {
         format: Format,
     },
     /// The file is damaged or uses a variant of its format that cannot be read.
-    #[error("damaged or unreadable picture: {reason}")]
+    #[error("damaged or unreadable picture: {reason}; copy or download the file again")]
     Damaged {
         /// What the decoder found.
         reason: String,

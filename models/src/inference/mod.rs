@@ -3,9 +3,7 @@
 
 #[cfg(feature = "webgpu")]
 pub mod gpu;
-#[cfg(feature = "flex")]
 pub(crate) mod packed;
-#[cfg(feature = "flex")]
 mod plan;
 mod prepared;
 

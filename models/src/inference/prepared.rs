@@ -4,15 +4,13 @@
 //! Burn's others the module itself. Trainer, tests and browser run networks through
 //! [`Prepared::run`] alone, so that all of them see the same numbers.
 
-#[cfg(feature = "flex")]
 use std::marker::PhantomData;
 #[cfg(feature = "webgpu")]
 use std::sync::Arc;
 
-#[cfg(feature = "flex")]
+#[cfg(all(feature = "cube", feature = "flex"))]
 use burn::backend::DispatchDevice;
-use burn::tensor::Device;
-#[cfg(any(feature = "cube", not(feature = "flex")))]
+#[cfg(feature = "cube")]
 use burn::tensor::Tensor;
 use thiserror::Error;
 
@@ -20,15 +18,16 @@ use crate::image::RgbImage;
 use crate::inference::Arithmetic;
 #[cfg(feature = "webgpu")]
 use crate::inference::gpu::{Gpu, GpuError};
-#[cfg(any(feature = "cube", not(feature = "flex")))]
+#[cfg(feature = "cube")]
 use crate::layers::Eager;
 use crate::layers::Flow;
-#[cfg(any(feature = "cube", not(feature = "flex")))]
+#[cfg(feature = "cube")]
 use crate::operators::channels_last;
 use crate::preprocess::Preprocess;
+use crate::values::{Device, host};
 
 /// Pictures that a GPU gets at once; bounds the memory of a gallery build.
-#[cfg(any(feature = "cube", not(feature = "flex")))]
+#[cfg(feature = "cube")]
 const MAX_BATCH: usize = 32;
 
 /// Why a network gave no answer.
@@ -46,7 +45,7 @@ pub enum RunError {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// A tensor came back in another form than floats.
-    #[error("the device returned no floats: {reason}")]
+    #[error("the device returned no floats: {reason}; choose the CPU")]
     Data {
         /// What came back.
         reason: String,
@@ -84,12 +83,17 @@ impl From<&Arc<Gpu>> for Target {
 }
 
 impl Target {
+    /// The processor that the program runs on.
+    pub fn cpu() -> Self {
+        Self::Device(host())
+    }
+
     /// Where weights lie before they are packed.
     pub(crate) fn device(&self) -> Device {
         match self {
             Self::Device(device) => device.clone(),
             #[cfg(feature = "webgpu")]
-            Self::Gpu(_) => Device::flex(),
+            Self::Gpu(_) => host(),
         }
     }
 }
@@ -104,11 +108,10 @@ pub struct Prepared<N> {
 
 #[derive(Debug)]
 enum Runner<N> {
-    #[cfg(feature = "flex")]
     Plan(crate::inference::plan::Plan, PhantomData<N>),
     #[cfg(feature = "webgpu")]
     Gpu(crate::inference::plan::GpuPlan),
-    #[cfg(any(feature = "cube", not(feature = "flex")))]
+    #[cfg(feature = "cube")]
     Module(N, Device),
 }
 
@@ -135,9 +138,8 @@ impl<N: Network> Prepared<N> {
             }
         };
         let arithmetic = match &runner {
-            #[cfg(feature = "flex")]
             Runner::Plan(..) => arithmetic.on_cpu(),
-            #[cfg(any(feature = "webgpu", feature = "cube", not(feature = "flex")))]
+            #[cfg(any(feature = "webgpu", feature = "cube"))]
             _ => Arithmetic::F32,
         };
         Self { preprocess: preprocess.clone(), arithmetic, runner }
@@ -163,12 +165,11 @@ impl<N: Network> Prepared<N> {
     ///
     /// [`RunError`]
     #[cfg_attr(
-        not(any(feature = "cube", feature = "webgpu", not(feature = "flex"))),
+        not(any(feature = "cube", feature = "webgpu")),
         expect(clippy::unused_async, reason = "only a GPU has to be waited for")
     )]
     pub async fn run(&self, images: &[RgbImage]) -> Result<Vec<f32>, RunError> {
         match &self.runner {
-            #[cfg(feature = "flex")]
             Runner::Plan(plan, _) => {
                 let mut out = vec![0.0; images.len() * plan.output_values()];
                 let preprocess = &self.preprocess;
@@ -181,7 +182,7 @@ impl<N: Network> Prepared<N> {
                 let fill = |index: usize, input: &mut [f32]| preprocess.fill(&images[index], input);
                 Ok(plan.run(images.len(), fill).await?)
             }
-            #[cfg(any(feature = "cube", not(feature = "flex")))]
+            #[cfg(feature = "cube")]
             Runner::Module(network, device) => {
                 let mut out = Vec::new();
                 for batch in images.chunks(MAX_BATCH) {
@@ -194,35 +195,45 @@ impl<N: Network> Prepared<N> {
 }
 
 impl<N: Network> Runner<N> {
-    #[cfg(feature = "flex")]
+    #[cfg(feature = "cube")]
     fn new(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic, device: &Device) -> Self {
         // Training wraps the device; the network is the same.
         let device = device.clone().without_autodiff();
-        match device.as_dispatch() {
-            DispatchDevice::Flex(_) => {
-                let size = [preprocess.height as usize, preprocess.width as usize];
-                let wire = |flow: &mut _, input| network.wire(flow, input);
-                Self::Plan(crate::inference::plan::Plan::new(arithmetic, size, wire), PhantomData)
-            }
-            #[cfg(feature = "cube")]
-            _ => Self::Module(network.clone(), device),
-            #[cfg(not(feature = "cube"))]
-            #[allow(unreachable_patterns, reason = "wrapped devices are unwrapped above")]
-            _ => unreachable!("the CPU is the only device of this build"),
+        if is_cpu(&device) {
+            Self::plan(network, preprocess, arithmetic)
+        } else {
+            Self::Module(network.clone(), device)
         }
     }
 
-    #[cfg(not(feature = "flex"))]
-    fn new(network: &N, _: &Preprocess, _: Arithmetic, device: &Device) -> Self {
-        Self::Module(network.clone(), device.clone())
+    /// The processor is the only device of this build.
+    #[cfg(not(feature = "cube"))]
+    fn new(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic, _: &Device) -> Self {
+        Self::plan(network, preprocess, arithmetic)
     }
+
+    fn plan(network: &N, preprocess: &Preprocess, arithmetic: Arithmetic) -> Self {
+        let size = [preprocess.height as usize, preprocess.width as usize];
+        let wire = |flow: &mut _, input| network.wire(flow, input);
+        Self::Plan(crate::inference::plan::Plan::new(arithmetic, size, wire), PhantomData)
+    }
+}
+
+#[cfg(all(feature = "cube", feature = "flex"))]
+fn is_cpu(device: &Device) -> bool {
+    matches!(device.as_dispatch(), DispatchDevice::Flex(_))
+}
+
+#[cfg(all(feature = "cube", not(feature = "flex")))]
+fn is_cpu(_: &Device) -> bool {
+    false
 }
 
 /// # Shapes
 ///
 /// - `input`: `[batch, 3, height, width]`
 /// - output: `[batch, values]`, row-major
-#[cfg(any(feature = "cube", not(feature = "flex")))]
+#[cfg(feature = "cube")]
 async fn run_module<N: Network>(network: &N, input: Tensor<4>) -> Result<Vec<f32>, RunError> {
     let maps = network.wire(&mut Eager, channels_last(input));
     let rows: Vec<Tensor<2>> = maps.into_iter().map(|map| map.flatten(1, 3)).collect();

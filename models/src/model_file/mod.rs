@@ -4,11 +4,12 @@
 //! it, the gallery builder and the bundle use it, the browser runs it.
 
 mod architecture;
+#[cfg(feature = "tensors")]
+mod trained;
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use burn::tensor::Device;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,9 +21,12 @@ use crate::inference::Arithmetic;
 use crate::inference::{Prepared, Target};
 use crate::limits::LimitError;
 use crate::preprocess::Preprocess;
+use crate::values::Device;
 use crate::weights::{Precision, Weights, WeightsError};
 
-pub use architecture::{Architecture, Trained};
+pub use architecture::Architecture;
+#[cfg(feature = "tensors")]
+pub use trained::Trained;
 
 const METADATA_KEY: &str = "magpie";
 /// Version of the description. A description without a number has this one: the number is written from 2 on, so that

@@ -206,13 +206,13 @@ impl Recognizer {
         }
     }
 
-    /// Gives classes without a picture for people the ones of `pictures`.
+    /// Fills in missing thumbnails of classes from `thumbnails`, matched by label.
     ///
     /// # Errors
     ///
     /// [`GalleryError::OtherModel`]
-    pub fn take_thumbnails(&mut self, pictures: &Gallery) -> Result<(), GalleryError> {
-        self.gallery.take_thumbnails(pictures)
+    pub fn take_thumbnails(&mut self, thumbnails: &Gallery) -> Result<(), GalleryError> {
+        self.gallery.take_thumbnails(thumbnails)
     }
 
     /// Thresholds and counts.
@@ -377,7 +377,7 @@ impl Recognizer {
     }
 }
 
-/// A picture of a class for people, as a JPEG.
+/// A thumbnail of a class, as a JPEG.
 ///
 /// # Errors
 ///

@@ -53,8 +53,7 @@ pub(crate) fn piece(units: usize, step: usize, most: usize) -> usize {
     }
 }
 
-/// Of so many pictures, those that are worked on by a thread each; the others gain by being shared.
-#[cfg(feature = "flex")]
+/// Of this many pictures, those that are worked on by a thread each; the others gain by being shared.
 pub(crate) fn one_each(pictures: usize) -> usize {
     #[cfg(feature = "threads")]
     {
@@ -94,7 +93,6 @@ pub(crate) fn for_chunks<T: Send>(
 }
 
 /// Runs `work` with the other threads awake for its [`for_chunks`].
-#[cfg(feature = "flex")]
 pub(crate) fn together(work: impl FnOnce() + Send) {
     #[cfg(feature = "threads")]
     {
@@ -126,10 +124,10 @@ pub(crate) fn together(work: impl FnOnce() + Send) {
 }
 
 /// Lets the threads go, also when the work panics.
-#[cfg(all(feature = "flex", feature = "threads"))]
+#[cfg(feature = "threads")]
 struct End<'a>(&'a AtomicBool);
 
-#[cfg(all(feature = "flex", feature = "threads"))]
+#[cfg(feature = "threads")]
 impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
@@ -141,7 +139,7 @@ impl Drop for End<'_> {
 mod tests {
     use super::*;
 
-    /// Inside a pool of so many threads, whatever the machine has.
+    /// Inside a pool of this many threads, whatever the machine has.
     fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
     }
@@ -177,7 +175,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "flex")]
     fn what_is_done_together_ends_also_when_it_panics() {
         let sum = std::sync::atomic::AtomicU32::new(0);
         for _ in 0..200 {
@@ -197,7 +194,6 @@ mod tests {
 
     /// Many pictures at once, each of which wants all threads.
     #[test]
-    #[cfg(feature = "flex")]
     fn several_teams_do_not_wait_for_each_other_for_ever() {
         std::thread::scope(|scope| {
             for _ in 0..4 {

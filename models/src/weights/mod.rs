@@ -4,20 +4,23 @@
 //! it holds. Files are read strictly: every tensor of the module must be there with its shape, and
 //! nothing else.
 
+#[cfg(feature = "tensors")]
+mod module;
 mod stored;
 
 use std::collections::{BTreeMap, HashMap};
 
-use burn::backend::Dispatch;
-use burn::backend::ops::FloatTensorOps;
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
 use safetensors::SafeTensorError;
 use safetensors::tensor::TensorView;
 use thiserror::Error;
 
+#[cfg(feature = "tensors")]
+pub use module::ParameterPath;
 pub use stored::Precision;
 use stored::Stored;
+
+#[cfg(not(feature = "tensors"))]
+use crate::values::Module;
 
 /// Why weights could not be used.
 #[derive(Debug, Error)]
@@ -30,17 +33,20 @@ pub enum WeightsError {
         reason: String,
     },
     /// A tensor has a type that weights never have.
-    #[error("tensor {name} holds {dtype}; only F32, F16 and I8 with scales are read")]
+    #[error(
+        "tensor {name} holds {dtype}; only F32, F16 and I8 with scales are read; save it as one of these"
+    )]
     Type {
         /// Name in the file.
         name: String,
         /// Type in the file, as safetensors calls it: `I64`, `BF16`.
         dtype: String,
     },
-    /// A tensor of whole numbers without the scales that give them a size, or with low bits that are not
+    /// A tensor of integers without the scales that give them a size, or with low bits that are not
     /// its own.
     #[error(
-        "tensor {name} holds I8, but its scales or low bits are missing or do not fit its shape"
+        "tensor {name} holds I8, but its scales or low bits are missing or do not fit its shape; fetch or export the \
+         file again"
     )]
     Scales {
         /// Name in the file.
@@ -129,27 +135,44 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Every tensor of a module, read back from its device.
-    pub fn from_module(module: &impl Module) -> Self {
-        let mut visitor = Collector::default();
-        // Running statistics of training steps are merged only on the way out of training.
-        module.valid().visit(&mut visitor);
-        Self { tensors: visitor.tensors }
-    }
-
-    /// Puts the tensors into a module of the same architecture, on the module's device.
+    /// Puts the tensors into a module of the same architecture.
     ///
     /// # Errors
     ///
     /// [`WeightsError::Missing`], [`WeightsError::Shape`] or [`WeightsError::Unused`], naming the
     /// tensor.
-    pub fn load_into<M: Module>(self, module: M) -> Result<M, WeightsError> {
-        let mut loader = Loader { path: ParameterPath::default(), weights: self, error: None };
-        let module = module.map(&mut loader);
-        match (loader.error, loader.weights.tensors.into_keys().next()) {
-            (Some(error), _) => Err(error),
-            (None, Some(name)) => Err(WeightsError::Unused { name }),
-            (None, None) => Ok(module),
+    #[cfg(not(feature = "tensors"))]
+    pub fn load_into<M: Module>(mut self, mut module: M) -> Result<M, WeightsError> {
+        let mut error = None;
+        module.each("", &mut |name, place| {
+            if error.is_none() {
+                match self.take(name, place.shape) {
+                    Ok(values) => place.put(values),
+                    Err(reason) => error = Some(reason),
+                }
+            }
+        });
+        error.map_or_else(|| self.finish(), Err)?;
+        Ok(module)
+    }
+
+    /// The values of a tensor that a module has, which are looked for once.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            return Err(WeightsError::Missing { name: name.to_owned() });
+        };
+        if tensor.shape != shape {
+            let (name, expected) = (name.to_owned(), shape.to_vec());
+            return Err(WeightsError::Shape { name, expected, got: tensor.shape });
+        }
+        Ok(tensor.values)
+    }
+
+    /// Whether the module had every tensor.
+    fn finish(self) -> Result<(), WeightsError> {
+        match self.tensors.into_keys().next() {
+            Some(name) => Err(WeightsError::Unused { name }),
+            None => Ok(()),
         }
     }
 
@@ -158,7 +181,7 @@ impl Weights {
     /// # Errors
     ///
     /// [`WeightsError::Format`] for damaged bytes, [`WeightsError::Type`] for other value types,
-    /// [`WeightsError::Scales`] for whole numbers of no known size, [`WeightsError::NotFinite`].
+    /// [`WeightsError::Scales`] for integers of no known size, [`WeightsError::NotFinite`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, WeightsError> {
         Self::from_vec(bytes.to_vec())
     }
@@ -229,97 +252,6 @@ impl Weights {
             Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()))
         };
         Self { tensors: self.tensors.iter().filter_map(strip).collect() }
-    }
-}
-
-/// Where a traversal of a module is: the names of the fields down to the parameter.
-///
-/// Variants of enums are left out, so that a file names parts of a network and not Rust types.
-#[derive(Debug, Default)]
-pub struct ParameterPath {
-    names: Vec<String>,
-}
-
-impl ParameterPath {
-    /// To be called by `enter_module`.
-    pub fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.names.push(name.to_owned());
-        }
-    }
-
-    /// To be called by `exit_module`.
-    pub fn exit(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.names.pop();
-        }
-    }
-
-    /// The path with dots.
-    pub fn name(&self) -> String {
-        self.names.join(".")
-    }
-}
-
-#[derive(Default)]
-struct Collector {
-    path: ParameterPath,
-    tensors: BTreeMap<String, NamedTensor>,
-}
-
-impl ModuleVisitor for Collector {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let shape = tensor.dims().to_vec();
-        let values = tensor.into_data().try_into_vec().expect("parameters are 32-bit floats");
-        self.tensors.insert(self.path.name(), NamedTensor { shape, values });
-    }
-}
-
-struct Loader {
-    path: ParameterPath,
-    weights: Weights,
-    error: Option<WeightsError>,
-}
-
-impl ModuleMapper for Loader {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.error.is_some() {
-            return param;
-        }
-        let name = self.path.name();
-        let Some(tensor) = self.weights.tensors.remove(&name) else {
-            self.error = Some(WeightsError::Missing { name });
-            return param;
-        };
-        let expected = param.lazy_shape().to_vec();
-        if expected != tensor.shape {
-            self.error = Some(WeightsError::Shape { name, expected, got: tensor.shape });
-            return param;
-        }
-        let id = param.id;
-        let device = param.lazy_device();
-        // Straight to the backend: on Burn's way every pair of number types could be converted,
-        // and all of that would be in the browser's module.
-        let data = TensorData::new(tensor.values, tensor.shape);
-        let value = Tensor::from_dispatch(Dispatch::float_from_data(data, device.as_dispatch()));
-        param.transform_for_load(value, id)
     }
 }
 

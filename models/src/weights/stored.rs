@@ -15,7 +15,7 @@ pub enum Precision {
     F32,
     /// 16-bit floats: bundles.
     F16,
-    /// Whole numbers from −511 to 511 with one scale an output channel for matrices and kernels,
+    /// Integers from −511 to 511 with one scale per output channel for matrices and kernels,
     /// 32-bit floats for the rest: five eighths of the download of [`Self::F16`]. They are floats again
     /// once they are read, so that only what is lost in rounding tells them apart.
     I10,
@@ -23,7 +23,7 @@ pub enum Precision {
     I8,
 }
 
-/// What the scales of a tensor of whole numbers are called behind its name.
+/// What the scales of a tensor of integers are called behind its name.
 const SCALES: &str = "#scales";
 
 /// What the two lowest bits of ten are called behind the name of the others, which fill bytes: four
@@ -178,7 +178,7 @@ fn read(file: &File<'_>, name: &str) -> Result<Vec<f32>, WeightsError> {
     whole_numbers(file, name, view).ok_or_else(|| WeightsError::Scales { name: name.to_owned() })
 }
 
-/// Stored whole numbers in their size; `None` where what belongs to them does not fit.
+/// Stored integers in their size; `None` where what belongs to them does not fit.
 fn whole_numbers(file: &File<'_>, name: &str, view: &TensorView<'_>) -> Option<Vec<f32>> {
     let shape = view.shape();
     let scales = file.tensor(&format!("{name}{SCALES}"))?;
@@ -234,7 +234,7 @@ fn channel_axis(shape: &[usize], scales: &[usize]) -> Option<usize> {
     shape.iter().zip(scales).enumerate().all(fits).then_some(axis)
 }
 
-/// Rounds to whole numbers of an output channel's scale: its largest value becomes ±`most`.
+/// Rounds to integers of an output channel's scale: its largest value becomes ±`most`.
 fn quantize(values: &[f32], shape: &[usize], axis: usize, most: f32) -> (Vec<i16>, Vec<f32>) {
     let inner: usize = shape[axis + 1..].iter().product();
     let channel = |i: usize| i / inner % shape[axis];
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Of whole numbers up to `most`.
+    /// Of integers up to `most`.
     fn assert_near(weights: &Weights, read: Weights, most: f32) {
         assert_eq!(read.tensors.len(), weights.tensors.len());
         for (name, tensor) in read.tensors {

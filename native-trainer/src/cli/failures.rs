@@ -13,7 +13,7 @@ use crate::terminal::counted;
 pub(crate) struct Failures {
     pictures: usize,
     failed: usize,
-    /// Whether the answer is one JSON object a picture.
+    /// Whether the answer is one JSON object per picture.
     json: bool,
 }
 

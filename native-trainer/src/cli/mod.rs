@@ -13,7 +13,9 @@ mod values;
 pub use self::device::DeviceKind;
 pub(crate) use self::embedder::{Embedder, measured};
 pub(crate) use self::failures::Failures;
-pub(crate) use self::model::{OpenModel, open_detector, open_model};
+pub(crate) use self::model::{
+    OpenModel, open_detector, open_detector_file, open_extractor_file, open_model,
+};
 pub(crate) use self::port::no_port;
-pub(crate) use self::text::{read, samples, size, tell_remarks, write};
+pub(crate) use self::text::{read, read_wanted, samples, size, tell_remarks, write};
 pub(crate) use self::values::{Checkpoint, KnownModel, Values};

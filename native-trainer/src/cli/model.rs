@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use models::detector::Detector;
 use models::inference::Prepared;
-use models::model_file::{ModelFile, ModelFileError, model_id};
+use models::model_file::{Architecture, ModelFile, ModelFileError, model_id};
 use models::weights::Weights;
 
 use super::{DeviceKind, probe};
@@ -17,6 +17,29 @@ pub(crate) struct OpenModel {
     pub(crate) file: ModelFile,
     pub(crate) bytes: Vec<u8>,
     pub(crate) id: String,
+}
+
+/// Reads the model file of an extractor.
+pub(crate) fn open_extractor_file(path: &Path) -> anyhow::Result<OpenModel> {
+    let model = open_model(path)?;
+    match model.file.description.architecture {
+        Architecture::Extractor(_) => Ok(model),
+        Architecture::Detector(_) => other_kind(path, "an extractor", "a detector"),
+    }
+}
+
+/// Reads the model file of a detector.
+pub(crate) fn open_detector_file(path: &Path) -> anyhow::Result<OpenModel> {
+    let model = open_model(path)?;
+    match model.file.description.architecture {
+        Architecture::Detector(_) => Ok(model),
+        Architecture::Extractor(_) => other_kind(path, "a detector", "an extractor"),
+    }
+}
+
+/// The error of a file that holds the other kind of network.
+fn other_kind<T>(path: &Path, expected: &'static str, got: &'static str) -> anyhow::Result<T> {
+    Err(ModelFileError::Kind { expected, got }).with_context(|| path.display().to_string())
 }
 
 /// Reads a model file.
@@ -32,7 +55,8 @@ pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
         }
         bail!("{}: is a folder; give a model file, as {MODEL} in a run's folder", path.display());
     }
-    let bytes = files::read(path, files::MODEL_LIMIT)?;
+    let bytes = files::read(path, files::MODEL_LIMIT);
+    let bytes = bytes.map_err(|error| error.wanted(files::wanted::MODEL))?;
     let file = ModelFile::from_bytes(&bytes).map_err(|error| match error {
         ModelFileError::Description { .. } if Weights::from_bytes(&bytes).is_ok() => anyhow::anyhow!(
             "these are weights without a description of their network, as checkpoints and `magpie import --trainable` \

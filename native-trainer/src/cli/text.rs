@@ -10,6 +10,11 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(files::read(path, files::TEXT_LIMIT)?)
 }
 
+/// The same of a file that a command was given; the error says what should be there.
+pub(crate) fn read_wanted(path: &Path, wanted: &'static str) -> anyhow::Result<Vec<u8>> {
+    Ok(files::read(path, files::TEXT_LIMIT).map_err(|error| error.wanted(wanted))?)
+}
+
 /// Reads a list or a folder of classes and says what of it is not taken.
 pub(crate) fn samples(path: &Path) -> anyhow::Result<Samples> {
     let samples = Samples::read(path)?;

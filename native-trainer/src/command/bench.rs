@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::Args;
-use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
+use models::bundle::{Bundle, MAX_FILE_BYTES};
 use models::inference::Arithmetic;
 use models::timing::{Figures, Stage, drawn, measure};
 use serde::Serialize;
 
-use crate::cli::{DeviceKind, read};
+use crate::cli::DeviceKind;
 use crate::data::store::read_picture;
 use crate::files;
-use crate::publishing::site::bundle_of;
+use crate::publishing::site::{bundle_of, read_manifest};
 use crate::terminal::counted;
 
 /// Version of the JSON that is printed, which the page for measurements writes, too.
@@ -74,9 +75,12 @@ impl Arguments {
             None => drawn(),
         };
         let bundle = bundle_of(&self.bundle);
-        let manifest = Manifest::from_bytes(&read(&bundle.join(MANIFEST_NAME))?)?;
+        let manifest = read_manifest(&bundle)?;
         let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
-        let open = || Bundle::open(&manifest, file, target.clone());
+        let open = || {
+            Bundle::open(&manifest, file, target.clone())
+                .with_context(|| bundle.display().to_string())
+        };
         let recognizer = open()?;
         let mut opened = Vec::new();
         for _ in 0..OPENED {

@@ -48,7 +48,7 @@ enum Command {
     annotations/train.json --images pictures\n\nEnds with 1 where something \
     would keep training from working or teach it something false.")]
 struct Check {
-    /// List files, folders with one sub-folder a class, COCO files.
+    /// List files, folders with one sub-folder per class, COCO files.
     #[arg(required_unless_present = "config")]
     paths: Vec<PathBuf>,
     /// Folder of the pictures of COCO files; by default looked for beside the file, in `images` and in
@@ -201,7 +201,7 @@ impl Check {
             self.print(&path, &report)?;
         }
         if errors > 0 {
-            bail!("{} in the data", counted(errors, "error", "errors"));
+            bail!("{} in the data; the lines above name them", counted(errors, "error", "errors"));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::terminal::counted;
 /// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  magpie detect --detector weights/detector.safetensors --crops \
+    after_help = "Example:\n  magpie detect --detector runs/boxes/model.safetensors --crops \
     found shelf.jpg"
 )]
 pub struct Arguments {
@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Prints one JSON object a picture.
+    /// Prints one JSON object per picture.
     #[arg(long)]
     json: bool,
 }

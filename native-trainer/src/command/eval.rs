@@ -24,10 +24,10 @@ use crate::train::boxes::find_boxes;
 
 /// Measures how often an extractor finds the right class, or how well a detector finds boxes.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  magpie eval --extractor weights/extractor.safetensors \
+#[command(after_help = "Examples:\n  magpie eval --extractor lite0.safetensors \
     --query test_list.txt --gallery gallery_list.txt\n  magpie eval --detector \
-    weights/detector.safetensors --coco instances_val.json\n  magpie eval --extractor \
-    weights/extractor.safetensors --sets quality\n\nA folder in --sets is a set: class folders or list files, each \
+    runs/boxes/model.safetensors --coco instances_val.json\n  magpie eval --extractor \
+    lite0.safetensors --sets quality\n\nA folder in --sets is a set: class folders or list files, each \
     image searched among\nthe others; query.txt or query/ with gallery.txt, gallery-NAME.txt or such folders; \
     COCO\nfiles.")]
 pub struct Arguments {

@@ -14,10 +14,11 @@ use crate::checkpoint;
 use crate::cli::{DeviceKind, open_model, read, samples, size, write};
 use crate::embedding::embed_samples;
 use crate::exchange::export::{Format, model_files};
-use crate::files;
+use crate::files::{self, FileError};
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
 use crate::recipe::{RUN_RECIPE, Recipe, Task};
 use crate::train::exported_checkpoint;
+use crate::train::folder::RunFolder;
 
 /// How the names of model files end.
 const MODEL_ENDING: &str = "safetensors";
@@ -29,7 +30,7 @@ const TRIES: usize = 5;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie export runs/mine --precision i8 --out small.safetensors \
-    --query photos\n  magpie export weights/extractor.safetensors --arithmetic i8 --out \
+    --query photos\n  magpie export lite0.safetensors --arithmetic i8 --out \
     fast.safetensors --query photos\n  magpie export runs/mine --out mine.onnx\n  magpie export runs/mine --out mine.tflite"
 )]
 pub struct Arguments {
@@ -121,7 +122,16 @@ impl Arguments {
         let mut exact = if self.source.is_dir() {
             deployed(&self.source, self.checkpoint.as_deref())?
         } else {
-            open_model(&self.source)?.file
+            open_model(&self.source)
+                .map_err(|error| match error.downcast() {
+                    Ok(FileError::Missing { path, .. }) => {
+                        let wanted = "a model file, or the folder of a run";
+                        FileError::Missing { path, wanted }.into()
+                    }
+                    Ok(other) => other.into(),
+                    Err(other) => other,
+                })?
+                .file
         };
         let arithmetic = self.arithmetic.map_or(exact.description.arithmetic, Computed::arithmetic);
         exact.description.arithmetic = Arithmetic::F32;
@@ -155,7 +165,7 @@ impl Arguments {
         println!("{}: {}", self.out.display(), size(bytes.len() as u64));
         if let Some(cost) = cost {
             println!(
-                "least cosine to the embeddings of 32-bit floats: {:.6}; recall1: {:.5}, with 32-bit \
+                "least cosine to the embeddings of 32-bit floats: {:.6}; recall@1: {:.5}, with 32-bit \
                  floats {:.5}",
                 cost.least_cosine, cost.recall[1], cost.recall[0]
             );
@@ -294,6 +304,7 @@ fn least_cosine(a: &Embedded, b: &Embedded) -> f32 {
 
 /// The recipe and the weights of a run's checkpoint, both of one moment: the run may go on meanwhile.
 fn read_run(run: &Path, checkpoint: Option<&str>) -> anyhow::Result<(Recipe, Weights)> {
+    RunFolder::find(run)?;
     let path = run.join(RUN_RECIPE);
     for _ in 0..TRIES {
         let before = read(&path)?;
@@ -317,7 +328,7 @@ fn absent(run: &Path, name: &str) -> String {
         .collect();
     whole.sort();
     if whole.is_empty() {
-        return format!("{}: no whole checkpoint is there", run.display());
+        return format!("{}: no whole checkpoint is there; train again", run.display());
     }
     format!(
         "{name} of {} cannot be used; whole are {}: name one by --checkpoint, or go on training by --resume",

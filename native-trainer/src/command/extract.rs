@@ -15,14 +15,14 @@ use crate::files;
 ///
 /// Pictures that cannot be used are named and left out, and the command ends with 1.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie extract --extractor weights/extractor.safetensors \
+#[command(after_help = "Example:\n  magpie extract --extractor lite0.safetensors \
     --images photos --out photos.safetensors\n\nIn Python:\n  \
     safetensors.numpy.load_file(\"photos.safetensors\")[\"embeddings\"]")]
 pub struct Arguments {
     /// Model file of the extractor.
     #[arg(long)]
     extractor: PathBuf,
-    /// List file, or folder with one sub-folder a class.
+    /// List file, or folder with one sub-folder per class.
     #[arg(long)]
     images: PathBuf,
     /// File to write; the names go to the same with the ending .tsv.

@@ -1,4 +1,4 @@
-//! One file or folder a command; each reads its arguments, calls the library, prints what a person needs.
+//! One file or folder per command; each reads its arguments, calls the library, prints what a person needs.
 
 pub mod bench;
 pub mod data;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
@@ -12,14 +12,18 @@ use models::recognizer::{RecognizerSettings, WholeImage};
 
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::import::WEIGHTS_OF;
-use crate::cli::{OpenModel, open_model, read, size};
+use crate::cli::probe::ProbeError;
+use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
 use crate::files;
+use crate::files::wanted::{GALLERY, IMAGE};
 use crate::publishing::draft::Draft;
-use crate::publishing::owned::Owned;
-use crate::publishing::site::{
-    BUNDLE_FOLDER, PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, Site, kept_by_browsers,
-    list_files,
+use crate::publishing::names::{
+    BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
+    SERVICE_WORKER, list_files,
 };
+use crate::publishing::owned::Owned;
+use crate::publishing::precache::{kept_by_browsers, precache};
+use crate::publishing::site::Site;
 use crate::publishing::{earlier, hosting, peers};
 use crate::terminal::counted;
 
@@ -32,8 +36,9 @@ const APP_MANIFEST: &str = "app.webmanifest";
 
 /// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie publish --extractor weights/extractor.safetensors \
-    --detector weights/detector.safetensors --gallery gallery.bin --out site")]
+#[command(after_help = "Examples:\n  magpie publish --extractor lite0.safetensors --gallery \
+    gallery.bin --title \"On my shelf\" --out site\n  magpie publish --extractor lite0.safetensors --detector \
+    runs/boxes/model.safetensors --gallery gallery.bin --out site")]
 pub struct Arguments {
     /// Model file of the extractor that built the gallery.
     #[arg(long)]
@@ -47,7 +52,8 @@ pub struct Arguments {
     /// Built page and engine, as `trunk build --release` leaves them; of a published site its page alone is taken.
     #[arg(long, default_value = "dist")]
     page: PathBuf,
-    /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays.
+    /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays, and so does
+    /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
     out: PathBuf,
     /// Title of the page.
@@ -132,7 +138,7 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let mut page = page_files(&self.page)?;
         if self.peers.is_none() {
-            page.retain(|name| name != peers::FRAME);
+            page.retain(|name| name != PEERS_FRAME);
         }
         let mut site = Draft::begin(&self.out)?;
         self.check_place(&site)?;
@@ -151,7 +157,8 @@ impl Arguments {
         }
         keep_offline(&site, &self.title)?;
         let folder = site.folder();
-        Site::Folder(folder.to_owned()).open_again()?;
+        let opened = Site::Folder(folder.to_owned()).open_again();
+        opened.map_err(|error| self.of_given_file(error))?;
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
         names.retain(|name| folder.join(name).is_file());
@@ -186,9 +193,9 @@ impl Parts {
 impl Arguments {
     /// Reads networks and gallery, which belong together.
     fn open_parts(&self) -> anyhow::Result<Parts> {
-        let extractor = open_model(&self.extractor)?;
-        let detector = self.detector.as_deref().map(open_model).transpose()?;
-        let file = read(&self.gallery)?;
+        let extractor = open_extractor_file(&self.extractor)?;
+        let detector = self.detector.as_deref().map(open_detector_file).transpose()?;
+        let file = read_wanted(&self.gallery, GALLERY)?;
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
         check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
@@ -262,7 +269,7 @@ impl Arguments {
         site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
         let samples = self.sample_names();
         for (name, path) in samples.iter().zip(&self.sample) {
-            site.write(name, &read(path)?)?;
+            site.write(name, &read_wanted(path, IMAGE)?)?;
         }
         Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
     }
@@ -285,6 +292,15 @@ impl Arguments {
             bail!("{out}: the built page is a part of this site; give the one that was built");
         }
         Ok(())
+    }
+
+    /// Names the file that was given for one of the bundle: the detector that answers nothing.
+    fn of_given_file(&self, error: anyhow::Error) -> anyhow::Error {
+        match (error.downcast::<ProbeError>(), &self.detector) {
+            (Ok(error), Some(path)) => anyhow!(error).context(path.display().to_string()),
+            (Ok(error), None) => error.into(),
+            (Err(other), _) => other,
+        }
     }
 
     /// Says what an answer will be.
@@ -318,12 +334,12 @@ impl Arguments {
         let mut names = page.to_vec();
         names.extend(self.sample_names());
         names.push(format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"));
-        names.extend([SAMPLES, hosting::HEADERS_FILE].map(str::to_owned));
+        names.extend([SAMPLES, HEADERS_FILE].map(str::to_owned));
         if page.iter().any(|name| name == SERVICE_WORKER) {
             names.push(PRECACHE.to_owned());
         }
         if self.peers.is_some() {
-            names.push(peers::LIST.to_owned());
+            names.push(PEERS.to_owned());
         }
         names
     }
@@ -421,8 +437,8 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
         site.write(APP_MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
     }
     let names = kept_by_browsers(&names_in(folder)?);
-    let (precache, version) = Site::Folder(folder.to_owned()).precache(names)?;
-    site.write(PRECACHE, &serde_json::to_vec_pretty(&precache)?)?;
+    let (kept, version) = precache(names, |name| read(&folder.join(name)))?;
+    site.write(PRECACHE, &serde_json::to_vec_pretty(&kept)?)?;
     let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
     let text = versioned(&text, &version).with_context(|| {
         format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")

@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
-use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
+use models::bundle::{Bundle, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use serde_json::json;
 
 use crate::cli::Failures;
-use crate::cli::{DeviceKind, probe, read};
+use crate::cli::{DeviceKind, probe};
 use crate::data::label::printable;
 use crate::data::store::read_picture;
 use crate::files;
-use crate::publishing::site::bundle_of;
+use crate::publishing::site::{bundle_of, read_manifest};
 use crate::terminal::counted;
 
 /// Finds and names the objects of pictures, exactly as the page does.
@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Prints one JSON object a picture, embeddings included.
+    /// Prints one JSON object per picture, embeddings included.
     #[arg(long)]
     json: bool,
 }
@@ -47,9 +47,10 @@ impl Arguments {
     /// A bundle or a picture that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
         let bundle = &bundle_of(&self.bundle);
-        let manifest = Manifest::from_bytes(&read(&bundle.join(MANIFEST_NAME))?)?;
+        let manifest = read_manifest(bundle)?;
         let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
-        let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)?;
+        let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)
+            .with_context(|| bundle.display().to_string())?;
         if let Some(detector) = recognizer.detector() {
             probe::check_detector(detector).with_context(|| bundle.display().to_string())?;
         }

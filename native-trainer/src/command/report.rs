@@ -34,6 +34,7 @@ impl Arguments {
     /// As [`report::write`].
     pub fn run(&self) -> anyhow::Result<()> {
         let _held = RunFolder::hold(&self.run)?;
+        RunFolder::find(&self.run)?;
         let path = report::write(&self.run, self.pictures, &self.device.open())?;
         println!("{}", path.display());
         Ok(())

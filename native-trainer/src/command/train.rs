@@ -62,7 +62,7 @@ pub struct Arguments {
     /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
     worker_timeout: u64,
-    /// Prints one JSON object a line: what metrics.jsonl holds.
+    /// Prints one JSON object per line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
 }

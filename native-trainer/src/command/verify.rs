@@ -1,19 +1,22 @@
 //! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
 use crate::cli::size;
 use crate::publishing::hosting;
-use crate::publishing::site::{
-    BUNDLE_FOLDER, PRECACHE, Precache, SERVICE_WORKER, Site, kept_by_browsers, own_files,
-};
+use crate::publishing::names::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
+use crate::publishing::owned::Owned;
+use crate::publishing::precache::{Precache, kept_by_browsers, precache};
+use crate::publishing::site::{Site, own_files};
 use crate::terminal::counted;
 
-/// Checks a published site: every file of the bundle against its checksum, that the bundle answers,
-/// and that nothing has changed since the service worker was told what to keep. Of a host it says
-/// what it can and cannot do for the page.
+/// What Firefox accepts beside a range; some hosts cut a packed copy only where all of it is named.
+const AS_FIREFOX_ASKS: &str = "gzip, deflate, br, zstd, identity";
+
+/// Checks a published site: every file against its checksum, that the bundle answers, and that the service worker
+/// knows what there is. Of a host it says what it can and cannot do for the page.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie verify site\n  magpie verify http://127.0.0.1:8080/")]
 pub struct Arguments {
@@ -30,7 +33,16 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let site = Site::new(&self.site)?;
         if let Err(error) = site.read("index.html") {
-            return Err(error.context(format!("{}: no published site", self.site)));
+            let what = format!(
+                "{}: there is no published site; give the folder that `magpie publish --out` wrote, or its address",
+                self.site
+            );
+            // What a host answered says more.
+            return Err(if matches!(site, Site::Folder(_)) {
+                anyhow!(what)
+            } else {
+                error.context(what)
+            });
         }
         let manifest = site.open_again()?;
         let names = match site.read(SERVICE_WORKER) {
@@ -42,6 +54,10 @@ impl Arguments {
                 let copies = hosting::check(folder, &own_files(folder)?)?;
                 let copies = counted(copies, "packed copy", "packed copies");
                 println!("{copies}, each the same as its file");
+                if let Some(own) = Owned::of(folder)? {
+                    let checked = counted(own.check(folder)?, "file", "files");
+                    println!("{checked}, each as it was published");
+                }
             }
             Site::Host(address) => {
                 let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());
@@ -61,7 +77,7 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
         // A host lists nothing: what is gone is missed, what has come is not seen.
         Site::Host(_) => kept.names(),
     };
-    let (there, version) = site.precache(names)?;
+    let (there, version) = precache(names, |name| site.read(name))?;
     if kept != there {
         bail!("{PRECACHE}: files have come or gone since the site was published");
     }
@@ -112,8 +128,8 @@ fn look_at_host(address: &str, names: &[String], file: &str) -> anyhow::Result<(
             "files are sent as they are: let the host send the .br or .gz beside each",
         );
     }
-    // As Firefox asks: it takes packed files together with ranges.
-    let part = ask(file, &[("range", "bytes=1-4"), ("accept-encoding", "gzip, deflate, br")])?;
+    // Firefox takes packed files together with ranges.
+    let part = ask(file, &[("range", "bytes=1-4"), ("accept-encoding", AS_FIREFOX_ASKS)])?;
     let sends_parts = part.status == 206 && part.bytes.len() == 4;
     let is_of_file = part.header("content-encoding").is_empty()
         && ask(file, &[("range", "bytes=1-4")])?.bytes == part.bytes;

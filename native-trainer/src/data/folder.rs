@@ -1,4 +1,4 @@
-//! A folder with one sub-folder a class: which of its files are the pictures, and what is not taken.
+//! A folder with one sub-folder per class: which of its files are the pictures, and what is not taken.
 //!
 //! Names are read in one order on every system: by their composed text, which is the class, and by their bytes
 //! where that is the same.

@@ -12,13 +12,14 @@ use super::folder;
 use super::label::{composed, decomposed, label, look_alikes, quoted};
 use super::left_out::{Group, LeftOut, listed, shown};
 use crate::files::{self, FileError, TextError};
+use crate::terminal::reason;
 
 /// Why a list of pictures could not be used; the file and the line are named.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A file or folder cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -36,7 +37,7 @@ pub enum DataError {
         reason: String,
     },
     /// Nothing to learn from or to search.
-    #[error("{}: no pictures; expected a folder of folders (one a class) or a list file", path.display())]
+    #[error("{}: no pictures; expected a folder of folders (one per class) or a list file", path.display())]
     Empty {
         /// The list file or folder.
         path: PathBuf,
@@ -46,7 +47,7 @@ pub enum DataError {
     File(#[from] FileError),
     /// A folder holds something, but no picture of a class.
     #[error(
-        "{}: no pictures; expected a folder of folders (one a class) or a list file\n{left_out}", path.display()
+        "{}: no pictures; expected a folder of folders (one per class) or a list file\n{left_out}", path.display()
     )]
     NothingTaken {
         /// The folder.
@@ -87,7 +88,7 @@ pub struct Samples {
 const LOOK_ALIKES: usize = 5;
 
 impl Samples {
-    /// Reads a list file, or a folder with one sub-folder a class.
+    /// Reads a list file, or a folder with one sub-folder per class.
     ///
     /// ```
     /// use models::RgbImage;
@@ -227,11 +228,14 @@ pub(super) fn read_rows(path: &Path) -> Result<Listed, DataError> {
 
 /// The text of a list, whatever mark it begins with.
 pub(super) fn read_text(path: &Path) -> Result<String, DataError> {
-    files::text(files::read(path, files::TEXT_LIMIT)?).map_err(|error: TextError| DataError::Line {
-        path: path.to_owned(),
-        line: error.line(),
-        reason: error.to_string(),
-    })
+    let bytes = files::read(path, files::TEXT_LIMIT);
+    files::text(bytes.map_err(|error| error.wanted(files::wanted::SAMPLES))?).map_err(
+        |error: TextError| DataError::Line {
+            path: path.to_owned(),
+            line: error.line(),
+            reason: format!("{error}, or give {}", files::wanted::SAMPLES),
+        },
+    )
 }
 
 fn read_list(path: &Path) -> Result<Vec<Result<Row, DataError>>, DataError> {

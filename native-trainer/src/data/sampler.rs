@@ -99,11 +99,11 @@ pub struct Sampler {
     groups: Vec<Vec<usize>>,
     batch_size: usize,
     epoch_samples: usize,
-    plan: Plan,
+    order: Order,
 }
 
 #[derive(Debug, Clone)]
-enum Plan {
+enum Order {
     Shuffle,
     /// Chances of the classes; `None`: all alike.
     Pk(usize, Option<Vec<f64>>),
@@ -126,8 +126,8 @@ impl Sampler {
     ) -> Result<Self, DataError> {
         let unsuitable = |text: String| Err(DataError::Unsuitable(text));
         let labels = classes.len();
-        let plan = match config {
-            SamplerConfig::Shuffle => Plan::Shuffle,
+        let order = match config {
+            SamplerConfig::Shuffle => Order::Shuffle,
             SamplerConfig::Pk { samples_per_class, chance, boosts } => {
                 let mut chances: Vec<f64> = classes
                     .iter()
@@ -151,16 +151,16 @@ impl Sampler {
                     .filter_map(|(chance, class)| (!class.is_empty()).then_some(chance))
                     .collect();
                 let alike = chances.iter().all(|chance| *chance == chances[0]);
-                Plan::Pk(*samples_per_class, (!alike).then_some(chances))
+                Order::Pk(*samples_per_class, (!alike).then_some(chances))
             }
             SamplerConfig::RandomIdentity { samples_per_class, max_iterations } => {
-                Plan::RandomIdentity(*samples_per_class, *max_iterations)
+                Order::RandomIdentity(*samples_per_class, *max_iterations)
             }
         };
         let groups: Vec<Vec<usize>> = classes.into_iter().filter(|c| !c.is_empty()).collect();
         let positions: usize = groups.iter().map(Vec::len).sum();
         let epoch_samples = epoch_samples.unwrap_or(positions);
-        let sampler = Self { groups, batch_size, epoch_samples, plan };
+        let sampler = Self { groups, batch_size, epoch_samples, order };
         let k = sampler.samples_per_class();
         if k == 0 || batch_size == 0 || !batch_size.is_multiple_of(k) {
             let below = batch_size / k.max(1) * k.max(1);
@@ -169,13 +169,13 @@ impl Sampler {
                 if below == 0 { k.max(1) } else { below }
             ));
         }
-        let available = match &sampler.plan {
-            Plan::Shuffle => positions,
-            Plan::Pk(_, Some(chances)) => chances.iter().filter(|chance| **chance > 0.0).count(),
+        let available = match &sampler.order {
+            Order::Shuffle => positions,
+            Order::Pk(_, Some(chances)) => chances.iter().filter(|chance| **chance > 0.0).count(),
             _ => sampler.groups.len(),
         };
         if available < batch_size / k {
-            let is_pictures = matches!(sampler.plan, Plan::Shuffle);
+            let is_pictures = matches!(sampler.order, Order::Shuffle);
             let (one, many) =
                 if is_pictures { ("picture", "pictures") } else { ("class", "classes") };
             let advice = match available {
@@ -195,25 +195,25 @@ impl Sampler {
     }
 
     fn samples_per_class(&self) -> usize {
-        match self.plan {
-            Plan::Shuffle => 1,
-            Plan::Pk(k, _) | Plan::RandomIdentity(k, _) => k,
+        match self.order {
+            Order::Shuffle => 1,
+            Order::Pk(k, _) | Order::RandomIdentity(k, _) => k,
         }
     }
 
     /// Batches of an epoch; a random-identity epoch without a limit may end a little earlier.
     pub fn batches(&self) -> usize {
-        match self.plan {
-            Plan::RandomIdentity(_, Some(limit)) => limit.max(1),
+        match self.order {
+            Order::RandomIdentity(_, Some(limit)) => limit.max(1),
             _ => (self.epoch_samples / self.batch_size).max(1),
         }
     }
 
     /// Positions of every batch of an epoch; the same `random` gives the same epoch.
     pub fn epoch(&self, random: &mut Random) -> Vec<Vec<usize>> {
-        match &self.plan {
-            Plan::Shuffle => self.shuffled(random),
-            Plan::Pk(k, chances) => {
+        match &self.order {
+            Order::Shuffle => self.shuffled(random),
+            Order::Pk(k, chances) => {
                 let classes = match chances {
                     None => self.turns(*k, random),
                     Some(chances) => {
@@ -225,7 +225,7 @@ impl Sampler {
                     |class: &usize| -> Vec<usize> { some_of(&self.groups[*class], *k, random) };
                 classes.iter().map(|batch| batch.iter().flat_map(&mut pictures).collect()).collect()
             }
-            Plan::RandomIdentity(k, limit) => self.identities(*k, *limit, random),
+            Order::RandomIdentity(k, limit) => self.identities(*k, *limit, random),
         }
     }
 

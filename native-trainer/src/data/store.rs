@@ -66,7 +66,8 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
 ///
 /// [`PictureError`], naming the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, PictureError> {
-    files::read(path, IMAGE_LIMIT).map_err(|error| PictureError::new(path, error))
+    let bytes = files::read(path, IMAGE_LIMIT);
+    bytes.map_err(|error| PictureError::new(path, error.wanted(files::wanted::IMAGE)))
 }
 
 /// Decodes the bytes of a file.

@@ -74,7 +74,7 @@ impl Lock {
             });
             match taken {
                 Ok((mut file, left_over)) => {
-                    // Only for people; a full disk keeps nobody from working.
+                    // Only a reader's help; a full disk keeps nobody from working.
                     let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
                     return Ok(Some(Self { file, left_over: Some(left_over) }));
                 }

@@ -9,12 +9,15 @@ mod lock;
 mod replace;
 mod scratch;
 mod text;
+pub mod wanted;
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+use crate::terminal::reason;
 
 pub use fault::{Operation, reach};
 pub use folder::{
@@ -42,15 +45,23 @@ pub const MODEL_LIMIT: u64 = 8 << 30;
 #[non_exhaustive]
 pub enum FileError {
     /// The system refused to read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     Read {
         /// File or folder.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nothing is there.
+    #[error("{}: there is no such file or folder; give {wanted}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+        /// What should be there, with its article; see [`wanted`].
+        wanted: &'static str,
+    },
     /// A folder, a pipe or a device where a file is expected.
-    #[error("{}: this is {kind}, not a file", path.display())]
+    #[error("{}: this is {kind}; give a file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -58,7 +69,7 @@ pub enum FileError {
         kind: &'static str,
     },
     /// More bytes than are read of a file of its kind.
-    #[error("{}: larger than the {limit} bytes that are read of such a file", path.display())]
+    #[error("{}: larger than the {limit} bytes that are read of such a file; give a smaller one", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -74,7 +85,7 @@ pub enum FileError {
         kind: &'static str,
     },
     /// The system refused to write; what the file held before is there still.
-    #[error("{}: {source}; the file is as it was", path.display())]
+    #[error("{}: {}; the file is as it was", path.display(), reason(source))]
     Write {
         /// The file that was to be written.
         path: PathBuf,
@@ -82,7 +93,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The system refused to write at the end of a file that grows.
-    #[error("{}: {source}; what it held before is kept", path.display())]
+    #[error("{}: {}; what it held before is kept", path.display(), reason(source))]
     Append {
         /// The file.
         path: PathBuf,
@@ -90,7 +101,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The system refused to take something away.
-    #[error("{}: cannot be taken away: {source}", path.display())]
+    #[error("{}: cannot be taken away: {}", path.display(), reason(source))]
     Remove {
         /// The file or folder.
         path: PathBuf,
@@ -98,7 +109,7 @@ pub enum FileError {
         source: std::io::Error,
     },
     /// The path has no last name, so that no file can lie there.
-    #[error("{:?}: names no file", path.display().to_string())]
+    #[error("{:?}: names no file; give a path that ends with a name", path.display().to_string())]
     Nameless {
         /// The path.
         path: PathBuf,
@@ -131,13 +142,26 @@ pub enum FileError {
         path: PathBuf,
     },
     /// The lock beside a file cannot be had.
-    #[error("{}: cannot be locked: {source}", path.display())]
+    #[error("{}: cannot be locked: {}", path.display(), reason(source))]
     Lock {
         /// The file that was to be locked.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl FileError {
+    /// The same; where nothing is at the path, it says what should be.
+    #[must_use]
+    pub fn wanted(self, wanted: &'static str) -> Self {
+        match self {
+            Self::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                Self::Missing { path, wanted }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Reads a file of at most `limit` bytes whole.

@@ -13,7 +13,7 @@ pub enum TextError {
     #[error("this is UTF-16; save it as UTF-8")]
     Utf16,
     /// A line holds other bytes than UTF-8.
-    #[error("not UTF-8 text")]
+    #[error("not UTF-8 text; save it as UTF-8")]
     NotUtf8 {
         /// Counted from 1.
         line: usize,

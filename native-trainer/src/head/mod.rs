@@ -1,6 +1,6 @@
 //! Classification heads that exist only in training.
 //!
-//! A head over very many classes takes 12 bytes a weight with momentum (weight, velocity,
+//! A head over very many classes takes 12 bytes per weight with momentum (weight, velocity,
 //! gradient): 192,612 classes of 512 values are 1.2 GB. The logits of a batch of 256 and what is
 //! computed from them come on top, 0.2 GB each; [`Head::forward_among`] shrinks those, and the
 //! time they take, to a share of the classes.

@@ -1,7 +1,8 @@
 //! Losses: each a formula over tensors that returns one number.
 //!
 //! Losses on pairs take features of any length and the classes of the rows; those that go by the
-//! order of the batch instead say so, and [`check_order`] refuses another order.
+//! order of the batch instead say so, and [`check_order`] refuses another order. [`LossKind`] lists those that a
+//! recipe can name.
 
 mod center;
 mod contrastive;
@@ -10,11 +11,11 @@ mod cross_entropy;
 mod detection;
 mod distillation;
 mod hashing;
+mod kind;
 mod pairs;
 #[cfg(test)]
 mod properties;
 mod supervised_contrastive;
-mod terms;
 mod triplet;
 mod triplet_angular_margin;
 
@@ -28,8 +29,8 @@ pub use distillation::{
     relational_distance,
 };
 pub use hashing::{Dch, Dshsd, Lcdsh};
+pub use kind::{LossBatch, LossInput, LossKind, LossTerm, Losses};
 pub use pairs::{BatchError, check_order, check_two_classes};
 pub use supervised_contrastive::SupervisedContrastive;
-pub use terms::{LossBatch, LossInput, LossKind, LossTerm, Losses};
 pub use triplet::{BatchHardTriplet, Eml, MarginSampleMining, TriHard};
 pub use triplet_angular_margin::{AbsoluteTerms, TripletAngularMargin};

@@ -130,7 +130,7 @@ pub fn remarks(
 /// ```
 /// use native_trainer::metric::retrieval::{Embedded, retrieval_metrics};
 ///
-/// // Unit embeddings of two values, two images a class.
+/// // Unit embeddings of two values, two images per class.
 /// let images = Embedded {
 ///     values: vec![1.0, 0.0, 0.8, 0.6, 0.0, 1.0, 0.96, 0.28],
 ///     labels: vec![0, 0, 1, 1],

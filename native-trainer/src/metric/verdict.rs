@@ -85,7 +85,7 @@ impl Verdict {
         let pictures = counted(self.queries, "picture", "pictures");
         let advice = match self.keep() {
             Keep::Trained => "keep the trained network".to_owned(),
-            Keep::Before => "keep the network from before: training made it worse; more pictures a class would help"
+            Keep::Before => "keep the network from before: training made it worse; more pictures per class would help"
                 .to_owned(),
             Keep::Unclear => format!(
                 "too few pictures to tell which is better: {} held out; the difference may be chance",
@@ -93,7 +93,7 @@ impl Verdict {
             ),
         };
         format!(
-            "on {pictures} that training did not see, recall1 is {trained}; before training, with {weights}, it was \
+            "on {pictures} that training did not see, recall@1 is {trained}; before training, with {weights}, it was \
              {before}: {advice}"
         )
     }
@@ -121,7 +121,7 @@ mod tests {
         let shop = verdict(40.0 / 60.0, 34.0 / 60.0, 60);
         assert_eq!(shop.keep(), Keep::Unclear);
         let told = shop.sentence("lite0");
-        assert!(told.contains("recall1 is 56.7 % (44 to 68)"), "{told}");
+        assert!(told.contains("recall@1 is 56.7 % (44 to 68)"), "{told}");
         assert!(told.contains("it was 66.7 % (54 to 77): too few pictures to tell"), "{told}");
         assert!(told.contains(": 60 held out"), "{told}");
         let grocery = verdict(0.559, 0.788, 2485);

@@ -5,6 +5,7 @@
 //! place is the working directory or a mount, its parent takes no folder or the disk knows no second names, the files
 //! are moved into the place one by one, what others name first.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,10 @@ use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
 use super::foreign::{bring, open_alike, retire};
-use super::owned::{LIST, Owned};
+use super::names::{HEADERS_FILE, OWN_FILES};
+use super::owned::Owned;
 use super::place::{Turn, hinders, in_turn};
+use crate::cli::read;
 use crate::files::{self, FileError, Lock};
 use crate::terminal::LeftOver;
 
@@ -21,6 +24,10 @@ use crate::terminal::LeftOver;
 const INSIDE: &str = ".magpie-new";
 /// In the folder of the site of before: the list of its own files, which says that a new one has taken its place.
 const REPLACED: &str = ".magpie-replaced";
+/// End of the name of what somebody has changed in a file that is replaced.
+const EDITED: &str = ".edited";
+/// End of the name of what would be in the place of a file that is kept.
+const NEW: &str = ".new";
 /// Most names in a message.
 const NAMED: usize = 5;
 
@@ -57,12 +64,12 @@ fn is_folder(out: &Path) -> anyhow::Result<bool> {
 /// Waits until no other command publishes there.
 fn lock(out: &Path, place: &Path, is_there: bool) -> anyhow::Result<Lock> {
     let mut lock = match beside(place) {
-        None => Lock::acquire(&place.join(LIST)),
+        None => Lock::acquire(&place.join(OWN_FILES)),
         Some(_) => Lock::acquire(place),
     };
     if is_there && matches!(&lock, Err(FileError::Lock { source, .. }) if refuses(source)) {
         // Whoever publishes there finds the same.
-        lock = Lock::acquire(&place.join(LIST));
+        lock = Lock::acquire(&place.join(OWN_FILES));
     }
     lock.map_err(|error| match error {
         FileError::Lock { source, .. } if refuses(&source) => anyhow!(
@@ -108,7 +115,7 @@ impl Draft {
         }
         files::remove_folder(&place.join(INSIDE))?;
         files::remove_file(&place.join(REPLACED))?;
-        for name in [REPLACED, LIST] {
+        for name in [REPLACED, OWN_FILES] {
             files::remove_left_over(&place.join(name));
         }
         let before = Owned::of(&place)?;
@@ -231,8 +238,9 @@ impl Draft {
     /// Names that are no site's, files of others in their places, a disk that refuses.
     pub(crate) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
-        let new = Owned::new(names)?;
-        self.write(LIST, &new.to_bytes()?)?;
+        let edited = self.keep_edited(&names)?;
+        let new = Owned::new(names)?.digested(&self.folder, edited)?;
+        self.write(OWN_FILES, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
         let names: Vec<&str> = new.names().collect();
         names.par_iter().try_for_each(|name| {
@@ -243,6 +251,48 @@ impl Draft {
             return Ok(());
         }
         self.move_in(&new)
+    }
+
+    /// Keeps what somebody has changed in the site's files since they were published: the file for hosts as it is,
+    /// with the new one beside it, and of others a copy beside the new one. Says so; the names of those that stay.
+    fn keep_edited(&self, names: &[String]) -> anyhow::Result<BTreeSet<String>> {
+        let mut kept = BTreeSet::new();
+        let Some(before) = &self.before else { return Ok(kept) };
+        for name in before.edited(&self.place) {
+            let path = self.place.join(name);
+            let bytes = read(&path)?;
+            let is_new = names.iter().any(|new| new == name);
+            if is_new && read(&self.folder.join(name))? == bytes {
+                continue;
+            }
+            if is_new && name == HEADERS_FILE {
+                let beside = format!("{name}{NEW}");
+                files::write(&self.place.join(&beside), &read(&self.folder.join(name))?)?;
+                self.write(name, &bytes)?;
+                kept.insert(name.to_owned());
+                eprintln!(
+                    "note: {}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
+                    self.out.join(name).display()
+                );
+                continue;
+            }
+            let beside = self.free_name(name);
+            files::write(&self.place.join(&beside), &bytes)?;
+            let what = if is_new { "is replaced" } else { "is no part of the new site" };
+            eprintln!(
+                "note: {}: has been edited and {what}; the edited one is kept as {beside}",
+                self.out.join(name).display()
+            );
+        }
+        Ok(kept)
+    }
+
+    /// A name beside a file of the place that nothing has.
+    fn free_name(&self, name: &str) -> String {
+        let numbered = (2..).map(|number| format!("{name}{EDITED}-{number}"));
+        let mut names = std::iter::once(format!("{name}{EDITED}")).chain(numbered);
+        let is_free = |name: &String| self.place.join(name).symlink_metadata().is_err();
+        names.find(is_free).unwrap_or_default()
     }
 
     /// Exchanges the folders; whether that could be done.
@@ -291,7 +341,7 @@ impl Draft {
         let before = self.before.clone().map_or_else(|| Owned::new([]), Ok)?;
         files::create_folder(&self.place).map_err(|error| self.failed(error))?;
         // Whatever the next publishing finds of either site is its own.
-        files::write(&self.place.join(LIST), &before.with(new).to_bytes()?)?;
+        files::write(&self.place.join(OWN_FILES), &before.with(new).to_bytes()?)?;
         for turn in in_turn(&before, new) {
             match turn {
                 Turn::Remove(name) => {
@@ -317,7 +367,7 @@ impl Draft {
         for folder in new.folders() {
             files::synchronize_folder(&self.place.join(folder)).with_context(half)?;
         }
-        files::write(&self.place.join(LIST), &new.to_bytes()?).with_context(half)
+        files::write(&self.place.join(OWN_FILES), &new.to_bytes()?).with_context(half)
     }
 }
 
@@ -349,7 +399,7 @@ fn tidy(folder: &Path, place: &Path) -> Result<(), FileError> {
 
 /// Whether a name at the top of a site is that of something that only publishing needs.
 fn is_ours(name: &str) -> bool {
-    [INSIDE, REPLACED].contains(&name) || name == format!(".{LIST}.lock")
+    [INSIDE, REPLACED].contains(&name) || name == format!(".{OWN_FILES}.lock")
 }
 
 /// Whether another folder must not take the name: for a mount it cannot, and a shell would go on standing in the

@@ -4,7 +4,7 @@ use models::bundle::{MANIFEST_NAME, Manifest};
 use models::recognizer::RecognizerSettings;
 
 use super::draft::Draft;
-use super::site::{BUNDLE_FOLDER, SAMPLES};
+use super::names::{BUNDLE_FOLDER, SAMPLES};
 use crate::cli::read;
 use crate::terminal::counted;
 

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use rayon::prelude::*;
 
 use super::draft::Draft;
+use super::names::{HEADERS_FILE, PACKED, is_named_after_content, is_packed};
 use crate::cli::read;
 
 /// What lets the page use threads, keeps its answers typed, and tells other sites nothing.
@@ -22,33 +23,15 @@ const WORKERS: [&str; 2] = ["worker.js", "worker-helper.js"];
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// For all others: kept, but asked for again.
 pub(crate) const ASK_AGAIN: &str = "no-cache";
-/// The headers in the form that Netlify and Cloudflare Pages read.
-pub(crate) const HEADERS_FILE: &str = "_headers";
-/// Endings of packed copies.
-pub(crate) const PACKED: [&str; 2] = [".br", ".gz"];
 /// Kinds of files that become smaller.
 const PACKABLE: [&str; 10] =
     ["bin", "css", "html", "js", "json", "safetensors", "svg", "txt", "wasm", "webmanifest"];
 /// A copy that is not smaller than this part of the file is not worth a place on the host.
 const WORTH: f64 = 0.95;
-/// Brotli's effort, of 11: the last two levels take seven times as long for an eighth less.
+/// Brotli's quality, of 11: the last two levels take seven times as long for an eighth less.
 const BROTLI_QUALITY: i32 = 9;
 /// Brotli's window: 2 to this power, the largest that browsers know.
 const BROTLI_WINDOW: i32 = 24;
-
-/// Whether a file is there for the host alone.
-pub(crate) fn is_for_hosts(name: &str) -> bool {
-    name == HEADERS_FILE || is_packed(name)
-}
-
-fn is_packed(name: &str) -> bool {
-    unpacked_name(name) != name
-}
-
-/// The file that a packed copy is of; other names as they are.
-pub(crate) fn unpacked_name(name: &str) -> &str {
-    PACKED.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
-}
 
 /// Whether a file is a script that browsers start as a worker.
 pub(crate) fn is_worker(name: &str) -> bool {
@@ -79,15 +62,6 @@ pub(crate) fn bundle_origin(query: &str) -> Option<String> {
     let fits =
         ["http", "https"].contains(&scheme) && !host.is_empty() && host.chars().all(is_plain);
     fits.then(|| format!("{scheme}://{host}"))
-}
-
-/// Whether a file's name changes with its content: its stem ends with a hyphen and 16 hexadecimal
-/// digits.
-pub(crate) fn is_named_after_content(name: &str) -> bool {
-    let stem = name.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(stem, _)| stem);
-    stem.and_then(|stem| stem.rsplit_once('-')).is_some_and(|(_, digest)| {
-        digest.len() == 16 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }
 
 /// Bytes of a site as its files are, and as a host may send them.
@@ -264,7 +238,7 @@ mod tests {
         assert!(sizes.packed < noise.len() as u64 + 200);
 
         let mut all = Vec::new();
-        crate::publishing::site::list_files(site, "", &mut all).unwrap();
+        crate::publishing::names::list_files(site, "", &mut all).unwrap();
         assert_eq!(check(site, &all).unwrap(), 2, "{all:?}");
         let refused = || check(site, &all).unwrap_err().to_string();
         let other = |ending: &str| {
@@ -279,7 +253,7 @@ mod tests {
             assert_eq!(refused(), other(ending), "of another file");
             write(&path, &good);
         }
-        assert_eq!(unpacked_name("a/x.json.gz"), "a/x.json");
+        assert_eq!(crate::publishing::names::unpacked_name("a/x.json.gz"), "a/x.json");
         // A copy that would unpack to a thousand times the file stops where the file ends.
         let bomb = compress(&vec![b't'; 1 << 24], ".br").unwrap();
         write(&site.join("page.html.br"), &bomb);

@@ -1,21 +1,22 @@
-//! The list of a site's own files: what the next publishing may replace and take away. Everything else in the
-//! folder belongs to others.
+//! The list of a site's own files: what the next publishing may replace and take away, and the digest of each, by
+//! which a file is known that somebody has changed since. Everything else in the folder belongs to others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use anyhow::{Context, bail};
 use models::bundle::{MANIFEST_NAME, Manifest};
+use models::model_file::sha256_hex;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::site::{
-    BUNDLE_FOLDER, ENGINES, PRECACHE, Precache, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, list_files,
+use super::names::{
+    BUNDLE_FOLDER, ENGINES, HEADERS_FILE, OWN_FILES, PACKED, PEERS, PEERS_FOLDER, PEERS_FRAME,
+    PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, is_for_hosts, list_files, unpacked_name,
 };
-use super::{hosting, peers};
+use super::precache::Precache;
 use crate::cli::read;
 
-/// Name of the list inside the site.
-pub(crate) const LIST: &str = "magpie-files.json";
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 
@@ -24,12 +25,22 @@ const VERSION: u32 = 1;
 struct List {
     version: u32,
     files: Vec<String>,
+    /// SHA-256 in hexadecimal digits, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    digests: BTreeMap<String, String>,
+    /// Files that the owner of the site has changed, and that are kept so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    edited: BTreeSet<String>,
 }
 
 /// Names of files inside a site's folder, with `/` between folders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owned {
     names: BTreeSet<String>,
+    /// SHA-256 of the files as they were published; a list of an earlier program has none.
+    digests: BTreeMap<String, String>,
+    /// Files that the owner of the site has changed, and that are kept so.
+    edited: BTreeSet<String>,
     /// Whether it names all: a site from before there were lists may have further pages.
     is_complete: bool,
 }
@@ -42,11 +53,55 @@ impl Owned {
     /// A name that could lead out of the folder, or into a hidden one.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
         let mut names: BTreeSet<String> = names.into_iter().collect();
-        names.insert(LIST.to_owned());
+        names.insert(OWN_FILES.to_owned());
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {
             bail!("{name:?}: is no name of a site's file; rename it");
         }
-        Ok(Self { names, is_complete: true })
+        Ok(Self { names, digests: BTreeMap::new(), edited: BTreeSet::new(), is_complete: true })
+    }
+
+    /// The same with the digests of the files as they lie in a folder, and the names of those that are `edited`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub(crate) fn digested(self, folder: &Path, edited: BTreeSet<String>) -> anyhow::Result<Self> {
+        let digest = |name: &String| Ok((name.clone(), sha256_hex(&read(&folder.join(name))?)));
+        let names: Vec<&String> = self.names.iter().filter(|name| *name != OWN_FILES).collect();
+        let digests = names.into_par_iter().map(digest).collect::<anyhow::Result<_>>()?;
+        Ok(Self { digests, edited, ..self })
+    }
+
+    /// Names of the files that somebody has changed since they were published, or that are kept changed. Packed copies
+    /// and the bundle's files, which nobody edits, are left out, and so is what has gone.
+    pub(crate) fn edited(&self, folder: &Path) -> Vec<&str> {
+        let beginning = format!("{BUNDLE_FOLDER}/");
+        let is_asked = |name: &str| unpacked_name(name) == name && !name.starts_with(&beginning);
+        let is_changed = |(name, digest): &(&String, &String)| {
+            is_asked(name)
+                && read(&folder.join(name)).is_ok_and(|bytes| {
+                    self.edited.contains(*name) || sha256_hex(&bytes) != **digest
+                })
+        };
+        self.digests.par_iter().filter(is_changed).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Checks every file whose digest is known against it; their number.
+    ///
+    /// # Errors
+    ///
+    /// The first that is another.
+    pub(crate) fn check(&self, folder: &Path) -> anyhow::Result<usize> {
+        self.digests.par_iter().try_for_each(|(name, digest)| {
+            if sha256_hex(&read(&folder.join(name))?) != *digest {
+                bail!(
+                    "{name}: has changed since the site was published; publish the site again, which keeps what you \
+                     have changed on purpose"
+                );
+            }
+            Ok(())
+        })?;
+        Ok(self.digests.len())
     }
 
     /// The own files of a folder; `None` where no site was published. What a site from before there were lists
@@ -56,7 +111,7 @@ impl Owned {
     ///
     /// A list that cannot be used.
     pub(crate) fn of(folder: &Path) -> anyhow::Result<Option<Self>> {
-        let path = folder.join(LIST);
+        let path = folder.join(OWN_FILES);
         if path.symlink_metadata().is_ok() {
             return Self::from_bytes(&read(&path)?).map(Some).with_context(|| {
                 format!("{}: name another folder, or take this list away", path.display())
@@ -84,7 +139,11 @@ impl Owned {
             bail!("the list is of version {version}, this program knows {VERSION}; update it");
         }
         let list: List = serde_json::from_slice(bytes).context(what)?;
-        Self::new(list.files)
+        let own = Self::new(list.files)?;
+        let is_own = |name: &String| own.names.contains(name);
+        let digests = list.digests.into_iter().filter(|(name, _)| is_own(name)).collect();
+        let edited = list.edited.into_iter().filter(is_own).collect();
+        Ok(Self { digests, edited, ..own })
     }
 
     /// The list as a file.
@@ -94,7 +153,8 @@ impl Owned {
     /// None that is known.
     pub(crate) fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let files = self.names.iter().cloned().collect();
-        Ok(serde_json::to_vec_pretty(&List { version: VERSION, files })?)
+        let (digests, edited) = (self.digests.clone(), self.edited.clone());
+        Ok(serde_json::to_vec_pretty(&List { version: VERSION, files, digests, edited })?)
     }
 
     /// All names, sorted.
@@ -111,10 +171,10 @@ impl Owned {
     pub(crate) fn of_page(&self) -> Vec<String> {
         let folders = [BUNDLE_FOLDER, SAMPLES_FOLDER].map(|folder| format!("{folder}/"));
         let is_added = |name: &str| {
-            [LIST, PRECACHE, SAMPLES, peers::LIST].contains(&name)
+            [OWN_FILES, PRECACHE, SAMPLES, PEERS].contains(&name)
                 || folders.iter().any(|folder| name.starts_with(folder))
-                || name.starts_with(peers::FOLDER)
-                || hosting::is_for_hosts(name)
+                || name.starts_with(PEERS_FOLDER)
+                || is_for_hosts(name)
         };
         self.names().filter(|name| !is_added(name)).map(str::to_owned).collect()
     }
@@ -136,10 +196,18 @@ impl Owned {
         folders.into_iter().rev().chain([""]).collect()
     }
 
-    /// Both lists as one.
+    /// Both lists as one. Where a file may be that of either, its digest is not known.
     pub(crate) fn with(&self, other: &Self) -> Self {
         let names = self.names.union(&other.names).cloned().collect();
-        Self { names, is_complete: self.is_complete && other.is_complete }
+        let mut digests = self.digests.clone();
+        digests.extend(other.digests.clone());
+        let is_known = |own: &Self, name: &String, digest: &String| {
+            !own.names.contains(name) || own.digests.get(name) == Some(digest)
+        };
+        digests
+            .retain(|name, digest| is_known(self, name, digest) && is_known(other, name, digest));
+        let edited = self.edited.union(&other.edited).cloned().collect();
+        Self { names, digests, edited, is_complete: self.is_complete && other.is_complete }
     }
 
     /// Takes into the list what the next site has as well, where the list does not name all.
@@ -165,7 +233,7 @@ fn is_plain(name: &str) -> bool {
 fn derived(folder: &Path) -> anyhow::Result<Owned> {
     let mut names: Vec<String> =
         ["index.html", SERVICE_WORKER, PRECACHE, SAMPLES].map(str::to_owned).into();
-    names.extend([hosting::HEADERS_FILE, peers::LIST, peers::FRAME].map(str::to_owned));
+    names.extend([HEADERS_FILE, PEERS, PEERS_FRAME].map(str::to_owned));
     names.push(format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"));
     let kept: Option<Precache> =
         read(&folder.join(PRECACHE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -179,9 +247,9 @@ fn derived(folder: &Path) -> anyhow::Result<Owned> {
     if let Ok(bytes) = read(&folder.join(SAMPLES)) {
         names.extend(serde_json::from_slice::<Vec<String>>(&bytes).unwrap_or_default());
     }
-    let runtimes = peers::FOLDER.trim_end_matches('/');
+    let runtimes = PEERS_FOLDER.trim_end_matches('/');
     if folder.join(runtimes).is_dir() {
-        list_files(&folder.join(runtimes), peers::FOLDER, &mut names)?;
+        list_files(&folder.join(runtimes), PEERS_FOLDER, &mut names)?;
     }
     let beside = std::fs::read_dir(folder)?.flatten();
     names.extend(
@@ -189,9 +257,8 @@ fn derived(folder: &Path) -> anyhow::Result<Owned> {
             ENGINES.iter().any(|engine| name.starts_with(&format!("worker-{engine}")))
         }),
     );
-    let packed: Vec<String> = (names.iter())
-        .flat_map(|name| hosting::PACKED.map(|ending| format!("{name}{ending}")))
-        .collect();
+    let packed: Vec<String> =
+        (names.iter()).flat_map(|name| PACKED.map(|ending| format!("{name}{ending}"))).collect();
     names.extend(packed);
     names.retain(|name| is_plain(name) && folder.join(name).is_file());
     Ok(Owned { is_complete, ..Owned::new(names)? })
@@ -209,7 +276,7 @@ mod tests {
     fn a_list_survives_the_round_trip_and_names_itself() {
         let owned = list(&["index.html", "bundle/manifest.json"]);
         let names: Vec<&str> = owned.names().collect();
-        assert_eq!(names, ["bundle/manifest.json", "index.html", LIST]);
+        assert_eq!(names, ["bundle/manifest.json", "index.html", OWN_FILES]);
         assert_eq!(Owned::from_bytes(&owned.to_bytes().unwrap()).unwrap(), owned);
         let site = list(&[
             "_headers",
@@ -280,7 +347,7 @@ mod tests {
         }
         let owned = Owned::of(dir.path()).unwrap().unwrap();
         let mut names: Vec<&str> = owned.names().collect();
-        names.retain(|name| *name != LIST);
+        names.retain(|name| *name != OWN_FILES);
         assert_eq!(
             names,
             [

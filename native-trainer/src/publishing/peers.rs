@@ -9,16 +9,9 @@ use models::model_file::{Architecture, ModelFile};
 use serde::Serialize;
 
 use super::draft::Draft;
+use super::names::{PEERS, PEERS_FOLDER};
 use crate::cli::read;
 use crate::exchange::export::compared_files;
-
-/// Folder of all of it inside the site.
-pub(crate) const FOLDER: &str = "bench/peers/";
-/// What the page for measurements reads.
-pub(crate) const LIST: &str = "bench/peers.json";
-
-/// The document that they run in, whose policy allows what they need.
-pub(crate) const FRAME: &str = "bench/peer.html";
 
 /// A package of npm and the files of it that a page asks for.
 type Package = (&'static str, &'static [&'static str]);
@@ -116,7 +109,7 @@ pub(crate) fn add(
         }
         for (package, files) in parts {
             let from = packages.join(package);
-            let to = |file: &str| format!("{FOLDER}npm/{package}/{file}");
+            let to = |file: &str| format!("{PEERS_FOLDER}npm/{package}/{file}");
             for file in *files {
                 let bytes = read(&from.join(file)).with_context(|| {
                     format!(
@@ -149,7 +142,7 @@ pub(crate) fn add(
         let (name, input) = add_network(site, model)?;
         list.networks.insert(name, input);
     }
-    site.write(LIST, &serde_json::to_vec_pretty(&list)?)?;
+    site.write(PEERS, &serde_json::to_vec_pretty(&list)?)?;
     Ok(list.runtimes.into_keys().collect())
 }
 
@@ -168,7 +161,7 @@ fn add_network(site: &Draft, model: &ModelFile) -> anyhow::Result<(&'static str,
         }
     };
     for (file, bytes) in files {
-        site.write(&format!("{FOLDER}{file}"), &bytes)?;
+        site.write(&format!("{PEERS_FOLDER}{file}"), &bytes)?;
     }
     Ok((name, Input { shape: [preprocess.height, preprocess.width] }))
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::hosting;
-use super::owned::{LIST, Owned};
-use super::site::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
+use super::names::{
+    BUNDLE_FOLDER, OWN_FILES, PACKED, PRECACHE, SERVICE_WORKER, is_named_after_content,
+    unpacked_name,
+};
+use super::owned::Owned;
 
 /// One step.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,9 +22,9 @@ pub(crate) enum Turn {
 /// what is named after its content comes first, what names others later, and what nobody names anymore goes at
 /// the end. A packed copy of a file that is replaced goes before, for a host would send it in its place.
 pub(crate) fn in_turn(before: &Owned, new: &Owned) -> Vec<Turn> {
-    let mut names: Vec<&str> = new.names().filter(|name| *name != LIST).collect();
+    let mut names: Vec<&str> = new.names().filter(|name| *name != OWN_FILES).collect();
     names.sort_by_key(|name| {
-        let file = hosting::unpacked_name(name);
+        let file = unpacked_name(name);
         (rank(file), file, *name != file, *name)
     });
     let (mut first, mut turns) = (Vec::new(), Vec::new());
@@ -35,8 +37,8 @@ pub(crate) fn in_turn(before: &Owned, new: &Owned) -> Vec<Turn> {
                 first.push(Turn::Remove(folder.to_owned()));
             }
         }
-        if hosting::unpacked_name(name) == name {
-            let packed = hosting::PACKED.map(|ending| format!("{name}{ending}"));
+        if unpacked_name(name) == name {
+            let packed = PACKED.map(|ending| format!("{name}{ending}"));
             for name in packed.into_iter().filter(|name| before.contains(name)) {
                 removed.insert(name.clone());
                 turns.push(Turn::Remove(name));
@@ -59,7 +61,7 @@ fn rank(name: &str) -> u8 {
         PRECACHE => 4,
         _ if name.rsplit('/').next() == Some("index.html") => 3,
         _ if manifest => 2,
-        _ if hosting::is_named_after_content(name) => 0,
+        _ if is_named_after_content(name) => 0,
         _ => 1,
     }
 }

@@ -5,29 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest, SHARD_ENDING};
+use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use models::image::RgbImage;
-use models::model_file::sha256_hex;
-use serde::{Deserialize, Serialize};
 
-use super::owned::{LIST, Owned};
-use super::{hosting, peers};
+use super::names::{BUNDLE_FOLDER, OWN_FILES, SAMPLES};
+use super::owned::Owned;
 use crate::cli::{probe, read, size};
 use crate::terminal::counted;
-
-/// Folder of the bundle inside the site.
-pub(crate) const BUNDLE_FOLDER: &str = "bundle";
-/// Keeps the site in the visitor's browser.
-pub(crate) const SERVICE_WORKER: &str = "sw.js";
-/// List of the files that it keeps.
-pub(crate) const PRECACHE: &str = "precache.json";
-/// Folder of the sample pictures inside the site.
-pub(crate) const SAMPLES_FOLDER: &str = "samples";
-/// List of the sample pictures.
-pub(crate) const SAMPLES: &str = "samples.json";
-/// What the engines' files are named after.
-pub(crate) const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 
 /// Where a site is.
 pub(crate) enum Site {
@@ -57,6 +42,22 @@ pub(crate) fn bundle_of(folder: &Path) -> PathBuf {
     let inside = folder.join(BUNDLE_FOLDER);
     let is_site = !folder.join(MANIFEST_NAME).exists() && inside.join(MANIFEST_NAME).is_file();
     if is_site { inside } else { folder.to_owned() }
+}
+
+/// The manifest of a bundle in a folder.
+///
+/// # Errors
+///
+/// A folder without one, a manifest that cannot be used.
+pub(crate) fn read_manifest(bundle: &Path) -> anyhow::Result<Manifest> {
+    let path = bundle.join(MANIFEST_NAME);
+    if path.symlink_metadata().is_err() {
+        bail!(
+            "{}: there is no bundle (no {MANIFEST_NAME}); give the folder that `magpie publish --out` wrote",
+            bundle.display()
+        );
+    }
+    Manifest::from_bytes(&read(&path)?).with_context(|| path.display().to_string())
 }
 
 impl Site {
@@ -183,40 +184,6 @@ impl Site {
         );
         Ok(manifest)
     }
-
-    /// The files of the site by when they are needed, and a digest of them all.
-    ///
-    /// # Errors
-    ///
-    /// A file that cannot be read.
-    pub(crate) fn precache(&self, mut names: Vec<String>) -> anyhow::Result<(Precache, String)> {
-        names.sort();
-        let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
-        let mut everything = Vec::new();
-        for name in names {
-            // Types are for those who write pages.
-            if name.ends_with(".d.ts") {
-                continue;
-            }
-            // Fetched in parts, and listed with its digest in the bundle's manifest.
-            if name.rsplit_once('.').is_some_and(|(_, ending)| ending == SHARD_ENDING) {
-                continue;
-            }
-            let digest = sha256_hex(&self.read(&name)?);
-            everything.extend(format!("{digest} {name}\n").into_bytes());
-            let engine =
-                ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
-            match engine {
-                Some(engine) => {
-                    precache.engines.entry((*engine).to_owned()).or_default().push(name);
-                }
-                None if name.starts_with(BUNDLE_FOLDER) => precache.bundle.push(name),
-                None => precache.page.push(name),
-            }
-        }
-        let version = sha256_hex(&everything)[..16].to_owned();
-        Ok((precache, version))
-    }
 }
 
 /// Whether a text reads like the address of a host without its beginning: `HOST:PORT`, with or without a path.
@@ -224,34 +191,6 @@ fn is_host(text: &str) -> bool {
     let host = text.split('/').next().unwrap_or_default();
     host.rsplit_once(':')
         .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
-}
-
-/// What the service worker keeps, by when it is needed.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Precache {
-    page: Vec<String>,
-    engines: BTreeMap<String, Vec<String>>,
-    bundle: Vec<String>,
-}
-
-impl Precache {
-    /// The files in it.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let engines = self.engines.values().flatten();
-        let names = self.page.iter().chain(engines).chain(&self.bundle);
-        // The folder itself is its page.
-        names.filter(|name| *name != "./").cloned().collect()
-    }
-}
-
-/// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
-pub(crate) fn kept_by_browsers(names: &[String]) -> Vec<String> {
-    let is_kept = |name: &String| {
-        ![SERVICE_WORKER, PRECACHE, LIST].contains(&&**name)
-            && !hosting::is_for_hosts(name)
-            && !name.starts_with(peers::FOLDER)
-    };
-    names.iter().filter(|name| is_kept(name)).cloned().collect()
 }
 
 /// Names of the files of a published site that are its own and there.
@@ -263,35 +202,9 @@ pub(crate) fn own_files(folder: &Path) -> anyhow::Result<Vec<String>> {
     let own = Owned::of(folder)?.with_context(|| format!("{}: no site", folder.display()))?;
     let names: Vec<String> = own.names().map(str::to_owned).collect();
     // A site from before there were lists has none.
-    let gone = names.iter().find(|name| *name != LIST && !folder.join(name).is_file());
+    let gone = names.iter().find(|name| *name != OWN_FILES && !folder.join(name).is_file());
     match gone {
         Some(gone) => bail!("{gone}: has gone since the site was published; publish it again"),
         None => Ok(names),
     }
-}
-
-/// Names of all files below a folder, relative to it.
-///
-/// # Errors
-///
-/// A folder that cannot be listed, a name that is no text.
-pub(crate) fn list_files(
-    folder: &Path,
-    prefix: &str,
-    names: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        let name = entry.file_name().into_string().ok();
-        let name = name.with_context(|| {
-            format!("{}: its name is no text; rename it", entry.path().display())
-        })?;
-        let name = format!("{prefix}{name}");
-        if entry.file_type()?.is_dir() {
-            list_files(&entry.path(), &format!("{name}/"), names)?;
-        } else {
-            names.push(name);
-        }
-    }
-    Ok(())
 }

@@ -65,14 +65,21 @@ fn default_log_interval() -> usize {
 }
 
 impl RecipeFile {
-    /// The recipe; `None` if there is no task or more than one.
-    pub(super) fn into_recipe(self) -> Option<Recipe> {
+    /// The recipe; `Err` says what to change if there is no task, or if there are two.
+    pub(super) fn into_recipe(self) -> Result<Recipe, &'static str> {
         let task = match (self.extractor, self.detector) {
             (Some(task), None) => Task::Extractor(task),
             (None, Some(task)) => Task::Detector(task),
-            (None, None) | (Some(_), Some(_)) => return None,
+            (None, None) => {
+                return Err("has no task; add the table [extractor] or the table [detector]");
+            }
+            (Some(_), Some(_)) => {
+                return Err(
+                    "has both tasks, and a run trains one network; take [extractor] or [detector] out",
+                );
+            }
         };
-        Some(Recipe {
+        Ok(Recipe {
             seed: self.seed,
             epochs: self.epochs,
             batch_size: self.batch_size,

@@ -84,7 +84,7 @@ mod tests {
         let photos = Shipped::find("photos").unwrap();
         assert_eq!(
             photos.summary(),
-            "Your own photographs: a folder with one sub-folder a class, or a list file"
+            "Your own photographs: a folder with one sub-folder per class, or a list file"
         );
         assert_eq!(Shipped::find("photo"), None);
     }

@@ -10,7 +10,7 @@ mod stop;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
-pub use sentence::sentence;
+pub use sentence::{reason, sentence};
 pub use stop::{LeftOver, Note, end, finish, watch};
 
 /// What the program ends with where nobody reads its output any more: what a shell says of programs that

@@ -1,10 +1,27 @@
 //! Errors as one sentence.
 
+use std::error::Error;
+use std::io::ErrorKind;
+
+/// What the system says, in words that a reader can act on where nothing is at a path.
+pub fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        // What the program itself says of a missing thing stays.
+        ErrorKind::NotFound if error.get_ref().is_none() => {
+            "there is no such file or folder; check the path".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// An error with its causes, outermost first, joined by colons. What one part of it says already is not said
 /// again: many errors quote their cause, and a context often names the file that the error names, too.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for text in error.chain().map(ToString::to_string) {
+    let text = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref().map_or_else(|| cause.to_string(), reason)
+    };
+    for text in error.chain().map(text) {
         if text.is_empty() || parts.iter().any(|part| says(part, &text)) {
             continue;
         }
@@ -47,7 +64,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.bin");
         let name = path.display().to_string();
-        let reason = std::fs::read(&path).unwrap_err().to_string();
+        let reason = super::reason(&std::fs::read(&path).unwrap_err());
+        assert!(reason.starts_with("there is no such file"), "{reason}");
         // The file's error quotes the system's, and the context names the file once more.
         let read = || files::read(&path, 9);
         let error = read().with_context(|| name.clone()).unwrap_err();

@@ -175,7 +175,7 @@ impl Training for DetectorTraining {
         &[]
     }
 
-    fn plan_key(&self) -> BTreeMap<String, String> {
+    fn order_key(&self) -> BTreeMap<String, String> {
         let numbers = [
             ("seed", self.recipe.seed as usize),
             ("batch_size", self.recipe.batch_size),
@@ -190,7 +190,7 @@ impl Training for DetectorTraining {
         self.epoch_samples() / self.recipe.batch_size
     }
 
-    fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+    fn order(&self, epoch: usize) -> Vec<Vec<usize>> {
         let mut random = Stream::DetectorOrder.seeded(self.recipe.seed, [epoch as u64]);
         let mut order: Vec<usize> = (0..self.boxed.len()).collect();
         if self.cutouts.is_some() {

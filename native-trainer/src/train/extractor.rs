@@ -190,7 +190,7 @@ impl Training for ExtractorTraining {
         &self.pictures.train.labels
     }
 
-    fn plan_key(&self) -> BTreeMap<String, String> {
+    fn order_key(&self) -> BTreeMap<String, String> {
         let samples = &self.pictures.train.samples;
         let labels: Vec<u8> =
             samples.iter().flat_map(|sample| (sample.label as u64).to_le_bytes()).collect();
@@ -243,7 +243,7 @@ impl Training for ExtractorTraining {
         self.sampler.batches()
     }
 
-    fn plan(&self, epoch: usize) -> Vec<Vec<usize>> {
+    fn order(&self, epoch: usize) -> Vec<Vec<usize>> {
         self.sampler.epoch(&mut Stream::ExtractorOrder.seeded(self.recipe.seed, [epoch as u64]))
     }
 

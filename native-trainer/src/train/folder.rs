@@ -8,6 +8,7 @@ use super::{BEST, LAST, LATEST, Resume};
 use crate::checkpoint::{self, CheckpointError};
 use crate::files::{self, FileError, Lock, Operation};
 use crate::recipe::{RUN_RECIPE, Recipe};
+use crate::terminal::reason;
 
 /// The deployed network.
 pub const MODEL: &str = "model.safetensors";
@@ -70,6 +71,14 @@ pub enum FolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// A run is asked for that is not there.
+    #[error(
+        "{}: there is no run (no {RUN_RECIPE}); give {}", path.display(), files::wanted::RUN
+    )]
+    NoRun {
+        /// The folder, or what was taken for one.
+        path: PathBuf,
+    },
     /// Somebody else's file is where it would go with the run.
     #[error("{}: is no file of a run; move it elsewhere before the run is replaced", path.display())]
     Foreign {
@@ -83,7 +92,7 @@ pub enum FolderError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), reason(source))]
     System {
         /// File or folder.
         path: PathBuf,
@@ -205,6 +214,18 @@ impl RunFolder {
         let lock = Lock::try_acquire(&path.join(LOCKED))?;
         let lock = lock.ok_or_else(|| FolderError::Busy { path: path.to_owned() })?;
         Ok(Some(lock))
+    }
+
+    /// Checks that a run is in a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`FolderError::NoRun`]
+    pub fn find(path: &Path) -> Result<(), FolderError> {
+        if path.join(RUN_RECIPE).is_file() {
+            return Ok(());
+        }
+        Err(FolderError::NoRun { path: path.to_owned() })
     }
 
     /// The folder.

@@ -141,7 +141,7 @@ pub trait Training: Sync {
     fn labels(&self) -> &[String];
 
     /// What decides which samples make which batch, by name: a checkpoint within an epoch belongs to it.
-    fn plan_key(&self) -> BTreeMap<String, String>;
+    fn order_key(&self) -> BTreeMap<String, String>;
 
     /// What a reader of the figures should know of the data.
     fn notes(&self) -> &[String] {
@@ -167,7 +167,7 @@ pub trait Training: Sync {
     fn batches(&self) -> usize;
 
     /// Positions (or seeds) of the samples of every batch of an epoch.
-    fn plan(&self, epoch: usize) -> Vec<Vec<usize>>;
+    fn order(&self, epoch: usize) -> Vec<Vec<usize>>;
 
     /// Decodes and changes the samples of a batch, of which this process computes the first `here`.
     ///
@@ -425,7 +425,7 @@ fn open_hub<T: Training>(
     if replicas == 1 {
         return Ok(None);
     }
-    if let Some(batch) = task.plan(1).iter().find(|batch| batch.len() < replicas) {
+    if let Some(batch) = task.order(1).iter().find(|batch| batch.len() < replicas) {
         anyhow::bail!(
             "a batch of {} for {replicas} replicas: raise batch_size, or name fewer",
             counted(batch.len(), "picture", "pictures")

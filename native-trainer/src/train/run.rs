@@ -56,7 +56,7 @@ impl<'a, T: Training> Run<'a, T> {
                 loss_scale: LossScale::begin(recipe.mixed_precision),
                 labels: task.labels().to_vec(),
                 plateau: recipe.schedule.plateau(),
-                plan: task.plan_key(),
+                order: task.order_key(),
                 ..Progress::default()
             },
             network,
@@ -172,10 +172,10 @@ impl<'a, T: Training> Run<'a, T> {
     /// Trains an epoch, or what is left of it.
     pub(super) fn epoch(mut self, latest: &Path, log: &mut Log) -> anyhow::Result<Self> {
         let (task, recipe, epoch) = (self.task, self.recipe, self.progress.epoch + 1);
-        let mut plan = task.plan(epoch);
-        let steps = plan.len();
+        let mut order = task.order(epoch);
+        let steps = order.len();
         let first = self.progress.position.min(steps);
-        plan.drain(..first);
+        order.drain(..first);
         let mut clock = Clock { started: Instant::now(), waited: 0.0, done: 0 };
         let replicas = self.hub.map_or(1, Hub::replicas);
         log.begin(epoch, steps);
@@ -183,7 +183,7 @@ impl<'a, T: Training> Run<'a, T> {
         self = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(PREFETCH);
             scope.spawn(move || {
-                for samples in plan {
+                for samples in order {
                     let here = share(samples.len(), replicas, 0).len();
                     let batch = task.load(epoch, &samples, here);
                     // The other end is gone once a step has failed.

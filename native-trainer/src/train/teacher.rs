@@ -72,5 +72,6 @@ impl Teacher {
 }
 
 fn read_model(path: &Path) -> anyhow::Result<ModelFile> {
-    Ok(ModelFile::from_vec(files::read(path, files::MODEL_LIMIT)?)?)
+    let bytes = files::read(path, files::MODEL_LIMIT);
+    Ok(ModelFile::from_vec(bytes.map_err(|error| error.wanted(files::wanted::MODEL))?)?)
 }

@@ -232,7 +232,7 @@ fn a_picture_that_cannot_be_used_costs_itself_alone() {
         "{errors}"
     );
     assert!(
-        lines[1].starts_with(&format!("left out: {}: No such file", none.display())),
+        lines[1].starts_with(&format!("left out: {}: there is no such file", none.display())),
         "{errors}"
     );
     assert_eq!(lines[2], "error: 2 of 4 pictures could not be used; see above");
@@ -272,12 +272,12 @@ fn errors_tell_their_reason_once() {
     let broken = world.write("broken.png", "no picture");
     let none = world.path("none.bin");
     let commands: [(&[&dyn AsRef<OsStr>], &str); 6] = [
-        (&[&"gallery", &"list", &none], "No such file"),
+        (&[&"gallery", &"list", &none], "there is no such file"),
         (&[&"gallery", &"list", &broken], "not a gallery"),
-        (&[&"eval", &"--extractor", &none, &"--query", &site], "No such file"),
-        (&[&"eval", &"--extractor", &model, &"--query", &none], "No such file"),
-        (&[&"recognize", &"--bundle", &site, &broken], "No such file"),
-        (&[&"train", &"-c", &none, &"--output", &site], "No such file"),
+        (&[&"eval", &"--extractor", &none, &"--query", &site], "there is no such file"),
+        (&[&"eval", &"--extractor", &model, &"--query", &none], "there is no such file"),
+        (&[&"recognize", &"--bundle", &site, &broken], "there is no bundle"),
+        (&[&"train", &"-c", &none, &"--output", &site], "there is no such file"),
     ];
     for (words, reason) in commands {
         let error = fail(words);
@@ -317,7 +317,7 @@ fn recipes_come_with_the_program() {
     let world = World::new();
     let listed = succeed(&[&"train", &"--list-recipes"]);
     let line =
-        "photos                     Your own photographs: a folder with one sub-folder a class";
+        "photos                     Your own photographs: a folder with one sub-folder per class";
     assert!(listed.lines().count() > 15 && listed.contains(line), "{listed}");
     let photos = succeed(&[&"train", &"--list-recipes", &"-c", &"photos"]);
     assert!(photos.contains("[extractor]"), "{photos}");
@@ -332,7 +332,10 @@ fn recipes_come_with_the_program() {
     };
     // The recipe is read; its pictures are not there.
     let error = train("photos");
-    assert!(error.contains("photos: No such file") && !error.contains("recipes"), "{error}");
+    assert!(
+        error.contains("photos: there is no such file") && !error.contains("recipes"),
+        "{error}"
+    );
     // A folder of pictures that is called as the recipe is.
     world.pictures("empty/photos", 3, 2);
     let error = train("photos");

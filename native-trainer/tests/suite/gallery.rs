@@ -66,7 +66,7 @@ fn a_gallery_grows_and_shrinks_without_embedding_anything_twice() {
     gallery(&[&"remove", &file, &"--image", &new]);
     assert_eq!(opened(&file).counts(), [3, 3, 1]);
     let out = refused(&[&"remove", &file, &"--image", &new]);
-    assert!(out.contains("no entry was made from this image"), "{out}");
+    assert!(out.contains("no entry was made from this picture"), "{out}");
     gallery(&[&"remove", &file, &"--class", &"Mug ☕"]);
     assert!(std::fs::read(&file).unwrap() == whole, "what was there before");
 

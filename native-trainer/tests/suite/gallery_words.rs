@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use models::gallery::{Class, Gallery};
 
-use crate::world::{World, fail, gallery, opened, parsed, refused, shape, succeed};
+use crate::world::{World, fail, gallery, opened, parsed, publishing, refused, shape, succeed};
 
 #[test]
 fn the_rule_is_kept_beside_the_threshold() {
@@ -16,18 +16,7 @@ fn the_rule_is_kept_beside_the_threshold() {
     let held_out = world.pictures("held out", 4, 5);
     let site = world.path("site");
     let publish = |words: &[&dyn AsRef<OsStr>]| {
-        let start: [&dyn AsRef<OsStr>; 9] = [
-            &"publish",
-            &"--extractor",
-            &model,
-            &"--gallery",
-            &file,
-            &"--page",
-            &page,
-            &"--out",
-            &site,
-        ];
-        let said = succeed(&[&start[..], words].concat());
+        let said = succeed(&[&publishing(&model, &file, &page, &site)[..], words].concat());
         let manifest = std::fs::read(site.join("bundle/manifest.json")).expect("a manifest");
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
         (said, manifest["settings"]["answer"]["kind"].clone())
@@ -102,18 +91,7 @@ fn an_empty_gallery_is_published_with_a_warning() {
     let (model, page) = (world.model(), world.page());
     let (file, site) = (world.path("gallery.bin"), world.path("site"));
     gallery(&[&"new", &file, &"--extractor", &model]);
-    let words: [&dyn AsRef<OsStr>; 9] = [
-        &"publish",
-        &"--extractor",
-        &model,
-        &"--gallery",
-        &file,
-        &"--page",
-        &page,
-        &"--out",
-        &site,
-    ];
-    let said = succeed(&words);
+    let said = succeed(&publishing(&model, &file, &page, &site));
     assert!(said.contains("warning: ") && said.contains("the gallery is empty"), "{said}");
 }
 
@@ -220,23 +198,14 @@ fn a_gallery_of_another_extractor_names_both_files() {
     let own = world.path("own.bin");
     gallery(&[&"new", &own, &"--extractor", &model]);
     let folder = world.pictures("pictures", 1, 1);
+    let site = world.path("site");
     let commands: [&[&dyn AsRef<OsStr>]; 6] = [
         &[&"gallery", &"search", &foreign, &query, &"--extractor", &model],
         &[&"gallery", &"verify", &foreign, &"--extractor", &model],
         &[&"gallery", &"add", &foreign, &"--images", &folder, &"--extractor", &model],
         &[&"gallery", &"calibrate", &foreign, &"--query", &folder, &"--extractor", &model],
         &[&"gallery", &"merge", &own, &foreign, &"--out", &world.path("all.bin")],
-        &[
-            &"publish",
-            &"--gallery",
-            &foreign,
-            &"--extractor",
-            &model,
-            &"--page",
-            &page,
-            &"--out",
-            &world.path("site"),
-        ],
+        &publishing(&model, &foreign, &page, &site),
     ];
     for command in commands {
         let said = fail(command);

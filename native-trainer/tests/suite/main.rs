@@ -26,6 +26,7 @@ mod runs;
 #[cfg(unix)]
 mod sentences;
 mod serve;
+mod site_edits;
 mod sites;
 #[cfg(unix)]
 mod snapshots;

@@ -1,6 +1,8 @@
 //! The whole native path on a tiny data set: train, resume, evaluate, gallery, publish, recognize.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -172,6 +174,51 @@ fn a_host_is_described() {
     assert!(nowhere.contains("the host answered 404"), "{nowhere}");
     let secure = world.fail("verify https://127.0.0.1/");
     assert!(secure.contains("check the folder"), "{secure}");
+}
+
+/// Sends the files of a site, one connection after the other. Whoever takes packed copies as Firefox does together with
+/// a range gets a part of one.
+fn host_that_cuts_packed_copies(site: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let answer = move |mut stream: TcpStream| -> std::io::Result<()> {
+        let mut request = String::new();
+        let mut lines = BufReader::new(stream.try_clone()?);
+        while !request.ends_with("\r\n\r\n") && lines.read_line(&mut request)? > 0 {}
+        let name = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+        let name = if name.is_empty() { "index.html" } else { name };
+        let Ok(bytes) = std::fs::read(site.join(name)) else {
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n");
+        };
+        let request = request.to_lowercase();
+        let kind = if name.ends_with(".js") { "text/javascript" } else { "application/wasm" };
+        let (head, body) = if !request.contains("range: bytes=1-4") {
+            ("200 OK", &bytes[..])
+        } else if request.contains("accept-encoding: gzip, deflate, br, zstd, identity") {
+            ("206 Partial Content\r\ncontent-encoding: gzip", &b"\x8b\x08\0\0"[..])
+        } else {
+            ("206 Partial Content", &bytes[1..5])
+        };
+        let length = body.len();
+        let head = format!("HTTP/1.1 {head}\r\ncontent-type: {kind}\r\ncontent-length: {length}");
+        stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes())?;
+        stream.write_all(body)
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // Whoever asked may be gone.
+            let _ = answer(stream);
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[test]
+fn a_host_is_asked_as_firefox_asks() {
+    let address = host_that_cuts_packed_copies(MADE.world.path("site"));
+    let told = MADE.world.succeed(&format!("verify {address}"));
+    assert!(told.contains("  - the host sends parts of packed copies: Firefox"), "{told}");
+    assert!(told.contains("whole"), "{told}");
 }
 
 #[test]

@@ -331,7 +331,7 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
              END $$;
              ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1e39,0,0,1]'",
             "ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1,0,0,0]'",
-            "entry 0: embedding holds a value that is not finite",
+            "entry 0: the embedding holds a value that is not finite",
         ),
         (
             "UPDATE shop_entries SET embedding = '[1,0]' WHERE entry = 9",

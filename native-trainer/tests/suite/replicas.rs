@@ -115,6 +115,26 @@ fn assert_near(expected: &Path, got: &Path) {
     }
 }
 
+/// A run that has written its first checkpoint and goes on.
+fn begun(options: &[&str], recipe: &Path, run: &Path) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
+        .arg("train")
+        .args(options)
+        .arg("-c")
+        .arg(recipe)
+        .arg("--out")
+        .arg(run)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("magpie runs");
+    while !run.join("latest").exists() {
+        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
 #[test]
 fn processes_share_a_run() {
     let world = World::new();
@@ -157,20 +177,7 @@ fn a_lost_worker_ends_the_run_which_goes_on_without_it() {
     let recipe = world.recipe(&pictures, 400);
     let run = world.path("run");
     let mut worker = Worker::start();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
-        .args(["train", "--worker", &worker.address, "-c"])
-        .arg(&recipe)
-        .arg("--output")
-        .arg(&run)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("magpie runs");
-    let latest = run.join("latest");
-    while !latest.exists() {
-        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    let child = begun(&["--worker", &worker.address], &recipe, &run);
     worker.child.kill().expect("it can be killed");
     let output = child.wait_with_output().expect("the run ends");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -371,19 +378,8 @@ fn a_worker_that_is_stopped_ends_the_run_with_its_name() {
     let recipe = world.recipe(&pictures, 400);
     let run = world.path("run");
     let worker = Worker::with(&["--timeout", "2"]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_magpie"))
-        .args(["train", "--worker", &worker.address, "--worker-timeout", "2", "-c"])
-        .arg(&recipe)
-        .arg("--output")
-        .arg(&run)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("magpie runs");
-    while !run.join("latest").exists() {
-        assert!(child.try_wait().expect("a status").is_none(), "the run ended before a checkpoint");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let options = ["--worker", &worker.address, "--worker-timeout", "2"];
+    let child = begun(&options, &recipe, &run);
     worker.signal("-STOP");
     let stopped = Instant::now();
     let output = child.wait_with_output().expect("the run ends");

@@ -386,8 +386,8 @@ fn pictures_are_held_out_and_training_is_compared_with_what_was_there_before() {
         let run = world.path(&format!("run {number}"));
         let told = train(&recipe, &run, &["-o", query, "-o", &pretrained, "-o", "export=last"]);
         assert!(told.contains("4 of 20 pictures, of 4 classes"), "{query}: {told}");
-        assert!(told.contains("on the held-out pictures at 32 × 32: recall1: "), "{told}");
-        let verdict = "on 4 pictures that training did not see, recall1 is ";
+        assert!(told.contains("on the held-out pictures at 32 × 32: recall@1 "), "{told}");
+        let verdict = "on 4 pictures that training did not see, recall@1 is ";
         let line = told.lines().find(|line| line.starts_with(verdict)).expect("a verdict");
         assert!(
             line.contains("before training, with ") && line.contains(": too few pictures to tell"),
@@ -445,7 +445,7 @@ fn a_warm_up_as_long_as_the_run_learns_and_is_named() {
     let (world, recipe) = world(1);
     let run = world.path("run");
     let told = train(&recipe, &run, &["-o", "schedule.warmup_epochs=1", "-o", "epoch_samples=8"]);
-    assert!(told.contains("1 batch of 8 an epoch, 1 epoch\n"), "{told}");
+    assert!(told.contains("1 batch of 8 per epoch, 1 epoch\n"), "{told}");
     assert!(told.contains("warning: the learning rate rises until the end"), "{told}");
     assert!(told.contains("give -o schedule.warmup_epochs=0.1"), "{told}");
     assert!(told.contains("lr(Cosine): 0.02000000"), "{told}");

@@ -6,6 +6,7 @@ use models::bundle::MANIFEST_NAME;
 use models::gallery::MAGIC;
 use models::model_file::ModelFile;
 use models::weights::Precision;
+use native_trainer::recipe::Shipped;
 use native_trainer::train::folder::RunFolder;
 use serde_json::Value;
 
@@ -28,9 +29,18 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     world.write("list.txt", "photos/mug/0.png\tmug\nphotos/mug/9.png\tmug\n");
     world.recipe(&world.path("photos"), 1);
     world.write("syntax.toml", "epochs = = 3\n");
+    let recipe = std::fs::read_to_string(world.path("recipe.toml")).expect("a recipe");
+    world.write("typed.toml", recipe.replacen("epochs = 1", "epochs = \"many\"", 1));
+    let detector = Shipped::find("emoji-detector").expect("a recipe").text;
+    let (_, task) = recipe.split_once("[extractor]").expect("a task");
+    world.write("both.toml", format!("{detector}\n[extractor]{task}"));
     models(&world);
     world.succeed("gallery build --images photos --extractor model.safetensors --out gallery.bin");
     galleries(&world);
+    std::fs::copy(world.path("gallery.bin"), world.path("shop.bin")).expect("a copy");
+    world.succeed("gallery describe shop.bin mug --set price=9 --set size=small");
+    world.write("typo.json", r#"{"mgu": {"price": "9"}}"#);
+    world.write("other.json", r#"{"something else": {"price": "9"}}"#);
     world.page();
     world.succeed(
         "publish --extractor model.safetensors --gallery gallery.bin --page dist --out site",
@@ -158,7 +168,11 @@ fn about_recipes() {
         "train -c recipe.toml --out run -o sead=1",
         "train -c recipe.toml --out run -o extractor.sampler.kind=pkk",
         "train -c recipe.toml --out run -o epochs=many",
+        "train -c recipe.toml --out run -o schedule.learning_rate=true",
         "train -c recipe.toml --out run -o extractor.losses=[]",
+        "train -c typed.toml --out run",
+        "train -c both.toml --out run",
+        "train -c none.toml/none.toml --out run",
         "train -c recipe.toml --out run -o batch_size=9",
         "train -c recipe.toml --out run -o extractor.train=nowhere",
         "train -c recipe.toml --out run",
@@ -195,6 +209,18 @@ fn about_galleries() {
         "gallery verify cut.bin",
         "gallery remove gallery.bin --class mgu",
         "gallery rename gallery.bin cup mug",
+        "gallery describe gallery.bin mug --unset price",
+        "gallery describe shop.bin mug --unset prices",
+        "gallery describe shop.bin mug --unset weight",
+        "gallery add shop.bin --images photos --extractor model.safetensors --metadata none.json",
+        "gallery add shop.bin --images photos --extractor model.safetensors --metadata typo.json",
+        "gallery add shop.bin --images photos --extractor model.safetensors --metadata other.json",
+        "gallery add shop.bin --images photos --extractor model.safetensors --metadata list.txt",
+        "gallery compact none.bin",
+        "gallery remove none.bin --class mug",
+        "gallery remove gallery.bin --image none.png",
+        "gallery stats photos",
+        "gallery verify gallery.bin --extractor none.safetensors",
         "gallery add gallery.bin --images photos --extractor other.safetensors",
         "gallery build --images photos --extractor model.safetensors --out model.safetensors",
     ];
@@ -213,6 +239,9 @@ fn about_models() {
         "eval --extractor detector.safetensors --query photos",
         "detect --detector model.safetensors photo.png",
         "export nowhere --out new.safetensors",
+        "export photos --out new.safetensors",
+        "report nowhere",
+        "import none.pth --architecture efficientnet_lite0 --out new.safetensors",
         "export model.safetensors --out new.unknown",
         "import text.safetensors --architecture efficientnet_lite0 --out new.safetensors",
     ];
@@ -223,10 +252,12 @@ fn about_models() {
 fn about_sites() {
     let publish =
         |more: &str| format!("publish --extractor model.safetensors --gallery gallery.bin {more}");
-    let (no_page, foreign, onto_page) = (
+    let (no_page, foreign, onto_page, no_sample, extractor_as_detector) = (
         publish("--page nowhere --out new"),
         publish("--page dist --out photos"),
         publish("--page dist --out dist"),
+        publish("--page dist --out new --sample none.png"),
+        publish("--page dist --out new --detector model.safetensors"),
     );
     let lines = [
         "recognize --bundle nowhere photo.png",
@@ -235,11 +266,17 @@ fn about_sites() {
         "recognize --bundle lacking photo.png",
         "recognize --bundle short photo.png",
         "bench --bundle nowhere",
+        "bench --bundle site --picture nowhere.png",
         "verify photos",
+        "verify nowhere",
         "serve nowhere --port 0",
         no_page.as_str(),
         foreign.as_str(),
         onto_page.as_str(),
+        no_sample.as_str(),
+        extractor_as_detector.as_str(),
+        "publish --extractor detector.safetensors --gallery gallery.bin --page dist --out new",
+        "publish --extractor model.safetensors --gallery none.bin --page dist --out new",
         "publish --extractor other.safetensors --gallery gallery.bin --page dist --out new",
     ];
     snapshots::check("sentences_sites", &told(&lines));

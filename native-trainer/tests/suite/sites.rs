@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::world::{World, copy_tree, is_of, on_threads, shape, succeed, tree, with_fault};
 
-const LIST: &str = "magpie-files.json";
+pub(crate) const LIST: &str = "magpie-files.json";
 /// What others put into a site.
 const FOREIGN: [&str; 7] = [
     ".git/objects/ab/cdef",
@@ -21,10 +21,10 @@ const FOREIGN: [&str; 7] = [
 ];
 
 /// What a site is published from.
-struct Shop(World);
+pub(crate) struct Shop(pub(crate) World);
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         world.model();
         world.page();
@@ -46,24 +46,24 @@ impl Shop {
         shop
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path(name)
     }
 
-    fn does(&self, line: &str) {
+    pub(crate) fn does(&self, line: &str) {
         let (is_well, told) = self.told(line);
         assert!(is_well, "{line}: {told}");
     }
 
     /// Runs a command with one word between blanks; whether it went well, and what it said.
-    fn told(&self, line: &str) -> (bool, String) {
+    pub(crate) fn told(&self, line: &str) -> (bool, String) {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let output = with_fault(&self.path(""), "", &words);
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn refused(&self, line: &str) -> String {
+    pub(crate) fn refused(&self, line: &str) -> String {
         let (is_well, told) = self.told(line);
         assert!(
             !is_well && told.contains("error:") && !told.contains("panicked"),
@@ -86,7 +86,7 @@ impl Shop {
 }
 
 /// A command line.
-fn publishing(gallery: &str, out: &str, more: &str) -> String {
+pub(crate) fn publishing(gallery: &str, out: &str, more: &str) -> String {
     let line = format!("publish --extractor model.safetensors --gallery {gallery} --out {out}");
     if more.is_empty() { line } else { format!("{line} {more}") }
 }
@@ -123,7 +123,7 @@ fn own(tree: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     own
 }
 
-fn listed(site: &Path) -> Vec<String> {
+pub(crate) fn listed(site: &Path) -> Vec<String> {
     let list = std::fs::read(site.join(LIST)).expect("the list");
     let list: serde_json::Value = serde_json::from_slice(&list).expect("JSON");
     assert_eq!(list["version"], 1);

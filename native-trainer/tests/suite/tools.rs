@@ -41,7 +41,7 @@ pictures: 7 pictures, 3 classes; 2 errors, 2 notes
     let text = String::from_utf8_lossy(&output.stdout);
     let report: serde_json::Value =
         serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
-    // Eight pictures a batch, two a class: four classes, and there are three.
+    // Eight pictures per batch, two per class: four classes, and there are three.
     let kinds: Vec<&str> = report["findings"]
         .as_array()
         .expect("findings")

@@ -103,7 +103,7 @@ fn galleries_say_what_they_hold_and_what_a_change_did() {
     let shop = Shop::new();
     let (mug, file) = ("class 0 类", &shop.gallery);
     let said = shop.gallery("stats", &[]);
-    assert!(said.contains("pictures    4 a class\n"), "{said}");
+    assert!(said.contains("pictures    4 per class\n"), "{said}");
     shop.gallery("describe", &[&mug, &"--set", &"price=9 €", &"--min-similarity", &"0.7"]);
     let said = shop.gallery("list", &[]);
     assert!(

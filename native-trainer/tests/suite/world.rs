@@ -325,6 +325,16 @@ pub(crate) fn succeed(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     succeeded(&magpie(arguments))
 }
 
+/// The words of a publishing.
+pub(crate) fn publishing<'a, P: AsRef<std::ffi::OsStr>>(
+    model: &'a P,
+    gallery: &'a P,
+    page: &'a P,
+    out: &'a P,
+) -> [&'a dyn AsRef<std::ffi::OsStr>; 9] {
+    [&"publish", &"--extractor", model, &"--gallery", gallery, &"--page", page, &"--out", out]
+}
+
 /// Runs `magpie` and expects an error without a panic; returns its message.
 pub(crate) fn fail(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     failed(&magpie(arguments))

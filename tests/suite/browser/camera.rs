@@ -51,6 +51,8 @@ fn is_one_stream(seen: &Value) {
     is_off(&meanwhile["later"]);
     assert_eq!(meanwhile["later"]["labels"], meanwhile["answered"]["labels"], "it stays");
     assert_eq!((&meanwhile["frames"], &meanwhile["problems"]), (&json!(0), &json!([])));
+    is_on(&seen["overtaken"]);
+    assert_eq!(seen["overtaken"]["labels"], json!([]), "an answer to a file, on a frame");
 }
 
 #[track_caller]
@@ -115,7 +117,7 @@ fn a_browser_that_never_gives_a_camera_is_not_waited_for() {
 
 #[test]
 fn there_is_one_stream_however_often_and_whatever_is_pressed_meanwhile() {
-    is_one_stream(&seen("chromium", "twice,meanwhile"));
+    is_one_stream(&seen("chromium", "twice,meanwhile,overtaken"));
 }
 
 #[test]
@@ -141,8 +143,8 @@ fn a_frame_is_shown_and_recognized_whole_and_what_is_taught_from_it_is_known() {
 /// All but a host that fails: without Chromium's blocked service worker the parts of an earlier visit are kept.
 #[test]
 fn the_camera_is_the_same_in_firefox() {
-    let all = "unanswered,twice,meanwhile,unplugged,silent,dead,taken,background,taught,whole";
-    let seen = seen("firefox", all);
+    let first = "unanswered,twice,meanwhile,overtaken,unplugged,silent,dead,taken,background";
+    let seen = seen("firefox", &format!("{first},taught,whole"));
     is_given_in_time_or_not_at_all(&seen["unanswered"]);
     is_one_stream(&seen);
     goes(&seen);

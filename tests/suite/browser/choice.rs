@@ -81,8 +81,9 @@ fn the_faster_engine_is_taken_and_left_when_it_slows_down() {
 
     let networks = &seen["networks"];
     assert_eq!(networks["begun"]["started"][0], "webgpu", "{networks}");
-    // The engine that answers is measured itself.
-    assert_eq!(networks["seen"]["started"], json!(["webgpu", CPU]), "{networks}");
+    // The engine that answers is measured itself, and left at once for the one that is faster.
+    assert_eq!(networks["seen"]["started"], json!(["webgpu", CPU, CPU]), "{networks}");
+    assert_eq!(networks["seen"]["running"], json!([CPU]), "{networks}");
     let measured = networks["seen"]["kept"]["cpu"]["detect"].as_f64();
     assert!(measured > Some(0.0) && measured < Some(1e6), "{networks}");
     assert_eq!(seen["bounds"]["bounds"], json!([300, null]));

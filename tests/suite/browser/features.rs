@@ -101,6 +101,8 @@ fn a_full_browser_says_so_and_goes_on() {
 #[test]
 fn an_engine_that_stops_is_started_again_and_a_lost_graphics_device_replaced() {
     let seen = feature("recovers");
+    assert_eq!(seen["again"]["labels"], seen["before"], "the shown picture stays");
+    assert_eq!(seen["again"]["status"], "The engine stopped and was started again.");
     for moment in ["idle", "busy"] {
         assert_eq!(seen[moment], seen["before"], "{moment}");
     }

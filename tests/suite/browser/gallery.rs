@@ -47,6 +47,8 @@ fn a_visitor_teaches_the_page_and_takes_the_gallery_away() {
     assert_eq!(seen("imported")["first"], "Our thing");
     assert!(seen("refused")["status"].as_str().expect("text").contains("cannot be added"));
     assert_eq!(size("refused"), grown);
+    // A file that was refused leaves what is kept as it was.
+    assert_eq!((size("kept"), &seen("kept")["first"]), (grown.clone(), &Value::from("Our thing")));
 
     // What was saved is a gallery like any other, and goes back into the published one.
     let manifest = std::fs::read(site.join("bundle").join(MANIFEST_NAME)).expect("a manifest");

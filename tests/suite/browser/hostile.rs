@@ -216,6 +216,27 @@ fn a_kept_site_outlives_an_update_and_a_broken_host() {
 }
 
 #[test]
+fn a_site_that_was_published_anew_is_shown_also_where_the_disk_is_full() {
+    let seen = &seen("chromium", "renewed")["renewed"];
+    for (what, taken) in [("full", false), ("cached", true)] {
+        let visit = &seen[what];
+        let size = |when: &str| {
+            assert_eq!(visit[when]["state"], "done", "{what}, {when}: {visit}");
+            visit[when]["size"].as_str().expect("a sentence").to_owned()
+        };
+        let (old, new) = (size("old"), size("second"));
+        assert_ne!(old, new, "{what}: no old file is brought back: {visit}");
+        // What a browser keeps by itself it may show once more.
+        assert!(size("first") == new || taken, "{what}: {visit}");
+        // Without a network there is one whole site: the one that fitted on the disk.
+        assert_eq!(visit["taken"], taken, "{what}: {visit}");
+        assert_eq!(size("away"), if taken { new } else { old }, "{what}: {visit}");
+        assert!(visit["answer"]["late"].is_null(), "{what}: {visit}");
+        assert!(!visit["answer"]["labels"].as_array().expect("labels").is_empty(), "{visit}");
+    }
+}
+
+#[test]
 fn firefox_answers_too_where_a_host_lies() {
     let seen = seen("firefox", "lies,resumed,refresh,unposted");
     unposted_is_told(&seen["unposted"]);
@@ -251,4 +272,22 @@ fn lessons_are_corrected_joined_and_hold_over_a_publication() {
     assert_eq!(names("both"), both, "no page loses what another was taught");
     assert_eq!(names("renamed"), ["renamed"]);
     assert_eq!(names("old"), [""; 0], "the old name is not published again for this visitor");
+}
+
+#[test]
+fn lessons_hold_over_more_classes_and_shards_until_the_visitor_starts_over() {
+    let seen = &seen("chromium", "publications")["publications"];
+    let things = |value: &Value| value.as_u64().expect("a number");
+    let (mine, none) = (json!(["zz mine"]), json!([]));
+    // One class more was taught, one removed, and seven were published.
+    assert_eq!(things(&seen["more"]), things(&seen["fewer"]) + 7, "{seen}");
+    for page in ["republished", "tab"] {
+        assert_eq!(seen[page], json!({ "mine": mine, "gone": false }), "{page}: {seen}");
+    }
+    let undone = &seen["undone"];
+    assert_eq!((&undone["mine"], &undone["gone"]), (&mine, &json!(true)), "{seen}");
+    assert_eq!(things(&undone["things"]), things(&seen["more"]) + 1, "new classes stay: {seen}");
+    assert_eq!((&seen["shards"], &seen["answer"]["labels"][0]), (&mine, &mine[0]), "{seen}");
+    assert_eq!(seen["over"], none, "{seen}");
+    assert!(nearly_right(&seen["end"]), "{seen}");
 }

@@ -13,6 +13,7 @@ mod gallery;
 mod hostile;
 mod looks;
 mod networks;
+mod order;
 mod origins;
 mod package;
 mod pixels;

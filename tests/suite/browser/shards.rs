@@ -21,7 +21,7 @@ pub(super) fn republish(folder: &Path, without: usize, arguments: &[&str]) -> Pa
     let manifest = Manifest::from_bytes(&read(MANIFEST_NAME)).expect("valid");
     let open = |name: &str| Gallery::from_bytes(&read(name)).expect("a gallery");
     let mut gallery = open(&manifest.gallery);
-    let pictures = manifest.pictures.as_deref().expect("pictures of their own");
+    let pictures = manifest.thumbnails.as_deref().expect("pictures of their own");
     gallery.take_thumbnails(&open(pictures)).expect("of one model");
     for _ in 0..without {
         gallery.remove_class(0).expect("a class");

@@ -4,8 +4,6 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-#[cfg(feature = "cpu")]
-use burn::tensor::Device;
 use models::bundle::{Manifest, Opening};
 use models::gallery::{Gallery, Shards};
 use models::inference;
@@ -29,7 +27,7 @@ use crate::refresh::{Newer, Published, thresholds};
 pub(crate) async fn open_target(backend: Backend) -> Result<Target, EngineError> {
     match backend {
         #[cfg(feature = "cpu")]
-        Backend::Cpu => Ok(Target::from(&Device::flex())),
+        Backend::Cpu => Ok(Target::cpu()),
         #[cfg(feature = "webgpu")]
         Backend::WebGpu => match Gpu::open().await {
             Ok(gpu) => Ok(Target::from(&gpu)),
@@ -105,8 +103,8 @@ impl Engine {
             edits,
             tuned: false,
             manifest_url: manifest_url.to_owned(),
-            pictured: manifest.pictures.is_none(),
-            pictures: manifest.pictures.clone(),
+            pictured: manifest.thumbnails.is_none(),
+            pictures: manifest.thumbnails.clone(),
             shards: manifest.shards.clone(),
             manifest,
             seen: VecDeque::new(),
@@ -163,7 +161,7 @@ impl Engine {
             self.set_thresholds(tuned);
         }
         if let Some(published) = published {
-            (self.pictures, self.pictured) = (manifest.pictures.clone(), true);
+            (self.pictures, self.pictured) = (manifest.thumbnails.clone(), true);
             self.shards.clone_from(&manifest.shards);
             self.edits.publish(&mut self.recognizer, published)?;
         }

@@ -140,7 +140,13 @@ pub(super) fn measured(app: &mut App, trial: u32, outcome: Outcome, out: &mut Co
     };
     tell(app, out);
     let faster = app.choosing.choice.as_ref().is_some_and(|choice| choice.backend == "webgpu");
-    // With a picture on the page, the next visit begins with it: lessons are taken from what this engine saw.
+    if app.backend == Backend::WebGpu && app.choosing.choice.is_some() && !faster {
+        // The picture on the page, if there is one, is given to the other engine.
+        app.choosing.need = Some(Need::Rest);
+        relieve(app, out);
+        return;
+    }
+    // With a picture on the page, the next visit begins with it: what it takes to start would be waited for.
     if faster && app.backend == Backend::Cpu && app.shown.is_none() && is_idle(app) {
         app.backend = Backend::WebGpu;
         start_engine(app, out);

@@ -6,7 +6,7 @@ use wasm_engine::protocol::{
     AlikePair, Backend, Change, GalleryView, Recognized, Request, Thresholds,
 };
 
-use super::event::{Choice, Facing, Handle, Part, Timer};
+use super::event::{Choice, Facing, Handle, Part, Reading, Timer};
 use super::failure::Failure;
 
 /// A sentence for the status line.
@@ -146,16 +146,15 @@ pub(crate) enum Command {
     /// Tell the engine.
     Send(Request),
     /// Read and decode a file, for [`super::event::Event::Decoded`].
-    ReadFile(Handle),
+    ReadFile(Handle, Reading),
     /// Read a gallery file, for [`super::event::Event::GalleryRead`].
     ReadGallery(Handle),
-    /// Download a picture of this site, for [`super::event::Event::AskedForCame`] where the page's address names it, for
-    /// [`super::event::Event::Given`] else.
+    /// Download a picture of this site, for [`super::event::Event::Came`].
     Fetch {
         /// Where.
         address: String,
-        /// Whether the page's address names it.
-        asked: bool,
+        /// Of the given thing.
+        number: u32,
     },
     /// Read pixels, for [`super::event::Event::Pixels`] with this number.
     ReadPixels(Source, u32),

@@ -17,6 +17,16 @@ pub(crate) struct Adapter {
     pub(crate) software: bool,
 }
 
+/// What a file is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The picture that was given as the one of this number.
+    Given(u32),
+    /// The picture that is shown, for an engine that does not know it; the number of the next picture when the file was
+    /// asked for.
+    Again(u32),
+}
+
 /// What a visitor gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Given {
@@ -233,12 +243,12 @@ pub(crate) enum Event {
     Given(Given),
     /// The page's address names a picture.
     AskedFor(Given),
-    /// It is there, or there is none.
-    AskedForCame(Given),
+    /// What was downloaded as the given thing of this number.
+    Came(u32, Given),
     /// The bytes of a file and the picture as the browser decoded it, if it could.
-    Decoded(Vec<u8>, Option<Handle>),
+    Decoded(Reading, Vec<u8>, Option<Handle>),
     /// A file that cannot be read.
-    Unreadable,
+    Unreadable(Reading),
     /// Pixels of something that the browser has decoded, and the number of the next picture when they were asked
     /// for; `None` where it gives others than those that it shows.
     Pixels(u32, Option<Picture>),

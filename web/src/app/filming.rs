@@ -3,7 +3,7 @@
 
 use super::command::{Command, Commands, Look, Show};
 use super::event::{CameraEvent, CameraState, Change, Facing, Frame, Timer};
-use super::{App, choice, clear, recognize};
+use super::{App, choice, clear, given, recognize, recovery};
 
 /// Milliseconds before a frame is tried again after one that failed, doubled with each more, and the most.
 const BACK_OFF: i32 = 250;
@@ -94,12 +94,14 @@ pub(super) fn happened(app: &mut App, event: CameraEvent, out: &mut Commands) {
                 out.say("ready", Look::Done);
             } else if app.film.asked.is_none() {
                 // Who asks twice is asked once.
+                given::newer(app);
                 start(app, Facing::Back, String::new(), out);
             }
         }
         CameraEvent::Turn => {
             if let Some(facing) = app.film.camera.as_ref().map(|camera| camera.facing) {
                 // Many devices have one camera at a time.
+                given::newer(app);
                 stop(app, out);
                 start(app, facing.turned(), String::new(), out);
             }
@@ -194,10 +196,11 @@ fn began(app: &mut App, id: u32, begun: bool, state: CameraState, out: &mut Comm
     // With its first frame the browser's word counts.
     camera.muted |= state.muted;
     let (torch, muted) = (camera.torch, camera.muted);
-    app.shown = None;
+    // Its first answer is about a frame.
+    given::forget(app);
     out.show(Show::Torch(torch));
     clear(app, out);
-    if muted {
+    if !recovery::tell_end(app, out) && muted {
         out.say("camera.muted", Look::Failed);
     }
     out.add(Command::CountCameras);

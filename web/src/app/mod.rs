@@ -1,11 +1,13 @@
 //! State of the page and what changes it: [`update`] takes an [`Event`] and says what is to be done. Both are plain
 //! data; [`crate::perform`] and [`crate::view`] do it.
 
+mod asking;
 mod choice;
 mod command;
 mod event;
 mod failure;
 mod filming;
+mod given;
 mod pointing;
 mod recovery;
 mod replies;
@@ -20,16 +22,18 @@ use wasm_engine::protocol::{
     Arithmetic, Backend, Edit, EngineError, Picture, Recognized, Request, Thresholds,
 };
 
+use asking::Asking;
 use choice::Choosing;
 use command::Commands;
 pub(crate) use command::{Command, Computed, Look, Sentence, Show, Source};
 pub(crate) use event::{
     Adapter, CameraEvent, CameraState, Change, Choice, Cost, Event, Facing, Frame, Given, Handle,
-    Outcome, Part, PointEvent, Timer, Visitor,
+    Outcome, Part, PointEvent, Reading, Timer, Visitor,
 };
 pub(crate) use failure::Failure;
 use failure::{Doing, FileKind};
 use filming::Filming;
+use given::Giving;
 use pointing::Pointing;
 use recovery::Health;
 
@@ -60,15 +64,6 @@ struct Sent {
     bitmap: Option<Handle>,
 }
 
-/// A picture that the page's address names.
-#[derive(Debug)]
-enum AskedFor {
-    /// It is on its way.
-    Coming,
-    /// It is there, or it is none.
-    Come(Given),
-}
-
 /// Everything that the page remembers.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -83,6 +78,8 @@ pub(crate) struct App {
     sent: Option<Sent>,
     /// Came before the engine was ready.
     waiting: Option<(Vec<u8>, Option<Handle>)>,
+    giving: Giving,
+    asking: Asking,
     film: Filming,
     pointing: Pointing,
     /// The newest answer, to be shown again when the gallery changes.
@@ -91,8 +88,8 @@ pub(crate) struct App {
     kept: bool,
     /// Whether parts of the gallery are fetched when they are needed.
     in_parts: bool,
-    /// The picture that the page's address names, until it may be looked at.
-    asked_for: Option<AskedFor>,
+    /// What the status line says.
+    told: Option<(Sentence, Look)>,
     health: Health,
     choosing: Choosing,
     visitor: Visitor,
@@ -103,8 +100,8 @@ pub(crate) struct App {
     inside: bool,
     /// As the bundle has them.
     published: Option<Thresholds>,
-    /// Whether a gallery file is being added.
-    importing: bool,
+    /// As the visitor wants them.
+    tuned: Option<Thresholds>,
 }
 
 impl App {
@@ -119,12 +116,14 @@ impl App {
             next_id: 1,
             sent: None,
             waiting: None,
+            giving: Giving::default(),
+            asking: Asking::default(),
             film: Filming::default(),
             pointing: Pointing::default(),
             shown: None,
             kept: false,
             in_parts: false,
-            asked_for: None,
+            told: None,
             health: Health::default(),
             choosing: Choosing::new(beginning.chooses, beginning.choice, beginning.most_answers),
             visitor: Visitor::default(),
@@ -132,7 +131,7 @@ impl App {
             filter: String::new(),
             inside: false,
             published: None,
-            importing: false,
+            tuned: None,
         }
     }
 
@@ -140,11 +139,7 @@ impl App {
     pub(crate) fn needs(&self, handle: Handle) -> bool {
         let sent = self.sent.as_ref().and_then(|sent| sent.bitmap);
         let waiting = self.waiting.as_ref().and_then(|(_, bitmap)| *bitmap);
-        let asked_for = match &self.asked_for {
-            Some(AskedFor::Come(Given::File(file))) => Some(*file),
-            _ => None,
-        };
-        [sent, waiting, asked_for].contains(&Some(handle))
+        [sent, waiting].contains(&Some(handle)) || self.giving.needs(handle)
     }
 }
 
@@ -152,6 +147,12 @@ impl App {
 pub(crate) fn update(app: &mut App, event: Event) -> Vec<Command> {
     let mut out = Commands::default();
     take(app, event, &mut out);
+    for command in &out.0 {
+        app.giving.see(command);
+        if let Command::Show(Show::Status(sentence, look)) = command {
+            app.told = Some((sentence.clone(), *look));
+        }
+    }
     out.0
 }
 
@@ -162,44 +163,12 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
             start_engine(app, out);
         }
         Event::Visitor(visitor) => app.visitor = visitor,
-        Event::Given(given) => take_given(app, given, out),
-        Event::AskedFor(Given::Address { address, own: true }) => {
-            app.asked_for = Some(AskedFor::Coming);
-            out.add(Command::Fetch { address, asked: true });
-        }
-        // Another site is not asked for anything, but the visitor is told.
-        Event::AskedFor(given) | Event::AskedForCame(given) => {
-            if app.ready {
-                app.asked_for = None;
-                take_given(app, given, out);
-            } else {
-                app.asked_for = Some(AskedFor::Come(given));
-            }
-        }
-        Event::Decoded(bytes, bitmap) => {
-            choice::disturbed(app, out);
-            choice::relieve(app, out);
-            app.shown = None;
-            clear(app, out);
-            out.show(Show::Top);
-            out.add(bitmap.map_or(Command::Show(Show::NoPicture), Command::ShowPicture));
-            if app.ready {
-                recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap, out);
-            } else {
-                app.waiting = Some((bytes, bitmap));
-            }
-        }
-        Event::Unreadable => refuse(app, Sentence::Key("no.picture"), out),
-        Event::Pixels(next_id, picture) => {
-            // Something else may have come first.
-            if app.next_id != next_id || app.film.camera.is_some() {
-                return;
-            }
-            match picture {
-                Some(picture) => recognize(app, picture, None, out),
-                None => out.say("pixels.falsified", Look::Failed),
-            }
-        }
+        Event::Given(given) => given::given(app, given, out),
+        Event::AskedFor(given) => given::asked_for(app, given, out),
+        Event::Came(number, given) => given::came(app, number, given, out),
+        Event::Decoded(reading, bytes, bitmap) => given::decoded(app, reading, bytes, bitmap, out),
+        Event::Unreadable(reading) => given::unreadable(app, reading, out),
+        Event::Pixels(next_id, picture) => given::pixels(app, next_id, picture, out),
         Event::Camera(event) => filming::happened(app, event, out),
         Event::Point(event) => pointing::happened(app, event, out),
         Event::Language => replies::speak(app, out),
@@ -213,14 +182,14 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
             filming::happened(app, event, out);
         }
         Event::Engine(response) => replies::engine_spoke(app, response, out),
-        Event::NotStarted(error) => fail(app, error, Doing::Other, out),
+        Event::NotStarted(error) => recovery::failed(app, error, Doing::Other, out),
         Event::LookAgain => {
             if app.ready {
                 out.send(Request::Refresh);
             }
             choice::consider(app, out);
         }
-        Event::Ask(request) => out.send(request),
+        Event::Ask(request) => asking::ask(app, request, out),
         Event::Panel(open) => {
             app.panel = open;
             list(app, out);
@@ -234,15 +203,16 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
             look_inside(app, out);
         }
         Event::AsPublished => {
-            if let Some(published) = app.published {
+            app.tuned = None;
+            if let Some(published) = app.published.filter(|_| app.ready) {
                 out.send(Request::Tune(published));
             }
         }
         Event::Hold => filming::stop(app, out),
         Event::Import(file) => out.add(Command::ReadGallery(file)),
         Event::GalleryRead(Some(bytes)) => {
-            app.importing = true;
-            out.send(Request::Edit(Edit::Import { bytes: ByteBuf::from(bytes) }));
+            let import = Edit::Import { bytes: ByteBuf::from(bytes) };
+            asking::ask(app, Request::Edit(import), out);
         }
         Event::GalleryRead(None) => out.say("no.file", Look::Failed),
         Event::Kept => {
@@ -253,37 +223,15 @@ fn take(app: &mut App, event: Event, out: &mut Commands) {
     }
 }
 
-fn take_given(app: &mut App, given: Given, out: &mut Commands) {
-    match given {
-        Given::Nothing => refuse(app, Sentence::Key("no.picture"), out),
-        Given::Address { own: false, .. } => refuse(app, Sentence::Key("other.site"), out),
-        Given::Address { address, own: true } => {
-            out.say("loading.picture", Look::Busy);
-            out.add(Command::Fetch { address, asked: false });
-        }
-        Given::File(file) => {
-            filming::stop(app, out);
-            out.add(Command::ReadFile(file));
-        }
-    }
-}
-
 /// Starts the worker of the chosen backend; an earlier one ends.
 fn start_engine(app: &mut App, out: &mut Commands) {
     out.say("starting", Look::Busy);
     (app.ready, app.sent) = (false, None);
+    app.giving.forgotten();
+    app.asking.forget();
+    recovery::started(app);
     choice::started(app);
     out.add(Command::StartEngine(app.backend));
-}
-
-/// Says why what was given is not looked at. A camera that runs goes on; an older picture is not shown any more.
-fn refuse(app: &mut App, sentence: Sentence, out: &mut Commands) {
-    if app.film.camera.is_none() {
-        (app.sent, app.waiting, app.shown) = (None, None, None);
-        clear(app, out);
-        out.show(Show::NoPicture);
-    }
-    out.status(sentence, Look::Failed);
 }
 
 /// What went wrong while the visitor was about this.
@@ -299,6 +247,7 @@ fn fail(app: &App, error: EngineError, doing: Doing, out: &mut Commands) {
 /// Forgets the last picture's answers.
 fn clear(app: &mut App, out: &mut Commands) {
     out.show(Show::NoAnswers);
+    app.pointing.forget();
     pointing::end(app, out);
 }
 
@@ -311,7 +260,7 @@ fn recognize(app: &mut App, picture: Picture, bitmap: Option<Handle>, out: &mut 
     };
     app.sent = Some(Sent { id, kind, bitmap });
     let follow = app.film.camera.is_some();
-    if !follow {
+    if !follow && !given::is_quiet(app) {
         out.say("recognizing", Look::Busy);
     }
     out.send(Request::Recognize { id, picture, follow });
@@ -319,7 +268,8 @@ fn recognize(app: &mut App, picture: Picture, bitmap: Option<Handle>, out: &mut 
 
 /// Asks what the gallery holds, where somebody looks at it.
 fn list(app: &App, out: &mut Commands) {
-    if app.panel {
+    // One that is not there yet tells by itself.
+    if app.panel && app.ready {
         out.send(Request::List { filter: app.filter.clone() });
     }
 }

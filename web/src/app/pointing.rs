@@ -5,7 +5,8 @@ use wasm_engine::protocol::Request;
 
 use super::command::{Command, Commands, Look, Show};
 use super::event::{Part, PointEvent};
-use super::{App, filming};
+use super::given::Again;
+use super::{App, filming, given, recovery};
 
 /// Pixels of the window that a finger moves before it draws.
 const STEADY: f64 = 8.0;
@@ -38,11 +39,20 @@ pub(super) struct Pointing {
     part: Part,
     /// Whether the visitor marks.
     marks: bool,
+    /// Parts that are looked at once the picture is answered.
+    waiting: Option<Vec<Part>>,
+}
+
+impl Pointing {
+    /// The picture that was pointed at is gone.
+    pub(super) fn forget(&mut self) {
+        self.waiting = None;
+    }
 }
 
 impl Default for Pointing {
     fn default() -> Self {
-        Self { stroke: None, part: MIDDLE, marks: false }
+        Self { stroke: None, part: MIDDLE, marks: false, waiting: None }
     }
 }
 
@@ -90,16 +100,40 @@ pub(super) fn end(app: &mut App, out: &mut Commands) {
     }
 }
 
-/// Asks what is in one of these parts of the picture.
+/// Looks at what was pointed at before the picture was answered.
+pub(super) fn go_on(app: &mut App, out: &mut Commands) {
+    if let Some(parts) = app.pointing.waiting.take() {
+        look(app, parts, out);
+    }
+}
+
+/// Asks what is in one of these parts of the picture, once the engine has answered about all of it.
 fn look(app: &mut App, parts: Vec<Part>, out: &mut Commands) {
     end(app, out);
-    let Some(shown) = app.shown.clone() else { return };
+    let shown = app.shown.clone().filter(|_| given::is_known(app));
+    let Some(shown) = shown else { return wait(app, parts, out) };
     let sides = [shown.width, shown.height, shown.width, shown.height].map(f64::from);
     let region = |part: Part| std::array::from_fn(|side| (part[side] * sides[side]) as f32);
     let regions = parts.into_iter().map(region).collect();
     filming::stop(app, out);
     out.say("recognizing", Look::Busy);
     out.send(Request::Look { picture: shown.picture, regions });
+}
+
+/// The newest of several parts waits.
+fn wait(app: &mut App, parts: Vec<Part>, out: &mut Commands) {
+    filming::stop(app, out);
+    if recovery::tell_end(app, out) {
+        return;
+    }
+    let under_way = app.sent.is_some() || app.waiting.is_some();
+    if !under_way && !given::give_again(app, Again::Aloud, out) {
+        return;
+    }
+    app.pointing.waiting = Some(parts);
+    if app.ready {
+        out.say("recognizing", Look::Busy);
+    }
 }
 
 fn moved(app: &mut App, pointer: i32, at: (f64, f64), (x, y): (f64, f64), out: &mut Commands) {

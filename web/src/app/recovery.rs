@@ -1,9 +1,10 @@
 //! What the page does when its engine stops: it starts it again, on the processor where the graphics
-//! device is gone, and asks once more about the picture that was being looked at.
+//! device is gone, and gives it the picture that is on the stage.
 
 use wasm_engine::protocol::{Backend, EngineError};
 
-use super::command::{Command, Commands, Look, Show, Source};
+use super::command::{Commands, Look, Show};
+use super::given::Again;
 use super::{App, Doing, choice, fail, filming, start_engine};
 
 /// What became of the engines so far.
@@ -11,10 +12,10 @@ use super::{App, Doing, choice, fail, filming, start_engine};
 pub(super) struct Health {
     /// Times that the engine stopped since it last answered.
     stops: u32,
-    /// Whether a picture waits for the next engine.
-    interrupted: bool,
     /// Whether the graphics device was given up.
     pub(super) fell_back: bool,
+    /// Why there is no engine, and none is on its way.
+    end: Option<EngineError>,
 }
 
 /// What follows an engine that stopped.
@@ -29,16 +30,14 @@ enum Next {
 }
 
 impl Health {
-    /// Takes in that an engine stopped; `interrupted` says whether a picture was being looked at.
-    fn stop(&mut self, backend: Backend, interrupted: bool) -> Next {
+    /// Takes in that an engine stopped.
+    fn stop(&mut self, backend: Backend) -> Next {
         self.stops += 1;
-        // A picture that stops two engines is not given to a third.
-        self.interrupted = interrupted && self.stops == 1;
         if self.stops == 1 {
             return Next::Again;
         }
         if backend == Backend::WebGpu {
-            *self = Self { stops: 0, interrupted, fell_back: true };
+            *self = Self { stops: 0, fell_back: true, end: None };
             return Next::Processor;
         }
         Next::GiveUp
@@ -48,9 +47,8 @@ impl Health {
 /// The engine stopped, or its device is gone.
 pub(super) fn stopped(app: &mut App, error: EngineError, out: &mut Commands) {
     out.show(Show::Progress(None));
-    let interrupted = app.sent.take().is_some() && app.film.camera.is_none();
-    app.ready = false;
-    match app.health.stop(app.backend, interrupted) {
+    (app.ready, app.sent) = (false, None);
+    match app.health.stop(app.backend) {
         Next::Again => start_engine(app, out),
         Next::Processor => {
             app.backend = Backend::Cpu;
@@ -59,27 +57,48 @@ pub(super) fn stopped(app: &mut App, error: EngineError, out: &mut Commands) {
         }
         Next::GiveUp => {
             filming::stop(app, out);
-            fail(app, error, Doing::Other, out);
+            app.giving.forgotten();
+            app.asking.forget();
+            failed(app, error, Doing::Other, out);
         }
     }
 }
 
-/// The engine is there, perhaps once more.
-pub(super) fn ready(app: &mut App, out: &mut Commands) {
-    let key = if app.health.fell_back {
-        "recovered.cpu"
-    } else if app.health.stops > 0 {
-        "recovered"
-    } else {
-        "ready"
-    };
-    out.say(key, Look::Done);
-    if std::mem::take(&mut app.health.interrupted) {
-        out.add(Command::ReadPixels(Source::Canvas, app.next_id));
+/// Something failed that is about no picture; without it there may be no engine.
+pub(super) fn failed(app: &mut App, error: EngineError, doing: Doing, out: &mut Commands) {
+    if !app.ready {
+        app.health.end = Some(error.clone());
     }
+    fail(app, error, doing, out);
 }
 
-/// The engine answered about a picture.
+/// Says why there is no engine, if none is on its way; whether that is so.
+pub(super) fn tell_end(app: &App, out: &mut Commands) -> bool {
+    let Some(error) = app.health.end.clone() else { return false };
+    fail(app, error, Doing::Other, out);
+    true
+}
+
+/// An engine is on its way.
+pub(super) fn started(app: &mut App) {
+    app.health.end = None;
+}
+
+/// The engine is there, perhaps once more; how it is given the picture on the stage.
+pub(super) fn ready(app: &App, out: &mut Commands) -> Again {
+    let (key, again) = if app.health.fell_back {
+        ("recovered.cpu", Again::Quiet)
+    } else if app.health.stops > 0 {
+        ("recovered", Again::Quiet)
+    } else {
+        ("ready", Again::Aloud)
+    };
+    out.say(key, Look::Done);
+    // An answer that was not seen yet is told.
+    if app.shown.is_some() { again } else { Again::Aloud }
+}
+
+/// The engine answered about a picture that was not answered before.
 pub(super) fn answered(app: &mut App) {
     app.health.stops = 0;
 }
@@ -91,34 +110,26 @@ mod tests {
     use super::{Health, Next};
 
     #[test]
-    fn the_first_stop_starts_the_engine_again_with_its_picture() {
+    fn the_first_stop_starts_the_engine_again() {
         let mut health = Health::default();
-        assert_eq!(health.stop(Backend::WebGpu, true), Next::Again);
-        assert!(health.interrupted && !health.fell_back);
+        assert_eq!(health.stop(Backend::WebGpu), Next::Again);
+        assert!(!health.fell_back);
     }
 
     #[test]
     fn the_second_stop_takes_the_processor() {
         let mut health = Health::default();
-        health.stop(Backend::WebGpu, true);
-        assert_eq!(health.stop(Backend::WebGpu, true), Next::Processor);
-        assert!(health.interrupted && health.fell_back);
+        health.stop(Backend::WebGpu);
+        assert_eq!(health.stop(Backend::WebGpu), Next::Processor);
+        assert!(health.fell_back);
     }
 
     #[test]
     fn the_processor_has_two_stops_as_well() {
         let mut health = Health::default();
-        health.stop(Backend::WebGpu, false);
-        health.stop(Backend::WebGpu, false);
-        assert_eq!(health.stop(Backend::Cpu, false), Next::Again);
-        assert_eq!(health.stop(Backend::Cpu, false), Next::GiveUp);
-    }
-
-    #[test]
-    fn a_picture_that_stops_two_engines_is_dropped() {
-        let mut health = Health::default();
-        health.stop(Backend::Cpu, true);
-        assert_eq!(health.stop(Backend::Cpu, true), Next::GiveUp);
-        assert!(!health.interrupted);
+        health.stop(Backend::WebGpu);
+        health.stop(Backend::WebGpu);
+        assert_eq!(health.stop(Backend::Cpu), Next::Again);
+        assert_eq!(health.stop(Backend::Cpu), Next::GiveUp);
     }
 }

@@ -2,16 +2,15 @@
 
 use std::rc::Rc;
 
-use serde_bytes::ByteBuf;
 use wasm_engine::protocol::{
-    Arithmetic, BundleInfo, ErrorKind, GalleryView, Picture, Recognized, Request, Response,
+    Arithmetic, BundleInfo, Change, ErrorKind, GalleryView, Recognized, Request, Response,
     Thresholds,
 };
 
-use super::command::{Command, Commands, Computed, Look, Sentence, Show, Source};
+use super::command::{Command, Commands, Computed, Look, Sentence, Show};
 use super::{
-    App, AskedFor, Doing, Sent, choice, fail, failure, filming, keep, look_inside, recognize,
-    recovery, refuse, take_given,
+    App, Doing, Sent, asking, choice, failure, filming, given, keep, look_inside, pointing,
+    recovery,
 };
 
 /// Takes up what the worker says.
@@ -24,6 +23,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         }
         Response::Ready(info) => ready(app, info, out),
         Response::Pictured { again } => {
+            // The same answers, with pictures: the status line keeps what it says.
             show_again(app, again, out);
             // Examples of what the gallery holds.
             out.send(Request::List { filter: app.filter.clone() });
@@ -31,13 +31,14 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         Response::Recognized { id, result } => recognized(app, id, result, out),
         Response::Listed(gallery) => show_gallery(app, gallery, out),
         Response::Looked { result } => {
-            show_again(app, Some(result), out);
-            out.show(Show::FirstAnswer);
+            if tell_again(app, Some(result), out) {
+                out.show(Show::FirstAnswer);
+            }
         }
         Response::Edited { change, gallery, again } => {
-            app.importing = false;
             app.filter.clear();
             out.show(Show::NoFilter);
+            asking::edited(app, &gallery, change == Change::Undone, out);
             show_gallery(app, gallery, out);
             show_again(app, again, out);
             out.status(Sentence::Changed(change), Look::Done);
@@ -50,7 +51,7 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
         Response::Exported { bytes } => out.add(Command::Download(bytes.into_vec())),
         Response::Tuned { thresholds, again } => {
             show_thresholds(app, thresholds, out);
-            show_again(app, again, out);
+            tell_again(app, again, out);
         }
         Response::Cropped { picture, object, bytes } => {
             out.show(Show::Crop { picture, object, bytes: bytes.into_vec() });
@@ -68,18 +69,17 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
             let Some(sent) = finish(app, id) else { return };
             // The browser may decode what the engine does not; what is damaged stays unanswered.
             if let Some(bitmap) = sent.bitmap.filter(|_| error.kind == ErrorKind::Format) {
-                out.add(Command::ReadPixels(Source::Held(bitmap), app.next_id));
+                given::unpack(app, bitmap, out);
             } else {
                 let sentence = failure(app, error, Doing::Recognizing(sent.kind));
-                refuse(app, sentence, out);
+                given::refuse(app, sentence, out);
             }
             filming::failed(app, out);
         }
         Response::Failed { id: None, error } => {
             out.show(Show::Progress(None));
-            let importing = std::mem::take(&mut app.importing);
-            let doing = if importing { Doing::Importing } else { Doing::Other };
-            fail(app, error, doing, out);
+            let doing = if app.asking.failed() { Doing::Importing } else { Doing::Other };
+            recovery::failed(app, error, doing, out);
         }
     }
 }
@@ -90,22 +90,12 @@ fn ready(app: &mut App, info: BundleInfo, out: &mut Commands) {
     out.show(Show::Title(info.title, info.notes));
     out.show(Show::Size(info.classes, info.entries));
     app.published = Some(info.thresholds);
-    show_thresholds(app, info.thresholds, out);
+    show_thresholds(app, app.tuned.unwrap_or(info.thresholds), out);
     (app.ready, app.in_parts, app.arithmetic) = (true, info.in_parts, info.arithmetic);
-    recovery::ready(app, out);
+    let again = recovery::ready(app, out);
     keep(app, out);
-    let asked_for = match app.asked_for.take() {
-        Some(AskedFor::Come(given)) => Some(given),
-        coming => {
-            app.asked_for = coming;
-            None
-        }
-    };
-    if let Some((bytes, bitmap)) = app.waiting.take() {
-        recognize(app, Picture::Encoded(ByteBuf::from(bytes)), bitmap, out);
-    } else if let Some(given) = asked_for {
-        take_given(app, given, out);
-    }
+    asking::begin(app, out);
+    given::begin(app, again, out);
     filming::next_frame(app, out);
     choice::consider(app, out);
 }
@@ -115,14 +105,23 @@ fn recognized(app: &mut App, id: u32, result: Recognized, out: &mut Commands) {
     if finish(app, id).is_none() {
         return;
     }
-    recovery::answered(app);
+    let quiet = given::answered(app);
+    if !quiet {
+        recovery::answered(app);
+    }
     filming::answered(app);
     choice::watch(app, &result);
     if filming::may_show(app) {
         if app.film.camera.is_some() {
             out.add(Command::ShowFrame);
         }
-        show(app, Rc::new(result), out);
+        let result = Rc::new(result);
+        if !quiet {
+            out.status(summary(&result), Look::Done);
+        }
+        show(app, result, out);
+        given::shown(app);
+        pointing::go_on(app, out);
     }
     filming::next_frame(app, out);
     choice::consider(app, out);
@@ -146,7 +145,6 @@ fn show(app: &mut App, result: Rc<Recognized>, out: &mut Commands) {
         int8: app.arithmetic == Arithmetic::I8,
         fallback: app.health.fell_back,
     };
-    out.status(summary(&result), Look::Done);
     out.show(Show::Answers(result.clone(), computed));
     app.shown = Some(result);
     look_inside(app, out);
@@ -162,12 +160,22 @@ fn summary(result: &Recognized) -> Sentence {
     Sentence::Summary(known, result.objects.len())
 }
 
-/// Shows a picture's answers anew if it is still the one that is shown.
-fn show_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) {
+/// Shows a picture's answers anew if it is still the one that is shown; whether it is.
+fn show_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) -> bool {
     let shown = app.shown.as_ref().map(|shown| shown.picture);
-    if let Some(again) = again.filter(|again| Some(again.picture) == shown) {
-        show(app, Rc::new(again), out);
+    let Some(again) = again.filter(|again| Some(again.picture) == shown) else { return false };
+    show(app, Rc::new(again), out);
+    true
+}
+
+/// The same, and says what is found now.
+fn tell_again(app: &mut App, again: Option<Recognized>, out: &mut Commands) -> bool {
+    let told = again.as_ref().map(summary);
+    let shown = show_again(app, again, out);
+    if let Some(told) = told.filter(|_| shown) {
+        out.status(told, Look::Done);
     }
+    shown
 }
 
 /// Says everything anew that is not a part of the page's own text.
@@ -179,11 +187,13 @@ pub(super) fn speak(app: &mut App, out: &mut Commands) {
         out.show(Show::Offline { in_parts: app.in_parts });
     }
     if app.ready {
-        out.say("ready", Look::Done);
         out.send(Request::List { filter: app.filter.clone() });
     }
     if let Some(shown) = app.shown.take() {
         show(app, shown, out);
+    }
+    if let Some((sentence, look)) = app.told.clone() {
+        out.status(sentence, look);
     }
 }
 

@@ -20,8 +20,8 @@ const GAIN: f64 = 160e6;
 pub(super) enum Need {
     /// The processor in its place: WebGPU takes longer.
     Processor,
-    /// The processor in its place for the rest of the visit: this platform is known to end pages that use WebGPU
-    /// for long.
+    /// The processor in its place for the rest of the visit: a trial has chosen it, or this platform is known to end
+    /// pages that use WebGPU for long.
     Rest,
     /// Another one of its kind, with fresh memory.
     Renewal,

@@ -1,5 +1,8 @@
 //! The page's side of the worker.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use js_sys::{Array, Object, Reflect};
 use serde::Serialize;
 use wasm_bindgen::closure::Closure;
@@ -12,6 +15,8 @@ use super::startup;
 /// A running worker; dropping it ends the worker.
 pub(crate) struct EngineClient {
     worker: Worker,
+    /// Whether nobody listens to it any more.
+    ended: Rc<Cell<bool>>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
     _on_error: Closure<dyn FnMut(Event)>,
 }
@@ -35,7 +40,11 @@ impl EngineClient {
                 deliver(Response::Failed { id: None, error });
             })
         };
+        let ended = Rc::new(Cell::new(false));
+        let deaf = ended.clone();
         let hear = move |data: JsValue| match serde_wasm_bindgen::from_value(data) {
+            // What it said early may have ended it.
+            _ if deaf.get() => (),
             Ok(response) => deliver(response),
             Err(error) => web_sys::console::error_1(&error.into()),
         };
@@ -47,11 +56,12 @@ impl EngineClient {
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
         // Not now: whoever starts an engine has to have it before it speaks.
         wasm_bindgen_futures::spawn_local(async move { early.into_iter().for_each(hear) });
-        Ok(Self { worker, _on_message: on_message, _on_error: on_error })
+        Ok(Self { worker, ended, _on_message: on_message, _on_error: on_error })
     }
 
     /// Ends the worker, which says nothing any more.
     pub(crate) fn end(&self) {
+        self.ended.set(true);
         self.worker.set_onmessage(None);
         self.worker.set_onerror(None);
         self.worker.terminate();

@@ -21,10 +21,11 @@ use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use wasm_engine::protocol::{Backend, Request};
-use web_sys::{AbortController, File, MediaStream};
+use web_sys::{AbortController, File, ImageBitmap, MediaStream};
 
 use crate::app::{
-    App, Beginning, CameraState, Command, Event, Given, Handle, Outcome, Source, Visitor, update,
+    App, Beginning, CameraState, Command, Event, Given, Handle, Outcome, Reading, Source, Visitor,
+    update,
 };
 use crate::view::dom::{document, query_parameter, window};
 use crate::view::{self, Sender, language, pointing, teaching};
@@ -128,15 +129,14 @@ fn perform(page: &Rc<Page>, command: Command) {
             send(page, &Request::Open { manifest, arithmetic: None });
         }
         Command::Send(request) => send(page, &request),
-        Command::ReadFile(handle) => read_file(page, handle),
+        Command::ReadFile(handle, reading) => read_file(page, handle, reading),
         Command::ReadGallery(handle) => read_gallery(page, handle),
-        Command::Fetch { address, asked } => {
+        Command::Fetch { address, number } => {
             let page = page.clone();
             spawn_local(async move {
                 let file = samples::fetch_picture(&address).await;
                 let given = file.map_or(Given::Nothing, |file| Given::File(page.hold(file.into())));
-                let event = if asked { Event::AskedForCame } else { Event::Given };
-                deliver(&page, event(given));
+                deliver(&page, Event::Came(number, given));
             });
         }
         Command::ReadPixels(source, next_id) => {
@@ -199,7 +199,14 @@ impl Page {
     fn let_go(&self) {
         if self.events.borrow().is_empty() {
             let app = self.app.borrow();
-            self.held.borrow_mut().retain(|handle, _| app.needs(*handle));
+            self.held.borrow_mut().retain(|handle, value| {
+                let needed = app.needs(*handle);
+                // A decoded picture is large, and nobody says how soon the browser would find out.
+                if let (false, Some(bitmap)) = (needed, value.dyn_ref::<ImageBitmap>()) {
+                    bitmap.close();
+                }
+                needed
+            });
         }
     }
 
@@ -231,7 +238,7 @@ fn send(page: &Rc<Page>, request: &Request) {
 }
 
 /// Bytes of a file, and the picture as the browser decodes it.
-fn read_file(page: &Rc<Page>, handle: Handle) {
+fn read_file(page: &Rc<Page>, handle: Handle, reading: Reading) {
     let Some(file) = page.get(handle) else { return };
     let (page, file) = (page.clone(), file.unchecked_into::<File>());
     spawn_local(async move {
@@ -239,9 +246,10 @@ fn read_file(page: &Rc<Page>, handle: Handle) {
             Ok(buffer) => {
                 let bytes = Uint8Array::new(&buffer);
                 let bitmap = pixels::decode_upright(&file, &bytes).await;
-                Event::Decoded(bytes.to_vec(), bitmap.map(|bitmap| page.hold(bitmap.into())))
+                let bitmap = bitmap.map(|bitmap| page.hold(bitmap.into()));
+                Event::Decoded(reading, bytes.to_vec(), bitmap)
             }
-            Err(_) => Event::Unreadable,
+            Err(_) => Event::Unreadable(reading),
         };
         deliver(&page, event);
     });

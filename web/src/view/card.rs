@@ -9,7 +9,7 @@ use web_sys::HtmlElement;
 
 use super::dom::{append, by_id, document, element, set_attributes};
 use super::language::{say, say_with};
-use super::teaching::{self, Chosen};
+use super::teaching::{self, Chosen, Unfinished};
 use super::widgets::thumbnail;
 use super::{Sender, text};
 
@@ -24,10 +24,24 @@ const LONG: usize = 48;
 /// Shows a card for each class: what somebody pointed at first, the newest before all others.
 pub(crate) fn show(result: &Recognized, ask: &Sender) {
     let list: HtmlElement = by_id("answers");
+    // Answers to another picture were taken away before.
+    let unfinished = teaching::unfinished(&list);
     list.set_text_content(None);
     for group in groups(result) {
-        append(&list, &[&card(result, &group, ask)]);
+        append(&list, &[&card(result, &group, &unfinished, ask)]);
     }
+    teaching::focus(&list, &unfinished);
+}
+
+/// Where an object is, as an attribute.
+fn place_of(object: &RecognizedObject) -> String {
+    object.bbox.map(|side| side.to_string()).join(" ")
+}
+
+/// Whether an object is where an attribute says. Engines differ by less than a pixel.
+fn is_at(object: &RecognizedObject, place: &str) -> bool {
+    let sides = place.split(' ').map(|side| side.parse::<f32>().unwrap_or(f32::INFINITY));
+    sides.zip(object.bbox).all(|(there, here)| (there - here).abs() <= 1.0)
 }
 
 /// Whether an object is the whole picture.
@@ -99,12 +113,23 @@ fn name_of(object: &RecognizedObject) -> Option<&str> {
     Some(&best.label)
 }
 
-fn card(result: &Recognized, group: &[usize], ask: &Sender) -> HtmlElement {
+fn card(
+    result: &Recognized,
+    group: &[usize],
+    unfinished: &[Unfinished],
+    ask: &Sender,
+) -> HtmlElement {
     let first = &result.objects[group[0]];
+    let written = group.iter().find_map(|index| {
+        let object = &result.objects[*index];
+        Some((*index, unfinished.iter().find(|form| is_at(object, &form.place))?))
+    });
+    let spoken_of = written.map_or(group[0], |(index, _)| index);
     let best = first.answers.first();
     let name = name_of(first);
     let card = element("li", if first.known { "card" } else { "card unknown" }, "");
     set_attributes(&card, &[("tabindex", "-1"), ("data-count", &group.len().to_string())]);
+    set_attributes(&card, &[("data-place", &place_of(&result.objects[spoken_of]))]);
     let top = element("div", "top", "");
     match best.filter(|best| first.known && !best.thumbnail.is_empty()) {
         Some(best) => append(&top, &[&thumbnail(&best.thumbnail)]),
@@ -122,7 +147,7 @@ fn card(result: &Recognized, group: &[usize], ask: &Sender) -> HtmlElement {
         let _ = heading.class_list().add_1("long");
     }
     let standing = element("div", "standing", "");
-    let chosen = Chosen::new(Cell::new(group[0]));
+    let chosen = Chosen::new(Cell::new(spoken_of));
     // The whole picture has no frame, and so no number.
     let framed = !is_whole(result, first) && is_numbered(result);
     if group[0] >= found(result) {
@@ -147,8 +172,9 @@ fn card(result: &Recognized, group: &[usize], ask: &Sender) -> HtmlElement {
     if let Some(best) = best.filter(|_| first.known) {
         append(&card, &[&facts(best)]);
     }
-    stand(&standing, first);
-    append(&card, &[&standing, &actions(result.picture, &chosen, first, ask)]);
+    stand(&standing, &result.objects[spoken_of]);
+    let form = written.map(|(_, form)| form);
+    append(&card, &[&standing, &actions(result.picture, &chosen, first, form, ask)]);
     card
 }
 
@@ -176,6 +202,9 @@ fn numbers(
             let pressed = chip.clone();
             EventListener::new(&chip, "click", move |_| {
                 chosen.set(index);
+                if let Ok(Some(card)) = pressed.closest("li") {
+                    let _ = card.set_attribute("data-place", &place_of(&object));
+                }
                 light_up(index);
                 stand(&standing, &object);
                 let buttons = all.children();
@@ -277,7 +306,13 @@ fn fact(value: &str) -> HtmlElement {
 }
 
 /// Where the visitor says whether it is right.
-fn actions(picture: u32, chosen: &Chosen, object: &RecognizedObject, ask: &Sender) -> HtmlElement {
+fn actions(
+    picture: u32,
+    chosen: &Chosen,
+    object: &RecognizedObject,
+    form: Option<&Unfinished>,
+    ask: &Sender,
+) -> HtmlElement {
     let actions = element("div", "actions", "");
     if let Some(best) = object.answers.first().filter(|_| object.known) {
         if best.similarity < SAME {
@@ -286,6 +321,6 @@ fn actions(picture: u32, chosen: &Chosen, object: &RecognizedObject, ask: &Sende
             append(&actions, &[&element("p", "hint", &say("example"))]);
         }
     }
-    append(&actions, &[&teaching::correction(picture, chosen, object, ask)]);
+    append(&actions, &[&teaching::correction(picture, chosen, object, form, ask)]);
     actions
 }

@@ -17,7 +17,8 @@ use super::dom::{by_id, document, fetch, query_parameter, window};
 const ENGLISH: &str = include_str!("../../../www/text/en.json");
 /// Its code.
 const DEFAULT: &str = "en";
-/// Where the browser keeps the visitor's choice.
+/// Where the browser keeps the visitor's choice, before the path of the site. An entry without a path, which all sites of
+/// an origin share, counts where there is no other.
 const KEPT: &str = "magpie-language";
 
 struct Language {
@@ -98,12 +99,11 @@ fn wanted() -> String {
         let mut known = (0..options.length()).filter_map(|index| options.item(index));
         known.any(|option| option.get_attribute("value") == Some(base.clone())).then_some(base)
     };
-    let kept = storage().and_then(|storage| storage.get_item(KEPT).ok().flatten());
     let browser = window().navigator().languages();
     let browser = browser.iter().filter_map(|code| code.as_string());
     query_parameter("lang")
         .into_iter()
-        .chain(kept)
+        .chain(kept())
         .chain(browser)
         .find_map(|code| offered(&code))
         .unwrap_or_else(|| DEFAULT.to_owned())
@@ -112,6 +112,26 @@ fn wanted() -> String {
 /// `None` where the browser keeps nothing.
 fn storage() -> Option<web_sys::Storage> {
     window().local_storage().ok().flatten()
+}
+
+/// Name of this site's choice; also `unable.js` and the page of measurements know it.
+fn place() -> String {
+    let here = window().location().href().unwrap_or_default();
+    let site = web_sys::Url::new_with_base(".", &here).map(|site| site.pathname());
+    format!("{KEPT} {}", site.unwrap_or_default())
+}
+
+/// The choice of the last visit.
+fn kept() -> Option<String> {
+    let storage = storage()?;
+    let get = |name: &str| storage.get_item(name).ok().flatten();
+    let place = place();
+    get(&place).or_else(|| {
+        let shared = get(KEPT)?;
+        // Another site of the origin may change it.
+        let _ = storage.set_item(&place, &shared);
+        Some(shared)
+    })
 }
 
 /// Takes the language that the visitor most likely reads.
@@ -127,7 +147,7 @@ pub(crate) async fn begin() {
 pub(crate) async fn choose(code: &str) {
     if let Some(storage) = storage() {
         // A browser that keeps nothing asks again next time.
-        let _ = storage.set_item(KEPT, code);
+        let _ = storage.set_item(&place(), code);
     }
     load(code).await;
 }
@@ -138,8 +158,11 @@ async fn load(code: &str) {
     } else {
         sentences(code).await.map(|sentences| Language::new(code, sentences))
     };
-    // A language whose file cannot be had changes nothing.
+    // A language whose file cannot be had changes nothing, nor does one that came too late.
     let Some(language) = language else { return };
+    if by_id::<HtmlSelectElement>("language").value() != code {
+        return;
+    }
     CHOSEN.set(Some(language));
     if let Some(root) = document().document_element() {
         let _ = root.set_attribute("lang", code);

@@ -29,6 +29,60 @@ const OFFERED: usize = 4;
 /// The object of a card that is spoken of; others of the same class share the card.
 pub(crate) type Chosen = Rc<Cell<usize>>;
 
+/// Says that a form was sent, and waits for its answer.
+const SENT: &str = "data-sent";
+
+/// A form that the visitor has opened and not sent.
+pub(crate) struct Unfinished {
+    /// Where its object is, as its card says.
+    pub(crate) place: String,
+    written: String,
+    /// Whether the visitor writes there, and from which letter to which one is marked.
+    focus: Option<(u32, u32)>,
+}
+
+/// The forms on these cards that were not sent.
+pub(crate) fn unfinished(cards: &HtmlElement) -> Vec<Unfinished> {
+    let mut found = Vec::new();
+    let Ok(forms) = cards.query_selector_all(&format!(".teach:not([{SENT}])")) else {
+        return found;
+    };
+    for index in 0..forms.length() {
+        let form = forms.item(index).and_then(|form| form.dyn_into::<HtmlElement>().ok());
+        let Some(form) = form else { continue };
+        let card = form.closest("li").ok().flatten();
+        let place = card.and_then(|card| card.get_attribute("data-place"));
+        let input = form.query_selector("input").ok().flatten();
+        let input = input.and_then(|input| input.dyn_into::<HtmlInputElement>().ok());
+        if let (Some(place), Some(input)) = (place, input) {
+            let here = document().active_element().is_some_and(|element| element == **input);
+            let end = |at: Result<Option<u32>, _>| at.ok().flatten().unwrap_or_default();
+            let focus = here.then(|| (end(input.selection_start()), end(input.selection_end())));
+            found.push(Unfinished { place, written: input.value(), focus });
+        }
+    }
+    found
+}
+
+/// Lets the visitor write on in the form where that was.
+pub(crate) fn focus(cards: &HtmlElement, unfinished: &[Unfinished]) {
+    let Some(form) = unfinished.iter().find(|form| form.focus.is_some()) else { return };
+    let Ok(inputs) = cards.query_selector_all(".teach input") else { return };
+    for index in 0..inputs.length() {
+        let input = inputs.item(index).and_then(|input| input.dyn_into::<HtmlInputElement>().ok());
+        let Some(input) = input else { continue };
+        let card = input.closest("li").ok().flatten();
+        let place = card.and_then(|card| card.get_attribute("data-place"));
+        if place.as_deref() == Some(&*form.place) || inputs.length() == 1 {
+            let _ = input.focus();
+            if let Some((from, to)) = form.focus {
+                let _ = input.set_selection_range(from, to);
+            }
+            return;
+        }
+    }
+}
+
 /// Listens to the panel for as long as the result lives.
 pub(crate) fn listen(ask: &Sender) -> Vec<EventListener> {
     let mut listeners = Vec::new();
@@ -161,6 +215,7 @@ pub(crate) fn correction(
     picture: u32,
     chosen: &Chosen,
     object: &RecognizedObject,
+    unfinished: Option<&Unfinished>,
     ask: &Sender,
 ) -> HtmlElement {
     let part = element("div", "correction", "");
@@ -171,8 +226,7 @@ pub(crate) fn correction(
     let offered: Vec<Answer> =
         object.answers.iter().skip(usize::from(object.known)).take(OFFERED).cloned().collect();
     let (shown, opener, asking, chosen) = (part.clone(), open.clone(), ask.clone(), chosen.clone());
-    on_click(&open, move || {
-        asking(Event::Hold);
+    let begin = move || {
         opener.set_hidden(true);
         let form = form(picture, &chosen, &offered, &asking);
         append(&shown, &[&form]);
@@ -193,8 +247,19 @@ pub(crate) fn correction(
             }
         })
         .forget();
-        if let Ok(Some(input)) = form.query_selector("input") {
-            let _ = input.unchecked_into::<HtmlElement>().focus();
+        let input = form.query_selector("input").ok().flatten();
+        input.map(JsCast::unchecked_into::<HtmlInputElement>)
+    };
+    if let Some(unfinished) = unfinished
+        && let Some(input) = begin()
+    {
+        input.set_value(&unfinished.written);
+    }
+    let ask = ask.clone();
+    on_click(&open, move || {
+        ask(Event::Hold);
+        if let Some(input) = begin() {
+            let _ = input.focus();
         }
     });
     part
@@ -207,7 +272,10 @@ fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Sender) -> Html
         let choices = element("div", "choices", "");
         set_attributes(&choices, &[("role", "group"), ("aria-label", &say("one.of.these"))]);
         for answer in offered {
-            append(&choices, &[&choice(picture, chosen, answer, ask)]);
+            let choice = choice(picture, chosen, answer, ask);
+            let sent = form.clone();
+            on_click(&choice, move || set_attributes(&sent, &[(SENT, "")]));
+            append(&choices, &[&choice]);
         }
         append(&form, &[&choices]);
     }
@@ -231,15 +299,18 @@ fn form(picture: u32, chosen: &Chosen, offered: &[Answer], ask: &Sender) -> Html
     append(&form, &[&label, &submit, &cancel]);
     let input: HtmlInputElement = input.unchecked_into();
     // Names that exist are offered while typing.
-    let (typed, asking) = (input.clone(), ask.clone());
+    let (typed, asking, written) = (input.clone(), ask.clone(), form.clone());
     EventListener::new(&input, "input", move |_| {
+        // One that was refused is written anew.
+        let _ = written.remove_attribute(SENT);
         asking(Event::Ask(Request::List { filter: typed.value() }));
     })
     .forget();
-    let (ask, chosen) = (ask.clone(), chosen.clone());
+    let (ask, chosen, sent) = (ask.clone(), chosen.clone(), form.clone());
     let options = EventListenerOptions::enable_prevent_default();
     EventListener::new_with_options(&form, "submit", options, move |event| {
         event.prevent_default();
+        set_attributes(&sent, &[(SENT, "")]);
         teach(picture, &chosen, input.value(), &ask);
     })
     .forget();

@@ -61,7 +61,7 @@ pub(crate) fn gallery(options: &[&str]) -> anyhow::Result<()> {
 
 /// How a document calls an index and how much of it a search looks at.
 fn shown(figure: &Value) -> anyhow::Result<String> {
-    let looked_at = &figure["effort"];
+    let looked_at = &figure["ef_search"];
     Ok(match (text(figure, "index")?, figure["values"].as_str()) {
         ("flat sq8", _) | ("flat", Some("I8")) => "flat, 8 bits (`i8`, SQ8)".to_owned(),
         ("flat", _) => "flat, exact".to_owned(),
@@ -77,8 +77,8 @@ fn native(magpie: &[Value], faiss: &[Value]) -> anyhow::Result<Table> {
         "index",
         "recall@10",
         "faiss' recall",
-        "Magpie, ms a query",
-        "faiss, ms a query",
+        "Magpie, ms per query",
+        "faiss, ms per query",
         "ratio",
         "batch, queries/s",
         "faiss' batch",
@@ -153,7 +153,7 @@ fn in_shards(figures: &[Value]) -> Table {
 
 /// Recall and time of each library in the page, or why there is none.
 fn in_page(figures: &[Value]) -> anyhow::Result<Table> {
-    let columns = ["index", "recall@10", "ms a query", "build, s"];
+    let columns = ["index", "recall@10", "ms per query", "build, s"];
     let mut table = Table::new(&columns).digits("recall@10", 3);
     for figure in figures {
         let name = text(figure, "index")?.to_owned();
@@ -175,9 +175,9 @@ mod tests {
 
     use super::*;
 
-    fn figure(index: &str, values: &str, effort: u64, ms: f64) -> Value {
+    fn figure(index: &str, values: &str, ef_search: u64, ms: f64) -> Value {
         json!({
-            "index": index, "values": values, "effort": effort, "recall": 0.99956, "latency_ms": ms,
+            "index": index, "values": values, "ef_search": ef_search, "recall": 0.99956, "latency_ms": ms,
             "batch_per_second": 100.4, "add_seconds": 1.0, "build_seconds": 0.5,
         })
     }

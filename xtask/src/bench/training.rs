@@ -12,7 +12,7 @@ use crate::steps::{program, step};
 /// Pictures a step, side of a picture, steps.
 const WORK: [&str; 3] = ["16", "224", "3"];
 
-/// Images a second, forward and backward; `PyTorch` is installed into `.magpie/bench`.
+/// Images per second, forward and backward; `PyTorch` is installed into `.magpie/bench`.
 pub(crate) fn training() -> anyhow::Result<()> {
     let python = setup::python_with("bench/venv", &["torch", "timm"])?;
     let ours = measurement("training_speed")?;
@@ -31,7 +31,7 @@ pub(crate) fn training() -> anyhow::Result<()> {
         }
     }
     let columns = ["network", "Magpie, images/s", "PyTorch, images/s", "ratio"];
-    // More images a second are better: no ratio is marked.
+    // More images per second are better: no ratio is marked.
     let mut table = Table::new(&columns).digits("ratio", 2);
     for (network, [ours, theirs]) in best {
         table.row(vec![network.into(), number(ours), number(theirs), ratio(ours, theirs)]);

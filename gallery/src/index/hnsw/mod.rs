@@ -76,7 +76,7 @@ struct View {
     ef_search: usize,
     /// Those whose links are not looked at yet.
     open: BinaryHeap<u64>,
-    /// The best ones, at most so many as `ef_search`.
+    /// The best ones, at most as many as `ef_search`.
     found: BinaryHeap<Reverse<u64>>,
 }
 
@@ -439,7 +439,8 @@ impl Hnsw {
         Some(nearest)
     }
 
-    /// For every row and each of its levels the number of links and the rows they lead to.
+    /// For every row and each of its levels the number of links and the rows they lead to. It is the section
+    /// `index` of a gallery's file, whose version (`format.rs`) is that of the graph, too.
     pub(super) fn write(&self, writer: &mut dyn Write) -> std::io::Result<()> {
         let mut bytes = Vec::new();
         for (row, top) in (0..).zip(&self.levels) {
@@ -454,7 +455,7 @@ impl Hnsw {
         Ok(())
     }
 
-    /// Reads what [`Self::write`] wrote, for so many rows.
+    /// Reads what [`Self::write`] wrote, for this many rows.
     pub(super) fn read(
         bytes: &mut Bytes<'_>,
         options: Options,

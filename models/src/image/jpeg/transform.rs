@@ -82,7 +82,7 @@ impl pulp::NullaryFnOnce for Samples<'_> {
     }
 }
 
-/// The transform of Loeffler, Ligtenberg and Moschytz in whole numbers, rounded where libjpeg rounds, so that
+/// The transform of Loeffler, Ligtenberg and Moschytz in integers, rounded where libjpeg rounds, so that
 /// browsers, OpenCV and Pillow give the same samples.
 #[inline(always)]
 fn transform(block: &[i16; 64], steps: &[u16; 64], plane: &mut [u8], stride: usize) {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use wgpu::util::DeviceExt as _;
 
-use crate::operators::Activation;
+use crate::activation::Activation;
 
 /// Invocations of a workgroup.
 const GROUP: usize = 64;
@@ -212,7 +212,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Runs it in so many workgroups.
+    /// Runs it in this many workgroups.
     pub(crate) fn record(&self, pass: &mut wgpu::ComputePass<'_>, [columns, rows]: [u32; 2]) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
@@ -220,7 +220,7 @@ impl Command {
     }
 }
 
-/// Workgroups for so many invocations.
+/// Workgroups for this many invocations.
 pub(crate) fn workgroups(invocations: usize) -> [u32; 2] {
     let groups = invocations.div_ceil(GROUP);
     let rows = groups.div_ceil(MOST_GROUPS).max(1);
@@ -324,7 +324,7 @@ impl Gpu {
         self.device.create_buffer_init(&descriptor)
     }
 
-    /// A buffer for so many bytes.
+    /// A buffer for this many bytes.
     pub(crate) fn room(&self, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let mapped_at_creation = false;
         let descriptor =

@@ -3,8 +3,8 @@
 use pulp::NullaryFnOnce;
 
 use super::{Extent, activated_value};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
 /// A loop that is compiled for the machine's vectors.

@@ -4,10 +4,10 @@
 use super::PackedMatrix;
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 use super::quantized::{COLUMNS, QuantizedMatrix};
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
-use crate::operators::Activation;
 
-/// Terms of products in whole numbers. With fewer there is little to win, and the first layer of a
+/// Terms of products in int8. With fewer there is little to win, and the first layer of a
 /// network sees pictures; with more a sum may not fit 32 bits.
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 const DEPTHS: std::ops::RangeInclusive<usize> = 32..=1 << 16;

@@ -33,8 +33,8 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use gallery::aligned::Aligned;
 
 /// Height, width and channels of a map.
@@ -114,7 +114,7 @@ thread_local! {
     static BAND: RefCell<Aligned<f32>> = RefCell::new(Aligned::default());
 }
 
-/// Runs `work` on so many values of room, whatever they are.
+/// Runs `work` on this many values of room, whatever they are.
 fn with_band<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     BAND.with_borrow_mut(|band| {
         if band.len() < length {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::{Ending, lanes, larger, load, smaller, store, with_band};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 use gallery::aligned::Aligned;
 
@@ -24,7 +24,7 @@ const CACHE_WAY: usize = 1024;
 /// Vectors of a panel's row: with two, a value of the left side is used twice once loaded.
 const PANEL_VECTORS: usize = 2;
 
-/// Rows that are worked on at once with vectors of so many values: as many as the registers hold sums for,
+/// Rows that are worked on at once with vectors of this many values: as many as the registers hold sums for,
 /// beside a panel's row and one value.
 const fn tile_height(lanes: usize) -> usize {
     match lanes {
@@ -249,7 +249,7 @@ impl Block<'_> {
         }
     }
 
-    /// All rows of a panel of so many vectors, in tiles of `TILE` rows; what is left in smaller ones, the
+    /// All rows of a panel of this many vectors, in tiles of `TILE` rows; what is left in smaller ones, the
     /// last of which overlaps the one before: fewer rows would take as long.
     #[inline(always)]
     fn panel<

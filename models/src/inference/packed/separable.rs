@@ -2,7 +2,7 @@
 //! them never leaves the cache.
 
 use super::{Depthwise, Matrix};
-use crate::operators::Activation;
+use crate::activation::Activation;
 
 /// Both convolutions.
 #[derive(Debug)]

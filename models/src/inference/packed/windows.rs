@@ -1,11 +1,11 @@
 //! Dense convolution of any kernel: the windows of a few output lines are laid out as rows.
 
 use super::{Matrix, Placement};
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
-use crate::operators::Activation;
 
 /// Values of a window's line where pictures come in, which has three columns of three colors. A copy
-/// of so many is a few instructions; one of a length that is not known is a call.
+/// of this many is a few instructions; one of a length that is not known is a call.
 const STEM: usize = 9;
 
 /// A convolution of one group.

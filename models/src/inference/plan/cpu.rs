@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::memory::Arena;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::packed::{self, Depthwise, Matrix, Separable, Windows};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
-use crate::operators::Activation;
 use crate::threads;
 use gallery::aligned::Aligned;
 

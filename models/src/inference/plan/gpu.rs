@@ -8,13 +8,13 @@ use wgpu::BufferUsages;
 
 use super::memory::Layout;
 use super::{Convolution, Layer, Operation, Record, Recorder, Step, Value};
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::gpu::{
     Binding, Bindings, Command, Constants, Entry, Gpu, GpuError, Shader, Weights, workgroups,
 };
 use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
-use crate::operators::Activation;
 
 /// Bytes that the maps of a batch may take: half of the 128 MiB that every WebGPU device binds as one buffer.
 const MAP_BYTES: usize = 64 << 20;
@@ -42,7 +42,7 @@ pub(crate) struct Shaded {
 impl Convolution for Shaded {
     const IN_PLACE: bool = false;
 
-    // Whole numbers are for processors without matrix units of floats.
+    // int8 is for processors without matrix units of floats.
     fn new(_: Arithmetic, layer: Layer) -> Self {
         let entry = match (layer.is_depthwise, layer.is_product()) {
             (true, _) => Entry::Depthwise,
@@ -170,7 +170,7 @@ impl GpuPlan {
         }
     }
 
-    /// Runs the network on so many pictures; `fill` writes the input of the picture of its number.
+    /// Runs the network on this many pictures; `fill` writes the input of the picture of its number.
     ///
     /// # Shapes
     ///
@@ -360,7 +360,7 @@ impl Shading {
         Self { weight, bias: shift, ..Self::plain(Entry::Affine, work, Constants::default()) }
     }
 
-    /// What a step with so many inputs does for its output.
+    /// What a step with this many inputs does for its output.
     fn new(operation: Operation<Shaded>, inputs: usize, output: Extent) -> Self {
         let each = Work::Each(Shaded::room(output));
         let plain = Constants::default();

@@ -11,10 +11,10 @@ mod gpu;
 mod memory;
 mod record;
 
+use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement};
 use crate::layers::{Gate, GlobalPool};
-use crate::operators::Activation;
 
 pub(crate) use cpu::Plan;
 #[cfg(feature = "webgpu")]

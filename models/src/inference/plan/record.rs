@@ -1,15 +1,11 @@
 //! Writes a network's steps down.
 
-use burn::module::Param;
-use burn::tensor::Tensor;
-
 use super::memory;
 use super::{Convolution, Layer, Operation, Record, Step, Value};
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement};
-use crate::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding, values_of,
-};
+use crate::layers::{Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
+use crate::values::{Param, Tensor, of_param};
 
 /// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
 #[derive(Debug)]
@@ -184,11 +180,11 @@ impl<C: Convolution> Flow for Recorder<C> {
     }
 
     fn linear(&mut self, x: Value, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Value {
-        let [_, channels_out] = weight.val().dims();
-        let rows = values_of(weight.val());
+        let [_, channels_out] = weight.dims();
+        let rows = of_param(weight);
         let column = |at: usize| rows.iter().copied().skip(at).step_by(channels_out);
         let weight = (0..channels_out).flat_map(column).collect();
-        let bias = values_of(bias.val());
+        let bias = of_param(bias);
         let extent = Extent { channels: channels_out, ..x.extent };
         let (activation, placement) = (Activation::Identity, Placement::even(x.extent, 1, 1));
         let layer = Layer { weight, bias, activation, placement, is_depthwise: false };

@@ -14,12 +14,12 @@ mod norm;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::{Flex, FlexTensor};
 use burn::tensor::TensorData;
-use pulp::WithSimd;
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
 
 use super::replicas::Replicas;
 use super::{Activation, NetworkOps};
+use crate::simd::dispatch;
 use crate::threads::for_chunks;
 
 /// Values that one piece of parallel work covers: small enough for the first-level cache, and
@@ -141,27 +141,6 @@ impl<P: Piece> pulp::NullaryFnOnce for Call<'_, P> {
 /// Runs a [`Piece`] on every chunk of `length` values.
 fn for_pieces(data: &mut [f32], length: usize, piece: &impl Piece) {
     for_chunks(data, length, |index, chunk| dispatch(Call { piece, index, chunk }));
-}
-
-/// Runs a loop with the widest vectors of the processor.
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    pulp::Arch::new().dispatch(work)
-}
-
-/// Runs a loop with the vectors that this module is made for.
-#[cfg(all(target_arch = "wasm32", not(feature = "relaxed")))]
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    let simd = pulp::wasm::Simd128::try_new().expect("compiled for 128-bit vectors");
-    pulp::Simd::vectorize(simd, work)
-}
-
-/// Runs a loop with the vectors that this module is made for.
-#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
-pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    pulp::wasm::enable_relaxed_simd();
-    let simd = pulp::wasm::RelaxedSimd::try_new().expect("just enabled");
-    pulp::Simd::vectorize(simd, work)
 }
 
 /// Adds up consecutive chunks of `length` values.

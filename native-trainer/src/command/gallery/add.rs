@@ -25,11 +25,11 @@ const CHUNK: usize = 128;
 /// Embeds pictures into a new gallery. Pictures that cannot be used are named and left out.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example (one sub-folder a class):\n  magpie gallery build --images photos \
-    --extractor weights/extractor.safetensors --out gallery.bin"
+    after_help = "Example (one sub-folder per class):\n  magpie gallery build --images photos \
+    --extractor lite0.safetensors --out gallery.bin"
 )]
 pub(super) struct Build {
-    /// Folder with one sub-folder a class, or a list file.
+    /// Folder with one sub-folder per class, or a list file.
     #[arg(long)]
     images: PathBuf,
     /// Gallery file to write.
@@ -47,7 +47,7 @@ pub(super) struct Build {
 
 /// Writes a gallery without entries.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie gallery new --extractor weights/extractor.safetensors \
+#[command(after_help = "Example:\n  magpie gallery new --extractor lite0.safetensors \
     gallery.bin")]
 pub(super) struct New {
     /// Gallery file to write.
@@ -63,13 +63,13 @@ pub(super) struct New {
 /// Adds pictures to a gallery. Those that it has already are not embedded again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery add gallery.bin --images photos --extractor \
-    weights/extractor.safetensors\n  magpie gallery add gallery.bin --class Mug --extractor \
-    weights/extractor.safetensors mug1.jpg mug2.jpg\n\nEnds with 1 where nothing can be used; where one of \
+    lite0.safetensors\n  magpie gallery add gallery.bin --class Mug --extractor \
+    lite0.safetensors mug1.jpg mug2.jpg\n\nEnds with 1 where nothing can be used; where one of \
     the files given with --class cannot, after the others were added.")]
 pub(super) struct Add {
     /// Gallery file.
     gallery: PathBuf,
-    /// Folder with one sub-folder a class, or a list file.
+    /// Folder with one sub-folder per class, or a list file.
     #[arg(long, conflicts_with_all = ["class", "pictures"])]
     images: Option<PathBuf>,
     /// Class of the pictures that follow.
@@ -171,7 +171,7 @@ impl Add {
             }
             _ => bail!(
                 "say what to add: `--class NAME` with the pictures of that class, or `--images FOLDER` with \
-                 one sub-folder a class"
+                 one sub-folder per class"
             ),
         };
         let (mut gallery, change) = open_to_change(&self.gallery)?;

@@ -26,13 +26,13 @@ use crate::metric::retrieval::Embedded;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery calibrate gallery.bin --query held_out --extractor \
-    weights/extractor.safetensors --false-accept 0.01 --curve curve.svg --write"
+    lite0.safetensors --false-accept 0.01 --curve curve.svg --write"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command")]
 pub(super) struct Calibrate {
     /// Gallery file.
     gallery: PathBuf,
-    /// Folder with one sub-folder a class, or a list file, of pictures that are not in the gallery.
+    /// Folder with one sub-folder per class, or a list file, of pictures that are not in the gallery.
     #[arg(long)]
     query: PathBuf,
     /// Model file of the extractor that built the gallery.

@@ -12,8 +12,11 @@ use super::{
     Change, ENTRIES, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
     open_to_change, say_reach, say_stale, summary,
 };
-use crate::cli::read;
-use crate::data::label::{Labels, quoted};
+use crate::cli::read_wanted;
+use crate::data::label::{Labels, nearest, quoted};
+use crate::data::left_out::listed;
+use crate::files;
+use crate::files::wanted::{GALLERY, IMAGE};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -28,7 +31,7 @@ pub(super) struct Remove {
     /// A class; may be repeated.
     #[arg(long, group = "what")]
     class: Vec<String>,
-    /// An image that was added, found by its content; may be repeated.
+    /// A picture that was added, found by its content; may be repeated.
     #[arg(long = "image", alias = "picture", group = "what")]
     image: Vec<PathBuf>,
 }
@@ -108,10 +111,10 @@ impl Remove {
         let there: HashSet<ContentId> = gallery.entries().map(|e| gallery.content_id(e)).collect();
         let mut pictures = Vec::new();
         for path in &self.image {
-            let picture = ContentId::of(&read(path)?);
+            let picture = ContentId::of(&read_wanted(path, IMAGE)?);
             if !there.contains(&picture) {
                 bail!(
-                    "{}: no entry was made from this image; `magpie gallery list` shows what there is",
+                    "{}: no entry was made from this picture; `magpie gallery list` shows what there is",
                     path.display()
                 );
             }
@@ -210,7 +213,7 @@ impl Describe {
                 bail!("--unset {name}: is given twice, or to --set, too; give it once");
             }
             if metadata.remove(name).is_none() {
-                bail!("{} has no {name:?}", quoted(label));
+                bail!("--unset {name}: {}", lacking(label, name, &now.metadata));
             }
         }
         match self.min_similarity.as_deref() {
@@ -230,6 +233,17 @@ impl Describe {
         println!("{}", serde_json::to_string_pretty(&gallery.classes()[class])?);
         Ok(())
     }
+}
+
+/// What is said of metadata that a class does not have: what it has.
+fn lacking(label: &str, name: &str, metadata: &Metadata) -> String {
+    let names: Vec<&str> = metadata.into_iter().map(|(name, _)| name.as_str()).collect();
+    let there = match nearest(name, names.iter().copied()) {
+        _ if names.is_empty() => "it has none".to_owned(),
+        Some(near) => format!("did you mean {}?", quoted(near)),
+        None => format!("it has {}", listed(names.iter().map(|name| quoted(name)))),
+    };
+    format!("class {} has no metadata of this name; {there}", quoted(label))
 }
 
 impl Merge {
@@ -293,7 +307,7 @@ fn spell_alike(gallery: &Gallery, other: &mut Gallery) -> anyhow::Result<()> {
 impl Compact {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let out = self.out.as_ref().unwrap_or(&self.gallery);
-        std::fs::metadata(&self.gallery).with_context(|| self.gallery.display().to_string())?;
+        files::length(&self.gallery, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
         let change = Change::of(out, &[])?;
         let mut gallery = open(&self.gallery)?;
         if let Some(values) = self.values {

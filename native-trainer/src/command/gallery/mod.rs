@@ -16,6 +16,7 @@ use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
 
 use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
+use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
 pub(super) use answer::{Answer, other_rule, threshold_text};
@@ -128,7 +129,7 @@ const CLASSES: Noun = ("class", "classes");
 const ENTRIES: Noun = ("entry", "entries");
 const PICTURES: Noun = ("picture", "pictures");
 
-/// So many of something.
+/// This many of something.
 fn many(count: usize, (one, several): Noun) -> String {
     terminal::counted(count, one, several)
 }
@@ -175,7 +176,7 @@ pub(super) fn check_extractor(
 
 /// Reads a gallery of any size: whoever has the memory may have the file.
 fn open(path: &Path) -> anyhow::Result<Gallery> {
-    let bytes = files::read(path, u64::MAX)?;
+    let bytes = files::read(path, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
     Gallery::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
@@ -188,7 +189,7 @@ struct Change<'a> {
 /// Opens a gallery that is going to be written back.
 fn open_to_change(path: &Path) -> anyhow::Result<(Gallery, Change<'_>)> {
     // One that is not there is named before a lock is laid beside it.
-    std::fs::metadata(path).with_context(|| path.display().to_string())?;
+    files::length(path, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
     let change = Change::of(path, &[])?;
     Ok((open(path)?, change))
 }

@@ -67,7 +67,7 @@ pub(super) struct Pull {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery ask --server postgres://shop@db.local/shop --name \
-    groceries --extractor weights/extractor.safetensors query.jpg"
+    groceries --extractor lite0.safetensors query.jpg"
 )]
 pub(super) struct Ask {
     /// Pictures.

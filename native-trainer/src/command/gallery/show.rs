@@ -14,9 +14,10 @@ use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
 };
 use crate::cli::Failures;
-use crate::cli::{DeviceKind, Embedder, read, size};
+use crate::cli::{DeviceKind, Embedder, read_wanted, size};
 use crate::data::label::{printable, quoted};
 use crate::data::store::read_picture;
+use crate::files::{self, wanted::MODEL};
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
 const ALIKE: f32 = 0.9;
@@ -54,7 +55,7 @@ pub(super) struct Stats {
 /// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery search gallery.bin --extractor \
-    weights/extractor.safetensors query.jpg")]
+    lite0.safetensors query.jpg")]
 pub(super) struct Search {
     /// Gallery file.
     gallery: PathBuf,
@@ -85,7 +86,7 @@ pub(super) struct Search {
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
-    /// Prints one JSON object a picture.
+    /// Prints one JSON object per picture.
     #[arg(long)]
     json: bool,
 }
@@ -94,7 +95,7 @@ pub(super) struct Search {
 /// model.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery verify gallery.bin --extractor \
-    weights/extractor.safetensors")]
+    lite0.safetensors")]
 pub(super) struct Verify {
     /// Gallery file.
     gallery: PathBuf,
@@ -145,7 +146,7 @@ impl List {
 impl Stats {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let bytes = std::fs::metadata(&self.gallery)?.len();
+        let bytes = files::length(&self.gallery, u64::MAX)?;
         let index = gallery.index();
         let mut counts = gallery.counts();
         counts.sort_unstable();
@@ -190,7 +191,7 @@ impl Stats {
         println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
         println!("classes     {}", gallery.classes().len());
         if least == most {
-            println!("pictures    {least} a class");
+            println!("pictures    {least} per class");
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }
@@ -307,7 +308,7 @@ impl Verify {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
         if let Some(path) = &self.extractor {
-            check_extractor(&gallery, &self.gallery, path, &model_id(&read(path)?))?;
+            check_extractor(&gallery, &self.gallery, path, &model_id(&read_wanted(path, MODEL)?))?;
         }
         let shown = self.gallery.display();
         gallery.check_entries().with_context(|| shown.to_string())?;

@@ -1,4 +1,4 @@
-//! What a command is asked to put into a gallery: pictures with their classes, and facts.
+//! What a command is asked to put into a gallery: pictures with their classes, and metadata.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
 use super::{CLASSES, Noun, PICTURES, many};
-use crate::cli::{read, samples};
+use crate::cli::{read_wanted, samples};
 use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};
@@ -205,9 +205,14 @@ pub(super) fn read_metadata(
     wanted: &Wanted,
 ) -> anyhow::Result<BTreeMap<String, Metadata>> {
     let Some(path) = path else { return Ok(BTreeMap::new()) };
-    let text = files::text(read(path)?).with_context(|| path.display().to_string())?;
-    let read: BTreeMap<String, Metadata> = serde_json::from_str(&text)
-        .with_context(|| format!("{}: expected {{class: {{name: text}}}}", path.display()))?;
+    let text = files::text(read_wanted(path, files::wanted::METADATA)?)
+        .with_context(|| path.display().to_string())?;
+    let read: BTreeMap<String, Metadata> = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{}: metadata are written as {{\"CLASS\": {{\"NAME\": \"TEXT\"}}}}; mend the file",
+            path.display()
+        )
+    })?;
     let wanted = wanted.labels();
     let is_wanted: HashSet<&str> = wanted.iter().copied().collect();
     let mut metadata = BTreeMap::new();
@@ -215,12 +220,14 @@ pub(super) fn read_metadata(
         let name = checked(&name).with_context(|| path.display().to_string())?;
         if classes.find(&name).is_none() && !is_wanted.contains(name.as_str()) {
             let near = nearest(&name, classes.texts().chain(wanted.iter().copied()));
-            let near =
-                near.map_or(String::new(), |near| format!("; did you mean {}?", quoted(near)));
-            bail!("{}: there is no class {}{near}", path.display(), quoted(&name));
+            let help = match near {
+                Some(near) => format!("did you mean {}?", quoted(near)),
+                None => "`magpie gallery list` shows those of a gallery".to_owned(),
+            };
+            bail!("{}: there is no class {}; {help}", path.display(), quoted(&name));
         }
         if metadata.insert(name.clone(), facts).is_some() {
-            bail!("{}: class {} is there twice", path.display(), quoted(&name));
+            bail!("{}: class {} is there twice; give it once", path.display(), quoted(&name));
         }
     }
     Ok(metadata)

@@ -62,7 +62,8 @@ fn bits(b: &BBox) -> [u32; 4] {
 
 impl Draft {
     pub(super) fn of_file(path: &Path, images: Option<&Path>) -> Result<Self, CocoError> {
-        Self::of_text(path, files::read(path, files::TEXT_LIMIT)?, images)
+        let text = files::read(path, files::TEXT_LIMIT);
+        Self::of_text(path, text.map_err(|error| error.wanted(files::wanted::COCO))?, images)
     }
 
     pub(super) fn of_text(

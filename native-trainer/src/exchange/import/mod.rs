@@ -20,6 +20,7 @@ use thiserror::Error;
 
 pub use self::known::{Difference, Known, Resemblance};
 pub use self::pickle::PickleError;
+use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
 
 /// Why weights could not be taken over.
@@ -38,7 +39,7 @@ pub enum ImportError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The file is no PaddlePaddle checkpoint.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; give a .pdparams file of PaddleClas or PaddleDetection", path.display())]
     Paddle {
         /// The checkpoint.
         path: PathBuf,
@@ -160,7 +161,9 @@ impl Origin {
 /// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
     // A tensor may name the same values again and again, beyond all memory.
-    let mut left = (files::length(path, files::MODEL_LIMIT)? as usize).saturating_mul(2);
+    let length =
+        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    let mut left = (length as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),
         source: Box::new(source),
@@ -205,7 +208,7 @@ pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
 
 /// The arrays of a checkpoint under their names there, without the head that trained an extractor.
 fn arrays(path: &Path, limit: u64) -> Result<Vec<(String, NamedTensor)>, ImportError> {
-    let bytes = files::read(path, limit)?;
+    let bytes = files::read(path, limit).map_err(|error| error.wanted(CHECKPOINT))?;
     if let Some(what) = exported(&bytes) {
         return Err(ImportError::Exported { path: path.to_owned(), what });
     }

@@ -29,8 +29,8 @@ impl<T: Training> Run<'_, T> {
         if progress.labels != self.task.labels() {
             anyhow::bail!("{}: the classes of the data have changed", folder.display());
         }
-        self.check_plan(folder, &progress)?;
-        progress.plan = self.task.plan_key();
+        self.check_order(folder, &progress)?;
+        progress.order = self.task.order_key();
         let network = checkpoint::load_module(folder, self.network)?;
         let (rule, steps) = (self.recipe.optimizer, progress.step);
         let optimizer = checkpoint::load_optimizer(folder, rule, steps, self.device)?
@@ -46,16 +46,17 @@ impl<T: Training> Run<'_, T> {
         Ok(Self { network, optimizer, average, progress, ..self })
     }
 
-    /// Within an epoch only the same plan goes on with the batches that are left.
-    fn check_plan(&self, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
+    /// Within an epoch only the same order goes on with the batches that are left.
+    fn check_order(&self, folder: &Path, progress: &Progress) -> anyhow::Result<()> {
         if progress.position == 0 {
             return Ok(());
         }
-        let plan = self.task.plan_key();
-        let differs = |(key, was): &(&String, &String)| plan.get(*key).is_some_and(|is| is != *was);
-        let differing: Vec<String> = (progress.plan.iter())
+        let order = self.task.order_key();
+        let differs =
+            |(key, was): &(&String, &String)| order.get(*key).is_some_and(|is| is != *was);
+        let differing: Vec<String> = (progress.order.iter())
             .filter(differs)
-            .map(|(key, was)| format!("{key} is {}, it was {was}", plan[key]))
+            .map(|(key, was)| format!("{key} is {}, it was {was}", order[key]))
             .collect();
         anyhow::ensure!(
             differing.is_empty(),

@@ -17,7 +17,7 @@ impl<T: Training> Run<'_, T> {
     ) -> anyhow::Result<()> {
         let (task, recipe) = (self.task, self.recipe);
         log.line(&format!(
-            "{} parameters, {} of {} an epoch, {}",
+            "{} parameters, {} of {} per epoch, {}",
             self.network.num_params(),
             counted(task.batches(), "batch", "batches"),
             recipe.batch_size,
@@ -37,7 +37,7 @@ impl<T: Training> Run<'_, T> {
         }
         match beginning {
             Ok(Beginning { weights, input: [width, height], recall1 }) => log.line(&format!(
-                "before training: {weights} on the held-out pictures at {width} × {height}: recall1: {recall1:.5}"
+                "before training: {weights} on the held-out pictures at {width} × {height}: recall@1 {recall1:.5}"
             ))?,
             Err(reason) if task.held_out() > 0 => {
                 log.line(&format!("not compared with what there was before training: {reason}"))?;

@@ -26,13 +26,13 @@ fn exact(rows: &[f32], query: &[f32], dim: usize, k: usize) -> Vec<usize> {
     scored.into_iter().take(k).map(|(_, row)| row).collect()
 }
 
-fn build(rows: &[f32], dim: usize, effort: usize) -> HNSWIndex<f32, usize> {
+fn build(rows: &[f32], dim: usize, ef_search: usize) -> HNSWIndex<f32, usize> {
     let parameters = HNSWParams::default()
         .max_item(rows.len() / dim + 1)
         .n_neighbor(32)
         .n_neighbor0(64)
         .ef_build(64)
-        .ef_search(effort);
+        .ef_search(ef_search);
     let mut index = HNSWIndex::new(dim, &parameters);
     for (number, row) in rows.chunks_exact(dim).enumerate() {
         index.add(row, number).unwrap();
@@ -48,9 +48,9 @@ fn main() {
     let truth: Vec<Vec<usize>> =
         queries.chunks_exact(dim).map(|query| exact(&rows, query, dim, k)).collect();
     let mut first: Option<Vec<Vec<usize>>> = None;
-    for effort in [64, 64] {
+    for ef_search in [64, 64] {
         let start = Instant::now();
-        let mut index = build(&rows, dim, effort);
+        let mut index = build(&rows, dim, ef_search);
         let seconds = start.elapsed().as_secs_f64();
         let mut latency = f64::INFINITY;
         let mut found = Vec::new();
@@ -75,14 +75,14 @@ fn main() {
             .sum();
         let recall = hits as f64 / (truth.len() * k) as f64;
         // Built twice with the same options: are the answers the same?
-        let same = effort == 64 && first.replace(found.clone()) == Some(found);
+        let same = ef_search == 64 && first.replace(found.clone()) == Some(found);
         let folder = std::env::temp_dir().join("hora-search.bin");
         let bytes = match index.dump(&folder.to_string_lossy()) {
             Ok(()) => std::fs::metadata(&folder).map_or(0, |file| file.len()),
             Err(_) => 0,
         };
         println!(
-            "{{\"index\": \"hora hnsw32\", \"effort\": {effort}, \"recall\": {recall}, \
+            "{{\"index\": \"hora hnsw32\", \"ef_search\": {ef_search}, \"recall\": {recall}, \
              \"latency_ms\": {latency}, \"build_seconds\": {seconds}, \"bytes\": {bytes}, \
              \"same_as_before\": {same}}}"
         );

@@ -3,8 +3,8 @@
 use wasm_engine::protocol::Response;
 
 use super::super::{
-    CameraEvent, CameraState, Change, Command, Event, Facing, Frame, Given, Look, Show, Timer,
-    Visitor,
+    CameraEvent, CameraState, Change, Command, Event, Facing, Frame, Given, Look, Reading, Show,
+    Timer, Visitor,
 };
 use super::{FILE, Page, answer, answers, assert_holds, given, pixels, recognize, status};
 
@@ -23,7 +23,8 @@ fn a_camera_that_is_asked_for_twice_is_asked_for_once() {
 fn a_camera_that_comes_after_a_file_is_switched_off() {
     let mut page = Page::ready();
     page.camera(CameraEvent::Toggle);
-    assert_eq!(page.on(Event::Given(Given::File(FILE))), [Command::ReadFile(FILE)]);
+    let reads = Command::ReadFile(FILE, Reading::Given(2));
+    assert_eq!(page.on(Event::Given(Given::File(FILE))), [reads]);
     assert_eq!(page.camera(given(1)), [Command::LeaveCamera(1)]);
 }
 

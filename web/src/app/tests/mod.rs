@@ -1,6 +1,8 @@
 //! Tests of what the page does about what happens.
 
 mod camera;
+mod engines;
+mod giving;
 mod marking;
 
 use serde_bytes::ByteBuf;
@@ -12,7 +14,7 @@ use wasm_engine::protocol::{
 use super::event::Cost;
 use super::{
     Adapter, App, Beginning, CameraEvent, CameraState, Choice, Command, Event, Facing, Failure,
-    Given, Handle, Look, Outcome, PointEvent, Sentence, Show, Source, Timer, update,
+    Given, Handle, Look, Outcome, PointEvent, Reading, Sentence, Show, Source, Timer, update,
 };
 
 const THRESHOLDS: Thresholds = Thresholds { min_similarity: 0.5, min_score: 0.5 };
@@ -53,7 +55,7 @@ impl Page {
     /// A page that shows the answer to its first picture.
     fn shown() -> Self {
         let mut page = Self::ready();
-        page.on(Event::Decoded(vec![1], None));
+        page.give(1, None);
         page.engine(Response::Recognized { id: 1, result: answer(1) });
         page
     }
@@ -70,6 +72,14 @@ impl Page {
 
     fn on(&mut self, event: Event) -> Vec<Command> {
         update(&mut self.0, event)
+    }
+
+    /// A file is given and read; what follows from both.
+    fn give(&mut self, byte: u8, bitmap: Option<Handle>) -> Vec<Command> {
+        let mut commands = self.on(Event::Given(Given::File(FILE)));
+        let Some(Command::ReadFile(FILE, reading)) = commands.pop() else { panic!("{commands:?}") };
+        commands.extend(self.on(Event::Decoded(reading, vec![byte], bitmap)));
+        commands
     }
 
     fn engine(&mut self, response: Response) -> Vec<Command> {
@@ -189,7 +199,7 @@ fn of_pictures_that_come_while_the_engine_loads_the_newest_is_recognized() {
     let mut page = Page::begun();
     let (first, second) = (Handle(3), Handle(4));
     for (byte, bitmap) in [(1, first), (2, second)] {
-        let commands = page.on(Event::Decoded(vec![byte], Some(bitmap)));
+        let commands = page.give(byte, Some(bitmap));
         assert_holds(&commands, &[Command::ShowPicture(bitmap)]);
         assert!(sent(&commands).is_empty());
     }
@@ -209,10 +219,10 @@ fn the_picture_of_the_address_waits_for_the_engine() {
     let mut page = Page::begun();
     let address = Given::Address { address: "a.jpg".to_owned(), own: true };
     let commands = page.on(Event::AskedFor(address));
-    assert_eq!(commands, [Command::Fetch { address: "a.jpg".to_owned(), asked: true }]);
-    assert!(page.on(Event::AskedForCame(Given::File(FILE))).is_empty());
+    assert_eq!(commands, [Command::Fetch { address: "a.jpg".to_owned(), number: 1 }]);
+    assert!(page.on(Event::Came(1, Given::File(FILE))).is_empty());
     assert!(page.0.needs(FILE));
-    assert_holds(&page.engine(ready()), &[Command::ReadFile(FILE)]);
+    assert_holds(&page.engine(ready()), &[Command::ReadFile(FILE, Reading::Given(1))]);
 }
 
 #[test]
@@ -229,13 +239,13 @@ fn another_site_is_asked_for_nothing() {
 #[test]
 fn an_engine_that_stops_is_started_again_and_asked_again() {
     let mut page = Page::ready();
-    page.on(Event::Decoded(vec![1], None));
+    page.give(1, None);
     assert_holds(&page.engine(stopped()), &[Command::StartEngine(Backend::Cpu)]);
     let commands = page.engine(ready());
-    let again = Command::ReadPixels(Source::Canvas, 2);
+    let again = Command::ReadFile(FILE, Reading::Again(2));
     assert_holds(&commands, &[status("recovered", Look::Done), again]);
-    let commands = page.on(Event::Pixels(2, Some(pixels())));
-    assert_holds(&commands, &[recognize(2, pixels(), false)]);
+    let commands = page.on(Event::Decoded(Reading::Again(2), vec![1], None));
+    assert_eq!(commands, [status("recognizing", Look::Busy), recognize(2, encoded(1), false)]);
 }
 
 #[test]
@@ -261,19 +271,19 @@ fn an_engine_that_stops_twice_on_the_processor_is_given_up() {
 #[test]
 fn pixels_that_come_after_another_picture_are_dropped() {
     let mut page = Page::ready();
-    page.on(Event::Decoded(vec![1], Some(BITMAP)));
+    page.give(1, Some(BITMAP));
     let error = EngineError::new(ErrorKind::Format, "AVIF");
     let commands = page.engine(Response::Failed { id: Some(1), error });
     assert_holds(&commands, &[Command::ReadPixels(Source::Held(BITMAP), 2)]);
-    page.on(Event::Decoded(vec![2], None));
+    page.give(2, None);
     assert!(page.on(Event::Pixels(2, Some(pixels()))).is_empty());
 }
 
 #[test]
 fn an_answer_to_an_older_picture_is_dropped() {
     let mut page = Page::ready();
-    page.on(Event::Decoded(vec![1], None));
-    page.on(Event::Decoded(vec![2], None));
+    page.give(1, None);
+    page.give(2, None);
     assert!(page.engine(Response::Recognized { id: 1, result: answer(1) }).is_empty());
     let commands = page.engine(Response::Recognized { id: 2, result: answer(2) });
     assert_eq!(answers(&commands), [2]);
@@ -284,7 +294,9 @@ fn an_answer_to_an_older_picture_is_dropped() {
 #[test]
 fn a_photo_that_no_decoder_reads_is_refused_in_words() {
     let mut page = Page::ready();
-    page.on(Event::Decoded(b"\0\0\0\x18ftypheic\0\0\0\0".to_vec(), None));
+    page.on(Event::Given(Given::File(FILE)));
+    let bytes = b"\0\0\0\x18ftypheic\0\0\0\0".to_vec();
+    page.on(Event::Decoded(Reading::Given(1), bytes, None));
     let error = EngineError::new(ErrorKind::Format, "HEIC");
     let commands = page.engine(Response::Failed { id: Some(1), error });
     let expected = [Command::Show(Show::NoPicture), failed(Failure::Heic, "HEIC")];
@@ -309,7 +321,8 @@ fn a_file_that_cannot_be_added_says_so_and_a_later_change_does_not() {
 #[test]
 fn what_cannot_be_read_takes_the_older_picture_away() {
     let mut page = Page::shown();
-    let commands = page.on(Event::Unreadable);
+    page.on(Event::Given(Given::File(FILE)));
+    let commands = page.on(Event::Unreadable(Reading::Given(2)));
     let expected = [Show::NoAnswers, Show::NoPicture].map(Command::Show);
     assert_holds(&commands, &expected);
     assert_holds(&commands, &[status("no.picture", Look::Failed)]);
@@ -370,6 +383,8 @@ fn another_language_says_anew_what_is_not_the_pages_own_text() {
     assert_holds(&commands, &shows.map(Command::Show));
     assert_eq!(sent(&commands), [&Request::List { filter: "cu".to_owned() }]);
     assert_eq!(answers(&commands), [1]);
+    let told = Show::Status(Sentence::Summary(1, 1), Look::Done);
+    assert_eq!(commands.last(), Some(&Command::Show(told)), "the status line stays");
 }
 
 #[test]
@@ -394,11 +409,11 @@ fn the_device_is_measured_once_the_visitor_does_nothing() {
     assert_holds(&commands, &[Command::Wait(1500, Timer::Quiet(0))]);
     assert_eq!(page.on(Event::Time(Timer::Quiet(0))), [Command::Measure(1)]);
     // A picture ends the trial; its outcome comes too late.
-    let commands = page.on(Event::Decoded(vec![1], None));
+    let commands = page.give(1, None);
     assert_holds(&commands, &[Command::EndTrial]);
     assert!(page.on(Event::Measured(1, Outcome::Nothing)).is_empty());
     page.engine(Response::Recognized { id: 1, result: answer(1) });
-    page.on(Event::Unreadable);
+    page.on(Event::Given(Given::Nothing));
     assert_eq!(page.on(Event::Time(Timer::Quiet(1))), [Command::Measure(2)]);
     let cost = Some(Cost { detect: 1.0, embed: 1.0 });
     let (backend, why) = ("webgpu".to_owned(), "faster".to_owned());

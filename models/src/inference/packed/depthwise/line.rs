@@ -56,7 +56,7 @@ impl Line<'_> {
         }
         if rolls::<S, KERNEL>() {
             for channel in (0..input.channels).step_by(S::F32_LANES) {
-                // The last vector overlaps the one before, where channels are no whole number of them.
+                // The last vector overlaps the one before, where channels are no multiple of it.
                 let channel = channel.min(input.channels - S::F32_LANES);
                 if first < last {
                     self.stretch::<S, KERNEL, STRIDE>(simd, first..last, channel);

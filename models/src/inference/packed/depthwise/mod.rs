@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use self::line::Line;
 use super::{Extent, Placement, lanes};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::for_chunks;
 use gallery::aligned::Aligned;
 

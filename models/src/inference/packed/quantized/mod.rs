@@ -1,7 +1,7 @@
-//! Matrix products in whole numbers: weights of 8 bits, activations of 7.
+//! Matrix products in int8: weights of 8 bits, activations of 7.
 //!
 //! Every column of weights has a scale. The scale of the activations is found while they are there:
-//! each row runs from its least to its largest value in 125 steps, nought among them, so that nothing
+//! each row runs from its least to its largest value in 125 steps, zero among them, so that nothing
 //! has to be known of the pictures beforehand and a bright pixel costs the others no precision. Products
 //! of four pairs are one instruction in browsers with relaxed SIMD, which wants 7 bits on one side.
 
@@ -20,8 +20,8 @@ use self::portable::{encoded, finished, products};
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 use self::relaxed::{encoded, finished, products};
 use super::{Ending, extremes, larger, smaller, with_band};
-use crate::operators::Activation;
-use crate::operators::cpu::dispatch;
+use crate::activation::Activation;
+use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
 /// Codes of a block of the left side that stay in the second-level cache.
@@ -39,7 +39,7 @@ const BLOCK: usize = 4 * GROUP;
 const STEPS: f32 = 125.0;
 /// Rows of less are taken for nothing: their steps could not be told in floats.
 const LEAST_RANGE: f32 = 1e-30;
-/// Added to a value, leaves it rounded to a whole number in the lowest bits.
+/// Added to a value, leaves it rounded to an integer in the lowest bits.
 const ROUNDING: f32 = 8_388_608.0;
 
 /// Weights of the columns of a panel for a word of codes, one column after the other.
@@ -64,7 +64,7 @@ struct Row {
     least: f32,
 }
 
-/// `[rows, columns]` of weights with a bias a column, as whole numbers.
+/// `[rows, columns]` of weights with a bias per column, as int8.
 #[derive(Debug)]
 pub(crate) struct QuantizedMatrix {
     /// Panel after panel, word after word. The last panel overlaps the one before where they do not divide
@@ -245,10 +245,10 @@ impl Block<'_> {
             let range = largest - least;
             let per_value = if range > LEAST_RANGE { STEPS / range } else { 0.0 };
             // A step above the lowest: what is least may be rounded down.
-            let nought = (1.0 - least * per_value).round_ties_even();
-            encode_row(x, per_value, nought, words);
+            let zero_point = (1.0 - least * per_value).round_ties_even();
+            encode_row(x, per_value, zero_point, words);
             let step = range / STEPS;
-            codes.rows.push(Row { step, least: -nought * step });
+            codes.rows.push(Row { step, least: -zero_point * step });
         }
     }
 
@@ -277,7 +277,7 @@ impl Block<'_> {
         }
     }
 
-    /// So many rows of one panel's columns.
+    /// This many rows of one panel's columns.
     #[inline(always)]
     fn tile<const ROWS: usize, const GATED: bool>(
         &mut self,
@@ -307,7 +307,7 @@ impl Block<'_> {
     }
 }
 
-/// Least and largest of nought and a row's values.
+/// Least and largest of zero and a row's values.
 #[inline(always)]
 fn ends<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
     let (vectors, rest) = S::as_simd_f32s(x);
@@ -326,10 +326,10 @@ fn ends<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
     rest.iter().fold(ends, |(least, largest), x| (least.min(*x), largest.max(*x)))
 }
 
-/// `round(x · per_value) + nought`, which lies in 0 to 127, where [`place`] says.
+/// `round(x · per_value) + zero_point`, which lies in 0 to 127, where [`place`] says.
 #[inline(always)]
-fn encode_row(x: &[f32], per_value: f32, nought: f32, words: &mut [u32]) {
-    let offset = ROUNDING + nought;
+fn encode_row(x: &[f32], per_value: f32, zero_point: f32, words: &mut [u32]) {
+    let offset = ROUNDING + zero_point;
     let (blocks, rest) = x.as_chunks::<BLOCK>();
     let (to, to_rest) = words.split_at_mut(blocks.len() * GROUP);
     for (block, words) in blocks.iter().zip(to.as_chunks_mut::<GROUP>().0) {

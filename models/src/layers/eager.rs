@@ -1,0 +1,176 @@
+//! A network's steps computed one after the other with Burn's tensors.
+
+use burn::backend::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor, TensorData, activation, module::max_pool2d};
+
+use super::{
+    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding, SCORE_EPSILON,
+    SCORE_MARGIN,
+};
+use crate::operators::{self, Activation, channels_first, channels_last};
+use crate::values::Param;
+
+/// Computes every step at once.
+///
+/// Its maps are `[batch, height, width, channels]`: on that view sums, their gradients and
+/// concatenation run over contiguous values, and the operators of [`operators`] take it without a
+/// copy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Eager;
+
+impl Eager {
+    /// Runs a step that takes and gives `[batch, channels, height, width]`.
+    pub fn planes(x: Tensor<4>, step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+        channels_first(step(&mut Self, channels_last(x)))
+    }
+
+    /// Runs a step from pictures `[batch, channels, height, width]` to vectors `[batch, values]`.
+    pub fn pooled(x: Tensor<4>, step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>) -> Tensor<2> {
+        step(&mut Self, channels_last(x)).flatten(1, 3)
+    }
+
+    /// Runs a step from vectors to vectors, `[batch, values]` each.
+    pub fn vectors(
+        x: Tensor<2>,
+        step: impl FnOnce(&mut Self, Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<2> {
+        let [batch, values] = x.dims();
+        step(&mut Self, x.reshape([batch, 1, 1, values])).flatten(1, 3)
+    }
+}
+
+impl Flow for Eager {
+    type Map = Tensor<4>;
+
+    fn conv_bn(&mut self, x: Tensor<4>, layer: &ConvBn, padding: Padding) -> Tensor<4> {
+        let x = channels_first(x);
+        channels_last(match padding {
+            Padding::Even => layer.forward(x),
+            Padding::Same => layer.forward_same(x),
+        })
+    }
+
+    fn conv(&mut self, x: Tensor<4>, layer: &Conv, activation: Activation) -> Tensor<4> {
+        channels_last(layer.forward_activated(channels_first(x), activation))
+    }
+
+    fn batch_norm(&mut self, x: Tensor<4>, layer: &BatchNorm) -> Tensor<4> {
+        channels_last(layer.forward(channels_first(x), Activation::Identity))
+    }
+
+    fn linear(
+        &mut self,
+        x: Tensor<4>,
+        weight: &Param<Tensor<2>>,
+        bias: &Param<Tensor<1>>,
+    ) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        let weight = weight.val();
+        let [_, channels_out] = weight.dims();
+        let rows = x.reshape([batch * height * width, channels]);
+        let y = rows.matmul(weight) + bias.val().unsqueeze();
+        y.reshape([batch, height, width, channels_out])
+    }
+
+    fn apply(&mut self, x: Tensor<4>, function: Gate) -> Tensor<4> {
+        match function {
+            Gate::Sigmoid => activation::sigmoid(x),
+            Gate::HardSigmoid => activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Gate::Tanh => x.tanh(),
+        }
+    }
+
+    fn activate(&mut self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        activation.forward(x)
+    }
+
+    fn dropout(&mut self, x: Tensor<4>, probability: f64) -> Tensor<4> {
+        super::downscale_dropout(x, probability)
+    }
+
+    fn scale(&mut self, x: Tensor<4>, gate: Tensor<4>) -> Tensor<4> {
+        x * gate
+    }
+
+    fn add(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        a + b
+    }
+
+    fn add_relu(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        channels_last(operators::add_relu(channels_first(a), channels_first(b)))
+    }
+
+    fn concatenate(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        Tensor::cat(vec![a, b], 3)
+    }
+
+    fn upsample(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let [b, h, w, c] = x.dims();
+        let x = x.reshape([b, h, 1, w, 1, c]).expand([b, h, 2, w, 2, c]);
+        x.reshape([b, 2 * h, 2 * w, c])
+    }
+
+    fn max_pool(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let options = MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]);
+        channels_last(max_pool2d(channels_first(x), options))
+    }
+
+    fn average_pool(&mut self, x: Tensor<4>) -> Tensor<4> {
+        average_pool(x)
+    }
+
+    fn global_pool(&mut self, x: Tensor<4>, pool: GlobalPool) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        let pixels = x.reshape([batch, height * width, channels]);
+        let pooled = match pool {
+            GlobalPool::Average => pixels.mean_dim(1),
+            GlobalPool::Max => pixels.max_dim(1),
+        };
+        pooled.reshape([batch, 1, 1, channels])
+    }
+
+    fn aligned_logit(&mut self, class: Tensor<4>, alignment: Tensor<4>) -> Tensor<4> {
+        let class = activation::sigmoid(class);
+        let score = (class * activation::sigmoid(alignment) + SCORE_EPSILON).sqrt();
+        let score = score.clamp_max(1.0 - SCORE_MARGIN);
+        score.clone().log() - (score.neg() + 1.0).log()
+    }
+
+    fn unit_length(&mut self, x: Tensor<4>) -> Tensor<4> {
+        let length = (x.clone().powi_scalar(2).sum_dim(3) + LENGTH_EPSILON).sqrt();
+        x / length
+    }
+}
+
+/// See [`Flow::average_pool`].
+///
+/// # Shapes
+///
+/// - `x`: `[batch, height, width, channels]`
+/// - output: `[batch, ⌈height / 2⌉, ⌈width / 2⌉, channels]`
+fn average_pool(x: Tensor<4>) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    let (below, right) = (2 * rows - height, 2 * columns - width);
+    let padded = if below + right > 0 {
+        channels_last(channels_first(x).pad((0, right, 0, below), 0.0))
+    } else {
+        x
+    };
+    let sums = padded.reshape([batch * rows, 2, columns, 2 * channels]).sum_dim(1);
+    let sums = sums.reshape([batch * rows * columns, 2, channels]).sum_dim(1);
+    let mean = sums.reshape([batch, rows, columns, channels]) / 4.0;
+    if below + right == 0 {
+        return mean;
+    }
+    // A border cell holds half as many pixels a missing row or column.
+    let device: Device = mean.device();
+    let factor = |count: usize, missing: usize, shape: [usize; 4]| {
+        let mut factors = vec![1.0_f32; count];
+        if missing > 0 {
+            factors[count - 1] = 2.0;
+        }
+        Tensor::<4>::from_data(TensorData::new(factors, shape), &device)
+    };
+    mean * factor(rows, below, [1, rows, 1, 1]) * factor(columns, right, [1, 1, columns, 1])
+}

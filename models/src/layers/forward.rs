@@ -1,0 +1,219 @@
+//! The blocks on tensors: training, evaluation on a device of Burn's, folding.
+
+use burn::tensor::{Device, Distribution, Tensor};
+
+use super::{Activation, BATCH_NORM_MOMENTUM, BatchNorm, Conv, ConvBn, Eager, SqueezeExcite};
+use crate::operators::{self, channels_first, channels_last};
+use crate::values::Param;
+
+impl Conv {
+    /// Convolves `x`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match &self.bias {
+            Some(_) => self.forward_activated(x, Activation::Identity),
+            None => self.convolve(x),
+        }
+    }
+
+    /// [`Self::forward`] with the activation behind it.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`].
+    pub fn forward_activated(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let y = self.convolve(x);
+        match &self.bias {
+            Some(bias) => operators::bias_act(y, bias.val(), activation),
+            None => activation.forward(y),
+        }
+    }
+
+    fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        if self.groups == 1 {
+            operators::dense_conv2d(x, weight, self.stride)
+        } else {
+            operators::depthwise_conv2d(x, weight, self.stride)
+        }
+    }
+}
+
+impl BatchNorm {
+    /// Normalizes `x` and applies `activation`.
+    ///
+    /// On a training device the batch's own statistics are used, and the running ones move towards
+    /// them; elsewhere, or while the module is frozen, the running ones are used.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        if !(x.device().is_autodiff() && self.training.is_enabled()) {
+            let (scale, shift) = self.affine(&x.device());
+            let channels = scale.dims()[0];
+            let scaled = channels_last(x) * scale.reshape([1, 1, 1, channels]);
+            return operators::bias_act(channels_first(scaled), shift, activation);
+        }
+        let (output, mean, variance) = operators::batch_norm_act(
+            x,
+            self.weight.val(),
+            self.bias.val(),
+            self.epsilon,
+            activation,
+        );
+        for (state, batch) in [(&self.running_mean, mean), (&self.running_var, variance)] {
+            let old = state.value_sync().to_device(&batch.device());
+            let new = old * (1.0 - BATCH_NORM_MOMENTUM) + batch.detach() * BATCH_NORM_MOMENTUM;
+            state.update(new.detach());
+        }
+        output
+    }
+
+    /// The normalization outside training as `x · scale + shift`.
+    ///
+    /// # Shapes
+    ///
+    /// - scale, shift: `[channels]`
+    pub fn affine(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
+        let mean = self.running_mean.value().to_device(device);
+        let variance = self.running_var.value().to_device(device);
+        let scale = self.weight.val() / (variance + self.epsilon).sqrt();
+        let shift = self.bias.val() - mean * scale.clone();
+        (scale, shift)
+    }
+}
+
+impl ConvBn {
+    /// Convolves, normalizes and activates `x`.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌈height / stride⌉, ⌈width / stride⌉]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        match &self.bn {
+            Some(bn) => bn.forward(self.conv.forward(x), self.activation),
+            None => self.conv.forward_activated(x, self.activation),
+        }
+    }
+
+    /// [`Self::forward`] as TensorFlow pads it (`SAME`), for strides of 1 and 2: with 2, of an even
+    /// side the odd pixels are the centers, not the even ones.
+    ///
+    /// # Shapes
+    ///
+    /// As [`Self::forward`].
+    pub(crate) fn forward_same(&self, x: Tensor<4>) -> Tensor<4> {
+        if self.conv.stride == 1 {
+            return self.forward(x);
+        }
+        // One more row or column in front makes the odd pixels even; the first center is then a
+        // padded one and is dropped before its values enter any statistics.
+        let [_, _, height, width] = x.dims();
+        let [top, left] = [height, width].map(|side| usize::from(side % 2 == 0));
+        let trim = |y: Tensor<4>| {
+            let [_, _, height, width] = y.dims();
+            y.narrow(2, top, height - top).narrow(3, left, width - left)
+        };
+        let x = x.pad((left, 0, top, 0), 0.0);
+        match &self.bn {
+            Some(bn) => bn.forward(trim(self.conv.forward(x)), self.activation),
+            None => trim(self.conv.forward_activated(x, self.activation)),
+        }
+    }
+
+    /// Folds the normalization into the convolution's weight and bias.
+    #[must_use]
+    pub fn fuse(self) -> Self {
+        match self.folded() {
+            Some((weight, bias)) => Self {
+                conv: Conv {
+                    weight: Param::from_tensor(weight),
+                    bias: Some(Param::from_tensor(bias)),
+                    ..self.conv
+                },
+                bn: None,
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// Weight and bias with the normalization folded in; `None` once fused.
+    fn folded(&self) -> Option<(Tensor<4>, Tensor<1>)> {
+        let weight = self.conv.weight.val();
+        let (scale, shift) = self.bn.as_ref()?.affine(&weight.device());
+        let channels = scale.dims()[0];
+        Some((weight * scale.reshape([channels, 1, 1, 1]), shift))
+    }
+
+    /// Sums parallel depthwise branches of different kernel sizes into one convolution with bias
+    /// and the given activation: kernels are padded with zeros to the largest.
+    ///
+    /// Source: structural re-parameterization, <https://arxiv.org/abs/2101.03697>, §3.3.
+    pub(crate) fn merge(branches: &[Self], activation: Activation) -> Option<Self> {
+        let largest = branches.iter().map(|b| b.conv.weight.dims()[2]).max()?;
+        let mut sum: Option<(Tensor<4>, Tensor<1>)> = None;
+        for branch in branches {
+            let (weight, bias) = branch.folded()?;
+            let pad = (largest - weight.dims()[2]) / 2;
+            let weight = weight.pad((pad, pad, pad, pad), 0.0);
+            sum = Some(match sum {
+                Some((w, b)) => (w + weight, b + bias),
+                None => (weight, bias),
+            });
+        }
+        let (weight, bias) = sum?;
+        Some(Self {
+            conv: Conv {
+                weight: Param::from_tensor(weight),
+                bias: Some(Param::from_tensor(bias)),
+                stride: branches[0].conv.stride,
+                groups: branches[0].conv.groups,
+            },
+            bn: None,
+            activation,
+        })
+    }
+}
+
+impl SqueezeExcite {
+    /// Gates `x` at once.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`, output: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        Eager::planes(x, |flow, x| self.wire(flow, x))
+    }
+}
+
+/// The values of a tensor of floats on the CPU, row-major.
+pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("parameters are 32-bit floats")
+}
+
+/// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.
+///
+/// The reference puts it before the embedding of its LCNet family, so weights learned there expect
+/// the factor.
+///
+/// # Shapes
+///
+/// - `x`, output: any
+pub fn downscale_dropout<const D: usize>(x: Tensor<D>, probability: f64) -> Tensor<D> {
+    if probability == 0.0 {
+        return x;
+    }
+    if x.device().is_autodiff() {
+        let keep =
+            Tensor::<D>::random(x.shape(), Distribution::Bernoulli(1.0 - probability), &x.device());
+        return x * keep;
+    }
+    x * (1.0 - probability)
+}

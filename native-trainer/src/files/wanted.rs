@@ -1,0 +1,21 @@
+//! What a command takes where nothing is at a path that it was given: the end of the error's sentence.
+
+/// A gallery.
+pub const GALLERY: &str = "a gallery, as `magpie gallery build` writes it";
+/// A network.
+pub const MODEL: &str = "a model file, as `magpie export` and `magpie import` write it";
+/// Images with their classes.
+pub const SAMPLES: &str = "a folder that holds a folder per class, or a list file";
+/// One picture.
+pub const IMAGE: &str = "a picture: JPEG, PNG, WebP, GIF or BMP";
+/// Metadata of classes.
+pub const METADATA: &str = "a JSON file of metadata: {\"CLASS\": {\"NAME\": \"TEXT\"}}";
+/// A recipe.
+pub const RECIPE: &str =
+    "a recipe; `magpie train --list-recipes` shows those that magpie brings along";
+/// Boxes drawn by hand.
+pub const COCO: &str = "a COCO file of boxes";
+/// Weights of another program.
+pub const CHECKPOINT: &str = "a checkpoint: a .pth or .pdparams file";
+/// What training has left.
+pub const RUN: &str = "the folder that `magpie train --out` wrote";

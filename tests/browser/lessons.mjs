@@ -1,0 +1,66 @@
+// How long a lesson takes in a page that knows many classes, and a picture beside it; prints milliseconds.
+//
+// node lessons.mjs SITE [CLASSES [LESSONS]]
+//   CLASSES  as many are made where the site has fewer (2000)
+//   LESSONS  to be timed (100)
+import { launch, watch } from "./chromium.mjs";
+import { ISOLATED, start } from "./host.mjs";
+
+const [site, classes = "2000", lessons = "100"] = process.argv.slice(2);
+const host = await start(site, /^$/);
+host.headers = ISOLATED;
+const browser = await launch();
+const page = await (await browser.newContext()).newPage();
+page.setDefaultTimeout(0);
+const { problems } = watch(page);
+await page.goto(`${host.address}bench/`);
+const seen = await page.evaluate(
+  async ([classes, lessons]) => {
+    const { Magpie } = await import("../magpie.js");
+    const magpie = await Magpie.load("../bundle/", { backend: "cpu" });
+    // Of a thing of its own each.
+    const picture = (number) => {
+      const context = new OffscreenCanvas(64, 64).getContext("2d");
+      for (let i = 0; i < 40; i += 1) {
+        const [x, y] = [(number * 37 + i * 29) % 64, (number * 53 + i * 41) % 64];
+        context.fillStyle = `hsl(${(number * 97 + i * 31) % 360} 80% ${20 + ((i * 17) % 60)}%)`;
+        context.fillRect(x, y, 30, 30);
+      }
+      return context.getImageData(0, 0, 64, 64);
+    };
+    let view = await magpie.gallery.list();
+    const published = view.classes;
+    while (view.classes < classes) view = await magpie.gallery.add(`made ${view.classes}`, picture(view.classes));
+    const quantiles = (times) => {
+      const sorted = times.sort((a, b) => a - b);
+      const at = (part) => Number(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))].toFixed(1));
+      return { median: at(0.5), "95 of 100": at(0.95), most: at(1) };
+    };
+    const timed = async (count, act) => {
+      const times = [];
+      for (let index = 0; index < count; index += 1) {
+        const began = performance.now();
+        await act(index);
+        times.push(performance.now() - began);
+      }
+      return quantiles(times);
+    };
+    const thing = picture(7);
+    const before = await timed(20, () => magpie.recognize(thing));
+    const lesson = await timed(lessons, (index) => magpie.gallery.add(`lesson ${index % 50}`, picture(10_000 + index)));
+    // Asked for together with a lesson: it waits for that.
+    const beside = await timed(20, async (index) => {
+      const taught = magpie.gallery.add("beside", picture(20_000 + index));
+      await magpie.recognize(thing);
+      await taught;
+    });
+    const undo = await timed(Math.min(20, lessons), () => magpie.gallery.undo());
+    const { kept } = await magpie.gallery.list();
+    magpie.dispose();
+    return { published, classes: view.classes, lesson, undo, recognize: before, beside, kept };
+  },
+  [Number(classes), Number(lessons)],
+);
+await browser.close();
+host.close();
+console.log(JSON.stringify({ ...seen, problems }));
