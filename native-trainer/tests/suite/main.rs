@@ -11,6 +11,7 @@ mod examples;
 mod figures;
 mod folders;
 mod gallery;
+mod gallery_adapted;
 mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]

@@ -10,6 +10,7 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
+use super::adapt;
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
     Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, say_stale,
@@ -184,8 +185,10 @@ impl Add {
         if added.added + added.known == 0 {
             bail!("none of the pictures can be used; {} is as before", self.gallery.display());
         }
+        // A map of fewer pictures is learnt anew.
+        let adapted = added.added > 0 && adapt::again(&mut gallery)?;
         change.save(&gallery)?;
-        if added.added > 0 {
+        if added.added > 0 && !adapted {
             say_stale(&gallery);
         }
         let left_out = wanted.left_out_text(&added.unusable);

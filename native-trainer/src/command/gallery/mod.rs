@@ -1,5 +1,6 @@
 //! `magpie gallery`: makes, changes, searches and measures galleries.
 
+mod adapt;
 mod add;
 mod answer;
 mod calibrate;
@@ -36,6 +37,7 @@ enum Command {
     Remove(change::Remove),
     Rename(change::Rename),
     Describe(change::Describe),
+    Adapt(adapt::Adapt),
     Merge(change::Merge),
     Compact(change::Compact),
     #[command(alias = "inspect")]
@@ -63,6 +65,7 @@ impl Arguments {
             Command::Remove(command) => command.run(),
             Command::Rename(command) => command.run(),
             Command::Describe(command) => command.run(),
+            Command::Adapt(command) => command.run(),
             Command::Merge(command) => command.run(),
             Command::Compact(command) => command.run(),
             Command::List(command) => command.run(),

@@ -93,6 +93,9 @@ impl Push {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
         println!("{}: {classes}, {pictures} pushed", self.server.name);
+        if gallery.map().is_some() {
+            println!("without the map: PostgreSQL compares entries as the extractor gives them");
+        }
         Ok(())
     }
 }
