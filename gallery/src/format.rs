@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::class::{Class, ContentId, Crop};
 use crate::error::GalleryError;
 use crate::gallery::{Adapted, Gallery};
 use crate::index::{IndexConfig, IndexError, Metric, VectorIndex, VectorType};
@@ -125,6 +125,9 @@ pub(crate) struct Header {
     /// Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) map: Option<Adaptation>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Crop::is_never")]
+    pub(crate) crop: Crop,
     pub(crate) classes: Vec<StoredClass>,
 }
 
@@ -143,7 +146,7 @@ impl Header {
     /// The least version whose readers know all that the header says: an optional member that came with a
     /// version is named here.
     pub(crate) fn version(&self) -> u32 {
-        let has_newer = self.map.is_some();
+        let has_newer = self.map.is_some() || !self.crop.is_never();
         if has_newer { VERSION } else { PLAIN_VERSION }
     }
 
@@ -304,6 +307,7 @@ impl Gallery {
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
             map: self.map().map(AdaptationMap::about),
+            crop: self.crop,
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -413,6 +417,7 @@ impl Gallery {
             adapted,
             min_similarity: header.min_similarity,
             rule: header.rule,
+            crop: header.crop,
             class_means: OnceLock::new(),
         })
     }

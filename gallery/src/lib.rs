@@ -60,7 +60,7 @@ pub use answer::{Match, Question};
 pub use answer_rule::AnswerRule;
 #[cfg(feature = "parallel")]
 pub use check::check_file;
-pub use class::{Class, ContentId};
+pub use class::{Class, ContentId, Crop};
 pub use edit::Merged;
 pub use embedding::check_embedding;
 pub use error::GalleryError;

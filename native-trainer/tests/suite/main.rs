@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_weights;
+mod crops;
 mod detection_data;
 mod durability;
 mod ends;

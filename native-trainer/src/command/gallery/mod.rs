@@ -5,6 +5,7 @@ mod add;
 mod answer;
 mod calibrate;
 mod change;
+mod crops;
 mod postgres;
 mod show;
 mod wanted;
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
+use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, check_file};
 
 use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
@@ -244,13 +245,15 @@ impl<'a> Change<'a> {
 
 /// One line about a gallery that was written.
 fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
-    counted(path, gallery.classes().len(), gallery.len())
+    counted(path, gallery.classes().len(), gallery.len(), gallery.crop())
 }
 
 /// The same about one that is in memory no more.
-fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String> {
+fn counted(path: &Path, classes: usize, entries: usize, crop: Crop) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
+    // A picture may have two entries.
+    let noun = if crop == Crop::Both { ENTRIES } else { PICTURES };
+    let (classes, pictures) = (many(classes, CLASSES), many(entries, noun));
     Ok(format!("{}: {classes}, {pictures}, {}", path.display(), size(bytes)))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use models::gallery::Crop;
 
 use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach};
 use crate::cli::Failures;
@@ -107,7 +108,7 @@ impl Pull {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
         say_reach(config, change.finish(gallery, config)?, entries);
-        println!("{}", counted(&self.gallery, classes, entries)?);
+        println!("{}", counted(&self.gallery, classes, entries, Crop::Never)?);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
+use models::gallery::{Alike, Class, Crop, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
@@ -121,6 +121,7 @@ impl List {
                 "{}",
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
                        "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                    "crop": gallery.crop().name(),
                        "map": map_json(&gallery)})
             );
             return Ok(());
@@ -200,6 +201,9 @@ impl Stats {
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }
+        if gallery.crop() != Crop::Never {
+            println!("crop        {}", gallery.crop().name());
+        }
         println!("removed     {} still in the file", many(removed, ENTRIES));
         if let Some(map) = map_text(&gallery) {
             println!("map         {map}");
@@ -249,7 +253,7 @@ fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
 impl Search {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?.query(&gallery);
         check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let classes: Vec<&str> = self
             .class
