@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::answer_rule::AnswerRule;
 use crate::calibration::Calibration;
-use crate::class::{Class, ContentId};
+use crate::class::{Class, ContentId, Crop};
 use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
 use crate::map::AdaptationMap;
@@ -53,6 +53,8 @@ pub struct Gallery {
     pub(crate) rule: AnswerRule,
     /// What was learned with that rule about answers.
     pub(crate) calibration: Option<Calibration>,
+    /// Which part of an image its entries show.
+    pub(crate) crop: Crop,
     /// The mean embedding of every class, computed at the first search by class mean.
     pub(crate) class_means: OnceLock<VectorIndex>,
 }
@@ -102,6 +104,7 @@ impl Gallery {
             min_similarity: None,
             rule: AnswerRule::default(),
             calibration: None,
+            crop: Crop::default(),
             class_means: OnceLock::new(),
         }
     }
@@ -139,6 +142,16 @@ impl Gallery {
     /// Hash of the extractor's weights that made the embeddings.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// Which part of an image becomes an entry here.
+    pub fn crop(&self) -> Crop {
+        self.crop
+    }
+
+    /// Keeps which part of an image becomes an entry, for images that are added later.
+    pub fn set_crop(&mut self, crop: Crop) {
+        self.crop = crop;
     }
 
     /// All classes.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::answer_rule::AnswerRule;
 use crate::calibration::Calibration;
-use crate::class::{Class, ContentId};
+use crate::class::{Class, ContentId, Crop};
 use crate::edit::check_threshold;
 use crate::embedding::{check_stored, unit};
 use crate::error::GalleryError;
@@ -42,6 +42,7 @@ pub struct GalleryStream<S> {
     min_similarity: Option<f32>,
     rule: AnswerRule,
     calibration: Option<Calibration>,
+    crop: Crop,
     rows: S,
     encoded: S,
 }
@@ -66,9 +67,15 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             min_similarity: None,
             rule: AnswerRule::default(),
             calibration: None,
+            crop: Crop::default(),
             rows,
             encoded,
         }
+    }
+
+    /// Keeps which part of an image becomes an entry.
+    pub fn set_crop(&mut self, crop: Crop) {
+        self.crop = crop;
     }
 
     /// All classes.
@@ -239,6 +246,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
             calibration: self.calibration.clone().filter(|_| self.min_similarity.is_some()),
             map: None,
+            crop: self.crop,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),

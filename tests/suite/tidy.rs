@@ -120,15 +120,15 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
     (
         "gallery",
         &[
-            &["aligned", "limits", "metadata"],
-            &["index"],
+            &["aligned", "limits", "matrix", "metadata"],
+            &["index", "map"],
             &["answer_rule", "calibration", "class", "error"],
             &["gallery", "sections"],
-            &["alike", "embedding"],
-            &["answer", "edit"],
+            &["alike", "embedding", "mapped"],
+            &["adapt", "answer", "edit"],
             &["format", "leave_out"],
             &["check", "lessons", "shards", "stream"],
-            &["growing"],
+            &["growing", "summary"],
         ],
     ),
     (

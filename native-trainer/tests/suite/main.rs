@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_weights;
 mod calibration;
+mod crops;
 mod detection_data;
 mod durability;
 mod ends;
@@ -12,6 +13,7 @@ mod examples;
 mod figures;
 mod folders;
 mod gallery;
+mod gallery_adapted;
 mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]

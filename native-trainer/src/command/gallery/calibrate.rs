@@ -211,7 +211,7 @@ impl Calibrate {
         let (Some(query), Some(extractor)) = (&self.query, &self.extractor) else {
             return Ok(None);
         };
-        let embedder = Embedder::open(extractor, self.device)?;
+        let embedder = Embedder::open(extractor, self.device)?.query(gallery);
         check_extractor(gallery, &self.gallery, extractor, &embedder.id)?;
         let samples = read_samples(query)?;
         let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
+use models::gallery::{Alike, Class, Crop, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::adapt::{map_json, map_text};
 use super::answer::{kept_text, shown};
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule, sure,
@@ -120,7 +121,9 @@ impl List {
                 "{}",
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
                        "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
-                       "calibration": gallery.calibration()})
+                       "calibration": gallery.calibration(),
+                    "crop": gallery.crop().name(),
+                       "map": map_json(&gallery)})
             );
             return Ok(());
         }
@@ -128,6 +131,9 @@ impl List {
         println!("dimensions  {}", gallery.dim());
         println!("classes     {}", gallery.classes().len());
         println!("entries     {}", gallery.len());
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -183,7 +189,7 @@ impl Stats {
                     "index": index.config(), "recommended": recommended, "why": why,
                     "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
                     "calibration": gallery.calibration(),
-                    "alike": alike, "equal": equal, "all_compared": complete,
+                    "map": map_json(&gallery), "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
             return Ok(());
@@ -197,7 +203,13 @@ impl Stats {
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }
+        if gallery.crop() != Crop::Never {
+            println!("crop        {}", gallery.crop().name());
+        }
         println!("removed     {} still in the file", many(removed, ENTRIES));
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -243,7 +255,7 @@ fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
 impl Search {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?.query(&gallery);
         check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let classes: Vec<&str> = self
             .class
