@@ -176,9 +176,13 @@ impl Gallery {
                     let entries = self.entries().filter(|e| self.entry_class(*e) == class);
                     entries.map(|e| (e, self.identity(e))).collect::<Vec<_>>()
                 };
-                let mut known: HashSet<ContentId> = of(other).into_iter().map(|e| e.1).collect();
+                let known: HashSet<ContentId> = of(other).into_iter().map(|e| e.1).collect();
+                let mut parts: HashMap<ContentId, Vec<usize>> = HashMap::new();
                 let mut moving = of(class);
-                moving.retain(|(_, picture)| known.insert(*picture));
+                moving.retain(|(entry, picture)| {
+                    !known.contains(picture)
+                        && self.is_new_part(*entry, parts.entry(*picture).or_default())
+                });
                 // What stays behind goes with its class.
                 for (entry, _) in moving {
                     self.entry_classes[entry] = other as u32;
@@ -277,10 +281,14 @@ impl Gallery {
                 place
             })
             .collect();
-        let mut known: HashSet<(usize, ContentId)> =
+        let known: HashSet<(usize, ContentId)> =
             self.entries().map(|e| (self.entry_class(e), self.identity(e))).collect();
+        let mut parts: HashMap<(usize, ContentId), Vec<usize>> = HashMap::new();
         let fresh: Vec<usize> = (other.entries())
-            .filter(|e| known.insert((places[other.entry_class(*e)], other.identity(*e))))
+            .filter(|e| {
+                let image = (places[other.entry_class(*e)], other.identity(*e));
+                !known.contains(&image) && other.is_new_part(*e, parts.entry(image).or_default())
+            })
             .collect();
         for entry in &fresh {
             other.check_direction(*entry)?;
@@ -294,6 +302,9 @@ impl Gallery {
                 return Err(GalleryError::Options { what: what.to_owned() });
             }
             self.forget_originals();
+        }
+        if self.is_empty() {
+            self.crop = other.crop;
         }
 
         for ((class, thumbnail), place) in
@@ -355,6 +366,17 @@ impl Gallery {
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry shows another part of an image than the entries of `parts`, which it joins then: an image
+    /// may have several entries.
+    fn is_new_part(&self, entry: usize, parts: &mut Vec<usize>) -> bool {
+        let row = self.index.vector(entry);
+        let is_new = parts.iter().all(|part| self.index.vector(*part) != row);
+        if is_new {
+            parts.push(entry);
+        }
+        is_new
     }
 
     /// The content id of an entry, or a hash of its embedding if the source is unknown.

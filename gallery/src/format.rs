@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::class::{Class, ContentId, Crop};
 use crate::error::GalleryError;
 use crate::gallery::{Adapted, Gallery};
 use crate::index::{IndexConfig, IndexError, Metric, VectorIndex, VectorType};
@@ -125,6 +125,9 @@ pub(crate) struct Header {
     /// Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) map: Option<Adaptation>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Crop::is_never")]
+    pub(crate) crop: Crop,
     pub(crate) classes: Vec<StoredClass>,
 }
 
@@ -143,7 +146,7 @@ impl Header {
     /// The least version whose readers know all that the header says: an optional member that came with a
     /// version is named here.
     pub(crate) fn version(&self) -> u32 {
-        let has_newer = self.map.is_some();
+        let has_newer = self.map.is_some() || !self.crop.is_never();
         if has_newer { VERSION } else { PLAIN_VERSION }
     }
 
@@ -304,6 +307,7 @@ impl Gallery {
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
             map: self.map().map(AdaptationMap::about),
+            crop: self.crop,
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -413,6 +417,7 @@ impl Gallery {
             adapted,
             min_similarity: header.min_similarity,
             rule: header.rule,
+            crop: header.crop,
             class_means: OnceLock::new(),
         })
     }
@@ -597,8 +602,11 @@ mod tests {
     }
 
     /// A file of every version that was ever published, all of the same three images.
-    const PUBLISHED: [&[u8]; 2] =
-        [include_bytes!("../tests/galleries/v1.bin"), include_bytes!("../tests/galleries/v2.bin")];
+    const PUBLISHED: [&[u8]; 3] = [
+        include_bytes!("../tests/galleries/v1.bin"),
+        include_bytes!("../tests/galleries/v2.bin"),
+        include_bytes!("../tests/galleries/v3.bin"),
+    ];
 
     #[test]
     fn every_published_version_is_read() {
@@ -612,8 +620,8 @@ mod tests {
             assert_eq!(gallery.content_id(0).is_known(), version > 1);
             let first = &galleries[0];
             for entry in gallery.entries() {
-                let vector = gallery.index().vector(entry);
-                assert_eq!(vector, first.index().vector(entry), "version {version}");
+                let vector = gallery.embedding(entry);
+                assert_eq!(vector, first.embedding(entry), "version {version}");
                 let class = gallery.search(&vector, 1).unwrap()[0].class;
                 assert_eq!(class, gallery.entry_class(entry));
             }
@@ -633,7 +641,15 @@ mod tests {
         assert_eq!(measured.to_bytes(), PUBLISHED[1]);
         // The newest one is also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
-        assert_eq!(PUBLISHED.len(), PLAIN_VERSION as usize, "a new version needs its file here");
+        // An adapted one answers as it did, to the last bit on every machine.
+        assert_eq!(galleries[2].to_bytes(), PUBLISHED[2]);
+        let found = galleries[2].search(&galleries[2].embedding(0), 2).unwrap();
+        let [own, other] = [found[0].similarity, found[1].similarity].map(f32::to_bits);
+        assert_eq!([own, other], [1.000_022_2_f32, 0.630_036_23].map(f32::to_bits));
+        let mut plain = galleries[2].clone();
+        plain.set_map(None).unwrap();
+        assert_eq!(plain.to_bytes(), PUBLISHED[1]);
+        assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
     }
 
     /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.

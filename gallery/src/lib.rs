@@ -10,16 +10,17 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `aligned`, `limits`, `metadata` | values that begin at a cache line; how large a gallery may be; texts of a class |
-//! | `index` | embeddings and how they are searched: flat, HNSW, IVF, binary |
+//! | `aligned`, `limits`, `matrix`, `metadata` | values that begin at a cache line; how large a gallery may be; products of matrices; texts of a class |
+//! | `index`, `map` | embeddings and how they are searched: flat, HNSW, IVF, binary; the map of an adapted gallery |
 //! | `answer_rule`, `class`, `error` | how entries become an answer; classes and content ids; why something failed |
 //! | `gallery`, `sections` | the gallery in memory; files in checked sections |
-//! | `alike`, `embedding` | classes that are similar to each other; which embeddings may enter |
-//! | `answer`, `edit` | search; add, rename, remove, merge |
+//! | `alike`, `embedding`, `mapped` | classes that are similar to each other; which embeddings may enter; entries behind a map |
+//! | `adapt`, `answer`, `edit` | a map is learnt; search; add, rename, remove, merge |
 //! | `format` | bytes of a gallery |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
 //! | `growing`, `summary` | what a gallery in memory and one on its way into a file have in common; what a file says of itself |
 
+mod adapt;
 #[cfg(test)]
 mod against_a_map;
 #[doc(hidden)]
@@ -53,12 +54,13 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use adapt::{AdaptOptions, Candidate, Learnt, LeftOut};
 pub use alike::Alike;
 pub use answer::{Match, Question};
 pub use answer_rule::AnswerRule;
 #[cfg(feature = "parallel")]
 pub use check::check_file;
-pub use class::{Class, ContentId};
+pub use class::{Class, ContentId, Crop};
 pub use edit::Merged;
 pub use embedding::check_embedding;
 pub use error::GalleryError;

@@ -88,6 +88,18 @@ impl Gallery {
         self.set_shared_map(map.map(Arc::new))
     }
 
+    /// Searches behind the map of another gallery from now on, or without one where that has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set_map`].
+    pub fn share_map(&mut self, other: &Self) -> Result<(), GalleryError> {
+        if self.has_map_of(other) {
+            return Ok(());
+        }
+        self.set_shared_map(other.adapted.as_ref().map(|adapted| adapted.map.clone()))
+    }
+
     pub(crate) fn set_shared_map(
         &mut self,
         map: Option<Arc<AdaptationMap>>,

@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::class::{Class, ContentId, Crop};
 use crate::edit::check_threshold;
 use crate::embedding::{check_stored, unit};
 use crate::error::GalleryError;
@@ -40,6 +40,7 @@ pub struct GalleryStream<S> {
     piece: VectorIndex,
     min_similarity: Option<f32>,
     rule: AnswerRule,
+    crop: Crop,
     rows: S,
     encoded: S,
 }
@@ -63,9 +64,15 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             piece: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
             rule: AnswerRule::default(),
+            crop: Crop::default(),
             rows,
             encoded,
         }
+    }
+
+    /// Keeps which part of an image becomes an entry.
+    pub fn set_crop(&mut self, crop: Crop) {
+        self.crop = crop;
     }
 
     /// All classes.
@@ -229,6 +236,7 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
             map: None,
+            crop: self.crop,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),

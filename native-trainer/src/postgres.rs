@@ -203,7 +203,7 @@ impl PostgresGallery {
                 "{number}\t{}\t{}\t{}",
                 gallery.entry_class(entry),
                 hexadecimal(&gallery.content_id(entry).0),
-                literal(&gallery.index().vector(entry))
+                literal(&gallery.embedding(entry))
             )?;
         }
         rows.finish()?;

@@ -120,12 +120,12 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
     (
         "gallery",
         &[
-            &["aligned", "limits", "metadata"],
-            &["index"],
+            &["aligned", "limits", "matrix", "metadata"],
+            &["index", "map"],
             &["answer_rule", "class", "error"],
             &["gallery", "sections"],
-            &["alike", "embedding"],
-            &["answer", "edit"],
+            &["alike", "embedding", "mapped"],
+            &["adapt", "answer", "edit"],
             &["format"],
             &["check", "lessons", "shards", "stream"],
             &["growing", "summary"],

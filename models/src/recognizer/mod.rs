@@ -61,6 +61,9 @@ pub struct RecognizerSettings {
     pub detection: DetectionThresholds,
     /// Whether the whole picture is a candidate.
     pub whole_image: WholeImage,
+    /// Whether its middle stands for the whole picture, as in a gallery whose entries show middles.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub middle: bool,
     /// Least cosine for an answer, where a class has none of its own; the best below it is shown as
     /// unknown.
     pub min_similarity: f32,
@@ -78,6 +81,7 @@ impl Default for RecognizerSettings {
         Self {
             detection: DetectionThresholds::default(),
             whole_image: WholeImage::default(),
+            middle: false,
             min_similarity: 0.5,
             recognition_nms_iou: 0.5,
             top_k: 5,
@@ -287,7 +291,8 @@ impl Recognizer {
             WholeImage::Never => false,
         };
         if whole {
-            let bbox = BBox::whole(image.width(), image.height());
+            let of = if self.settings.middle { BBox::middle } else { BBox::whole };
+            let bbox = of(image.width(), image.height());
             candidates.push(Detection { bbox, score: 1.0, class: 0 });
         }
         let detected = clock();
@@ -401,6 +406,14 @@ pub async fn detect(
     Ok(decode(&values, (input.width, input.height), (image.width(), image.height()), thresholds))
 }
 
+/// The main body of a picture among its objects: the one whose score times area is greatest. `None` without
+/// objects.
+pub fn main_body(found: &[Detection]) -> Option<BBox> {
+    let weight = |detection: &Detection| detection.score * detection.bbox.area();
+    let best = found.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)));
+    best.map(|detection| detection.bbox)
+}
+
 /// Unit embeddings of pictures.
 ///
 /// # Shapes
@@ -453,6 +466,19 @@ mod tests {
             known: true,
             embedding: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_main_body_is_large_and_sure() {
+        let found = |side: f32, score: f32| Detection {
+            bbox: BBox::new(0.0, 0.0, side, side),
+            score,
+            class: 0,
+        };
+        let main = main_body(&[found(10.0, 0.9), found(40.0, 0.6), found(42.0, 0.3)]);
+        assert_eq!(main, Some(BBox::new(0.0, 0.0, 40.0, 40.0)));
+        assert_eq!(main_body(&[]), None);
+        assert_eq!(BBox::middle(100, 200), BBox::new(15.0, 30.0, 85.0, 170.0));
     }
 
     #[test]

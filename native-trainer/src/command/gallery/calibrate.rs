@@ -117,7 +117,7 @@ impl Calibrate {
         if gallery.is_empty() {
             bail!("{}: the gallery is empty; add pictures to it first", named());
         }
-        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?.query(&gallery);
         check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let samples = read_samples(&self.query)?;
         let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
+use models::gallery::{Alike, Class, Crop, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::adapt::{map_json, map_text};
 use super::answer::{kept_text, shown};
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
@@ -119,7 +120,9 @@ impl List {
             println!(
                 "{}",
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
-                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule()})
+                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                    "crop": gallery.crop().name(),
+                       "map": map_json(&gallery)})
             );
             return Ok(());
         }
@@ -127,6 +130,9 @@ impl List {
         println!("dimensions  {}", gallery.dim());
         println!("classes     {}", gallery.classes().len());
         println!("entries     {}", gallery.len());
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -181,7 +187,7 @@ impl Stats {
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
                     "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
-                    "alike": alike, "equal": equal, "all_compared": complete,
+                    "map": map_json(&gallery), "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
             return Ok(());
@@ -195,7 +201,13 @@ impl Stats {
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }
+        if gallery.crop() != Crop::Never {
+            println!("crop        {}", gallery.crop().name());
+        }
         println!("removed     {} still in the file", many(removed, ENTRIES));
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -241,7 +253,7 @@ fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
 impl Search {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?.query(&gallery);
         check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let classes: Vec<&str> = self
             .class
