@@ -14,6 +14,7 @@
     "unable.bundle":
       "This page takes the data of its own site alone. Open it again without “bundle” in its address.",
     "unable.other": "This page cannot start: {reason}",
+    "unable.stopped": "This page has stopped: {reason}. Reload it.",
   };
   // A module whose only function splats and counts by SIMD.
   const SIMD_PROBE = new Uint8Array([

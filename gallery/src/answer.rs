@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Asked;
 use crate::class::Class;
 use crate::embedding::unit;
 use crate::error::GalleryError;
@@ -10,10 +11,10 @@ use crate::gallery::Gallery;
 use crate::index::{Metric, Search, VectorIndex, VectorType};
 
 /// Cosine from which on a query is the picture of an entry: what rounding an entry to bytes leaves is above it.
-const SAME: f32 = 0.9995;
+pub(crate) const SAME: f32 = 0.9995;
 
 /// Values of a mean that are no more than this are what rounding left of entries that cancel each other out.
-const CANCELLED: f32 = 1e-6;
+pub(crate) const CANCELLED: f32 = 1e-6;
 
 /// A class found for a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +23,31 @@ pub struct Match {
     pub class: usize,
     /// Cosine of its nearest entry, or of its mean embedding where that is the rule, `−1..=1`.
     pub similarity: f32,
+}
+
+/// What a gallery answers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answer {
+    /// Classes, best first.
+    pub matches: Vec<Match>,
+    /// Similarity of the best class less that of the most similar other one; the best's own where there is no
+    /// other. 0 without any class.
+    pub lead: f32,
+    /// How probable it is that the best class is the right one, of a thing that the gallery has, `0..=1`. `None`
+    /// where the gallery has not been calibrated with this rule, or only some classes were asked for.
+    pub probability: Option<f32>,
+    /// Least similarity at which the best class is the answer, by what the gallery learned from its own trials;
+    /// `None` as above. A class's own threshold is not in it.
+    pub least_similarity: Option<f32>,
+    /// Whether it is, by the same.
+    known: Option<bool>,
+}
+
+impl Answer {
+    /// Similarity of the best class, if there is one.
+    pub fn best(&self) -> Option<Match> {
+        self.matches.first().copied()
+    }
 }
 
 /// What a gallery is asked.
@@ -89,12 +115,63 @@ impl Gallery {
         query: &[f32],
         question: &Question<'_>,
     ) -> Result<Vec<Match>, GalleryError> {
+        Ok(self.answer(query, question)?.matches)
+    }
+
+    /// The best classes by some rule with the lead of the first, and how sure that one is. Lead and probability are
+    /// the same however many classes are asked for.
+    ///
+    /// # Shapes
+    ///
+    /// - `query`: `[dim]`
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::search`].
+    pub fn answer(&self, query: &[f32], question: &Question<'_>) -> Result<Answer, GalleryError> {
         let query = self.mapped(unit(query, self.dim())?)?;
-        match question.rule {
-            AnswerRule::Nearest => self.nearest(&query, question),
-            AnswerRule::Vote { neighbors } => self.vote(&query, neighbors.max(1), question),
-            AnswerRule::ClassMean => self.by_class_mean(&query, question),
+        // The second class decides, too.
+        let wider = Question { k: question.k.max(2), ..*question };
+        let mut matches = match question.rule {
+            AnswerRule::Nearest => self.nearest(&query, &wider)?,
+            AnswerRule::Vote { neighbors } => self.vote(&query, neighbors.max(1), &wider)?,
+            AnswerRule::ClassMean => self.by_class_mean(&query, &wider)?,
+        };
+        let Some(Match { class, similarity }) = matches.first().copied() else {
+            return Ok(Answer::default());
+        };
+        let others = matches.iter().filter(|other| other.class != class);
+        let second = others.map(|other| other.similarity).reduce(f32::max).unwrap_or(0.0);
+        let asked = Asked { class, similarity, second };
+        let fits = question.classes.is_none() && self.measured_rule() == Some(question.rule);
+        let calibration = self.calibration().filter(|_| fits);
+        matches.truncate(question.k);
+        Ok(Answer {
+            matches,
+            lead: asked.lead(),
+            probability: calibration.and_then(|calibration| calibration.probability(&asked)),
+            least_similarity: calibration.map(|calibration| calibration.least_similarity(&asked)),
+            known: calibration.map(|calibration| calibration.is_known(&asked)),
+        })
+    }
+
+    /// Whether the best class of an answer is believed. A class's own threshold comes first; then what the gallery
+    /// learned of lead and similarity, as long as `least` is the gallery's own threshold; else `least` alone.
+    pub fn is_known(&self, answer: &Answer, least: f32) -> bool {
+        let Some(best) = answer.best() else { return false };
+        let own = self.classes.get(best.class).and_then(|class| class.min_similarity);
+        match (own, answer.known) {
+            (Some(own), _) => best.similarity >= own,
+            (None, Some(known)) if self.min_similarity == Some(least) => known,
+            (None, _) => best.similarity >= least,
         }
+    }
+
+    /// The similarity from which on the best class of an answer would be believed, as [`Self::is_known`] decides.
+    pub fn least_similarity(&self, answer: &Answer, least: f32) -> f32 {
+        let own = answer.best().and_then(|best| self.classes.get(best.class)?.min_similarity);
+        let learned = answer.least_similarity.filter(|_| self.min_similarity == Some(least));
+        own.or(learned).unwrap_or(least)
     }
 
     /// Which classes are asked for; `None`: all.
@@ -129,6 +206,7 @@ impl Gallery {
         }
     }
 
+    /// All classes that vote and the nearest ones, the elected first.
     fn vote(
         &self,
         query: &[f32],
@@ -164,7 +242,6 @@ impl Gallery {
             let by_vote = voted(b).total_cmp(&voted(a));
             by_vote.then(b.similarity.total_cmp(&a.similarity)).then(a.class.cmp(&b.class))
         });
-        matches.truncate(question.k);
         Ok(matches)
     }
 

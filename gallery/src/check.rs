@@ -123,7 +123,7 @@ fn check_long(file: &mut (impl Read + Seek), length: u64) -> Result<(), StreamEr
 }
 
 /// Reads a section in pieces of whole rows, and checks it.
-fn each_piece(
+pub(crate) fn each_piece(
     file: &mut (impl Read + Seek),
     place: &Place,
     row: usize,

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
 use crate::embedding::{check_fit, check_room, check_stored, unit};
 use crate::error::GalleryError;
@@ -176,9 +177,13 @@ impl Gallery {
                     let entries = self.entries().filter(|e| self.entry_class(*e) == class);
                     entries.map(|e| (e, self.identity(e))).collect::<Vec<_>>()
                 };
-                let mut known: HashSet<ContentId> = of(other).into_iter().map(|e| e.1).collect();
+                let known: HashSet<ContentId> = of(other).into_iter().map(|e| e.1).collect();
+                let mut parts: HashMap<ContentId, Vec<usize>> = HashMap::new();
                 let mut moving = of(class);
-                moving.retain(|(_, picture)| known.insert(*picture));
+                moving.retain(|(entry, picture)| {
+                    !known.contains(picture)
+                        && self.is_new_part(*entry, parts.entry(*picture).or_default())
+                });
                 // What stays behind goes with its class.
                 for (entry, _) in moving {
                     self.entry_classes[entry] = other as u32;
@@ -216,7 +221,8 @@ impl Gallery {
         Ok(())
     }
 
-    /// Keeps the least cosine of an answer that was measured for this gallery.
+    /// Keeps the least cosine of an answer that was measured for this gallery. What was learned with another one
+    /// is dropped.
     ///
     /// # Errors
     ///
@@ -224,7 +230,20 @@ impl Gallery {
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), GalleryError> {
         check_threshold(least)?;
         self.min_similarity = least;
+        self.calibration = None;
         Ok(())
+    }
+
+    /// Keeps what was learned about answers, beside the least cosine and the rule that are kept already; without a
+    /// least cosine it does not count.
+    pub fn set_calibration(&mut self, calibration: Option<Calibration>) {
+        self.calibration = calibration;
+    }
+
+    /// What was learned about answers with [`Self::measured_rule`]; `None` where only a least cosine was measured,
+    /// or nothing.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref().filter(|_| self.min_similarity.is_some())
     }
 
     /// The least cosine of an answer that was measured for this gallery, if it was.
@@ -277,10 +296,14 @@ impl Gallery {
                 place
             })
             .collect();
-        let mut known: HashSet<(usize, ContentId)> =
+        let known: HashSet<(usize, ContentId)> =
             self.entries().map(|e| (self.entry_class(e), self.identity(e))).collect();
+        let mut parts: HashMap<(usize, ContentId), Vec<usize>> = HashMap::new();
         let fresh: Vec<usize> = (other.entries())
-            .filter(|e| known.insert((places[other.entry_class(*e)], other.identity(*e))))
+            .filter(|e| {
+                let image = (places[other.entry_class(*e)], other.identity(*e));
+                !known.contains(&image) && other.is_new_part(*e, parts.entry(image).or_default())
+            })
             .collect();
         for entry in &fresh {
             other.check_direction(*entry)?;
@@ -294,6 +317,9 @@ impl Gallery {
                 return Err(GalleryError::Options { what: what.to_owned() });
             }
             self.forget_originals();
+        }
+        if self.is_empty() {
+            self.crop = other.crop;
         }
 
         for ((class, thumbnail), place) in
@@ -357,8 +383,19 @@ impl Gallery {
         Ok(())
     }
 
+    /// Whether an entry shows another part of an image than the entries of `parts`, which it joins then: an image
+    /// may have several entries.
+    fn is_new_part(&self, entry: usize, parts: &mut Vec<usize>) -> bool {
+        let row = self.index.vector(entry);
+        let is_new = parts.iter().all(|part| self.index.vector(*part) != row);
+        if is_new {
+            parts.push(entry);
+        }
+        is_new
+    }
+
     /// The content id of an entry, or a hash of its embedding if the source is unknown.
-    fn identity(&self, entry: usize) -> ContentId {
+    pub(crate) fn identity(&self, entry: usize) -> ContentId {
         let picture = self.content_ids[entry];
         if picture.is_known() {
             return picture;

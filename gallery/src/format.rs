@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::calibration::Calibration;
+use crate::class::{Class, ContentId, Crop};
 use crate::error::GalleryError;
 use crate::gallery::{Adapted, Gallery};
 use crate::index::{IndexConfig, IndexError, Metric, VectorIndex, VectorType};
@@ -124,7 +125,13 @@ pub(crate) struct Header {
     pub(crate) rule: AnswerRule,
     /// Since version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) calibration: Option<Calibration>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) map: Option<Adaptation>,
+    /// Since version 3.
+    #[serde(default, skip_serializing_if = "Crop::is_never")]
+    pub(crate) crop: Crop,
     pub(crate) classes: Vec<StoredClass>,
 }
 
@@ -143,7 +150,7 @@ impl Header {
     /// The least version whose readers know all that the header says: an optional member that came with a
     /// version is named here.
     pub(crate) fn version(&self) -> u32 {
-        let has_newer = self.map.is_some();
+        let has_newer = self.map.is_some() || self.calibration.is_some() || !self.crop.is_never();
         if has_newer { VERSION } else { PLAIN_VERSION }
     }
 
@@ -187,6 +194,12 @@ impl StoredClass {
         // JSON has no other numbers.
         let min_similarity = min_similarity.filter(|least| least.is_finite());
         Self { label, metadata, min_similarity, thumbnail_length }
+    }
+}
+
+impl From<StoredClass> for Class {
+    fn from(StoredClass { label, metadata, min_similarity, .. }: StoredClass) -> Self {
+        Self { label, metadata, min_similarity }
     }
 }
 
@@ -262,14 +275,19 @@ impl Gallery {
             return Err(GalleryError::Options { what: what.to_owned() }.into());
         }
         let header = self.header();
-        let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, writer);
+        let mut section = |kind, writer: &mut dyn Write| self.write_section(kind, &header, writer);
         Ok(LAYOUT.write(header.version(), &header.kinds(), &mut section, writer)?)
     }
 
-    fn write_section(&self, kind: usize, writer: &mut dyn Write) -> std::io::Result<()> {
+    fn write_section(
+        &self,
+        kind: usize,
+        header: &Header,
+        writer: &mut dyn Write,
+    ) -> std::io::Result<()> {
         let mut positions = 0..self.index.positions();
         match kind {
-            HEADER => self.header().write(writer),
+            HEADER => header.write(writer),
             ENTRIES => positions.try_for_each(|entry| {
                 let there = self.index.contains(entry);
                 let class = if there { self.entry_classes[entry] } else { TAKEN_OUT };
@@ -297,7 +315,9 @@ impl Gallery {
             index: self.index.config(),
             min_similarity: self.min_similarity,
             rule: self.measured_rule().unwrap_or_default(),
+            calibration: self.calibration().cloned(),
             map: self.map().map(AdaptationMap::about),
+            crop: self.crop,
             classes: classes
                 .map(|(class, picture)| StoredClass::of(class, picture.len()))
                 .collect(),
@@ -407,6 +427,8 @@ impl Gallery {
             adapted,
             min_similarity: header.min_similarity,
             rule: header.rule,
+            calibration: header.calibration,
+            crop: header.crop,
             class_means: OnceLock::new(),
         })
     }
@@ -464,6 +486,7 @@ pub(crate) fn read_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Question;
     use crate::sections::forged;
 
     const KINDS: [IndexConfig; 4] = [
@@ -591,8 +614,61 @@ mod tests {
     }
 
     /// A file of every version that was ever published, all of the same three images.
-    const PUBLISHED: [&[u8]; 2] =
-        [include_bytes!("../tests/galleries/v1.bin"), include_bytes!("../tests/galleries/v2.bin")];
+    const PUBLISHED: [&[u8]; 3] = [
+        include_bytes!("../tests/galleries/v1.bin"),
+        include_bytes!("../tests/galleries/v2.bin"),
+        include_bytes!("../tests/galleries/v3.bin"),
+    ];
+
+    /// What was learned about the answers of a gallery.
+    fn learned() -> Calibration {
+        let text = r#"{"source":"gallery","asked":3,"false_accept":0.05,"lead_weight":0.5,"least":0.25,
+            "probability":[[0.1,0.25],[0.5,0.875]]}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_was_learned_about_answers_is_kept_by_version_three() {
+        let mut gallery = Gallery::from_bytes(PUBLISHED[1]).unwrap();
+        gallery.keep_learned(AnswerRule::ClassMean, 0.75, learned()).unwrap();
+        let bytes = gallery.to_bytes();
+        assert!(bytes == include_bytes!("../tests/galleries/calibrated.bin"));
+        let read = Gallery::from_bytes(&bytes).unwrap();
+        assert_eq!(read.calibration(), Some(&learned()));
+        assert_eq!(read.measured_rule(), Some(AnswerRule::ClassMean));
+        // Two classes: the best one's similarity less half of the other one's is the score.
+        let query = read.index().vector(0).into_owned();
+        let question = Question { rule: AnswerRule::ClassMean, ..Question::best(1) };
+        let answer = read.answer(&query, &question).unwrap();
+        let score =
+            answer.matches[0].similarity - 0.5 * (answer.matches[0].similarity - answer.lead);
+        assert_eq!(read.is_known(&answer, 0.75), score >= 0.25);
+        assert_eq!(answer.probability, Some(0.875));
+        let needed = read.least_similarity(&answer, 0.75);
+        assert!((needed - 0.25 - 0.5 * (answer.matches[0].similarity - answer.lead)).abs() < 1e-6);
+        // A threshold by hand counts alone, and so does a class's own one; another rule was not calibrated.
+        assert_eq!(read.least_similarity(&answer, 0.6), 0.6);
+        let nearest = read.answer(&query, &Question::best(1)).unwrap();
+        assert_eq!((nearest.probability, nearest.least_similarity), (None, None));
+        let mut own = read.clone();
+        own.describe_class(answer.matches[0].class, Metadata::new(), Some(1.5)).unwrap();
+        assert!(!own.is_known(&own.answer(&query, &question).unwrap(), 0.75));
+        let mut again = read.clone();
+        again.set_min_similarity(Some(0.75)).unwrap();
+        assert_eq!(again.calibration(), None, "another threshold has nothing of it");
+
+        // An older version has no such key, whatever it says.
+        let mut older = bytes.clone();
+        older[8] = 2;
+        let error = Gallery::from_bytes(&older).unwrap_err().to_string();
+        assert!(error.contains("members that are not those of its version"), "{error}");
+        let forged = forged(&bytes, HEADER as u32, |header| {
+            let at = header.windows(5).position(|part| part == b"0.875").unwrap();
+            header[at..at + 5].copy_from_slice(b"0.075");
+        });
+        let error = Gallery::from_bytes(&forged).unwrap_err().to_string();
+        assert!(error.contains("its knots do not rise"), "{error}");
+    }
 
     #[test]
     fn every_published_version_is_read() {
@@ -606,14 +682,14 @@ mod tests {
             assert_eq!(gallery.content_id(0).is_known(), version > 1);
             let first = &galleries[0];
             for entry in gallery.entries() {
-                let vector = gallery.index().vector(entry);
-                assert_eq!(vector, first.index().vector(entry), "version {version}");
+                let vector = gallery.embedding(entry);
+                assert_eq!(vector, first.embedding(entry), "version {version}");
                 let class = gallery.search(&vector, 1).unwrap()[0].class;
                 assert_eq!(class, gallery.entry_class(entry));
             }
         }
         // Where nothing is said of the rule, it is the nearest entry's.
-        assert!(galleries.iter().all(|gallery| gallery.measured_rule().is_none()));
+        assert!(galleries[..2].iter().all(|gallery| gallery.measured_rule().is_none()));
         let mut measured = galleries[1].clone();
         measured.set_min_similarity(Some(0.75)).unwrap();
         let said = |bytes: &[u8]| bytes.windows(7).any(|part| part == b"\"rule\":");
@@ -625,9 +701,17 @@ mod tests {
         assert_eq!(read(&measured).measured_rule(), Some(AnswerRule::ClassMean));
         measured.set_min_similarity(None).unwrap();
         assert_eq!(measured.to_bytes(), PUBLISHED[1]);
-        // The newest one is also what is written today.
+        // The newest ones are also what is written today.
         assert_eq!(galleries[1].to_bytes(), PUBLISHED[1]);
-        assert_eq!(PUBLISHED.len(), PLAIN_VERSION as usize, "a new version needs its file here");
+        // An adapted one answers as it did, to the last bit on every machine.
+        assert_eq!(galleries[2].to_bytes(), PUBLISHED[2]);
+        let found = galleries[2].search(&galleries[2].embedding(0), 2).unwrap();
+        let [own, other] = [found[0].similarity, found[1].similarity].map(f32::to_bits);
+        assert_eq!([own, other], [1.000_022_2_f32, 0.630_036_23].map(f32::to_bits));
+        let mut plain = galleries[2].clone();
+        plain.set_map(None).unwrap();
+        assert_eq!(plain.to_bytes(), PUBLISHED[1]);
+        assert_eq!(PUBLISHED.len(), VERSION as usize, "a new version needs its file here");
     }
 
     /// Written when equal rows were linked to each other alone: 20 of 150 are one picture.

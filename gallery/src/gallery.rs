@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::calibration::Calibration;
+use crate::class::{Class, ContentId, Crop};
 use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
 use crate::map::AdaptationMap;
@@ -50,6 +51,10 @@ pub struct Gallery {
     pub(crate) min_similarity: Option<f32>,
     /// The rule that it was measured with.
     pub(crate) rule: AnswerRule,
+    /// What was learned with that rule about answers.
+    pub(crate) calibration: Option<Calibration>,
+    /// Which part of an image its entries show.
+    pub(crate) crop: Crop,
     /// The mean embedding of every class, computed at the first search by class mean.
     pub(crate) class_means: OnceLock<VectorIndex>,
 }
@@ -98,6 +103,8 @@ impl Gallery {
             adapted: None,
             min_similarity: None,
             rule: AnswerRule::default(),
+            calibration: None,
+            crop: Crop::default(),
             class_means: OnceLock::new(),
         }
     }
@@ -135,6 +142,16 @@ impl Gallery {
     /// Hash of the extractor's weights that made the embeddings.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// Which part of an image becomes an entry here.
+    pub fn crop(&self) -> Crop {
+        self.crop
+    }
+
+    /// Keeps which part of an image becomes an entry, for images that are added later.
+    pub fn set_crop(&mut self, crop: Crop) {
+        self.crop = crop;
     }
 
     /// All classes.

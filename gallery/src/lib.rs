@@ -10,16 +10,17 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `aligned`, `limits`, `metadata` | values that begin at a cache line; how large a gallery may be; texts of a class |
-//! | `index` | embeddings and how they are searched: flat, HNSW, IVF, binary |
-//! | `answer_rule`, `class`, `error` | how entries become an answer; classes and content ids; why something failed |
+//! | `aligned`, `limits`, `matrix`, `metadata` | values that begin at a cache line; how large a gallery may be; products of matrices; texts of a class |
+//! | `index`, `map` | embeddings and how they are searched: flat, HNSW, IVF, binary; the map of an adapted gallery |
+//! | `answer_rule`, `calibration`, `class`, `error` | how entries become an answer; when it is believed; classes and content ids; why something failed |
 //! | `gallery`, `sections` | the gallery in memory; files in checked sections |
-//! | `alike`, `embedding` | classes that are similar to each other; which embeddings may enter |
-//! | `answer`, `edit` | search; add, rename, remove, merge |
-//! | `format` | bytes of a gallery |
+//! | `alike`, `embedding`, `mapped` | classes that are similar to each other; which embeddings may enter; entries behind a map |
+//! | `adapt`, `answer`, `edit` | a map is learnt; search; add, rename, remove, merge |
+//! | `format`, `leave_out` | bytes of a gallery; a gallery asked about its own entries |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
-//! | `growing` | what a gallery in memory and one on its way into a file have in common |
+//! | `growing`, `summary` | what a gallery in memory and one on its way into a file have in common; what a file says of itself |
 
+mod adapt;
 #[cfg(test)]
 mod against_a_map;
 #[doc(hidden)]
@@ -27,6 +28,7 @@ pub mod aligned;
 mod alike;
 mod answer;
 mod answer_rule;
+mod calibration;
 #[cfg(feature = "parallel")]
 mod check;
 mod class;
@@ -38,6 +40,7 @@ mod gallery;
 #[cfg(feature = "parallel")]
 mod growing;
 mod index;
+mod leave_out;
 mod lessons;
 mod limits;
 mod map;
@@ -48,15 +51,19 @@ mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
 mod stream;
+#[cfg(feature = "parallel")]
+mod summary;
 #[cfg(test)]
 mod tests;
 
+pub use adapt::{AdaptOptions, Candidate, Learnt, LeftOut};
 pub use alike::Alike;
-pub use answer::{Match, Question};
+pub use answer::{Answer, Match, Question};
 pub use answer_rule::AnswerRule;
+pub use calibration::{Asked, Calibration, Fitted, MAX_KNOTS, Source, Test, Trial, fit};
 #[cfg(feature = "parallel")]
 pub use check::check_file;
-pub use class::{Class, ContentId};
+pub use class::{Class, ContentId, Crop};
 pub use edit::Merged;
 pub use embedding::check_embedding;
 pub use error::GalleryError;
@@ -68,6 +75,7 @@ pub use index::{
     Filter, Hit, IndexConfig, IndexError, Metric, Search, UnknownVectorType, VectorIndex,
     VectorType,
 };
+pub use leave_out::{LearnedBy, RULES};
 pub use lessons::{
     Applied, LESSONS_MAGIC, LESSONS_VERSION, Lesson, LessonChange, Lessons, LessonsError,
     MAX_LESSONS, apply,
@@ -80,6 +88,8 @@ pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};
 #[cfg(feature = "parallel")]
 pub use stream::GalleryStream;
+#[cfg(feature = "parallel")]
+pub use summary::Summary;
 
 /// The lines of Rust in README.md.
 #[cfg(doctest)]

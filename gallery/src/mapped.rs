@@ -78,7 +78,8 @@ impl Gallery {
     }
 
     /// Searches behind another map from now on, or without one. The entries stay as they are; thresholds do, too,
-    /// although they were measured with other cosines. Entries that were taken out are dropped.
+    /// although they were measured with other cosines. What was learned about answers, and entries that were taken
+    /// out, are dropped.
     ///
     /// # Errors
     ///
@@ -86,6 +87,18 @@ impl Gallery {
     /// shards; nothing is changed then.
     pub fn set_map(&mut self, map: Option<AdaptationMap>) -> Result<(), GalleryError> {
         self.set_shared_map(map.map(Arc::new))
+    }
+
+    /// Searches behind the map of another gallery from now on, or without one where that has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set_map`].
+    pub fn share_map(&mut self, other: &Self) -> Result<(), GalleryError> {
+        if self.has_map_of(other) {
+            return Ok(());
+        }
+        self.set_shared_map(other.adapted.as_ref().map(|adapted| adapted.map.clone()))
     }
 
     pub(crate) fn set_shared_map(
@@ -114,6 +127,7 @@ impl Gallery {
         self.entry_classes = kept.iter().map(|entry| self.entry_classes[*entry]).collect();
         self.content_ids = kept.iter().map(|entry| self.content_ids[*entry]).collect();
         self.class_means.take();
+        self.calibration = None;
         Ok(())
     }
 }

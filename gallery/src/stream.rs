@@ -9,7 +9,8 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use crate::answer_rule::AnswerRule;
-use crate::class::{Class, ContentId};
+use crate::calibration::Calibration;
+use crate::class::{Class, ContentId, Crop};
 use crate::edit::check_threshold;
 use crate::embedding::{check_stored, unit};
 use crate::error::GalleryError;
@@ -40,6 +41,8 @@ pub struct GalleryStream<S> {
     piece: VectorIndex,
     min_similarity: Option<f32>,
     rule: AnswerRule,
+    calibration: Option<Calibration>,
+    crop: Crop,
     rows: S,
     encoded: S,
 }
@@ -63,9 +66,16 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             piece: VectorIndex::new(dim, Metric::InnerProduct, vector_type),
             min_similarity: None,
             rule: AnswerRule::default(),
+            calibration: None,
+            crop: Crop::default(),
             rows,
             encoded,
         }
+    }
+
+    /// Keeps which part of an image becomes an entry.
+    pub fn set_crop(&mut self, crop: Crop) {
+        self.crop = crop;
     }
 
     /// All classes.
@@ -142,12 +152,18 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
     pub fn set_min_similarity(&mut self, least: Option<f32>) -> Result<(), StreamError> {
         check_threshold(least)?;
         self.min_similarity = least;
+        self.calibration = None;
         Ok(())
     }
 
     /// Keeps the rule that the least cosine was measured with.
     pub fn set_measured_rule(&mut self, rule: AnswerRule) {
         self.rule = rule;
+    }
+
+    /// Keeps what was learned about answers; without a least cosine it does not count.
+    pub fn set_calibration(&mut self, calibration: Option<Calibration>) {
+        self.calibration = calibration;
     }
 
     /// Adds an embedding of a class, brought to unit length.
@@ -228,7 +244,9 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
             index: config,
             min_similarity: self.min_similarity,
             rule: self.min_similarity.map_or_else(AnswerRule::default, |_| self.rule),
+            calibration: self.calibration.clone().filter(|_| self.min_similarity.is_some()),
             map: None,
+            crop: self.crop,
             classes: (self.classes.iter().zip(&self.thumbnails))
                 .map(|(class, place)| StoredClass::of(class, (place.end - place.start) as usize))
                 .collect(),

@@ -105,7 +105,7 @@ pub async fn measure(
         _ => Vec::new(),
     };
     let entries = match stage {
-        Stage::SearchIn(entries) => random_entries(recognizer.gallery().dim(), entries),
+        Stage::SearchIn(entries) => random_entries(recognizer.gallery().index().dim(), entries),
         _ => VectorIndex::new(1, Metric::InnerProduct, VectorType::I8),
     };
     let once = async || -> Result<(), RecognizeError> {

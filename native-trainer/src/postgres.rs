@@ -15,8 +15,8 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    AnswerRule, Class, ContentId, Gallery, GalleryError, GalleryStream, MAX_DIM, Match, Metadata,
-    StreamError, VectorType,
+    AnswerRule, Calibration, Class, ContentId, Gallery, GalleryError, GalleryStream, MAX_DIM,
+    Match, Metadata, StreamError, VectorType,
 };
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
@@ -161,12 +161,15 @@ impl PostgresGallery {
             |error: serde_json::Error| PostgresError::Inconsistent(error.to_string());
         let rule = gallery.measured_rule().map(|rule| serde_json::to_string(&rule));
         let rule = rule.transpose().map_err(inconsistent)?;
+        let calibration = gallery.calibration().map(serde_json::to_string);
+        let calibration = calibration.transpose().map_err(inconsistent)?;
         make_extension(&mut self.client)?;
         let mut transaction = self.client.transaction()?;
         lock(&mut transaction, name, &waits)?;
         transaction.batch_execute(&format!(
             "CREATE TABLE {name}_gallery_new (model text NOT NULL, dim int NOT NULL,
-                 vector_type text NOT NULL, min_similarity real, rule text);
+                 vector_type text NOT NULL, min_similarity real, rule text,
+                 calibration text);
              CREATE TABLE {name}_classes_new (class int PRIMARY KEY, label text NOT NULL,
                  metadata text NOT NULL, min_similarity real, thumbnail bytea NOT NULL);
              CREATE TABLE {name}_entries_new (entry bigint PRIMARY KEY,
@@ -174,13 +177,14 @@ impl PostgresGallery {
                  embedding vector({dim}) NOT NULL)"
         ))?;
         transaction.execute(
-            &format!("INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4, $5)"),
+            &format!("INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4, $5, $6)"),
             &[
                 &gallery.model(),
                 &(dim as i32),
                 &gallery.index().vector_type().name(),
                 &gallery.min_similarity(),
                 &rule,
+                &calibration,
             ],
         )?;
         let mut rows = transaction.copy_in(&format!("COPY {name}_classes_new FROM STDIN"))?;
@@ -203,7 +207,7 @@ impl PostgresGallery {
                 "{number}\t{}\t{}\t{}",
                 gallery.entry_class(entry),
                 hexadecimal(&gallery.content_id(entry).0),
-                literal(&gallery.index().vector(entry))
+                literal(&gallery.embedding(entry))
             )?;
         }
         rows.finish()?;
@@ -349,13 +353,15 @@ struct Description {
     vector_type: VectorType,
     min_similarity: Option<f32>,
     rule: AnswerRule,
+    calibration: Option<Calibration>,
 }
 
 impl Reader<'_> {
     fn description(&mut self) -> Result<Description, PostgresError> {
-        // A table may be without the last column.
+        // A table may be without the last columns.
         let query = format!(
-            "SELECT model, dim, vector_type, min_similarity, to_jsonb(g) ->> 'rule' \
+            "SELECT model, dim, vector_type, min_similarity, to_jsonb(g) ->> 'rule', \
+             to_jsonb(g) ->> 'calibration' \
              FROM {}_gallery g LIMIT 1",
             self.name
         );
@@ -371,19 +377,24 @@ impl Reader<'_> {
             .map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
         let (model, min_similarity) = (row.try_get(0)?, threshold(row.try_get(3)?)?);
         let rule = row.try_get::<_, Option<&str>>(4)?.map(serde_json::from_str).transpose();
-        let rule = rule.map_err(|error| PostgresError::Inconsistent(error.to_string()))?;
-        let rule = rule.unwrap_or_default();
-        Ok(Description { model, dim, vector_type, min_similarity, rule })
+        let inconsistent =
+            |error: serde_json::Error| PostgresError::Inconsistent(error.to_string());
+        let rule = rule.map_err(inconsistent)?.unwrap_or_default();
+        let calibration = row.try_get::<_, Option<&str>>(5)?.map(serde_json::from_str).transpose();
+        let calibration = calibration.map_err(inconsistent)?;
+        Ok(Description { model, dim, vector_type, min_similarity, rule, calibration })
     }
 
     fn pull<S: Read + Write + Seek>(
         &mut self,
         scratch: [S; 2],
     ) -> Result<GalleryStream<S>, PostgresError> {
-        let Description { model, dim, vector_type, min_similarity, rule } = self.description()?;
+        let Description { model, dim, vector_type, min_similarity, rule, calibration } =
+            self.description()?;
         let mut gallery = GalleryStream::new(dim, model, vector_type, scratch);
         gallery.set_min_similarity(min_similarity)?;
         gallery.set_measured_rule(rule);
+        gallery.set_calibration(calibration);
         let name = self.name;
         let query = format!(
             "SELECT class, label, metadata, min_similarity, thumbnail FROM {name}_classes \

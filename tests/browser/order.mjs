@@ -19,15 +19,24 @@ const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
 const STUB = `{
   const Original = Worker;
   window.engines = [];
+  window.answered = 0;
   window.slow = 0;
   window.Worker = class extends Original {
-    constructor(...all) { super(...all); engines.push(this); }
+    constructor(...all) {
+      super(...all);
+      engines.push(this);
+      this.addEventListener("message", ({ data }) => { if (data?.Recognized) window.answered += 1; });
+    }
     postMessage(message, ...more) {
       if (!message?.Recognize || !window.slow) return super.postMessage(message, ...more);
       setTimeout(() => super.postMessage(message, ...more), window.slow);
     }
   };
   window.stop = () => engines.at(-1).dispatchEvent(new ErrorEvent("error", { message: "it broke", cancelable: true }));
+  const { createObjectURL, revokeObjectURL } = URL;
+  window.urls = new Set();
+  URL.createObjectURL = (blob) => { const url = createObjectURL(blob); urls.add(url); return url; };
+  URL.revokeObjectURL = (url) => { urls.delete(url); revokeObjectURL(url); };
   const { arrayBuffer } = Blob.prototype;
   Blob.prototype.arrayBuffer = function () {
     const read = arrayBuffer.call(this);
@@ -75,16 +84,17 @@ async function open(browser, host, more = "") {
 }
 
 async function give({ page, upload }, file) {
-  await page.evaluate(() => {
-    document.querySelector("#status").textContent = "(asked)";
-  });
+  const before = await page.evaluate(() => window.answered);
   await upload(file);
-  return until(page, ({ state, status }) => settled({ state }) && status !== "(asked)");
+  await holds(page, `window.answered > ${before} || document.querySelector("#status").className === "failed"`);
+  await sleep(150);
+  return look(page);
 }
 
 const press = (page, selector) => page.evaluate((selector) => document.querySelector(selector).click(), selector);
 
 async function write({ page }, name) {
+  await holds(page, () => Boolean(document.querySelector(".correction button:not([hidden])")));
   await press(page, ".correction button:not([hidden])");
   await page.evaluate(() => document.querySelector(".teach input").focus());
   await page.keyboard.type(name);
@@ -254,7 +264,7 @@ const scenarios = {
     return { meanwhile, marked, undone };
   },
 
-  // What a gallery says about a class: text in the owner's order, and addresses as links.
+  // What a gallery says about a class: text in the owner's order, and addresses as links; and a thumbnail that is none.
   async facts(browser) {
     const host = await start(site, /^$/);
     const visit = await open(browser, host);
@@ -263,11 +273,14 @@ const scenarios = {
       const [engine] = window.engines;
       const { onmessage } = engine;
       engine.onmessage = (event) => {
-        for (const { answers } of event.data?.Recognized?.result.objects ?? []) answers[0].metadata = facts;
+        for (const { answers } of event.data?.Recognized?.result.objects ?? []) {
+          Object.assign(answers[0], { metadata: facts, thumbnail: new Uint8Array([1, 2, 3]) });
+        }
         onmessage.call(engine, event);
       };
     });
     await give(visit, picture);
+    await holds(visit.page, () => window.urls.size === 0, 3000);
     const seen = await visit.page.evaluate(() => {
       const [list] = document.querySelectorAll("#answers .facts");
       const link = list.querySelector("a");
@@ -275,6 +288,8 @@ const scenarios = {
         texts: [...list.children].map((entry) => entry.textContent),
         link: [link.href, link.rel],
         markup: list.querySelectorAll("b, i").length,
+        thumbnails: document.querySelectorAll("#answers .thumbnail").length,
+        urls: window.urls.size,
       };
     });
     await visit.close();
@@ -311,6 +326,15 @@ const scenarios = {
       await visit.close();
       host.close();
     }
+    // In the page itself.
+    const host = await start(site, /^$/);
+    const visit = await open(browser, host);
+    await visit.page.evaluate(() => document.querySelector("#timings").remove());
+    await visit.upload(picture);
+    await holds(visit.page, () => !document.querySelector("#unable").hidden);
+    seen.page = await visit.page.evaluate(() => document.querySelector("#unable").textContent);
+    await visit.close();
+    host.close();
     return seen;
   },
 
@@ -346,6 +370,8 @@ const scenarios = {
     seen.first = await page.evaluate(() => document.documentElement.lang);
     await speak(page, "zh");
     await until(page, ({ lang }) => lang === "zh");
+    // The page says everything anew.
+    await sleep(300);
     await give(visit, picture);
     await teach(visit, "of the first");
     await offline();

@@ -180,6 +180,49 @@ fn galleries() {
     fuzz(&inputs, |bytes| answer(&with_checksums(bytes.to_vec())));
 }
 
+/// A gallery with a map.
+fn adapted() -> Gallery {
+    let mut gallery = Gallery::new(4, "model");
+    for class in 0..6_usize {
+        let label = format!("класс {class}");
+        let class = gallery.add_class(Class { label, ..Class::default() }, vec![]);
+        for picture in 0..6_usize {
+            let wide = (picture as f32 - 2.5) * 2.0;
+            let angle = class as f32 + 0.02 * (picture * 7 % 5) as f32;
+            gallery.add(class, &[wide, 3.0, angle.sin(), angle.cos()]).expect("four values");
+        }
+    }
+    let learnt = gallery.learn_map(&AdaptOptions::default()).expect("a good gallery");
+    let Learnt::Helps { map, .. } = learnt else { panic!("{learnt:?}") };
+    gallery.set_map(Some(*map)).expect("a map of its width");
+    gallery
+}
+
+#[test]
+fn galleries_with_a_map() {
+    let gallery = adapted();
+    let answer = |bytes: &[u8]| {
+        let Ok(mut gallery) = Gallery::from_bytes(bytes) else { return };
+        // A map may leave nothing of a query.
+        for found in gallery.search(&vec![0.1; gallery.dim()], 3).unwrap_or_default() {
+            assert!(found.class < gallery.classes().len());
+        }
+        let mut other = Gallery::new(gallery.dim(), gallery.model());
+        let _ = other.merge(&gallery);
+        let _ = other.share_map(&gallery);
+        let class = gallery.add_class(Class::default(), vec![]);
+        let _ = gallery.add(class, &vec![1.0; gallery.dim()]);
+        gallery.compact();
+        let again = Gallery::from_bytes(&gallery.to_bytes()).expect("what is written can be read");
+        assert_eq!(again.len(), gallery.len());
+        let _ = gallery.learn_map(&AdaptOptions::default());
+        gallery.set_map(None).expect("no map fits every gallery");
+    };
+    let inputs = [gallery.to_bytes()];
+    fuzz(&inputs, answer);
+    fuzz(&inputs, |bytes| answer(&with_checksums(bytes.to_vec())));
+}
+
 /// What a page does with a gallery that somebody gives it, and a command with a file.
 fn change(mut gallery: Gallery) {
     let mut other = Gallery::new(gallery.dim(), gallery.model());

@@ -69,10 +69,14 @@ impl Engine {
     }
 
     fn set_thresholds(&mut self, wanted: Thresholds) {
+        let published = self.manifest.settings.min_similarity;
         let settings = self.recognizer.settings_mut();
         // What is no number stays as it is.
         if wanted.min_similarity.is_finite() {
-            settings.min_similarity = wanted.min_similarity.clamp(-1.0, 1.0);
+            // The page's slider shows two digits of the published one.
+            let is_published = (published * 100.0).round() == wanted.min_similarity * 100.0;
+            let wanted = if is_published { published } else { wanted.min_similarity };
+            settings.min_similarity = wanted.clamp(-1.0, 1.0);
         }
         if wanted.min_score.is_finite() {
             settings.detection.score = wanted.min_score.clamp(0.0, 1.0);
@@ -87,18 +91,30 @@ impl Engine {
             label: class.label.clone(),
             similarity: found.similarity,
             min_similarity: class.min_similarity.unwrap_or(everyones),
+            probability: None,
             metadata: class.metadata.clone().into_iter().collect(),
             thumbnail: ByteBuf::from(gallery.thumbnail(found.class)),
         }
     }
 
+    /// Says of the best answer how probable it is, and from which similarity on it is believed.
+    fn judge(answers: &mut [Answer], probability: Option<f32>, least: f32) {
+        if let Some(best) = answers.first_mut() {
+            (best.probability, best.min_similarity) = (probability, least);
+        }
+    }
+
     fn described(&self, seen: &Seen) -> Recognized {
-        let object = |r: &Recognition| RecognizedObject {
-            bbox: [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
-            detection_score: r.detection_score,
-            known: r.known,
-            answers: r.matches.iter().map(|m| self.answer(m)).collect(),
-            embedding: r.embedding.clone(),
+        let object = |r: &Recognition| {
+            let mut answers: Vec<Answer> = r.matches.iter().map(|m| self.answer(m)).collect();
+            Self::judge(&mut answers, r.probability, r.least_similarity);
+            RecognizedObject {
+                bbox: [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
+                detection_score: r.detection_score,
+                known: r.known,
+                answers,
+                embedding: r.embedding.clone(),
+            }
         };
         Recognized {
             picture: seen.id,

@@ -8,5 +8,7 @@ mod perform;
 mod view;
 
 fn main() {
+    // A panic ends as a trap without words, and a page that does nothing any more.
+    std::panic::set_hook(Box::new(|panic| perform::tell_end(&panic.to_string())));
     wasm_bindgen_futures::spawn_local(perform::start());
 }

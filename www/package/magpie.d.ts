@@ -104,6 +104,11 @@ export interface Answer {
   label: string;
   /** Cosine, -1 to 1. */
   similarity: number;
+  /**
+   * How probable it is that this is right, of a thing that the gallery has, 0 to 1. Only of the best answer, and null
+   * where the gallery was not calibrated (`magpie gallery calibrate`).
+   */
+  probability: number | null;
   /** What the gallery says about the class. It is text: never put it into a page as markup. */
   metadata: Record<string, string>;
   thumbnail: Of<"Blob"> | null;

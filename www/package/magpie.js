@@ -94,9 +94,10 @@ function fileOf(value) {
   throw refused("file", value, "a Blob, an ArrayBuffer or a Uint8Array");
 }
 
-const answer = ({ label, similarity, metadata, thumbnail }) => ({
+const answer = ({ label, similarity, probability, metadata, thumbnail }) => ({
   label,
   similarity,
+  probability: probability ?? null,
   metadata: Object.fromEntries(metadata),
   thumbnail: thumbnail.length ? new Blob([thumbnail]) : null,
 });

@@ -8,6 +8,8 @@ use pulp::Arch;
 const ROWS: usize = 6;
 /// Columns of the right side that are computed together: a register or two, or four in a browser.
 const COLUMNS: usize = 16;
+/// Rows of a symmetric product that are computed together.
+const STRIP: usize = 192;
 /// Terms of a sum that are computed together: what is packed of them fits the cache.
 const TERMS: usize = 256;
 
@@ -61,6 +63,24 @@ impl<'a> View<'a> {
 pub(crate) fn multiply(a: View<'_>, b: View<'_>) -> Vec<f32> {
     let mut out = vec![0.0; a.rows * b.columns];
     add_product(a, b, 1.0, &mut out, b.columns);
+    out
+}
+
+/// Products of all columns with each other, `[columns, columns]`.
+pub(crate) fn products_of_columns(values: &[f32], columns: usize) -> Vec<f32> {
+    let view = View::of(values, columns);
+    let mut out = vec![0.0; columns * columns];
+    for first in (0..columns).step_by(STRIP) {
+        let last = (first + STRIP).min(columns);
+        let strip = View::part(values, columns, 0..view.rows, first..last).transposed();
+        let until = View::part(values, columns, 0..view.rows, 0..last);
+        add_product(strip, until, 1.0, &mut out[first * columns..], columns);
+    }
+    for row in 0..columns {
+        for column in 0..row {
+            out[column * columns + row] = out[row * columns + column];
+        }
+    }
     out
 }
 

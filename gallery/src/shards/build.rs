@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::block::{self, CLASS_BYTES, ENTRY_BYTES, Place, Row};
 use super::coder::{Coder, Transform};
-use super::directory::{Direction, Directory};
+use super::directory::{Direction, Directory, Learned};
 use super::eigen;
 use super::{Sharded, no_centroids};
 use crate::class::{Class, ContentId};
@@ -144,6 +144,7 @@ impl Gallery {
             entries: entries.len(),
             classes: self.counts().iter().filter(|count| **count > 0).count(),
             min_similarity: self.min_similarity(),
+            calibration: self.learned(),
             transform,
             directions,
             codes,
@@ -156,6 +157,12 @@ impl Gallery {
             shards[place.shard].extend_from_slice(&bytes);
         }
         Ok(Sharded { directory: directory.to_bytes(), shards })
+    }
+
+    /// What was learned about answers, as a directory has it.
+    fn learned(&self) -> Option<Learned> {
+        let (rule, answers) = (self.measured_rule()?, self.calibration()?.clone());
+        Some(Learned { rule, answers })
     }
 
     /// The gallery whose entries are its classes' means: what is asked where these answer. A class without a

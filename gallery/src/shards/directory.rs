@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::coder::{Coder, MOST_BITS, Transform};
 use super::{GalleryError, Place, Shards, no_centroids};
+use crate::answer_rule::AnswerRule;
+use crate::calibration::Calibration;
 use crate::index::Bytes;
 use crate::limits::{MAX_DIM, MAX_ENTRIES};
 use crate::map::{Adaptation, AdaptationMap};
@@ -17,9 +19,9 @@ use crate::sections::Layout;
 /// First bytes of every directory.
 pub const MAGIC: [u8; 8] = *b"MAGPIESH";
 
-/// The newest version that this program reads; it came with adapted galleries.
+/// The newest version that this program reads; it came with adapted galleries and calibrations.
 pub const VERSION: u32 = 2;
-/// Version of the directory of a gallery that is not adapted.
+/// Version of the directory of a gallery that has neither.
 const PLAIN_VERSION: u32 = 1;
 
 const LAYOUT: Layout = Layout {
@@ -57,11 +59,21 @@ struct Header {
     model: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_similarity: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibration: Option<Learned>,
     lists: usize,
     /// Since version 2; `dim` is the width behind it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     map: Option<StoredMap>,
     shards: Vec<Stored>,
+}
+
+/// What was learned about answers, and with which rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Learned {
+    pub(super) rule: AnswerRule,
+    pub(super) answers: Calibration,
 }
 
 /// What the header says about the map of an adapted gallery.
@@ -109,6 +121,7 @@ pub(super) struct Directory<'a> {
     pub(super) entries: usize,
     pub(super) classes: usize,
     pub(super) min_similarity: Option<f32>,
+    pub(super) calibration: Option<Learned>,
     pub(super) transform: &'a Transform,
     pub(super) directions: &'a [Direction],
     /// Of every centroid.
@@ -130,6 +143,7 @@ impl Directory<'_> {
             classes: self.classes,
             model: self.model.to_owned(),
             min_similarity: self.min_similarity,
+            calibration: self.calibration.clone(),
             lists: self.lists.len(),
             map: self.map.map(|map| StoredMap { dim: map.dim(), about: map.about() }),
             shards: self.shards.iter().map(stored).collect(),
@@ -159,8 +173,9 @@ impl Directory<'_> {
             }),
         };
         let mut bytes = Vec::new();
-        let (version, count) =
-            if self.map.is_some() { (VERSION, MAP) } else { (PLAIN_VERSION, LISTS) };
+        let count = if self.map.is_some() { MAP } else { LISTS };
+        let is_newer = self.map.is_some() || self.calibration.is_some();
+        let version = if is_newer { VERSION } else { PLAIN_VERSION };
         let kinds = &[HEADER, DIRECTIONS, STEPS, CENTROIDS, LISTS, MAP][..count];
         LAYOUT.write(version, kinds, &mut section, &mut bytes).expect("memory takes every byte");
         bytes
@@ -180,8 +195,9 @@ impl Shards {
             .map_err(|error| wrong(format!("header: {error}")))?;
         let Header { dim, components, lists, .. } = header;
         let is_adapted = header.map.is_some();
-        if is_adapted != sections.has(MAP) || is_adapted != (sections.version >= VERSION) {
-            return Err(wrong("a map that is not its version's".to_owned()));
+        let is_newer = is_adapted || header.calibration.is_some();
+        if is_adapted != sections.has(MAP) || is_newer != (sections.version >= VERSION) {
+            return Err(wrong("a map or a calibration that is not its version's".to_owned()));
         }
         let map = match &header.map {
             Some(map) if map.about.values == dim && map.dim <= MAX_DIM => {
@@ -260,6 +276,7 @@ impl Shards {
             entries: header.entries,
             classes: header.classes,
             min_similarity: header.min_similarity.filter(|least| least.is_finite()),
+            calibration: header.calibration,
             transform,
             centroids,
             lists: places,

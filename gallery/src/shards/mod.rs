@@ -37,6 +37,7 @@ use crate::metadata::Metadata;
 use crate::sections::crc32;
 use block::{Block, Place};
 use coder::Transform;
+use directory::Learned;
 
 #[cfg(feature = "parallel")]
 pub use build::ShardOptions;
@@ -140,6 +141,7 @@ pub struct Shards {
     entries: usize,
     classes: usize,
     min_similarity: Option<f32>,
+    calibration: Option<Learned>,
     transform: Transform,
     /// In the directions of the transform.
     centroids: VectorIndex,
@@ -188,6 +190,10 @@ impl Shards {
     pub fn empty_gallery(&self) -> Gallery {
         let mut gallery = Gallery::new(self.transform.dim, self.model.clone());
         gallery.min_similarity = self.min_similarity;
+        if let Some(Learned { rule, answers }) = &self.calibration {
+            gallery.rule = *rule;
+            gallery.calibration = Some(answers.clone());
+        }
         if let Some(map) = &self.map {
             let originals =
                 VectorIndex::new(map.dim(), Metric::InnerProduct, VectorType::default());

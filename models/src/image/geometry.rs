@@ -35,6 +35,14 @@ impl BBox {
         Self::new(0.0, 0.0, width as f32, height as f32)
     }
 
+    /// The middle of a picture of this size, 70 % of each side: what photographs of one thing show there.
+    pub fn middle(width: u32, height: u32) -> Self {
+        const SHARE: f32 = 0.7;
+        let (x, y) = (width as f32, height as f32);
+        let (left, right) = (0.5 - SHARE / 2.0, 0.5 + SHARE / 2.0);
+        Self::new(x * left, y * left, x * right, y * right)
+    }
+
     /// Width, 0 for a box turned inside out.
     pub fn width(&self) -> f32 {
         (self.x2 - self.x1).max(0.0)

@@ -95,6 +95,9 @@ pub enum ImageError {
     },
 }
 
+/// Difference of values up to which pixels have one color: what a JPEG leaves of it.
+const ONE_COLOR: u8 = 2;
+
 /// An RGB picture, 8 bits a channel, rows from the top.
 ///
 /// ```
@@ -196,6 +199,17 @@ impl RgbImage {
     /// Interleaved RGB bytes, to be changed in place.
     pub fn data_mut(&mut self) -> &mut [u8] {
         &mut self.data
+    }
+
+    /// Whether all pixels have one color, but for what compression leaves: nothing is to be seen in it.
+    pub fn is_one_color(&self) -> bool {
+        let mut ends = [[u8::MAX, u8::MIN]; 3];
+        for pixel in self.data.chunks_exact(3) {
+            for ([low, high], value) in ends.iter_mut().zip(pixel) {
+                (*low, *high) = ((*low).min(*value), (*high).max(*value));
+            }
+        }
+        ends.iter().all(|[low, high]| high.saturating_sub(*low) <= ONE_COLOR)
     }
 
     /// The part inside `bbox`, whose edges are truncated to whole pixels as the reference does; at

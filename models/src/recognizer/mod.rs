@@ -20,7 +20,7 @@ use crate::image::{ImageError, RgbImage};
 use crate::inference::{Prepared, RunError};
 use crate::preprocess::thumbnail;
 use crate::tracker::Tracker;
-use gallery::{AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
+use gallery::{Answer, AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
 use sharded::SearchedShards;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
@@ -61,8 +61,11 @@ pub struct RecognizerSettings {
     pub detection: DetectionThresholds,
     /// Whether the whole picture is a candidate.
     pub whole_image: WholeImage,
+    /// Whether its middle stands for the whole picture, as in a gallery whose entries show middles.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub middle: bool,
     /// Least cosine for an answer, where a class has none of its own; the best below it is shown as
-    /// unknown.
+    /// unknown. As long as it is the gallery's own, what the gallery learned of lead and similarity counts.
     pub min_similarity: f32,
     /// Two answers whose boxes overlap by more are one; the more similar stays.
     pub recognition_nms_iou: f32,
@@ -78,6 +81,7 @@ impl Default for RecognizerSettings {
         Self {
             detection: DetectionThresholds::default(),
             whole_image: WholeImage::default(),
+            middle: false,
             min_similarity: 0.5,
             recognition_nms_iou: 0.5,
             top_k: 5,
@@ -97,6 +101,11 @@ pub struct Recognition {
     pub matches: Vec<Match>,
     /// Whether the best is similar enough to be the answer.
     pub known: bool,
+    /// How probable it is that the best is right, of a thing that the gallery has, `0..=1`; `None` where the
+    /// gallery is not calibrated for the rule of the settings.
+    pub probability: Option<f32>,
+    /// Cosine from which on the best would be the answer.
+    pub least_similarity: f32,
     /// Unit embedding of the crop.
     pub embedding: Vec<f32>,
 }
@@ -287,7 +296,8 @@ impl Recognizer {
             WholeImage::Never => false,
         };
         if whole {
-            let bbox = BBox::whole(image.width(), image.height());
+            let of = if self.settings.middle { BBox::middle } else { BBox::whole };
+            let bbox = of(image.width(), image.height());
             candidates.push(Detection { bbox, score: 1.0, class: 0 });
         }
         let detected = clock();
@@ -310,14 +320,7 @@ impl Recognizer {
     ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
         let mut recognitions = Vec::with_capacity(look.candidates.len());
         for (candidate, embedding) in look.candidates.into_iter().zip(look.embeddings) {
-            let (matches, known) = self.answer(&embedding)?;
-            recognitions.push(Recognition {
-                bbox: candidate.bbox,
-                detection_score: candidate.score,
-                known,
-                matches,
-                embedding,
-            });
+            recognitions.push(self.recognition(candidate.bbox, candidate.score, embedding)?);
         }
         let recognitions = suppress(recognitions, self.settings.recognition_nms_iou);
         let [start, detected, embedded] = look.times;
@@ -330,19 +333,45 @@ impl Recognizer {
         Ok((recognitions, timings))
     }
 
-    /// The most similar classes of an embedding by the rule of the settings, best first, and
-    /// whether the best is similar enough to be the answer.
+    /// What an embedding is: the most similar classes by the rule of the settings, and whether the best is the
+    /// answer.
     ///
     /// # Errors
     ///
     /// [`GalleryError`] for what is no embedding of this gallery.
-    pub fn answer(&self, embedding: &[f32]) -> Result<(Vec<Match>, bool), GalleryError> {
-        let matches = self.search(embedding, self.settings.top_k)?;
-        let known = matches.first().is_some_and(|best| {
-            let own = self.gallery.classes()[best.class].min_similarity;
-            best.similarity >= own.unwrap_or(self.settings.min_similarity)
-        });
-        Ok((matches, known))
+    pub fn recognition(
+        &self,
+        bbox: BBox,
+        detection_score: f32,
+        embedding: Vec<f32>,
+    ) -> Result<Recognition, GalleryError> {
+        let answer = self.answer(&embedding)?;
+        Ok(Recognition {
+            bbox,
+            detection_score,
+            known: self.gallery.is_known(&answer, self.settings.min_similarity),
+            least_similarity: self.least_similarity(&answer),
+            probability: answer.probability,
+            matches: answer.matches,
+            embedding,
+        })
+    }
+
+    /// The most similar classes of an embedding by the rule of the settings, best first, with how sure the first
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError`] for what is no embedding of this gallery.
+    pub fn answer(&self, embedding: &[f32]) -> Result<Answer, GalleryError> {
+        let top_k = self.settings.top_k;
+        let question = Question { rule: self.settings.answer, ..Question::best(top_k) };
+        self.gallery.answer(embedding, &question)
+    }
+
+    /// Cosine from which on the best class of an answer would be believed.
+    pub fn least_similarity(&self, answer: &Answer) -> f32 {
+        self.gallery.least_similarity(answer, self.settings.min_similarity)
     }
 
     /// The classes that are most similar to an embedding by the rule of the settings, best first.
@@ -401,6 +430,14 @@ pub async fn detect(
     Ok(decode(&values, (input.width, input.height), (image.width(), image.height()), thresholds))
 }
 
+/// The main body of a picture among its objects: the one whose score times area is greatest. `None` without
+/// objects.
+pub fn main_body(found: &[Detection]) -> Option<BBox> {
+    let weight = |detection: &Detection| detection.score * detection.bbox.area();
+    let best = found.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)));
+    best.map(|detection| detection.bbox)
+}
+
 /// Unit embeddings of pictures.
 ///
 /// # Shapes
@@ -451,8 +488,23 @@ mod tests {
             detection_score: 1.0,
             matches: vec![Match { class: 0, similarity }],
             known: true,
+            probability: None,
+            least_similarity: 0.5,
             embedding: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_main_body_is_large_and_sure() {
+        let found = |side: f32, score: f32| Detection {
+            bbox: BBox::new(0.0, 0.0, side, side),
+            score,
+            class: 0,
+        };
+        let main = main_body(&[found(10.0, 0.9), found(40.0, 0.6), found(42.0, 0.3)]);
+        assert_eq!(main, Some(BBox::new(0.0, 0.0, 40.0, 40.0)));
+        assert_eq!(main_body(&[]), None);
+        assert_eq!(BBox::middle(100, 200), BBox::new(15.0, 30.0, 85.0, 170.0));
     }
 
     #[test]

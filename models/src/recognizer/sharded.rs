@@ -49,10 +49,12 @@ impl Recognizer {
     ///
     /// [`GalleryError::OtherModel`] or [`GalleryError::Dimension`]; all stays as it is then.
     pub fn set_shards(&mut self, shards: Option<Shards>) -> Result<(), GalleryError> {
-        let own = self.own_gallery().clone();
+        let mut own = self.own_gallery().clone();
         self.sharded = match shards {
             Some(shards) => {
-                self.gallery.check_comparable(&shards.empty_gallery())?;
+                let empty = shards.empty_gallery();
+                own.check_comparable(&empty)?;
+                own.share_map(&empty)?;
                 Some(SearchedShards { shards, own: own.clone() })
             }
             None => None,

@@ -4,14 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use models::extractor::Extractor;
+use models::gallery::{Crop, Gallery};
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use models::inference::Prepared;
 use models::model_file::Architecture;
 
 use super::{DeviceKind, Failures, OpenModel, open_model};
 use crate::data::list_file::Samples;
 use crate::data::store::PictureError;
-use crate::embedding::{embed_named, embed_pictures, embed_usable};
+use crate::embedding::{Runs, embed_named, embed_pictures, embed_usable};
 use crate::metric::retrieval::Embedded;
 
 /// An extractor on a device, for whole lists of pictures.
@@ -20,6 +22,22 @@ pub(crate) struct Embedder {
     /// The short name that galleries carry.
     pub(crate) id: String,
     embedding_dim: usize,
+    /// Whether the middles of pictures are looked at.
+    middle: bool,
+}
+
+/// An extractor that looks at the middles of pictures.
+struct Middles<'a>(&'a Prepared<Extractor>);
+
+impl Runs for Middles<'_> {
+    fn answers(&self, images: &[RgbImage]) -> anyhow::Result<Vec<f32>> {
+        self.0.answers(&images.iter().map(middle).collect::<Vec<_>>())
+    }
+}
+
+/// The middle of a picture.
+pub(crate) fn middle(picture: &RgbImage) -> RgbImage {
+    picture.crop(&BBox::middle(picture.width(), picture.height()))
 }
 
 impl Embedder {
@@ -31,7 +49,13 @@ impl Embedder {
         };
         let extractor = file.prepare_extractor(device.target()?);
         let extractor = extractor.with_context(|| path.display().to_string())?;
-        Ok(Self { extractor, id, embedding_dim })
+        Ok(Self { extractor, id, embedding_dim, middle: false })
+    }
+
+    /// Embeds queries of a gallery from now on: their middles, if the gallery's entries are those of middles.
+    pub(crate) fn query(mut self, gallery: &Gallery) -> Self {
+        self.middle = gallery.crop() == Crop::Middle;
+        self
     }
 
     /// Values of an embedding.
@@ -40,6 +64,10 @@ impl Embedder {
     }
 
     pub(crate) fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
+        if self.middle {
+            let middles: Vec<RgbImage> = pictures.iter().map(middle).collect();
+            return Ok(embed_pictures(&self.extractor, &middles)?);
+        }
         Ok(embed_pictures(&self.extractor, pictures)?)
     }
 
@@ -63,7 +91,11 @@ impl Embedder {
     ) -> anyhow::Result<(Embedded, usize)> {
         let mut failures = Failures::default();
         let refused = |error| measured(error, skip_bad, &mut failures);
-        let (embedded, _) = embed_usable(&self.extractor, samples, refused)?;
+        let (embedded, _) = if self.middle {
+            embed_usable(&Middles(&self.extractor), samples, refused)?
+        } else {
+            embed_usable(&self.extractor, samples, refused)?
+        };
         Ok((embedded, failures.count()))
     }
 

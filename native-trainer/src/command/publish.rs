@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
-use models::gallery::{AnswerRule, Budget, Gallery, ShardOptions, Sharded};
+use models::gallery::{AnswerRule, Budget, Crop, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
@@ -217,6 +217,7 @@ impl Arguments {
                 .unwrap_or(default.min_similarity),
             recognition_nms_iou: self.recognition_nms_iou,
             whole_image: self.whole_image.into(),
+            middle: gallery.crop() == Crop::Middle,
             answer: self.answer.of(gallery),
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
             ..default

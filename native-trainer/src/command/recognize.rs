@@ -11,6 +11,7 @@ use models::bundle::{Bundle, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
 use serde_json::json;
 
+use super::gallery::sure;
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, probe};
 use crate::data::label::printable;
@@ -71,6 +72,7 @@ impl Arguments {
                             "bbox": [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
                             "detection_score": r.detection_score,
                             "known": r.known,
+                            "probability": r.probability,
                             "matches": r.matches.iter().map(|m| json!({
                                 "label": label(m.class), "similarity": m.similarity,
                             })).collect::<Vec<_>>(),
@@ -97,7 +99,13 @@ impl Arguments {
                 let b = &r.bbox;
                 let answer = match r.matches.first() {
                     Some(m) if r.known => {
-                        format!("{} ({:.2})", printable(label(m.class)), m.similarity)
+                        let label = printable(label(m.class));
+                        match sure(r.probability) {
+                            Some(sure) => {
+                                format!("{label} ({sure}, similarity {:.2})", m.similarity)
+                            }
+                            None => format!("{label} ({:.2})", m.similarity),
+                        }
                     }
                     Some(m) => {
                         format!(

@@ -79,7 +79,7 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
     };
     let (there, version) = precache(names, |name| site.read(name))?;
     if kept != there {
-        bail!("{PRECACHE}: files have come or gone since the site was published");
+        bail!("{PRECACHE}: files have come or gone since the site was published; publish it again");
     }
     if !worker.contains(&version) {
         bail!(

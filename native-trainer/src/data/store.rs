@@ -46,6 +46,11 @@ pub enum PictureProblem {
     /// The bytes cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),
+    /// Nothing is to be seen in it.
+    #[error(
+        "all its pixels have one color: nothing can be learned from it; take another picture of the thing"
+    )]
+    OneColor,
     /// What the extractor makes of it is no embedding.
     #[error(transparent)]
     Embedding(#[from] GalleryError),

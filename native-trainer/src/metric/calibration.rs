@@ -1,8 +1,10 @@
 //! From which similarity on an answer is believed.
 //!
 //! Open-set recognition: a threshold lets through answers about known things (true accepts) and
-//! about unknown ones (false accepts). The terms are those of ISO/IEC 19795-1.
+//! about unknown ones (false accepts). The terms are those of ISO/IEC 19795-1. The threshold is laid on a score: the
+//! similarity of the best class, less a share of the second one's where the lead counts, too.
 
+use models::gallery;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -20,16 +22,25 @@ const DEVIATIONS: f64 = 1.96;
 /// One picture, asked with its class in the gallery and without.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trial {
-    /// Best similarity and whether its class was right; `None` where the class is not there at all.
+    /// Best score and whether its class was right; `None` where the class is not there at all.
     pub known: Option<(f32, bool)>,
-    /// Best similarity among other classes, and that class; `None` where there is no other.
+    /// Best score among other classes, and that class; `None` where there is no other.
     pub stranger: Option<(f32, usize)>,
+}
+
+/// Trials of a gallery by their scores.
+pub fn scored(trials: &[gallery::Trial], lead_weight: f32) -> Vec<Trial> {
+    let scored = |trial: &gallery::Trial| Trial {
+        known: trial.known.map(|(asked, right)| (asked.score(lead_weight), right)),
+        stranger: trial.stranger.map(|asked| (asked.score(lead_weight), asked.class)),
+    };
+    trials.iter().map(scored).collect()
 }
 
 /// What a threshold does.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Point {
-    /// Least similarity of an answer.
+    /// Least score of an answer.
     pub threshold: f32,
     /// Share of unknown things that are given a name.
     pub false_accept: f64,
@@ -70,7 +81,7 @@ impl Share {
 /// A threshold and what it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
-    /// Least similarity of an answer.
+    /// Least score of an answer.
     pub threshold: f32,
     /// Unknown things that are given a name at it.
     pub named: Share,
@@ -274,7 +285,7 @@ impl Calibration {
         let thresholds = self.curve.iter().map(|point| f64::from(point.threshold));
         let threshold = f64::from(self.threshold);
         Plot {
-            title: "shares over the least similarity of an answer".to_owned(),
+            title: "shares over the least similarity or score of an answer".to_owned(),
             size: [640.0, 360.0],
             background: Some("#fff"),
             x: Axis::over(thresholds, 5, |value| format!("{value:.2}")),

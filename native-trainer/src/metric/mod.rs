@@ -5,5 +5,6 @@ pub mod calibration;
 pub mod detection;
 pub mod neighbors;
 pub mod re_ranking;
+pub mod reliability;
 pub mod retrieval;
 pub mod verdict;

@@ -276,7 +276,7 @@ impl Draft {
                 );
                 continue;
             }
-            let beside = self.free_name(name);
+            let beside = self.name_beside(name, &bytes);
             files::write(&self.place.join(&beside), &bytes)?;
             let what = if is_new { "is replaced" } else { "is no part of the new site" };
             eprintln!(
@@ -287,11 +287,15 @@ impl Draft {
         Ok(kept)
     }
 
-    /// A name beside a file of the place that nothing has.
-    fn free_name(&self, name: &str) -> String {
+    /// A name beside a file of the place that nothing has, or the same bytes: a publishing that was killed has kept
+    /// them already.
+    fn name_beside(&self, name: &str, bytes: &[u8]) -> String {
         let numbered = (2..).map(|number| format!("{name}{EDITED}-{number}"));
         let mut names = std::iter::once(format!("{name}{EDITED}")).chain(numbered);
-        let is_free = |name: &String| self.place.join(name).symlink_metadata().is_err();
+        let is_free = |name: &String| {
+            let path = self.place.join(name);
+            path.symlink_metadata().is_err() || read(&path).is_ok_and(|there| there == bytes)
+        };
         names.find(is_free).unwrap_or_default()
     }
 

@@ -145,7 +145,9 @@ pub(crate) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
     let copies: Vec<&String> = names.iter().filter(|name| is_packed(name)).collect();
     copies.par_iter().try_for_each(|name| {
         let (file, kind) = name.split_at(name.len() - 3);
-        let whole = read(&site.join(file)).context("a packed copy of nothing")?;
+        let whole = read(&site.join(file)).with_context(|| {
+            format!("{name}: a packed copy of a file that is not there; publish the site again")
+        })?;
         let packed = read(&site.join(name))?;
         // No more than the file itself, whatever the copy claims.
         let limit = whole.len() as u64 + 1;

@@ -94,7 +94,10 @@ impl Site {
             Self::Host(address) => {
                 let sent = Self::ask(&format!("{address}{name}"), &[])?;
                 if sent.status != 200 {
-                    bail!("{address}{name}: the host answered {}", sent.status);
+                    bail!(
+                        "{address}{name}: the host answered {}; check the address, and whether all files were copied",
+                        sent.status
+                    );
                 }
                 Ok(sent.bytes)
             }

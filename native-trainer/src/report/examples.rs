@@ -9,6 +9,7 @@ use models::model_file::{Architecture, ModelFile};
 use rayon::prelude::*;
 
 use super::html::{self, Kind};
+use super::sureness;
 use crate::data::list_file::Samples;
 use crate::embedding::embed_samples;
 use crate::files;
@@ -71,6 +72,7 @@ pub(super) fn section(
     for remark in said {
         put(&mut page, format_args!("<p>{}.</p>", escape(&remark)));
     }
+    page.push_str(&sureness::section((&queries, &query), (&searched, &gallery))?);
     page.push_str(&confusions(&query, &gallery, &answers));
     page.push_str(&rows(&query, &gallery, &answers, shown)?);
     Ok(page)

@@ -5,6 +5,7 @@
 mod charts;
 mod examples;
 mod html;
+mod sureness;
 
 use std::path::{Path, PathBuf};
 

@@ -69,9 +69,9 @@ fn a_list_names_the_line_of_a_missing_picture() {
 #[test]
 fn unusual_pictures_give_the_right_answer() {
     let world = World::new();
-    // One pixel; a class with one picture; labels with spaces in any script.
-    let pixel = models::image::RgbImage::from_rgb(1, 1, vec![9, 8, 7]).unwrap();
-    world.write("pictures/one pixel ö/1.png", pixel.encode_png().unwrap());
+    // Two pixels; a class with one picture; labels with spaces in any script.
+    let pixels = models::image::RgbImage::from_rgb(2, 1, vec![9, 8, 7, 90, 80, 70]).unwrap();
+    world.write("pictures/two pixels ö/1.png", pixels.encode_png().unwrap());
     // An animation counts by its first frame.
     world.write("pictures/анимация/1.gif", animation());
     let out = run(&world, &world.path("pictures")).unwrap();
@@ -79,16 +79,41 @@ fn unusual_pictures_give_the_right_answer() {
     let bytes = std::fs::read(world.path("gallery.bin")).unwrap();
     let gallery = Gallery::from_bytes(&bytes).unwrap();
     let labels: Vec<&str> = gallery.classes().iter().map(|c| c.label.as_str()).collect();
-    assert_eq!(labels, ["one pixel ö", "анимация"]);
+    assert_eq!(labels, ["two pixels ö", "анимация"]);
 }
 
-/// Two frames of 8 × 8 pixels, red then blue.
+#[test]
+fn a_picture_of_one_color_is_named_and_never_an_entry() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 2, 2);
+    let gray = models::image::RgbImage::from_rgb(40, 40, vec![128; 4800]).unwrap();
+    world.write("pictures/class 0 类/gray.png", gray.encode_png().unwrap());
+    world.write("pictures/class 1 类/gray.jpg", gray.encode_jpeg(60).unwrap());
+    let out = run(&world, &pictures).unwrap();
+    assert!(out.contains("gray.png: all its pixels have one color"), "{out}");
+    assert!(out.contains("gray.jpg: all its pixels have one color"), "{out}");
+    assert!(out.contains("2 classes, 4 pictures"), "{out}");
+    let (gallery, model) = (world.path("gallery.bin"), world.path("model.safetensors"));
+    let plain = world.write("plain.png", gray.encode_png().unwrap());
+    let add: [&dyn AsRef<std::ffi::OsStr>; 8] =
+        [&"gallery", &"add", &gallery, &"--class", &"gray", &"--extractor", &model, &plain];
+    let error = fail(&add);
+    assert!(error.contains("plain.png: all its pixels have one color"), "{error}");
+    let strict = build(&world, &pictures);
+    let strict: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        strict.iter().map(|word| &**word as &dyn AsRef<std::ffi::OsStr>).collect();
+    let error = fail(&[&strict[..], &[&"--strict"]].concat());
+    assert!(error.contains("gray.png: all its pixels have one color"), "{error}");
+}
+
+/// Two frames of 8 × 8 pixels, red then blue, each with a gray corner.
 fn animation() -> Vec<u8> {
     let mut bytes = Vec::new();
     {
         let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
         for color in [[255, 0, 0, 255], [0, 0, 255, 255]] {
-            let frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(color));
+            let mut frame = image::RgbaImage::from_pixel(8, 8, image::Rgba(color));
+            frame.put_pixel(7, 7, image::Rgba([128, 128, 128, 255]));
             encoder.encode_frame(image::Frame::new(frame)).expect("a frame");
         }
     }

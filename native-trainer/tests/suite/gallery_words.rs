@@ -161,6 +161,15 @@ fn what_cannot_be_meant_says_what_to_give() {
         "{said}"
     );
 
+    // What a gallery built anew loses is said, also of a file whose embeddings cannot be read.
+    gallery(&[&"describe", &file, &"class 0 类", &"--set", &"a=x"]);
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let said = build();
+    let told = "is replaced; the gallery before had 1 entry, metadata of 1 class;";
+    assert!(said.contains(told), "{said}");
+
     // A folder inside of a class is no class, and is not taken.
     world.write("pictures/class 0 类/more/1.png", shape(0, 1, 40).encode_png().unwrap());
     world.write("pictures/empty/notes.txt", "nothing");

@@ -47,3 +47,18 @@ fn every_command_says_what_it_does_and_takes() {
         snapshots::check(&format!("help_{name}"), &with_all_below(&[name]));
     }
 }
+
+#[test]
+fn helps_have_the_words_of_the_glossary_and_files_that_the_documents_make() {
+    let helps = with_all_below(&[]);
+    for word in ["weights/extractor", "weights/detector", "for people", "so many", "whole number"] {
+        assert!(!helps.contains(word), "a help says {word:?}");
+    }
+    let readme = include_str!("../../../README.md");
+    let made = ["lite0.safetensors", "gallery.bin"];
+    assert!(made.iter().all(|file| helps.contains(file) && readme.contains(file)));
+    let training = include_str!("../../../docs/training.md");
+    assert!(
+        helps.contains("runs/boxes/model.safetensors") && training.contains("--out runs/boxes")
+    );
+}

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod bad_weights;
+mod calibration;
+mod crops;
 mod detection_data;
 mod durability;
 mod ends;
@@ -11,6 +13,7 @@ mod examples;
 mod figures;
 mod folders;
 mod gallery;
+mod gallery_adapted;
 mod gallery_entries;
 mod gallery_words;
 #[cfg(unix)]

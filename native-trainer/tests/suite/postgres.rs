@@ -88,6 +88,9 @@ fn full(vector_type: VectorType) -> Gallery {
     }
     gallery.set_min_similarity(Some(0.4375)).expect("a number");
     gallery.set_measured_rule(AnswerRule::Vote { neighbors: 7 });
+    let learned = r#"{"source":"gallery","asked":200,"false_accept":0.05,"lead_weight":0.3,"least":0.1,
+        "probability":[[0.1,0.2],[0.3,0.9]]}"#;
+    gallery.set_calibration(Some(serde_json::from_str(learned).expect("a calibration")));
     gallery
 }
 
@@ -285,10 +288,12 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
 
     // What somebody else has put there is looked at.
     let mut client = Client::connect(&server.address, NoTls).expect("a server");
-    // An earlier version pushed no rule.
-    client.batch_execute("ALTER TABLE shop_gallery DROP COLUMN rule").expect("a column");
+    // An earlier version pushed no rule and no calibration.
+    let earlier = "ALTER TABLE shop_gallery DROP COLUMN rule, DROP COLUMN calibration";
+    client.batch_execute(earlier).expect("a column");
     assert!(pulled() == first.to_bytes(), "nearest");
-    client.batch_execute("ALTER TABLE shop_gallery ADD COLUMN rule text").expect("a column");
+    let later = "ALTER TABLE shop_gallery ADD COLUMN rule text, ADD COLUMN calibration text";
+    client.batch_execute(later).expect("a column");
     let mut broken = |change: &str, back: &str| {
         client.batch_execute(change).expect(change);
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
@@ -301,6 +306,11 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
         (
             "UPDATE shop_gallery SET rule = 'first'",
             "UPDATE shop_gallery SET rule = NULL",
+            "inconsistent",
+        ),
+        (
+            "UPDATE shop_gallery SET calibration = '{\"source\": \"gallery\"}'",
+            "UPDATE shop_gallery SET calibration = NULL",
             "inconsistent",
         ),
         (

@@ -39,6 +39,10 @@ fn what_the_owner_has_edited_is_kept_and_named() {
         (read("index.html.edited").as_str(), read("index.html.edited-2").as_str()),
         ("mine", "mine, too")
     );
+    // What is kept already is not kept twice.
+    std::fs::write(site.join("index.html"), "mine").expect("a file");
+    shop.does(&first);
+    assert!(!site.join("index.html.edited-3").exists());
     // Whoever takes the file away gets that of magpie.
     std::fs::remove_file(site.join("_headers")).expect("a file");
     shop.does(&again);

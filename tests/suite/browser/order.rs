@@ -79,6 +79,8 @@ fn are_texts_in_order(seen: &Value) {
     assert_eq!(seen["texts"], json!(expected));
     assert_eq!(seen["link"], json!(["https://a.example/", "noopener noreferrer"]));
     assert_eq!(seen["markup"], 0);
+    assert!(seen["thumbnails"].as_u64() > Some(0), "{seen}");
+    assert_eq!(seen["urls"], 0, "addresses of thumbnails are given back, damaged ones too");
 }
 
 #[test]
@@ -93,7 +95,8 @@ fn the_newest_picture_is_shown_and_the_next_engine_knows_it() {
 
 #[test]
 fn the_newest_picture_is_shown_in_firefox_as_well() {
-    let seen = seen("firefox", "late,stopped,language,busy");
+    let seen = seen("firefox", "late,stopped,language,busy,facts");
+    are_texts_in_order(&seen["facts"]);
     the_newest_stays(&seen["late"]);
     goes_on(&seen["stopped"]);
     is_retold(&seen["language"]);
@@ -104,12 +107,16 @@ fn the_newest_picture_is_shown_in_firefox_as_well() {
 fn the_words_of_a_panic_reach_the_visitor() {
     for browser in ["chromium", "firefox"] {
         let seen = seen(browser, "panics");
-        for (what, look) in seen["panics"].as_object().expect("panics") {
+        for what in ["message", "task"] {
+            let look = &seen["panics"][what];
             says(look, "Reload the page");
             let words = look["words"].as_str().unwrap_or_default();
             assert!(words.contains("In the engine's words: "), "{browser}, {what}: {look}");
             assert!(words.contains("panicked at"), "{browser}, {what}: {look}");
         }
+        let page = seen["panics"]["page"].as_str().unwrap_or_default();
+        assert!(page.starts_with("This page has stopped: panicked at"), "{browser}: {page}");
+        assert!(page.contains("index.html has no element timings"), "{browser}: {page}");
     }
 }
 

@@ -31,8 +31,7 @@ impl Engine {
         self.fetch_near(&embeddings).await?;
         let mut best: Option<Recognition> = None;
         for (bbox, embedding) in regions.into_iter().zip(embeddings) {
-            let (matches, known) = self.recognizer.answer(&embedding)?;
-            let offered = Recognition { bbox, detection_score: 1.0, matches, known, embedding };
+            let offered = self.recognizer.recognition(bbox, 1.0, embedding)?;
             if best.as_ref().is_none_or(|best| best.similarity() < offered.similarity()) {
                 best = Some(offered);
             }

@@ -10,8 +10,8 @@ use super::{Engine, Seen};
 use crate::input::decode;
 use crate::parts::fetcher;
 use crate::protocol::{
-    AlikePair, EngineError, ErrorKind, LocatedObject, Picture, Recognized, Response, StageTimes,
-    Thresholds,
+    AlikePair, Answer, EngineError, ErrorKind, LocatedObject, Picture, Recognized, Response,
+    StageTimes, Thresholds,
 };
 use crate::scope::now;
 
@@ -99,7 +99,10 @@ impl Engine {
         let asked = [embedding];
         self.fetch_near(&asked).await?;
         let found = self.recognizer.search(&asked[0], top_k)?;
-        Ok(Response::Found { answers: found.iter().map(|m| self.answer(m)).collect() })
+        let mut answers: Vec<Answer> = found.iter().map(|m| self.answer(m)).collect();
+        let best = self.recognizer.answer(&asked[0])?;
+        Self::judge(&mut answers, best.probability, self.recognizer.least_similarity(&best));
+        Ok(Response::Found { answers })
     }
 
     /// Recognizes by other thresholds from now on, the newest picture at once.
@@ -169,9 +172,10 @@ impl Engine {
         let embeddings: Vec<Vec<f32>> = seen.map(|found| found.embedding.clone()).collect();
         self.recognizer.gather(&embeddings)?;
         for seen in &mut self.seen {
-            for recognition in &mut seen.found {
-                let (matches, known) = self.recognizer.answer(&recognition.embedding)?;
-                (recognition.matches, recognition.known) = (matches, known);
+            for found in &mut seen.found {
+                let embedding = std::mem::take(&mut found.embedding);
+                *found =
+                    self.recognizer.recognition(found.bbox, found.detection_score, embedding)?;
             }
         }
         Ok(())

@@ -1,9 +1,11 @@
 //! What a visitor changes: lessons, taken back or started over, as a file.
 
+use models::image::RgbImage;
+
 use super::Engine;
 use crate::input::{decode, thumbnail_of};
 use crate::local_edits::Taught;
-use crate::protocol::{Change, Edit, EngineError, GalleryView, Response};
+use crate::protocol::{Change, Edit, EngineError, ErrorKind, GalleryView, Response};
 
 impl Engine {
     /// What the gallery holds.
@@ -22,6 +24,7 @@ impl Engine {
             Edit::Teach { picture, object, .. } => self.lesson(*picture, *object)?,
             Edit::Add { picture, .. } => {
                 let image = decode(picture.clone())?;
+                check_seen(&image)?;
                 let thumbnail = thumbnail_of(&image)?;
                 Some(Taught { thumbnail, embedding: self.embedding(&image).await? })
             }
@@ -64,7 +67,18 @@ impl Engine {
     /// The object of a picture that is still at hand.
     fn lesson(&self, picture: u32, object: usize) -> Result<Option<Taught>, EngineError> {
         let Some((seen, found)) = self.object(picture, object) else { return Ok(None) };
-        let thumbnail = thumbnail_of(&seen.image.crop(&found.bbox))?;
+        let crop = seen.image.crop(&found.bbox);
+        check_seen(&crop)?;
+        let thumbnail = thumbnail_of(&crop)?;
         Ok(Some(Taught { thumbnail, embedding: found.embedding.clone() }))
     }
+}
+
+/// Fails for a picture in which nothing is to be seen: everything plain would be taken for the thing.
+fn check_seen(image: &RgbImage) -> Result<(), EngineError> {
+    if !image.is_one_color() {
+        return Ok(());
+    }
+    let message = "all pixels of the picture have one color: nothing can be learned from it";
+    Err(EngineError::new(ErrorKind::Gallery, message))
 }

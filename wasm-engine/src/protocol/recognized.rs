@@ -72,6 +72,9 @@ pub struct Answer {
     pub similarity: f32,
     /// Least cosine at which this class is the answer.
     pub min_similarity: f32,
+    /// How probable it is that this is right, of a thing that the gallery has, `0..=1`; only of the best answer,
+    /// and where the gallery is calibrated.
+    pub probability: Option<f32>,
     /// `(name, text)` facts about the class.
     pub metadata: Vec<(String, String)>,
     /// Encoded picture of the class; may be empty.

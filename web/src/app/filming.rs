@@ -3,6 +3,7 @@
 
 use super::command::{Command, Commands, Look, Show};
 use super::event::{CameraEvent, CameraState, Change, Facing, Frame, Timer};
+use super::given::Again;
 use super::{App, choice, clear, given, recognize, recovery};
 
 /// Milliseconds before a frame is tried again after one that failed, doubled with each more, and the most.
@@ -163,7 +164,10 @@ fn answered_asking(app: &mut App, id: u32, facing: Facing, given: bool, out: &mu
         return;
     }
     if !given {
-        return out.say("camera.refused", Look::Failed);
+        out.say("camera.refused", Look::Failed);
+        // An engine that came meanwhile does not know it.
+        given::give_again(app, Again::Quiet, out);
+        return;
     }
     app.film.camera = Some(Running {
         id,

@@ -31,6 +31,7 @@ use crate::view::dom::{document, query_parameter, window};
 use crate::view::{self, Sender, language, pointing, teaching};
 use camera::Camera;
 use engine_client::EngineClient;
+pub(crate) use startup::tell_end;
 
 /// The page: its state, and what the browser holds for it.
 struct Page {

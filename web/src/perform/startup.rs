@@ -75,6 +75,16 @@ pub(crate) fn most_answers() -> Option<u32> {
     begun("mostAnswers").as_f64().map(|most| most as u32)
 }
 
+/// Says that the page has stopped, and why.
+pub(crate) fn tell_end(words: &str) {
+    web_sys::console::error_1(&words.into());
+    let unable = get(&window(), "unable");
+    // Without the script that says it the console has the words.
+    if let Ok(say) = get(&unable, "say").dyn_into::<Function>() {
+        let _ = say.call2(&unable, &"unable.stopped".into(), &words.into());
+    }
+}
+
 /// Absolute address of the bundle's manifest.
 pub(crate) fn manifest() -> String {
     begun("manifest").as_string().unwrap_or_default()

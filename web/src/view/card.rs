@@ -251,10 +251,11 @@ fn lead(answers: &[Answer], known: bool) -> HtmlElement {
             append(&closest, &[&list]);
             return closest;
         }
-        [best, next, ..] => text::lead(best, next),
-        [_] => String::new(),
+        [best, next, ..] => format!("{} {}", text::lead(best, next), text::sure(best)),
+        [best] => text::sure(best),
     };
-    element("p", "lead", &sentence)
+    let sentence = sentence.trim_end();
+    element("p", "lead", sentence)
 }
 
 /// Shows how alike the best two classes are, beside what the best one needs.

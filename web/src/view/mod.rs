@@ -102,7 +102,7 @@ fn introduce(title: &str, notes: &[String]) {
     }
 }
 
-/// Longest side of the shown picture in canvas pixels.
+/// Longest side of the shown picture in canvas pixels. The engine resizes for itself, in `models/src/image/resize.rs`.
 const MAX_SIDE: f64 = 1280.0;
 
 /// Moves the bar of the download; `None` hides it.

@@ -60,6 +60,13 @@ pub(crate) fn lead(best: &Answer, next: &Answer) -> String {
     say_with(key, &[("label", &next.label)])
 }
 
+/// How sure the best answer is; nothing where the gallery cannot say so.
+pub(crate) fn sure(best: &Answer) -> String {
+    let Some(probability) = best.probability else { return String::new() };
+    let (percent, value) = (format!("{:.0}", 100.0 * probability), similarity(best.similarity));
+    say_with("sure", &[("percent", &*percent), ("similarity", &*value)])
+}
+
 /// How alike the best two classes are, for people who hear the page.
 pub(crate) fn scale(best: &Answer, next: Option<&Answer>) -> String {
     let (value, least) = (similarity(best.similarity), similarity(best.min_similarity));

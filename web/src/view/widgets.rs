@@ -32,11 +32,12 @@ pub(crate) fn thumbnail(encoded: &[u8]) -> HtmlElement {
         && let Ok(url) = Url::create_object_url_with_blob(&blob)
     {
         image.set_src(&url);
-        // The address is needed until the picture is there.
+        // The address is needed until the picture is there, or is found to be none.
         let once = wasm_bindgen::closure::Closure::once_into_js(move || {
             let _ = Url::revoke_object_url(&url);
         });
         image.set_onload(Some(once.unchecked_ref()));
+        image.set_onerror(Some(once.unchecked_ref()));
     }
     image.unchecked_into()
 }

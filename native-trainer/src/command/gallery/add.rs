@@ -1,23 +1,28 @@
 //! Pictures become entries.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use models::gallery::{Class, ContentId, Gallery, GalleryStream, Growing, check_embedding};
+use models::gallery::{
+    Class, ContentId, Gallery, GalleryStream, Growing, Summary, check_embedding,
+};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
+use super::adapt;
+use super::crops::{Cropper, Crops};
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
-    Change, IndexKind, Values, check_extractor, counted, open_to_change, say_reach, say_stale,
-    summary,
+    CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
+    say_reach, say_stale, summary,
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
-use crate::data::store::{PictureError, decode_picture, read_file, read_picture};
+use crate::data::store::{PictureError, PictureProblem, decode_picture, read_file, read_picture};
 
 /// Pictures decoded and embedded at once.
 const CHUNK: usize = 128;
@@ -89,6 +94,8 @@ struct Options {
     /// JSON file: class name → metadata shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
     metadata: Option<PathBuf>,
+    #[command(flatten)]
+    crops: Crops,
     /// Fails, and changes nothing, where a picture or a folder of a class cannot be used.
     #[arg(long)]
     strict: bool,
@@ -116,10 +123,13 @@ impl Build {
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
+        let cropper = self.options.crops.open(None, self.options.device, &embedder, &wanted)?;
         let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
-        let added = self.options.add(&mut gallery, Known::default(), &embedder, &wanted)?;
+        gallery.set_crop(cropper.crop());
+        let added =
+            self.options.add(&mut gallery, Known::default(), &embedder, &cropper, &wanted)?;
         if gallery.is_empty() {
-            bail!("{}: none of the pictures can be used", self.images.display());
+            bail!("{}: none of the pictures can be used; see above", self.images.display());
         }
         let (config, why) = self.index.config(gallery.len());
         if let Some(why) = why {
@@ -128,22 +138,23 @@ impl Build {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         say_reach(config, change.finish(gallery, config)?, entries);
         let left_out = wanted.left_out_text(&added.unusable);
-        println!("{}{left_out}", counted(&self.out, classes, entries)?);
+        println!("{}{left_out}", counted(&self.out, classes, entries, cropper.crop())?);
         Ok(())
     }
 }
 
 /// Says what a gallery loses that is built anew, if there is one. Before anything is embedded: the command can still
-/// be stopped, and the old gallery is out of memory again.
+/// be stopped.
 fn say_replaced(path: &Path) {
-    let Ok(old) = super::open(path) else { return };
-    let described = old.classes().iter().filter(|class| !class.metadata.is_empty()).count();
-    let threshold = if old.min_similarity().is_some() { " and a threshold" } else { "" };
+    let Ok(mut file) = File::open(path) else { return };
+    let Ok(old) = Summary::read(&mut file) else { return };
+    let described = old.classes.iter().filter(|class| !class.metadata.is_empty()).count();
+    let threshold = if old.min_similarity.is_some() { " and a threshold" } else { "" };
     eprintln!(
-        "note: {} is replaced; the gallery before had {} entries, metadata of {described} classes{threshold}; \
-         `magpie gallery add` keeps them",
+        "note: {} is replaced; the gallery before had {}, metadata of {}{threshold}; `magpie gallery add` keeps them",
         path.display(),
-        old.len()
+        many(old.entries, ENTRIES),
+        many(described, CLASSES)
     );
 }
 
@@ -178,14 +189,24 @@ impl Add {
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         check_extractor(&gallery, &self.gallery, &self.options.extractor, &embedder.id)?;
         let known = Known::of(&gallery);
-        let added = self.options.add(&mut gallery, known, &embedder, &wanted)?;
+        let had = (!gallery.is_empty()).then(|| gallery.crop());
+        let cropper = self.options.crops.open(had, self.options.device, &embedder, &wanted)?;
+        if had.is_none() {
+            gallery.set_crop(cropper.crop());
+        }
+        let added = self.options.add(&mut gallery, known, &embedder, &cropper, &wanted)?;
         gallery.connect();
         let failed = added.unusable.count();
         if added.added + added.known == 0 {
-            bail!("none of the pictures can be used; {} is as before", self.gallery.display());
+            bail!(
+                "none of the pictures can be used; see above: {} is as before",
+                self.gallery.display()
+            );
         }
+        // A map of fewer pictures is learnt anew.
+        let adapted = added.added > 0 && adapt::again(&mut gallery)?;
         change.save(&gallery)?;
-        if added.added > 0 {
+        if added.added > 0 && !adapted {
             say_stale(&gallery);
         }
         let left_out = wanted.left_out_text(&added.unusable);
@@ -203,7 +224,7 @@ impl Add {
 impl Options {
     /// Files that are read besides the pictures.
     fn inputs(&self) -> Vec<&Path> {
-        [Some(&self.extractor), self.metadata.as_ref()]
+        [Some(&self.extractor), self.metadata.as_ref(), self.crops.detector()]
             .into_iter()
             .flatten()
             .map(|p| &**p)
@@ -216,6 +237,7 @@ impl Options {
         gallery: &mut impl Growing,
         mut known: Known,
         embedder: &Embedder,
+        cropper: &Cropper,
         wanted: &Wanted,
     ) -> anyhow::Result<Outcome> {
         // The gallery itself walks over all of them.
@@ -236,17 +258,29 @@ impl Options {
                     Err(error) => done.unusable.add(&error, wanted.is_named),
                 }
             }
-            let fresh: Vec<RgbImage> = pictures.iter().flatten().cloned().collect();
-            let files: Vec<&Path> = (places.iter().zip(&pictures))
-                .filter_map(|((_, path, _), picture)| picture.as_ref().map(|_| *path))
-                .collect();
-            let mut embeddings = embedder.embed_files(&fresh, &files)?.into_iter();
-            for ((label, path, id), picture) in places.into_iter().zip(&pictures) {
-                let embedding = match picture {
-                    Some(_) => embeddings.next().context("an embedding for every picture")?,
-                    None => known.vector(gallery, id)?.context("known pictures have vectors")?,
+            let (mut fresh, mut files, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+            for ((_, path, id), picture) in places.iter().zip(&pictures) {
+                let parts = match picture {
+                    Some(picture) if !cropper.has_seen(*id) => cropper.parts(picture)?,
+                    _ => Vec::new(),
                 };
-                if let Err(error) = check_embedding(&embedding) {
+                files.extend(parts.iter().map(|_| *path));
+                counts.push(parts.len());
+                fresh.extend(parts);
+            }
+            let mut embedded = embedder.embed_files(&fresh, &files)?.into_iter();
+            for (((label, path, id), picture), count) in
+                places.into_iter().zip(&pictures).zip(counts)
+            {
+                let embeddings: Vec<Vec<f32>> = match (picture, cropper.seen(id)) {
+                    (Some(_), Some(seen)) => seen,
+                    (Some(_), None) => embedded.by_ref().take(count).collect(),
+                    (None, _) => known.vectors(gallery, id)?,
+                };
+                if embeddings.is_empty() {
+                    bail!("{}: has no embedding", path.display());
+                }
+                if let Err(error) = embeddings.iter().try_for_each(|row| check_embedding(row)) {
                     let error = PictureError::new(path, error);
                     if self.strict {
                         return Err(error.into());
@@ -263,12 +297,14 @@ impl Options {
                     }
                 }
                 let other = known.other_class(gallery, class, id);
-                if known.insert(gallery, class, id) {
+                if known.insert(gallery, class, id, embeddings.len()) {
                     if let Some(other) = other {
                         let other = gallery.all_classes()[other].label.clone();
                         done.unusable.share(path, label, &other);
                     }
-                    gallery.put_entry(class, &embedding, id)?;
+                    for embedding in &embeddings {
+                        gallery.put_entry(class, embedding, id)?;
+                    }
                     done.added += 1;
                 } else {
                     done.known += 1;
@@ -321,13 +357,17 @@ impl Known {
         self.entries.contains_key(&id)
     }
 
-    fn vector(
-        &self,
-        gallery: &mut impl Growing,
-        id: ContentId,
-    ) -> anyhow::Result<Option<Vec<f32>>> {
-        let entry = self.entries.get(&id).and_then(|entries| entries.first());
-        Ok(entry.map_or(Ok(None), |entry| gallery.embedding_of(*entry))?)
+    /// The embeddings of a picture's entries in one class, of which there are several if its parts are entries.
+    fn vectors(&self, gallery: &mut impl Growing, id: ContentId) -> anyhow::Result<Vec<Vec<f32>>> {
+        let Some(entries) = self.entries.get(&id) else { return Ok(Vec::new()) };
+        let class = entries.first().and_then(|entry| gallery.class_of(*entry));
+        let mut vectors = Vec::new();
+        for entry in entries {
+            if gallery.class_of(*entry) == class {
+                vectors.extend(gallery.embedding_of(*entry)?);
+            }
+        }
+        Ok(vectors)
     }
 
     /// Another class that has the picture.
@@ -336,13 +376,20 @@ impl Known {
         entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
     }
 
-    /// Takes note of the next entry of the gallery; `false` where the class has the picture.
-    fn insert(&mut self, gallery: &impl Growing, class: usize, id: ContentId) -> bool {
+    /// Takes note of the next entries of the gallery, `count` of them; `false` where the class has the picture.
+    fn insert(
+        &mut self,
+        gallery: &impl Growing,
+        class: usize,
+        id: ContentId,
+        count: usize,
+    ) -> bool {
         let entries = self.entries.entry(id).or_default();
         if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
             return false;
         }
-        entries.push(gallery.next_entry());
+        let next = gallery.next_entry();
+        entries.extend(next..next + count);
         true
     }
 }
@@ -360,7 +407,11 @@ fn read_all(
             if known.contains(id) {
                 return Ok((id, None));
             }
-            Ok((id, Some(decode_picture(path, &bytes)?)))
+            let picture = decode_picture(path, &bytes)?;
+            if picture.is_one_color() {
+                return Err(PictureError::new(path, PictureProblem::OneColor));
+            }
+            Ok((id, Some(picture)))
         })
         .collect()
 }

@@ -1,7 +1,9 @@
 //! Which class is the answer, and which threshold belongs to it.
 
 use clap::{Args, ValueEnum};
-use models::gallery::{AnswerRule, Gallery};
+use models::gallery::{AnswerRule, Calibration, Gallery, Source, Test};
+
+use super::{ENTRIES, PICTURES, many};
 
 /// Entries that vote by default.
 pub(super) const NEIGHBORS: usize = 5;
@@ -43,6 +45,32 @@ impl Rule {
             Self::Nearest => AnswerRule::Nearest,
             Self::Vote => AnswerRule::Vote { neighbors },
             Self::ClassMean => AnswerRule::ClassMean,
+        }
+    }
+}
+
+/// What known things are told from unknown ones by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum TestKind {
+    /// The similarity alone, unless another one gives more right answers by more than chance.
+    #[default]
+    Auto,
+    /// The similarity of the best class.
+    Similarity,
+    /// Its lead over the second class.
+    Lead,
+    /// Both, weighted by a logistic regression or by quarters.
+    Both,
+}
+
+impl TestKind {
+    /// The test that is asked for, if one is.
+    pub(super) fn wanted(self) -> Option<Test> {
+        match self {
+            Self::Auto => None,
+            Self::Similarity => Some(Test::Similarity),
+            Self::Lead => Some(Test::Lead),
+            Self::Both => Some(Test::Both),
         }
     }
 }
@@ -106,18 +134,61 @@ pub(in crate::command) fn threshold_text(
     least: f32,
     rule: AnswerRule,
 ) -> String {
+    let calibration = gallery.calibration().filter(|_| given.is_none());
     let from = match (given, gallery.min_similarity()) {
         (Some(_), _) => "given by --min-similarity",
-        (None, Some(_)) => "measured by `magpie gallery calibrate`",
+        (None, Some(_)) => match calibration.map(|calibration| calibration.source().0) {
+            Some(Source::Gallery) => {
+                "measured by `magpie gallery calibrate` from the gallery itself"
+            }
+            _ => "measured by `magpie gallery calibrate`",
+        },
         (None, None) => "default, not measured: see `magpie gallery calibrate`",
     };
-    format!("threshold {} ({from}), rule {}", shown(least), rule_name(rule))
+    let calibration = calibration.filter(|_| gallery.measured_rule() == Some(rule));
+    let test = calibration.filter(|calibration| calibration.test() != Test::Similarity);
+    let test = test.map_or(String::new(), |test| format!("; {}", test_text(test)));
+    format!("threshold {} ({from}), rule {}{test}", shown(least), rule_name(rule))
 }
 
 /// What a gallery keeps of its calibration.
 pub(super) fn kept_text(gallery: &Gallery) -> Option<String> {
     let (least, rule) = (gallery.min_similarity()?, gallery.measured_rule()?);
-    Some(format!("{}, measured with rule {}", shown(least), rule_name(rule)))
+    let learned = gallery.calibration().map_or(String::new(), |calibration| {
+        let share = 100.0 * calibration.false_accept();
+        let from = source_text(calibration.source());
+        format!(" {from}, {share:.3} % of unknown things named; {}", test_text(calibration))
+            .replace(".000 %", " %")
+    });
+    Some(format!("{}, measured with rule {}{learned}", shown(least), rule_name(rule)))
+}
+
+/// What a calibration was measured on.
+pub(super) fn source_text((source, asked): (Source, usize)) -> String {
+    match source {
+        Source::Gallery => format!("from the gallery itself ({})", many(asked, ENTRIES)),
+        Source::Pictures => format!("from {}", many(asked, PICTURES)),
+    }
+}
+
+/// What known things are told by, with its numbers.
+pub(super) fn test_text(calibration: &Calibration) -> String {
+    let (name, least) = (calibration.test().name(), shown(calibration.least_score()));
+    match calibration.test() {
+        Test::Similarity => format!("known by {name}, from {least} on"),
+        Test::Lead => format!("known by the {name} over the second class, from {least} on"),
+        Test::Both => {
+            let weight = shown(calibration.lead_weight());
+            format!(
+                "known by {name}: similarity less {weight} of the second class's, from {least} on"
+            )
+        }
+    }
+}
+
+/// How sure an answer is, in words; nothing where the gallery cannot say so.
+pub(in crate::command) fn sure(probability: Option<f32>) -> Option<String> {
+    Some(format!("{:.0} % sure", 100.0 * probability?))
 }
 
 /// Says that a kept threshold was measured before the gallery changed; `None` without one.

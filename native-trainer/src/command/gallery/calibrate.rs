@@ -1,64 +1,81 @@
-//! Which cosine is similar enough: measured on pictures that were not used to build the gallery.
+//! When an answer is believed: measured on the gallery's own entries, or on pictures that it was not built from.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use models::gallery::{ContentId, Gallery, Question};
+use models::gallery::{
+    AnswerRule, Asked, ContentId, Fitted, Gallery, Question, Source, Test, Trial, fit,
+};
 use serde_json::{Value, json};
 
-use super::answer::{NEIGHBORS, Rule, rule_name};
+use super::answer::{NEIGHBORS, Rule, TestKind, rule_name, source_text, test_text};
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
 use crate::data::label::Labels;
 use crate::data::list_file::Samples;
 use crate::files;
-use crate::metric::calibration::{Calibration, Doubt, Share, Trial, calibrate};
+use crate::metric::calibration::{Calibration, Doubt, Share, calibrate, scored};
+use crate::metric::reliability::Reliability;
 use crate::metric::retrieval::Embedded;
 
-/// Finds the threshold below which an answer is "unknown", from pictures whose classes are known.
+/// Share of unknown things that may be named where the gallery itself is asked, and where pictures are.
+const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];
+
+/// Finds when an answer is "unknown" and how sure the others are, from the gallery's own entries or from pictures
+/// whose classes are known.
 ///
-/// Every picture is asked twice: with its class in the gallery, which should answer rightly, and as
-/// if its class were not there, which should not be answered at all. A picture that is in the gallery itself
-/// is asked without itself. Shares are printed with the interval that holds them with 95 % confidence.
+/// Every picture is asked twice: with its class in the gallery, which should answer rightly, and as if its class were
+/// not there, which should not be answered at all. Without --query the gallery's entries are asked, each without its
+/// picture, and the answer rule is chosen, too. With --query a picture that is in the gallery itself is asked without
+/// itself. Shares are printed with the interval that holds them with 95 % confidence.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  magpie gallery calibrate gallery.bin --query held_out --extractor \
-    lite0.safetensors --false-accept 0.01 --curve curve.svg --write"
+    after_help = "Examples:\n  magpie gallery calibrate gallery.bin --write\n  magpie gallery calibrate gallery.bin \
+    --query held_out --extractor lite0.safetensors --false-accept 0.01 --curve curve.svg --write"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "switches of a command")]
 pub(super) struct Calibrate {
     /// Gallery file.
     gallery: PathBuf,
-    /// Folder with one sub-folder per class, or a list file, of pictures that are not in the gallery.
+    /// Folder with one sub-folder per class, or a list file, of pictures that are not in the gallery; by default the
+    /// gallery's own entries are asked.
+    #[arg(long, requires = "extractor")]
+    query: Option<PathBuf>,
+    /// Model file of the extractor that built the gallery; embeds the pictures of --query.
     #[arg(long)]
-    query: PathBuf,
-    /// Model file of the extractor that built the gallery.
-    #[arg(long)]
-    extractor: PathBuf,
-    /// Largest share of pictures of unknown things that may be given a name, above 0 and below 1. Needs at
-    /// least 1 / VALUE pictures of unknown things.
-    #[arg(long, default_value_t = 0.01, value_parser = crate::cli::ranges::share)]
-    false_accept: f64,
-    /// Which class is the answer.
-    #[arg(long, value_enum, default_value_t)]
-    rule: Rule,
+    extractor: Option<PathBuf>,
+    /// Largest share of unknown things that may be given a name, above 0 and below 1; by default 0.05, and 0.01
+    /// with --query. Needs at least 1 / VALUE pictures of unknown things.
+    #[arg(long, value_parser = crate::cli::ranges::share)]
+    false_accept: Option<f64>,
+    /// Which class is the answer; by default nearest, unless the gallery's own entries say that another rule names
+    /// more of them rightly.
+    #[arg(long, value_enum)]
+    rule: Option<Rule>,
     /// Entries that vote.
     #[arg(long, alias = "neighbours", default_value_t = NEIGHBORS, value_parser = crate::cli::ranges::count)]
     neighbors: usize,
-    /// SVG file to draw the curve into.
+    /// What known things are told from unknown ones by.
+    #[arg(long, value_enum, default_value_t)]
+    test: TestKind,
+    /// SVG file to draw the shares over the threshold into.
     #[arg(long)]
     curve: Option<PathBuf>,
-    /// Keeps the threshold and the rule in the gallery: `publish` takes both from there. Refused where the
-    /// threshold is badly measured or leaves fewer than half of the right answers.
+    /// SVG file to draw into how probabilities came true.
+    #[arg(long)]
+    reliability: Option<PathBuf>,
+    /// Keeps what was measured in the gallery: `publish` takes it from there. Refused where the threshold is badly
+    /// measured or leaves fewer than half of the right answers.
     #[arg(long)]
     write: bool,
     /// With --write: keeps such a threshold, too.
     #[arg(long)]
     even_if_poor: bool,
-    /// With --write: keeps a higher threshold for each class that unknown things are mistaken for more often.
+    /// With --write: keeps a higher threshold for each class that unknown things are mistaken for more often. These
+    /// are similarities, so that the similarity alone is the test.
     #[arg(long)]
     per_class: bool,
     /// Leaves pictures that cannot be used out of the figures, after naming them; otherwise the first one is
@@ -73,10 +90,11 @@ pub(super) struct Calibrate {
     json: bool,
 }
 
-/// What the pictures were asked, and what is to be said of them.
-#[derive(Default)]
-struct Asked {
+/// What pictures were asked by a rule, and what is to be said of them.
+struct Measured {
+    rule: AnswerRule,
     trials: Vec<Trial>,
+    fitted: Fitted,
     /// Of classes that the gallery does not have.
     foreign: usize,
     /// In the gallery themselves.
@@ -85,10 +103,21 @@ struct Asked {
     alone: usize,
 }
 
+/// Pictures that are asked, embedded.
+struct Query {
+    samples: Samples,
+    embedded: Embedded,
+    left_out: usize,
+}
+
 /// What a calibration came to.
 struct Outcome {
+    measured: Measured,
+    /// By the test that was chosen.
     calibration: Calibration,
-    asked: Asked,
+    /// Right answers by similarity alone, where another test was chosen.
+    by_similarity: Option<Share>,
+    reliability: Option<Reliability>,
     left_out: usize,
     /// Thresholds of classes.
     own: Vec<(usize, f32)>,
@@ -100,13 +129,7 @@ struct Outcome {
 
 impl Calibrate {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        if self.per_class && !self.write {
-            bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
-        }
-        if let Some(curve) = &self.curve {
-            let inputs = [&self.gallery, &self.query, &self.extractor].map(PathBuf::as_path);
-            files::check_outputs(&[curve], &inputs)?;
-        }
+        self.check_words()?;
         let (mut gallery, change) = if self.write {
             let (gallery, change) = open_to_change(&self.gallery)?;
             (gallery, Some(change))
@@ -117,44 +140,40 @@ impl Calibrate {
         if gallery.is_empty() {
             bail!("{}: the gallery is empty; add pictures to it first", named());
         }
-        let embedder = Embedder::open(&self.extractor, self.device)?;
-        check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
-        let samples = read_samples(&self.query)?;
-        let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
-        let asked = self.ask(&gallery, &samples, &embedded, self.rule)?;
-        let calibration = calibrate(&asked.trials, self.false_accept).with_context(|| {
-            format!("{}: no picture that the gallery answers to", self.query.display())
-        })?;
-        let doubts = calibration.doubts(self.false_accept);
-        let mut others = Vec::new();
-        if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
-            for rule in Rule::value_variants().iter().copied().filter(|rule| *rule != self.rule) {
-                let asked = self.ask(&gallery, &samples, &embedded, rule)?;
-                let other = calibrate(&asked.trials, self.false_accept);
-                others.extend(other.map(|other| (rule, other.right)));
+        let query = self.query(&gallery)?;
+        let mut outcome = self.measure(&gallery, query.as_ref())?;
+        for (path, plot) in [
+            (&self.curve, Some(outcome.calibration.plot())),
+            (&self.reliability, outcome.reliability.as_ref().map(Reliability::plot)),
+        ] {
+            match (path, plot) {
+                (Some(path), Some(plot)) => write(path, plot.to_svg().as_bytes())?,
+                (Some(path), None) => eprintln!(
+                    "note: {} is not drawn: there are too few known things",
+                    path.display()
+                ),
+                (None, _) => (),
             }
         }
-        if let Some(path) = &self.curve {
-            write(path, calibration.plot().to_svg().as_bytes())?;
-        }
-        let is_nonsense = doubts.contains(&Doubt::NoStrangers);
-        let kept = self.write && !is_nonsense && (doubts.is_empty() || self.even_if_poor);
-        let mut own = Vec::new();
-        if let Some(change) = change.filter(|_| kept) {
-            gallery.set_min_similarity(Some(calibration.threshold))?;
-            gallery.set_measured_rule(self.rule.answer(self.neighbors));
+        let is_nonsense = outcome.doubts.contains(&Doubt::NoStrangers);
+        outcome.kept =
+            self.write && !is_nonsense && (outcome.doubts.is_empty() || self.even_if_poor);
+        if let Some(change) = change.filter(|_| outcome.kept) {
+            let Measured { rule, fitted, trials, .. } = &outcome.measured;
+            let least = fitted.min_similarity;
+            gallery.keep_learned(*rule, least, fitted.calibration.clone())?;
             if self.per_class {
-                own = calibration.stricter_classes(&asked.trials, self.false_accept);
-                for (class, threshold) in &own {
+                let trials = scored(trials, 0.0);
+                outcome.own = outcome.calibration.stricter_classes(&trials, self.share());
+                for (class, threshold) in &outcome.own {
                     let metadata = gallery.classes()[*class].metadata.clone();
                     gallery.describe_class(*class, metadata, Some(*threshold))?;
                 }
             }
             change.save(&gallery)?;
         }
-        let outcome = Outcome { calibration, asked, left_out, own, doubts, others, kept };
         self.say(&gallery, &outcome);
-        if self.write && !kept {
+        if self.write && !outcome.kept {
             let all_the_same =
                 if is_nonsense { "" } else { "; --even-if-poor keeps it all the same" };
             bail!("{}: the threshold is not kept{all_the_same}", named());
@@ -162,46 +181,153 @@ impl Calibrate {
         Ok(())
     }
 
+    /// Fails for options that contradict each other, and for outputs over inputs.
+    fn check_words(&self) -> anyhow::Result<()> {
+        if self.per_class && !self.write {
+            bail!("--per-class: thresholds of classes are kept in the gallery; add --write");
+        }
+        if self.per_class && matches!(self.test, TestKind::Lead | TestKind::Both) {
+            bail!("--per-class: thresholds of classes are similarities; leave out --test");
+        }
+        let inputs = [Some(&self.gallery), self.query.as_ref(), self.extractor.as_ref()];
+        let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+        let outputs = [&self.curve, &self.reliability].into_iter().flatten();
+        let outputs: Vec<&Path> = outputs.map(PathBuf::as_path).collect();
+        Ok(files::check_outputs(&outputs, &inputs)?)
+    }
+
+    /// Share of unknown things that may be named.
+    fn share(&self) -> f64 {
+        self.false_accept.unwrap_or(FALSE_ACCEPT[usize::from(self.query.is_some())])
+    }
+
+    /// The test that is asked for.
+    fn test(&self) -> Option<Test> {
+        if self.per_class { Some(Test::Similarity) } else { self.test.wanted() }
+    }
+
+    /// The pictures that are asked; `None` where these are the gallery's own.
+    fn query(&self, gallery: &Gallery) -> anyhow::Result<Option<Query>> {
+        let (Some(query), Some(extractor)) = (&self.query, &self.extractor) else {
+            return Ok(None);
+        };
+        let embedder = Embedder::open(extractor, self.device)?.query(gallery);
+        check_extractor(gallery, &self.gallery, extractor, &embedder.id)?;
+        let samples = read_samples(query)?;
+        let (embedded, left_out) = embedder.embed_measured(&samples, self.skip_bad)?;
+        Ok(Some(Query { samples, embedded, left_out }))
+    }
+
+    /// What the pictures say.
+    fn measure(&self, gallery: &Gallery, query: Option<&Query>) -> anyhow::Result<Outcome> {
+        let measured = match (query, self.rule) {
+            (None, rule) => self.ask_itself(gallery, rule)?,
+            (Some(query), rule) => self.ask(gallery, query, rule.unwrap_or_default())?,
+        };
+        let asked = self.query.as_ref().unwrap_or(&self.gallery);
+        let measured = measured.with_context(|| {
+            format!("{}: no picture that the gallery answers to", asked.display())
+        })?;
+        let weight = measured.fitted.calibration.lead_weight();
+        let by = |weight| calibrate(&scored(&measured.trials, weight), self.share());
+        let calibration = by(weight).context("trials have scores")?;
+        let alone = if weight > 0.0 { by(0.0) } else { None };
+        let doubts = calibration.doubts(self.share());
+        let mut others = Vec::new();
+        if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
+            for rule in Rule::value_variants().iter().copied() {
+                let answer = rule.answer(self.neighbors);
+                if answer == measured.rule {
+                    continue;
+                }
+                let other = match query {
+                    Some(query) => self.ask(gallery, query, rule)?,
+                    None => self.ask_itself(gallery, Some(rule))?,
+                };
+                let right = other.map(|other| {
+                    let right = other.fitted.right;
+                    Share { count: right.iter().filter(|right| **right).count(), of: right.len() }
+                });
+                others.extend(right.map(|right| (rule, right)));
+            }
+        }
+        Ok(Outcome {
+            reliability: Reliability::of(&measured.fitted.held),
+            by_similarity: alone.map(|alone| alone.right),
+            left_out: query.map_or(0, |query| query.left_out),
+            measured,
+            calibration,
+            own: Vec::new(),
+            doubts,
+            others,
+            kept: false,
+        })
+    }
+
+    /// Asks the gallery's own entries, by a rule or by all of them.
+    fn ask_itself(
+        &self,
+        gallery: &Gallery,
+        rule: Option<Rule>,
+    ) -> anyhow::Result<Option<Measured>> {
+        let all = [Rule::Nearest, Rule::ClassMean, Rule::Vote];
+        let rules = all.into_iter().filter(|kind| rule.is_none_or(|rule| rule == *kind));
+        let rules: Vec<AnswerRule> = rules.map(|rule| rule.answer(self.neighbors)).collect();
+        let learned = gallery.calibrate_itself(&rules, self.share(), self.test())?;
+        Ok(learned.map(|learned| {
+            let alone = learned.trials.iter().filter(|trial| trial.known.is_none()).count();
+            Measured {
+                rule: learned.rule,
+                inside: learned.trials.len(),
+                trials: learned.trials,
+                fitted: learned.fitted,
+                foreign: 0,
+                alone,
+            }
+        }))
+    }
+
     /// Asks every picture by a rule.
     fn ask(
         &self,
         gallery: &Gallery,
-        samples: &Samples,
-        embedded: &Embedded,
+        Query { samples, embedded, .. }: &Query,
         rule: Rule,
-    ) -> anyhow::Result<Asked> {
-        let question = Question { rule: rule.answer(self.neighbors), ..Question::best(2) };
+    ) -> anyhow::Result<Option<Measured>> {
+        let rule = rule.answer(self.neighbors);
+        let question = Question { rule, ..Question::best(2) };
         let contents: HashSet<ContentId> =
             gallery.entries().map(|entry| gallery.content_id(entry)).collect();
         let counts = gallery.counts();
         let classes: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
-        let mut asked = Asked::default();
+        let (mut trials, mut foreign, mut inside, mut alone) = (Vec::new(), 0, 0, 0);
         let pictures = embedded.labels.iter().zip(&embedded.contents);
         for ((label, content), embedding) in
             pictures.zip(embedded.values.chunks_exact(gallery.dim()))
         {
             let class = classes.find(&samples.labels[*label]);
             let class = class.filter(|class| counts[*class] > 0);
-            asked.foreign += usize::from(class.is_none());
+            foreign += usize::from(class.is_none());
             if !contents.contains(content) {
-                asked.trials.push(trial(gallery, class, embedding, &question)?);
+                trials.push(trial(gallery, class, embedding, &question)?);
                 continue;
             }
-            asked.inside += 1;
+            inside += 1;
             let others = without(gallery, *content)?;
             let left = class.filter(|class| others.counts()[*class] > 0);
-            asked.alone += usize::from(class.is_some() && left.is_none());
-            asked.trials.push(trial(&others, left, embedding, &question)?);
+            alone += usize::from(class.is_some() && left.is_none());
+            trials.push(trial(&others, left, embedding, &question)?);
         }
-        Ok(asked)
+        let fitted = fit(&trials, Source::Pictures, self.share(), self.test());
+        Ok(fitted.map(|fitted| Measured { rule, trials, fitted, foreign, inside, alone }))
     }
 
     /// What `--json` prints.
     fn json(&self, gallery: &Gallery, outcome: &Outcome) -> Value {
-        let Outcome { calibration, asked, left_out, own, doubts, others, kept } = outcome;
+        let Outcome { measured, calibration, left_out, own, doubts, others, kept, .. } = outcome;
         let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
             *calibration;
-        let Asked { foreign, inside, alone, .. } = asked;
+        let Measured { rule, fitted, foreign, inside, alone, .. } = measured;
         let label = |class: usize| gallery.classes()[class].label.as_str();
         let own: Vec<_> = own
             .iter()
@@ -211,10 +337,15 @@ impl Calibrate {
             others.iter().map(|(rule, right)| (rule.kind().to_owned(), counted(*right))).collect();
         let doubts: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
         json!({
-            "min_similarity": threshold, "rule": self.rule.answer(self.neighbors),
+            "source": fitted.calibration.source().0,
+            "min_similarity": fitted.min_similarity, "rule": rule,
+            "test": fitted.calibration.test().name(), "threshold": threshold,
+            "calibration": fitted.calibration,
+            "reliability": outcome.reliability,
             "false_accept": named.value(),
             "answered": answered.value(), "right": right.value(),
             "right_without": right_without.value(),
+            "right_by_similarity": outcome.by_similarity.and_then(Share::value),
             "counts": {
                 "false_accept": counted(named), "answered": counted(answered),
                 "right": counted(right), "right_without": counted(right_without),
@@ -230,13 +361,14 @@ impl Calibrate {
             println!("{}", self.json(gallery, outcome));
             return;
         }
-        let Outcome { calibration, asked, left_out, own, doubts, others, .. } = outcome;
+        let Outcome { measured, calibration, left_out, own, doubts, others, .. } = outcome;
         let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
             *calibration;
         let label = |class: usize| gallery.classes()[class].label.as_str();
-        let Asked { inside, alone, .. } = asked;
-        let again = asked.trials.iter().filter(|t| t.known.is_some() && t.stranger.is_some());
-        let again = again.count();
+        let Measured { rule, trials, fitted, inside, alone, .. } = measured;
+        let again = trials.iter().filter(|t| t.known.is_some() && t.stranger.is_some()).count();
+        println!("measured        {}", source_text(fitted.calibration.source()));
+        println!("rule            {}", rule_name(*rule));
         println!("pictures        {pictures}");
         println!("known things    {} of the gallery's classes", many(right.of, PICTURES));
         let strange = many(named.of - again, PICTURES);
@@ -257,16 +389,31 @@ impl Calibrate {
             );
         }
         println!("no threshold    {}", told(right_without));
+        println!("test            {}", test_text(&fitted.calibration));
         println!("threshold       {threshold:.4}");
         println!("known right     {}", told(right));
+        if let Some(alone) = outcome.by_similarity {
+            println!("  by similarity {}", told(alone));
+        }
         println!("known answered  {}", told(answered));
         println!("unknown named   {}", told(named));
+        match &outcome.reliability {
+            Some(Reliability { error, bins }) => {
+                let bins = many(bins.len(), ("tenth", "tenths"));
+                let error = 100.0 * error;
+                println!(
+                    "probabilities   off by {error:.1} % on average, over {bins} of the scale"
+                );
+            }
+            None => println!("probabilities   none: there are too few known things"),
+        }
         for (class, threshold) in own {
             println!("  {threshold:.4}  {}", label(*class));
         }
+        let scores = scored(trials, fitted.calibration.lead_weight());
         for doubt in doubts {
             println!("doubtful: {doubt}");
-            println!("  advice: {}", doubt.advice(&asked.trials));
+            println!("  advice: {}", doubt.advice(&scores));
         }
         for (rule, right) in others {
             println!("  known right with --rule {}: {}", rule.option(), told(*right));
@@ -275,11 +422,12 @@ impl Calibrate {
     }
 
     /// Whether the threshold is kept, and what keeps it.
-    fn say_kept(&self, gallery: &Gallery, Outcome { own, doubts, kept, .. }: &Outcome) {
+    fn say_kept(&self, gallery: &Gallery, Outcome { measured, own, doubts, kept, .. }: &Outcome) {
         let refused = doubts.iter().any(|doubt| *doubt != Doubt::NoStrangers);
         if *kept {
-            let rule = rule_name(self.rule.answer(self.neighbors));
-            println!("{}: kept, with rule {rule}", self.gallery.display());
+            let rule = rule_name(measured.rule);
+            let from = source_text(measured.fitted.calibration.source());
+            println!("{}: kept, with rule {rule}, {from}", self.gallery.display());
             let before = gallery.classes().iter().filter(|class| class.min_similarity.is_some());
             let before = before.count() - own.len();
             if before > 0 {
@@ -303,24 +451,29 @@ fn trial(
     embedding: &[f32],
     question: &Question<'_>,
 ) -> anyhow::Result<Trial> {
-    let found = gallery.search_with(embedding, question)?;
-    let known = class.and_then(|class| {
-        let best = found.first()?;
-        Some((best.similarity, best.class == class))
-    });
-    let stranger = found.iter().find(|m| Some(m.class) != class);
-    Ok(Trial { known, stranger: stranger.map(|m| (m.similarity, m.class)) })
+    let answer = gallery.answer(embedding, question)?;
+    let asked = |answer: &models::gallery::Answer| {
+        let best = answer.best()?;
+        let second = best.similarity - answer.lead;
+        Some(Asked { class: best.class, similarity: best.similarity, second })
+    };
+    let Some(class) = class else {
+        return Ok(Trial { known: None, stranger: asked(&answer) });
+    };
+    let own = &gallery.classes()[class].label;
+    let others = |class: &models::gallery::Class| class.label != *own;
+    let without = Question { classes: Some(&others), ..*question };
+    Ok(Trial {
+        known: asked(&answer).map(|asked| (asked, asked.class == class)),
+        stranger: asked(&gallery.answer(embedding, &without)?),
+    })
 }
 
 /// A gallery without a picture. Its classes keep their numbers.
 fn without(gallery: &Gallery, content: ContentId) -> anyhow::Result<Gallery> {
     let mut others = gallery.clone();
-    loop {
-        // The others may move when one is taken out.
-        let entry = others.entries().find(|entry| others.content_id(*entry) == content);
-        let Some(entry) = entry else { return Ok(others) };
-        others.remove(entry)?;
-    }
+    others.remove_images(&[content])?;
+    Ok(others)
 }
 
 /// A share with its counts and interval, for machines.

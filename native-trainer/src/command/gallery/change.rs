@@ -220,10 +220,11 @@ impl Describe {
             None => (),
             Some("none") => threshold = None,
             Some(text) => {
-                let value: f32 =
-                    text.parse().with_context(|| format!("--min-similarity {text}"))?;
+                let value: f32 = text.parse().ok().with_context(|| {
+                    format!("--min-similarity {text}: write a cosine from -1 to 1, or `none`")
+                })?;
                 if !(-1.0..=1.0).contains(&value) {
-                    bail!("--min-similarity {text}: a cosine lies between -1 and 1");
+                    bail!("--min-similarity {text}: write a cosine from -1 to 1, or `none`");
                 }
                 threshold = Some(value);
             }

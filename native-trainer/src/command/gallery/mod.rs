@@ -1,9 +1,11 @@
 //! `magpie gallery`: makes, changes, searches and measures galleries.
 
+mod adapt;
 mod add;
 mod answer;
 mod calibrate;
 mod change;
+mod crops;
 mod postgres;
 mod show;
 mod wanted;
@@ -12,14 +14,14 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{Gallery, GalleryStream, IndexConfig, check_file};
+use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, check_file};
 
 use crate::cli::{Values, size};
 use crate::data::label::{label, nearest, quoted};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
-pub(super) use answer::{Answer, other_rule, threshold_text};
+pub(super) use answer::{Answer, other_rule, sure, threshold_text};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
@@ -36,6 +38,7 @@ enum Command {
     Remove(change::Remove),
     Rename(change::Rename),
     Describe(change::Describe),
+    Adapt(adapt::Adapt),
     Merge(change::Merge),
     Compact(change::Compact),
     #[command(alias = "inspect")]
@@ -63,6 +66,7 @@ impl Arguments {
             Command::Remove(command) => command.run(),
             Command::Rename(command) => command.run(),
             Command::Describe(command) => command.run(),
+            Command::Adapt(command) => command.run(),
             Command::Merge(command) => command.run(),
             Command::Compact(command) => command.run(),
             Command::List(command) => command.run(),
@@ -241,13 +245,15 @@ impl<'a> Change<'a> {
 
 /// One line about a gallery that was written.
 fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
-    counted(path, gallery.classes().len(), gallery.len())
+    counted(path, gallery.classes().len(), gallery.len(), gallery.crop())
 }
 
 /// The same about one that is in memory no more.
-fn counted(path: &Path, classes: usize, entries: usize) -> anyhow::Result<String> {
+fn counted(path: &Path, classes: usize, entries: usize, crop: Crop) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
+    // A picture may have two entries.
+    let noun = if crop == Crop::Both { ENTRIES } else { PICTURES };
+    let (classes, pictures) = (many(classes, CLASSES), many(entries, noun));
     Ok(format!("{}: {classes}, {pictures}, {}", path.display(), size(bytes)))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use models::gallery::Crop;
 
 use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach};
 use crate::cli::Failures;
@@ -93,6 +94,9 @@ impl Push {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
         println!("{}: {classes}, {pictures} pushed", self.server.name);
+        if gallery.map().is_some() {
+            println!("without the map: PostgreSQL compares entries as the extractor gives them");
+        }
         Ok(())
     }
 }
@@ -104,7 +108,7 @@ impl Pull {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);
         say_reach(config, change.finish(gallery, config)?, entries);
-        println!("{}", counted(&self.gallery, classes, entries)?);
+        println!("{}", counted(&self.gallery, classes, entries, Crop::Never)?);
         Ok(())
     }
 }

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{Alike, Class, Gallery, IndexConfig, Question};
+use models::gallery::{Alike, Class, Crop, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
+use super::adapt::{map_json, map_text};
 use super::answer::{kept_text, shown};
 use super::{
-    Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule,
+    Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule, sure,
 };
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, read_wanted, size};
@@ -119,7 +120,10 @@ impl List {
             println!(
                 "{}",
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
-                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule()})
+                       "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                       "calibration": gallery.calibration(),
+                    "crop": gallery.crop().name(),
+                       "map": map_json(&gallery)})
             );
             return Ok(());
         }
@@ -127,6 +131,9 @@ impl List {
         println!("dimensions  {}", gallery.dim());
         println!("classes     {}", gallery.classes().len());
         println!("entries     {}", gallery.len());
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -181,7 +188,8 @@ impl Stats {
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
                     "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
-                    "alike": alike, "equal": equal, "all_compared": complete,
+                    "calibration": gallery.calibration(),
+                    "map": map_json(&gallery), "alike": alike, "equal": equal, "all_compared": complete,
                 })
             );
             return Ok(());
@@ -195,7 +203,13 @@ impl Stats {
         } else {
             println!("pictures    {least} to {most} per class, median {middle}");
         }
+        if gallery.crop() != Crop::Never {
+            println!("crop        {}", gallery.crop().name());
+        }
         println!("removed     {} still in the file", many(removed, ENTRIES));
+        if let Some(map) = map_text(&gallery) {
+            println!("map         {map}");
+        }
         if let Some(kept) = kept_text(&gallery) {
             println!("threshold   {kept}");
         }
@@ -241,7 +255,7 @@ fn say_alike(gallery: &Gallery, Alike { pairs, equal, complete }: &Alike) {
 impl Search {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let gallery = open(&self.gallery)?;
-        let embedder = Embedder::open(&self.extractor, self.device)?;
+        let embedder = Embedder::open(&self.extractor, self.device)?.query(&gallery);
         check_extractor(&gallery, &self.gallery, &self.extractor, &embedder.id)?;
         let classes: Vec<&str> = self
             .class
@@ -271,8 +285,9 @@ impl Search {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let embedding = embedder.embed_pictures(&[picture])?;
             let start = Instant::now();
-            let mut found = gallery.search_with(&embedding[0], &question)?;
+            let answer = gallery.answer(&embedding[0], &question)?;
             let ms = start.elapsed().as_secs_f64() * 1e3;
+            let mut found = answer.matches.clone();
             found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
             let label = |class: usize| gallery.classes()[class].label.as_str();
             if self.json {
@@ -281,7 +296,11 @@ impl Search {
                     .map(|m| json!({"label": label(m.class), "similarity": m.similarity}))
                     .collect();
                 let picture = path.display().to_string();
-                println!("{}", json!({"picture": picture, "matches": matches, "search_ms": ms}));
+                println!(
+                    "{}",
+                    json!({"picture": picture, "matches": matches, "lead": answer.lead,
+                           "probability": answer.probability, "search_ms": ms})
+                );
                 continue;
             }
             println!("{}: searched in {ms:.2} ms", path.display());
@@ -290,10 +309,12 @@ impl Search {
             }
             match found.first() {
                 Some(best) => {
-                    let own = gallery.classes()[best.class].min_similarity;
-                    let least = own.or(gallery.min_similarity());
-                    if let Some(least) = least.filter(|least| best.similarity < *least) {
+                    let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
+                    let least = gallery.least_similarity(&answer, everyones);
+                    if !gallery.is_known(&answer, everyones) {
                         println!("  unknown: below the threshold {least:.4}");
+                    } else if let Some(sure) = sure(answer.probability) {
+                        println!("  {sure}, similarity {:.2}", best.similarity);
                     }
                 }
                 None if gallery.is_empty() => println!("  the gallery is empty"),

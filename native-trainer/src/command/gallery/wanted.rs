@@ -44,7 +44,7 @@ impl Wanted {
         let (folders, pictures) = (of_folders - classes, losses().count() - of_folders);
         if strict && of_folders + pictures > 0 {
             bail!(
-                "{}: {} left out, which --strict does not allow",
+                "{}: {} left out, which --strict does not allow; mend them, or leave --strict out",
                 path.display(),
                 of_folders + pictures
             );

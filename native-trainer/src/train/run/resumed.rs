@@ -27,7 +27,11 @@ impl<T: Training> Run<'_, T> {
         let begin = LossScale::begin(self.recipe.mixed_precision);
         progress.loss_scale = begin.map(|begin| progress.loss_scale.unwrap_or(begin));
         if progress.labels != self.task.labels() {
-            anyhow::bail!("{}: the classes of the data have changed", folder.display());
+            anyhow::bail!(
+                "{}: the classes of the data have changed; begin anew with another --out and \
+                 extractor.pretrained={0}",
+                folder.display()
+            );
         }
         self.check_order(folder, &progress)?;
         progress.order = self.task.order_key();
@@ -36,7 +40,11 @@ impl<T: Training> Run<'_, T> {
         let optimizer = checkpoint::load_optimizer(folder, rule, steps, self.device)?
             .with_rules(self.recipe.parameters.clone());
         if !self.memory.restore(&checkpoint::load_memory(folder)?) {
-            anyhow::bail!("{}: the losses of the recipe have changed", folder.display());
+            anyhow::bail!(
+                "{}: the losses of the recipe have changed; take those of the run's recipe.toml, or begin anew \
+                 with extractor.pretrained={0}",
+                folder.display()
+            );
         }
         let average = match (&self.recipe.ema, progress.average) {
             (Some(config), Some(age)) => Some(checkpoint::load_average(folder, config, age)?),

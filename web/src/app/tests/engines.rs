@@ -143,17 +143,29 @@ fn a_lesson_about_a_picture_that_the_engine_does_not_know_says_what_to_do() {
 }
 
 #[test]
-fn a_lesson_begins_what_was_missed() {
+fn a_picture_is_given_again_once_there_is_no_camera_for_it() {
     let mut page = Page::shown();
     page.engine(stopped());
     // The camera is asked for, and refused.
     page.camera(CameraEvent::Toggle);
-    page.engine(ready());
-    let id = 1;
-    let facing = super::Facing::Back;
-    page.camera(CameraEvent::Answered { id, facing, given: false });
-    let commands = page.on(Event::Ask(lesson(1)));
     let again = Command::ReadFile(FILE, Reading::Again(2));
+    assert!(!page.engine(ready()).contains(&again));
+    let (id, facing) = (1, super::Facing::Back);
+    let commands = page.camera(CameraEvent::Answered { id, facing, given: false });
+    assert_eq!(commands, [status("camera.refused", Look::Failed), again]);
+}
+
+#[test]
+fn a_lesson_begins_what_was_missed() {
+    let mut page = Page::ready();
+    page.give(1, Some(super::BITMAP));
+    page.engine(Response::Recognized { id: 1, result: answer(1) });
+    page.engine(stopped());
+    page.engine(ready());
+    page.on(Event::Unreadable(Reading::Again(2)));
+    assert_eq!(page.on(Event::Pixels(2, None)), [status("pixels.falsified", Look::Failed)]);
+    let commands = page.on(Event::Ask(lesson(1)));
+    let again = Command::ReadPixels(Source::Canvas, 2);
     assert_eq!(commands, [again, status("again.first", Look::Busy)]);
 }
 

@@ -24,6 +24,7 @@ fn what_was_marked_is_said_by_its_name() {
         label: "Cup".to_owned(),
         similarity: 0.9,
         min_similarity: 0.5,
+        probability: None,
         metadata: Vec::new(),
         thumbnail: ByteBuf::new(),
     };

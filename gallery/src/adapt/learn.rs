@@ -1,0 +1,155 @@
+//! From entries with classes to the rows of a map.
+
+use super::sample::Sample;
+use crate::map::AdaptationKind;
+use crate::matrix::{
+    View, factor, largest_directions, multiply, orthonormal, products_of_columns, solve_rows,
+    transposed,
+};
+
+/// Directions of most variance that wider embeddings are brought into.
+const REDUCED: usize = 512;
+/// Values behind a map at most.
+const MOST_VALUES: usize = 256;
+
+/// The directions in which maps are learnt, and the sample in these.
+pub(super) struct Space {
+    dim: usize,
+    /// Directions.
+    pub(super) width: usize,
+    /// `[width, dim]`; none where embeddings are as wide as that.
+    directions: Option<Vec<f32>>,
+    /// `[entries, width]`; none where they are the sample's own.
+    projected: Option<Vec<f32>>,
+}
+
+impl Space {
+    /// `None` where all entries are the same.
+    pub(super) fn of(sample: &Sample) -> Option<Self> {
+        let dim = sample.dim;
+        if sample.values().iter().all(|v| *v == 0.0) {
+            return None;
+        }
+        if dim <= REDUCED {
+            return Some(Self { dim, width: dim, directions: None, projected: None });
+        }
+        let width = REDUCED.min(sample.len());
+        let covariance = products_of_columns(sample.values(), dim);
+        let directions = largest_directions(&covariance, dim, width);
+        let projected =
+            multiply(View::of(sample.values(), dim), View::of(&directions, dim).transposed());
+        Some(Self { dim, width, directions: Some(directions), projected: Some(projected) })
+    }
+
+    /// The sample in these directions, `[entries, width]`.
+    pub(super) fn rows<'a>(&'a self, sample: &'a Sample) -> &'a [f32] {
+        self.projected.as_deref().unwrap_or(sample.values())
+    }
+
+    /// Rows of a map, `[values, width]`, as they are for embeddings, `[values, dim]`.
+    pub(super) fn back(&self, rows: Vec<f32>) -> Vec<f32> {
+        match &self.directions {
+            Some(directions) => {
+                multiply(View::of(&rows, self.width), View::of(directions, self.dim))
+            }
+            None => rows,
+        }
+    }
+
+    /// What some entries teach; `None` where no class of theirs has entries that differ.
+    pub(super) fn learn(&self, sample: &Sample, of: &dyn Fn(usize) -> bool) -> Option<Taught> {
+        let width = self.width;
+        let mut sums = vec![0.0_f64; sample.classes * width];
+        let mut counts = vec![0_usize; sample.classes];
+        let entries: Vec<usize> = (0..sample.len()).filter(|entry| of(*entry)).collect();
+        let row = |entry: usize| &self.rows(sample)[entry * width..(entry + 1) * width];
+        for entry in &entries {
+            let class = sample.class(*entry);
+            counts[class] += 1;
+            let sum = &mut sums[class * width..(class + 1) * width];
+            sum.iter_mut().zip(row(*entry)).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        let mut mean = vec![0.0_f64; width];
+        for (sum, count) in sums.chunks_exact_mut(width).zip(&counts) {
+            mean.iter_mut().zip(&*sum).for_each(|(mean, sum)| *mean += sum / entries.len() as f64);
+            sum.iter_mut().for_each(|sum| *sum /= (*count).max(1) as f64);
+        }
+        let mut within = Vec::with_capacity(entries.len() * width);
+        let mut total = Vec::with_capacity(entries.len() * width);
+        for entry in &entries {
+            let class = sample.class(*entry);
+            let own = &sums[class * width..(class + 1) * width];
+            within.extend(row(*entry).iter().zip(own).map(|(v, own)| (f64::from(*v) - own) as f32));
+            total.extend(
+                row(*entry).iter().zip(&mean).map(|(v, mean)| (f64::from(*v) - mean) as f32),
+            );
+        }
+        let mut within = products_of_columns(&within, width);
+        let trace: f64 = (0..width).map(|i| f64::from(within[i * width + i])).sum();
+        let average = (trace / width as f64) as f32;
+        if !(average > 0.0 && average.is_finite()) {
+            return None;
+        }
+        within.iter_mut().for_each(|v| *v /= average);
+        let there = sums.chunks_exact(width).zip(&counts).filter(|(_, count)| **count > 0);
+        let means: Vec<f32> = there
+            .flat_map(|(own, _)| own.iter().zip(&mean).map(|(own, mean)| (own - mean) as f32))
+            .collect();
+        Some(Taught { width, within, total: products_of_columns(&total, width), means })
+    }
+}
+
+/// Moments of some entries.
+pub(super) struct Taught {
+    width: usize,
+    /// `[width, width]`, the mean of its diagonal 1.
+    within: Vec<f32>,
+    /// `[width, width]`
+    total: Vec<f32>,
+    /// `[classes, width]`, less the mean of all entries.
+    means: Vec<f32>,
+}
+
+impl Taught {
+    /// Rows of the map of a kind and strength, `[values, width]`.
+    pub(super) fn rows(&self, kind: AdaptationKind, strength: f32) -> Option<Vec<f32>> {
+        let width = self.width;
+        let mut mixed: Vec<f32> = self.within.iter().map(|v| (1.0 - strength) * v).collect();
+        (0..width).for_each(|i| mixed[i * width + i] += strength);
+        if !factor(&mut mixed, width) {
+            return None;
+        }
+        let mut columns = vec![0.0; width * width];
+        (0..width).for_each(|i| columns[i * width + i] = 1.0);
+        // Those of `L⁻¹`.
+        solve_rows(&mixed, width, &mut columns);
+        // `L⁻ᵀ`.
+        let inverse = View::of(&columns, width);
+        let directions = match kind {
+            AdaptationKind::Whitening if width <= MOST_VALUES => {
+                return Some(transposed(&columns, width));
+            }
+            AdaptationKind::Whitening => {
+                let half = multiply(inverse.transposed(), View::of(&self.total, width));
+                let total = multiply(View::of(&half, width), inverse);
+                largest_directions(&total, width, MOST_VALUES)
+            }
+            AdaptationKind::Lda => {
+                let means = multiply(View::of(&self.means, width), inverse);
+                let count = means.len() / width;
+                // The last follows from the others.
+                let few = count.saturating_sub(1);
+                if few == 0 {
+                    return None;
+                }
+                if few <= MOST_VALUES.min(width) {
+                    orthonormal(means[..few * width].to_vec(), width)
+                } else {
+                    let between = products_of_columns(&means, width);
+                    largest_directions(&between, width, MOST_VALUES.min(width))
+                }
+            }
+        };
+        Some(multiply(View::of(&directions, width), inverse.transposed()))
+    }
+}

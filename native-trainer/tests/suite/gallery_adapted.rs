@@ -1,0 +1,179 @@
+//! Galleries with a map: learnt, shown, taken away, published.
+
+use models::gallery::{AdaptOptions, AdaptationMap, Class, ContentId, Gallery, Learnt, Question};
+
+use crate::world::{World, gallery, opened, parsed, refused};
+
+/// A gallery of 30 classes with 6 pictures each around what is common to them. All pictures vary most along the first
+/// values, which tell no class from another.
+fn moved(model: &str, common: &[f32], size: f32) -> Gallery {
+    let (dim, classes, pictures) = (common.len(), 30, 6);
+    let mut state = 3_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut gallery = Gallery::new(dim, model);
+    for class in 0..classes {
+        gallery.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        let middle: Vec<f32> = (0..dim).map(|_| 0.3 * next()).collect();
+        for picture in 0..pictures {
+            let moved = |i: usize| if i < dim / 4 { 2.0 } else { 0.25 };
+            let embedding: Vec<f32> =
+                (0..dim).map(|i| common[i] + size * (middle[i] + moved(i) * next())).collect();
+            let id = ContentId::of(&[class as u8, picture as u8]);
+            gallery.add_image(class, &embedding, id).expect("an embedding");
+        }
+    }
+    gallery
+}
+
+fn learnt(gallery: &Gallery) -> AdaptationMap {
+    match gallery.learn_map(&AdaptOptions::default()).expect("a good gallery") {
+        Learnt::Helps { map, .. } => *map,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_map_is_learnt_shown_and_taken_away() {
+    let world = World::new();
+    let mut made = moved("m", &[0.5; 24], 1.0);
+    made.set_min_similarity(Some(0.75)).unwrap();
+    let file = world.write("gallery.bin", made.to_bytes());
+    made.set_min_similarity(None).unwrap();
+    let told = gallery(&[&"adapt", &file]);
+    for part in [
+        "pictures left out",
+        "classes left out",
+        "kept: whitening, strength 0.",
+        "24 → 24 values, learnt from 180 pictures",
+        "threshold 0.75 is dropped",
+        "`magpie gallery calibrate --write`",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(opened(&file).map(), Some(&learnt(&made)));
+    assert_eq!(opened(&file).min_similarity(), None);
+    let bytes = std::fs::read(&file).unwrap();
+    let again = parsed(&gallery(&[&"adapt", &file, &"--json"]));
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "the same map again");
+    assert_eq!((&again["kept"], &again["map"]["entries"]), (&true.into(), &180.into()));
+    let measured = &again["measured"]["classes_left_out"];
+    let gain = measured["recall_at_1"].as_f64().unwrap()
+        - measured["recall_at_1_before"].as_f64().unwrap();
+    assert!(gain > measured["standard_error"].as_f64().unwrap());
+    for command in ["stats", "list"] {
+        let told = gallery(&[&command, &file]);
+        assert!(told.contains("map         whitening, strength"), "{told}");
+        let told = parsed(&gallery(&[&command, &file, &"--json"]));
+        assert_eq!(told["map"]["kind"], "whitening");
+    }
+    let told = gallery(&[&"adapt", &file, &"--kind", &"lda", &"--strength", &"0.2"]);
+    assert!(told.contains("kept: lda, strength 0.2, 24 → 24 values"), "{told}");
+    let told = gallery(&[&"adapt", &file, &"--none"]);
+    assert!(told.contains("the map is gone"), "{told}");
+    assert_eq!(std::fs::read(&file).unwrap(), made.to_bytes(), "as it was before");
+    assert!(refused(&[&"adapt", &file, &"--none"]).contains("the gallery has no map"));
+}
+
+#[test]
+fn what_does_not_help_or_is_too_little_changes_nothing() {
+    let world = World::new();
+    let mut single = Gallery::new(4, "m");
+    for class in 0..9 {
+        single.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        single.add(class, &[1.0, class as f32, 0.0, 0.0]).unwrap();
+    }
+    let single = world.write("single.bin", single.to_bytes());
+    let before = std::fs::read(&single).unwrap();
+    let told = gallery(&[&"adapt", &single]);
+    assert!(told.contains("0 of 9 classes have two pictures or more"), "{told}");
+    assert_eq!(std::fs::read(&single).unwrap(), before);
+    // All classes far apart already.
+    let mut clear = Gallery::new(8, "m");
+    for class in 0..6 {
+        clear.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        for picture in 0..4 {
+            let mut embedding = [0.01 * (picture * 7 % 5) as f32; 8];
+            embedding[class] = 1.0;
+            embedding[7] = 0.02 * picture as f32;
+            clear.add(class, &embedding).unwrap();
+        }
+    }
+    let clear = world.write("clear.bin", clear.to_bytes());
+    let before = std::fs::read(&clear).unwrap();
+    let told = gallery(&[&"adapt", &clear]);
+    assert!(told.contains("no map helps by more than the standard error"), "{told}");
+    assert!(told.contains("the gallery stays as it is"), "{told}");
+    assert_eq!(std::fs::read(&clear).unwrap(), before);
+    assert_eq!(parsed(&gallery(&[&"adapt", &clear, &"--json"]))["kept"], false);
+}
+
+#[test]
+fn every_way_to_ask_goes_through_the_map() {
+    let world = World::new();
+    let (model, page) = (world.model(), world.page());
+    let pictures = world.pictures("photos", 6, 4);
+    let file = world.path("gallery.bin");
+    gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file]);
+    let mut adapted = opened(&file);
+    let mean: Vec<f32> = (0..adapted.dim())
+        .map(|i| adapted.entries().map(|entry| adapted.embedding(entry)[i]).sum::<f32>() / 24.0)
+        .collect();
+    adapted.set_map(Some(learnt(&moved(adapted.model(), &mean, 0.1)))).unwrap();
+    let plain = opened(&file);
+    world.write("gallery.bin", adapted.to_bytes());
+    let query = pictures.join("class 3 类/1.png");
+    let content = ContentId::of(&std::fs::read(&query).unwrap());
+    let entry = plain.entries().find(|entry| plain.content_id(*entry) == content).unwrap();
+    let asked = plain.embedding(entry);
+    let wanted: Vec<(String, f32)> =
+        (adapted.search_with(&asked, &Question::best(6)).unwrap().iter())
+            .map(|m| (adapted.classes()[m.class].label.clone(), m.similarity))
+            .collect();
+    let others: Vec<f32> = plain.search(&asked, 6).unwrap().iter().map(|m| m.similarity).collect();
+    assert!(
+        wanted.iter().zip(&others).any(|((_, a), b)| (a - b).abs() > 0.05),
+        "a map that matters"
+    );
+    let close = |found: &serde_json::Value, similarity: &str| {
+        let found = found["matches"].as_array().unwrap();
+        for (found, (label, wanted)) in found.iter().zip(&wanted) {
+            assert_eq!(found["label"], *label.as_str());
+            let got = found[similarity].as_f64().unwrap();
+            assert!((got - f64::from(*wanted)).abs() < 0.02, "{label}: {got} {wanted}");
+        }
+        assert!(!found.is_empty());
+    };
+    let found = gallery(&[&"search", &file, &query, &"--extractor", &model, &"--json"]);
+    close(&parsed(&found), "similarity");
+    // Whole and in shards.
+    for shards in ["never", "always"] {
+        let site = world.path(shards);
+        let page = page.display();
+        world.succeed(&format!(
+            "publish --extractor model.safetensors --gallery gallery.bin --page {page} --shards {shards} --out {}",
+            site.display()
+        ));
+        world.succeed(&format!("verify {}", site.display()));
+        if shards == "never" {
+            let bundle = site.join("bundle");
+            let found =
+                crate::world::succeed(&[&"recognize", &"--bundle", &bundle, &"--json", &query]);
+            close(&parsed(&found)["objects"][0], "similarity");
+        }
+    }
+    // More pictures go through the same map; the entries stay as they came.
+    let more = world.pictures("more", 7, 4);
+    let told = gallery(&[&"add", &file, &"--images", &more, &"--extractor", &model]);
+    assert!(told.contains("4 added"), "{told}");
+    let grown = opened(&file);
+    assert_eq!(grown.map(), adapted.map());
+    assert_eq!(grown.embedding(entry), asked);
+    gallery(&[&"rename", &file, &"class 6 类", &"seven"]);
+    gallery(&[&"compact", &file, &"--index", &"hnsw"]);
+    assert_eq!(opened(&file).map(), adapted.map());
+    assert!(gallery(&[&"verify", &file, &"--extractor", &model]).contains("whole; 7 classes"));
+}
