@@ -95,7 +95,8 @@ fn the_newest_picture_is_shown_and_the_next_engine_knows_it() {
 
 #[test]
 fn the_newest_picture_is_shown_in_firefox_as_well() {
-    let seen = seen("firefox", "late,stopped,language,busy");
+    let seen = seen("firefox", "late,stopped,language,busy,facts");
+    are_texts_in_order(&seen["facts"]);
     the_newest_stays(&seen["late"]);
     goes_on(&seen["stopped"]);
     is_retold(&seen["language"]);
