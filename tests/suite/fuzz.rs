@@ -18,8 +18,8 @@ use models::bundle::Manifest;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
 use models::gallery::{
-    Budget, Class, ContentId, Gallery, GalleryStream, IndexConfig, Lesson, LessonChange, Lessons,
-    Metadata, ShardOptions, Shards, VectorType,
+    AdaptOptions, Budget, Class, ContentId, Gallery, GalleryStream, IndexConfig, Learnt, Lesson,
+    LessonChange, Lessons, Metadata, ShardOptions, Shards, VectorType,
 };
 use models::image::{Header, RgbImage};
 use models::inference::Arithmetic;
@@ -377,6 +377,10 @@ fn galleries_in_shards() {
     let (directory, shard) = (sharded.directory, sharded.shards.concat());
     fuzz(std::slice::from_ref(&directory), |bytes| answer(&with_checksums(bytes.to_vec()), &shard));
     fuzz(&[shard], |bytes| answer(&directory, bytes));
+    let adapted = adapted().to_shards(&options).expect("a good gallery");
+    let (directory, shard) = (adapted.directory, &adapted.shards[0]);
+    fuzz(std::slice::from_ref(&directory), |bytes| answer(bytes, shard));
+    fuzz(&[directory], |bytes| answer(&with_checksums(bytes.to_vec()), shard));
 }
 
 /// A gallery file whose checksums are made to fit its bytes.

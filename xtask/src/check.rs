@@ -141,6 +141,8 @@ fn cargo(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
 /// Trunk's watch mode. The page's policy lets in no code that would load it anew by itself.
 pub(crate) fn web() -> anyhow::Result<()> {
     setup::build_tools()?;
+    setup::trunk()?;
+    // NO_COLOR=1, as some systems set it, is no value that trunk understands.
     execute(program("trunk").args(["serve", "--no-autoreload"]).env_remove("NO_COLOR"))
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::lists::Lists;
-use crate::setup;
 use crate::steps::{execute, is_fresh, program, root, say, step, target};
+use crate::{page, setup};
 
 /// Everything that the demo makes; not in the repository.
 const FOLDER: &str = ".magpie/demo";
@@ -21,33 +21,6 @@ const MIN_SCORE: &str = "0.5";
 /// Seed of the sample pictures: scenes of emoji never trained on that show the page at its best;
 /// docs/demo.md has the figures over scenes that nobody chose.
 const SAMPLE_SEED: &str = "101";
-
-/// What the built page depends on.
-const PAGE_SOURCES: &[&str] = &[
-    "www/index.html",
-    "www/bench",
-    "www/start.js",
-    "www/unable.js",
-    "www/style.css",
-    "www/text",
-    "www/worker.js",
-    "www/worker-helper.js",
-    "www/icon.svg",
-    "www/sw.js",
-    "www/app.webmanifest",
-    "www/package",
-    "web",
-    "wasm-engine",
-    "gallery/src",
-    "gallery/Cargo.toml",
-    "models/src",
-    "models/Cargo.toml",
-    "Cargo.toml",
-    "Cargo.lock",
-    "Trunk.toml",
-    ".cargo",
-    "xtask/src/engine.rs",
-];
 
 /// Options of `cargo xtask demo`.
 #[derive(Debug, Default)]
@@ -96,7 +69,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
     // The page and the trainer share no compiled code, and each alone leaves a core idle.
     std::thread::scope(|scope| {
-        let page = scope.spawn(build_page);
+        let page = scope.spawn(page::build);
         let trainer = build_trainer();
         page.join().ok().context("building the page stopped")??;
         trainer
@@ -186,19 +159,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 fn build_trainer() -> anyhow::Result<()> {
     step("trainer (native)", || {
         execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
-    })
-}
-
-/// Builds page and engines with trunk, unless nothing changed.
-pub(crate) fn build_page() -> anyhow::Result<()> {
-    setup::build_tools()?;
-    let dist = root().join("dist/index.html");
-    if is_fresh(&dist, PAGE_SOURCES) {
-        return Ok(());
-    }
-    step("page and engines (wasm)", || {
-        // NO_COLOR=1, as some systems set it, is no value that trunk understands.
-        execute(program("trunk").args(["build", "--release", "--locked"]).env_remove("NO_COLOR"))
     })
 }
 

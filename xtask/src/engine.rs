@@ -29,20 +29,45 @@ const FEATURES: &[&str] = &[
 /// Builds the engine into the folder that Trunk, whose hook calls this, puts the page together in.
 pub(crate) fn run() -> anyhow::Result<()> {
     let page = std::env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from);
-    let page = page.context("this command is for Trunk, which says where the page is built")?;
+    put(&page.context("this command is for Trunk, which says where the page is built")?)
+}
+
+/// Builds the engine into a folder.
+pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
     let made = build(&["--bin", NAME], Path::new(&format!("{NAME}.wasm")))?;
+    bind_into(&made, "3", FEATURES, folder)
+}
+
+/// Puts a module with its JavaScript into a folder, made smaller or faster by a level of wasm-opt.
+pub(crate) fn bind_into(
+    made: &Path,
+    level: &str,
+    options: &[&str],
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let name = made.file_stem().and_then(|name| name.to_str()).context("a module has a name")?;
     let bound = made.with_extension("bound");
-    let optimized = bound.join(format!("{NAME}_bg.wasm"));
-    if !is_fresh(&optimized, &[&made]) {
-        bind(&made, &bound)?;
-        let mut optimize = program("wasm-opt");
-        execute(optimize.arg("-O3").args(FEATURES).arg(&optimized).arg("-o").arg(&optimized))?;
+    // Written last.
+    let done = bound.join("done");
+    if !is_fresh(&done, &[made]) || std::fs::read_to_string(&done)? != told(level, options) {
+        bind(made, &bound)?;
+        let module = bound.join(format!("{name}_bg.wasm"));
+        if level != "0" {
+            let mut optimize = program("wasm-opt");
+            optimize.arg(format!("-O{level}")).args(options).arg(&module).arg("-o").arg(&module);
+            execute(&mut optimize)?;
+        }
+        std::fs::write(&done, told(level, options))?;
     }
     for ending in [".js", "_bg.wasm"] {
-        let name = format!("{NAME}{ending}");
-        std::fs::copy(bound.join(&name), page.join(&name)).with_context(|| name)?;
+        let name = format!("{name}{ending}");
+        std::fs::copy(bound.join(&name), folder.join(&name)).with_context(|| name)?;
     }
     Ok(())
+}
+
+fn told(level: &str, options: &[&str]) -> String {
+    format!("{level} {}", options.join(" "))
 }
 
 /// Compiles a program of the engine with threads, or without where the standard library's sources

@@ -6,6 +6,7 @@ mod demo;
 mod engine;
 mod lists;
 mod package;
+mod page;
 mod setup;
 mod steps;
 
@@ -47,10 +48,12 @@ cargo xtask bench report
     The tables of docs from the files of docs/benchmarks, where every bench writes its own.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
+cargo xtask page
+    Page and engines, into dist.
 cargo xtask engine
     For Trunk: the engine for pages that may share memory.
 cargo xtask web
-    Rebuilds and serves the page whenever a file changes.
+    Rebuilds and serves the page whenever a file changes, by Trunk, which it installs.
 cargo xtask setup
     Only installs what is missing.";
 
@@ -82,6 +85,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "quality", options @ ..] => bench::quality(options),
         ["bench", "report"] => bench::report(),
         ["package"] => package::run(),
+        ["page"] => page::build(),
         ["engine"] => engine::run(),
         ["web"] => check::web(),
         ["setup"] => setup::everything(),

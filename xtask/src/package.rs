@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::demo;
+use crate::page;
 use crate::setup;
 use crate::steps::{execute, program, root, say, step, target};
 
@@ -49,7 +49,7 @@ pub(crate) fn assemble() -> anyhow::Result<PathBuf> {
 /// Builds the package and packs it.
 pub(crate) fn run() -> anyhow::Result<()> {
     setup::toolchain()?;
-    demo::build_page()?;
+    page::build()?;
     let folder = step("package", assemble)?;
     step("npm pack", || {
         let mut pack = program("npm");

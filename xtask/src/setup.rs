@@ -31,14 +31,18 @@ pub(crate) fn toolchain() -> anyhow::Result<()> {
     wasm_target()
 }
 
-/// What building the page needs: the wasm32 target, trunk, wasm-bindgen, wasm-opt.
+/// What building the page needs: the wasm32 target, wasm-bindgen, wasm-opt.
 pub(crate) fn build_tools() -> anyhow::Result<()> {
     toolchain()?;
     wasm_opt()?;
+    cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])
+}
+
+/// What watches the page's files and builds it anew.
+pub(crate) fn trunk() -> anyhow::Result<()> {
     // Trunk does not compile without a TLS library, though nothing is downloaded with it.
     let options = ["--locked", "--ignore-rust-version", "--features", "rustls"];
-    cargo_tool("trunk", TRUNK_VERSION, "0", &options)?;
-    cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])
+    cargo_tool("trunk", TRUNK_VERSION, "0", &options)
 }
 
 fn version_of(tool: &str) -> Option<String> {

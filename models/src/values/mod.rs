@@ -5,6 +5,10 @@
 //! compiles no tensor library. A definition imports both from here and is the same source.
 
 #[cfg(any(test, not(feature = "tensors")))]
+#[cfg_attr(
+    feature = "tensors",
+    allow(dead_code, unreachable_pub, reason = "only its tests use it beside Burn's")
+)]
 pub(crate) mod held;
 #[cfg(feature = "tensors")]
 mod tensors;

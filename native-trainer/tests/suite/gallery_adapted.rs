@@ -165,6 +165,13 @@ fn every_way_to_ask_goes_through_the_map() {
             close(&parsed(&found)["objects"][0], "similarity");
         }
     }
+    // A gallery that is built may learn one at once.
+    let built = world.path("built.bin");
+    let words: [&dyn AsRef<std::ffi::OsStr>; 5] =
+        [&"build", &"--images", &pictures, &"--extractor", &model];
+    let told = gallery(&[&words[..], &[&"--adapt", &"auto", &"--out", &built]].concat());
+    assert!(told.contains("classes left out"), "{told}");
+    assert_eq!(opened(&built).map().is_some(), told.contains("kept: "));
     // More pictures go through the same map; the entries stay as they came.
     let more = world.pictures("more", 7, 4);
     let told = gallery(&[&"add", &file, &"--images", &more, &"--extractor", &model]);

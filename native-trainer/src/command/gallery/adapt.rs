@@ -120,6 +120,25 @@ fn keep(gallery: &mut Gallery, learnt: &Learnt) -> anyhow::Result<Option<String>
     if is_same { Ok(None) } else { drop_threshold(gallery) }
 }
 
+/// Whether a command learns a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum When {
+    /// If it helps.
+    Auto,
+    /// Not.
+    #[default]
+    Never,
+}
+
+/// Learns a map for a gallery that is new; whether it was kept.
+pub(super) fn first(gallery: &mut Gallery) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let learnt = gallery.learn_map(&AdaptOptions::default())?;
+    keep(gallery, &learnt)?;
+    say(gallery, &learnt, start.elapsed());
+    Ok(matches!(learnt, Learnt::Helps { .. }))
+}
+
 /// Learns the map anew of an adapted gallery that has grown by a quarter since; whether it did.
 pub(super) fn again(gallery: &mut Gallery) -> anyhow::Result<bool> {
     let Some(before) = gallery.map().map(AdaptationMap::about) else { return Ok(false) };

@@ -13,7 +13,7 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
-use super::adapt;
+use super::adapt::{self, When};
 use super::crops::{Cropper, Crops};
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
@@ -46,6 +46,9 @@ pub(super) struct Build {
     /// How embeddings are stored.
     #[arg(long, value_enum, default_value_t)]
     values: Values,
+    /// Whether the gallery learns a map from its entries, as `magpie gallery adapt` does.
+    #[arg(long, value_enum, default_value_t)]
+    adapt: When,
     #[command(flatten)]
     options: Options,
 }
@@ -138,6 +141,12 @@ impl Build {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         say_reach(config, change.finish(gallery, config)?, entries);
         let left_out = wanted.left_out_text(&added.unusable);
+        if self.adapt == When::Auto {
+            let mut gallery = super::open(&self.out)?;
+            if adapt::first(&mut gallery)? {
+                change.save(&gallery)?;
+            }
+        }
         println!("{}{left_out}", counted(&self.out, classes, entries, cropper.crop())?);
         Ok(())
     }
