@@ -15,6 +15,9 @@ use crate::embedding::Runs;
 use crate::metric::detection::{DetectionMetrics, Object, detection_metrics};
 use crate::progress::Progress;
 
+/// One list a picture.
+type Lists<T> = Vec<Vec<T>>;
+
 /// Pictures of an evaluation that the network gets at once.
 const EVALUATED_AT_ONCE: usize = 32;
 
@@ -68,7 +71,7 @@ pub fn find_boxes<'a>(
     detector: &impl Runs,
     preprocess: &Preprocess,
     mut pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
-) -> anyhow::Result<(Vec<Vec<Detection>>, Vec<Vec<Object>>)> {
+) -> anyhow::Result<(Lists<Detection>, Lists<Object>)> {
     let thresholds = DetectionThresholds {
         score: 0.025,
         nms_iou: 0.6,

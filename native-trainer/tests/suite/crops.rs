@@ -59,7 +59,12 @@ fn main_of(picture: &RgbImage) -> RgbImage {
     let file =
         ModelFile::from_bytes(&std::fs::read(detector()).expect("a model")).expect("a model");
     let detector = file.prepare_detector(&burn::tensor::Device::flex()).expect("a detector");
-    let found = pollster::block_on(detect(&detector, picture, &Default::default())).expect("boxes");
+    let found = pollster::block_on(detect(
+        &detector,
+        picture,
+        &models::detector::DetectionThresholds::default(),
+    ))
+    .expect("boxes");
     picture.crop(&main_body(&found).expect("the disk"))
 }
 

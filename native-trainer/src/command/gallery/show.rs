@@ -122,7 +122,6 @@ impl List {
                 json!({"model": model, "dim": dim, "entries": entries, "classes": classes,
                        "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
                        "calibration": gallery.calibration(),
-                    "crop": gallery.crop().name(),
                        "map": map_json(&gallery)})
             );
             return Ok(());
@@ -188,6 +187,7 @@ impl Stats {
                     "entries_a_class": {"least": least, "median": middle, "most": most},
                     "index": index.config(), "recommended": recommended, "why": why,
                     "min_similarity": gallery.min_similarity(), "rule": gallery.measured_rule(),
+                    "crop": gallery.crop().name(),
                     "calibration": gallery.calibration(),
                     "map": map_json(&gallery), "alike": alike, "equal": equal, "all_compared": complete,
                 })

@@ -75,8 +75,8 @@ struct Machine<'a> {
     left: usize,
 }
 
-/// The 32-bit float arrays of a pickled dictionary whose names are `wanted`; other values are left out. Takes no more memory
-/// than some times the bytes that are there, whatever these say.
+/// The 32-bit float arrays of a pickled dictionary whose names are `wanted`; other values are left out. Takes
+/// no more memory than some times the bytes that are there, whatever these say.
 ///
 /// # Errors
 ///
