@@ -15,7 +15,7 @@
 //! | `answer_rule`, `calibration`, `class`, `error` | how entries become an answer; when it is believed; classes and content ids; why something failed |
 //! | `gallery`, `sections` | the gallery in memory; files in checked sections |
 //! | `alike`, `embedding`, `mapped` | classes that are similar to each other; which embeddings may enter; entries behind a map |
-//! | `adapt`, `answer`, `edit` | a map is learnt; search; add, rename, remove, merge |
+//! | `adapt`, `answer`, `edit` | a map is learned; search; add, rename, remove, merge |
 //! | `format`, `leave_out` | bytes of a gallery; a gallery asked about its own entries |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
 //! | `growing`, `summary` | what a gallery in memory and one on its way into a file have in common; what a file says of itself |
@@ -56,7 +56,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use adapt::{AdaptOptions, Candidate, Learnt, LeftOut};
+pub use adapt::{AdaptOptions, Candidate, LearnedMap, LeftOut};
 pub use alike::Alike;
 pub use answer::{Answer, Match, Question};
 pub use answer_rule::AnswerRule;

@@ -63,13 +63,13 @@ pub struct Adaptation {
     /// Share of the same variance in every direction that the covariance within classes is mixed with, above 0
     /// and at most 1. The greater, the closer the map is to none.
     pub strength: f32,
-    /// Entries that there were when it was learnt.
+    /// Entries that there were when it was learned.
     pub entries: usize,
     /// Values of an embedding behind the map.
     pub values: usize,
 }
 
-/// A linear map of embeddings, learnt from a gallery's own entries: `x → M x − b`, then unit length.
+/// A linear map of embeddings, learned from a gallery's own entries: `x → M x − b`, then unit length.
 ///
 /// Its values are 8-bit integers with a factor for each row, so that a page downloads 330 kB for a map from 1,280
 /// to 256 values.

@@ -7,7 +7,9 @@
 
 use std::time::Instant;
 
-use models::gallery::{AdaptOptions, AdaptationKind, AnswerRule, Class, Gallery, Learnt, Question};
+use models::gallery::{
+    AdaptOptions, AdaptationKind, AnswerRule, Class, Gallery, LearnedMap, Question,
+};
 use serde_json::json;
 
 fn made_up(entries: usize, dim: usize, classes: usize) -> Gallery {
@@ -73,17 +75,17 @@ fn main() {
     }
     for options in asked {
         let start = Instant::now();
-        let learnt = gallery.learn_map(&options).unwrap();
+        let learned = gallery.learn_map(&options).unwrap();
         let seconds = start.elapsed().as_secs_f64();
-        let (about, measured, found) = match learnt {
-            Learnt::Helps { map, chosen } => {
+        let (about, measured, found) = match learned {
+            LearnedMap::Helps { map, chosen } => {
                 let about = map.about();
                 gallery.set_map(Some(*map)).unwrap();
                 let found = shares(&gallery);
                 gallery.set_map(None).unwrap();
                 (Some(about), Some(chosen), found)
             }
-            Learnt::NoHelp { best } => (None, best, None),
+            LearnedMap::NoHelp { best } => (None, best, None),
             _ => (None, None, None),
         };
         let left_out = measured.map(|m| [m.pictures.shares(), m.classes.shares()]);

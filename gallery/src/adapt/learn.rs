@@ -12,7 +12,7 @@ const REDUCED: usize = 512;
 /// Values behind a map at most.
 const MOST_VALUES: usize = 256;
 
-/// The directions in which maps are learnt, and the sample in these.
+/// The directions in which maps are learned, and the sample in these.
 pub(super) struct Space {
     dim: usize,
     /// Directions.

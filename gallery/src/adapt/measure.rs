@@ -4,7 +4,7 @@ use super::learn::Space;
 use super::sample::Sample;
 use crate::matrix::{View, multiply};
 
-/// Recall@1 by nearest entry before and after a map, of pictures that it was not learnt from.
+/// Recall@1 by nearest entry before and after a map, of pictures that it was not learned from.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LeftOut {
     /// Pictures asked.

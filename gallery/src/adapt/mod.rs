@@ -47,9 +47,9 @@ pub struct Candidate {
     pub kind: AdaptationKind,
     /// See [`Adaptation::strength`](crate::Adaptation::strength).
     pub strength: f32,
-    /// Every picture is asked of all others, by a map that was learnt without it.
+    /// Every picture is asked of all others, by a map that was learned without it.
     pub pictures: LeftOut,
-    /// Pictures of half of the classes are asked of each other, by a map that was learnt from the other half.
+    /// Pictures of half of the classes are asked of each other, by a map that was learned from the other half.
     pub classes: LeftOut,
 }
 
@@ -69,7 +69,7 @@ impl Candidate {
 /// What came of learning a map.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Learnt {
+pub enum LearnedMap {
     /// A map that helps, to be given to [`Gallery::set_map`].
     Helps {
         /// The map.
@@ -94,14 +94,14 @@ pub enum Learnt {
 impl Gallery {
     /// Learns a map from the entries as the extractor gave them, whatever map there is. The gallery stays as it is.
     ///
-    /// Up to 6,144 entries are learnt from and 768 are asked, drawn alike on every machine. A map is kept where recall@1
+    /// Up to 6,144 entries are learned from and 768 are asked, drawn alike on every machine. A map is kept where recall@1
     /// by nearest entry rises by more than the standard error of the difference, both for pictures and for classes that
     /// were left out; of several the one whose lesser gain is the greatest.
     ///
     /// # Errors
     ///
     /// [`GalleryError::Options`] for a strength that is none, or for what was fetched of shards.
-    pub fn learn_map(&self, options: &AdaptOptions) -> Result<Learnt, GalleryError> {
+    pub fn learn_map(&self, options: &AdaptOptions) -> Result<LearnedMap, GalleryError> {
         let refused = |what: &str| Err(GalleryError::Options { what: what.to_owned() });
         if !self.has_originals() {
             return refused("what was fetched of shards teaches no map");
@@ -112,7 +112,7 @@ impl Gallery {
         let counts = self.counts();
         let classes = counts.iter().filter(|count| **count > 0).count();
         let several = counts.iter().filter(|count| **count > 1).count();
-        let few = Learnt::TooFew { classes, several };
+        let few = LearnedMap::TooFew { classes, several };
         if several * 2 < classes || several < LEAST_CLASSES {
             return Ok(few);
         }
@@ -134,8 +134,8 @@ impl Gallery {
             AdaptationMap::new(chosen.kind, chosen.strength, self.len(), &rows, mean)
         });
         Ok(match (map, chosen) {
-            (Some(map), Some(chosen)) => Learnt::Helps { map: Box::new(map), chosen: *chosen },
-            _ => Learnt::NoHelp { best: best.copied() },
+            (Some(map), Some(chosen)) => LearnedMap::Helps { map: Box::new(map), chosen: *chosen },
+            _ => LearnedMap::NoHelp { best: best.copied() },
         })
     }
 }

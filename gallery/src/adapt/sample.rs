@@ -1,9 +1,9 @@
-//! Entries that a map is learnt from, drawn so that every class has its share.
+//! Entries that a map is learned from, drawn so that every class has its share.
 
 use crate::gallery::Gallery;
 
-/// Entries that are learnt from at most.
-const MOST_LEARNT: usize = 6_144;
+/// Entries that are learned from at most.
+const MOST_LEARNED: usize = 6_144;
 /// Entries that are asked at most.
 const MOST_ASKED: usize = 768;
 /// Entries of a class that is asked, on average at least.
@@ -60,22 +60,22 @@ impl Sample {
                 entries
             })
             .collect();
-        let learnt = in_turn(&classes, MOST_LEARNT, 2);
+        let learned = in_turn(&classes, MOST_LEARNED, 2);
         let dim = gallery.dim();
-        let mut values: Vec<f32> = Vec::with_capacity(learnt.len() * dim);
-        learnt
+        let mut values: Vec<f32> = Vec::with_capacity(learned.len() * dim);
+        learned
             .iter()
             .for_each(|(_, _, entry)| values.extend_from_slice(&gallery.embedding(*entry)));
         let mut sums = vec![0.0_f64; dim];
         for row in values.chunks_exact(dim) {
             sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
         }
-        let mean: Vec<f32> = sums.iter().map(|sum| (sum / learnt.len() as f64) as f32).collect();
+        let mean: Vec<f32> = sums.iter().map(|sum| (sum / learned.len() as f64) as f32).collect();
         for row in values.chunks_exact_mut(dim) {
             row.iter_mut().zip(&mean).for_each(|(v, mean)| *v -= mean);
         }
         let places: Vec<(usize, usize)> =
-            learnt.iter().map(|(class, rank, _)| (*class, *rank)).collect();
+            learned.iter().map(|(class, rank, _)| (*class, *rank)).collect();
         let is_asked: std::collections::BTreeSet<(usize, usize)> =
             in_turn(&classes, MOST_ASKED, ASKED_OF_CLASS)
                 .iter()

@@ -84,26 +84,26 @@ fn halves(all: &Gallery) -> [Gallery; 2] {
 fn a_map_helps_where_every_class_varies_along_the_same_directions() {
     let [mut gallery, queries] = halves(&MOVED.gallery(40, 12));
     let before = recall(&gallery, &queries);
-    let learnt = gallery.learn_map(&AdaptOptions::default()).unwrap();
-    let Learnt::Helps { map, chosen } = learnt.clone() else { panic!("{learnt:?}") };
+    let learned = gallery.learn_map(&AdaptOptions::default()).unwrap();
+    let LearnedMap::Helps { map, chosen } = learned.clone() else { panic!("{learned:?}") };
     assert!(chosen.pictures.helps() && chosen.classes.helps(), "{chosen:?}");
-    assert_eq!(gallery.learn_map(&AdaptOptions::default()).unwrap(), learnt, "the same again");
+    assert_eq!(gallery.learn_map(&AdaptOptions::default()).unwrap(), learned, "the same again");
     gallery.set_map(Some(*map)).unwrap();
     let after = recall(&gallery, &queries);
     assert!(after > before + 0.2, "{before} {after}");
     // What was measured by leaving out is what other pictures see.
     let measured = chosen.pictures.shares()[1];
     assert!((measured - after).abs() < 0.15, "{measured} {after}");
-    // A map is learnt from the entries as they came, whatever map there is.
-    assert_eq!(gallery.learn_map(&AdaptOptions::default()).unwrap(), learnt);
+    // A map is learned from the entries as they came, whatever map there is.
+    assert_eq!(gallery.learn_map(&AdaptOptions::default()).unwrap(), learned);
 }
 
 #[test]
 fn a_map_stays_away_where_it_does_not_help() {
     for world in [ALIKE, HURT] {
         let [gallery, queries] = halves(&world.gallery(40, 12));
-        let learnt = gallery.learn_map(&AdaptOptions::default()).unwrap();
-        assert!(matches!(learnt, Learnt::NoHelp { best: Some(_) }), "{learnt:?}");
+        let learned = gallery.learn_map(&AdaptOptions::default()).unwrap();
+        assert!(matches!(learned, LearnedMap::NoHelp { best: Some(_) }), "{learned:?}");
         assert!(recall(&gallery, &queries) > 0.3);
     }
 }
@@ -112,7 +112,7 @@ fn a_map_stays_away_where_it_does_not_help() {
 fn a_map_that_would_hurt_is_known_to() {
     let [mut gallery, queries] = halves(&HURT.gallery(40, 12));
     let strong = AdaptOptions { kind: Some(AdaptationKind::Whitening), strength: Some(0.001) };
-    let Learnt::NoHelp { best: Some(best) } = gallery.learn_map(&strong).unwrap() else {
+    let LearnedMap::NoHelp { best: Some(best) } = gallery.learn_map(&strong).unwrap() else {
         panic!("it helps")
     };
     assert!(best.pictures.gain() < 0.0 && best.classes.gain() < 0.0, "{best:?}");
@@ -131,7 +131,7 @@ fn class_directions_are_for_closed_galleries() {
     let [mut gallery, queries] = halves(&MOVED.gallery(10, 16));
     let before = recall(&gallery, &queries);
     let closed = AdaptOptions { kind: Some(AdaptationKind::Lda), strength: None };
-    let Learnt::Helps { map, chosen } = gallery.learn_map(&closed).unwrap() else {
+    let LearnedMap::Helps { map, chosen } = gallery.learn_map(&closed).unwrap() else {
         panic!("it does not help")
     };
     assert_eq!(
@@ -146,23 +146,23 @@ fn class_directions_are_for_closed_galleries() {
 fn few_pictures_teach_nothing_and_strengths_are_checked() {
     let mut gallery = MOVED.gallery(12, 1);
     let learn = |gallery: &Gallery| gallery.learn_map(&AdaptOptions::default()).unwrap();
-    assert_eq!(learn(&gallery), Learnt::TooFew { classes: 12, several: 0 });
-    assert_eq!(learn(&Gallery::new(4, "m")), Learnt::TooFew { classes: 0, several: 0 });
-    assert_eq!(learn(&MOVED.gallery(3, 9)), Learnt::TooFew { classes: 3, several: 3 });
+    assert_eq!(learn(&gallery), LearnedMap::TooFew { classes: 12, several: 0 });
+    assert_eq!(learn(&Gallery::new(4, "m")), LearnedMap::TooFew { classes: 0, several: 0 });
+    assert_eq!(learn(&MOVED.gallery(3, 9)), LearnedMap::TooFew { classes: 3, several: 3 });
     // The same picture everywhere.
     let mut same = Gallery::new(4, "m");
     for class in 0..5 {
         same.add_class(Class::default(), Vec::new());
         (0..3).for_each(|_| same.add(class, &[1.0, 0.0, 0.0, 0.0]).unwrap());
     }
-    assert_eq!(learn(&same), Learnt::TooFew { classes: 5, several: 5 });
+    assert_eq!(learn(&same), LearnedMap::TooFew { classes: 5, several: 5 });
     for wrong in [0.0, -0.5, 1.1, f32::NAN] {
         let options = AdaptOptions { strength: Some(wrong), kind: None };
         let error = gallery.learn_map(&options).unwrap_err();
         assert!(error.to_string().contains("above 0 and at most 1"), "{error}");
     }
     gallery.remove_class(0).unwrap();
-    assert_eq!(learn(&gallery), Learnt::TooFew { classes: 11, several: 0 });
+    assert_eq!(learn(&gallery), LearnedMap::TooFew { classes: 11, several: 0 });
 }
 
 /// Solves `matrix · x = right` by elimination with pivots.
@@ -194,7 +194,7 @@ fn whitening_equals_a_plain_loop_over_the_formula() {
     let gallery = MOVED.gallery(9, 8);
     let strength = 0.2;
     let options = AdaptOptions { kind: Some(AdaptationKind::Whitening), strength: Some(strength) };
-    let Learnt::Helps { map, .. } = gallery.learn_map(&options).unwrap() else {
+    let LearnedMap::Helps { map, .. } = gallery.learn_map(&options).unwrap() else {
         panic!("it does not help")
     };
     let rows: Vec<Vec<f64>> = (gallery.entries())
@@ -249,7 +249,7 @@ fn whitening_equals_a_plain_loop_over_the_formula() {
 /// An adapted gallery, and the map.
 fn adapted(vector_type: VectorType, config: IndexConfig) -> (Gallery, AdaptationMap) {
     let mut gallery = MOVED.gallery(20, 8);
-    let Learnt::Helps { map, .. } = gallery.learn_map(&AdaptOptions::default()).unwrap() else {
+    let LearnedMap::Helps { map, .. } = gallery.learn_map(&AdaptOptions::default()).unwrap() else {
         panic!("it does not help")
     };
     gallery.set_vector_type(vector_type).unwrap();

@@ -140,17 +140,25 @@ impl pulp::NullaryFnOnce for Product<'_, '_> {
     }
 }
 
+/// Sums that stay in registers: each row is a variable of its own.
 #[inline(always)]
 fn tile(left: &[[f32; ROWS]], right: &[[f32; COLUMNS]]) -> [[f32; COLUMNS]; ROWS] {
-    let mut sums = [[0.0_f32; COLUMNS]; ROWS];
+    let zero = [0.0_f32; COLUMNS];
+    let (mut a, mut b, mut c, mut d, mut e, mut f) = (zero, zero, zero, zero, zero, zero);
     for (left, right) in left.iter().zip(right) {
-        for (sums, left) in sums.iter_mut().zip(left) {
-            for (sum, right) in sums.iter_mut().zip(right) {
-                *sum += left * right;
-            }
-        }
+        a = added(a, left[0], right);
+        b = added(b, left[1], right);
+        c = added(c, left[2], right);
+        d = added(d, left[3], right);
+        e = added(e, left[4], right);
+        f = added(f, left[5], right);
     }
-    sums
+    [a, b, c, d, e, f]
+}
+
+#[inline(always)]
+fn added(sums: [f32; COLUMNS], left: f32, right: &[f32; COLUMNS]) -> [f32; COLUMNS] {
+    std::array::from_fn(|lane| sums[lane] + left * right[lane])
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Galleries with a map: learnt, shown, taken away, published.
+//! Galleries with a map: learned, shown, taken away, published.
 
-use models::gallery::{AdaptOptions, AdaptationMap, Class, ContentId, Gallery, Learnt, Question};
+use models::gallery::{
+    AdaptOptions, AdaptationMap, Class, ContentId, Gallery, LearnedMap, Question,
+};
 
 use crate::world::{World, gallery, opened, parsed, refused};
 
@@ -29,15 +31,15 @@ fn moved(model: &str, common: &[f32], size: f32) -> Gallery {
     gallery
 }
 
-fn learnt(gallery: &Gallery) -> AdaptationMap {
+fn learned(gallery: &Gallery) -> AdaptationMap {
     match gallery.learn_map(&AdaptOptions::default()).expect("a good gallery") {
-        Learnt::Helps { map, .. } => *map,
+        LearnedMap::Helps { map, .. } => *map,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_map_is_learnt_shown_and_taken_away() {
+fn a_map_is_learned_shown_and_taken_away() {
     let world = World::new();
     let mut made = moved("m", &[0.5; 24], 1.0);
     made.set_min_similarity(Some(0.75)).unwrap();
@@ -48,13 +50,13 @@ fn a_map_is_learnt_shown_and_taken_away() {
         "pictures left out",
         "classes left out",
         "kept: whitening, strength 0.",
-        "24 → 24 values, learnt from 180 pictures",
+        "24 → 24 values, learned from 180 pictures",
         "threshold 0.75 is dropped",
         "`magpie gallery calibrate --write`",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    assert_eq!(opened(&file).map(), Some(&learnt(&made)));
+    assert_eq!(opened(&file).map(), Some(&learned(&made)));
     assert_eq!(opened(&file).min_similarity(), None);
     let bytes = std::fs::read(&file).unwrap();
     let again = parsed(&gallery(&[&"adapt", &file, &"--json"]));
@@ -122,7 +124,7 @@ fn every_way_to_ask_goes_through_the_map() {
     let mean: Vec<f32> = (0..adapted.dim())
         .map(|i| adapted.entries().map(|entry| adapted.embedding(entry)[i]).sum::<f32>() / 24.0)
         .collect();
-    adapted.set_map(Some(learnt(&moved(adapted.model(), &mean, 0.1)))).unwrap();
+    adapted.set_map(Some(learned(&moved(adapted.model(), &mean, 0.1)))).unwrap();
     let plain = opened(&file);
     world.write("gallery.bin", adapted.to_bytes());
     let query = pictures.join("class 3 类/1.png");

@@ -6,21 +6,22 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use models::gallery::{
-    AdaptOptions, Adaptation, AdaptationKind, AdaptationMap, Candidate, Gallery, Learnt, LeftOut,
+    AdaptOptions, Adaptation, AdaptationKind, AdaptationMap, Candidate, Gallery, LearnedMap,
+    LeftOut,
 };
 use serde_json::{Value, json};
 
 use super::answer::shown;
 use super::{CLASSES, PICTURES, many, open_to_change, summary};
 
-/// Share of new entries from which a map is learnt anew.
+/// Share of new entries from which a map is learned anew.
 const NEW_SHARE: f64 = 0.25;
 
 /// Learns from the gallery's own entries which directions of the embeddings matter, and keeps that as a map.
 ///
 /// Nothing is embedded: the entries are kept as they came, and a map between them and what is compared is added,
 /// which queries go through as well. Recall@1 by the nearest entry is measured without and with it, first with
-/// pictures and then with classes that the map was not learnt from; it is kept only if both rise by more than the
+/// pictures and then with classes that the map was not learned from; it is kept only if both rise by more than the
 /// standard error. A threshold of before is dropped: cosines are others then.
 #[derive(Debug, Args)]
 #[command(
@@ -95,26 +96,26 @@ impl Adapt {
         }
         let options = AdaptOptions { kind: self.kind.wanted(), strength: self.strength };
         let start = Instant::now();
-        let learnt = gallery.learn_map(&options)?;
+        let learned = gallery.learn_map(&options)?;
         let took = start.elapsed();
-        let dropped = keep(&mut gallery, &learnt)?;
-        if matches!(learnt, Learnt::Helps { .. }) {
+        let dropped = keep(&mut gallery, &learned)?;
+        if matches!(learned, LearnedMap::Helps { .. }) {
             change.save(&gallery)?;
         }
         if self.json {
-            println!("{}", told_json(&gallery, &learnt, took));
+            println!("{}", told_json(&gallery, &learned, took));
             return Ok(());
         }
-        say(&gallery, &learnt, took);
+        say(&gallery, &learned, took);
         dropped.iter().for_each(|told| println!("{told}"));
         println!("{}", summary(&self.gallery, &gallery)?);
         Ok(())
     }
 }
 
-/// Gives a gallery the map that was learnt; what is to be said of its threshold.
-fn keep(gallery: &mut Gallery, learnt: &Learnt) -> anyhow::Result<Option<String>> {
-    let Learnt::Helps { map, .. } = learnt else { return Ok(None) };
+/// Gives a gallery the map that was learned; what is to be said of its threshold.
+fn keep(gallery: &mut Gallery, learned: &LearnedMap) -> anyhow::Result<Option<String>> {
+    let LearnedMap::Helps { map, .. } = learned else { return Ok(None) };
     let is_same = gallery.map() == Some(&**map);
     gallery.set_map(Some((**map).clone()))?;
     if is_same { Ok(None) } else { drop_threshold(gallery) }
@@ -133,10 +134,10 @@ pub(super) enum When {
 /// Learns a map for a gallery that is new; whether it was kept.
 pub(super) fn first(gallery: &mut Gallery) -> anyhow::Result<bool> {
     let start = Instant::now();
-    let learnt = gallery.learn_map(&AdaptOptions::default())?;
-    keep(gallery, &learnt)?;
-    say(gallery, &learnt, start.elapsed());
-    Ok(matches!(learnt, Learnt::Helps { .. }))
+    let learned = gallery.learn_map(&AdaptOptions::default())?;
+    keep(gallery, &learned)?;
+    say(gallery, &learned, start.elapsed());
+    Ok(matches!(learned, LearnedMap::Helps { .. }))
 }
 
 /// Learns the map anew of an adapted gallery that has grown by a quarter since; whether it did.
@@ -148,12 +149,16 @@ pub(super) fn again(gallery: &mut Gallery) -> anyhow::Result<bool> {
     }
     let kind = (before.kind == AdaptationKind::Lda).then_some(AdaptationKind::Lda);
     let start = Instant::now();
-    let learnt = gallery.learn_map(&AdaptOptions { kind, strength: None })?;
-    let dropped = keep(gallery, &learnt)?;
-    println!("the map was learnt from {}, there are {} more:", many(before.entries, PICTURES), new);
-    say(gallery, &learnt, start.elapsed());
+    let learned = gallery.learn_map(&AdaptOptions { kind, strength: None })?;
+    let dropped = keep(gallery, &learned)?;
+    println!(
+        "the map was learned from {}, there are {} more:",
+        many(before.entries, PICTURES),
+        new
+    );
+    say(gallery, &learned, start.elapsed());
     dropped.iter().for_each(|told| println!("{told}"));
-    Ok(matches!(learnt, Learnt::Helps { .. }))
+    Ok(matches!(learned, LearnedMap::Helps { .. }))
 }
 
 /// Takes the gallery's threshold out, which was measured with other cosines; what is to be said of that.
@@ -171,7 +176,7 @@ pub(super) fn map_text(gallery: &Gallery) -> Option<String> {
     let map = gallery.map()?;
     let Adaptation { kind, strength, entries, values } = map.about();
     Some(format!(
-        "{kind}, strength {}, {} → {values} values, learnt from {}",
+        "{kind}, strength {}, {} → {values} values, learned from {}",
         shown(strength),
         map.dim(),
         many(entries, PICTURES)
@@ -183,16 +188,16 @@ pub(super) fn map_json(gallery: &Gallery) -> Value {
     gallery.map().map_or(Value::Null, |map| json!(map.about()))
 }
 
-fn say(gallery: &Gallery, learnt: &Learnt, took: Duration) {
+fn say(gallery: &Gallery, learned: &LearnedMap, took: Duration) {
     let seconds = took.as_secs_f64();
-    match learnt {
-        Learnt::Helps { chosen, .. } => {
+    match learned {
+        LearnedMap::Helps { chosen, .. } => {
             say_measured(chosen);
             if let Some(text) = map_text(gallery) {
                 println!("kept: {text} ({seconds:.1} s)");
             }
         }
-        Learnt::NoHelp { best } => {
+        LearnedMap::NoHelp { best } => {
             best.iter().for_each(say_measured);
             let stays = if gallery.map().is_some() {
                 "the map of before stays; `--none` takes it away"
@@ -201,7 +206,7 @@ fn say(gallery: &Gallery, learnt: &Learnt, took: Duration) {
             };
             println!("no map helps by more than the standard error ({seconds:.1} s); {stays}");
         }
-        Learnt::TooFew { classes, several } => println!(
+        LearnedMap::TooFew { classes, several } => println!(
             "{several} of {} have two pictures or more; a map needs that of half of them, and of four at least. The \
              gallery stays as it is: add pictures",
             many(*classes, CLASSES)
@@ -226,7 +231,7 @@ fn say_measured(candidate: &Candidate) {
     }
 }
 
-fn told_json(gallery: &Gallery, learnt: &Learnt, took: Duration) -> Value {
+fn told_json(gallery: &Gallery, learned: &LearnedMap, took: Duration) -> Value {
     let left_out = |measured: &LeftOut| {
         let [before, after] = measured.shares();
         json!({"pictures": measured.pictures, "recall_at_1": after, "recall_at_1_before": before,
@@ -237,9 +242,9 @@ fn told_json(gallery: &Gallery, learnt: &Learnt, took: Duration) -> Value {
                "pictures_left_out": left_out(&candidate.pictures),
                "classes_left_out": left_out(&candidate.classes)})
     };
-    let (kept, best) = match learnt {
-        Learnt::Helps { chosen, .. } => (true, Some(candidate(chosen))),
-        Learnt::NoHelp { best } => (false, best.as_ref().map(candidate)),
+    let (kept, best) = match learned {
+        LearnedMap::Helps { chosen, .. } => (true, Some(candidate(chosen))),
+        LearnedMap::NoHelp { best } => (false, best.as_ref().map(candidate)),
         _ => (false, None),
     };
     json!({"kept": kept, "measured": best, "map": map_json(gallery), "seconds": took.as_secs_f64()})

@@ -212,7 +212,7 @@ impl Add {
                 self.gallery.display()
             );
         }
-        // A map of fewer pictures is learnt anew.
+        // A map of fewer pictures is learned anew.
         let adapted = added.added > 0 && adapt::again(&mut gallery)?;
         change.save(&gallery)?;
         if added.added > 0 && !adapted {
