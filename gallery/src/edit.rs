@@ -12,6 +12,9 @@ use crate::index::{IndexConfig, VectorIndex, VectorType};
 use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 
+/// Cosine from which on entries of an image show the same part of it: what rounding to another value type leaves.
+const SAME_PART: f32 = 0.9995;
+
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
 const REBUILD_SHARE: f64 = 0.25;
 
@@ -387,7 +390,14 @@ impl Gallery {
     /// may have several entries.
     fn is_new_part(&self, entry: usize, parts: &mut Vec<usize>) -> bool {
         let row = self.index.vector(entry);
-        let is_new = parts.iter().all(|part| self.index.vector(*part) != row);
+        let is_same = |part: &usize| {
+            let other = self.index.vector(*part);
+            let product =
+                |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
+            let lengths = product(&row, &row) * product(&other, &other);
+            product(&row, &other) > SAME_PART * lengths.sqrt()
+        };
+        let is_new = !parts.iter().any(is_same);
         if is_new {
             parts.push(entry);
         }

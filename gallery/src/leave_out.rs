@@ -26,7 +26,7 @@ pub const RULES: [AnswerRule; 3] =
     [AnswerRule::Nearest, AnswerRule::ClassMean, AnswerRule::Vote { neighbors: 5 }];
 
 /// Products of values that are computed at most: half a minute of one thread.
-const MOST_PRODUCTS: usize = 100_000_000_000;
+const MOST_PRODUCTS: u64 = 100_000_000_000;
 /// Pictures that are asked even where these are more.
 const LEAST_QUERIES: usize = 200;
 /// Pictures that are asked at most: an interval of a share is below a point then.
@@ -107,8 +107,9 @@ impl Gallery {
     pub fn leave_one_out(&self, rules: &[AnswerRule]) -> Result<Vec<Vec<Trial>>, GalleryError> {
         self.check_entries()?;
         let entries: Vec<usize> = self.entries().collect();
-        let products = entries.len().saturating_mul(self.index().dim()).max(1);
-        let most = (MOST_PRODUCTS / products).clamp(LEAST_QUERIES, MOST_QUERIES);
+        let products = (entries.len() as u64).saturating_mul(self.index().dim() as u64).max(1);
+        let most =
+            (MOST_PRODUCTS / products).clamp(LEAST_QUERIES as u64, MOST_QUERIES as u64) as usize;
         let count = most.min(entries.len());
         let asked: Vec<usize> = (0..count).map(|place| place * entries.len() / count).collect();
         let around = Around::of(self, entries);

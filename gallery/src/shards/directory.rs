@@ -22,6 +22,7 @@ pub const MAGIC: [u8; 8] = *b"MAGPIESH";
 /// The newest version that this program reads; it came with adapted galleries and calibrations.
 pub const VERSION: u32 = 2;
 /// Version of the directory of a gallery that has neither.
+#[cfg(feature = "parallel")]
 const PLAIN_VERSION: u32 = 1;
 
 const LAYOUT: Layout = Layout {
