@@ -12,9 +12,6 @@ use crate::index::{IndexConfig, VectorIndex, VectorType};
 use crate::mapped::mapped_rows;
 use crate::metadata::Metadata;
 
-/// Cosine from which on entries of an image show the same part of it: what rounding to another value type leaves.
-const SAME_PART: f32 = 0.9995;
-
 /// Entries that were taken out, as a share of all, from which a graph or lists are built anew.
 const REBUILD_SHARE: f64 = 0.25;
 
@@ -384,34 +381,6 @@ impl Gallery {
             }
         }
         Ok(())
-    }
-
-    /// Whether an entry shows another part of an image than the entries of `parts`, which it joins then: an image
-    /// may have several entries.
-    fn is_new_part(&self, entry: usize, parts: &mut Vec<usize>) -> bool {
-        let row = self.index.vector(entry);
-        let is_same = |part: &usize| {
-            let other = self.index.vector(*part);
-            let product =
-                |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
-            let lengths = product(&row, &row) * product(&other, &other);
-            product(&row, &other) > SAME_PART * lengths.sqrt()
-        };
-        let is_new = !parts.iter().any(is_same);
-        if is_new {
-            parts.push(entry);
-        }
-        is_new
-    }
-
-    /// The content id of an entry, or a hash of its embedding if the source is unknown.
-    pub(crate) fn identity(&self, entry: usize) -> ContentId {
-        let picture = self.content_ids[entry];
-        if picture.is_known() {
-            return picture;
-        }
-        let values = self.embedding(entry);
-        ContentId::of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
     }
 
     /// Searches in another way from now on; drops what was taken out.

@@ -10,6 +10,9 @@ use crate::error::GalleryError;
 use crate::index::{Metric, VectorIndex, VectorType};
 use crate::map::AdaptationMap;
 
+/// Cosine from which on entries of an image show the same part of it: what rounding to another value type leaves.
+const SAME_PART: f32 = 0.9995;
+
 /// Labeled embeddings of one extractor.
 ///
 /// ```
@@ -127,6 +130,34 @@ impl Gallery {
     pub(crate) fn stored(&self) -> &VectorIndex {
         let originals = self.adapted.as_ref().and_then(|adapted| adapted.originals.as_ref());
         originals.unwrap_or(&self.index)
+    }
+
+    /// Whether an entry shows another part of an image than the entries of `parts`, which it joins then: an image
+    /// may have several entries.
+    pub(crate) fn is_new_part(&self, entry: usize, parts: &mut Vec<usize>) -> bool {
+        let row = self.index.vector(entry);
+        let is_same = |part: &usize| {
+            let other = self.index.vector(*part);
+            let product =
+                |a: &[f32], b: &[f32]| -> f32 { a.iter().zip(b).map(|(x, y)| x * y).sum() };
+            let lengths = product(&row, &row) * product(&other, &other);
+            product(&row, &other) > SAME_PART * lengths.sqrt()
+        };
+        let is_new = !parts.iter().any(is_same);
+        if is_new {
+            parts.push(entry);
+        }
+        is_new
+    }
+
+    /// The content id of an entry, or a hash of its embedding if the source is unknown.
+    pub(crate) fn identity(&self, entry: usize) -> ContentId {
+        let picture = self.content_ids[entry];
+        if picture.is_known() {
+            return picture;
+        }
+        let values = self.embedding(entry);
+        ContentId::of(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
     }
 
     /// The embedding of an entry as the extractor gave it, but for rounding, `[dim]`. What was fetched of the

@@ -37,10 +37,8 @@ impl BBox {
 
     /// The middle of a picture of this size, 70 % of each side: what photographs of one thing show there.
     pub fn middle(width: u32, height: u32) -> Self {
-        const SHARE: f32 = 0.7;
-        let (x, y) = (width as f32, height as f32);
-        let (left, right) = (0.5 - SHARE / 2.0, 0.5 + SHARE / 2.0);
-        Self::new(x * left, y * left, x * right, y * right)
+        let at = |side: u32, percent: f32| side as f32 * percent / 100.0;
+        Self::new(at(width, 15.0), at(height, 15.0), at(width, 85.0), at(height, 85.0))
     }
 
     /// Width, 0 for a box turned inside out.
