@@ -121,6 +121,12 @@ pub enum Doubt {
         /// How many there are.
         of: usize,
     },
+    /// The gallery was asked about entries that taught its map.
+    #[error(
+        "the gallery's map was learned from the entries that are asked: they are told apart better than other pictures \
+         will be, and the threshold is too low"
+    )]
+    OwnMap,
     /// Hardly anything is answered any more.
     #[error("of {without} right answers {left} are left")]
     FewRight {
@@ -176,6 +182,9 @@ impl Doubt {
                     "add {} or more pictures of the gallery's classes",
                     LEAST_KNOWN.saturating_sub(of)
                 )
+            }
+            Self::OwnMap => {
+                "give --query and --extractor: pictures that are not in the gallery".to_owned()
             }
             Self::FewRight { .. } => {
                 let works = match workable(trials) {

@@ -236,9 +236,9 @@ impl Draft {
     /// # Errors
     ///
     /// Names that are no site's, files of others in their places, a disk that refuses.
-    pub(crate) fn publish(mut self, names: Vec<String>) -> anyhow::Result<()> {
+    pub(crate) fn publish(mut self, mut names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
-        let edited = self.keep_edited(&names)?;
+        let edited = self.keep_edited(&mut names)?;
         let new = Owned::new(names)?.digested(&self.folder, edited)?;
         self.write(OWN_FILES, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
@@ -254,8 +254,9 @@ impl Draft {
     }
 
     /// Keeps what somebody has changed in the site's files since they were published: the file for hosts as it is,
-    /// with the new one beside it, and of others a copy beside the new one. Says so; the names of those that stay.
-    fn keep_edited(&self, names: &[String]) -> anyhow::Result<BTreeSet<String>> {
+    /// with the new one, which joins `names`, beside it, and of others a copy beside the new one. Says so; the names of
+    /// those that stay.
+    fn keep_edited(&self, names: &mut Vec<String>) -> anyhow::Result<BTreeSet<String>> {
         let mut kept = BTreeSet::new();
         let Some(before) = &self.before else { return Ok(kept) };
         for name in before.edited(&self.place) {
@@ -266,14 +267,19 @@ impl Draft {
                 continue;
             }
             if is_new && name == HEADERS_FILE {
-                let beside = format!("{name}{NEW}");
-                files::write(&self.place.join(&beside), &read(&self.folder.join(name))?)?;
+                let is_free = |beside: &String| {
+                    let there = self.place.join(beside).symlink_metadata();
+                    there.is_err() || before.names().any(|own| own == beside)
+                };
+                let beside = named_beside(name, NEW).find(is_free).unwrap_or_default();
+                self.write(&beside, &read(&self.folder.join(name))?)?;
                 self.write(name, &bytes)?;
                 kept.insert(name.to_owned());
                 eprintln!(
                     "note: {}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
                     self.out.join(name).display()
                 );
+                names.push(beside);
                 continue;
             }
             let beside = self.name_beside(name, &bytes);
@@ -290,13 +296,14 @@ impl Draft {
     /// A name beside a file of the place that nothing has, or the same bytes: a publishing that was killed has kept
     /// them already.
     fn name_beside(&self, name: &str, bytes: &[u8]) -> String {
-        let numbered = (2..).map(|number| format!("{name}{EDITED}-{number}"));
-        let mut names = std::iter::once(format!("{name}{EDITED}")).chain(numbered);
+        // What a link leads to is not the site's.
         let is_free = |name: &String| {
             let path = self.place.join(name);
-            path.symlink_metadata().is_err() || read(&path).is_ok_and(|there| there == bytes)
+            path.symlink_metadata().map_or(true, |there| {
+                there.is_file() && read(&path).is_ok_and(|there| there == bytes)
+            })
         };
-        names.find(is_free).unwrap_or_default()
+        named_beside(name, EDITED).find(is_free).unwrap_or_default()
     }
 
     /// Exchanges the folders; whether that could be done.
@@ -425,4 +432,14 @@ fn is_unable(error: &std::io::Error) -> bool {
     use ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, ResourceBusy, Unsupported};
     let kinds = [CrossesDevices, InvalidInput, PermissionDenied, ResourceBusy, Unsupported];
     kinds.contains(&error.kind())
+}
+
+/// Names beside a file, the plainest first.
+fn named_beside(name: &str, ending: &str) -> impl Iterator<Item = String> {
+    let plain = format!("{name}{ending}");
+    let numbered = (2..).map({
+        let plain = plain.clone();
+        move |number| format!("{plain}-{number}")
+    });
+    std::iter::once(plain).chain(numbered)
 }

@@ -20,6 +20,8 @@ pub(crate) const SAMPLES: &str = "samples.json";
 pub(crate) const ENGINES: [&str; 3] = ["cpu", "relaxed", "webgpu"];
 /// The headers in the form that Netlify and Cloudflare Pages read.
 pub(crate) const HEADERS_FILE: &str = "_headers";
+/// What the file for hosts would be where an edited one is kept; a number may follow.
+const NEW_HEADERS: &str = "_headers.new";
 /// Endings of packed copies.
 pub(crate) const PACKED: [&str; 2] = [".br", ".gz"];
 /// Folder of other runtimes in the page of measurements.
@@ -31,7 +33,7 @@ pub(crate) const PEERS_FRAME: &str = "bench/peer.html";
 
 /// Whether a file is there for the host alone.
 pub(crate) fn is_for_hosts(name: &str) -> bool {
-    name == HEADERS_FILE || is_packed(name)
+    name == HEADERS_FILE || name.starts_with(NEW_HEADERS) || is_packed(name)
 }
 
 /// Whether a file is a packed copy of another.

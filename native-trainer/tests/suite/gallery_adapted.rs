@@ -43,21 +43,29 @@ fn a_map_is_learned_shown_and_taken_away() {
     let world = World::new();
     let mut made = moved("m", &[0.5; 24], 1.0);
     made.set_min_similarity(Some(0.75)).unwrap();
+    let own = |made: &mut Gallery, least| {
+        made.describe_class(3, models::gallery::Metadata::default(), least).unwrap();
+    };
+    own(&mut made, Some(0.5));
     let file = world.write("gallery.bin", made.to_bytes());
     made.set_min_similarity(None).unwrap();
+    own(&mut made, None);
     let told = gallery(&[&"adapt", &file]);
     for part in [
         "pictures left out",
         "classes left out",
         "kept: whitening, strength 0.",
         "24 → 24 values, learned from 180 pictures",
-        "threshold 0.75 is dropped",
+        "threshold 0.75 and the thresholds of 1 class are dropped",
         "`magpie gallery calibrate --write`",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert_eq!(opened(&file).map(), Some(&learned(&made)));
     assert_eq!(opened(&file).min_similarity(), None);
+    // Entries that taught the map say too much of themselves.
+    let error = refused(&[&"calibrate", &file, &"--write"]);
+    assert!(error.contains("the threshold is not kept; --even-if-poor"), "{error}");
     let bytes = std::fs::read(&file).unwrap();
     let again = parsed(&gallery(&[&"adapt", &file, &"--json"]));
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "the same map again");

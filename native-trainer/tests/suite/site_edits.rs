@@ -51,6 +51,35 @@ fn what_the_owner_has_edited_is_kept_and_named() {
 }
 
 #[test]
+fn what_lies_where_the_new_file_would_go_stays_as_it_is() {
+    let shop = Shop::new();
+    let publish = publishing("gallery.bin", "site", "");
+    shop.does(&publish);
+    let site = shop.path("site");
+    let read = |name: &str| std::fs::read_to_string(site.join(name)).expect("a text");
+    let own = format!("{}# mine\n", read("_headers"));
+    std::fs::write(site.join("_headers"), &own).expect("a file");
+    std::fs::write(site.join("_headers.new"), "somebody's").expect("a file");
+    #[cfg(unix)]
+    {
+        std::fs::write(shop.path("elsewhere"), "outside").expect("a file");
+        let link = site.join("_headers.new-2");
+        std::os::unix::fs::symlink(shop.path("elsewhere"), link).expect("a link");
+    }
+    let beside = if cfg!(unix) { "_headers.new-3" } else { "_headers.new-2" };
+    // The second publishing knows its own file again.
+    for _ in 0..2 {
+        let (is_well, told) = shop.told(&publish);
+        assert!(is_well && told.contains(beside), "{told}");
+        assert_eq!((read("_headers"), read("_headers.new").as_str()), (own.clone(), "somebody's"));
+        assert!(read(beside).contains("cross-origin-opener-policy"));
+        shop.does("verify site");
+    }
+    #[cfg(unix)]
+    assert_eq!(std::fs::read_to_string(shop.path("elsewhere")).expect("a file"), "outside");
+}
+
+#[test]
 fn a_flipped_byte_in_any_file_is_found() {
     let shop = Shop::new();
     shop.0.write("dist/magpie.d.ts", "export {};");

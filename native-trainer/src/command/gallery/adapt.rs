@@ -83,7 +83,7 @@ impl Adapt {
                 bail!("{}: the gallery has no map", self.gallery.display());
             }
             gallery.set_map(None)?;
-            let dropped = drop_threshold(&mut gallery)?;
+            let dropped = drop_thresholds(&mut gallery)?;
             change.save(&gallery)?;
             if self.json {
                 println!("{}", json!({"map": null, "threshold_dropped": dropped.is_some()}));
@@ -116,9 +116,12 @@ impl Adapt {
 /// Gives a gallery the map that was learned; what is to be said of its threshold.
 fn keep(gallery: &mut Gallery, learned: &LearnedMap) -> anyhow::Result<Option<String>> {
     let LearnedMap::Helps { map, .. } = learned else { return Ok(None) };
-    let is_same = gallery.map() == Some(&**map);
+    // What was measured behind the same map holds.
+    if gallery.map() == Some(&**map) {
+        return Ok(None);
+    }
     gallery.set_map(Some((**map).clone()))?;
-    if is_same { Ok(None) } else { drop_threshold(gallery) }
+    drop_thresholds(gallery)
 }
 
 /// Whether a command learns a map.
@@ -161,14 +164,30 @@ pub(super) fn again(gallery: &mut Gallery) -> anyhow::Result<bool> {
     Ok(matches!(learned, LearnedMap::Helps { .. }))
 }
 
-/// Takes the gallery's threshold out, which was measured with other cosines; what is to be said of that.
-fn drop_threshold(gallery: &mut Gallery) -> anyhow::Result<Option<String>> {
-    let Some(least) = gallery.min_similarity() else { return Ok(None) };
-    gallery.set_min_similarity(None)?;
-    Ok(Some(format!(
-        "threshold {} is dropped: cosines are others now; measure it anew by `magpie gallery calibrate --write`",
-        shown(least)
-    )))
+/// Takes out the thresholds of gallery and classes, which were measured with other cosines; what is to be said of that.
+fn drop_thresholds(gallery: &mut Gallery) -> anyhow::Result<Option<String>> {
+    let own: Vec<usize> = (0..gallery.classes().len())
+        .filter(|class| gallery.classes()[*class].min_similarity.is_some())
+        .collect();
+    for class in &own {
+        let metadata = gallery.classes()[*class].metadata.clone();
+        gallery.describe_class(*class, metadata, None)?;
+    }
+    let mut dropped = Vec::new();
+    if let Some(least) = gallery.min_similarity() {
+        gallery.set_min_similarity(None)?;
+        dropped.push(format!("threshold {}", shown(least)));
+    }
+    if !own.is_empty() {
+        dropped.push(format!("the thresholds of {}", many(own.len(), CLASSES)));
+    }
+    Ok((!dropped.is_empty()).then(|| {
+        let (what, are) = (dropped.join(" and "), if own.is_empty() { "is" } else { "are" });
+        format!(
+            "{what} {are} dropped: cosines are others now; measure anew by `magpie gallery calibrate --write` with \
+             --query"
+        )
+    }))
 }
 
 /// What a map is, in a line.

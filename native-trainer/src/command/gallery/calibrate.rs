@@ -232,7 +232,10 @@ impl Calibrate {
         let by = |weight| calibrate(&scored(&measured.trials, weight), self.share());
         let calibration = by(weight).context("trials have scores")?;
         let alone = if weight > 0.0 { by(0.0) } else { None };
-        let doubts = calibration.doubts(self.share());
+        let mut doubts = calibration.doubts(self.share());
+        if query.is_none() && gallery.map().is_some() {
+            doubts.push(Doubt::OwnMap);
+        }
         let mut others = Vec::new();
         if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
             for rule in Rule::value_variants().iter().copied() {

@@ -267,6 +267,26 @@ impl Merge {
                 );
             }
             spell_alike(&gallery, &mut other)?;
+            let (was_empty, crop) = (gallery.is_empty(), gallery.crop());
+            if !was_empty && crop != other.crop() {
+                eprintln!(
+                    "note: {}: its entries were made with --crop {}, those of {} with {}",
+                    path.display(),
+                    other.crop().name(),
+                    self.galleries[0].display(),
+                    crop.name()
+                );
+            }
+            if was_empty {
+                gallery.share_map(&other)?;
+            }
+            if other.map().is_some() && other.map() != gallery.map() {
+                eprintln!(
+                    "note: {}: its map is not taken over, nor its threshold; learn one of all entries by \
+                     `magpie gallery adapt`",
+                    path.display()
+                );
+            }
             let merged = gallery.merge(&other).with_context(|| path.display().to_string())?;
             added += merged.added;
             println!(
