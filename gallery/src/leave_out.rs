@@ -224,7 +224,7 @@ impl<'a> Around<'a> {
         without[class] = none;
         let trial = |rule: &AnswerRule| {
             let answer = |near: &[Near], left_out: Option<usize>| match rule {
-                AnswerRule::Nearest => self.by_nearest(near),
+                AnswerRule::Nearest => by_nearest(near),
                 AnswerRule::ClassMean => self.by_class_mean(near, &own),
                 AnswerRule::Vote { neighbors } => {
                     let is_there = |place: &usize| {
@@ -241,14 +241,6 @@ impl<'a> Around<'a> {
             }
         };
         rules.iter().map(trial).collect()
-    }
-
-    /// Places the nearest entry of each class: of equal ones the first.
-    fn by_nearest(&self, near: &[Near]) -> Option<Asked> {
-        best_two(near.iter().enumerate().filter_map(|(class, near)| {
-            let (similarity, place) = near.best?;
-            Some((class, similarity, place))
-        }))
     }
 
     /// The means without the entries of the picture that is asked.
@@ -295,7 +287,7 @@ impl<'a> Around<'a> {
                 None => votes.push((class, vote)),
             }
         }
-        let nearest = self.by_nearest(near)?;
+        let nearest = by_nearest(near)?;
         let similarity = |class: usize| near[class].best.map_or(0.0, |(best, _)| best);
         let voted = |class: usize, votes: f32| {
             if similarity(class) >= SAME { f32::INFINITY } else { votes }
@@ -312,6 +304,14 @@ impl<'a> Around<'a> {
             if class == nearest.class { nearest.second } else { similarity(nearest.class) };
         Some(Asked { class, similarity: similarity(class), second })
     }
+}
+
+/// Places the nearest entry of each class: of equal ones the first.
+fn by_nearest(near: &[Near]) -> Option<Asked> {
+    best_two(near.iter().enumerate().filter_map(|(class, near)| {
+        let (similarity, place) = near.best?;
+        Some((class, similarity, place))
+    }))
 }
 
 /// The best class and the similarity of the second, from classes with a similarity and what decides between equal

@@ -254,9 +254,9 @@ mod tests {
             let mut plain: Vec<f64> = Vec::new();
             for value in 0..values {
                 let mut sum = 0.0;
-                for i in 0..dim {
+                for (i, embedded) in embedding.iter().enumerate() {
                     let code = f64::from(map.codes[value * dim + i]);
-                    sum += code * f64::from(map.factors[value]) * f64::from(embedding[i]);
+                    sum += code * f64::from(map.factors[value]) * f64::from(*embedded);
                 }
                 plain.push(sum - f64::from(map.offset[value]));
             }

@@ -24,7 +24,8 @@ impl LeftOut {
             .filter_map(|(b, a)| Some(((*b)?, (*a)?)))
             .collect();
         let count = |of: fn(&(bool, bool)) -> bool| both.iter().filter(|pair| of(pair)).count();
-        let (pictures, gained, lost) = (both.len(), count(|(b, a)| !b & a), count(|(b, a)| b & !a));
+        let (pictures, gained, lost) =
+            (both.len(), count(|(b, a)| !*b && *a), count(|(b, a)| *b && !*a));
         let of = pictures.max(1) as f64;
         let difference = (gained as f64 - lost as f64) / of;
         let variance = (gained + lost) as f64 / of - difference * difference;

@@ -166,6 +166,7 @@ fn few_pictures_teach_nothing_and_strengths_are_checked() {
 }
 
 /// Solves `matrix · x = right` by elimination with pivots.
+#[allow(clippy::needless_range_loop, reason = "as it stands in the books")]
 fn solved(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     let count = right.len();
     for step in 0..count {

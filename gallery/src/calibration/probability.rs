@@ -226,10 +226,8 @@ fn solve(matrix: [[f64; 3]; 3], right: [f64; 3]) -> [f64; 3] {
     let mut lower = [[0.0_f64; 3]; 3];
     for row in 0..3 {
         for column in 0..=row {
-            let mut sum = matrix[row][column];
-            for k in 0..column {
-                sum -= lower[row][k] * lower[column][k];
-            }
+            let products = lower[row].iter().zip(&lower[column]).take(column);
+            let sum = products.fold(matrix[row][column], |sum, (a, b)| sum - a * b);
             lower[row][column] =
                 if row == column { sum.max(1e-12).sqrt() } else { sum / lower[column][column] };
         }

@@ -29,7 +29,9 @@ fn made_up(classes: usize, each: usize) -> Gallery {
         let embedding: Vec<f32> = (0..DIM)
             .map(|i| noise(class * 1009 + i) + own * noise(100_000 + entry * 31 + i))
             .collect();
-        gallery.add_image(class, &embedding, ContentId::of(&entry.to_le_bytes())).unwrap();
+        gallery
+            .add_image(class, &embedding, ContentId::of(&entry.to_le_bytes()))
+            .expect("an embedding");
     }
     gallery
 }

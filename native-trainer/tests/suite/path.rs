@@ -191,7 +191,8 @@ fn host_that_cuts_packed_copies(site: PathBuf) -> String {
             return stream.write_all(b"HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n");
         };
         let request = request.to_lowercase();
-        let kind = if name.ends_with(".js") { "text/javascript" } else { "application/wasm" };
+        let is_script = std::path::Path::new(name).extension().is_some_and(|ending| ending == "js");
+        let kind = if is_script { "text/javascript" } else { "application/wasm" };
         let (head, body) = if !request.contains("range: bytes=1-4") {
             ("200 OK", &bytes[..])
         } else if request.contains("accept-encoding: gzip, deflate, br, zstd, identity") {

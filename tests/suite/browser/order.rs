@@ -138,7 +138,7 @@ fn two_sites_of_one_origin_share_nothing() {
     let (lessons, caches, entries) = own(&seen["one"], "one");
     assert_eq!((lessons.len(), caches.len()), (1, 1), "{}", seen["one"]);
     assert!(entries.contains(&"magpie-language /one/".to_owned()), "{entries:?}");
-    assert_eq!(entries.len(), seen["one"]["entries"].as_object().map_or(0, |all| all.len()));
+    assert_eq!(entries.len(), seen["one"]["entries"].as_object().map_or(0, serde_json::Map::len));
 
     // The second begins as if there were no other.
     assert_eq!(seen["lang"], "en");

@@ -31,7 +31,7 @@ impl<'a> Options<'a> {
                 "--detector" => options.detector = Some(value()?),
                 "--limit" => options.limit = Some(value()?),
                 folder if options.sets.is_empty() && !folder.starts_with('-') => {
-                    options.sets = folder
+                    options.sets = folder;
                 }
                 other => bail!("unknown option {other:?}"),
             }
@@ -48,16 +48,12 @@ impl<'a> Options<'a> {
             let name = Path::new(path).file_name();
             name.map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
         };
-        let mut line = format!("cargo xtask bench quality {}", name(self.sets));
+        let mut words = vec!["cargo xtask bench quality".to_owned(), name(self.sets)];
         for (word, path) in [("--extractor", self.extractor), ("--detector", self.detector)] {
-            if let Some(path) = path {
-                line.push_str(&format!(" {word} {}", name(path)));
-            }
+            words.extend(path.map(|path| format!("{word} {}", name(path))));
         }
-        if let Some(limit) = self.limit {
-            line.push_str(&format!(" --limit {limit}"));
-        }
-        line
+        words.extend(self.limit.map(|limit| format!("--limit {limit}")));
+        words.join(" ")
     }
 }
 

@@ -326,7 +326,7 @@ impl Calibrate {
     }
 
     /// What `--json` prints.
-    fn json(&self, gallery: &Gallery, outcome: &Outcome) -> Value {
+    fn told_json(gallery: &Gallery, outcome: &Outcome) -> Value {
         let Outcome { measured, calibration, left_out, own, doubts, others, kept, .. } = outcome;
         let Calibration { threshold, named, answered, right, right_without, pictures, .. } =
             *calibration;
@@ -361,7 +361,7 @@ impl Calibrate {
 
     fn say(&self, gallery: &Gallery, outcome: &Outcome) {
         if self.json {
-            println!("{}", self.json(gallery, outcome));
+            println!("{}", Self::told_json(gallery, outcome));
             return;
         }
         let Outcome { measured, calibration, left_out, own, doubts, others, .. } = outcome;
