@@ -105,8 +105,8 @@ export interface Answer {
   /** Cosine, -1 to 1. */
   similarity: number;
   /**
-   * How probable it is that this is right, of a thing that the gallery has, 0 to 1. Only of the best answer, and null
-   * where the gallery was not calibrated (`magpie gallery calibrate`).
+   * How probable it is that this is right, 0 to 1, as the images that the gallery was calibrated with say. Only of the
+   * best answer of a known object; null else, and where the gallery was not calibrated (`magpie gallery calibrate`).
    */
   probability: number | null;
   /** What the gallery says about the class. It is text: never put it into a page as markup. */

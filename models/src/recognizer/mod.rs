@@ -101,8 +101,8 @@ pub struct Recognition {
     pub matches: Vec<Match>,
     /// Whether the best is similar enough to be the answer.
     pub known: bool,
-    /// How probable it is that the best is right, of a thing that the gallery has, `0..=1`; `None` where the
-    /// gallery is not calibrated for the rule of the settings.
+    /// How probable it is that the best is right, of a thing that the gallery has, `0..=1`; `None` where it is not
+    /// known, or the gallery is not calibrated for the rule of the settings.
     pub probability: Option<f32>,
     /// Cosine from which on the best would be the answer.
     pub least_similarity: f32,
@@ -346,12 +346,13 @@ impl Recognizer {
         embedding: Vec<f32>,
     ) -> Result<Recognition, GalleryError> {
         let answer = self.answer(&embedding)?;
+        let known = self.gallery.is_known(&answer, self.settings.min_similarity);
         Ok(Recognition {
             bbox,
             detection_score,
-            known: self.gallery.is_known(&answer, self.settings.min_similarity),
+            known,
             least_similarity: self.least_similarity(&answer),
-            probability: answer.probability,
+            probability: answer.probability.filter(|_| known),
             matches: answer.matches,
             embedding,
         })

@@ -101,7 +101,10 @@ impl Engine {
         let found = self.recognizer.search(&asked[0], top_k)?;
         let mut answers: Vec<Answer> = found.iter().map(|m| self.answer(m)).collect();
         let best = self.recognizer.answer(&asked[0])?;
-        Self::judge(&mut answers, best.probability, self.recognizer.least_similarity(&best));
+        let known =
+            self.recognizer.gallery().is_known(&best, self.recognizer.settings().min_similarity);
+        let probability = best.probability.filter(|_| known);
+        Self::judge(&mut answers, probability, self.recognizer.least_similarity(&best));
         Ok(Response::Found { answers })
     }
 

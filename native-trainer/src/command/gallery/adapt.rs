@@ -103,7 +103,9 @@ impl Adapt {
             change.save(&gallery)?;
         }
         if self.json {
-            println!("{}", told_json(&gallery, &learned, took));
+            let mut told = told_json(&gallery, &learned, took);
+            told["threshold_dropped"] = dropped.is_some().into();
+            println!("{told}");
             return Ok(());
         }
         say(&gallery, &learned, took);

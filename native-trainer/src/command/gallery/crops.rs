@@ -103,7 +103,7 @@ impl Crops {
             }
             (Some(path), Some(crop)) => {
                 eprintln!(
-                    "note: {}: nothing is detected: the entries are made with --crop {}",
+                    "note: --detector {} is not used: the entries are made with --crop {}",
                     path.display(),
                     crop.name()
                 );

@@ -290,6 +290,8 @@ impl Search {
             let mut found = answer.matches.clone();
             found.retain(|m| self.min_similarity.is_none_or(|least| m.similarity >= least));
             let label = |class: usize| gallery.classes()[class].label.as_str();
+            let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
+            let known = gallery.is_known(&answer, everyones);
             if self.json {
                 let matches: Vec<_> = found
                     .iter()
@@ -299,7 +301,7 @@ impl Search {
                 println!(
                     "{}",
                     json!({"picture": picture, "matches": matches, "lead": answer.lead,
-                           "probability": answer.probability, "search_ms": ms})
+                           "probability": answer.probability.filter(|_| known), "search_ms": ms})
                 );
                 continue;
             }
@@ -309,9 +311,8 @@ impl Search {
             }
             match found.first() {
                 Some(best) => {
-                    let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
                     let least = gallery.least_similarity(&answer, everyones);
-                    if !gallery.is_known(&answer, everyones) {
+                    if !known {
                         println!("  unknown: below the threshold {least:.4}");
                     } else if let Some(sure) = sure(answer.probability) {
                         println!("  {sure}, similarity {:.2}", best.similarity);
