@@ -3,18 +3,9 @@
 use super::*;
 use crate::class::{Class, ContentId};
 use crate::index::{IndexConfig, VectorType};
+use crate::matrix::noise;
 
 const DIM: usize = 24;
-
-/// Numbers between −1 and 1 that look drawn at random.
-fn noise(seed: u64) -> impl FnMut() -> f32 {
-    let mut state = seed;
-    move || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
 
 /// A class' place and a picture's, each of `DIM` values: what a value of them counts.
 struct World {

@@ -17,7 +17,7 @@ const ROUNDS: usize = 4;
 const RIDGE: f32 = 1e-6;
 
 /// Numbers between −1 and 1 that look drawn at random.
-fn noise(seed: u64) -> impl FnMut() -> f32 {
+pub(crate) fn noise(seed: u64) -> impl FnMut() -> f32 {
     let mut state = seed;
     move || {
         state =

@@ -5,19 +5,10 @@ use proptest::prelude::*;
 use super::coder::Coder;
 use super::*;
 use crate::embedding::unit;
+use crate::matrix::noise;
 use crate::sections::forged;
 
 const DIM: usize = 48;
-
-/// Numbers between −1 and 1 that look drawn at random.
-fn noise(seed: u64) -> impl FnMut() -> f32 {
-    let mut state = seed;
-    move || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
 
 /// Classes of ten entries around a middle each; every third class has facts.
 fn clustered(classes: usize, spread: f32) -> Gallery {

@@ -193,11 +193,6 @@ impl SqueezeExcite {
     }
 }
 
-/// The values of a tensor of floats on the CPU, row-major.
-pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("parameters are 32-bit floats")
-}
-
 /// Dropout that masks without rescaling in training and scales by `1 − probability` outside it.
 ///
 /// The reference puts it before the embedding of its LCNet family, so weights learned there expect

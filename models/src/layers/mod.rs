@@ -20,8 +20,10 @@ pub use crate::activation::Activation;
 pub use eager::Eager;
 pub use flow::{Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 #[cfg(feature = "tensors")]
-pub use forward::{downscale_dropout, values_of};
+pub use forward::downscale_dropout;
 
+#[cfg(feature = "tensors")]
+pub use crate::values::values_of;
 use crate::values::{Device, Module, Param, RunningState, Tensor, of_param, of_state, state};
 pub(crate) use crate::values::{constant, normal};
 

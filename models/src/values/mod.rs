@@ -18,6 +18,6 @@ pub use held::{Device, Module, Param, RunningState, Tensor};
 #[cfg(not(feature = "tensors"))]
 pub(crate) use held::{constant, frozen, host, normal, of_param, of_state, state};
 #[cfg(feature = "tensors")]
-pub use tensors::{Device, Module, Param, RunningState, Tensor};
+pub use tensors::{Device, Module, Param, RunningState, Tensor, values_of};
 #[cfg(feature = "tensors")]
 pub(crate) use tensors::{constant, frozen, host, normal, of_param, of_state, state};

@@ -60,7 +60,8 @@ pub(crate) fn of_state(state: &RunningState<Tensor<1>>) -> Vec<f32> {
     values_of(state.value())
 }
 
-fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+/// The values of a tensor of floats on the CPU, row-major.
+pub fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("parameters are 32-bit floats")
 }
 

@@ -134,7 +134,7 @@ fn every_command_that_answers_says_how_sure_it_is() {
         if rule == Some(models::gallery::AnswerRule::ClassMean) { "nearest" } else { "class-mean" };
     assert!(parsed(&search(&[&"--json", &"--rule", &other]))["probability"].is_null());
 
-    for shards in ["never", "always"] {
+    let publish = |option: &str, value: &str| {
         let words: [&dyn AsRef<OsStr>; 11] = [
             &"publish",
             &"--extractor",
@@ -145,10 +145,13 @@ fn every_command_that_answers_says_how_sure_it_is() {
             &page,
             &"--out",
             &site,
-            &"--shards",
-            &shards,
+            &option,
+            &value,
         ];
-        let said = succeed(&words);
+        succeed(&words)
+    };
+    for shards in ["never", "always"] {
+        let said = publish("--shards", shards);
         let told = "(measured by `magpie gallery calibrate` from the gallery itself), rule ";
         assert!(said.contains(told), "{said}");
         let recognize = |path: &Path, more: &[&dyn AsRef<OsStr>]| {
@@ -171,18 +174,5 @@ fn every_command_that_answers_says_how_sure_it_is() {
         }
     }
     // A threshold by hand counts alone.
-    let words: [&dyn AsRef<OsStr>; 11] = [
-        &"publish",
-        &"--extractor",
-        &model,
-        &"--gallery",
-        &file,
-        &"--page",
-        &page,
-        &"--out",
-        &site,
-        &"--min-similarity",
-        &"1",
-    ];
-    assert!(succeed(&words).contains("threshold 1 (given by --min-similarity)"));
+    assert!(publish("--min-similarity", "1").contains("threshold 1 (given by --min-similarity)"));
 }

@@ -83,9 +83,8 @@ fn are_texts_in_order(seen: &Value) {
     assert_eq!(seen["urls"], 0, "addresses of thumbnails are given back, damaged ones too");
 }
 
-#[test]
-fn the_newest_picture_is_shown_and_the_next_engine_knows_it() {
-    let seen = seen("chromium", "late,stopped,language,busy,facts");
+fn the_page_keeps_its_order_in(browser: &str) {
+    let seen = seen(browser, "late,stopped,language,busy,facts");
     are_texts_in_order(&seen["facts"]);
     the_newest_stays(&seen["late"]);
     goes_on(&seen["stopped"]);
@@ -94,13 +93,13 @@ fn the_newest_picture_is_shown_and_the_next_engine_knows_it() {
 }
 
 #[test]
+fn the_newest_picture_is_shown_and_the_next_engine_knows_it() {
+    the_page_keeps_its_order_in("chromium");
+}
+
+#[test]
 fn the_newest_picture_is_shown_in_firefox_as_well() {
-    let seen = seen("firefox", "late,stopped,language,busy,facts");
-    are_texts_in_order(&seen["facts"]);
-    the_newest_stays(&seen["late"]);
-    goes_on(&seen["stopped"]);
-    is_retold(&seen["language"]);
-    waits_its_turn(&seen["busy"]);
+    the_page_keeps_its_order_in("firefox");
 }
 
 #[test]

@@ -267,18 +267,16 @@ impl Merge {
                 );
             }
             spell_alike(&gallery, &mut other)?;
-            let (was_empty, crop) = (gallery.is_empty(), gallery.crop());
-            if !was_empty && crop != other.crop() {
+            if gallery.is_empty() {
+                gallery.share_map(&other)?;
+            } else if gallery.crop() != other.crop() {
                 eprintln!(
                     "note: {}: its entries were made with --crop {}, those of {} with {}",
                     path.display(),
                     other.crop().name(),
-                    self.galleries[0].display(),
-                    crop.name()
+                    first.display(),
+                    gallery.crop().name()
                 );
-            }
-            if was_empty {
-                gallery.share_map(&other)?;
             }
             if other.map().is_some() && other.map() != gallery.map() {
                 eprintln!(
