@@ -4,8 +4,8 @@
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
-    ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+    EfficientNetLiteConfig, GlobalPool, LiteSize, MobileNetV1Config, PpLcNetConfig,
+    PpLcNetV2Config, ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
@@ -170,7 +170,10 @@ fn mobilenet_v1() {
 
 #[test]
 fn efficientnet_lite0() {
-    let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused: false });
+    let backbone = BackboneConfig::EfficientNetLite(EfficientNetLiteConfig {
+        size: LiteSize::Lite0,
+        fused: false,
+    });
     for (width, height) in [(64, 64), (63, 50)] {
         let config = extractor(backbone.clone(), Some(NeckConfig::Tanh));
         check_extractor(&format!("{width}×{height}"), &config, &preprocess(width, height));
