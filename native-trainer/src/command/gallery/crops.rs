@@ -38,7 +38,8 @@ pub(super) struct Crops {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Choice {
-    /// With a detector what is measured better on the pictures themselves, else the whole picture.
+    /// What is measured better on the pictures themselves: with a detector the whole picture, its main body or both,
+    /// else the whole picture or its middle.
     #[default]
     Auto,
     /// The whole picture.
@@ -76,18 +77,9 @@ impl Crops {
         embedder: &Embedder,
         wanted: &Wanted,
     ) -> anyhow::Result<Cropper> {
+        self.check(had)?;
         let chosen = self.crop.crop();
-        let crop = chosen.or(had).or((self.detector.is_none()).then_some(Crop::Never));
-        if crop.is_some_and(Crop::needs_detector) && self.detector.is_none() {
-            let name = crop.unwrap_or_default().name();
-            match chosen {
-                Some(_) => bail!("--crop {name} looks for the main body: give --detector, too"),
-                None => bail!(
-                    "the gallery's entries are those of main bodies (crop {name}): give --detector, too, or \
-                     --crop never for whole pictures"
-                ),
-            }
-        }
+        let crop = chosen.or(had);
         if let (Some(chosen), Some(had)) = (chosen, had)
             && chosen != had
         {
@@ -118,6 +110,23 @@ impl Crops {
         }
         Ok(cropper)
     }
+
+    /// Fails where a detector is needed and none is given. `had` as for [`Self::open`].
+    pub(super) fn check(&self, had: Option<Crop>) -> anyhow::Result<()> {
+        let chosen = self.crop.crop();
+        let crop = chosen.or(had);
+        if crop.is_some_and(Crop::needs_detector) && self.detector.is_none() {
+            let name = crop.unwrap_or_default().name();
+            match chosen {
+                Some(_) => bail!("--crop {name} looks for the main body: give --detector, too"),
+                None => bail!(
+                    "the gallery's entries are those of main bodies (crop {name}): give --detector, too, or \
+                     --crop never for whole pictures"
+                ),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes the parts of pictures.
@@ -132,7 +141,7 @@ pub(super) struct Cropper {
 struct Seen {
     class: usize,
     whole: Vec<f32>,
-    /// `None` where nothing was found.
+    /// The main body, or the middle where there is no detector; `None` where nothing was found.
     main: Option<Vec<f32>>,
 }
 
@@ -176,7 +185,7 @@ impl Cropper {
     pub(super) fn seen(&self, id: ContentId) -> Option<Vec<Vec<f32>>> {
         let seen = self.seen.get(&id)?;
         Some(match self.crop {
-            Crop::Main => vec![seen.query().to_vec()],
+            Crop::Main | Crop::Middle => vec![seen.query().to_vec()],
             Crop::Both => {
                 [Some(seen.whole.clone()), seen.main.clone()].into_iter().flatten().collect()
             }
@@ -195,7 +204,10 @@ impl Cropper {
             });
             let (mut parts, mut files, mut rows) = (Vec::new(), Vec::new(), Vec::new());
             for (class, path, id, picture) in read.collect::<Vec<_>>() {
-                let main = self.main(&picture)?;
+                let main = match self.detector {
+                    Some(_) => self.main(&picture)?,
+                    None => Some(middle(&picture)),
+                };
                 rows.push((class, id, main.is_some()));
                 for part in [Some(picture), main].into_iter().flatten() {
                     parts.push(part);
@@ -211,7 +223,14 @@ impl Cropper {
         }
         let mut all: Vec<(&ContentId, &Seen)> = self.seen.iter().collect();
         all.sort_by_key(|(id, _)| **id);
-        let found = Found::among(&all.iter().map(|(_, seen)| *seen).collect::<Vec<_>>());
+        let all: Vec<&Seen> = all.iter().map(|(_, seen)| *seen).collect();
+        if self.detector.is_none() {
+            let found = Middles::among(&all);
+            self.crop = found.best();
+            println!("crop: {} ({found})", self.crop.name());
+            return Ok(());
+        }
+        let found = Found::among(&all);
         self.crop = found.best();
         println!("crop: {} ({found})", self.crop.name());
         Ok(())
@@ -313,6 +332,67 @@ impl std::fmt::Display for Found {
     }
 }
 
+/// How many of the pictures find their class by their middles, and how many by what they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Middles {
+    queries: usize,
+    whole: usize,
+    middle: usize,
+}
+
+impl Middles {
+    /// Each picture among the others: wholes among wholes, middles among middles.
+    fn among(all: &[&Seen]) -> Self {
+        let finds = |place: usize, part: fn(&Seen) -> &[f32]| {
+            let others = all.iter().enumerate().filter(|(other, _)| *other != place);
+            let best = others.fold((f32::NEG_INFINITY, usize::MAX), |best, (_, other)| {
+                let pairs = part(all[place]).iter().zip(part(other));
+                let score = pairs.map(|(a, b)| a * b).sum::<f32>();
+                if score > best.0 { (score, other.class) } else { best }
+            });
+            best.1 == all[place].class
+        };
+        let is_asked = |place: &usize| {
+            let mut others = all.iter().enumerate().filter(|(other, _)| other != place);
+            others.any(|(_, other)| other.class == all[*place].class)
+        };
+        (0..all.len())
+            .into_par_iter()
+            .filter(is_asked)
+            .map(|place| {
+                let (whole, middle) = (finds(place, |seen| &seen.whole), finds(place, Seen::query));
+                Self { queries: 1, whole: usize::from(whole), middle: usize::from(middle) }
+            })
+            .reduce(Self::default, |a, b| Self {
+                queries: a.queries + b.queries,
+                whole: a.whole + b.whole,
+                middle: a.middle + b.middle,
+            })
+    }
+
+    /// The middle where it finds more, the whole where there is too little to choose by.
+    fn best(self) -> Crop {
+        let is_better = self.queries >= LEAST && self.middle > self.whole;
+        if is_better { Crop::Middle } else { Crop::Never }
+    }
+}
+
+impl std::fmt::Display for Middles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { queries, whole, middle } = *self;
+        if queries < LEAST {
+            return f.write_str("too few pictures of one class to measure what is better");
+        }
+        let share = |found: usize| 100.0 * found as f64 / queries as f64;
+        write!(
+            f,
+            "{queries} pictures, each searched among the others, recall@1: whole pictures {:.1} %, their middles {:.1} %",
+            share(whole),
+            share(middle)
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +425,26 @@ mod tests {
         let found = Found::among(&all.iter().collect::<Vec<_>>());
         // The last one has no other picture of its class.
         assert_eq!(found, Found { queries: 4, whole: 0, main: 4, both: 2 });
+    }
+
+    #[test]
+    fn middles_are_taken_where_they_find_more() {
+        let found = |whole, middle| Middles { queries: 100, whole, middle };
+        assert_eq!(found(50, 51).best(), Crop::Middle);
+        assert_eq!(found(50, 50).best(), Crop::Never);
+        assert_eq!(found(70, 50).best(), Crop::Never);
+        assert_eq!(Middles { queries: 9, whole: 0, middle: 9 }.best(), Crop::Never);
+        let (east, north) = ([1.0, 0.0], [0.0, 1.0]);
+        // The wholes show the ground, which the classes share by pairs; the middles show the thing.
+        let all = [
+            seen(0, [0.6, 0.8], Some(east)),
+            seen(0, north, Some(east)),
+            seen(1, [0.6, 0.8], Some(north)),
+            seen(1, north, Some(north)),
+            seen(2, north, Some(north)),
+        ];
+        let found = Middles::among(&all.iter().collect::<Vec<_>>());
+        assert_eq!(found, Middles { queries: 4, whole: 0, middle: 4 });
     }
 
     #[test]
