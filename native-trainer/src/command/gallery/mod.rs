@@ -6,6 +6,7 @@ mod answer;
 mod calibrate;
 mod change;
 mod crops;
+mod learn;
 mod postgres;
 mod show;
 mod wanted;
