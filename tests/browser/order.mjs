@@ -49,6 +49,7 @@ const look = (page) =>
     const text = (selector) => document.querySelector(selector)?.textContent ?? null;
     return {
       status: text("#status"),
+      unable: document.querySelector("#unable").hidden ? null : text("#unable"),
       state: document.querySelector("#status").className,
       words: text("#own-words"),
       labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
@@ -73,7 +74,7 @@ async function holds(page, test, patience = 60_000) {
   while (!(await page.evaluate(test).catch(() => false)) && Date.now() < end) await sleep(50);
 }
 
-const settled = ({ state }) => /done|failed/.test(state);
+const settled = ({ state, unable }) => /done|failed/.test(state) || unable !== null;
 const saying = (page, words) => until(page, ({ status }) => status.includes(words));
 
 async function open(browser, host, more = "") {

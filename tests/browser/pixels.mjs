@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { crc32, deflateSync } from "node:zlib";
 
 import { launch } from "./chromium.mjs";
+import { onNewDocument } from "./firefox-driver.mjs";
 import { start } from "./host.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
@@ -31,7 +32,7 @@ async function firefox() {
   });
   const open = async (stub) => {
     const page = await (await browser.createBrowserContext()).newPage();
-    if (stub) await page.evaluateOnNewDocument(stub);
+    if (stub) await onNewDocument(page, `(${stub})();`);
     return { page, upload: async (file) => (await page.$("#file")).uploadFile(file) };
   };
   return { open, close: () => browser.close() };
