@@ -11,6 +11,7 @@ import { join } from "node:path";
 
 import { open as openBrowser } from "./browsers.mjs";
 import { start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, next, picture, other, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -414,13 +415,4 @@ const scenarios = {
 };
 
 const browser = await openBrowser(which);
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
-  const begun = Date.now();
-  seen[name] = await scenario(browser);
-  if (process.env.TIMES) console.error(name, Date.now() - begun);
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-process.exit(0);
+await playAll(scenarios, only, (scenario) => scenario(browser), () => browser.close());

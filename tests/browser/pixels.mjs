@@ -11,6 +11,7 @@ import { crc32, deflateSync } from "node:zlib";
 import { launch } from "./chromium.mjs";
 import { onNewDocument } from "./firefox-driver.mjs";
 import { start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -364,14 +365,7 @@ const AVIF =
   "AAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAAAAIAAAACAAAAEHBpeGkAAAAAAwgICAAAAAxhdjFDgQ0MAAAAABNjb2xybmNseAACAAIAAYAA" +
   "AAAXaXBtYQAAAAAAAAABAAEEAQKDBAAAACVtZGF0EgAKCBgANogQEAwgMg8f8D///8WfhwB8+ErK42A=";
 
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
-  const began = performance.now();
-  seen[name] = await scenario();
-  console.error(name, Math.round(performance.now() - began));
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-host.close();
-rmSync(folder, { recursive: true });
+await playAll(scenarios, only, (scenario) => scenario(), async () => {
+  await browser.close();
+  rmSync(folder, { recursive: true });
+});

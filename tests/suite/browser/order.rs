@@ -28,7 +28,7 @@ fn says(look: &Value, words: &str) {
 
 #[track_caller]
 fn the_newest_stays(seen: &Value) {
-    assert_eq!(seen["asked"], 1, "the sample is on its way: {seen}");
+    assert!(seen["asked"].as_u64() > Some(0), "the sample is on its way: {seen}");
     assert!(seen["right"]["labels"].as_array().is_some_and(|labels| !labels.is_empty()), "{seen}");
     for way in ["sample", "file", "address"] {
         assert_eq!(seen[way], seen["right"], "{way}");
