@@ -9,7 +9,7 @@ use crate::steps::{execute, program, root, say, step};
 pub(crate) fn test() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::browser()?;
-    demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    demo::run(&demo::Options::emoji())?;
     let package = package::assemble()?;
     setup::npm("www/examples/vite-react")?;
     let postgres = setup::postgres();
@@ -24,8 +24,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         if !webkit {
             command.args(["--skip", "in_webkit"]);
         }
-        // The browser tests look at the published demo and the package.
-        execute(command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package))
+        // The browser tests look at the published demo of emoji and the package.
+        execute(command.env("MAGPIE_SITE", demo::emoji_site()).env("MAGPIE_PACKAGE", &package))
     });
     if postgres.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");

@@ -15,8 +15,8 @@ const TOLERANCE: f32 = 26.0;
 const FITS: usize = 6;
 /// Smallest distance that counts as near, in levels of 255.
 const LEAST_NEAR: f32 = 10.0;
-/// Pieces smaller than this share of the largest one are specks of the background.
-const LEAST_PIECE: f32 = 0.02;
+/// Pieces smaller than this share of the largest one are shadows and specks of the background.
+const LEAST_PIECE: f32 = 0.15;
 /// Coefficients of the polynomial.
 const TERMS: usize = 6;
 
