@@ -41,7 +41,14 @@ impl fmt::Display for Score {
 }
 
 /// Recognizes 1.jpg, 2.jpg, … of a folder and compares the answers with 1.json, 2.json, …
-pub(super) fn score(site: &Path, pictures: &Path, count: u32) -> anyhow::Result<Score> {
+///
+/// A site without a detector takes each picture as one object, which counts as found.
+pub(super) fn score(
+    site: &Path,
+    pictures: &Path,
+    count: u32,
+    has_detector: bool,
+) -> anyhow::Result<Score> {
     let mut command = magpie();
     command.args(["recognize", "--json", "--bundle"]).arg(site);
     command.args((1..=count).map(|number| pictures.join(format!("{number}.jpg"))));
@@ -50,14 +57,16 @@ pub(super) fn score(site: &Path, pictures: &Path, count: u32) -> anyhow::Result<
     for (line, number) in answers.lines().zip(1..=count) {
         let path = pictures.join(format!("{number}.json"));
         let things = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        score.add(&serde_json::from_slice(&things)?, &serde_json::from_str(line)?);
+        let least = if has_detector { HIT } else { 0.0 };
+        score.add(&serde_json::from_slice(&things)?, &serde_json::from_str(line)?, least);
     }
     Ok(score)
 }
 
 impl Score {
-    /// Adds the things of one picture, and the objects that were recognized in it.
-    fn add(&mut self, things: &Value, answer: &Value) {
+    /// Adds the things of one picture, and the objects that were recognized in it; a box is that of a thing from an
+    /// overlap of `least` on.
+    fn add(&mut self, things: &Value, answer: &Value, least: f64) {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let (things, objects) = (list(things), list(&answer["objects"]));
         let mut taken = vec![false; objects.len()];
@@ -68,7 +77,7 @@ impl Score {
                 .enumerate()
                 .filter(|(index, _)| !taken[*index])
                 .map(|(index, object)| (overlap(&thing["bbox"], &object["bbox"]), index))
-                .filter(|(overlap, _)| *overlap >= HIT)
+                .filter(|(overlap, _)| *overlap >= least)
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let Some((_, index)) = best else { continue };
             taken[index] = true;
@@ -86,13 +95,13 @@ impl Score {
     }
 }
 
-/// Intersection over union; all of it for an object without a box, which is the whole picture.
+/// Intersection over union; 0 where there are no boxes.
 fn overlap(a: &Value, b: &Value) -> f64 {
     let corners = |value: &Value| -> Option<[f64; 4]> {
         let numbers: Vec<f64> = value.as_array()?.iter().filter_map(Value::as_f64).collect();
         numbers.try_into().ok()
     };
-    let (Some(a), Some(b)) = (corners(a), corners(b)) else { return 1.0 };
+    let (Some(a), Some(b)) = (corners(a), corners(b)) else { return 0.0 };
     let side = |i: usize| (a[i + 2].min(b[i + 2]) - a[i].max(b[i])).max(0.0);
     let area = |c: &[f64; 4]| (c[2] - c[0]) * (c[3] - c[1]);
     let both = side(0) * side(1);
@@ -124,13 +133,14 @@ mod tests {
             object(66.0, "d", true),
         ];
         let mut score = Score::default();
-        score.add(&things, &serde_json::json!({"objects": objects}));
+        score.add(&things, &serde_json::json!({"objects": objects}), HIT);
         let expected =
             Score { things: 4, found: 3, right: 1, wrong: 1, strays: 1, named_strays: 1 };
         assert_eq!(score, expected);
         assert!(score.to_string().contains("75.0 %  found"), "{score}");
-        let whole = serde_json::json!({"objects": [{"bbox": null, "known": true, "matches": [{"label": "a"}]}]});
-        score.add(&serde_json::json!([thing(0.0, "a")]), &whole);
+        let whole = serde_json::json!({"bbox": [0.0, 0.0, 99.0, 99.0], "known": true, "matches": [{"label": "a"}]});
+        let alone = serde_json::json!([thing(0.0, "a")]);
+        score.add(&alone, &serde_json::json!({"objects": [whole]}), 0.0);
         assert_eq!((score.found, score.right), (4, 2));
     }
 }

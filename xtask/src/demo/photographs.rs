@@ -138,7 +138,9 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
         step("pictures that are measured", || {
             lists.compose(&networks, MEASURED_SEED, count, &pictures)
         })?;
-        let score = step("recognizing them", || measure::score(&site(), &pictures, count))?;
+        let score = step("recognizing them", || {
+            measure::score(&site(), &pictures, count, networks.detector.is_some())
+        })?;
         say(&score.to_string());
     }
     Ok(())
