@@ -35,6 +35,8 @@ pub mod allocator;
 #[doc(hidden)]
 pub mod assign;
 #[doc(hidden)]
+pub mod authoring;
+#[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
@@ -53,6 +55,7 @@ pub mod loss;
 #[doc(hidden)]
 pub mod loss_scale;
 pub mod metric;
+pub mod networks;
 #[doc(hidden)]
 pub mod optimizer;
 pub mod plot;

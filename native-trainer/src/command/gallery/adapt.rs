@@ -128,7 +128,7 @@ fn keep(gallery: &mut Gallery, learned: &LearnedMap) -> anyhow::Result<Option<St
 
 /// Whether a command learns a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum When {
+pub(in crate::command) enum When {
     /// If it helps.
     Auto,
     /// Not.

@@ -21,7 +21,10 @@ use crate::data::label::{label, nearest, quoted};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
+pub(super) use adapt::When;
 pub(super) use answer::{Answer, other_rule, sure, threshold_text};
+pub(super) use crops::Choice;
+pub(super) use wanted::{Unusable, Wanted};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
