@@ -4,8 +4,8 @@
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
-    ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+    EfficientNetLiteConfig, GlobalPool, LiteSize, MobileNetV1Config, PpLcNetConfig,
+    PpLcNetV2Config, ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
@@ -169,11 +169,18 @@ fn mobilenet_v1() {
 }
 
 #[test]
-fn efficientnet_lite0() {
-    let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused: false });
-    for (width, height) in [(64, 64), (63, 50)] {
-        let config = extractor(backbone.clone(), Some(NeckConfig::Tanh));
-        check_extractor(&format!("{width}×{height}"), &config, &preprocess(width, height));
+fn efficientnet_lite() {
+    for (size, width, height) in
+        [(LiteSize::Lite0, 64, 64), (LiteSize::Lite0, 63, 50), (LiteSize::Lite2, 65, 64)]
+    {
+        let backbone =
+            BackboneConfig::EfficientNetLite(EfficientNetLiteConfig { size, fused: false });
+        let config = extractor(backbone, Some(NeckConfig::Tanh));
+        check_extractor(
+            &format!("{size:?}, {width}×{height}"),
+            &config,
+            &preprocess(width, height),
+        );
     }
 }
 

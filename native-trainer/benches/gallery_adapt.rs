@@ -2,13 +2,18 @@
 //!
 //! `gallery_adapt GALLERY QUERIES`: gallery files of the same classes, the second one of other pictures;
 //! `gallery_adapt ENTRIES DIM CLASSES`: a made-up gallery. One line of JSON a map.
+//!
+//! With QUERIES then what the gallery's own entries say of unknown things, against what these are: of every second
+//! class alone a gallery is made, with and without a map, that calibrates itself; the pictures of the other classes are
+//! strangers to it.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement, not a library")]
 
 use std::time::Instant;
 
 use models::gallery::{
-    AdaptOptions, AdaptationKind, AnswerRule, Class, Gallery, LearnedMap, Question,
+    AdaptOptions, AdaptationKind, AnswerRule, Class, Gallery, LearnedBy, LearnedMap, Question,
+    RULES,
 };
 use serde_json::json;
 
@@ -43,6 +48,78 @@ fn recall(gallery: &Gallery, queries: &Gallery, rule: AnswerRule) -> f64 {
         gallery.classes()[found[0].class].label == *label
     });
     100.0 * right.count() as f64 / queries.len().max(1) as f64
+}
+
+/// Shares of answers to pictures, in %: right and believed, wrong and believed; strangers are never right.
+fn believed(
+    gallery: &Gallery,
+    queries: &Gallery,
+    rule: AnswerRule,
+    known: bool,
+) -> Option<[f64; 3]> {
+    let question = Question { rule, ..Question::best(1) };
+    let least = gallery.min_similarity().unwrap();
+    let (mut right, mut wrong, mut all) = (0, 0, 0);
+    for entry in queries.entries() {
+        let label = &queries.classes()[queries.entry_class(entry)].label;
+        if gallery.class_by_label(label).is_some() != known {
+            continue;
+        }
+        all += 1;
+        let answer = gallery.answer(&queries.embedding(entry), &question).unwrap();
+        if gallery.is_known(&answer, least) {
+            let is_right = gallery.classes()[answer.best().unwrap().class].label == *label;
+            right += usize::from(is_right);
+            wrong += usize::from(!is_right);
+        }
+    }
+    let share = |count: usize| 100.0 * count as f64 / all as f64;
+    (all > 0).then(|| [share(right), share(wrong), all as f64])
+}
+
+/// What own entries say of unknown things, and what these are.
+fn strangers(gallery: &Gallery, queries: &Gallery) {
+    for (part, keeps) in [("even", 0), ("odd", 1), ("all", 2)] {
+        let mut half = gallery.clone();
+        for class in (0..gallery.classes().len()).rev() {
+            if keeps < 2 && class % 2 != keeps {
+                half.remove_class(class).unwrap();
+            }
+        }
+        for adapts in [false, true] {
+            if adapts {
+                let LearnedMap::Helps { map, .. } =
+                    half.learn_map(&AdaptOptions::default()).unwrap()
+                else {
+                    println!("{}", json!({"classes": part, "map": null}));
+                    continue;
+                };
+                half.set_map(Some(*map)).unwrap();
+            }
+            for rules in [&RULES[..], &RULES[..1]] {
+                let start = Instant::now();
+                let LearnedBy { rule, trials, fitted } =
+                    half.calibrate_itself(rules, 0.05, None).unwrap().unwrap();
+                let seconds = start.elapsed().as_secs_f64();
+                let share = |of: usize, all: usize| 100.0 * of as f64 / all.max(1) as f64;
+                let right = fitted.right.iter().filter(|right| **right).count();
+                let said = trials.iter().filter_map(|t| t.stranger);
+                let named = said.clone().filter(|s| fitted.calibration.is_known(s)).count();
+                let (own, named) = (share(right, fitted.right.len()), share(named, said.count()));
+                half.keep_learned(rule, fitted.min_similarity, fitted.calibration.clone()).unwrap();
+                println!(
+                    "{}",
+                    json!({"classes": part, "adapted": adapts, "rule": rule, "test": fitted.calibration.test().name(),
+                           "lead_weight": fitted.calibration.lead_weight(),
+                           "own_known_right": own, "own_strangers_named": named,
+                           "strangers_same_shops": believed(&half, gallery, rule, false).map(|s| s[1]),
+                           "strangers_other_shops": believed(&half, queries, rule, false).map(|s| s[1]),
+                           "known_other_shops_right_wrong": believed(&half, queries, rule, true),
+                           "seconds": seconds})
+                );
+            }
+        }
+    }
 }
 
 fn main() {
@@ -95,5 +172,8 @@ fn main() {
             json!({"asked": asked, "map": about, "pictures_classes_left_out": left_out,
                    "nearest_class_mean": found, "seconds": seconds})
         );
+    }
+    if let Some(queries) = &queries {
+        strangers(&gallery, queries);
     }
 }

@@ -12,6 +12,7 @@
 //! | train | [`train_recipe`] |
 //! | measure an extractor | [`embed_samples`], then [`retrieval_metrics`] |
 //! | measure a detector | [`detection_metrics`] |
+//! | let a gallery learn from its own entries | [`adaptation::adapt_and_calibrate`] |
 //! | take weights of PyTorch or PaddlePaddle | [`read_pytorch`], [`read_paddle`], [`Known::read`] |
 //! | hand a network to another runtime | [`model_files`] |
 //!
@@ -30,6 +31,7 @@
 #[macro_use]
 pub mod terminal;
 
+pub mod adaptation;
 #[doc(hidden)]
 pub mod allocator;
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use damage::{fuzz, fuzz_within};
-use models::backbone::BackboneConfig;
+use models::backbone::{BackboneConfig, LiteSize};
 use models::backbone::{MobileNetV1Config, PpLcNetV2Config};
 use models::bundle::Manifest;
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
@@ -589,7 +589,7 @@ fn checkpoints_of_pytorch() {
     // One value, a billion times.
     let endless = state_dict("_bn1.weight", [1 << 20, 1 << 10], [0, 0]);
     let inputs = [whole.clone(), endless.clone()];
-    let read = |path: &Path| read_pytorch(path, Origin::EfficientNetLite0);
+    let read = |path: &Path| read_pytorch(path, Origin::EfficientNetLite(LiteSize::Lite0));
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("whole.pth");
     std::fs::write(&path, whole).expect("a file");

@@ -163,7 +163,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
                 "loss_scale",
                 "schedule",
             ],
-            &["checkpoint", "embedding", "postgres", "recipe"],
+            &["adaptation", "checkpoint", "embedding", "postgres", "recipe"],
             &["authoring", "replica"],
             &["report", "train"],
             &["cli"],

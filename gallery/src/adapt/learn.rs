@@ -24,21 +24,42 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// `None` where all entries are the same.
-    pub(super) fn of(sample: &Sample) -> Option<Self> {
+    /// The directions of some entries.
+    pub(super) fn of(sample: &Sample, of: &dyn Fn(usize) -> bool) -> Self {
         let dim = sample.dim;
-        if sample.values().iter().all(|v| *v == 0.0) {
-            return None;
-        }
         if dim <= REDUCED {
-            return Some(Self { dim, width: dim, directions: None, projected: None });
+            return Self { dim, width: dim, directions: None, projected: None };
         }
-        let width = REDUCED.min(sample.len());
-        let covariance = products_of_columns(sample.values(), dim);
-        let directions = largest_directions(&covariance, dim, width);
+        let some = some_rows(sample, of);
+        let width = REDUCED.min(some.len() / dim).max(1);
+        let directions = largest_directions(&products_of_columns(&some, dim), dim, width);
+        Self::along(sample, directions)
+    }
+
+    fn along(sample: &Sample, directions: Vec<f32>) -> Self {
+        let dim = sample.dim;
         let projected =
             multiply(View::of(sample.values(), dim), View::of(&directions, dim).transposed());
-        Some(Self { dim, width, directions: Some(directions), projected: Some(projected) })
+        let width = directions.len() / dim;
+        Self { dim, width, directions: Some(directions), projected: Some(projected) }
+    }
+
+    /// The directions of all entries but some. Found from those of all where enough entries stay that none of these
+    /// is a direction of what was left out alone.
+    pub(super) fn without(
+        &self,
+        all: &Moments,
+        sample: &Sample,
+        seen: &dyn Fn(usize) -> bool,
+    ) -> Self {
+        let (dim, count) = (sample.dim, (0..sample.len()).filter(|entry| seen(*entry)).count());
+        let Some(directions) = self.directions.as_ref().filter(|_| count >= 2 * REDUCED) else {
+            return Self::of(sample, seen);
+        };
+        let left_out = products_of_columns(&some_rows(sample, &|entry| !seen(entry)), dim);
+        let seen: Vec<f32> = all.0.iter().zip(left_out).map(|(all, out)| all - out).collect();
+        let moved = multiply(View::of(directions, dim), View::of(&seen, dim));
+        Self::along(sample, orthonormal(moved, dim))
     }
 
     /// The sample in these directions, `[entries, width]`.
@@ -99,7 +120,29 @@ impl Space {
     }
 }
 
-/// Moments of some entries.
+/// Products of the values of all entries, `[dim, dim]`.
+pub(super) struct Moments(Vec<f32>);
+
+impl Moments {
+    pub(super) fn of(sample: &Sample) -> Self {
+        Self(if sample.dim <= REDUCED {
+            Vec::new()
+        } else {
+            products_of_columns(sample.values(), sample.dim)
+        })
+    }
+}
+
+/// Some entries, `[some, dim]`.
+fn some_rows(sample: &Sample, of: &dyn Fn(usize) -> bool) -> Vec<f32> {
+    let dim = sample.dim;
+    let entries = (0..sample.len()).filter(|entry| of(*entry));
+    entries
+        .flat_map(|entry| sample.values()[entry * dim..(entry + 1) * dim].iter().copied())
+        .collect()
+}
+
+/// Moments of some entries within classes and between these.
 pub(super) struct Taught {
     width: usize,
     /// `[width, width]`, the mean of its diagonal 1.

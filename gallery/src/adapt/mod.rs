@@ -17,8 +17,8 @@ mod sample;
 
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
-use crate::map::{AdaptationKind, AdaptationMap};
-use learn::Space;
+use crate::map::{Adaptation, AdaptationKind, AdaptationMap};
+use learn::{Moments, Space};
 pub use measure::LeftOut;
 use measure::Trial;
 use sample::Sample;
@@ -89,6 +89,41 @@ pub enum LearnedMap {
         /// Of these, those that have two or more.
         several: usize,
     },
+    /// All entries are the same, so that nothing tells them apart.
+    AllEqual,
+}
+
+/// What a gallery teaches maps from, each without some of its entries.
+pub(crate) struct Teaching {
+    sample: Sample,
+    moments: Moments,
+    space: Space,
+    about: Adaptation,
+}
+
+impl Teaching {
+    /// That of the gallery's own map; `None` without one, or for what was fetched of shards.
+    pub(crate) fn of(gallery: &Gallery) -> Option<Self> {
+        let about = gallery.map().filter(|_| gallery.has_originals())?.about();
+        let sample = Sample::of(gallery);
+        let (moments, space) = (Moments::of(&sample), Space::of(&sample, &|_| true));
+        Some(Self { sample, moments, space, about })
+    }
+
+    /// A map of the kind and strength of the gallery's own, learned from some entries alone. `None` where these
+    /// teach none.
+    pub(crate) fn learn(&self, seen: &dyn Fn(usize) -> bool) -> Option<AdaptationMap> {
+        let Self { sample, moments, space, about } = self;
+        let seen = |entry: usize| seen(sample.position(entry));
+        let count = (0..sample.len()).filter(|entry| seen(*entry)).count();
+        if count == 0 || sample.is_one_point() {
+            return None;
+        }
+        let space = space.without(moments, sample, &seen);
+        let rows = space.learn(sample, &seen)?.rows(about.kind, about.strength)?;
+        let mean = sample.mean_of(&seen);
+        AdaptationMap::new(about.kind, about.strength, count, &space.back(rows), &mean)
+    }
 }
 
 impl Gallery {
@@ -117,7 +152,10 @@ impl Gallery {
             return Ok(few);
         }
         let sample = Sample::of(self);
-        let Some(space) = Space::of(&sample) else { return Ok(few) };
+        if sample.is_one_point() {
+            return Ok(LearnedMap::AllEqual);
+        }
+        let space = Space::of(&sample, &|_| true);
         let closed = options.kind == Some(AdaptationKind::Lda);
         let candidates = candidates(&sample, &space, options);
         let gain = |candidate: &&Candidate| candidate.gain(closed);

@@ -9,12 +9,17 @@ const MOST_ASKED: usize = 768;
 /// Entries of a class that is asked, on average at least.
 const ASKED_OF_CLASS: usize = 3;
 
+/// What the mean of equal values is off by at most.
+const ROUNDING: f32 = 1e-6;
+
 /// Entries of classes of several pictures.
 pub(super) struct Sample {
     pub(super) dim: usize,
     /// `[entries, dim]`, less their mean.
     values: Vec<f32>,
     mean: Vec<f32>,
+    /// Of every one its position in the gallery.
+    entries: Vec<usize>,
     /// Place of the class in the order drawn, and of the entry in its class.
     places: Vec<(usize, usize)>,
     /// Number of classes.
@@ -83,7 +88,8 @@ impl Sample {
                 .collect();
         let asked = (0..places.len()).filter(|entry| is_asked.contains(&places[*entry])).collect();
         let count = places.last().map_or(0, |(class, _)| class + 1);
-        Self { dim, values, mean, places, classes: count, asked }
+        let entries = learned.iter().map(|(_, _, entry)| *entry).collect();
+        Self { dim, values, mean, entries, places, classes: count, asked }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,6 +104,29 @@ impl Sample {
     /// `[dim]`
     pub(super) fn mean(&self) -> &[f32] {
         &self.mean
+    }
+
+    /// Whether all entries are the same, but for what rounding leaves.
+    pub(super) fn is_one_point(&self) -> bool {
+        self.values.iter().all(|v| v.abs() <= ROUNDING)
+    }
+
+    /// Position in the gallery.
+    pub(super) fn position(&self, entry: usize) -> usize {
+        self.entries[entry]
+    }
+
+    /// The mean of some, `[dim]`.
+    pub(super) fn mean_of(&self, of: &dyn Fn(usize) -> bool) -> Vec<f32> {
+        let mut sums = vec![0.0_f64; self.dim];
+        let mut count = 0_usize;
+        for entry in (0..self.len()).filter(|entry| of(*entry)) {
+            let row = &self.values[entry * self.dim..(entry + 1) * self.dim];
+            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
+            count += 1;
+        }
+        let mean = |(sum, mean): (&f64, &f32)| (sum / count.max(1) as f64) as f32 + mean;
+        sums.iter().zip(&self.mean).map(mean).collect()
     }
 
     pub(super) fn class(&self, entry: usize) -> usize {

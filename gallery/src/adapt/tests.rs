@@ -108,7 +108,7 @@ fn a_map_that_would_hurt_is_known_to() {
     };
     assert!(best.pictures.gain() < 0.0 && best.classes.gain() < 0.0, "{best:?}");
     let sample = Sample::of(&gallery);
-    let space = Space::of(&sample).unwrap();
+    let space = Space::of(&sample, &|_| true);
     let rows = space.learn(&sample, &|_| true).unwrap().rows(AdaptationKind::Whitening, 0.001);
     let map =
         AdaptationMap::new(AdaptationKind::Whitening, 0.001, 1, &rows.unwrap(), sample.mean());
@@ -373,4 +373,15 @@ fn shards_of_an_adapted_gallery_answer_as_the_whole_does() {
     // Means of classes are cut behind the map, too.
     let means = gallery.of_means().unwrap().to_shards(&ShardOptions::default()).unwrap();
     assert_eq!(Shards::from_bytes(&means.directory).unwrap().dim(), DIM);
+}
+
+#[test]
+fn entries_that_are_all_the_same_teach_nothing() {
+    let mut gallery = Gallery::new(3, "m");
+    for class in 0..6 {
+        gallery.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        (0..3).for_each(|_| gallery.add(class, &[0.1, 0.7, 0.3]).unwrap());
+    }
+    let learned = gallery.learn_map(&AdaptOptions::default()).unwrap();
+    assert_eq!(learned, LearnedMap::AllEqual);
 }

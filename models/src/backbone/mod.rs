@@ -2,7 +2,7 @@
 //!
 //! [`BackboneConfig`] and [`Backbone`] name them all; `each!` is the one list that their methods go through.
 
-mod efficientnet_lite0;
+mod efficientnet_lite;
 mod mobilenet_v1;
 mod pp_lcnet;
 mod pp_lcnet_v2;
@@ -14,7 +14,7 @@ use crate::layers::Flow;
 use crate::limits::LimitError;
 use crate::values::{Device, Module};
 
-pub use efficientnet_lite0::{EfficientNetLite0, EfficientNetLite0Config};
+pub use efficientnet_lite::{EfficientNetLite, EfficientNetLiteConfig, LiteSize};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
 pub use pp_lcnet_v2::{PpLcNetV2, PpLcNetV2Config, RepDepthwiseSeparable, RepOptions};
@@ -34,9 +34,9 @@ pub enum BackboneConfig {
     /// See [`ResNet`].
     #[serde(rename = "resnet")]
     ResNet(ResNetConfig),
-    /// See [`EfficientNetLite0`].
-    #[serde(rename = "efficientnet_lite0")]
-    EfficientNetLite0(EfficientNetLite0Config),
+    /// See [`EfficientNetLite`].
+    #[serde(rename = "efficientnet_lite", alias = "efficientnet_lite0")]
+    EfficientNetLite(EfficientNetLiteConfig),
 }
 
 /// Any of the backbones.
@@ -51,8 +51,8 @@ pub enum Backbone {
     MobileNetV1(MobileNetV1),
     /// See [`ResNet`].
     ResNet(ResNet),
-    /// See [`EfficientNetLite0`].
-    EfficientNetLite0(EfficientNetLite0),
+    /// See [`EfficientNetLite`].
+    EfficientNetLite(EfficientNetLite),
 }
 
 /// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
@@ -63,7 +63,7 @@ macro_rules! each {
             $from::PpLcNetV2($it) => $do,
             $from::MobileNetV1($it) => $do,
             $from::ResNet($it) => $do,
-            $from::EfficientNetLite0($it) => $do,
+            $from::EfficientNetLite($it) => $do,
         }
     };
     ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
@@ -72,7 +72,7 @@ macro_rules! each {
             $from::PpLcNetV2($it) => $to::PpLcNetV2($do),
             $from::MobileNetV1($it) => $to::MobileNetV1($do),
             $from::ResNet($it) => $to::ResNet($do),
-            $from::EfficientNetLite0($it) => $to::EfficientNetLite0($do),
+            $from::EfficientNetLite($it) => $to::EfficientNetLite($do),
         }
     };
 }
@@ -110,13 +110,11 @@ impl BackboneConfig {
         each!(Self => Backbone, self, config => config.init(device))
     }
 
-    /// A freshly initialized backbone for [`Backbone::wire_maps`] alone, without the weights of EfficientNet-Lite0
+    /// A freshly initialized backbone for [`Backbone::wire_maps`] alone, without the weights of an EfficientNet-Lite
     /// that lie behind its maps.
     pub fn init_maps(&self, device: &Device) -> Backbone {
         match self {
-            Self::EfficientNetLite0(config) => {
-                Backbone::EfficientNetLite0(config.init_maps(device))
-            }
+            Self::EfficientNetLite(config) => Backbone::EfficientNetLite(config.init_maps(device)),
             _ => self.init(device),
         }
     }
@@ -160,8 +158,18 @@ mod tests {
             r#""max_pool":true,"first_stage_stride":1,"last_stage_stride":2,"shortcut":"average_pool","pool":"max","#,
             r#""fused":false}"#
         ),
-        r#"{"kind":"efficientnet_lite0","fused":false}"#,
+        r#"{"kind":"efficientnet_lite","size":"lite2","fused":false}"#,
     ];
+
+    #[test]
+    fn the_first_size_is_read_by_its_older_name() {
+        let older = r#"{"kind":"efficientnet_lite0","fused":true}"#;
+        let config: BackboneConfig = serde_json::from_str(older).unwrap();
+        let lite0 = EfficientNetLiteConfig { size: LiteSize::Lite0, fused: true };
+        assert_eq!(config, BackboneConfig::EfficientNetLite(lite0));
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<BackboneConfig>(&text).unwrap(), config);
+    }
 
     #[test]
     fn descriptions_of_older_files_are_read_and_written_alike() {

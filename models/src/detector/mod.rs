@@ -18,7 +18,7 @@ pub use pan::Pan;
 pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
 
-use crate::backbone::{Backbone, BackboneConfig, EfficientNetLite0Config, PpLcNetConfig};
+use crate::backbone::{Backbone, BackboneConfig, EfficientNetLiteConfig, LiteSize, PpLcNetConfig};
 use crate::inference::Network;
 #[cfg(feature = "tensors")]
 use crate::layers::Eager;
@@ -75,7 +75,7 @@ pub enum DetectorBackbone {
     /// See [`PpLcNet`](crate::backbone::PpLcNet): the reference's.
     #[default]
     PpLcNet,
-    /// See [`EfficientNetLite0`](crate::backbone::EfficientNetLite0): slower, but its `ImageNet` weights can be had.
+    /// See [`EfficientNetLite0`](crate::backbone::EfficientNetLite): slower, but its `ImageNet` weights can be had.
     #[serde(rename = "efficientnet_lite0")]
     EfficientNetLite0,
 }
@@ -177,7 +177,10 @@ impl DetectorConfig {
                 fused,
             }),
             DetectorBackbone::EfficientNetLite0 => {
-                BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused })
+                BackboneConfig::EfficientNetLite(EfficientNetLiteConfig {
+                    size: LiteSize::Lite0,
+                    fused,
+                })
             }
         }
     }

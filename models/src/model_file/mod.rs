@@ -294,7 +294,7 @@ mod tests {
     use super::*;
     use crate::backbone::BackboneConfig;
     use crate::backbone::{
-        EfficientNetLite0Config, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, ResNetConfig,
+        EfficientNetLiteConfig, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, ResNetConfig,
     };
     use crate::detector::DetectorConfig;
     use crate::detector::{DetectorBackbone, DetectorVariant};
@@ -338,7 +338,7 @@ mod tests {
             })),
             extractor(BackboneConfig::MobileNetV1(MobileNetV1Config { scale, fused: false })),
             extractor(BackboneConfig::ResNet(resnet)),
-            extractor(BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default())),
+            extractor(BackboneConfig::EfficientNetLite(EfficientNetLiteConfig::default())),
             detector(DetectorVariant::First, 2),
             detector(DetectorVariant::Second, 2),
         ]

@@ -6,7 +6,6 @@
 
 mod crops;
 mod entries;
-mod learn;
 mod memory;
 pub mod quality;
 
@@ -20,7 +19,6 @@ use crate::data::store::PictureError;
 
 pub use crops::Cropper;
 pub use entries::{Added, Known, add};
-pub use learn::{Learned, Wishes, learn};
 pub use memory::{Memory, MemoryError};
 
 /// The networks that look at photographs.

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use models::gallery::{AdaptOptions, ContentId, Gallery, GalleryError, LearnedMap};
 use rayon::prelude::*;
 
-use super::{Learned, Memory, Photos};
+use super::{Memory, Photos};
+use crate::adaptation::{Outcome, ThresholdOutcome};
 use crate::data::label::Labels;
-use crate::metric::calibration::{Share, calibrate, scored};
+use crate::metric::calibration::Share;
 use crate::metric::neighbors;
 use crate::terminal::counted;
 
@@ -43,6 +44,8 @@ pub struct Quality {
     pub found: [Share; 2],
     /// What is done with known and unknown things; `None` where that was not measured.
     pub open: Option<Open>,
+    /// Why no threshold is kept, sentences.
+    pub doubts: Vec<String>,
     /// Classes that are mistaken for each other, the most frequent first.
     pub mistaken: Vec<Mistaken>,
     /// Photographs that look as if they were of another class, the clearest first.
@@ -115,7 +118,7 @@ impl Quality {
     /// [`GalleryError`] of entries that cannot be compared.
     pub fn of(
         gallery: &Gallery,
-        learned: &Learned,
+        learned: &Outcome,
         photos: &dyn Photos,
         contents: &[Option<ContentId>],
         memory: &Memory,
@@ -137,7 +140,8 @@ impl Quality {
         let mut quality = Self {
             photos: contents.iter().flatten().count(),
             found: [within(1), within(5)],
-            open: open(learned),
+            open: Open::of(&learned.threshold),
+            doubts: doubts(&learned.threshold),
             mistaken: mistaken(&around, &places),
             suspects: suspects(&around, &places),
             doubles: doubles(&around, &places),
@@ -322,17 +326,28 @@ fn ask(
     asked.par_iter().map(answer).collect()
 }
 
-fn open(learned: &Learned) -> Option<Open> {
-    let by = learned.by.as_ref()?;
-    let calibration = &by.fitted.calibration;
-    let trials = scored(&by.trials, calibration.lead_weight());
-    let measured = calibrate(&trials, calibration.false_accept())?;
-    let wrong = measured.answered.count - measured.right.count.min(measured.answered.count);
-    Some(Open {
-        right: measured.right,
-        wrong: Share { count: wrong, of: measured.answered.of },
-        named: measured.named,
-    })
+impl Open {
+    /// What the kept threshold does.
+    fn of(threshold: &ThresholdOutcome) -> Option<Self> {
+        let ThresholdOutcome::Kept(measured) = threshold else { return None };
+        let wrong = measured.answered.count.saturating_sub(measured.right.count);
+        Some(Self {
+            right: measured.right,
+            wrong: Share { count: wrong, of: measured.answered.of },
+            named: measured.named,
+        })
+    }
+}
+
+/// Why a threshold is not kept.
+fn doubts(threshold: &ThresholdOutcome) -> Vec<String> {
+    match threshold {
+        ThresholdOutcome::Doubtful(_, doubts) => doubts.iter().map(ToString::to_string).collect(),
+        ThresholdOutcome::NoAnswer => {
+            vec!["there is one class: nothing tells what an unknown thing is".to_owned()]
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn mistaken(around: &[Around], places: &Places) -> Vec<Mistaken> {
@@ -527,6 +542,7 @@ mod tests {
     use models::gallery::{Class, VectorType};
 
     use super::*;
+    use crate::adaptation::{Options, adapt_and_calibrate};
     use crate::data::store::PictureError;
 
     /// Photographs that are embeddings: their class, and an angle.
@@ -550,7 +566,7 @@ mod tests {
                 gallery.add_image(class, &[angle.cos(), angle.sin()], id).unwrap();
                 contents.push(Some(id));
             }
-            let learned = super::super::learn(&mut gallery, &super::super::Wishes::default());
+            let learned = adapt_and_calibrate(&mut gallery, &Options::default());
             let memory = Memory::default();
             Quality::of(&gallery, &learned.unwrap(), self, &contents, &memory).unwrap()
         }
@@ -622,6 +638,7 @@ mod tests {
         );
         let open = quality.open.unwrap();
         assert_eq!(open.right.of, 21);
+        assert!(quality.doubts.is_empty(), "{:?}", quality.doubts);
     }
 
     #[test]
@@ -630,6 +647,7 @@ mod tests {
         assert_eq!(quality.recall(0), None);
         assert!(quality.mistaken.is_empty() && quality.suspects.is_empty());
         assert_eq!(quality.few.len(), 3);
+        assert!(quality.open.is_none() && !quality.doubts.is_empty());
         assert!(
             quality.advice[0]
                 .1

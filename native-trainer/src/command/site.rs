@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{ContentId, Crop, Gallery, IndexConfig, LearnedMap, VectorType, check_file};
+use models::gallery::{ContentId, Crop, Gallery, IndexConfig, VectorType, check_file};
 use serde_json::json;
 
-use super::gallery::{Choice, Unusable, Wanted, When};
+use super::gallery::{Choice, Learn, Unusable, Wanted, When};
 use super::{publish, verify};
+use crate::adaptation::{MapOutcome, Outcome as Learned, adapt_and_calibrate};
 use crate::authoring::quality::Quality;
-use crate::authoring::{
-    self, Added, Cropper, Event, Known, Learned, Memory, MemoryError, Networks, Photos, Wishes,
-};
+use crate::authoring::{self, Added, Cropper, Event, Known, Memory, MemoryError, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
 use crate::data::label::Labels;
 use crate::files::{self, Lock};
@@ -61,12 +60,8 @@ pub struct Arguments {
     /// Which part of a photograph becomes an entry; by default what is measured better on the photographs themselves.
     #[arg(long, value_enum, default_value_t)]
     crop: Choice,
-    /// Whether the gallery learns a map from its entries, as `magpie gallery adapt` does.
-    #[arg(long, value_enum, default_value_t = When::Auto)]
-    adapt: When,
-    /// Whether answer rule and threshold are measured on the gallery itself, as `magpie gallery calibrate` does.
-    #[arg(long, value_enum, default_value_t = When::Auto)]
-    calibrate: When,
+    #[command(flatten)]
+    learn: Learn,
     /// Whether the report is written.
     #[arg(long, value_enum, default_value_t = When::Auto)]
     report: When,
@@ -319,12 +314,11 @@ impl Arguments {
             keep_metadata(&mut gallery, before, &classes)?;
         }
         gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
-        let wishes = Wishes {
-            adapt: self.adapt == When::Auto,
-            calibrate: self.calibrate == When::Auto,
-            ..Wishes::default()
-        };
-        let learned = authoring::learn(&mut gallery, &wishes)?;
+        let mut options = self.learn.options();
+        if !self.learn.is_wanted(gallery.len()) {
+            (options.adapt, options.calibrate) = (false, false);
+        }
+        let learned = adapt_and_calibrate(&mut gallery, &options)?;
         let removed = ids_before.iter().filter(|id| !ids.contains(id)).count();
         let looked = |id: &&ContentId| cropper.has_looked_at(**id);
         let embedded = added.contents.iter().flatten().filter(looked).count();
@@ -365,7 +359,7 @@ impl Arguments {
         let Outcome { gallery, learned, added, removed, embedded, unusable, .. } = outcome;
         let has_report = self.report == When::Auto;
         let left_out = added.contents.iter().filter(|content| content.is_none()).count();
-        let adapted = matches!(learned.map, Some(LearnedMap::Helps { .. }));
+        let adapted = matches!(learned.map, MapOutcome::Kept(_));
         if self.json {
             let [first, fifth] = [0, 1].map(|of| quality.recall(of));
             let open = quality.open.map(|open| {
@@ -408,6 +402,9 @@ impl Arguments {
                 if adapted { "; adapted" } else { "" }
             ),
             _ => println!("no class has two different pictures: how good it is cannot be measured"),
+        }
+        for doubt in &quality.doubts {
+            println!("no threshold is kept: {doubt}");
         }
         if let Some(open) = quality.open {
             let percent = |share: Option<f64>| share.map_or(0.0, |share| 100.0 * share);

@@ -4,7 +4,7 @@
 //! about unknown ones (false accepts). The terms are those of ISO/IEC 19795-1. The threshold is laid on a score: the
 //! similarity of the best class, less a share of the second one's where the lead counts, too.
 
-use models::gallery;
+use models::gallery::{self, Source};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -102,10 +102,7 @@ pub struct Calibration {
 #[non_exhaustive]
 pub enum Doubt {
     /// Nothing says what unknown things look like.
-    #[error(
-        "no picture of an unknown thing: add pictures of things that the gallery does not have to the \
-         query, in folders of any other name"
-    )]
+    #[error("no picture of an unknown thing")]
     NoStrangers,
     /// The wanted share is less than one of them.
     #[error("{of} pictures of unknown things: {needed} are needed to measure so small a share")]
@@ -121,12 +118,6 @@ pub enum Doubt {
         /// How many there are.
         of: usize,
     },
-    /// The gallery was asked about entries that taught its map.
-    #[error(
-        "the gallery's map was learned from the entries that are asked: they are told apart better than other pictures \
-         will be, and the threshold is too low"
-    )]
-    OwnMap,
     /// Hardly anything is answered any more.
     #[error("of {without} right answers {left} are left")]
     FewRight {
@@ -168,23 +159,30 @@ fn at_least(count: usize, of: usize) -> Option<f64> {
 }
 
 impl Doubt {
-    /// What to do about it; `trials` are those that it was found in.
-    pub fn advice(&self, trials: &[Trial]) -> String {
+    /// What to do about it; `trials` are those that it was found in, and `source` is what was asked.
+    pub fn advice(&self, trials: &[Trial], source: Source) -> String {
+        let own = source == Source::Gallery;
         match *self {
-            Self::NoStrangers => "any other folder of pictures will do".to_owned(),
+            Self::NoStrangers if own => {
+                "the gallery has one class: add another one, or ask pictures of other things by --query".to_owned()
+            }
+            Self::NoStrangers => {
+                "add pictures of things that the gallery does not have to --query, in folders of any other name"
+                    .to_owned()
+            }
             Self::FewStrangers { of, needed } => {
-                let add = format!("add {} or more of such pictures", needed.saturating_sub(of));
+                let what = if own { "pictures to the gallery" } else { "of such pictures" };
+                let add = format!("add {} or more {what}", needed.saturating_sub(of));
                 at_least(1, of)
                     .map_or(add.clone(), |share| format!("{add}, or give --false-accept {share}"))
             }
             Self::FewKnown { of } => {
-                format!(
-                    "add {} or more pictures of the gallery's classes",
-                    LEAST_KNOWN.saturating_sub(of)
-                )
-            }
-            Self::OwnMap => {
-                "give --query and --extractor: pictures that are not in the gallery".to_owned()
+                let what = if own {
+                    "pictures to the gallery, of classes that have one"
+                } else {
+                    "pictures of the gallery's classes"
+                };
+                format!("add {} or more {what}", LEAST_KNOWN.saturating_sub(of))
             }
             Self::FewRight { .. } => {
                 let works = match workable(trials) {
@@ -330,7 +328,7 @@ mod tests {
         trials.extend(near.map(|stranger| Trial { known: None, stranger }));
         let told = |wanted| -> Vec<String> {
             let doubts = calibrate(&trials, wanted).unwrap().doubts(wanted);
-            doubts.iter().map(|doubt| doubt.advice(&trials)).collect()
+            doubts.iter().map(|doubt| doubt.advice(&trials, Source::Pictures)).collect()
         };
         let few_right = "--false-accept 0.2 keeps half of them with these pictures; ";
         let said = told(0.01);
@@ -344,8 +342,17 @@ mod tests {
         }
         assert_eq!(workable(&trials), None);
         assert_eq!(workable(&[]), None);
-        let few = Doubt::FewKnown { of: 4 }.advice(&trials);
-        assert_eq!(few, "add 6 or more pictures of the gallery's classes");
+        let few = Doubt::FewKnown { of: 4 };
+        assert_eq!(
+            few.advice(&trials, Source::Pictures),
+            "add 6 or more pictures of the gallery's classes"
+        );
+        assert_eq!(
+            few.advice(&trials, Source::Gallery),
+            "add 6 or more pictures to the gallery, of classes that have one"
+        );
+        let nothing = Doubt::NoStrangers.advice(&trials, Source::Gallery);
+        assert!(nothing.starts_with("the gallery has one class: "), "{nothing}");
     }
 
     proptest! {

@@ -147,6 +147,13 @@ impl Report<'_> {
             figure(page, "Unknown things that get a name", &percent(open.named), note);
         }
         page.push_str("</dl>");
+        for doubt in &self.quality.doubts {
+            let doubt = escape(doubt);
+            put(
+                page,
+                format_args!("<p>No threshold is kept, and the page uses its own: {doubt}.</p>"),
+            );
+        }
     }
 
     fn advice(&self, page: &mut String) {
@@ -323,6 +330,7 @@ mod tests {
             doubles: vec![Double { photos: [0, 1], same: true, one_class: false }],
             few: vec![(1, 1)],
             empty: vec![1],
+            doubts: vec!["too <few>".to_owned()],
             advice: vec![(1, "Take <more>.".to_owned())],
         };
         let page = page("On <my> shelf", &quality, &photos);
@@ -337,6 +345,7 @@ mod tests {
             "<td>cup</td><td>1</td>",
             "<li>Take &lt;more&gt;.</li>",
             "No object found",
+            "the page uses its own: too &lt;few&gt;.",
             "&lt;mug&gt; / 1.png",
         ] {
             assert!(page.contains(told), "{told} is not in {page}");

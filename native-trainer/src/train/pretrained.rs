@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
     use models::backbone::BackboneConfig;
-    use models::backbone::EfficientNetLite0Config;
+    use models::backbone::EfficientNetLiteConfig;
     use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
     use models::extractor::ExtractorConfig;
     use models::inference::Arithmetic;
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn an_extractor_goes_on_from_a_run_and_a_deployed_one_is_refused() {
         let device = Device::flex();
-        let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default());
+        let backbone = BackboneConfig::EfficientNetLite(EfficientNetLiteConfig::default());
         let config = ExtractorConfig { backbone, neck: None };
         let extractor = config.init(&device);
         let given = Weights::from_module(&extractor);
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_detector_begins_with_an_extractors_backbone() {
         let device = Device::flex();
-        let backbone = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default());
+        let backbone = BackboneConfig::EfficientNetLite(EfficientNetLiteConfig::default());
         let extractor = ExtractorConfig { backbone, neck: None }.init(&device);
         let given = Weights::from_module(&extractor);
         let config = DetectorConfig {

@@ -52,7 +52,8 @@ fn photographs_become_a_verified_site_with_a_report() {
     world.succeed("verify site");
     let gallery = opened(&world.path("site.report/gallery.bin"));
     assert_eq!((gallery.len(), gallery.classes().len()), (16, 4));
-    assert!(gallery.min_similarity().is_some() && gallery.calibration().is_some());
+    // So few pictures may say too little of unknown things.
+    assert!(gallery.calibration().is_some() || told.contains("no threshold is kept: "), "{told}");
     let report = String::from_utf8(bytes(&world, "site.report/index.html")).expect("text");
     assert!(report.contains("<title>Magpie: report</title>"), "{report}");
     assert!(report.contains("How good it is") && report.contains("What would help most"));

@@ -7,8 +7,8 @@ use burn::module::Module;
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    EfficientNetLite0Config, GlobalPool, MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config,
-    ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+    EfficientNetLiteConfig, GlobalPool, LiteSize, MobileNetV1Config, PpLcNetConfig,
+    PpLcNetV2Config, ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
 };
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
@@ -80,7 +80,10 @@ fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
     let mobilenet = MobileNetV1Config { scale: 0.25, fused: false };
     let neck = |embedding_dim| Some(NeckConfig::Fc { embedding_dim });
     let vehicle = Some(NeckConfig::Vehicle { embedding_dim: 20 });
-    let lite0 = BackboneConfig::EfficientNetLite0(EfficientNetLite0Config { fused: false });
+    let lite0 = BackboneConfig::EfficientNetLite(EfficientNetLiteConfig {
+        size: LiteSize::Lite0,
+        fused: false,
+    });
     [
         ("pp_lcnet", BackboneConfig::PpLcNet(lcnet), neck(33)),
         ("pp_lcnet_v2", BackboneConfig::PpLcNetV2(lcnet_v2), Some(NeckConfig::BnNeck)),

@@ -7,8 +7,8 @@ use anyhow::bail;
 use clap::Args;
 use models::gallery::{Gallery, GalleryStream, Growing, Summary};
 
-use super::adapt::{self, When};
 use super::crops::Crops;
+use super::learn::Learn;
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
     CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
@@ -22,7 +22,8 @@ use crate::networks;
 /// Pictures between two lines about how far a command has come.
 const SAID: usize = 128;
 
-/// Embeds pictures into a new gallery. Pictures that cannot be used are named and left out.
+/// Embeds pictures into a new gallery, which then learns from its entries what it can. Pictures that cannot be used
+/// are named and left out.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example (one sub-folder per class):\n  magpie gallery build --images photos \
@@ -41,9 +42,8 @@ pub(super) struct Build {
     /// How embeddings are stored.
     #[arg(long, value_enum, default_value_t)]
     values: Values,
-    /// Whether the gallery learns a map from its entries, as `magpie gallery adapt` does.
-    #[arg(long, value_enum, default_value_t)]
-    adapt: When,
+    #[command(flatten)]
+    learn: Learn,
     #[command(flatten)]
     options: Options,
 }
@@ -63,7 +63,8 @@ pub(super) struct New {
     values: Values,
 }
 
-/// Adds pictures to a gallery. Those that it has already are not embedded again.
+/// Adds pictures to a gallery. Those that it has already are not embedded again. A gallery that has grown by a
+/// quarter since it learned from its entries learns anew.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  magpie gallery add gallery.bin --images photos --extractor \
     lite0.safetensors\n  magpie gallery add gallery.bin --class Mug --extractor \
@@ -80,6 +81,8 @@ pub(super) struct Add {
     class: Option<String>,
     /// Pictures of one class.
     pictures: Vec<PathBuf>,
+    #[command(flatten)]
+    learn: Learn,
     #[command(flatten)]
     options: Options,
 }
@@ -137,9 +140,9 @@ impl Build {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         say_reach(config, change.finish(gallery, config)?, entries);
         let left_out = wanted.left_out_text(&added.unusable);
-        if self.adapt == When::Auto {
+        if self.learn.is_wanted(entries) {
             let mut gallery = super::open(&self.out)?;
-            if adapt::first(&mut gallery)? {
+            if self.learn.first(&mut gallery)? {
                 change.save(&gallery)?;
             }
         }
@@ -193,7 +196,7 @@ impl Add {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         check_extractor(&gallery, &self.gallery, &self.options.extractor, &embedder.id)?;
-        let known = Known::of(&gallery);
+        let (known, before) = (Known::of(&gallery), gallery.len());
         let had = (!gallery.is_empty()).then(|| gallery.crop());
         let chosen =
             self.options.crops.choose(had, &self.options.extractor, self.options.device)?;
@@ -210,10 +213,9 @@ impl Add {
                 self.gallery.display()
             );
         }
-        // A map of fewer pictures is learned anew.
-        let adapted = added.added > 0 && adapt::again(&mut gallery)?;
+        let learned = added.added > 0 && self.learn.again(&mut gallery, before)?;
         change.save(&gallery)?;
-        if added.added > 0 && !adapted {
+        if added.added > 0 && !learned {
             say_stale(&gallery);
         }
         let left_out = wanted.left_out_text(&added.unusable);

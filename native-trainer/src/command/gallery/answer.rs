@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use models::gallery::{AnswerRule, Calibration, Gallery, Source, Test};
 
 use super::{ENTRIES, PICTURES, many};
+pub(super) use crate::adaptation::{rule_name, shown};
 
 /// Entries that vote by default.
 pub(super) const NEIGHBORS: usize = 5;
@@ -107,15 +108,6 @@ impl Answer {
     }
 }
 
-/// A rule in words, as options name it.
-pub(super) fn rule_name(rule: AnswerRule) -> String {
-    match rule {
-        AnswerRule::Nearest => Rule::Nearest.option().to_owned(),
-        AnswerRule::Vote { neighbors } => format!("vote of {neighbors}"),
-        AnswerRule::ClassMean => Rule::ClassMean.option().to_owned(),
-    }
-}
-
 /// Says that a threshold is not good for a rule, where the gallery keeps one of another rule.
 pub(in crate::command) fn other_rule(gallery: &Gallery, rule: AnswerRule) -> Option<String> {
     let measured = gallery.measured_rule().filter(|measured| *measured != rule)?;
@@ -199,12 +191,6 @@ pub(super) fn stale(gallery: &Gallery) -> Option<String> {
          --write`",
         shown(least)
     ))
-}
-
-/// A cosine with as many digits as matter.
-pub(super) fn shown(cosine: f32) -> String {
-    let text = format!("{cosine:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -232,10 +232,7 @@ impl Calibrate {
         let by = |weight| calibrate(&scored(&measured.trials, weight), self.share());
         let calibration = by(weight).context("trials have scores")?;
         let alone = if weight > 0.0 { by(0.0) } else { None };
-        let mut doubts = calibration.doubts(self.share());
-        if query.is_none() && gallery.map().is_some() {
-            doubts.push(Doubt::OwnMap);
-        }
+        let doubts = calibration.doubts(self.share());
         let mut others = Vec::new();
         if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
             for rule in Rule::value_variants().iter().copied() {
@@ -416,7 +413,7 @@ impl Calibrate {
         let scores = scored(trials, fitted.calibration.lead_weight());
         for doubt in doubts {
             println!("doubtful: {doubt}");
-            println!("  advice: {}", doubt.advice(&scores));
+            println!("  advice: {}", doubt.advice(&scores, fitted.calibration.source().0));
         }
         for (rule, right) in others {
             println!("  known right with --rule {}: {}", rule.option(), told(*right));

@@ -6,6 +6,7 @@ mod answer;
 mod calibrate;
 mod change;
 mod crops;
+mod learn;
 mod postgres;
 mod show;
 mod wanted;
@@ -21,9 +22,9 @@ use crate::data::label::{label, nearest, quoted};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
-pub(super) use adapt::When;
 pub(super) use answer::{Answer, other_rule, sure, threshold_text};
 pub(super) use crops::Choice;
+pub(super) use learn::{Learn, When};
 pub(super) use wanted::{Unusable, Wanted};
 
 /// Makes, changes, searches and measures galleries.

@@ -9,11 +9,12 @@ use models::gallery::{Alike, Class, Crop, Gallery, IndexConfig, Question};
 use models::model_file::model_id;
 use serde_json::json;
 
-use super::adapt::{map_json, map_text};
+use super::adapt::map_json;
 use super::answer::{kept_text, shown};
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule, sure,
 };
+use crate::adaptation::map_text;
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, read_wanted, size};
 use crate::data::label::{printable, quoted};

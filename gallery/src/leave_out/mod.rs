@@ -2,17 +2,25 @@
 //! its class were not there, which is an unknown one.
 //!
 //! Photographs of a class come in series, each like the next, which is more alike than what will be asked later.
-//! So a class of eight entries or more is asked by halves, in the order in which they came: with a picture its
+//! So a class of eight pictures or more is asked by halves, in the order in which they came: with a picture its
 //! half is left out, too.
+//!
+//! The map of an adapted gallery was learned from the entries that are asked. So these are asked in folds, each
+//! behind a map of the same kind and strength that saw neither their pictures (known things) nor their classes
+//! (unknown things).
 //!
 //! All answers come from one pass over the entries for each picture that is asked. Products are summed in one
 //! order on every machine, so that the same gallery learns the same thresholds everywhere.
 
+mod folds;
+
+use std::collections::HashMap;
 use std::ops::Range;
 
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
 
+use crate::adapt::Teaching;
 use crate::answer::{CANCELLED, SAME};
 use crate::answer_rule::AnswerRule;
 use crate::calibration::{Asked, Calibration, Fitted, Source, Test, Trial, fit, is_better};
@@ -20,6 +28,7 @@ use crate::class::ContentId;
 use crate::embedding::unit;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
+use crate::index::VectorIndex;
 
 /// Rules that are tried, the plainest first.
 pub const RULES: [AnswerRule; 3] =
@@ -31,7 +40,7 @@ const MOST_PRODUCTS: u64 = 100_000_000_000;
 const LEAST_QUERIES: usize = 200;
 /// Pictures that are asked at most: an interval of a share is below a point then.
 const MOST_QUERIES: usize = 10_000;
-/// Entries of a class from which on it is asked by halves.
+/// Pictures of a class from which on it is asked by halves.
 const SERIES_FROM: usize = 8;
 /// Pictures that are asked together.
 const BLOCK: usize = 16;
@@ -49,6 +58,31 @@ pub struct LearnedBy {
     pub fitted: Fitted,
 }
 
+impl LearnedBy {
+    /// What trials of each of some rules say, as [`Gallery::calibrate_itself`] chooses.
+    pub fn of(
+        rules: &[AnswerRule],
+        trials: &[Vec<Trial>],
+        false_accept: f64,
+        test: Option<Test>,
+    ) -> Option<Self> {
+        let mut first: Option<Vec<bool>> = None;
+        let mut best: Option<Self> = None;
+        for (rule, trials) in rules.iter().zip(trials) {
+            let Some(fitted) = fit(trials, Source::Gallery, false_accept, test) else { continue };
+            let count = |right: &[bool]| right.iter().filter(|right| **right).count();
+            let first = first.get_or_insert_with(|| fitted.right.clone());
+            let is_best = best.as_ref().is_none_or(|best| {
+                count(&fitted.right) > count(&best.fitted.right) && is_better(&fitted.right, first)
+            });
+            if is_best {
+                best = Some(Self { rule: *rule, trials: trials.clone(), fitted });
+            }
+        }
+        best
+    }
+}
+
 impl Gallery {
     /// What the gallery's entries say of answer rule, test and threshold, so that at most a share of unknown
     /// things is named: of `rules` the first, unless another one names more known things rightly by more than
@@ -63,20 +97,7 @@ impl Gallery {
         false_accept: f64,
         test: Option<Test>,
     ) -> Result<Option<LearnedBy>, GalleryError> {
-        let mut first: Option<Vec<bool>> = None;
-        let mut best: Option<LearnedBy> = None;
-        for (rule, trials) in rules.iter().zip(self.leave_one_out(rules)?) {
-            let Some(fitted) = fit(&trials, Source::Gallery, false_accept, test) else { continue };
-            let count = |right: &[bool]| right.iter().filter(|right| **right).count();
-            let first = first.get_or_insert_with(|| fitted.right.clone());
-            let is_best = best.as_ref().is_none_or(|best| {
-                count(&fitted.right) > count(&best.fitted.right) && is_better(&fitted.right, first)
-            });
-            if is_best {
-                best = Some(LearnedBy { rule: *rule, trials, fitted });
-            }
-        }
-        Ok(best)
+        Ok(LearnedBy::of(rules, &self.leave_one_out(rules)?, false_accept, test))
     }
 
     /// Keeps what was learned: least similarity, rule and calibration.
@@ -106,36 +127,69 @@ impl Gallery {
     /// [`GalleryError::ZeroEntry`] for an entry without a direction.
     pub fn leave_one_out(&self, rules: &[AnswerRule]) -> Result<Vec<Vec<Trial>>, GalleryError> {
         self.check_entries()?;
+        let (entries, asked) = (self.entries().collect::<Vec<_>>(), self.asked_places());
+        let series = Series::of(self, &entries);
+        if let Some(teaching) = Teaching::of(self) {
+            return self.in_folds(&teaching, &entries, &series, &asked, rules);
+        }
+        Ok(Around::of(self, self.index(), &entries, &series).ask_all(&asked, rules))
+    }
+
+    /// Positions of the entries that [`Self::leave_one_out`] asks, in the order of its trials.
+    pub fn asked_entries(&self) -> Vec<usize> {
         let entries: Vec<usize> = self.entries().collect();
-        let products = (entries.len() as u64).saturating_mul(self.index().dim() as u64).max(1);
+        self.asked_places().into_iter().map(|place| entries[place]).collect()
+    }
+
+    /// The same as places among all entries.
+    fn asked_places(&self) -> Vec<usize> {
+        let products = (self.len() as u64).saturating_mul(self.index().dim() as u64).max(1);
         let most =
             (MOST_PRODUCTS / products).clamp(LEAST_QUERIES as u64, MOST_QUERIES as u64) as usize;
-        let count = most.min(entries.len());
-        let asked: Vec<usize> = (0..count).map(|place| place * entries.len() / count).collect();
-        let around = Around::of(self, entries);
-        let blocks: Vec<Range<usize>> = (0..count.div_ceil(BLOCK))
-            .map(|block| block * BLOCK..((block + 1) * BLOCK).min(count))
-            .collect();
-        let answered = |block: Range<usize>| around.ask(&asked[block], rules);
-        #[cfg(feature = "parallel")]
-        let answered: Vec<_> = blocks.into_par_iter().map(answered).collect();
-        #[cfg(not(feature = "parallel"))]
-        let answered: Vec<_> = blocks.into_iter().map(answered).collect();
-        let mut trials = vec![Vec::with_capacity(count); rules.len()];
-        for of_picture in answered.into_iter().flatten() {
-            trials.iter_mut().zip(of_picture).for_each(|(all, trial)| all.push(trial));
+        let count = most.min(self.len());
+        (0..count).map(|place| place * self.len() / count).collect()
+    }
+}
+
+/// Which pictures came together.
+struct Series {
+    /// Of every entry the picture that it shows.
+    pictures: Vec<ContentId>,
+    /// Of every entry the part of its class that it came with.
+    parts: Vec<usize>,
+}
+
+impl Series {
+    fn of(gallery: &Gallery, entries: &[usize]) -> Self {
+        let pictures: Vec<ContentId> =
+            entries.iter().map(|entry| gallery.identity(*entry)).collect();
+        // A picture may have several entries.
+        let mut places: HashMap<(usize, ContentId), usize> = HashMap::new();
+        let mut counts = vec![0; gallery.classes().len()];
+        for (entry, picture) in entries.iter().zip(&pictures) {
+            let class = gallery.entry_class(*entry);
+            places.entry((class, *picture)).or_insert_with(|| {
+                counts[class] += 1;
+                counts[class] - 1
+            });
         }
-        Ok(trials)
+        let part = |(entry, picture): (&usize, &ContentId)| {
+            let class = gallery.entry_class(*entry);
+            let (place, count) = (places[&(class, *picture)], counts[class]);
+            if count < SERIES_FROM { place } else { place * 2 / count }
+        };
+        let parts = entries.iter().zip(&pictures).map(part).collect();
+        Self { pictures, parts }
     }
 }
 
 /// A gallery's entries, with what does not depend on what is asked.
 struct Around<'a> {
     gallery: &'a Gallery,
-    entries: Vec<usize>,
-    pictures: Vec<ContentId>,
-    /// Which part of its class each one came with.
-    series: Vec<usize>,
+    /// What is compared, at the positions that the gallery has.
+    rows: &'a VectorIndex,
+    entries: &'a [usize],
+    series: &'a Series,
     /// Of every class the sum of its embeddings.
     sums: Vec<f64>,
 }
@@ -150,25 +204,37 @@ struct Near {
 }
 
 impl<'a> Around<'a> {
-    fn of(gallery: &'a Gallery, entries: Vec<usize>) -> Self {
-        let dim = gallery.index().dim();
+    fn of(
+        gallery: &'a Gallery,
+        rows: &'a VectorIndex,
+        entries: &'a [usize],
+        series: &'a Series,
+    ) -> Self {
+        let dim = rows.dim();
         let mut sums = vec![0.0_f64; gallery.classes().len() * dim];
-        for entry in &entries {
+        for entry in entries {
             let sum = &mut sums[gallery.entry_class(*entry) * dim..][..dim];
-            let vector = gallery.index().vector(*entry);
+            let vector = rows.vector(*entry);
             sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum += f64::from(*value));
         }
-        let pictures = entries.iter().map(|entry| gallery.identity(*entry)).collect();
-        let (counts, mut met) = (gallery.counts(), vec![0; gallery.classes().len()]);
-        let series = (entries.iter())
-            .map(|entry| {
-                let class = gallery.entry_class(*entry);
-                met[class] += 1;
-                let (place, count) = (met[class] - 1, counts[class]);
-                if count < SERIES_FROM { place } else { place * 2 / count }
-            })
+        Self { gallery, rows, entries, series, sums }
+    }
+
+    /// Trials of some entries by their places, of each rule.
+    fn ask_all(&self, asked: &[usize], rules: &[AnswerRule]) -> Vec<Vec<Trial>> {
+        let blocks: Vec<Range<usize>> = (0..asked.len().div_ceil(BLOCK))
+            .map(|block| block * BLOCK..((block + 1) * BLOCK).min(asked.len()))
             .collect();
-        Self { gallery, entries, pictures, series, sums }
+        let answered = |block: Range<usize>| self.ask(&asked[block], rules);
+        #[cfg(feature = "parallel")]
+        let answered: Vec<_> = blocks.into_par_iter().map(answered).collect();
+        #[cfg(not(feature = "parallel"))]
+        let answered: Vec<_> = blocks.into_iter().map(answered).collect();
+        let mut trials = vec![Vec::with_capacity(asked.len()); rules.len()];
+        for of_picture in answered.into_iter().flatten() {
+            trials.iter_mut().zip(of_picture).for_each(|(all, trial)| all.push(trial));
+        }
+        trials
     }
 
     fn class(&self, place: usize) -> usize {
@@ -177,17 +243,17 @@ impl<'a> Around<'a> {
 
     /// Trials of some entries, of each by every rule.
     fn ask(&self, asked: &[usize], rules: &[AnswerRule]) -> Vec<Vec<Trial>> {
-        let dim = self.gallery.index().dim();
+        let dim = self.rows.dim();
         let queries: Vec<Vec<f32>> = (asked.iter())
             .map(|place| {
-                let vector = self.gallery.index().vector(self.entries[*place]);
+                let vector = self.rows.vector(self.entries[*place]);
                 // Every entry has a direction.
                 unit(&vector, dim).unwrap_or_else(|_| vector.into_owned())
             })
             .collect();
         let mut similarities = vec![vec![0.0_f32; self.entries.len()]; asked.len()];
         for (place, entry) in self.entries.iter().enumerate() {
-            let vector = self.gallery.index().vector(*entry);
+            let vector = self.rows.vector(*entry);
             for (query, row) in queries.iter().zip(&mut similarities) {
                 row[place] = product(query, &vector);
             }
@@ -198,11 +264,10 @@ impl<'a> Around<'a> {
 
     /// The trials of one entry, from its similarities to all.
     fn trials(&self, asked: usize, row: &[f32], rules: &[AnswerRule]) -> Vec<Trial> {
-        let (picture, class, series) =
-            (self.pictures[asked], self.class(asked), self.series[asked]);
+        let Series { pictures, parts } = self.series;
+        let (picture, class, part) = (pictures[asked], self.class(asked), parts[asked]);
         let is_own = |place: &usize| {
-            self.pictures[*place] == picture
-                || self.series[*place] == series && self.class(*place) == class
+            pictures[*place] == picture || parts[*place] == part && self.class(*place) == class
         };
         let own: Vec<usize> = (0..row.len()).filter(is_own).collect();
         let none = Near { best: None, sum: 0.0, count: 0 };
@@ -245,11 +310,11 @@ impl<'a> Around<'a> {
 
     /// The means without the entries of the picture that is asked.
     fn by_class_mean(&self, near: &[Near], own: &[usize]) -> Option<Asked> {
-        let dim = self.gallery.index().dim();
+        let dim = self.rows.dim();
         let mean = |class: usize| {
             let mut sum = self.sums[class * dim..][..dim].to_vec();
             for place in own.iter().filter(|place| self.class(**place) == class) {
-                let vector = self.gallery.index().vector(self.entries[*place]);
+                let vector = self.rows.vector(self.entries[*place]);
                 sum.iter_mut().zip(&*vector).for_each(|(sum, value)| *sum -= f64::from(*value));
             }
             let most = sum.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
@@ -348,173 +413,4 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::answer::Question;
-    use crate::class::Class;
-    use crate::index::VectorType;
-    use proptest::prelude::*;
-
-    const DIM: usize = 19;
-
-    fn noise(seed: usize) -> f32 {
-        let x = (seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let x = (x ^ (x >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        ((x >> 40) as f32) / (1_u64 << 24) as f32 - 0.5
-    }
-
-    /// Classes of several pictures around a middle of their own.
-    fn world(classes: usize, each: usize, spread: f32, seed: usize) -> Gallery {
-        let mut gallery = Gallery::with_type(DIM, "m", VectorType::F32);
-        for class in 0..classes {
-            let label = format!("{class}");
-            gallery.add_class(Class { label, ..Class::default() }, Vec::new());
-        }
-        for entry in 0..classes * each {
-            let class = entry % classes;
-            let embedding: Vec<f32> = (0..DIM)
-                .map(|i| {
-                    noise(seed + class * 1009 + i) + spread * noise(seed + 7 + entry * 31 + i * 17)
-                })
-                .collect();
-            gallery.add_image(class, &embedding, ContentId::of(&entry.to_le_bytes())).unwrap();
-        }
-        gallery
-    }
-
-    /// The same by taking entries out and asking what is left.
-    fn plain(gallery: &Gallery, rule: AnswerRule) -> Vec<Trial> {
-        let question = Question { rule, ..Question::best(3) };
-        let asked = |gallery: &Gallery, query: &[f32]| {
-            let answer = gallery.answer(query, &question).unwrap();
-            let best = answer.best()?;
-            let second = best.similarity - answer.lead;
-            Some(Asked { class: best.class, similarity: best.similarity, second })
-        };
-        (gallery.entries())
-            .map(|entry| {
-                let query = gallery.index().vector(entry).into_owned();
-                let class = gallery.entry_class(entry);
-                let picture = gallery.identity(entry);
-                let halves = |entry: usize| {
-                    let of: Vec<usize> =
-                        gallery.entries().filter(|e| gallery.entry_class(*e) == class).collect();
-                    let place = of.iter().position(|e| *e == entry);
-                    place.map(|place| if of.len() < 8 { place } else { place * 2 / of.len() })
-                };
-                let with_it =
-                    |e: &usize| gallery.identity(*e) == picture || halves(*e) == halves(entry);
-                let of_picture: Vec<usize> = gallery.entries().filter(with_it).collect();
-                let mut others = gallery.clone();
-                others.remove_entries(&of_picture).unwrap();
-                let known = (others.counts()[class] > 0).then(|| asked(&others, &query)).flatten();
-                let of_class: Vec<usize> =
-                    others.entries().filter(|e| others.entry_class(*e) == class).collect();
-                others.remove_entries(&of_class).unwrap();
-                Trial {
-                    known: known.map(|asked| (asked, asked.class == class)),
-                    stranger: asked(&others, &query),
-                }
-            })
-            .collect()
-    }
-
-    fn same(fast: &Asked, plain: &Asked) -> bool {
-        fast.class == plain.class
-            && (fast.similarity - plain.similarity).abs() < 1e-5
-            && (fast.second - plain.second).abs() < 1e-5
-    }
-
-    fn check(gallery: &Gallery) {
-        let rules = [RULES[0], RULES[1], RULES[2], AnswerRule::Vote { neighbors: 2 }];
-        for (rule, trials) in rules.into_iter().zip(gallery.leave_one_out(&rules).unwrap()) {
-            let expected = plain(gallery, rule);
-            assert_eq!(trials.len(), expected.len());
-            for (place, (fast, plain)) in trials.iter().zip(&expected).enumerate() {
-                let known = match (&fast.known, &plain.known) {
-                    (Some((a, right)), Some((b, expected))) => same(a, b) && right == expected,
-                    (a, b) => a.is_none() && b.is_none(),
-                };
-                let stranger = match (&fast.stranger, &plain.stranger) {
-                    (Some(a), Some(b)) => same(a, b),
-                    (a, b) => a.is_none() && b.is_none(),
-                };
-                assert!(known && stranger, "{rule:?}, {place}: {fast:?} is not {plain:?}");
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-        #[test]
-        fn leaving_one_out_is_what_taking_it_out_and_asking_gives(
-            classes in 1_usize..6, each in 1_usize..6, spread in 0.2_f32..3.0, seed in 0_usize..1000,
-        ) {
-            check(&world(classes, each, spread, seed));
-        }
-    }
-
-    #[test]
-    fn a_picture_in_two_classes_is_left_out_of_both() {
-        let mut gallery = world(3, 4, 1.0, 5);
-        let again = gallery.index().vector(4).into_owned();
-        gallery.add_image(2, &again, gallery.content_id(4)).unwrap();
-        let gone = gallery.entries().nth(7).unwrap();
-        gallery.set_index(crate::index::IndexConfig::hnsw()).unwrap();
-        gallery.remove(gone).unwrap();
-        check(&gallery);
-        let of = |gallery: &Gallery, place: usize| gallery.leave_one_out(&RULES).unwrap()[0][place];
-        assert!(of(&gallery, 4).known.unwrap().0.similarity < SAME);
-    }
-
-    #[test]
-    fn a_class_of_many_is_asked_by_halves() {
-        let gallery = world(2, 9, 1.5, 3);
-        check(&gallery);
-        // A series of copies is no answer to itself: the other half is.
-        let mut series = Gallery::with_type(DIM, "m", VectorType::F32);
-        for label in ["a", "b"] {
-            let class =
-                series.add_class(Class { label: label.to_owned(), ..Class::default() }, Vec::new());
-            for entry in 0..8_usize {
-                let place = class * 2 + entry / 4;
-                let embedding: Vec<f32> = (0..DIM).map(|i| noise(place * 101 + i)).collect();
-                let id = ContentId::of(&[class as u8, entry as u8]);
-                series.add_image(class, &embedding, id).unwrap();
-            }
-        }
-        check(&series);
-        let trials = series.leave_one_out(&RULES[..1]).unwrap().remove(0);
-        assert!(trials.iter().all(|trial| trial.known.unwrap().0.similarity < 0.9));
-    }
-
-    #[test]
-    fn a_large_gallery_is_asked_at_even_steps() {
-        let gallery = world(3, 4, 1.0, 5);
-        let all = gallery.leave_one_out(&RULES[..1]).unwrap().remove(0);
-        assert_eq!(all.len(), 12);
-        let bytes = |gallery: &Gallery| {
-            let learned = gallery.calibrate_itself(&RULES, 0.05, None).unwrap().unwrap();
-            let mut gallery = gallery.clone();
-            let LearnedBy { rule, fitted, .. } = learned;
-            gallery.keep_learned(rule, fitted.min_similarity, fitted.calibration).unwrap();
-            gallery.to_bytes()
-        };
-        assert!(bytes(&gallery) == bytes(&gallery.clone()));
-    }
-
-    #[test]
-    fn a_rule_is_taken_where_it_helps_by_more_than_chance() {
-        // Many noisy pictures a class: their mean is what they share.
-        let noisy = world(6, 30, 3.0, 11);
-        let learned = noisy.calibrate_itself(&RULES, 0.05, None).unwrap().unwrap();
-        assert_eq!(learned.rule, AnswerRule::ClassMean);
-        assert_eq!(learned.trials.len(), 180);
-        // One picture a class says nothing about known things.
-        let single = world(6, 1, 1.0, 11);
-        let learned = single.calibrate_itself(&RULES, 0.05, None).unwrap().unwrap();
-        assert!(learned.trials.iter().all(|trial| trial.known.is_none()));
-        assert_eq!((learned.rule, learned.fitted.held.len()), (AnswerRule::Nearest, 0));
-        assert_eq!(Gallery::new(4, "m").calibrate_itself(&RULES, 0.05, None), Ok(None));
-    }
-}
+mod tests;

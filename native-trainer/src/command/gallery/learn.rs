@@ -1,0 +1,97 @@
+//! A gallery learns from its own entries when it is built and when it has grown.
+
+use clap::{Args, ValueEnum};
+use models::gallery::{AdaptationKind, AdaptationMap, Gallery, Source};
+
+use super::{ENTRIES, many};
+use crate::adaptation::{MOST_UNASKED, Options, Outcome, adapt_and_calibrate};
+
+/// Share of new entries from which the gallery learns anew.
+const NEW_SHARE: f64 = 0.25;
+
+/// Whether a command lets the gallery learn something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(in crate::command) enum When {
+    /// If it is worth keeping.
+    #[default]
+    Auto,
+    /// Not.
+    Never,
+}
+
+/// What a gallery learns from its own entries.
+#[derive(Debug, Args)]
+pub(in crate::command) struct Learn {
+    /// Whether the gallery learns a map from its entries, as `magpie gallery adapt` does.
+    #[arg(long, value_enum, default_value_t)]
+    adapt: When,
+    /// Whether the gallery measures answer rule and threshold on its entries, as `magpie gallery calibrate --write`
+    /// does.
+    #[arg(long, value_enum, default_value_t)]
+    calibrate: When,
+}
+
+impl Learn {
+    /// What is wanted.
+    pub(in crate::command) fn options(&self) -> Options {
+        Options {
+            adapt: self.adapt == When::Auto,
+            calibrate: self.calibrate == When::Auto,
+            ..Options::default()
+        }
+    }
+
+    /// Whether a gallery of this size learns. Says so where it is too large to do so unasked.
+    pub(in crate::command) fn is_wanted(&self, entries: usize) -> bool {
+        let options = self.options();
+        if !options.adapt && !options.calibrate {
+            return false;
+        }
+        if entries > MOST_UNASKED {
+            println!(
+                "{}: a gallery of more than {MOST_UNASKED} learns by `magpie gallery adapt` and `magpie gallery \
+                 calibrate --write` alone",
+                many(entries, ENTRIES)
+            );
+            return false;
+        }
+        true
+    }
+
+    /// Lets a gallery that is new learn; whether it changed.
+    pub(super) fn first(&self, gallery: &mut Gallery) -> anyhow::Result<bool> {
+        learn(gallery, &self.options())
+    }
+
+    /// Lets a gallery learn anew that has grown by a quarter since it did, or since `before` entries; whether a
+    /// threshold of before holds no more.
+    pub(super) fn again(&self, gallery: &mut Gallery, before: usize) -> anyhow::Result<bool> {
+        let map = gallery.map().map(AdaptationMap::about);
+        let then = map.map_or(before, |map| map.entries);
+        let new = gallery.len().saturating_sub(then);
+        if (new as f64) < NEW_SHARE * then as f64 || !self.is_wanted(gallery.len()) {
+            return Ok(false);
+        }
+        let own = gallery.calibration().is_some_and(|kept| kept.source().0 == Source::Gallery);
+        let is_foreign = gallery.min_similarity().is_some() && !own;
+        let mut options = self.options();
+        // A first map makes a threshold void that was measured with other pictures.
+        options.adapt &= map.is_some() || !is_foreign;
+        options.kind = map.map(|map| map.kind).filter(|kind| *kind == AdaptationKind::Lda);
+        if then > 0 {
+            println!("learned from {} before, there are {new} more:", many(then, ENTRIES));
+        }
+        learn(gallery, &options)
+    }
+}
+
+fn learn(gallery: &mut Gallery, options: &Options) -> anyhow::Result<bool> {
+    let outcome = adapt_and_calibrate(gallery, options)?;
+    say(&outcome);
+    Ok(outcome.changed())
+}
+
+/// Prints what was learned.
+pub(super) fn say(outcome: &Outcome) {
+    outcome.lines().iter().for_each(|line| println!("{line}"));
+}
