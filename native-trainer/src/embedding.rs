@@ -3,6 +3,7 @@
 use models::extractor::Extractor;
 use models::gallery::ContentId;
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use models::inference::{Network, Prepared};
 use models::recognizer::{RecognizeError, embed};
 use thiserror::Error;
@@ -86,6 +87,11 @@ impl<N: Network> Runs for Prepared<N> {
     fn answers(&self, images: &[RgbImage]) -> anyhow::Result<Vec<f32>> {
         Ok(pollster::block_on(self.run(images))?)
     }
+}
+
+/// The middle of a picture.
+pub(crate) fn middle(picture: &RgbImage) -> RgbImage {
+    picture.crop(&BBox::middle(picture.width(), picture.height()))
 }
 
 /// Embeds every picture of a list.

@@ -37,6 +37,8 @@ pub mod allocator;
 #[doc(hidden)]
 pub mod assign;
 #[doc(hidden)]
+pub mod authoring;
+#[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
@@ -55,6 +57,7 @@ pub mod loss;
 #[doc(hidden)]
 pub mod loss_scale;
 pub mod metric;
+pub mod networks;
 #[doc(hidden)]
 pub mod optimizer;
 pub mod plot;

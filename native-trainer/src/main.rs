@@ -9,7 +9,7 @@ use mimalloc::MiMalloc;
 use native_trainer::allocator;
 use native_trainer::command::{
     bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
-    serve, train, verify, worker,
+    serve, site, train, verify, worker,
 };
 use native_trainer::terminal;
 
@@ -60,6 +60,7 @@ enum Command {
     Detect(detect::Arguments),
     Export(export::Arguments),
     Report(report::Arguments),
+    Site(site::Arguments),
     Gallery(gallery::Arguments),
     Publish(publish::Arguments),
     Verify(verify::Arguments),
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
             arguments.run();
             Ok(())
         }
+        Command::Site(arguments) => arguments.run(),
         Command::Gallery(arguments) => arguments.run(),
         Command::Publish(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),

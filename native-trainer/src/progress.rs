@@ -39,6 +39,18 @@ impl Progress {
         self.advance(1);
     }
 
+    /// So many of a number of steps are done.
+    pub fn to(&self, done: usize, of: usize) {
+        self.bar.set_length(of as u64);
+        self.bar.set_position(done as u64);
+        self.say();
+    }
+
+    /// Calls what prints, above the bar.
+    pub fn around(&self, call: impl FnOnce()) {
+        self.bar.suspend(call);
+    }
+
     /// Prints a line of the answer above the bar.
     pub fn line(&self, text: &str) {
         self.bar.suspend(|| println!("{text}"));
@@ -57,7 +69,8 @@ impl Progress {
         if said.elapsed() >= INTERVAL {
             *said = Instant::now();
             let total = self.bar.length().unwrap_or_default();
-            eprintln!("{}/{total} {}", self.bar.position(), self.what);
+            let left = indicatif::HumanDuration(self.bar.eta());
+            eprintln!("{}/{total} {}, about {left} left", self.bar.position(), self.what);
         }
     }
 }

@@ -150,7 +150,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
         "native-trainer",
         &[
             &["terminal"],
-            &["allocator", "files", "plot", "progress", "random"],
+            &["allocator", "files", "networks", "plot", "progress", "random"],
             &[
                 "assign",
                 "data",
@@ -164,7 +164,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
                 "schedule",
             ],
             &["adaptation", "checkpoint", "embedding", "postgres", "recipe"],
-            &["replica"],
+            &["authoring", "replica"],
             &["report", "train"],
             &["cli"],
             &["publishing"],
@@ -246,7 +246,7 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
             &["tests"],
         ],
     ),
-    ("native-trainer/src/report", &[&["charts", "html", "sureness"], &["examples"]]),
+    ("native-trainer/src/report", &[&["charts", "html", "sureness"], &["examples", "owner"]]),
 ];
 
 #[test]

@@ -6,14 +6,13 @@ use anyhow::{Context, bail};
 use models::extractor::Extractor;
 use models::gallery::{Crop, Gallery};
 use models::image::RgbImage;
-use models::image::geometry::BBox;
 use models::inference::Prepared;
 use models::model_file::Architecture;
 
 use super::{DeviceKind, Failures, OpenModel, open_model};
 use crate::data::list_file::Samples;
 use crate::data::store::PictureError;
-use crate::embedding::{Runs, embed_named, embed_pictures, embed_usable};
+use crate::embedding::{Runs, embed_pictures, embed_usable, middle};
 use crate::metric::retrieval::Embedded;
 
 /// An extractor on a device, for whole lists of pictures.
@@ -33,11 +32,6 @@ impl Runs for Middles<'_> {
     fn answers(&self, images: &[RgbImage]) -> anyhow::Result<Vec<f32>> {
         self.0.answers(&images.iter().map(middle).collect::<Vec<_>>())
     }
-}
-
-/// The middle of a picture.
-pub(crate) fn middle(picture: &RgbImage) -> RgbImage {
-    picture.crop(&BBox::middle(picture.width(), picture.height()))
 }
 
 impl Embedder {
@@ -71,15 +65,9 @@ impl Embedder {
         Ok(embed_pictures(&self.extractor, pictures)?)
     }
 
-    /// The same; errors name the file of a picture.
-    pub(crate) fn embed_files(
-        &self,
-        pictures: &[RgbImage],
-        files: &[&Path],
-    ) -> anyhow::Result<Vec<Vec<f32>>> {
-        let name =
-            |place: usize| files.get(place).map_or(String::new(), |f| f.display().to_string());
-        Ok(embed_named(&self.extractor, pictures, name)?)
+    /// The network itself.
+    pub(crate) fn network(&self) -> &Prepared<Extractor> {
+        &self.extractor
     }
 
     /// Of pictures that figures are made of. One that cannot be used ends the command unless it is to be left

@@ -11,7 +11,7 @@ mod text;
 mod values;
 
 pub use self::device::DeviceKind;
-pub(crate) use self::embedder::{Embedder, measured, middle};
+pub(crate) use self::embedder::{Embedder, measured};
 pub(crate) use self::failures::Failures;
 pub(crate) use self::model::{
     OpenModel, open_detector, open_detector_file, open_extractor_file, open_model,

@@ -10,6 +10,7 @@ use models::weights::Weights;
 
 use super::{DeviceKind, probe};
 use crate::files;
+use crate::networks;
 use crate::train::folder::MODEL;
 
 /// A model file in memory with the short name that galleries carry.
@@ -44,6 +45,10 @@ fn other_kind<T>(path: &Path, expected: &'static str, got: &'static str) -> anyh
 
 /// Reads a model file.
 pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
+    if let Some(bytes) = networks::built_in(path) {
+        let file = ModelFile::from_bytes(bytes).with_context(|| path.display().to_string())?;
+        return Ok(OpenModel { file, id: model_id(bytes), bytes: bytes.to_vec() });
+    }
     if path.is_dir() {
         let inside = path.join(MODEL);
         if inside.is_file() {

@@ -12,6 +12,7 @@ use crate::cli::Failures;
 use crate::cli::{DeviceKind, open_detector, write};
 use crate::data::store::read_picture;
 use crate::files::{self, FileError};
+use crate::networks;
 use crate::terminal::counted;
 
 /// Finds the objects of pictures, without naming them.
@@ -23,9 +24,9 @@ use crate::terminal::counted;
     found shelf.jpg"
 )]
 pub struct Arguments {
-    /// Model file of the detector.
+    /// Model file of the detector; by default the one that magpie brings along, if there is one.
     #[arg(long)]
-    detector: PathBuf,
+    detector: Option<PathBuf>,
     /// Pictures.
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
@@ -61,7 +62,8 @@ impl Arguments {
         if let Some(folder) = &self.crops {
             self.check_crops(folder, &names)?;
         }
-        let detector = open_detector(&self.detector, self.device)?;
+        let detector = networks::detector_alone(self.detector.as_deref())?;
+        let detector = open_detector(&detector, self.device)?;
         let thresholds = DetectionThresholds {
             score: self.score,
             max_detections: self.max,

@@ -18,6 +18,7 @@ use crate::data::list_file::Samples;
 use crate::data::store::read_picture;
 use crate::metric::detection::{Object, detection_metrics};
 use crate::metric::retrieval::{remarks, retrieval_metrics};
+use crate::networks;
 use crate::progress::Progress;
 use crate::terminal::counted;
 use crate::train::boxes::find_boxes;
@@ -31,10 +32,11 @@ use crate::train::boxes::find_boxes;
     image searched among\nthe others; query.txt or query/ with gallery.txt, gallery-NAME.txt or such folders; \
     COCO\nfiles.")]
 pub struct Arguments {
-    /// Model file of the extractor.
-    #[arg(long, requires = "listed", required_unless_present = "detector")]
+    /// Model file of the extractor; by default the one that magpie brings along where --query or --sets is given
+    /// without --detector.
+    #[arg(long, requires = "listed")]
     extractor: Option<PathBuf>,
-    /// Model file of the detector.
+    /// Model file of the detector; by default the one that magpie brings along where --coco is given.
     #[arg(long, requires = "boxed")]
     detector: Option<PathBuf>,
     /// COCO file for the detector; its categories are taken as one.
@@ -79,11 +81,25 @@ impl Arguments {
         if let Some(sets) = &self.sets {
             return self.sets(sets);
         }
-        match (&self.extractor, &self.query, &self.detector, &self.coco) {
-            (Some(extractor), Some(query), _, _) => self.extractor(extractor, query),
-            (_, _, Some(detector), Some(coco)) => self.detector(detector, coco),
-            _ => anyhow::bail!("give --extractor with --query, or --detector with --coco"),
+        let general = Path::new(networks::GENERAL);
+        match (&self.query, &self.coco) {
+            (Some(query), _) => self.extractor(self.extractor.as_deref().unwrap_or(general), query),
+            (_, Some(coco)) => {
+                self.detector(&networks::detector_alone(self.detector.as_deref())?, coco)
+            }
+            _ => anyhow::bail!("give --query, --coco or --sets"),
         }
+    }
+
+    /// The networks that sets are measured with.
+    fn of_sets(&self) -> (Option<PathBuf>, Option<PathBuf>) {
+        let (extractor, detector) = (self.extractor.clone(), self.detector.clone());
+        if extractor.is_some() || detector.is_some() {
+            return (extractor, detector);
+        }
+        let general = PathBuf::from(networks::GENERAL);
+        let detector = networks::detector(None, &general);
+        (Some(general), detector)
     }
 
     fn detector(&self, detector: &Path, coco: &Path) -> anyhow::Result<()> {

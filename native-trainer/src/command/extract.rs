@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, samples, size};
 use crate::files;
+use crate::networks;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -19,8 +20,8 @@ use crate::files;
     --images photos --out photos.safetensors\n\nIn Python:\n  \
     safetensors.numpy.load_file(\"photos.safetensors\")[\"embeddings\"]")]
 pub struct Arguments {
-    /// Model file of the extractor.
-    #[arg(long)]
+    /// Model file of the extractor; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// List file, or folder with one sub-folder per class.
     #[arg(long)]

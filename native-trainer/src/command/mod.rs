@@ -13,6 +13,7 @@ pub mod recognize;
 pub mod report;
 pub mod scene;
 pub mod serve;
+pub mod site;
 pub mod train;
 pub mod verify;
 pub mod worker;

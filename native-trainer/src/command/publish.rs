@@ -16,6 +16,7 @@ use crate::cli::probe::ProbeError;
 use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
 use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
+use crate::networks;
 use crate::publishing::draft::Draft;
 use crate::publishing::names::{
     BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
@@ -40,10 +41,11 @@ const APP_MANIFEST: &str = "app.webmanifest";
     gallery.bin --title \"On my shelf\" --out site\n  magpie publish --extractor lite0.safetensors --detector \
     runs/boxes/model.safetensors --gallery gallery.bin --out site")]
 pub struct Arguments {
-    /// Model file of the extractor that built the gallery.
-    #[arg(long)]
+    /// Model file of the extractor that built the gallery; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
-    /// Model file of the detector; without one every picture is one object.
+    /// Model file of the detector, or `none`, with which every picture is one object; by default the one that magpie
+    /// brings along beside its extractor.
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Gallery file.
@@ -81,7 +83,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     shards: Cut,
     /// Largest file of such a gallery, in megabytes of 1,048,576 bytes; some hosts take no more than 25.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, default_value_t = SHARD_SIZE, value_parser = clap::value_parser!(u16).range(1..=1024))]
     shard_size: u16,
     /// Folder of npm's packages (`node_modules`): those of ONNX Runtime Web, LiteRT.js and TensorFlow.js
     /// in it are offered for comparison in the site's `bench/`, beside these networks in their formats.
@@ -90,6 +92,21 @@ pub struct Arguments {
     /// License and source of pictures or weights, a sentence; may be repeated.
     #[arg(long)]
     note: Vec<String>,
+    /// Whether nothing is printed but warnings.
+    #[arg(skip)]
+    quiet: bool,
+}
+
+/// What `magpie site` publishes; all else is as by default.
+pub(super) struct OfSite {
+    pub(super) extractor: PathBuf,
+    pub(super) detector: Option<PathBuf>,
+    pub(super) gallery: PathBuf,
+    pub(super) page: PathBuf,
+    pub(super) out: PathBuf,
+    pub(super) title: String,
+    pub(super) sample: Vec<PathBuf>,
+    pub(super) quiet: bool,
 }
 
 /// When a gallery is published in shards.
@@ -104,6 +121,8 @@ enum Cut {
     Never,
 }
 
+/// Largest file of a gallery in shards, in megabytes of 1,048,576 bytes.
+const SHARD_SIZE: u16 = 16;
 /// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
 const CUT_FROM: usize = 16 << 20;
 
@@ -130,6 +149,39 @@ impl From<Whole> for WholeImage {
 }
 
 impl Arguments {
+    /// Those of a site.
+    pub(super) fn of_site(site: OfSite) -> Self {
+        let OfSite { extractor, detector, gallery, page, out, title, sample, quiet } = site;
+        let settings = RecognizerSettings::default();
+        Self {
+            extractor,
+            // Without one none is to be looked for.
+            detector: Some(detector.unwrap_or_else(|| PathBuf::from(networks::NONE))),
+            gallery,
+            page,
+            out,
+            title,
+            sample,
+            min_similarity: None,
+            min_score: DetectionThresholds::default().score,
+            recognition_nms_iou: settings.recognition_nms_iou,
+            whole_image: Whole::default(),
+            answer: Answer::default(),
+            shards: Cut::default(),
+            shard_size: SHARD_SIZE,
+            peers: None,
+            note: Vec::new(),
+            quiet,
+        }
+    }
+
+    /// Prints a line of the answer.
+    fn say(&self, line: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            println!("{line}");
+        }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -147,17 +199,18 @@ impl Arguments {
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
         self.say_answer(&parts.gallery, &settings);
         for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
-            println!("not kept of the site that stands there: {line}");
+            self.say(format_args!("not kept of the site that stands there: {line}"));
         }
         self.write(&site, &page, &self.bundle(&parts, settings, notes)?)?;
         if let Some(packages) = &self.peers {
             let compared: Vec<&ModelFile> = parts.models().map(|model| &model.file).collect();
             let runtimes = peers::add(&site, packages, &compared)?;
-            println!("for comparison in bench/: {}", runtimes.join(", "));
+            self.say(format_args!("for comparison in bench/: {}", runtimes.join(", ")));
         }
         keep_offline(&site, &self.title)?;
         let folder = site.folder();
-        let opened = Site::Folder(folder.to_owned()).open_again();
+        let opened = Site::Folder(folder.to_owned());
+        let opened = opened.open_again(&mut |line| self.say(format_args!("{line}")));
         opened.map_err(|error| self.of_given_file(error))?;
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
@@ -165,12 +218,12 @@ impl Arguments {
         let sizes = hosting::prepare(&site, &names)?;
         let names = names_in(folder)?;
         site.publish(names)?;
-        println!(
+        self.say(format_args!(
             "{}: {} in all, {} where the host sends packed files; checked",
             self.out.display(),
             size(sizes.plain),
             size(sizes.packed)
-        );
+        ));
         Ok(())
     }
 }
@@ -194,7 +247,8 @@ impl Arguments {
     /// Reads networks and gallery, which belong together.
     fn open_parts(&self) -> anyhow::Result<Parts> {
         let extractor = open_extractor_file(&self.extractor)?;
-        let detector = self.detector.as_deref().map(open_detector_file).transpose()?;
+        let detector = networks::detector(self.detector.as_deref(), &self.extractor);
+        let detector = detector.as_deref().map(open_detector_file).transpose()?;
         let file = read_wanted(&self.gallery, GALLERY)?;
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
@@ -307,7 +361,7 @@ impl Arguments {
     /// Says what an answer will be.
     fn say_answer(&self, gallery: &Gallery, settings: &RecognizerSettings) {
         let (least, rule) = (settings.min_similarity, settings.answer);
-        println!("{}", threshold_text(gallery, self.min_similarity, least, rule));
+        self.say(format_args!("{}", threshold_text(gallery, self.min_similarity, least, rule)));
         if let Some(told) = other_rule(gallery, rule).filter(|_| self.min_similarity.is_none()) {
             eprintln!("{told}");
         }
@@ -355,16 +409,20 @@ impl Arguments {
             _ => gallery.to_shards(&options)?,
         };
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
-        println!(
+        self.say(format_args!(
             "the gallery comes as a directory of {}, which a page downloads at first, and {} of {} in \
              all, of which it downloads at most {} for an object that it has not met",
             size(sharded.directory.len() as u64),
             counted(sharded.shards.len(), "shard", "shards"),
             size(all as u64),
-            size(Budget::default().bytes)
-        );
+            size(Budget::default().bytes)));
         Ok(sharded)
     }
+}
+
+/// Fails where no page was built.
+pub(super) fn check_page(page: &Path) -> anyhow::Result<()> {
+    page_files(page).map(drop)
 }
 
 /// Names of the built page's files.

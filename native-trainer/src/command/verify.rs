@@ -31,42 +31,46 @@ impl Arguments {
     ///
     /// The first thing that is wrong with the site.
     pub fn run(&self) -> anyhow::Result<()> {
-        let site = Site::new(&self.site)?;
-        if let Err(error) = site.read("index.html") {
-            let what = format!(
-                "{}: there is no published site; give the folder that `magpie publish --out` wrote, or its address",
-                self.site
-            );
-            // What a host answered says more.
-            return Err(if matches!(site, Site::Folder(_)) {
-                anyhow!(what)
-            } else {
-                error.context(what)
-            });
-        }
-        let manifest = site.open_again()?;
-        let names = match site.read(SERVICE_WORKER) {
-            Ok(worker) => check_version(&site, &String::from_utf8_lossy(&worker))?,
-            Err(_) => Vec::new(),
-        };
-        match &site {
-            Site::Folder(folder) => {
-                let copies = hosting::check(folder, &own_files(folder)?)?;
-                let copies = counted(copies, "packed copy", "packed copies");
-                println!("{copies}, each the same as its file");
-                if let Some(own) = Owned::of(folder)? {
-                    let checked = counted(own.check(folder)?, "file", "files");
-                    println!("{checked}, each as it was published");
-                }
-            }
-            Site::Host(address) => {
-                let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());
-                look_at_host(address, &names, &format!("{BUNDLE_FOLDER}/{file}"))?;
-            }
-        }
-        println!("{}: whole", self.site);
-        Ok(())
+        check(&self.site, &mut |line| println!("{line}"))
     }
+}
+
+/// Checks a site; `say` hears what is there, a line each.
+pub(super) fn check(place: &str, say: &mut dyn FnMut(String)) -> anyhow::Result<()> {
+    let site = Site::new(place)?;
+    if let Err(error) = site.read("index.html") {
+        let what = format!(
+            "{place}: there is no published site; give the folder that `magpie publish --out` wrote, or its address"
+        );
+        // What a host answered says more.
+        return Err(if matches!(site, Site::Folder(_)) {
+            anyhow!(what)
+        } else {
+            error.context(what)
+        });
+    }
+    let manifest = site.open_again(say)?;
+    let names = match site.read(SERVICE_WORKER) {
+        Ok(worker) => check_version(&site, &String::from_utf8_lossy(&worker))?,
+        Err(_) => Vec::new(),
+    };
+    match &site {
+        Site::Folder(folder) => {
+            let copies = hosting::check(folder, &own_files(folder)?)?;
+            let copies = counted(copies, "packed copy", "packed copies");
+            say(format!("{copies}, each the same as its file"));
+            if let Some(own) = Owned::of(folder)? {
+                let checked = counted(own.check(folder)?, "file", "files");
+                say(format!("{checked}, each as it was published"));
+            }
+        }
+        Site::Host(address) => {
+            let file = manifest.files.first().map_or(MANIFEST_NAME, |file| file.name.as_str());
+            look_at_host(address, &names, &format!("{BUNDLE_FOLDER}/{file}"))?;
+        }
+    }
+    say(format!("{place}: whole"));
+    Ok(())
 }
 
 /// Whether the files are those that the service worker knows; their names.

@@ -134,13 +134,13 @@ impl Site {
     /// # Errors
     ///
     /// The first thing that is wrong.
-    pub(crate) fn open_again(&self) -> anyhow::Result<Manifest> {
+    pub(crate) fn open_again(&self, say: &mut dyn FnMut(String)) -> anyhow::Result<Manifest> {
         let in_bundle = |name: &str| self.read(&format!("{BUNDLE_FOLDER}/{name}"));
         let manifest =
             Manifest::from_bytes(&in_bundle(MANIFEST_NAME)?).context(MANIFEST_NAME.to_owned())?;
         let mut files = BTreeMap::new();
         for file in &manifest.files {
-            println!("  {:>9}  {}", size(file.bytes), file.name);
+            say(format!("  {:>9}  {}", size(file.bytes), file.name));
             let bytes = in_bundle(&file.name)?;
             manifest.check(&file.name, &bytes)?;
             files.insert(file.name.as_str(), bytes);
@@ -181,10 +181,10 @@ impl Site {
             Some(_) => "the first sample",
             None => "the gallery's first picture",
         };
-        println!(
+        say(format!(
             "checked: {} found in {seen}: {answers:?}",
             counted(found.len(), "object", "objects")
-        );
+        ));
         Ok(manifest)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use base64::Engine;
+use models::image::RgbImage;
 use models::preprocess::thumbnail;
 
 use crate::data::store::read_picture;
@@ -45,7 +46,17 @@ pub(super) enum Kind {
 
 /// An image with its caption.
 pub(super) fn figure(path: &Path, caption: &str, kind: Kind) -> anyhow::Result<String> {
-    let bytes = thumbnail(&read_picture(path)?, IMAGE_SIDE, IMAGE_QUALITY)?;
+    image(&read_picture(path)?, IMAGE_SIDE, caption, kind)
+}
+
+/// An image whose longer side has this many pixels, with its caption.
+pub(super) fn image(
+    picture: &RgbImage,
+    side: u32,
+    caption: &str,
+    kind: Kind,
+) -> anyhow::Result<String> {
+    let bytes = thumbnail(picture, side, IMAGE_QUALITY)?;
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let caption = escape(caption);
     let (class, sign) = match kind {

@@ -1,10 +1,12 @@
-//! A run as a page: curves of what was logged, and what the network confuses.
+//! A run as a page: curves of what was logged, and what the network confuses. A site's photographs as a page for its
+//! owner.
 //!
 //! One HTML file that needs nothing beside it; charts are SVG, images are inside.
 
 mod charts;
 mod examples;
 mod html;
+pub mod owner;
 mod sureness;
 
 use std::path::{Path, PathBuf};

@@ -29,6 +29,7 @@ mod runs;
 #[cfg(unix)]
 mod sentences;
 mod serve;
+mod site;
 mod site_edits;
 mod sites;
 #[cfg(unix)]

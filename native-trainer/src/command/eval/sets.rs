@@ -115,9 +115,10 @@ impl Arguments {
     /// Measures on every set of a folder.
     pub(super) fn sets(&self, folder: &Path) -> anyhow::Result<()> {
         let sets = sets_of(folder)?;
-        let extractor = self.extractor.as_ref().map(|path| Embedder::open(path, self.device));
+        let (extractor, detector) = self.of_sets();
+        let extractor = extractor.map(|path| Embedder::open(&path, self.device));
         let extractor = extractor.transpose()?;
-        let detector = self.detector.as_ref().map(|path| open_detector(path, self.device));
+        let detector = detector.map(|path| open_detector(&path, self.device));
         let detector = detector.transpose()?;
         let mut measured = 0;
         for Set { name, kind } in sets {

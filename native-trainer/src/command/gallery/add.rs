@@ -1,31 +1,26 @@
 //! Pictures become entries.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use models::gallery::{
-    Class, ContentId, Crop, Gallery, GalleryStream, Growing, Summary, check_embedding,
-};
-use models::image::RgbImage;
-use models::recognizer::class_thumbnail;
-use rayon::prelude::*;
+use models::gallery::{Crop, Gallery, GalleryStream, Growing, Summary};
 
-use super::crops::{Cropper, Crops};
+use super::crops::Crops;
 use super::learn::Learn;
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
     CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
     say_reach, say_stale, summary,
 };
+use crate::authoring::{self, Cropper, Event, Known};
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::label::Labels;
-use crate::data::store::{PictureError, PictureProblem, decode_picture, read_file, read_picture};
+use crate::networks;
 
-/// Pictures decoded and embedded at once.
-const CHUNK: usize = 128;
+/// Pictures between two lines about how far a command has come.
+const SAID: usize = 128;
 
 /// Embeds pictures into a new gallery, which then learns from its entries what it can. Pictures that cannot be used
 /// are named and left out.
@@ -60,8 +55,8 @@ pub(super) struct Build {
 pub(super) struct New {
     /// Gallery file to write.
     gallery: PathBuf,
-    /// Model file of the extractor.
-    #[arg(long)]
+    /// Model file of the extractor; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// How embeddings are stored.
     #[arg(long, value_enum, default_value_t)]
@@ -94,8 +89,8 @@ pub(super) struct Add {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Model file of the extractor.
-    #[arg(long)]
+    /// Model file of the extractor; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// JSON file: class name → metadata shown with it, e.g. {"Mug": {"price": "9 €"}}.
     #[arg(long)]
@@ -125,16 +120,17 @@ impl Build {
         inputs.push(&self.images);
         inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
         let change = Change::of(&self.out, &inputs)?;
-        self.options.crops.check(None)?;
+        self.options.crops.check(None, &self.options.extractor)?;
         say_replaced(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let cropper = self.options.crops.open(None, self.options.device, &embedder, &wanted)?;
+        let chosen =
+            self.options.crops.choose(None, &self.options.extractor, self.options.device)?;
+        let mut cropper = chosen.cropper(&embedder, &wanted)?;
         let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         gallery.set_crop(cropper.crop());
-        let added =
-            self.options.add(&mut gallery, Known::default(), &embedder, &cropper, &wanted)?;
+        let added = self.options.add(&mut gallery, Known::default(), &mut cropper, &wanted)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used; see above", self.images.display());
         }
@@ -206,11 +202,13 @@ impl Add {
         check_extractor(&gallery, &self.gallery, &self.options.extractor, &embedder.id)?;
         let (known, before) = (Known::of(&gallery), gallery.len());
         let had = (!gallery.is_empty()).then(|| gallery.crop());
-        let cropper = self.options.crops.open(had, self.options.device, &embedder, &wanted)?;
+        let chosen =
+            self.options.crops.choose(had, &self.options.extractor, self.options.device)?;
+        let mut cropper = chosen.cropper(&embedder, &wanted)?;
         if had.is_none() {
             gallery.set_crop(cropper.crop());
         }
-        let added = self.options.add(&mut gallery, known, &embedder, &cropper, &wanted)?;
+        let added = self.options.add(&mut gallery, known, &mut cropper, &wanted)?;
         gallery.connect();
         let failed = added.unusable.count();
         if added.added + added.known == 0 {
@@ -250,9 +248,8 @@ impl Options {
     fn add(
         &self,
         gallery: &mut impl Growing,
-        mut known: Known,
-        embedder: &Embedder,
-        cropper: &Cropper,
+        known: Known,
+        cropper: &mut Cropper<'_>,
         wanted: &Wanted,
     ) -> anyhow::Result<Outcome> {
         // The gallery itself walks over all of them.
@@ -260,173 +257,26 @@ impl Options {
         let mut classes: Labels = labels().collect();
         wanted.say_look_alikes(labels());
         let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
-        let mut done = Outcome::default();
-        for (index, chunk) in wanted.pictures.chunks(CHUNK).enumerate() {
-            let (mut places, mut pictures) = (Vec::new(), Vec::new());
-            for ((label, path), read) in chunk.iter().zip(read_all(chunk, &known)) {
-                match read {
-                    Ok((id, picture)) => {
-                        places.push((label.as_str(), path.as_path(), id));
-                        pictures.push(picture);
-                    }
-                    Err(error) if self.strict => return Err(error.into()),
-                    Err(error) => done.unusable.add(&error, wanted.is_named),
+        let mut unusable = Unusable::default();
+        let mut tell = |event: Event<'_>| {
+            match event {
+                Event::LeftOut { error } if self.strict => bail!("{error}"),
+                Event::LeftOut { error } => unusable.add(error, wanted.is_named),
+                Event::Shared { path, label, other } => unusable.share(path, label, other),
+                Event::Done { photos, of, .. } if photos == of || photos % SAID == 0 => {
+                    println!("{photos}/{of} pictures");
                 }
+                Event::Done { .. } => (),
             }
-            let (mut fresh, mut files, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-            for ((_, path, id), picture) in places.iter().zip(&pictures) {
-                let parts = match picture {
-                    Some(picture) if !cropper.has_seen(*id) => cropper.parts(picture)?,
-                    _ => Vec::new(),
-                };
-                files.extend(parts.iter().map(|_| *path));
-                counts.push(parts.len());
-                fresh.extend(parts);
-            }
-            let mut embedded = embedder.embed_files(&fresh, &files)?.into_iter();
-            for (((label, path, id), picture), count) in
-                places.into_iter().zip(&pictures).zip(counts)
-            {
-                let embeddings: Vec<Vec<f32>> = match (picture, cropper.seen(id)) {
-                    (Some(_), Some(seen)) => seen,
-                    (Some(_), None) => embedded.by_ref().take(count).collect(),
-                    (None, _) => known.vectors(gallery, id)?,
-                };
-                if embeddings.is_empty() {
-                    bail!("{}: has no embedding", path.display());
-                }
-                if let Err(error) = embeddings.iter().try_for_each(|row| check_embedding(row)) {
-                    let error = PictureError::new(path, error);
-                    if self.strict {
-                        return Err(error.into());
-                    }
-                    done.unusable.add(&error, wanted.is_named);
-                    continue;
-                }
-                let class = class_of(gallery, &mut classes, label)?;
-                if !gallery.shows(class) {
-                    // A picture that another class has was not decoded.
-                    let picture = picture.clone().or_else(|| read_picture(path).ok());
-                    if let Some(picture) = picture {
-                        gallery.put_thumbnail(class, class_thumbnail(&picture)?)?;
-                    }
-                }
-                let other = known.other_class(gallery, class, id);
-                if known.insert(gallery, class, id, embeddings.len()) {
-                    if let Some(other) = other {
-                        let other = gallery.all_classes()[other].label.clone();
-                        done.unusable.share(path, label, &other);
-                    }
-                    for embedding in &embeddings {
-                        gallery.put_entry(class, embedding, id)?;
-                    }
-                    done.added += 1;
-                } else {
-                    done.known += 1;
-                }
-            }
-            println!("{}/{} pictures", index * CHUNK + chunk.len(), wanted.pictures.len());
-        }
-        done.unusable.end(wanted, &classes);
+            Ok(())
+        };
+        let done = authoring::add(gallery, known, &mut classes, wanted, cropper, &mut tell)?;
+        unusable.end(wanted, &classes);
         for (label, facts) in metadata {
             if let Some(class) = classes.find(&label) {
                 gallery.put_metadata(class, facts)?;
             }
         }
-        Ok(done)
+        Ok(Outcome { added: done.added, known: done.known, unusable })
     }
-}
-
-/// The class of a label, which is made if it is not there.
-fn class_of(
-    gallery: &mut impl Growing,
-    classes: &mut Labels,
-    label: &str,
-) -> anyhow::Result<usize> {
-    if let Some(class) = classes.find(label) {
-        return Ok(class);
-    }
-    let class = gallery.put_class(Class { label: label.to_owned(), ..Class::default() })?;
-    classes.insert(label, class);
-    Ok(class)
-}
-
-/// Where pictures are in a gallery.
-#[derive(Default)]
-struct Known {
-    /// Positions of the entries of a picture.
-    entries: HashMap<ContentId, Vec<usize>>,
-}
-
-impl Known {
-    fn of(gallery: &Gallery) -> Self {
-        let mut entries: HashMap<ContentId, Vec<usize>> = HashMap::new();
-        for entry in gallery.entries() {
-            entries.entry(gallery.content_id(entry)).or_default().push(entry);
-        }
-        entries.remove(&ContentId::default());
-        Self { entries }
-    }
-
-    fn contains(&self, id: ContentId) -> bool {
-        self.entries.contains_key(&id)
-    }
-
-    /// The embeddings of a picture's entries in one class, of which there are several if its parts are entries.
-    fn vectors(&self, gallery: &mut impl Growing, id: ContentId) -> anyhow::Result<Vec<Vec<f32>>> {
-        let Some(entries) = self.entries.get(&id) else { return Ok(Vec::new()) };
-        let class = entries.first().and_then(|entry| gallery.class_of(*entry));
-        let mut vectors = Vec::new();
-        for entry in entries {
-            if gallery.class_of(*entry) == class {
-                vectors.extend(gallery.embedding_of(*entry)?);
-            }
-        }
-        Ok(vectors)
-    }
-
-    /// Another class that has the picture.
-    fn other_class(&self, gallery: &impl Growing, class: usize, id: ContentId) -> Option<usize> {
-        let entries = self.entries.get(&id)?;
-        entries.iter().filter_map(|entry| gallery.class_of(*entry)).find(|other| *other != class)
-    }
-
-    /// Takes note of the next entries of the gallery, `count` of them; `false` where the class has the picture.
-    fn insert(
-        &mut self,
-        gallery: &impl Growing,
-        class: usize,
-        id: ContentId,
-        count: usize,
-    ) -> bool {
-        let entries = self.entries.entry(id).or_default();
-        if entries.iter().any(|entry| gallery.class_of(*entry) == Some(class)) {
-            return false;
-        }
-        let next = gallery.next_entry();
-        entries.extend(next..next + count);
-        true
-    }
-}
-
-/// Reads files on all threads and decodes those that are not known, in order.
-fn read_all(
-    wanted: &[(String, PathBuf)],
-    known: &Known,
-) -> Vec<Result<(ContentId, Option<RgbImage>), PictureError>> {
-    wanted
-        .par_iter()
-        .map(|(_, path)| {
-            let bytes = read_file(path)?;
-            let id = ContentId::of(&bytes);
-            if known.contains(id) {
-                return Ok((id, None));
-            }
-            let picture = decode_picture(path, &bytes)?;
-            if picture.is_one_color() {
-                return Err(PictureError::new(path, PictureProblem::OneColor));
-            }
-            Ok((id, Some(picture)))
-        })
-        .collect()
 }

@@ -77,7 +77,7 @@ impl TestKind {
 }
 
 /// Which rule is asked for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(in crate::command) struct Answer {
     /// Which class is the answer; by default the rule that the gallery's kept threshold was measured with,
     /// else nearest.

@@ -20,6 +20,7 @@ use crate::files;
 use crate::metric::calibration::{Calibration, Doubt, Share, calibrate, scored};
 use crate::metric::reliability::Reliability;
 use crate::metric::retrieval::Embedded;
+use crate::networks;
 
 /// Share of unknown things that may be named where the gallery itself is asked, and where pictures are.
 const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];
@@ -42,11 +43,12 @@ pub(super) struct Calibrate {
     gallery: PathBuf,
     /// Folder with one sub-folder per class, or a list file, of pictures that are not in the gallery; by default the
     /// gallery's own entries are asked.
-    #[arg(long, requires = "extractor")]
-    query: Option<PathBuf>,
-    /// Model file of the extractor that built the gallery; embeds the pictures of --query.
     #[arg(long)]
-    extractor: Option<PathBuf>,
+    query: Option<PathBuf>,
+    /// Model file of the extractor that built the gallery; embeds the pictures of --query. `general` is the one that
+    /// magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
+    extractor: PathBuf,
     /// Largest share of unknown things that may be given a name, above 0 and below 1; by default 0.05, and 0.01
     /// with --query. Needs at least 1 / VALUE pictures of unknown things.
     #[arg(long, value_parser = crate::cli::ranges::share)]
@@ -189,7 +191,7 @@ impl Calibrate {
         if self.per_class && matches!(self.test, TestKind::Lead | TestKind::Both) {
             bail!("--per-class: thresholds of classes are similarities; leave out --test");
         }
-        let inputs = [Some(&self.gallery), self.query.as_ref(), self.extractor.as_ref()];
+        let inputs = [Some(&self.gallery), self.query.as_ref(), Some(&self.extractor)];
         let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
         let outputs = [&self.curve, &self.reliability].into_iter().flatten();
         let outputs: Vec<&Path> = outputs.map(PathBuf::as_path).collect();
@@ -208,9 +210,7 @@ impl Calibrate {
 
     /// The pictures that are asked; `None` where these are the gallery's own.
     fn query(&self, gallery: &Gallery) -> anyhow::Result<Option<Query>> {
-        let (Some(query), Some(extractor)) = (&self.query, &self.extractor) else {
-            return Ok(None);
-        };
+        let (Some(query), extractor) = (&self.query, &self.extractor) else { return Ok(None) };
         let embedder = Embedder::open(extractor, self.device)?.query(gallery);
         check_extractor(gallery, &self.gallery, extractor, &embedder.id)?;
         let samples = read_samples(query)?;

@@ -11,7 +11,7 @@ const NEW_SHARE: f64 = 0.25;
 
 /// Whether a command lets the gallery learn something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum When {
+pub(in crate::command) enum When {
     /// If it is worth keeping.
     #[default]
     Auto,
@@ -21,7 +21,7 @@ pub(super) enum When {
 
 /// What a gallery learns from its own entries.
 #[derive(Debug, Args)]
-pub(super) struct Learn {
+pub(in crate::command) struct Learn {
     /// Whether the gallery learns a map from its entries, as `magpie gallery adapt` does.
     #[arg(long, value_enum, default_value_t)]
     adapt: When,
@@ -32,7 +32,8 @@ pub(super) struct Learn {
 }
 
 impl Learn {
-    fn options(&self) -> Options {
+    /// What is wanted.
+    pub(in crate::command) fn options(&self) -> Options {
         Options {
             adapt: self.adapt == When::Auto,
             calibrate: self.calibrate == When::Auto,
@@ -41,7 +42,7 @@ impl Learn {
     }
 
     /// Whether a gallery of this size learns. Says so where it is too large to do so unasked.
-    pub(super) fn is_wanted(&self, entries: usize) -> bool {
+    pub(in crate::command) fn is_wanted(&self, entries: usize) -> bool {
         let options = self.options();
         if !options.adapt && !options.calibrate {
             return false;

@@ -23,6 +23,9 @@ use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
 pub(super) use answer::{Answer, other_rule, sure, threshold_text};
+pub(super) use crops::Choice;
+pub(super) use learn::{Learn, When};
+pub(super) use wanted::{Unusable, Wanted};
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]

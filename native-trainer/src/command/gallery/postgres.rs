@@ -10,6 +10,7 @@ use super::{CLASSES, Change, IndexKind, PICTURES, counted, many, open, say_reach
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder};
 use crate::data::store::read_picture;
+use crate::networks;
 use crate::postgres::PostgresGallery;
 
 /// Where the server is.
@@ -76,8 +77,8 @@ pub(super) struct Ask {
     pictures: Vec<PathBuf>,
     #[command(flatten)]
     server: Server,
-    /// Model file of the extractor that built the gallery.
-    #[arg(long)]
+    /// Model file of the extractor that built the gallery; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// Classes shown a picture.
     #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]

@@ -20,6 +20,7 @@ use crate::cli::{DeviceKind, Embedder, read_wanted, size};
 use crate::data::label::{printable, quoted};
 use crate::data::store::read_picture;
 use crate::files::{self, wanted::MODEL};
+use crate::networks;
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
 const ALIKE: f32 = 0.9;
@@ -64,8 +65,8 @@ pub(super) struct Search {
     /// Pictures.
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
-    /// Model file of the extractor that built the gallery.
-    #[arg(long)]
+    /// Model file of the extractor that built the gallery; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// Classes shown per picture.
     #[arg(short, long, default_value_t = 5, value_parser = crate::cli::ranges::count)]

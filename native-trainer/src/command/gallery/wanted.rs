@@ -7,11 +7,12 @@ use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
 use super::{CLASSES, Noun, PICTURES, many};
+use crate::authoring::Photos;
 use crate::cli::{read_wanted, samples};
 use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};
-use crate::data::store::PictureError;
+use crate::data::store::{PictureError, read_file};
 use crate::files;
 
 /// Pictures that cannot be used for one reason that are named; more are counted.
@@ -19,9 +20,9 @@ const NAMED: usize = 5;
 const FOLDERS: Noun = ("folder", "folders");
 
 /// Pictures that are asked for.
-pub(super) struct Wanted {
+pub(in crate::command) struct Wanted {
     /// Class and file, in order.
-    pub(super) pictures: Vec<(String, PathBuf)>,
+    pub(in crate::command) pictures: Vec<(String, PathBuf)>,
     /// Whether each of them was named by itself.
     pub(super) is_named: bool,
     /// Pictures that a folder holds and are not taken.
@@ -35,7 +36,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The pictures of a folder or a list; says what a folder holds beside them. Where `strict`, a picture or a
     /// class among that is an error.
-    pub(super) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
+    pub(in crate::command) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
         let Samples { samples, labels, left_out, .. } = read_samples(path)?;
         let losses = || left_out.iter().map(|left_out| &left_out.reason).filter(|r| r.is_loss());
         let of_folders = losses().filter(|reason| reason.is_of_folders()).count();
@@ -73,7 +74,10 @@ impl Wanted {
     }
 
     /// Says which of the classes look like another one of these or of the gallery's.
-    pub(super) fn say_look_alikes<'a>(&'a self, known: impl IntoIterator<Item = &'a str>) {
+    pub(in crate::command) fn say_look_alikes<'a>(
+        &'a self,
+        known: impl IntoIterator<Item = &'a str>,
+    ) {
         let wanted = self.labels();
         let known: Vec<&str> = known.into_iter().collect();
         // What was said of a folder by itself is not said again.
@@ -89,7 +93,7 @@ impl Wanted {
     }
 
     /// What was left out, as the end of a sentence; empty where that is nothing.
-    pub(super) fn left_out_text(&self, unusable: &Unusable) -> String {
+    pub(in crate::command) fn left_out_text(&self, unusable: &Unusable) -> String {
         let pictures = match self.left_out + unusable.count() {
             0 => String::new(),
             some => format!("; {} left out", many(some, PICTURES)),
@@ -103,6 +107,24 @@ impl Wanted {
             some => format!("; {} left out", many(some, FOLDERS)),
         };
         pictures + &classes + &folders
+    }
+}
+
+impl Photos for Wanted {
+    fn count(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn label(&self, place: usize) -> &str {
+        &self.pictures[place].0
+    }
+
+    fn path(&self, place: usize) -> &Path {
+        &self.pictures[place].1
+    }
+
+    fn bytes(&self, place: usize) -> Result<Vec<u8>, PictureError> {
+        read_file(&self.pictures[place].1)
     }
 }
 
@@ -135,7 +157,7 @@ pub(super) fn checked(text: &str) -> anyhow::Result<String> {
 
 /// Pictures that cannot be used, counted by reason.
 #[derive(Debug, Default)]
-pub(super) struct Unusable {
+pub(in crate::command) struct Unusable {
     by_reason: BTreeMap<String, usize>,
     /// Pictures that are in two classes.
     shared: usize,
@@ -145,7 +167,7 @@ pub(super) struct Unusable {
 
 impl Unusable {
     /// Says it, except where enough of the kind were named.
-    pub(super) fn add(&mut self, error: &PictureError, is_named: bool) {
+    pub(in crate::command) fn add(&mut self, error: &PictureError, is_named: bool) {
         let reason = error.source.to_string();
         // Some reasons name the file.
         let reason = reason.strip_prefix(&format!("{}: ", error.path)).unwrap_or(&reason);
@@ -157,7 +179,7 @@ impl Unusable {
     }
 
     /// Says that a picture is in another class, too, except where enough were named.
-    pub(super) fn share(&mut self, path: &Path, class: &str, other: &str) {
+    pub(in crate::command) fn share(&mut self, path: &Path, class: &str, other: &str) {
         self.shared += 1;
         if self.shared <= NAMED {
             eprintln!(
@@ -170,7 +192,7 @@ impl Unusable {
     }
 
     /// Says how many were not named, and which of the wanted classes have no picture at all.
-    pub(super) fn end(&mut self, wanted: &Wanted, classes: &Labels) {
+    pub(in crate::command) fn end(&mut self, wanted: &Wanted, classes: &Labels) {
         for (reason, count) in self.by_reason.iter().filter(|(_, count)| **count > NAMED) {
             if !wanted.is_named {
                 eprintln!("{} more left out: {reason}", count - NAMED);

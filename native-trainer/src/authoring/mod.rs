@@ -1,0 +1,80 @@
+//! From photographs to a gallery that recognizes them: which part of each becomes an entry, entries, what is learned
+//! from them, and how good that is.
+//!
+//! Nothing here reads a file by itself, prints, or knows a command line: photographs come in through [`Photos`], what
+//! happens goes out through a [`Listener`], whose error stops the work.
+
+mod crops;
+mod entries;
+mod memory;
+pub mod quality;
+
+use std::path::Path;
+
+use models::detector::Detector;
+use models::extractor::Extractor;
+use models::inference::Prepared;
+
+use crate::data::store::PictureError;
+
+pub use crops::Cropper;
+pub use entries::{Added, Known, add};
+pub use memory::{Memory, MemoryError};
+
+/// The networks that look at photographs.
+#[derive(Clone, Copy)]
+pub struct Networks<'a> {
+    /// Embeds.
+    pub extractor: &'a Prepared<Extractor>,
+    /// Finds main bodies; without one whole pictures or their middles are embedded.
+    pub detector: Option<&'a Prepared<Detector>>,
+}
+
+/// Photographs with what they show, in an order that decides the order of classes and entries.
+pub trait Photos: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The class of one.
+    fn label(&self, place: usize) -> &str;
+
+    /// What it is called, for messages.
+    fn path(&self, place: usize) -> &Path;
+
+    /// Its file.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError`] where it cannot be had.
+    fn bytes(&self, place: usize) -> Result<Vec<u8>, PictureError>;
+}
+
+/// What happens while photographs become entries.
+pub enum Event<'a> {
+    /// A photograph cannot be used.
+    LeftOut {
+        /// Which, and why.
+        error: &'a PictureError,
+    },
+    /// A photograph is in two classes.
+    Shared {
+        /// The photograph.
+        path: &'a Path,
+        /// Its class in the list.
+        label: &'a str,
+        /// The class that has it already.
+        other: &'a str,
+    },
+    /// Some more are done.
+    Done {
+        /// Photographs that are done.
+        photos: usize,
+        /// All.
+        of: usize,
+        /// What is known of them by now.
+        memory: &'a Memory,
+    },
+}
+
+/// Hears what happens; its error stops the work.
+pub type Listener<'a> = dyn FnMut(Event<'_>) -> anyhow::Result<()> + 'a;
