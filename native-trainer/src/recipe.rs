@@ -24,7 +24,7 @@ use crate::schedule::Schedule;
 
 pub use pictures::{CutOuts, Pictures};
 pub use shipped::{SHIPPED, Shipped};
-pub use task::{DetectorTask, ExtractorTask, Task, TeacherConfig};
+pub use task::{DetectorTask, ExtractorTask, Members, Task, TeacherConfig};
 
 /// Most bytes of a recipe that are read.
 const RECIPE_LIMIT: u64 = 16 << 20;

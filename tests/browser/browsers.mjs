@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 
 import { launch } from "./chromium.mjs";
+import { launch as launchFirefox, onNewDocument } from "./firefox-driver.mjs";
 
 /** A browser: `page(stub)` opens a page of a fresh profile, in which `stub` runs before all else. */
 async function chromium() {
@@ -31,17 +32,20 @@ async function firefox() {
   });
   const page = async (stub) => {
     const context = await browser.createBrowserContext();
-    const page = await context.newPage();
-    if (stub) await page.evaluateOnNewDocument(new Function(stub));
-    const upload = async (file) => (await page.$("#file")).uploadFile(file);
-    return { page, upload, close: () => context.close() };
+    const another = async () => {
+      const page = await context.newPage();
+      if (stub) await onNewDocument(page, stub);
+      const upload = async (file) => (await page.$("#file")).uploadFile(file);
+      return { page, upload, another, close: () => context.close() };
+    };
+    return another();
   };
   return { page, close: () => browser.close() };
 }
 
 /** Chromium by Playwright, or Firefox by as much of the same interface (`firefox-driver.mjs`). */
 export const launchNamed = async (which) =>
-  which === "firefox" ? (await import("./firefox-driver.mjs")).launch() : launch();
+  which === "firefox" ? launchFirefox() : launch();
 
 /** The browser of a name. */
 export const open = (which) => (which === "firefox" ? firefox() : chromium());

@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 import { launchNamed } from "./browsers.mjs";
 import { give, keepAnswers, saying, settle, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, shards, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -324,18 +325,14 @@ const scenarios = {
   },
 };
 
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
+async function play(scenario, name) {
   const visit = await open(name === "fails" ? shards : site);
   try {
-    const began = performance.now();
-    seen[name] = { ...(await scenario(visit)), problems: visit.problems() };
-    console.error(name, Math.round(performance.now() - began));
+    const seen = { ...(await scenario(visit)), problems: visit.problems() };
+    await visit.close();
+    return seen;
   } catch (error) {
     throw new Error(`${name}: ${error.message}; ${JSON.stringify(await visit.look())}`);
   }
-  await visit.close();
 }
-console.log(JSON.stringify(seen));
-await browser.close();
+await playAll(scenarios, only, play, () => browser.close());

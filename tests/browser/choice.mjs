@@ -5,6 +5,7 @@
 import { launchNamed } from "./browsers.mjs";
 import { keepAnswers, settle, watch } from "./chromium.mjs";
 import { ISOLATED, start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
 const browser = await launchNamed(which);
@@ -346,13 +347,8 @@ const scenarios = {
   },
 };
 
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
+const play = (scenario) => {
   host.before = {};
-  seen[name] = await scenario().catch((error) => ({ failure: String(error) }));
-}
-console.log(JSON.stringify(seen, null, process.stdout.isTTY ? 2 : 0));
-await browser.close();
-host.close();
-process.exit(0);
+  return scenario().catch((error) => ({ failure: String(error) }));
+};
+await playAll(scenarios, only, play, () => browser.close());

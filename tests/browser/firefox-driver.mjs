@@ -20,6 +20,14 @@ async function until(ask, what, timeout = PATIENCE) {
   }
 }
 
+/**
+ * Runs code in each new document of a page, before all else. Firefox may run it once more in the window of the blank
+ * document before, when `window` is the page's already: what it makes there belongs to a window that is gone, which
+ * starts no worker.
+ */
+export const onNewDocument = (page, code) =>
+  page.evaluateOnNewDocument(new Function(`if (window.Function !== Function) return;\n${code}`));
+
 /** A file as the browser takes it: of the disk. */
 function onDisk(file) {
   if (typeof file === "string") return file;
@@ -130,7 +138,10 @@ class Page {
 
   evaluate = (act, argument) => this.own.evaluate(act, argument);
 
-  addInitScript = (act, argument) => this.own.evaluateOnNewDocument(act, argument);
+  addInitScript = (act, argument) => {
+    const code = typeof act === "string" ? act : `(${act})(${JSON.stringify(argument)});`;
+    return onNewDocument(this.own, code);
+  };
 
   locator = (selector) => new Locator(this, selector);
 

@@ -26,7 +26,8 @@ const types = {
  * everything), `breakAt` (bytes after which the next answers break off) and `bytesPerSecond` of the
  * watched files, `lie` (a name in lies.mjs: how these are answered), `status` (of every answer), `silent`
  * (paths that are accepted and never answered), `before` (path: code in front of a script), `spa` (paths that are answered with the page and 200),
- * `pages` (path: `[markup, headers]`), `site`, `sites` (beginning of a path: the folder that lies there). `asked` has the requests for these: `{ range, bytes }`, the bytes as they were sent.
+ * `pages` (path: `[markup, headers]`), `site`, `sites` (beginning of a path: the folder that lies there). `asked` has the requests
+ * for these: `{ path, range, bytes }`, the bytes as they were sent; a browser may ask again for what it has asked for.
  * Requests from scripts that `ignored` names are not watched.
  */
 export async function start(site, watched) {
@@ -83,7 +84,7 @@ export async function start(site, watched) {
     const last = part && to ? Math.min(Number(to), all - 1) : all - 1;
     let rest = part ? bytes.subarray(Number(from), last + 1) : bytes;
     const isWatched = watched.test(path) && !host.ignored?.test(request.headers.referer ?? "");
-    if (isWatched) host.asked.push({ range: request.headers.range ?? "all", bytes: rest.length });
+    if (isWatched) host.asked.push({ path, range: request.headers.range ?? "all", bytes: rest.length });
     if (isWatched && host.lie) {
       const ranged = from !== undefined;
       const asked = { all: bytes, from: Number(from ?? 0), last, ranged };
@@ -112,6 +113,8 @@ export async function start(site, watched) {
     }
     response.end(rest);
   });
+  // A browser repeats what it sends over a connection that ends at that moment.
+  server.keepAliveTimeout = 120_000;
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   host.address = `http://127.0.0.1:${server.address().port}/`;
   host.close = () => {

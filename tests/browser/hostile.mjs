@@ -7,8 +7,10 @@
 import { pathToFileURL } from "node:url";
 
 import { open as openBrowser } from "./browsers.mjs";
+import { teachDrawing } from "./drawn.mjs";
 import { ISOLATED, start } from "./host.mjs";
 import { LIES } from "./lies.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, shards, next, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -74,9 +76,12 @@ async function classes({ page }, filter) {
     document.querySelector("#gallery-panel").open = true;
     const search = document.querySelector("#class-search");
     search.value = filter;
+    // Gone once the list is another.
+    document.querySelector("#classes").append(Object.assign(document.createElement("li"), { id: "listed-before" }));
     search.dispatchEvent(new Event("input", { bubbles: true }));
   }, filter);
-  await sleep(1000);
+  const isListed = () => page.evaluate(() => !document.querySelector("#listed-before"));
+  for (let tries = 0; tries < 200 && !(await isListed()); tries += 1) await sleep(50);
   return page.evaluate(() =>
     [...document.querySelectorAll("#classes .name")].map((name) => name.textContent),
   );
@@ -85,22 +90,14 @@ async function classes({ page }, filter) {
 // Changes by the package, one after the other: what each of them said, and the visitor's classes then.
 async function edits({ page }, host, changes) {
   await open(page, `${host.address}precache.json`);
+  await teachDrawing(page);
   return page.evaluate(
     async ([base, changes]) => {
       const { Magpie } = await import(`${base}magpie.js`);
       const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
-      const picture = (number) => {
-        const context = new OffscreenCanvas(64, 64).getContext("2d");
-        for (let i = 0; i < 40; i += 1) {
-          const [x, y] = [(number * 37 + i * 29) % 64, (number * 53 + i * 41) % 64];
-          context.fillStyle = `hsl(${(number * 97 + i * 31) % 360} 80% ${20 + ((i * 17) % 60)}%)`;
-          context.fillRect(x, y, 30, 30);
-        }
-        return context.getImageData(0, 0, 64, 64);
-      };
       const said = [];
       for (const [what, label, more] of changes) {
-        const wanted = what === "add" ? picture(more) : more;
+        const wanted = what === "add" ? window.drawn(more) : more;
         said.push(
           await magpie.gallery[what](label, wanted).then(
             ({ kept }) => (kept ? "kept" : "not kept"),
@@ -569,6 +566,46 @@ const scenarios = {
     return { before, taught, again, names, reloaded, both, renamed, old };
   },
 
+  // Tabs that change the same gallery: what one removes is not brought back by another, which still has it.
+  async tabs(browser) {
+    const host = await start(site, /^$/);
+    const visit = await browser.page();
+    const [first, second, third] = [visit, await visit.another(), await visit.another()];
+    const load = async ({ page }) => {
+      await open(page, `${host.address}precache.json`);
+      await teachDrawing(page);
+      await page.evaluate(async (base) => {
+        const { Magpie } = await import(`${base}magpie.js`);
+        window.magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
+      }, host.address);
+    };
+    const add = ({ page }, name, number) =>
+      page.evaluate(
+        async ([name, number]) => (await window.magpie.gallery.add(name, window.drawn(number))).kept,
+        [name, number],
+      );
+    const remove = ({ page }, name) =>
+      page.evaluate(async (name) => (await window.magpie.gallery.remove(name)).kept, name);
+    const list = ({ page }, filter) =>
+      page.evaluate(async (filter) => {
+        const { shown } = await window.magpie.gallery.list(filter);
+        return shown.filter(({ label }) => label.startsWith(filter)).map(({ label }) => label);
+      }, filter);
+    await load(first);
+    const kept = [await add(first, "zz gone", 1), await add(first, "zz stays", 2)];
+    const [published] = await list(first, "");
+    await load(second);
+    const before = await list(second, "zz ");
+    // At the same moment, and once more by a tab that has what is gone.
+    kept.push(...(await Promise.all([add(first, "zz more", 3), remove(second, "zz gone")])));
+    kept.push(await remove(second, published), await add(first, "zz later", 4));
+    await load(third);
+    const seen = { kept, before, after: await list(third, "zz "), published, left: await list(third, published) };
+    await visit.close();
+    host.close();
+    return seen;
+  },
+
   // Lessons over publications: one with more classes, one in shards; then back to what was published.
   async publications(browser) {
     const host = await start(next, /^$/);
@@ -665,10 +702,4 @@ const scenarios = {
 };
 
 const browser = await openBrowser(which);
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (!only || only.split(",").includes(name)) seen[name] = await scenario(browser);
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-process.exit(0);
+await playAll(scenarios, only, (scenario) => scenario(browser), () => browser.close());

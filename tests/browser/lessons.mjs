@@ -3,31 +3,18 @@
 // node lessons.mjs SITE [CLASSES [LESSONS]]
 //   CLASSES  as many are made where the site has fewer (2000)
 //   LESSONS  to be timed (100)
-import { launch, watch } from "./chromium.mjs";
-import { ISOLATED, start } from "./host.mjs";
+import { teachDrawing } from "./drawn.mjs";
+import { openMeasured } from "./measured.mjs";
 
 const [site, classes = "2000", lessons = "100"] = process.argv.slice(2);
-const host = await start(site, /^$/);
-host.headers = ISOLATED;
-const browser = await launch();
-const page = await (await browser.newContext()).newPage();
-page.setDefaultTimeout(0);
-const { problems } = watch(page);
-await page.goto(`${host.address}bench/`);
+const { page, problems, close } = await openMeasured(site);
+await teachDrawing(page);
 const seen = await page.evaluate(
   async ([classes, lessons]) => {
     const { Magpie } = await import("../magpie.js");
     const magpie = await Magpie.load("../bundle/", { backend: "cpu" });
     // Of a thing of its own each.
-    const picture = (number) => {
-      const context = new OffscreenCanvas(64, 64).getContext("2d");
-      for (let i = 0; i < 40; i += 1) {
-        const [x, y] = [(number * 37 + i * 29) % 64, (number * 53 + i * 41) % 64];
-        context.fillStyle = `hsl(${(number * 97 + i * 31) % 360} 80% ${20 + ((i * 17) % 60)}%)`;
-        context.fillRect(x, y, 30, 30);
-      }
-      return context.getImageData(0, 0, 64, 64);
-    };
+    const picture = window.drawn;
     let view = await magpie.gallery.list();
     const published = view.classes;
     while (view.classes < classes) view = await magpie.gallery.add(`made ${view.classes}`, picture(view.classes));
@@ -61,6 +48,5 @@ const seen = await page.evaluate(
   },
   [Number(classes), Number(lessons)],
 );
-await browser.close();
-host.close();
+await close();
 console.log(JSON.stringify({ ...seen, problems }));

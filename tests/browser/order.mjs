@@ -11,6 +11,7 @@ import { join } from "node:path";
 
 import { open as openBrowser } from "./browsers.mjs";
 import { start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, next, picture, other, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -49,6 +50,7 @@ const look = (page) =>
     const text = (selector) => document.querySelector(selector)?.textContent ?? null;
     return {
       status: text("#status"),
+      unable: document.querySelector("#unable").hidden ? null : text("#unable"),
       state: document.querySelector("#status").className,
       words: text("#own-words"),
       labels: [...document.querySelectorAll("#answers h3 .label")].map((label) => label.textContent),
@@ -73,7 +75,7 @@ async function holds(page, test, patience = 60_000) {
   while (!(await page.evaluate(test).catch(() => false)) && Date.now() < end) await sleep(50);
 }
 
-const settled = ({ state }) => /done|failed/.test(state);
+const settled = ({ state, unable }) => /done|failed/.test(state) || unable !== null;
 const saying = (page, words) => until(page, ({ status }) => status.includes(words));
 
 async function open(browser, host, more = "") {
@@ -413,13 +415,4 @@ const scenarios = {
 };
 
 const browser = await openBrowser(which);
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
-  const begun = Date.now();
-  seen[name] = await scenario(browser);
-  if (process.env.TIMES) console.error(name, Date.now() - begun);
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-process.exit(0);
+await playAll(scenarios, only, (scenario) => scenario(browser), () => browser.close());

@@ -8,6 +8,7 @@ import { readFileSync } from "node:fs";
 
 import { open as openBrowser } from "./browsers.mjs";
 import { ISOLATED, start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, next, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -272,7 +273,7 @@ const scenarios = {
       return { same: all[0].magpie === all[1].magpie };
     });
     seen.engines = await engines(page);
-    seen.weights = host.asked.length;
+    seen.weights = host.asked.map(({ path, range }) => `${path} ${range}`);
     // Moved while it recognizes: neither the engine nor the answer is lost.
     const given = bytes;
     seen.moved = await page.evaluate(async (bytes) => {
@@ -613,13 +614,4 @@ const scenarios = {
 };
 
 const browser = await openBrowser(which);
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
-  const begun = Date.now();
-  seen[name] = await scenario(browser);
-  if (process.env.TIMES) console.error(name, Date.now() - begun);
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-process.exit(0);
+await playAll(scenarios, only, (scenario) => scenario(browser), () => browser.close());

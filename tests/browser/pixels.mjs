@@ -9,7 +9,9 @@ import { join } from "node:path";
 import { crc32, deflateSync } from "node:zlib";
 
 import { launch } from "./chromium.mjs";
+import { onNewDocument } from "./firefox-driver.mjs";
 import { start } from "./host.mjs";
+import { playAll } from "./scenarios.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -31,7 +33,7 @@ async function firefox() {
   });
   const open = async (stub) => {
     const page = await (await browser.createBrowserContext()).newPage();
-    if (stub) await page.evaluateOnNewDocument(stub);
+    if (stub) await onNewDocument(page, `(${stub})();`);
     return { page, upload: async (file) => (await page.$("#file")).uploadFile(file) };
   };
   return { open, close: () => browser.close() };
@@ -363,14 +365,7 @@ const AVIF =
   "AAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAAAAIAAAACAAAAEHBpeGkAAAAAAwgICAAAAAxhdjFDgQ0MAAAAABNjb2xybmNseAACAAIAAYAA" +
   "AAAXaXBtYQAAAAAAAAABAAEEAQKDBAAAACVtZGF0EgAKCBgANogQEAwgMg8f8D///8WfhwB8+ErK42A=";
 
-const seen = {};
-for (const [name, scenario] of Object.entries(scenarios)) {
-  if (only && !only.split(",").includes(name)) continue;
-  const began = performance.now();
-  seen[name] = await scenario();
-  console.error(name, Math.round(performance.now() - began));
-}
-console.log(JSON.stringify(seen));
-await browser.close();
-host.close();
-rmSync(folder, { recursive: true });
+await playAll(scenarios, only, (scenario) => scenario(), async () => {
+  await browser.close();
+  rmSync(folder, { recursive: true });
+});

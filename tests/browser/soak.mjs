@@ -4,18 +4,10 @@
 // node soak.mjs SITE PICTURE COUNT
 import { readFileSync } from "node:fs";
 
-import { launch, watch } from "./chromium.mjs";
-import { ISOLATED, start } from "./host.mjs";
+import { openMeasured } from "./measured.mjs";
 
 const [site, picture, count] = process.argv.slice(2);
-const host = await start(site, /^$/);
-// Only an isolated page is told what it takes.
-host.headers = ISOLATED;
-const browser = await launch();
-const page = await (await browser.newContext()).newPage();
-page.setDefaultTimeout(0);
-const { problems } = watch(page);
-await page.goto(`${host.address}bench/`);
+const { page, problems, close } = await openMeasured(site);
 await page.evaluate(
   async (bytes) => {
     const { Magpie } = await import("../magpie.js");
@@ -79,6 +71,5 @@ for (let fifth = 0; fifth < 5; fifth += 1) {
   seen.lesson.push(await page.evaluate((count) => window.teach(count), Math.ceil(Number(count) / 20)));
   seen.taught.push(await engine.evaluate(() => self.memory.buffer.byteLength));
 }
-await browser.close();
-host.close();
+await close();
 console.log(JSON.stringify({ ...seen, problems }));

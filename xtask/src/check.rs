@@ -12,7 +12,7 @@ use crate::steps::{execute, program, root, say, step};
 pub(crate) fn test() -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::browser()?;
-    demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    demo::run(&demo::Options::emoji())?;
     let package = package::assemble()?;
     setup::npm("www/examples/vite-react")?;
     let postgres = setup::postgres();
@@ -23,8 +23,8 @@ pub(crate) fn test() -> anyhow::Result<()> {
         if let Some(python) = &postgres {
             command.env("MAGPIE_PGVECTOR", python);
         }
-        // The browser tests look at the published demo and the package.
-        command.env("MAGPIE_SITE", demo::site()).env("MAGPIE_PACKAGE", &package);
+        // The browser tests look at the published demo of emoji and the package.
+        command.env("MAGPIE_SITE", demo::emoji_site()).env("MAGPIE_PACKAGE", &package);
         command
     };
     let tested = step("tests", || {

@@ -4,7 +4,6 @@ mod bench;
 mod check;
 mod demo;
 mod engine;
-mod lists;
 mod package;
 mod page;
 mod setup;
@@ -13,9 +12,13 @@ mod steps;
 use anyhow::bail;
 
 const HELP: &str = "\
-cargo xtask demo [--train] [--no-serve] [--port N]
-    Installs what is missing, fetches the demo pictures, loads or trains the
-    networks, builds the gallery, publishes the page and serves it on 127.0.0.1.
+cargo xtask demo [--no-stamps] [--measure N] [--no-serve] [--port N]
+    Installs what is missing, fetches photographs of things, builds the gallery,
+    publishes the page and serves it on 127.0.0.1. --no-stamps leaves Debian's
+    package of cut-outs (161 MB) out; --measure recognizes N composed pictures.
+cargo xtask demo --emoji [--train] [--no-serve] [--port N]
+    The same on emoji, with networks that the project has trained; --train trains
+    them here, without --emoji, too.
 cargo xtask test
     The complete test suite, browser included.
 cargo xtask test --gpu

@@ -182,9 +182,10 @@ fn explained(error: anyhow::Error, config: &Path) -> anyhow::Error {
 fn files_of(recipe: &Recipe) -> Vec<&Path> {
     let paths = match &recipe.task {
         Task::Extractor(task) => {
-            let teacher = task.teacher.as_ref().map(|teacher| &teacher.weights);
+            let teachers = task.teacher.iter().flat_map(|teacher| teacher.weights.files());
             let others = [&task.query, &task.gallery, &task.pretrained].map(Option::as_ref);
-            [&[Some(&task.train), teacher], &others[..]].concat()
+            let named = [Some(&task.train)].into_iter().chain(teachers.map(Some));
+            named.chain(others).collect()
         }
         Task::Detector(task) => vec![
             task.cutouts.as_ref(),

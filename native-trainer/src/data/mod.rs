@@ -1,9 +1,11 @@
 //! Training data: lists of pictures, sampling, augmentation, batches.
 
 pub mod augment;
+pub mod backdrop;
 pub mod boxed;
 pub mod check;
 pub mod coco;
+pub mod cut_out;
 mod folder;
 pub mod held_out;
 pub mod label;

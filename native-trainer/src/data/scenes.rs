@@ -20,6 +20,14 @@ const LEAST_VISIBLE: f32 = 0.6;
 const LEAST_THINGS: f32 = 0.7;
 /// Where the middle of a thing lies, as a share of each side: away from the edges, which would cut it.
 const MIDDLE: [f32; 2] = [0.1, 0.9];
+/// Where a thing may lie that others lie beside.
+const ANYWHERE: Room = Room { middle: MIDDLE, longest: f32::INFINITY };
+/// The same on a photograph: a long thing is seen to its ends.
+const INSIDE: Room = Room { middle: MIDDLE, longest: 0.9 };
+/// Where a thing lies that is alone.
+const ALONE: Room = Room { middle: [0.45, 0.55], longest: 0.95 };
+/// Places that are tried for each thing of a scene.
+const TRIES: usize = 20;
 /// Largest change of a scene's hue, in degrees: that of other lamps, not of other things.
 const HUE: f32 = 10.0;
 /// Probability of clutter, so that a detector learns both plain and crowded backgrounds.
@@ -67,7 +75,7 @@ pub struct Scene {
     pub things: Vec<usize>,
 }
 
-/// Composes a scene from the pictures of `store`.
+/// Composes a scene from the pictures of `store` on a generated background.
 ///
 /// # Errors
 ///
@@ -79,19 +87,103 @@ pub fn compose(
     height: u32,
     random: &mut Random,
 ) -> Result<Scene, PictureError> {
-    let mut image = backdrop(width, height, random);
-    let side = width.min(height) as f32;
+    let mut composition = Composition::on(generated(width, height, random));
     let count = uniform(random, LEAST_THINGS, options.max_things as f32 + 1.0) as usize;
-    let mut placed: Vec<(BBox, usize)> = Vec::new();
     for _ in 0..count {
-        let index = (uniform(random, 0.0, store.len() as f32) as usize).min(store.len() - 1);
+        let index = any(store, random);
+        composition.try_to_place(store, index, ANYWHERE, options, random)?;
+    }
+    Ok(composition.lit(options, random))
+}
+
+/// Composes a scene on a given background, of `least` to `options.max_things` different things, all numbers equally
+/// frequent; of fewer if no place is left.
+///
+/// # Errors
+///
+/// [`PictureError`] of the first picture that cannot be used.
+pub fn compose_on(
+    background: RgbImage,
+    store: &PictureStore,
+    options: &SceneOptions,
+    least: usize,
+    random: &mut Random,
+) -> Result<Scene, PictureError> {
+    let mut composition = Composition::on(background);
+    let count = uniform(random, least as f32, options.max_things as f32 + 1.0) as usize;
+    for _ in 0..count * TRIES {
+        let index = any(store, random);
+        if composition.placed.len() < count && !composition.holds(index) {
+            composition.try_to_place(store, index, INSIDE, options, random)?;
+        }
+    }
+    Ok(composition.lit(options, random))
+}
+
+/// One thing near the middle of a background.
+///
+/// # Errors
+///
+/// [`PictureError`] if the thing's picture cannot be used.
+pub fn portrait(
+    background: RgbImage,
+    store: &PictureStore,
+    index: usize,
+    options: &SceneOptions,
+    random: &mut Random,
+) -> Result<Scene, PictureError> {
+    let mut composition = Composition::on(background);
+    composition.try_to_place(store, index, ALONE, options, random)?;
+    Ok(composition.lit(options, random))
+}
+
+fn any(store: &PictureStore, random: &mut Random) -> usize {
+    (uniform(random, 0.0, store.len() as f32) as usize).min(store.len() - 1)
+}
+
+/// Where a thing may lie, and how large it may be.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// Where its middle lies, as a share of each side.
+    middle: [f32; 2],
+    /// Its longer side at most, as a share of the scene's smaller side.
+    longest: f32,
+}
+
+/// A scene on its way.
+struct Composition {
+    image: RgbImage,
+    placed: Vec<(BBox, usize)>,
+}
+
+impl Composition {
+    fn on(image: RgbImage) -> Self {
+        Self { image, placed: Vec::new() }
+    }
+
+    fn holds(&self, index: usize) -> bool {
+        self.placed.iter().any(|(_, other)| *other == index)
+    }
+
+    /// Places a thing, unless it would cover others or lie too far outside.
+    fn try_to_place(
+        &mut self,
+        store: &PictureStore,
+        index: usize,
+        room: Room,
+        options: &SceneOptions,
+        random: &mut Random,
+    ) -> Result<(), PictureError> {
+        let (width, height) = (self.image.width(), self.image.height());
         let picture = store.get(index)?;
         // Sizes are uniform in their logarithm, so that small things are as frequent as large.
-        let size = uniform(random, options.size[0].ln(), options.size[1].ln()).exp() * side;
+        let size = uniform(random, options.size[0].ln(), options.size[1].ln()).exp();
         let aspect = picture.width as f32 / picture.height as f32;
+        let longest = room.longest / aspect.max(1.0 / aspect).sqrt();
+        let size = size.min(longest) * width.min(height) as f32;
         let placement = Placement {
-            center_x: uniform(random, MIDDLE[0], MIDDLE[1]) * width as f32,
-            center_y: uniform(random, MIDDLE[0], MIDDLE[1]) * height as f32,
+            center_x: uniform(random, room.middle[0], room.middle[1]) * width as f32,
+            center_y: uniform(random, room.middle[0], room.middle[1]) * height as f32,
             width: size * aspect.sqrt(),
             height: size / aspect.sqrt(),
             radians: uniform(random, -options.rotation, options.rotation).to_radians(),
@@ -108,21 +200,26 @@ pub fn compose(
         let covers = |(b, _): &(BBox, usize)| {
             b.intersection(&whole) > MAX_COVERED * b.area().min(whole.area())
         };
-        if visible < LEAST_VISIBLE || placed.iter().any(covers) {
-            continue;
+        if visible < LEAST_VISIBLE || self.placed.iter().any(covers) {
+            return Ok(());
         }
-        if let Some(bbox) = paste(&mut image, &picture, &placement) {
-            placed.push((bbox, index));
+        if let Some(bbox) = paste(&mut self.image, &picture, &placement) {
+            self.placed.push((bbox, index));
         }
+        Ok(())
     }
-    let limits = Augmentation { color: options.color, hue: HUE, ..Augmentation::default() };
-    ColorChange::draw(&limits, random).apply(image.data_mut());
-    let (boxes, things) = placed.into_iter().unzip();
-    Ok(Scene { image, boxes, things })
+
+    /// The whole in another light.
+    fn lit(mut self, options: &SceneOptions, random: &mut Random) -> Scene {
+        let limits = Augmentation { color: options.color, hue: HUE, ..Augmentation::default() };
+        ColorChange::draw(&limits, random).apply(self.image.data_mut());
+        let (boxes, things) = self.placed.into_iter().unzip();
+        Scene { image: self.image, boxes, things }
+    }
 }
 
-/// A background with some clutter: rectangles that are no objects.
-fn backdrop(width: u32, height: u32, random: &mut Random) -> RgbImage {
+/// A generated background with some clutter: rectangles that are no objects.
+pub fn generated(width: u32, height: u32, random: &mut Random) -> RgbImage {
     let mut image = background(width, height, random);
     if chance(random, CLUTTERED) {
         let patches = uniform(random, PATCHES[0], PATCHES[1]) as usize;
@@ -148,4 +245,61 @@ fn backdrop(width: u32, height: u32, random: &mut Random) -> RgbImage {
         }
     }
     image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::seeded;
+
+    /// Three things of one color each, in files of a folder that is removed at the end.
+    fn things() -> (tempfile::TempDir, PictureStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths =
+            [[250, 0, 0], [0, 250, 0], [0, 0, 250]].iter().enumerate().map(|(index, color)| {
+                let image = RgbImage::from_rgb(20, 10, color.repeat(200)).unwrap();
+                let path = folder.path().join(format!("{index}.png"));
+                std::fs::write(&path, image.encode_png().unwrap()).unwrap();
+                path
+            });
+        let store = PictureStore::new(paths.collect(), 64);
+        (folder, store)
+    }
+
+    fn gray() -> RgbImage {
+        RgbImage::from_rgb(96, 96, vec![128; 96 * 96 * 3]).unwrap()
+    }
+
+    #[test]
+    fn a_scene_on_a_photograph_holds_different_things_where_its_boxes_say() {
+        let (_folder, store) = things();
+        let options = SceneOptions { max_things: 3, size: [0.2, 0.3], rotation: 15.0, color: 0.0 };
+        let mut counts = [0; 4];
+        for seed in 0..40 {
+            let scene = compose_on(gray(), &store, &options, 1, &mut seeded(&[seed])).unwrap();
+            counts[scene.things.len()] += 1;
+            for (bbox, thing) in scene.boxes.iter().zip(&scene.things) {
+                let same = scene.things.iter().filter(|other| *other == thing).count();
+                assert_eq!(same, 1, "a thing stands there twice");
+                let (x, y) = ((bbox.x1 + bbox.x2) as u32 / 2, (bbox.y1 + bbox.y2) as u32 / 2);
+                let at = ((y * 96 + x) * 3) as usize;
+                let pixel = &scene.image.data()[at..at + 3];
+                let most = (0..3).max_by_key(|channel| pixel[*channel]).unwrap();
+                assert_eq!(most, *thing, "{pixel:?}");
+            }
+        }
+        assert!(counts[0] == 0 && counts[1..].iter().all(|count| *count > 5), "{counts:?}");
+    }
+
+    #[test]
+    fn a_portrait_shows_the_thing_that_is_asked_for_near_the_middle() {
+        let (_folder, store) = things();
+        let options = SceneOptions { max_things: 1, size: [0.5, 0.7], rotation: 15.0, color: 0.1 };
+        for index in 0..3 {
+            let scene = portrait(gray(), &store, index, &options, &mut seeded(&[7])).unwrap();
+            assert_eq!(scene.things, [index]);
+            let bbox = scene.boxes[0];
+            assert!((bbox.x1 + bbox.x2 - 96.0).abs() < 12.0 && bbox.width() > 48.0, "{bbox:?}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use models::gallery::GalleryError;
 use models::image::{ImageError, RgbImage};
 use thiserror::Error;
 
+use super::cut_out::cut_out;
 use crate::files::{self, FileError, IMAGE_LIMIT};
 
 /// Bytes of decoded pictures that are kept.
@@ -144,6 +145,7 @@ impl RgbaImage {
 pub struct PictureStore {
     paths: Vec<std::path::PathBuf>,
     needed: u32,
+    cuts_out: bool,
     cache: Mutex<Cache>,
 }
 
@@ -169,7 +171,15 @@ impl PictureStore {
     /// little to average.
     pub fn new(paths: Vec<std::path::PathBuf>, needed: u32) -> Self {
         let pictures = vec![None; paths.len()];
-        Self { paths, needed: needed.max(1), cache: Mutex::new(Cache { pictures, bytes: 0 }) }
+        let cache = Mutex::new(Cache { pictures, bytes: 0 });
+        Self { paths, needed: needed.max(1), cuts_out: false, cache }
+    }
+
+    /// The same, with the thing cut out of each picture that has no transparency, but a plain background.
+    #[must_use]
+    pub fn cutting_out(mut self) -> Self {
+        self.cuts_out = true;
+        self
     }
 
     /// The picture at a position.
@@ -185,6 +195,9 @@ impl PictureStore {
         let mut picture = RgbaImage { width, height, data };
         while picture.width.min(picture.height) / 2 >= self.needed {
             picture = picture.halved();
+        }
+        if self.cuts_out && !picture.is_transparent() {
+            picture = cut_out(&picture).unwrap_or(picture);
         }
         let picture = std::sync::Arc::new(picture);
         self.lock().keep(index, &picture);

@@ -82,12 +82,33 @@ pub struct ExtractorTask {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeacherConfig {
-    /// Its model file, as `magpie train`, `export` and `import` write it.
-    pub weights: PathBuf,
+    /// Its model file, as `magpie train`, `export` and `import` write it, or a list of such files: an
+    /// ensemble, whose embedding is theirs one behind the other.
+    pub weights: Members,
     /// Side of the images that it sees; by default that of its own input. They are what the
     /// network in training sees, resampled.
     #[serde(default)]
     pub side: Option<u32>,
+}
+
+/// One file or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Members {
+    /// One.
+    One(PathBuf),
+    /// Several, in this order.
+    Several(Vec<PathBuf>),
+}
+
+impl Members {
+    /// The files.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::One(file) => std::slice::from_ref(file),
+            Self::Several(files) => files,
+        }
+    }
 }
 
 /// What a detector is trained with.
@@ -158,6 +179,9 @@ impl ExtractorTask {
             return Err("dshsd needs all classes: take extractor.head_share away");
         }
         match (kinds().any(LossKind::has_teacher), &self.teacher) {
+            (true, Some(teacher)) if teacher.weights.files().is_empty() => {
+                Err("extractor.teacher.weights is an empty list; name a model file")
+            }
             (false, Some(_)) => Err("no loss looks at extractor.teacher; add one of the kinds \
                                      \"teacher_cosine\" and \"teacher_relations\""),
             (true, None) => {

@@ -72,6 +72,30 @@ fn a_student_learns_classes_that_it_was_never_told() {
 }
 
 #[test]
+fn an_ensemble_teaches_like_its_one_network_twice() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 5);
+    let recipe = world.recipe(&pictures, 1);
+    let teacher = world.model();
+    let losses = "extractor.losses=[{ kind = \"teacher_relations\" }]";
+    let one = format!("extractor.teacher={{ weights = \"{}\" }}", teacher.display());
+    let two = format!("extractor.teacher={{ weights = [\"{0}\", \"{0}\"] }}", teacher.display());
+    let mut terms = Vec::new();
+    for (name, change) in [("one", &one), ("two", &two)] {
+        let run = world.path(name);
+        let log =
+            succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &losses, &"-o", change]);
+        terms.push(term(&log, 1, "RKDLoss"));
+    }
+    // Distances and angles of a vector and of itself twice are the same, but for rounding.
+    assert!((terms[0] - terms[1]).abs() <= 1e-4 * terms[0], "{terms:?}");
+    let none = "extractor.teacher={ weights = [] }";
+    let run = world.path("none");
+    let error = fail(&[&"train", &"-c", &recipe, &"--output", &run, &"-o", &losses, &"-o", &none]);
+    assert!(error.contains("extractor.teacher.weights is an empty list"), "{error}");
+}
+
+#[test]
 fn a_teacher_that_does_not_fit_is_refused_before_anything_is_written() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 5);

@@ -17,7 +17,7 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
         [megabits] => megabits,
         other => bail!("unknown options {other:?}; there is the number of megabits a second"),
     };
-    demo::run(&demo::Options::parse(&["--no-serve"])?)?;
+    demo::run(&demo::Options::emoji())?;
     setup::browser()?;
     let onnx = root().join(".magpie/bench/demo-onnx");
     std::fs::create_dir_all(&onnx)?;
@@ -31,7 +31,7 @@ pub(crate) fn page(options: &[&str]) -> anyhow::Result<()> {
     })?;
     let lines = step("in Chromium", || {
         let mut command = program("node");
-        command.arg("tests/bench/page_open.mjs").arg(demo::site()).arg(&onnx);
+        command.arg("tests/bench/page_open.mjs").arg(demo::emoji_site()).arg(&onnx);
         figures(command.args([setup::BROWSER, RUNS, megabits]))
     })?;
     let of = |name: &str, key: &str| {

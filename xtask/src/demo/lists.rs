@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::Value;
 
+use super::write_list;
+
 /// Of ten classes, how many are kept out of training.
 const TEST_TENTHS: u64 = 3;
 
@@ -106,10 +108,7 @@ impl Lists {
             (&self.samples, samples),
             (&self.test_cutouts, cutouts),
         ] {
-            // An unchanged list keeps its time, so that nothing is built again because of it.
-            if std::fs::read_to_string(path).ok().as_deref() != Some(&list) {
-                std::fs::write(path, list).with_context(|| path.display().to_string())?;
-            }
+            write_list(path, &list)?;
         }
         Ok((names.len(), tests))
     }

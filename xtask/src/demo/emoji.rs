@@ -1,15 +1,13 @@
-//! The whole path on the demo's pictures.
+//! The demo of emoji: networks that the project trains itself, and the small world of the browser tests.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, bail};
+use super::lists::Lists;
+use super::magpie;
+use crate::setup;
+use crate::steps::{execute, is_fresh, program, root, say, step};
 
-use crate::lists::Lists;
-use crate::steps::{execute, is_fresh, program, root, say, step, target};
-use crate::{page, setup};
-
-/// Everything that the demo makes; not in the repository.
+/// Everything that this demo makes; not in the repository.
 const FOLDER: &str = ".magpie/demo";
 /// Weights in the repository, learned by the recipes of the same names.
 pub(crate) const WEIGHTS: &str = "www/demo/weights";
@@ -22,72 +20,29 @@ const MIN_SCORE: &str = "0.5";
 /// docs/demo.md has the figures over scenes that nobody chose.
 const SAMPLE_SEED: &str = "101";
 
-/// Options of `cargo xtask demo`.
-#[derive(Debug, Default)]
-pub(crate) struct Options {
-    train: bool,
-    no_serve: bool,
-    port: Option<u16>,
-}
-
-impl Options {
-    pub(crate) fn parse(words: &[&str]) -> anyhow::Result<Self> {
-        let mut options = Self::default();
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            match *word {
-                "--train" => options.train = true,
-                "--no-serve" => options.no_serve = true,
-                "--port" => {
-                    let port = words.next().context("--port needs a number")?;
-                    options.port = Some(port.parse().context("--port needs a number")?);
-                }
-                other => bail!("unknown option {other}; there are --train, --no-serve, --port N"),
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// The published demo.
+/// The published demo of emoji.
 pub(crate) fn site() -> PathBuf {
     root().join(FOLDER).join("site")
 }
 
-/// The trainer's program, once built.
-pub(crate) fn magpie() -> Command {
-    let path = target().join("debug/magpie");
-    program(&path.to_string_lossy())
-}
-
-/// Runs the demo.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+/// Makes the site, with networks trained here if they are asked for.
+pub(super) fn make(trained: bool) -> anyhow::Result<()> {
     let folder = root().join(FOLDER);
     std::fs::create_dir_all(&folder)?;
     let lists = Lists::in_folder(&folder);
-    setup::toolchain()?;
-
-    // The page and the trainer share no compiled code, and each alone leaves a core idle.
-    std::thread::scope(|scope| {
-        let page = scope.spawn(page::build);
-        let trainer = build_trainer();
-        page.join().ok().context("building the page stopped")??;
-        trainer
-    })?;
-
     step("demo pictures", || {
         setup::npm("www/demo")?;
         let modules = root().join("www/demo/node_modules");
         let drawings = folder.join("drawings");
-        if options.train {
+        if trained {
             draw(&modules.join("emoji-datasource-google/emoji.json"), &drawings)?;
         }
         let (classes, tests) = lists.write(&modules, &drawings)?;
         say(&format!("   {classes} emoji, {tests} of them kept out of training"));
         Ok(())
     })?;
-    let weights = if options.train { train(&folder)? } else { root().join(WEIGHTS) };
-    let made = if options.train { "trained-" } else { "" };
+    let weights = if trained { train(&folder)? } else { root().join(WEIGHTS) };
+    let made = if trained { "trained-" } else { "" };
     // Ten bits a weight instead of sixteen name as many drawings, and find all but a tenth of a point
     // (docs/demo.md).
     let [extractor, detector] = ["extractor", "detector"].map(|name| {
@@ -147,19 +102,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             )
         })?;
     }
-    step("publish", || publish(&extractor, &detector, &gallery, &samples))?;
-    say(&format!("published: {}", site().display()));
-    if options.no_serve {
-        return Ok(());
-    }
-    let port = options.port.unwrap_or(8080).to_string();
-    execute(magpie().arg("serve").arg(site()).args(["--port", &port]))
-}
-
-fn build_trainer() -> anyhow::Result<()> {
-    step("trainer (native)", || {
-        execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
-    })
+    step("publish", || publish(&extractor, &detector, &gallery, &samples))
 }
 
 /// Turns the vector drawings that only training looks at into pixels.
