@@ -65,7 +65,7 @@ pub struct Arguments {
     #[arg(long)]
     sample: Vec<PathBuf>,
     /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
-    #[arg(long, value_parser = crate::cli::ranges::cosine)]
+    #[arg(long, allow_negative_numbers = true, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
     /// Least score of an object.
     #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = crate::cli::ranges::score)]

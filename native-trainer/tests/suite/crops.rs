@@ -271,4 +271,16 @@ fn what_is_measured_better_is_kept() {
         &"main",
     ]);
     assert!(error.contains("--crop main looks for the main body: give --detector"), "{error}");
+    assert!(!error.contains("is replaced"), "nothing was: {error}");
+    // Without a detector the middle is what may be better.
+    let words: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"build", &"--images", &wholes, &"--extractor", &model, &"--out", &out];
+    let told = gallery(&words);
+    assert!(
+        told.contains("16 pictures, each searched among the others, recall@1: whole"),
+        "{told}"
+    );
+    let kept = opened(&out).crop();
+    assert!(told.contains(&format!("crop: {} (", kept.name())), "{told}");
+    assert!([Crop::Never, Crop::Middle].contains(&kept));
 }

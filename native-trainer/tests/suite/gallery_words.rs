@@ -22,8 +22,7 @@ fn the_rule_is_kept_beside_the_threshold() {
         (said, manifest["settings"]["answer"]["kind"].clone())
     };
     let (said, rule) = publish(&[]);
-    let told =
-        "threshold 0.5 (default, not measured: see `magpie gallery calibrate`), rule nearest";
+    let told = "threshold 0.5 (default, not measured: `magpie gallery calibrate --write` measures one), rule nearest";
     assert!(said.contains(told), "{said}");
     assert_ne!(rule, "centroid");
 
