@@ -11,6 +11,7 @@ pub mod layouts;
 pub mod left_out;
 pub mod list_file;
 pub mod operator;
+mod row;
 pub mod sampler;
 pub mod scenes;
 pub mod store;
