@@ -162,7 +162,7 @@ impl Arguments {
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
         names.retain(|name| folder.join(name).is_file());
-        let sizes = hosting::prepare(&site, &names)?;
+        let sizes = hosting::prepare(folder, &names, &|name, bytes| site.write(name, bytes))?;
         let names = names_in(folder)?;
         site.publish(names)?;
         println!(
@@ -308,7 +308,7 @@ impl Arguments {
     fn say_answer(&self, gallery: &Gallery, settings: &RecognizerSettings) {
         let (least, rule) = (settings.min_similarity, settings.answer);
         println!("{}", threshold_text(gallery, self.min_similarity, least, rule));
-        if let Some(told) = other_rule(gallery, rule).filter(|_| self.min_similarity.is_none()) {
+        if let Some(told) = other_rule(gallery, rule) {
             eprintln!("{told}");
         }
         if gallery.is_empty() {
