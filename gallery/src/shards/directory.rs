@@ -77,6 +77,17 @@ pub(super) struct Learned {
     pub(super) answers: Calibration,
 }
 
+impl Header {
+    /// Fails for a calibration that no writer produces, in a sentence.
+    fn check_calibration(&self) -> Result<(), String> {
+        let Some(Learned { rule, .. }) = &self.calibration else { return Ok(()) };
+        if self.min_similarity.is_none() {
+            return Err("header: a calibration without a threshold".to_owned());
+        }
+        rule.check()
+    }
+}
+
 /// What the header says about the map of an adapted gallery.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,12 +211,7 @@ impl Shards {
         if is_adapted != sections.has(MAP) || is_newer != (sections.version >= VERSION) {
             return Err(wrong("a map or a calibration that is not its version's".to_owned()));
         }
-        if let Some(Learned { rule, .. }) = &header.calibration {
-            rule.check().map_err(wrong)?;
-            if header.min_similarity.is_none() {
-                return Err(wrong("header: a calibration without a threshold".to_owned()));
-            }
-        }
+        header.check_calibration().map_err(wrong)?;
         let map = match &header.map {
             Some(map) if map.about.values == dim && map.dim <= MAX_DIM => {
                 let read = AdaptationMap::read(map.about, map.dim, sections.bytes(MAP)?);

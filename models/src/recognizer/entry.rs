@@ -15,10 +15,8 @@ impl Recognizer {
         if self.settings.middle {
             return Ok(image.crop(&BBox::middle(image.width(), image.height())));
         }
-        let found = match self.gallery.crop().needs_detector() {
-            true => self.detect(image).await?,
-            false => Vec::new(),
-        };
+        let looks = self.gallery.crop().needs_detector();
+        let found = if looks { self.detect(image).await? } else { Vec::new() };
         let body = main_body(&found);
         Ok(body.map_or_else(|| image.clone(), |body| image.crop(&body)))
     }
