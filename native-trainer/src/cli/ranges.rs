@@ -72,10 +72,10 @@ mod tests {
             let told = "a score or an overlap is a number from 0 to 1";
             assert_eq!(score(text).unwrap_err(), told, "{text}");
         }
-        for text in ["0", "1", "1.5", "-0.1", "nan", "inf", "x"] {
+        for text in ["0", "1e-300", "1", "1.5", "-0.1", "nan", "inf", "x"] {
             assert_eq!(
                 share(text).unwrap_err(),
-                "a share is a number above 0 and below 1",
+                "a share is a number above 0 and below 1, at least 0.000001",
                 "{text}"
             );
         }

@@ -215,7 +215,7 @@ impl Arguments {
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
         names.retain(|name| folder.join(name).is_file());
-        let sizes = hosting::prepare(&site, &names)?;
+        let sizes = hosting::prepare(folder, &names, &|name, bytes| site.write(name, bytes))?;
         let names = names_in(folder)?;
         site.publish(names)?;
         self.say(format_args!(

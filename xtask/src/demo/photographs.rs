@@ -39,10 +39,12 @@ const SAMPLE_SEED: u64 = 101;
 const SAMPLES: u32 = 4;
 /// Seed of the pictures that are measured.
 const MEASURED_SEED: u64 = 7;
+/// Seed of the pictures that say when an answer is believed.
+const ASKED_SEED: u64 = 3;
 /// Width and height of a composed picture.
 const SIZE: &str = "480";
-/// Pictures of each thing alone, on generated backgrounds, that the gallery holds beside its photograph: whatever lies
-/// behind the thing in a sample lies behind none of them.
+/// Pictures of each thing alone, on generated backgrounds, that the gallery holds beside its photograph: from them it
+/// learns its map (docs/demo.md). Whatever lies behind the thing in a sample lies behind none of them.
 const VIEWS: &str = "2";
 
 /// A package with pictures.
@@ -111,11 +113,29 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
     }
     let gallery_list = lists.with_views(&views)?;
     let gallery = folder.join(kind).join("gallery.bin");
-    if !is_fresh(&gallery, &[&gallery_list, &networks.extractor]) {
+    let calibrated = folder.join(kind).join("calibrated");
+    if !is_fresh(&calibrated, &[&gallery_list, &networks.extractor]) {
         step("gallery", || {
             let mut build = magpie();
-            build.args(["gallery", "build", "--values", "i8", "--images"]).arg(&gallery_list);
-            execute(networks.name(&mut build).arg("--out").arg(&gallery))
+            build.args(["gallery", "build", "--values", "i8", "--adapt", "auto", "--images"]);
+            execute(networks.name(build.arg(&gallery_list)).arg("--out").arg(&gallery))
+        })?;
+        // The gallery's own entries are the same photographs over and over: a threshold from them would be too high.
+        step("when an answer is believed", || {
+            let asked = folder.join(kind).join("asked");
+            lists.portraits(&asked)?;
+            let mut calibrate = magpie();
+            calibrate.args([
+                "gallery",
+                "calibrate",
+                "--write",
+                "--false-accept",
+                "0.05",
+                "--query",
+            ]);
+            calibrate.arg(asked.join("list.txt")).arg("--extractor").arg(&networks.extractor);
+            execute(calibrate.arg(&gallery))?;
+            Ok(std::fs::write(&calibrated, "")?)
         })?;
     }
     let samples = folder.join(kind).join(format!("samples-{SAMPLE_SEED}"));
@@ -229,6 +249,20 @@ impl Lists {
         let path = self.folder.join("gallery.txt");
         write_list(&path, &list)?;
         Ok(path)
+    }
+
+    /// One picture of each thing alone on a photograph, which is in no gallery.
+    fn portraits(&self, out: &Path) -> anyhow::Result<()> {
+        execute(
+            magpie()
+                .args(["scene", "--cut", "--each", "1", "--size", "256", "--rotation", "15"])
+                .args(["--seed", &ASKED_SEED.to_string(), "--cutouts"])
+                .arg(&self.things)
+                .arg("--backgrounds")
+                .arg(&self.backgrounds)
+                .arg("--out")
+                .arg(out),
+        )
     }
 
     /// Composes pictures of one to three things on photographs; of one where no detector could tell them apart.

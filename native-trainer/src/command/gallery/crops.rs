@@ -71,8 +71,7 @@ impl Crops {
         extractor: &Path,
         device: DeviceKind,
     ) -> anyhow::Result<Chosen> {
-        self.check(had, extractor)?;
-        let detector = networks::detector(self.detector.as_deref(), extractor);
+        let detector = self.check(had, extractor)?;
         let chosen = self.crop.crop();
         let crop = chosen.or(had);
         if let (Some(chosen), Some(had)) = (chosen, had)
@@ -101,11 +100,15 @@ impl Crops {
         Ok(Chosen { detector, crop })
     }
 
-    /// Fails where a detector is needed and there is none. `had` as for [`Self::choose`].
-    pub(super) fn check(&self, had: Option<Crop>, extractor: &Path) -> anyhow::Result<()> {
+    /// The detector's file, if there is one; fails where one is needed and none is given.
+    pub(super) fn check(
+        &self,
+        had: Option<Crop>,
+        extractor: &Path,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let detector = networks::detector(self.detector.as_deref(), extractor);
         let chosen = self.crop.crop();
         let crop = chosen.or(had);
-        let detector = networks::detector(self.detector.as_deref(), extractor);
         if crop.is_some_and(Crop::needs_detector) && detector.is_none() {
             let name = crop.unwrap_or_default().name();
             match chosen {
@@ -116,7 +119,7 @@ impl Crops {
                 ),
             }
         }
-        Ok(())
+        Ok(detector)
     }
 }
 
