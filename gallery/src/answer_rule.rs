@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::MAX_ENTRIES;
+
 /// Which class a query is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
@@ -24,6 +26,24 @@ pub enum AnswerRule {
 }
 
 impl AnswerRule {
+    /// The same with a number of voting entries that a gallery can have.
+    pub(crate) fn in_range(self) -> Self {
+        match self {
+            Self::Vote { neighbors } => Self::Vote { neighbors: neighbors.clamp(1, MAX_ENTRIES) },
+            rule => rule,
+        }
+    }
+
+    /// Fails for a number of voting entries that no gallery has, in a sentence.
+    pub(crate) fn check(self) -> Result<(), String> {
+        match self {
+            Self::Vote { neighbors } if self != self.in_range() => {
+                Err(format!("header: a vote of {neighbors} entries"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it is the default, which files do not mention.
     pub fn is_nearest(&self) -> bool {
         *self == Self::Nearest

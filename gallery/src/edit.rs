@@ -253,7 +253,7 @@ impl Gallery {
 
     /// Keeps the rule that the least cosine was measured with: another rule's cosines are others.
     pub fn set_measured_rule(&mut self, rule: AnswerRule) {
-        self.rule = rule;
+        self.rule = rule.in_range();
     }
 
     /// The rule that [`Self::min_similarity`] was measured with; `None` where nothing was measured.
@@ -273,7 +273,8 @@ impl Gallery {
     }
 
     /// Adds another gallery's classes and entries, behind this one's map. Classes of one label are one; of these the first
-    /// gallery's metadata and thumbnail stay. A picture that a class has already is not added again,
+    /// gallery's metadata, thumbnail and threshold stay; thresholds that were measured behind another map are not taken over.
+    /// A picture that a class has already is not added again,
     /// nor the same embedding where nobody knows the picture.
     ///
     /// # Errors
@@ -322,17 +323,21 @@ impl Gallery {
             self.crop = other.crop;
         }
 
+        // Thresholds are cosines behind the map that they were measured with.
+        let same_map = self.has_map_of(other);
         for ((class, thumbnail), place) in
             other.classes.iter().zip(&other.thumbnails).zip(places.iter().copied())
         {
+            let own = class.min_similarity.filter(|_| same_map);
+            let class = Class { min_similarity: own, ..class.clone() };
             if place == self.classes.len() {
-                self.add_class(class.clone(), thumbnail.clone());
+                self.add_class(class, thumbnail.clone());
                 continue;
             }
             if self.thumbnails[place].is_empty() {
                 self.thumbnails[place].clone_from(thumbnail);
             }
-            self.classes[place].take_over(class);
+            self.classes[place].take_over(&class);
         }
         for entry in &fresh {
             let class = places[other.entry_class(*entry)];

@@ -172,9 +172,13 @@ impl Header {
     ///
     /// [`GalleryError::Inconsistent`], also for members of another version.
     pub(crate) fn read(bytes: &[u8], version: u32) -> Result<Self, GalleryError> {
-        let inconsistent = |what| GalleryError::Inconsistent { what };
+        let inconsistent = |what: String| GalleryError::Inconsistent { what };
         let header: Self = serde_json::from_slice(bytes)
             .map_err(|error| inconsistent(format!("header: {error}")))?;
+        header.rule.check().map_err(inconsistent)?;
+        if header.calibration.is_some() && header.min_similarity.is_none() {
+            return Err(inconsistent("header: a calibration without a threshold".to_owned()));
+        }
         // One gallery has one form.
         if header.version() == version.max(PLAIN_VERSION) {
             return Ok(header);
@@ -668,6 +672,32 @@ mod tests {
         });
         let error = Gallery::from_bytes(&forged).unwrap_err().to_string();
         assert!(error.contains("its knots do not rise"), "{error}");
+    }
+
+    #[test]
+    fn rules_and_calibrations_that_no_writer_produces_are_refused() {
+        let mut gallery = Gallery::from_bytes(PUBLISHED[1]).unwrap();
+        let vote = AnswerRule::Vote { neighbors: 5 };
+        gallery.keep_learned(vote, 0.75, learned()).unwrap();
+        let bytes = gallery.to_bytes();
+        let refused = |from: &[u8], to: &[u8]| {
+            let forged = forged(&bytes, HEADER as u32, |header| {
+                let at = header.windows(from.len()).position(|part| part == from).unwrap();
+                header[at..at + from.len()].copy_from_slice(to);
+            });
+            Gallery::from_bytes(&forged).unwrap_err()
+        };
+        let wrong = |what: &str| GalleryError::Inconsistent { what: what.to_owned() };
+        let error = refused(b"\"neighbours\":5", b"\"neighbours\":0");
+        assert_eq!(error, wrong("header: a vote of 0 entries"));
+        let error = refused(b"\"min_similarity\":0.75", b"\"min_similarity\":null");
+        assert_eq!(error, wrong("header: a calibration without a threshold"));
+        let many = AnswerRule::Vote { neighbors: 1_000_000_000_000_000_000_u64 as usize };
+        assert_eq!(many.check().unwrap_err(), "header: a vote of 1000000000000000000 entries");
+        // What a program asks for is brought into range.
+        gallery.set_measured_rule(AnswerRule::Vote { neighbors: 0 });
+        assert_eq!(gallery.measured_rule(), Some(AnswerRule::Vote { neighbors: 1 }));
+        assert!(Gallery::from_bytes(&gallery.to_bytes()).is_ok());
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::io::{Read, Seek, SeekFrom};
 
 use crate::answer_rule::AnswerRule;
 use crate::check::each_piece;
-use crate::class::Class;
+use crate::class::{Class, Crop};
 use crate::error::GalleryError;
 use crate::format::{ENTRIES, HEADER, Header, LAYOUT, StreamError, TAKEN_OUT};
 use crate::index::{IndexConfig, VectorType};
+use crate::map::Adaptation;
 
 /// What the header of a gallery file says, and how many entries the file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,10 @@ pub struct Summary {
     pub min_similarity: Option<f32>,
     /// The rule that it was measured with.
     pub rule: AnswerRule,
+    /// Which part of an image its entries show.
+    pub crop: Crop,
+    /// What is said about the map of an adapted gallery.
+    pub map: Option<Adaptation>,
     /// Classes, without their thumbnails.
     pub classes: Vec<Class>,
 }
@@ -83,6 +88,8 @@ impl Summary {
             index: header.index,
             min_similarity: header.min_similarity,
             rule: header.rule,
+            crop: header.crop,
+            map: header.map,
             classes: header.classes.into_iter().map(Class::from).collect(),
         })
     }
@@ -119,6 +126,7 @@ mod tests {
         assert_eq!(summary.classes, gallery.classes());
         assert_eq!(summary.index, gallery.index().config());
         assert_eq!(summary.min_similarity, gallery.min_similarity());
+        assert_eq!((summary.crop, summary.map), (gallery.crop(), None));
     }
 
     #[test]

@@ -28,8 +28,8 @@ use crate::terminal::counted;
 
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
-/// Shares that are taken instead where a lower one leaves fewer than half of the right answers.
-const LARGER: [f64; 2] = [0.1, 0.2];
+/// What is taken instead where that leaves fewer than half of the right answers.
+const LARGER: f64 = 0.1;
 /// Entries up to which a gallery learns unasked: seconds on one thread.
 pub const MOST_UNASKED: usize = 50_000;
 
@@ -43,8 +43,8 @@ pub struct Options {
     /// Answer rule, threshold and probabilities; default `true`. What was measured with other pictures stays, unless
     /// the map changes.
     pub calibrate: bool,
-    /// Share of unknown things that may be named, above 0 and below 1; default [`FALSE_ACCEPT`]. Twice and four times
-    /// as many, at most a fifth, are tried where it leaves fewer than half of the right answers.
+    /// Share of unknown things that may be named, above 0 and below 1; default [`FALSE_ACCEPT`]. A tenth
+    /// is taken where less leaves fewer than half of the right answers.
     pub false_accept: f64,
 }
 
@@ -209,9 +209,8 @@ fn calibrate_by_itself(
     }
     let trials = gallery.leave_one_out(&RULES)?;
     let entries = gallery.asked_entries();
-    let larger = LARGER.into_iter().filter(|share| *share > false_accept);
-    let mut first = None;
-    for share in std::iter::once(false_accept).chain(larger) {
+    let mut share = false_accept;
+    let (measured, doubts) = loop {
         let Some(learned) = LearnedBy::of(&RULES, &trials, share, None) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
@@ -219,21 +218,21 @@ fn calibrate_by_itself(
         let Some((measured, doubts)) = Measured::of(learned, share, &entries) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
-        if doubts.is_empty() {
+        let few_right = |doubt: &Doubt| matches!(doubt, Doubt::FewRight { .. });
+        let is_sound = doubts.iter().all(few_right);
+        // A name for what is unknown is worse than none for what is known.
+        if doubts.is_empty() || is_sound && share >= LARGER {
             gallery.keep_learned(measured.rule, least, measured.calibration.clone())?;
             return Ok(ThresholdOutcome::Kept(Box::new(measured)));
         }
-        let few_right = doubts.iter().all(|doubt| matches!(doubt, Doubt::FewRight { .. }));
-        first.get_or_insert((measured, doubts));
-        if !few_right {
-            break;
+        if !is_sound {
+            break (measured, doubts);
         }
-    }
+        share = LARGER;
+    };
     // What was measured of other entries is worth no more.
     gallery.set_min_similarity(None)?;
-    Ok(first.map_or(ThresholdOutcome::NoAnswer, |(measured, doubts)| {
-        ThresholdOutcome::Doubtful(Box::new(measured), doubts)
-    }))
+    Ok(ThresholdOutcome::Doubtful(Box::new(measured), doubts))
 }
 
 impl Measured {

@@ -9,8 +9,8 @@ pub const MAINBODY: &str = "mainbody";
 /// What a command line says instead of a detector's file to have none.
 pub const NONE: &str = "none";
 
-/// The extractor's file, if the program has one.
-const GENERAL_FILE: Option<&[u8]> = None;
+/// The extractor's file.
+const GENERAL_FILE: Option<&[u8]> = Some(include_bytes!("../networks/general.safetensors"));
 /// The detector's, if the program has one.
 const MAINBODY_FILE: Option<&[u8]> = None;
 

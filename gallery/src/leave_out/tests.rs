@@ -170,9 +170,8 @@ fn a_rule_is_taken_where_it_helps_by_more_than_chance() {
 }
 
 /// The first classes as a gallery behind a map of their own, and the pictures of the others.
-fn adapted(classes: usize, each: usize, seed: usize) -> (Gallery, Vec<Vec<f32>>) {
-    const WIDE: usize = 48;
-    let mut gallery = Gallery::with_type(WIDE, "m", VectorType::F32);
+fn adapted(wide: usize, classes: usize, each: usize, seed: usize) -> (Gallery, Vec<Vec<f32>>) {
+    let mut gallery = Gallery::with_type(wide, "m", VectorType::F32);
     let mut strangers = Vec::new();
     for class in 0..2 * classes {
         if class < classes {
@@ -181,9 +180,9 @@ fn adapted(classes: usize, each: usize, seed: usize) -> (Gallery, Vec<Vec<f32>>)
         }
         for picture in 0..each {
             let entry = class * each + picture;
-            let embedding: Vec<f32> = (0..WIDE)
+            let embedding: Vec<f32> = (0..wide)
                 .map(|i| {
-                    let spread = if i < WIDE / 4 { 3.0 } else { 0.8 };
+                    let spread = if i < wide / 4 { 3.0 } else { 0.8 };
                     noise(seed + class * 1009 + i) + spread * noise(seed + 7 + entry * 331 + i * 17)
                 })
                 .collect();
@@ -203,7 +202,7 @@ fn adapted(classes: usize, each: usize, seed: usize) -> (Gallery, Vec<Vec<f32>>)
 
 #[test]
 fn behind_maps_that_did_not_see_it_an_unknown_thing_is_as_near_as_others_will_be() {
-    let (gallery, strangers) = adapted(24, 6, 3);
+    let (gallery, strangers) = adapted(96, 12, 12, 3);
     let named = |trials: &[Trial]| {
         let fitted = fit(trials, Source::Gallery, 0.05, Some(Test::Similarity)).unwrap();
         let least = fitted.calibration.least_score();
@@ -219,7 +218,7 @@ fn behind_maps_that_did_not_see_it_an_unknown_thing_is_as_near_as_others_will_be
     let around = Around::of(&gallery, gallery.index(), &entries, &series);
     let own = around.ask_all(&places, &RULES[..1]).remove(0);
     let [folds, own] = [named(&folds), named(&own)];
-    assert!(folds <= 0.1 && own > 0.2, "wanted 0.05: in folds {folds}, behind the own map {own}");
+    assert!(folds <= 0.1 && own > 0.5, "wanted 0.05: in folds {folds}, behind the own map {own}");
 }
 
 #[test]
@@ -239,4 +238,28 @@ fn a_picture_of_two_entries_counts_once() {
     let entries: Vec<usize> = gallery.entries().collect();
     let series = Series::of(&gallery, &entries);
     assert_eq!(series.parts[..8], [0, 0, 1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn thresholds_of_classes_stay_behind_their_map() {
+    let (mut adapted, _) = adapted(96, 12, 12, 3);
+    let own = |gallery: &mut Gallery, class: usize| {
+        gallery.describe_class(class, crate::Metadata::default(), Some(0.75)).unwrap();
+    };
+    own(&mut adapted, 3);
+    own(&mut adapted, 4);
+    let thresholds = |gallery: &Gallery| {
+        let own = |class: &Class| class.min_similarity.map(|_| class.label.clone());
+        gallery.classes().iter().filter_map(own).collect::<Vec<_>>()
+    };
+    // Of a class that is there, and of one that comes.
+    let mut plain = Gallery::with_type(96, "m", VectorType::F32);
+    plain.add_class(Class { label: "3".to_owned(), ..Class::default() }, Vec::new());
+    plain.add(0, &[1.0; 96]).unwrap();
+    let mut same = plain.clone();
+    plain.merge(&adapted).unwrap();
+    assert_eq!((plain.classes().len(), thresholds(&plain)), (12, Vec::new()));
+    same.share_map(&adapted).unwrap();
+    same.merge(&adapted).unwrap();
+    assert_eq!(thresholds(&same), ["3", "4"]);
 }

@@ -200,6 +200,12 @@ impl Shards {
         if is_adapted != sections.has(MAP) || is_newer != (sections.version >= VERSION) {
             return Err(wrong("a map or a calibration that is not its version's".to_owned()));
         }
+        if let Some(Learned { rule, .. }) = &header.calibration {
+            rule.check().map_err(wrong)?;
+            if header.min_similarity.is_none() {
+                return Err(wrong("header: a calibration without a threshold".to_owned()));
+            }
+        }
         let map = match &header.map {
             Some(map) if map.about.values == dim && map.dim <= MAX_DIM => {
                 let read = AdaptationMap::read(map.about, map.dim, sections.bytes(MAP)?);

@@ -4,6 +4,7 @@
 //! Nothing here reads a file by itself, prints, or knows a command line: photographs come in through [`Photos`], what
 //! happens goes out through a [`Listener`], whose error stops the work.
 
+mod comparison;
 mod crops;
 mod entries;
 mod memory;
@@ -17,6 +18,7 @@ use models::inference::Prepared;
 
 use crate::data::store::PictureError;
 
+pub use comparison::{Comparison, adapted_answers};
 pub use crops::Cropper;
 pub use entries::{Added, Known, add};
 pub use memory::{Memory, MemoryError};

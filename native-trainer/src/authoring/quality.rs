@@ -489,11 +489,14 @@ fn advice(
     }
     let suspects = quality.suspects.len();
     if suspects > 0 {
-        let (look, lie) = if suspects == 1 { ("looks", "lies") } else { ("look", "lie") };
+        let (look, those) = match suspects {
+            1 => ("looks", "it, if it lies"),
+            _ => ("look", "those that lie"),
+        };
         advice.push((
             suspects,
             format!(
-                "{} {look} as if of another class: move what {lie} in the wrong folder.",
+                "{} {look} as if of another class: move {those} in the wrong folder.",
                 pictures(suspects)
             ),
         ));

@@ -4,6 +4,9 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+/// The least share that some number of things can show.
+const LEAST_SHARE: f64 = 1e-6;
+
 /// A cosine of two embeddings.
 ///
 /// # Errors
@@ -26,10 +29,10 @@ pub(crate) fn score(text: &str) -> Result<f32, String> {
 ///
 /// # Errors
 ///
-/// A sentence for what is no number between 0 and 1.
+/// A sentence for what is no number between 0 and 1, and for less than one of a million.
 pub(crate) fn share(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok().filter(|value| 0.0 < *value && *value < 1.0);
-    value.ok_or_else(|| "a share is a number above 0 and below 1".to_owned())
+    let value = text.parse().ok().filter(|value| LEAST_SHARE <= *value && *value < 1.0);
+    value.ok_or_else(|| format!("a share is a number above 0 and below 1, at least {LEAST_SHARE}"))
 }
 
 /// How many, at least one.
@@ -69,10 +72,10 @@ mod tests {
             let told = "a score or an overlap is a number from 0 to 1";
             assert_eq!(score(text).unwrap_err(), told, "{text}");
         }
-        for text in ["0", "1", "1.5", "-0.1", "nan", "inf", "x"] {
+        for text in ["0", "1e-300", "1", "1.5", "-0.1", "nan", "inf", "x"] {
             assert_eq!(
                 share(text).unwrap_err(),
-                "a share is a number above 0 and below 1",
+                "a share is a number above 0 and below 1, at least 0.000001",
                 "{text}"
             );
         }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::tensor::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use models::model_file::{Architecture, ModelFile};
 use models::weights::Precision;
 
@@ -33,7 +33,7 @@ pub struct Arguments {
     /// The checkpoint.
     checkpoint: PathBuf,
     /// Which network a PyTorch checkpoint holds.
-    #[arg(long, value_enum, required_unless_present_any = ["config", "known"], conflicts_with_all = ["config", "known"])]
+    #[arg(long, value_enum, conflicts_with_all = ["config", "known"])]
     architecture: Option<Checkpoint>,
     /// Which published network a .pdparams file holds; nothing else has to be said of it.
     #[arg(long, value_enum, conflicts_with_all = ["config", "overrides"])]
@@ -53,6 +53,23 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// What is missing where nothing says which network the checkpoint holds.
+    fn unnamed(&self) -> String {
+        let names = KnownModel::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
+        let of_paddle = format!(
+            "--known for a published one of PaddlePaddle ({}), or --config with a recipe that describes another",
+            names.join(", ")
+        );
+        let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
+        let advice = if is_paddle {
+            format!("give {of_paddle}")
+        } else {
+            format!("give --architecture for a PyTorch checkpoint, {of_paddle}")
+        };
+        format!("{}: nothing says which network this holds; {advice}", self.checkpoint.display())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -79,7 +96,7 @@ impl Arguments {
                 let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
-            (None, None, None) => anyhow::bail!("give --known, --architecture or --config"),
+            (None, None, None) => bail!("{}", self.unnamed()),
         };
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();

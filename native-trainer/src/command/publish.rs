@@ -65,7 +65,7 @@ pub struct Arguments {
     #[arg(long)]
     sample: Vec<PathBuf>,
     /// Least cosine for an answer; by default what `gallery calibrate` kept in the gallery, else 0.5.
-    #[arg(long, value_parser = crate::cli::ranges::cosine)]
+    #[arg(long, allow_negative_numbers = true, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
     /// Least score of an object.
     #[arg(long, default_value_t = DetectionThresholds::default().score, value_parser = crate::cli::ranges::score)]
@@ -215,7 +215,7 @@ impl Arguments {
         let mut names = kept_by_browsers(&names_in(folder)?);
         names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
         names.retain(|name| folder.join(name).is_file());
-        let sizes = hosting::prepare(&site, &names)?;
+        let sizes = hosting::prepare(folder, &names, &|name, bytes| site.write(name, bytes))?;
         let names = names_in(folder)?;
         site.publish(names)?;
         self.say(format_args!(

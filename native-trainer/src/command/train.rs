@@ -6,26 +6,39 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use burn::tensor::Device;
 use clap::Args;
+use serde_json::json;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
-use crate::cli::{DeviceKind, tell_remarks};
-use crate::recipe::{Recipe, SHIPPED, Shipped, Task};
+use crate::authoring::{Comparison, adapted_answers};
+use crate::cli::{DeviceKind, Embedder, tell_remarks};
+use crate::data::list_file::Samples;
+use crate::metric::verdict::Keep;
+use crate::networks;
+use crate::recipe::{Pictures, Recipe, SHIPPED, Shipped, Task};
 use crate::report;
+use crate::terminal::counted;
 use crate::train::detector::DetectorTraining;
 use crate::train::extractor::ExtractorTraining;
 use crate::train::folder::{Before, RunFolder};
 use crate::train::{MissingWeights, Resume, RunOptions, Training, run};
 
 /// Trains an extractor or a detector as a recipe says.
+///
+/// Where the recipe holds photographs out, the trained extractor is compared at the end with the one that magpie brings
+/// along, both adapted to the other photographs, and the command says which to keep.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie train --list-recipes\n  magpie train -c photos --out runs/mine \
-    -o extractor.train=photos\n  magpie train -c runs/mine/recipe.toml --out runs/mine --resume"
+    after_help = "Examples:\n  magpie train photos --out runs/mine\n  magpie train --list-recipes\n  magpie train -c \
+    photos --out runs/mine -o extractor.train=photos\n  magpie train -c runs/mine/recipe.toml --out runs/mine --resume"
 )]
 pub struct Arguments {
-    /// Recipe: a TOML file, or the name of one that magpie brings along.
-    #[arg(short, long, value_name = "RECIPE", required_unless_present = "list_recipes")]
+    /// Photographs to train an extractor on: a folder with one sub-folder per class, or a list file. In the place of
+    /// the recipe's extractor.train.
+    photos: Option<PathBuf>,
+    /// Recipe: a TOML file, or the name of one that magpie brings along; by default `photos` where photographs are
+    /// given.
+    #[arg(short, long, value_name = "RECIPE", required_unless_present_any = ["list_recipes", "photos"])]
     config: Option<PathBuf>,
     /// Shows the recipes that magpie brings along; with --config that one's text, to be changed in a file of your own.
     #[arg(long)]
@@ -67,6 +80,8 @@ pub struct Arguments {
     json: bool,
 }
 
+/// The recipe of photographs.
+const PHOTOS: &str = "photos";
 /// What `--resume` means where it names no folder.
 const LATEST: &str = "latest";
 
@@ -80,10 +95,11 @@ impl Arguments {
         if self.list_recipes {
             return list_recipes(self.config.as_deref());
         }
-        let (Some(config), Some(output)) = (&self.config, &self.output) else {
+        let photos = self.photos.as_ref().map(|_| Path::new(PHOTOS));
+        let (Some(config), Some(output)) = (self.config.as_deref().or(photos), &self.output) else {
             bail!("give --config and --out");
         };
-        let recipe = Recipe::read(config, &self.overrides)?;
+        let recipe = Recipe::read(config, &self.overrides()?)?;
         RunFolder::check(output, config, &self.resume(), self.before())?;
         RunFolder::check_inputs(output, &folders_of(&recipe), &files_of(&recipe))?;
         let device = self.device.open();
@@ -96,10 +112,15 @@ impl Arguments {
             Task::Extractor(task) => {
                 let pictures = task.pictures(recipe.seed).with_context(absent)?;
                 tell_remarks(&pictures.remarks);
+                let held_out = held_out(&pictures);
                 let training = ExtractorTraining::new(&recipe, task, pictures, &device)
                     .map_err(missing)
                     .with_context(absent)?;
-                self.train(&training, &recipe, [config, output], &device)
+                let model = self.train(&training, &recipe, [config, output], &device)?;
+                match (model, held_out) {
+                    (Some(model), Some(held_out)) => self.compare(&model, &held_out),
+                    _ => Ok(()),
+                }
             }
             Task::Detector(task) => {
                 let cut_outs = task.cut_outs().with_context(absent)?;
@@ -108,9 +129,57 @@ impl Arguments {
                     .map_err(missing)
                     .with_context(absent)?;
                 tell_notes(training.notes());
-                self.train(&training, &recipe, [config, output], &device)
+                self.train(&training, &recipe, [config, output], &device).map(drop)
             }
         }
+    }
+
+    /// Changes of the recipe, the photographs among them.
+    fn overrides(&self) -> anyhow::Result<Vec<String>> {
+        let Some(photos) = &self.photos else { return Ok(self.overrides.clone()) };
+        let text = photos
+            .to_str()
+            .with_context(|| format!("{}: is no UTF-8; choose another name", photos.display()))?;
+        let train = format!("extractor.train={}", toml::Value::String(text.to_owned()));
+        Ok([vec![train], self.overrides.clone()].concat())
+    }
+
+    /// Says which extractor to keep: the trained one, or the one that magpie brings along.
+    fn compare(&self, model: &Path, [others, asked]: &[Samples; 2]) -> anyhow::Result<()> {
+        let answers = |path: &Path| {
+            let embedder = Embedder::open(path, self.device)?;
+            adapted_answers(embedder.network(), others, asked)
+        };
+        let general = Path::new(networks::GENERAL);
+        let compared = Comparison::of(&answers(general)?, &answers(model)?);
+        let [gain, error] = compared.gain();
+        let [before, trained] =
+            compared.right.map(|right| 100.0 * right as f64 / compared.asked.max(1) as f64);
+        if self.json {
+            println!(
+                "{}",
+                json!({"kind": "comparison", "queries": compared.asked, "recall_at_1": trained / 100.0,
+                       "recall_at_1_general": before / 100.0, "standard_error": error / 100.0,
+                       "keep": compared.keep().name()})
+            );
+            return Ok(());
+        }
+        let advice = match compared.keep() {
+            Keep::Trained => {
+                format!("keep the trained one: magpie site … --extractor {}", model.display())
+            }
+            Keep::Before => "keep general: training made it worse".to_owned(),
+            Keep::Unclear => {
+                "the difference may be chance: keep general, which needs no file".to_owned()
+            }
+        };
+        println!(
+            "on {} held out, each extractor adapted to the others: trained {trained:.1} %, {} {before:.1} %, difference \
+             {gain:+.1} ± {error:.1}: {advice}",
+            counted(compared.asked, "picture", "pictures"),
+            general.display()
+        );
+        Ok(())
     }
 
     fn train(
@@ -119,7 +188,7 @@ impl Arguments {
         recipe: &Recipe,
         [config, output]: [&Path; 2],
         device: &Device,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<PathBuf>> {
         let folder = RunFolder::take(output, config, &self.resume(), self.before())?;
         let options = RunOptions {
             resume: self.resume(),
@@ -129,12 +198,12 @@ impl Arguments {
             worker_timeout: Duration::from_secs(self.worker_timeout),
             json: self.json,
         };
-        run(training, recipe, &options, &folder, device)?;
+        let model = run(training, recipe, &options, &folder, device)?;
         let path = report::write(folder.path(), REPORTED, device)?;
         if !self.json {
             println!("report: {}", path.display());
         }
-        Ok(())
+        Ok(model)
     }
 
     fn resume(&self) -> Resume {
@@ -148,6 +217,12 @@ impl Arguments {
     fn before(&self) -> Before {
         if self.overwrite { Before::Replace } else { Before::Keep }
     }
+}
+
+/// The photographs that an extractor learns from, and those that are held out of them; `None` where none are.
+fn held_out(pictures: &Pictures) -> Option<[Samples; 2]> {
+    let query = pictures.query.as_ref().filter(|_| pictures.is_held_out)?;
+    Some([pictures.train.clone(), query.clone()])
 }
 
 /// Shows all recipes of the program, or the text of one.

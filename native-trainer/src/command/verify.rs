@@ -1,13 +1,16 @@
 //! `magpie verify`: whether a published site is whole, in a folder or on a host.
 
+use std::path::Path;
+
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use models::bundle::MANIFEST_NAME;
 
 use crate::cli::size;
+use crate::publishing::evidence::edited;
 use crate::publishing::hosting;
 use crate::publishing::names::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
-use crate::publishing::owned::Owned;
+use crate::publishing::owned::{CHANGED, Owned};
 use crate::publishing::precache::{Precache, kept_by_browsers, precache};
 use crate::publishing::site::{Site, own_files};
 use crate::terminal::counted;
@@ -50,6 +53,10 @@ pub(super) fn check(place: &str, say: &mut dyn FnMut(String)) -> anyhow::Result<
         });
     }
     let manifest = site.open_again(say)?;
+    let checked = match &site {
+        Site::Folder(folder) => check_digests(folder)?,
+        Site::Host(_) => None,
+    };
     let names = match site.read(SERVICE_WORKER) {
         Ok(worker) => check_version(&site, &String::from_utf8_lossy(&worker))?,
         Err(_) => Vec::new(),
@@ -59,8 +66,8 @@ pub(super) fn check(place: &str, say: &mut dyn FnMut(String)) -> anyhow::Result<
             let copies = hosting::check(folder, &own_files(folder)?)?;
             let copies = counted(copies, "packed copy", "packed copies");
             say(format!("{copies}, each the same as its file"));
-            if let Some(own) = Owned::of(folder)? {
-                let checked = counted(own.check(folder)?, "file", "files");
+            if let Some(checked) = checked {
+                let checked = counted(checked, "file", "files");
                 say(format!("{checked}, each as it was published"));
             }
         }
@@ -71,6 +78,20 @@ pub(super) fn check(place: &str, say: &mut dyn FnMut(String)) -> anyhow::Result<
     }
     say(format!("{place}: whole"));
     Ok(())
+}
+
+/// Whether each file is as it was published, by name; how many the list knows, `None` where it knows none.
+fn check_digests(folder: &Path) -> anyhow::Result<Option<usize>> {
+    own_files(folder)?;
+    let Some(own) = Owned::of(folder)? else { return Ok(None) };
+    let checked = own.check(folder)?;
+    if checked > 0 {
+        return Ok(Some(checked));
+    }
+    match edited(own, folder).first() {
+        Some(name) => bail!("{name}: {CHANGED}"),
+        None => Ok(None),
+    }
 }
 
 /// Whether the files are those that the service worker knows; their names.

@@ -12,7 +12,7 @@ use models::image::Format;
 
 use super::label::{composed, label};
 use super::left_out::{LeftOut, Reason, escaped};
-use super::list_file::{DataError, Row};
+use super::row::{DataError, Row};
 
 /// Bytes of a file that tell its format.
 const BEGINNING: u64 = 4096;

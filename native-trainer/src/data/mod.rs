@@ -13,6 +13,7 @@ pub mod layouts;
 pub mod left_out;
 pub mod list_file;
 pub mod operator;
+mod row;
 pub mod sampler;
 pub mod scenes;
 pub mod store;

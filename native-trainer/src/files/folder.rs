@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Result};
 use std::path::Path;
 
 use super::fault::{Operation, reach};
-use super::replace::Writer;
+use super::writer::Writer;
 use super::{FileError, folder_of};
 
 /// Makes a folder and those that it lies in, and makes their names outlive a power cut.

@@ -10,6 +10,7 @@ mod replace;
 mod scratch;
 mod text;
 pub mod wanted;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
@@ -26,11 +27,12 @@ pub use folder::{
 };
 pub use lock::Lock;
 pub use replace::{
-    Staged, Writer, behind_links, parts_of, remove_left_over, replace, replace_verified, stage,
-    write, write_together,
+    Staged, behind_links, parts_of, remove_left_over, replace, replace_verified, stage, write,
+    write_together,
 };
 pub use scratch::Scratch;
 pub use text::{MARK, TextError, text};
+pub use writer::Writer;
 
 /// Most bytes of an image file that are read: twice what a camera of 200 megapixels writes without compression
 /// losses.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use rayon::prelude::*;
 
-use super::foreign::{bring, open_alike, retire};
+use super::evidence::with_digests;
+use super::foreign::{bring, link_alike, open_alike, retire};
 use super::names::{HEADERS_FILE, OWN_FILES};
 use super::owned::Owned;
 use super::place::{Turn, hinders, in_turn};
@@ -46,6 +47,15 @@ pub(crate) struct Draft {
     /// Own files of the site of before.
     before: Option<Owned>,
     _lock: Lock,
+}
+
+/// What of an owner's edits stays in its place.
+#[derive(Default)]
+struct Kept {
+    /// Names of the files.
+    edited: BTreeSet<String>,
+    /// Those among them, and others with the new content, that are links.
+    links: Vec<String>,
 }
 
 /// Whether a folder is there that may be written to; without anything a site can be begun.
@@ -118,7 +128,7 @@ impl Draft {
         for name in [REPLACED, OWN_FILES] {
             files::remove_left_over(&place.join(name));
         }
-        let before = Owned::of(&place)?;
+        let before = Owned::of(&place)?.map(|before| with_digests(before, &place));
         if before.is_none() && place.exists() {
             refuse_others(out, &place)?;
         }
@@ -238,7 +248,7 @@ impl Draft {
     /// Names that are no site's, files of others in their places, a disk that refuses.
     pub(crate) fn publish(mut self, mut names: Vec<String>) -> anyhow::Result<()> {
         self.check(&names)?;
-        let edited = self.keep_edited(&mut names)?;
+        let Kept { edited, links } = self.keep_edited(&mut names)?;
         let new = Owned::new(names)?.digested(&self.folder, edited)?;
         self.write(OWN_FILES, &new.to_bytes()?)?;
         // Side by side: a disk takes many at once in the time of one.
@@ -247,6 +257,11 @@ impl Draft {
             let synchronized = files::synchronize(&self.folder.join(name));
             synchronized.map_err(|error| self.named(name, error))
         })?;
+        for name in links {
+            let link = self.folder.join(&name);
+            files::remove_file(&link)?;
+            link_alike(&self.place.join(&name), &link).map_err(|error| self.failed(error))?;
+        }
         if !self.is_inside && self.exchange(&new)? {
             return Ok(());
         }
@@ -254,15 +269,17 @@ impl Draft {
     }
 
     /// Keeps what somebody has changed in the site's files since they were published: the file for hosts as it is,
-    /// with the new one, which joins `names`, beside it, and of others a copy beside the new one. Says so; the names of
-    /// those that stay.
-    fn keep_edited(&self, names: &mut Vec<String>) -> anyhow::Result<BTreeSet<String>> {
-        let mut kept = BTreeSet::new();
+    /// with the new one, which joins `names`, beside it, and of others a copy beside the new one. Says so.
+    fn keep_edited(&self, names: &mut Vec<String>) -> anyhow::Result<Kept> {
+        let mut kept = Kept::default();
         let Some(before) = &self.before else { return Ok(kept) };
         for name in before.edited(&self.place) {
             let path = self.place.join(name);
             let bytes = read(&path)?;
             let is_new = names.iter().any(|new| new == name);
+            if is_new && name == HEADERS_FILE && path.is_symlink() {
+                kept.links.push(name.to_owned());
+            }
             if is_new && read(&self.folder.join(name))? == bytes {
                 continue;
             }
@@ -274,7 +291,7 @@ impl Draft {
                 let beside = named_beside(name, NEW).find(is_free).unwrap_or_default();
                 self.write(&beside, &read(&self.folder.join(name))?)?;
                 self.write(name, &bytes)?;
-                kept.insert(name.to_owned());
+                kept.edited.insert(name.to_owned());
                 eprintln!(
                     "note: {}: has been edited and is kept; what magpie would write there is beside it, as {beside}",
                     self.out.join(name).display()

@@ -164,14 +164,15 @@ pub(crate) fn open_alike(folder: &Path, other: &Path) -> Result<()> {
     std::fs::set_permissions(folder, other.permissions())
 }
 
+/// Makes a link that leads where another does, by the same words.
 #[cfg(unix)]
-fn link_alike(link: &Path, place: &Path) -> Result<()> {
+pub(crate) fn link_alike(link: &Path, place: &Path) -> Result<()> {
     files::reach(Operation::Create)?;
     std::os::unix::fs::symlink(std::fs::read_link(link)?, place)
 }
 
 #[cfg(not(unix))]
-fn link_alike(_: &Path, _: &Path) -> Result<()> {
+pub(crate) fn link_alike(_: &Path, _: &Path) -> Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())
 }
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use rayon::prelude::*;
 
-use super::draft::Draft;
 use super::names::{HEADERS_FILE, PACKED, is_named_after_content, is_packed};
 use crate::cli::read;
+use crate::files::FileError;
 
 /// What lets the page use threads, keeps its answers typed, and tells other sites nothing.
 pub(crate) const HEADERS: [(&str, &str); 4] = [
@@ -71,14 +71,28 @@ pub(crate) struct Sizes {
     pub(crate) packed: u64,
 }
 
+/// Writes a file of a site, by its name.
+pub(crate) type Put<'a> = &'a (dyn Fn(&str, &[u8]) -> Result<(), FileError> + Sync);
+
 /// Leaves packed copies beside the files of a site, where they are smaller, and the file of headers.
 ///
 /// # Errors
 ///
 /// Files that cannot be read or written.
-pub(crate) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
+pub(crate) fn prepare(site: &Path, names: &[String], write: Put<'_>) -> anyhow::Result<Sizes> {
     let sizes: Vec<Sizes> =
-        names.par_iter().map(|name| pack(site, name)).collect::<anyhow::Result<_>>()?;
+        names.par_iter().map(|name| pack(site, name, write)).collect::<anyhow::Result<_>>()?;
+    write(HEADERS_FILE, headers_text(names.iter().map(String::as_str)).as_bytes())?;
+    Ok(sizes.into_iter().fold(Sizes::default(), |sum, file| Sizes {
+        plain: sum.plain + file.plain,
+        packed: sum.packed + file.packed,
+    }))
+}
+
+/// The file of headers of a site with these files.
+pub(crate) fn headers_text<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    names.sort_unstable();
     let mut lines = vec!["/*".to_owned()];
     lines.extend(HEADERS.iter().map(|(name, value)| format!("  {name}: {value}")));
     lines.push(format!("  cache-control: {ASK_AGAIN}"));
@@ -93,16 +107,22 @@ pub(crate) fn prepare(site: &Draft, names: &[String]) -> anyhow::Result<Sizes> {
         lines.extend([format!("/{name}"), "  ! cache-control".to_owned()]);
         lines.push(format!("  cache-control: {FOR_EVER}"));
     }
-    let text = lines.join("\n") + "\n";
-    site.write(HEADERS_FILE, text.as_bytes())?;
-    Ok(sizes.into_iter().fold(Sizes::default(), |sum, file| Sizes {
-        plain: sum.plain + file.plain,
-        packed: sum.packed + file.packed,
-    }))
+    lines.join("\n") + "\n"
 }
 
-fn pack(site: &Draft, name: &str) -> anyhow::Result<Sizes> {
-    let bytes = read(&site.folder().join(name))?;
+/// The file that a packed copy holds, of at most `limit` bytes; `None` where it is damaged.
+pub(crate) fn unpacked(copy: &[u8], ending: &str, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if ending == ".br" {
+        brotli::Decompressor::new(copy, 1 << 16).take(limit).read_to_end(&mut bytes)
+    } else {
+        flate2::read::GzDecoder::new(copy).take(limit).read_to_end(&mut bytes)
+    };
+    read.is_ok().then_some(bytes)
+}
+
+fn pack(site: &Path, name: &str, write: Put<'_>) -> anyhow::Result<Sizes> {
+    let bytes = read(&site.join(name))?;
     let plain = bytes.len() as u64;
     let packable = name.rsplit_once('.').is_some_and(|(_, kind)| PACKABLE.contains(&kind));
     let mut packed = plain;
@@ -110,7 +130,7 @@ fn pack(site: &Draft, name: &str) -> anyhow::Result<Sizes> {
         for ending in PACKED {
             let copy = compress(&bytes, ending)?;
             if (copy.len() as f64) < WORTH * plain as f64 {
-                site.write(&format!("{name}{ending}"), &copy)?;
+                write(&format!("{name}{ending}"), &copy)?;
                 packed = packed.min(copy.len() as u64);
             }
         }
@@ -151,13 +171,7 @@ pub(crate) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
         let packed = read(&site.join(name))?;
         // No more than the file itself, whatever the copy claims.
         let limit = whole.len() as u64 + 1;
-        let mut unpacked = Vec::new();
-        let done = if kind == ".br" {
-            brotli::Decompressor::new(&*packed, 1 << 16).take(limit).read_to_end(&mut unpacked)
-        } else {
-            flate2::read::GzDecoder::new(&*packed).take(limit).read_to_end(&mut unpacked)
-        };
-        if done.is_err() || unpacked != whole {
+        if unpacked(&packed, kind, limit).is_none_or(|unpacked| unpacked != whole) {
             bail!("{name}: not the same as {file}; publish the site again");
         }
         Ok(())
@@ -168,6 +182,7 @@ pub(crate) fn check(site: &Path, names: &[String]) -> anyhow::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publishing::draft::Draft;
 
     #[test]
     fn only_names_that_end_with_a_digest_are_kept_for_ever() {
@@ -214,7 +229,7 @@ mod tests {
         for name in &names {
             draft.write(name, b"text").unwrap();
         }
-        prepare(&draft, &names).unwrap();
+        prepare(draft.folder(), &names, &|name, bytes| draft.write(name, bytes)).unwrap();
         let headers = std::fs::read_to_string(draft.folder().join(HEADERS_FILE)).unwrap();
         let (_, of_worker) = headers.split_once("\n/worker.js\n").unwrap();
         let policy = format!("  content-security-policy: {}\n", worker_policy(None));
@@ -233,7 +248,8 @@ mod tests {
         draft.write("page.html", text.as_bytes()).unwrap();
         draft.write("a/noise.jpg", &noise).unwrap();
         let names = ["page.html".to_owned(), "a/noise.jpg".to_owned()];
-        let sizes = prepare(&draft, &names).unwrap();
+        let sizes =
+            prepare(draft.folder(), &names, &|name, bytes| draft.write(name, bytes)).unwrap();
         let site = draft.folder();
         let write = |path: &Path, bytes: &[u8]| std::fs::write(path, bytes).unwrap();
         assert_eq!(sizes.plain, (text.len() + noise.len()) as u64);

@@ -3,6 +3,7 @@
 pub(crate) mod connections;
 pub(crate) mod draft;
 pub(crate) mod earlier;
+pub(crate) mod evidence;
 mod foreign;
 pub(crate) mod hosting;
 pub(crate) mod names;

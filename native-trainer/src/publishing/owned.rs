@@ -17,6 +17,9 @@ use super::names::{
 use super::precache::Precache;
 use crate::cli::read;
 
+/// What is said of a file that another digest was published of.
+pub(crate) const CHANGED: &str = "has changed since the site was published; publish the site again, which keeps what \
+                                  you have changed on purpose";
 /// Version that is written, and the newest that is read.
 const VERSION: u32 = 1;
 
@@ -80,10 +83,23 @@ impl Owned {
         let is_changed = |(name, digest): &(&String, &String)| {
             is_asked(name)
                 && read(&folder.join(name)).is_ok_and(|bytes| {
-                    self.edited.contains(*name) || sha256_hex(&bytes) != **digest
+                    // A link for hosts is the owner's, whatever it leads to.
+                    self.edited.contains(*name)
+                        || sha256_hex(&bytes) != **digest
+                        || *name == HEADERS_FILE && folder.join(name).is_symlink()
                 })
         };
         self.digests.par_iter().filter(is_changed).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether it says what the files were.
+    pub(super) fn has_digests(&self) -> bool {
+        !self.digests.is_empty()
+    }
+
+    /// The list with these digests, by name.
+    pub(super) fn known_as(self, digests: BTreeMap<String, String>) -> Self {
+        Self { digests, ..self }
     }
 
     /// Checks every file whose digest is known against it; their number.
@@ -94,10 +110,7 @@ impl Owned {
     pub(crate) fn check(&self, folder: &Path) -> anyhow::Result<usize> {
         self.digests.par_iter().try_for_each(|(name, digest)| {
             if sha256_hex(&read(&folder.join(name))?) != *digest {
-                bail!(
-                    "{name}: has changed since the site was published; publish the site again, which keeps what you \
-                     have changed on purpose"
-                );
+                bail!("{name}: {CHANGED}");
             }
             Ok(())
         })?;
@@ -239,6 +252,9 @@ fn derived(folder: &Path) -> anyhow::Result<Owned> {
         read(&folder.join(PRECACHE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let is_complete = kept.is_some();
     names.extend(kept.into_iter().flat_map(|kept| kept.names()));
+    // Types of modules: browsers keep none of them.
+    let types = |name: &String| Some(format!("{}.d.ts", name.strip_suffix(".js")?));
+    names.extend(names.iter().filter_map(types).collect::<Vec<_>>());
     let manifest = read(&folder.join(BUNDLE_FOLDER).join(MANIFEST_NAME))?;
     if let Ok(manifest) = Manifest::from_bytes(&manifest) {
         let files = manifest.files.into_iter();
@@ -329,9 +345,8 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         assert_eq!(Owned::of(dir.path()).unwrap(), None);
-        for name in
-            ["index.html", "index.html.br", "sw.js", "start.js", "worker-cpu.js", "_headers"]
-        {
+        let names = ["index.html", "index.html.br", "sw.js", "start.js", "start.d.ts"];
+        for name in names.into_iter().chain(["worker-cpu.js", "_headers"]) {
             put(name, "own");
         }
         put(
@@ -359,6 +374,7 @@ mod tests {
                 "precache.json",
                 "samples.json",
                 "samples/1.jpg",
+                "start.d.ts",
                 "start.js",
                 "sw.js",
                 "worker-cpu.js"

@@ -17,18 +17,20 @@ macro_rules! shipped {
 }
 
 /// All of them, by name.
-pub const SHIPPED: [Shipped; 19] = [
+pub const SHIPPED: [Shipped; 21] = [
     shipped!("binary-codes"),
     shipped!("caltech"),
     shipped!("cub-mobilenet-v1"),
     shipped!("distil-pp-lcnet-v2"),
     shipped!("emoji-detector"),
     shipped!("emoji-extractor"),
+    shipped!("general"),
     shipped!("general-recognition-v1"),
     shipped!("general-recognition-v2"),
     shipped!("grocery"),
     shipped!("hashing-dshsd"),
     shipped!("logo"),
+    shipped!("mainbody"),
     shipped!("mainbody-detector"),
     shipped!("mainbody-detector-small"),
     shipped!("person-re-identification"),

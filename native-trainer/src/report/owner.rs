@@ -22,7 +22,7 @@ const SIDE: u32 = 256;
 
 const STYLE: &str = "<style>\
 body{max-width:72rem}h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2.6rem}\
-.lead{color:#767676;margin-top:0}\
+.lead{opacity:.75;margin-top:0}\
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:1rem;padding:0;margin:1.4rem 0}\
 .figures div{border:1px solid #8885;border-radius:12px;padding:.9rem 1rem}\
 .figures dt{font-size:.86rem}.figures dd{margin:.2rem 0 0;font-size:1.7rem;font-weight:650}\

@@ -8,7 +8,7 @@ use models::image::geometry::BBox;
 use models::model_file::ModelFile;
 use models::recognizer::{detect, main_body};
 
-use crate::world::{World, gallery, opened, parsed, refused, succeed};
+use crate::world::{World, gallery, opened, parsed};
 
 /// The demo's detector, which finds a disk of one color.
 fn detector() -> PathBuf {
@@ -68,207 +68,128 @@ fn main_of(picture: &RgbImage) -> RgbImage {
     picture.crop(&main_body(&found).expect("the disk"))
 }
 
+/// What a gallery is built or added to with.
+const MODEL: &str = "--extractor model.safetensors";
+const BOTH: &str = "--extractor model.safetensors --detector detector.safetensors";
+
+/// A folder with an extractor and the demo's detector.
+fn world() -> World {
+    let world = World::new();
+    world.model();
+    world.write("detector.safetensors", std::fs::read(detector()).expect("a model"));
+    world
+}
+
 #[test]
 fn middles_are_remembered_added_searched_and_published() {
-    let world = World::new();
-    let model = world.model();
-    let wholes = disks(&world, "wholes", 2, 2, |picture| picture);
-    let middles = disks(&world, "middles", 2, 2, |picture| middle(&picture));
+    let world = world();
+    disks(&world, "wholes", 2, 2, |picture| picture);
+    disks(&world, "middles", 2, 2, |picture| middle(&picture));
     let (built, plain) = (world.path("built.bin"), world.path("plain.bin"));
-    let build = |images: &Path, out: &Path, crop: &str| {
-        gallery(&[
-            &"build",
-            &"--images",
-            &images,
-            &"--extractor",
-            &model,
-            &"--out",
-            &out,
-            &"--crop",
-            &crop,
-        ])
-    };
-    build(&wholes, &built, "middle");
-    build(&middles, &plain, "never");
+    world.succeed(&format!("gallery build --images wholes {MODEL} --out built.bin --crop middle"));
+    world.succeed(&format!("gallery build --images middles {MODEL} --out plain.bin --crop never"));
     assert_eq!(embeddings(&opened(&built)), embeddings(&opened(&plain)));
     assert_eq!((opened(&built).crop(), opened(&plain).crop()), (Crop::Middle, Crop::Never));
-    let stats = parsed(&gallery(&[&"stats", &built, &"--json"]));
+    let stats = parsed(&world.succeed("gallery stats built.bin --json"));
     assert_eq!(stats["crop"], "middle");
 
     // What is added later is looked at in the same way, and so is what is searched.
-    let picture = world.write("more.png", disk(3, 1).encode_png().expect("a PNG"));
-    let part = world.write("part.png", middle(&disk(3, 1)).encode_png().expect("a PNG"));
-    for (file, picture) in [(&built, &picture), (&plain, &part)] {
-        gallery(&[&"add", file, &"--class", &"yellow", &"--extractor", &model, picture]);
+    world.write("more.png", disk(3, 1).encode_png().expect("a PNG"));
+    world.write("part.png", middle(&disk(3, 1)).encode_png().expect("a PNG"));
+    for (file, picture) in [("built.bin", "more.png"), ("plain.bin", "part.png")] {
+        world.succeed(&format!("gallery add {file} --class yellow {MODEL} {picture}"));
     }
     assert_eq!(embeddings(&opened(&built)), embeddings(&opened(&plain)));
-    let found = gallery(&[&"search", &built, &"--extractor", &model, &"--json", &picture]);
+    let found = world.succeed(&format!("gallery search built.bin {MODEL} --json more.png"));
     let best = &parsed(&found)["matches"][0];
     assert!(best["label"] == "yellow" && best["similarity"].as_f64() > Some(0.999), "{found}");
 
     // A page does the same where it looks at the whole picture.
-    let (page, site) = (world.page(), world.path("site"));
-    succeed(&[
-        &"publish",
-        &"--page",
-        &page,
-        &"--gallery",
-        &built,
-        &"--extractor",
-        &model,
-        &"--out",
-        &site,
-        &"--title",
-        &"x",
-    ]);
-    let manifest = std::fs::read_to_string(site.join("bundle/manifest.json")).expect("a manifest");
-    assert_eq!(parsed(&manifest)["settings"]["middle"], true);
-    let told = succeed(&[&"recognize", &"--bundle", &site.join("bundle"), &"--json", &picture]);
+    world.page();
+    world.succeed(&format!("publish --gallery built.bin {MODEL} --out site --title x"));
+    let manifest = std::fs::read_to_string(world.path("site/bundle/manifest.json"));
+    assert_eq!(parsed(&manifest.expect("a manifest"))["settings"]["middle"], true);
+    let told = world.succeed("recognize --bundle site/bundle --json more.png");
     assert!(told.contains("yellow"), "{told}");
 }
 
 #[test]
 fn entries_are_of_what_the_detector_finds() {
-    let world = World::new();
-    let (model, detector) = (world.model(), detector());
+    let world = world();
     let wholes = disks(&world, "wholes", 2, 2, |picture| picture);
-    let mains = disks(&world, "mains", 2, 2, |picture| main_of(&picture));
-    let (main, both, plain, never) = (
-        world.path("main.bin"),
-        world.path("both.bin"),
-        world.path("plain.bin"),
-        world.path("never.bin"),
-    );
+    disks(&world, "mains", 2, 2, |picture| main_of(&picture));
     for (images, out, crop) in [
-        (&wholes, &main, "main"),
-        (&wholes, &both, "both"),
-        (&mains, &plain, "never"),
-        (&wholes, &never, "never"),
+        ("wholes", "main", "main"),
+        ("wholes", "both", "both"),
+        ("mains", "plain", "never"),
+        ("wholes", "never", "never"),
     ] {
-        gallery(&[
-            &"build",
-            &"--images",
-            images,
-            &"--extractor",
-            &model,
-            &"--out",
-            out,
-            &"--crop",
-            &crop,
-            &"--detector",
-            &detector,
-        ]);
+        world.succeed(&format!(
+            "gallery build --images {images} {BOTH} --out {out}.bin --crop {crop}"
+        ));
     }
-    assert_eq!(embeddings(&opened(&main)), embeddings(&opened(&plain)));
-    assert_eq!(opened(&main).crop(), Crop::Main);
+    let file = |name: &str| opened(&world.path(name));
+    assert_eq!(embeddings(&file("main.bin")), embeddings(&file("plain.bin")));
+    assert_eq!(file("main.bin").crop(), Crop::Main);
     // Whole and main body of each picture in turn, under one content id.
-    let (both_of, whole_of) = (opened(&both), opened(&never));
-    let pairs = embeddings(&whole_of).into_iter().zip(embeddings(&opened(&plain)));
+    let (both_of, whole_of) = (file("both.bin"), file("never.bin"));
+    let pairs = embeddings(&whole_of).into_iter().zip(embeddings(&file("plain.bin")));
     assert_eq!(embeddings(&both_of), pairs.flat_map(|(a, b)| [a, b]).collect::<Vec<_>>());
     let ids: Vec<ContentId> = both_of.entries().map(|entry| both_of.content_id(entry)).collect();
     assert!(ids.chunks(2).all(|pair| pair[0] == pair[1]) && ids[0] != ids[2]);
 
     // Nobody forgets the detector, and a picture that is there is not added again.
-    let error = refused(&[&"add", &both, &"--images", &wholes, &"--extractor", &model]);
+    let error = world.fail(&format!("gallery add both.bin --images wholes {MODEL}"));
     assert!(error.contains("(crop both): give --detector"), "{error}");
-    let told = gallery(&[
-        &"add",
-        &both,
-        &"--images",
-        &wholes,
-        &"--extractor",
-        &model,
-        &"--detector",
-        &detector,
-    ]);
+    let told = world.succeed(&format!("gallery add both.bin --images wholes {BOTH}"));
     assert!(told.contains("0 added, 4 there already"), "{told}");
     // The same picture in another class brings both of its parts; without it both are gone.
-    let picture = wholes.join("class 0/0.png");
-    gallery(&[
-        &"add",
-        &both,
-        &"--class",
-        &"other",
-        &"--extractor",
-        &model,
-        &"--detector",
-        &detector,
-        &picture,
-    ]);
-    let grown = opened(&both);
+    let bytes = std::fs::read(wholes.join("class 0/0.png")).expect("a picture");
+    world.write("picture.png", bytes);
+    world.succeed(&format!("gallery add both.bin --class other {BOTH} picture.png"));
+    let grown = file("both.bin");
     assert_eq!(grown.counts()[grown.class_by_label("other").expect("the class")], 2);
     // Galleries join with all parts, and once.
+    world.succeed("gallery merge both.bin both.bin --out joined.bin");
     let joined = world.path("joined.bin");
-    gallery(&[&"merge", &both, &both, &"--out", &joined]);
     assert_eq!(opened(&joined).len(), 10);
     gallery(&[&"rename", &joined, &"other", &"class 1"]);
     assert_eq!(opened(&joined).counts(), [4, 6]);
-    gallery(&[&"remove", &joined, &"--image", &picture]);
+    world.succeed("gallery remove joined.bin --image picture.png");
     assert_eq!((opened(&joined).len(), opened(&joined).crop()), (6, Crop::Both));
 }
 
 #[test]
 fn what_is_measured_better_is_kept() {
-    let world = World::new();
-    let (model, detector) = (world.model(), detector());
-    let wholes = disks(&world, "wholes", 4, 4, |picture| picture);
-    let out = world.path("gallery.bin");
-    let told = gallery(&[
-        &"build",
-        &"--images",
-        &wholes,
-        &"--extractor",
-        &model,
-        &"--out",
-        &out,
-        &"--detector",
-        &detector,
-    ]);
+    let world = world();
+    disks(&world, "wholes", 4, 4, |picture| picture);
+    let build = |more: &str| world.succeed(&format!("gallery build {BOTH} {more}"));
+    let told = build("--images wholes --out gallery.bin");
     // The grounds are the larger part of a picture, and those of the other classes.
     assert!(told.contains("crop: main (16 pictures, each searched among the others"), "{told}");
+    let out = world.path("gallery.bin");
     let kept = opened(&out);
     assert_eq!((kept.crop(), kept.len()), (Crop::Main, 16));
     // What was measured with is what is written.
-    let again = world.path("again.bin");
-    gallery(&[
-        &"build",
-        &"--images",
-        &wholes,
-        &"--extractor",
-        &model,
-        &"--out",
-        &again,
-        &"--detector",
-        &detector,
-        &"--crop",
-        &"main",
-    ]);
-    assert_eq!(std::fs::read(&out).expect("a file"), std::fs::read(&again).expect("a file"));
+    build("--images wholes --out again.bin --crop main");
+    let again = std::fs::read(world.path("again.bin")).expect("a file");
+    assert_eq!(std::fs::read(&out).expect("a file"), again);
 
     // Too few to measure by: nothing is left out.
-    let few = disks(&world, "few", 2, 1, |picture| picture);
-    let told = gallery(&[
-        &"build",
-        &"--images",
-        &few,
-        &"--extractor",
-        &model,
-        &"--out",
-        &out,
-        &"--detector",
-        &detector,
-    ]);
+    disks(&world, "few", 2, 1, |picture| picture);
+    let told = build("--images few --out gallery.bin");
     assert!(told.contains("crop: both (too few pictures") && told.contains("4 entries"), "{told}");
-    let error = refused(&[
-        &"build",
-        &"--images",
-        &few,
-        &"--extractor",
-        &model,
-        &"--out",
-        &out,
-        &"--crop",
-        &"main",
-    ]);
+    let line = format!("gallery build --images few {MODEL} --out gallery.bin --crop main");
+    let error = world.fail(&line);
     assert!(error.contains("--crop main looks for the main body: give --detector"), "{error}");
+    assert!(!error.contains("is replaced"), "nothing was: {error}");
+    // Without a detector the middle is what may be better.
+    let told = world.succeed(&format!("gallery build --images wholes {MODEL} --out gallery.bin"));
+    assert!(
+        told.contains("16 pictures, each searched among the others, recall@1: whole"),
+        "{told}"
+    );
+    let kept = opened(&out).crop();
+    assert!(told.contains(&format!("crop: {} (", kept.name())), "{told}");
+    assert!([Crop::Never, Crop::Middle].contains(&kept));
 }

@@ -57,15 +57,18 @@ fn a_map_is_learned_shown_and_taken_away() {
         "kept: whitening, strength 0.",
         "24 → 24 values, learned from 180 pictures",
         "threshold 0.75 and the thresholds of 1 class are dropped",
-        "`magpie gallery calibrate --write`",
+        "calibrated by 180 entries: rule ",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
-    assert_eq!(opened(&file).map(), Some(&learned(&made)));
-    assert_eq!(opened(&file).min_similarity(), None);
-    // Entries that taught the map say too much of themselves.
-    let error = refused(&[&"calibrate", &file, &"--write"]);
-    assert!(error.contains("the threshold is not kept; --even-if-poor"), "{error}");
+    let adapted = opened(&file);
+    assert_eq!(adapted.map(), Some(&learned(&made)));
+    assert_eq!(adapted.classes()[3].min_similarity, None);
+    assert!(adapted.calibration().is_some());
+    // The command says the same of it.
+    let told = gallery(&[&"calibrate", &file, &"--write"]);
+    assert!(told.contains("from the gallery itself (180 entries)"), "{told}");
+    assert_eq!(opened(&file).to_bytes(), adapted.to_bytes());
     let bytes = std::fs::read(&file).unwrap();
     let again = parsed(&gallery(&[&"adapt", &file, &"--json"]));
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "the same map again");
@@ -84,6 +87,7 @@ fn a_map_is_learned_shown_and_taken_away() {
     assert!(told.contains("kept: lda, strength 0.2, 24 → 24 values"), "{told}");
     let told = gallery(&[&"adapt", &file, &"--none"]);
     assert!(told.contains("the map is gone"), "{told}");
+    assert!(told.contains("measure anew by `magpie gallery calibrate --write`"), "{told}");
     assert_eq!(std::fs::read(&file).unwrap(), made.to_bytes(), "as it was before");
     assert!(refused(&[&"adapt", &file, &"--none"]).contains("the gallery has no map"));
 }
@@ -116,9 +120,54 @@ fn what_does_not_help_or_is_too_little_changes_nothing() {
     let before = std::fs::read(&clear).unwrap();
     let told = gallery(&[&"adapt", &clear]);
     assert!(told.contains("no map helps by more than the standard error"), "{told}");
-    assert!(told.contains("the gallery stays as it is"), "{told}");
+    assert!(told.contains("the gallery stays without one"), "{told}");
     assert_eq!(std::fs::read(&clear).unwrap(), before);
     assert_eq!(parsed(&gallery(&[&"adapt", &clear, &"--json"]))["kept"], false);
+}
+
+#[test]
+fn a_gallery_learns_when_it_is_built_and_when_it_has_grown() {
+    let world = World::new();
+    let model = world.model();
+    let pictures = world.pictures("photos", 5, 5);
+    let file = world.path("gallery.bin");
+    let words: [&dyn AsRef<std::ffi::OsStr>; 7] =
+        [&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file];
+    let told = gallery(&[&words[..], &[&"--adapt", &"never", &"--calibrate", &"never"]].concat());
+    assert!(!told.contains("calibrated by") && !told.contains("recall@1, nearest"), "{told}");
+    assert_eq!((opened(&file).min_similarity(), opened(&file).map()), (None, None));
+    let told = gallery(&words);
+    assert!(
+        told.contains("classes left out") && told.contains("calibrated by 25 entries"),
+        "{told}"
+    );
+    let built = opened(&file);
+    assert_eq!(built.map().is_some(), told.contains("kept: "));
+    assert!(built.calibration().is_some());
+    // A fifth more is too little to learn anew, a third is not.
+    let more = world.pictures("more", 6, 5);
+    let add = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let words: [&dyn AsRef<std::ffi::OsStr>; 6] =
+            [&"add", &file, &"--images", &more[0], &"--extractor", &model];
+        gallery(&[&words[..], &more[1..]].concat())
+    };
+    let told = add(&[&more]);
+    assert!(told.contains("5 added") && !told.contains("learned from"), "{told}");
+    let even_more = world.pictures("even more", 7, 5);
+    let told = add(&[&even_more, &"--adapt", &"never", &"--calibrate", &"never"]);
+    assert!(told.contains("5 added") && !told.contains("learned from"), "{told}");
+    let bytes = std::fs::read(&file).unwrap();
+    let told = add(&[&world.pictures("most", 9, 5)]);
+    assert!(told.contains("10 added") && told.contains("learned from "), "{told}");
+    assert_ne!(std::fs::read(&file).unwrap(), bytes);
+    // A threshold of other pictures is not taken away by what nobody asked for.
+    let mut foreign = opened(&file);
+    foreign.set_map(None).unwrap();
+    foreign.set_min_similarity(Some(0.625)).unwrap();
+    world.write("gallery.bin", foreign.to_bytes());
+    let told = add(&[&world.pictures("all", 13, 5)]);
+    assert!(told.contains("threshold 0.625 stays"), "{told}");
+    assert_eq!((opened(&file).min_similarity(), opened(&file).map()), (Some(0.625), None));
 }
 
 #[test]

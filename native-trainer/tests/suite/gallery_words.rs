@@ -22,8 +22,7 @@ fn the_rule_is_kept_beside_the_threshold() {
         (said, manifest["settings"]["answer"]["kind"].clone())
     };
     let (said, rule) = publish(&[]);
-    let told =
-        "threshold 0.5 (default, not measured: see `magpie gallery calibrate`), rule nearest";
+    let told = "threshold 0.5 (default, not measured: `magpie gallery calibrate --write` measures one), rule nearest";
     assert!(said.contains(told), "{said}");
     assert_ne!(rule, "centroid");
 
@@ -80,6 +79,10 @@ fn the_rule_is_kept_beside_the_threshold() {
     let (said, rule) = publish(&[&"--rule", &"vote", &"--neighbors", &"3"]);
     assert!(said.contains("measured with rule class-mean, not with vote of 3"), "{said}");
     assert_eq!(rule, "vote");
+    let other: [&dyn AsRef<OsStr>; 4] = [&"--rule", &"nearest", &"--min-similarity", &"0.3"];
+    let (said, rule) = publish(&other);
+    assert!(said.contains("measured with rule class-mean, not with nearest"), "{said}");
+    assert_ne!(rule, "centroid");
     let (said, rule) = publish(&[&"--min-similarity", &"0.25"]);
     assert!(said.contains("threshold 0.25 (given by --min-similarity), rule class-mean"), "{said}");
     assert_eq!(rule, "centroid");

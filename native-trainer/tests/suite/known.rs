@@ -64,16 +64,18 @@ fn tensors(case: &Value) -> Vec<(String, NamedTensor)> {
             let name = entry[1].as_str().expect("a name").to_owned();
             let shape = sides(&entry[2]);
             let fan = |inputs: usize| (6.0 / inputs as f64).sqrt() as f32;
-            let value = |u: f32| match shape[..] {
-                _ if name.ends_with("_variance") => 0.5 + u,
-                _ if name.ends_with("_mean") => (u - 0.5) * 0.2,
-                [_, inputs, height, width] => (2.0 * u - 1.0) * fan(inputs * height * width),
-                [inputs, _] => (2.0 * u - 1.0) * fan(inputs),
-                _ if name.ends_with("weight") => 0.5 + u,
-                _ => (u - 0.5) * 0.2,
+            // A value is `(slope * u - at) * scale`.
+            let (slope, at, scale) = match shape[..] {
+                _ if name.ends_with("_variance") => (1.0, -0.5, 1.0),
+                _ if name.ends_with("_mean") => (1.0, 0.5, 0.2),
+                [_, inputs, height, width] => (2.0, 1.0, fan(inputs * height * width)),
+                [inputs, _] => (2.0, 1.0, fan(inputs)),
+                _ if name.ends_with("weight") => (1.0, -0.5, 1.0),
+                _ => (1.0, 0.5, 0.2),
             };
             let count = shape.iter().product();
-            let values = (0..count).map(|i| value(uniform(number, i))).collect();
+            let value = |i| (slope * uniform(number, i) - at) * scale;
+            let values = (0..count).map(value).collect();
             (name, NamedTensor { shape, values })
         })
         .collect()
@@ -173,6 +175,19 @@ fn a_file_of_another_network_is_told_from_the_known_one() {
     assert!(error.contains("neck.fc.weight: [2, 1], not [1280, 512]"), "{error}");
     let none = refused("pp-shitu-mainbody", Vec::new());
     assert!(none.contains(MAINBODY.3) && none.contains("-c recipe.toml"), "{none}");
+}
+
+#[test]
+fn a_checkpoint_of_which_nothing_is_said_asks_for_a_name() {
+    let world = World::new();
+    world.write("weights.pdparams", "");
+    let error = world.fail("import weights.pdparams --out out.safetensors");
+    let told =
+        "weights.pdparams: nothing says which network this holds; give --known for a published one";
+    assert!(error.contains(told) && error.contains(V2.0), "{error}");
+    assert!(!error.contains("--architecture"), "{error}");
+    let error = world.fail("import weights.pth --out out.safetensors");
+    assert!(error.contains("give --architecture for a PyTorch checkpoint"), "{error}");
 }
 
 #[test]

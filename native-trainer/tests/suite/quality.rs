@@ -88,6 +88,31 @@ fn every_set_that_is_there_is_measured() {
 }
 
 #[test]
+fn a_set_that_cannot_be_measured_is_named_and_the_others_are() {
+    let world = World::new();
+    let (sets, extractor) = (sets(&world), world.model());
+    world.write("sets/broken/list.txt", "gone.png mug\n");
+    world.write("sets/folders/labels.json", "{}");
+    world.write("sets/folders/README.txt", "what this is");
+    let said = magpie(&[&"eval", &"--sets", &sets, &"--extractor", &extractor, &"--json"]);
+    assert!(!said.status.success());
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line["set"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["broken: list", "folders", "listed: one", "listed"]);
+    assert!(lines[0]["error"].as_str().is_some_and(|e| e.contains("no such picture")), "{text}");
+    assert!(lines[1..].iter().all(|line| line["recall_at_1"].is_number()), "{text}");
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(error.contains("left out: broken: list: "), "{error}");
+    assert!(error.contains("error: 1 set cannot be measured: broken: list"), "{error}");
+
+    let inside = sets.join("folders");
+    let error = fail(&[&"eval", &"--sets", &inside, &"--extractor", &extractor]);
+    assert!(error.contains("is a set itself, not a folder of sets"), "{error}");
+}
+
+#[test]
 fn a_folder_without_sets_of_the_kind_is_told() {
     let world = World::new();
     let (sets, extractor) = (sets(&world), world.model());

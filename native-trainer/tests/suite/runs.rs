@@ -393,6 +393,12 @@ fn pictures_are_held_out_and_training_is_compared_with_what_was_there_before() {
             line.contains("before training, with ") && line.contains(": too few pictures to tell"),
             "{line}"
         );
+        let compared = "on 4 pictures held out, each extractor adapted to the others: trained ";
+        let line = told.lines().find(|line| line.starts_with(compared)).expect("a comparison");
+        assert!(
+            line.contains(" %, general ") && line.contains(": the difference may be chance"),
+            "{line}"
+        );
         let page = std::fs::read_to_string(run.join("report.html")).expect("a report");
         assert!(page.contains(verdict) && page.contains("4 queries among 16 pictures"), "{page}");
         let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).expect("the scalars");

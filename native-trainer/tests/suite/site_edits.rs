@@ -1,6 +1,9 @@
 //! Files of a published site that somebody has changed: publishing again keeps them, `verify` finds every one.
 
+use std::path::Path;
+
 use crate::sites::{LIST, Shop, listed, publishing};
+use crate::world::with_fault;
 
 #[test]
 fn what_the_owner_has_edited_is_kept_and_named() {
@@ -14,11 +17,16 @@ fn what_the_owner_has_edited_is_kept_and_named() {
     let (_, told) = shop.told(&again);
     assert!(!told.contains("edited"), "{told}");
 
+    let published = read("_headers");
     let own = format!("{headers}/mine.html\n  x-mine: 1\n");
     std::fs::write(site.join("_headers"), &own).expect("a file");
     std::fs::write(site.join("index.html"), "mine").expect("a file");
     let error = shop.refused("verify site");
-    assert!(error.contains("publish"), "{error}");
+    assert!(error.contains("has changed since the site was published; publish"), "{error}");
+    std::fs::write(site.join("_headers"), &published).expect("a file");
+    let error = shop.refused("verify site");
+    assert!(error.contains("error: index.html: has changed since"), "{error}");
+    std::fs::write(site.join("_headers"), &own).expect("a file");
     for number in 0..2 {
         let (is_well, told) = shop.told(&first);
         assert!(is_well, "{told}");
@@ -77,6 +85,86 @@ fn what_lies_where_the_new_file_would_go_stays_as_it_is() {
     }
     #[cfg(unix)]
     assert_eq!(std::fs::read_to_string(shop.path("elsewhere")).expect("a file"), "outside");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_for_hosts_that_is_a_link_stays_one() {
+    let shop = Shop::new();
+    let publish = publishing("gallery.bin", "site", "");
+    shop.does(&publish);
+    let link = shop.path("site/_headers");
+    let headers = std::fs::read_to_string(&link).expect("a text");
+    let publish_again = |place: &Path| {
+        shop.does(&publish);
+        assert_eq!(std::fs::read_link(place.join("_headers")).ok(), Some("../mine".into()));
+        shop.does("verify site");
+    };
+    std::fs::remove_file(&link).expect("a file");
+    std::os::unix::fs::symlink("../mine", &link).expect("a link");
+    for text in [headers.clone(), format!("{headers}# mine\n")] {
+        shop.0.write("mine", &text);
+        publish_again(&shop.path("site"));
+        assert_eq!(std::fs::read_to_string(shop.path("mine")).expect("a text"), text);
+    }
+    // A place that is given other files one by one.
+    let place = shop.path("site");
+    let here = with_fault_in(&place, &publishing("../gallery.bin", ".", ""));
+    assert!(here.contains("_headers: has been edited and is kept"), "{here}");
+    assert_eq!(std::fs::read_link(place.join("_headers")).ok(), Some("../mine".into()));
+    shop.does("verify site");
+}
+
+/// What is published from inside the place says.
+#[cfg(unix)]
+fn with_fault_in(place: &Path, line: &str) -> String {
+    let line = line.replace("model.safetensors", "../model.safetensors") + " --page ../dist";
+    let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let output = with_fault(place, "", &words);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+#[test]
+fn edits_are_seen_where_no_list_says_what_was_published() {
+    let shop = Shop::new();
+    shop.0.write("dist/magpie.js", "export {};");
+    shop.0.write("dist/magpie.d.ts", "export {};");
+    shop.0.write("dist/long.css", "p { margin: 0 }\n".repeat(200));
+    let (first, again) = (publishing("gallery.bin", "site", ""), publishing("new.bin", "site", ""));
+    let site = shop.path("site");
+    let forget: [&dyn Fn(); 2] = [
+        // A site without a list, and one whose list has names alone.
+        &|| std::fs::remove_file(site.join(LIST)).expect("a list"),
+        &|| {
+            let names = listed(&site);
+            let list = serde_json::json!({ "version": 1, "files": names });
+            std::fs::write(site.join(LIST), list.to_string()).expect("a list");
+        },
+    ];
+    for forget in forget {
+        std::fs::remove_dir_all(&site).ok();
+        shop.does(&first);
+        forget();
+        shop.does("verify site");
+        // Nothing is edited, and nothing is said of it.
+        let (is_well, told) = shop.told(&again);
+        assert!(is_well && !told.contains("edited"), "{told}");
+        forget();
+        for name in ["long.css", "_headers"] {
+            std::fs::write(site.join(name), "mine").expect("a file");
+        }
+        let error = shop.refused("verify site");
+        assert!(error.contains("error: long.css: has changed since"), "{error}");
+        let (is_well, told) = shop.told(&first);
+        assert!(is_well, "{told}");
+        assert!(told.contains("site/_headers: has been edited and is kept"), "{told}");
+        assert!(told.contains("edited one is kept as long.css.edited"), "{told}");
+        let read = |name: &str| std::fs::read_to_string(site.join(name)).expect("a text");
+        assert_eq!((read("_headers"), read("long.css.edited")), ("mine".into(), "mine".into()));
+        shop.does("verify site");
+    }
 }
 
 #[test]

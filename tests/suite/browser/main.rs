@@ -3,6 +3,7 @@
 //! `MAGPIE_SITE` names the published demo; `cargo xtask test` publishes it first. Screenshots are
 //! left in `target/screenshots` to be looked at.
 
+mod adapted;
 mod architectures;
 mod arithmetic;
 mod bench;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use models::gallery::{Gallery, GalleryStream, Growing, Summary};
+use models::gallery::{Crop, Gallery, GalleryStream, Growing, Summary};
 
 use super::crops::Crops;
 use super::learn::Learn;
@@ -120,6 +120,7 @@ impl Build {
         inputs.push(&self.images);
         inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
         let change = Change::of(&self.out, &inputs)?;
+        self.options.crops.check(None, &self.options.extractor)?;
         say_replaced(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
@@ -157,12 +158,15 @@ fn say_replaced(path: &Path) {
     let Ok(mut file) = File::open(path) else { return };
     let Ok(old) = Summary::read(&mut file) else { return };
     let described = old.classes.iter().filter(|class| !class.metadata.is_empty()).count();
-    let threshold = if old.min_similarity.is_some() { " and a threshold" } else { "" };
+    let mut had =
+        vec![many(old.entries, ENTRIES), format!("metadata of {}", many(described, CLASSES))];
+    had.extend(old.min_similarity.map(|_| "a threshold".to_owned()));
+    had.extend(old.map.map(|_| "a map".to_owned()));
+    had.extend((old.crop != Crop::Never).then(|| format!("crop {}", old.crop.name())));
     eprintln!(
-        "note: {} is replaced; the gallery before had {}, metadata of {}{threshold}; `magpie gallery add` keeps them",
+        "note: {} is replaced; the gallery before had {}; `magpie gallery add` keeps them",
         path.display(),
-        many(old.entries, ENTRIES),
-        many(described, CLASSES)
+        had.join(", ")
     );
 }
 

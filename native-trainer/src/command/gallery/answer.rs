@@ -135,12 +135,10 @@ pub(in crate::command) fn threshold_text(
             }
             _ => "measured by `magpie gallery calibrate`",
         },
-        (None, None) => "default, not measured: see `magpie gallery calibrate`",
+        (None, None) => "default, not measured: `magpie gallery calibrate --write` measures one",
     };
     let calibration = calibration.filter(|_| gallery.measured_rule() == Some(rule));
-    let test = calibration.filter(|calibration| calibration.test() != Test::Similarity);
-    let test = test.map_or(String::new(), |test| format!("; {}", test_text(test)));
-    format!("threshold {} ({from}), rule {}{test}", shown(least), rule_name(rule))
+    format!("threshold {} ({from}), rule {}", least_text(calibration, least), rule_name(rule))
 }
 
 /// What a gallery keeps of its calibration.
@@ -149,10 +147,26 @@ pub(super) fn kept_text(gallery: &Gallery) -> Option<String> {
     let learned = gallery.calibration().map_or(String::new(), |calibration| {
         let share = 100.0 * calibration.false_accept();
         let from = source_text(calibration.source());
-        format!(" {from}, {share:.3} % of unknown things named; {}", test_text(calibration))
-            .replace(".000 %", " %")
+        format!(" {from}, {share:.3} % of unknown things named").replace(".000 %", " %")
     });
-    Some(format!("{}, measured with rule {}{learned}", shown(least), rule_name(rule)))
+    let least = least_text(gallery.calibration(), least);
+    Some(format!("{least}, measured with rule {}{learned}", rule_name(rule)))
+}
+
+/// The one number that decides, and what it is of if that is not the similarity alone.
+fn least_text(calibration: Option<&Calibration>, least: f32) -> String {
+    let score = |calibration: &Calibration| shown(calibration.least_score());
+    match calibration.map(|calibration| (calibration, calibration.test())) {
+        None | Some((_, Test::Similarity)) => shown(least),
+        Some((calibration, Test::Lead)) => {
+            format!("{} of the lead over the second class", score(calibration))
+        }
+        Some((calibration, Test::Both)) => format!(
+            "{} of the similarity less {} of the second class's",
+            score(calibration),
+            shown(calibration.lead_weight())
+        ),
+    }
 }
 
 /// What a calibration was measured on.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::{NEIGHBORS, Rule, TestKind, rule_name, source_text, test_text};
 use super::wanted::read_samples;
-use super::{CLASSES, PICTURES, check_extractor, many, open, open_to_change};
+use super::{CLASSES, PICTURES, check_extractor, many, noun, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
 use crate::data::label::Labels;
 use crate::data::list_file::Samples;
@@ -369,9 +369,11 @@ impl Calibrate {
         let again = trials.iter().filter(|t| t.known.is_some() && t.stranger.is_some()).count();
         println!("measured        {}", source_text(fitted.calibration.source()));
         println!("rule            {}", rule_name(*rule));
-        println!("pictures        {pictures}");
-        println!("known things    {} of the gallery's classes", many(right.of, PICTURES));
-        let strange = many(named.of - again, PICTURES);
+        // Those of --query are pictures, the gallery's own may be two of a picture.
+        let noun = if self.query.is_some() { PICTURES } else { noun(gallery.crop()) };
+        println!("{:<16}{pictures}", noun.1);
+        println!("known things    {} of the gallery's classes", many(right.of, noun));
+        let strange = many(named.of - again, noun);
         println!(
             "unknown things  {}: {strange} of things that the gallery does not have, and {again} of known \
              things once more, each as if its class were not there",

@@ -9,7 +9,7 @@ use models::gallery::{Class, ContentId, Gallery, Metadata};
 
 use super::wanted::checked;
 use super::{
-    Change, ENTRIES, IndexKind, PICTURES, Values, class_of, find_class, index_name, many, open,
+    Change, ENTRIES, IndexKind, Values, class_of, find_class, index_name, many, noun, open,
     open_to_change, say_reach, say_stale, summary,
 };
 use crate::cli::read_wanted;
@@ -69,7 +69,7 @@ pub(super) struct Describe {
     #[arg(long)]
     unset: Vec<String>,
     /// Least cosine for this answer; `none`: everyone's.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     min_similarity: Option<String>,
 }
 
@@ -291,7 +291,7 @@ impl Merge {
                 "{}: {}, {} added, {} there already",
                 path.display(),
                 many(merged.new_classes, ("new class", "new classes")),
-                many(merged.added, PICTURES),
+                many(merged.added, noun(gallery.crop())),
                 merged.known
             );
         }

@@ -26,7 +26,8 @@ pub(in crate::command) struct Crops {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(in crate::command) enum Choice {
-    /// With a detector what is measured better on the pictures themselves, else the whole picture.
+    /// What is measured better on the pictures themselves: with a detector the whole picture, its main body or both,
+    /// else the whole picture or its middle.
     #[default]
     Auto,
     /// The whole picture.
@@ -70,19 +71,9 @@ impl Crops {
         extractor: &Path,
         device: DeviceKind,
     ) -> anyhow::Result<Chosen> {
-        let detector = networks::detector(self.detector.as_deref(), extractor);
+        let detector = self.check(had, extractor)?;
         let chosen = self.crop.crop();
-        let crop = chosen.or(had).or(detector.is_none().then_some(Crop::Never));
-        if crop.is_some_and(Crop::needs_detector) && detector.is_none() {
-            let name = crop.unwrap_or_default().name();
-            match chosen {
-                Some(_) => bail!("--crop {name} looks for the main body: give --detector, too"),
-                None => bail!(
-                    "the gallery's entries are those of main bodies (crop {name}): give --detector, too, or \
-                     --crop never for whole pictures"
-                ),
-            }
-        }
+        let crop = chosen.or(had);
         if let (Some(chosen), Some(had)) = (chosen, had)
             && chosen != had
         {
@@ -107,6 +98,28 @@ impl Crops {
             _ => None,
         };
         Ok(Chosen { detector, crop })
+    }
+
+    /// The detector's file, if there is one; fails where one is needed and none is given.
+    pub(super) fn check(
+        &self,
+        had: Option<Crop>,
+        extractor: &Path,
+    ) -> anyhow::Result<Option<PathBuf>> {
+        let detector = networks::detector(self.detector.as_deref(), extractor);
+        let chosen = self.crop.crop();
+        let crop = chosen.or(had);
+        if crop.is_some_and(Crop::needs_detector) && detector.is_none() {
+            let name = crop.unwrap_or_default().name();
+            match chosen {
+                Some(_) => bail!("--crop {name} looks for the main body: give --detector, too"),
+                None => bail!(
+                    "the gallery's entries are those of main bodies (crop {name}): give --detector, too, or \
+                     --crop never for whole pictures"
+                ),
+            }
+        }
+        Ok(detector)
     }
 }
 

@@ -247,6 +247,11 @@ impl<'a> Change<'a> {
     }
 }
 
+/// What entries are called: a picture may have two.
+fn noun(crop: Crop) -> Noun {
+    if crop == Crop::Both { ENTRIES } else { PICTURES }
+}
+
 /// One line about a gallery that was written.
 fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
     counted(path, gallery.classes().len(), gallery.len(), gallery.crop())
@@ -255,9 +260,7 @@ fn summary(path: &Path, gallery: &Gallery) -> anyhow::Result<String> {
 /// The same about one that is in memory no more.
 fn counted(path: &Path, classes: usize, entries: usize, crop: Crop) -> anyhow::Result<String> {
     let bytes = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
-    // A picture may have two entries.
-    let noun = if crop == Crop::Both { ENTRIES } else { PICTURES };
-    let (classes, pictures) = (many(classes, CLASSES), many(entries, noun));
+    let (classes, pictures) = (many(classes, CLASSES), many(entries, noun(crop)));
     Ok(format!("{}: {classes}, {pictures}, {}", path.display(), size(bytes)))
 }
 

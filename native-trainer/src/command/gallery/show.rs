@@ -80,7 +80,7 @@ pub(super) struct Search {
     #[arg(long = "where")]
     metadata: Vec<String>,
     /// Only classes at least so similar.
-    #[arg(long, value_parser = crate::cli::ranges::cosine)]
+    #[arg(long, allow_negative_numbers = true, value_parser = crate::cli::ranges::cosine)]
     min_similarity: Option<f32>,
     /// How much of the index is searched: entries in view (hnsw), lists (ivf), entries compared
     /// again (binary).
@@ -200,10 +200,12 @@ impl Stats {
         println!("model       {}", gallery.model());
         println!("embeddings  {} × {} {values}", gallery.len(), gallery.dim());
         println!("classes     {}", gallery.classes().len());
+        // A picture may have two entries.
+        let what = if gallery.crop() == Crop::Both { "entries  " } else { "pictures " };
         if least == most {
-            println!("pictures    {least} per class");
+            println!("{what}   {least} per class");
         } else {
-            println!("pictures    {least} to {most} per class, median {middle}");
+            println!("{what}   {least} to {most} per class, median {middle}");
         }
         if gallery.crop() != Crop::Never {
             println!("crop        {}", gallery.crop().name());
@@ -314,7 +316,11 @@ impl Search {
             match found.first() {
                 Some(best) => {
                     let least = gallery.least_similarity(&answer, everyones);
-                    if !known {
+                    // The lead decides, too: the similarity that would do depends on the second class.
+                    let has_lead = gallery.calibration().is_some_and(|c| c.lead_weight() > 0.0);
+                    if !known && answer.least_similarity == Some(least) && has_lead {
+                        println!("  unknown: beside the second class {least:.4} would be needed");
+                    } else if !known {
                         println!("  unknown: below the threshold {least:.4}");
                     } else if let Some(sure) = sure(answer.probability) {
                         println!("  {sure}, similarity {:.2}", best.similarity);

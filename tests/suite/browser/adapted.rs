@@ -1,0 +1,125 @@
+//! A gallery with a map and a calibration: the page answers as the native pipeline does, and says how sure it is. An
+//! image of one color teaches it nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use models::bundle::{MANIFEST_NAME, Manifest};
+use models::gallery::{AdaptOptions, ContentId, Gallery, LearnedMap};
+use models::image::RgbImage;
+use serde_json::{Value, json};
+
+use super::{magpie, native, publish, script, site};
+
+/// Classes of the demo, beside those that a sample shows.
+const CLASSES: usize = 40;
+/// Entries of each class beside its own.
+const MORE: usize = 5;
+
+/// The demo with fewer classes of more entries, which vary most where no class differs from another: a map helps.
+fn adapted(folder: &Path, picture: &Path) -> PathBuf {
+    let bundle = site().join("bundle");
+    let read = |name: &str| std::fs::read(bundle.join(name)).expect("a file");
+    let manifest = Manifest::from_bytes(&read(MANIFEST_NAME)).expect("valid");
+    let open = |name: &str| Gallery::from_bytes(&read(name)).expect("a gallery");
+    let mut gallery = open(&manifest.gallery);
+    let thumbnails = manifest.thumbnails.as_deref().expect("thumbnails of their own");
+    gallery.take_thumbnails(&open(thumbnails)).expect("of one model");
+    let shown = native(&site(), picture).1;
+    for class in (CLASSES..gallery.classes().len()).rev() {
+        if !shown.contains(&gallery.classes()[class].label) {
+            gallery.remove_class(class).expect("a class");
+        }
+    }
+    let dim = gallery.dim();
+    let mut state = 3_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let entries: Vec<(usize, Vec<f32>)> = gallery
+        .entries()
+        .map(|entry| (gallery.entry_class(entry), gallery.embedding(entry).into_owned()))
+        .collect();
+    for (class, embedding) in entries {
+        for number in 0..MORE {
+            let spread = |i: usize| if i < dim / 4 { 0.2 } else { 0.025 };
+            let moved: Vec<f32> =
+                embedding.iter().enumerate().map(|(i, v)| v + spread(i) * next()).collect();
+            let id = ContentId::of(&[class as u8, number as u8]);
+            gallery.add_image(class, &moved, id).expect("an embedding");
+        }
+    }
+    let LearnedMap::Helps { map, .. } =
+        gallery.learn_map(&AdaptOptions::default()).expect("a gallery")
+    else {
+        panic!("the map helps");
+    };
+    gallery.set_map(Some(*map)).expect("its map");
+    let file = folder.join("adapted.bin");
+    std::fs::write(&file, gallery.to_bytes()).expect("a disk");
+    let told = Command::new(magpie())
+        .args(["gallery", "calibrate", "--write", "--even-if-poor"])
+        .arg(&file)
+        .output()
+        .expect("magpie runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let out = folder.join("site");
+    let detector = bundle.join(manifest.detector.expect("a detector").file);
+    let extractor = bundle.join(&manifest.extractor.file);
+    publish(&extractor, &detector, &file, &["--shards", "never"], &out);
+    out
+}
+
+#[test]
+fn a_page_over_an_adapted_gallery_answers_as_the_native_pipeline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = site().join("samples/1.jpg");
+    let site = adapted(folder.path(), &picture);
+    let color: Vec<u8> = [90, 120, 200].repeat(160 * 120);
+    let plain = folder.path().join("plain.png");
+    let image = RgbImage::from_rgb(160, 120, color).expect("an image");
+    std::fs::write(&plain, image.encode_png().expect("a PNG")).expect("a disk");
+    for browser in ["chromium", "firefox"] {
+        let seen = script("adapted.mjs", &[Path::new(browser), &site, &picture, &plain]);
+        assert_eq!(seen["problems"], json!([]), "{browser}");
+        assert_answers(browser, &seen, &site, &picture);
+        let words = seen["plain"]["words"].as_str().unwrap_or_default();
+        assert!(words.contains("all pixels of the picture have one color"), "{browser}: {seen}");
+        assert_eq!(seen["plain"]["size"], seen["size"], "{browser}");
+        let taught = seen["taught"].as_array().expect("labels");
+        assert!(taught.contains(&json!("my own thing")), "{browser}: {seen}");
+    }
+}
+
+fn assert_answers(browser: &str, seen: &Value, site: &Path, picture: &Path) {
+    let (found, labels) = native(site, picture);
+    let objects = seen["objects"].as_array().expect("a list");
+    assert!(!found.is_empty() && objects.len() == found.len(), "{browser}: {seen}");
+    let near = |value: &Value, expected: f32| {
+        value.as_f64().is_some_and(|value| (value - f64::from(expected)).abs() < 5e-3)
+    };
+    let mut sure = Vec::new();
+    for ((object, native), label) in objects.iter().zip(&found).zip(&labels) {
+        assert_eq!(object["known"], native.known, "{browser}: {object}");
+        let best = &object["answers"][0];
+        assert_eq!(best["label"], **label, "{browser}: {object}");
+        assert!(near(&best["similarity"], native.similarity()), "{browser}: {object} {native:?}");
+        match native.probability {
+            Some(probability) => {
+                assert!(near(&best["probability"], probability), "{browser}: {object} {native:?}");
+                let percent = best["probability"]
+                    .as_f64()
+                    .map(|value| format!("{:.0} % sure", 100.0 * value));
+                sure.extend(percent);
+            }
+            None => assert!(best["probability"].is_null(), "{browser}: {object}"),
+        }
+    }
+    assert!(!sure.is_empty(), "{browser}: none is known: {seen}");
+    let sentences = seen["sentences"].to_string();
+    for words in sure {
+        assert!(sentences.contains(&words), "{browser}: {words} in {sentences}");
+    }
+}
