@@ -3,6 +3,8 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Int, Tensor};
 
+use super::is_target;
+
 /// Keeps cosines and angles away from the ends of their ranges.
 const EPSILON: f64 = 1e-3;
 /// Lengths are brought into this range before their statistics.
@@ -82,7 +84,7 @@ impl AdaMargin {
 
         // Sums of angles in place of arcs: what GPUs make of acos is good to three digits only.
         let cos = cos.clamp(EPSILON - 1.0, 1.0 - EPSILON);
-        let target = targets.one_hot::<2>(cos.dims()[1]).float();
+        let target = is_target(targets, cos.dims()[1]).float();
         let own = (cos.clone() * target.clone()).sum_dim(1);
         let sine = (own.clone().powi_scalar(2).neg() + 1.0).sqrt();
         let turned = own.clone() * share.clone().cos() + sine * share.clone().sin();

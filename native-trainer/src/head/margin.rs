@@ -1,12 +1,9 @@
 //! Heads whose target logit has a margin to pass.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Bool, Int, Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
 
-/// `[batch, classes]`, true for the class of a row.
-fn is_target(targets: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
-    targets.one_hot::<2>(classes).bool()
-}
+use super::is_target;
 
 /// Additive angular margin.
 ///

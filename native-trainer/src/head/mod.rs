@@ -12,7 +12,7 @@ pub use ada_margin::AdaMargin;
 pub use margin::{ArcMargin, CircleMargin, CosMargin};
 
 use burn::module::{Initializer, Module, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use models::extractor::l2_normalize;
 use serde::{Deserialize, Serialize};
 
@@ -215,13 +215,52 @@ pub struct Fc {
     pub bias: Option<Param<Tensor<1>>>,
 }
 
+/// `[batch, classes]`, true for the class of a row.
+pub(crate) fn is_target(targets: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
+    // Burn's one-hot refuses a single class.
+    let device = targets.device();
+    let [rows] = targets.dims();
+    let classes = Tensor::<1, Int>::arange(0..classes as i64, &device).unsqueeze_dim::<2>(0);
+    let [_, all] = classes.dims();
+    targets.unsqueeze_dim::<2>(1).expand([rows, all]).equal(classes.expand([rows, all]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Distribution;
+    use burn::tensor::{Distribution, TensorData};
 
     fn values(tensor: Tensor<2>) -> Vec<f32> {
         tensor.into_data().try_into_vec().unwrap()
+    }
+
+    #[test]
+    fn targets_are_told_apart_whatever_their_number() {
+        let device = Device::flex();
+        for (targets, classes) in [(&[0, 0][..], 1), (&[2, 0, 1, 2], 3)] {
+            let data = TensorData::new(targets.to_vec(), [targets.len()]);
+            let told = is_target(Tensor::from_data(data, &device), classes);
+            let told: Vec<bool> = told.into_data().iter().collect();
+            let expected = targets.iter().flat_map(|&t| (0..classes).map(move |c| c == t as usize));
+            assert_eq!(told, expected.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_single_class_has_logits_too() {
+        let device = Device::flex();
+        for config in [
+            HeadConfig::Fc { bias: true },
+            HeadConfig::ArcMargin { margin: 0.2, scale: 30.0, easy_margin: false },
+            HeadConfig::CosMargin { margin: 0.35, scale: 64.0 },
+            HeadConfig::CircleMargin { margin: 0.35, scale: 64.0 },
+            HeadConfig::AdaMargin { margin: 0.4, scale: 64.0, slope: 0.333, momentum: 0.01 },
+        ] {
+            let embedding = Tensor::random([3, 4], Distribution::Normal(0.0, 1.0), &device);
+            let logits = config.init(4, 1, &device).forward(embedding, Tensor::zeros([3], &device));
+            assert_eq!(logits.dims(), [3, 1]);
+            assert!(values(logits).iter().all(|value| value.is_finite()), "{config:?}");
+        }
     }
 
     #[test]
