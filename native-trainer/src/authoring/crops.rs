@@ -21,7 +21,7 @@ const OF_A_CLASS: usize = 8;
 /// With fewer the choice would be by chance.
 const LEAST: usize = 10;
 /// Photographs decoded and embedded at once.
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 
 /// Makes the parts of photographs and embeds them.
 pub struct Cropper<'a> {

@@ -13,7 +13,7 @@ use crate::data::label::Labels;
 use crate::data::store::{PictureError, PictureProblem, decode_picture};
 
 /// Photographs decoded and embedded at once.
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 
 /// What adding photographs came to.
 #[derive(Debug, Default)]

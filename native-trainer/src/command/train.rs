@@ -25,8 +25,8 @@ use crate::train::{MissingWeights, Resume, RunOptions, Training, run};
 
 /// Trains an extractor or a detector as a recipe says.
 ///
-/// Where the recipe holds photographs out, the trained extractor is compared at the end with the one that magpie brings
-/// along, both adapted to the other photographs, and the command says which to keep.
+/// With PHOTOS, some of them are held out, and at the end the trained extractor is compared on these with the one that
+/// magpie brings along, both adapted to the other photographs; the command says which to keep.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie train photos --out runs/mine\n  magpie train --list-recipes\n  magpie train -c \
@@ -112,7 +112,7 @@ impl Arguments {
             Task::Extractor(task) => {
                 let pictures = task.pictures(recipe.seed).with_context(absent)?;
                 tell_remarks(&pictures.remarks);
-                let held_out = held_out(&pictures);
+                let held_out = self.photos.as_ref().and_then(|_| held_out(&pictures));
                 let training = ExtractorTraining::new(&recipe, task, pictures, &device)
                     .map_err(missing)
                     .with_context(absent)?;
