@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Number of pictures.
     #[arg(long, default_value_t = 4)]
     count: u64,
-    /// So many pictures of each cut-out alone, and list.txt, which says what they show.
+    /// Number of pictures of each cut-out alone; list.txt says what they show.
     #[arg(long, conflicts_with_all = ["count", "max_things", "min_things"])]
     each: Option<u64>,
     /// Width and height in pixels.

@@ -18,6 +18,7 @@ pub(crate) use emoji::site as emoji_site;
 
 /// Options of `cargo xtask demo`.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
 pub(crate) struct Options {
     emoji: bool,
     train: bool,

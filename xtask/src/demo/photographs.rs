@@ -93,7 +93,7 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
                 false
             }
         };
-    let kind = if has_stamps { "all" } else { "products" };
+    let kind = if has_stamps { "all" } else { "without-stamps" };
     let lists = Lists::write(&folder.join(kind), &products, has_stamps.then_some(&*stamps))?;
 
     let views = folder.join(kind).join("views");
