@@ -433,3 +433,103 @@ impl Outcome {
         lines
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use models::gallery::{Class, ContentId, Metadata, VectorType};
+
+    const DIM: usize = 24;
+
+    /// Classes of pictures that vary most along the first values, which tell no class from another.
+    fn moved(classes: usize, pictures: usize) -> Gallery {
+        let mut state = 3_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut gallery = Gallery::with_type(DIM, "m", VectorType::F32);
+        for class in 0..classes {
+            gallery.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+            let middle: Vec<f32> = (0..DIM).map(|_| 0.3 * next()).collect();
+            for picture in 0..pictures {
+                let spread = |i: usize| if i < DIM / 4 { 2.0 } else { 0.25 };
+                let embedding: Vec<f32> =
+                    (0..DIM).map(|i| 0.5 + middle[i] + spread(i) * next()).collect();
+                let id = ContentId::of(&[class as u8, picture as u8]);
+                gallery.add_image(class, &embedding, id).unwrap();
+            }
+        }
+        gallery
+    }
+
+    #[test]
+    fn a_map_rule_and_threshold_are_learned_and_said() {
+        let mut gallery = moved(30, 6);
+        gallery.set_min_similarity(Some(0.75)).unwrap();
+        gallery.describe_class(3, Metadata::default(), Some(0.5)).unwrap();
+        let outcome = adapt_and_calibrate(&mut gallery, &Options::default()).unwrap();
+        assert!(matches!(outcome.map, MapOutcome::Kept(_)), "{outcome:?}");
+        let ThresholdOutcome::Kept(measured) = &outcome.threshold else { panic!("{outcome:?}") };
+        assert_eq!(outcome.dropped, Dropped { threshold: Some(0.75), classes: 1 });
+        assert_eq!(gallery.calibration(), Some(&measured.calibration));
+        assert_eq!(gallery.measured_rule(), Some(measured.rule));
+        assert_eq!((measured.entries.len(), measured.trials.len()), (180, 180));
+        let named = measured.named.value().unwrap();
+        assert!(named <= measured.false_accept, "{named}");
+        assert!(outcome.changed());
+        let said = outcome.lines().join("\n");
+        for part in
+            ["classes left out", "kept: whitening", "are dropped", "calibrated by 180 entries"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        // The same entries teach the same again.
+        let bytes = gallery.to_bytes();
+        adapt_and_calibrate(&mut gallery, &Options::default()).unwrap();
+        assert!(gallery.to_bytes() == bytes);
+    }
+
+    #[test]
+    fn few_right_answers_are_told_by_a_tenth_of_the_unknown() {
+        // Without the map hardly anything is told apart.
+        let mut gallery = moved(30, 6);
+        let options = Options { adapt: false, ..Options::default() };
+        let outcome = adapt_and_calibrate(&mut gallery, &options).unwrap();
+        let ThresholdOutcome::Kept(measured) = &outcome.threshold else { panic!("{outcome:?}") };
+        assert_eq!((outcome.map, measured.false_accept), (MapOutcome::NotAsked, 0.1));
+        assert!(measured.named.value().unwrap() <= 0.1);
+    }
+
+    #[test]
+    fn what_says_too_little_is_not_kept_and_what_others_measured_stays() {
+        let learn =
+            |gallery: &mut Gallery| adapt_and_calibrate(gallery, &Options::default()).unwrap();
+        let mut single = moved(9, 1);
+        let outcome = learn(&mut single);
+        assert_eq!(outcome.map, MapOutcome::TooFew { classes: 9, several: 0 });
+        assert!(matches!(&outcome.threshold, ThresholdOutcome::Doubtful(..)), "{outcome:?}");
+        assert_eq!((single.min_similarity(), single.map()), (None, None));
+        let said = outcome.lines().join("\n");
+        assert!(said.contains("0 of 9 classes have two pictures or more"), "{said}");
+        assert!(said.contains("add 11 or more pictures to the gallery"), "{said}");
+
+        single.set_min_similarity(Some(0.625)).unwrap();
+        let outcome = learn(&mut single);
+        assert_eq!(outcome.threshold, ThresholdOutcome::Stays(0.625));
+        assert!(!outcome.changed() && single.min_similarity() == Some(0.625));
+
+        let none = learn(&mut Gallery::new(4, "m"));
+        assert_eq!(none.threshold, ThresholdOutcome::NoAnswer);
+        let mut same = Gallery::new(4, "m");
+        for class in 0..6 {
+            same.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+            (0..3).for_each(|_| same.add(class, &[0.1, 0.7, 0.3, 0.2]).unwrap());
+        }
+        let outcome = learn(&mut same);
+        assert_eq!(outcome.map, MapOutcome::AllEqual);
+        assert!(outcome.lines()[0].contains("all entries are the same"), "{:?}", outcome.lines());
+    }
+}

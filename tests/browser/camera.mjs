@@ -90,6 +90,15 @@ async function open(folder = site) {
       await sleep(ms);
       return (await answers()) - before;
     },
+    /** Waits while frames that are under way are answered; one that goes on filming is not waited for. */
+    async still() {
+      let [before, now] = [-1, await answers()];
+      for (let tries = 0; before !== now && tries < 8; tries += 1) {
+        before = now;
+        await sleep(500);
+        now = await answers();
+      }
+    },
     async running(more = 2) {
       const before = await answers();
       await page.waitForFunction((least) => window.answers.length >= least, before + more);
@@ -194,12 +203,12 @@ const scenarios = {
   },
 
   // Another program takes the camera, and gives it back.
-  async taken({ page, press, running, look, rate }) {
+  async taken({ page, press, running, still, look, rate }) {
     await press();
     await running();
     // With a frame on its way.
     await page.evaluate(() => window.film.tell("mute"));
-    await sleep(300);
+    await still();
     const away = { ...(await look()), frames: await rate() };
     await page.evaluate(() => window.film.tell("unmute"));
     await running();
@@ -227,11 +236,11 @@ const scenarios = {
   },
 
   // Nobody looks at the page for a while; then the system takes the camera from a page in the background.
-  async background({ page, press, running, look, rate }) {
+  async background({ page, press, running, still, look, rate }) {
     await press();
     await running();
     await page.evaluate(() => window.film.hide(true));
-    await sleep(300);
+    await still();
     const hidden = { ...(await look()), frames: await rate() };
     await page.evaluate(() => window.film.hide(false));
     await running();

@@ -307,10 +307,13 @@ const features = {
     await page.locator("#camera").click();
     await saying(page, "Ready");
     const stopped = await page.evaluate(() => document.querySelector("#video").srcObject);
-    await page.waitForTimeout(500);
-    const quiet = await page.evaluate(() => window.answers.length);
-    await page.waitForTimeout(700);
-    const still = await page.evaluate(() => window.answers.length);
+    // A frame that is under way is answered; a camera that films on never rests.
+    let [quiet, still] = [-1, 0];
+    for (let tries = 0; quiet !== still && tries < 8; tries += 1) {
+      quiet = await page.evaluate(() => window.answers.length);
+      await page.waitForTimeout(700);
+      still = await page.evaluate(() => window.answers.length);
+    }
     return {
       running, lefts, work, stopped, ended: quiet === still, problems, origins: [...origins],
     };

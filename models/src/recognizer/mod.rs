@@ -8,6 +8,7 @@
 //! The trainer's evaluation, the tests and the browser all call [`Recognizer::recognize`], or
 //! [`Recognizer::recognize_with`] where a gallery in shards has to be fetched from.
 
+mod entry;
 mod sharded;
 
 use serde::{Deserialize, Serialize};

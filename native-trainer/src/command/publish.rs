@@ -327,7 +327,7 @@ impl Arguments {
     fn say_answer(&self, gallery: &Gallery, settings: &RecognizerSettings) {
         let (least, rule) = (settings.min_similarity, settings.answer);
         self.say(format_args!("{}", threshold_text(gallery, self.min_similarity, least, rule)));
-        if let Some(told) = other_rule(gallery, rule).filter(|_| self.min_similarity.is_none()) {
+        if let Some(told) = other_rule(gallery, rule) {
             eprintln!("{told}");
         }
         if gallery.is_empty() {

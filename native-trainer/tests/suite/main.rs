@@ -26,6 +26,7 @@ mod quality;
 mod replicas;
 mod resume;
 mod runs;
+mod scenes;
 #[cfg(unix)]
 mod sentences;
 mod serve;

@@ -69,6 +69,12 @@ fn adapted(folder: &Path, picture: &Path) -> PathBuf {
     let detector = bundle.join(manifest.detector.expect("a detector").file);
     let extractor = bundle.join(&manifest.extractor.file);
     publish(&extractor, &detector, &file, &["--shards", "never"], &out);
+    // Behind the map cosines are others: something is to be known.
+    let published = out.join("bundle").join(MANIFEST_NAME);
+    let text = std::fs::read_to_string(&published).expect("a manifest");
+    let mut changed: Value = serde_json::from_str(&text).expect("JSON");
+    changed["settings"]["min_similarity"] = json!(0.1);
+    std::fs::write(&published, changed.to_string()).expect("a disk");
     out
 }
 

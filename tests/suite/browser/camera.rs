@@ -80,7 +80,7 @@ fn comes_back(seen: &Value) {
     says(away, "another program");
     assert_eq!(away["frames"], 0);
     is_on(&seen["taken"]["back"]);
-    says(&seen["taken"]["back"], "recogni");
+    says(&seen["taken"]["back"], "object");
     let background = &seen["background"];
     assert_eq!(background["hidden"]["frames"], 0);
     is_on(&background["back"]);

@@ -26,7 +26,8 @@ impl Engine {
                 let image = decode(picture.clone())?;
                 check_seen(&image)?;
                 let thumbnail = thumbnail_of(&image)?;
-                Some(Taught { thumbnail, embedding: self.embedding(&image).await? })
+                let part = self.recognizer.entry_part(&image).await?;
+                Some(Taught { thumbnail, embedding: self.embedding(&part).await? })
             }
             _ => None,
         };

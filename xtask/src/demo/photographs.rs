@@ -131,6 +131,7 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
                 "--write",
                 "--false-accept",
                 "0.05",
+                "--even-if-poor",
                 "--query",
             ]);
             calibrate.arg(asked.join("list.txt")).arg("--extractor").arg(&networks.extractor);
@@ -251,11 +252,11 @@ impl Lists {
         Ok(path)
     }
 
-    /// One picture of each thing alone on a photograph, which is in no gallery.
+    /// Two pictures of each thing alone on a photograph, which are in no gallery.
     fn portraits(&self, out: &Path) -> anyhow::Result<()> {
         execute(
             magpie()
-                .args(["scene", "--cut", "--each", "1", "--size", "256", "--rotation", "15"])
+                .args(["scene", "--cut", "--each", "2", "--size", "256", "--rotation", "15"])
                 .args(["--seed", &ASKED_SEED.to_string(), "--cutouts"])
                 .arg(&self.things)
                 .arg("--backgrounds")
