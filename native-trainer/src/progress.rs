@@ -39,7 +39,7 @@ impl Progress {
         self.advance(1);
     }
 
-    /// So many of a number of steps are done.
+    /// This many of a number of steps are done.
     pub fn to(&self, done: usize, of: usize) {
         self.bar.set_length(of as u64);
         self.bar.set_position(done as u64);

@@ -1,5 +1,7 @@
 //! `magpie publish`: page, engine and bundle as one folder for any static host.
 
+mod of_site;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -10,6 +12,7 @@ use models::gallery::{AnswerRule, Budget, Crop, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
+pub(super) use self::of_site::OfSite;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
 use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
@@ -97,18 +100,6 @@ pub struct Arguments {
     quiet: bool,
 }
 
-/// What `magpie site` publishes; all else is as by default.
-pub(super) struct OfSite {
-    pub(super) extractor: PathBuf,
-    pub(super) detector: Option<PathBuf>,
-    pub(super) gallery: PathBuf,
-    pub(super) page: PathBuf,
-    pub(super) out: PathBuf,
-    pub(super) title: String,
-    pub(super) sample: Vec<PathBuf>,
-    pub(super) quiet: bool,
-}
-
 /// When a gallery is published in shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Cut {
@@ -149,32 +140,6 @@ impl From<Whole> for WholeImage {
 }
 
 impl Arguments {
-    /// Those of a site.
-    pub(super) fn of_site(site: OfSite) -> Self {
-        let OfSite { extractor, detector, gallery, page, out, title, sample, quiet } = site;
-        let settings = RecognizerSettings::default();
-        Self {
-            extractor,
-            // Without one none is to be looked for.
-            detector: Some(detector.unwrap_or_else(|| PathBuf::from(networks::NONE))),
-            gallery,
-            page,
-            out,
-            title,
-            sample,
-            min_similarity: None,
-            min_score: DetectionThresholds::default().score,
-            recognition_nms_iou: settings.recognition_nms_iou,
-            whole_image: Whole::default(),
-            answer: Answer::default(),
-            shards: Cut::default(),
-            shard_size: SHARD_SIZE,
-            peers: None,
-            note: Vec::new(),
-            quiet,
-        }
-    }
-
     /// Prints a line of the answer.
     fn say(&self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {

@@ -248,10 +248,6 @@ impl Arguments {
         let ids_before: Vec<_> = known.ids().collect();
         let networks = Networks { extractor: embedder.network(), detector: network.as_ref() };
         let mut cropper = Cropper::new(networks, crop.unwrap_or_default()).remembering(known);
-        let standing = Note::new(format!(
-            "; what is embedded is kept in {}: the same command goes on from there",
-            beside.memory.display()
-        ));
         if crop.is_none() {
             let progress = Progress::new("pictures to choose the crop", wanted.count());
             let text = cropper.measure(wanted, &mut |done, of| {
@@ -262,6 +258,10 @@ impl Arguments {
             self.tell(&text);
             beside.keep(&key, &cropper.memory)?;
         }
+        let standing = Note::new(format!(
+            "; what is embedded is kept in {}: the same command goes on from there",
+            beside.memory.display()
+        ));
         if let Some(before) = before.as_ref().filter(|before| before.crop() != cropper.crop()) {
             self.tell(&format!(
                 "the part of a picture that becomes an entry is another one (crop {}, before {}): what is not known \

@@ -13,7 +13,7 @@ use crate::metric::calibration::Share;
 use crate::plot::{escape, put};
 use crate::terminal::counted;
 
-/// Of each kind of finding at most so many are shown.
+/// Findings of each kind shown at most.
 const SHOWN: usize = 24;
 /// Classes listed at most.
 const LISTED: usize = 60;

@@ -3,25 +3,21 @@
 //! Each photograph is asked without itself. In an adapted gallery it is asked behind a map that was learned from other
 //! photographs, so that no figure counts what it taught.
 
+mod advice;
+mod around;
+
 use std::collections::{BTreeMap, HashMap};
 
-use models::gallery::{AdaptOptions, ContentId, Gallery, GalleryError, LearnedMap};
-use rayon::prelude::*;
+use models::gallery::{ContentId, Gallery, GalleryError};
 
+use self::advice::advice;
+use self::around::{Around, Near, neighborhoods};
 use super::{Memory, Photos};
 use crate::adaptation::{Outcome, ThresholdOutcome};
 use crate::data::label::Labels;
 use crate::metric::calibration::Share;
-use crate::metric::neighbors;
-use crate::terminal::counted;
 
-/// Photographs of each class are in this many parts, each asked of a map that the others taught.
-const PARTS: usize = 3;
-/// Photographs that are asked at most, at even steps.
-const MOST_ASKED: usize = 5_000;
-/// Nearest photographs that speak for a label.
-const NEAR: usize = 5;
-/// Of these, those of one other class from which on a label is doubted.
+/// Of the nearest photographs, those of one other class from which on a label is doubted.
 const AGREEING: usize = 3;
 /// Photographs of a class with fewer are too few.
 pub const FEW: usize = 5;
@@ -29,8 +25,6 @@ pub const FEW: usize = 5;
 const DOUBLE: f32 = 0.99;
 /// A double is this much nearer than nearest photographs are.
 const NEARER: f32 = 0.1;
-/// Classes named in a sentence.
-const NAMED: usize = 3;
 
 /// What is known of a gallery and its photographs; photographs are places in the list.
 #[derive(Debug, Clone, Default)]
@@ -198,134 +192,6 @@ impl Places {
     }
 }
 
-/// An entry beside the one that was asked.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Near {
-    id: ContentId,
-    class: usize,
-    similarity: f32,
-    /// Cosine of the embeddings as the extractor gives them.
-    cosine: f32,
-}
-
-/// What a photograph finds without itself.
-#[derive(Debug, Clone, PartialEq)]
-struct Around {
-    id: ContentId,
-    class: usize,
-    /// Classes that are nearer than its own; `None` where nothing else is of its class.
-    rank: Option<usize>,
-    /// The nearest of its own class, and of any other.
-    own: Option<Near>,
-    other: Option<Near>,
-    /// The nearest photographs.
-    near: Vec<Near>,
-}
-
-/// The rows that are compared, one after the other.
-fn rows(gallery: &Gallery) -> (usize, Vec<f32>) {
-    let index = gallery.index();
-    (index.dim(), gallery.entries().flat_map(|entry| index.vector(entry).into_owned()).collect())
-}
-
-fn neighborhoods(gallery: &Gallery) -> Result<Vec<Around>, GalleryError> {
-    let entries: Vec<usize> = gallery.entries().collect();
-    // The last entry of a photograph is that of its main body, which a page looks at.
-    let mut last: BTreeMap<(usize, ContentId), usize> = BTreeMap::new();
-    for (place, entry) in entries.iter().enumerate() {
-        last.insert((gallery.entry_class(*entry), gallery.content_id(*entry)), place);
-    }
-    let mut asked: Vec<usize> = last.into_values().collect();
-    asked.sort_unstable();
-    let step = asked.len().div_ceil(MOST_ASKED).max(1);
-    let asked: Vec<usize> = asked.into_iter().step_by(step).collect();
-    let mut met = vec![0; gallery.classes().len()];
-    let parts: Vec<usize> = (entries.iter())
-        .map(|entry| {
-            let met = &mut met[gallery.entry_class(*entry)];
-            *met += 1;
-            *met % PARTS
-        })
-        .collect();
-    let Some(map) = gallery.map() else {
-        return Ok(ask(gallery, &entries, &rows(gallery), &asked));
-    };
-    let about = map.about();
-    let options = AdaptOptions { kind: Some(about.kind), strength: Some(about.strength) };
-    let mut around = Vec::with_capacity(asked.len());
-    for part in 0..PARTS {
-        let of_part = |place: &usize| parts[*place] == part;
-        let taught: Vec<usize> =
-            (0..entries.len()).filter(of_part).map(|place| entries[place]).collect();
-        let mut others = gallery.clone();
-        others.set_map(None)?;
-        others.remove_entries(&taught)?;
-        let map = match others.learn_map(&options)? {
-            LearnedMap::Helps { map, .. } => Some(*map),
-            _ => None,
-        };
-        let mut mapped = gallery.clone();
-        mapped.set_map(map)?;
-        let asked: Vec<usize> = asked.iter().copied().filter(of_part).collect();
-        around.extend(ask(gallery, &entries, &rows(&mapped), &asked));
-    }
-    Ok(around)
-}
-
-/// Asks some of the entries of all others.
-fn ask(
-    gallery: &Gallery,
-    entries: &[usize],
-    (dim, rows): &(usize, Vec<f32>),
-    asked: &[usize],
-) -> Vec<Around> {
-    let row = |place: usize| &rows[place * dim..][..*dim];
-    let identity =
-        |place: usize| (gallery.content_id(entries[place]), gallery.entry_class(entries[place]));
-    let answer = |place: &usize| {
-        let (id, class) = identity(*place);
-        let mut scores: Vec<f32> =
-            neighbors::inner_products(row(*place), rows.chunks_exact(*dim)).collect();
-        let mut best: HashMap<usize, (f32, usize)> = HashMap::new();
-        for (other, score) in scores.iter_mut().enumerate() {
-            let (content, class) = identity(other);
-            if content == id {
-                *score = f32::NEG_INFINITY;
-                continue;
-            }
-            let best = best.entry(class).or_insert((*score, other));
-            if *score > best.0 {
-                *best = (*score, other);
-            }
-        }
-        let embedding = gallery.embedding(entries[*place]);
-        let near = |other: usize| {
-            let (id, class) = identity(other);
-            let others = gallery.embedding(entries[other]);
-            let cosine = embedding.iter().zip(&*others).map(|(a, b)| a * b).sum();
-            Near { id, class, similarity: scores[other], cosine }
-        };
-        let own = best.get(&class).map(|(_, other)| near(*other));
-        let others = best.iter().filter(|(of, _)| **of != class).map(|(_, best)| *best);
-        let other = others
-            .reduce(|a, b| if (b.0, a.1) > (a.0, b.1) { b } else { a })
-            .map(|(_, other)| near(other));
-        let rank =
-            own.map(|own| best.values().filter(|(score, _)| *score > own.similarity).count());
-        let mut nearest: Vec<Near> = Vec::with_capacity(NEAR);
-        // A photograph may have two entries.
-        for other in neighbors::best(&scores, 2 * NEAR) {
-            let near = near(other);
-            let is_new = nearest.iter().all(|known| known.id != near.id);
-            if near.similarity > f32::NEG_INFINITY && is_new && nearest.len() < NEAR {
-                nearest.push(near);
-            }
-        }
-        Around { id, class, rank, own, other, near: nearest }
-    };
-    asked.par_iter().map(answer).collect()
-}
-
 impl Open {
     /// What the kept threshold does.
     fn of(threshold: &ThresholdOutcome) -> Option<Self> {
@@ -441,101 +307,6 @@ fn doubles(around: &[Around], places: &Places) -> Vec<Double> {
     // What has two names does harm; the rest is only of no use.
     all.sort_by_key(|double| (double.one_class, !double.same, double.photos));
     all
-}
-
-/// Names of classes, the first of them.
-fn named(labels: impl Iterator<Item = String>) -> String {
-    let all: Vec<String> = labels.collect();
-    let more = all.len().saturating_sub(NAMED);
-    let shown = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
-}
-
-const PICTURES: [&str; 2] = ["picture", "pictures"];
-
-fn pictures(count: usize) -> String {
-    counted(count, PICTURES[0], PICTURES[1])
-}
-
-/// What would help; `wrong_of_few` photographs of classes with few are not named rightly.
-fn advice(
-    quality: &Quality,
-    contents: &[Option<ContentId>],
-    wrong_of_few: usize,
-) -> Vec<(usize, String)> {
-    let mut advice: Vec<(usize, String)> = Vec::new();
-    let label = |class: usize| quality.labels[class].clone();
-    let lost = contents.iter().filter(|content| content.is_none()).count();
-    if lost > 0 {
-        advice.push((
-            lost,
-            format!("Replace {}, which cannot be used and is left out.", pictures(lost)).replace(
-                "pictures, which cannot be used and is",
-                "pictures, which cannot be used and are",
-            ),
-        ));
-    }
-    for pair in quality.mistaken.iter().take(NAMED) {
-        let [one, other] = pair.classes.map(label);
-        advice.push((
-            pair.times,
-            format!(
-                "{one} and {other} are mistaken for each other ({} of {}): take pictures that show what tells them \
-                 apart, or make them one class.",
-                pair.times,
-                pictures(pair.of)
-            ),
-        ));
-    }
-    let suspects = quality.suspects.len();
-    if suspects > 0 {
-        let (look, those) = match suspects {
-            1 => ("looks", "it, if it lies"),
-            _ => ("look", "those that lie"),
-        };
-        advice.push((
-            suspects,
-            format!(
-                "{} {look} as if of another class: move {those} in the wrong folder.",
-                pictures(suspects)
-            ),
-        ));
-    }
-    let across = quality.doubles.iter().filter(|double| !double.one_class).count();
-    if across > 0 {
-        advice.push((
-            2 * across,
-            format!(
-                "{} in two classes: keep each in one.",
-                counted(across, "picture is", "pictures are")
-            ),
-        ));
-    }
-    let missing: usize = quality.few.iter().map(|(_, count)| FEW - count).sum();
-    if !quality.few.is_empty() {
-        let classes = counted(quality.few.len(), "class has", "classes have");
-        advice.push((
-            wrong_of_few,
-            format!(
-                "{classes} fewer than {FEW} pictures ({}): {} more, from other sides and in other light, would give \
-                 each {FEW}.",
-                named(quality.few.iter().map(|(class, _)| label(*class))),
-                missing
-            ),
-        ));
-    }
-    let empty = quality.empty.len();
-    if empty > 0 {
-        advice.push((
-            empty,
-            format!(
-                "No object was found in {}: take them nearer, or on a plain ground.",
-                pictures(empty)
-            ),
-        ));
-    }
-    advice.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    advice
 }
 
 #[cfg(test)]
