@@ -14,14 +14,14 @@ const GENERAL_FILE: Option<&[u8]> = Some(include_bytes!("../networks/general.saf
 /// The detector's, if the program has one.
 const MAINBODY_FILE: Option<&[u8]> = None;
 
-/// The model file of a name; `None` for any other path, and where a file of that name is there.
+/// The model file of a name; `None` for any other path. A file of such a name in the current folder is given as
+/// `./general`.
 pub fn built_in(path: &Path) -> Option<&'static [u8]> {
-    let file = match path.to_str()? {
+    match path.to_str()? {
         GENERAL => GENERAL_FILE,
         MAINBODY => MAINBODY_FILE,
         _ => None,
-    };
-    file.filter(|_| path.symlink_metadata().is_err())
+    }
 }
 
 /// The detector that a command uses beside an extractor: the one that it is given; else, beside the extractor that the

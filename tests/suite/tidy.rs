@@ -227,11 +227,11 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
         "native-trainer/src/publishing",
         &[
             &["connections", "names"],
-            &["precache"],
+            &["hosting", "precache"],
             &["owned"],
-            &["foreign", "place"],
+            &["evidence", "foreign", "place"],
             &["draft"],
-            &["earlier", "hosting", "peers", "site"],
+            &["earlier", "peers", "site"],
         ],
     ),
     (

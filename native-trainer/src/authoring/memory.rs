@@ -11,7 +11,7 @@ use models::model_file::sha256_hex;
 use thiserror::Error;
 
 /// The first bytes of such a file.
-const MARK: &[u8] = b"magpie embeddings 1\n";
+pub const MARK: &[u8] = b"magpie embeddings 1\n";
 /// Bytes of the digest at the end, as text.
 const DIGEST: usize = 64;
 /// What is known of a photograph.

@@ -21,7 +21,7 @@ use crate::data::store::PictureError;
 pub use comparison::{Comparison, adapted_answers};
 pub use crops::Cropper;
 pub use entries::{Added, Known, add};
-pub use memory::{Memory, MemoryError};
+pub use memory::{MARK, Memory, MemoryError};
 
 /// The networks that look at photographs.
 #[derive(Clone, Copy)]

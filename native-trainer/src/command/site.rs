@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{ContentId, Crop, Gallery, IndexConfig, VectorType, check_file};
+use models::gallery::{ContentId, Crop, Gallery, IndexConfig, MAGIC, VectorType, check_file};
 use serde_json::json;
 
 use super::gallery::{Choice, Learn, Unusable, Wanted, When};
@@ -19,6 +19,7 @@ use crate::files::{self, Lock};
 use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
+use crate::publishing::names::BUNDLE_FOLDER;
 use crate::report::owner;
 use crate::terminal::{Note, counted};
 
@@ -111,6 +112,25 @@ impl Beside {
         })
     }
 
+    /// Refuses a folder that another program, or `magpie publish`, has filled: what `site` writes would replace it.
+    fn check_own(&self) -> anyhow::Result<()> {
+        let files = [&self.memory, &self.gallery, &self.report];
+        let is_free = !files.iter().any(|path| path.exists());
+        let begins = |path: &Path, magic: &[u8]| {
+            files::read(path, u64::MAX).is_ok_and(|bytes| bytes.starts_with(magic))
+        };
+        let is_own = begins(&self.memory, authoring::MARK) || begins(&self.gallery, &MAGIC);
+        let is_site = self.folder.join(BUNDLE_FOLDER).exists();
+        if !is_site && (is_free || is_own) {
+            return Ok(());
+        }
+        bail!(
+            "{}: is not a report that `magpie site` wrote, and it would be written there; move it away, or choose \
+             another --out",
+            self.folder.display()
+        )
+    }
+
     /// What is known of photographs from before, if it is of the same networks.
     fn recall(&self, key: &str) -> anyhow::Result<Memory> {
         if !self.memory.exists() {
@@ -159,6 +179,7 @@ impl Arguments {
         let wanted = Wanted::listed(&self.photos, false)?;
         let beside = Beside::of(&self.out)?;
         self.check_places(&beside)?;
+        beside.check_own()?;
         publish::check_page(&self.page)?;
         // Before hours of embedding: whether the site can lie there at all.
         drop(Draft::begin(&self.out)?);
@@ -441,11 +462,22 @@ fn before(path: &Path) -> Option<Gallery> {
     Gallery::from_bytes(&bytes).ok()
 }
 
-/// Classes keep the metadata that they had.
+/// Classes keep the metadata that they had; what other commands did to them and does not stay is named.
 fn keep_metadata(gallery: &mut Gallery, before: &Gallery, classes: &Labels) -> anyhow::Result<()> {
-    for class in before.classes().iter().filter(|class| !class.metadata.is_empty()) {
-        if let Some(now) = classes.find(&class.label) {
-            gallery.describe_class(now, class.metadata.clone(), None)?;
+    for class in before.classes() {
+        let mut lost = Vec::new();
+        match classes.find(&class.label) {
+            Some(now) if !class.metadata.is_empty() => {
+                gallery.describe_class(now, class.metadata.clone(), None)?;
+            }
+            None if !class.metadata.is_empty() => lost.push("its metadata: no folder has its name"),
+            _ => {}
+        }
+        if class.min_similarity.is_some() {
+            lost.push("its own threshold: the similarities are others; give it again by `magpie gallery describe`");
+        }
+        for what in lost {
+            eprintln!("note: {}: not kept: {what}", class.label);
         }
     }
     Ok(())

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::cross_entropy;
 use super::pairs::{same_class, softplus, squared_distances};
-use crate::head::is_target;
 
 /// Similar codes near, others at least `2·bits` apart, and a classifier on top (`DSHSDLoss`).
 ///
@@ -44,7 +43,8 @@ impl Dshsd {
             / 2.0;
         let classification = if self.multi_label {
             let classes = logits.dims()[1];
-            let wanted = is_target(targets, classes).float();
+            let wanted =
+                same_class(targets, Tensor::arange(0..classes as i64, &logits.device())).float();
             (softplus(logits.clone()) - logits * wanted).sum_dim(1).mean()
         } else {
             cross_entropy(logits, targets, 0.0)

@@ -30,7 +30,7 @@ pub const PREPROCESS_KEY: &str = "preprocess";
 #[derive(Debug, Error)]
 #[error(
     "{key}: {}: no such file; give weights by -o {key}=FILE, or take the key out of a copy of the recipe, to begin \
-     with random ones",
+     with random ones; `magpie import --help` shows where some can be had",
     path.display()
 )]
 pub struct MissingWeights {

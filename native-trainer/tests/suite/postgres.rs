@@ -141,6 +141,8 @@ fn a_gallery_in_postgres_answers_as_the_file_does() {
         &file,
         &"--values",
         &"f32",
+        &"--calibrate",
+        &"never",
     ]);
     succeed(&[&"gallery", &"push", &file, &"--server", &server.address]);
     let query = pictures.join("class 2 类/3.png");

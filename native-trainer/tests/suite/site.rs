@@ -1,10 +1,11 @@
 //! `magpie site`: from photographs to a site, and again after some have come or gone.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use models::gallery::Crop;
 
-use crate::world::{World, opened, parsed, shape, tree, with_fault};
+use crate::world::{World, gallery, opened, parsed, shape, tree, with_fault};
 
 const SITE: &str = "site photos --out site --extractor model.safetensors";
 
@@ -35,6 +36,44 @@ fn bytes(world: &World, name: &str) -> Vec<u8> {
 /// The files of a site without those that name the time.
 fn site(world: &World, name: &str) -> Vec<(String, Vec<u8>)> {
     tree(&world.path(name)).into_iter().collect()
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_no_place_for_the_report() {
+    let world = world(1);
+    // Somebody's own files.
+    world.write("site.report/index.html", "my accounting");
+    world.write("site.report/gallery.bin", "x");
+    let error = world.fail(SITE);
+    assert!(error.contains("site.report: is not a report that `magpie site` wrote"), "{error}");
+    assert_eq!(bytes(&world, "site.report/index.html"), b"my accounting");
+    assert_eq!(bytes(&world, "site.report/gallery.bin"), b"x");
+    assert!(!world.path("site").exists());
+    // Another published site, whose name ends like a report's.
+    world.succeed("site photos --out other.report --extractor model.safetensors");
+    let before = site(&world, "other.report");
+    let error = world.fail("site photos --out other --extractor model.safetensors");
+    assert!(error.contains("other.report: is not a report"), "{error}");
+    assert_eq!(site(&world, "other.report"), before);
+}
+
+#[test]
+fn what_does_not_stay_of_a_class_is_named() {
+    let world = world(2);
+    world.succeed(SITE);
+    let kept = world.path("site.report/gallery.bin");
+    let words = [&"class 0 类", &"--set", &"price=9", &"--min-similarity", &"0.9"];
+    gallery(
+        &[&[&"describe" as &dyn AsRef<OsStr>, &kept][..], &words.map(|word| word as _)].concat(),
+    );
+    gallery(&[&"describe", &kept, &"class 1 类", &"--set", &"price=8"]);
+    std::fs::rename(world.path("photos/class 1 类"), world.path("photos/renamed"))
+        .expect("a folder");
+    let output = world.magpie(SITE);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("note: class 0 类: not kept: its own threshold"), "{told}");
+    assert!(told.contains("note: class 1 类: not kept: its metadata"), "{told}");
 }
 
 #[test]

@@ -274,7 +274,14 @@ impl Arguments {
                     self.searched(&name, query, galleries, extractor)
                 }
                 (Kind::Unusable(reason), ..) => Err(anyhow!("{reason}")),
-                _ => continue,
+                (Kind::Boxes(_), _, None) => {
+                    eprintln!("left out: {name}: boxes are found by --detector");
+                    continue;
+                }
+                (Kind::Alone(_) | Kind::Searched { .. }, None, _) => {
+                    eprintln!("left out: {name}: classes are found by --extractor");
+                    continue;
+                }
             };
             match done {
                 Ok(()) => measured += 1,
