@@ -73,8 +73,8 @@ fn believed(
             wrong += usize::from(!is_right);
         }
     }
-    let share = |count: usize| 100.0 * count as f64 / all as f64;
-    (all > 0).then(|| [share(right), share(wrong), all as f64])
+    let share = |count: usize| 100.0 * count as f64 / f64::from(all);
+    (all > 0).then(|| [share(right), share(wrong), f64::from(all)])
 }
 
 /// What own entries say of unknown things, and what these are.

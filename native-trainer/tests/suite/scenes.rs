@@ -12,9 +12,9 @@ fn disk(color: [u8; 3]) -> Vec<u8> {
         if inside { color } else { [235, 235, 230] }
     };
     RgbImage::from_rgb(80, 80, (0..80 * 80).flat_map(pixel).collect())
-        .unwrap()
+        .expect("made here")
         .encode_png()
-        .unwrap()
+        .expect("made here")
 }
 
 fn world() -> World {
@@ -23,14 +23,14 @@ fn world() -> World {
     world.write("things/blue/1.png", disk([20, 20, 220]));
     // The left half of the wall is green, its right half black.
     let wall = (0..120 * 60).flat_map(|at| if at % 120 < 60 { [40, 120, 40] } else { [0; 3] });
-    let wall = RgbImage::from_rgb(120, 60, wall.collect()).unwrap();
-    world.write("wall.png", wall.encode_png().unwrap());
+    let wall = RgbImage::from_rgb(120, 60, wall.collect()).expect("made here");
+    world.write("wall.png", wall.encode_png().expect("made here"));
     world.write("walls.txt", "wall.png\t0 0 0.5 1\n");
     world
 }
 
 fn read(world: &World, name: &str) -> Vec<u8> {
-    std::fs::read(world.path(name)).unwrap()
+    std::fs::read(world.path(name)).expect("made here")
 }
 
 #[test]
@@ -42,11 +42,13 @@ fn things_are_cut_from_their_paper_and_lie_on_the_named_part_of_a_photograph() {
     let mut most = 0;
     for number in 1..=6 {
         let objects: Value =
-            serde_json::from_slice(&read(&world, &format!("scenes/{number}.json"))).unwrap();
-        let objects = objects.as_array().unwrap();
+            serde_json::from_slice(&read(&world, &format!("scenes/{number}.json")))
+                .expect("made here");
+        let objects = objects.as_array().expect("made here");
         most = most.max(objects.len());
         assert!((1..=2).contains(&objects.len()), "{objects:?}");
-        let picture = RgbImage::decode(&read(&world, &format!("scenes/{number}.jpg"))).unwrap();
+        let picture =
+            RgbImage::decode(&read(&world, &format!("scenes/{number}.jpg"))).expect("made here");
         let pixels = picture.data().chunks_exact(3);
         assert!(
             pixels.clone().all(|pixel| pixel[0].min(pixel[1]).min(pixel[2]) < 150),
@@ -57,7 +59,7 @@ fn things_are_cut_from_their_paper_and_lie_on_the_named_part_of_a_photograph() {
             "the other half of the wall"
         );
         for object in objects {
-            let side = |i: usize| object["bbox"][i].as_f64().unwrap();
+            let side = |i: usize| object["bbox"][i].as_f64().expect("made here");
             let (x, y) = ((side(0) + side(2)) as usize / 2, (side(1) + side(3)) as usize / 2);
             let pixel = &picture.data()[(y * 96 + x) * 3..][..3];
             let expected = if pixel[0] > pixel[2] { "red" } else { "blue" };
@@ -74,7 +76,7 @@ fn things_are_cut_from_their_paper_and_lie_on_the_named_part_of_a_photograph() {
 fn pictures_of_single_things_are_a_list_that_a_gallery_is_built_from() {
     let world = world();
     world.succeed("scene --cutouts things --cut --each 2 --size 64 --out views");
-    let list = String::from_utf8(read(&world, "views/list.txt")).unwrap();
+    let list = String::from_utf8(read(&world, "views/list.txt")).expect("made here");
     assert_eq!(list, "1.jpg\\tblue\n2.jpg\\tblue\n3.jpg\\tred\n4.jpg\\tred\n".replace("\\t", "\t"));
     let checked = world.succeed("data check views/list.txt");
     assert!(checked.contains("4 pictures"), "{checked}");
