@@ -151,6 +151,7 @@ impl Origin {
 /// [`ImportError`], naming the file and the tensor.
 ///
 /// ```
+/// use models::backbone::LiteSize;
 /// use native_trainer::exchange::import::{ImportError, Origin, read_pytorch};
 ///
 /// # let folder = tempfile::tempdir()?;
