@@ -308,7 +308,9 @@ const scenarios = {
     }, host.address);
     await open(visit.page, address(host));
     await ready(visit.page);
-    const refused = await give(visit);
+    await give(visit);
+    // Between the two engines the page may be at rest for a moment.
+    const refused = await until(visit.page, ({ state }) => state === "failed");
     host.before = {};
     await visit.page.reload({ waitUntil: "domcontentloaded" });
     await ready(visit.page);
