@@ -199,12 +199,17 @@ pub(crate) fn drop_thresholds(gallery: &mut Gallery) -> Result<Dropped, GalleryE
     Ok(Dropped { threshold, classes: own.len() })
 }
 
+/// The threshold, if it was measured with other pictures or given by hand.
+pub(crate) fn foreign_threshold(gallery: &Gallery) -> Option<f32> {
+    let own = gallery.calibration().is_some_and(|kept| kept.source().0 == Source::Gallery);
+    gallery.min_similarity().filter(|_| !own)
+}
+
 fn calibrate_by_itself(
     gallery: &mut Gallery,
     false_accept: f64,
 ) -> Result<ThresholdOutcome, GalleryError> {
-    let own = gallery.calibration().is_some_and(|kept| kept.source().0 == Source::Gallery);
-    if let Some(least) = gallery.min_similarity().filter(|_| !own) {
+    if let Some(least) = foreign_threshold(gallery) {
         return Ok(ThresholdOutcome::Stays(least));
     }
     let trials = gallery.leave_one_out(&RULES)?;

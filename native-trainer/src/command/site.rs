@@ -1,5 +1,7 @@
 //! `magpie site`: from photographs to a site, with a report for its owner.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -117,7 +119,9 @@ impl Beside {
         let files = [&self.memory, &self.gallery, &self.report];
         let is_free = !files.iter().any(|path| path.exists());
         let begins = |path: &Path, magic: &[u8]| {
-            files::read(path, u64::MAX).is_ok_and(|bytes| bytes.starts_with(magic))
+            let mut first = vec![0; magic.len()];
+            File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
+                && first == magic
         };
         let is_own = begins(&self.memory, authoring::MARK) || begins(&self.gallery, &MAGIC);
         let is_site = self.folder.join(BUNDLE_FOLDER).exists();

@@ -216,13 +216,11 @@ pub struct Fc {
 }
 
 /// `[batch, classes]`, true for the class of a row.
-pub(crate) fn is_target(targets: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
+fn is_target(targets: Tensor<1, Int>, classes: usize) -> Tensor<2, Bool> {
     // Burn's one-hot refuses a single class.
-    let device = targets.device();
-    let [rows] = targets.dims();
-    let classes = Tensor::<1, Int>::arange(0..classes as i64, &device).unsqueeze_dim::<2>(0);
-    let [_, all] = classes.dims();
-    targets.unsqueeze_dim::<2>(1).expand([rows, all]).equal(classes.expand([rows, all]))
+    let shape = [targets.dims()[0], classes];
+    let all = Tensor::<1, Int>::arange(0..classes as i64, &targets.device());
+    targets.unsqueeze_dim::<2>(1).expand(shape).equal(all.unsqueeze_dim::<2>(0).expand(shape))
 }
 
 #[cfg(test)]

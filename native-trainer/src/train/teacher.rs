@@ -67,9 +67,6 @@ impl Teacher {
     /// Its unit embeddings of a batch, row-major: of an ensemble those of its networks one behind the
     /// other, each as long as the others, so that a cosine is the mean of theirs.
     pub(super) fn answers(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<f32>> {
-        if let [only] = &self.0[..] {
-            return only.network.answers(pictures);
-        }
         let each = self.0.iter().map(|member| member.network.answers(pictures));
         let each = each.collect::<anyhow::Result<Vec<_>>>()?;
         let scale = (self.0.len() as f32).sqrt().recip();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::lists::Lists;
-use super::magpie;
+use super::{SAMPLES, finish_publishing, magpie};
 use crate::setup;
 use crate::steps::{execute, is_fresh, program, root, say, step};
 
@@ -80,14 +80,14 @@ pub(super) fn make(trained: bool) -> anyhow::Result<()> {
         })?;
     }
     let samples = folder.join(format!("samples-{SAMPLE_SEED}"));
-    if !is_fresh(&samples.join("4.jpg"), &[&lists.samples]) {
+    if !is_fresh(&samples.join(format!("{SAMPLES}.jpg")), &[&lists.samples]) {
         step("sample pictures", || {
             execute(
                 magpie()
                     .args([
                         "scene",
                         "--count",
-                        "4",
+                        &SAMPLES.to_string(),
                         "--seed",
                         SAMPLE_SEED,
                         "--size",
@@ -148,15 +148,6 @@ fn publish(
         .arg("--extractor")
         .arg(extractor)
         .arg("--detector")
-        .arg(detector)
-        .arg("--gallery")
-        .arg(gallery)
-        .arg("--page")
-        .arg(root().join("dist"))
-        .arg("--out")
-        .arg(site());
-    for number in 1..=4 {
-        command.arg("--sample").arg(samples.join(format!("{number}.jpg")));
-    }
-    execute(&mut command)
+        .arg(detector);
+    finish_publishing(command, gallery, samples, &site())
 }

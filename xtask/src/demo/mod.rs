@@ -5,16 +5,19 @@ mod lists;
 mod measure;
 mod photographs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::steps::{execute, program, say, step, target};
+use crate::steps::{execute, program, root, say, step, target};
 use crate::{page, setup};
 
 pub(crate) use emoji::WEIGHTS;
 pub(crate) use emoji::site as emoji_site;
+
+/// Sample pictures of a page.
+const SAMPLES: u32 = 4;
 
 /// Options of `cargo xtask demo`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -101,6 +104,21 @@ fn build_trainer() -> anyhow::Result<()> {
     step("trainer (native)", || {
         execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
     })
+}
+
+/// Runs a `publish` whose networks are named already.
+fn finish_publishing(
+    mut command: Command,
+    gallery: &Path,
+    samples: &Path,
+    site: &Path,
+) -> anyhow::Result<()> {
+    command.arg("--gallery").arg(gallery).arg("--page").arg(root().join("dist"));
+    command.arg("--out").arg(site);
+    for number in 1..=SAMPLES {
+        command.arg("--sample").arg(samples.join(format!("{number}.jpg")));
+    }
+    execute(&mut command)
 }
 
 /// Writes a list; an unchanged one keeps its time, so that nothing is built again because of it.

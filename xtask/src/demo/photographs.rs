@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{Options, magpie, measure, write_list};
+use super::{Options, SAMPLES, finish_publishing, magpie, measure, write_list};
 use crate::steps::{execute, is_fresh, output, program, root, say, step};
 
 /// Everything that this demo makes; not in the repository.
@@ -35,8 +35,6 @@ const STAMPS: Package = Package {
 /// Seed of the sample pictures, chosen to show the page at its best; docs/demo.md has the figures over pictures that
 /// nobody chose.
 const SAMPLE_SEED: u64 = 101;
-/// Sample pictures of the page.
-const SAMPLES: u32 = 4;
 /// Seed of the pictures that are measured.
 const MEASURED_SEED: u64 = 7;
 /// Seed of the pictures that say when an answer is believed.
@@ -147,12 +145,8 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
         if has_stamps {
             publish.args(["--note", STAMPS.note]);
         }
-        networks.name(&mut publish).arg("--gallery").arg(&gallery);
-        publish.arg("--page").arg(root().join("dist")).arg("--out").arg(site());
-        for number in 1..=SAMPLES {
-            publish.arg("--sample").arg(samples.join(format!("{number}.jpg")));
-        }
-        execute(&mut publish)
+        networks.name(&mut publish);
+        finish_publishing(publish, &gallery, &samples, &site())
     })?;
     if let Some(count) = options.measure {
         let pictures = folder.join(kind).join("measured");

@@ -1,10 +1,10 @@
 //! A gallery learns from its own entries when it is built and when it has grown.
 
 use clap::{Args, ValueEnum};
-use models::gallery::{AdaptationKind, AdaptationMap, Gallery, Source};
+use models::gallery::{AdaptationKind, AdaptationMap, Gallery};
 
 use super::{ENTRIES, many};
-use crate::adaptation::{MOST_UNASKED, Options, Outcome, adapt_and_calibrate};
+use crate::adaptation::{MOST_UNASKED, Options, Outcome, adapt_and_calibrate, foreign_threshold};
 
 /// Share of new entries from which the gallery learns anew.
 const NEW_SHARE: f64 = 0.25;
@@ -72,11 +72,9 @@ impl Learn {
         if (new as f64) < NEW_SHARE * then as f64 || !self.is_wanted(gallery.len()) {
             return Ok(false);
         }
-        let own = gallery.calibration().is_some_and(|kept| kept.source().0 == Source::Gallery);
-        let is_foreign = gallery.min_similarity().is_some() && !own;
         let mut options = self.options();
         // A first map makes a threshold void that was measured with other pictures.
-        options.adapt &= map.is_some() || !is_foreign;
+        options.adapt &= map.is_some() || foreign_threshold(gallery).is_none();
         options.kind = map.map(|map| map.kind).filter(|kind| *kind == AdaptationKind::Lda);
         if then > 0 {
             println!("learned from {} before, there are {new} more:", many(then, ENTRIES));
