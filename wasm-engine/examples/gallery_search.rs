@@ -29,14 +29,14 @@ impl Index {
         rows.chunks_exact(self.index.dim()).all(|row| self.index.add(row).is_ok())
     }
 
-    /// Builds `flat`, `binary`, `ivf:LISTS`, `hnsw` or `hnsw:LINKS`. Searches look at as much as the
+    /// Builds `flat`, `binary`, `ivf:LISTS`, `hnsw` or `hnsw:M`. Searches look at as much as the
     /// index thinks right, or, where it is not 0, at `ef_search` lists or entries.
     pub fn build(&mut self, kind: &str, ef_search: usize) -> bool {
         let (kind, option) = kind.split_once(':').unwrap_or((kind, ""));
         let option = option.parse();
         let config = match (kind, IndexConfig::hnsw()) {
             ("hnsw", IndexConfig::Hnsw { m, ef_construction }) => {
-                IndexConfig::Hnsw { m: option.unwrap_or(links), ef_construction }
+                IndexConfig::Hnsw { m: option.unwrap_or(m), ef_construction }
             }
             ("ivf", _) => IndexConfig::Ivf { lists: option.unwrap_or(0) },
             ("binary", _) => IndexConfig::Binary,
