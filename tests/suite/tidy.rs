@@ -39,11 +39,12 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Crates that a member may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 8] = [
+const CRATE_EDGES: [(&str, &[&str]); 9] = [
     ("gallery", &[]),
     ("models", &["gallery"]),
     ("models/derive", &[]),
     ("native-trainer", &["models"]),
+    ("program", &["native-trainer"]),
     ("wasm-engine", &["models"]),
     ("web", &["wasm-engine"]),
     ("tests", &["models", "native-trainer"]),
@@ -160,6 +161,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
                 "loss",
                 "metric",
                 "optimizer",
+                "page",
                 "loss_scale",
                 "schedule",
             ],
@@ -169,6 +171,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 5] = [
             &["cli"],
             &["publishing"],
             &["command"],
+            &["program"],
         ],
     ),
     (
