@@ -8,9 +8,9 @@
 //!
 //! | modules | what |
 //! |---|---|
-//! | `label`, `neighbors`, `plot`, `words` | names of classes; the best rows; curves as SVG; words of sentences |
-//! | `calibration`, `embedding`, `html`, `memory`, `picture` | when an answer is believed; embeddings of pictures; pages for owners; what is known of photographs; why a picture cannot be used |
-//! | `adaptation`, `photos` | what a gallery learns from its own entries; what comes in and what is told |
+//! | `label`, `names`, `neighbors`, `plot`, `words` | names of classes; names of a site's files; the best rows; curves as SVG; words of sentences |
+//! | `calibration`, `embedding`, `hosting`, `html`, `memory`, `picture`, `precache` | when an answer is believed; embeddings of pictures; what hosts are given; pages for owners; what is known of photographs; why a picture cannot be used; what browsers keep |
+//! | `adaptation`, `photos`, `site` | what a gallery learns from its own entries; what comes in and what is told; a site as a map from names to bytes |
 //! | `crops` | the part of a photograph that becomes an entry |
 //! | `entries`, `quality` | photographs become entries; how good a gallery is |
 //! | `report` | that as a page for the owner |
@@ -20,18 +20,23 @@ pub mod calibration;
 mod crops;
 pub mod embedding;
 mod entries;
+pub mod hosting;
 pub mod html;
 pub mod label;
 mod memory;
+pub mod names;
 pub mod neighbors;
 mod photos;
 pub mod picture;
 pub mod plot;
+pub mod precache;
 pub mod quality;
 pub mod report;
+pub mod site;
 pub mod words;
 
 pub use crops::Cropper;
 pub use entries::{Added, Known, add};
 pub use memory::{MARK, Memory, MemoryError};
 pub use photos::{Event, Listener, Networks, Photos};
+pub use site::Site;

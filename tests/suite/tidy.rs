@@ -121,9 +121,9 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 6] = [
     (
         "authoring",
         &[
-            &["label", "neighbors", "plot", "words"],
-            &["calibration", "embedding", "html", "memory", "picture"],
-            &["adaptation", "photos"],
+            &["label", "names", "neighbors", "plot", "words"],
+            &["calibration", "embedding", "hosting", "html", "memory", "picture", "precache"],
+            &["adaptation", "photos", "site"],
             &["crops"],
             &["entries", "quality"],
             &["report"],
@@ -239,7 +239,7 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
         "native-trainer/src/publishing",
         &[
             &["connections", "names"],
-            &["hosting", "precache"],
+            &["hosting"],
             &["owned"],
             &["evidence", "foreign", "place"],
             &["draft"],
