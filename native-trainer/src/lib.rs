@@ -59,7 +59,11 @@ pub mod metric;
 pub mod networks;
 #[doc(hidden)]
 pub mod optimizer;
+#[doc(hidden)]
+pub mod page;
 pub mod postgres;
+#[doc(hidden)]
+pub mod program;
 #[doc(hidden)]
 pub mod progress;
 mod publishing;

@@ -39,12 +39,13 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Crates that a member may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 9] = [
+const CRATE_EDGES: [(&str, &[&str]); 10] = [
     ("authoring", &["models"]),
     ("gallery", &[]),
     ("models", &["gallery"]),
     ("models/derive", &[]),
     ("native-trainer", &["authoring", "models"]),
+    ("program", &["native-trainer"]),
     ("wasm-engine", &["models"]),
     ("web", &["wasm-engine"]),
     ("tests", &["models", "native-trainer"]),
@@ -172,6 +173,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 6] = [
                 "loss",
                 "metric",
                 "optimizer",
+                "page",
                 "loss_scale",
                 "schedule",
             ],
@@ -181,6 +183,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 6] = [
             &["cli"],
             &["publishing"],
             &["command"],
+            &["program"],
         ],
     ),
     (
