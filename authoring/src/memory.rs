@@ -34,7 +34,7 @@ pub enum MemoryError {
 
 /// What is known of a photograph's main body.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// No detector has looked.
     #[default]
     Unknown,
@@ -46,7 +46,7 @@ pub(super) enum Body {
 
 impl Body {
     /// Its embedding, if it is known.
-    pub(super) fn found(&self) -> Option<&Vec<f32>> {
+    pub(crate) fn found(&self) -> Option<&Vec<f32>> {
         match self {
             Self::Found(embedding) => Some(embedding),
             Self::Unknown | Self::Nothing => None,
@@ -56,18 +56,18 @@ impl Body {
 
 /// What is known of a photograph.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Embedding of all of it.
-    pub(super) whole: Option<Vec<f32>>,
+    pub(crate) whole: Option<Vec<f32>>,
     /// That of its middle.
-    pub(super) middle: Option<Vec<f32>>,
+    pub(crate) middle: Option<Vec<f32>>,
     /// That of its main body.
-    pub(super) main: Body,
+    pub(crate) main: Body,
 }
 
 impl Seen {
     /// The embeddings that become entries; `None` where not all of them are known.
-    pub(super) fn entries(&self, crop: Crop) -> Option<Vec<&Vec<f32>>> {
+    pub(crate) fn entries(&self, crop: Crop) -> Option<Vec<&Vec<f32>>> {
         let whole = self.whole.as_ref();
         Some(match (crop, &self.main) {
             (Crop::Main | Crop::Both, Body::Unknown) => return None,
@@ -79,7 +79,7 @@ impl Seen {
     }
 
     /// Takes over what another one knows.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(crate) fn merge(&mut self, other: Self) {
         self.whole = other.whole.or_else(|| self.whole.take());
         self.middle = other.middle.or_else(|| self.middle.take());
         if other.main != Body::Unknown {
@@ -134,16 +134,16 @@ impl Memory {
         self.seen.retain(|id, _| is_kept(*id));
     }
 
-    pub(super) fn get(&self, id: ContentId) -> Option<&Seen> {
+    pub(crate) fn get(&self, id: ContentId) -> Option<&Seen> {
         self.seen.get(&id)
     }
 
     /// The embeddings of a photograph that become entries, where they are known.
-    pub(super) fn entries(&self, id: ContentId, crop: Crop) -> Option<Vec<&Vec<f32>>> {
+    pub(crate) fn entries(&self, id: ContentId, crop: Crop) -> Option<Vec<&Vec<f32>>> {
         self.get(id)?.entries(crop)
     }
 
-    pub(super) fn put(&mut self, id: ContentId, seen: Seen) {
+    pub(crate) fn put(&mut self, id: ContentId, seen: Seen) {
         self.seen.entry(id).or_default().merge(seen);
     }
 

@@ -9,10 +9,10 @@ use models::image::RgbImage;
 use models::recognizer::{detect, main_body};
 use rayon::prelude::*;
 
-use super::memory::{Body, Seen};
-use super::{Memory, Networks, Photos};
-use crate::data::store::decode_picture;
 use crate::embedding::{embed_named, middle};
+use crate::memory::{Body, Memory, Seen};
+use crate::photos::{Networks, Photos};
+use crate::picture::decode_picture;
 
 /// Photographs that are looked at to choose, at most.
 const MEASURED: usize = 1000;
@@ -58,17 +58,17 @@ impl<'a> Cropper<'a> {
     }
 
     /// Whether the embeddings of a photograph are known.
-    pub(super) fn knows(&self, id: ContentId) -> bool {
+    pub(crate) fn knows(&self, id: ContentId) -> bool {
         self.memory.entries(id, self.crop).is_some()
     }
 
     /// The embeddings of a photograph's entries, if they are known.
-    pub(super) fn known(&self, id: ContentId) -> Option<Vec<Vec<f32>>> {
+    pub(crate) fn known(&self, id: ContentId) -> Option<Vec<Vec<f32>>> {
         Some(self.memory.entries(id, self.crop)?.into_iter().cloned().collect())
     }
 
     /// Embeddings of the entries of photographs, at least one of each.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &mut self,
         photos: &[(ContentId, &RgbImage, &Path)],
     ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
@@ -359,7 +359,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
 
     fn seen(whole: [f32; 2], main: Option<[f32; 2]>) -> Seen {
         let main = main.map_or(Body::Nothing, |main| Body::Found(main.to_vec()));

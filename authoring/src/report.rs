@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use models::image::RgbImage;
 use rayon::prelude::*;
 
-use super::html::{self, Kind};
-use crate::authoring::Photos;
-use crate::authoring::quality::{FEW, Quality};
-use crate::data::store::decode_picture;
-use crate::metric::calibration::Share;
+use crate::calibration::Share;
+use crate::html::{self, Kind};
+use crate::photos::Photos;
+use crate::picture::decode_picture;
 use crate::plot::{escape, put};
-use crate::terminal::counted;
+use crate::quality::{FEW, Quality};
+use crate::words::counted;
 
 /// Findings of each kind shown at most.
 const SHOWN: usize = 24;
@@ -289,8 +289,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::authoring::quality::{Double, Mistaken, Open, Suspect};
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
+    use crate::quality::{Double, Mistaken, Open, Suspect};
 
     struct Shelf(Vec<PathBuf>, Vec<u8>);
 

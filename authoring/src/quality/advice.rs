@@ -3,7 +3,7 @@
 use models::gallery::ContentId;
 
 use super::{FEW, Quality};
-use crate::terminal::counted;
+use crate::words::counted;
 
 /// Classes named in a sentence.
 const NAMED: usize = 3;

@@ -12,10 +12,11 @@ use models::gallery::{ContentId, Gallery, GalleryError};
 
 use self::advice::advice;
 use self::around::{Around, Near, neighborhoods};
-use super::{Memory, Photos};
 use crate::adaptation::{Outcome, ThresholdOutcome};
-use crate::data::label::Labels;
-use crate::metric::calibration::Share;
+use crate::calibration::Share;
+use crate::label::Labels;
+use crate::memory::Memory;
+use crate::photos::Photos;
 
 /// Of the nearest photographs, those of one other class from which on a label is doubted.
 const AGREEING: usize = 3;
@@ -105,7 +106,7 @@ pub struct Double {
 }
 
 impl Quality {
-    /// What a gallery says of its photographs; `contents` are those of the list, as [`super::add`] returns them.
+    /// What a gallery says of its photographs; `contents` are those of the list, as [`crate::add`] returns them.
     ///
     /// # Errors
     ///
@@ -317,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::adaptation::{Options, adapt_and_calibrate};
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
 
     /// Photographs that are embeddings: their class, and an angle.
     struct Circle(Vec<(String, f32)>, PathBuf);

@@ -1,16 +1,11 @@
-//! What the page is made of: its style, its figures.
-
-use std::path::Path;
+//! What pages for owners are made of: their style, their figures.
 
 use base64::Engine;
-use models::image::RgbImage;
+use models::image::{ImageError, RgbImage};
 use models::preprocess::thumbnail;
 
-use crate::data::store::read_picture;
 use crate::plot::{escape, put};
 
-/// Longer side of an image in the page, in pixels.
-const IMAGE_SIDE: u32 = 96;
 /// JPEG quality of an image in the page.
 const IMAGE_QUALITY: u8 = 75;
 
@@ -27,7 +22,7 @@ figure img{max-width:6rem;max-height:6rem;border-radius:6px;outline:3px solid tr
 pre{overflow:auto;background:#8882;padding:1rem;border-radius:8px}</style>";
 
 /// The page up to and with its heading.
-pub(super) fn begin(title: &str) -> String {
+pub fn begin(title: &str) -> String {
     let mut page = String::from(HEAD);
     put(&mut page, format_args!("<title>{0}</title></head><body><h1>{0}</h1>", escape(title)));
     page
@@ -35,7 +30,7 @@ pub(super) fn begin(title: &str) -> String {
 
 /// What an image of the page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// What is searched for.
     Query,
     /// An answer of its class.
@@ -44,18 +39,17 @@ pub(super) enum Kind {
     Wrong,
 }
 
-/// An image with its caption.
-pub(super) fn figure(path: &Path, caption: &str, kind: Kind) -> anyhow::Result<String> {
-    image(&read_picture(path)?, IMAGE_SIDE, caption, kind)
-}
-
 /// An image whose longer side has this many pixels, with its caption.
-pub(super) fn image(
+///
+/// # Errors
+///
+/// [`ImageError`] of an image that cannot be written.
+pub fn image(
     picture: &RgbImage,
     side: u32,
     caption: &str,
     kind: Kind,
-) -> anyhow::Result<String> {
+) -> Result<String, ImageError> {
     let bytes = thumbnail(picture, side, IMAGE_QUALITY)?;
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let caption = escape(caption);
