@@ -12,12 +12,22 @@ use crate::language::say;
 /// Longest name in letters.
 pub const LONGEST_NAME: &str = "200";
 
-/// Asks for a name, beginning with one that is there; `act` gets what was written.
-pub fn ask_name(question: &str, yes: &str, now: &str, act: impl Fn(String) + 'static) {
+/// Asks for a name, beginning with one that is there; `act` gets what was written. The browser offers the names of the
+/// `<datalist>` with the id `list`.
+pub fn ask_name(
+    question: &str,
+    yes: &str,
+    now: &str,
+    list: Option<&str>,
+    act: impl Fn(String) + 'static,
+) {
     let input = element("input", "", "");
     let name = [("required", ""), ("maxlength", LONGEST_NAME), ("autocomplete", "off")];
     set_attributes(&input, &name);
     set_attributes(&input, &[("aria-label", question)]);
+    if let Some(list) = list {
+        set_attributes(&input, &[("list", list)]);
+    }
     let field: HtmlInputElement = input.clone().unchecked_into();
     field.set_value(now);
     let written = field.clone();

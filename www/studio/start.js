@@ -1,6 +1,8 @@
 // What the studio has the browser do with files: it reads, keeps and shows photographs, and packs what is saved. Starts
 // the studio's own code.
 
+import { endEngine, look, make, openEngine } from "./engine.js";
+
 // Pixels of the longer way of a small picture.
 const SMALL = 224;
 const PROJECT = "project";
@@ -127,7 +129,7 @@ async function prepare(file) {
   }
 }
 
-/** A photograph as it was given. */
+// A photograph as it was given.
 const photo = async (id) => held.get(id)?.file ?? fileOf(kept.photos, id);
 
 const addresses = new Map();
@@ -228,7 +230,22 @@ function download(name, parts, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-window.studio = { open, save, prepare, photo, show, keepOnly, given, pack, download };
+const storage = { own: () => kept?.own, photo, write, fileOf };
+
+window.studio = {
+  open,
+  save,
+  prepare,
+  show,
+  keepOnly,
+  given,
+  pack,
+  download,
+  openEngine: () => openEngine(storage),
+  look,
+  make,
+  endEngine,
+};
 
 const { default: init } = await import("./studio.js");
 await init();

@@ -3,6 +3,7 @@
 use crate::project::{PhotoId, TableError};
 
 use super::given::Handle;
+use super::making::{Goal, Listed};
 
 /// A sentence for the status line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub(crate) enum Sentence {
     Told(usize),
     /// Photographs that went into the class of a name.
     Moved(usize, String),
+    /// There is no class of this name.
+    NoClass(String),
+    /// The engine cannot go on, in its own words.
+    Engine(String),
     /// Photographs that were removed.
     Removed(usize),
 }
@@ -45,8 +50,14 @@ pub(crate) enum Command {
     Save(Vec<u8>),
     /// Forgets every photograph but these.
     KeepOnly(Vec<PhotoId>),
+    /// Opens an engine that looks at photographs.
+    OpenEngine,
+    /// Has the engine look at a photograph of this name, and keeps what it has seen.
+    Look(PhotoId, String),
+    /// Has the engine make something of a project, and hands that to the owner.
+    Make(Goal, Box<Listed>),
+    /// Ends the engine, whatever it does.
+    EndEngine,
     /// Shows what is to be seen.
     Show,
-    /// Begins anew.
-    Reload,
 }

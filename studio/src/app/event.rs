@@ -3,6 +3,7 @@
 use crate::project::{Action, ClassId, PhotoId};
 
 use super::given::{GivenFile, Handle};
+use super::making::{EngineEvent, Goal};
 
 /// Where a project is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Why {
     NoPhoto,
     /// The browser cannot show it.
     Broken,
+    /// The engine cannot use it.
+    Unusable,
     /// It is there already, under this or another name.
     Double,
 }
@@ -59,8 +62,12 @@ pub(crate) enum Event {
     Given(Vec<GivenFile>, Option<ClassId>),
     /// A photograph was looked at.
     Prepared(Handle, Prepared),
-    /// What was given last is not wanted any more.
+    /// What is under way is not wanted any more.
     Cancel,
+    /// The owner wants something made.
+    Want(Goal),
+    /// The engine has said something.
+    Engine(EngineEvent),
     /// The owner does something.
     Do(Action),
     /// The chosen photographs go into a class, or show nothing.
@@ -75,6 +82,8 @@ pub(crate) enum Event {
     Redo,
     /// Photographs are chosen.
     Select(Select),
+    /// A class of this name is meant, and there is none.
+    NoClass(String),
     /// The text of a table; `None` where it could not be read.
     Table(Option<String>),
     /// Everything goes, for good.

@@ -5,6 +5,7 @@ mod command;
 mod coming;
 mod event;
 mod given;
+mod making;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ pub(crate) use command::{Command, Look, Sentence};
 use coming::Coming;
 pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
 pub(crate) use given::{GivenFile, Handle};
+use making::Making;
+pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured};
 pub(crate) use seen::{Seen, SeenClass, SeenPhoto};
 
 /// Most names of things that are left out.
@@ -46,6 +49,7 @@ pub(crate) struct App {
     /// Where a range of chosen photographs begins.
     anchor: Option<PhotoId>,
     coming: Coming,
+    making: Making,
     gift: u32,
     /// Photographs of this gift that came in.
     came: usize,
@@ -68,6 +72,7 @@ impl App {
             chosen: BTreeSet::new(),
             anchor: None,
             coming: Coming::default(),
+            making: Making::default(),
             gift: 0,
             came: 0,
             onto: None,
@@ -114,6 +119,9 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
         Event::Begin(keeper, kept) => begin(app, keeper, kept, out),
         Event::Given(files, onto) => give(app, now, files, onto, out),
         Event::Prepared(handle, prepared) => come(app, now, handle, prepared, out),
+        Event::Want(goal) => making::want(app, now, goal, out),
+        Event::Engine(event) => making::happened(app, now, event, out),
+        Event::Cancel if app.making.is_busy() => making::cancel(app, out),
         Event::Cancel => {
             out.extend(app.coming.cancel().into_iter().map(Command::LetGo));
             app.say(Sentence::Added(app.came, app.out), Look::Done);
@@ -154,6 +162,7 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
                 changed(app, out);
             }
         }
+        Event::NoClass(label) => app.say(Sentence::NoClass(label), Look::Failed),
         Event::Select(select) => choose(app, &select),
         Event::Table(Some(text)) => match Table::read(&text) {
             Ok(table) => {
@@ -173,6 +182,8 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
             (app.project, app.history) = (Project::default(), History::default());
             out.push(Command::KeepOnly(Vec::new()));
             app.left_out.clear();
+            app.making = Making::default();
+            out.push(Command::EndEngine);
             app.say(Sentence::Key("ready"), Look::Done);
             changed(app, out);
         }
@@ -302,6 +313,9 @@ fn changed(app: &mut App, out: &mut Vec<Command>) {
     let there: BTreeSet<PhotoId> = app.project.photos().iter().map(|photo| photo.id).collect();
     app.chosen.retain(|id| there.contains(id));
     app.anchor = app.anchor.filter(|id| there.contains(id));
+    if let Some(measured) = &mut app.making.measured {
+        measured.stale = true;
+    }
     if app.keeper != Keeper::Own {
         return;
     }

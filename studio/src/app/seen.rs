@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::project::{ClassId, PhotoId};
 
-use super::{App, Keeper, Look, Sentence, Why};
+use super::{App, Keeper, Look, Measured, Sentence, Why};
 
 /// A photograph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) struct SeenClass {
     pub(crate) metadata: Vec<(String, String)>,
     /// In order.
     pub(crate) photos: Vec<SeenPhoto>,
-    /// Whether it has too few photographs to be told from others well.
+    /// Whether it has few photographs.
     pub(crate) few: bool,
 }
 
@@ -53,12 +53,16 @@ pub(crate) struct Seen {
     pub(crate) left_out: Vec<(String, Why)>,
     /// The status line.
     pub(crate) status: (Sentence, Look),
+    /// How good it is.
+    pub(crate) measured: Option<Measured>,
+    /// Whether something can be made: not while something is under way.
+    pub(crate) can_make: bool,
     /// Where the project is kept.
     pub(crate) keeper: Keeper,
 }
 
-/// Least photographs from which a class can be measured: one is asked about, and others answer.
-const FEW: usize = 3;
+/// Photographs of a class below which the studio asks for more.
+const FEW: usize = 5;
 
 impl App {
     /// What is to be seen now.
@@ -84,7 +88,7 @@ impl App {
                 id: Some(class.id),
                 label: class.label.clone(),
                 metadata: class.metadata.clone(),
-                few: photos.len() < FEW,
+                few: !photos.is_empty() && photos.len() < FEW,
                 photos,
             }
         });
@@ -94,10 +98,12 @@ impl App {
             photos: self.project.photos().len(),
             chosen: self.chosen.len(),
             undo: (self.history.can_go_back(), self.history.can_go_forth()),
-            progress: self.coming.progress(),
-            seconds_left: self.coming.seconds_left(),
+            progress: self.coming.progress().or_else(|| self.making.progress()),
+            seconds_left: self.coming.seconds_left().or_else(|| self.making.seconds_left()),
             left_out: self.left_out.clone(),
             status: self.status.clone(),
+            measured: self.making.measured.clone(),
+            can_make: self.coming.is_done() && !self.making.is_busy(),
             keeper: self.keeper,
         }
     }

@@ -229,3 +229,100 @@ fn a_table_says_of_how_many_classes_it_tells() {
     update(&mut app, 0.0, table("name"));
     assert_eq!(app.seen().status.1, Look::Failed);
 }
+
+/// Figures of a project in which nothing stands out.
+fn figures() -> Figures {
+    let class = |label: &str| making::FigureClass { label: label.to_owned(), photos: 1 };
+    Figures {
+        classes: vec![class("a"), class("b")],
+        photos: 2,
+        recall: Vec::new(),
+        open: None,
+        mistaken: Vec::new(),
+        suspects: Vec::new(),
+        doubles: Vec::new(),
+        left_out: Vec::new(),
+    }
+}
+
+fn engine(app: &mut App, event: EngineEvent) -> Vec<Command> {
+    update(app, 0.0, Event::Engine(event))
+}
+
+#[test]
+fn the_engine_looks_at_each_photograph_once() {
+    let mut app = with(&["b/0.jpg", "a/1.jpg", "a/2.jpg"]);
+    let commands = update(&mut app, 0.0, Event::Want(Goal::Figures));
+    assert_eq!(commands, [Command::OpenEngine, Command::Show]);
+    assert!(!app.seen().can_make);
+    // One of them was looked at during an earlier visit.
+    let commands = engine(&mut app, EngineEvent::Opened(1, vec![id(2)]));
+    assert_eq!(commands[0], Command::Look(id(1), "a/1.jpg".to_owned()));
+    assert_eq!(app.seen().progress, Some((0, 2)));
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), true));
+    assert_eq!(commands[0], Command::Look(id(0), "b/0.jpg".to_owned()));
+    assert_eq!(app.seen().progress, Some((1, 2)));
+    let commands = engine(&mut app, EngineEvent::Looked(id(0), true));
+    let Command::Make(Goal::Figures, listed) = &commands[0] else { panic!("{commands:?}") };
+    let names: Vec<&str> = listed.photos.iter().map(|photo| photo.name.as_str()).collect();
+    assert_eq!(names, ["a/1.jpg", "a/2.jpg", "b/0.jpg"], "by label, then by name");
+    engine(&mut app, EngineEvent::Progress(1, 2));
+    assert_eq!(app.seen().progress, Some((1, 2)));
+    engine(&mut app, EngineEvent::Made(Some(Box::new(figures()))));
+    assert!(app.seen().measured.is_some_and(|measured| !measured.stale));
+    // Again, after a change: nothing is looked at.
+    update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
+    assert!(app.seen().measured.is_some_and(|measured| measured.stale));
+    let commands = update(&mut app, 0.0, Event::Want(Goal::Site));
+    assert!(matches!(commands[..], [Command::Make(Goal::Site, _), Command::Show]));
+}
+
+#[test]
+fn photographs_that_the_engine_cannot_use_are_named_and_left_out() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg", "b/2.jpg"]);
+    update(&mut app, 0.0, Event::Want(Goal::Gallery));
+    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
+    for (number, usable) in [(2, false), (0, true)] {
+        engine(&mut app, EngineEvent::Looked(id(number), usable));
+    }
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), true));
+    let Command::Make(_, listed) = &commands[0] else { panic!("{commands:?}") };
+    assert_eq!(listed.photos.len(), 2);
+    assert_eq!(app.seen().left_out, [("b/2.jpg".to_owned(), Why::Unusable)]);
+    assert_eq!(app.seen().photos, 3, "the owner's own stay");
+}
+
+#[test]
+fn an_engine_that_stops_is_opened_again() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
+    update(&mut app, 0.0, Event::Want(Goal::Site));
+    engine(&mut app, EngineEvent::Opened(2, Vec::new()));
+    let commands = engine(&mut app, EngineEvent::Failed("out of memory".to_owned()));
+    assert_eq!(commands, [Command::EndEngine, Command::Show]);
+    let said = Sentence::Engine("out of memory".to_owned());
+    assert_eq!(app.seen().status, (said, Look::Failed));
+    assert_eq!(update(&mut app, 0.0, Event::Want(Goal::Site))[0], Command::OpenEngine);
+    assert_eq!(update(&mut app, 0.0, Event::Cancel), [Command::EndEngine, Command::Show]);
+    // What it still says is of no use.
+    assert_eq!(engine(&mut app, EngineEvent::Opened(2, Vec::new())), [Command::Show]);
+    assert!(app.seen().can_make);
+}
+
+#[test]
+fn one_class_is_told_from_nothing() {
+    let mut app = with(&["a/0.jpg", "1.jpg"]);
+    assert_eq!(update(&mut app, 0.0, Event::Want(Goal::Site)), [Command::Show]);
+    assert_eq!(app.seen().status, (Sentence::Key("two.classes"), Look::Failed));
+}
+
+#[test]
+fn figures_that_name_nothing_are_not_shown() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
+    update(&mut app, 0.0, Event::Want(Goal::Figures));
+    engine(&mut app, EngineEvent::Opened(2, vec![id(0), id(1)]));
+    let double = making::Double { photos: (0, 2), one_class: true };
+    let figures = Figures { doubles: vec![double], ..figures() };
+    engine(&mut app, EngineEvent::Made(Some(Box::new(figures))));
+    assert_eq!(app.seen().measured, None);
+    assert!(app.seen().can_make);
+}
