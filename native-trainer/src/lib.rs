@@ -60,8 +60,12 @@ pub mod metric;
 pub mod networks;
 #[doc(hidden)]
 pub mod optimizer;
+#[doc(hidden)]
+pub mod page;
 pub mod plot;
 pub mod postgres;
+#[doc(hidden)]
+pub mod program;
 #[doc(hidden)]
 pub mod progress;
 mod publishing;

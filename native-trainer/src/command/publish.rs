@@ -20,6 +20,7 @@ use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_
 use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
 use crate::networks;
+use crate::page::Page;
 use crate::publishing::draft::Draft;
 use crate::publishing::names::{
     BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
@@ -54,9 +55,10 @@ pub struct Arguments {
     /// Gallery file.
     #[arg(long)]
     gallery: PathBuf,
-    /// Built page and engine, as `trunk build --release` leaves them; of a published site its page alone is taken.
-    #[arg(long, default_value = "dist")]
-    page: PathBuf,
+    /// Built page and engine, by default those inside the program, or `dist`; of a published site its page alone is
+    /// taken.
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays, and so does
     /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
@@ -153,12 +155,13 @@ impl Arguments {
     ///
     /// Files that cannot be read or written, parts that do not belong together.
     pub fn run(&self) -> anyhow::Result<()> {
-        let mut page = page_files(&self.page)?;
+        let built = Page::open(self.page.as_deref())?;
+        let mut page = page_files(built.folder())?;
         if self.peers.is_none() {
             page.retain(|name| name != PEERS_FRAME);
         }
         let mut site = Draft::begin(&self.out)?;
-        self.check_place(&site)?;
+        self.check_place(&site, built.folder())?;
         site.check(&self.known_names(&page))?;
         let parts = self.open_parts()?;
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
@@ -166,7 +169,7 @@ impl Arguments {
         for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
             self.say(format_args!("not kept of the site that stands there: {line}"));
         }
-        self.write(&site, &page, &self.bundle(&parts, settings, notes)?)?;
+        self.write(&site, (built.folder(), &page), &self.bundle(&parts, settings, notes)?)?;
         if let Some(packages) = &self.peers {
             let compared: Vec<&ModelFile> = parts.models().map(|model| &model.file).collect();
             let runtimes = peers::add(&site, packages, &compared)?;
@@ -274,9 +277,14 @@ impl Arguments {
     }
 
     /// Writes page, bundle and samples into the draft.
-    fn write(&self, site: &Draft, page: &[String], bundle: &Bundle) -> anyhow::Result<()> {
+    fn write(
+        &self,
+        site: &Draft,
+        (built, page): (&Path, &[String]),
+        bundle: &Bundle,
+    ) -> anyhow::Result<()> {
         for name in page {
-            let from = self.page.join(name);
+            let from = built.join(name);
             match &**name {
                 PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
                 _ => site.copy(&from, name)?,
@@ -295,8 +303,8 @@ impl Arguments {
     }
 
     /// Refuses a place that what is published comes from.
-    fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
-        let (out, page) = (self.out.display(), files::whole(&self.page));
+    fn check_place(&self, site: &Draft, built: &Path) -> anyhow::Result<()> {
+        let (out, page) = (self.out.display(), files::whole(built));
         if site.place() == page {
             bail!(
                 "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
@@ -386,8 +394,8 @@ impl Arguments {
 }
 
 /// Fails where no page was built.
-pub(super) fn check_page(page: &Path) -> anyhow::Result<()> {
-    page_files(page).map(drop)
+pub(super) fn check_page(page: Option<&Path>) -> anyhow::Result<()> {
+    page_files(Page::open(page)?.folder()).map(drop)
 }
 
 /// Names of the built page's files.
@@ -395,7 +403,7 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     if !page.join(PAGE).is_file() {
         bail!(
             "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \
-             `--page PROJECT/dist` says where it is",
+             `--page PROJECT/dist` says where it is; a program that `cargo xtask dist` makes has one inside",
             page.display()
         );
     }

@@ -69,8 +69,8 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = When::Auto)]
     report: When,
     /// Built page and engine, as `magpie publish --page`.
-    #[arg(long, default_value = "dist")]
-    page: PathBuf,
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Sample pictures offered on the page; may be repeated.
     #[arg(long)]
     sample: Vec<PathBuf>,
@@ -184,7 +184,7 @@ impl Arguments {
         let beside = Beside::of(&self.out)?;
         self.check_places(&beside)?;
         beside.check_own()?;
-        publish::check_page(&self.page)?;
+        publish::check_page(self.page.as_deref())?;
         // Before hours of embedding: whether the site can lie there at all.
         drop(Draft::begin(&self.out)?);
         let mut inputs: Vec<&Path> = vec![&self.photos, &self.extractor];
