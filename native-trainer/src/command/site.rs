@@ -12,18 +12,17 @@ use serde_json::json;
 
 use super::gallery::{Choice, Learn, Unusable, Wanted, When};
 use super::{publish, verify};
-use crate::adaptation::{MapOutcome, Outcome as Learned, adapt_and_calibrate};
-use crate::authoring::quality::Quality;
-use crate::authoring::{self, Added, Cropper, Event, Known, Memory, MemoryError, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
-use crate::data::label::Labels;
 use crate::files::{self, Lock};
 use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
 use crate::publishing::names::BUNDLE_FOLDER;
-use crate::report::owner;
 use crate::terminal::{Note, counted};
+use authoring::adaptation::{MapOutcome, Outcome as Learned, adapt_and_calibrate};
+use authoring::label::Labels;
+use authoring::quality::Quality;
+use authoring::{Added, Cropper, Event, Known, Memory, MemoryError, Networks, Photos, report};
 
 /// End of the name of the folder beside the site.
 const BESIDE: &str = ".report";
@@ -220,7 +219,7 @@ impl Arguments {
         let Outcome { gallery, learned, added, memory, .. } = &outcome;
         let quality = Quality::of(gallery, learned, &wanted, &added.contents, memory)?;
         if self.report == When::Auto {
-            let page = owner::page(&self.title, &quality, &wanted);
+            let page = report::page(&self.title, &quality, &wanted);
             files::write(&beside.report, page.as_bytes())?;
         }
         self.say(&outcome, &quality, &wanted, &beside, start.elapsed());

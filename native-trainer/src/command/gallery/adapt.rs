@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::learn::When;
 use super::{open_to_change, summary};
-use crate::adaptation::{
+use authoring::adaptation::{
     MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
 };
 
