@@ -113,7 +113,7 @@ fn a_cold_build_compiles_no_more_crates_than_it_may() {
         ("the studio", [&["--package", "studio"], &WASM[..]].concat(), 32),
         ("the engine with threads", [&ENGINE[..], &["threads"], &WASM].concat(), 86),
         ("the engine on WebGPU", [&ENGINE[..], &["webgpu"], &WASM].concat(), 96),
-        ("the program", native.to_vec(), 318),
+        ("the program", native.to_vec(), 297),
     ] {
         let count = compiled(&arguments).len();
         assert!(count <= most, "{what} compiles {count} crates, and may compile {most}");
