@@ -26,6 +26,8 @@ const SOURCES: &[&str] = &[
     "www/package",
     "web",
     "wasm-engine",
+    "authoring/src",
+    "authoring/Cargo.toml",
     "gallery/src",
     "gallery/Cargo.toml",
     "models/src",
