@@ -64,7 +64,7 @@ pub enum MapOutcome {
     NotAsked,
     /// It helps and is the gallery's now.
     Kept(Candidate),
-    /// None helps by more than the standard error; what there was stays.
+    /// None helps by more than two standard errors; what there was stays.
     NoHelp(Option<Candidate>),
     /// Too few classes have two pictures.
     TooFew {
@@ -310,7 +310,7 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps by more than the standard error ({seconds:.1} s); {stays}"
+                    "no map helps by more than two standard errors ({seconds:.1} s); {stays}"
                 ));
                 lines
             }
