@@ -236,7 +236,7 @@ fn calibrate_by_itself(
             return Ok(ThresholdOutcome::NoAnswer);
         };
         let is_few = |doubt: &Doubt| match doubt {
-            Doubt::FewRight { without, left } => FEW * left < *without,
+            Doubt::FewRight { without, left } => *left == 0 || FEW * left < *without,
             _ => true,
         };
         doubts.retain(is_few);
