@@ -97,11 +97,12 @@ async function inNode() {
 
 async function inChromium() {
   const host = await start(page, /^$/);
+  // A document without the page's policy.
+  host.pages["/blank.html"] = ["<!doctype html><title>Authoring</title>", {}];
   const browser = await launch();
   const context = await browser.newContext();
   const tab = await context.newPage();
-  // A document without the page's policy.
-  await tab.goto(`${host.address}app.webmanifest`);
+  await tab.goto(`${host.address}blank.html`);
   const base64 = (path) => readFileSync(path).toString("base64");
   const seen = await tab.evaluate(
     async ({ make, extractor, photos, pageNames, title }) => {

@@ -47,9 +47,9 @@ pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
     for GivenFile { handle, path } in files {
         let parts: Vec<String> =
             path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        let is_system = parts.iter().any(|part| {
-            part.starts_with('.') || SYSTEM.contains(&part.to_lowercase().as_str())
-        });
+        let is_system = parts
+            .iter()
+            .any(|part| part.starts_with('.') || SYSTEM.contains(&part.to_lowercase().as_str()));
         let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
         let is_photo = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
         if is_system || !is_photo {
@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn other_files_are_named_and_those_of_systems_are_not() {
-        let names = ["a/notes.txt", "a/.DS_Store", "__MACOSX/a/1.jpg", "a/Thumbs.db", "a/jpg", "a/1.jpg"];
+        let names =
+            ["a/notes.txt", "a/.DS_Store", "__MACOSX/a/1.jpg", "a/Thumbs.db", "a/jpg", "a/1.jpg"];
         let given = names.iter().enumerate().map(|(number, path)| GivenFile {
             handle: Handle(number as u32),
             path: (*path).to_owned(),

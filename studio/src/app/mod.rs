@@ -1,8 +1,8 @@
 //! State of the studio and what changes it: [`update`] takes an [`Event`] and says what is to be done. Both are plain
 //! data; [`crate::perform`] and [`crate::view`] do it.
 
-mod command;
 mod coming;
+mod command;
 mod event;
 mod given;
 mod making;
@@ -15,8 +15,8 @@ use std::collections::BTreeSet;
 use crate::project::{Action, ClassId, History, NewPhoto, PhotoId, Project, Table};
 use crate::stored;
 
-pub(crate) use command::{Command, Look, Sentence};
 use coming::Coming;
+pub(crate) use command::{Command, Look, Sentence};
 pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
 pub(crate) use given::{GivenFile, Handle};
 use making::Making;
@@ -360,8 +360,9 @@ fn choose(app: &mut App, select: &Select) {
         }
         Select::To(id) => {
             let class = app.project.photo(id).map(|photo| photo.class);
-            let row: Vec<PhotoId> =
-                class.map(|class| app.project.of(class).map(|photo| photo.id).collect()).unwrap_or_default();
+            let row: Vec<PhotoId> = class
+                .map(|class| app.project.of(class).map(|photo| photo.id).collect())
+                .unwrap_or_default();
             let place = |id: PhotoId| row.iter().position(|other| *other == id);
             let to = place(id);
             // A range begins in the same class, or is this one alone.

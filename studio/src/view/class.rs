@@ -206,7 +206,8 @@ pub(crate) fn fill(told: &HtmlElement, metadata: &[(String, String)]) {
             append_row(told, key, text);
         }
     }
-    let is_used = |(key, text): &(String, String)| !key.trim().is_empty() || !text.trim().is_empty();
+    let is_used =
+        |(key, text): &(String, String)| !key.trim().is_empty() || !text.trim().is_empty();
     if written(told).last().is_none_or(is_used) {
         append_row(told, "", "");
     }
