@@ -1,5 +1,5 @@
-// The same photographs by the engine that makes sites, in Node and in Chromium; prints of both the digests of the
-// gallery and of the site's files.
+// The same photographs by the engine that makes sites, in Node and in Chromium; prints of both the gallery and
+// the digests of the site's files.
 //
 // node authoring.mjs PAGE EXTRACTOR PHOTOS TITLE
 //   PAGE    the built page with its engines
@@ -92,7 +92,7 @@ async function inNode() {
   });
   worker.terminate();
   const files = Object.fromEntries(made.site.map(({ name, bytes }) => [name, sha256(bytes)]));
-  return { ...made, gallery: sha256(made.gallery), site: files };
+  return { ...made, gallery: [...made.gallery], site: files };
 }
 
 async function inChromium() {
@@ -125,7 +125,7 @@ async function inChromium() {
       };
       const site = {};
       for (const { name, bytes } of made.site) site[name] = await sha256(bytes);
-      return { ...made, gallery: await sha256(made.gallery), site };
+      return { ...made, gallery: [...made.gallery], site };
     },
     {
       make: String(make),
