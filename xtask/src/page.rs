@@ -29,6 +29,8 @@ const SOURCES: &[&str] = &[
     "studio",
     "web",
     "wasm-engine",
+    "authoring/src",
+    "authoring/Cargo.toml",
     "gallery/src",
     "gallery/Cargo.toml",
     "models/src",

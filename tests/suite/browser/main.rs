@@ -6,6 +6,7 @@
 mod adapted;
 mod architectures;
 mod arithmetic;
+mod authoring;
 mod bench;
 mod camera;
 mod choice;
