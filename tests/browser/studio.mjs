@@ -156,6 +156,7 @@ const scenarios = {
     // By keyboard: two are chosen, and moved to a class by its name.
     await photo(page, "coin", "0.png").focus();
     await page.keyboard.press("Shift+ArrowRight");
+    await page.waitForFunction(() => document.querySelectorAll('[aria-selected="true"]').length === 2);
     seen.chosen = (await classes(page)).coin;
     await page.keyboard.press("m");
     await page.keyboard.type("square");
