@@ -93,9 +93,13 @@ fn command_node_and_page_make_the_same_site() {
     assert_eq!(seen["node"]["gallery"], seen["chromium"]["gallery"]);
 }
 
+fn is_zipped(name: &str) -> bool {
+    name.rsplit('.').next() == Some("gz")
+}
+
 /// All but what a library for gzip packs: another one serves native programs, and the list of files has its digests.
 fn unzipped(files: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    let is_other = |name: &str| name.ends_with(".gz") || name == "magpie-files.json";
+    let is_other = |name: &str| is_zipped(name) || name == "magpie-files.json";
     let same = files.iter().filter(|(name, _)| !is_other(name));
     same.map(|(name, digest)| (name.as_str(), digest.as_str())).collect()
 }
@@ -106,7 +110,7 @@ fn apart(files: &BTreeMap<String, String>) -> (BTreeMap<&str, &str>, BTreeSet<St
     for (name, digest) in files {
         let follows = ["precache.json", "sw.js", "magpie-files.json", "_headers"];
         let is_other = name.starts_with("bundle/gallery-")
-            || name.ends_with(".gz")
+            || is_zipped(name)
             || name.starts_with("bundle/manifest.json")
             || follows.iter().any(|other| name.starts_with(other));
         if is_other {
