@@ -21,7 +21,7 @@ pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
 pub(crate) use given::{GivenFile, Handle};
 use making::Making;
 pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured};
-pub(crate) use seen::{Seen, SeenClass, SeenPhoto};
+pub(crate) use seen::{Seen, SeenClass};
 
 /// Most names of things that are left out.
 const MOST_NAMES: usize = 200;
@@ -58,6 +58,8 @@ pub(crate) struct App {
     left_out: Vec<(String, Why)>,
     /// Things that are left out of this gift.
     out: usize,
+    /// Whether the browser had no room for something.
+    is_full: bool,
     status: (Sentence, Look),
 }
 
@@ -78,8 +80,19 @@ impl App {
             onto: None,
             left_out: Vec::new(),
             out: 0,
+            is_full: false,
             status: (Sentence::Key("starting"), Look::Busy),
         }
+    }
+
+    /// Whether something goes with the page that the browser does not keep.
+    pub(crate) fn would_lose(&self) -> bool {
+        self.keeper == Keeper::Nowhere && !self.project.photos().is_empty()
+    }
+
+    /// Whether a photograph is chosen.
+    pub(crate) fn is_chosen(&self, id: PhotoId) -> bool {
+        self.chosen.contains(&id)
     }
 
     /// What is known of the photographs.
@@ -281,10 +294,15 @@ fn come(app: &mut App, now: f64, handle: Handle, prepared: Prepared, out: &mut V
     prepare_more(app, out);
     if !is_kept && app.keeper == Keeper::Own {
         app.keeper = Keeper::Nowhere;
+        app.is_full = true;
     }
     if app.coming.is_done() {
-        let look = if app.came == 0 { Look::Failed } else { Look::Done };
-        app.say(Sentence::Added(app.came, app.out), look);
+        if app.is_full {
+            app.say(Sentence::Key("full"), Look::Failed);
+        } else {
+            let look = if app.came == 0 { Look::Failed } else { Look::Done };
+            app.say(Sentence::Added(app.came, app.out), look);
+        }
     }
 }
 

@@ -119,6 +119,7 @@ impl Project {
     }
 
     /// Whether there is nothing.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.classes.is_empty() && self.photos.is_empty()
     }

@@ -157,12 +157,19 @@ impl ClassView {
         }
     }
 
-    /// The tab key leads to one photograph of each class.
+    /// The tab key leads to one photograph of each class, also after some have come from another one.
     fn let_tab_in(&self) {
-        let inside = self.strip.query_selector("[tabindex='0']").ok().flatten();
-        if inside.is_none()
-            && let Some(first) = self.strip.first_element_child()
-        {
+        let photos = self.strip.children();
+        let mut is_first = true;
+        for photo in (0..photos.length()).filter_map(|place| photos.item(place)) {
+            if photo.get_attribute("tabindex").as_deref() == Some("0") {
+                if !is_first {
+                    let _ = photo.set_attribute("tabindex", "-1");
+                }
+                is_first = false;
+            }
+        }
+        if let Some(first) = self.strip.first_element_child().filter(|_| is_first) {
             let _ = first.set_attribute("tabindex", "0");
         }
     }

@@ -21,6 +21,7 @@ mod package;
 mod pixels;
 mod recognition;
 mod shards;
+mod studio;
 mod threads;
 mod versions;
 mod webkit;
