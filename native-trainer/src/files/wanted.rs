@@ -16,6 +16,6 @@ pub const RECIPE: &str =
 /// Boxes drawn by hand.
 pub const COCO: &str = "a COCO file of boxes";
 /// Weights of another program.
-pub const CHECKPOINT: &str = "a checkpoint: a .pth or .pdparams file";
+pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt or .pdparams file";
 /// What training has left.
 pub const RUN: &str = "the folder that `magpie train --out` wrote";

@@ -8,7 +8,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use models::inference::Network;
-use models::layers::{BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
+use models::layers::{BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding};
 use models::operators::Activation;
 use models::preprocess::Preprocess;
 
@@ -164,6 +164,10 @@ impl Flow for Maps {
     }
 
     fn batch_norm(&mut self, x: [u64; 3], _: &BatchNorm) -> [u64; 3] {
+        self.made(x)
+    }
+
+    fn layer_norm(&mut self, x: [u64; 3], _: &LayerNorm) -> [u64; 3] {
         self.made(x)
     }
 

@@ -20,6 +20,7 @@ mod gallery_words;
 #[cfg(unix)]
 mod help;
 mod known;
+mod networks;
 mod paddle;
 mod path;
 mod postgres;

@@ -7,8 +7,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    EfficientNetLiteConfig, GlobalPool, LiteSize, MobileNetV1Config, PpLcNetConfig,
-    PpLcNetV2Config, ResNetConfig, ResNetStem, ResidualBlock, Shortcut,
+    ConvNextConfig, EfficientNetLiteConfig, GlobalPool, InvertedConfig, InvertedNetwork, LiteSize,
+    MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, RepVitConfig, ResNetConfig, ResNetStem,
+    ResidualBlock, Shortcut,
 };
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
@@ -84,7 +85,18 @@ fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
         size: LiteSize::Lite0,
         fused: false,
     });
+    let inverted = |network| {
+        let config = InvertedConfig { scale: 0.25, ..InvertedConfig::new(network) };
+        BackboneConfig::Inverted(config)
+    };
+    let repvit = RepVitConfig { widths: [8, 24, 32, 44], depths: [1, 2, 2, 1], fused: false };
+    let convnext = ConvNextConfig { widths: [6, 24, 34, 40], depths: [1, 1, 2, 1], fused: false };
     [
+        ("mobilenet_v3", inverted(InvertedNetwork::MobilenetV3Small), None),
+        ("mobilenet_v4", inverted(InvertedNetwork::MobilenetV4Medium), None),
+        ("efficientnet_b0", inverted(InvertedNetwork::EfficientnetB0), None),
+        ("repvit", BackboneConfig::RepVit(repvit), None),
+        ("convnext", BackboneConfig::ConvNext(convnext), None),
         ("pp_lcnet", BackboneConfig::PpLcNet(lcnet), neck(33)),
         ("pp_lcnet_v2", BackboneConfig::PpLcNetV2(lcnet_v2), Some(NeckConfig::BnNeck)),
         ("mobilenet_v1", BackboneConfig::MobileNetV1(mobilenet), vehicle),

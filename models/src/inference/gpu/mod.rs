@@ -130,6 +130,7 @@ pub(crate) enum Entry {
     Depthwise,
     Gate,
     GlobalPool,
+    LayerNorm,
     MaxPool,
     Product,
     Scale,
@@ -152,6 +153,7 @@ impl Entry {
             Self::Depthwise => "depthwise",
             Self::Gate => "gate",
             Self::GlobalPool => "global_pool",
+            Self::LayerNorm => "layer_norm",
             Self::MaxPool => "max_pool",
             Self::Product => "product",
             Self::Scale => "scale",
@@ -183,7 +185,7 @@ impl Entry {
                 Binding::Shape,
             ],
             Self::GlobalPool => &[Binding::X, Binding::Out, Binding::Shape],
-            Self::Affine => &[
+            Self::Affine | Self::LayerNorm => &[
                 Binding::X,
                 Binding::Weight,
                 Binding::Bias,
@@ -337,7 +339,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const ALL: [Entry; 16] = [
+    const ALL: [Entry; 17] = [
         Entry::Activate,
         Entry::Add,
         Entry::Affine,
@@ -347,6 +349,7 @@ mod tests {
         Entry::Depthwise,
         Entry::Gate,
         Entry::GlobalPool,
+        Entry::LayerNorm,
         Entry::MaxPool,
         Entry::Product,
         Entry::Scale,

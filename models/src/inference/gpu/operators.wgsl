@@ -43,11 +43,24 @@ override MAXIMUM: bool = false;
 
 const NOTHING = vec4<f32>(0.0);
 
+fn sigmoid(value: vec4<f32>) -> vec4<f32> {
+    // Kept where the exponential is finite.
+    return 1.0 / (1.0 + exp(-clamp(value, vec4(-80.0), vec4(80.0))));
+}
+
+// As `activation.rs` says, of a value's square.
+fn gelu_factor(s: vec4<f32>) -> vec4<f32> {
+    return 1.5957686 + s * (0.0726683 + s * (-6.605346e-5 + s * (-1.1054676e-4
+        + s * (7.94814e-6 + s * (-2.675663e-7 + s * 3.627852e-9)))));
+}
+
 fn activated(value: vec4<f32>) -> vec4<f32> {
     switch ACTIVATION {
         case 1u: { return max(value, NOTHING); }
         case 2u: { return value * clamp(value * (1.0 / 6.0) + 0.5, NOTHING, vec4(1.0)); }
         case 3u: { return clamp(value, NOTHING, vec4(6.0)); }
+        case 4u: { return value * sigmoid(value); }
+        case 5u: { return value * sigmoid(value * gelu_factor(min(value * value, vec4(36.0)))); }
         default: { return value; }
     }
 }
@@ -353,11 +366,6 @@ fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     }
 }
 
-fn sigmoid(value: vec4<f32>) -> vec4<f32> {
-    // Kept where the exponential is finite.
-    return 1.0 / (1.0 + exp(-clamp(value, vec4(-80.0), vec4(80.0))));
-}
-
 @compute @workgroup_size(64)
 fn gate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let here = here(id, groups);
@@ -488,6 +496,12 @@ fn aligned_logit(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     }
 }
 
+// A pixel's value, with zeros behind its last channel.
+fn own(column: u32, value: vec4<f32>) -> vec4<f32> {
+    let lanes = 4u * column + vec4(0u, 1u, 2u, 3u);
+    return select(NOTHING, value, lanes < vec4(shape.channels));
+}
+
 @compute @workgroup_size(64)
 fn unit_length(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let here = here(id, groups);
@@ -498,9 +512,32 @@ fn unit_length(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
     var squares = EPSILON;
     for (var c = 0u; c < shape.fours; c++) {
         let value = x[first + c];
-        let lanes = 4u * c + vec4(0u, 1u, 2u, 3u);
-        let own = select(NOTHING, value, lanes < vec4(shape.channels));
-        squares += dot(own, own);
+        let inside = own(c, value);
+        squares += dot(inside, inside);
     }
     out[here.at] = x[here.at] / sqrt(squares);
+}
+
+// A pixel an invocation: its channels brought to mean 0 and variance 1.
+@compute @workgroup_size(64)
+fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let pixel = place(id, groups);
+    if pixel >= out_pixels() * run.pictures {
+        return;
+    }
+    let first = pixel * shape.fours;
+    var sum = 0.0;
+    for (var c = 0u; c < shape.fours; c++) {
+        sum += dot(own(c, x[first + c]), vec4(1.0));
+    }
+    let mean = sum / f32(shape.channels);
+    var squares = 0.0;
+    for (var c = 0u; c < shape.fours; c++) {
+        let apart = own(c, x[first + c] - mean);
+        squares += dot(apart, apart);
+    }
+    let factor = 1.0 / sqrt(squares / f32(shape.channels) + EPSILON);
+    for (var c = 0u; c < shape.fours; c++) {
+        out[first + c] = (x[first + c] - mean) * factor * weights(weight[c]) + bias[c];
+    }
 }

@@ -3,7 +3,7 @@
 use pulp::NullaryFnOnce;
 
 use super::{Extent, activated_value};
-use crate::activation::Activation;
+use crate::activation::{Activation, gelu, silu};
 use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
@@ -40,7 +40,50 @@ pub(crate) fn add(x: &mut [f32], other: &[f32], activation: Activation) {
 
 /// An activation, in place.
 pub(crate) fn activate(x: &mut [f32], activation: Activation) {
-    x.iter_mut().for_each(|x| *x = activated_value(*x, activation));
+    let count = threads::piece(x.len(), 1, usize::MAX);
+    for_chunks(x, count, |_, x| {
+        vectorised(
+            #[inline(always)]
+            || match activation {
+                Activation::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
+                Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
+                _ => x.iter_mut().for_each(|x| *x = activated_value(*x, activation)),
+            },
+        );
+    });
+}
+
+/// The sum of what `term` makes of the values: sixteen sums side by side fill the machine's vectors.
+#[inline(always)]
+fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let (parts, left) = values.as_chunks::<16>();
+    let mut sums = [0.0; 16];
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, value)| *sum += term(*value));
+    }
+    sums.iter().sum::<f32>() + left.iter().map(|value| term(*value)).sum::<f32>()
+}
+
+/// Every pixel's channels brought to mean 0 and variance 1, then `x · scale + shift`, in place.
+pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
+    let channels = scale.len();
+    let count = threads::piece(x.len() / channels, 1, usize::MAX);
+    for_chunks(x, count * channels, |_, x| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for pixel in x.chunks_exact_mut(channels) {
+                    let share = 1.0 / channels as f32;
+                    let mean = sum_of(pixel, |value| value) * share;
+                    let variance = sum_of(pixel, |value| (value - mean) * (value - mean)) * share;
+                    let factor = 1.0 / (variance + epsilon).sqrt();
+                    for ((value, scale), shift) in pixel.iter_mut().zip(scale).zip(shift) {
+                        *value = (*value - mean) * factor * scale + shift;
+                    }
+                }
+            },
+        );
+    });
 }
 
 /// A function of every value, in place.

@@ -22,7 +22,7 @@ use comparison::{larger, smaller};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
-    global_maximum, max_pool, scale_channels, unit_length, upsample,
+    global_maximum, layer_norm, max_pool, scale_channels, unit_length, upsample,
 };
 pub(crate) use matrix::Matrix;
 use product::PackedMatrix;
@@ -33,7 +33,7 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::activation::Activation;
+use crate::activation::{Activation, gelu, silu};
 use crate::simd::dispatch;
 use gallery::aligned::Aligned;
 
@@ -87,6 +87,13 @@ impl Placement {
         let (out_height, out_width) = (out(input.height), out(input.width));
         let (top, left) = (before(input.height), before(input.width));
         Self { kernel, stride, top, left, input, out_height, out_width }
+    }
+
+    /// Without padding: what is left of a side behind the last whole window is not read.
+    pub(crate) fn inside(input: Extent, kernel: usize, stride: usize) -> Self {
+        let out = |side: usize| side.checked_sub(kernel).map_or(0, |room| room / stride + 1);
+        let (out_height, out_width) = (out(input.height), out(input.width));
+        Self { kernel, stride, top: 0, left: 0, input, out_height, out_width }
     }
 
     /// Taps of an output position that lie inside an input side.
@@ -163,12 +170,14 @@ struct Ending {
     middle: f32,
 }
 
-/// Of the activations in the order of their numbers.
-static ENDINGS: [Ending; 4] = [
+/// Of the activations in the order of their numbers; smooth ones are steps of their own.
+static ENDINGS: [Ending; 6] = [
     Ending::within(f32::NEG_INFINITY, f32::INFINITY),
     Ending::within(0.0, f32::INFINITY),
     Ending { is_gated: true, low: 0.0, high: 1.0, slope: 1.0 / 6.0, middle: 0.5 },
     Ending::within(0.0, 6.0),
+    Ending::within(f32::NEG_INFINITY, f32::INFINITY),
+    Ending::within(f32::NEG_INFINITY, f32::INFINITY),
 ];
 
 impl Ending {
@@ -181,12 +190,12 @@ impl Ending {
     }
 }
 
-/// An activation of a whole vector.
+/// An activation of a whole vector; smooth ones are steps of their own.
 #[inline(always)]
 fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     match activation {
-        Activation::Identity => x,
+        Activation::Identity | Activation::Silu | Activation::Gelu => x,
         Activation::Relu => larger(simd, x, zero),
         Activation::Relu6 => smaller(simd, larger(simd, x, zero), simd.splat_f32s(6.0)),
         Activation::HardSwish => {
@@ -205,5 +214,7 @@ fn activated_value(x: f32, activation: Activation) -> f32 {
         Activation::Relu => x.max(0.0),
         Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
+        Activation::Silu => silu(x),
+        Activation::Gelu => gelu(x),
     }
 }

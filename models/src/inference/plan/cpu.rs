@@ -38,6 +38,7 @@ impl Packed {
 
 impl Convolution for Packed {
     const IN_PLACE: bool = true;
+    const SMOOTH: bool = false;
 
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self {
         let is_product = layer.is_product();
@@ -177,6 +178,9 @@ impl Plan {
             }
             Operation::Copy => out.copy_from_slice(input(0)),
             Operation::Affine { scale, shift } => packed::affine(out, scale, shift),
+            Operation::LayerNorm { scale, shift, epsilon } => {
+                packed::layer_norm(out, scale, shift, *epsilon);
+            }
             Operation::Apply(Gate::Sigmoid) => packed::apply(out, |x| 1.0 / (1.0 + (-x).exp())),
             Operation::Apply(Gate::HardSigmoid) => {
                 packed::apply(out, |x| (x / 6.0 + 0.5).clamp(0.0, 1.0));

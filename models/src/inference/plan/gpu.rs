@@ -41,6 +41,7 @@ pub(crate) struct Shaded {
 
 impl Convolution for Shaded {
     const IN_PLACE: bool = false;
+    const SMOOTH: bool = true;
 
     // int8 is for processors without matrix units of floats.
     fn new(_: Arithmetic, layer: Layer) -> Self {
@@ -352,12 +353,13 @@ impl Shading {
         }
     }
 
-    fn affine(mut scale: Vec<f32>, mut shift: Vec<f32>, work: Work) -> Self {
+    /// An operator with a scale and a shift a channel.
+    fn affine(entry: Entry, mut scale: Vec<f32>, mut shift: Vec<f32>, work: Work) -> Self {
         for values in [&mut scale, &mut shift] {
             values.resize(values.len().next_multiple_of(4), 0.0);
         }
         let weight = bytemuck::cast_slice(&scale).to_vec();
-        Self { weight, bias: shift, ..Self::plain(Entry::Affine, work, Constants::default()) }
+        Self { weight, bias: shift, ..Self::plain(entry, work, Constants::default()) }
     }
 
     /// What a step with this many inputs does for its output.
@@ -368,7 +370,15 @@ impl Shading {
             Operation::Convolve(convolution) => {
                 return Self::convolution(convolution, output, inputs > 1);
             }
-            Operation::Affine { scale, shift } => return Self::affine(scale, shift, each),
+            Operation::Affine { scale, shift } => {
+                return Self::affine(Entry::Affine, scale, shift, each);
+            }
+            Operation::LayerNorm { scale, shift, epsilon } => {
+                let work = Work::Each(pixels(output));
+                let mut shading = Self::affine(Entry::LayerNorm, scale, shift, work);
+                shading.shader.constants.epsilon = epsilon.to_bits();
+                return shading;
+            }
             Operation::GlobalPool(pool) => {
                 let constants = Constants { maximum: pool == GlobalPool::Max, ..plain };
                 return Self::plain(Entry::GlobalPool, Work::Columns(fours(output)), constants);

@@ -52,6 +52,9 @@ pub(crate) trait Convolution: Sized {
     /// Whether steps that change every value by itself overwrite their first input.
     const IN_PLACE: bool;
 
+    /// Whether a smooth activation is applied while a result is still in registers.
+    const SMOOTH: bool;
+
     /// Packs the weights.
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self;
 
@@ -77,6 +80,11 @@ enum Operation<C> {
         scale: Vec<f32>,
         shift: Vec<f32>,
     },
+    LayerNorm {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+        epsilon: f32,
+    },
     /// The first input once more, for a step that overwrites it.
     Copy,
     Apply(Gate),
@@ -100,6 +108,7 @@ impl<C: Convolution> Operation<C> {
             && matches!(
                 self,
                 Self::Affine { .. }
+                    | Self::LayerNorm { .. }
                     | Self::Apply(_)
                     | Self::Activate(_)
                     | Self::Scale

@@ -4,7 +4,9 @@ use super::memory;
 use super::{Convolution, Layer, Operation, Record, Step, Value};
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement};
-use crate::layers::{Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, Padding};
+use crate::layers::{
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding,
+};
 use crate::values::{Param, Tensor, of_param};
 
 /// A [`Flow`] that computes nothing: it packs weights and notes what is to be done.
@@ -50,6 +52,7 @@ impl<C: Convolution> Recorder<C> {
         let placement = match padding {
             Padding::Even => Placement::even(x.extent, kernel, layer.stride()),
             Padding::Same => Placement::same(x.extent, kernel, layer.stride()),
+            Padding::Nothing => Placement::inside(x.extent, kernel, layer.stride()),
         };
         let extent = Extent {
             height: placement.out_height,
@@ -57,9 +60,18 @@ impl<C: Convolution> Recorder<C> {
             channels: channels_out,
         };
         let is_depthwise = layer.is_depthwise();
-        let layer = Layer { weight, bias, activation, placement, is_depthwise };
+        let (within, behind) = if activation.is_smooth() && !C::SMOOTH {
+            (Activation::Identity, Some(activation))
+        } else {
+            (activation, None)
+        };
+        let layer = Layer { weight, bias, activation: within, placement, is_depthwise };
         let operation = Operation::Convolve(C::new(self.arithmetic, layer));
-        self.note(operation, vec![x], extent)
+        let y = self.note(operation, vec![x], extent);
+        match behind {
+            Some(activation) => self.note(Operation::Activate(activation), vec![y], extent),
+            None => y,
+        }
     }
 
     /// Sums become the end of the convolution before them, which still has its result in registers.
@@ -177,6 +189,12 @@ impl<C: Convolution> Flow for Recorder<C> {
         let (scale, shift) = layer.affine_values();
         let operation = Operation::Affine { scale, shift };
         self.note(operation, vec![x], x.extent)
+    }
+
+    fn layer_norm(&mut self, x: Value, layer: &LayerNorm) -> Value {
+        let [scale, shift] = layer.values();
+        let epsilon = layer.epsilon() as f32;
+        self.note(Operation::LayerNorm { scale, shift, epsilon }, vec![x], x.extent)
     }
 
     fn linear(&mut self, x: Value, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Value {

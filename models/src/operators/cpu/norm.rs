@@ -3,6 +3,7 @@
 use super::{
     Activation, Map, PIECE, Piece, Replicas, copied, for_pieces, multiply_add, sum_chunks, zeros,
 };
+use crate::activation::{gelu, gelu_slope, silu, silu_slope};
 
 /// Pixels of a piece.
 fn pixels_a_piece(channels: usize) -> usize {
@@ -182,6 +183,8 @@ impl Piece for Forward<'_> {
             Activation::Relu => self.each(index, out, |z| z.max(0.0)),
             Activation::HardSwish => self.each(index, out, hard_swish),
             Activation::Relu6 => self.each(index, out, |z| z.clamp(0.0, 6.0)),
+            Activation::Silu => self.each(index, out, silu),
+            Activation::Gelu => self.each(index, out, gelu),
         }
     }
 }
@@ -225,6 +228,8 @@ impl Backward<'_> {
             Activation::Identity => self.each(index, |_| 1.0, visit),
             Activation::Relu => self.each(index, |z| if z > 0.0 { 1.0 } else { 0.0 }, visit),
             Activation::HardSwish => self.each(index, hard_swish_slope, visit),
+            Activation::Silu => self.each(index, silu_slope, visit),
+            Activation::Gelu => self.each(index, gelu_slope, visit),
             Activation::Relu6 => {
                 self.each(index, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 }, visit);
             }
@@ -281,6 +286,8 @@ impl Piece for BackwardInput<'_> {
             Activation::Identity => self.each(index, piece, |_| 1.0),
             Activation::Relu => self.each(index, piece, |z| if z > 0.0 { 1.0 } else { 0.0 }),
             Activation::HardSwish => self.each(index, piece, hard_swish_slope),
+            Activation::Silu => self.each(index, piece, silu_slope),
+            Activation::Gelu => self.each(index, piece, gelu_slope),
             Activation::Relu6 => {
                 self.each(index, piece, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 });
             }
@@ -330,6 +337,8 @@ impl Piece for Bias<'_> {
             Activation::Relu => self.each(piece, |z| z.max(0.0)),
             Activation::HardSwish => self.each(piece, hard_swish),
             Activation::Relu6 => self.each(piece, |z| z.clamp(0.0, 6.0)),
+            Activation::Silu => self.each(piece, silu),
+            Activation::Gelu => self.each(piece, gelu),
         }
     }
 }

@@ -7,8 +7,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
-    SCORE_EPSILON, SCORE_MARGIN, values_of,
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
+    Padding, SCORE_EPSILON, SCORE_MARGIN, values_of,
 };
 use models::preprocess::Preprocess;
 
@@ -286,6 +286,22 @@ impl Flow for Graph {
         self.binary("Add", &scaled, &shift)
     }
 
+    fn layer_norm(&mut self, x: Map, layer: &LayerNorm) -> Map {
+        let axes = || [("axes", Attribute::Numbers(vec![1]))];
+        let mean = self.node("ReduceMean", &[&x.name], &axes());
+        let centered = Map { name: self.node("Sub", &[&x.name, &mean], &[]), ..x.clone() };
+        let squares = self.binary("Mul", &centered, &centered.name.clone());
+        let variance = self.node("ReduceMean", &[&squares.name], &axes());
+        let epsilon = self.scalar(layer.epsilon() as f32);
+        let sum = self.node("Add", &[&variance, &epsilon], &[]);
+        let deviation = self.node("Sqrt", &[&sum], &[]);
+        let normalized = self.binary("Div", &centered, &deviation);
+        let shape = [1, x.channels, 1, 1];
+        let [scale, shift] = layer.values().map(|values| self.floats(&shape, &values));
+        let scaled = self.binary("Mul", &normalized, &scale);
+        self.binary("Add", &scaled, &shift)
+    }
+
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
         let weight = weight.val().transpose();
         let [channels_out, channels_in] = weight.dims();
@@ -311,6 +327,22 @@ impl Flow for Graph {
             Activation::Identity => x,
             Activation::Relu => self.unary("Relu", x, &[]),
             Activation::HardSwish => self.unary("HardSwish", x, &[]),
+            Activation::Silu => {
+                let gate = self.unary("Sigmoid", x.clone(), &[]);
+                self.binary("Mul", &x, &gate.name)
+            }
+            Activation::Gelu => {
+                let (root, one, half) = (
+                    self.scalar(std::f32::consts::FRAC_1_SQRT_2),
+                    self.scalar(1.0),
+                    self.scalar(0.5),
+                );
+                let scaled = self.binary("Mul", &x, &root);
+                let error = self.unary("Erf", scaled, &[]);
+                let twice = self.binary("Add", &error, &one);
+                let product = self.binary("Mul", &x, &twice.name);
+                self.binary("Mul", &product, &half)
+            }
             Activation::Relu6 => {
                 let (least, most) = (self.scalar(0.0), self.scalar(6.0));
                 let name = self.node("Clip", &[&x.name, &least, &most], &[]);

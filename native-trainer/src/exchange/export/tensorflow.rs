@@ -5,8 +5,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, Padding,
-    SCORE_EPSILON, SCORE_MARGIN, values_of,
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
+    Padding, SCORE_EPSILON, SCORE_MARGIN, values_of,
 };
 use models::preprocess::Preprocess;
 
@@ -210,6 +210,7 @@ impl Graph {
             Padding::Even if stride == 1 && side % 2 == 1 && side > 1 => Border::Same,
             Padding::Even => Border::Pixels([top, bottom, left, right]),
             Padding::Same => Border::Same,
+            Padding::Nothing => Border::Pixels([0; 4]),
         };
         let depthwise = layer.is_depthwise();
         let weight = self.kernel(kernel, weight, depthwise);
@@ -217,7 +218,9 @@ impl Graph {
         let then = match activation {
             Activation::Relu => Fused::Relu,
             Activation::Relu6 => Fused::Relu6,
-            Activation::Identity | Activation::HardSwish => Fused::Nothing,
+            Activation::Identity | Activation::HardSwish | Activation::Silu | Activation::Gelu => {
+                Fused::Nothing
+            }
         };
         let operator = Operator::Convolution { depthwise, stride, border, then };
         let y = self.map_step(operator, &[x.0, weight, bias], [height, width, channels_out]);
@@ -272,6 +275,22 @@ impl Flow for Graph {
         self.binary(Operator::Add(Fused::Nothing), scaled, shift)
     }
 
+    fn layer_norm(&mut self, x: Map, layer: &LayerNorm) -> Map {
+        let mean = self.reduce(Operator::Mean, x, &[3]);
+        let centered = self.binary(Operator::Subtract, x, mean.0);
+        let squares = self.binary(Operator::Multiply, centered, centered.0);
+        let variance = self.reduce(Operator::Mean, squares, &[3]);
+        let epsilon = self.scalar(layer.epsilon() as f32);
+        let variance = self.binary(Operator::Add(Fused::Nothing), variance, epsilon);
+        let deviation = self.unary(Operator::Root, variance);
+        let normalized = self.binary(Operator::Divide, centered, deviation.0);
+        let [scale, shift] = layer.values();
+        let channels = [scale.len()];
+        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
+        let scaled = self.binary(Operator::Multiply, normalized, scale);
+        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+    }
+
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
         let weight = weight.val().transpose();
         let [channels_out, channels_in] = weight.dims();
@@ -301,6 +320,31 @@ impl Flow for Graph {
             Activation::Relu => self.unary(Operator::Relu, x),
             Activation::Relu6 => self.unary(Operator::Relu6, x),
             Activation::HardSwish => self.unary(Operator::HardSwish, x),
+            Activation::Silu => {
+                let gate = self.unary(Operator::Sigmoid, x);
+                self.binary(Operator::Multiply, x, gate.0)
+            }
+            // Neither format has had the error function from the beginning.
+            Activation::Gelu => {
+                let square = self.binary(Operator::Multiply, x, x.0);
+                let end = self.scalar(Activation::GELU_END);
+                let square = self.binary(Operator::Minimum, square, end);
+                let [lowest, higher @ ..] = Activation::GELU;
+                let mut sum: Option<Map> = None;
+                for coefficient in higher.into_iter().rev() {
+                    let coefficient = self.scalar(coefficient);
+                    let factor = match sum {
+                        Some(sum) => self.binary(Operator::Add(Fused::Nothing), sum, coefficient),
+                        None => Map(coefficient),
+                    };
+                    sum = Some(self.binary(Operator::Multiply, square, factor.0));
+                }
+                let lowest = self.scalar(lowest);
+                let factor = self.binary(Operator::Add(Fused::Nothing), sum.unwrap_or(x), lowest);
+                let scaled = self.binary(Operator::Multiply, x, factor.0);
+                let gate = self.unary(Operator::Sigmoid, scaled);
+                self.binary(Operator::Multiply, x, gate.0)
+            }
         }
     }
 

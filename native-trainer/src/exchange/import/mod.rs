@@ -1,12 +1,16 @@
 //! Weights learned elsewhere, under the names of this project's modules.
 //!
-//! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours; PyTorch's
-//! checkpoints are known by the network they hold.
+//! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours. In files of timm and
+//! torchvision a network is recognized by the names and shapes of its tensors.
 
+mod beside;
 mod known;
+mod named;
+mod naming;
+mod networks;
 mod pickle;
+mod tensors;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use models::backbone::BackboneConfig;
@@ -15,10 +19,11 @@ use models::extractor::ExtractorConfig;
 use models::image::ResizeFilter;
 use models::preprocess::Preprocess;
 use models::weights::{NamedTensor, Weights};
-use pytorch_reader::{DType, PytorchReader};
 use thiserror::Error;
 
 pub use self::known::{Difference, Known, Resemblance};
+pub use self::named::{NAMED, Named};
+pub use self::networks::{Imported, Misfit, read_network};
 pub use self::pickle::PickleError;
 use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
@@ -64,6 +69,43 @@ pub enum ImportError {
         path: PathBuf,
         /// What differs.
         difference: Difference,
+    },
+    /// The file is no safetensors file.
+    #[error("{}: {reason}; fetch the file again", path.display())]
+    Safetensors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tensors have names of no network that can be taken over.
+    #[error(
+        "{}: no network that is known here has such tensors ({}); `magpie import --architecture help` lists those that \
+         are, and --config takes a recipe that describes another of PaddlePaddle",
+        path.display(),
+        if names.is_empty() { "there are none".to_owned() } else { names.join(", ") }
+    )]
+    Unrecognized {
+        /// The file.
+        path: PathBuf,
+        /// The first names.
+        names: Vec<String>,
+    },
+    /// Tensors are missing, have another shape or are left over.
+    #[error("{}: {misfit}", path.display())]
+    Misfit {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        misfit: Misfit,
+    },
+    /// What lies beside the weights cannot be followed.
+    #[error("{}: {reason}; give --architecture with a network that is known here, or move the file away", path.display())]
+    Beside {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A tensor's values cannot be read.
     #[error("{}: {name}: {reason}", path.display())]
@@ -165,37 +207,9 @@ impl Origin {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn read_pytorch(path: &Path, origin: Origin) -> Result<Weights, ImportError> {
-    // A tensor may name the same values again and again, beyond all memory.
-    let length =
-        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
-    let mut left = (length as usize).saturating_mul(2);
-    let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
-    let mut tensors = BTreeMap::new();
-    for name in reader.keys() {
-        let Some(tensor) = reader.get(&name) else { continue };
-        let Some(here) = origin.rename(&name) else { continue };
-        let unusable = |reason: String| ImportError::Tensor {
-            path: path.to_owned(),
-            name: name.clone(),
-            reason,
-        };
-        if tensor.dtype() != DType::F32 {
-            return Err(unusable(format!("holds {:?}, not F32", tensor.dtype())));
-        }
-        left = left.checked_sub(tensor.byte_len()).ok_or_else(|| {
-            unusable(
-                "the same values are named again and again, beyond the size of the file".into(),
-            )
-        })?;
-        let bytes = tensor.read().map_err(|error| unusable(error.to_string()))?;
-        let values =
-            bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        tensors.insert(here, NamedTensor { shape: tensor.shape().to_vec(), values });
-    }
-    Ok(Weights { tensors })
+    let theirs = tensors::read_pytorch(path, |name| origin.rename(name).is_some())?;
+    let here = |(name, tensor): (String, NamedTensor)| Some((origin.rename(&name)?, tensor));
+    Ok(Weights { tensors: theirs.into_iter().filter_map(here).collect() })
 }
 
 /// Reads a PaddlePaddle checkpoint (`.pdparams`) of an extractor or a detector, with the head that

@@ -32,6 +32,7 @@ impl WithSimd for Line<'_> {
             (3, 2) => self.run::<S, 3, 2>(simd),
             (5, 1) => self.run::<S, 5, 1>(simd),
             (5, 2) => self.run::<S, 5, 2>(simd),
+            (7, 1) => self.run_pixels::<S, 7>(simd),
             _ => self.run_any(),
         }
     }
@@ -84,6 +85,17 @@ impl Line<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// All of the line, one output pixel after the other, with a stride of 1.
+    #[inline(always)]
+    fn run_pixels<S: Simd, const KERNEL: usize>(mut self, simd: S) {
+        if self.layer.placement.input.channels < S::F32_LANES {
+            return self.run_any();
+        }
+        for ox in 0..self.layer.placement.out_width {
+            self.pixel::<S, KERNEL, 1>(simd, ox);
         }
     }
 

@@ -1,0 +1,233 @@
+//! What lies beside weights: `config.json` of timm's models, `preprocessor_config.json` of Hugging Face's.
+
+use std::path::Path;
+
+use models::preprocess::Preprocess;
+use serde_json::Value;
+
+use super::ImportError;
+use super::named::Named;
+use crate::files;
+
+/// Most bytes of such a file that are read.
+const LIMIT: u64 = 1 << 20;
+
+/// Names of the files, the one that says more first.
+const FILES: [&str; 2] = ["preprocessor_config.json", "config.json"];
+
+/// What the files say; what they do not say is absent.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Beside {
+    /// timm's name of the network.
+    pub(super) architecture: Option<String>,
+    /// Where the rest was read.
+    file: Option<&'static str>,
+    mean: Option<[f32; 3]>,
+    std: Option<[f32; 3]>,
+    /// Height and width.
+    size: Option<[u32; 2]>,
+    /// The share of a resized picture that the original cut out of its middle.
+    crop: Option<f64>,
+    interpolation: Option<String>,
+}
+
+impl Beside {
+    /// Reads the files beside a checkpoint, if there are any.
+    pub(super) fn read(checkpoint: &Path) -> Result<Self, ImportError> {
+        let mut beside = Self::default();
+        for name in FILES {
+            let path = files::folder_of(checkpoint).join(name);
+            if !path.is_file() {
+                continue;
+            }
+            let text = files::read(&path, LIMIT)?;
+            let value: Value = serde_json::from_slice(&text).map_err(|error| {
+                ImportError::Beside { path: path.clone(), reason: error.to_string() }
+            })?;
+            beside.add(name, &value);
+        }
+        Ok(beside)
+    }
+
+    /// Whether the network of the files is one that is told rightly by its tensors, or is none.
+    pub(super) fn check(&self, checkpoint: &Path) -> Result<(), ImportError> {
+        match &self.architecture {
+            Some(name) if Named::find(name).is_none() && !is_sized(name) => {
+                let path = files::folder_of(checkpoint).join("config.json");
+                let reason = format!("the architecture {name} is none that is known here");
+                Err(ImportError::Beside { path, reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what is not known yet.
+    fn add(&mut self, file: &'static str, value: &Value) {
+        let known = &value["pretrained_cfg"];
+        let from = if known.is_object() { known } else { value };
+        let triple = |value: &Value| -> Option<[f32; 3]> {
+            let values = value.as_array()?.iter().map(|v| v.as_f64().map(|v| v as f32));
+            values.collect::<Option<Vec<f32>>>()?.try_into().ok()
+        };
+        let side = |value: &Value| value.as_u64().and_then(|side| u32::try_from(side).ok());
+        let pair = |value: &Value| Some([side(&value["height"])?, side(&value["width"])?]);
+        let square = |value: &Value| side(value).map(|side| [side, side]);
+        // What the network sees is the part that is cut out; without one, the whole.
+        let crops = value["do_center_crop"] != Value::Bool(false);
+        let cut = Some(&value["crop_size"]).filter(|_| crops);
+        let size = None
+            .or_else(|| {
+                let sizes = from["input_size"].as_array()?;
+                Some([side(sizes.get(1)?)?, side(sizes.get(2)?)?])
+            })
+            .or_else(|| cut.and_then(|cut| pair(cut).or_else(|| square(cut))))
+            .or_else(|| pair(&value["size"]))
+            .or_else(|| square(&value["size"]))
+            .or_else(|| square(&value["size"]["shortest_edge"]));
+        let interpolation = from["interpolation"].as_str().map(str::to_owned).or_else(|| {
+            // Pillow's numbers.
+            let name = match value["resample"].as_u64()? {
+                0 => "nearest",
+                2 => "bilinear",
+                3 => "bicubic",
+                _ => return None,
+            };
+            Some(name.to_owned())
+        });
+        let mean = triple(&from["mean"]).or_else(|| triple(&value["image_mean"]));
+        let std = triple(&from["std"]).or_else(|| triple(&value["image_std"]));
+        if mean.is_some() || std.is_some() || size.is_some() {
+            self.file.get_or_insert(file);
+        }
+        self.mean = self.mean.or(mean);
+        self.std = self.std.or(std);
+        self.size = self.size.or(size);
+        self.crop = self.crop.or_else(|| from["crop_pct"].as_f64());
+        self.interpolation = self.interpolation.take().or(interpolation);
+        let architecture = value["architecture"].as_str().map(str::to_owned);
+        self.architecture = self.architecture.take().or(architecture);
+    }
+
+    /// Changes what the files say otherwise; sentences on that, and on what cannot be followed.
+    pub(super) fn apply(&self, preprocess: &mut Preprocess) -> Vec<String> {
+        preprocess.mean = self.mean.unwrap_or(preprocess.mean);
+        preprocess.std = self.std.unwrap_or(preprocess.std);
+        [preprocess.height, preprocess.width] =
+            self.size.unwrap_or([preprocess.height, preprocess.width]);
+        let source = match self.file {
+            Some(file) => format!("from {file}"),
+            None => "as is usual for this network: no config.json lies beside the file".to_owned(),
+        };
+        let Preprocess { width, height, mean, std, .. } = preprocess;
+        let mut said = vec![format!(
+            "pictures of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {source}"
+        )];
+        if let Some(crop) = self.crop.filter(|crop| *crop < 1.0) {
+            said.push(format!(
+                "crop_pct {crop} is not followed: the whole picture is resized, nothing is cut off"
+            ));
+        }
+        if let Some(other) = self.interpolation.as_deref().filter(|name| *name != "bilinear") {
+            said.push(format!(
+                "the interpolation {other} is not followed: pictures are resized by the bilinear filter"
+            ));
+        }
+        said
+    }
+}
+
+/// Whether it is one of a family whose sizes the tensors tell.
+fn is_sized(architecture: &str) -> bool {
+    const SIZED: [&str; 19] = [
+        "resnet26",
+        "resnet101",
+        "resnet152",
+        "resnet18d",
+        "resnet34d",
+        "resnet26d",
+        "resnet101d",
+        "resnet152d",
+        "tv_resnet101",
+        "tv_resnet152",
+        "repvit_m1",
+        "repvit_m2",
+        "repvit_m3",
+        "repvit_m1_1",
+        "repvit_m1_5",
+        "repvit_m2_3",
+        "convnext_base",
+        "convnext_large",
+        "convnext_xlarge",
+    ];
+    const SMALL: [&str; 4] = ["convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"];
+    SIZED.contains(&architecture) || SMALL.contains(&architecture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(files: &[(&str, Value)]) -> Result<Beside, ImportError> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, value) in files {
+            std::fs::write(dir.path().join(name), value.to_string()).unwrap();
+        }
+        let path = dir.path().join("model.safetensors");
+        let beside = Beside::read(&path)?;
+        beside.check(&path).map(|()| beside)
+    }
+
+    #[test]
+    fn what_timm_writes_is_followed() {
+        let config = json!({
+            "architecture": "resnet18",
+            "num_classes": 1000,
+            "pretrained_cfg": {
+                "input_size": [3, 160, 192], "interpolation": "bicubic", "crop_pct": 0.95,
+                "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.1],
+            },
+        });
+        let beside = read(&[("config.json", config)]).unwrap();
+        assert_eq!(beside.architecture.as_deref(), Some("resnet18"));
+        let mut preprocess = Preprocess::square(224);
+        let said = beside.apply(&mut preprocess);
+        assert_eq!((preprocess.width, preprocess.height), (192, 160));
+        assert_eq!((preprocess.mean, preprocess.std), ([0.5, 0.4, 0.3], [0.25, 0.2, 0.1]));
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said[0].ends_with("from config.json"), "{said:?}");
+        assert!(said[1].contains("crop_pct 0.95") && said[2].contains("bicubic"), "{said:?}");
+    }
+
+    #[test]
+    fn what_hugging_face_writes_is_followed() {
+        for (size, crop, wanted) in [
+            (json!({ "height": 200, "width": 180 }), Value::Null, (180, 200)),
+            (json!({ "shortest_edge": 256 }), json!({ "height": 224, "width": 224 }), (224, 224)),
+            (json!(192), Value::Null, (192, 192)),
+        ] {
+            let config = json!({
+                "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+                "size": size, "crop_size": crop, "resample": 2,
+            });
+            let beside = read(&[("preprocessor_config.json", config)]).unwrap();
+            let mut preprocess = Preprocess::square(224);
+            let said = beside.apply(&mut preprocess);
+            assert_eq!((preprocess.width, preprocess.height), wanted);
+            assert_eq!((preprocess.mean, said.len()), ([0.5; 3], 1));
+        }
+    }
+
+    #[test]
+    fn an_architecture_that_differs_without_a_trace_in_its_tensors_is_refused() {
+        let of = |name: &str| read(&[("config.json", json!({ "architecture": name }))]);
+        assert!(of("convnext_nano").is_ok() && of("tf_efficientnet_b0").is_ok());
+        let error = of("resnetaa50").unwrap_err();
+        assert!(
+            matches!(&error, ImportError::Beside { reason, .. } if reason.contains("resnetaa50"))
+        );
+        assert_eq!(read(&[]).unwrap(), Beside::default());
+        let said = Beside::default().apply(&mut Preprocess::square(224));
+        assert!(said[0].contains("no config.json lies beside the file"), "{said:?}");
+    }
+}

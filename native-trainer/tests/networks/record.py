@@ -1,0 +1,158 @@
+"""Records what the originals of imported networks compute, for `tests/suite/networks.rs`.
+
+    python3 -m venv ve && ve/bin/pip install numpy safetensors timm torch torchvision
+    ve/bin/python native-trainer/tests/networks/record.py
+
+Weights and inputs follow a rule that both sides know, so that names, shapes and outputs are all that is kept.
+Recorded with timm 1.0.31, torchvision 0.29.2, torch 2.15.0.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torchvision
+from timm.models.convnext import ConvNeXt
+from timm.models.repvit import RepVit
+from timm.models.resnet import BasicBlock, ResNet
+
+HERE = Path(__file__).parent
+
+
+def uniform(tensor, count):
+    """u(t, i) of tensor t: 24 bits of SplitMix64."""
+    with np.errstate(over="ignore"):
+        z = np.arange(count, dtype=np.uint64) + (np.uint64(tensor) << np.uint64(32))
+        z += np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.float32) / np.float32(16777216)
+
+
+def values(number, name, shape):
+    u = uniform(number, int(np.prod(shape))).reshape(shape)
+    if name.endswith("running_var"):
+        return u + np.float32(0.5)
+    if name.endswith("running_mean"):
+        return (u - np.float32(0.5)) * np.float32(0.2)
+    if "scale" in name or name.endswith("gamma"):
+        return u * np.float32(0.5)
+    if len(shape) >= 2:
+        fan = np.float32(np.sqrt(6 / np.prod(shape[1:])))
+        return (2 * u - 1) * fan
+    if name.endswith("weight"):
+        return u + np.float32(0.5)
+    return (u - np.float32(0.5)) * np.float32(0.2)
+
+
+def listed(network):
+    floats = [(name, t) for name, t in network.state_dict().items() if t.is_floating_point()]
+    return [[name, list(t.shape)] for name, t in floats]
+
+
+def fill(network):
+    state = network.state_dict()
+    for number, (name, shape) in enumerate(listed(network)):
+        state[name] = torch.from_numpy(np.ascontiguousarray(values(number, name, tuple(shape))))
+    network.load_state_dict(state)
+
+
+def picture(side, batch):
+    x = uniform(1_000_000, batch * 3 * side * side) * np.float32(4) - np.float32(2)
+    return torch.from_numpy(x.reshape(batch, 3, side, side))
+
+
+def short(tensor):
+    return [float(f"{v:.7g}") for v in tensor.detach().flatten().tolist()]
+
+
+def features_of(network, x):
+    """What lies before the classifier."""
+    if hasattr(network, "forward_head"):
+        return network.forward_head(network.forward_features(x), pre_logits=True)
+    if isinstance(network, torchvision.models.ResNet):
+        classifier, network.fc = network.fc, torch.nn.Identity()
+        y, network.fc = network(x), classifier
+        return y
+    y = network.avgpool(network.features(x))
+    if isinstance(network, torchvision.models.MobileNetV3):
+        return network.classifier[1](network.classifier[0](y.flatten(1)))
+    if isinstance(network, torchvision.models.ConvNeXt):
+        return network.classifier[0](y).flatten(1)
+    return y.flatten(1)
+
+
+def record(name, network, side, gradients=()):
+    fill(network)
+    network.eval()
+    with torch.no_grad():
+        features = features_of(network.double(), picture(side, 1).double())
+    network.float()
+    recorded = {"network": name, "tensors": listed(network), "side": side, "features": short(features)}
+    if gradients:
+        network.train()
+        y = features_of(network, picture(side, 2))
+        direction = torch.from_numpy(uniform(2_000_000, y.numel()).reshape(y.shape) - np.float32(0.5))
+        (y * direction).sum().backward()
+        parameters = dict(network.named_parameters())
+        recorded["gradients"] = [[g, short(parameters[g].grad)] for g in gradients]
+    path = HERE / f"{name}.json"
+    path.write_text(json.dumps(recorded, separators=(",", ":")))
+    print(path.name, path.stat().st_size)
+
+
+torch.manual_seed(0)
+record("resnet_basic", torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=3), 40)
+record("resnet_bottleneck", torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1], num_classes=3), 40)
+narrow = dict(stem_type="deep", avg_down=True, stem_width=2, channels=(4, 8, 16, 32), num_classes=3)
+record("resnet_deep_stem", ResNet(BasicBlock, [1, 2, 1, 1], **narrow), 40)
+for name, gradients in [
+    ("mobilenetv3_small_100", ["conv_stem.weight", "blocks.3.0.bn2.weight", "blocks.3.0.se.conv_reduce.bias"]),
+    ("mobilenetv3_large_100", []),
+    ("tf_mobilenetv3_small_100", []),
+    ("mobilenetv4_conv_small", []),
+    ("mobilenetv4_conv_medium", []),
+    ("efficientnet_b0", ["conv_stem.weight", "blocks.3.0.bn2.weight", "blocks.3.0.se.conv_reduce.bias"]),
+]:
+    record(name, timm.create_model(name, num_classes=3), 64, gradients)
+for name in ["mobilenet_v3_small", "efficientnet_b0"]:
+    record(f"torchvision_{name}", getattr(torchvision.models, name)(num_classes=3), 64)
+repvit = dict(embed_dim=(8, 16, 24, 32), num_classes=3, distillation=True)
+record("repvit", RepVit(depth=(1, 2, 2, 1), **repvit), 64)
+record("repvit_legacy", RepVit(depth=(1, 1, 1, 1), legacy=True, **repvit), 64)
+record(
+    "convnext",
+    ConvNeXt(dims=(8, 16, 24, 32), depths=(1, 1, 2, 1), num_classes=3),
+    64,
+    ["stem.0.weight", "stages.1.blocks.0.conv_dw.weight", "stages.2.blocks.1.norm.weight", "stages.0.blocks.0.mlp.fc1.bias"],
+)
+setting = torchvision.models.convnext.CNBlockConfig
+stages = [setting(8, 16, 1), setting(16, 24, 1), setting(24, 32, 1), setting(32, None, 1)]
+record("torchvision_convnext", torchvision.models.ConvNeXt(stages, num_classes=3), 64)
+
+# Names and shapes of whole networks.
+whole = {
+    name: [f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(timm.create_model(name))]
+    for name in ["resnet18", "resnet34", "resnet50", "repvit_m0_9", "repvit_m1_0", "convnext_tiny", "mobilenetv3_large_100"]
+}
+whole["torchvision mobilenet_v3_large"] = [
+    f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(torchvision.models.mobilenet_v3_large())
+]
+whole["torchvision convnext_tiny"] = [
+    f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(torchvision.models.convnext_tiny())
+]
+path = HERE / "names.json"
+path.write_text(json.dumps(whole, separators=(",", ":")))
+print(path.name, path.stat().st_size)
+
+# A checkpoint as training writes it: in 16-bit floats, of a network in a wrapper.
+tiny = ResNet(BasicBlock, [1, 1, 1, 1], **narrow)
+fill(tiny)
+state = {f"module.{name}": t.half() if t.is_floating_point() else t for name, t in tiny.state_dict().items()}
+torch.save({"epoch": 3, "state_dict": state}, HERE / "tiny.pth")
+tiny.load_state_dict({name: t.half().float() if t.is_floating_point() else t for name, t in tiny.state_dict().items()})
+with torch.no_grad():
+    recorded = short(features_of(tiny.eval(), picture(40, 1)))
+(HERE / "tiny.json").write_text(json.dumps({"side": 40, "features": recorded}, separators=(",", ":")))
