@@ -43,6 +43,12 @@ pub enum GalleryError {
         /// What contradicts what.
         what: String,
     },
+    /// What is stored is whole, but answers cannot come of it.
+    #[error("the gallery cannot answer as it should: {what}")]
+    Unanswerable {
+        /// What keeps it from that, and what mends it.
+        what: String,
+    },
     /// An embedding of another width.
     #[error(
         "the embedding has {got} values, the gallery holds {expected}; embed with the extractor that made the gallery"

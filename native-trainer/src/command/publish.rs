@@ -1,7 +1,9 @@
 //! `magpie publish`: page, engine and bundle as one folder for any static host.
 
 mod of_site;
+mod texts;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -9,12 +11,13 @@ use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
 use models::gallery::{AnswerRule, Budget, Crop, Gallery, ShardOptions, Sharded};
+use models::image::RgbImage;
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 pub(super) use self::of_site::OfSite;
+use self::texts::{is_for_visitors, titled, versioned};
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
-use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
 use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
 use crate::files;
@@ -22,6 +25,7 @@ use crate::files::wanted::{GALLERY, IMAGE};
 use crate::networks;
 use crate::page::Page;
 use crate::publishing::draft::Draft;
+use crate::publishing::earlier::{self, Given};
 use crate::publishing::names::{
     BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
     SERVICE_WORKER, list_files,
@@ -29,13 +33,13 @@ use crate::publishing::names::{
 use crate::publishing::owned::Owned;
 use crate::publishing::precache::{kept_by_browsers, precache};
 use crate::publishing::site::Site;
-use crate::publishing::{earlier, hosting, peers};
+use crate::publishing::{hosting, peers};
 use crate::terminal::counted;
 
+/// Title of a page that was given none.
+pub(super) const TITLE: &str = "Magpie";
 /// What a host sends for the site's folder.
 const PAGE: &str = "index.html";
-/// What the service worker has in the place of a digest of the site.
-const UNPUBLISHED: &str = "unpublished";
 /// What the browser needs to install the page.
 const APP_MANIFEST: &str = "app.webmanifest";
 
@@ -63,9 +67,9 @@ pub struct Arguments {
     /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
     out: PathBuf,
-    /// Title of the page.
-    #[arg(long, default_value = "Magpie")]
-    title: String,
+    /// Title of the page; by default Magpie.
+    #[arg(long)]
+    title: Option<String>,
     /// Sample pictures offered on the page; may be repeated.
     #[arg(long)]
     sample: Vec<PathBuf>,
@@ -100,6 +104,12 @@ pub struct Arguments {
     /// Whether nothing is printed but warnings.
     #[arg(skip)]
     quiet: bool,
+    /// Whether the command has no options for what the gallery keeps: its threshold and its rule.
+    #[arg(skip)]
+    is_of_site: bool,
+    /// Samples that lie in no file of their own, by what they are called.
+    #[arg(skip)]
+    packed: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 /// When a gallery is published in shards.
@@ -142,6 +152,10 @@ impl From<Whole> for WholeImage {
 }
 
 impl Arguments {
+    fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or(TITLE)
+    }
+
     /// Prints a line of the answer.
     fn say(&self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {
@@ -157,6 +171,9 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let built = Page::open(self.page.as_deref())?;
         let mut page = page_files(built.folder())?;
+        if !self.is_of_site {
+            check_samples(&self.sample)?;
+        }
         if self.peers.is_none() {
             page.retain(|name| name != PEERS_FRAME);
         }
@@ -166,7 +183,13 @@ impl Arguments {
         let parts = self.open_parts()?;
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
         self.say_answer(&parts.gallery, &settings);
-        for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
+        let given = Given {
+            title: self.title.is_some(),
+            threshold: self.is_of_site || self.min_similarity.is_some(),
+            rule: self.is_of_site || self.answer.is_given(),
+        };
+        let samples = self.sample.len();
+        for line in earlier::not_kept(&site, self.title(), &notes, samples, &settings, given) {
             self.say(format_args!("not kept of the site that stands there: {line}"));
         }
         self.write(&site, (built.folder(), &page), &self.bundle(&parts, settings, notes)?)?;
@@ -175,7 +198,7 @@ impl Arguments {
             let runtimes = peers::add(&site, packages, &compared)?;
             self.say(format_args!("for comparison in bench/: {}", runtimes.join(", ")));
         }
-        keep_offline(&site, &self.title)?;
+        keep_offline(&site, self.title())?;
         let folder = site.folder();
         let opened = Site::Folder(folder.to_owned());
         let opened = opened.open_again(&mut |line| self.say(format_args!("{line}")));
@@ -221,6 +244,7 @@ impl Arguments {
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
         check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
+        gallery.check_answers().with_context(|| self.gallery.display().to_string())?;
         let cut = match self.shards {
             Cut::Auto => file.len() > CUT_FROM,
             Cut::Always => true,
@@ -267,7 +291,7 @@ impl Arguments {
         let Parts { extractor, detector, gallery, cut } = parts;
         let sharded = if *cut { Some(self.cut(gallery, settings.answer)?) } else { None };
         Ok(Bundle::assemble(
-            self.title.clone(),
+            self.title().to_owned(),
             extractor.bytes.clone(),
             detector.as_ref().map(|detector| detector.bytes.clone()),
             sharded.as_ref().map_or(Published::Whole(gallery), Published::Sharded),
@@ -286,7 +310,7 @@ impl Arguments {
         for name in page {
             let from = built.join(name);
             match &**name {
-                PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
+                PAGE => site.write(name, &titled(read(&from)?, self.title()))?,
                 _ => site.copy(&from, name)?,
             }
         }
@@ -297,7 +321,10 @@ impl Arguments {
         site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
         let samples = self.sample_names();
         for (name, path) in samples.iter().zip(&self.sample) {
-            site.write(name, &read_wanted(path, IMAGE)?)?;
+            match self.packed.get(path) {
+                Some(bytes) => site.write(name, bytes)?,
+                None => site.write(name, &read_wanted(path, IMAGE)?)?,
+            }
         }
         Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
     }
@@ -393,6 +420,15 @@ impl Arguments {
     }
 }
 
+/// Fails for a sample that is no picture.
+pub(super) fn check_samples(samples: &[PathBuf]) -> anyhow::Result<()> {
+    for path in samples {
+        RgbImage::decode(&read_wanted(path, IMAGE)?)
+            .with_context(|| format!("--sample {}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Fails where no page was built.
 pub(super) fn check_page(page: Option<&Path>) -> anyhow::Result<()> {
     page_files(Page::open(page)?.folder()).map(drop)
@@ -416,35 +452,6 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     names.retain(|name| !name.split('/').any(|part| part.starts_with('.')));
     names.sort();
     Ok(names)
-}
-
-/// A page with this title, as text: of its window and of its first heading.
-fn titled(page: Vec<u8>, title: &str) -> Vec<u8> {
-    let text = match String::from_utf8(page) {
-        Ok(text) => text,
-        Err(error) => return error.into_bytes(),
-    };
-    let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let places = [("<title>", "</title>"), ("<h1 id=\"title\">", "</h1>")];
-    let replaced = places.into_iter().fold(text, |text, (begin, end)| {
-        let replaced = text.split_once(begin).and_then(|(before, rest)| {
-            let (_, behind) = rest.split_once(end)?;
-            Some(format!("{before}{begin}{title}{end}{behind}"))
-        });
-        replaced.unwrap_or(text)
-    });
-    replaced.into_bytes()
-}
-
-/// A service worker with this version in the place of none, or of the one of another publishing.
-fn versioned(worker: &str, version: &str) -> Option<String> {
-    if worker.contains(UNPUBLISHED) {
-        return Some(worker.replacen(UNPUBLISHED, version, 1));
-    }
-    let is_version =
-        |text: &&str| text.len() == version.len() && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let before = worker.split('"').skip(1).step_by(2).find(is_version)?;
-    Some(worker.replacen(before, version, 1))
 }
 
 /// Names of a draft's files.
@@ -476,49 +483,4 @@ fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
         format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")
     })?;
     Ok(site.write(SERVICE_WORKER, text.as_bytes())?)
-}
-
-/// Whether a note of a model is shown on the page: not the name of the file that its weights came in.
-fn is_for_visitors(note: &str) -> bool {
-    !note.is_empty() && !note.starts_with(WEIGHTS_OF)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_title_is_text_and_takes_the_place_of_the_one_before() {
-        let page = b"<head><title>Magpie</title></head>".to_vec();
-        let first = titled(page, "A & B </title><script>");
-        assert_eq!(
-            String::from_utf8_lossy(&first),
-            "<head><title>A &amp; B &lt;/title&gt;&lt;script&gt;</title></head>"
-        );
-        assert_eq!(titled(first, "Shop"), b"<head><title>Shop</title></head>");
-        let page = br#"<title>Magpie</title><h1 id="title">Magpie</h1><p>Magpie</p>"#.to_vec();
-        let expected = r#"<title>A &lt; B</title><h1 id="title">A &lt; B</h1><p>Magpie</p>"#;
-        assert_eq!(String::from_utf8_lossy(&titled(page, "A < B")), expected);
-        for other in [&b"<!doctype html>"[..], b"<title>", b"\xff<title></title>"] {
-            assert_eq!(titled(other.to_vec(), "Shop"), other);
-        }
-    }
-
-    #[test]
-    fn a_worker_is_told_its_version_as_often_as_it_is_published() {
-        let built = "const VERSION = \"unpublished\";\nconst FAMILY = \"magpie-\";";
-        let first = versioned(built, "0123456789abcdef").unwrap();
-        assert_eq!(first, built.replace("unpublished", "0123456789abcdef"));
-        let second = versioned(&first, "fedcba9876543210").unwrap();
-        assert_eq!(second, built.replace("unpublished", "fedcba9876543210"));
-        assert_eq!(versioned("const FAMILY = \"magpie-\";", "0123456789abcdef"), None);
-    }
-
-    #[test]
-    fn visitors_read_licenses_but_no_names_of_weight_files() {
-        assert!(is_for_visitors("Pictures: Noto Emoji (Apache-2.0)."));
-        for note in ["", "Weights of efficientnet-lite0-57934424.pth."] {
-            assert!(!is_for_visitors(note), "{note}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use models::gallery::GalleryError;
 use models::image::{ImageError, RgbImage};
 use thiserror::Error;
 
+use super::archive::UnpackError;
 use super::cut_out::cut_out;
 use crate::files::{self, FileError, IMAGE_LIMIT};
 
@@ -44,6 +45,9 @@ pub enum PictureProblem {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// An archive does not give it.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// The bytes cannot be decoded.
     #[error(transparent)]
     Decode(#[from] ImageError),

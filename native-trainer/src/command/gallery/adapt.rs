@@ -34,9 +34,9 @@ pub(super) struct Adapt {
     /// What the map does.
     #[arg(long, value_enum, default_value_t)]
     kind: Kind,
-    /// Share of the same variance in every direction that the variance within classes is mixed with, above 0 and
-    /// at most 1; by default the best of several.
-    #[arg(long, value_parser = strength)]
+    /// Share of the same variance in every direction that the variance within classes is mixed with, from 0.0001
+    /// to 1; by default the best of several.
+    #[arg(long, value_parser = crate::cli::ranges::strength)]
     strength: Option<f32>,
     /// Whether the gallery measures answer rule and threshold behind a new map on its entries, as `magpie gallery
     /// calibrate --write` does.
@@ -67,13 +67,6 @@ impl Kind {
             Self::Whitening => Some(AdaptationKind::Whitening),
             Self::Lda => Some(AdaptationKind::Lda),
         }
-    }
-}
-
-fn strength(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
-        _ => Err("a strength is above 0 and at most 1".to_owned()),
     }
 }
 
