@@ -61,18 +61,18 @@ pub enum GalleryError {
     },
     /// A value that is infinite or not a number.
     #[error(
-        "the embedding holds a value that is not finite: the extractor's weights or the image are unusable; take \
+        "the embedding holds a value that is not finite: the extractor's weights or the picture are unusable; take \
          another one"
     )]
     NotFinite,
     /// An embedding without a direction.
     #[error(
-        "the embedding has length zero: the extractor's weights or the image are unusable; take another one"
+        "the embedding has length zero: the extractor's weights or the picture are unusable; take another one"
     )]
     ZeroLength,
     /// An entry without a direction.
     #[error(
-        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the image \
+        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the picture \
          were unusable; take it out and add its picture again"
     )]
     ZeroEntry {

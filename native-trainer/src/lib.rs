@@ -12,7 +12,7 @@
 //! | train | [`train_recipe`] |
 //! | measure an extractor | [`embed_samples`], then [`retrieval_metrics`] |
 //! | measure a detector | [`detection_metrics`] |
-//! | let a gallery learn from its own entries | [`adaptation::adapt_and_calibrate`] |
+//! | let a gallery learn from its own entries | [`authoring::adaptation::adapt_and_calibrate`] |
 //! | take weights of PyTorch or PaddlePaddle | [`read_pytorch`], [`read_paddle`], [`Known::read`] |
 //! | hand a network to another runtime | [`model_files`] |
 //!
@@ -31,19 +31,18 @@
 #[macro_use]
 pub mod terminal;
 
-pub mod adaptation;
 #[doc(hidden)]
 pub mod allocator;
 #[doc(hidden)]
 pub mod assign;
-#[doc(hidden)]
-pub mod authoring;
 #[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod command;
+#[doc(hidden)]
+pub mod comparison;
 pub mod data;
 #[doc(hidden)]
 pub mod ema;
@@ -62,7 +61,6 @@ pub mod networks;
 pub mod optimizer;
 #[doc(hidden)]
 pub mod page;
-pub mod plot;
 pub mod postgres;
 #[doc(hidden)]
 pub mod program;

@@ -121,7 +121,8 @@ fn third_party(metadata: &Value) -> anyhow::Result<String> {
             continue;
         }
         let name = format!("{} {} ({})", text("name"), text("version"), text("license"));
-        let folder = Path::new(text("manifest_path")).parent().context("a manifest lies in a folder")?;
+        let folder =
+            Path::new(text("manifest_path")).parent().context("a manifest lies in a folder")?;
         let found = license_texts(folder)?;
         if found.is_empty() {
             without.push(name);
@@ -165,7 +166,8 @@ fn inside(metadata: &Value) -> anyhow::Result<Vec<&str>> {
         let dependencies = node(id).and_then(|node| node["deps"].as_array());
         for dependency in dependencies.into_iter().flatten() {
             let kinds = dependency["dep_kinds"].as_array();
-            let is_inside = kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()));
+            let is_inside =
+                kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()));
             wanted.extend(dependency["pkg"].as_str().filter(|_| is_inside));
         }
     }
@@ -374,9 +376,7 @@ mod tests {
     fn what_only_tests_or_compiles_is_not_inside() {
         let package = |name: &str| serde_json::json!({ "name": name, "id": name });
         let needs = |id: &str, deps: &[(&str, Option<&str>)]| {
-            let of = |(pkg, kind): &(&str, Option<&str>)| {
-                serde_json::json!({ "pkg": pkg, "dep_kinds": [{ "kind": kind }] })
-            };
+            let of = |(pkg, kind): &(&str, Option<&str>)| serde_json::json!({ "pkg": pkg, "dep_kinds": [{ "kind": kind }] });
             serde_json::json!({ "id": id, "deps": deps.iter().map(of).collect::<Vec<_>>() })
         };
         let metadata = serde_json::json!({

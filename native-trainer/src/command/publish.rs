@@ -1,12 +1,12 @@
 //! `magpie publish`: page, engine and bundle as one folder for any static host.
 
 mod of_site;
-mod texts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use authoring::site::{Sample, sample_names};
 use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::DetectionThresholds;
@@ -16,32 +16,27 @@ use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 pub(super) use self::of_site::OfSite;
-use self::texts::{is_for_visitors, titled, versioned};
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
+use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
 use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
-use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
+use crate::files::{self, FileError};
 use crate::networks;
 use crate::page::Page;
 use crate::publishing::draft::Draft;
 use crate::publishing::earlier::{self, Given};
 use crate::publishing::names::{
-    BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
-    SERVICE_WORKER, list_files,
+    BUNDLE_FOLDER, HEADERS_FILE, PAGE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SERVICE_WORKER,
+    list_files,
 };
 use crate::publishing::owned::Owned;
-use crate::publishing::precache::{kept_by_browsers, precache};
+use crate::publishing::peers;
 use crate::publishing::site::Site;
-use crate::publishing::{hosting, peers};
 use crate::terminal::counted;
 
 /// Title of a page that was given none.
 pub(super) const TITLE: &str = "Magpie";
-/// What a host sends for the site's folder.
-const PAGE: &str = "index.html";
-/// What the browser needs to install the page.
-const APP_MANIFEST: &str = "app.webmanifest";
 
 /// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
@@ -192,23 +187,22 @@ impl Arguments {
         for line in earlier::not_kept(&site, self.title(), &notes, samples, &settings, given) {
             self.say(format_args!("not kept of the site that stands there: {line}"));
         }
-        self.write(&site, (built.folder(), &page), &self.bundle(&parts, settings, notes)?)?;
+        let mut files =
+            self.assemble((built.folder(), &page), self.bundle(&parts, settings, notes)?)?;
         if let Some(packages) = &self.peers {
             let compared: Vec<&ModelFile> = parts.models().map(|model| &model.file).collect();
-            let runtimes = peers::add(&site, packages, &compared)?;
+            let runtimes = peers::add(&mut files, packages, &compared)?;
             self.say(format_args!("for comparison in bench/: {}", runtimes.join(", ")));
         }
-        keep_offline(&site, self.title())?;
-        let folder = site.folder();
-        let opened = Site::Folder(folder.to_owned());
+        files.keep_offline(self.title())?;
+        let whole: BTreeSet<String> = files.files.keys().cloned().collect();
+        write(&site, &files, |_| true)?;
+        let opened = Site::Folder(site.folder().to_owned());
         let opened = opened.open_again(&mut |line| self.say(format_args!("{line}")));
         opened.map_err(|error| self.of_given_file(error))?;
-        let mut names = kept_by_browsers(&names_in(folder)?);
-        names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
-        names.retain(|name| folder.join(name).is_file());
-        let sizes = hosting::prepare(folder, &names, &|name, bytes| site.write(name, bytes))?;
-        let names = names_in(folder)?;
-        site.publish(names)?;
+        let sizes = files.prepare_for_hosts(true, &mut |_, _| Ok(()))?;
+        write(&site, &files, |name| !whole.contains(name))?;
+        site.publish(files.files.into_keys().collect())?;
         self.say(format_args!(
             "{}: {} in all, {} where the host sends packed files; checked",
             self.out.display(),
@@ -300,33 +294,23 @@ impl Arguments {
         )?)
     }
 
-    /// Writes page, bundle and samples into the draft.
-    fn write(
+    /// Page, bundle and samples as a site.
+    fn assemble(
         &self,
-        site: &Draft,
         (built, page): (&Path, &[String]),
-        bundle: &Bundle,
-    ) -> anyhow::Result<()> {
-        for name in page {
-            let from = built.join(name);
-            match &**name {
-                PAGE => site.write(name, &titled(read(&from)?, self.title()))?,
-                _ => site.copy(&from, name)?,
-            }
-        }
-        for (name, bytes) in &bundle.files {
-            site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
-        }
-        let manifest = serde_json::to_vec_pretty(&bundle.manifest)?;
-        site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
-        let samples = self.sample_names();
-        for (name, path) in samples.iter().zip(&self.sample) {
-            match self.packed.get(path) {
-                Some(bytes) => site.write(name, bytes)?,
-                None => site.write(name, &read_wanted(path, IMAGE)?)?,
-            }
-        }
-        Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
+        bundle: Bundle,
+    ) -> anyhow::Result<authoring::Site> {
+        let read_page = |name: &String| anyhow::Ok((name.clone(), read(&built.join(name))?));
+        let page = page.iter().map(read_page).collect::<Result<_, _>>()?;
+        let sample = |path: &PathBuf| {
+            let bytes = match self.packed.get(path) {
+                Some(bytes) => bytes.clone(),
+                None => read_wanted(path, IMAGE)?,
+            };
+            anyhow::Ok(Sample { ending: ending(path).to_owned(), bytes })
+        };
+        let samples = self.sample.iter().map(sample).collect::<Result<_, _>>()?;
+        Ok(authoring::Site::new(page, self.title(), bundle, samples)?)
     }
 
     /// Refuses a place that what is published comes from.
@@ -376,11 +360,7 @@ impl Arguments {
 
     /// Names of the sample pictures inside the site.
     fn sample_names(&self) -> Vec<String> {
-        let name = |(index, path): (usize, &PathBuf)| {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
-            format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1)
-        };
-        self.sample.iter().enumerate().map(name).collect()
+        sample_names(self.sample.iter().map(|path| ending(path)))
     }
 
     /// Names of the site's files as far as they are known before the work begins: all but those named after their
@@ -429,6 +409,21 @@ pub(super) fn check_samples(samples: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The ending of a picture's name.
+fn ending(path: &Path) -> &str {
+    path.extension().and_then(|ending| ending.to_str()).unwrap_or("jpg")
+}
+
+/// Writes some files of a site into the draft.
+fn write(
+    draft: &Draft,
+    site: &authoring::Site,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), FileError> {
+    let wanted = site.files.iter().filter(|(name, _)| is_wanted(name));
+    wanted.into_iter().try_for_each(|(name, bytes)| draft.write(name, bytes))
+}
+
 /// Fails where no page was built.
 pub(super) fn check_page(page: Option<&Path>) -> anyhow::Result<()> {
     page_files(Page::open(page)?.folder()).map(drop)
@@ -454,33 +449,20 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Names of a draft's files.
-fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    list_files(folder, "", &mut names)?;
-    names.sort();
-    Ok(names)
+/// Whether a note of a model is shown on the page: not the name of the file that its weights came in.
+fn is_for_visitors(note: &str) -> bool {
+    !note.is_empty() && !note.starts_with(WEIGHTS_OF)
 }
 
-/// Tells the page's service worker which files there are, and the browser's menu the title.
-fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
-    let folder = site.folder();
-    let worker = folder.join(SERVICE_WORKER);
-    if !worker.is_file() {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visitors_read_licenses_but_no_names_of_weight_files() {
+        assert!(is_for_visitors("Pictures: Noto Emoji (Apache-2.0)."));
+        for note in ["", "Weights of efficientnet-lite0-57934424.pth."] {
+            assert!(!is_for_visitors(note), "{note}");
+        }
     }
-    let app = folder.join(APP_MANIFEST);
-    if app.is_file() {
-        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&app)?)?;
-        (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
-        site.write(APP_MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
-    }
-    let names = kept_by_browsers(&names_in(folder)?);
-    let (kept, version) = precache(names, |name| read(&folder.join(name)))?;
-    site.write(PRECACHE, &serde_json::to_vec_pretty(&kept)?)?;
-    let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
-    let text = versioned(&text, &version).with_context(|| {
-        format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")
-    })?;
-    Ok(site.write(SERVICE_WORKER, text.as_bytes())?)
 }

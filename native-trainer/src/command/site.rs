@@ -16,17 +16,16 @@ use self::before::{before, keep_classes, keep_threshold};
 use self::beside::Beside;
 use super::gallery::{Choice, Learn, Unusable, Wanted};
 use super::{publish, verify};
-use crate::adaptation::{Outcome as Learned, adapt_and_calibrate};
-use crate::authoring::quality::Quality;
-use crate::authoring::{self, Added, Cropper, Event, Known, Memory, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
-use crate::data::label::Labels;
 use crate::files::{self, Lock};
 use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
-use crate::report::owner;
 use crate::terminal::Note;
+use authoring::adaptation::{Outcome as Learned, adapt_and_calibrate};
+use authoring::label::Labels;
+use authoring::quality::Quality;
+use authoring::{Added, Cropper, Event, Known, Memory, Networks, Photos, report};
 
 /// Time between two writings of what is known.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
@@ -164,7 +163,7 @@ impl Arguments {
         let Outcome { gallery, learned, added, memory, .. } = &outcome;
         let quality = Quality::of(gallery, learned, &wanted, &added.contents, memory)?;
         let title = self.title.as_deref().unwrap_or(publish::TITLE);
-        let page = (self.report == Written::Auto).then(|| owner::page(title, &quality, &wanted));
+        let page = (self.report == Written::Auto).then(|| report::page(title, &quality, &wanted));
         beside.put_report(page.as_deref())?;
         self.say(&outcome, &quality, &wanted, &beside, start.elapsed());
         Ok(())
@@ -212,24 +211,32 @@ impl Arguments {
             );
         }
         let key = key(embedder, detector)?;
-        let known = beside.recall(&key)?;
+        let known = beside.recall(&key, embedder.embedding_dim())?;
         let ids_before: Vec<_> = known.ids().collect();
         let networks = Networks { extractor: embedder.network(), detector: network.as_ref() };
         let mut cropper = Cropper::new(networks, crop.unwrap_or_default()).remembering(known);
+        let standing = Note::new(format!(
+            "; what is embedded is kept in {}: the same command goes on from there",
+            beside.memory.display()
+        ));
+        let mut kept = Instant::now();
+        let mut keep = |memory: &Memory| {
+            if kept.elapsed() > KEPT_EVERY {
+                beside.keep(&key, memory)?;
+                kept = Instant::now();
+            }
+            anyhow::Ok(())
+        };
         if crop.is_none() {
             let progress = Progress::new("pictures to choose the crop", wanted.count());
-            let text = cropper.measure(wanted, &mut |done, of| {
+            let text = cropper.measure(wanted, &mut |done, of, memory| {
                 progress.to(done, of);
-                Ok(())
+                keep(memory)
             })?;
             drop(progress);
             self.tell(&text);
             beside.keep(&key, &cropper.memory)?;
         }
-        let standing = Note::new(format!(
-            "; what is embedded is kept in {}: the same command goes on from there",
-            beside.memory.display()
-        ));
         if let Some(before) = before.as_ref().filter(|before| before.crop() != cropper.crop()) {
             self.tell(&format!(
                 "the part of a picture that becomes an entry is another one (crop {}, before {}): what is not known \
@@ -245,7 +252,6 @@ impl Arguments {
         let mut unusable = Unusable::default();
         wanted.say_look_alikes([]);
         let progress = Progress::new("pictures", wanted.count());
-        let mut kept = Instant::now();
         let added = authoring::add(
             &mut gallery,
             Known::default(),
@@ -260,10 +266,7 @@ impl Arguments {
                     }
                     Event::Done { photos, of, memory } => {
                         progress.to(photos, of);
-                        if kept.elapsed() > KEPT_EVERY {
-                            beside.keep(&key, memory)?;
-                            kept = Instant::now();
-                        }
+                        keep(memory)?;
                     }
                 }
                 Ok(())

@@ -9,13 +9,13 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use authoring::label::{composed, label};
 use models::image::Format;
 use thiserror::Error;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::folder::is_of_the_system;
-use super::label::{composed, label};
 use super::left_out::{Group, LeftOut, Reason};
 use super::list_file::Samples;
 use super::row::{DataError, Row};
@@ -39,11 +39,21 @@ const MOST_TIMES: u64 = 200;
 #[non_exhaustive]
 pub enum UnpackError {
     /// The bytes are others than the archive says, or packed in a way that is not read.
-    #[error("cannot be unpacked: {0}; pack it again")]
-    Broken(String),
+    #[error("{}: cannot be unpacked: {reason}; pack it again", path.display())]
+    Broken {
+        /// The archive, and the entry in it.
+        path: PathBuf,
+        /// What the reader says.
+        reason: String,
+    },
     /// More bytes than the archive says.
-    #[error("unpacks to more than the {0} bytes that its archive says; pack it again")]
-    Longer(u64),
+    #[error("{}: unpacks to more than the {bytes} bytes that its archive says; pack it again", path.display())]
+    Longer {
+        /// The archive, and the entry in it.
+        path: PathBuf,
+        /// What the archive says.
+        bytes: u64,
+    },
 }
 
 /// A zip file with pictures.
@@ -125,7 +135,9 @@ impl Archive {
     ///
     /// [`PictureError`], naming the picture.
     pub fn bytes(&self, path: &Path) -> Result<Vec<u8>, PictureError> {
-        let broken = |reason: String| PictureError::new(path, UnpackError::Broken(reason));
+        let refused = |error: UnpackError| PictureError::unread(path, error);
+        let broken =
+            |reason: String| refused(UnpackError::Broken { path: path.to_owned(), reason });
         let Some(place) = self.places.get(path) else {
             return Err(broken("the archive has no such entry".to_owned()));
         };
@@ -137,7 +149,9 @@ impl Archive {
         let read = entry.take(size.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|error| broken(reason(&error)))?;
         match bytes.len() as u64 {
-            length if length > size => Err(PictureError::new(path, UnpackError::Longer(size))),
+            length if length > size => {
+                Err(refused(UnpackError::Longer { path: path.to_owned(), bytes: size }))
+            }
             length if length < size => Err(broken("bytes are missing".to_owned())),
             _ => Ok(bytes),
         }
@@ -252,7 +266,6 @@ mod tests {
     use zip::{CompressionMethod, ZipWriter};
 
     use super::*;
-    use crate::data::store::PictureProblem;
 
     fn packed(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -388,12 +401,11 @@ mod tests {
         assert_eq!(read(&plain).unwrap(), b"one");
         let crc = crc32fast::hash(b"one").to_le_bytes();
         let error = read(&forged(&plain, &crc, &[0; 4], true)).unwrap_err();
-        assert!(matches!(error.source, PictureProblem::Unpack(UnpackError::Broken(_))), "{error}");
-        assert!(error.to_string().contains("a/1.png: cannot be unpacked"), "{error}");
+        assert!(error.to_string().contains("a/1.png: cannot be unpacked: "), "{error}");
         let mut short = plain.clone();
         short[central + 24] = 2;
         let error = read(&short).unwrap_err();
-        assert!(matches!(error.source, PictureProblem::Unpack(_)), "{error}");
+        assert!(error.to_string().contains("; pack it again"), "{error}");
 
         // Two entries of one place, a cut file, nothing, something else.
         let mut shared = plain.clone();

@@ -61,7 +61,7 @@ pub(crate) fn not_kept(
     let overlap = (old.recognition_nms_iou, settings.recognition_nms_iou);
     number("the overlap", overlap.0, "--recognition-nms-iou", overlap.1);
     if old.whole_image != settings.whole_image {
-        lost.push("when the whole image is recognized (--whole-image)".to_owned());
+        lost.push("when the whole picture is recognized (--whole-image)".to_owned());
     }
     if old.answer != settings.answer && !given.rule {
         lost.push("the rule of the answer (--rule)".to_owned());

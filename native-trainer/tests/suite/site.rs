@@ -227,7 +227,7 @@ fn what_cannot_be_used_is_named_and_other_networks_embed_anew() {
     memory.truncate(100);
     world.write("site.report/embeddings.bin", memory);
     let told = world.succeed(&format!("{SITE} --crop never --adapt never --calibrate never"));
-    assert!(told.contains("what was known of the pictures is damaged"), "{told}");
+    assert!(told.contains("embeddings.bin: what was known of the pictures is damaged"), "{told}");
     let gallery = opened(&world.path("site.report/gallery.bin"));
     assert!(gallery.min_similarity().is_none() && gallery.map().is_none());
 }
@@ -355,4 +355,25 @@ fn a_zip_file_is_the_folder_that_it_holds() {
     world.write("cut.zip", &zip[..zip.len() - 40]);
     let error = world.fail("site cut.zip --out cut --extractor model.safetensors");
     assert!(error.contains("cut.zip: this zip file cannot be read: "), "{error}");
+}
+
+#[test]
+fn one_class_and_one_picture_are_told_as_what_they_are() {
+    let world = World::new();
+    world.model();
+    world.page();
+    world.write("photos/mug/1.png", shape(0, 0, 40).encode_png().expect("a PNG"));
+    let told = world.succeed(SITE);
+    assert!(told.contains("1 class, 1 picture: 1 embedded, 0 known from before\n"), "{told}");
+    assert!(
+        told.contains("there is one class: everything gets its name until there is a second one"),
+        "{told}"
+    );
+    assert!(!told.contains("100.0 ±") && !told.contains("of 1 class have"), "{told}");
+    let report = String::from_utf8(bytes(&world, "site.report/index.html")).expect("text");
+    assert!(report.contains("There is one class, and everything gets its name"), "{report}");
+    world.write("two/a/1.png", shape(0, 0, 40).encode_png().expect("a PNG"));
+    world.write("two/b/1.png", shape(1, 0, 40).encode_png().expect("a PNG"));
+    let told = world.succeed("site two --out second --extractor model.safetensors");
+    assert!(told.contains("no class has two different pictures"), "{told}");
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::learn::When;
 use super::{open_to_change, summary};
-use crate::adaptation::{
-    MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
+use authoring::adaptation::{
+    Dropped, MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
 };
 
 /// Learns from the gallery's own entries which directions of the embeddings matter, and keeps that as a map.
@@ -95,13 +95,10 @@ impl Adapt {
         let start = Instant::now();
         let learned = gallery.learn_map(&options)?;
         let took = start.elapsed();
-        let is_new = match &learned {
-            LearnedMap::Helps { map, .. } => gallery.map() != Some(&**map),
-            _ => false,
-        };
-        let dropped = keep_map(&mut gallery, &learned)?.text();
+        let kept = keep_map(&mut gallery, &learned)?;
+        let dropped = kept.and_then(Dropped::text);
         let mut threshold = Vec::new();
-        if is_new {
+        if kept.is_some() {
             if self.calibrate == When::Auto {
                 let options = Options { adapt: false, ..Options::default() };
                 threshold = adapt_and_calibrate(&mut gallery, &options)?.lines();

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use models::gallery::{AnswerRule, Calibration, Gallery, Source, Test};
 
 use super::{ENTRIES, PICTURES, many};
-pub(super) use crate::adaptation::{rule_name, shown};
+pub(super) use authoring::adaptation::{rule_name, shown};
 
 /// Entries that vote by default.
 pub(super) const NEIGHBORS: usize = 5;
@@ -262,7 +262,14 @@ mod tests {
 
     #[test]
     fn cosines_are_shown_without_zeros_behind() {
-        for (cosine, text) in [(0.5, "0.5"), (0.806_49, "0.8065"), (1.0, "1"), (-0.25, "-0.25")] {
+        for (cosine, text) in [
+            (0.5, "0.5"),
+            (0.806_49, "0.8065"),
+            (1.0, "1"),
+            (-0.25, "-0.25"),
+            (0.0, "0"),
+            (1e-30, "1e-30"),
+        ] {
             assert_eq!(shown(cosine), text);
         }
     }

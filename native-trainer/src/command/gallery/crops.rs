@@ -8,9 +8,9 @@ use models::detector::Detector;
 use models::gallery::Crop;
 use models::inference::Prepared;
 
-use crate::authoring::{Cropper, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector};
 use crate::networks;
+use authoring::{Cropper, Networks, Photos};
 
 /// What a command line says of it.
 #[derive(Debug, Args)]
@@ -133,7 +133,7 @@ impl Chosen {
         let networks = Networks { extractor: embedder.network(), detector: self.detector.as_ref() };
         let mut cropper = Cropper::new(networks, self.crop.unwrap_or_default());
         if self.crop.is_none() {
-            println!("{}", cropper.measure(photos, &mut |_, _| Ok(()))?);
+            println!("{}", cropper.measure(photos, &mut |_, _, _| Ok(()))?);
         }
         Ok(cropper)
     }

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use models::gallery::Gallery;
 
-use crate::adaptation::foreign_threshold;
-use crate::data::label::Labels;
 use crate::files;
+use authoring::adaptation::foreign_threshold;
+use authoring::label::Labels;
 
 /// The gallery of the last time, if there is one that can be read.
 pub(super) fn before(path: &Path) -> Option<Gallery> {

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use models::gallery::MAGIC;
 use models::model_file::sha256_hex;
 
-use crate::authoring::{self, Memory, MemoryError};
 use crate::files;
 use crate::publishing::names::BUNDLE_FOLDER;
+use authoring::{Memory, MemoryError};
 
 /// End of the name of the folder beside the site.
 const BESIDE: &str = ".report";
@@ -75,19 +75,19 @@ impl Beside {
     }
 
     /// What is known of photographs from before, if it is of the same networks.
-    pub(super) fn recall(&self, key: &str) -> anyhow::Result<Memory> {
+    pub(super) fn recall(&self, key: &str, dim: usize) -> anyhow::Result<Memory> {
         if !self.memory.exists() {
             return Ok(Memory::default());
         }
         let bytes = files::read(&self.memory, u64::MAX)?;
-        Ok(Memory::from_bytes(&bytes, key).unwrap_or_else(|error| {
+        Ok(Memory::from_bytes(&bytes, key, dim).unwrap_or_else(|error| {
             let why = match error {
                 MemoryError::Other => {
                     "the extractor, the detector or the program is another one than before"
                 }
                 _ => "what was known of the pictures is damaged",
             };
-            eprintln!("note: {why}: all pictures are embedded anew");
+            eprintln!("note: {}: {why}: all pictures are embedded anew", self.memory.display());
             Memory::default()
         }))
     }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::super::gallery::{Wanted, kept_text};
 use super::beside::Beside;
 use super::{Arguments, Outcome, Written};
-use crate::adaptation::MapOutcome;
-use crate::authoring::quality::Quality;
 use crate::terminal::counted;
+use authoring::adaptation::MapOutcome;
+use authoring::quality::Quality;
 
 impl Arguments {
     /// Prints what came of the photographs.
@@ -65,6 +65,11 @@ impl Arguments {
             wanted.left_out_text(unusable)
         );
         match (quality.recall(0), quality.recall(1)) {
+            _ if gallery.classes().len() == 1 => {
+                println!(
+                    "there is one class: everything gets its name until there is a second one"
+                );
+            }
             (Some([first, error]), Some([fifth, other])) => println!(
                 "named rightly, each picture asked without itself: {first:.1} ± {error:.1} % at the first answer, \
                  {fifth:.1} ± {other:.1} % among five{}",
@@ -116,7 +121,6 @@ fn map_text(map: &MapOutcome, stays: bool) -> Option<String> {
         MapOutcome::NotAsked if stays => {
             "adapted as before: the threshold that stays was measured so".to_owned()
         }
-        MapOutcome::NotAsked => return None,
         MapOutcome::Kept(candidate) => format!("adapted: {}", rows(candidate)),
         MapOutcome::NoHelp(Some(candidate)) => format!(
             "not adapted: a map has to help both by more than the standard error; {}",
@@ -124,10 +128,10 @@ fn map_text(map: &MapOutcome, stays: bool) -> Option<String> {
         ),
         MapOutcome::NoHelp(None) => "not adapted: no map helps".to_owned(),
         MapOutcome::TooFew { classes, several } => format!(
-            "not adapted: {several} of {} have two pictures or more; it needs that of half of them, and of four at \
-             least",
-            counted(*classes, "class", "classes")
+            "not adapted: that needs two pictures or more of half of the classes, and of four at least; here \
+             {several} of {classes} have them"
         ),
         MapOutcome::AllEqual => "not adapted: all entries are the same".to_owned(),
+        _ => return None,
     })
 }

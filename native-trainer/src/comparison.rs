@@ -3,10 +3,10 @@
 use models::gallery::{Class, ContentId, Gallery, VectorType};
 use rayon::prelude::*;
 
-use crate::adaptation::{Options, adapt_and_calibrate};
 use crate::data::list_file::Samples;
 use crate::embedding::{Runs, embed_usable};
 use crate::metric::verdict::Keep;
+use authoring::adaptation::{Options, adapt_and_calibrate};
 
 /// Standard errors from which on a difference is none of chance: less than once in twenty times.
 const CLEAR: f64 = 1.96;

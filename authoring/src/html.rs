@@ -1,16 +1,11 @@
-//! What the page is made of: its style, its figures.
-
-use std::path::Path;
+//! What pages for owners are made of: their style, their figures.
 
 use base64::Engine;
-use models::image::RgbImage;
+use models::image::{ImageError, RgbImage};
 use models::preprocess::thumbnail;
 
-use crate::data::store::read_picture;
 use crate::plot::{escape, put};
 
-/// Longer side of an image in the page, in pixels.
-const IMAGE_SIDE: u32 = 96;
 /// JPEG quality of an image in the page.
 const IMAGE_QUALITY: u8 = 75;
 
@@ -21,13 +16,13 @@ body{max-width:60rem;margin:2rem auto;padding:0 1rem}\
 svg{width:100%;height:auto;margin:.5rem 0 1.5rem}\
 table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left}\
 .row{display:flex;flex-wrap:wrap;gap:.6rem;padding:.6rem 0;border-top:1px solid #8886}\
-figure{margin:0;width:6.5rem;font-size:12px;overflow-wrap:anywhere}\
+figure{margin:0;width:6.5rem;font-size:12px;overflow-wrap:break-word}\
 figure img{max-width:6rem;max-height:6rem;border-radius:6px;outline:3px solid transparent}\
 .right img{outline-color:#2a9d4a}.wrong img{outline-color:#d43c3c}\
 pre{overflow:auto;background:#8882;padding:1rem;border-radius:8px}</style>";
 
 /// The page up to and with its heading.
-pub(super) fn begin(title: &str) -> String {
+pub fn begin(title: &str) -> String {
     let mut page = String::from(HEAD);
     put(&mut page, format_args!("<title>{0}</title></head><body><h1>{0}</h1>", escape(title)));
     page
@@ -35,7 +30,7 @@ pub(super) fn begin(title: &str) -> String {
 
 /// What an image of the page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// What is searched for.
     Query,
     /// An answer of its class.
@@ -44,21 +39,22 @@ pub(super) enum Kind {
     Wrong,
 }
 
-/// An image with its caption.
-pub(super) fn figure(path: &Path, caption: &str, kind: Kind) -> anyhow::Result<String> {
-    image(&read_picture(path)?, IMAGE_SIDE, caption, kind)
-}
-
 /// An image whose longer side has this many pixels, with its caption.
-pub(super) fn image(
+///
+/// # Errors
+///
+/// [`ImageError`] of an image that cannot be written.
+pub fn image(
     picture: &RgbImage,
     side: u32,
     caption: &str,
     kind: Kind,
-) -> anyhow::Result<String> {
+) -> Result<String, ImageError> {
     let bytes = thumbnail(picture, side, IMAGE_QUALITY)?;
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let caption = escape(caption);
+    // Names of files are long words: they break behind their parts.
+    let broken = caption.replace('_', "_<wbr>").replace('-', "-<wbr>");
     let (class, sign) = match kind {
         Kind::Query => ("query", ""),
         Kind::Right => ("right", "✓ "),
@@ -66,6 +62,6 @@ pub(super) fn image(
     };
     Ok(format!(
         "<figure class=\"{class}\"><img src=\"data:image/jpeg;base64,{data}\" alt=\"{caption}\" \
-         loading=\"lazy\"><figcaption>{sign}{caption}</figcaption></figure>"
+         loading=\"lazy\"><figcaption>{sign}{broken}</figcaption></figure>"
     ))
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use models::image::RgbImage;
 use rayon::prelude::*;
 
-use super::html::{self, Kind};
-use crate::authoring::Photos;
-use crate::authoring::quality::{FEW, Quality};
-use crate::data::store::decode_picture;
-use crate::metric::calibration::Share;
+use crate::calibration::Share;
+use crate::html::{self, Kind};
+use crate::photos::Photos;
+use crate::picture::decode_picture;
 use crate::plot::{escape, put};
-use crate::terminal::counted;
+use crate::quality::{FEW, Quality};
+use crate::words::counted;
 
 /// Findings of each kind shown at most.
 const SHOWN: usize = 24;
@@ -129,6 +129,10 @@ impl Report<'_> {
 
     fn figures(&self, page: &mut String) {
         page.push_str("<h2>How good it is</h2><dl class=\"figures\">");
+        if self.quality.labels.len() == 1 {
+            page.push_str("</dl><p>There is one class, and everything gets its name.</p>");
+            return;
+        }
         let asked = counted(self.quality.found[0].of, "picture was", "pictures were");
         match [self.quality.recall(0), self.quality.recall(1)] {
             [Some([first, error]), Some([fifth, other])] => {
@@ -289,8 +293,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::authoring::quality::{Double, Mistaken, Open, Suspect};
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
+    use crate::quality::{Double, Mistaken, Open, Suspect};
 
     struct Shelf(Vec<PathBuf>, Vec<u8>);
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use models::gallery::{AdaptOptions, ContentId, Gallery, GalleryError, LearnedMap};
 use rayon::prelude::*;
 
-use crate::metric::neighbors;
+use crate::neighbors;
 
 /// Photographs of each class are in this many parts, each asked of a map that the others taught.
 const PARTS: usize = 3;

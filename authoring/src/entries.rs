@@ -8,9 +8,10 @@ use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
 use rayon::prelude::*;
 
-use super::{Cropper, Event, Listener, Photos};
-use crate::data::label::Labels;
-use crate::data::store::{PictureError, PictureProblem, decode_picture};
+use crate::crops::Cropper;
+use crate::label::Labels;
+use crate::photos::{Event, Listener, Photos};
+use crate::picture::{PictureError, PictureProblem, decode_picture};
 
 /// Photographs decoded and embedded at once.
 const CHUNK: usize = 16;

@@ -1,14 +1,4 @@
-//! From photographs to a gallery that recognizes them: which part of each becomes an entry, entries, what is learned
-//! from them, and how good that is.
-//!
-//! Nothing here reads a file by itself, prints, or knows a command line: photographs come in through [`Photos`], what
-//! happens goes out through a [`Listener`], whose error stops the work.
-
-mod comparison;
-mod crops;
-mod entries;
-mod memory;
-pub mod quality;
+//! What comes in, and what is told on the way.
 
 use std::path::Path;
 
@@ -16,12 +6,8 @@ use models::detector::Detector;
 use models::extractor::Extractor;
 use models::inference::Prepared;
 
-use crate::data::store::PictureError;
-
-pub use comparison::{Comparison, adapted_answers};
-pub use crops::Cropper;
-pub use entries::{Added, Known, add};
-pub use memory::{MARK, Memory, MemoryError};
+use crate::memory::Memory;
+use crate::picture::PictureError;
 
 /// The networks that look at photographs.
 #[derive(Clone, Copy)]

@@ -9,10 +9,10 @@ use models::image::RgbImage;
 use models::recognizer::{detect, main_body};
 use rayon::prelude::*;
 
-use super::memory::{Body, Seen};
-use super::{Memory, Networks, Photos};
-use crate::data::store::decode_picture;
 use crate::embedding::{embed_named, middle};
+use crate::memory::{Body, Memory, Seen};
+use crate::photos::{Networks, Photos};
+use crate::picture::decode_picture;
 
 /// Photographs that are looked at to choose, at most.
 const MEASURED: usize = 1000;
@@ -58,17 +58,17 @@ impl<'a> Cropper<'a> {
     }
 
     /// Whether the embeddings of a photograph are known.
-    pub(super) fn knows(&self, id: ContentId) -> bool {
+    pub(crate) fn knows(&self, id: ContentId) -> bool {
         self.memory.entries(id, self.crop).is_some()
     }
 
     /// The embeddings of a photograph's entries, if they are known.
-    pub(super) fn known(&self, id: ContentId) -> Option<Vec<Vec<f32>>> {
+    pub(crate) fn known(&self, id: ContentId) -> Option<Vec<Vec<f32>>> {
         Some(self.memory.entries(id, self.crop)?.into_iter().cloned().collect())
     }
 
     /// Embeddings of the entries of photographs, at least one of each.
-    pub(super) fn embed(
+    pub(crate) fn embed(
         &mut self,
         photos: &[(ContentId, &RgbImage, &Path)],
     ) -> anyhow::Result<Vec<Vec<Vec<f32>>>> {
@@ -142,11 +142,12 @@ impl<'a> Cropper<'a> {
     ///
     /// # Errors
     ///
-    /// A network that failed; what `tell` says after each piece, with the number of photographs so far and of all.
+    /// A network that failed; what `tell` says after each piece, with the number of photographs so far and of all, and
+    /// what is known of them by then.
     pub fn measure(
         &mut self,
         photos: &dyn Photos,
-        tell: &mut dyn FnMut(usize, usize) -> anyhow::Result<()>,
+        tell: &mut dyn FnMut(usize, usize, &Memory) -> anyhow::Result<()>,
     ) -> anyhow::Result<String> {
         let wanted: &[Crop] = match self.networks.detector {
             Some(_) => &[Crop::Both],
@@ -181,7 +182,8 @@ impl<'a> Cropper<'a> {
             for (class, _, id, _) in read {
                 all.entry(id).or_insert(class);
             }
-            tell((index * CHUNK + chunk.len()).min(sample.len()), sample.len())?;
+            let done = (index * CHUNK + chunk.len()).min(sample.len());
+            tell(done, sample.len(), &self.memory)?;
         }
         let rows: Vec<(usize, &Seen)> =
             all.iter().filter_map(|(id, class)| Some((*class, self.memory.get(*id)?))).collect();
@@ -359,7 +361,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
 
     fn seen(whole: [f32; 2], main: Option<[f32; 2]>) -> Seen {
         let main = main.map_or(Body::Nothing, |main| Body::Found(main.to_vec()));

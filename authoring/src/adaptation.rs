@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! use models::gallery::Gallery;
-//! use native_trainer::adaptation::{Options, adapt_and_calibrate};
+//! use authoring::adaptation::{Options, adapt_and_calibrate};
 //!
 //! let mut gallery = Gallery::from_bytes(&std::fs::read("gallery.bin")?)?;
 //! let outcome = adapt_and_calibrate(&mut gallery, &Options::default())?;
@@ -16,15 +16,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use models::gallery::{
     AdaptOptions, AdaptationKind, AnswerRule, Calibration, Candidate, Crop, Gallery, GalleryError,
     LearnedBy, LearnedMap, RULES, Source, Trial,
 };
 
-use crate::metric::calibration::{Doubt, Share, calibrate, scored};
-use crate::terminal::counted;
+use crate::calibration::{Doubt, Share, calibrate, scored};
+use crate::words::counted;
 
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
@@ -132,9 +132,9 @@ pub struct Outcome {
     pub threshold: ThresholdOutcome,
     /// What a new map made void.
     pub dropped: Dropped,
-    /// Time of the map.
+    /// Time of the map; zero where there is no clock.
     pub map_took: Duration,
-    /// Time of all.
+    /// Time of all; zero where there is no clock.
     pub took: Duration,
     kept_map: Option<String>,
 }
@@ -150,41 +150,53 @@ pub fn adapt_and_calibrate(
     gallery: &mut Gallery,
     options: &Options,
 ) -> Result<Outcome, GalleryError> {
-    let start = Instant::now();
+    let clock = clock();
     gallery.check_entries()?;
     let (mut map, mut dropped) = (MapOutcome::NotAsked, Dropped::default());
     if options.adapt {
         let learned = gallery.learn_map(&AdaptOptions { kind: options.kind, strength: None })?;
-        dropped = keep_map(gallery, &learned)?;
+        dropped = keep_map(gallery, &learned)?.unwrap_or_default();
         map = MapOutcome::of(&learned);
     }
-    let map_took = start.elapsed();
+    let map_took = clock();
     let threshold = if options.calibrate {
         calibrate_by_itself(gallery, options.false_accept)?
     } else {
         ThresholdOutcome::NotAsked
     };
     let kept_map = map_text(gallery);
-    Ok(Outcome { map, threshold, dropped, map_took, took: start.elapsed(), kept_map })
+    Ok(Outcome { map, threshold, dropped, map_took, took: clock(), kept_map })
+}
+
+/// Tells the time since it was made; always zero where there is no clock, as in WebAssembly.
+fn clock() -> impl Fn() -> Duration {
+    #[cfg(not(target_family = "wasm"))]
+    let start = std::time::Instant::now();
+    move || {
+        #[cfg(target_family = "wasm")]
+        return Duration::ZERO;
+        #[cfg(not(target_family = "wasm"))]
+        start.elapsed()
+    }
 }
 
 /// Gives a gallery the map that was learned, and takes out the thresholds of gallery and classes, which were measured
-/// with other cosines.
-pub(crate) fn keep_map(
+/// with other cosines; `None` where the map is no other one.
+pub fn keep_map(
     gallery: &mut Gallery,
     learned: &LearnedMap,
-) -> Result<Dropped, GalleryError> {
-    let LearnedMap::Helps { map, .. } = learned else { return Ok(Dropped::default()) };
+) -> Result<Option<Dropped>, GalleryError> {
+    let LearnedMap::Helps { map, .. } = learned else { return Ok(None) };
     // What was measured behind the same map holds.
     if gallery.map() == Some(&**map) {
-        return Ok(Dropped::default());
+        return Ok(None);
     }
     gallery.set_map(Some((**map).clone()))?;
-    drop_thresholds(gallery)
+    drop_thresholds(gallery).map(Some)
 }
 
 /// Takes out the thresholds of gallery and classes.
-pub(crate) fn drop_thresholds(gallery: &mut Gallery) -> Result<Dropped, GalleryError> {
+pub fn drop_thresholds(gallery: &mut Gallery) -> Result<Dropped, GalleryError> {
     let own: Vec<usize> = (0..gallery.classes().len())
         .filter(|class| gallery.classes()[*class].min_similarity.is_some())
         .collect();
@@ -200,7 +212,7 @@ pub(crate) fn drop_thresholds(gallery: &mut Gallery) -> Result<Dropped, GalleryE
 }
 
 /// The threshold, if it was measured with other pictures or given by hand.
-pub(crate) fn foreign_threshold(gallery: &Gallery) -> Option<f32> {
+pub fn foreign_threshold(gallery: &Gallery) -> Option<f32> {
     let own = gallery.calibration().is_some_and(|kept| kept.source().0 == Source::Gallery);
     gallery.min_similarity().filter(|_| !own)
 }
@@ -262,7 +274,8 @@ impl Measured {
 }
 
 impl MapOutcome {
-    pub(crate) fn of(learned: &LearnedMap) -> Self {
+    /// Of what was learned.
+    pub fn of(learned: &LearnedMap) -> Self {
         match learned {
             LearnedMap::Helps { chosen, .. } => Self::Kept(*chosen),
             LearnedMap::TooFew { classes, several } => {
@@ -275,7 +288,7 @@ impl MapOutcome {
     }
 
     /// In sentences; `kept` is what the gallery's map is.
-    pub(crate) fn lines(&self, kept: Option<&str>, took: Duration) -> Vec<String> {
+    pub fn lines(&self, kept: Option<&str>, took: Duration) -> Vec<String> {
         let seconds = took.as_secs_f64();
         match self {
             Self::NotAsked => Vec::new(),
@@ -292,14 +305,13 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps by more than the standard error ({seconds:.1} s); {stays}"
+                    "no map helps wherever that is measured by more than the standard error ({seconds:.1} s); {stays}"
                 ));
                 lines
             }
             Self::TooFew { classes, several } => vec![format!(
-                "no map: {several} of {} have two pictures or more; it needs that of half of them, and of four at \
-                 least",
-                counted(*classes, "class", "classes")
+                "no map: it needs two pictures or more of half of the classes, and of four at least; here {several} of \
+                 {classes} have them"
             )],
             Self::AllEqual => {
                 vec![
@@ -330,7 +342,7 @@ fn measured_lines(candidate: &Candidate) -> Vec<String> {
 }
 
 /// What a gallery's map is, in a line.
-pub(crate) fn map_text(gallery: &Gallery) -> Option<String> {
+pub fn map_text(gallery: &Gallery) -> Option<String> {
     let map = gallery.map()?;
     let about = map.about();
     // A picture may have two entries.
@@ -347,14 +359,18 @@ pub(crate) fn map_text(gallery: &Gallery) -> Option<String> {
 }
 
 /// A number with as many digits as matter.
-pub(crate) fn shown(value: f32) -> String {
+pub fn shown(value: f32) -> String {
     let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "0" | "-0" if value != 0.0 => format!("{value:e}"),
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 impl Dropped {
     /// In a sentence; `None` of nothing.
-    pub(crate) fn text(self) -> Option<String> {
+    pub fn text(self) -> Option<String> {
         let threshold = self.threshold.map(|least| format!("threshold {}", shown(least)));
         let classes = (self.classes > 0)
             .then(|| format!("the thresholds of {}", counted(self.classes, "class", "classes")));
@@ -414,7 +430,7 @@ fn error(share: Share) -> f64 {
 }
 
 /// A rule in words, as options name it.
-pub(crate) fn rule_name(rule: AnswerRule) -> String {
+pub fn rule_name(rule: AnswerRule) -> String {
     match rule {
         AnswerRule::Nearest => "nearest".to_owned(),
         AnswerRule::Vote { neighbors } => format!("vote of {neighbors}"),

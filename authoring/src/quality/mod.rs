@@ -12,10 +12,11 @@ use models::gallery::{ContentId, Gallery, GalleryError};
 
 use self::advice::advice;
 use self::around::{Around, Near, neighborhoods};
-use super::{Memory, Photos};
 use crate::adaptation::{Outcome, ThresholdOutcome};
-use crate::data::label::Labels;
-use crate::metric::calibration::Share;
+use crate::calibration::Share;
+use crate::label::Labels;
+use crate::memory::Memory;
+use crate::photos::Photos;
 
 /// Of the nearest photographs, those of one other class from which on a label is doubted.
 const AGREEING: usize = 3;
@@ -105,7 +106,7 @@ pub struct Double {
 }
 
 impl Quality {
-    /// What a gallery says of its photographs; `contents` are those of the list, as [`super::add`] returns them.
+    /// What a gallery says of its photographs; `contents` are those of the list, as [`crate::add`] returns them.
     ///
     /// # Errors
     ///
@@ -317,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::adaptation::{Options, adapt_and_calibrate};
-    use crate::data::store::PictureError;
+    use crate::picture::PictureError;
 
     /// Photographs that are embeddings: their class, and an angle.
     struct Circle(Vec<(String, f32)>, PathBuf);
@@ -362,6 +363,29 @@ mod tests {
         fn bytes(&self, _: usize) -> Result<Vec<u8>, PictureError> {
             Ok(Vec::new())
         }
+    }
+
+    #[test]
+    fn one_class_and_a_threshold_that_names_strangers_have_an_advice() {
+        let photos: Vec<(&str, f32)> =
+            (0..6_u8).map(|number| ("cup", 0.11 * f32::from(number))).collect();
+        let quality = Circle::of(&photos).quality();
+        let told = "There is one class, and everything gets its name: add a second one";
+        assert!(quality.advice.iter().any(|(_, text)| text.starts_with(told)), "{quality:?}");
+
+        let share = |count, of| Share { count, of };
+        let open = Open { right: share(70, 100), wrong: share(5, 100), named: share(8, 100) };
+        let quality = Quality {
+            labels: vec!["a".to_owned(), "b".to_owned()],
+            open: Some(open),
+            ..Quality::default()
+        };
+        let texts: Vec<String> =
+            advice(&quality, &[], 0).into_iter().map(|(_, text)| text).collect();
+        assert!(texts[0].starts_with("25 of 100 pictures of the classes are called unknown"));
+        assert!(texts[1].starts_with("8 of 100 unknown things get a name"), "{texts:?}");
+        let few = Open { right: share(96, 100), wrong: share(2, 100), named: share(5, 100) };
+        assert!(advice(&Quality { open: Some(few), ..quality }, &[], 0).is_empty());
     }
 
     #[test]

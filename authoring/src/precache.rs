@@ -7,8 +7,9 @@ use models::bundle::SHARD_ENDING;
 use models::model_file::sha256_hex;
 use serde::{Deserialize, Serialize};
 
-use super::names::{
-    BUNDLE_FOLDER, ENGINES, OWN_FILES, PEERS_FOLDER, PRECACHE, SERVICE_WORKER, is_for_hosts,
+use crate::names::{
+    AUTHOR, BUNDLE_FOLDER, ENGINES, OWN_FILES, PEERS_FOLDER, PRECACHE, SERVICE_WORKER,
+    STUDIO_FOLDER, is_for_hosts,
 };
 
 /// The files of a site by when they are needed, and a digest of them all; `read` gives one.
@@ -16,7 +17,7 @@ use super::names::{
 /// # Errors
 ///
 /// A file that cannot be read.
-pub(crate) fn precache(
+pub fn precache(
     mut names: Vec<String>,
     read: impl Fn(&str) -> anyhow::Result<Vec<u8>>,
 ) -> anyhow::Result<(Precache, String)> {
@@ -34,7 +35,11 @@ pub(crate) fn precache(
         }
         let digest = sha256_hex(&read(&name)?);
         everything.extend(format!("{digest} {name}\n").into_bytes());
-        let engine = ENGINES.iter().find(|engine| name.starts_with(&format!("worker-{engine}")));
+        let of_engine = |engine: &&&str| {
+            name.starts_with(&format!("worker-{engine}"))
+                || **engine == AUTHOR && name.starts_with(STUDIO_FOLDER)
+        };
+        let engine = ENGINES.iter().find(of_engine);
         match engine {
             Some(engine) => {
                 precache.engines.entry((*engine).to_owned()).or_default().push(name);
@@ -49,7 +54,7 @@ pub(crate) fn precache(
 
 /// What the service worker keeps, by when it is needed.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Precache {
+pub struct Precache {
     page: Vec<String>,
     engines: BTreeMap<String, Vec<String>>,
     bundle: Vec<String>,
@@ -57,7 +62,7 @@ pub(crate) struct Precache {
 
 impl Precache {
     /// The files in it.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let engines = self.engines.values().flatten();
         let names = self.page.iter().chain(engines).chain(&self.bundle);
         // The folder itself is its page.
@@ -66,7 +71,7 @@ impl Precache {
 }
 
 /// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
-pub(crate) fn kept_by_browsers(names: &[String]) -> Vec<String> {
+pub fn kept_by_browsers(names: &[String]) -> Vec<String> {
     let is_kept = |name: &String| {
         ![SERVICE_WORKER, PRECACHE, OWN_FILES].contains(&&**name)
             && !is_for_hosts(name)
