@@ -534,7 +534,7 @@ mod tests {
         assert!(matches!(&outcome.threshold, ThresholdOutcome::Doubtful(..)), "{outcome:?}");
         assert_eq!((single.min_similarity(), single.map()), (None, None));
         let said = outcome.lines().join("\n");
-        assert!(said.contains("0 of 9 classes have two pictures or more"), "{said}");
+        assert!(said.contains("of four at least; here 0 of 9 have them"), "{said}");
         assert!(said.contains("add 11 or more pictures to the gallery"), "{said}");
 
         single.set_min_similarity(Some(0.625)).unwrap();

@@ -134,7 +134,8 @@ fn signals_end_a_server_with_a_sentence() {
         assert_eq!(
             errors,
             format!(
-                "site: served until Ctrl-C ends it, at\nstopped by {name}; the site is served no more\n"
+                "{}: served until Ctrl-C ends it, at\nstopped by {name}; the site is served no more\n",
+                world.path("site").display()
             )
         );
     }
