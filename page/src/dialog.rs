@@ -6,18 +6,28 @@ use gloo_events::{EventListener, EventListenerOptions};
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlDialogElement, HtmlElement, HtmlInputElement};
 
-use super::dom::{append, document, element, set_attributes};
-use super::language::say;
+use crate::dom::{append, document, element, set_attributes};
+use crate::language::say;
 
 /// Longest name in letters.
-pub(crate) const LONGEST_NAME: &str = "200";
+pub const LONGEST_NAME: &str = "200";
 
-/// Asks for a name, beginning with one that is there; `act` gets what was written.
-pub(crate) fn ask_name(question: &str, yes: &str, now: &str, act: impl Fn(String) + 'static) {
+/// Asks for a name, beginning with one that is there; `act` gets what was written. The browser offers the names of the
+/// `<datalist>` with the id `list`.
+pub fn ask_name(
+    question: &str,
+    yes: &str,
+    now: &str,
+    list: Option<&str>,
+    act: impl Fn(String) + 'static,
+) {
     let input = element("input", "", "");
     let name = [("required", ""), ("maxlength", LONGEST_NAME), ("autocomplete", "off")];
     set_attributes(&input, &name);
     set_attributes(&input, &[("aria-label", question)]);
+    if let Some(list) = list {
+        set_attributes(&input, &[("list", list)]);
+    }
     let field: HtmlInputElement = input.clone().unchecked_into();
     field.set_value(now);
     let written = field.clone();
@@ -26,7 +36,7 @@ pub(crate) fn ask_name(question: &str, yes: &str, now: &str, act: impl Fn(String
 }
 
 /// Asks whether to go on.
-pub(crate) fn ask_whether(question: &str, yes: &str, act: impl Fn() + 'static) {
+pub fn ask_whether(question: &str, yes: &str, act: impl Fn() + 'static) {
     open(question, yes, None, act);
 }
 

@@ -7,16 +7,18 @@ use web_sys::{
     CanvasRenderingContext2d, Document, HtmlCanvasElement, HtmlElement, Response, Window,
 };
 
-pub(crate) fn window() -> Window {
+/// The window.
+pub fn window() -> Window {
     web_sys::window().expect("the page runs in a window")
 }
 
-pub(crate) fn document() -> Document {
+/// The document of the page.
+pub fn document() -> Document {
     window().document().expect("a window has a document")
 }
 
 /// The element of this id in `index.html`.
-pub(crate) fn by_id<T: JsCast>(id: &str) -> T {
+pub fn by_id<T: JsCast>(id: &str) -> T {
     document()
         .get_element_by_id(id)
         .unwrap_or_else(|| panic!("index.html has no element {id}"))
@@ -25,7 +27,7 @@ pub(crate) fn by_id<T: JsCast>(id: &str) -> T {
 }
 
 /// A new element with a class and a text; text is never markup.
-pub(crate) fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
+pub fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
     let element: HtmlElement =
         document().create_element(tag).expect("the tag is a constant").unchecked_into();
     element.set_class_name(class);
@@ -36,7 +38,7 @@ pub(crate) fn element(tag: &str, class: &str, text: &str) -> HtmlElement {
 }
 
 /// Sets attributes of an element.
-pub(crate) fn set_attributes(element: &HtmlElement, attributes: &[(&str, &str)]) {
+pub fn set_attributes(element: &HtmlElement, attributes: &[(&str, &str)]) {
     for (name, value) in attributes {
         // Only a name that is none could make this fail.
         let _ = element.set_attribute(name, value);
@@ -44,7 +46,7 @@ pub(crate) fn set_attributes(element: &HtmlElement, attributes: &[(&str, &str)])
 }
 
 /// Appends children in order.
-pub(crate) fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
+pub fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
     for child in children {
         // Only a cycle could make this fail.
         let _ = parent.append_child(child);
@@ -52,7 +54,7 @@ pub(crate) fn append(parent: &HtmlElement, children: &[&HtmlElement]) {
 }
 
 /// A parameter of the page's address.
-pub(crate) fn query_parameter(name: &str) -> Option<String> {
+pub fn query_parameter(name: &str) -> Option<String> {
     let search = window().location().search().ok()?;
     web_sys::UrlSearchParams::new_with_str(&search).ok()?.get(name)
 }
@@ -61,7 +63,7 @@ pub(crate) fn query_parameter(name: &str) -> Option<String> {
 const PATIENCE: i32 = 8000;
 
 /// A file of this site; `None` where it cannot be had in time.
-pub(crate) async fn fetch(address: &str) -> Option<Response> {
+pub async fn fetch(address: &str) -> Option<Response> {
     let mut limit = |resolve: Function, _| {
         // Without a timer it waits as long as the host does.
         let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, PATIENCE);
@@ -73,7 +75,7 @@ pub(crate) async fn fetch(address: &str) -> Option<Response> {
 }
 
 /// The drawing context of a canvas.
-pub(crate) fn context(canvas: &HtmlCanvasElement) -> CanvasRenderingContext2d {
+pub fn context(canvas: &HtmlCanvasElement) -> CanvasRenderingContext2d {
     let options = Object::new();
     // Frames are read back; the hint keeps the canvas in main memory.
     let _ = Reflect::set(&options, &"willReadFrequently".into(), &true.into());

@@ -1,9 +1,9 @@
 //! The visitor's language: which it is, its sentences, and the page's own text in it.
 //!
-//! English is a part of the page, so that there is always something to say; every other language is
-//! a file of the site, `text/CODE.json`, that names the same sentences.
+//! English is a part of each page, so that there is always something to say; every other language is
+//! a file beside the page, `text/CODE.json`, that names the same sentences.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use js_sys::Intl::PluralRules;
 use js_sys::{Array, JSON, Object, Reflect};
@@ -11,11 +11,9 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlSelectElement};
 
-use super::dom::{by_id, document, fetch, query_parameter, window};
+use crate::dom::{by_id, document, fetch, query_parameter, window};
 
-/// The sentences in English.
-const ENGLISH: &str = include_str!("../../../www/text/en.json");
-/// Its code.
+/// Code of English.
 const DEFAULT: &str = "en";
 /// Where the browser keeps the visitor's choice, before the path of the site. An entry without a path, which all sites of
 /// an origin share, counts where there is no other.
@@ -33,7 +31,7 @@ impl Language {
     }
 
     fn english() -> Self {
-        Self::new(DEFAULT, JSON::parse(ENGLISH).unwrap_or_default())
+        Self::new(DEFAULT, JSON::parse(PAGE.get().english).unwrap_or_default())
     }
 
     fn get(&self, key: &str) -> Option<String> {
@@ -41,19 +39,29 @@ impl Language {
     }
 }
 
+/// What differs between pages.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The sentences in English, as JSON.
+    pub english: &'static str,
+    /// Where the site lies, relative to the page: its pages share the choice of a language.
+    pub site: &'static str,
+}
+
 thread_local! {
+    static PAGE: Cell<Page> = const { Cell::new(Page { english: "{}", site: "." }) };
     static FALLBACK: Language = Language::english();
     static CHOSEN: RefCell<Option<Language>> = const { RefCell::new(None) };
 }
 
 /// A sentence of the chosen language; in English where it lacks it.
-pub(crate) fn say(key: &str) -> String {
+pub fn say(key: &str) -> String {
     let chosen = CHOSEN.with_borrow(|language| language.as_ref().and_then(|l| l.get(key)));
     chosen.or_else(|| FALLBACK.with(|english| english.get(key))).unwrap_or_else(|| key.to_owned())
 }
 
 /// A sentence with its `{name}`s replaced.
-pub(crate) fn say_with(key: &str, values: &[(&str, &str)]) -> String {
+pub fn say_with(key: &str, values: &[(&str, &str)]) -> String {
     fill(&say(key), values)
 }
 
@@ -81,7 +89,7 @@ fn fill(text: &str, values: &[(&str, &str)]) -> String {
 }
 
 /// The form of a sentence that the language has for this `{count}`.
-pub(crate) fn say_count(key: &str, count: usize) -> String {
+pub fn say_count(key: &str, count: usize) -> String {
     let rule = |language: &Language| String::from(language.plural.select(count as f64));
     let form = CHOSEN.with_borrow(|language| match language {
         Some(language) => rule(language),
@@ -117,7 +125,7 @@ fn storage() -> Option<web_sys::Storage> {
 /// Name of this site's choice; also `unable.js` and the page of measurements know it.
 fn place() -> String {
     let here = window().location().href().unwrap_or_default();
-    let site = web_sys::Url::new_with_base(".", &here).map(|site| site.pathname());
+    let site = web_sys::Url::new_with_base(PAGE.get().site, &here).map(|site| site.pathname());
     format!("{KEPT} {}", site.unwrap_or_default())
 }
 
@@ -135,7 +143,8 @@ fn kept() -> Option<String> {
 }
 
 /// Takes the language that the visitor most likely reads.
-pub(crate) async fn begin() {
+pub async fn begin(page: Page) {
+    PAGE.set(page);
     let code = wanted();
     by_id::<HtmlSelectElement>("language").set_value(&code);
     if code != DEFAULT {
@@ -144,7 +153,7 @@ pub(crate) async fn begin() {
 }
 
 /// Takes the language that the visitor chose, now and at the next visit.
-pub(crate) async fn choose(code: &str) {
+pub async fn choose(code: &str) {
     if let Some(storage) = storage() {
         // A browser that keeps nothing asks again next time.
         let _ = storage.set_item(&place(), code);
