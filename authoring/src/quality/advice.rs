@@ -101,6 +101,14 @@ pub(super) fn advice(
             ),
         ));
     }
+    advice.extend(of_threshold(quality));
+    advice.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    advice
+}
+
+/// What would help where known things are called unknown, or unknown ones get a name.
+fn of_threshold(quality: &Quality) -> Vec<(usize, String)> {
+    let mut advice = Vec::new();
     if let Some(open) = quality.open {
         let unnamed = open.right.of.saturating_sub(open.right.count + open.wrong.count);
         if unnamed * SHARE > open.right.of {
@@ -131,6 +139,5 @@ pub(super) fn advice(
                 .to_owned(),
         ));
     }
-    advice.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     advice
 }

@@ -112,14 +112,14 @@ impl Arguments {
         let mut outputs: Vec<PathBuf> = (1..=count).flat_map(pair).collect();
         outputs.extend(self.each.map(|_| self.out.join("list.txt")));
         let outputs: Vec<&Path> = outputs.iter().map(PathBuf::as_path).collect();
-        if !self.overwrite {
-            files::check_free(outputs.iter().copied())?;
-        }
         let mut inputs: Vec<&Path> = vec![&self.cutouts];
         inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
         inputs.extend(self.backgrounds.as_deref());
         inputs.extend(list.iter().flat_map(BackdropList::paths));
         files::check_outputs(&outputs, &inputs)?;
+        if !self.overwrite {
+            files::check_free(outputs.iter().copied())?;
+        }
 
         let backdrops = list.as_ref().map(BackdropList::open).transpose()?;
         let paths = samples.samples.iter().map(|s| s.path.clone()).collect();

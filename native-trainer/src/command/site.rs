@@ -282,16 +282,7 @@ impl Arguments {
             bail!("{}: none of the pictures can be used; see above", self.photos.display());
         }
         gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
-        let mut options = self.learn.options();
-        if !self.learn.is_wanted(gallery.len(), &mut |text| self.tell(text)) {
-            (options.adapt, options.calibrate) = (false, false);
-        }
-        let mut stays = false;
-        if let Some(before) = before.as_ref().filter(|before| self.learn.keeps(before)) {
-            stays = keep_threshold(&mut gallery, before)?;
-            options.adapt &= !stays;
-        }
-        let learned = adapt_and_calibrate(&mut gallery, &options)?;
+        let (learned, stays) = self.learn_from(&mut gallery, before.as_ref())?;
         if let Some(before) = &before {
             keep_classes(&mut gallery, before, &classes)?;
         }
@@ -301,6 +292,24 @@ impl Arguments {
         let known = ids.len() - embedded;
         let memory = std::mem::take(&mut cropper.memory);
         Ok(Outcome { gallery, learned, added, memory, removed, embedded, known, stays, unusable })
+    }
+
+    /// Lets the gallery learn from its entries; whether the threshold is that of before.
+    fn learn_from(
+        &self,
+        gallery: &mut Gallery,
+        before: Option<&Gallery>,
+    ) -> anyhow::Result<(Learned, bool)> {
+        let mut options = self.learn.options();
+        if !self.learn.is_wanted(gallery.len(), &mut |text| self.tell(text)) {
+            (options.adapt, options.calibrate) = (false, false);
+        }
+        let mut stays = false;
+        if let Some(before) = before.filter(|before| self.learn.keeps(before)) {
+            stays = keep_threshold(gallery, before)?;
+            options.adapt &= !stays;
+        }
+        Ok((adapt_and_calibrate(gallery, &options)?, stays))
     }
 
     /// Prints a line, unless the answer is JSON.
