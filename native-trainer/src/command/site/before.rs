@@ -14,11 +14,17 @@ pub(super) fn before(path: &Path) -> Option<Gallery> {
     Gallery::from_bytes(&bytes).ok()
 }
 
+/// Whether two galleries have entries of one network and one part of pictures.
+fn are_alike(gallery: &Gallery, before: &Gallery) -> bool {
+    before.model() == gallery.model() && before.crop() == gallery.crop()
+}
+
 /// Takes over a threshold that was measured with other pictures or given by hand, with the map that it was measured
 /// behind; whether there was one. The same pictures make it anew only if their embeddings are compared alike.
 pub(super) fn keep_threshold(gallery: &mut Gallery, before: &Gallery) -> anyhow::Result<bool> {
-    let is_alike = before.model() == gallery.model() && before.crop() == gallery.crop();
-    let Some(least) = foreign_threshold(before).filter(|_| is_alike) else { return Ok(false) };
+    let Some(least) = foreign_threshold(before).filter(|_| are_alike(gallery, before)) else {
+        return Ok(false);
+    };
     gallery.share_map(before)?;
     gallery.set_min_similarity(Some(least))?;
     if let Some(rule) = before.measured_rule() {
@@ -35,7 +41,7 @@ pub(super) fn keep_classes(
     before: &Gallery,
     classes: &Labels,
 ) -> anyhow::Result<()> {
-    let is_alike = before.crop() == gallery.crop() && before.map() == gallery.map();
+    let is_alike = are_alike(gallery, before) && before.map() == gallery.map();
     for class in before.classes() {
         let now = classes.find(&class.label);
         let threshold = class.min_similarity.filter(|_| is_alike);
