@@ -305,7 +305,8 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps wherever that is measured by more than the standard error ({seconds:.1} s); {stays}"
+                    "no map helps: pictures left out have to gain more than the standard error, and classes left out not \
+                     to lose more than two ({seconds:.1} s); {stays}"
                 ));
                 lines
             }

@@ -87,6 +87,22 @@ impl<'a> Cropper<'a> {
         Ok(embedded)
     }
 
+    /// What is known of one photograph after all was embedded that may become an entry: the whole, and with a detector
+    /// its main body, else its middle.
+    pub(crate) fn look_at_all(
+        networks: Networks<'_>,
+        photo: (ContentId, &RgbImage, &Path),
+    ) -> anyhow::Result<Memory> {
+        let cropper = Cropper::new(networks, Crop::default());
+        let mut memory = Memory::default();
+        for crop in wanted(networks) {
+            for seen in cropper.look(*crop, &[photo])? {
+                memory.put(photo.0, seen);
+            }
+        }
+        Ok(memory)
+    }
+
     /// The main body of a photograph as the pipeline crops it.
     fn main(&self, picture: &RgbImage) -> anyhow::Result<Option<RgbImage>> {
         let Some(detector) = self.networks.detector else { return Ok(None) };
@@ -149,21 +165,20 @@ impl<'a> Cropper<'a> {
         photos: &dyn Photos,
         tell: &mut dyn FnMut(usize, usize, &Memory) -> anyhow::Result<()>,
     ) -> anyhow::Result<String> {
-        let wanted: &[Crop] = match self.networks.detector {
-            Some(_) => &[Crop::Both],
-            None => &[Crop::Never, Crop::Middle],
-        };
+        let wanted = wanted(self.networks);
         let sample = sample(photos);
         let mut all: BTreeMap<ContentId, usize> = BTreeMap::new();
         for (index, chunk) in sample.chunks(CHUNK).enumerate() {
             let read = chunk.par_iter().filter_map(|(class, place)| {
                 // What cannot be used is named when it is added.
-                let bytes = photos.bytes(*place).ok()?;
-                let id = ContentId::of(&bytes);
+                let (id, bytes) = photos.read(*place).ok()?;
                 let is_known = wanted.iter().all(|crop| self.memory.entries(id, *crop).is_some());
                 let path = photos.path(*place);
-                let picture =
-                    if is_known { None } else { Some(decode_picture(path, &bytes).ok()?) };
+                let picture = match bytes.filter(|_| !is_known) {
+                    Some(bytes) => Some(decode_picture(path, &bytes).ok()?),
+                    None if is_known => None,
+                    None => return None,
+                };
                 if picture.as_ref().is_some_and(RgbImage::is_one_color) {
                     return None;
                 }
@@ -196,6 +211,14 @@ impl<'a> Cropper<'a> {
         };
         self.crop = crop;
         Ok(format!("crop: {} ({text})", crop.name()))
+    }
+}
+
+/// What has to be embedded to choose the part.
+fn wanted(networks: Networks<'_>) -> &'static [Crop] {
+    match networks.detector {
+        Some(_) => &[Crop::Both],
+        None => &[Crop::Never, Crop::Middle],
     }
 }
 

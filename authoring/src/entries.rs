@@ -84,12 +84,12 @@ pub fn add(
             let class = class_of(gallery, classes, label)?;
             if !gallery.shows(class) {
                 // A picture that is known was not decoded.
-                let picture = match picture {
-                    Some(picture) => Some(picture),
-                    None => photos.bytes(place).ok().and_then(|b| decode_picture(path, &b).ok()),
+                let thumbnail = match picture {
+                    Some(picture) => Some(class_thumbnail(&picture)?),
+                    None => photos.class_thumbnail(place),
                 };
-                if let Some(picture) = picture {
-                    gallery.put_thumbnail(class, class_thumbnail(&picture)?)?;
+                if let Some(thumbnail) = thumbnail {
+                    gallery.put_thumbnail(class, thumbnail)?;
                 }
             }
             let other = known.other_class(gallery, class, id);
@@ -196,11 +196,13 @@ fn read_all(
     places
         .par_iter()
         .map(|place| {
-            let (bytes, path) = (photos.bytes(*place)?, photos.path(*place));
-            let id = ContentId::of(&bytes);
+            let (id, bytes) = photos.read(*place)?;
             if known.contains(id) || memory.entries(id, crop).is_some() {
                 return Ok((id, None));
             }
+            let path = photos.path(*place);
+            let bytes =
+                bytes.ok_or_else(|| PictureError::new(path, PictureProblem::NotLookedAt))?;
             let picture = decode_picture(path, &bytes)?;
             if picture.is_one_color() {
                 return Err(PictureError::new(path, PictureProblem::OneColor));

@@ -129,9 +129,21 @@ impl Memory {
         self.seen.keys().copied()
     }
 
+    /// Whether something is known of a photograph.
+    pub fn contains(&self, id: ContentId) -> bool {
+        self.seen.contains_key(&id)
+    }
+
     /// Forgets all photographs but some.
     pub fn retain(&mut self, is_kept: impl Fn(ContentId) -> bool) {
         self.seen.retain(|id, _| is_kept(*id));
+    }
+
+    /// Takes over what another one knows.
+    pub fn learn(&mut self, other: &Self) {
+        for (id, seen) in &other.seen {
+            self.put(*id, seen.clone());
+        }
     }
 
     pub(crate) fn get(&self, id: ContentId) -> Option<&Seen> {

@@ -4,10 +4,14 @@ use std::path::Path;
 
 use models::detector::Detector;
 use models::extractor::Extractor;
+use models::gallery::ContentId;
+use models::image::RgbImage;
 use models::inference::Prepared;
+use models::preprocess::thumbnail;
+use models::recognizer::class_thumbnail;
 
 use crate::memory::Memory;
-use crate::picture::PictureError;
+use crate::picture::{PictureError, decode_picture};
 
 /// The networks that look at photographs.
 #[derive(Clone, Copy)]
@@ -35,6 +39,31 @@ pub trait Photos: Sync {
     ///
     /// [`PictureError`] where it cannot be had.
     fn bytes(&self, place: usize) -> Result<Vec<u8>, PictureError>;
+
+    /// The content of its file and the file; without the file if only what is known of the photograph is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bytes`].
+    fn read(&self, place: usize) -> Result<(ContentId, Option<Vec<u8>>), PictureError> {
+        let bytes = self.bytes(place)?;
+        Ok((ContentId::of(&bytes), Some(bytes)))
+    }
+
+    /// A JPEG of it as a class shows it; `None` if it cannot be had.
+    fn class_thumbnail(&self, place: usize) -> Option<Vec<u8>> {
+        class_thumbnail(&decoded(self, place)?).ok()
+    }
+
+    /// A JPEG of it whose longer side has `side` pixels at most; `None` if it cannot be had.
+    fn figure(&self, place: usize, side: u32, quality: u8) -> Option<Vec<u8>> {
+        thumbnail(&decoded(self, place)?, side, quality).ok()
+    }
+}
+
+/// The pixels of a photograph, if they can be had.
+fn decoded(photos: &(impl Photos + ?Sized), place: usize) -> Option<RgbImage> {
+    decode_picture(photos.path(place), &photos.bytes(place).ok()?).ok()
 }
 
 /// What happens while photographs become entries.

@@ -51,6 +51,9 @@ pub enum PictureProblem {
         "all its pixels have one color: nothing can be learned from it; take another picture of the thing"
     )]
     OneColor,
+    /// Nothing but its content is known.
+    #[error("what becomes an entry of it is not known: let the engine look at the picture again")]
+    NotLookedAt,
     /// What the extractor makes of it is no embedding.
     #[error(transparent)]
     Embedding(#[from] GalleryError),

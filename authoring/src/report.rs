@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use crate::calibration::Share;
 use crate::html::{self, Kind};
 use crate::photos::Photos;
-use crate::picture::decode_picture;
 use crate::plot::{escape, put};
 use crate::quality::{FEW, Quality};
 use crate::words::counted;
@@ -18,7 +17,9 @@ const SHOWN: usize = 24;
 /// Classes listed at most.
 const LISTED: usize = 60;
 /// Longer side of a picture, in pixels; it is shown at half of it.
-const SIDE: u32 = 256;
+pub const SIDE: u32 = 256;
+/// JPEG quality of the picture that it is made of.
+pub const QUALITY: u8 = 95;
 
 const STYLE: &str = "<style>\
 body{max-width:72rem}h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2.6rem}\
@@ -63,9 +64,8 @@ pub fn page(title: &str, quality: &Quality, photos: &dyn Photos) -> String {
 /// Thumbnails of photographs.
 fn pictures(photos: &dyn Photos, shown: &BTreeSet<usize>) -> BTreeMap<usize, RgbImage> {
     let read = |place: &usize| {
-        let picture = decode_picture(photos.path(*place), &photos.bytes(*place).ok()?).ok()?;
         // Large ones are not kept.
-        let small = models::preprocess::thumbnail(&picture, SIDE, 95).ok()?;
+        let small = photos.figure(*place, SIDE, QUALITY)?;
         Some((*place, RgbImage::decode(&small).ok()?))
     };
     shown.par_iter().filter_map(read).collect()

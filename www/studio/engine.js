@@ -83,6 +83,13 @@ async function recordsOf(own, key) {
   return own.getDirectoryHandle(name, { create: true });
 }
 
+/** Folders of records, of whatever networks. */
+export async function recordFolders(own) {
+  const folders = [];
+  for await (const [name, folder] of own.entries()) if (name.startsWith(RECORDS)) folders.push(folder);
+  return folders;
+}
+
 /** Opens the engine: how many photographs it looks at beside each other, and those whose records are kept. */
 export async function openEngine(storage) {
   endEngine();
@@ -171,8 +178,10 @@ async function page() {
 /** Makes what is wanted of a project: "figures", "gallery" or "site". */
 export async function make(goal, project, progress) {
   await tell(project.photos.map(({ content }) => content));
-  const [first] = pool.workers;
-  if (goal === "figures") return first.ask({ Measure: { project } }, progress);
-  if (goal === "gallery") return first.ask({ Export: { project } }, progress);
-  return first.ask({ Make: { project, page: await page(), packed: false } }, progress);
+  const request = {
+    figures: () => ({ Measure: { project } }),
+    gallery: () => ({ Export: { project } }),
+    site: async () => ({ Make: { project, page: await page(), packed: false } }),
+  };
+  return pool.workers[0].ask(await request[goal](), progress);
 }

@@ -1,9 +1,10 @@
 // What the studio has the browser do with files: it reads, keeps and shows photographs, and packs what is saved. Starts
 // the studio's own code.
 
-import { endEngine, look, make, openEngine } from "./engine.js";
+import { trustedScript } from "../engine.js";
+import { endEngine, look, make, openEngine, recordFolders } from "./engine.js";
 
-// Pixels of the longer way of a small picture.
+// Pixels of a small picture from top to bottom.
 const SMALL = 224;
 const PROJECT = "project";
 const PHOTOS = "photos";
@@ -18,6 +19,8 @@ const site = new URL("..", location.href).pathname;
 let kept = null;
 // What could not be kept, by id: the photograph as it was given, and the small one.
 const held = new Map();
+// Photographs that came in since the page began.
+const fresh = new Set();
 
 const within = (promise) =>
   Promise.race([promise, new Promise((_, reject) => setTimeout(reject, PATIENCE, new Error("no answer")))]);
@@ -95,18 +98,17 @@ async function save(bytes) {
 
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
+// Decoded and made smaller beside the page's own work; a wide one stays wider.
 async function smaller(file) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
-  const scale = Math.min(1, SMALL / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const options = { imageOrientation: "from-image", resizeHeight: SMALL, resizeQuality: "medium" };
+  const bitmap = await createImageBitmap(file, options);
   try {
-    const canvas = new OffscreenCanvas(width, height);
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
     const context = canvas.getContext("2d");
     // What is transparent is white, as the networks see it.
     context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, height);
-    context.imageSmoothingQuality = "high";
-    context.drawImage(bitmap, 0, 0, width, height);
+    context.fillRect(0, 0, bitmap.width, bitmap.height);
+    context.drawImage(bitmap, 0, 0);
     return await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
   } finally {
     bitmap.close();
@@ -119,6 +121,7 @@ async function prepare(file) {
   const id = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).slice(0, 16);
   const small = await smaller(file);
   const name = hex(id);
+  fresh.add(name);
   try {
     await write(kept.photos, name, bytes);
     await write(kept.smalls, name, small);
@@ -164,16 +167,17 @@ function show(image, id) {
   near.observe(image);
 }
 
-/** Forgets every photograph but these. */
+/** Forgets every photograph but these and those that came in since; without these, all. */
 async function keepOnly(ids) {
   const wanted = new Set(ids);
-  const gone = (id) => !wanted.has(id);
+  if (!ids.length) fresh.clear();
+  const gone = (id) => !wanted.has(id) && !fresh.has(id);
   for (const id of [...held.keys()].filter(gone)) held.delete(id);
   for (const id of [...addresses.keys()].filter(gone)) {
     URL.revokeObjectURL(addresses.get(id));
     addresses.delete(id);
   }
-  for (const folder of kept ? [kept.photos, kept.smalls] : []) {
+  for (const folder of kept ? [kept.photos, kept.smalls, ...(await recordFolders(kept.own))] : []) {
     const names = [];
     for await (const name of folder.keys()) names.push(name);
     for (const name of names.filter(gone)) await folder.removeEntry(name).catch(() => {});
@@ -247,5 +251,15 @@ window.studio = {
   endEngine,
 };
 
+// Has the browser keep the studio and its engine for visits without a network, as the site's own page does.
+async function keepSite() {
+  if (!navigator.serviceWorker) return;
+  await navigator.serviceWorker.register(trustedScript(new URL("../sw.js", location.href)));
+  const { active } = await navigator.serviceWorker.ready;
+  active?.postMessage({ keep: "author" });
+}
+
 const { default: init } = await import("./studio.js");
 await init();
+// A host without the site's list of files, or a browser that keeps nothing, goes on needing the network.
+keepSite().catch(() => {});

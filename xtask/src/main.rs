@@ -9,6 +9,7 @@ mod package;
 mod page;
 mod setup;
 mod steps;
+mod studio;
 
 use anyhow::bail;
 

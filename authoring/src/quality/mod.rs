@@ -131,7 +131,9 @@ impl Quality {
             of: asked().count(),
         };
         let empty = contents.iter().enumerate();
-        let empty = empty.filter(|(_, id)| id.is_some_and(|id| memory.shows_nothing(id)));
+        // Where no main body is an entry, nobody has looked for all.
+        let looks = gallery.crop().needs_detector();
+        let empty = empty.filter(|(_, id)| looks && id.is_some_and(|id| memory.shows_nothing(id)));
         let mut quality = Self {
             photos: contents.iter().flatten().count(),
             found: [within(1), within(5)],

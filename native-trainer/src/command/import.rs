@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::model_file::{Architecture, ModelFile};
@@ -13,10 +14,6 @@ use crate::exchange::import::{Known, Origin, read_paddle, read_pytorch};
 use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
-
-/// How the note begins that says which file a model's weights come from. It is for the model's owner: no page shows
-/// it.
-pub const WEIGHTS_OF: &str = "Weights of ";
 
 /// Takes over weights that were learned elsewhere: a published network that is known by name, PaddlePaddle's
 /// .pdparams with a recipe that describes the network, or a known PyTorch checkpoint.

@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use authoring::bundled::{self, CUT_FROM, Models};
 use authoring::site::{Sample, sample_names};
 use clap::{Args, ValueEnum};
-use models::bundle::{Bundle, MANIFEST_NAME, Published};
+use models::bundle::{Bundle, MANIFEST_NAME};
 use models::detector::DetectionThresholds;
-use models::gallery::{AnswerRule, Budget, Crop, Gallery, ShardOptions, Sharded};
+use models::gallery::{AnswerRule, Budget, Gallery, ShardOptions, Sharded};
 use models::image::RgbImage;
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 pub(super) use self::of_site::OfSite;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
-use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
 use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
 use crate::files::wanted::{GALLERY, IMAGE};
@@ -121,8 +121,6 @@ enum Cut {
 
 /// Largest file of a gallery in shards, in megabytes of 1,048,576 bytes.
 const SHARD_SIZE: u16 = 16;
-/// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
-const CUT_FROM: usize = 16 << 20;
 
 /// When the whole picture is recognized as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -249,31 +247,21 @@ impl Arguments {
 
     /// How the page recognizes.
     fn settings(&self, gallery: &Gallery) -> RecognizerSettings {
-        let default = RecognizerSettings::default();
+        let usual = bundled::settings(gallery);
         RecognizerSettings {
-            min_similarity: self
-                .min_similarity
-                .or(gallery.min_similarity())
-                .unwrap_or(default.min_similarity),
+            min_similarity: self.min_similarity.unwrap_or(usual.min_similarity),
             recognition_nms_iou: self.recognition_nms_iou,
             whole_image: self.whole_image.into(),
-            middle: gallery.crop() == Crop::Middle,
             answer: self.answer.of(gallery),
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
-            ..default
+            ..usual
         }
     }
 
     /// Licenses and sources: those given, and those that the models carry.
     fn notes(&self, parts: &Parts) -> Vec<String> {
-        let mut notes = self.note.clone();
-        for model in parts.models() {
-            let note = model.file.description.notes.trim();
-            if is_for_visitors(note) && !notes.iter().any(|n| n == note) {
-                notes.push(note.to_owned());
-            }
-        }
-        notes
+        let of_models = parts.models().map(|model| model.file.description.notes.as_str());
+        bundled::notes(self.note.clone(), of_models)
     }
 
     fn bundle(
@@ -284,14 +272,11 @@ impl Arguments {
     ) -> anyhow::Result<Bundle> {
         let Parts { extractor, detector, gallery, cut } = parts;
         let sharded = if *cut { Some(self.cut(gallery, settings.answer)?) } else { None };
-        Ok(Bundle::assemble(
-            self.title().to_owned(),
-            extractor.bytes.clone(),
-            detector.as_ref().map(|detector| detector.bytes.clone()),
-            sharded.as_ref().map_or(Published::Whole(gallery), Published::Sharded),
-            settings,
-            notes,
-        )?)
+        let models = Models {
+            extractor: &extractor.bytes,
+            detector: detector.as_ref().map(|detector| detector.bytes.as_slice()),
+        };
+        Ok(bundled::bundle(self.title(), models, (gallery, sharded.as_ref()), settings, notes)?)
     }
 
     /// Page, bundle and samples as a site.
@@ -383,11 +368,7 @@ impl Arguments {
     fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
         let options =
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
-        // Where the classes' means answer, these are what is searched.
-        let sharded = match rule {
-            AnswerRule::ClassMean => gallery.of_means()?.to_shards(&options)?,
-            _ => gallery.to_shards(&options)?,
-        };
+        let sharded = bundled::cut(gallery, rule, &options)?;
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
         self.say(format_args!(
             "the gallery comes as a directory of {}, which a page downloads at first, and {} of {} in \
@@ -447,22 +428,4 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     names.retain(|name| !name.split('/').any(|part| part.starts_with('.')));
     names.sort();
     Ok(names)
-}
-
-/// Whether a note of a model is shown on the page: not the name of the file that its weights came in.
-fn is_for_visitors(note: &str) -> bool {
-    !note.is_empty() && !note.starts_with(WEIGHTS_OF)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn visitors_read_licenses_but_no_names_of_weight_files() {
-        assert!(is_for_visitors("Pictures: Noto Emoji (Apache-2.0)."));
-        for note in ["", "Weights of efficientnet-lite0-57934424.pth."] {
-            assert!(!is_for_visitors(note), "{note}");
-        }
-    }
 }

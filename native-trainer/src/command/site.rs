@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use models::gallery::{ContentId, Crop, Gallery, IndexConfig, VectorType, check_file};
+use models::gallery::{Crop, Gallery, check_file};
 
 use self::before::{before, keep_classes, keep_threshold};
 use self::beside::Beside;
@@ -22,10 +22,9 @@ use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
 use crate::terminal::Note;
-use authoring::adaptation::{Outcome as Learned, adapt_and_calibrate};
-use authoring::label::Labels;
+use authoring::adaptation::Outcome as Learned;
 use authoring::quality::Quality;
-use authoring::{Added, Cropper, Event, Known, Memory, Networks, Photos, report};
+use authoring::{Added, Cropper, Event, Gathered, Memory, Networks, Photos, report};
 
 /// Time between two writings of what is known.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
@@ -245,19 +244,13 @@ impl Arguments {
                 before.crop().name()
             ));
         }
-        let mut gallery =
-            Gallery::with_type(embedder.embedding_dim(), embedder.id.clone(), VectorType::F16);
-        gallery.set_crop(cropper.crop());
-        let mut classes = Labels::default();
         let mut unusable = Unusable::default();
         wanted.say_look_alikes([]);
         let progress = Progress::new("pictures", wanted.count());
-        let added = authoring::add(
-            &mut gallery,
-            Known::default(),
-            &mut classes,
+        let gathered = authoring::gather(
+            cropper,
+            (&embedder.id, embedder.embedding_dim()),
             wanted,
-            &mut cropper,
             &mut |event| {
                 match event {
                     Event::LeftOut { error } => progress.around(|| unusable.add(error, false)),
@@ -273,24 +266,20 @@ impl Arguments {
             },
         )?;
         drop(progress);
+        let Gathered { mut gallery, classes, added, memory, looked } = gathered;
         unusable.end(wanted, &classes);
-        let ids: BTreeSet<_> = added.contents.iter().flatten().copied().collect();
-        cropper.memory.retain(|id| ids.contains(&id));
-        beside.keep(&key, &cropper.memory)?;
+        beside.keep(&key, &memory)?;
         drop(standing);
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used; see above", self.photos.display());
         }
-        gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
         let (learned, stays) = self.learn_from(&mut gallery, before.as_ref())?;
         if let Some(before) = &before {
             keep_classes(&mut gallery, before, &classes)?;
         }
-        let removed = ids_before.iter().filter(|id| !ids.contains(id)).count();
-        let looked = |id: &&ContentId| cropper.has_looked_at(**id);
-        let embedded = ids.iter().filter(looked).count();
-        let known = ids.len() - embedded;
-        let memory = std::mem::take(&mut cropper.memory);
+        let removed = ids_before.iter().filter(|id| !memory.contains(**id)).count();
+        let different: BTreeSet<_> = added.contents.iter().flatten().collect();
+        let (embedded, known) = (looked, different.len() - looked);
         Ok(Outcome { gallery, learned, added, memory, removed, embedded, known, stays, unusable })
     }
 
@@ -309,7 +298,7 @@ impl Arguments {
             stays = keep_threshold(gallery, before)?;
             options.adapt &= !stays;
         }
-        Ok((adapt_and_calibrate(gallery, &options)?, stays))
+        Ok((authoring::learn(gallery, &options)?, stays))
     }
 
     /// Prints a line, unless the answer is JSON.
@@ -336,9 +325,9 @@ impl Arguments {
 
 /// What made embeddings, as a line.
 fn key(embedder: &Embedder, detector: Option<&Path>) -> anyhow::Result<String> {
-    let detector = match detector {
-        Some(path) => open_detector_file(path)?.id,
-        None => String::new(),
-    };
-    Ok(format!("{} {} {detector}", env!("CARGO_PKG_VERSION"), embedder.id))
+    let detector = detector.map(open_detector_file).transpose()?;
+    Ok(authoring::workshop::key(
+        &embedder.id,
+        detector.as_ref().map(|detector| detector.id.as_str()),
+    ))
 }

@@ -120,7 +120,7 @@ fn what_does_not_help_or_is_too_little_changes_nothing() {
     let before = std::fs::read(&clear).unwrap();
     let told = gallery(&[&"adapt", &clear]);
     assert!(
-        told.contains("no map helps wherever that is measured by more than the standard error"),
+        told.contains("no map helps: pictures left out have to gain more than the standard error"),
         "{told}"
     );
     assert!(told.contains("the gallery stays without one"), "{told}");

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::given::{Handle, Wanted};
 use super::Prepared;
+use super::given::{Handle, Wanted};
 
 /// Photographs that are looked at beside each other: a browser decodes as many, and each takes some 50 MB meanwhile.
 const BESIDE: usize = 4;

@@ -40,16 +40,16 @@ const SYSTEM: [&str; 6] =
     ["__macosx", "@eadir", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"];
 
 /// Sorts what was given. The folder in which a file lies is what it shows; where all lie in one folder that has folders of
-/// its own, those count.
+/// its own, those count, and names begin with them.
 pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
     let mut sorted = Sorted::default();
     let mut photos = Vec::new();
     for GivenFile { handle, path } in files {
         let parts: Vec<String> =
             path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-        let is_system = parts.iter().any(|part| {
-            part.starts_with('.') || SYSTEM.contains(&part.to_lowercase().as_str())
-        });
+        let is_system = parts
+            .iter()
+            .any(|part| part.starts_with('.') || SYSTEM.contains(&part.to_lowercase().as_str()));
         let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
         let is_photo = ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
         if is_system || !is_photo {
@@ -71,10 +71,18 @@ pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
     let outer = usize::from(lie_in_one);
     let wanted = photos.iter().map(|(parts, handle)| Wanted {
         handle: *handle,
-        path: parts.join("/"),
+        path: parts[outer..].join("/"),
         label: folders(parts).get(outer).cloned(),
     });
     sorted.wanted = wanted.collect();
+    if let Some(root) = roots.first().filter(|_| lie_in_one) {
+        for other in &mut sorted.others {
+            let rest = other.trim_start_matches('/').strip_prefix(root);
+            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix('/')) {
+                *other = rest.to_owned();
+            }
+        }
+    }
     sorted
 }
 
@@ -108,12 +116,12 @@ mod tests {
     fn folders_say_what_photographs_show() {
         let cup = Some("cup");
         expect(
-            &["shelf/fork/1.jpg", "shelf/cup/b/2.PNG", "shelf/cup/1.jpg", "shelf/3.webp"],
+            &["/shelf/fork/1.jpg", "shelf/cup/b/2.PNG", "shelf/cup/1.jpg", "shelf/3.webp"],
             &[
-                ("shelf/3.webp", None),
-                ("shelf/cup/1.jpg", cup),
-                ("shelf/cup/b/2.PNG", cup),
-                ("shelf/fork/1.jpg", Some("fork")),
+                ("3.webp", None),
+                ("cup/1.jpg", cup),
+                ("cup/b/2.PNG", cup),
+                ("fork/1.jpg", Some("fork")),
             ],
         );
         // Dropped folders, and single pictures beside them.
@@ -126,7 +134,14 @@ mod tests {
 
     #[test]
     fn other_files_are_named_and_those_of_systems_are_not() {
-        let names = ["a/notes.txt", "a/.DS_Store", "__MACOSX/a/1.jpg", "a/Thumbs.db", "a/jpg", "a/1.jpg"];
+        let names = [
+            "/s/a/notes.txt",
+            "s/a/.DS_Store",
+            "__MACOSX/a/1.jpg",
+            "s/a/Thumbs.db",
+            "s/a/jpg",
+            "s/a/1.jpg",
+        ];
         let given = names.iter().enumerate().map(|(number, path)| GivenFile {
             handle: Handle(number as u32),
             path: (*path).to_owned(),

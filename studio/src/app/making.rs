@@ -394,11 +394,13 @@ impl Figures {
     fn are_of(&self, photos: usize) -> bool {
         let classes = self.classes.len();
         let mistaken = self.mistaken.iter().all(|pair| {
-            pair.classes.0.max(pair.classes.1) < classes && pair.photos.0.max(pair.photos.1) < photos
+            pair.classes.0.max(pair.classes.1) < classes
+                && pair.photos.0.max(pair.photos.1) < photos
         });
-        let suspects = self.suspects.iter().all(|suspect| {
-            suspect.photo < photos && suspect.class.max(suspect.looks) < classes
-        });
+        let suspects = self
+            .suspects
+            .iter()
+            .all(|suspect| suspect.photo < photos && suspect.class.max(suspect.looks) < classes);
         let doubles = self.doubles.iter().all(|pair| pair.photos.0.max(pair.photos.1) < photos);
         mistaken && suspects && doubles && self.left_out.iter().all(|place| *place < photos)
     }

@@ -1,8 +1,8 @@
 //! State of the studio and what changes it: [`update`] takes an [`Event`] and says what is to be done. Both are plain
 //! data; [`crate::perform`] and [`crate::view`] do it.
 
-mod command;
 mod coming;
+mod command;
 mod event;
 mod given;
 mod making;
@@ -15,13 +15,13 @@ use std::collections::BTreeSet;
 use crate::project::{Action, ClassId, History, NewPhoto, PhotoId, Project, Table};
 use crate::stored;
 
-pub(crate) use command::{Command, Look, Sentence};
 use coming::Coming;
+pub(crate) use command::{Command, Look, Sentence};
 pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
 pub(crate) use given::{GivenFile, Handle};
 use making::Making;
 pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured};
-pub(crate) use seen::{Seen, SeenClass, SeenPhoto};
+pub(crate) use seen::{Seen, SeenClass};
 
 /// Most names of things that are left out.
 const MOST_NAMES: usize = 200;
@@ -58,6 +58,8 @@ pub(crate) struct App {
     left_out: Vec<(String, Why)>,
     /// Things that are left out of this gift.
     out: usize,
+    /// Whether the browser had no room for something.
+    is_full: bool,
     status: (Sentence, Look),
 }
 
@@ -78,8 +80,14 @@ impl App {
             onto: None,
             left_out: Vec::new(),
             out: 0,
+            is_full: false,
             status: (Sentence::Key("starting"), Look::Busy),
         }
+    }
+
+    /// Whether something goes with the page that the browser does not keep.
+    pub(crate) fn would_lose(&self) -> bool {
+        self.keeper == Keeper::Nowhere && !self.project.photos().is_empty()
     }
 
     /// What is known of the photographs.
@@ -281,10 +289,15 @@ fn come(app: &mut App, now: f64, handle: Handle, prepared: Prepared, out: &mut V
     prepare_more(app, out);
     if !is_kept && app.keeper == Keeper::Own {
         app.keeper = Keeper::Nowhere;
+        app.is_full = true;
     }
     if app.coming.is_done() {
-        let look = if app.came == 0 { Look::Failed } else { Look::Done };
-        app.say(Sentence::Added(app.came, app.out), look);
+        if app.is_full {
+            app.say(Sentence::Key("full"), Look::Failed);
+        } else {
+            let look = if app.came == 0 { Look::Failed } else { Look::Done };
+            app.say(Sentence::Added(app.came, app.out), look);
+        }
     }
 }
 
@@ -360,8 +373,9 @@ fn choose(app: &mut App, select: &Select) {
         }
         Select::To(id) => {
             let class = app.project.photo(id).map(|photo| photo.class);
-            let row: Vec<PhotoId> =
-                class.map(|class| app.project.of(class).map(|photo| photo.id).collect()).unwrap_or_default();
+            let row: Vec<PhotoId> = class
+                .map(|class| app.project.of(class).map(|photo| photo.id).collect())
+                .unwrap_or_default();
             let place = |id: PhotoId| row.iter().position(|other| *other == id);
             let to = place(id);
             // A range begins in the same class, or is this one alone.

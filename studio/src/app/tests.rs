@@ -176,6 +176,15 @@ fn a_full_disk_is_said_and_loses_nothing() {
     update(&mut app, 0.0, Event::Saved(false));
     assert_eq!(app.seen().status, (Sentence::Key("full"), Look::Failed));
     assert_eq!((app.seen().photos, app.seen().keeper), (1, Keeper::Nowhere));
+    assert!(app.would_lose());
+    // A photograph that there is no room for.
+    let mut app = with(&["a/0.jpg"]);
+    assert!(!app.would_lose());
+    let more = vec![GivenFile { handle: Handle(9), path: "b/9.jpg".to_owned() }];
+    update(&mut app, 0.0, Event::Given(more, None));
+    update(&mut app, 0.0, Event::Prepared(Handle(9), Prepared::Photo(id(9), false)));
+    assert_eq!(app.seen().status, (Sentence::Key("full"), Look::Failed));
+    assert!(app.seen().photos == 2 && app.would_lose());
 }
 
 #[test]

@@ -39,6 +39,19 @@ pub(super) fn connect(studio: &Rc<Studio>) -> Vec<EventListener> {
             deliver(&hear, Event::Leaving);
         }
     }));
+    let hear = studio.clone();
+    let options = EventListenerOptions::enable_prevent_default();
+    listeners.push(EventListener::new_with_options(
+        &window(),
+        "beforeunload",
+        options,
+        move |event| {
+            // The browser asks whether the page may end.
+            if hear.would_lose() {
+                event.prevent_default();
+            }
+        },
+    ));
     listeners
 }
 
@@ -141,16 +154,11 @@ fn connect_drops(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
     let options = EventListenerOptions::enable_prevent_default();
     for name in ["dragenter", "dragover", "dragleave", "drop"] {
         let studio = studio.clone();
-        listeners.push(EventListener::new_with_options(
-            &document(),
-            name,
-            options,
-            move |event| {
-                let Some(event) = event.dyn_ref::<DragEvent>() else { return };
-                event.prevent_default();
-                dragged(&studio, event);
-            },
-        ));
+        listeners.push(EventListener::new_with_options(&document(), name, options, move |event| {
+            let Some(event) = event.dyn_ref::<DragEvent>() else { return };
+            event.prevent_default();
+            dragged(&studio, event);
+        }));
     }
     let hear = studio.clone();
     listeners.push(EventListener::new(&document(), "paste", move |event| {
@@ -252,9 +260,9 @@ fn connect_classes(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
             return;
         }
         // The tab key comes back to it.
-        let before = element.parent_element().and_then(|strip| {
-            strip.query_selector("[tabindex='0']").ok().flatten()
-        });
+        let before = element
+            .parent_element()
+            .and_then(|strip| strip.query_selector("[tabindex='0']").ok().flatten());
         if let Some(before) = before {
             let _ = before.set_attribute("tabindex", "-1");
         }
@@ -275,8 +283,11 @@ fn lead_to(studio: &Rc<Studio>, id: &str) {
 
 fn clicked(studio: &Rc<Studio>, element: &Element, event: &MouseEvent) {
     if let Some(id) = photo_of(element) {
-        let has_no_keys =
-            window().match_media("(hover: none)").ok().flatten().is_some_and(|query| query.matches());
+        let has_no_keys = window()
+            .match_media("(hover: none)")
+            .ok()
+            .flatten()
+            .is_some_and(|query| query.matches());
         let select = if event.shift_key() {
             Select::To(id)
         } else if event.ctrl_key() || event.meta_key() || has_no_keys {

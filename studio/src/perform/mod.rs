@@ -136,6 +136,11 @@ impl Studio {
         deliver(self, Event::Language);
     }
 
+    /// Whether something goes with the page that the browser does not keep.
+    pub(crate) fn would_lose(&self) -> bool {
+        self.app.borrow().would_lose()
+    }
+
     /// The class of a name.
     pub(crate) fn named(&self, label: &str) -> Option<ClassId> {
         self.app.borrow().project().named(label.trim()).map(|class| class.id)

@@ -78,9 +78,7 @@ impl Action {
                 changes.push(Change::TakeClass(id));
                 changes
             }
-            Self::Describe(id, pairs) => {
-                describe(project, id, texts(pairs)).into_iter().collect()
-            }
+            Self::Describe(id, pairs) => describe(project, id, texts(pairs)).into_iter().collect(),
             Self::Read(table) => read(project, &table),
             Self::Title(title) => {
                 let title = name(&title).unwrap_or_default();
@@ -131,7 +129,10 @@ fn add(project: &Project, photos: Vec<NewPhoto>, free: ClassId) -> Vec<Change> {
                 *made.entry(label).or_insert(next)
             }
         });
-        put.push((project.photos().len() + put.len(), Photo { id: photo.id, name: photo.name, class }));
+        put.push((
+            project.photos().len() + put.len(),
+            Photo { id: photo.id, name: photo.name, class },
+        ));
     }
     if put.is_empty() {
         return Vec::new();

@@ -91,11 +91,7 @@ pub(crate) struct Project {
 
 impl Project {
     /// A project that was kept; `None` where its parts do not belong together.
-    pub(crate) fn assemble(
-        title: String,
-        classes: Vec<Class>,
-        photos: Vec<Photo>,
-    ) -> Option<Self> {
+    pub(crate) fn assemble(title: String, classes: Vec<Class>, photos: Vec<Photo>) -> Option<Self> {
         let labels: BTreeMap<&str, ClassId> =
             classes.iter().map(|class| (class.label.as_str(), class.id)).collect();
         let ids: BTreeMap<ClassId, ()> = classes.iter().map(|class| (class.id, ())).collect();
@@ -123,6 +119,7 @@ impl Project {
     }
 
     /// Whether there is nothing.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.classes.is_empty() && self.photos.is_empty()
     }

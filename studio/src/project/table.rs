@@ -62,7 +62,8 @@ impl Table {
             let Some(label) = fields.next().as_deref().and_then(name) else { continue };
             // A field that is not there says nothing; an empty one says that there is no text.
             let told = names[1..].iter().zip(fields);
-            let told = told.filter_map(|(name, text)| Some((name.clone()?, text.trim().to_owned())));
+            let told =
+                told.filter_map(|(name, text)| Some((name.clone()?, text.trim().to_owned())));
             read.push((label, told.collect()));
         }
         Ok(Self { rows: read })

@@ -151,8 +151,11 @@ fn actions() -> impl Strategy<Value = (Action, Option<u32>)> {
     let label = || prop_oneof!["[a-d]", Just(String::new()), "[ a-b\u{200b}]{0,3}"];
     let class = || (0..6_u32).prop_map(ClassId);
     let pairs = || proptest::collection::vec(("[a-c]?", "[a-c ]?"), 0..4);
-    let new = (0..12_u8, proptest::option::of(label()))
-        .prop_map(|(number, label)| NewPhoto { id: id(number), name: number.to_string(), label });
+    let new = (0..12_u8, proptest::option::of(label())).prop_map(|(number, label)| NewPhoto {
+        id: id(number),
+        name: number.to_string(),
+        label,
+    });
     let action = prop_oneof![
         proptest::collection::vec(new, 0..6).prop_map(Action::Add),
         label().prop_map(Action::AddClass),

@@ -157,12 +157,19 @@ impl ClassView {
         }
     }
 
-    /// The tab key leads to one photograph of each class.
+    /// The tab key leads to one photograph of each class, also after some have come from another one.
     fn let_tab_in(&self) {
-        let inside = self.strip.query_selector("[tabindex='0']").ok().flatten();
-        if inside.is_none()
-            && let Some(first) = self.strip.first_element_child()
-        {
+        let photos = self.strip.children();
+        let mut is_first = true;
+        for photo in (0..photos.length()).filter_map(|place| photos.item(place)) {
+            if photo.get_attribute("tabindex").as_deref() == Some("0") {
+                if !is_first {
+                    let _ = photo.set_attribute("tabindex", "-1");
+                }
+                is_first = false;
+            }
+        }
+        if let Some(first) = self.strip.first_element_child().filter(|_| is_first) {
             let _ = first.set_attribute("tabindex", "0");
         }
     }
@@ -206,7 +213,8 @@ pub(crate) fn fill(told: &HtmlElement, metadata: &[(String, String)]) {
             append_row(told, key, text);
         }
     }
-    let is_used = |(key, text): &(String, String)| !key.trim().is_empty() || !text.trim().is_empty();
+    let is_used =
+        |(key, text): &(String, String)| !key.trim().is_empty() || !text.trim().is_empty();
     if written(told).last().is_none_or(is_used) {
         append_row(told, "", "");
     }

@@ -15,8 +15,8 @@ use web_sys::{Element, HtmlButtonElement, HtmlElement, HtmlInputElement};
 
 use crate::app::{Keeper, Look, Seen, Why};
 use crate::project::{ClassId, PhotoId};
-pub(crate) use class::{class_of, fill, photo_of, texts_of};
 use class::ClassView;
+pub(crate) use class::{class_of, fill, photo_of, texts_of};
 
 /// What is shown.
 #[derive(Default)]

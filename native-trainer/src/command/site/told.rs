@@ -123,7 +123,8 @@ fn map_text(map: &MapOutcome, stays: bool) -> Option<String> {
         }
         MapOutcome::Kept(candidate) => format!("adapted: {}", rows(candidate)),
         MapOutcome::NoHelp(Some(candidate)) => format!(
-            "not adapted: a map has to help both by more than the standard error; {}",
+            "not adapted: pictures left out have to gain more than the standard error, and classes left out not to \
+             lose more than two; {}",
             rows(candidate)
         ),
         MapOutcome::NoHelp(None) => "not adapted: no map helps".to_owned(),
