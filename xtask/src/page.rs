@@ -236,7 +236,8 @@ mod tests {
             Asset::Module(module) => Some(module.name.as_str()),
             _ => None,
         });
-        assert_eq!(modules.collect::<Vec<_>>(), ["web", "worker-cpu", "worker-webgpu"]);
+        let modules: Vec<_> = modules.collect();
+        assert_eq!(modules, ["web", "worker-cpu", "worker-author", "worker-webgpu"]);
         for asset in &assets {
             let (Asset::File(path)
             | Asset::Folder(path)
