@@ -323,6 +323,27 @@ const scenarios = {
     await visit.close();
     return seen;
   },
+
+  // The published engine: figures, and the site as an archive.
+  async site() {
+    const visit = await browser.newContext({ acceptDownloads: true });
+    const page = await open(visit);
+    await give(page, pictures(5));
+    await page.locator("#measure").click();
+    await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
+    const seen = { measured: await status(page), figures: await page.locator("#figures").innerText() };
+    await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
+    for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
+      const coming = page.waitForEvent("download", { timeout: 120_000 });
+      await page.locator(button).click();
+      await (await coming).saveAs(join(out, name));
+      await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
+    }
+    seen.saved = await status(page);
+    seen.problems = page.watched.problems;
+    await visit.close();
+    return seen;
+  },
 };
 
 await playAll(scenarios, only, (scenario) => scenario(), async () => {
