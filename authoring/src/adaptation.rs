@@ -157,7 +157,7 @@ pub fn adapt_and_calibrate(
     let (mut map, mut dropped) = (MapOutcome::NotAsked, Dropped::default());
     if options.adapt {
         let learned = gallery.learn_map(&AdaptOptions { kind: options.kind, strength: None })?;
-        dropped = keep_map(gallery, &learned)?;
+        dropped = keep_map(gallery, &learned)?.unwrap_or_default();
         map = MapOutcome::of(&learned);
     }
     let map_took = clock();
@@ -183,15 +183,18 @@ fn clock() -> impl Fn() -> Duration {
 }
 
 /// Gives a gallery the map that was learned, and takes out the thresholds of gallery and classes, which were measured
-/// with other cosines.
-pub fn keep_map(gallery: &mut Gallery, learned: &LearnedMap) -> Result<Dropped, GalleryError> {
-    let LearnedMap::Helps { map, .. } = learned else { return Ok(Dropped::default()) };
+/// with other cosines; `None` where the map is no other one.
+pub fn keep_map(
+    gallery: &mut Gallery,
+    learned: &LearnedMap,
+) -> Result<Option<Dropped>, GalleryError> {
+    let LearnedMap::Helps { map, .. } = learned else { return Ok(None) };
     // What was measured behind the same map holds.
     if gallery.map() == Some(&**map) {
-        return Ok(Dropped::default());
+        return Ok(None);
     }
     gallery.set_map(Some((**map).clone()))?;
-    drop_thresholds(gallery)
+    drop_thresholds(gallery).map(Some)
 }
 
 /// Takes out the thresholds of gallery and classes.
@@ -310,14 +313,14 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps by more than two standard errors ({seconds:.1} s); {stays}"
+                    "no map helps: pictures left out have to gain more than two standard errors, and classes left out not \
+                     to lose more than two ({seconds:.1} s); {stays}"
                 ));
                 lines
             }
             Self::TooFew { classes, several } => vec![format!(
-                "no map: {several} of {} have two pictures or more; it needs that of half of them, and of four at \
-                 least",
-                counted(*classes, "class", "classes")
+                "no map: it needs two pictures or more of half of the classes, and of four at least; here {several} of \
+                 {classes} have them"
             )],
             Self::AllEqual => {
                 vec![
@@ -367,7 +370,11 @@ pub fn map_text(gallery: &Gallery) -> Option<String> {
 /// A number with as many digits as matter.
 pub fn shown(value: f32) -> String {
     let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "0" | "-0" if value != 0.0 => format!("{value:e}"),
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 impl Dropped {
@@ -536,7 +543,7 @@ mod tests {
         assert!(matches!(&outcome.threshold, ThresholdOutcome::Doubtful(..)), "{outcome:?}");
         assert_eq!((single.min_similarity(), single.map()), (None, None));
         let said = outcome.lines().join("\n");
-        assert!(said.contains("0 of 9 classes have two pictures or more"), "{said}");
+        assert!(said.contains("of four at least; here 0 of 9 have them"), "{said}");
         assert!(said.contains("add 11 or more pictures to the gallery"), "{said}");
 
         single.set_min_similarity(Some(0.625)).unwrap();
