@@ -304,7 +304,7 @@ const scenarios = {
     await give(page, pictures(3));
     await page.locator("#measure").click();
     await said(page, "Measured");
-    const seen = { figures: await page.locator("#figures").innerText() };
+    const seen = { figures: await page.locator("#figures").textContent() };
     seen.out = await page.locator("#left-out-names li").allTextContents();
     await page.screenshot({ path: join(screenshots, "studio-figures.png"), fullPage: true });
     await page.locator(".found").first().click();
@@ -331,7 +331,7 @@ const scenarios = {
     await give(page, pictures(5));
     await page.locator("#measure").click();
     await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
-    const seen = { measured: await status(page), figures: await page.locator("#figures").innerText() };
+    const seen = { measured: await status(page), figures: await page.locator("#figures").textContent() };
     await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
     for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
       const coming = page.waitForEvent("download", { timeout: 120_000 });
