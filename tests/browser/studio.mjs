@@ -49,7 +49,7 @@ function png(paint) {
 const SHAPES = {
   disk: (x, y, at) => (x - 40 - at) ** 2 + (y - 48) ** 2 < 700,
   square: (x, y, at) => Math.abs(x - 44 - at) < 26 && Math.abs(y - 46) < 26,
-  stripes: (x, y, at) => (x + at) % 16 < 8,
+  stripes: (x, _y, at) => (x + at) % 16 < 8,
 };
 const COLORS = { disk: [200, 60, 40], square: [40, 90, 200], stripes: [40, 150, 70] };
 
