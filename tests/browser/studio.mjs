@@ -49,7 +49,7 @@ function png(paint) {
 const SHAPES = {
   disk: (x, y, at) => (x - 40 - at) ** 2 + (y - 48) ** 2 < 700,
   square: (x, y, at) => Math.abs(x - 44 - at) < 26 && Math.abs(y - 46) < 26,
-  stripes: (x, y, at) => (x + at) % 16 < 8,
+  stripes: (x, _y, at) => (x + at) % 16 < 8,
 };
 const COLORS = { disk: [200, 60, 40], square: [40, 90, 200], stripes: [40, 150, 70] };
 
@@ -304,7 +304,7 @@ const scenarios = {
     await give(page, pictures(3));
     await page.locator("#measure").click();
     await said(page, "Measured");
-    const seen = { figures: await page.locator("#figures").innerText() };
+    const seen = { figures: await page.locator("#figures").textContent() };
     seen.out = await page.locator("#left-out-names li").allTextContents();
     await page.screenshot({ path: join(screenshots, "studio-figures.png"), fullPage: true });
     await page.locator(".found").first().click();
@@ -319,6 +319,27 @@ const scenarios = {
     await page.locator("#save-gallery").click();
     await said(page, "out of memory");
     seen.failed = await page.locator("#status").getAttribute("class");
+    seen.problems = page.watched.problems;
+    await visit.close();
+    return seen;
+  },
+
+  // The published engine: figures, and the site as an archive.
+  async site() {
+    const visit = await browser.newContext({ acceptDownloads: true });
+    const page = await open(visit);
+    await give(page, pictures(5));
+    await page.locator("#measure").click();
+    await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
+    const seen = { measured: await status(page), figures: await page.locator("#figures").textContent() };
+    await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
+    for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
+      const coming = page.waitForEvent("download", { timeout: 120_000 });
+      await page.locator(button).click();
+      await (await coming).saveAs(join(out, name));
+      await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
+    }
+    seen.saved = await status(page);
     seen.problems = page.watched.problems;
     await visit.close();
     return seen;

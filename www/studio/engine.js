@@ -24,6 +24,10 @@ class Author {
     const script = new URL("../worker.js?engine=author", import.meta.url);
     this.worker = new Worker(trustedScript(script), { type: "module" });
     this.waiting = [];
+    // What is sent before the engine listens is lost.
+    this.started = new Promise((resolve) => {
+      this.start = resolve;
+    });
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = (event) => {
       event.preventDefault();
@@ -31,15 +35,18 @@ class Author {
     };
   }
 
-  ask(request, progress, transfer = []) {
+  ask(request, progress) {
     return new Promise((resolve, reject) => {
       this.waiting.push({ resolve, reject, progress });
-      this.worker.postMessage(request, transfer);
+      this.started.then(() => this.worker.postMessage(request));
     });
   }
 
   hear(data) {
-    if (data === "Started") return;
+    if (data === "Started") {
+      this.start();
+      return;
+    }
     if (data.Progress) {
       this.waiting[0]?.progress?.(data.Progress.done, data.Progress.of);
       return;

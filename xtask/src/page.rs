@@ -84,8 +84,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
             put(asset, &staged)?;
         }
         engine::put(&staged)?;
-        // Beside the page, not in it: its tests serve it below a published site.
-        studio::put(&target().join("page"))?;
+        studio::put(&staged)?;
         std::fs::write(staged.join("index.html"), html)?;
         replace(&staged, &dist)
     })

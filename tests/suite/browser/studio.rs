@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{root, screenshots, script, site};
+use super::{magpie, screenshots, script, site};
 
 /// Plays a scenario; what the studio hands out goes into a folder.
 fn seen(scenario: &str, out: &Path) -> Value {
@@ -96,4 +96,25 @@ fn unpack(archive: &Path, to: &Path) -> Vec<String> {
     let output = python.expect("python3 runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_site_of_the_studio_passes_verify() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let seen = seen("site", folder.path());
+    let measured = seen["measured"].as_str().unwrap_or_default();
+    assert!(measured.starts_with("Measured"), "{seen}");
+    let site = folder.path().join("site");
+    let names = unpack(&folder.path().join("site.zip"), &site);
+    assert!(
+        names.iter().any(|name| name == "studio/index.html"),
+        "the studio goes along: {names:?}"
+    );
+    let verified = Command::new(magpie()).arg("verify").arg(&site).output().expect("magpie runs");
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+    let gallery = folder.path().join("gallery.bin");
+    let shown = Command::new(magpie()).args(["gallery", "stats"]).arg(&gallery).output();
+    let shown = shown.expect("magpie runs");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
 }
