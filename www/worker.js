@@ -2,7 +2,7 @@
 // that bundlers can copy it; a worker that imports it from another origin has an address of its own.
 const { searchParams } = new URL(import.meta.url);
 const engine = searchParams.get("engine");
-if (!["cpu", "relaxed", "webgpu"].includes(engine)) throw new Error(`unknown engine ${engine}`);
+if (!["author", "cpu", "relaxed", "webgpu"].includes(engine)) throw new Error(`unknown engine ${engine}`);
 
 // What traps or throws in the engine's tasks is a rejection that nobody waits for. Thrown again it reaches the
 // page, which starts another engine; the words of a panic come from the engine.

@@ -22,3 +22,24 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
     let simd = pulp::wasm::RelaxedSimd::try_new().expect("just enabled");
     pulp::Simd::vectorize(simd, work)
 }
+
+/// Whether a product is added in one rounding here, as processors with fused multiplication and addition do it: then
+/// embeddings are the same to the last bit as on any other machine that does. Relaxed SIMD leaves it to the browser.
+pub fn is_fused() -> bool {
+    struct Fused;
+
+    impl WithSimd for Fused {
+        type Output = bool;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, simd: S) -> bool {
+            // (1 + ε)² less 1 + 2ε: two roundings leave nothing of ε².
+            let one = std::hint::black_box(1.0 + f32::EPSILON);
+            let sum = std::hint::black_box(-1.0 - 2.0 * f32::EPSILON);
+            let (one, sum) = (simd.splat_f32s(one), simd.splat_f32s(sum));
+            simd.reduce_max_f32s(simd.mul_add_e_f32s(one, one, sum)) > 0.0
+        }
+    }
+
+    dispatch(Fused)
+}

@@ -12,8 +12,8 @@
 //! | train | [`train_recipe`] |
 //! | measure an extractor | [`embed_samples`], then [`retrieval_metrics`] |
 //! | measure a detector | [`detection_metrics`] |
-//! | let a gallery learn from its own entries | [`adaptation::adapt_and_calibrate`] |
-//! | take weights of PyTorch or PaddlePaddle | [`read_pytorch`], [`read_paddle`], [`Known::read`] |
+//! | let a gallery learn from its own entries | [`authoring::adaptation::adapt_and_calibrate`] |
+//! | take weights of timm, torchvision or PaddlePaddle | [`read_network`], [`read_paddle`], [`Known::read`] |
 //! | hand a network to another runtime | [`model_files`] |
 //!
 //! `examples/train.rs` and `examples/evaluate.rs` are whole programs. Recognition itself, galleries and bundles are
@@ -31,19 +31,18 @@
 #[macro_use]
 pub mod terminal;
 
-pub mod adaptation;
 #[doc(hidden)]
 pub mod allocator;
 #[doc(hidden)]
 pub mod assign;
-#[doc(hidden)]
-pub mod authoring;
 #[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]
 pub mod command;
+#[doc(hidden)]
+pub mod comparison;
 pub mod data;
 #[doc(hidden)]
 pub mod ema;
@@ -60,8 +59,11 @@ pub mod metric;
 pub mod networks;
 #[doc(hidden)]
 pub mod optimizer;
-pub mod plot;
+#[doc(hidden)]
+pub mod page;
 pub mod postgres;
+#[doc(hidden)]
+pub mod program;
 #[doc(hidden)]
 pub mod progress;
 mod publishing;
@@ -79,7 +81,7 @@ pub mod train;
 pub use data::list_file::Samples;
 pub use embedding::embed_samples;
 pub use exchange::export::{Format, model_files};
-pub use exchange::import::{Known, Origin, read_paddle, read_pytorch};
+pub use exchange::import::{Known, Named, Origin, read_network, read_paddle, read_pytorch};
 pub use metric::detection::{DetectionMetrics, detection_metrics};
 pub use metric::retrieval::{Embedded, RetrievalMetrics, retrieval_metrics};
 pub use recipe::Recipe;

@@ -16,11 +16,11 @@ use models::preprocess::Preprocess;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::data::label::is_slip;
 use crate::ema::EmaConfig;
 use crate::files::{self, FileError};
 use crate::optimizer::{OptimizerConfig, ParameterRules};
 use crate::schedule::Schedule;
+use authoring::label::is_slip;
 
 pub use pictures::{CutOuts, Pictures};
 pub use shipped::{SHIPPED, Shipped};

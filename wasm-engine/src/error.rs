@@ -68,14 +68,20 @@ impl From<LessonsError> for EngineError {
 
 impl From<ImageError> for EngineError {
     fn from(error: ImageError) -> Self {
-        let kind = match error {
+        Self::new(Self::kind_of(&error), error.to_string())
+    }
+}
+
+impl EngineError {
+    /// What to do about a picture that cannot be decoded.
+    pub(crate) const fn kind_of(error: &ImageError) -> ErrorKind {
+        match error {
             ImageError::UnknownFormat
             | ImageError::Unsupported { .. }
             | ImageError::Unusual { .. }
             | ImageError::TooLarge { .. } => ErrorKind::Format,
             _ => ErrorKind::Picture,
-        };
-        Self::new(kind, error.to_string())
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub mod protocol;
 
+#[cfg(all(feature = "author", target_family = "wasm"))]
+mod author;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod engine;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
@@ -33,6 +35,9 @@ mod worker;
 
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 pub use worker::run;
+
+#[cfg(all(feature = "author", target_family = "wasm"))]
+pub use author::author;
 
 #[cfg(all(feature = "threads", target_family = "wasm"))]
 pub use threads::{gather, help, to_share};

@@ -1,5 +1,6 @@
 //! Messages between the page and its worker.
 
+pub mod author;
 mod recognized;
 
 use serde::{Deserialize, Serialize};

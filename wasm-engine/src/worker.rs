@@ -76,7 +76,7 @@ pub fn run(backend: Backend) {
 }
 
 /// A panic ends as a trap without words: `worker.js` tells the page these.
-fn keep_words_of_panics() {
+pub(crate) fn keep_words_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let words = panic.to_string();
         web_sys::console::error_1(&words.as_str().into());

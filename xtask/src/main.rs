@@ -3,11 +3,13 @@
 mod bench;
 mod check;
 mod demo;
+mod dist;
 mod engine;
 mod package;
 mod page;
 mod setup;
 mod steps;
+mod studio;
 
 use anyhow::bail;
 
@@ -51,6 +53,10 @@ cargo xtask bench report
     The tables of docs from the files of docs/benchmarks, where every bench writes its own.
 cargo xtask package
     The package for other people's pages, in target/package, and packed by npm.
+cargo xtask dist
+    The files that are handed out, in target/dist: one program with page, engines and
+    networks inside, as it is, as tar.gz and as wheel, the package for npm, a container
+    file, a bill of materials. Each is installed in an empty place and makes a site.
 cargo xtask page
     Page and engines, into dist.
 cargo xtask engine
@@ -88,6 +94,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "quality", options @ ..] => bench::quality(options),
         ["bench", "report"] => bench::report(),
         ["package"] => package::run(),
+        ["dist"] => dist::run(),
         ["page"] => page::build(),
         ["engine"] => engine::run(),
         ["web"] => check::web(),

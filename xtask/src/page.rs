@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use crate::steps::{execute, is_fresh, program, root, step, target};
-use crate::{engine, setup};
+use crate::{engine, setup, studio};
 
 /// What the built page depends on.
 const SOURCES: &[&str] = &[
@@ -24,8 +24,13 @@ const SOURCES: &[&str] = &[
     "www/sw.js",
     "www/app.webmanifest",
     "www/package",
+    "www/studio",
+    "page",
+    "studio",
     "web",
     "wasm-engine",
+    "authoring/src",
+    "authoring/Cargo.toml",
     "gallery/src",
     "gallery/Cargo.toml",
     "models/src",
@@ -37,6 +42,7 @@ const SOURCES: &[&str] = &[
     ".cargo",
     "xtask/src/page.rs",
     "xtask/src/engine.rs",
+    "xtask/src/studio.rs",
 ];
 
 /// What one link asks for; paths are relative to `www`.
@@ -78,6 +84,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
             put(asset, &staged)?;
         }
         engine::put(&staged)?;
+        studio::put(&staged)?;
         std::fs::write(staged.join("index.html"), html)?;
         replace(&staged, &dist)
     })
@@ -187,7 +194,7 @@ fn compile(module: &Module) -> anyhow::Result<PathBuf> {
     Ok(target().join(setup::TARGET).join("release").join(format!("{}.wasm", module.name)))
 }
 
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in from.read_dir()? {
         let entry = entry?;

@@ -9,8 +9,11 @@ use crate::matrix::{
 
 /// Directions of most variance that wider embeddings are brought into.
 const REDUCED: usize = 512;
-/// Values behind a map at most.
+/// Values behind a map at most, where entries are enough to say which directions these are.
 const MOST_VALUES: usize = 256;
+/// Entries below which a whitening keeps all directions: few of them vary in few, and classes that come later would
+/// lose theirs.
+const ENOUGH: usize = 4 * MOST_VALUES;
 
 /// The directions in which maps are learned, and the sample in these.
 pub(super) struct Space {
@@ -116,7 +119,9 @@ impl Space {
         let means: Vec<f32> = there
             .flat_map(|(own, _)| own.iter().zip(&mean).map(|(own, mean)| (own - mean) as f32))
             .collect();
-        Some(Taught { width, within, total: products_of_columns(&total, width), means })
+        let keeps_all = width <= MOST_VALUES || sample.len() < ENOUGH;
+        let total = products_of_columns(&total, width);
+        Some(Taught { width, keeps_all, within, total, means })
     }
 }
 
@@ -145,6 +150,8 @@ fn some_rows(sample: &Sample, of: &dyn Fn(usize) -> bool) -> Vec<f32> {
 /// Moments of some entries within classes and between these.
 pub(super) struct Taught {
     width: usize,
+    /// Whether a whitening keeps all directions.
+    keeps_all: bool,
     /// `[width, width]`, the mean of its diagonal 1.
     within: Vec<f32>,
     /// `[width, width]`
@@ -169,7 +176,7 @@ impl Taught {
         // `L⁻ᵀ`.
         let inverse = View::of(&columns, width);
         let directions = match kind {
-            AdaptationKind::Whitening if width <= MOST_VALUES => {
+            AdaptationKind::Whitening if self.keeps_all => {
                 return Some(transposed(&columns, width));
             }
             AdaptationKind::Whitening => {

@@ -1,8 +1,14 @@
 //! Recall@1 of pictures and of classes that were left out.
+//!
+//! Photographs of a class come in series, each like the next, which is more alike than what will be asked later. So
+//! a picture is asked without the third of its class that is most similar to it.
 
 use super::learn::Space;
 use super::sample::Sample;
 use crate::matrix::{View, multiply};
+
+/// Of the other pictures of a class, one of so many counts as of the same series: the most similar ones.
+const SERIES_SHARE: usize = 3;
 
 /// Recall@1 by nearest entry before and after a map, of pictures that it was not learned from.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -51,6 +57,11 @@ impl LeftOut {
     /// Whether it rises by more than the standard error.
     pub fn helps(&self) -> bool {
         self.gain() > self.standard_error
+    }
+
+    /// Whether it falls by more than two standard errors.
+    pub fn harms(&self) -> bool {
+        self.gain() < -2.0 * self.standard_error
     }
 }
 
@@ -130,18 +141,25 @@ impl Trial {
         let class = |place: usize| sample.class(sample.asked[place]);
         for (own, cosines) in cosines.chunks_exact(there.len().max(1)).enumerate() {
             let place = there[own];
-            let others = || (0..there.len()).filter(|other| *other != own);
-            if !of(sample.asked[place])
-                || !others().any(|other| class(there[other]) == class(place))
-            {
+            if !of(sample.asked[place]) {
                 continue;
             }
-            // Of equal ones the first.
-            let best = others()
-                .reduce(|best, other| if cosines[other] > cosines[best] { other } else { best });
-            self.right[place] = best.map(|best| class(there[best]) == class(place));
+            let is_own = |other: &usize| class(there[*other]) == class(place);
+            let same: Vec<f32> = (0..there.len())
+                .filter(|other| *other != own && is_own(other))
+                .map(|other| cosines[other])
+                .collect();
+            let others = (0..there.len()).filter(|other| !is_own(other));
+            let others = others.map(|other| cosines[other]).reduce(f32::max);
+            self.right[place] = without_series(same).map(|own| others.is_none_or(|o| own > o));
         }
     }
+}
+
+/// The greatest of some similarities without those of the series; `None` of none.
+fn without_series(mut similarities: Vec<f32>) -> Option<f32> {
+    similarities.sort_by(|a, b| b.total_cmp(a));
+    similarities.get(similarities.len() / SERIES_SHARE).copied()
 }
 
 /// Cosines between all rows, `[rows, rows]`.
@@ -153,4 +171,18 @@ fn cosines(mut rows: Vec<f32>, width: usize) -> Vec<f32> {
     }
     let view = View::of(&rows, width);
     multiply(view, view.transposed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_similar_third_is_of_the_same_series() {
+        assert_eq!(without_series(Vec::new()), None);
+        assert_eq!(without_series(vec![0.2]), Some(0.2));
+        assert_eq!(without_series(vec![0.2, 0.9]), Some(0.9));
+        assert_eq!(without_series(vec![0.2, 0.9, 0.5]), Some(0.5));
+        assert_eq!(without_series(vec![0.1, 0.7, 0.2, 0.9, 0.5, 0.3]), Some(0.5));
+    }
 }

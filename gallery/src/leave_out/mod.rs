@@ -3,7 +3,8 @@
 //!
 //! Photographs of a class come in series, each like the next, which is more alike than what will be asked later.
 //! So a class of eight pictures or more is asked by halves, in the order in which they came: with a picture its
-//! half is left out, too.
+//! half is left out, too. In a class of six or seven the picture that is most similar to it is left out. In smaller
+//! ones what a picture less costs outweighs that.
 //!
 //! The map of an adapted gallery was learned from the entries that are asked. So these are asked in folds, each
 //! behind a map of the same kind and strength that saw neither their pictures (known things) nor their classes
@@ -40,6 +41,8 @@ const MOST_PRODUCTS: u64 = 100_000_000_000;
 const LEAST_QUERIES: usize = 200;
 /// Pictures that are asked at most: an interval of a share is below a point then.
 const MOST_QUERIES: usize = 10_000;
+/// Pictures of a class from which on a picture is asked without the one that is most similar to it.
+const NEXT_FROM: usize = 6;
 /// Pictures of a class from which on it is asked by halves.
 const SERIES_FROM: usize = 8;
 /// Pictures that are asked together.
@@ -120,7 +123,8 @@ impl Gallery {
     /// Asks entries as if their pictures were not in the gallery, and as if their classes were not, by some rules;
     /// trials of each rule, in the order of the entries. Of a large gallery entries at even steps are asked. What
     /// is of the same picture, or the same embedding where nobody knows the picture, counts as that picture, and in
-    /// a class of eight entries or more so does the half of the class that it came with.
+    /// a class of eight pictures or more so does the half of the class that it came with, in one of six or seven the
+    /// most similar other picture.
     ///
     /// # Errors
     ///
@@ -157,6 +161,8 @@ struct Series {
     pictures: Vec<ContentId>,
     /// Of every entry the part of its class that it came with.
     parts: Vec<usize>,
+    /// Pictures of every class.
+    counts: Vec<usize>,
 }
 
 impl Series {
@@ -179,7 +185,7 @@ impl Series {
             if count < SERIES_FROM { place } else { place * 2 / count }
         };
         let parts = entries.iter().zip(&pictures).map(part).collect();
-        Self { pictures, parts }
+        Self { pictures, parts, counts }
     }
 }
 
@@ -264,12 +270,13 @@ impl<'a> Around<'a> {
 
     /// The trials of one entry, from its similarities to all.
     fn trials(&self, asked: usize, row: &[f32], rules: &[AnswerRule]) -> Vec<Trial> {
-        let Series { pictures, parts } = self.series;
+        let Series { pictures, parts, .. } = self.series;
         let (picture, class, part) = (pictures[asked], self.class(asked), parts[asked]);
         let is_own = |place: &usize| {
             pictures[*place] == picture || parts[*place] == part && self.class(*place) == class
         };
-        let own: Vec<usize> = (0..row.len()).filter(is_own).collect();
+        let mut own: Vec<usize> = (0..row.len()).filter(is_own).collect();
+        self.leave_out_next(asked, row, &mut own);
         let none = Near { best: None, sum: 0.0, count: 0 };
         let mut near = vec![none; self.gallery.classes().len()];
         let mut own_places = own.iter().copied().peekable();
@@ -306,6 +313,24 @@ impl<'a> Around<'a> {
             }
         };
         rules.iter().map(trial).collect()
+    }
+
+    /// Adds the entries of the picture of its class that is most similar to an asked one, where a class has as many
+    /// pictures as that asks for.
+    fn leave_out_next(&self, asked: usize, row: &[f32], own: &mut Vec<usize>) {
+        let Series { pictures, counts, .. } = self.series;
+        let class = self.class(asked);
+        if !(NEXT_FROM..SERIES_FROM).contains(&counts[class]) {
+            return;
+        }
+        let is_other = |place: &usize| self.class(*place) == class && !own.contains(place);
+        let others: Vec<usize> = (0..row.len()).filter(is_other).collect();
+        // Of equal ones the first.
+        let nearest = others.iter().copied().reduce(|a, b| if row[b] > row[a] { b } else { a });
+        if let Some(picture) = nearest.map(|place| pictures[place]) {
+            own.extend(others.into_iter().filter(|place| pictures[*place] == picture));
+            own.sort_unstable();
+        }
     }
 
     /// The means without the entries of the picture that is asked.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use authoring::embedding::{Runs, embed_pictures, middle};
 use models::extractor::Extractor;
 use models::gallery::{Crop, Gallery};
 use models::image::RgbImage;
@@ -12,7 +13,7 @@ use models::model_file::Architecture;
 use super::{DeviceKind, Failures, OpenModel, open_model};
 use crate::data::list_file::Samples;
 use crate::data::store::PictureError;
-use crate::embedding::{Runs, embed_pictures, embed_usable, middle};
+use crate::embedding::embed_usable;
 use crate::metric::retrieval::Embedded;
 
 /// An extractor on a device, for whole lists of pictures.

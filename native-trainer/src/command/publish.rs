@@ -2,41 +2,36 @@
 
 mod of_site;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use authoring::bundled::{self, CUT_FROM, Models};
+use authoring::site::{Sample, sample_names};
 use clap::{Args, ValueEnum};
-use models::bundle::{Bundle, MANIFEST_NAME, Published};
+use models::bundle::{Bundle, MANIFEST_NAME};
 use models::detector::DetectionThresholds;
-use models::gallery::{AnswerRule, Budget, Crop, Gallery, ShardOptions, Sharded};
+use models::gallery::{AnswerRule, Budget, Gallery, ShardOptions, Sharded};
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
 pub(super) use self::of_site::OfSite;
 use super::gallery::{Answer, check_extractor, other_rule, threshold_text};
-use super::import::WEIGHTS_OF;
 use crate::cli::probe::ProbeError;
 use crate::cli::{OpenModel, open_detector_file, open_extractor_file, read, read_wanted, size};
-use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
+use crate::files::{self, FileError};
 use crate::networks;
+use crate::page::Page;
 use crate::publishing::draft::Draft;
 use crate::publishing::names::{
-    BUNDLE_FOLDER, HEADERS_FILE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SAMPLES_FOLDER,
-    SERVICE_WORKER, list_files,
+    BUNDLE_FOLDER, HEADERS_FILE, PAGE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SERVICE_WORKER,
+    list_files,
 };
 use crate::publishing::owned::Owned;
-use crate::publishing::precache::{kept_by_browsers, precache};
 use crate::publishing::site::Site;
-use crate::publishing::{earlier, hosting, peers};
+use crate::publishing::{earlier, peers};
 use crate::terminal::counted;
-
-/// What a host sends for the site's folder.
-const PAGE: &str = "index.html";
-/// What the service worker has in the place of a digest of the site.
-const UNPUBLISHED: &str = "unpublished";
-/// What the browser needs to install the page.
-const APP_MANIFEST: &str = "app.webmanifest";
 
 /// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
@@ -54,9 +49,10 @@ pub struct Arguments {
     /// Gallery file.
     #[arg(long)]
     gallery: PathBuf,
-    /// Built page and engine, as `trunk build --release` leaves them; of a published site its page alone is taken.
-    #[arg(long, default_value = "dist")]
-    page: PathBuf,
+    /// Built page and engine, by default those inside the program, or `dist`; of a published site its page alone is
+    /// taken.
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Folder to write. Of a site published before what magpie wrote is replaced; all else in it stays, and so does
     /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
@@ -114,8 +110,6 @@ enum Cut {
 
 /// Largest file of a gallery in shards, in megabytes of 1,048,576 bytes.
 const SHARD_SIZE: u16 = 16;
-/// Bytes of a gallery from which `auto` cuts it: at 20 Mbit/s it would take seven seconds.
-const CUT_FROM: usize = 16 << 20;
 
 /// When the whole picture is recognized as one object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -153,12 +147,13 @@ impl Arguments {
     ///
     /// Files that cannot be read or written, parts that do not belong together.
     pub fn run(&self) -> anyhow::Result<()> {
-        let mut page = page_files(&self.page)?;
+        let built = Page::open(self.page.as_deref())?;
+        let mut page = page_files(built.folder())?;
         if self.peers.is_none() {
             page.retain(|name| name != PEERS_FRAME);
         }
         let mut site = Draft::begin(&self.out)?;
-        self.check_place(&site)?;
+        self.check_place(&site, built.folder())?;
         site.check(&self.known_names(&page))?;
         let parts = self.open_parts()?;
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
@@ -166,23 +161,22 @@ impl Arguments {
         for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
             self.say(format_args!("not kept of the site that stands there: {line}"));
         }
-        self.write(&site, &page, &self.bundle(&parts, settings, notes)?)?;
+        let mut files =
+            self.assemble((built.folder(), &page), self.bundle(&parts, settings, notes)?)?;
         if let Some(packages) = &self.peers {
             let compared: Vec<&ModelFile> = parts.models().map(|model| &model.file).collect();
-            let runtimes = peers::add(&site, packages, &compared)?;
+            let runtimes = peers::add(&mut files, packages, &compared)?;
             self.say(format_args!("for comparison in bench/: {}", runtimes.join(", ")));
         }
-        keep_offline(&site, &self.title)?;
-        let folder = site.folder();
-        let opened = Site::Folder(folder.to_owned());
+        files.keep_offline(&self.title)?;
+        let whole: BTreeSet<String> = files.files.keys().cloned().collect();
+        write(&site, &files, |_| true)?;
+        let opened = Site::Folder(site.folder().to_owned());
         let opened = opened.open_again(&mut |line| self.say(format_args!("{line}")));
         opened.map_err(|error| self.of_given_file(error))?;
-        let mut names = kept_by_browsers(&names_in(folder)?);
-        names.extend([SERVICE_WORKER, PRECACHE].map(str::to_owned));
-        names.retain(|name| folder.join(name).is_file());
-        let sizes = hosting::prepare(folder, &names, &|name, bytes| site.write(name, bytes))?;
-        let names = names_in(folder)?;
-        site.publish(names)?;
+        let sizes = files.prepare_for_hosts(true, &mut |_, _| Ok(()))?;
+        write(&site, &files, |name| !whole.contains(name))?;
+        site.publish(files.files.into_keys().collect())?;
         self.say(format_args!(
             "{}: {} in all, {} where the host sends packed files; checked",
             self.out.display(),
@@ -228,31 +222,21 @@ impl Arguments {
 
     /// How the page recognizes.
     fn settings(&self, gallery: &Gallery) -> RecognizerSettings {
-        let default = RecognizerSettings::default();
+        let usual = bundled::settings(gallery);
         RecognizerSettings {
-            min_similarity: self
-                .min_similarity
-                .or(gallery.min_similarity())
-                .unwrap_or(default.min_similarity),
+            min_similarity: self.min_similarity.unwrap_or(usual.min_similarity),
             recognition_nms_iou: self.recognition_nms_iou,
             whole_image: self.whole_image.into(),
-            middle: gallery.crop() == Crop::Middle,
             answer: self.answer.of(gallery),
             detection: DetectionThresholds { score: self.min_score, ..Default::default() },
-            ..default
+            ..usual
         }
     }
 
     /// Licenses and sources: those given, and those that the models carry.
     fn notes(&self, parts: &Parts) -> Vec<String> {
-        let mut notes = self.note.clone();
-        for model in parts.models() {
-            let note = model.file.description.notes.trim();
-            if is_for_visitors(note) && !notes.iter().any(|n| n == note) {
-                notes.push(note.to_owned());
-            }
-        }
-        notes
+        let of_models = parts.models().map(|model| model.file.description.notes.as_str());
+        bundled::notes(self.note.clone(), of_models)
     }
 
     fn bundle(
@@ -263,40 +247,32 @@ impl Arguments {
     ) -> anyhow::Result<Bundle> {
         let Parts { extractor, detector, gallery, cut } = parts;
         let sharded = if *cut { Some(self.cut(gallery, settings.answer)?) } else { None };
-        Ok(Bundle::assemble(
-            self.title.clone(),
-            extractor.bytes.clone(),
-            detector.as_ref().map(|detector| detector.bytes.clone()),
-            sharded.as_ref().map_or(Published::Whole(gallery), Published::Sharded),
-            settings,
-            notes,
-        )?)
+        let models = Models {
+            extractor: &extractor.bytes,
+            detector: detector.as_ref().map(|detector| detector.bytes.as_slice()),
+        };
+        Ok(bundled::bundle(&self.title, models, (gallery, sharded.as_ref()), settings, notes)?)
     }
 
-    /// Writes page, bundle and samples into the draft.
-    fn write(&self, site: &Draft, page: &[String], bundle: &Bundle) -> anyhow::Result<()> {
-        for name in page {
-            let from = self.page.join(name);
-            match &**name {
-                PAGE => site.write(name, &titled(read(&from)?, &self.title))?,
-                _ => site.copy(&from, name)?,
-            }
-        }
-        for (name, bytes) in &bundle.files {
-            site.write(&format!("{BUNDLE_FOLDER}/{name}"), bytes)?;
-        }
-        let manifest = serde_json::to_vec_pretty(&bundle.manifest)?;
-        site.write(&format!("{BUNDLE_FOLDER}/{MANIFEST_NAME}"), &manifest)?;
-        let samples = self.sample_names();
-        for (name, path) in samples.iter().zip(&self.sample) {
-            site.write(name, &read_wanted(path, IMAGE)?)?;
-        }
-        Ok(site.write(SAMPLES, &serde_json::to_vec(&samples)?)?)
+    /// Page, bundle and samples as a site.
+    fn assemble(
+        &self,
+        (built, page): (&Path, &[String]),
+        bundle: Bundle,
+    ) -> anyhow::Result<authoring::Site> {
+        let read_page = |name: &String| anyhow::Ok((name.clone(), read(&built.join(name))?));
+        let page = page.iter().map(read_page).collect::<Result<_, _>>()?;
+        let sample = |path: &PathBuf| {
+            let bytes = read_wanted(path, IMAGE)?;
+            anyhow::Ok(Sample { ending: ending(path).to_owned(), bytes })
+        };
+        let samples = self.sample.iter().map(sample).collect::<Result<_, _>>()?;
+        Ok(authoring::Site::new(page, &self.title, bundle, samples)?)
     }
 
     /// Refuses a place that what is published comes from.
-    fn check_place(&self, site: &Draft) -> anyhow::Result<()> {
-        let (out, page) = (self.out.display(), files::whole(&self.page));
+    fn check_place(&self, site: &Draft, built: &Path) -> anyhow::Result<()> {
+        let (out, page) = (self.out.display(), files::whole(built));
         if site.place() == page {
             bail!(
                 "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
@@ -341,11 +317,7 @@ impl Arguments {
 
     /// Names of the sample pictures inside the site.
     fn sample_names(&self) -> Vec<String> {
-        let name = |(index, path): (usize, &PathBuf)| {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("jpg");
-            format!("{SAMPLES_FOLDER}/{}.{extension}", index + 1)
-        };
-        self.sample.iter().enumerate().map(name).collect()
+        sample_names(self.sample.iter().map(|path| ending(path)))
     }
 
     /// Names of the site's files as far as they are known before the work begins: all but those named after their
@@ -368,11 +340,7 @@ impl Arguments {
     fn cut(&self, gallery: &Gallery, rule: AnswerRule) -> anyhow::Result<Sharded> {
         let options =
             ShardOptions { shard_bytes: u64::from(self.shard_size) << 20, ..Default::default() };
-        // Where the classes' means answer, these are what is searched.
-        let sharded = match rule {
-            AnswerRule::ClassMean => gallery.of_means()?.to_shards(&options)?,
-            _ => gallery.to_shards(&options)?,
-        };
+        let sharded = bundled::cut(gallery, rule, &options)?;
         let all: usize = sharded.shards.iter().map(Vec::len).sum();
         self.say(format_args!(
             "the gallery comes as a directory of {}, which a page downloads at first, and {} of {} in \
@@ -385,9 +353,24 @@ impl Arguments {
     }
 }
 
+/// The ending of a picture's name.
+fn ending(path: &Path) -> &str {
+    path.extension().and_then(|ending| ending.to_str()).unwrap_or("jpg")
+}
+
+/// Writes some files of a site into the draft.
+fn write(
+    draft: &Draft,
+    site: &authoring::Site,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<(), FileError> {
+    let wanted = site.files.iter().filter(|(name, _)| is_wanted(name));
+    wanted.into_iter().try_for_each(|(name, bytes)| draft.write(name, bytes))
+}
+
 /// Fails where no page was built.
-pub(super) fn check_page(page: &Path) -> anyhow::Result<()> {
-    page_files(page).map(drop)
+pub(super) fn check_page(page: Option<&Path>) -> anyhow::Result<()> {
+    page_files(Page::open(page)?.folder()).map(drop)
 }
 
 /// Names of the built page's files.
@@ -395,7 +378,7 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     if !page.join(PAGE).is_file() {
         bail!(
             "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \
-             `--page PROJECT/dist` says where it is",
+             `--page PROJECT/dist` says where it is; a program that `cargo xtask dist` makes has one inside",
             page.display()
         );
     }
@@ -408,109 +391,4 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     names.retain(|name| !name.split('/').any(|part| part.starts_with('.')));
     names.sort();
     Ok(names)
-}
-
-/// A page with this title, as text: of its window and of its first heading.
-fn titled(page: Vec<u8>, title: &str) -> Vec<u8> {
-    let text = match String::from_utf8(page) {
-        Ok(text) => text,
-        Err(error) => return error.into_bytes(),
-    };
-    let title = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let places = [("<title>", "</title>"), ("<h1 id=\"title\">", "</h1>")];
-    let replaced = places.into_iter().fold(text, |text, (begin, end)| {
-        let replaced = text.split_once(begin).and_then(|(before, rest)| {
-            let (_, behind) = rest.split_once(end)?;
-            Some(format!("{before}{begin}{title}{end}{behind}"))
-        });
-        replaced.unwrap_or(text)
-    });
-    replaced.into_bytes()
-}
-
-/// A service worker with this version in the place of none, or of the one of another publishing.
-fn versioned(worker: &str, version: &str) -> Option<String> {
-    if worker.contains(UNPUBLISHED) {
-        return Some(worker.replacen(UNPUBLISHED, version, 1));
-    }
-    let is_version =
-        |text: &&str| text.len() == version.len() && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let before = worker.split('"').skip(1).step_by(2).find(is_version)?;
-    Some(worker.replacen(before, version, 1))
-}
-
-/// Names of a draft's files.
-fn names_in(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names = Vec::new();
-    list_files(folder, "", &mut names)?;
-    names.sort();
-    Ok(names)
-}
-
-/// Tells the page's service worker which files there are, and the browser's menu the title.
-fn keep_offline(site: &Draft, title: &str) -> anyhow::Result<()> {
-    let folder = site.folder();
-    let worker = folder.join(SERVICE_WORKER);
-    if !worker.is_file() {
-        return Ok(());
-    }
-    let app = folder.join(APP_MANIFEST);
-    if app.is_file() {
-        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&app)?)?;
-        (manifest["name"], manifest["short_name"]) = (title.into(), title.into());
-        site.write(APP_MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
-    }
-    let names = kept_by_browsers(&names_in(folder)?);
-    let (kept, version) = precache(names, |name| read(&folder.join(name)))?;
-    site.write(PRECACHE, &serde_json::to_vec_pretty(&kept)?)?;
-    let text = String::from_utf8(read(&worker)?).with_context(|| worker.display().to_string())?;
-    let text = versioned(&text, &version).with_context(|| {
-        format!("{SERVICE_WORKER}: has no place for the site's version; give the page as it was built by --page")
-    })?;
-    Ok(site.write(SERVICE_WORKER, text.as_bytes())?)
-}
-
-/// Whether a note of a model is shown on the page: not the name of the file that its weights came in.
-fn is_for_visitors(note: &str) -> bool {
-    !note.is_empty() && !note.starts_with(WEIGHTS_OF)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_title_is_text_and_takes_the_place_of_the_one_before() {
-        let page = b"<head><title>Magpie</title></head>".to_vec();
-        let first = titled(page, "A & B </title><script>");
-        assert_eq!(
-            String::from_utf8_lossy(&first),
-            "<head><title>A &amp; B &lt;/title&gt;&lt;script&gt;</title></head>"
-        );
-        assert_eq!(titled(first, "Shop"), b"<head><title>Shop</title></head>");
-        let page = br#"<title>Magpie</title><h1 id="title">Magpie</h1><p>Magpie</p>"#.to_vec();
-        let expected = r#"<title>A &lt; B</title><h1 id="title">A &lt; B</h1><p>Magpie</p>"#;
-        assert_eq!(String::from_utf8_lossy(&titled(page, "A < B")), expected);
-        for other in [&b"<!doctype html>"[..], b"<title>", b"\xff<title></title>"] {
-            assert_eq!(titled(other.to_vec(), "Shop"), other);
-        }
-    }
-
-    #[test]
-    fn a_worker_is_told_its_version_as_often_as_it_is_published() {
-        let built = "const VERSION = \"unpublished\";\nconst FAMILY = \"magpie-\";";
-        let first = versioned(built, "0123456789abcdef").unwrap();
-        assert_eq!(first, built.replace("unpublished", "0123456789abcdef"));
-        let second = versioned(&first, "fedcba9876543210").unwrap();
-        assert_eq!(second, built.replace("unpublished", "fedcba9876543210"));
-        assert_eq!(versioned("const FAMILY = \"magpie-\";", "0123456789abcdef"), None);
-    }
-
-    #[test]
-    fn visitors_read_licenses_but_no_names_of_weight_files() {
-        assert!(is_for_visitors("Pictures: Noto Emoji (Apache-2.0)."));
-        for note in ["", "Weights of efficientnet-lite0-57934424.pth."] {
-            assert!(!is_for_visitors(note), "{note}");
-        }
-    }
 }

@@ -14,11 +14,11 @@ use serde_json::json;
 use super::gallery::sure;
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, probe};
-use crate::data::label::printable;
 use crate::data::store::read_picture;
 use crate::files;
 use crate::publishing::site::{bundle_of, read_manifest};
 use crate::terminal::counted;
+use authoring::label::printable;
 
 /// Finds and names the objects of pictures, exactly as the page does.
 ///

@@ -7,23 +7,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use models::gallery::{ContentId, Crop, Gallery, IndexConfig, MAGIC, VectorType, check_file};
+use models::gallery::{Crop, Gallery, MAGIC, check_file};
 use serde_json::json;
 
 use super::gallery::{Choice, Learn, Unusable, Wanted, When};
 use super::{publish, verify};
-use crate::adaptation::{MapOutcome, Outcome as Learned, adapt_and_calibrate};
-use crate::authoring::quality::Quality;
-use crate::authoring::{self, Added, Cropper, Event, Known, Memory, MemoryError, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
-use crate::data::label::Labels;
 use crate::files::{self, Lock};
 use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
 use crate::publishing::names::BUNDLE_FOLDER;
-use crate::report::owner;
 use crate::terminal::{Note, counted};
+use authoring::adaptation::{MapOutcome, Outcome as Learned};
+use authoring::label::Labels;
+use authoring::quality::Quality;
+use authoring::{Added, Cropper, Event, Gathered, Memory, MemoryError, Networks, Photos, report};
 
 /// End of the name of the folder beside the site.
 const BESIDE: &str = ".report";
@@ -69,8 +68,8 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = When::Auto)]
     report: When,
     /// Built page and engine, as `magpie publish --page`.
-    #[arg(long, default_value = "dist")]
-    page: PathBuf,
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Sample pictures offered on the page; may be repeated.
     #[arg(long)]
     sample: Vec<PathBuf>,
@@ -184,7 +183,7 @@ impl Arguments {
         let beside = Beside::of(&self.out)?;
         self.check_places(&beside)?;
         beside.check_own()?;
-        publish::check_page(&self.page)?;
+        publish::check_page(self.page.as_deref())?;
         // Before hours of embedding: whether the site can lie there at all.
         drop(Draft::begin(&self.out)?);
         let mut inputs: Vec<&Path> = vec![&self.photos, &self.extractor];
@@ -220,7 +219,7 @@ impl Arguments {
         let Outcome { gallery, learned, added, memory, .. } = &outcome;
         let quality = Quality::of(gallery, learned, &wanted, &added.contents, memory)?;
         if self.report == When::Auto {
-            let page = owner::page(&self.title, &quality, &wanted);
+            let page = report::page(&self.title, &quality, &wanted);
             files::write(&beside.report, page.as_bytes())?;
         }
         self.say(&outcome, &quality, &wanted, &beside, start.elapsed());
@@ -295,20 +294,14 @@ impl Arguments {
                 before.crop().name()
             ));
         }
-        let mut gallery =
-            Gallery::with_type(embedder.embedding_dim(), embedder.id.clone(), VectorType::F16);
-        gallery.set_crop(cropper.crop());
-        let mut classes = Labels::default();
         let mut unusable = Unusable::default();
         wanted.say_look_alikes([]);
         let progress = Progress::new("pictures", wanted.count());
         let mut kept = Instant::now();
-        let added = authoring::add(
-            &mut gallery,
-            Known::default(),
-            &mut classes,
+        let gathered = authoring::gather(
+            cropper,
+            (&embedder.id, embedder.embedding_dim()),
             wanted,
-            &mut cropper,
             &mut |event| {
                 match event {
                     Event::LeftOut { error } => progress.around(|| unusable.add(error, false)),
@@ -327,10 +320,9 @@ impl Arguments {
             },
         )?;
         drop(progress);
+        let Gathered { mut gallery, classes, added, memory, looked } = gathered;
         unusable.end(wanted, &classes);
-        let ids: std::collections::BTreeSet<_> = added.contents.iter().flatten().copied().collect();
-        cropper.memory.retain(|id| ids.contains(&id));
-        beside.keep(&key, &cropper.memory)?;
+        beside.keep(&key, &memory)?;
         drop(standing);
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used; see above", self.photos.display());
@@ -338,17 +330,13 @@ impl Arguments {
         if let Some(before) = &before {
             keep_metadata(&mut gallery, before, &classes)?;
         }
-        gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
         let mut options = self.learn.options();
         if !self.learn.is_wanted(gallery.len()) {
             (options.adapt, options.calibrate) = (false, false);
         }
-        let learned = adapt_and_calibrate(&mut gallery, &options)?;
-        let removed = ids_before.iter().filter(|id| !ids.contains(id)).count();
-        let looked = |id: &&ContentId| cropper.has_looked_at(**id);
-        let embedded = added.contents.iter().flatten().filter(looked).count();
-        let memory = std::mem::take(&mut cropper.memory);
-        Ok(Outcome { gallery, learned, added, memory, removed, embedded, unusable })
+        let learned = authoring::learn(&mut gallery, &options)?;
+        let removed = ids_before.iter().filter(|id| !memory.contains(**id)).count();
+        Ok(Outcome { gallery, learned, added, memory, removed, embedded: looked, unusable })
     }
 
     /// Prints a line, unless the answer is JSON.
@@ -453,11 +441,11 @@ impl Arguments {
 
 /// What made embeddings, as a line.
 fn key(embedder: &Embedder, detector: Option<&Path>) -> anyhow::Result<String> {
-    let detector = match detector {
-        Some(path) => open_detector_file(path)?.id,
-        None => String::new(),
-    };
-    Ok(format!("{} {} {detector}", env!("CARGO_PKG_VERSION"), embedder.id))
+    let detector = detector.map(open_detector_file).transpose()?;
+    Ok(authoring::workshop::key(
+        &embedder.id,
+        detector.as_ref().map(|detector| detector.id.as_str()),
+    ))
 }
 
 /// The gallery of the last time, if there is one that can be read.

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::data::tell_notes;
 use super::report::REPORTED;
-use crate::authoring::{Comparison, adapted_answers};
 use crate::cli::{DeviceKind, Embedder, tell_remarks};
+use crate::comparison::{Comparison, adapted_answers};
 use crate::data::list_file::Samples;
 use crate::metric::verdict::Keep;
 use crate::networks;

@@ -11,9 +11,9 @@ use crate::publishing::evidence::edited;
 use crate::publishing::hosting;
 use crate::publishing::names::{BUNDLE_FOLDER, PRECACHE, SERVICE_WORKER};
 use crate::publishing::owned::{CHANGED, Owned};
-use crate::publishing::precache::{Precache, kept_by_browsers, precache};
 use crate::publishing::site::{Site, own_files};
 use crate::terminal::counted;
+use authoring::precache::{Precache, kept_by_browsers, precache};
 
 /// What Firefox accepts beside a range; some hosts cut a packed copy only where all of it is named.
 const AS_FIREFOX_ASKS: &str = "gzip, deflate, br, zstd, identity";

@@ -10,11 +10,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::coco::{self, CocoError, Problem};
-use super::label::look_alikes;
 use super::left_out::{self, Group, shown};
 use super::list_file::{DataError, Listed, Row, Samples, joined_text, look_alike_text, read_rows};
 use crate::files;
 use crate::terminal::counted;
+use authoring::label::look_alikes;
 
 /// Something that a person should know about a data set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

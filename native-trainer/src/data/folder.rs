@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use models::image::Format;
 
-use super::label::{composed, label};
 use super::left_out::{LeftOut, Reason, escaped};
 use super::row::{DataError, Row};
+use authoring::label::{composed, label};
 
 /// Bytes of a file that tell its format.
 const BEGINNING: u64 = 4096;

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::folder;
-use super::label::{composed, decomposed, label, look_alikes, quoted};
 use super::left_out::{Group, LeftOut, listed};
 pub use super::row::DataError;
 pub(super) use super::row::Row;
 use crate::files::{self, TextError};
+use authoring::label::{composed, decomposed, label, look_alikes, quoted};
 
 /// One picture of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,6 @@ pub mod coco;
 pub mod cut_out;
 mod folder;
 pub mod held_out;
-pub mod label;
 pub mod layouts;
 pub mod left_out;
 pub mod list_file;

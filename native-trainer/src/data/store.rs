@@ -3,59 +3,14 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use models::gallery::GalleryError;
+pub use authoring::picture::{PictureError, decode_picture};
 use models::image::{ImageError, RgbImage};
-use thiserror::Error;
 
 use super::cut_out::cut_out;
-use crate::files::{self, FileError, IMAGE_LIMIT};
+use crate::files::{self, IMAGE_LIMIT};
 
 /// Bytes of decoded pictures that are kept.
 const CACHE_BYTES: usize = 2 << 30;
-
-/// A picture that cannot be used, by name.
-#[derive(Debug, Error)]
-#[error("{}", self.text())]
-pub struct PictureError {
-    /// The file.
-    pub path: String,
-    /// Why.
-    pub source: PictureProblem,
-}
-
-impl PictureError {
-    /// Names the file that something is wrong with.
-    pub fn new(path: &Path, source: impl Into<PictureProblem>) -> Self {
-        Self { path: path.display().to_string(), source: source.into() }
-    }
-
-    fn text(&self) -> String {
-        match &self.source {
-            // It names the file itself.
-            PictureProblem::File(error) => error.to_string(),
-            problem => format!("{}: {problem}", self.path),
-        }
-    }
-}
-
-/// Why a picture cannot be used.
-#[derive(Debug, Error)]
-pub enum PictureProblem {
-    /// The file cannot be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The bytes cannot be decoded.
-    #[error(transparent)]
-    Decode(#[from] ImageError),
-    /// Nothing is to be seen in it.
-    #[error(
-        "all its pixels have one color: nothing can be learned from it; take another picture of the thing"
-    )]
-    OneColor,
-    /// What the extractor makes of it is no embedding.
-    #[error(transparent)]
-    Embedding(#[from] GalleryError),
-}
 
 /// Reads and decodes a file.
 ///
@@ -73,16 +28,7 @@ pub fn read_picture(path: &Path) -> Result<RgbImage, PictureError> {
 /// [`PictureError`], naming the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, PictureError> {
     let bytes = files::read(path, IMAGE_LIMIT);
-    bytes.map_err(|error| PictureError::new(path, error.wanted(files::wanted::IMAGE)))
-}
-
-/// Decodes the bytes of a file.
-///
-/// # Errors
-///
-/// [`PictureError`], naming the file.
-pub fn decode_picture(path: &Path, bytes: &[u8]) -> Result<RgbImage, PictureError> {
-    RgbImage::decode(bytes).map_err(|error| PictureError::new(path, error))
+    bytes.map_err(|error| PictureError::unread(path, error.wanted(files::wanted::IMAGE)))
 }
 
 fn read<T>(path: &Path, decode: fn(&[u8]) -> Result<T, ImageError>) -> Result<T, PictureError> {

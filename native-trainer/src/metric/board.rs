@@ -6,9 +6,9 @@ use models::detector::Detection;
 use rand::RngExt;
 
 use super::detection::{Object, average_precision, overlap};
-use super::neighbors::best;
 use super::retrieval::Embedded;
 use crate::random::seeded;
+use authoring::neighbors::best;
 
 /// How often pictures are drawn anew for the error of an average precision.
 const DRAWS: u64 = 100;

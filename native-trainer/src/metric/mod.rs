@@ -1,9 +1,7 @@
 //! Figures of merit.
 
 pub mod board;
-pub mod calibration;
 pub mod detection;
-pub mod neighbors;
 pub mod re_ranking;
 pub mod reliability;
 pub mod retrieval;

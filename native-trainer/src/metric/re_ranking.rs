@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
-use super::neighbors::{self, inner_products};
+use authoring::neighbors::{self, inner_products};
 
 /// Options; the defaults are the reference's.
 #[derive(Debug, Clone, Copy, PartialEq)]

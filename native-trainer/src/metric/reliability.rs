@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::plot::{Axis, Curve, Plot};
+use authoring::plot::{Axis, Curve, Plot};
 
 /// Parts of the scale from 0 to 1.
 const BINS: usize = 10;

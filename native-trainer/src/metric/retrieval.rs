@@ -10,8 +10,8 @@ use std::collections::HashSet;
 
 use models::gallery::ContentId;
 
-use super::neighbors::{self, inner_products};
 use crate::terminal::counted;
+use authoring::neighbors::{self, inner_products};
 
 /// Embeddings with what they show.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::calibration::Share;
 use crate::terminal::counted;
+use authoring::calibration::Share;
 
 /// The rate of the weights that training begins with, on pictures that it does not see.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -204,16 +204,6 @@ impl Draft {
         written.map_err(|error| self.named(name, error))
     }
 
-    /// Copies a file into the site.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError::Write`] for the site's file, [`FileError::Read`] and [`FileError::NotAFile`] for the other.
-    pub(crate) fn copy(&self, from: &Path, name: &str) -> Result<(), FileError> {
-        let bytes = files::read(from, files::TEXT_LIMIT)?;
-        self.write(name, &bytes)
-    }
-
     /// Checks that nothing of others has the name of one of the site's files.
     ///
     /// # Errors

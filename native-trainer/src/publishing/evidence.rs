@@ -10,8 +10,8 @@ use models::model_file::sha256_hex;
 use super::hosting::{headers_text, unpacked};
 use super::names::{BUNDLE_FOLDER, HEADERS_FILE, OWN_FILES, PACKED, SERVICE_WORKER, is_packed};
 use super::owned::Owned;
-use super::precache::{kept_by_browsers, precache};
 use crate::cli::read;
+use authoring::precache::{kept_by_browsers, precache};
 
 /// The list with a digest of each file that an owner may edit. Where something was edited, and nothing tells whether it
 /// is this file, that is a digest which no file has.

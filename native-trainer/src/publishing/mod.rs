@@ -10,5 +10,4 @@ pub(crate) mod names;
 pub(crate) mod owned;
 pub(crate) mod peers;
 mod place;
-pub(crate) mod precache;
 pub(crate) mod site;

@@ -14,14 +14,15 @@ use super::names::{
     BUNDLE_FOLDER, ENGINES, HEADERS_FILE, OWN_FILES, PACKED, PEERS, PEERS_FOLDER, PEERS_FRAME,
     PRECACHE, SAMPLES, SAMPLES_FOLDER, SERVICE_WORKER, is_for_hosts, list_files, unpacked_name,
 };
-use super::precache::Precache;
 use crate::cli::read;
+use authoring::precache::Precache;
+use authoring::site::LIST_VERSION;
 
 /// What is said of a file that another digest was published of.
 pub(crate) const CHANGED: &str = "has changed since the site was published; publish the site again, which keeps what \
                                   you have changed on purpose";
 /// Version that is written, and the newest that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = LIST_VERSION;
 
 /// The file.
 #[derive(Serialize, Deserialize)]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use authoring::Site;
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
 use serde::Serialize;
 
-use super::draft::Draft;
 use super::names::{PEERS, PEERS_FOLDER};
 use crate::cli::read;
 use crate::exchange::export::compared_files;
@@ -97,7 +97,7 @@ struct Input {
 ///
 /// A folder with none of them, a package without a file that is needed, a network that does not run.
 pub(crate) fn add(
-    site: &Draft,
+    site: &mut Site,
     packages: &Path,
     models: &[&ModelFile],
 ) -> anyhow::Result<Vec<&'static str>> {
@@ -116,10 +116,10 @@ pub(crate) fn add(
                         "{runtime}: run `npm install {package}`; another version may lack the file"
                     )
                 })?;
-                site.write(&to(file), &bytes)?;
+                site.files.insert(to(file), bytes);
             }
             for file in LICENSES.iter().filter(|file| from.join(file).is_file()) {
-                site.write(&to(file), &read(&from.join(file))?)?;
+                site.files.insert(to(file), read(&from.join(file))?);
             }
         }
         let about: serde_json::Value =
@@ -142,12 +142,12 @@ pub(crate) fn add(
         let (name, input) = add_network(site, model)?;
         list.networks.insert(name, input);
     }
-    site.write(PEERS, &serde_json::to_vec_pretty(&list)?)?;
+    site.files.insert(PEERS.to_owned(), serde_json::to_vec_pretty(&list)?);
     Ok(list.runtimes.into_keys().collect())
 }
 
 /// A network in every format, an input for it, and Magpie's own answer to that.
-fn add_network(site: &Draft, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
+fn add_network(site: &mut Site, model: &ModelFile) -> anyhow::Result<(&'static str, Input)> {
     let preprocess = &model.description.preprocess;
     let device = Device::flex();
     let (name, files) = match model.description.architecture {
@@ -161,7 +161,7 @@ fn add_network(site: &Draft, model: &ModelFile) -> anyhow::Result<(&'static str,
         }
     };
     for (file, bytes) in files {
-        site.write(&format!("{PEERS_FOLDER}{file}"), &bytes)?;
+        site.files.insert(format!("{PEERS_FOLDER}{file}"), bytes);
     }
     Ok((name, Input { shape: [preprocess.height, preprocess.width] }))
 }

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::file::RecipeFile;
-use crate::data::label::is_slip;
+use authoring::label::is_slip;
 
 /// The message of an error that shows its line of the file.
 pub(super) fn in_file(message: &str) -> String {

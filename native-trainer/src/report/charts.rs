@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::plot::{Axis, COLORS, Curve, Plot};
+use authoring::plot::{Axis, COLORS, Curve, Plot};
 
 /// Points of a curve; more are averaged.
 const POINTS: usize = 400;

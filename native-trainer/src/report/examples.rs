@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
+use authoring::html::{self, Kind};
 use burn::tensor::Device;
 use models::model_file::{Architecture, ModelFile};
 use rayon::prelude::*;
 
-use super::html::{self, Kind};
 use super::sureness;
 use crate::data::list_file::Samples;
+use crate::data::store::read_picture;
 use crate::embedding::embed_samples;
 use crate::files;
-use crate::metric::neighbors::{self, inner_products};
 use crate::metric::retrieval::{Embedded, remarks, retrieval_metrics};
-use crate::plot::{escape, put};
 use crate::recipe::{Pictures, Recipe, Task};
 use crate::terminal::counted;
+use authoring::neighbors::{self, inner_products};
+use authoring::plot::{escape, put};
 
 /// Neighbors shown of a query.
 const NEIGHBORS: usize = 5;
+/// Longer side of an image in the page, in pixels.
+const IMAGE_SIDE: u32 = 96;
 /// Pairs of classes shown that are taken for each other.
 const CONFUSIONS: usize = 20;
 
@@ -99,16 +102,21 @@ fn rows(
     for index in spread(&wrong, shown_wrong).chain(spread(&right, shown_right)) {
         let sample = &query.samples[index];
         page.push_str("<div class=\"row\">");
-        page.push_str(&html::figure(&sample.path, &query.labels[sample.label], Kind::Query)?);
+        page.push_str(&figure(&sample.path, &query.labels[sample.label], Kind::Query)?);
         for (place, similarity) in &answers[index] {
             let neighbor = &gallery.samples[*place];
             let kind = if neighbor.label == sample.label { Kind::Right } else { Kind::Wrong };
             let caption = format!("{} {similarity:.2}", gallery.labels[neighbor.label]);
-            page.push_str(&html::figure(&neighbor.path, &caption, kind)?);
+            page.push_str(&figure(&neighbor.path, &caption, kind)?);
         }
         page.push_str("</div>");
     }
     Ok(page)
+}
+
+/// An image with its caption.
+fn figure(path: &Path, caption: &str, kind: Kind) -> anyhow::Result<String> {
+    Ok(html::image(&read_picture(path)?, IMAGE_SIDE, caption, kind)?)
 }
 
 /// `count` of the items, evenly spread.

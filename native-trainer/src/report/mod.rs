@@ -1,22 +1,20 @@
-//! A run as a page: curves of what was logged, and what the network confuses. A site's photographs as a page for its
-//! owner.
+//! A run as a page: curves of what was logged, and what the network confuses.
 //!
 //! One HTML file that needs nothing beside it; charts are SVG, images are inside.
 
 mod charts;
 mod examples;
-mod html;
-pub mod owner;
 mod sureness;
 
 use std::path::{Path, PathBuf};
 
+use authoring::html;
 use burn::tensor::Device;
 use serde_json::Value;
 
 use crate::files;
-use crate::plot::{escape, put};
 use crate::recipe::{RUN_RECIPE, Recipe};
+use authoring::plot::{escape, put};
 
 /// Name of the page in a run's folder.
 const PAGE: &str = "report.html";

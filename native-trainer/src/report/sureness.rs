@@ -7,8 +7,8 @@ use models::gallery::{Class, ContentId, Gallery, LearnedBy, Question, RULES, Vec
 use crate::data::list_file::Samples;
 use crate::metric::reliability::Reliability;
 use crate::metric::retrieval::Embedded;
-use crate::plot::put;
 use crate::terminal::counted;
+use authoring::plot::put;
 
 /// Share of unknown things that may be named.
 const FALSE_ACCEPT: f64 = 0.05;

@@ -10,6 +10,7 @@ mod stop;
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
+pub use authoring::words::counted;
 pub use sentence::{reason, sentence};
 pub use stop::{LeftOver, Note, end, finish, watch};
 
@@ -48,9 +49,4 @@ pub fn answer(text: Arguments<'_>) {
 pub fn remark(text: Arguments<'_>) {
     // At once, so that lines of several threads and processes stay whole.
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
-}
-
-/// A number of things with their word: `1 picture`, `2 pictures`.
-pub fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

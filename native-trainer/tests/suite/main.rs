@@ -2,6 +2,7 @@
 //!
 //! Snapshots are those of Unix: other systems have other words for a missing file, and `magpie.exe` for the command.
 
+mod authoring;
 mod bad_input;
 mod bad_weights;
 mod calibration;

@@ -6,6 +6,7 @@
 mod adapted;
 mod architectures;
 mod arithmetic;
+mod authoring;
 mod bench;
 mod camera;
 mod choice;
@@ -20,6 +21,7 @@ mod package;
 mod pixels;
 mod recognition;
 mod shards;
+mod studio;
 mod threads;
 mod versions;
 mod webkit;

@@ -33,6 +33,9 @@ use camera::Camera;
 use engine_client::EngineClient;
 pub(crate) use startup::tell_end;
 
+/// The sentences in English.
+const ENGLISH: &str = include_str!("../../../www/text/en.json");
+
 /// The page: its state, and what the browser holds for it.
 struct Page {
     app: RefCell<App>,
@@ -53,7 +56,7 @@ struct Page {
 
 /// Starts the page.
 pub(crate) async fn start() {
-    language::begin().await;
+    language::begin(language::Page { english: ENGLISH, site: "." }).await;
     let page = Rc::new(Page {
         app: RefCell::new(App::new(Beginning {
             backend: startup::backend(),

@@ -3,9 +3,6 @@
 
 pub(crate) mod card;
 pub(crate) mod details;
-pub(crate) mod dialog;
-pub(crate) mod dom;
-pub(crate) mod language;
 pub(crate) mod pointing;
 pub(crate) mod samples;
 pub(crate) mod teaching;
@@ -13,6 +10,8 @@ pub(crate) mod text;
 pub(crate) mod widgets;
 
 use std::rc::Rc;
+
+pub(crate) use page::{dialog, dom, language};
 
 use gloo_events::EventListener;
 use wasm_engine::protocol::Recognized;

@@ -194,7 +194,7 @@ fn row(class: &ClassView, ask: &Sender) -> HtmlElement {
     let (label, asking) = (class.label.clone(), ask.clone());
     on_click(&rename, move || {
         let (from, asking) = (label.clone(), asking.clone());
-        dialog::ask_name(&text::new_name(&label), &say("rename"), &label, move |to| {
+        dialog::ask_name(&text::new_name(&label), &say("rename"), &label, None, move |to| {
             if to.trim() != from {
                 asking(Event::Ask(Request::Edit(Edit::Rename { from: from.clone(), to })));
             }

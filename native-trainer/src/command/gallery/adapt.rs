@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::learn::When;
 use super::{open_to_change, summary};
-use crate::adaptation::{
+use authoring::adaptation::{
     MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
 };
 
@@ -18,9 +18,9 @@ use crate::adaptation::{
 ///
 /// Nothing is embedded: the entries are kept as they came, and a map between them and what is compared is added,
 /// which queries go through as well. Recall@1 by the nearest entry is measured without and with it, first with
-/// pictures and then with classes that the map was not learned from; it is kept only if both rise by more than the
-/// standard error. A threshold of before is dropped, because cosines are others then, and one is measured on the
-/// entries, each behind a map that did not see it.
+/// pictures and then with classes that the map was not learned from; it is kept only if the first rises by more than
+/// the standard error, and the second does not fall by more than two of them. A threshold of before is dropped, because
+/// cosines are others then, and one is measured on the entries, each behind a map that did not see it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery adapt gallery.bin\n  magpie gallery adapt gallery.bin --none"

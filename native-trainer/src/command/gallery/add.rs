@@ -14,10 +14,10 @@ use super::{
     CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
     say_reach, say_stale, summary,
 };
-use crate::authoring::{self, Cropper, Event, Known};
 use crate::cli::{DeviceKind, Embedder};
-use crate::data::label::Labels;
 use crate::networks;
+use authoring::label::Labels;
+use authoring::{self, Cropper, Event, Known};
 
 /// Pictures between two lines about how far a command has come.
 const SAID: usize = 128;

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use models::gallery::{AnswerRule, Calibration, Gallery, Source, Test};
 
 use super::{ENTRIES, PICTURES, many};
-pub(super) use crate::adaptation::{rule_name, shown};
+pub(super) use authoring::adaptation::{rule_name, shown};
 
 /// Entries that vote by default.
 pub(super) const NEIGHBORS: usize = 5;

@@ -14,13 +14,13 @@ use super::answer::{NEIGHBORS, Rule, TestKind, rule_name, source_text, test_text
 use super::wanted::read_samples;
 use super::{CLASSES, PICTURES, check_extractor, many, noun, open, open_to_change};
 use crate::cli::{DeviceKind, Embedder, write};
-use crate::data::label::Labels;
 use crate::data::list_file::Samples;
 use crate::files;
-use crate::metric::calibration::{Calibration, Doubt, Share, calibrate, scored};
 use crate::metric::reliability::Reliability;
 use crate::metric::retrieval::Embedded;
 use crate::networks;
+use authoring::calibration::{Calibration, Doubt, Share, calibrate, scored};
+use authoring::label::Labels;
 
 /// Share of unknown things that may be named where the gallery itself is asked, and where pictures are.
 const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];

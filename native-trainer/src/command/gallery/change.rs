@@ -13,10 +13,10 @@ use super::{
     open_to_change, say_reach, say_stale, summary,
 };
 use crate::cli::read_wanted;
-use crate::data::label::{Labels, nearest, quoted};
 use crate::data::left_out::listed;
 use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
+use authoring::label::{Labels, nearest, quoted};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]

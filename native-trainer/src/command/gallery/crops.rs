@@ -8,9 +8,9 @@ use models::detector::Detector;
 use models::gallery::Crop;
 use models::inference::Prepared;
 
-use crate::authoring::{Cropper, Networks, Photos};
 use crate::cli::{DeviceKind, Embedder, open_detector};
 use crate::networks;
+use authoring::{Cropper, Networks, Photos};
 
 /// What a command line says of it.
 #[derive(Debug, Args)]

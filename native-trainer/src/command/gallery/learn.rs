@@ -4,7 +4,9 @@ use clap::{Args, ValueEnum};
 use models::gallery::{AdaptationKind, AdaptationMap, Gallery};
 
 use super::{ENTRIES, many};
-use crate::adaptation::{MOST_UNASKED, Options, Outcome, adapt_and_calibrate, foreign_threshold};
+use authoring::adaptation::{
+    MOST_UNASKED, Options, Outcome, adapt_and_calibrate, foreign_threshold,
+};
 
 /// Share of new entries from which the gallery learns anew.
 const NEW_SHARE: f64 = 0.25;

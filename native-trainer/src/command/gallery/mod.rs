@@ -18,11 +18,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, check_file};
 
 use crate::cli::{Values, size};
-use crate::data::label::{label, nearest, quoted};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
 pub(super) use answer::{Answer, other_rule, sure, threshold_text};
+use authoring::label::{label, nearest, quoted};
 pub(super) use crops::Choice;
 pub(super) use learn::{Learn, When};
 pub(super) use wanted::{Unusable, Wanted};

@@ -14,13 +14,13 @@ use super::answer::{kept_text, shown};
 use super::{
     Answer, CLASSES, ENTRIES, change, check_extractor, index_name, many, open, other_rule, sure,
 };
-use crate::adaptation::map_text;
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, read_wanted, size};
-use crate::data::label::{printable, quoted};
 use crate::data::store::read_picture;
 use crate::files::{self, wanted::MODEL};
 use crate::networks;
+use authoring::adaptation::map_text;
+use authoring::label::{printable, quoted};
 
 /// Classes that look alike are shown from this cosine of their mean embeddings on.
 const ALIKE: f32 = 0.9;

@@ -7,13 +7,13 @@ use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
 use super::{CLASSES, Noun, PICTURES, many};
-use crate::authoring::Photos;
 use crate::cli::{read_wanted, samples};
-use crate::data::label::{Labels, label, look_alikes, nearest, quoted};
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};
 use crate::data::store::{PictureError, read_file};
 use crate::files;
+use authoring::Photos;
+use authoring::label::{Labels, label, look_alikes, nearest, quoted};
 
 /// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;

@@ -14,7 +14,7 @@ pub(in crate::command) struct OfSite {
     pub(in crate::command) extractor: PathBuf,
     pub(in crate::command) detector: Option<PathBuf>,
     pub(in crate::command) gallery: PathBuf,
-    pub(in crate::command) page: PathBuf,
+    pub(in crate::command) page: Option<PathBuf>,
     pub(in crate::command) out: PathBuf,
     pub(in crate::command) title: String,
     pub(in crate::command) sample: Vec<PathBuf>,

@@ -386,7 +386,8 @@ impl Line<'_> {
 /// vector.
 #[inline(always)]
 const fn rolls<S: Simd, const KERNEL: usize>() -> bool {
-    KERNEL == 3 || S::F32_LANES > 4
+    // Where galleries are made, sums are added in one order by vectors of every size.
+    KERNEL == 3 || S::F32_LANES > 4 || cfg!(feature = "authoring")
 }
 
 /// Adds a column of a window's pixels, which is the `column`th of the nearest output pixel, to all the sums

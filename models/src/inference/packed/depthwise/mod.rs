@@ -70,7 +70,7 @@ impl Depthwise {
         let is_worth_while = matches!(placement.kernel, 3 | 5)
             && placement.stride <= 2
             && (TILE..=BLOCKED_WIDTH).contains(&placement.out_width)
-            && channels.is_multiple_of(lanes());
+            && channels.is_multiple_of(if cfg!(feature = "authoring") { BLOCK } else { lanes() });
         let blocked = is_worth_while.then(|| Blocked::new(&weight, placement));
         Self { weight, bias, activation, placement, blocked }
     }

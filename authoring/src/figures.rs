@@ -1,0 +1,200 @@
+//! How good a gallery is, as data for a page.
+
+use models::gallery::{AnswerRule, ContentId, Gallery};
+use serde::Serialize;
+
+use crate::adaptation::{MapOutcome, Outcome, ThresholdOutcome, rule_name};
+use crate::calibration::{Point, Share, calibrate, scored};
+use crate::quality::Quality;
+
+/// A class and its photographs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClassFigures {
+    /// Its name.
+    pub label: String,
+    /// Different photographs.
+    pub photos: usize,
+}
+
+/// Known and unknown things at the threshold: how many, of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OpenFigures {
+    /// Known things that are named rightly.
+    pub right: [usize; 2],
+    /// Known things that are named wrongly.
+    pub wrong: [usize; 2],
+    /// Unknown things that are named.
+    pub named: [usize; 2],
+}
+
+/// Two classes of which one is taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MistakenFigures {
+    /// The two classes.
+    pub classes: [usize; 2],
+    /// Photographs of either that were taken for the other.
+    pub times: usize,
+    /// Photographs of both that were asked.
+    pub of: usize,
+    /// The clearest of these, and the photograph that it was taken for.
+    pub photos: [usize; 2],
+}
+
+/// A photograph whose nearest ones are of another class.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SuspectFigures {
+    /// The photograph.
+    pub photo: usize,
+    /// Its class in the list.
+    pub class: usize,
+    /// The class that it looks like.
+    pub looks: usize,
+    /// Its nearest photographs.
+    pub near: Vec<usize>,
+    /// How much more similar the other class is than its own.
+    pub lead: f32,
+}
+
+/// Two photographs that are the same, or nearly so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DoubleFigures {
+    /// The two.
+    pub photos: [usize; 2],
+    /// Whether their files are the same.
+    pub same: bool,
+    /// Whether they are of one class.
+    pub one_class: bool,
+}
+
+/// What a page shows of a gallery; photographs are places in the list, classes are places in `classes`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// In the gallery's order.
+    pub classes: Vec<ClassFigures>,
+    /// Photographs that are entries.
+    pub photos: usize,
+    /// Photographs that are not.
+    pub left_out: Vec<usize>,
+    /// The part of a photograph that is an entry.
+    pub crop: &'static str,
+    /// How that was chosen, a line; empty if it was given.
+    pub crop_text: String,
+    /// What was learned, in sentences.
+    pub lines: Vec<String>,
+    /// Whether the gallery has a map that was learned now.
+    pub adapted: bool,
+    /// The answer rule that was measured.
+    pub rule: Option<String>,
+    /// The threshold that was measured.
+    pub min_similarity: Option<f32>,
+    /// Percent and standard error of photographs whose class is the first answer, and among the first five.
+    pub recall: [Option<[f64; 2]>; 2],
+    /// At the threshold.
+    pub open: Option<OpenFigures>,
+    /// Why no threshold is kept, sentences.
+    pub doubts: Vec<String>,
+    /// What thresholds over the whole range do.
+    pub curve: Vec<Point>,
+    /// The most frequent first.
+    pub mistaken: Vec<MistakenFigures>,
+    /// The clearest first.
+    pub suspects: Vec<SuspectFigures>,
+    /// Those in two classes first.
+    pub doubles: Vec<DoubleFigures>,
+    /// Classes with too few photographs, and their number, the fewest first.
+    pub few: Vec<[usize; 2]>,
+    /// Photographs in which a detector found nothing.
+    pub empty: Vec<usize>,
+    /// What would help, the most first.
+    pub advice: Vec<String>,
+}
+
+impl Figures {
+    /// Of a gallery that has learned; `contents` are those of the list, as [`crate::add`] returns them.
+    pub fn of(
+        gallery: &Gallery,
+        learned: &Outcome,
+        quality: &Quality,
+        contents: &[Option<ContentId>],
+        crop_text: &str,
+    ) -> Self {
+        let share = |share: Share| [share.count, share.of];
+        let left_out = contents.iter().enumerate().filter(|(_, content)| content.is_none());
+        let counts = photos_by_class(gallery);
+        let classes = gallery.classes().iter().zip(counts);
+        Self {
+            classes: classes
+                .map(|(class, photos)| ClassFigures { label: class.label.clone(), photos })
+                .collect(),
+            photos: quality.photos,
+            left_out: left_out.map(|(place, _)| place).collect(),
+            crop: gallery.crop().name(),
+            crop_text: crop_text.to_owned(),
+            lines: learned.lines(),
+            adapted: matches!(learned.map, MapOutcome::Kept(_)),
+            rule: gallery.measured_rule().map(rule),
+            min_similarity: gallery.min_similarity(),
+            recall: [quality.recall(0), quality.recall(1)],
+            open: quality.open.map(|open| OpenFigures {
+                right: share(open.right),
+                wrong: share(open.wrong),
+                named: share(open.named),
+            }),
+            doubts: quality.doubts.clone(),
+            curve: curve(&learned.threshold),
+            mistaken: (quality.mistaken.iter())
+                .map(|pair| MistakenFigures {
+                    classes: pair.classes,
+                    times: pair.times,
+                    of: pair.of,
+                    photos: pair.photos,
+                })
+                .collect(),
+            suspects: (quality.suspects.iter())
+                .map(|suspect| SuspectFigures {
+                    photo: suspect.photo,
+                    class: suspect.class,
+                    looks: suspect.looks,
+                    near: suspect.near.clone(),
+                    lead: suspect.lead,
+                })
+                .collect(),
+            doubles: (quality.doubles.iter())
+                .map(|double| DoubleFigures {
+                    photos: double.photos,
+                    same: double.same,
+                    one_class: double.one_class,
+                })
+                .collect(),
+            few: quality.few.iter().map(|(class, count)| [*class, *count]).collect(),
+            empty: quality.empty.clone(),
+            advice: quality.advice.iter().map(|(_, text)| text.clone()).collect(),
+        }
+    }
+}
+
+/// A rule's name.
+fn rule(rule: AnswerRule) -> String {
+    rule_name(rule)
+}
+
+/// Different photographs of each class.
+fn photos_by_class(gallery: &Gallery) -> Vec<usize> {
+    let mut contents = vec![std::collections::BTreeSet::new(); gallery.classes().len()];
+    for entry in gallery.entries() {
+        if let Some(of_class) = contents.get_mut(gallery.entry_class(entry)) {
+            of_class.insert(gallery.content_id(entry));
+        }
+    }
+    contents.iter().map(std::collections::BTreeSet::len).collect()
+}
+
+/// What thresholds do, if it was measured.
+fn curve(threshold: &ThresholdOutcome) -> Vec<Point> {
+    let (ThresholdOutcome::Kept(measured) | ThresholdOutcome::Doubtful(measured, _)) = threshold
+    else {
+        return Vec::new();
+    };
+    let trials = scored(&measured.trials, measured.calibration.lead_weight());
+    calibrate(&trials, measured.false_accept).map_or_else(Vec::new, |calibration| calibration.curve)
+}

@@ -1,0 +1,104 @@
+//! What would help a gallery most, in sentences.
+
+use models::gallery::ContentId;
+
+use super::{FEW, Quality};
+use crate::words::counted;
+
+/// Classes named in a sentence.
+const NAMED: usize = 3;
+
+/// Names of classes, the first of them.
+fn named(labels: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = labels.collect();
+    let more = all.len().saturating_sub(NAMED);
+    let shown = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+const PICTURES: [&str; 2] = ["picture", "pictures"];
+
+fn pictures(count: usize) -> String {
+    counted(count, PICTURES[0], PICTURES[1])
+}
+
+/// What would help; `wrong_of_few` photographs of classes with few are not named rightly.
+pub(super) fn advice(
+    quality: &Quality,
+    contents: &[Option<ContentId>],
+    wrong_of_few: usize,
+) -> Vec<(usize, String)> {
+    let mut advice: Vec<(usize, String)> = Vec::new();
+    let label = |class: usize| quality.labels[class].clone();
+    let lost = contents.iter().filter(|content| content.is_none()).count();
+    if lost > 0 {
+        advice.push((
+            lost,
+            format!("Replace {}, which cannot be used and is left out.", pictures(lost)).replace(
+                "pictures, which cannot be used and is",
+                "pictures, which cannot be used and are",
+            ),
+        ));
+    }
+    for pair in quality.mistaken.iter().take(NAMED) {
+        let [one, other] = pair.classes.map(label);
+        advice.push((
+            pair.times,
+            format!(
+                "{one} and {other} are mistaken for each other ({} of {}): take pictures that show what tells them \
+                 apart, or make them one class.",
+                pair.times,
+                pictures(pair.of)
+            ),
+        ));
+    }
+    let suspects = quality.suspects.len();
+    if suspects > 0 {
+        let (look, those) = match suspects {
+            1 => ("looks", "it, if it lies"),
+            _ => ("look", "those that lie"),
+        };
+        advice.push((
+            suspects,
+            format!(
+                "{} {look} as if of another class: move {those} in the wrong folder.",
+                pictures(suspects)
+            ),
+        ));
+    }
+    let across = quality.doubles.iter().filter(|double| !double.one_class).count();
+    if across > 0 {
+        advice.push((
+            2 * across,
+            format!(
+                "{} in two classes: keep each in one.",
+                counted(across, "picture is", "pictures are")
+            ),
+        ));
+    }
+    let missing: usize = quality.few.iter().map(|(_, count)| FEW - count).sum();
+    if !quality.few.is_empty() {
+        let classes = counted(quality.few.len(), "class has", "classes have");
+        advice.push((
+            wrong_of_few,
+            format!(
+                "{classes} fewer than {FEW} pictures ({}): {} more, from other sides and in other light, would give \
+                 each {FEW}.",
+                named(quality.few.iter().map(|(class, _)| label(*class))),
+                missing
+            ),
+        ));
+    }
+    let empty = quality.empty.len();
+    if empty > 0 {
+        advice.push((
+            empty,
+            format!(
+                "No object was found in {}: take them nearer, or on a plain ground.",
+                pictures(empty)
+            ),
+        ));
+    }
+    advice.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    advice
+}

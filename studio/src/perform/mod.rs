@@ -1,0 +1,172 @@
+//! What the studio does in the browser: it makes events of what happens, has [`crate::app::update`] change the state, and
+//! does what that says. Files are read, kept and packed by `www/studio/start.js`. What is to be seen [`crate::view`]
+//! shows.
+
+mod browser;
+mod controls;
+mod engine;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use gloo_events::EventListener;
+use page::dom::window;
+use page::language;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::File;
+
+use crate::app::{App, Command, Event, GivenFile, Handle, update};
+use crate::project::ClassId;
+use crate::view::View;
+
+/// The sentences in English.
+const ENGLISH: &str = include_str!("../../../www/studio/text/en.json");
+/// Milliseconds between a change and its keeping: what an owner does meanwhile is kept with it.
+const SAVED_AFTER: i32 = 300;
+
+/// The studio: its state, and what the browser holds for it.
+pub(crate) struct Studio {
+    app: RefCell<App>,
+    /// What has happened and was not taken up yet.
+    events: RefCell<VecDeque<Event>>,
+    /// Whether something is being taken up.
+    busy: Cell<bool>,
+    files: RefCell<BTreeMap<Handle, File>>,
+    next_handle: Cell<u32>,
+    view: View,
+    /// Whether it is shown at the browser's next frame.
+    due: Cell<bool>,
+    listeners: RefCell<Vec<EventListener>>,
+}
+
+/// Starts the studio.
+pub(crate) async fn start() {
+    language::begin(language::Page { english: ENGLISH, site: ".." }).await;
+    let studio = Rc::new(Studio {
+        app: RefCell::new(App::new()),
+        events: RefCell::default(),
+        busy: Cell::new(false),
+        files: RefCell::default(),
+        next_handle: Cell::new(0),
+        view: View::default(),
+        due: Cell::new(false),
+        listeners: RefCell::default(),
+    });
+    let (keeper, kept) = browser::open().await;
+    deliver(&studio, Event::Begin(keeper, kept));
+    studio.listeners.replace(controls::connect(&studio));
+    // The page's inputs live as long as the page.
+    std::mem::forget(studio);
+}
+
+/// Takes up what happened, after what happened before.
+pub(crate) fn deliver(studio: &Rc<Studio>, event: Event) {
+    studio.events.borrow_mut().push_back(event);
+    if studio.busy.replace(true) {
+        return;
+    }
+    loop {
+        let next = studio.events.borrow_mut().pop_front();
+        let Some(event) = next else { break };
+        let commands = update(&mut studio.app.borrow_mut(), js_sys::Date::now(), event);
+        for command in commands {
+            perform(studio, command);
+        }
+    }
+    studio.busy.set(false);
+}
+
+/// Does what the state's change asks for.
+fn perform(studio: &Rc<Studio>, command: Command) {
+    match command {
+        Command::Prepare(handle) => {
+            let Some(file) = studio.files.borrow().get(&handle).cloned() else { return };
+            let studio = studio.clone();
+            spawn_local(async move {
+                let prepared = browser::prepare(&file).await;
+                deliver(&studio, Event::Prepared(handle, prepared));
+            });
+        }
+        Command::LetGo(handle) => drop(studio.files.borrow_mut().remove(&handle)),
+        Command::SaveLater => {
+            let studio = studio.clone();
+            let later = Closure::once_into_js(move || deliver(&studio, Event::TimeToSave));
+            let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(
+                later.unchecked_ref(),
+                SAVED_AFTER,
+            );
+        }
+        Command::Save(bytes) => {
+            let studio = studio.clone();
+            spawn_local(async move {
+                let kept = browser::save(&bytes).await;
+                deliver(&studio, Event::Saved(kept));
+            });
+        }
+        Command::KeepOnly(photos) => spawn_local(async move { browser::keep_only(&photos).await }),
+        Command::OpenEngine => engine::open(studio),
+        Command::Look(id, name) => engine::look(studio, id, name),
+        Command::Make(goal, listed) => engine::make(studio, goal, *listed),
+        Command::EndEngine => engine::end(),
+        Command::Show => show_soon(studio),
+    }
+}
+
+/// Shows what is to be seen once for all that happens before the browser's next frame.
+fn show_soon(studio: &Rc<Studio>) {
+    if studio.due.replace(true) {
+        return;
+    }
+    let studio = studio.clone();
+    let frame = Closure::once_into_js(move || {
+        studio.due.set(false);
+        let seen = studio.app.borrow().seen();
+        studio.view.show(seen, &browser::show_picture);
+    });
+    let _ = window().request_animation_frame(frame.unchecked_ref());
+}
+
+impl Studio {
+    /// Shows everything anew, in another language.
+    pub(crate) fn speak(self: &Rc<Self>) {
+        self.view.forget();
+        deliver(self, Event::Language);
+    }
+
+    /// Whether something goes with the page that the browser does not keep.
+    pub(crate) fn would_lose(&self) -> bool {
+        self.app.borrow().would_lose()
+    }
+
+    /// The class of a name.
+    pub(crate) fn named(&self, label: &str) -> Option<ClassId> {
+        self.app.borrow().project().named(label.trim()).map(|class| class.id)
+    }
+
+    /// The name of a class.
+    pub(crate) fn label(&self, id: ClassId) -> String {
+        let app = self.app.borrow();
+        app.project().class(id).map(|class| class.label.clone()).unwrap_or_default()
+    }
+
+    /// What is told of a class.
+    pub(crate) fn metadata(&self, id: ClassId) -> Vec<(String, String)> {
+        let app = self.app.borrow();
+        app.project().class(id).map(|class| class.metadata.clone()).unwrap_or_default()
+    }
+
+    /// Takes files that were given.
+    pub(crate) fn give(self: &Rc<Self>, given: Vec<(File, String)>, onto: Option<ClassId>) {
+        let files = given.into_iter().map(|(file, path)| {
+            let handle = Handle(self.next_handle.get());
+            self.next_handle.set(handle.0.wrapping_add(1));
+            self.files.borrow_mut().insert(handle, file);
+            GivenFile { handle, path }
+        });
+        let files = files.collect();
+        deliver(self, Event::Given(files, onto));
+    }
+}

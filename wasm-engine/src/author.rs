@@ -1,0 +1,215 @@
+//! The worker that makes galleries and sites: `Started` first, then one request at a time, in order.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use authoring::adaptation::Options;
+use authoring::figures::Figures;
+use authoring::picture::{PictureError, PictureProblem};
+use authoring::site::Sample;
+use authoring::workshop::{self, Workshop};
+use models::gallery::{ContentId, Crop};
+use models::image::RgbImage;
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use web_sys::MessageEvent;
+
+use crate::protocol::author::{self as protocol, Request};
+use crate::protocol::{EngineError, ErrorKind};
+use crate::scope::scope;
+use crate::worker::keep_words_of_panics;
+
+type Response = protocol::Response<Figures>;
+
+/// Listens for requests until the page ends the worker.
+pub fn author() {
+    keep_words_of_panics();
+    let workshop: RefCell<Option<Workshop>> = RefCell::new(None);
+    let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        match serde_wasm_bindgen::from_value::<Request>(event.data()) {
+            Ok(request) => {
+                let id = match &request {
+                    Request::Look { id, .. } => Some(*id),
+                    _ => None,
+                };
+                reply(id, answer(&mut workshop.borrow_mut(), request));
+            }
+            Err(error) => {
+                let message = format!("request cannot be read: {error}");
+                reply(None, Err(EngineError::new(ErrorKind::Bundle, message)));
+            }
+        }
+    });
+    scope().set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+    // The listener lives as long as the worker.
+    on_message.forget();
+    reply(None, Ok(Response::Started));
+}
+
+fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, EngineError> {
+    if let Request::Open { extractor, detector } = request {
+        // Memory for both would be twice as much.
+        *open = None;
+        let detector = detector.map(ByteBuf::into_vec);
+        let opened = Workshop::open(extractor.into_vec(), detector)
+            .map_err(|error| EngineError::new(ErrorKind::Bundle, error.to_string()))?;
+        let opened = open.insert(opened);
+        return Ok(Response::Opened {
+            key: opened.key().to_owned(),
+            values: opened.dim(),
+            detects: opened.detects(),
+            exact: models::is_fused(),
+        });
+    }
+    let Some(workshop) = open.as_mut() else {
+        return Err(EngineError::new(ErrorKind::Bundle, "no network is open yet: send Open first"));
+    };
+    match request {
+        Request::Look { id, name, file, pixels } => {
+            let pixels =
+                pixels.map(|pixels| RgbImage::from_rgba(pixels.width, pixels.height, &pixels.rgba));
+            let record = workshop.look(Path::new(&name), &file, pixels.transpose()?);
+            let record = record.map_err(|error| of_photo(&error))?;
+            Ok(Response::Looked {
+                id,
+                content: hexadecimal(record.id),
+                record: record.to_bytes(workshop.key()).into(),
+                thumbnail: record.thumbnail.into(),
+            })
+        }
+        Request::Know { records } => {
+            for record in records {
+                workshop
+                    .know(&record)
+                    .map_err(|error| EngineError::new(ErrorKind::Corrupted, error.to_string()))?;
+            }
+            Ok(Response::Known { photos: workshop.known() })
+        }
+        Request::Forget { contents } => {
+            for content in contents {
+                workshop.forget(content_id(&content)?);
+            }
+            Ok(Response::Known { photos: workshop.known() })
+        }
+        Request::Measure { project } => {
+            let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
+            Ok(Response::Measured { figures: measured.figures })
+        }
+        Request::Export { project } => {
+            let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
+            Ok(Response::Exported { gallery: measured.gallery.to_bytes().into() })
+        }
+        Request::Make { project, page, packed } => {
+            let page: BTreeMap<String, Vec<u8>> =
+                page.into_iter().map(|file| (file.name, file.bytes.into_vec())).collect();
+            let project = as_project(project)?;
+            let made = workshop.make(&project, page, packed, &mut tell).map_err(failed)?;
+            let site = made.site.files.into_iter();
+            Ok(Response::Made {
+                gallery: made.gallery.into(),
+                report: made.report,
+                figures: made.figures,
+                site: site
+                    .map(|(name, bytes)| protocol::File { name, bytes: bytes.into() })
+                    .collect(),
+            })
+        }
+        Request::Open { .. } => Err(EngineError::new(ErrorKind::Bundle, "is answered above")),
+    }
+}
+
+/// Posts how far a stage has come.
+fn tell(stage: workshop::Stage, done: usize, of: usize) -> anyhow::Result<()> {
+    let what = match stage {
+        workshop::Stage::Photos => protocol::Stage::Pictures,
+        workshop::Stage::Learning => protocol::Stage::Learning,
+        workshop::Stage::Packing => protocol::Stage::Packing,
+    };
+    reply(None, Ok(Response::Progress { done, of, what }));
+    Ok(())
+}
+
+fn as_project(project: protocol::Project) -> Result<workshop::Project, EngineError> {
+    let photo = |photo: protocol::Photo| {
+        Ok(workshop::Photo {
+            id: content_id(&photo.content)?,
+            name: PathBuf::from(photo.name),
+            label: photo.label,
+        })
+    };
+    let crop = |crop| match crop {
+        protocol::Crop::Never => Crop::Never,
+        protocol::Crop::Middle => Crop::Middle,
+        protocol::Crop::Main => Crop::Main,
+        protocol::Crop::Both => Crop::Both,
+    };
+    let sample = |file: protocol::File| {
+        let ending = file.name.rsplit_once('.').map_or("jpg", |(_, ending)| ending);
+        Sample { ending: ending.to_owned(), bytes: file.bytes.into_vec() }
+    };
+    Ok(workshop::Project {
+        title: project.title,
+        photos: project.photos.into_iter().map(photo).collect::<Result<_, EngineError>>()?,
+        crop: project.crop.map(crop),
+        learn: Options { adapt: project.adapt, calibrate: project.calibrate, ..Options::default() },
+        metadata: (project.classes.into_iter())
+            .map(|class| (class.label, class.metadata.into_iter().collect()))
+            .collect(),
+        samples: project.samples.into_iter().map(sample).collect(),
+    })
+}
+
+fn hexadecimal(id: ContentId) -> String {
+    id.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn content_id(text: &str) -> Result<ContentId, EngineError> {
+    let digits = |place: usize| u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok();
+    let mut id = [0; 16];
+    for (place, byte) in id.iter_mut().enumerate() {
+        *byte = digits(place).filter(|_| text.len() == 32).ok_or_else(|| {
+            EngineError::new(ErrorKind::Gallery, format!("{text:?}: is no content id"))
+        })?;
+    }
+    Ok(ContentId(id))
+}
+
+/// Of work that stopped.
+fn failed(error: anyhow::Error) -> EngineError {
+    EngineError::new(ErrorKind::Gallery, format!("{error:#}"))
+}
+
+/// Of a photograph that cannot be used.
+fn of_photo(error: &anyhow::Error) -> EngineError {
+    let message = format!("{error:#}");
+    let Some(PictureError { source, .. }) = error.downcast_ref::<PictureError>() else {
+        return EngineError::new(ErrorKind::Device, message);
+    };
+    let kind = match source {
+        PictureProblem::Decode(error) => EngineError::kind_of(error),
+        _ => ErrorKind::Picture,
+    };
+    EngineError::new(kind, message)
+}
+
+/// Answers a request; `id` is its number, if it has one.
+fn reply(id: Option<u32>, answer: Result<Response, EngineError>) {
+    let response = answer.unwrap_or_else(|error| Response::Failed { id, error });
+    let posted = post(&response).or_else(|error| {
+        let message = format!("the answer cannot be posted: {}", crate::scope::text(&error));
+        let error = EngineError::new(ErrorKind::Device, message);
+        post(&Response::Failed { id, error })
+    });
+    if let Err(error) = posted {
+        // The worker cannot speak any more: its end is heard.
+        wasm_bindgen::throw_val(error);
+    }
+}
+
+fn post(response: &Response) -> Result<(), JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::new();
+    scope().post_message(&response.serialize(&serializer)?)
+}

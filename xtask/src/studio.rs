@@ -1,0 +1,31 @@
+//! The studio: a page of its own in the built page's folder. Trunk builds the modules of one page alone.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::steps::{execute, program, root, target};
+use crate::{engine, page, setup};
+
+/// What the module may hold; the modules that Trunk builds have the like in `www/index.html`.
+const FEATURES: &[&str] = &[
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-nontrapping-float-to-int",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+    "--enable-call-indirect-overlong",
+];
+
+/// Puts the studio into a folder.
+pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
+    let mut cargo = program("cargo");
+    cargo.args(["build", "--locked", "--release", "--target", setup::TARGET]);
+    execute(cargo.args(["--package", "studio"]))?;
+    let studio = folder.join("studio");
+    page::copy_folder(&root().join("www/studio"), &studio).context("www/studio")?;
+    let made = target().join(setup::TARGET).join("release/studio.wasm");
+    engine::bind_into(&made, "z", FEATURES, &studio)
+}
