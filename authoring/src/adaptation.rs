@@ -28,8 +28,10 @@ use crate::words::counted;
 
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
-/// What is taken instead where that leaves fewer than half of the right answers.
+/// What is taken instead where that leaves too few of the right answers.
 const LARGER: f64 = 0.1;
+/// Right answers are too few where those that are left are fewer than one of so many.
+const FEW: usize = 3;
 /// Entries up to which a gallery learns unasked: seconds on one thread.
 pub const MOST_UNASKED: usize = 50_000;
 
@@ -44,7 +46,7 @@ pub struct Options {
     /// the map changes.
     pub calibrate: bool,
     /// Share of unknown things that may be named, above 0 and below 1; default [`FALSE_ACCEPT`]. A tenth
-    /// is taken where less leaves fewer than half of the right answers.
+    /// is taken where less leaves fewer than a third of the right answers.
     pub false_accept: f64,
 }
 
@@ -62,7 +64,7 @@ pub enum MapOutcome {
     NotAsked,
     /// It helps and is the gallery's now.
     Kept(Candidate),
-    /// None helps by more than the standard error; what there was stays.
+    /// None helps by more than two standard errors; what there was stays.
     NoHelp(Option<Candidate>),
     /// Too few classes have two pictures.
     TooFew {
@@ -155,7 +157,7 @@ pub fn adapt_and_calibrate(
     let (mut map, mut dropped) = (MapOutcome::NotAsked, Dropped::default());
     if options.adapt {
         let learned = gallery.learn_map(&AdaptOptions { kind: options.kind, strength: None })?;
-        dropped = keep_map(gallery, &learned)?;
+        dropped = keep_map(gallery, &learned)?.unwrap_or_default();
         map = MapOutcome::of(&learned);
     }
     let map_took = clock();
@@ -181,15 +183,18 @@ fn clock() -> impl Fn() -> Duration {
 }
 
 /// Gives a gallery the map that was learned, and takes out the thresholds of gallery and classes, which were measured
-/// with other cosines.
-pub fn keep_map(gallery: &mut Gallery, learned: &LearnedMap) -> Result<Dropped, GalleryError> {
-    let LearnedMap::Helps { map, .. } = learned else { return Ok(Dropped::default()) };
+/// with other cosines; `None` where the map is no other one.
+pub fn keep_map(
+    gallery: &mut Gallery,
+    learned: &LearnedMap,
+) -> Result<Option<Dropped>, GalleryError> {
+    let LearnedMap::Helps { map, .. } = learned else { return Ok(None) };
     // What was measured behind the same map holds.
     if gallery.map() == Some(&**map) {
-        return Ok(Dropped::default());
+        return Ok(None);
     }
     gallery.set_map(Some((**map).clone()))?;
-    drop_thresholds(gallery)
+    drop_thresholds(gallery).map(Some)
 }
 
 /// Takes out the thresholds of gallery and classes.
@@ -221,17 +226,23 @@ fn calibrate_by_itself(
     if let Some(least) = foreign_threshold(gallery) {
         return Ok(ThresholdOutcome::Stays(least));
     }
-    let trials = gallery.leave_one_out(&RULES)?;
+    let rules = gallery.rules_in_order(&RULES);
+    let trials = gallery.leave_one_out(&rules)?;
     let entries = gallery.asked_entries();
     let mut share = false_accept;
     let (measured, doubts) = loop {
-        let Some(learned) = LearnedBy::of(&RULES, &trials, share, None) else {
+        let Some(learned) = LearnedBy::of(&rules, &trials, share, None) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
         let least = learned.fitted.min_similarity;
-        let Some((measured, doubts)) = Measured::of(learned, share, &entries) else {
+        let Some((measured, mut doubts)) = Measured::of(learned, share, &entries) else {
             return Ok(ThresholdOutcome::NoAnswer);
         };
+        let is_few = |doubt: &Doubt| match doubt {
+            Doubt::FewRight { without, left } => *left == 0 || FEW * left < *without,
+            _ => true,
+        };
+        doubts.retain(is_few);
         let few_right = |doubt: &Doubt| matches!(doubt, Doubt::FewRight { .. });
         let is_sound = doubts.iter().all(few_right);
         // A name for what is unknown is worse than none for what is known.
@@ -302,14 +313,14 @@ impl MapOutcome {
                     "the gallery stays without one"
                 };
                 lines.push(format!(
-                    "no map helps by more than the standard error ({seconds:.1} s); {stays}"
+                    "no map helps: pictures left out have to gain more than two standard errors, and classes left out not \
+                     to lose more than two ({seconds:.1} s); {stays}"
                 ));
                 lines
             }
             Self::TooFew { classes, several } => vec![format!(
-                "no map: {several} of {} have two pictures or more; it needs that of half of them, and of four at \
-                 least",
-                counted(*classes, "class", "classes")
+                "no map: it needs two pictures or more of half of the classes, and of four at least; here {several} of \
+                 {classes} have them"
             )],
             Self::AllEqual => {
                 vec![
@@ -359,7 +370,11 @@ pub fn map_text(gallery: &Gallery) -> Option<String> {
 /// A number with as many digits as matter.
 pub fn shown(value: f32) -> String {
     let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "0" | "-0" if value != 0.0 => format!("{value:e}"),
+        "-0" => "0".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 impl Dropped {
@@ -528,7 +543,7 @@ mod tests {
         assert!(matches!(&outcome.threshold, ThresholdOutcome::Doubtful(..)), "{outcome:?}");
         assert_eq!((single.min_similarity(), single.map()), (None, None));
         let said = outcome.lines().join("\n");
-        assert!(said.contains("0 of 9 classes have two pictures or more"), "{said}");
+        assert!(said.contains("of four at least; here 0 of 9 have them"), "{said}");
         assert!(said.contains("add 11 or more pictures to the gallery"), "{said}");
 
         single.set_min_similarity(Some(0.625)).unwrap();

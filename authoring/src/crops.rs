@@ -158,11 +158,12 @@ impl<'a> Cropper<'a> {
     ///
     /// # Errors
     ///
-    /// A network that failed; what `tell` says after each piece, with the number of photographs so far and of all.
+    /// A network that failed; what `tell` says after each piece, with the number of photographs so far and of all, and
+    /// what is known of them by then.
     pub fn measure(
         &mut self,
         photos: &dyn Photos,
-        tell: &mut dyn FnMut(usize, usize) -> anyhow::Result<()>,
+        tell: &mut dyn FnMut(usize, usize, &Memory) -> anyhow::Result<()>,
     ) -> anyhow::Result<String> {
         let wanted = wanted(self.networks);
         let sample = sample(photos);
@@ -196,7 +197,8 @@ impl<'a> Cropper<'a> {
             for (class, _, id, _) in read {
                 all.entry(id).or_insert(class);
             }
-            tell((index * CHUNK + chunk.len()).min(sample.len()), sample.len())?;
+            let done = (index * CHUNK + chunk.len()).min(sample.len());
+            tell(done, sample.len(), &self.memory)?;
         }
         let rows: Vec<(usize, &Seen)> =
             all.iter().filter_map(|(id, class)| Some((*class, self.memory.get(*id)?))).collect();

@@ -16,7 +16,7 @@ body{max-width:60rem;margin:2rem auto;padding:0 1rem}\
 svg{width:100%;height:auto;margin:.5rem 0 1.5rem}\
 table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left}\
 .row{display:flex;flex-wrap:wrap;gap:.6rem;padding:.6rem 0;border-top:1px solid #8886}\
-figure{margin:0;width:6.5rem;font-size:12px;overflow-wrap:anywhere}\
+figure{margin:0;width:6.5rem;font-size:12px;overflow-wrap:break-word}\
 figure img{max-width:6rem;max-height:6rem;border-radius:6px;outline:3px solid transparent}\
 .right img{outline-color:#2a9d4a}.wrong img{outline-color:#d43c3c}\
 pre{overflow:auto;background:#8882;padding:1rem;border-radius:8px}</style>";
@@ -53,6 +53,8 @@ pub fn image(
     let bytes = thumbnail(picture, side, IMAGE_QUALITY)?;
     let data = base64::engine::general_purpose::STANDARD.encode(bytes);
     let caption = escape(caption);
+    // Names of files are long words: they break behind their parts.
+    let broken = caption.replace('_', "_<wbr>").replace('-', "-<wbr>");
     let (class, sign) = match kind {
         Kind::Query => ("query", ""),
         Kind::Right => ("right", "✓ "),
@@ -60,6 +62,6 @@ pub fn image(
     };
     Ok(format!(
         "<figure class=\"{class}\"><img src=\"data:image/jpeg;base64,{data}\" alt=\"{caption}\" \
-         loading=\"lazy\"><figcaption>{sign}{caption}</figcaption></figure>"
+         loading=\"lazy\"><figcaption>{sign}{broken}</figcaption></figure>"
     ))
 }

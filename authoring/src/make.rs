@@ -23,7 +23,7 @@ pub struct Gathered {
     pub added: Added,
     /// What is known of the photographs of the list, and of no others.
     pub memory: Memory,
-    /// Photographs of the list that a network looked at.
+    /// Different photographs of the list that a network looked at.
     pub looked: usize,
 }
 
@@ -46,7 +46,7 @@ pub fn gather(
     let added = add(&mut gallery, known, &mut classes, photos, &mut cropper, tell)?;
     let ids: BTreeSet<ContentId> = added.contents.iter().flatten().copied().collect();
     let looked = |id: &&ContentId| cropper.has_looked_at(**id);
-    let looked = added.contents.iter().flatten().filter(looked).count();
+    let looked = ids.iter().filter(looked).count();
     let mut memory = std::mem::take(&mut cropper.memory);
     memory.retain(|id| ids.contains(&id));
     Ok(Gathered { gallery, classes, added, memory, looked })

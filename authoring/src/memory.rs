@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use models::gallery::{ContentId, Crop};
+use models::gallery::{ContentId, Crop, check_embedding};
 use models::model_file::sha256_hex;
 use thiserror::Error;
 
@@ -180,12 +180,12 @@ impl Memory {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Reads what [`Self::to_bytes`] wrote of an extractor whose embeddings have `dim` values.
     ///
     /// # Errors
     ///
-    /// [`MemoryError`]
-    pub fn from_bytes(bytes: &[u8], key: &str) -> Result<Self, MemoryError> {
+    /// [`MemoryError`], also where embeddings are none of such an extractor, whatever the digest says.
+    pub fn from_bytes(bytes: &[u8], key: &str, dim: usize) -> Result<Self, MemoryError> {
         let (content, digest) = bytes
             .split_at_checked(bytes.len().saturating_sub(DIGEST))
             .ok_or(MemoryError::Damaged)?;
@@ -198,7 +198,13 @@ impl Memory {
         if reader.take(length) != Some(key.as_bytes()) {
             return Err(MemoryError::Other);
         }
-        reader.photographs().ok_or(MemoryError::Damaged)
+        let memory = reader.photographs().ok_or(MemoryError::Damaged)?;
+        let is_usable =
+            |embedding: &Vec<f32>| embedding.len() == dim && check_embedding(embedding).is_ok();
+        if memory.seen.values().flat_map(Seen::parts).all(is_usable) {
+            return Ok(memory);
+        }
+        Err(MemoryError::Damaged)
     }
 }
 
@@ -262,18 +268,27 @@ mod tests {
     fn what_is_written_is_read_and_what_is_damaged_is_not() {
         let (memory, key) = (memory(), "extractor");
         let bytes = memory.to_bytes(key);
-        assert_eq!(Memory::from_bytes(&bytes, key), Ok(memory));
-        assert_eq!(Memory::from_bytes(&bytes, "another"), Err(MemoryError::Other));
+        assert_eq!(Memory::from_bytes(&bytes, key, 2), Ok(memory));
+        assert_eq!(Memory::from_bytes(&bytes, "another", 2), Err(MemoryError::Other));
+        assert_eq!(Memory::from_bytes(&bytes, key, 3), Err(MemoryError::Damaged), "another width");
+        for wrong in [vec![f32::NAN, 1.0], vec![0.0, 0.0], vec![f32::INFINITY, 0.0]] {
+            let mut forged = Memory::default();
+            forged.put(ContentId([7; 16]), Seen { whole: Some(wrong), ..Seen::default() });
+            let bytes = forged.to_bytes(key);
+            assert_eq!(Memory::from_bytes(&bytes, key, 2), Err(MemoryError::Damaged));
+        }
         for cut in 0..bytes.len() {
-            assert_eq!(Memory::from_bytes(&bytes[..cut], key), Err(MemoryError::Damaged), "{cut}");
+            let read = Memory::from_bytes(&bytes[..cut], key, 2);
+            assert_eq!(read, Err(MemoryError::Damaged), "{cut}");
         }
         for place in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
-            assert_eq!(Memory::from_bytes(&changed, key), Err(MemoryError::Damaged), "{place}");
+            let read = Memory::from_bytes(&changed, key, 2);
+            assert_eq!(read, Err(MemoryError::Damaged), "{place}");
         }
         let empty = Memory::default();
-        assert_eq!(Memory::from_bytes(&empty.to_bytes(key), key), Ok(empty));
+        assert_eq!(Memory::from_bytes(&empty.to_bytes(key), key, 2), Ok(empty));
     }
 
     #[test]

@@ -78,12 +78,12 @@ impl Record {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Reads what [`Self::to_bytes`] wrote of an extractor whose embeddings have `dim` values.
     ///
     /// # Errors
     ///
     /// [`MemoryError`]
-    pub fn from_bytes(bytes: &[u8], key: &str) -> Result<Self, MemoryError> {
+    pub fn from_bytes(bytes: &[u8], key: &str, dim: usize) -> Result<Self, MemoryError> {
         let (content, digest) = bytes
             .split_at_checked(bytes.len().saturating_sub(DIGEST))
             .ok_or(MemoryError::Damaged)?;
@@ -101,7 +101,7 @@ impl Record {
         let (Some(memory), Some(thumbnail), Some(figure)) = (part(), part(), part()) else {
             return Err(MemoryError::Damaged);
         };
-        let memory = Memory::from_bytes(memory, key)?;
+        let memory = Memory::from_bytes(memory, key, dim)?;
         let id = memory.ids().next().filter(|_| memory.len() == 1 && rest.is_empty());
         let id = id.ok_or(MemoryError::Damaged)?;
         Ok(Self { id, memory, thumbnail: thumbnail.to_vec(), figure: figure.to_vec() })
@@ -120,13 +120,14 @@ mod tests {
         memory.put(id, Seen { whole: Some(vec![0.6, 0.8]), ..Seen::default() });
         let record = Record { id, memory, thumbnail: vec![1, 2], figure: vec![3] };
         let bytes = record.to_bytes("key");
-        assert_eq!(Record::from_bytes(&bytes, "key"), Ok(record));
-        assert_eq!(Record::from_bytes(&bytes, "another"), Err(MemoryError::Other));
+        assert_eq!(Record::from_bytes(&bytes, "key", 2), Ok(record));
+        assert_eq!(Record::from_bytes(&bytes, "another", 2), Err(MemoryError::Other));
         for place in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[place] ^= 1;
-            assert_eq!(Record::from_bytes(&changed, "key"), Err(MemoryError::Damaged), "{place}");
-            let cut = Record::from_bytes(&bytes[..place], "key");
+            let read = Record::from_bytes(&changed, "key", 2);
+            assert_eq!(read, Err(MemoryError::Damaged), "{place}");
+            let cut = Record::from_bytes(&bytes[..place], "key", 2);
             assert_eq!(cut, Err(MemoryError::Damaged), "{place}");
         }
     }

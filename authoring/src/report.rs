@@ -129,6 +129,10 @@ impl Report<'_> {
 
     fn figures(&self, page: &mut String) {
         page.push_str("<h2>How good it is</h2><dl class=\"figures\">");
+        if self.quality.labels.len() == 1 {
+            page.push_str("</dl><p>There is one class, and everything gets its name.</p>");
+            return;
+        }
         let asked = counted(self.quality.found[0].of, "picture was", "pictures were");
         match [self.quality.recall(0), self.quality.recall(1)] {
             [Some([first, error]), Some([fifth, other])] => {

@@ -231,7 +231,7 @@ impl Workshop {
     ///
     /// [`MemoryError`]
     pub fn know(&mut self, record: &[u8]) -> Result<ContentId, MemoryError> {
-        let record = Record::from_bytes(record, &self.key)?;
+        let record = Record::from_bytes(record, &self.key, self.dim)?;
         let id = record.id;
         self.records.insert(id, record);
         Ok(id)
@@ -288,7 +288,7 @@ impl Workshop {
         cropper = cropper.remembering(memory);
         let mut crop_text = String::new();
         if project.crop.is_none() {
-            crop_text = cropper.measure(shelf, &mut |_, _| Ok(()))?;
+            crop_text = cropper.measure(shelf, &mut |_, _, _| Ok(()))?;
         }
         let mut told = |event: Event<'_>| match event {
             Event::Done { photos, of, .. } => tell(Stage::Photos, photos, of),

@@ -1,5 +1,6 @@
 //! A gallery file is looked over without being held in memory.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::error::GalleryError;
@@ -16,6 +17,8 @@ use crate::sections::Place;
 
 /// Longest file that is read whole: then what the index walks is looked at, too.
 const WHOLE: u64 = 16 << 20;
+/// The largest similarity: rounding leaves that of an entry with itself a little above 1.
+const MOST_SIMILAR: f32 = 1.001;
 /// Bytes that are read at once of a longer one.
 const PIECE: usize = 1 << 20;
 
@@ -35,6 +38,51 @@ pub fn check_file(file: &mut (impl Read + Seek)) -> Result<(), StreamError> {
         return Ok(Gallery::from_bytes(&bytes).map(drop)?);
     }
     check_long(file, length)
+}
+
+impl Gallery {
+    /// Whether answers can come of what the gallery holds: every entry has a direction, with the map and without it,
+    /// no label names two classes, and no threshold is beyond what a cosine can be.
+    ///
+    /// # Errors
+    ///
+    /// [`GalleryError::ZeroEntry`], and [`GalleryError::Unanswerable`], which says what mends it.
+    pub fn check_answers(&self) -> Result<(), GalleryError> {
+        self.check_entries()?;
+        let unanswerable = |what: String| Err(GalleryError::Unanswerable { what });
+        if self.map().is_some() {
+            let is_nothing = |entry: &usize| self.index().vector(*entry).iter().all(|v| *v == 0.0);
+            if let Some(entry) = self.entries().find(is_nothing) {
+                return unanswerable(format!(
+                    "its map leaves nothing of entry {entry}; learn another map, or take this one away"
+                ));
+            }
+        }
+        let mut labels = BTreeSet::new();
+        for class in self.classes() {
+            if !labels.insert(class.label.as_str()) {
+                return unanswerable(format!(
+                    "two classes have the label {:?}; give one of them another",
+                    class.label
+                ));
+            }
+        }
+        let is_beyond = |least: &f32| !(-MOST_SIMILAR..=MOST_SIMILAR).contains(least);
+        if let Some(least) = self.min_similarity().filter(is_beyond) {
+            return unanswerable(format!(
+                "its threshold is {least}, and similarities go from -1 to 1; measure it again"
+            ));
+        }
+        for class in self.classes() {
+            if let Some(least) = class.min_similarity.filter(is_beyond) {
+                return unanswerable(format!(
+                    "the threshold of class {:?} is {least}, and similarities go from -1 to 1; give it another",
+                    class.label
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn check_long(file: &mut (impl Read + Seek), length: u64) -> Result<(), StreamError> {
@@ -192,6 +240,34 @@ mod tests {
                 check_file(&mut Cursor::new(&bytes)).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn what_keeps_a_gallery_from_answering_is_named() {
+        let whole = Gallery::from_bytes(&some(VectorType::F16, IndexConfig::Flat)).unwrap();
+        assert_eq!(whole.check_answers(), Ok(()));
+        let told = |gallery: &Gallery| {
+            // It is read as it is.
+            let read = Gallery::from_bytes(&gallery.to_bytes()).unwrap();
+            match read.check_answers() {
+                Err(GalleryError::Unanswerable { what }) => what,
+                other => panic!("{other:?}"),
+            }
+        };
+        let mut twice = whole.clone();
+        twice.add_class(Class { label: "1".to_owned(), ..Class::default() }, vec![]);
+        assert_eq!(told(&twice), "two classes have the label \"1\"; give one of them another");
+        for least in [5.0, -1.5] {
+            let mut never = whole.clone();
+            never.set_min_similarity(Some(least)).unwrap();
+            assert!(told(&never).starts_with(&format!("its threshold is {least}, and")));
+        }
+        let mut silent = whole.clone();
+        silent.describe_class(2, Default::default(), Some(5.0)).unwrap();
+        assert!(told(&silent).starts_with("the threshold of class \"2\" is 5, and"));
+        let mut close = whole;
+        close.set_min_similarity(Some(1.000_03)).unwrap();
+        assert_eq!(close.check_answers(), Ok(()));
     }
 
     #[test]

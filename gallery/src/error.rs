@@ -43,6 +43,12 @@ pub enum GalleryError {
         /// What contradicts what.
         what: String,
     },
+    /// What is stored is whole, but answers cannot come of it.
+    #[error("the gallery cannot answer as it should: {what}")]
+    Unanswerable {
+        /// What keeps it from that, and what mends it.
+        what: String,
+    },
     /// An embedding of another width.
     #[error(
         "the embedding has {got} values, the gallery holds {expected}; embed with the extractor that made the gallery"
@@ -55,18 +61,18 @@ pub enum GalleryError {
     },
     /// A value that is infinite or not a number.
     #[error(
-        "the embedding holds a value that is not finite: the extractor's weights or the image are unusable; take \
+        "the embedding holds a value that is not finite: the extractor's weights or the picture are unusable; take \
          another one"
     )]
     NotFinite,
     /// An embedding without a direction.
     #[error(
-        "the embedding has length zero: the extractor's weights or the image are unusable; take another one"
+        "the embedding has length zero: the extractor's weights or the picture are unusable; take another one"
     )]
     ZeroLength,
     /// An entry without a direction.
     #[error(
-        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the image \
+        "entry {entry}, of class {label:?}, has length zero: the extractor's weights or the picture \
          were unusable; take it out and add its picture again"
     )]
     ZeroEntry {

@@ -154,6 +154,8 @@ impl AdaptationMap {
             && about.strength <= 1.0
             && self.offset.iter().all(|v| v.abs() <= MAX_DIM as f32)
             && self.factors.iter().all(|v| (0.0..=1.0).contains(v))
+            // One of zeros leaves nothing of any embedding.
+            && self.rows.iter().any(|v| *v != 0.0)
     }
 
     /// What is said about it.
@@ -304,6 +306,9 @@ mod tests {
         assert!(new(&[1.0, 0.0], &[0.0, 0.0], 0.0).is_none());
         assert!(new(&[1.0; 6], &[0.0, 0.0], 0.1).is_none(), "more values than before");
         assert!(new(&[], &[], 0.1).is_none());
+        let map = new(&[1.0, 0.0], &[0.0, 0.0], 0.1).unwrap();
+        let zeros = vec![0; AdaptationMap::bytes(1, 2) as usize];
+        assert!(AdaptationMap::read(map.about, 2, &zeros).is_none(), "it leaves nothing");
         // The mean is nothing.
         let map = new(&[1.0, 0.0], &[0.5, 0.5], 0.1).unwrap();
         assert_eq!(map.apply(&[0.5, 0.1]), None);

@@ -38,8 +38,13 @@ pub fn detector(given: Option<&Path>, extractor: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 ///
-/// Where none is given and the program has none.
+/// Where none is given and the program has none, and for `none`.
 pub fn detector_alone(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if given == Some(Path::new(NONE)) {
+        anyhow::bail!(
+            "--detector {NONE}: nothing is found without a detector; give its model file"
+        );
+    }
     let given = given.map(Path::to_owned);
     given
         .or_else(mainbody)
@@ -79,6 +84,11 @@ mod tests {
         assert_eq!(detector(None, own), None);
         assert_eq!(detector(None, general), built_in(general).and(mainbody()));
         assert_eq!(detector_alone(Some(given)).unwrap(), given);
+        let error = detector_alone(Some(Path::new(NONE))).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--detector none: nothing is found without a detector; give its model file"
+        );
         assert!(built_in(own).is_none());
     }
 }

@@ -1,5 +1,5 @@
-// The same photographs by the engine that makes sites, in Node and in Chromium; prints of both the digests of the
-// gallery and of the site's files.
+// The same photographs by the engine that makes sites, in Node and in Chromium; prints of both the gallery and
+// the digests of the site's files.
 //
 // node authoring.mjs PAGE EXTRACTOR PHOTOS TITLE
 //   PAGE    the built page with its engines
@@ -92,16 +92,17 @@ async function inNode() {
   });
   worker.terminate();
   const files = Object.fromEntries(made.site.map(({ name, bytes }) => [name, sha256(bytes)]));
-  return { ...made, gallery: sha256(made.gallery), site: files };
+  return { ...made, gallery: [...made.gallery], site: files };
 }
 
 async function inChromium() {
   const host = await start(page, /^$/);
+  // A document without the page's policy.
+  host.pages["/blank.html"] = ["<!doctype html><title>Authoring</title>", {}];
   const browser = await launch();
   const context = await browser.newContext();
   const tab = await context.newPage();
-  // A document without the page's policy.
-  await tab.goto(`${host.address}app.webmanifest`);
+  await tab.goto(`${host.address}blank.html`);
   const base64 = (path) => readFileSync(path).toString("base64");
   const seen = await tab.evaluate(
     async ({ make, extractor, photos, pageNames, title }) => {
@@ -124,7 +125,7 @@ async function inChromium() {
       };
       const site = {};
       for (const { name, bytes } of made.site) site[name] = await sha256(bytes);
-      return { ...made, gallery: await sha256(made.gallery), site };
+      return { ...made, gallery: [...made.gallery], site };
     },
     {
       make: String(make),

@@ -1,7 +1,8 @@
 // The studio in headless Chromium: a folder of made-up pictures becomes classes, and what an owner does with them.
 //
-// node studio.mjs SITE SCREENSHOTS OUT [SCENARIO,…]
-//   OUT  a folder for what the studio hands out
+// node studio.mjs SITE STUDIO SCREENSHOTS OUT [SCENARIO,…]
+//   STUDIO  the built studio, which lies below the site
+//   OUT     a folder for what the studio hands out
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,10 +12,11 @@ import { launch, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
 import { playAll } from "./scenarios.mjs";
 
-const [site, screenshots, out, only] = process.argv.slice(2);
+const [site, studio, screenshots, out, only] = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), "studio-"));
 const browser = await launch();
 const host = await start(site, /^$/);
+host.sites["/studio/"] = studio;
 
 const number = (value) => {
   const bytes = Buffer.alloc(4);
@@ -156,6 +158,7 @@ const scenarios = {
     // By keyboard: two are chosen, and moved to a class by its name.
     await photo(page, "coin", "0.png").focus();
     await page.keyboard.press("Shift+ArrowRight");
+    await page.waitForFunction(() => document.querySelectorAll('[aria-selected="true"]').length === 2);
     seen.chosen = (await classes(page)).coin;
     await page.keyboard.press("m");
     await page.keyboard.type("square");
@@ -316,27 +319,6 @@ const scenarios = {
     await page.locator("#save-gallery").click();
     await said(page, "out of memory");
     seen.failed = await page.locator("#status").getAttribute("class");
-    seen.problems = page.watched.problems;
-    await visit.close();
-    return seen;
-  },
-
-  // The published engine: figures, and the site as an archive.
-  async site() {
-    const visit = await browser.newContext({ acceptDownloads: true });
-    const page = await open(visit);
-    await give(page, pictures(5));
-    await page.locator("#measure").click();
-    await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
-    const seen = { measured: await status(page), figures: await page.locator("#figures").innerText() };
-    await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
-    for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
-      const coming = page.waitForEvent("download", { timeout: 120_000 });
-      await page.locator(button).click();
-      await (await coming).saveAs(join(out, name));
-      await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
-    }
-    seen.saved = await status(page);
     seen.problems = page.watched.problems;
     await visit.close();
     return seen;

@@ -156,7 +156,11 @@ async function tell(contents) {
     const some = news.slice(at, at + AT_ONCE);
     const read = async (id) =>
       held.get(id) ?? new Uint8Array(await (await storage.fileOf(records, id)).arrayBuffer());
-    await workers[0].ask({ Know: { records: await Promise.all(some.map(read)) } });
+    await workers[0].ask({ Know: { records: await Promise.all(some.map(read)) } }).catch(async (error) => {
+      // Looked at anew the next time.
+      for (const id of some) await records?.removeEntry(id).catch(() => {});
+      throw error;
+    });
     for (const id of some) told.add(id);
   }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::setup;
 use crate::steps::{execute, is_fresh, program, say, target};
-use crate::{setup, studio};
 
 /// What the compiler writes and the page asks for.
 const NAME: &str = "worker-relaxed";
@@ -26,12 +26,10 @@ const FEATURES: &[&str] = &[
     "--enable-call-indirect-overlong",
 ];
 
-/// Builds the engine and the studio into the folder that Trunk, whose hook calls this, puts the page together in.
+/// Builds the engine into the folder that Trunk, whose hook calls this, puts the page together in.
 pub(crate) fn run() -> anyhow::Result<()> {
     let page = std::env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from);
-    let page = page.context("this command is for Trunk, which says where the page is built")?;
-    put(&page)?;
-    studio::put(&page)
+    put(&page.context("this command is for Trunk, which says where the page is built")?)
 }
 
 /// Builds the engine into a folder.

@@ -84,7 +84,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
             put(asset, &staged)?;
         }
         engine::put(&staged)?;
-        studio::put(&staged)?;
+        // Beside the page, not in it: its tests serve it below a published site.
+        studio::put(&target().join("page"))?;
         std::fs::write(staged.join("index.html"), html)?;
         replace(&staged, &dist)
     })

@@ -1,4 +1,4 @@
-//! The studio: a page of its own in the built page's folder. Trunk builds the modules of one page alone.
+//! The studio: a page of its own, for a folder `studio/` below a site. Trunk builds the modules of one page alone.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const FEATURES: &[&str] = &[
     "--enable-call-indirect-overlong",
 ];
 
-/// Puts the studio into a folder.
+/// Puts the studio into `studio` below a folder.
 pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
     let mut cargo = program("cargo");
     cargo.args(["build", "--locked", "--release", "--target", setup::TARGET]);

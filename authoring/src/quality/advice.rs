@@ -5,6 +5,8 @@ use models::gallery::ContentId;
 use super::{FEW, Quality};
 use crate::words::counted;
 
+/// One of this many: fewer are not worth a sentence.
+const SHARE: usize = 20;
 /// Classes named in a sentence.
 const NAMED: usize = 3;
 
@@ -99,6 +101,43 @@ pub(super) fn advice(
             ),
         ));
     }
+    advice.extend(of_threshold(quality));
     advice.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    advice
+}
+
+/// What would help where known things are called unknown, or unknown ones get a name.
+fn of_threshold(quality: &Quality) -> Vec<(usize, String)> {
+    let mut advice = Vec::new();
+    if let Some(open) = quality.open {
+        let unnamed = open.right.of.saturating_sub(open.right.count + open.wrong.count);
+        if unnamed * SHARE > open.right.of {
+            advice.push((
+                unnamed,
+                format!(
+                    "{unnamed} of {} of the classes are called unknown at the threshold: more pictures of each class, as \
+                     visitors take them, let it name more.",
+                    pictures(open.right.of)
+                ),
+            ));
+        }
+        if open.named.count * SHARE > open.named.of {
+            advice.push((
+                open.named.count,
+                format!(
+                    "{} of {} unknown things get a name: pictures of such things, given to `magpie gallery calibrate \
+                     --query FOLDER --write`, measure a stricter threshold.",
+                    open.named.count, open.named.of
+                ),
+            ));
+        }
+    }
+    if quality.labels.len() == 1 {
+        advice.push((
+            quality.photos,
+            "There is one class, and everything gets its name: add a second one, of what it is to be told from."
+                .to_owned(),
+        ));
+    }
     advice
 }

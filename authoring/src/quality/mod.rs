@@ -368,6 +368,29 @@ mod tests {
     }
 
     #[test]
+    fn one_class_and_a_threshold_that_names_strangers_have_an_advice() {
+        let photos: Vec<(&str, f32)> =
+            (0..6_u8).map(|number| ("cup", 0.11 * f32::from(number))).collect();
+        let quality = Circle::of(&photos).quality();
+        let told = "There is one class, and everything gets its name: add a second one";
+        assert!(quality.advice.iter().any(|(_, text)| text.starts_with(told)), "{quality:?}");
+
+        let share = |count, of| Share { count, of };
+        let open = Open { right: share(70, 100), wrong: share(5, 100), named: share(8, 100) };
+        let quality = Quality {
+            labels: vec!["a".to_owned(), "b".to_owned()],
+            open: Some(open),
+            ..Quality::default()
+        };
+        let texts: Vec<String> =
+            advice(&quality, &[], 0).into_iter().map(|(_, text)| text).collect();
+        assert!(texts[0].starts_with("25 of 100 pictures of the classes are called unknown"));
+        assert!(texts[1].starts_with("8 of 100 unknown things get a name"), "{texts:?}");
+        let few = Open { right: share(96, 100), wrong: share(2, 100), named: share(5, 100) };
+        assert!(advice(&Quality { open: Some(few), ..quality }, &[], 0).is_empty());
+    }
+
+    #[test]
     fn what_is_wrong_with_photographs_is_found() {
         let mut photos = Vec::new();
         for number in 0..6_u8 {

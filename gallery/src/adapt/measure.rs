@@ -54,9 +54,9 @@ impl LeftOut {
         after - before
     }
 
-    /// Whether it rises by more than the standard error.
+    /// Whether it rises by more than two standard errors.
     pub fn helps(&self) -> bool {
-        self.gain() > self.standard_error
+        self.gain() > 2.0 * self.standard_error
     }
 
     /// Whether it falls by more than two standard errors.

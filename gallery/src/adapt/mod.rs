@@ -55,7 +55,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether it helps pictures by more than the standard error, and does not clearly harm classes that come later.
+    /// Whether it helps pictures, and does not harm classes that come later.
     fn helps(&self, closed: bool) -> bool {
         self.pictures.helps() && (closed || !self.classes.harms())
     }
@@ -78,7 +78,7 @@ pub enum LearnedMap {
         /// What was measured of it.
         chosen: Candidate,
     },
-    /// No map helps by more than the standard error without harm to classes that come later.
+    /// No map helps pictures by more than two standard errors without harm to classes that come later.
     NoHelp {
         /// The best of those that were tried.
         best: Option<Candidate>,
@@ -131,10 +131,9 @@ impl Gallery {
     /// Learns a map from the entries as the extractor gave them, whatever map there is. The gallery stays as it is.
     ///
     /// Up to 6,144 entries are learned from and 768 are asked, drawn alike on every machine. A map is kept where recall@1
-    /// by nearest entry rises by more than the standard error of the difference for pictures that were left out, and
-    /// does not fall by more than two of them for classes that were; of several the one whose lesser gain is the
-    /// greatest. A picture is asked without the third of its class that is most similar to it, which may be of the same
-    /// series.
+    /// by nearest entry rises by more than two standard errors of the difference for pictures that were left out, and does
+    /// not fall by as much for classes that were; of several the one whose lesser gain is the greatest. A picture is asked
+    /// without the third of its class that is most similar to it, which may be of the same series.
     ///
     /// # Errors
     ///

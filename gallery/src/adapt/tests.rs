@@ -82,9 +82,9 @@ fn a_map_helps_where_every_class_varies_along_the_same_directions() {
     gallery.set_map(Some(*map)).unwrap();
     let after = recall(&gallery, &queries);
     assert!(after > before + 0.2, "{before} {after}");
-    // What was measured by leaving out is what other pictures see.
+    // Left out with what is most similar, pictures promise no more than others see.
     let measured = chosen.pictures.shares()[1];
-    assert!((measured - after).abs() < 0.15, "{measured} {after}");
+    assert!(measured > before && measured < after + 0.05, "{before} {measured} {after}");
     // A map is learned from the entries as they came, whatever map there is.
     assert_eq!(gallery.learn_map(&AdaptOptions::default()).unwrap(), learned);
 }
@@ -97,6 +97,51 @@ fn a_map_stays_away_where_it_does_not_help() {
         assert!(matches!(learned, LearnedMap::NoHelp { best: Some(_) }), "{learned:?}");
         assert!(recall(&gallery, &queries) > 0.3);
     }
+}
+
+/// Pictures of one visit are alike but for a little noise.
+fn visits(classes: usize) -> Gallery {
+    let mut gallery = Gallery::with_type(DIM, "m", VectorType::F32);
+    let single = MOVED.gallery(classes, 3);
+    let mut next = noise(9);
+    for class in 0..classes {
+        gallery.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        for shot in 0..6 {
+            let mut embedding = single.embedding(class * 3 + shot / 2).into_owned();
+            embedding.iter_mut().for_each(|v| *v += 0.002 * next());
+            let id = ContentId::of(&(class * 100 + shot).to_le_bytes());
+            gallery.add_image(class, &embedding, id).unwrap();
+        }
+    }
+    gallery
+}
+
+#[test]
+fn pictures_of_one_visit_do_not_answer_for_each_other() {
+    // The other shot would be right with any map.
+    let learned = visits(30).learn_map(&AdaptOptions::default()).unwrap();
+    let LearnedMap::Helps { chosen, .. } = learned else { panic!("{learned:?}") };
+    assert!(chosen.pictures.shares()[0] < 0.6, "{chosen:?}");
+}
+
+#[test]
+fn few_entries_keep_every_direction() {
+    // 40 entries span 39 of 300 directions.
+    let wide = 300;
+    let mut gallery = Gallery::with_type(wide, "m", VectorType::F32);
+    let mut next = noise(4);
+    for class in 0..8 {
+        gallery.add_class(Class { label: format!("{class}"), ..Class::default() }, Vec::new());
+        for picture in 0..5_usize {
+            let embedding: Vec<f32> = (0..wide).map(|_| next()).collect();
+            let id = ContentId::of(&(class * 100 + picture).to_le_bytes());
+            gallery.add_image(class, &embedding, id).unwrap();
+        }
+    }
+    let sample = Sample::of(&gallery);
+    let space = Space::of(&sample, &|_| true);
+    let rows = space.learn(&sample, &|_| true).unwrap().rows(AdaptationKind::Whitening, 0.3);
+    assert_eq!(rows.unwrap().len(), wide * wide);
 }
 
 #[test]

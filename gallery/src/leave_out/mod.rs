@@ -87,9 +87,20 @@ impl LearnedBy {
 }
 
 impl Gallery {
+    /// Rules in the order in which they are tried: of an adapted gallery class means come first, the others stay as they
+    /// are. Its map is the one behind which class means answer best, and no picture of the same visit answers for
+    /// another one.
+    pub fn rules_in_order(&self, rules: &[AnswerRule]) -> Vec<AnswerRule> {
+        let mut rules = rules.to_vec();
+        if self.map().is_some() {
+            rules.sort_by_key(|rule| *rule != AnswerRule::ClassMean);
+        }
+        rules
+    }
+
     /// What the gallery's entries say of answer rule, test and threshold, so that at most a share of unknown
-    /// things is named: of `rules` the first, unless another one names more known things rightly by more than
-    /// chance. `None` without an answer. See [`Self::leave_one_out`] for what is asked.
+    /// things is named: of `rules` the first [in order](Self::rules_in_order), unless another one names more known
+    /// things rightly by more than chance. `None` without an answer. See [`Self::leave_one_out`] for what is asked.
     ///
     /// # Errors
     ///
@@ -100,7 +111,8 @@ impl Gallery {
         false_accept: f64,
         test: Option<Test>,
     ) -> Result<Option<LearnedBy>, GalleryError> {
-        Ok(LearnedBy::of(rules, &self.leave_one_out(rules)?, false_accept, test))
+        let rules = self.rules_in_order(rules);
+        Ok(LearnedBy::of(&rules, &self.leave_one_out(&rules)?, false_accept, test))
     }
 
     /// Keeps what was learned: least similarity, rule and calibration.

@@ -223,6 +223,19 @@ fn a_rule_is_taken_where_it_helps_by_more_than_chance() {
     assert_eq!(Gallery::new(4, "m").calibrate_itself(&RULES, 0.05, None), Ok(None));
 }
 
+#[test]
+fn behind_a_map_class_means_are_the_first_rule() {
+    let (mut gallery, _) = adapted(96, 12, 12, 3);
+    let [nearest, mean, vote] = RULES;
+    assert_eq!(gallery.rules_in_order(&RULES), [mean, nearest, vote]);
+    assert_eq!(gallery.rules_in_order(&[nearest]), [nearest]);
+    let trials = gallery.leave_one_out(&[mean, nearest, vote]).unwrap();
+    let learned = gallery.calibrate_itself(&RULES, 0.05, None).unwrap();
+    assert_eq!(learned, LearnedBy::of(&[mean, nearest, vote], &trials, 0.05, None));
+    gallery.set_map(None).unwrap();
+    assert_eq!(gallery.rules_in_order(&RULES), RULES);
+}
+
 /// The first classes as a gallery behind a map of their own, and the pictures of the others.
 fn adapted(wide: usize, classes: usize, each: usize, seed: usize) -> (Gallery, Vec<Vec<f32>>) {
     let mut gallery = Gallery::with_type(wide, "m", VectorType::F32);

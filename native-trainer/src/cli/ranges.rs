@@ -25,6 +25,24 @@ pub(crate) fn score(text: &str) -> Result<f32, String> {
     within(text, &(0.0..=1.0), "a score or an overlap")
 }
 
+/// The largest rotation to either side, in degrees.
+///
+/// # Errors
+///
+/// A sentence for what is no number from 0 to 180.
+pub(crate) fn rotation(text: &str) -> Result<f32, String> {
+    within(text, &(0.0..=180.0), "a rotation")
+}
+
+/// How much of the same variance in every direction a map is mixed with.
+///
+/// # Errors
+///
+/// A sentence for what is no number from 0.0001, below which a map is that of 0.0001, to 1.
+pub(crate) fn strength(text: &str) -> Result<f32, String> {
+    within(text, &(0.0001..=1.0), "a strength")
+}
+
 /// A share of things that some, but not all, of them are.
 ///
 /// # Errors
@@ -72,6 +90,18 @@ mod tests {
             let told = "a score or an overlap is a number from 0 to 1";
             assert_eq!(score(text).unwrap_err(), told, "{text}");
         }
+        for text in ["-1", "181", "nan", "inf"] {
+            assert_eq!(
+                rotation(text).unwrap_err(),
+                "a rotation is a number from 0 to 180",
+                "{text}"
+            );
+        }
+        for text in ["0", "1e-30", "1.5", "nan"] {
+            let told = "a strength is a number from 0.0001 to 1";
+            assert_eq!(strength(text).unwrap_err(), told, "{text}");
+        }
+        assert_eq!((rotation("12"), strength("0.0001")), (Ok(12.0), Ok(0.0001)));
         for text in ["0", "1e-300", "1", "1.5", "-0.1", "nan", "inf", "x"] {
             assert_eq!(
                 share(text).unwrap_err(),

@@ -74,6 +74,9 @@ struct Check {
 struct Layout {
     /// Folder as it was unpacked; gets `train_list.txt` and `test_list.txt`.
     folder: PathBuf,
+    /// Replaces lists that say something else; otherwise one that is there already is an error.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Mixes COCO files into one with the single category `foreground`, for the detector.
@@ -131,8 +134,8 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         match &self.command {
             Command::Check(check) => check.run(),
-            Command::Cub(layout) => write_lists(&layout.folder, &cub(&layout.folder)?),
-            Command::Sop(layout) => write_lists(&layout.folder, &sop(&layout.folder)?),
+            Command::Cub(layout) => layout.write(&cub(&layout.folder)?),
+            Command::Sop(layout) => layout.write(&sop(&layout.folder)?),
             Command::CocoForeground(mix) => {
                 let parts: Vec<&Path> = mix.parts.iter().map(|part| &*part.annotations).collect();
                 files::check_outputs(&[&mix.out], &parts)?;
@@ -165,14 +168,24 @@ pub(super) fn tell_notes(notes: &[(PathBuf, Finding)]) {
     }
 }
 
-fn write_lists(folder: &Path, lists: &Lists) -> anyhow::Result<()> {
-    let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| folder.join(name));
-    files::write_together(&[(&train, lists.train.as_bytes()), (&test, lists.test.as_bytes())])?;
-    for (path, text) in [(train, &lists.train), (test, &lists.test)] {
-        let pictures = counted(text.lines().count(), "picture", "pictures");
-        println!("{}: {pictures}", path.display());
+impl Layout {
+    fn write(&self, lists: &Lists) -> anyhow::Result<()> {
+        let [train, test] = ["train_list.txt", "test_list.txt"].map(|name| self.folder.join(name));
+        let both = [(&*train, &lists.train), (&*test, &lists.test)];
+        if !self.overwrite {
+            let is_other = |path: &Path, text: &str| {
+                std::fs::read(path).map_or(true, |there| there != text.as_bytes())
+            };
+            let others = both.iter().filter(|(path, text)| is_other(path, text));
+            files::check_free(others.map(|(path, _)| *path))?;
+        }
+        files::write_together(&both.map(|(path, text)| (path, text.as_bytes())))?;
+        for (path, text) in both {
+            let pictures = counted(text.lines().count(), "picture", "pictures");
+            println!("{}: {pictures}", path.display());
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Check {

@@ -24,7 +24,8 @@ use crate::terminal::counted;
     found shelf.jpg"
 )]
 pub struct Arguments {
-    /// Model file of the detector; by default the one that magpie brings along, if there is one.
+    /// Model file of the detector; by default the one that magpie brings along, if there is one. A file that is
+    /// called `none` is given as `./none`.
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Pictures.
@@ -40,6 +41,9 @@ pub struct Arguments {
     /// NAME~2-1.jpg, NAME~2-2.jpg, …
     #[arg(long)]
     crops: Option<PathBuf>,
+    /// Replaces cut-outs of these names; otherwise one that is there already is an error.
+    #[arg(long, requires = "crops")]
+    overwrite: bool,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -118,10 +122,17 @@ impl Arguments {
                 .is_some_and(|(name, number)| names.contains(name) && number.parse::<u64>().is_ok())
         };
         let mut crops = self.pictures.iter().filter(|path| is_crop(path));
-        match crops.find(|path| files::is_same(files::folder_of(path), folder)) {
-            Some(path) => Err(FileError::IsInput { path: path.clone() }),
-            None => Ok(()),
+        if let Some(path) = crops.find(|path| files::is_same(files::folder_of(path), folder)) {
+            return Err(FileError::IsInput { path: path.clone() });
         }
+        if self.overwrite {
+            return Ok(());
+        }
+        let there = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut taken: Vec<PathBuf> =
+            there.map(|entry| entry.path()).filter(|path| is_crop(path)).collect();
+        taken.sort();
+        files::check_free(taken.iter().map(PathBuf::as_path))
     }
 }
 

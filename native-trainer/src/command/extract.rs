@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
@@ -46,6 +47,14 @@ impl Arguments {
         let mut inputs: Vec<&Path> = vec![&self.extractor, &self.images];
         inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
         files::check_outputs(&[&self.out, &names_path], &inputs)?;
+        // Both are of one extraction; a list alone is somebody else's.
+        if names_path.exists() && !self.out.exists() && files::parts_of(&self.out).is_empty() {
+            bail!(
+                "{}: would be replaced by the names for {}, and no extraction wrote it; choose another name",
+                names_path.display(),
+                self.out.display()
+            );
+        }
         let embedder = Embedder::open(&self.extractor, self.device)?;
         let mut failures = Failures::of(samples.samples.len());
         let (embedded, used) = embedder.embed_usable(&samples, &mut failures)?;

@@ -2,7 +2,7 @@
 
 mod of_site;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use models::bundle::{Bundle, MANIFEST_NAME};
 use models::detector::DetectionThresholds;
 use models::gallery::{AnswerRule, Budget, Gallery, ShardOptions, Sharded};
+use models::image::RgbImage;
 use models::model_file::ModelFile;
 use models::recognizer::{RecognizerSettings, WholeImage};
 
@@ -24,14 +25,18 @@ use crate::files::{self, FileError};
 use crate::networks;
 use crate::page::Page;
 use crate::publishing::draft::Draft;
+use crate::publishing::earlier::{self, Given};
 use crate::publishing::names::{
     BUNDLE_FOLDER, HEADERS_FILE, PAGE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SERVICE_WORKER,
     list_files,
 };
 use crate::publishing::owned::Owned;
+use crate::publishing::peers;
 use crate::publishing::site::Site;
-use crate::publishing::{earlier, peers};
 use crate::terminal::counted;
+
+/// Title of a page that was given none.
+pub(super) const TITLE: &str = "Magpie";
 
 /// Writes a complete static site, then opens it again and recognizes a picture with it.
 #[derive(Debug, Args)]
@@ -57,9 +62,9 @@ pub struct Arguments {
     /// what has been edited: `_headers` as it is, other files under another name.
     #[arg(long)]
     out: PathBuf,
-    /// Title of the page.
-    #[arg(long, default_value = "Magpie")]
-    title: String,
+    /// Title of the page; by default Magpie.
+    #[arg(long)]
+    title: Option<String>,
     /// Sample pictures offered on the page; may be repeated.
     #[arg(long)]
     sample: Vec<PathBuf>,
@@ -94,6 +99,12 @@ pub struct Arguments {
     /// Whether nothing is printed but warnings.
     #[arg(skip)]
     quiet: bool,
+    /// Whether the command has no options for what the gallery keeps: its threshold and its rule.
+    #[arg(skip)]
+    is_of_site: bool,
+    /// Samples that lie in no file of their own, by what they are called.
+    #[arg(skip)]
+    packed: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 /// When a gallery is published in shards.
@@ -134,6 +145,10 @@ impl From<Whole> for WholeImage {
 }
 
 impl Arguments {
+    fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or(TITLE)
+    }
+
     /// Prints a line of the answer.
     fn say(&self, line: std::fmt::Arguments<'_>) {
         if !self.quiet {
@@ -149,6 +164,9 @@ impl Arguments {
     pub fn run(&self) -> anyhow::Result<()> {
         let built = Page::open(self.page.as_deref())?;
         let mut page = page_files(built.folder())?;
+        if !self.is_of_site {
+            check_samples(&self.sample)?;
+        }
         if self.peers.is_none() {
             page.retain(|name| name != PEERS_FRAME);
         }
@@ -158,7 +176,13 @@ impl Arguments {
         let parts = self.open_parts()?;
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
         self.say_answer(&parts.gallery, &settings);
-        for line in earlier::not_kept(&site, &self.title, &notes, self.sample.len(), &settings) {
+        let given = Given {
+            title: self.title.is_some(),
+            threshold: self.is_of_site || self.min_similarity.is_some(),
+            rule: self.is_of_site || self.answer.is_given(),
+        };
+        let samples = self.sample.len();
+        for line in earlier::not_kept(&site, self.title(), &notes, samples, &settings, given) {
             self.say(format_args!("not kept of the site that stands there: {line}"));
         }
         let mut files =
@@ -168,7 +192,7 @@ impl Arguments {
             let runtimes = peers::add(&mut files, packages, &compared)?;
             self.say(format_args!("for comparison in bench/: {}", runtimes.join(", ")));
         }
-        files.keep_offline(&self.title)?;
+        files.keep_offline(self.title())?;
         let whole: BTreeSet<String> = files.files.keys().cloned().collect();
         write(&site, &files, |_| true)?;
         let opened = Site::Folder(site.folder().to_owned());
@@ -212,6 +236,7 @@ impl Arguments {
         let gallery =
             Gallery::from_bytes(&file).with_context(|| self.gallery.display().to_string())?;
         check_extractor(&gallery, &self.gallery, &self.extractor, &extractor.id)?;
+        gallery.check_answers().with_context(|| self.gallery.display().to_string())?;
         let cut = match self.shards {
             Cut::Auto => file.len() > CUT_FROM,
             Cut::Always => true,
@@ -251,7 +276,7 @@ impl Arguments {
             extractor: &extractor.bytes,
             detector: detector.as_ref().map(|detector| detector.bytes.as_slice()),
         };
-        Ok(bundled::bundle(&self.title, models, (gallery, sharded.as_ref()), settings, notes)?)
+        Ok(bundled::bundle(self.title(), models, (gallery, sharded.as_ref()), settings, notes)?)
     }
 
     /// Page, bundle and samples as a site.
@@ -263,11 +288,14 @@ impl Arguments {
         let read_page = |name: &String| anyhow::Ok((name.clone(), read(&built.join(name))?));
         let page = page.iter().map(read_page).collect::<Result<_, _>>()?;
         let sample = |path: &PathBuf| {
-            let bytes = read_wanted(path, IMAGE)?;
+            let bytes = match self.packed.get(path) {
+                Some(bytes) => bytes.clone(),
+                None => read_wanted(path, IMAGE)?,
+            };
             anyhow::Ok(Sample { ending: ending(path).to_owned(), bytes })
         };
         let samples = self.sample.iter().map(sample).collect::<Result<_, _>>()?;
-        Ok(authoring::Site::new(page, &self.title, bundle, samples)?)
+        Ok(authoring::Site::new(page, self.title(), bundle, samples)?)
     }
 
     /// Refuses a place that what is published comes from.
@@ -351,6 +379,15 @@ impl Arguments {
             size(Budget::default().bytes)));
         Ok(sharded)
     }
+}
+
+/// Fails for a sample that is no picture.
+pub(super) fn check_samples(samples: &[PathBuf]) -> anyhow::Result<()> {
+    for path in samples {
+        RgbImage::decode(&read_wanted(path, IMAGE)?)
+            .with_context(|| format!("--sample {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The ending of a picture's name.

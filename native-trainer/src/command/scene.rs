@@ -13,9 +13,12 @@ use crate::data::scenes::{Scene, SceneOptions, compose, compose_on, generated, p
 use crate::data::store::PictureStore;
 use crate::files;
 use crate::random::seeded;
+use crate::terminal::counted;
 
 /// Sides of a thing in --each, as a share of the picture's: it fills the picture as the crop of a found object does.
 const PORTRAIT: [f32; 2] = [0.6, 0.85];
+/// Pictures that are written at most.
+const MOST: usize = 1_000_000;
 
 /// Pastes cut-outs onto generated backgrounds, as the detector's training does, or onto photographs, and writes the
 /// pictures with a JSON file that says what is where.
@@ -37,17 +40,24 @@ pub struct Arguments {
     /// Folder to write 1.jpg, 1.json, 2.jpg, …
     #[arg(long)]
     out: PathBuf,
+    /// Replaces files of these names; otherwise one that is there already is an error.
+    #[arg(long)]
+    overwrite: bool,
     /// Number of pictures.
-    #[arg(long, default_value_t = 4)]
-    count: u64,
+    #[arg(long, default_value_t = 4, value_parser = crate::cli::ranges::count)]
+    count: usize,
     /// Number of pictures of each cut-out alone; list.txt says what they show.
-    #[arg(long, conflicts_with_all = ["count", "max_things", "min_things"])]
-    each: Option<u64>,
+    #[arg(
+        long,
+        conflicts_with_all = ["count", "max_things", "min_things"],
+        value_parser = crate::cli::ranges::count
+    )]
+    each: Option<usize>,
     /// Width and height in pixels.
     #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=8192))]
     size: u32,
     /// Most things of one picture.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = crate::cli::ranges::count)]
     max_things: usize,
     /// Least things of one picture, all of them different; by default there may be none, or one twice.
     #[arg(long)]
@@ -56,7 +66,7 @@ pub struct Arguments {
     #[arg(long, num_args = 2, value_names = ["SMALLEST", "LARGEST"], default_values_t = [0.22, 0.45])]
     thing_size: Vec<f32>,
     /// Largest rotation to either side, in degrees.
-    #[arg(long, default_value_t = 12.0)]
+    #[arg(long, default_value_t = 12.0, value_parser = crate::cli::ranges::rotation)]
     rotation: f32,
     /// The same seed gives the same pictures.
     #[arg(long, default_value_t = 1)]
@@ -74,9 +84,29 @@ impl Arguments {
             [low, high] if 0.0 < low && low <= high && high <= 2.0 => [low, high],
             _ => bail!("--thing-size {:?}: two shares, the smaller one first", self.thing_size),
         };
+        if let Some(least) = self.min_things.filter(|least| *least > self.max_things) {
+            bail!(
+                "--min-things {least}: is more than --max-things {}; give a smaller number, or raise that one",
+                self.max_things
+            );
+        }
         let samples = samples(&self.cutouts)?;
+        if let Some(least) = self.min_things.filter(|least| *least > samples.samples.len()) {
+            bail!(
+                "--min-things {least}: {} holds {}, and all things of a picture are different; give a smaller number",
+                self.cutouts.display(),
+                counted(samples.samples.len(), "cut-out", "cut-outs")
+            );
+        }
         let list = self.backgrounds.as_deref().map(BackdropList::read).transpose()?;
-        let count = self.each.map_or(self.count, |each| each * samples.samples.len() as u64);
+        let count = match self.each {
+            Some(each) => each.saturating_mul(samples.samples.len()),
+            None => self.count,
+        };
+        if count > MOST {
+            bail!("{count} pictures are too many; {MOST} can be written at once");
+        }
+        let count = count as u64;
         let pair =
             |index: u64| ["jpg", "json"].map(|kind| self.out.join(format!("{index}.{kind}")));
         let mut outputs: Vec<PathBuf> = (1..=count).flat_map(pair).collect();
@@ -87,6 +117,9 @@ impl Arguments {
         inputs.extend(self.backgrounds.as_deref());
         inputs.extend(list.iter().flat_map(BackdropList::paths));
         files::check_outputs(&outputs, &inputs)?;
+        if !self.overwrite {
+            files::check_free(outputs.iter().copied())?;
+        }
 
         let backdrops = list.as_ref().map(BackdropList::open).transpose()?;
         let paths = samples.samples.iter().map(|s| s.path.clone()).collect();
@@ -107,7 +140,7 @@ impl Arguments {
             };
             let scene = match (self.each, self.min_things) {
                 (Some(each), _) => {
-                    let thing = ((index - 1) / each) as usize;
+                    let thing = (index - 1) as usize / each;
                     portrait(background(), &store, thing, &options, random)?
                 }
                 (None, None) if backdrops.is_none() => {

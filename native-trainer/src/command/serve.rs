@@ -61,7 +61,8 @@ impl Arguments {
         }
         let origins = self.cors.iter().map(|text| origin(text)).collect::<Result<_, _>>()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(serve(Server::new(&self.site, origins), self.port))
+        let site = self.site.display().to_string();
+        runtime.block_on(serve(Server::new(&self.site, origins), &site, self.port))
     }
 }
 
@@ -77,14 +78,14 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
     Ok(HeaderValue::from_str(&text.to_ascii_lowercase())?)
 }
 
-async fn serve(server: Server, port: u16) -> anyhow::Result<()> {
+async fn serve(server: Server, site: &str, port: u16) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .map_err(|error| no_port(port, error))?;
     let _standing = Note::new("; the site is served no more");
     let address = listener.local_addr()?;
     // Whoever reads the address may end it at once.
-    eprintln!("Ctrl-C ends it");
+    eprintln!("{site}: served until Ctrl-C ends it, at");
     println!("http://{address}/");
     let (server, mut told) = (Arc::new(server), false);
     loop {

@@ -1,35 +1,31 @@
 //! `magpie site`: from photographs to a site, with a report for its owner.
 
-use std::fs::File;
-use std::io::Read;
+mod before;
+mod beside;
+mod told;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
-use models::gallery::{Crop, Gallery, MAGIC, check_file};
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use models::gallery::{Crop, Gallery, check_file};
 
-use super::gallery::{Choice, Learn, Unusable, Wanted, When};
+use self::before::{before, keep_classes, keep_threshold};
+use self::beside::Beside;
+use super::gallery::{Choice, Learn, Unusable, Wanted};
 use super::{publish, verify};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
 use crate::files::{self, Lock};
 use crate::networks;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
-use crate::publishing::names::BUNDLE_FOLDER;
-use crate::terminal::{Note, counted};
-use authoring::adaptation::{MapOutcome, Outcome as Learned};
-use authoring::label::Labels;
+use crate::terminal::Note;
+use authoring::adaptation::Outcome as Learned;
 use authoring::quality::Quality;
-use authoring::{Added, Cropper, Event, Gathered, Memory, MemoryError, Networks, Photos, report};
+use authoring::{Added, Cropper, Event, Gathered, Memory, Networks, Photos, report};
 
-/// End of the name of the folder beside the site.
-const BESIDE: &str = ".report";
-/// In it: the report, the gallery, and what is known of the photographs.
-const REPORT: &str = "index.html";
-const GALLERY: &str = "gallery.bin";
-const MEMORY: &str = "embeddings.bin";
 /// Time between two writings of what is known.
 const KEPT_EVERY: Duration = Duration::from_secs(10);
 
@@ -41,18 +37,18 @@ const KEPT_EVERY: Duration = Duration::from_secs(10);
 /// gallery.bin, the gallery for `magpie gallery`; embeddings.bin, what is known of the photographs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie site photos --out site\n  magpie site photos --title \"On my shelf\" \
+    after_help = "Examples:\n  magpie site photos --out site\n  magpie site photos.zip --title \"On my shelf\" \
     --samples 4 --out site\n  magpie serve site"
 )]
 pub struct Arguments {
-    /// Folder with one sub-folder per class, or a list file.
+    /// Folder with one sub-folder per class, a zip file of one, or a list file.
     photos: PathBuf,
     /// Folder to write the site into; as `magpie publish --out`.
     #[arg(long)]
     out: PathBuf,
-    /// Title of the page.
-    #[arg(long, default_value = "Magpie")]
-    title: String,
+    /// Title of the page; by default Magpie.
+    #[arg(long)]
+    title: Option<String>,
     /// Model file of the extractor; `general` is the one that magpie brings along.
     #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
@@ -64,9 +60,9 @@ pub struct Arguments {
     crop: Choice,
     #[command(flatten)]
     learn: Learn,
-    /// Whether the report is written.
-    #[arg(long, value_enum, default_value_t = When::Auto)]
-    report: When,
+    /// Whether the report is written. One that somebody has edited is kept under another name.
+    #[arg(long, value_enum, default_value_t)]
+    report: Written,
     /// Built page and engine, as `magpie publish --page`.
     #[arg(long)]
     page: Option<PathBuf>,
@@ -84,78 +80,14 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Paths beside the site.
-struct Beside {
-    folder: PathBuf,
-    gallery: PathBuf,
-    memory: PathBuf,
-    report: PathBuf,
-}
-
-impl Beside {
-    fn of(out: &Path) -> anyhow::Result<Self> {
-        let place = files::whole(out);
-        let name = place
-            .file_name()
-            .with_context(|| format!("{}: names no folder; choose another one", out.display()))?;
-        let mut name = name.to_owned();
-        name.push(BESIDE);
-        // As it was given, where that has a name.
-        let folder = match out.file_name() {
-            Some(_) => out.with_file_name(name),
-            None => place.with_file_name(name),
-        };
-        Ok(Self {
-            gallery: folder.join(GALLERY),
-            memory: folder.join(MEMORY),
-            report: folder.join(REPORT),
-            folder,
-        })
-    }
-
-    /// Refuses a folder that another program, or `magpie publish`, has filled: what `site` writes would replace it.
-    fn check_own(&self) -> anyhow::Result<()> {
-        let files = [&self.memory, &self.gallery, &self.report];
-        let is_free = !files.iter().any(|path| path.exists());
-        let begins = |path: &Path, magic: &[u8]| {
-            let mut first = vec![0; magic.len()];
-            File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
-                && first == magic
-        };
-        let is_own = begins(&self.memory, authoring::MARK) || begins(&self.gallery, &MAGIC);
-        let is_site = self.folder.join(BUNDLE_FOLDER).exists();
-        if !is_site && (is_free || is_own) {
-            return Ok(());
-        }
-        bail!(
-            "{}: is not a report that `magpie site` wrote, and it would be written there; move it away, or choose \
-             another --out",
-            self.folder.display()
-        )
-    }
-
-    /// What is known of photographs from before, if it is of the same networks.
-    fn recall(&self, key: &str) -> anyhow::Result<Memory> {
-        if !self.memory.exists() {
-            return Ok(Memory::default());
-        }
-        let bytes = files::read(&self.memory, u64::MAX)?;
-        Ok(Memory::from_bytes(&bytes, key).unwrap_or_else(|error| {
-            let why = match error {
-                MemoryError::Other => {
-                    "the extractor, the detector or the program is another one than before"
-                }
-                _ => "what was known of the pictures is damaged",
-            };
-            eprintln!("note: {why}: all pictures are embedded anew");
-            Memory::default()
-        }))
-    }
-
-    /// Writes what is known of photographs.
-    fn keep(&self, key: &str, memory: &Memory) -> anyhow::Result<()> {
-        Ok(files::write(&self.memory, &memory.to_bytes(key))?)
-    }
+/// Whether the report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Written {
+    /// In the place of the one of before.
+    #[default]
+    Auto,
+    /// Not; the one of before is taken away.
+    Never,
 }
 
 /// What became of the photographs.
@@ -166,8 +98,11 @@ struct Outcome {
     memory: Memory,
     /// Photographs of the last time that are gone.
     removed: usize,
-    /// Photographs that a network looked at.
+    /// Different photographs that a network looked at, and those that it had looked at before.
     embedded: usize,
+    known: usize,
+    /// Whether the threshold is that of before.
+    stays: bool,
     unusable: Unusable,
 }
 
@@ -179,6 +114,10 @@ impl Arguments {
     /// Files that cannot be read or written, no photograph that can be used, a site that does not answer.
     pub fn run(&self) -> anyhow::Result<()> {
         let start = Instant::now();
+        let site = self.out.to_str().with_context(|| {
+            format!("{}: is no UTF-8; choose another folder", self.out.display())
+        })?;
+        publish::check_samples(&self.sample)?;
         let wanted = Wanted::listed(&self.photos, false)?;
         let beside = Beside::of(&self.out)?;
         self.check_places(&beside)?;
@@ -199,7 +138,13 @@ impl Arguments {
             |writer| Ok(std::io::Write::write_all(writer, &bytes)?),
             |file| check_file(file).with_context(|| beside.gallery.display().to_string()),
         )?;
-        let samples = self.samples(&wanted, &outcome.added);
+        let places = self.sample_places(&wanted, &outcome.added);
+        let mut sample = self.sample.clone();
+        sample.extend(places.iter().map(|place| wanted.path(*place).to_owned()));
+        let packed = (places.into_iter())
+            .filter(|place| !wanted.path(*place).is_file())
+            .map(|place| Ok((wanted.path(place).to_owned(), wanted.bytes(place)?)))
+            .collect::<anyhow::Result<_>>()?;
         let publishing = publish::Arguments::of_site(publish::OfSite {
             extractor: self.extractor.clone(),
             detector,
@@ -207,21 +152,18 @@ impl Arguments {
             page: self.page.clone(),
             out: self.out.clone(),
             title: self.title.clone(),
-            sample: samples,
+            sample,
+            packed,
             quiet: self.json,
         });
         publishing.run()?;
-        let site = self.out.to_str().with_context(|| {
-            format!("{}: is no UTF-8; choose another folder", self.out.display())
-        })?;
         // What publishing has said is not said again.
         verify::check(site, &mut |_| ())?;
         let Outcome { gallery, learned, added, memory, .. } = &outcome;
         let quality = Quality::of(gallery, learned, &wanted, &added.contents, memory)?;
-        if self.report == When::Auto {
-            let page = report::page(&self.title, &quality, &wanted);
-            files::write(&beside.report, page.as_bytes())?;
-        }
+        let title = self.title.as_deref().unwrap_or(publish::TITLE);
+        let page = (self.report == Written::Auto).then(|| report::page(title, &quality, &wanted));
+        beside.put_report(page.as_deref())?;
         self.say(&outcome, &quality, &wanted, &beside, start.elapsed());
         Ok(())
     }
@@ -231,7 +173,7 @@ impl Arguments {
         for (place, what) in [(&self.out, "the site"), (&beside.folder, "its report")] {
             if files::within(place, &self.photos).is_some() {
                 bail!(
-                    "{}: {what} would lie among the photographs; choose a folder outside of {}",
+                    "{}: {what} would lie among the pictures; choose a folder outside of {}",
                     place.display(),
                     self.photos.display()
                 );
@@ -239,7 +181,7 @@ impl Arguments {
         }
         if files::within(&self.photos, &self.out).is_some() {
             bail!(
-                "{}: the photographs lie in the site's folder and would be published; choose another --out",
+                "{}: the pictures lie in the site's folder and would be published; choose another --out",
                 self.photos.display()
             );
         }
@@ -268,24 +210,32 @@ impl Arguments {
             );
         }
         let key = key(embedder, detector)?;
-        let known = beside.recall(&key)?;
+        let known = beside.recall(&key, embedder.embedding_dim())?;
         let ids_before: Vec<_> = known.ids().collect();
         let networks = Networks { extractor: embedder.network(), detector: network.as_ref() };
         let mut cropper = Cropper::new(networks, crop.unwrap_or_default()).remembering(known);
+        let standing = Note::new(format!(
+            "; what is embedded is kept in {}: the same command goes on from there",
+            beside.memory.display()
+        ));
+        let mut kept = Instant::now();
+        let mut keep = |memory: &Memory| {
+            if kept.elapsed() > KEPT_EVERY {
+                beside.keep(&key, memory)?;
+                kept = Instant::now();
+            }
+            anyhow::Ok(())
+        };
         if crop.is_none() {
             let progress = Progress::new("pictures to choose the crop", wanted.count());
-            let text = cropper.measure(wanted, &mut |done, of| {
+            let text = cropper.measure(wanted, &mut |done, of, memory| {
                 progress.to(done, of);
-                Ok(())
+                keep(memory)
             })?;
             drop(progress);
             self.tell(&text);
             beside.keep(&key, &cropper.memory)?;
         }
-        let standing = Note::new(format!(
-            "; what is embedded is kept in {}: the same command goes on from there",
-            beside.memory.display()
-        ));
         if let Some(before) = before.as_ref().filter(|before| before.crop() != cropper.crop()) {
             self.tell(&format!(
                 "the part of a picture that becomes an entry is another one (crop {}, before {}): what is not known \
@@ -297,7 +247,6 @@ impl Arguments {
         let mut unusable = Unusable::default();
         wanted.say_look_alikes([]);
         let progress = Progress::new("pictures", wanted.count());
-        let mut kept = Instant::now();
         let gathered = authoring::gather(
             cropper,
             (&embedder.id, embedder.embedding_dim()),
@@ -310,10 +259,7 @@ impl Arguments {
                     }
                     Event::Done { photos, of, memory } => {
                         progress.to(photos, of);
-                        if kept.elapsed() > KEPT_EVERY {
-                            beside.keep(&key, memory)?;
-                            kept = Instant::now();
-                        }
+                        keep(memory)?;
                     }
                 }
                 Ok(())
@@ -327,16 +273,32 @@ impl Arguments {
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used; see above", self.photos.display());
         }
+        let (learned, stays) = self.learn_from(&mut gallery, before.as_ref())?;
         if let Some(before) = &before {
-            keep_metadata(&mut gallery, before, &classes)?;
+            keep_classes(&mut gallery, before, &classes)?;
         }
+        let removed = ids_before.iter().filter(|id| !memory.contains(**id)).count();
+        let different: BTreeSet<_> = added.contents.iter().flatten().collect();
+        let (embedded, known) = (looked, different.len() - looked);
+        Ok(Outcome { gallery, learned, added, memory, removed, embedded, known, stays, unusable })
+    }
+
+    /// Lets the gallery learn from its entries; whether the threshold is that of before.
+    fn learn_from(
+        &self,
+        gallery: &mut Gallery,
+        before: Option<&Gallery>,
+    ) -> anyhow::Result<(Learned, bool)> {
         let mut options = self.learn.options();
-        if !self.learn.is_wanted(gallery.len()) {
+        if !self.learn.is_wanted(gallery.len(), &mut |text| self.tell(text)) {
             (options.adapt, options.calibrate) = (false, false);
         }
-        let learned = authoring::learn(&mut gallery, &options)?;
-        let removed = ids_before.iter().filter(|id| !memory.contains(**id)).count();
-        Ok(Outcome { gallery, learned, added, memory, removed, embedded: looked, unusable })
+        let mut stays = false;
+        if let Some(before) = before.filter(|before| self.learn.keeps(before)) {
+            stays = keep_threshold(gallery, before)?;
+            options.adapt &= !stays;
+        }
+        Ok((authoring::learn(gallery, &options)?, stays))
     }
 
     /// Prints a line, unless the answer is JSON.
@@ -346,10 +308,10 @@ impl Arguments {
         }
     }
 
-    /// The pictures that the page offers.
-    fn samples(&self, wanted: &Wanted, added: &Added) -> Vec<PathBuf> {
+    /// Places of the pictures that the page offers, beside those of `--sample`.
+    fn sample_places(&self, wanted: &Wanted, added: &Added) -> Vec<usize> {
         if self.samples == 0 {
-            return self.sample.clone();
+            return Vec::new();
         }
         let mut last = None;
         let usable = (0..wanted.count()).filter(|place| added.contents[*place].is_some());
@@ -357,85 +319,7 @@ impl Arguments {
             .filter(|place| last.replace(wanted.label(*place)) != Some(wanted.label(*place)))
             .collect();
         let count = self.samples.min(firsts.len());
-        let spread = (0..count).map(|number| firsts[number * firsts.len() / count]);
-        spread.map(|place| wanted.path(place).to_owned()).collect()
-    }
-
-    fn say(
-        &self,
-        outcome: &Outcome,
-        quality: &Quality,
-        wanted: &Wanted,
-        beside: &Beside,
-        took: Duration,
-    ) {
-        let Outcome { gallery, learned, added, removed, embedded, unusable, .. } = outcome;
-        let has_report = self.report == When::Auto;
-        let left_out = added.contents.iter().filter(|content| content.is_none()).count();
-        let adapted = matches!(learned.map, MapOutcome::Kept(_));
-        if self.json {
-            let [first, fifth] = [0, 1].map(|of| quality.recall(of));
-            let open = quality.open.map(|open| {
-                json!({"right": open.right.value(), "wrong": open.wrong.value(),
-                       "unknown_named": open.named.value()})
-            });
-            let advice: Vec<&str> = quality.advice.iter().map(|(_, text)| text.as_str()).collect();
-            println!(
-                "{}",
-                json!({
-                    "site": self.out, "gallery": beside.gallery,
-                    "report": has_report.then_some(&beside.report),
-                    "classes": gallery.classes().len(), "pictures": quality.photos,
-                    "embedded": embedded, "removed": removed, "left_out": left_out,
-                    "crop": gallery.crop(), "adapted": adapted,
-                    "rule": gallery.measured_rule(), "min_similarity": gallery.min_similarity(),
-                    "recall_at_1": first.map(|[rate, _]| rate / 100.0),
-                    "recall_at_1_error": first.map(|[_, error]| error / 100.0),
-                    "recall_at_5": fifth.map(|[rate, _]| rate / 100.0),
-                    "recall_at_5_error": fifth.map(|[_, error]| error / 100.0),
-                    "open": open, "mistaken": quality.mistaken.len(),
-                    "suspects": quality.suspects.len(), "doubles": quality.doubles.len(),
-                    "advice": advice, "seconds": took.as_secs_f64(),
-                })
-            );
-            return;
-        }
-        let known = added.contents.len() - left_out - embedded;
-        let gone = if *removed > 0 { format!(", {removed} gone") } else { String::new() };
-        println!(
-            "{}, {}: {embedded} embedded, {known} known from before{gone}{}",
-            counted(gallery.classes().len(), "class", "classes"),
-            counted(quality.photos, "picture", "pictures"),
-            wanted.left_out_text(unusable)
-        );
-        match (quality.recall(0), quality.recall(1)) {
-            (Some([first, error]), Some([fifth, other])) => println!(
-                "named rightly, each picture asked without itself: {first:.1} ± {error:.1} % at the first answer, \
-                 {fifth:.1} ± {other:.1} % among five{}",
-                if adapted { "; adapted" } else { "" }
-            ),
-            _ => println!("no class has two different pictures: how good it is cannot be measured"),
-        }
-        for doubt in &quality.doubts {
-            println!("no threshold is kept: {doubt}");
-        }
-        if let Some(open) = quality.open {
-            let percent = |share: Option<f64>| share.map_or(0.0, |share| 100.0 * share);
-            println!(
-                "at the threshold: {:.1} % of known things named rightly, {:.1} % wrongly; {:.1} % of unknown things named",
-                percent(open.right.value()),
-                percent(open.wrong.value()),
-                percent(open.named.value())
-            );
-        }
-        for (_, text) in quality.advice.iter().take(3) {
-            println!("  {text}");
-        }
-        if has_report {
-            println!("report  {}", beside.report.display());
-        }
-        println!("site    {} ({:.1} s)", self.out.display(), took.as_secs_f64());
-        println!("show it by: magpie serve {}", self.out.display());
+        (0..count).map(|number| firsts[number * firsts.len() / count]).collect()
     }
 }
 
@@ -446,31 +330,4 @@ fn key(embedder: &Embedder, detector: Option<&Path>) -> anyhow::Result<String> {
         &embedder.id,
         detector.as_ref().map(|detector| detector.id.as_str()),
     ))
-}
-
-/// The gallery of the last time, if there is one that can be read.
-fn before(path: &Path) -> Option<Gallery> {
-    let bytes = files::read(path, u64::MAX).ok()?;
-    Gallery::from_bytes(&bytes).ok()
-}
-
-/// Classes keep the metadata that they had; what other commands did to them and does not stay is named.
-fn keep_metadata(gallery: &mut Gallery, before: &Gallery, classes: &Labels) -> anyhow::Result<()> {
-    for class in before.classes() {
-        let mut lost = Vec::new();
-        match classes.find(&class.label) {
-            Some(now) if !class.metadata.is_empty() => {
-                gallery.describe_class(now, class.metadata.clone(), None)?;
-            }
-            None if !class.metadata.is_empty() => lost.push("its metadata: no folder has its name"),
-            _ => {}
-        }
-        if class.min_similarity.is_some() {
-            lost.push("its own threshold: the similarities are others; give it again by `magpie gallery describe`");
-        }
-        for what in lost {
-            eprintln!("note: {}: not kept: {what}", class.label);
-        }
-    }
-    Ok(())
 }

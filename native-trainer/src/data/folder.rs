@@ -58,6 +58,10 @@ const HIDDEN_SYSTEM: [&str; 18] = [
     ".git",
 ];
 
+/// Files of a published site, and those of the folder beside it, by which one is known: its images are those of a page.
+const OF_A_SITE: [&str; 2] = ["magpie-files.json", "index.html"];
+const OF_A_REPORT: [&str; 2] = ["embeddings.bin", "gallery.bin"];
+
 /// What a folder of classes holds.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -137,6 +141,10 @@ impl Contents {
             Reason::Hidden
         } else if leads_upwards(root, &entry.path) {
             Reason::Loop
+        } else if OF_A_SITE.iter().all(|name| entry.path.join(name).is_file())
+            || OF_A_REPORT.iter().all(|name| entry.path.join(name).is_file())
+        {
+            Reason::Site
         } else if let Some(name) = entry.name.to_str() {
             match label(name) {
                 Some(label) => return Some(label),
@@ -248,12 +256,17 @@ impl Entry {
     }
 
     fn is_of_the_system(&self) -> bool {
-        let name = self.shown.to_lowercase();
-        SYSTEM.contains(&name.as_str())
-            || HIDDEN_SYSTEM.contains(&name.as_str())
-            // Deleted files of a user of this number.
-            || name.starts_with(".trash-")
+        is_of_the_system(&self.shown)
     }
+}
+
+/// Whether a system or a program has left a file or folder of this name, composed, among a person's own.
+pub(super) fn is_of_the_system(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SYSTEM.contains(&name.as_str())
+        || HIDDEN_SYSTEM.contains(&name.as_str())
+        // Deleted files of a user of this number.
+        || name.starts_with(".trash-")
 }
 
 /// Contents of a folder, in the order of their names.
@@ -298,6 +311,21 @@ mod tests {
 
     fn expected(left_out: &[(&str, Reason)]) -> Vec<(String, Reason)> {
         left_out.iter().map(|(name, reason)| ((*name).to_owned(), reason.clone())).collect()
+    }
+
+    #[test]
+    fn a_site_among_the_classes_is_none_of_them() {
+        let dir = folder(&[
+            ("a/1.jpg", JPEG),
+            ("site/magpie-files.json", b"{}"),
+            ("site/index.html", b"x"),
+            ("site/icon.png", JPEG),
+            ("site.report/embeddings.bin", b"x"),
+            ("site.report/gallery.bin", b"x"),
+        ]);
+        let (taken, left_out) = names(dir.path());
+        assert_eq!(taken, ["a/1.jpg"]);
+        assert_eq!(left_out, expected(&[("site", Reason::Site), ("site.report", Reason::Site)]));
     }
 
     #[test]

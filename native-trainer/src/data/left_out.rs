@@ -29,6 +29,8 @@ pub enum Reason {
     FoldersOnly,
     /// A folder beside the pictures of a class.
     Inside,
+    /// A site that was published here, or the report beside one.
+    Site,
     /// A link to what is not there.
     Dangling,
     /// A link to a folder that it lies in.
@@ -69,6 +71,7 @@ impl Reason {
             Self::NoPictures
                 | Self::FoldersOnly
                 | Self::Inside
+                | Self::Site
                 | Self::Loop
                 | Self::NotUtf8
                 | Self::Blank
@@ -100,6 +103,7 @@ impl fmt::Display for Reason {
             Self::Dangling => {
                 "a link to what is not there; fetch that (`git annex get`, `dvc pull`) or copy it"
             }
+            Self::Site => "a site that magpie wrote, or its report; move it out of the pictures",
             Self::Loop => "a link to a folder that it lies in",
             Self::NotAFile => "not a file",
             Self::NotUtf8 => "its name is not UTF-8, which a class needs; rename it",

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::archive::Archive;
 use super::folder;
 use super::left_out::{Group, LeftOut, listed};
 pub use super::row::DataError;
@@ -154,6 +155,11 @@ pub(super) struct Listed {
 
 /// Every row of a list file or folder, or what is wrong with it.
 pub(super) fn read_rows(path: &Path) -> Result<Listed, DataError> {
+    if Archive::is_one(path) {
+        let reason =
+            "is a zip file; `magpie site` and `magpie gallery` read it, for this unpack it first";
+        return Err(DataError::Archive { path: path.to_owned(), reason: reason.to_owned() });
+    }
     if path.is_dir() {
         let folder::Contents { rows, left_out, joined } = folder::read(path)?;
         Ok(Listed { rows: rows.into_iter().map(Ok).collect(), left_out, joined })

@@ -1,5 +1,6 @@
 //! Training data: lists of pictures, sampling, augmentation, batches.
 
+pub mod archive;
 pub mod augment;
 pub mod backdrop;
 pub mod boxed;

@@ -36,6 +36,14 @@ pub enum DataError {
         /// The list file or folder.
         path: PathBuf,
     },
+    /// A zip file cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The zip file.
+        path: PathBuf,
+        /// Why, and what helps.
+        reason: String,
+    },
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),

@@ -143,6 +143,12 @@ pub enum FileError {
         /// The output.
         path: PathBuf,
     },
+    /// A file has the name of one that is to be written, and the command may not replace it.
+    #[error("{}: is there already; choose another place, or give --overwrite to replace it", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
     /// The lock beside a file cannot be had.
     #[error("{}: cannot be locked: {}", path.display(), reason(source))]
     Lock {
@@ -233,6 +239,18 @@ pub fn check_outputs(outputs: &[&Path], inputs: &[&Path]) -> Result<(), FileErro
         }
     }
     Ok(())
+}
+
+/// Checks that nothing has the name of an output.
+///
+/// # Errors
+///
+/// [`FileError::Taken`]
+pub fn check_free<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<(), FileError> {
+    match outputs.into_iter().find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(FileError::Taken { path: path.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// Whether two paths name one file, through links too, also where it is not there yet.

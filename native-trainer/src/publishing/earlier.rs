@@ -8,6 +8,14 @@ use super::names::{BUNDLE_FOLDER, SAMPLES};
 use crate::cli::read;
 use crate::terminal::counted;
 
+/// Options that a command was given, or that its gallery decides: what they say of the site is meant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) title: bool,
+    pub(crate) threshold: bool,
+    pub(crate) rule: bool,
+}
+
 /// What goes, a phrase each with the option that keeps it. Nothing if no site stands there, or its manifest cannot
 /// be read.
 pub(crate) fn not_kept(
@@ -16,6 +24,7 @@ pub(crate) fn not_kept(
     notes: &[String],
     samples: usize,
     settings: &RecognizerSettings,
+    given: Given,
 ) -> Vec<String> {
     let place = site.place();
     let Some(manifest) = read(&place.join(BUNDLE_FOLDER).join(MANIFEST_NAME))
@@ -26,7 +35,7 @@ pub(crate) fn not_kept(
         return Vec::new();
     };
     let mut lost = Vec::new();
-    if manifest.title != title {
+    if manifest.title != title && !given.title {
         lost.push(format!("the title {:?} (--title)", manifest.title));
     }
     for note in manifest.notes.iter().filter(|note| !notes.contains(note)) {
@@ -45,14 +54,16 @@ pub(crate) fn not_kept(
             lost.push(format!("{name} {before} ({option}): the new one is {now}"));
         }
     };
-    number("the threshold", old.min_similarity, "--min-similarity", settings.min_similarity);
+    if !given.threshold {
+        number("the threshold", old.min_similarity, "--min-similarity", settings.min_similarity);
+    }
     number("the least score", old.detection.score, "--min-score", settings.detection.score);
     let overlap = (old.recognition_nms_iou, settings.recognition_nms_iou);
     number("the overlap", overlap.0, "--recognition-nms-iou", overlap.1);
     if old.whole_image != settings.whole_image {
-        lost.push("when the whole image is recognized (--whole-image)".to_owned());
+        lost.push("when the whole picture is recognized (--whole-image)".to_owned());
     }
-    if old.answer != settings.answer {
+    if old.answer != settings.answer && !given.rule {
         lost.push("the rule of the answer (--rule)".to_owned());
     }
     lost

@@ -148,6 +148,13 @@ impl Site {
         let shards: Vec<Vec<u8>> =
             manifest.shards.iter().filter_map(|name| files.remove(name.as_str())).collect();
         let mut recognizer = Bundle::open(&manifest, |name| files.remove(name), &Device::flex())?;
+        recognizer.gallery().check_answers().with_context(|| manifest.gallery.clone())?;
+        let least = manifest.settings.min_similarity;
+        if !(-1.001..=1.001).contains(&least) {
+            bail!(
+                "{MANIFEST_NAME}: its threshold is {least}, and similarities go from -1 to 1; publish again"
+            );
+        }
         if let (Some(detector), Some(entry)) = (recognizer.detector(), &manifest.detector) {
             let name = || format!("{BUNDLE_FOLDER}/{}", entry.file);
             probe::check_detector(detector).with_context(name)?;

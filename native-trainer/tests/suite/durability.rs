@@ -234,14 +234,14 @@ fn data_and_pictures_are_old_or_new() {
     shop.0.write("cub/images.txt", "1 001.A/a.jpg\n2 101.B/b.jpg\n");
     shop.0.write("cub/image_class_labels.txt", "1 1\n2 101\n");
     shop.0.write("cub/train_list.txt", "old");
-    shop.survives("data cub cub");
+    shop.survives("data cub cub --overwrite");
     shop.0.write("scenes/1.jpg", "old");
-    shop.survives("scene --cutouts photos --out scenes --count 1 --size 64");
+    shop.survives("scene --cutouts photos --out scenes --overwrite --count 1 --size 64");
     shop.0.detector();
     shop.0.write("crops/0-1.jpg", "old");
     shop.survives(
-        "detect --detector detector.safetensors --score 0.0001 --max 2 --crops crops photos/0/0.png \
-         photos/1/0.png",
+        "detect --detector detector.safetensors --score 0.0001 --max 2 --crops crops --overwrite \
+         photos/0/0.png photos/1/0.png",
     );
 }
 

@@ -133,7 +133,10 @@ fn signals_end_a_server_with_a_sentence() {
         assert_eq!(output.status.code(), Some(code), "{errors}");
         assert_eq!(
             errors,
-            format!("Ctrl-C ends it\nstopped by {name}; the site is served no more\n")
+            format!(
+                "{}: served until Ctrl-C ends it, at\nstopped by {name}; the site is served no more\n",
+                world.path("site").display()
+            )
         );
     }
 }

@@ -227,3 +227,29 @@ fn a_gallery_of_another_extractor_names_both_files() {
         assert!(said.contains(&told), "{said}");
     }
 }
+
+#[test]
+fn a_gallery_that_cannot_answer_is_not_whole_and_not_published() {
+    let world = World::new();
+    let (model, page) = (world.model(), world.page());
+    let pictures = world.pictures("pictures", 2, 2);
+    let file = world.path("gallery.bin");
+    gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file]);
+    let whole = opened(&file);
+    let mut never = whole.clone();
+    never.set_min_similarity(Some(5.0)).unwrap();
+    let mut twice = whole;
+    let label = twice.classes()[0].label.clone();
+    twice.add_class(Class { label, ..Class::default() }, Vec::new());
+    for (broken, told) in [
+        (never, "its threshold is 5, and similarities go from -1 to 1; measure it again"),
+        (twice, "two classes have the label \"class 0 类\"; give one of them another"),
+    ] {
+        std::fs::write(&file, broken.to_bytes()).unwrap();
+        let told = format!("gallery.bin: the gallery cannot answer as it should: {told}");
+        let said = refused(&[&"verify", &file]);
+        assert!(said.contains(&told), "{said}");
+        let said = fail(&publishing(&model, &file, &page, &world.path("site")));
+        assert!(said.contains(&told), "{said}");
+    }
+}

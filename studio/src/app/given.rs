@@ -62,7 +62,6 @@ pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
         }
     }
     photos.sort();
-    sorted.others.sort();
     let roots: std::collections::BTreeSet<&str> =
         photos.iter().filter_map(|(parts, _)| folders(parts).first()).map(String::as_str).collect();
     let lie_in_one = roots.len() == 1
@@ -83,6 +82,7 @@ pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
             }
         }
     }
+    sorted.others.sort();
     sorted
 }
 

@@ -90,6 +90,11 @@ impl App {
         self.keeper == Keeper::Nowhere && !self.project.photos().is_empty()
     }
 
+    /// Whether a photograph is chosen.
+    pub(crate) fn is_chosen(&self, id: PhotoId) -> bool {
+        self.chosen.contains(&id)
+    }
+
     /// What is known of the photographs.
     pub(crate) const fn project(&self) -> &Project {
         &self.project

@@ -240,13 +240,10 @@ fn connect_classes(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
     }));
     let hear = studio.clone();
     listeners.push(EventListener::new(&list, "dragstart", move |event| {
-        let photo = target(event).and_then(|element| {
-            let is_chosen = element.get_attribute("aria-selected").as_deref() == Some("true");
-            Some((photo_of(&element)?, is_chosen))
-        });
+        let photo = target(event).and_then(|element| photo_of(&element));
         let data = event.dyn_ref::<DragEvent>().and_then(DragEvent::data_transfer);
-        let (Some((id, is_chosen)), Some(data)) = (photo, data) else { return };
-        if !is_chosen {
+        let (Some(id), Some(data)) = (photo, data) else { return };
+        if !hear.is_chosen(id) {
             deliver(&hear, Event::Select(Select::Only(id)));
         }
         let _ = data.set_data(DRAGGED, &id.to_string());
@@ -338,7 +335,7 @@ fn photo_key(studio: &Rc<Studio>, event: &KeyboardEvent) {
     if event.alt_key() {
         return;
     }
-    let is_chosen = element.get_attribute("aria-selected").as_deref() == Some("true");
+    let is_chosen = studio.is_chosen(id);
     // What is done with the chosen ones is done with this one where it is none of them.
     let choose_it = || {
         if !is_chosen {

@@ -19,7 +19,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::File;
 
 use crate::app::{App, Command, Event, GivenFile, Handle, update};
-use crate::project::ClassId;
+use crate::project::{ClassId, PhotoId};
 use crate::view::View;
 
 /// The sentences in English.
@@ -139,6 +139,11 @@ impl Studio {
     /// Whether something goes with the page that the browser does not keep.
     pub(crate) fn would_lose(&self) -> bool {
         self.app.borrow().would_lose()
+    }
+
+    /// Whether a photograph is chosen; what is shown may be a frame behind.
+    pub(crate) fn is_chosen(&self, id: PhotoId) -> bool {
+        self.app.borrow().is_chosen(id)
     }
 
     /// The class of a name.

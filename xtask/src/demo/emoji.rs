@@ -86,6 +86,7 @@ pub(super) fn make(trained: bool) -> anyhow::Result<()> {
                 magpie()
                     .args([
                         "scene",
+                        "--overwrite",
                         "--count",
                         &SAMPLES.to_string(),
                         "--seed",

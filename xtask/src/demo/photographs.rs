@@ -100,7 +100,7 @@ pub(super) fn make(options: &Options) -> anyhow::Result<()> {
             let words = ["--each", VIEWS, "--size", "256", "--rotation", "15", "--cut"];
             execute(
                 magpie()
-                    .arg("scene")
+                    .args(["scene", "--overwrite"])
                     .args(words)
                     .arg("--cutouts")
                     .arg(&lists.things)
@@ -251,7 +251,7 @@ impl Lists {
         execute(
             magpie()
                 .args(["scene", "--cut", "--each", "2", "--size", "256", "--rotation", "15"])
-                .args(["--seed", &ASKED_SEED.to_string(), "--cutouts"])
+                .args(["--overwrite", "--seed", &ASKED_SEED.to_string(), "--cutouts"])
                 .arg(&self.things)
                 .arg("--backgrounds")
                 .arg(&self.backgrounds)
@@ -276,7 +276,7 @@ impl Lists {
         execute(
             magpie()
                 .args(["scene", "--cut", "--rotation", "15", "--size", SIZE, "--min-things", "1"])
-                .args(["--max-things", most, "--thing-size"])
+                .args(["--overwrite", "--max-things", most, "--thing-size"])
                 .args(sizes)
                 .args(["--seed", &seed.to_string(), "--count", &count.to_string(), "--cutouts"])
                 .arg(&self.things)

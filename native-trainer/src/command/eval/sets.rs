@@ -311,7 +311,7 @@ impl Arguments {
     fn boxes(&self, name: &str, coco: &Path, detector: &Prepared<Detector>) -> anyhow::Result<()> {
         let boxes = self.find(detector, coco, None)?;
         let figures = BoxFigures::of(&boxes.found, &boxes.objects);
-        let figures = figures.context("its images hold no object")?;
+        let figures = figures.context("its pictures hold no object")?;
         self.tell_boxes(name, &figures, boxes.left_out);
         Ok(())
     }
@@ -354,7 +354,7 @@ impl Arguments {
     ) -> anyhow::Result<()> {
         let metrics = retrieval_metrics(queries, gallery, &TOP);
         if metrics.queries == 0 {
-            bail!("no query has another image of its class to find");
+            bail!("no query has another picture of its class to find");
         }
         let nearest = metrics.recall_at_k.iter();
         let nearest = nearest.map(|(k, rate)| (*k, Figure::share(*rate, metrics.queries)));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::learn::When;
 use super::{open_to_change, summary};
 use authoring::adaptation::{
-    MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
+    Dropped, MapOutcome, Options, adapt_and_calibrate, drop_thresholds, keep_map, map_text,
 };
 
 /// Learns from the gallery's own entries which directions of the embeddings matter, and keeps that as a map.
@@ -19,8 +19,8 @@ use authoring::adaptation::{
 /// Nothing is embedded: the entries are kept as they came, and a map between them and what is compared is added,
 /// which queries go through as well. Recall@1 by the nearest entry is measured without and with it, first with
 /// pictures and then with classes that the map was not learned from; it is kept only if the first rises by more than
-/// the standard error, and the second does not fall by more than two of them. A threshold of before is dropped, because
-/// cosines are others then, and one is measured on the entries, each behind a map that did not see it.
+/// two standard errors, and the second does not fall by as much. A threshold of before is dropped, because cosines are
+/// others then, and one is measured on the entries, each behind a map that did not see it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  magpie gallery adapt gallery.bin\n  magpie gallery adapt gallery.bin --none"
@@ -34,9 +34,9 @@ pub(super) struct Adapt {
     /// What the map does.
     #[arg(long, value_enum, default_value_t)]
     kind: Kind,
-    /// Share of the same variance in every direction that the variance within classes is mixed with, above 0 and
-    /// at most 1; by default the best of several.
-    #[arg(long, value_parser = strength)]
+    /// Share of the same variance in every direction that the variance within classes is mixed with, from 0.0001
+    /// to 1; by default the best of several.
+    #[arg(long, value_parser = crate::cli::ranges::strength)]
     strength: Option<f32>,
     /// Whether the gallery measures answer rule and threshold behind a new map on its entries, as `magpie gallery
     /// calibrate --write` does.
@@ -70,13 +70,6 @@ impl Kind {
     }
 }
 
-fn strength(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(value) if value > 0.0 && value <= 1.0 => Ok(value),
-        _ => Err("a strength is above 0 and at most 1".to_owned()),
-    }
-}
-
 impl Adapt {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (mut gallery, change) = open_to_change(&self.gallery)?;
@@ -102,13 +95,10 @@ impl Adapt {
         let start = Instant::now();
         let learned = gallery.learn_map(&options)?;
         let took = start.elapsed();
-        let is_new = match &learned {
-            LearnedMap::Helps { map, .. } => gallery.map() != Some(&**map),
-            _ => false,
-        };
-        let dropped = keep_map(&mut gallery, &learned)?.text();
+        let kept = keep_map(&mut gallery, &learned)?;
+        let dropped = kept.and_then(Dropped::text);
         let mut threshold = Vec::new();
-        if is_new {
+        if kept.is_some() {
             if self.calibrate == When::Auto {
                 let options = Options { adapt: false, ..Options::default() };
                 threshold = adapt_and_calibrate(&mut gallery, &options)?.lines();

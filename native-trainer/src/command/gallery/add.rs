@@ -1,11 +1,12 @@
 //! Pictures become entries.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use models::gallery::{Crop, Gallery, GalleryStream, Growing, Summary};
+use models::gallery::{Crop, Gallery, GalleryStream, Growing, Metadata, Summary};
 
 use super::crops::Crops;
 use super::learn::Learn;
@@ -30,7 +31,7 @@ const SAID: usize = 128;
     --extractor lite0.safetensors --out gallery.bin"
 )]
 pub(super) struct Build {
-    /// Folder with one sub-folder per class, or a list file.
+    /// Folder with one sub-folder per class, a zip file of one, or a list file.
     #[arg(long)]
     images: PathBuf,
     /// Gallery file to write.
@@ -73,7 +74,7 @@ pub(super) struct New {
 pub(super) struct Add {
     /// Gallery file.
     gallery: PathBuf,
-    /// Folder with one sub-folder per class, or a list file.
+    /// Folder with one sub-folder per class, a zip file of one, or a list file.
     #[arg(long, conflicts_with_all = ["class", "pictures"])]
     images: Option<PathBuf>,
     /// Class of the pictures that follow.
@@ -119,18 +120,19 @@ impl Build {
         let mut inputs = self.options.inputs();
         inputs.push(&self.images);
         inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
-        let change = Change::of(&self.out, &inputs)?;
-        self.options.crops.check(None, &self.options.extractor)?;
+        let change = Change::anew(&self.out, &inputs)?;
+        let detector = self.options.crops.check(None, &self.options.extractor)?;
+        let metadata = self.options.metadata(&Labels::default(), &wanted)?;
         say_replaced(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let chosen =
-            self.options.crops.choose(None, &self.options.extractor, self.options.device)?;
+        let chosen = self.options.crops.choose(None, detector.as_deref(), self.options.device)?;
         let mut cropper = chosen.cropper(&embedder, &wanted)?;
         let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         gallery.set_crop(cropper.crop());
-        let added = self.options.add(&mut gallery, Known::default(), &mut cropper, &wanted)?;
+        let added =
+            self.options.add(&mut gallery, Known::default(), &mut cropper, &wanted, metadata)?;
         if gallery.is_empty() {
             bail!("{}: none of the pictures can be used; see above", self.images.display());
         }
@@ -141,7 +143,7 @@ impl Build {
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         say_reach(config, change.finish(gallery, config)?, entries);
         let left_out = wanted.left_out_text(&added.unusable);
-        if self.learn.is_wanted(entries) {
+        if self.learn.is_wanted(entries, &mut |text| println!("{text}")) {
             let mut gallery = super::open(&self.out)?;
             if self.learn.first(&mut gallery)? {
                 change.save(&gallery)?;
@@ -202,13 +204,15 @@ impl Add {
         check_extractor(&gallery, &self.gallery, &self.options.extractor, &embedder.id)?;
         let (known, before) = (Known::of(&gallery), gallery.len());
         let had = (!gallery.is_empty()).then(|| gallery.crop());
-        let chosen =
-            self.options.crops.choose(had, &self.options.extractor, self.options.device)?;
+        let detector = self.options.crops.check(had, &self.options.extractor)?;
+        let labels: Labels = gallery.classes().iter().map(|class| class.label.as_str()).collect();
+        let metadata = self.options.metadata(&labels, &wanted)?;
+        let chosen = self.options.crops.choose(had, detector.as_deref(), self.options.device)?;
         let mut cropper = chosen.cropper(&embedder, &wanted)?;
         if had.is_none() {
             gallery.set_crop(cropper.crop());
         }
-        let added = self.options.add(&mut gallery, known, &mut cropper, &wanted)?;
+        let added = self.options.add(&mut gallery, known, &mut cropper, &wanted, metadata)?;
         gallery.connect();
         let failed = added.unusable.count();
         if added.added + added.known == 0 {
@@ -244,6 +248,15 @@ impl Options {
             .collect()
     }
 
+    /// Metadata of classes that are in the gallery or on their way into it: read before anything is embedded.
+    fn metadata(
+        &self,
+        classes: &Labels,
+        wanted: &Wanted,
+    ) -> anyhow::Result<BTreeMap<String, Metadata>> {
+        read_metadata(self.metadata.as_deref(), classes, wanted)
+    }
+
     /// Adds what the gallery does not have yet, in the order of the list.
     fn add(
         &self,
@@ -251,12 +264,12 @@ impl Options {
         known: Known,
         cropper: &mut Cropper<'_>,
         wanted: &Wanted,
+        metadata: BTreeMap<String, Metadata>,
     ) -> anyhow::Result<Outcome> {
         // The gallery itself walks over all of them.
         let labels = || gallery.all_classes().iter().map(|class| class.label.as_str());
         let mut classes: Labels = labels().collect();
         wanted.say_look_alikes(labels());
-        let metadata = read_metadata(self.metadata.as_deref(), &classes, wanted)?;
         let mut unusable = Unusable::default();
         let mut tell = |event: Event<'_>| {
             match event {

@@ -89,6 +89,11 @@ pub(in crate::command) struct Answer {
 }
 
 impl Answer {
+    /// Whether a rule is asked for.
+    pub(in crate::command) fn is_given(&self) -> bool {
+        self.rule.is_some()
+    }
+
     /// The rule for a gallery.
     pub(in crate::command) fn of(&self, gallery: &Gallery) -> AnswerRule {
         let kept = gallery.measured_rule().unwrap_or_default();
@@ -142,7 +147,7 @@ pub(in crate::command) fn threshold_text(
 }
 
 /// What a gallery keeps of its calibration.
-pub(super) fn kept_text(gallery: &Gallery) -> Option<String> {
+pub(in crate::command) fn kept_text(gallery: &Gallery) -> Option<String> {
     let (least, rule) = (gallery.min_similarity()?, gallery.measured_rule()?);
     let learned = gallery.calibration().map_or(String::new(), |calibration| {
         let share = 100.0 * calibration.false_accept();
@@ -166,6 +171,29 @@ fn least_text(calibration: Option<&Calibration>, least: f32) -> String {
             score(calibration),
             shown(calibration.lead_weight())
         ),
+    }
+}
+
+/// Why an answer is called unknown. The threshold is told as [`kept_text`] tells it.
+pub(super) fn unknown_text(
+    gallery: &Gallery,
+    answer: &models::gallery::Answer,
+    everyones: f32,
+) -> String {
+    let least = gallery.least_similarity(answer, everyones);
+    let own = answer.best().and_then(|best| gallery.classes()[best.class].min_similarity);
+    if own == Some(least) {
+        return format!("unknown: below the class's own threshold {}", shown(least));
+    }
+    // The lead decides, too: the similarity that would do depends on the second class.
+    let calibration = gallery.calibration().filter(|_| answer.least_similarity == Some(least));
+    match calibration.filter(|calibration| calibration.lead_weight() > 0.0) {
+        Some(calibration) => format!(
+            "unknown: below the threshold {}; beside this second class a similarity of {} would do",
+            least_text(Some(calibration), least),
+            shown(least)
+        ),
+        None => format!("unknown: below the threshold {}", shown(least)),
     }
 }
 
@@ -203,7 +231,7 @@ pub(super) fn stale(gallery: &Gallery) -> Option<String> {
     Some(format!(
         "note: the threshold {} was measured before this change; measure it again by `magpie gallery calibrate \
          --write`",
-        shown(least)
+        least_text(gallery.calibration(), least)
     ))
 }
 
@@ -234,7 +262,14 @@ mod tests {
 
     #[test]
     fn cosines_are_shown_without_zeros_behind() {
-        for (cosine, text) in [(0.5, "0.5"), (0.806_49, "0.8065"), (1.0, "1"), (-0.25, "-0.25")] {
+        for (cosine, text) in [
+            (0.5, "0.5"),
+            (0.806_49, "0.8065"),
+            (1.0, "1"),
+            (-0.25, "-0.25"),
+            (0.0, "0"),
+            (1e-30, "1e-30"),
+        ] {
             assert_eq!(shown(cosine), text);
         }
     }

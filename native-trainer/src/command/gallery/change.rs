@@ -251,7 +251,7 @@ impl Merge {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let (first, others) = self.galleries.split_first().context("at least two galleries")?;
         // It may be one of them, which nobody else must change until it is written.
-        let change = Change::of(&self.out, &[])?;
+        let change = Change::anew(&self.out, &[])?;
         let mut gallery = open(first)?;
         let mut added = 0;
         for path in others {
@@ -327,7 +327,7 @@ impl Compact {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let out = self.out.as_ref().unwrap_or(&self.gallery);
         files::length(&self.gallery, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
-        let change = Change::of(out, &[])?;
+        let change = Change::anew(out, &[])?;
         let mut gallery = open(&self.gallery)?;
         if let Some(values) = self.values {
             gallery.set_vector_type(values.into())?;

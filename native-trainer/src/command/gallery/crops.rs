@@ -64,14 +64,14 @@ impl Crops {
         self.detector.as_ref()
     }
 
-    /// What is chosen beside an extractor. `had` is what a gallery with entries is made of; an empty one is measured.
+    /// What is chosen with the detector that [`Self::check`] has found. `had` is what a gallery with entries is made
+    /// of; an empty one is measured.
     pub(super) fn choose(
         &self,
         had: Option<Crop>,
-        extractor: &Path,
+        detector: Option<&Path>,
         device: DeviceKind,
     ) -> anyhow::Result<Chosen> {
-        let detector = self.check(had, extractor)?;
         let chosen = self.crop.crop();
         let crop = chosen.or(had);
         if let (Some(chosen), Some(had)) = (chosen, had)
@@ -83,7 +83,7 @@ impl Crops {
                 had.name()
             );
         }
-        let detector = match (&detector, crop) {
+        let detector = match (detector, crop) {
             (Some(path), crop) if crop.is_none_or(Crop::needs_detector) => {
                 Some(open_detector(path, device)?)
             }
@@ -133,7 +133,7 @@ impl Chosen {
         let networks = Networks { extractor: embedder.network(), detector: self.detector.as_ref() };
         let mut cropper = Cropper::new(networks, self.crop.unwrap_or_default());
         if self.crop.is_none() {
-            println!("{}", cropper.measure(photos, &mut |_, _| Ok(()))?);
+            println!("{}", cropper.measure(photos, &mut |_, _, _| Ok(()))?);
         }
         Ok(cropper)
     }

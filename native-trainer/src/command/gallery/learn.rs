@@ -13,10 +13,22 @@ const NEW_SHARE: f64 = 0.25;
 
 /// Whether a command lets the gallery learn something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(in crate::command) enum When {
+pub(super) enum When {
     /// If it is worth keeping.
     #[default]
     Auto,
+    /// Not.
+    Never,
+}
+
+/// Whether answer rule and threshold are measured on the gallery's entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Measure {
+    /// If that is worth keeping; a threshold that was measured with other pictures, or given by hand, stays.
+    #[default]
+    Auto,
+    /// In the place of any threshold.
+    Always,
     /// Not.
     Never,
 }
@@ -30,7 +42,7 @@ pub(in crate::command) struct Learn {
     /// Whether the gallery measures answer rule and threshold on its entries, as `magpie gallery calibrate --write`
     /// does.
     #[arg(long, value_enum, default_value_t)]
-    calibrate: When,
+    calibrate: Measure,
 }
 
 impl Learn {
@@ -38,23 +50,29 @@ impl Learn {
     pub(in crate::command) fn options(&self) -> Options {
         Options {
             adapt: self.adapt == When::Auto,
-            calibrate: self.calibrate == When::Auto,
+            calibrate: self.calibrate != Measure::Never,
             ..Options::default()
         }
     }
 
-    /// Whether a gallery of this size learns. Says so where it is too large to do so unasked.
-    pub(in crate::command) fn is_wanted(&self, entries: usize) -> bool {
+    /// Whether the threshold of a gallery stays: it is asked for no other one, and not to be without its map.
+    pub(in crate::command) fn keeps(&self, before: &Gallery) -> bool {
+        let has_map = before.map().is_some();
+        self.calibrate != Measure::Always && (self.adapt == When::Auto || !has_map)
+    }
+
+    /// Whether a gallery of this size learns. Tells it where it is too large to do so unasked.
+    pub(in crate::command) fn is_wanted(&self, entries: usize, tell: &mut dyn FnMut(&str)) -> bool {
         let options = self.options();
         if !options.adapt && !options.calibrate {
             return false;
         }
         if entries > MOST_UNASKED {
-            println!(
+            tell(&format!(
                 "{}: a gallery of more than {MOST_UNASKED} learns by `magpie gallery adapt` and `magpie gallery \
                  calibrate --write` alone",
                 many(entries, ENTRIES)
-            );
+            ));
             return false;
         }
         true
@@ -71,8 +89,12 @@ impl Learn {
         let map = gallery.map().map(AdaptationMap::about);
         let then = map.map_or(before, |map| map.entries);
         let new = gallery.len().saturating_sub(then);
-        if (new as f64) < NEW_SHARE * then as f64 || !self.is_wanted(gallery.len()) {
+        let mut tell = |text: &str| println!("{text}");
+        if (new as f64) < NEW_SHARE * then as f64 || !self.is_wanted(gallery.len(), &mut tell) {
             return Ok(false);
+        }
+        if self.calibrate == Measure::Always {
+            gallery.set_min_similarity(None)?;
         }
         let mut options = self.options();
         // A first map makes a threshold void that was measured with other pictures.

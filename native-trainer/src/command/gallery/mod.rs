@@ -11,20 +11,22 @@ mod postgres;
 mod show;
 mod wanted;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, check_file};
+use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, MAGIC, check_file};
 
 use crate::cli::{Values, size};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::terminal;
-pub(super) use answer::{Answer, other_rule, sure, threshold_text};
+pub(super) use answer::{Answer, kept_text, other_rule, sure, threshold_text};
 use authoring::label::{label, nearest, quoted};
 pub(super) use crops::Choice;
-pub(super) use learn::{Learn, When};
+pub(super) use learn::Learn;
 pub(super) use wanted::{Unusable, Wanted};
 
 /// Makes, changes, searches and measures galleries.
@@ -208,6 +210,22 @@ impl<'a> Change<'a> {
     fn of(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
         files::check_outputs(&[path], inputs)?;
         Ok(Self { path, _lock: Lock::acquire(path)? })
+    }
+
+    /// The same of one that is written anew: a file that is no gallery is not replaced.
+    fn anew(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
+        let change = Self::of(path, inputs)?;
+        let mut first = Vec::new();
+        if let Ok(file) = File::open(path) {
+            file.take(MAGIC.len() as u64).read_to_end(&mut first)?;
+        }
+        if !first.is_empty() && first != MAGIC {
+            bail!(
+                "{}: is there already and is no gallery; choose another name for the gallery",
+                path.display()
+            );
+        }
+        Ok(change)
     }
 
     /// Scratch files for a gallery that comes in.

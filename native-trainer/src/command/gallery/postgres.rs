@@ -104,7 +104,7 @@ impl Push {
 
 impl Pull {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let change = Change::of(&self.gallery, &[])?;
+        let change = Change::anew(&self.gallery, &[])?;
         let gallery = self.server.connect()?.pull(change.scratch()?)?;
         let (classes, entries) = (gallery.classes().len(), gallery.len());
         let (config, _) = self.index.config(entries);

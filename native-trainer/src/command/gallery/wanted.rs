@@ -7,7 +7,8 @@ use anyhow::{Context, anyhow, bail};
 use models::gallery::Metadata;
 
 use super::{CLASSES, Noun, PICTURES, many};
-use crate::cli::{read_wanted, samples};
+use crate::cli::{read_wanted, samples, tell_remarks};
+use crate::data::archive::Archive;
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};
 use crate::data::store::{PictureError, read_file};
@@ -23,6 +24,8 @@ const FOLDERS: Noun = ("folder", "folders");
 pub(in crate::command) struct Wanted {
     /// Class and file, in order.
     pub(in crate::command) pictures: Vec<(String, PathBuf)>,
+    /// The zip file that they lie in.
+    archive: Option<Archive>,
     /// Whether each of them was named by itself.
     pub(super) is_named: bool,
     /// Pictures that a folder holds and are not taken.
@@ -34,10 +37,17 @@ pub(in crate::command) struct Wanted {
 }
 
 impl Wanted {
-    /// The pictures of a folder or a list; says what a folder holds beside them. Where `strict`, a picture or a
+    /// The pictures of a folder, a list or a zip file; says what a folder holds beside them. Where `strict`, a picture or a
     /// class among that is an error.
     pub(in crate::command) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
-        let Samples { samples, labels, left_out, .. } = read_samples(path)?;
+        let (samples, archive) = if Archive::is_one(path) {
+            let (samples, archive) = Archive::open(path)?;
+            tell_remarks(&samples.remarks());
+            (samples, Some(archive))
+        } else {
+            (read_samples(path)?, None)
+        };
+        let Samples { samples, labels, left_out, .. } = samples;
         let losses = || left_out.iter().map(|left_out| &left_out.reason).filter(|r| r.is_loss());
         let of_folders = losses().filter(|reason| reason.is_of_folders()).count();
         let empty = |reason: &&Reason| matches!(reason, Reason::NoPictures | Reason::FoldersOnly);
@@ -52,6 +62,7 @@ impl Wanted {
         }
         Ok(Self {
             pictures: samples.into_iter().map(|s| (labels[s.label].clone(), s.path)).collect(),
+            archive,
             is_named: false,
             left_out: pictures,
             classes,
@@ -63,7 +74,8 @@ impl Wanted {
     pub(super) fn named(class: &str, files: &[PathBuf]) -> anyhow::Result<Self> {
         let class = checked(class)?;
         let pictures = files.iter().map(|file| (class.clone(), file.clone())).collect();
-        Ok(Self { pictures, is_named: true, left_out: 0, classes: 0, folders: 0 })
+        let archive = None;
+        Ok(Self { pictures, archive, is_named: true, left_out: 0, classes: 0, folders: 0 })
     }
 
     /// Classes, each once, in the order of their first picture.
@@ -124,7 +136,11 @@ impl Photos for Wanted {
     }
 
     fn bytes(&self, place: usize) -> Result<Vec<u8>, PictureError> {
-        read_file(&self.pictures[place].1)
+        let path = &self.pictures[place].1;
+        match &self.archive {
+            Some(archive) => archive.bytes(path),
+            None => read_file(path),
+        }
     }
 }
 

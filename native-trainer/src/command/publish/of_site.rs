@@ -1,5 +1,6 @@
 //! What `magpie site` publishes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use models::detector::DetectionThresholds;
@@ -16,15 +17,17 @@ pub(in crate::command) struct OfSite {
     pub(in crate::command) gallery: PathBuf,
     pub(in crate::command) page: Option<PathBuf>,
     pub(in crate::command) out: PathBuf,
-    pub(in crate::command) title: String,
+    pub(in crate::command) title: Option<String>,
     pub(in crate::command) sample: Vec<PathBuf>,
+    /// Samples that lie in no file of their own, by what they are called.
+    pub(in crate::command) packed: BTreeMap<PathBuf, Vec<u8>>,
     pub(in crate::command) quiet: bool,
 }
 
 impl Arguments {
     /// Those of a site.
     pub(in crate::command) fn of_site(site: OfSite) -> Self {
-        let OfSite { extractor, detector, gallery, page, out, title, sample, quiet } = site;
+        let OfSite { extractor, detector, gallery, page, out, title, sample, packed, quiet } = site;
         let settings = RecognizerSettings::default();
         Self {
             extractor,
@@ -45,6 +48,8 @@ impl Arguments {
             peers: None,
             note: Vec::new(),
             quiet,
+            is_of_site: true,
+            packed,
         }
     }
 }
