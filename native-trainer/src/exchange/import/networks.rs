@@ -44,7 +44,7 @@ pub struct Imported {
     pub config: ExtractorConfig,
     /// Its weights, by their paths here.
     pub weights: Weights,
-    /// What it expects of a image.
+    /// What it expects of an image.
     pub preprocess: Preprocess,
     /// What the preprocessing comes from, and what of it cannot be followed.
     pub seen: Vec<String>,
