@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{magpie, screenshots, script, site};
+use super::{magpie, root, screenshots, script, site};
 
 /// Plays a scenario; what the studio hands out goes into a folder.
 fn seen(scenario: &str, out: &Path) -> Value {
