@@ -179,7 +179,18 @@ fn every_way_to_ask_goes_through_the_map() {
     let (model, page) = (world.model(), world.page());
     let pictures = world.pictures("photos", 6, 4);
     let file = world.path("gallery.bin");
-    gallery(&[&"build", &"--images", &pictures, &"--extractor", &model, &"--out", &file]);
+    let never = [&"--calibrate", &"never"];
+    gallery(&[
+        &"build",
+        never[0],
+        never[1],
+        &"--images",
+        &pictures,
+        &"--extractor",
+        &model,
+        &"--out",
+        &file,
+    ]);
     let mut adapted = opened(&file);
     let mean: Vec<f32> = (0..adapted.dim())
         .map(|i| adapted.entries().map(|entry| adapted.embedding(entry)[i]).sum::<f32>() / 24.0)
