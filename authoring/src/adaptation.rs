@@ -184,6 +184,10 @@ fn clock() -> impl Fn() -> Duration {
 
 /// Gives a gallery the map that was learned, and takes out the thresholds of gallery and classes, which were measured
 /// with other cosines; `None` where the map is no other one.
+///
+/// # Errors
+///
+/// A map that leaves nothing of an entry; then the gallery is as before.
 pub fn keep_map(
     gallery: &mut Gallery,
     learned: &LearnedMap,
@@ -198,6 +202,10 @@ pub fn keep_map(
 }
 
 /// Takes out the thresholds of gallery and classes.
+///
+/// # Errors
+///
+/// Metadata of a class that cannot be kept.
 pub fn drop_thresholds(gallery: &mut Gallery) -> Result<Dropped, GalleryError> {
     let own: Vec<usize> = (0..gallery.classes().len())
         .filter(|class| gallery.classes()[*class].min_similarity.is_some())

@@ -314,10 +314,9 @@ impl Workshop {
         let bytes = gallery.to_bytes();
         let published = Gallery::from_bytes(&bytes)?;
         let settings = settings(&published);
-        let sharded = match bytes.len() > CUT_FROM {
-            true => Some(cut(&published, settings.answer, &ShardOptions::default())?),
-            false => None,
-        };
+        let sharded = (bytes.len() > CUT_FROM)
+            .then(|| cut(&published, settings.answer, &ShardOptions::default()))
+            .transpose()?;
         let models =
             Models { extractor: &self.extractor_file, detector: self.detector_file.as_deref() };
         let notes = self.notes.clone();

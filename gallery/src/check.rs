@@ -263,7 +263,7 @@ mod tests {
             assert!(told(&never).starts_with(&format!("its threshold is {least}, and")));
         }
         let mut silent = whole.clone();
-        silent.describe_class(2, Default::default(), Some(5.0)).unwrap();
+        silent.describe_class(2, crate::Metadata::default(), Some(5.0)).unwrap();
         assert!(told(&silent).starts_with("the threshold of class \"2\" is 5, and"));
         let mut close = whole;
         close.set_min_similarity(Some(1.000_03)).unwrap();

@@ -31,6 +31,7 @@ pub fn is_fused() -> bool {
     impl WithSimd for Fused {
         type Output = bool;
 
+        #[expect(clippy::inline_always, reason = "vector code is chosen where it is inlined into")]
         #[inline(always)]
         fn with_simd<S: pulp::Simd>(self, simd: S) -> bool {
             // (1 + ε)² less 1 + 2ε: two roundings leave nothing of ε².

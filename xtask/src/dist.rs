@@ -137,13 +137,11 @@ fn third_party(metadata: &Value) -> anyhow::Result<String> {
     );
     for (text, names) in texts {
         let line = "-".repeat(80);
-        all.push_str(&format!("\n{line}\n{}\n{line}\n\n{}\n", names.join("\n"), text.trim()));
+        all.extend(["\n", &line, "\n", &names.join("\n"), "\n", &line, "\n\n", text.trim(), "\n"]);
     }
     if !without.is_empty() {
-        all.push_str(&format!(
-            "\nThese crates bring no text along; their licenses are named in brackets:\n{}\n",
-            without.join("\n")
-        ));
+        all.push_str("\nThese crates bring no text along; their licenses are named in brackets:\n");
+        all.extend([&without.join("\n"), "\n"]);
     }
     Ok(all)
 }
@@ -244,7 +242,7 @@ fn container(dist: &Path, folder: &Path) -> anyhow::Result<()> {
     execute(program("docker").args(["run", "--rm", "magpie", "--version"]))
 }
 
-/// What the program is made of, as CycloneDX.
+/// What the program is made of, as `CycloneDX`.
 fn materials(dist: &Path, version: &str) -> anyhow::Result<()> {
     setup::cargo_tool("cargo-cyclonedx", "0.5.9", "0", &["--locked"])?;
     let name = format!("magpie-{version}.cdx");

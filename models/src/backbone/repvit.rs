@@ -1,6 +1,6 @@
 //! `RepViT`: depthwise mixing of pixels, then 1×1 mixing of channels, as a vision transformer has it.
 //!
-//! Source: "`RepViT`: Revisiting Mobile CNN From ViT Perspective", <https://arxiv.org/abs/2307.09283>.
+//! Source: "`RepViT`: Revisiting Mobile CNN From `ViT` Perspective", <https://arxiv.org/abs/2307.09283>.
 //! Agrees with timm 1.0 `repvit.py` without the classifiers.
 //! Difference: the three parallel branches of a pixel mixer are one depthwise convolution, whose normalization stays;
 //! import sums them (structural re-parameterization, <https://arxiv.org/abs/2101.03697>, §3.3).

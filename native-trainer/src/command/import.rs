@@ -98,14 +98,13 @@ impl Arguments {
             (Some(known), _, _) => {
                 (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
             }
-            (None, Some(_), _) => self.network()?,
             (None, None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
                 let architecture = recipe.task.architecture();
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
             (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
-            (None, None, None) => self.network()?,
+            (None, _, _) => self.network()?,
         };
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();

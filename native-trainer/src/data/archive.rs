@@ -174,7 +174,7 @@ fn entries<R: Read + Seek>(zip: &ZipArchive<R>, path: &Path) -> (Vec<Entry>, Vec
         // Many programs write UTF-8 without saying so.
         let name = match std::str::from_utf8(entry.name_raw()) {
             Ok(name) => name.to_owned(),
-            Err(_) => entry.name().map(|name| name.into_owned()).unwrap_or_default(),
+            Err(_) => entry.name().map(std::borrow::Cow::into_owned).unwrap_or_default(),
         };
         // Some programs write paths of Windows.
         let name = composed(&name.replace('\\', "/"));
@@ -292,6 +292,7 @@ mod tests {
         }
 
         /// Classes with names inside, and what is left out.
+        #[expect(clippy::type_complexity, reason = "two lists to compare")]
         fn listed(&self) -> (Vec<(String, String)>, Vec<(String, Reason)>) {
             let (samples, _) = Archive::open(&self.path()).unwrap();
             let name = |path: &Path| {

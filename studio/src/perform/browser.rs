@@ -84,5 +84,5 @@ pub(super) async fn given(source: Result<JsValue, JsValue>) -> Vec<(File, String
 
 /// Asks what is given, at once: browsers forget what was dropped when its event has ended.
 pub(super) fn take(source: &JsValue) -> Result<JsValue, JsValue> {
-    call("given", &[source.clone()])
+    call("given", std::slice::from_ref(source))
 }

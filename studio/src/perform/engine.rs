@@ -105,7 +105,8 @@ async fn made(
 }
 
 fn download(name: &str, parts: &Array) -> Result<(), JsValue> {
-    let kind = if name.ends_with(".zip") { "application/zip" } else { "application/octet-stream" };
+    let is_archive = std::path::Path::new(name).extension().is_some_and(|ending| ending == "zip");
+    let kind = if is_archive { "application/zip" } else { "application/octet-stream" };
     call("download", &[name.into(), parts.into(), kind.into()]).map(drop)
 }
 

@@ -122,12 +122,10 @@ fn add(project: &Project, photos: Vec<NewPhoto>, free: ClassId) -> Vec<Change> {
             continue;
         }
         let label = photo.label.as_deref().and_then(name);
-        let class = label.map(|label| match known.get(label.as_str()) {
-            Some(id) => *id,
-            None => {
-                let next = ClassId(free.0 + made.len() as u32);
-                *made.entry(label).or_insert(next)
-            }
+        let class = label.map(|label| {
+            let next = ClassId(free.0 + made.len() as u32);
+            let there = known.get(label.as_str()).copied();
+            there.unwrap_or_else(|| *made.entry(label).or_insert(next))
         });
         put.push((
             project.photos().len() + put.len(),

@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub(crate) use action::{Action, NewPhoto};
@@ -94,12 +94,12 @@ impl Project {
     pub(crate) fn assemble(title: String, classes: Vec<Class>, photos: Vec<Photo>) -> Option<Self> {
         let labels: BTreeMap<&str, ClassId> =
             classes.iter().map(|class| (class.label.as_str(), class.id)).collect();
-        let ids: BTreeMap<ClassId, ()> = classes.iter().map(|class| (class.id, ())).collect();
-        let photo_ids: BTreeMap<PhotoId, ()> = photos.iter().map(|photo| (photo.id, ())).collect();
+        let ids: BTreeSet<ClassId> = classes.iter().map(|class| class.id).collect();
+        let photo_ids: BTreeSet<PhotoId> = photos.iter().map(|photo| photo.id).collect();
         let is_whole = labels.len() == classes.len()
             && ids.len() == classes.len()
             && photo_ids.len() == photos.len()
-            && photos.iter().all(|photo| photo.class.is_none_or(|id| ids.contains_key(&id)));
+            && photos.iter().all(|photo| photo.class.is_none_or(|id| ids.contains(&id)));
         is_whole.then_some(Self { title, classes, photos })
     }
 

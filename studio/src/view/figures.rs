@@ -8,6 +8,9 @@ use super::Pictures;
 use crate::app::Measured;
 use crate::project::PhotoId;
 
+/// Sentences with the photographs that they are about.
+type Findings = Vec<(String, Vec<usize>)>;
+
 /// Most findings of a kind.
 const MOST: usize = 20;
 
@@ -47,7 +50,7 @@ pub(super) fn show(measured: Option<&Measured>, pictures: Pictures<'_>) {
         let values = [("first", names[0]), ("second", names[1])];
         (say_with("figures.double", &values), vec![pair.photos.0, pair.photos.1])
     });
-    let kinds: [(&str, Vec<(String, Vec<usize>)>); 3] = [
+    let kinds: [(&str, Findings); 3] = [
         ("figures.mistaken", mistaken.take(MOST).collect()),
         ("figures.suspects", suspects.take(MOST).collect()),
         ("figures.doubles", doubles.take(MOST).collect()),

@@ -98,7 +98,7 @@ fn put_at(parent: &HtmlElement, place: u32, child: &HtmlElement) {
     if there.as_ref() != Some(child) {
         let before = there.as_deref();
         // Only a cycle could make this fail.
-        let _ = parent.insert_before(child, before.map(|element| element.unchecked_ref()));
+        let _ = parent.insert_before(child, before.map(JsCast::unchecked_ref));
     }
 }
 

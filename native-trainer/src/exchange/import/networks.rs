@@ -269,7 +269,7 @@ impl Fit {
     }
 
     /// The weights under their paths here, and what is left of the file.
-    fn take(self, tensors: &mut Tensors) -> Result<(Weights, Vec<(String, Vec<usize>)>), Misfit> {
+    fn take(self, tensors: &mut Tensors) -> Result<(Weights, Shapes), Misfit> {
         fold(&self.config, tensors);
         let (mut weights, mut misfit) = (Weights::default(), Misfit::default());
         for (ours, theirs, shape) in self.wanted {
@@ -300,6 +300,9 @@ fn is_alike(theirs: &[usize], ours: &[usize]) -> bool {
     let side = |shape: &[usize], axis: usize| shape.get(axis).copied().unwrap_or(1);
     !theirs.is_empty() && (0..longest).all(|axis| side(theirs, axis) == side(ours, axis))
 }
+
+/// Names with shapes.
+type Shapes = Vec<(String, Vec<usize>)>;
 
 /// How the tensors of a file differ from those of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
