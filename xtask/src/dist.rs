@@ -178,7 +178,7 @@ fn license_texts(folder: &Path) -> anyhow::Result<Vec<String>> {
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().to_uppercase();
-        let is_license = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"];
+        let is_license = ["LICEN", "COPYING", "NOTICE", "UNLICEN"];
         if is_license.iter().any(|word| name.starts_with(word)) && entry.path().is_file() {
             let text = std::fs::read(entry.path())?;
             texts.push(String::from_utf8_lossy(&text).replace('\r', ""));
