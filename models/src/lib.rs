@@ -119,7 +119,7 @@ pub use limits::LimitError;
 pub use model_file::ModelFile;
 pub use preprocess::Preprocess;
 pub use recognizer::{Recognition, Recognizer, RecognizerSettings};
-pub use simd::is_fused;
+pub use simd::{choose_vectors, is_fused};
 pub use tracker::Tracker;
 /// Where networks run: with the feature `tensors` Burn's device, without it the processor.
 pub use values::Device;

@@ -2,6 +2,13 @@
 
 use pulp::WithSimd;
 
+/// Says which vectors this module is made for. An engine calls it before all else: the first loop that asks, in whatever
+/// crate, decides for all.
+pub fn choose_vectors() {
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+    pulp::wasm::enable_relaxed_simd();
+}
+
 /// Runs a loop with the widest vectors of the processor.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
@@ -18,8 +25,8 @@ pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
 /// Runs a loop with the vectors that this module is made for.
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 pub(crate) fn dispatch<W: WithSimd>(work: W) -> W::Output {
-    pulp::wasm::enable_relaxed_simd();
-    let simd = pulp::wasm::RelaxedSimd::try_new().expect("just enabled");
+    choose_vectors();
+    let simd = pulp::wasm::RelaxedSimd::try_new().expect("chosen before all else");
     pulp::Simd::vectorize(simd, work)
 }
 

@@ -26,6 +26,7 @@ type Response = protocol::Response<Figures>;
 
 /// Listens for requests until the page ends the worker.
 pub fn author() {
+    models::choose_vectors();
     keep_words_of_panics();
     let workshop: RefCell<Option<Workshop>> = RefCell::new(None);
     let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {

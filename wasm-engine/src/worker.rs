@@ -46,6 +46,7 @@ pub fn run(backend: Backend) {
     if STARTED.swap(true, Ordering::Relaxed) {
         return;
     }
+    models::choose_vectors();
     keep_words_of_panics();
     let state = Rc::new(State {
         backend,

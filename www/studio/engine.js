@@ -133,8 +133,12 @@ async function pixelsOf(file, bytes) {
 /** Has the engine look at a photograph, and keeps what it has seen. */
 export async function look(id, name) {
   const { storage, records, held } = pool;
-  const photo = await storage.photo(id);
+  const photo = await storage.photo(id).catch((error) => {
+    throw new EngineError({ kind: "Gone", message: error.message });
+  });
   const file = new Uint8Array(await photo.arrayBuffer());
+  // A name without contents: the browser had no room, or was closed before it wrote.
+  if (!file.length) throw new EngineError({ kind: "Gone", message: "nothing was kept" });
   const worker = idlest();
   const request = (pixels) => ({ Look: { id: 0, name, file, pixels } });
   let seen;

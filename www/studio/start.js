@@ -79,7 +79,8 @@ async function open() {
         throw error;
       },
     );
-    return { keeper: "own", project: project && new Uint8Array(project) };
+    // A page that was closed before it wrote for the first time leaves a name without contents.
+    return { keeper: "own", project: project?.byteLength ? new Uint8Array(project) : null };
   } catch {
     kept = null;
     return { keeper: "nowhere", project: null };
@@ -180,7 +181,8 @@ async function keepOnly(ids) {
   for (const folder of kept ? [kept.photos, kept.smalls, ...(await recordFolders(kept.own))] : []) {
     const names = [];
     for await (const name of folder.keys()) names.push(name);
-    for (const name of names.filter(gone)) await folder.removeEntry(name).catch(() => {});
+    // One that came in meanwhile stays.
+    for (const name of names) if (gone(name)) await folder.removeEntry(name).catch(() => {});
   }
 }
 

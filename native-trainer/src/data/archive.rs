@@ -25,6 +25,8 @@ use crate::terminal::reason;
 
 /// How a zip file begins; one without entries begins like the second.
 const MAGIC: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+/// Why the second of two entries of one name is left out.
+const SAME_NAME: &str = "an entry of the same name comes before it; rename one of them";
 /// Entries of an archive at most.
 const MOST_ENTRIES: usize = 500_000;
 /// Bytes of all pictures of an archive at most, unpacked.
@@ -237,10 +239,10 @@ fn sorted(
                 Reason::Unreadable(entry.refusal.unwrap_or_default().to_owned())
             }
             [class, _] => match label(class) {
+                Some(_) if places.contains_key(&own) => Reason::Unreadable(SAME_NAME.to_owned()),
                 Some(label) => {
-                    if places.insert(own.clone(), entry.place).is_none() {
-                        rows.push(Row::of_folder(own, &label));
-                    }
+                    places.insert(own.clone(), entry.place);
+                    rows.push(Row::of_folder(own, &label));
                     continue;
                 }
                 None => Reason::Blank,
@@ -362,6 +364,16 @@ mod tests {
             forged[at..at + to.len()].copy_from_slice(to);
         }
         forged
+    }
+
+    #[test]
+    fn of_two_entries_that_are_called_the_same_the_second_is_named() {
+        let entries: &[(&str, &[u8])] =
+            &[("Cafe\u{301}/1.jpg", b"one"), ("Café/1.jpg", b"two"), ("B/1.jpg", b"three")];
+        let (taken, left_out) = Held::new(&packed(entries)).listed();
+        assert_eq!(taken.len(), 2);
+        assert_eq!(left_out.len(), 1, "{left_out:?}");
+        assert!(matches!(&left_out[0].1, Reason::Unreadable(why) if why == SAME_NAME));
     }
 
     #[test]

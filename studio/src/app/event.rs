@@ -25,6 +25,8 @@ pub(crate) enum Why {
     Broken,
     /// The engine cannot use it.
     Unusable,
+    /// The browser does not have it any more.
+    Gone,
     /// It is there already, under this or another name.
     Double,
 }

@@ -52,6 +52,13 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// Whether there is nothing to tell apart.
+    fn is_too_few(&self) -> bool {
+        let mut labels = self.photos.iter().map(|photo| &photo.label);
+        let first = labels.next();
+        labels.all(|label| Some(label) == first)
+    }
+
     /// The sorted photographs of a project.
     fn of(project: &Project, unusable: &BTreeSet<PhotoId>) -> Self {
         let labels: BTreeMap<_, _> =
@@ -176,12 +183,22 @@ pub(crate) enum EngineEvent {
     Opened(usize, Vec<PhotoId>),
     /// It cannot be opened, or has stopped; in its own words.
     Failed(String),
-    /// It has looked at a photograph; whether that can be used.
-    Looked(PhotoId, bool),
+    /// It has looked at a photograph.
+    Looked(PhotoId, Seeing),
     /// Parts that are done, of how many.
     Progress(usize, usize),
     /// It has made what was wanted, with figures where they were measured.
     Made(Option<Box<Figures>>),
+}
+
+/// What came of looking at a photograph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seeing {
+    Usable,
+    /// Damaged, or of one color.
+    Unusable,
+    /// The browser does not have it any more.
+    Gone,
 }
 
 /// How far it is.
@@ -238,14 +255,18 @@ impl Making {
         }
     }
 
+    /// Photographs that nobody has looked at.
+    fn missing(&self) -> usize {
+        let is_missing = |photo: &&ListedPhoto| {
+            PhotoId::parse(&photo.content).is_some_and(|id| !self.is_seen(id))
+        };
+        self.photos.iter().filter(is_missing).count()
+    }
+
     fn done(&self) -> usize {
         match &self.phase {
             Phase::Looking(_, under_way) => {
-                let seen = |photo: &&ListedPhoto| {
-                    PhotoId::parse(&photo.content).is_some_and(|id| self.is_seen(id))
-                };
-                let missing = self.photos.len() - self.photos.iter().filter(seen).count();
-                self.of.saturating_sub(missing.max(under_way.len()))
+                self.of.saturating_sub(self.missing().max(under_way.len()))
             }
             _ => 0,
         }
@@ -276,8 +297,7 @@ pub(super) fn want(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) 
         return;
     }
     let listed = Listed::of(&app.project, &BTreeSet::new());
-    let labels: BTreeSet<&str> = listed.photos.iter().map(|photo| photo.label.as_str()).collect();
-    if labels.len() < 2 {
+    if listed.is_too_few() {
         return app.say(Sentence::Key("two.classes"), Look::Failed);
     }
     app.making.photos = listed.photos;
@@ -295,10 +315,7 @@ pub(super) fn want(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) 
 fn begin_to_look(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) {
     let making = &mut app.making;
     making.unusable.clear();
-    let missing = |photo: &&ListedPhoto| {
-        PhotoId::parse(&photo.content).is_some_and(|id| !making.known.contains(&id))
-    };
-    making.of = making.photos.iter().filter(missing).count();
+    making.of = making.missing();
     (making.begun, making.last) = (now, now);
     making.phase = Phase::Looking(goal, BTreeSet::new());
     app.say(Sentence::Key("looking"), Look::Busy);
@@ -325,7 +342,17 @@ fn look_on(app: &mut App, out: &mut Vec<Command>) {
     }
     let goal = *goal;
     let listed = Listed::of(&app.project, &making.unusable);
+    if listed.is_too_few() {
+        making.phase = Phase::Idle;
+        return app.say(Sentence::Key("two.classes"), Look::Failed);
+    }
+    // What the owner did meanwhile counts: photographs that came are looked at as well.
     making.photos.clone_from(&listed.photos);
+    let missing = making.missing();
+    if missing > 0 {
+        making.of += missing;
+        return look_on(app, out);
+    }
     making.phase = Phase::Working(goal, None);
     app.say(Sentence::Key("making"), Look::Busy);
     out.push(Command::Make(goal, Box::new(listed)));
@@ -340,19 +367,24 @@ pub(super) fn happened(app: &mut App, now: f64, event: EngineEvent, out: &mut Ve
             app.making.known = known.into_iter().collect();
             begin_to_look(app, now, goal, out);
         }
-        (EngineEvent::Looked(id, usable), Phase::Looking(_, under_way)) => {
+        (EngineEvent::Looked(id, seen), Phase::Looking(_, under_way)) => {
             under_way.remove(&id);
             app.making.last = now;
-            if usable {
-                app.making.known.insert(id);
-            } else {
+            let why = match seen {
+                Seeing::Usable => None,
+                Seeing::Unusable => Some(Why::Unusable),
+                Seeing::Gone => Some(Why::Gone),
+            };
+            if let Some(why) = why {
                 app.making.unusable.insert(id);
                 let name = app.project.photo(id).map(|photo| photo.name.clone());
-                app.leave_out(name.unwrap_or_default(), Why::Unusable);
+                app.leave_out(name.unwrap_or_default(), why);
+            } else {
+                app.making.known.insert(id);
             }
             look_on(app, out);
         }
-        (EngineEvent::Looked(id, true), _) => drop(app.making.known.insert(id)),
+        (EngineEvent::Looked(id, Seeing::Usable), _) => drop(app.making.known.insert(id)),
         (EngineEvent::Progress(done, of), Phase::Working(_, progress)) => {
             *progress = Some((done, of));
         }

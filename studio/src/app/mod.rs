@@ -20,7 +20,7 @@ pub(crate) use command::{Command, Look, Sentence};
 pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
 pub(crate) use given::{GivenFile, Handle};
 use making::Making;
-pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured};
+pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured, Seeing};
 pub(crate) use seen::{Seen, SeenClass};
 
 /// Most names of things that are left out.
@@ -202,7 +202,7 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
         }
         Event::Saved(kept) => saved(app, kept, out),
         Event::TimeToSave | Event::Leaving => {
-            if app.keeping == Keeping::Due {
+            if app.keeping == Keeping::Due && app.keeper == Keeper::Own {
                 save(app, out);
             }
         }
@@ -288,14 +288,15 @@ fn come(app: &mut App, now: f64, handle: Handle, prepared: Prepared, out: &mut V
         }
     }
     app.came += photos.len();
-    if app.history.act(&mut app.project, Action::Add(photos), Some(app.gift)) {
-        changed(app, out);
-    }
-    prepare_more(app, out);
+    // Before anything is saved: a project names no photograph that is not kept.
     if !is_kept && app.keeper == Keeper::Own {
         app.keeper = Keeper::Nowhere;
         app.is_full = true;
     }
+    if app.history.act(&mut app.project, Action::Add(photos), Some(app.gift)) {
+        changed(app, out);
+    }
+    prepare_more(app, out);
     if app.coming.is_done() {
         if app.is_full {
             app.say(Sentence::Key("full"), Look::Failed);

@@ -268,10 +268,10 @@ fn the_engine_looks_at_each_photograph_once() {
     let commands = engine(&mut app, EngineEvent::Opened(1, vec![id(2)]));
     assert_eq!(commands[0], Command::Look(id(1), "a/1.jpg".to_owned()));
     assert_eq!(app.seen().progress, Some((0, 2)));
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), true));
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
     assert_eq!(commands[0], Command::Look(id(0), "b/0.jpg".to_owned()));
     assert_eq!(app.seen().progress, Some((1, 2)));
-    let commands = engine(&mut app, EngineEvent::Looked(id(0), true));
+    let commands = engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
     let Command::Make(Goal::Figures, listed) = &commands[0] else { panic!("{commands:?}") };
     let names: Vec<&str> = listed.photos.iter().map(|photo| photo.name.as_str()).collect();
     assert_eq!(names, ["a/1.jpg", "a/2.jpg", "b/0.jpg"], "by label, then by name");
@@ -291,14 +291,42 @@ fn photographs_that_the_engine_cannot_use_are_named_and_left_out() {
     let mut app = with(&["a/0.jpg", "b/1.jpg", "b/2.jpg"]);
     update(&mut app, 0.0, Event::Want(Goal::Gallery));
     engine(&mut app, EngineEvent::Opened(4, Vec::new()));
-    for (number, usable) in [(2, false), (0, true)] {
-        engine(&mut app, EngineEvent::Looked(id(number), usable));
+    for (number, seen) in [(2, Seeing::Unusable), (0, Seeing::Usable)] {
+        engine(&mut app, EngineEvent::Looked(id(number), seen));
     }
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), true));
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
     let Command::Make(_, listed) = &commands[0] else { panic!("{commands:?}") };
     assert_eq!(listed.photos.len(), 2);
     assert_eq!(app.seen().left_out, [("b/2.jpg".to_owned(), Why::Unusable)]);
     assert_eq!(app.seen().photos, 3, "the owner's own stay");
+}
+
+#[test]
+fn what_the_owner_does_while_the_engine_looks_counts() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
+    update(&mut app, 0.0, Event::Want(Goal::Figures));
+    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
+    app.project = with(&["a/0.jpg", "b/1.jpg", "b/2.jpg"]).project;
+    engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
+    assert!(matches!(commands[0], Command::Look(came, _) if came == id(2)), "{commands:?}");
+    // One that the browser has lost is named, and the others go on.
+    let commands = engine(&mut app, EngineEvent::Looked(id(2), Seeing::Gone));
+    let Command::Make(_, listed) = &commands[0] else { panic!("{commands:?}") };
+    assert_eq!(listed.photos.len(), 2);
+    assert_eq!(app.seen().left_out, [("b/2.jpg".to_owned(), Why::Gone)]);
+}
+
+#[test]
+fn one_class_that_is_left_is_nothing_to_tell_apart() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
+    update(&mut app, 0.0, Event::Want(Goal::Figures));
+    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
+    app.project = with(&["a/0.jpg"]).project;
+    engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
+    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
+    assert!(!commands.iter().any(|command| matches!(command, Command::Make(..))), "{commands:?}");
+    assert!(!app.making.is_busy());
 }
 
 #[test]

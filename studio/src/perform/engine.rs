@@ -10,7 +10,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::browser::{ask, call, get};
 use super::{Studio, deliver};
-use crate::app::{EngineEvent, Event, Figures, Goal, Listed};
+use crate::app::{EngineEvent, Event, Figures, Goal, Listed, Seeing};
 use crate::project::PhotoId;
 use crate::zip::{Packed, Piece, pieces};
 
@@ -46,9 +46,10 @@ pub(super) fn look(studio: &Rc<Studio>, id: PhotoId, name: String) {
     spawn_local(async move {
         let arguments = [id.to_string().into(), name.into()];
         let event = match ask("look", &arguments).await {
-            Ok(_) => EngineEvent::Looked(id, true),
+            Ok(_) => EngineEvent::Looked(id, Seeing::Usable),
             Err(error) => match get(&error, "kind").as_string().as_deref() {
-                Some("Picture" | "Format") => EngineEvent::Looked(id, false),
+                Some("Picture" | "Format") => EngineEvent::Looked(id, Seeing::Unusable),
+                Some("Gone") => EngineEvent::Looked(id, Seeing::Gone),
                 _ => EngineEvent::Failed(words(&error)),
             },
         };

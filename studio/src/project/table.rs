@@ -45,7 +45,9 @@ impl Table {
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let first = text.lines().next().unwrap_or_default();
-        let count = |separator: &char| first.matches(*separator).count();
+        // Between quotation marks a separator is text.
+        let outside = || first.split('"').step_by(2).flat_map(str::chars);
+        let count = |separator: &char| outside().filter(|letter| letter == separator).count();
         let separator = [',', '\t', ';'].into_iter().max_by_key(count).unwrap_or(',');
         let mut rows = records(text, separator)?.into_iter();
         let (_, names) = rows.next().unwrap_or_default();

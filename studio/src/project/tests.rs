@@ -123,6 +123,9 @@ fn a_table_tells_of_the_classes_that_it_names() {
     let pair = |key: &str, text: &str| (key.to_owned(), text.to_owned());
     assert_eq!(*metadata, [pair("price", "9 € \"each\""), pair("description", "round,\nwhite")]);
     assert!(!history.act(&mut project, Action::Read(table), None));
+    let quoted = Table::read("name;\"price, tax, incl.\"\ncup;5\n").expect("a table");
+    let told = [("price, tax, incl.".to_owned(), "5".to_owned())];
+    assert_eq!(quoted.rows().collect::<Vec<_>>(), [("cup", &told[..])]);
     let empty = Table::read("name\tprice\ncup\t\n").expect("a table");
     history.act(&mut project, Action::Read(empty), None);
     let metadata = &project.named("cup").expect("a class").metadata;

@@ -192,6 +192,7 @@ fn show_frame(seen: &Seen) {
             let sentence = match why {
                 Why::NoPhoto => say_with("out.kind", &[("name", name)]),
                 Why::Broken => say_with("out.broken", &[("name", name)]),
+                Why::Gone => say_with("out.gone", &[("name", name)]),
                 Why::Unusable => say_with("out.unusable", &[("name", name)]),
                 Why::Double => say_with("out.double", &[("name", name)]),
             };

@@ -9,7 +9,7 @@ use models::gallery::{AdaptOptions, ContentId, Gallery, LearnedMap};
 use models::image::RgbImage;
 use serde_json::{Value, json};
 
-use super::{magpie, native, publish, script, site};
+use super::{magpie, native, publish, root, script, site};
 
 /// Classes of the demo, beside those that a sample shows.
 const CLASSES: usize = 40;
@@ -31,6 +31,30 @@ fn adapted(folder: &Path, picture: &Path) -> PathBuf {
             gallery.remove_class(class).expect("a class");
         }
     }
+    give_map(&mut gallery);
+    let file = folder.join("adapted.bin");
+    std::fs::write(&file, gallery.to_bytes()).expect("a disk");
+    let told = Command::new(magpie())
+        .args(["gallery", "calibrate", "--write", "--even-if-poor"])
+        .arg(&file)
+        .output()
+        .expect("magpie runs");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let out = folder.join("site");
+    let detector = bundle.join(manifest.detector.expect("a detector").file);
+    let extractor = bundle.join(&manifest.extractor.file);
+    publish(&extractor, &detector, &file, &["--shards", "never"], &out);
+    // Behind the map cosines are others: something is to be known.
+    let published = out.join("bundle").join(MANIFEST_NAME);
+    let text = std::fs::read_to_string(&published).expect("a manifest");
+    let mut changed: Value = serde_json::from_str(&text).expect("JSON");
+    changed["settings"]["min_similarity"] = json!(0.1);
+    std::fs::write(&published, changed.to_string()).expect("a disk");
+    out
+}
+
+/// Gives every class entries around those that it has, and the gallery the map that they teach.
+fn give_map(gallery: &mut Gallery) {
     let dim = gallery.dim();
     let mut state = 3_u64;
     let mut next = || {
@@ -57,25 +81,6 @@ fn adapted(folder: &Path, picture: &Path) -> PathBuf {
         panic!("the map helps");
     };
     gallery.set_map(Some(*map)).expect("its map");
-    let file = folder.join("adapted.bin");
-    std::fs::write(&file, gallery.to_bytes()).expect("a disk");
-    let told = Command::new(magpie())
-        .args(["gallery", "calibrate", "--write", "--even-if-poor"])
-        .arg(&file)
-        .output()
-        .expect("magpie runs");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let out = folder.join("site");
-    let detector = bundle.join(manifest.detector.expect("a detector").file);
-    let extractor = bundle.join(&manifest.extractor.file);
-    publish(&extractor, &detector, &file, &["--shards", "never"], &out);
-    // Behind the map cosines are others: something is to be known.
-    let published = out.join("bundle").join(MANIFEST_NAME);
-    let text = std::fs::read_to_string(&published).expect("a manifest");
-    let mut changed: Value = serde_json::from_str(&text).expect("JSON");
-    changed["settings"]["min_similarity"] = json!(0.1);
-    std::fs::write(&published, changed.to_string()).expect("a disk");
-    out
 }
 
 #[test]
@@ -97,6 +102,47 @@ fn a_page_over_an_adapted_gallery_answers_as_the_native_pipeline() {
         let taught = seen["taught"].as_array().expect("labels");
         assert!(taught.contains(&json!("my own thing")), "{browser}: {seen}");
     }
+}
+
+/// No network computes before the gallery is opened, and with it every entry goes through the map.
+#[test]
+fn an_engine_opens_an_adapted_gallery_before_it_has_computed_anything() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let emoji = root().join("www/demo/node_modules/emoji-datasource-google/img/google/64");
+    let names = [
+        "1f427",
+        "1f301",
+        "1f392",
+        "1f4f8",
+        "1f34e",
+        "1f697",
+        "1f3b8",
+        "0034-fe0f-20e3",
+        "1f1f0-1f1f2",
+        "1f595-1f3fe",
+    ];
+    let line = |name: &&str| format!("{}.png\t{name}", emoji.join(name).display());
+    let list = names.iter().map(line).collect::<Vec<_>>().join("\n");
+    let (listed, file) = (folder.path().join("list.txt"), folder.path().join("gallery.bin"));
+    std::fs::write(&listed, list).expect("a disk");
+    let built = Command::new(magpie())
+        .args(["gallery", "build", "--adapt", "never", "--calibrate", "never", "--images"])
+        .args([&listed, Path::new("--out"), &file])
+        .output()
+        .expect("magpie runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let mut gallery =
+        Gallery::from_bytes(&std::fs::read(&file).expect("a file")).expect("a gallery");
+    give_map(&mut gallery);
+    std::fs::write(&file, gallery.to_bytes()).expect("a disk");
+    let site = folder.path().join("site");
+    publish(Path::new("general"), Path::new("none"), &file, &[], &site);
+    let picture = emoji.join("1f427.png");
+    let (found, labels) = native(&site, &picture);
+    assert_eq!((found.len(), labels[0].as_str()), (1, "1f427"));
+    let seen = script("opens.mjs", &[Path::new("chromium"), &site, &picture]);
+    assert_eq!(seen["problems"], json!([]));
+    assert_eq!(seen["labels"], json!(["1f427"]));
 }
 
 fn assert_answers(browser: &str, seen: &Value, site: &Path, picture: &Path) {

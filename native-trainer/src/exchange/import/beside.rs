@@ -20,6 +20,8 @@ const FILES: [&str; 2] = ["preprocessor_config.json", "config.json"];
 pub(super) struct Beside {
     /// timm's name of the network.
     pub(super) architecture: Option<String>,
+    /// One that lies there, whatever it says.
+    there: Option<&'static str>,
     /// Where the rest was read.
     file: Option<&'static str>,
     mean: Option<[f32; 3]>,
@@ -44,7 +46,7 @@ impl Beside {
             let value: Value = serde_json::from_slice(&text).map_err(|error| {
                 ImportError::Beside { path: path.clone(), reason: error.to_string() }
             })?;
-            beside.add(name, &value);
+            beside.add(name, &value).map_err(|reason| ImportError::Beside { path, reason })?;
         }
         Ok(beside)
     }
@@ -61,13 +63,22 @@ impl Beside {
         }
     }
 
-    /// Takes what is not known yet.
-    fn add(&mut self, file: &'static str, value: &Value) {
+    /// Takes what is not known yet; what is wrong where a value is of another shape.
+    fn add(&mut self, file: &'static str, value: &Value) -> Result<(), String> {
+        self.there.get_or_insert(file);
         let known = &value["pretrained_cfg"];
         let from = if known.is_object() { known } else { value };
-        let triple = |value: &Value| -> Option<[f32; 3]> {
-            let values = value.as_array()?.iter().map(|v| v.as_f64().map(|v| v as f32));
-            values.collect::<Option<Vec<f32>>>()?.try_into().ok()
+        let triple = |key: &str, value: &Value| -> Result<Option<[f32; 3]>, String> {
+            if value.is_null() {
+                return Ok(None);
+            }
+            let values = value.as_array().map(|values| values.iter().map(Value::as_f64));
+            let values = values.and_then(|values| {
+                values.map(|v| v.map(|v| v as f32)).collect::<Option<Vec<f32>>>()?.try_into().ok()
+            });
+            values.map(Some).ok_or_else(|| {
+                format!("{key} is not three numbers, one for each of red, green and blue")
+            })
         };
         let side = |value: &Value| value.as_u64().and_then(|side| u32::try_from(side).ok());
         let pair = |value: &Value| Some([side(&value["height"])?, side(&value["width"])?]);
@@ -94,8 +105,8 @@ impl Beside {
             };
             Some(name.to_owned())
         });
-        let mean = triple(&from["mean"]).or_else(|| triple(&value["image_mean"]));
-        let std = triple(&from["std"]).or_else(|| triple(&value["image_std"]));
+        let mean = triple("mean", &from["mean"])?.or(triple("image_mean", &value["image_mean"])?);
+        let std = triple("std", &from["std"])?.or(triple("image_std", &value["image_std"])?);
         if mean.is_some() || std.is_some() || size.is_some() {
             self.file.get_or_insert(file);
         }
@@ -106,6 +117,7 @@ impl Beside {
         self.interpolation = self.interpolation.take().or(interpolation);
         let architecture = value["architecture"].as_str().map(str::to_owned);
         self.architecture = self.architecture.take().or(architecture);
+        Ok(())
     }
 
     /// Changes what the files say otherwise; sentences on that, and on what cannot be followed.
@@ -114,9 +126,14 @@ impl Beside {
         preprocess.std = self.std.unwrap_or(preprocess.std);
         [preprocess.height, preprocess.width] =
             self.size.unwrap_or([preprocess.height, preprocess.width]);
-        let source = match self.file {
-            Some(file) => format!("from {file}"),
-            None => "as is usual for this network: no config.json lies beside the file".to_owned(),
+        let source = match (self.file, self.there) {
+            (Some(file), _) => format!("from {file}"),
+            (None, Some(file)) => {
+                format!("as is usual for this network: {file} says nothing of them")
+            }
+            (None, None) => {
+                "as is usual for this network: no config.json lies beside the file".to_owned()
+            }
         };
         let Preprocess { width, height, mean, std, .. } = preprocess;
         let mut said = vec![format!(
@@ -197,6 +214,19 @@ mod tests {
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(said[0].ends_with("from config.json"), "{said:?}");
         assert!(said[1].contains("crop_pct 0.95") && said[2].contains("bicubic"), "{said:?}");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_not_called_absent_and_a_wrong_one_is_refused() {
+        let nothing = read(&[("config.json", json!({ "num_classes": 3 }))]).unwrap();
+        let said = nothing.apply(&mut Preprocess::default());
+        assert!(said[0].ends_with("config.json says nothing of them"), "{said:?}");
+        for wrong in
+            [json!({ "image_mean": [0.5] }), json!({ "pretrained_cfg": { "std": ["a", 1, 1] } })]
+        {
+            let error = read(&[("config.json", wrong)]).unwrap_err().to_string();
+            assert!(error.contains("is not three numbers"), "{error}");
+        }
     }
 
     #[test]

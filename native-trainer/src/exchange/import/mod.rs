@@ -36,7 +36,7 @@ pub enum ImportError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is no PyTorch checkpoint.
-    #[error("{}: {source}; give a .pth file that holds a state dict", path.display())]
+    #[error("{}: {source}; fetch the file again if it was cut off, or give a .pth file that holds a state dict", path.display())]
     PyTorch {
         /// The checkpoint.
         path: PathBuf,
