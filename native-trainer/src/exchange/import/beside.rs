@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_file_that_says_nothing_is_not_called_absent_and_a_wrong_one_is_refused() {
         let nothing = read(&[("config.json", json!({ "num_classes": 3 }))]).unwrap();
-        let said = nothing.apply(&mut Preprocess::default());
+        let said = nothing.apply(&mut Preprocess::square(224));
         assert!(said[0].ends_with("config.json says nothing of them"), "{said:?}");
         for wrong in
             [json!({ "image_mean": [0.5] }), json!({ "pretrained_cfg": { "std": ["a", 1, 1] } })]
