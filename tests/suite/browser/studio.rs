@@ -10,7 +10,7 @@ use super::{magpie, root, screenshots, script, site};
 /// Plays a scenario; what the studio hands out goes into a folder.
 fn seen(scenario: &str, out: &Path) -> Value {
     let (site, screenshots) = (site(), screenshots());
-    let studio = root().join("target/page/studio");
+    let studio = root().join("dist/studio");
     assert!(
         studio.join("studio.js").is_file(),
         "no studio; run `cargo xtask page`, which builds it"
