@@ -239,7 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn some(values: usize, dim: usize, seed: usize) -> AdaptationMap {
-        let number = |i: usize| ((i * 31 + seed * 7) as f32 * 0.71).sin();
+        let number = |i: usize| ((i * 31 + seed * 7) as f32 * 0.71 + 0.5).sin();
         let rows: Vec<f32> = (0..values * dim).map(number).collect();
         let mean: Vec<f32> = (0..dim).map(|i| number(i + 5) * 0.1).collect();
         AdaptationMap::new(AdaptationKind::Whitening, 0.1, 9, &rows, &mean).unwrap()
