@@ -123,7 +123,7 @@ fn map_text(map: &MapOutcome, stays: bool) -> Option<String> {
         }
         MapOutcome::Kept(candidate) => format!("adapted: {}", rows(candidate)),
         MapOutcome::NoHelp(Some(candidate)) => format!(
-            "not adapted: pictures left out have to gain more than the standard error, and classes left out not to \
+            "not adapted: pictures left out have to gain more than two standard errors, and classes left out not to \
              lose more than two; {}",
             rows(candidate)
         ),
