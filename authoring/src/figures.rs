@@ -1,6 +1,6 @@
 //! How good a gallery is, as data for a page.
 
-use models::gallery::{AnswerRule, ContentId, Gallery};
+use models::gallery::{ContentId, Gallery};
 use serde::Serialize;
 
 use crate::adaptation::{MapOutcome, Outcome, ThresholdOutcome, rule_name};
@@ -132,7 +132,7 @@ impl Figures {
             crop_text: crop_text.to_owned(),
             lines: learned.lines(),
             adapted: matches!(learned.map, MapOutcome::Kept(_)),
-            rule: gallery.measured_rule().map(rule),
+            rule: gallery.measured_rule().map(rule_name),
             min_similarity: gallery.min_similarity(),
             recall: [quality.recall(0), quality.recall(1)],
             open: quality.open.map(|open| OpenFigures {
@@ -171,11 +171,6 @@ impl Figures {
             advice: quality.advice.iter().map(|(_, text)| text.clone()).collect(),
         }
     }
-}
-
-/// A rule's name.
-fn rule(rule: AnswerRule) -> String {
-    rule_name(rule)
 }
 
 /// Different photographs of each class.

@@ -175,9 +175,7 @@ impl Memory {
             bytes.push(seen.flags());
             bytes.extend(seen.parts().flatten().flat_map(|value| value.to_le_bytes()));
         }
-        let digest = sha256_hex(&bytes);
-        bytes.extend(digest.as_bytes());
-        bytes
+        sealed(bytes)
     }
 
     /// Reads what [`Self::to_bytes`] wrote of an extractor whose embeddings have `dim` values.
@@ -186,13 +184,7 @@ impl Memory {
     ///
     /// [`MemoryError`], also where embeddings are none of such an extractor, whatever the digest says.
     pub fn from_bytes(bytes: &[u8], key: &str, dim: usize) -> Result<Self, MemoryError> {
-        let (content, digest) = bytes
-            .split_at_checked(bytes.len().saturating_sub(DIGEST))
-            .ok_or(MemoryError::Damaged)?;
-        if sha256_hex(content).as_bytes() != digest {
-            return Err(MemoryError::Damaged);
-        }
-        let mut reader = Reader(content);
+        let mut reader = Reader(unsealed(bytes)?);
         let is_marked = reader.take(MARK.len()) == Some(MARK);
         let length = reader.number().filter(|_| is_marked).ok_or(MemoryError::Damaged)?;
         if reader.take(length) != Some(key.as_bytes()) {
@@ -208,16 +200,35 @@ impl Memory {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+/// Bytes with their digest behind them.
+pub(crate) fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let digest = sha256_hex(&bytes);
+    bytes.extend(digest.as_bytes());
+    bytes
+}
+
+/// What [`sealed`] was given.
+///
+/// # Errors
+///
+/// [`MemoryError::Damaged`]
+pub(crate) fn unsealed(bytes: &[u8]) -> Result<&[u8], MemoryError> {
+    let parts = bytes.split_at_checked(bytes.len().saturating_sub(DIGEST));
+    let whole = parts.filter(|(content, digest)| sha256_hex(content).as_bytes() == *digest);
+    whole.map(|(content, _)| content).ok_or(MemoryError::Damaged)
+}
+
+/// Takes bytes from the beginning of what is left.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    fn number(&mut self) -> Option<usize> {
+    pub(crate) fn number(&mut self) -> Option<usize> {
         let bytes = self.take(4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()
     }

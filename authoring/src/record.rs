@@ -7,20 +7,17 @@ use std::path::Path;
 
 use models::gallery::ContentId;
 use models::image::{ImageError, RgbImage};
-use models::model_file::sha256_hex;
 use models::preprocess::thumbnail;
 use models::recognizer::class_thumbnail;
 
 use crate::crops::Cropper;
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Memory, MemoryError, Reader, sealed, unsealed};
 use crate::photos::Networks;
 use crate::picture::{PictureError, PictureProblem, decode_picture};
 use crate::report;
 
 /// The first bytes of a record.
 const MARK: &[u8] = b"magpie photograph 1\n";
-/// Bytes of the digest at the end, as text.
-const DIGEST: usize = 64;
 
 /// What is kept of a photograph.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,9 +70,7 @@ impl Record {
             bytes.extend(length.to_le_bytes());
             bytes.extend(part);
         }
-        let digest = sha256_hex(&bytes);
-        bytes.extend(digest.as_bytes());
-        bytes
+        sealed(bytes)
     }
 
     /// Reads what [`Self::to_bytes`] wrote of an extractor whose embeddings have `dim` values.
@@ -84,25 +79,17 @@ impl Record {
     ///
     /// [`MemoryError`]
     pub fn from_bytes(bytes: &[u8], key: &str, dim: usize) -> Result<Self, MemoryError> {
-        let (content, digest) = bytes
-            .split_at_checked(bytes.len().saturating_sub(DIGEST))
-            .ok_or(MemoryError::Damaged)?;
-        if sha256_hex(content).as_bytes() != digest {
-            return Err(MemoryError::Damaged);
-        }
-        let mut rest = content.strip_prefix(MARK).ok_or(MemoryError::Damaged)?;
+        let content = unsealed(bytes)?.strip_prefix(MARK).ok_or(MemoryError::Damaged)?;
+        let mut reader = Reader(content);
         let mut part = || {
-            let (length, behind) = rest.split_first_chunk::<4>()?;
-            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-            let (part, behind) = behind.split_at_checked(length)?;
-            rest = behind;
-            Some(part)
+            let length = reader.number()?;
+            reader.take(length)
         };
         let (Some(memory), Some(thumbnail), Some(figure)) = (part(), part(), part()) else {
             return Err(MemoryError::Damaged);
         };
         let memory = Memory::from_bytes(memory, key, dim)?;
-        let id = memory.ids().next().filter(|_| memory.len() == 1 && rest.is_empty());
+        let id = memory.ids().next().filter(|_| memory.len() == 1 && reader.0.is_empty());
         let id = id.ok_or(MemoryError::Damaged)?;
         Ok(Self { id, memory, thumbnail: thumbnail.to_vec(), figure: figure.to_vec() })
     }

@@ -254,8 +254,17 @@ impl Workshop {
     /// No photograph that can be used, the name of a class that is blank, what `tell` says.
     pub fn measure(&self, project: &Project, tell: &mut Tell<'_>) -> anyhow::Result<Measured> {
         let photos = named(&project.photos)?;
-        let shelf = Shelf { photos: &photos, records: &self.records };
-        let (gathered, crop_text) = self.gather(project, &shelf, tell)?;
+        self.measure_on(&Shelf { photos: &photos, records: &self.records }, project, tell)
+    }
+
+    /// [`Self::measure`] with the project's photographs on a shelf.
+    fn measure_on(
+        &self,
+        shelf: &Shelf<'_>,
+        project: &Project,
+        tell: &mut Tell<'_>,
+    ) -> anyhow::Result<Measured> {
+        let (gathered, crop_text) = self.gather(project, shelf, tell)?;
         let Gathered { mut gallery, classes, added, memory, .. } = gathered;
         if gallery.is_empty() {
             bail!("none of the pictures can be used: add some that the engine has looked at");
@@ -267,7 +276,7 @@ impl Workshop {
         }
         tell(Stage::Learning, 0, 1)?;
         let learned: Outcome = learn(&mut gallery, &project.learn)?;
-        let quality = Quality::of(&gallery, &learned, &shelf, &added.contents, &memory)?;
+        let quality = Quality::of(&gallery, &learned, shelf, &added.contents, &memory)?;
         let figures = Figures::of(&gallery, &learned, &quality, &added.contents, &crop_text);
         tell(Stage::Learning, 1, 1)?;
         Ok(Measured { gallery, quality, figures })
@@ -310,7 +319,9 @@ impl Workshop {
         is_packed: bool,
         tell: &mut Tell<'_>,
     ) -> anyhow::Result<Made> {
-        let Measured { gallery, quality, figures } = self.measure(project, tell)?;
+        let photos = named(&project.photos)?;
+        let shelf = Shelf { photos: &photos, records: &self.records };
+        let Measured { gallery, quality, figures } = self.measure_on(&shelf, project, tell)?;
         let bytes = gallery.to_bytes();
         let published = Gallery::from_bytes(&bytes)?;
         let settings = settings(&published);
@@ -330,8 +341,6 @@ impl Workshop {
         site.keep_offline(&project.title)?;
         site.prepare_for_hosts(is_packed, &mut |done, of| tell(Stage::Packing, done, of))?;
         site.list_own()?;
-        let photos = named(&project.photos)?;
-        let shelf = Shelf { photos: &photos, records: &self.records };
         let report = report::page(&project.title, &quality, &shelf);
         Ok(Made { gallery: bytes, report, figures, site })
     }

@@ -14,6 +14,8 @@ use crate::{package, page, setup};
 /// What the program with everything inside may have in bytes, and the files that hold it packed.
 const MAX_PROGRAM: u64 = 40 << 20;
 const MAX_PACKED: u64 = 25 << 20;
+/// The package that has everything inside.
+const PROGRAM: &str = "magpie-program";
 /// Pictures of the trial, two of each class.
 const PICTURES: usize = 200;
 /// The first system library that wheels are made for; an older one has no name among wheels' platforms.
@@ -49,7 +51,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         execute(pack.current_dir(assembled))
     })?;
     step("container file", || container(&dist, &folder))?;
-    step("bill of materials", || materials(&dist, &version))?;
+    step("bill of materials", || materials(&dist, &version, &metadata))?;
 
     let photos = step("pictures for the trial", || pictures(&target().join("dist-trial")))?;
     let archive = dist.join(format!("magpie-{version}-{host}.tar.gz"));
@@ -75,7 +77,7 @@ fn metadata() -> anyhow::Result<Value> {
 
 fn version(metadata: &Value) -> anyhow::Result<String> {
     let packages = metadata["packages"].as_array().context("no packages")?;
-    let own = packages.iter().find(|package| package["name"] == "magpie-program");
+    let own = packages.iter().find(|package| package["name"] == PROGRAM);
     own.and_then(|own| own["version"].as_str()).map(str::to_owned).context("no version")
 }
 
@@ -86,11 +88,11 @@ fn build(dist: &Path) -> anyhow::Result<PathBuf> {
     pack.arg("xtask/tools/pack.py").arg("zip").arg(root().join("dist")).arg(&page);
     execute(&mut pack)?;
     let mut cargo = program("cargo");
-    cargo.args(["build", "--locked", "--package", "magpie-program"]).env("MAGPIE_PAGE", &page);
+    cargo.args(["build", "--locked", "--package", PROGRAM]).env("MAGPIE_PAGE", &page);
     execute(&mut cargo)?;
     let suffix = std::env::consts::EXE_SUFFIX;
     let magpie = dist.join(format!("magpie{suffix}"));
-    std::fs::copy(target().join(format!("debug/magpie-program{suffix}")), &magpie)?;
+    std::fs::copy(target().join(format!("debug/{PROGRAM}{suffix}")), &magpie)?;
     Ok(magpie)
 }
 
@@ -152,7 +154,7 @@ fn inside(metadata: &Value) -> anyhow::Result<Vec<&str>> {
     let node = |id: &str| nodes.iter().find(|node| node["id"] == id);
     let packages = metadata["packages"].as_array().context("no packages")?;
     let first = packages.iter().filter(|package| {
-        ["magpie-program", "web", "wasm-engine"].iter().any(|name| package["name"] == *name)
+        [PROGRAM, "web", "wasm-engine"].iter().any(|name| package["name"] == *name)
     });
     let mut wanted: Vec<&str> = first.filter_map(|package| package["id"].as_str()).collect();
     let mut found: Vec<&str> = Vec::new();
@@ -243,29 +245,27 @@ fn container(dist: &Path, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What the program is made of, as `CycloneDX`.
-fn materials(dist: &Path, version: &str) -> anyhow::Result<()> {
+fn materials(dist: &Path, version: &str, metadata: &Value) -> anyhow::Result<()> {
     setup::cargo_tool("cargo-cyclonedx", "0.5.9", "0", &["--locked"])?;
     let name = format!("magpie-{version}.cdx");
     let mut cargo = program("cargo");
     cargo.args(["cyclonedx", "--format", "json", "--manifest-path", "program/Cargo.toml"]);
     cargo.args(["--override-filename", &name]);
     execute(&mut cargo)?;
-    let mut written = 0;
-    for entry in std::fs::read_dir(root())? {
-        let from = entry?.path().join(format!("{name}.json"));
-        if !from.is_file() {
-            continue;
+    // One lies beside each member's manifest.
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let members = packages.iter().filter(|package| package["source"].is_null());
+    for member in members {
+        let manifest = Path::new(member["manifest_path"].as_str().unwrap_or_default());
+        let written = manifest.with_file_name(format!("{name}.json"));
+        if member["name"] == PROGRAM {
+            std::fs::copy(&written, dist.join(format!("{name}.json")))
+                .context("no bill of materials was written")?;
         }
-        if from.parent().is_some_and(|folder| folder.ends_with("program")) {
-            std::fs::copy(&from, dist.join(format!("{name}.json")))?;
-            written += 1;
+        if written.is_file() {
+            std::fs::remove_file(written)?;
         }
-        // One lies beside each member.
-        std::fs::remove_file(from)?;
     }
-    let nested = root().join("models/derive").join(format!("{name}.json"));
-    let _ = std::fs::remove_file(nested);
-    ensure!(written == 1, "no bill of materials was written");
     Ok(())
 }
 

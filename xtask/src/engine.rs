@@ -11,11 +11,8 @@ use crate::{setup, studio};
 /// What the compiler writes and the page asks for.
 const NAME: &str = "worker-relaxed";
 
-/// What the module may hold; the modules that Trunk builds have the like in `www/index.html`.
-const FEATURES: &[&str] = &[
-    "--enable-simd",
-    "--enable-relaxed-simd",
-    "--enable-threads",
+/// What every module may hold; the modules that Trunk builds have the like in `www/index.html`.
+pub(crate) const FEATURES: &[&str] = &[
     "--enable-bulk-memory",
     "--enable-bulk-memory-opt",
     "--enable-nontrapping-float-to-int",
@@ -25,6 +22,8 @@ const FEATURES: &[&str] = &[
     "--enable-multivalue",
     "--enable-call-indirect-overlong",
 ];
+/// What this one may hold as well.
+const WIDE: &[&str] = &["--enable-simd", "--enable-relaxed-simd", "--enable-threads"];
 
 /// Builds the engine and the studio into the folder that Trunk, whose hook calls this, puts the page together in.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -37,7 +36,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Builds the engine into a folder.
 pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
     let made = build(&["--bin", NAME], Path::new(&format!("{NAME}.wasm")))?;
-    bind_into(&made, "3", FEATURES, folder)
+    bind_into(&made, "3", &[WIDE, FEATURES].concat(), folder)
 }
 
 /// Puts a module with its JavaScript into a folder, made smaller or faster by a level of wasm-opt.

@@ -7,18 +7,6 @@ use anyhow::Context;
 use crate::steps::{execute, program, root, target};
 use crate::{engine, page, setup};
 
-/// What the module may hold; the modules that Trunk builds have the like in `www/index.html`.
-const FEATURES: &[&str] = &[
-    "--enable-bulk-memory",
-    "--enable-bulk-memory-opt",
-    "--enable-nontrapping-float-to-int",
-    "--enable-sign-ext",
-    "--enable-mutable-globals",
-    "--enable-reference-types",
-    "--enable-multivalue",
-    "--enable-call-indirect-overlong",
-];
-
 /// Puts the studio into `studio` below a folder.
 pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
     let mut cargo = program("cargo");
@@ -27,5 +15,5 @@ pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
     let studio = folder.join("studio");
     page::copy_folder(&root().join("www/studio"), &studio).context("www/studio")?;
     let made = target().join(setup::TARGET).join("release/studio.wasm");
-    engine::bind_into(&made, "z", FEATURES, &studio)
+    engine::bind_into(&made, "z", engine::FEATURES, &studio)
 }

@@ -406,8 +406,8 @@ fn write(
 }
 
 /// Fails where no page was built.
-pub(super) fn check_page(page: Option<&Path>) -> anyhow::Result<()> {
-    page_files(Page::open(page)?.folder()).map(drop)
+pub(super) fn check_page(page: &Page) -> anyhow::Result<()> {
+    page_files(page.folder()).map(drop)
 }
 
 /// Names of the built page's files.

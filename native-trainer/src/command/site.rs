@@ -19,6 +19,7 @@ use super::{publish, verify};
 use crate::cli::{DeviceKind, Embedder, open_detector, open_detector_file};
 use crate::files::{self, Lock};
 use crate::networks;
+use crate::page::Page;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
 use crate::terminal::Note;
@@ -122,7 +123,8 @@ impl Arguments {
         let beside = Beside::of(&self.out)?;
         self.check_places(&beside)?;
         beside.check_own()?;
-        publish::check_page(self.page.as_deref())?;
+        let page = Page::open(self.page.as_deref())?;
+        publish::check_page(&page)?;
         // Before hours of embedding: whether the site can lie there at all.
         drop(Draft::begin(&self.out)?);
         let mut inputs: Vec<&Path> = vec![&self.photos, &self.extractor];
@@ -149,7 +151,7 @@ impl Arguments {
             extractor: self.extractor.clone(),
             detector,
             gallery: beside.gallery.clone(),
-            page: self.page.clone(),
+            page: Some(page.folder().to_owned()),
             out: self.out.clone(),
             title: self.title.clone(),
             sample,

@@ -16,7 +16,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::folder::is_of_the_system;
-use super::left_out::{Group, LeftOut, Reason};
+use super::left_out::{LeftOut, Reason};
 use super::list_file::Samples;
 use super::row::{DataError, Row};
 use super::store::PictureError;
@@ -119,13 +119,7 @@ impl Archive {
         }
         let (rows, places) = sorted(entries, path, &mut left_out);
         if rows.is_empty() {
-            let path = path.to_owned();
-            if left_out.is_empty() {
-                return Err(DataError::Empty { path });
-            }
-            let lines: Vec<String> =
-                Group::all(&left_out).iter().map(ToString::to_string).collect();
-            return Err(DataError::NothingTaken { path, left_out: lines.join("\n") });
+            return Err(DataError::of_nothing(path, &left_out));
         }
         let samples = Samples { left_out, ..Samples::from_rows(rows) };
         Ok((samples, Self { zip: Mutex::new(zip), places }))

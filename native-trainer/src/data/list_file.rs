@@ -68,13 +68,7 @@ impl Samples {
         let Listed { rows, left_out, joined } = read_rows(path)?;
         let rows: Vec<Row> = rows.into_iter().collect::<Result<_, _>>()?;
         if rows.is_empty() {
-            let path = path.to_owned();
-            if left_out.is_empty() {
-                return Err(DataError::Empty { path });
-            }
-            let lines: Vec<String> =
-                Group::all(&left_out).iter().map(ToString::to_string).collect();
-            return Err(DataError::NothingTaken { path, left_out: lines.join("\n") });
+            return Err(DataError::of_nothing(path, &left_out));
         }
         Ok(Self { left_out, joined, ..Self::from_rows(rows) })
     }

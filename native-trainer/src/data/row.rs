@@ -1,10 +1,10 @@
 //! One image as a list file or a folder names it, and why that is none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::left_out::shown;
+use super::left_out::{Group, LeftOut, shown};
 use crate::files::FileError;
 use crate::terminal::reason;
 
@@ -60,6 +60,18 @@ pub enum DataError {
     /// The data do not fit the recipe.
     #[error("{0}")]
     Unsuitable(String),
+}
+
+impl DataError {
+    /// Of a place from which no picture is taken.
+    pub(super) fn of_nothing(path: &Path, left_out: &[LeftOut]) -> Self {
+        let path = path.to_owned();
+        if left_out.is_empty() {
+            return Self::Empty { path };
+        }
+        let lines: Vec<String> = Group::all(left_out).iter().map(ToString::to_string).collect();
+        Self::NothingTaken { path, left_out: lines.join("\n") }
+    }
 }
 
 /// One picture as it is listed.
