@@ -120,6 +120,16 @@ fn a_cold_build_compiles_no_more_crates_than_it_may() {
     }
 }
 
+/// Settings of all packages hold for macros and build scripts, too, which every command would then compile anew, with
+/// all that uses them.
+#[test]
+fn macros_are_compiled_once_for_all_commands() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(!manifest.contains("[profile.dev.package.\"*\"]"));
+    let (_, own) = manifest.split_once("[profile.dev.build-override]\n").expect("a section");
+    assert!(own.starts_with("opt-level = 0\n"), "{own}");
+}
+
 /// Modules of a crate from the bottom up: a module may use only those on lines above its own.
 const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
     (
