@@ -17,10 +17,9 @@ const STYLE = `
     text-align: center; }
   .drop.over { border-style: solid; }
   figure { position: relative; display: inline-block; margin: 2.5rem 0 0; max-width: 100%; }
-  figure[hidden] { display: none; }
   figure img, figure video { display: block; max-width: 100%; }
-  [hidden], figure [hidden] { display: none; }
-  .camera { margin-top: .5rem; font: inherit; }
+  [hidden] { display: none !important; }
+  .camera { display: block; margin-top: .5rem; font: inherit; }
   .teach { display: flex; flex-wrap: wrap; gap: .5rem; margin: .75rem 0; }
   .teach input { flex: 1 1 10rem; }
   .teach input, .teach button { font: inherit; position: static; opacity: 1; width: auto; height: auto; }
@@ -270,7 +269,6 @@ export class MagpieRecognizer extends Base {
       throw error;
     } finally {
       for (const track of stream?.getTracks() ?? []) track.stop();
-      if (video.srcObject === stream) video.srcObject = null;
       if (this.#filming === filming) this.stopCamera();
     }
   }
@@ -297,6 +295,7 @@ export class MagpieRecognizer extends Base {
     const { camera, figure, image, video } = this.parts;
     camera.setAttribute("aria-pressed", "false");
     [image.hidden, video.hidden, figure.hidden] = [false, true, true];
+    video.srcObject = null;
     this.#clear();
     this.#forget();
     filming.abort();
