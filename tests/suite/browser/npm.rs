@@ -89,14 +89,16 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
 
     let dist = root().join("dist");
     let page = dist.to_str().expect("text");
-    let arguments = ["site", "photos", "--out", "own", "--title", "A <shelf>", "--page", page, "--json"];
+    let arguments =
+        ["site", "photos", "--out", "own", "--title", "A <shelf>", "--page", page, "--json"];
     let made = native(&arguments, project.0.path());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let own: Value = serde_json::from_slice(&made.stdout).expect("JSON");
     for what in ["classes", "pictures", "crop", "adapted", "recall_at_1", "suspects"] {
         assert_eq!(own[what], first[what], "{what}");
     }
-    let gallery = |folder: &str| std::fs::read(project.path(folder).join("gallery.bin")).expect("a file");
+    let gallery =
+        |folder: &str| std::fs::read(project.path(folder).join("gallery.bin")).expect("a file");
     if gallery("own.report") == gallery("site.report") {
         assert_eq!(unzipped(&project.digests("site")), unzipped(&project.digests("own")));
     } else {
@@ -136,16 +138,25 @@ fn the_packages_command_says_what_is_wrong_before_it_looks_at_anything() {
     std::fs::create_dir_all(project.path("shelf.report")).expect("a folder");
     std::fs::write(project.path("shelf.report/index.html"), "mine").expect("a disk");
     for (arguments, words) in [
-        (&["site", "photos", "--out", "mine"][..], "holds other files (thesis.txt); choose an empty folder"),
+        (
+            &["site", "photos", "--out", "mine"][..],
+            "holds other files (thesis.txt); choose an empty folder",
+        ),
         (&["site", "photos", "--out", "shelf"], "is not a report that magpie wrote"),
         (&["site", "photos", "--out", "photos/site"], "would lie among the pictures"),
         (&["site", "photos/apple", "--out", "site"], "holds pictures itself"),
         (&["site", "nowhere", "--out", "site"], "there is no such file or folder; check the path"),
         (&["site", "photos"], "--out DIR is missing"),
-        (&["site", "photos", "--out", "site", "--crop", "half"], "--crop half: there is auto, never"),
+        (
+            &["site", "photos", "--out", "site", "--crop", "half"],
+            "--crop half: there is auto, never",
+        ),
         (&["site", "photos", "--out", "site", "--threads", "0"], "an integer from 1 to 256"),
         (&["site", "photos", "--out", "site", "--crop", "main"], "give --detector, too"),
-        (&["site", "photos", "--out", "site", "--extractor", "none.bin"], "none.bin: there is no such file"),
+        (
+            &["site", "photos", "--out", "site", "--extractor", "none.bin"],
+            "none.bin: there is no such file",
+        ),
         (&["site", "photos", "--ouch"], "Unknown option '--ouch'"),
         (&["publish"], "there is no command publish"),
     ] {

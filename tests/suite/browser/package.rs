@@ -23,9 +23,11 @@ fn build(example: &str, script: &str) {
     let mut npm = Command::new("npm");
     npm.args(["run", script]).current_dir(&folder);
     // Nothing is told to anybody.
-    let output = npm.env("NEXT_TELEMETRY_DISABLED", "1").env("ASTRO_TELEMETRY_DISABLED", "1").output();
+    let output =
+        npm.env("NEXT_TELEMETRY_DISABLED", "1").env("ASTRO_TELEMETRY_DISABLED", "1").output();
     let output = output.expect("npm runs");
-    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
     assert!(output.status.success(), "{example}: {}", said.concat());
 }
 
@@ -94,11 +96,31 @@ fn the_element_has_many_looks_a_camera_and_is_taught() {
     assert_eq!(seen["each"]["dark"]["border"], "rgb(245, 158, 11)", "{seen}");
     let used = &seen["used"];
     assert_eq!(used["label"], "my own thing", "{used}");
-    assert_eq!(used["classes"].as_u64(), used["before"].as_u64().map(|before| before + 1), "{used}");
+    assert_eq!(
+        used["classes"].as_u64(),
+        used["before"].as_u64().map(|before| before + 1),
+        "{used}"
+    );
     assert!(used["again"].as_u64() > Some(0) && used["width"].as_u64() > Some(0), "{used}");
     assert_eq!(used["filming"], serde_json::json!({ "pressed": "true", "video": true }), "{used}");
     let stopped = serde_json::json!({ "pressed": "false", "figure": true, "stream": null });
     assert_eq!((&used["stopped"], &used["untaught"]), (&stopped, &"argument".into()), "{used}");
+}
+
+#[test]
+fn servers_import_what_they_render() {
+    let package = package();
+    let import =
+        "import(process.argv[1]).then((module) => console.log(Object.keys(module).length > 0))";
+    for module in ["magpie.js", "element.js", "choice.js", "pixels.js"] {
+        let output = Command::new("node")
+            .args(["--input-type=module", "--eval", import])
+            .arg(package.join(module))
+            .output()
+            .expect("node runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.trim(), "true", "{module}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -28,7 +28,8 @@ impl EngineClient {
         is_plain: bool,
         deliver: impl Fn(Response) + Clone + 'static,
     ) -> Result<Self, EngineError> {
-        let (worker, early) = startup::start_worker(backend, is_plain).map_err(|error| device(&error))?;
+        let (worker, early) =
+            startup::start_worker(backend, is_plain).map_err(|error| device(&error))?;
         let on_error = {
             let deliver = deliver.clone();
             Closure::<dyn FnMut(Event)>::new(move |event: Event| {
