@@ -1,7 +1,7 @@
 // From photographs to a site: what `npx magpie-recognizer site` does.
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { availableParallelism } from "node:os";
+import { availableParallelism, totalmem } from "node:os";
 import { basename, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -14,6 +14,8 @@ import { Progress } from "./node-progress.js";
 const NAMED = 5;
 // Bytes of a photograph at most: what is larger is no photograph, and would not fit beside its pixels.
 const MOST_BYTES = 256 * 1024 * 1024;
+// Bytes of memory that an engine takes while it looks at a large photograph.
+const OF_ENGINE = 300 * 1024 * 1024;
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const NETWORKS = join(HERE, "networks");
 
@@ -282,8 +284,10 @@ async function make(options, given, place, beside) {
     throw new Error(`--crop ${options.crop} looks for the main body: give --detector, too`);
   }
   const [classes, files] = [await metadataOf(options.metadata), await page()];
-  const most = Math.max(1, Math.min(options.threads ?? availableParallelism(), given.photos.length));
-  const authors = await Authors.open(networks.extractor, networks.detector, most);
+  // Half of the memory stays for others.
+  const threads = options.threads ?? Math.min(availableParallelism(), Math.floor(totalmem() / 2 / OF_ENGINE));
+  const count = Math.max(1, Math.min(threads, given.photos.length));
+  const authors = await Authors.open(networks.extractor, networks.detector, count);
   try {
     const before = await beside.openRecords(authors.key);
     let outcome = await lookAt(given.photos, authors, beside);

@@ -1,9 +1,12 @@
 //! The command of the package: sites by Node alone, as the native command makes them.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use models::gallery::Gallery;
 use serde_json::Value;
 
 use super::authoring::{digests, photograph, unzipped};
@@ -115,7 +118,9 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
     std::fs::remove_file(project.path("photos/apple/0.jpg")).expect("a file");
     std::fs::write(project.path("site/index.html"), "edited").expect("a disk");
     std::fs::write(project.path("site/CNAME"), "example.org").expect("a disk");
-    let more = project.json(&["site", "photos", "--out", "site"]);
+    std::fs::write(project.path("facts.json"), r#"{"mug": {"price": "4"}}"#).expect("a disk");
+    let options = ["--samples", "2", "--metadata", "facts.json"];
+    let more = project.json(&[&["site", "photos", "--out", "site"], &options[..]].concat());
     for (what, count) in [("embedded", 1), ("known", 11), ("removed", 1)] {
         assert_eq!(more[what], count, "{what}: {more}");
     }
@@ -123,6 +128,10 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
     assert_eq!((&*text("site/index.html.edited"), &*text("site/CNAME")), ("edited", "example.org"));
     assert!(text("site/index.html").contains("<title>Magpie</title>"));
     assert!(text("site.report/index.html").contains("<html"));
+    assert_eq!(text("site/samples.json"), r#"["samples/1.jpg","samples/2.jpg"]"#);
+    let gallery = Gallery::from_bytes(&gallery("site.report")).expect("a gallery");
+    let mug = gallery.classes().iter().find(|class| class.label == "mug").expect("a class");
+    assert_eq!(mug.metadata.get("price").map(String::as_str), Some("4"));
     assert!(native(&["verify", "site"], project.0.path()).status.success());
     // Nothing half lies about.
     let beside = std::fs::read_dir(project.0.path()).expect("a folder").flatten();
@@ -168,4 +177,49 @@ fn the_packages_command_says_what_is_wrong_before_it_looks_at_anything() {
     assert!(!project.path("site").exists());
     let help = project.run(&["--help"]);
     assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--out DIR"));
+}
+
+#[test]
+fn the_packages_command_serves_a_site_and_nothing_beside_it() {
+    let world = tempfile::tempdir().expect("a folder");
+    for (name, text) in [("site/index.html", "the page"), ("site/.git", "own"), ("secret", "own")] {
+        let path = world.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a disk");
+    }
+    let mut server = Command::new("node")
+        .current_dir(world.path())
+        .arg(package().join("command.js"))
+        .args(["serve", "site", "--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node runs");
+    let mut address = String::new();
+    let printed = server.stdout.take().expect("a pipe");
+    BufReader::new(printed).read_line(&mut address).expect("an address");
+    let host = address.trim().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect(&host).expect("a server");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    let page = ask("/");
+    assert!(page.starts_with("HTTP/1.1 200") && page.ends_with("the page"), "{page}");
+    assert!(page.contains("Cross-Origin-Embedder-Policy: require-corp"), "{page}");
+    for path in [
+        "/../secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/..%5csecret",
+        "/.git",
+        "/nothing",
+        "/%zz",
+    ] {
+        let answer = ask(path);
+        assert!(answer.starts_with("HTTP/1.1 404") && !answer.ends_with("own"), "{path}: {answer}");
+    }
+    server.kill().expect("it runs");
+    let _ = server.wait();
 }
