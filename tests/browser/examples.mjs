@@ -106,7 +106,7 @@ async function looks(page) {
     const filming = { pressed: parts.camera.getAttribute("aria-pressed"), video: !parts.video.hidden };
     parts.camera.click();
     const stopped = { pressed: parts.camera.getAttribute("aria-pressed"), figure: parts.figure.hidden, stream: parts.video.srcObject };
-    const untaught = await element.teach("nothing").catch(({ code }) => code);
+    const untaught = await element.learn("nothing").catch(({ code }) => code);
     return { before, label, classes: gallery.classes, again: again.objects.length, width: second.width, filming, stopped, untaught };
   });
   return { ...shown, used };

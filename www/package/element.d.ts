@@ -40,7 +40,7 @@ export class MagpieRecognizer extends HTMLElement {
   startCamera(): Promise<void>;
   stopCamera(): void;
   /** Adds the picture that was recognized last, or the camera's, to a class; changes stay in this browser. */
-  teach(label: string): Promise<GalleryView>;
+  learn(label: string): Promise<GalleryView>;
 }
 
 declare global {

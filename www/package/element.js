@@ -4,7 +4,8 @@
 //   <magpie-recognizer bundle="./bundle/"></magpie-recognizer>
 //
 // Attributes: bundle, assets, backend, src (a picture to begin with), top-k (classes to show of an object), camera (a
-// button for it), teach (a field in which the picture is given a name).
+// button for it), teach (a field in which the picture is given a name). None has the name of a property, which
+// frameworks would set in its place.
 // Events: magpie-progress, magpie-ready, magpie-recognized, magpie-taught, magpie-error; what happened is in detail.
 // Slots: prompt, button, camera, teach; the rest of its looks by ::part(drop), (camera), (picture), (video), (box),
 // (label), (status), (answers), (answer), (thumbnail), (facts), (others), (teach), (name), (teach-button).
@@ -177,7 +178,7 @@ export class MagpieRecognizer extends Base {
     });
     teach.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.teach(name.value).then(
+      this.learn(name.value).then(
         () => teach.reset(),
         () => {},
       );
@@ -243,8 +244,10 @@ export class MagpieRecognizer extends Base {
     this.#stop();
     const filming = new AbortController();
     this.#filming = filming;
-    const { camera, figure, image, video } = this.parts;
+    const { camera, figure, image, video, answers } = this.parts;
     camera.setAttribute("aria-pressed", "true");
+    // Nobody can listen to every frame.
+    answers.setAttribute("aria-live", "off");
     const { signal } = filming;
     /** @type {MediaStream | null} */
     let stream = null;
@@ -292,8 +295,9 @@ export class MagpieRecognizer extends Base {
     const filming = this.#filming;
     if (!filming) return;
     this.#filming = null;
-    const { camera, figure, image, video } = this.parts;
+    const { camera, figure, image, video, answers } = this.parts;
     camera.setAttribute("aria-pressed", "false");
+    answers.setAttribute("aria-live", "polite");
     [image.hidden, video.hidden, figure.hidden] = [false, true, true];
     video.srcObject = null;
     this.#clear();
@@ -302,7 +306,7 @@ export class MagpieRecognizer extends Base {
   }
 
   /** Adds the picture that was recognized last, or the camera's, to a class; changes stay in this browser. */
-  async teach(label) {
+  async learn(label) {
     const magpie = this.#magpie;
     try {
       if (this.#seen === null || !magpie) throw failure("argument", "no picture was recognized yet");
