@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
-import { basename, join, relative, sep } from "node:path";
+import { basename, join, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { Authors } from "./node-author.js";
@@ -77,7 +77,8 @@ class Unusable {
 
   add(path, message) {
     this.count += 1;
-    const reason = message.replace(`${path}: `, "");
+    // The engine names the file, and says the reason of a reason that is the same.
+    const reason = message.replace(`${path}: `, "").replace(/^(.+): \1$/s, "$1");
     const of = (this.#reasons.get(reason) ?? 0) + 1;
     this.#reasons.set(reason, of);
     return of <= NAMED ? `left out: ${path}: ${reason}` : null;
@@ -88,19 +89,19 @@ class Unusable {
   }
 }
 
-/** Has the engines look at what is not known yet. Each photograph gets its content id; null where it cannot be used. */
+/** Has the engines look at what is not known yet. Photographs get their content ids, and are told to be usable. */
 async function lookAt(photos, authors, beside) {
   const known = await beside.openRecords(authors.key);
   const outcome = { embedded: 0, known: 0, same: 0, unusable: new Unusable() };
   const progress = new Progress("pictures", photos.length);
   const seen = new Map();
   const look = async (photo, ask) => {
-    let content;
     try {
       const { size } = await stat(photo.path);
       if (size > MOST_BYTES) throw new Error("has more than 256 MB; make it smaller");
       const file = new Uint8Array(await readFile(photo.path));
-      content = createHash("sha256").update(file).digest("hex").slice(0, 32);
+      const content = createHash("sha256").update(file).digest("hex").slice(0, 32);
+      photo.content = content;
       const first = seen.get(content);
       if (!first) {
         const looking = known.has(content) ? Promise.resolve("known") : ask(photo.path, file);
@@ -115,7 +116,7 @@ async function lookAt(photos, authors, beside) {
         outcome.embedded += 1;
         seen.set(content, Promise.resolve("embedded"));
       }
-      photo.content = content;
+      photo.isUsable = true;
     } catch (error) {
       // Of the disk or of the engine, not of the picture.
       if (["ENOSPC", "EROFS", "EDQUOT"].includes(error.code) || error.kind === "Device") throw error;
@@ -291,11 +292,11 @@ async function make(options, given, place, beside) {
   try {
     const before = await beside.openRecords(authors.key);
     let outcome = await lookAt(given.photos, authors, beside);
-    let usable = given.photos.filter(({ content }) => content !== undefined);
+    let usable = given.photos.filter(({ isUsable }) => isUsable);
     if (!usable.length) throw new Error(`${options.photos}: none of the pictures can be used; see above`);
     if ((await tellAll(usable, authors, beside)).length) {
       outcome = await lookAt(given.photos, authors, beside);
-      usable = given.photos.filter(({ content }) => content !== undefined);
+      usable = given.photos.filter(({ isUsable }) => isUsable);
       if ((await tellAll(usable, authors, beside)).length) throw new Error(`${beside.folder}: the disk damages records`);
     }
     tellShared(usable);
@@ -304,7 +305,10 @@ async function make(options, given, place, beside) {
     if (unknown) throw new Error(`${options.metadata}: there is no class ${JSON.stringify(unknown.label)}`);
     const project = {
       title: options.title,
-      photos: usable.map(({ path, label, content }) => ({ content, label, name: relative("", path).split(sep).join("/") })),
+      // Also those that cannot be used: the report speaks of them.
+      photos: given.photos
+        .filter(({ content }) => content !== undefined)
+        .map(({ path, label, content }) => ({ content, label, name: path.split(sep).join("/") })),
       crop: options.crop === "auto" ? null : options.crop,
       adapt: options.adapt,
       calibrate: options.calibrate,

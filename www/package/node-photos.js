@@ -84,7 +84,7 @@ async function beginningOf(path) {
 
 /** The photographs of a folder of classes, and what is left out. */
 class Contents {
-  /** @type {{ path: string, label: string }[]} */
+  /** @type {{ path: string, label: string, content?: string, isUsable?: boolean }[]} */
   photos = [];
   /** @type {{ path: string, reason: string }[]} */
   leftOut = [];
