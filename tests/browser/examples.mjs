@@ -67,47 +67,56 @@ function engines(name) {
 /** What each of the element's looks shows; then its camera and what it is taught. */
 async function looks(page) {
   await page.waitForFunction(
-    () => [...document.querySelectorAll("magpie-recognizer[src]")].every(({ shadowRoot }) => shadowRoot?.querySelector("li")),
+    () => {
+      const all = [...document.querySelectorAll("magpie-recognizer[src]")];
+      return all.every(({ shadowRoot }) => shadowRoot?.querySelector("li"));
+    },
     null,
     { timeout: 60_000 },
   );
   const shown = await page.evaluate(() => {
     const isSeen = (node) => node.getClientRects().length > 0;
-    const each = [...document.querySelectorAll("magpie-recognizer")].map((element) => {
+    const all = [...document.querySelectorAll("magpie-recognizer")];
+    const each = all.map((element) => {
       const { parts } = element;
-      const all = (selector) => [...element.shadowRoot.querySelectorAll(selector)];
+      const inside = (selector) => [...element.shadowRoot.querySelectorAll(selector)];
       const own = {
-        lines: all("li").length,
-        others: all(".others").length,
-        pictures: all("li img").filter(isSeen).length,
+        lines: inside("li").length,
+        others: inside(".others").length,
+        pictures: inside("li img").filter(isSeen).length,
         camera: isSeen(parts.camera),
         teach: isSeen(parts.teach),
         border: getComputedStyle(parts.drop).borderTopColor,
       };
       return [element.id, own];
     });
-    return { each: Object.fromEntries(each), shared: new Set([...document.querySelectorAll("magpie-recognizer")].map((e) => e.magpie)).size };
+    return { each: Object.fromEntries(each), shared: new Set(all.map(({ magpie }) => magpie)).size };
   });
   const used = await page.evaluate(async () => {
     const element = document.querySelector("#camera");
-    const next = (what) => new Promise((then) => element.addEventListener(`magpie-${what}`, ({ detail }) => then(detail), { once: true }));
+    const next = (what) =>
+      new Promise((then) => {
+        element.addEventListener(`magpie-${what}`, ({ detail }) => then(detail), { once: true });
+      });
     const { parts } = element;
     const before = (await element.magpie.gallery.list()).classes;
-    const form = next("taught");
+    const taught = next("taught");
     parts.name.value = " my own thing ";
     parts.teach.requestSubmit();
-    const { label, gallery } = await form;
+    const { label, gallery } = await taught;
     const again = await next("recognized");
     await element.magpie.gallery.reset();
-    const frames = [next("recognized")];
+    const first = next("recognized");
     parts.camera.click();
-    await frames[0];
-    const second = await next("recognized");
-    const filming = { pressed: parts.camera.getAttribute("aria-pressed"), video: !parts.video.hidden };
+    await first;
+    const { width } = await next("recognized");
+    const pressed = () => parts.camera.getAttribute("aria-pressed");
+    const filming = { pressed: pressed(), video: !parts.video.hidden };
     parts.camera.click();
-    const stopped = { pressed: parts.camera.getAttribute("aria-pressed"), figure: parts.figure.hidden, stream: parts.video.srcObject };
+    const stopped = { pressed: pressed(), figure: parts.figure.hidden, stream: parts.video.srcObject };
     const untaught = await element.learn("nothing").catch(({ code }) => code);
-    return { before, label, classes: gallery.classes, again: again.objects.length, width: second.width, filming, stopped, untaught };
+    const { classes } = gallery;
+    return { before, label, classes, again: again.objects.length, width, filming, stopped, untaught };
   });
   return { ...shown, used };
 }

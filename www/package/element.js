@@ -166,7 +166,8 @@ export class MagpieRecognizer extends Base {
     const figure = make("figure", { hidden: "" }, image, video);
     const status = make("p", { part: "status", role: "status" });
     const answers = make("ul", { part: "answers", "aria-live": "polite" });
-    const name = make("input", { part: "name", "aria-label": "Name", required: "", maxlength: "200", autocomplete: "off" });
+    const name = make("input", { part: "name", "aria-label": "Name", maxlength: "200", autocomplete: "off" });
+    name.required = true;
     const teach = make("form", { class: "teach", part: "teach" }, name);
     teach.append(make("button", { part: "teach-button" }, make("slot", { name: "teach" }, "Teach this name")));
     root.append(drop, camera, figure, status, answers, teach);

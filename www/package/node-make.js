@@ -230,7 +230,8 @@ function say(options, { beside, figures, outcome, removed, losses, seconds }) {
   if (figures.crop_text) lines.push(figures.crop_text);
   const lost = losses.pictures + unusable.count;
   const parts = [
-    `${counted(figures.classes.length, "class", "classes")}, ${counted(figures.photos, "picture", "pictures")}`,
+    counted(figures.classes.length, "class", "classes"),
+    `, ${counted(figures.photos, "picture", "pictures")}`,
     `: ${embedded} embedded, ${known} known from before`,
     same ? `, ${same} the same as others` : "",
     removed ? `, ${removed} gone` : "",
@@ -243,7 +244,8 @@ function say(options, { beside, figures, outcome, removed, losses, seconds }) {
   } else if (first && fifth) {
     const rate = ([value, error]) => `${value.toFixed(1)} ± ${error.toFixed(1)} %`;
     lines.push(
-      `named rightly, each picture asked without itself: ${rate(first)} at the first answer, ${rate(fifth)} among five` +
+      `named rightly, each picture asked without itself: ${rate(first)} at the first answer, ` +
+        `${rate(fifth)} among five` +
         (figures.adapted ? "; adapted" : ""),
     );
   } else {
@@ -297,7 +299,8 @@ async function make(options, given, place, beside) {
     if ((await tellAll(usable, authors, beside)).length) {
       outcome = await lookAt(given.photos, authors, beside);
       usable = given.photos.filter(({ isUsable }) => isUsable);
-      if ((await tellAll(usable, authors, beside)).length) throw new Error(`${beside.folder}: the disk damages records`);
+      const isDamaged = (await tellAll(usable, authors, beside)).length > 0;
+      if (isDamaged) throw new Error(`${beside.folder}: the disk damages records`);
     }
     tellShared(usable);
     const labels = new Set(usable.map(({ label }) => label));

@@ -8,8 +8,8 @@ import { engineFormat } from "./pixels.js";
 // Endings of pictures. Of those that are not read the engine says so, with advice.
 const PICTURES = new Set(
   (
-    "jpg jpeg jpe jfif jif pjpeg pjp png apng webp gif bmp dib heic heif hif avif tif tiff jxl jp2 j2k jpx ico psd psb " +
-    "cr2 cr3 nef arw dng raf orf rw2 pef srw svg svgz"
+    "jpg jpeg jpe jfif jif pjpeg pjp png apng webp gif bmp dib heic heif hif avif tif tiff jxl jp2 j2k jpx ico psd " +
+    "psb cr2 cr3 nef arw dng raf orf rw2 pef srw svg svgz"
   ).split(" "),
 );
 // What systems and programs leave among a person's own, in small letters.
@@ -34,14 +34,18 @@ const REASONS = {
   none: "no picture by its name and its content",
   loose: "a picture beside the classes' folders; put it into one of them",
   empty: "a class without a picture that can be used",
-  folders: "a class that holds folders only; put the pictures right into it, or name it where its folders are the classes",
+  folders:
+    "a class that holds folders only; put the pictures right into it, or name it where its folders are the classes",
   inside: "a folder inside of a class; put its pictures right into the class",
   site: "a site that magpie wrote, or its report; move it out of the pictures",
   loop: "a link to a folder that it lies in",
   blank: "its name is blank, which no class can be; rename it",
   dangling: "a link to what is not there; fetch that (`git annex get`, `dvc pull`) or copy it",
 };
-const OF_FOLDERS = new Set([REASONS.folders, REASONS.inside, REASONS.site, REASONS.loop, REASONS.blank]);
+// Those that keep out no single picture: folders, and what nobody takes for one.
+const NO_PICTURES = new Set(
+  ["folders", "inside", "site", "loop", "blank", "none", "empty"].map((reason) => REASONS[reason]),
+);
 
 /** By the bytes of their UTF-8, as every system and the command order names. */
 export const byBytes = (one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other));
@@ -167,7 +171,8 @@ export async function photosOf(root) {
     throw new Error(`${root}: there is no such file or folder; check the path`);
   });
   if (!there.isDirectory()) {
-    const advice = endingOf(root) === "zip" ? "unpack it, and give the folder" : "give a folder with one sub-folder per class";
+    const isPacked = endingOf(root) === "zip";
+    const advice = isPacked ? "unpack it, and give the folder" : "give a folder with one sub-folder per class";
     throw new Error(`${root}: is a file; ${advice}`);
   }
   const contents = new Contents();
@@ -179,10 +184,9 @@ export async function photosOf(root) {
         `folders: ${dirname(resolve(root))}`,
     );
   }
-  const why = leftOutTexts(contents.leftOut).join("; ");
-  throw new Error(
-    `${root}: no picture lies in a sub-folder; make one folder per class, as photos/blue mug/1.jpg${why && ` (${why})`}`,
-  );
+  const texts = leftOutTexts(contents.leftOut);
+  const why = texts.length ? ` (${texts.join("; ")})` : "";
+  throw new Error(`${root}: no picture lies in a sub-folder; make one per class, as photos/blue mug/1.jpg${why}`);
 }
 
 /** What is left out, in a sentence for each reason: first what a person would miss. */
@@ -199,6 +203,6 @@ export function leftOutTexts(leftOut) {
 
 /** How many of what is left out are pictures, and how many are classes without any. */
 export const lossesOf = (leftOut) => ({
-  pictures: leftOut.filter(({ reason }) => !OF_FOLDERS.has(reason) && ![REASONS.none, REASONS.empty].includes(reason)).length,
+  pictures: leftOut.filter(({ reason }) => !NO_PICTURES.has(reason)).length,
   classes: leftOut.filter(({ reason }) => [REASONS.empty, REASONS.folders].includes(reason)).length,
 });

@@ -1,4 +1,5 @@
-// A site's folder and the one beside it: what may be replaced there, and how it is without a moment in which it is half.
+// A site's folder and the one beside it: what may be replaced there, and how it is replaced so that the page goes on
+// working.
 import { createHash } from "node:crypto";
 import { lstat, mkdir, open, readdir, readFile, realpath, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve, sep } from "node:path";
@@ -103,7 +104,8 @@ async function listOf(place) {
   if (list.version > VERSION) throw told(`is of version ${list.version}, this program knows ${VERSION}`);
   const wrong = list.files.find((name) => !isPlain(name));
   if (wrong !== undefined) throw told(`${JSON.stringify(wrong)} is no name of a site's file`);
-  return { files: new Set(list.files), digests: new Map(Object.entries(list.digests ?? {})), edited: new Set(list.edited) };
+  const digests = new Map(Object.entries(list.digests ?? {}));
+  return { files: new Set(list.files), digests, edited: new Set(list.edited) };
 }
 
 const unpacked = (name) => name.replace(/\.(br|gz)$/, "");
@@ -119,10 +121,10 @@ function rank(name) {
 
 /** Names of a site in the order in which they go to their places: packed copies behind what they are of. */
 function inTurn(names) {
-  const key = (name) => [rank(unpacked(name)), unpacked(name), name === unpacked(name) ? 0 : 1];
   return [...names].sort((one, other) => {
-    const [first, second] = [key(one), key(other)];
-    return Number(first[0]) - Number(second[0]) || byBytes(first[1], second[1]) || Number(first[2]) - Number(second[2]) || byBytes(one, other);
+    const [first, second] = [unpacked(one), unpacked(other)];
+    // What is no copy is the shorter name.
+    return rank(first) - rank(second) || byBytes(first, second) || byBytes(one, other);
   });
 }
 
@@ -156,7 +158,8 @@ export class Place {
     site.#before = await listOf(site.#place);
     if (site.#before) return site;
     // What a folder that a host takes its files from has before the first publishing.
-    const others = (await readdir(site.#place)).filter((other) => !other.startsWith(".") && other !== "CNAME").sort(byBytes);
+    const isOther = (name) => !name.startsWith(".") && name !== "CNAME";
+    const others = (await readdir(site.#place)).filter(isOther).sort(byBytes);
     if (others.length) {
       const what = (await stat(join(site.#place, others[0]))).isDirectory() ? "another folder" : "other files";
       throw new Error(`${out}: holds ${what} (${others[0]}); choose an empty folder`);
@@ -201,7 +204,8 @@ export class Place {
         files.set(`${HEADERS}.new`, now);
         files.set(HEADERS, there);
         kept.add(HEADERS);
-        this.#tell(`note: ${shown}: has been edited and is kept; what magpie would write there is beside it, as ${HEADERS}.new`);
+        const beside = `what magpie would write there is beside it, as ${HEADERS}.new`;
+        this.#tell(`note: ${shown}: has been edited and is kept; ${beside}`);
         continue;
       }
       const beside = await keepBeside(this.#place, name, ".edited", there);
@@ -243,7 +247,8 @@ export class Place {
       for (const name of inTurn(names.filter((name) => name !== OWN_FILES))) {
         if (unpacked(name) === name) {
           // A host would send a packed copy of before in the place of the new file.
-          for (const ending of PACKED) if (before.has(name + ending)) await rm(join(this.#place, name + ending), { force: true });
+          const copies = PACKED.map((ending) => name + ending).filter((copy) => before.has(copy));
+          for (const copy of copies) await rm(join(this.#place, copy), { force: true });
         }
         for (let at = name.indexOf("/"); at > 0; at = name.indexOf("/", at + 1)) {
           if (before.has(name.slice(0, at))) await rm(join(this.#place, name.slice(0, at)), { force: true });
@@ -319,7 +324,8 @@ export class Beside {
     const isOwn = files.length === 0 || own.some(Boolean);
     if (!names.includes("bundle") && isOwn) return;
     throw new Error(
-      `${this.folder}: is not a report that magpie wrote, and it would be written there; move it away, or choose another --out`,
+      `${this.folder}: is not a report that magpie wrote, and it would be written there; move it away, or choose ` +
+        "another --out",
     );
   }
 
@@ -334,7 +340,8 @@ export class Beside {
       }
       const holder = Number(await orNull(readFile(this.#lock, "utf8")));
       if (isRunning(holder)) {
-        throw new Error(`${this.folder}: another command (process ${holder}) is making this site; wait until it has ended`);
+        const who = `another command (process ${holder})`;
+        throw new Error(`${this.folder}: ${who} is making this site; wait until it has ended`);
       }
       await rm(this.#lock, { force: true });
     }
