@@ -124,7 +124,7 @@ fn apart(files: &BTreeMap<String, String>) -> (BTreeMap<&str, &str>, BTreeSet<St
 }
 
 /// The same classes and entries, whose embeddings differ by no more than a step of 16-bit floats.
-fn assert_alike(place: &str, bytes: &[u8], native: &[u8]) {
+pub(super) fn assert_alike(place: &str, bytes: &[u8], native: &[u8]) {
     let [one, other] = [bytes, native].map(|bytes| Gallery::from_bytes(bytes).expect("a gallery"));
     let labels = |gallery: &Gallery| {
         gallery.classes().iter().map(|class| class.label.clone()).collect::<Vec<_>>()
