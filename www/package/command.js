@@ -19,7 +19,7 @@ gallery.bin, the gallery for the native magpie; records, what is known of the ph
 
   PHOTOS             folder with one sub-folder per class
   --out DIR          folder to write the site into: a new or empty one, or a site that magpie wrote
-  --title TEXT       title of the page; by default Magpie
+  --title TEXT       title of the page; by default that of the site that stands there, else Magpie
   --extractor FILE   model file of the extractor; by default the one that the package brings along
   --detector FILE    model file of the detector, or none
   --crop CROP        auto, never, middle, main or both: which part of a photograph becomes an entry; auto measures it
@@ -95,7 +95,7 @@ async function site({ values, positionals }) {
   await makeSite({
     photos,
     out: values.out,
-    title: values.title ?? "Magpie",
+    title: values.title,
     extractor: values.extractor,
     detector: values.detector,
     crop: given("crop", ["never", "middle", "main", "both"]),

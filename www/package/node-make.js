@@ -12,6 +12,8 @@ import { Progress } from "./node-progress.js";
 
 // Sentences of one reason that are told; more are counted.
 const NAMED = 5;
+// Sentences of advice that are printed; the report has all.
+const ADVICE = 3;
 // Bytes of a photograph at most: what is larger is no photograph, and would not fit beside its pixels.
 const MOST_BYTES = 256 * 1024 * 1024;
 // Bytes of memory that an engine takes while it looks at a large photograph.
@@ -258,7 +260,9 @@ function say(options, { beside, figures, outcome, removed, losses, seconds }) {
         `${percent(open.unknown_named)} % of unknown things named`,
     );
   }
-  lines.push(...figures.advice.slice(0, 3).map((advice) => `  ${advice}`));
+  lines.push(...figures.advice.slice(0, ADVICE).map((advice) => `  ${advice}`));
+  const more = figures.advice.length - ADVICE;
+  if (more > 0 && options.report) lines.push(`  ${more} more in the report`);
   if (options.report) lines.push(`report  ${beside.report}`);
   lines.push(`site    ${options.out} (${seconds.toFixed(1)} s)`);
   lines.push(`show it by: npx magpie-recognizer serve ${options.out}`);
@@ -307,7 +311,7 @@ async function make(options, given, place, beside) {
     const unknown = classes.find(({ label }) => !labels.has(label));
     if (unknown) throw new Error(`${options.metadata}: there is no class ${JSON.stringify(unknown.label)}`);
     const project = {
-      title: options.title,
+      title: options.title ?? (await place.title()) ?? "Magpie",
       // Also those that cannot be used: the report speaks of them.
       photos: given.photos
         .filter(({ content }) => content !== undefined)
@@ -343,7 +347,7 @@ async function make(options, given, place, beside) {
  * Makes a site, as the command's options say, and prints what came of it.
  *
  * @param {{
- *   photos: string, out: string, title: string, extractor?: string, detector?: string, crop: string, adapt: boolean,
+ *   photos: string, out: string, title?: string, extractor?: string, detector?: string, crop: string, adapt: boolean,
  *   calibrate: boolean, metadata?: string, sample: string[], samples: number, report: boolean, threads?: number,
  *   json: boolean,
  * }} options

@@ -167,6 +167,18 @@ export class Place {
     return site;
   }
 
+  /** The title of the site that stands there, if one does. */
+  async title() {
+    if (!this.#before) return undefined;
+    try {
+      const { title } = JSON.parse(await readFile(join(this.#place, "bundle", "manifest.json"), "utf8"));
+      return typeof title === "string" ? title : undefined;
+    } catch {
+      // Without a manifest that can be read there is no title to keep.
+      return undefined;
+    }
+  }
+
   /** Checks that nothing of others has the name of one of the site's files. */
   async #refuse(names) {
     const isOwn = (name) => this.#before?.files.has(name) ?? false;

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use safetensors::SafeTensors;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, samples, size};
@@ -107,22 +106,20 @@ impl Arguments {
 
 /// Whether a file begins as one that this command wrote.
 fn is_extraction(path: &Path) -> bool {
-    let begin = || -> std::io::Result<Vec<u8>> {
+    let header = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let mut length = [0; 8];
         file.read_exact(&mut length)?;
-        let mut bytes = length.to_vec();
+        let mut bytes = Vec::new();
         file.take(u64::from_le_bytes(length).min(HEADER)).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let begin = begin().unwrap_or_default();
-    SafeTensors::read_metadata(&begin).is_ok_and(|(_, header)| {
-        ["embeddings", "labels"].iter().all(|name| header.info(name).is_some())
-    })
+    let header: Value = serde_json::from_slice(&header().unwrap_or_default()).unwrap_or_default();
+    ["embeddings", "labels"].iter().all(|name| header.get(name).is_some())
 }
 
 /// A safetensors file. The crate's own writer puts several metadata into another order each time.
-fn with_header(header: &serde_json::Value, values: &[&[u8]]) -> anyhow::Result<Vec<u8>> {
+fn with_header(header: &Value, values: &[&[u8]]) -> anyhow::Result<Vec<u8>> {
     let mut header = serde_json::to_vec(header)?;
     // Values begin at a multiple of eight bytes.
     header.resize(header.len().next_multiple_of(8), b' ');
@@ -144,10 +141,10 @@ mod tests {
             "embeddings": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
         });
         let bytes = with_header(&header, &[&7_i64.to_le_bytes(), &[0; 8]]).unwrap();
-        let read = SafeTensors::deserialize(&bytes).unwrap();
+        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.tensor("labels").unwrap().data(), 7_i64.to_le_bytes());
         assert_eq!(read.tensor("embeddings").unwrap().shape(), [1, 2]);
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(metadata.metadata().as_ref().unwrap()["model"], "m");
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");

@@ -207,8 +207,6 @@ fn networks_for_other_programs_are_old_or_new() {
     shop.0.write("graph.bin", "old");
     shop.0.write("graph.json", r#"{"weightsManifest": [{"paths": ["graph.bin"]}]}"#);
     shop.survives("export model.safetensors --out graph.json");
-    shop.0.write("rows.safetensors", "old");
-    shop.0.write("rows.tsv", "old");
     shop.survives("extract --extractor model.safetensors --images photos --out rows.safetensors");
     shop.does("extract --extractor model.safetensors --images photos --out rows.safetensors");
     shop.survives("extract --extractor model.safetensors --images more --out rows.safetensors");

@@ -185,15 +185,20 @@ fn a_threshold_that_is_badly_measured_is_not_kept() {
 
     // A hundred pictures are needed for one in a hundred.
     let before = std::fs::read(&asked.gallery).expect("a gallery");
-    let (code, answer, error) = asked.calibrate(&pictures, &["--write"]);
+    let strict = ["--write", "--false-accept", "0.01"];
+    let (code, answer, error) = asked.calibrate(&pictures, &strict);
     assert_eq!(code, Some(1), "{error}");
     assert!(answer.contains("12 pictures of unknown things: 100 are needed"), "{answer}");
     assert!(answer.contains(" of 12; ") && answer.contains("no threshold"), "{answer}");
     assert!(error.contains("the threshold is not kept; --even-if-poor"), "{error}");
     assert!(std::fs::read(&asked.gallery).expect("a gallery") == before);
-    let (code, _, error) = asked.calibrate(&pictures, &["--write", "--even-if-poor"]);
+    let (code, _, error) = asked.calibrate(&pictures, &[&strict[..], &["--even-if-poor"]].concat());
     assert_eq!(code, Some(0), "{error}");
     assert!(asked.kept().is_some());
+    // So few measure one in twenty.
+    let (code, answer, _) = asked.calibrate(&pictures, &["--write"]);
+    assert!(answer.contains("12 pictures of unknown things: 20 are needed"), "{answer}");
+    assert_eq!(code, Some(1));
 }
 
 #[test]

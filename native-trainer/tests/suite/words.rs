@@ -135,8 +135,16 @@ fn galleries_say_what_they_hold_and_what_a_change_did() {
 fn a_measured_threshold_is_stale_after_a_change() {
     let shop = Shop::new();
     let held_out = shop.world.pictures("held out", 4, 5);
-    let calibrate: [&dyn AsRef<OsStr>; 6] =
-        [&"--query", &held_out, &"--extractor", &shop.model, &"--write", &"--even-if-poor"];
+    let calibrate: [&dyn AsRef<OsStr>; 8] = [
+        &"--query",
+        &held_out,
+        &"--extractor",
+        &shop.model,
+        &"--false-accept",
+        &"0.01",
+        &"--write",
+        &"--even-if-poor",
+    ];
     let said = shop.gallery("calibrate", &calibrate);
     assert!(
         said.contains("  advice: add 80 or more of such pictures, or give --false-accept 0.05\n"),

@@ -22,10 +22,8 @@ use crate::networks;
 use authoring::calibration::{Calibration, Doubt, Share, calibrate, scored};
 use authoring::label::Labels;
 
-/// Share of unknown things that may be named.
-const FALSE_ACCEPT: f64 = 0.05;
-/// The same where as many pictures are asked as measure it.
-const FALSE_ACCEPT_OF_MANY: f64 = 0.01;
+/// Share of unknown things that may be named, below so many pictures of `--query` and from there on.
+const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];
 const MANY: usize = 100;
 
 /// Finds when an answer is "unknown" and how sure the others are, from the gallery's own entries or from pictures
@@ -204,9 +202,8 @@ impl Calibrate {
 
     /// Share of unknown things that may be named.
     fn share(&self, query: Option<&Query>) -> f64 {
-        let is_measured = query.is_some_and(|query| query.embedded.labels.len() >= MANY);
-        let default = if is_measured { FALSE_ACCEPT_OF_MANY } else { FALSE_ACCEPT };
-        self.false_accept.unwrap_or(default)
+        let are_many = query.is_some_and(|query| query.embedded.labels.len() >= MANY);
+        self.false_accept.unwrap_or(FALSE_ACCEPT[usize::from(are_many)])
     }
 
     /// The test that is asked for.
