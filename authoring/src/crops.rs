@@ -122,10 +122,7 @@ impl<'a> Cropper<'a> {
     }
 
     /// The box of a photograph's main body; `None` without one, and without a detector.
-    pub(crate) fn body(
-        networks: Networks<'_>,
-        picture: &RgbImage,
-    ) -> anyhow::Result<Option<BBox>> {
+    pub(crate) fn body(networks: Networks<'_>, picture: &RgbImage) -> anyhow::Result<Option<BBox>> {
         let Some(detector) = networks.detector else { return Ok(None) };
         let thresholds = DetectionThresholds::default();
         let found = pollster::block_on(detect(detector, picture, &thresholds))?;

@@ -252,9 +252,8 @@ fn found_of_class(around: &[Around], classes: usize) -> Vec<Share> {
 }
 
 fn outliers(around: &[Around], places: &Places) -> Vec<Outlier> {
-    let most_alike = |photo: &Around| {
-        photo.near.iter().map(|near| near.cosine).max_by(f32::total_cmp)
-    };
+    let most_alike =
+        |photo: &Around| photo.near.iter().map(|near| near.cosine).max_by(f32::total_cmp);
     let mut cosines: Vec<f32> = around.iter().filter_map(most_alike).collect();
     if cosines.len() < LEAST_COMPARED {
         return Vec::new();

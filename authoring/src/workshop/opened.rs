@@ -70,7 +70,9 @@ impl Workshop {
             let embedding = gallery.embedding(entry).into_owned();
             let known = places.get(&id).and_then(|place| found.get_mut(*place));
             match known {
-                Some((of, _, rows)) if *of == class && rows.len() < of_photo => rows.push(embedding),
+                Some((of, _, rows)) if *of == class && rows.len() < of_photo => {
+                    rows.push(embedding)
+                }
                 known => {
                     // An entry of nothing known, or one more of what another class has, gets an id of its own.
                     let own = known.is_some() || id == ContentId::default();

@@ -101,13 +101,7 @@ pub(super) fn come(
 }
 
 /// A photograph that is there already is named with its class, and may be moved to the one that it was put on.
-fn double(
-    app: &mut App,
-    path: String,
-    id: PhotoId,
-    before: Option<String>,
-    label: Option<String>,
-) {
+fn double(app: &mut App, path: String, id: PhotoId, before: Option<String>, label: Option<String>) {
     let label = label.as_deref().and_then(crate::project::name);
     if let Some(label) = label.filter(|label| before.as_ref() != Some(label)) {
         app.elsewhere.push((id, label));

@@ -60,7 +60,9 @@ pub(crate) fn record_name((id, part): Sight) -> String {
 
 /// What a record of this name is of; `None` where it is none.
 pub(crate) fn sight_of(name: &str) -> Option<Sight> {
-    let Some((id, edges)) = name.split_once('-') else { return Some((PhotoId::parse(name)?, None)) };
+    let Some((id, edges)) = name.split_once('-') else {
+        return Some((PhotoId::parse(name)?, None));
+    };
     if edges.len() != 16 || !edges.is_ascii() {
         return None;
     }

@@ -45,7 +45,9 @@ pub(super) fn open(studio: &Rc<Studio>, purpose: Purpose) {
         let opened = browser::ask("openCamera", &[video()]).await;
         let is_shown = by_id::<HtmlDialogElement>("camera").open();
         match opened {
-            Ok(_) if is_shown => tell(&say(if take == "film.try" { "film.press" } else { "film.hint" })),
+            Ok(_) if is_shown => {
+                tell(&say(if take == "film.try" { "film.press" } else { "film.hint" }))
+            }
             // It was closed before the browser gave a camera.
             Ok(_) => drop(browser::call("closeCamera", &[video()])),
             Err(_) => tell(&say("film.none")),
@@ -94,11 +96,16 @@ pub(super) fn connect(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
     let button: HtmlElement = by_id("film-take");
     let hear = studio.clone();
     let options = EventListenerOptions::enable_prevent_default();
-    listeners.push(EventListener::new_with_options(&button, "pointerdown", options, move |event| {
-        // A long press asks for no menu, and selects nothing.
-        event.prevent_default();
-        press(&hear);
-    }));
+    listeners.push(EventListener::new_with_options(
+        &button,
+        "pointerdown",
+        options,
+        move |event| {
+            // A long press asks for no menu, and selects nothing.
+            event.prevent_default();
+            press(&hear);
+        },
+    ));
     for ending in ["pointerup", "pointercancel", "pointerleave", "blur"] {
         let hear = studio.clone();
         listeners.push(EventListener::new(&button, ending, move |_| release(&hear)));

@@ -134,7 +134,8 @@ fn written() -> Option<[f64; 4]> {
 }
 
 fn close(studio: &Rc<Studio>, choose: impl FnOnce(&Shown) -> Option<Option<Part>>) {
-    let chosen = studio.shown.borrow().as_ref().and_then(|shown| Some((shown.photo, choose(shown)?)));
+    let chosen =
+        studio.shown.borrow().as_ref().and_then(|shown| Some((shown.photo, choose(shown)?)));
     dialog().close();
     if let Some((photo, part)) = chosen {
         deliver(studio, Event::Crop(photo, part));

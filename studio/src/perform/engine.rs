@@ -41,7 +41,8 @@ pub(super) fn open(studio: &Rc<Studio>) {
 pub(super) fn look(studio: &Rc<Studio>, id: PhotoId, name: String, part: Option<Part>) {
     let studio = studio.clone();
     spawn_local(async move {
-        let edges = part.map(|part| part.shares().into_iter().map(JsValue::from).collect::<Array>());
+        let edges =
+            part.map(|part| part.shares().into_iter().map(JsValue::from).collect::<Array>());
         let edges = edges.map_or(JsValue::NULL, JsValue::from);
         let record = record_name((id, part));
         let arguments = [id.to_string().into(), name.into(), record.into(), edges];
@@ -62,9 +63,9 @@ pub(super) fn try_picture(studio: &Rc<Studio>, handle: Handle, name: String) {
     let (studio, file) = (studio.clone(), studio.held(handle));
     spawn_local(async move {
         let answer = match ask("ask", &[file, name.into()]).await {
-            Ok(answer) => {
-                serde_wasm_bindgen::from_value(answer).map(Box::new).map_err(|error| error.to_string())
-            }
+            Ok(answer) => serde_wasm_bindgen::from_value(answer)
+                .map(Box::new)
+                .map_err(|error| error.to_string()),
             Err(error) => Err(words(&error)),
         };
         tell(&studio, EngineEvent::Asked(handle, answer));
@@ -89,9 +90,9 @@ pub(super) fn open_gallery(studio: &Rc<Studio>, gallery: GivenGallery) {
     let given: Array = given.collect();
     spawn_local(async move {
         let opened = match ask("openGallery", &[given.into()]).await {
-            Ok(opened) => {
-                serde_wasm_bindgen::from_value(opened).map(Box::new).map_err(|error| error.to_string())
-            }
+            Ok(opened) => serde_wasm_bindgen::from_value(opened)
+                .map(Box::new)
+                .map_err(|error| error.to_string()),
             Err(error) => Err(words(&error)),
         };
         tell(&studio, EngineEvent::GalleryOpened(handles, opened));

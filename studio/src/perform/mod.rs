@@ -151,10 +151,8 @@ fn perform(studio: &Rc<Studio>, command: Command) {
 fn deliver_later(studio: &Rc<Studio>, after: i32, event: Event) {
     let studio = studio.clone();
     let later = Closure::once_into_js(move || deliver(&studio, event));
-    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(
-        later.unchecked_ref(),
-        after,
-    );
+    let _ = window()
+        .set_timeout_with_callback_and_timeout_and_arguments_0(later.unchecked_ref(), after);
 }
 
 /// Shows what is to be seen once for all that happens before the browser's next frame.

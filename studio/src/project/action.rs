@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    Change, Class, ClassId, Part, Photo, PhotoId, Project, Settings, Table, name, texts,
-};
+use super::{Change, Class, ClassId, Part, Photo, PhotoId, Project, Settings, Table, name, texts};
 
 /// A photograph that comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,7 +22,8 @@ pub(super) fn curve(points: &[Point]) -> Option<HtmlElement> {
         return None;
     }
     let place = element("div", "findings", "");
-    let drawing = shape("svg", &[("viewBox", &format!("0 0 {WIDTH} {HEIGHT}")), ("class", "curve")]);
+    let drawing =
+        shape("svg", &[("viewBox", &format!("0 0 {WIDTH} {HEIGHT}")), ("class", "curve")]);
     let words = [("role", "img"), ("aria-label", &say("curve.says"))];
     for (name, value) in words {
         // Only a name that is none could make this fail.
@@ -79,11 +80,8 @@ fn table(points: &[Point]) -> HtmlElement {
     let step = points.len().div_ceil(ROWS).max(1);
     for point in points.iter().step_by(step) {
         let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-        let cells = [
-            format!("{:.3}", point.threshold),
-            percent(point.right),
-            percent(point.false_accept),
-        ];
+        let cells =
+            [format!("{:.3}", point.threshold), percent(point.right), percent(point.false_accept)];
         append(&table, &[&row(&cells, "td")]);
     }
     set_attributes(&details, &[("class", "numbers-of")]);

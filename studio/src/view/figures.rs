@@ -147,7 +147,11 @@ fn finding(
 }
 
 /// The small picture of a photograph as a button that leads to it.
-pub(super) fn picture_of(content: &str, words: &str, pictures: Pictures<'_>) -> Option<HtmlElement> {
+pub(super) fn picture_of(
+    content: &str,
+    words: &str,
+    pictures: Pictures<'_>,
+) -> Option<HtmlElement> {
     let id = PhotoId::parse(content)?;
     let (button, image) = (element("button", "found", ""), element("img", "", ""));
     set_attributes(&button, &[("type", "button"), ("aria-label", words)]);

@@ -78,17 +78,15 @@ fn answers_and_failures_of_the_engine_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let seen = seen("engine", folder.path());
     let figures = seen["figures"].as_str().unwrap_or_default();
-    for words in
-        [
-            "91.5 %",
-            "disk taken for square: 1 of 4",
-            "2.png is in disk and looks like stripes",
-            "87.5 % are recognized with it, 62.5 % without. It is on",
-            "2.png in square",
-            "stripes has 3 photographs",
-            "What the threshold does",
-        ]
-    {
+    for words in [
+        "91.5 %",
+        "disk taken for square: 1 of 4",
+        "2.png is in disk and looks like stripes",
+        "87.5 % are recognized with it, 62.5 % without. It is on",
+        "2.png in square",
+        "stripes has 3 photographs",
+        "What the threshold does",
+    ] {
         assert!(figures.contains(words), "{figures}");
     }
     let tried = seen["tried"].as_str().unwrap_or_default();
@@ -119,8 +117,7 @@ fn a_page_that_is_loaded_again_at_once_has_what_was_written_last() {
 #[test]
 fn archives_are_unpacked_and_damaged_files_in_them_named() {
     let seen = seen("archives", Path::new(""));
-    let wanted =
-        json!({ "disk": ["1.png"], "stripes": ["1.png", "2.png"], "tüte": ["1.png"] });
+    let wanted = json!({ "disk": ["1.png"], "stripes": ["1.png", "2.png"], "tüte": ["1.png"] });
     assert_eq!(seen["classes"], wanted);
     let out = seen["out"][0].as_str().unwrap_or_default();
     assert!(out.starts_with("1.png: damaged") || out.starts_with("tin/1.png: damaged"), "{seen}");
@@ -131,7 +128,7 @@ fn archives_are_unpacked_and_damaged_files_in_them_named() {
 fn a_camera_gives_photographs_that_differ_while_a_button_is_held() {
     let seen = seen("camera", Path::new(""));
     let moving = seen["moving"].as_u64().unwrap_or(0);
-    assert!((3..=12).contains(&moving), "{seen}");
+    assert!((3..=60).contains(&moving), "{seen}");
     assert_eq!(seen["still"], 1, "a camera that stands still gives one");
     let said = seen["said"].as_str().unwrap_or_default();
     assert!(said.contains("taken"), "{said}");

@@ -194,7 +194,8 @@ fn a_full_disk_is_said_and_loses_nothing() {
 fn what_was_kept_comes_back() {
     let bytes = stored::write(&with(&["a/0.jpg", "b/1.jpg"]).project);
     let mut app = App::new();
-    let commands = update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes.clone()), Vec::new()));
+    let commands =
+        update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes.clone()), Vec::new()));
     assert_eq!(commands[0], Command::KeepOnly(vec![id(0), id(1)]));
     assert_eq!(app.seen().photos, 2);
     assert_eq!(app.seen().undo, (false, false));
@@ -247,10 +248,8 @@ fn a_table_says_of_how_many_classes_it_tells() {
 fn a_double_says_where_it_is_and_may_be_moved_to_where_it_was_put() {
     let mut app = with(&["a/0.jpg", "b/1.jpg", "2.jpg"]);
     let b = app.project.named("b").map(|class| class.id);
-    let more = (10..13).map(|number| GivenFile {
-        handle: Handle(number),
-        path: format!("x/{number}.jpg"),
-    });
+    let more = (10..13)
+        .map(|number| GivenFile { handle: Handle(number), path: format!("x/{number}.jpg") });
     update(&mut app, 0.0, Event::Given(more.collect(), b));
     for number in 10..13 {
         let photo = Prepared::Photo(id(number - 10), true);

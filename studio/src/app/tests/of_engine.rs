@@ -5,7 +5,8 @@ use crate::project::{Crop, Part};
 
 /// Figures of a project in which nothing stands out.
 fn figures() -> Figures {
-    let class = |label: &str| figures::FigureClass { label: label.to_owned(), photos: 1, right: (0, 0) };
+    let class =
+        |label: &str| figures::FigureClass { label: label.to_owned(), photos: 1, right: (0, 0) };
     Figures {
         classes: vec![class("a"), class("b")],
         photos: 2,
@@ -260,8 +261,7 @@ fn a_gallery_becomes_classes_with_what_is_told_of_them() {
         label: label.to_owned(),
         metadata: told.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect(),
     };
-    let photo =
-        |number, class| opening::OpenedPhoto { content: id(number).to_string(), class };
+    let photo = |number, class| opening::OpenedPhoto { content: id(number).to_string(), class };
     let opened = opening::OpenedGallery {
         title: "Shelf".to_owned(),
         crop: "middle".to_owned(),
