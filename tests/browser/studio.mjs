@@ -133,6 +133,8 @@ async function axe(page) {
 
 async function open(visit, address = `${host.address}studio/?lang=en`) {
   const page = await visit.newPage();
+  // Machines that build beside it are slow.
+  page.setDefaultTimeout(120_000);
   const watched = watch(page);
   await page.goto(address);
   await page.waitForFunction(() => document.querySelector("#status").className !== "busy");

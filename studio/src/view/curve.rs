@@ -44,7 +44,9 @@ pub(super) fn curve(points: &[Point]) -> Option<HtmlElement> {
     // A drawing is no element of HTML.
     let _ = place.append_child(&drawing);
     let key = element("p", "hint", "");
-    for (class, words) in [("key right", say("curve.right")), ("key named", say("curve.named"))] {
+    for (class, words) in
+        [("legend right", say("curve.right")), ("legend named", say("curve.named"))]
+    {
         append(&key, &[&element("span", class, &words)]);
     }
     append(&place, &[&key, &table(points)]);
@@ -60,7 +62,7 @@ fn shape(name: &str, attributes: &[(&str, &str)]) -> Element {
 }
 
 fn table(points: &[Point]) -> HtmlElement {
-    let (details, table) = (element("details", "", ""), element("table", "numbers", ""));
+    let (details, table) = (element("details", "", ""), element("table", "rows", ""));
     append(&details, &[&element("summary", "", &say("curve.table")), &table]);
     let row = |cells: &[String], kind: &str| {
         let row = element("tr", "", "");
@@ -84,6 +86,6 @@ fn table(points: &[Point]) -> HtmlElement {
             [format!("{:.3}", point.threshold), percent(point.right), percent(point.false_accept)];
         append(&table, &[&row(&cells, "td")]);
     }
-    set_attributes(&details, &[("class", "numbers-of")]);
+    set_attributes(&details, &[("class", "rows-of")]);
     details
 }

@@ -101,7 +101,7 @@ fn kinds(measured: &Measured) -> [(String, Findings); 5] {
 
 /// Each class with the photographs of it that are recognized.
 fn of_classes(measured: &Measured) -> HtmlElement {
-    let (details, table) = (element("details", "numbers-of", ""), element("table", "numbers", ""));
+    let (details, table) = (element("details", "rows-of", ""), element("table", "rows", ""));
     append(&details, &[&element("summary", "", &say("figures.classes")), &table]);
     let head = element("tr", "", "");
     for words in [say("figures.class"), say("figures.photos"), say("figures.right")] {
