@@ -6,6 +6,7 @@ use std::path::Path;
 use models::detector::DetectionThresholds;
 use models::gallery::{ContentId, Crop};
 use models::image::RgbImage;
+use models::image::geometry::BBox;
 use models::recognizer::{detect, main_body};
 use rayon::prelude::*;
 
@@ -103,12 +104,34 @@ impl<'a> Cropper<'a> {
         Ok(memory)
     }
 
-    /// The main body of a photograph as the pipeline crops it.
-    fn main(&self, picture: &RgbImage) -> anyhow::Result<Option<RgbImage>> {
-        let Some(detector) = self.networks.detector else { return Ok(None) };
+    /// What is known of a part of a photograph that its owner has chosen: that part is all of its entries.
+    pub(crate) fn look_at_part(
+        networks: Networks<'_>,
+        (id, part, name): (ContentId, &RgbImage, &Path),
+    ) -> anyhow::Result<Memory> {
+        let cropper = Cropper::new(networks, Crop::default());
+        let mut memory = Memory::default();
+        for mut seen in cropper.look(Crop::Never, &[(id, part, name)])? {
+            seen.middle.clone_from(&seen.whole);
+            if let Some(whole) = seen.whole.clone().filter(|_| networks.detector.is_some()) {
+                seen.main = Body::Found(whole);
+            }
+            memory.put(id, seen);
+        }
+        Ok(memory)
+    }
+
+    /// The box of a photograph's main body; `None` without one, and without a detector.
+    pub(crate) fn body(networks: Networks<'_>, picture: &RgbImage) -> anyhow::Result<Option<BBox>> {
+        let Some(detector) = networks.detector else { return Ok(None) };
         let thresholds = DetectionThresholds::default();
         let found = pollster::block_on(detect(detector, picture, &thresholds))?;
-        Ok(main_body(&found).map(|bbox| picture.crop(&bbox)))
+        Ok(main_body(&found))
+    }
+
+    /// The main body of a photograph as the pipeline crops it.
+    fn main(&self, picture: &RgbImage) -> anyhow::Result<Option<RgbImage>> {
+        Ok(Self::body(self.networks, picture)?.map(|bbox| picture.crop(&bbox)))
     }
 
     /// Embeds the parts that a crop needs.

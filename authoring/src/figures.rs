@@ -1,6 +1,6 @@
 //! How good a gallery is, as data for a page.
 
-use models::gallery::{ContentId, Gallery};
+use models::gallery::{ContentId, Gallery, LeftOut};
 use serde::Serialize;
 
 use crate::adaptation::{MapOutcome, Outcome, ThresholdOutcome, rule_name};
@@ -14,6 +14,32 @@ pub struct ClassFigures {
     pub label: String,
     /// Different photographs.
     pub photos: usize,
+    /// Those that are recognized without themselves, of those that were asked.
+    pub right: [usize; 2],
+}
+
+/// What a map that is learned from the photographs does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct MapFigures {
+    /// Whether the gallery has it.
+    pub kept: bool,
+    /// Photographs that were asked behind a map that was learned without them.
+    pub of: usize,
+    /// Those of them that are recognized without a map.
+    pub before: usize,
+    /// Those of them that are recognized behind it.
+    pub after: usize,
+}
+
+/// A photograph that is like no other one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct OutlierFigures {
+    /// The photograph.
+    pub photo: usize,
+    /// Its class.
+    pub class: usize,
+    /// Cosine to the photograph that is most like it.
+    pub cosine: f32,
 }
 
 /// Known and unknown things at the threshold: how many, of how many.
@@ -83,6 +109,8 @@ pub struct Figures {
     pub lines: Vec<String>,
     /// Whether the gallery has a map that was learned now.
     pub adapted: bool,
+    /// What the best map does, if one was learned.
+    pub map: Option<MapFigures>,
     /// The answer rule that was measured.
     pub rule: Option<String>,
     /// The threshold that was measured.
@@ -101,6 +129,8 @@ pub struct Figures {
     pub suspects: Vec<SuspectFigures>,
     /// Those in two classes first.
     pub doubles: Vec<DoubleFigures>,
+    /// Photographs that are like no other one, the most lonely first.
+    pub outliers: Vec<OutlierFigures>,
     /// Classes with too few photographs, and their number, the fewest first.
     pub few: Vec<[usize; 2]>,
     /// Photographs in which a detector found nothing.
@@ -121,10 +151,14 @@ impl Figures {
         let share = |share: Share| [share.count, share.of];
         let left_out = contents.iter().enumerate().filter(|(_, content)| content.is_none());
         let counts = photos_by_class(gallery);
-        let classes = gallery.classes().iter().zip(counts);
+        let classes = gallery.classes().iter().zip(counts).zip(&quality.found_of_class);
         Self {
             classes: classes
-                .map(|(class, photos)| ClassFigures { label: class.label.clone(), photos })
+                .map(|((class, photos), found)| ClassFigures {
+                    label: class.label.clone(),
+                    photos,
+                    right: share(*found),
+                })
                 .collect(),
             photos: quality.photos,
             left_out: left_out.map(|(place, _)| place).collect(),
@@ -132,6 +166,7 @@ impl Figures {
             crop_text: crop_text.to_owned(),
             lines: learned.lines(),
             adapted: matches!(learned.map, MapOutcome::Kept(_)),
+            map: of_map(&learned.map),
             rule: gallery.measured_rule().map(rule_name),
             min_similarity: gallery.min_similarity(),
             recall: [quality.recall(0), quality.recall(1)],
@@ -166,11 +201,29 @@ impl Figures {
                     one_class: double.one_class,
                 })
                 .collect(),
+            outliers: (quality.outliers.iter())
+                .map(|outlier| OutlierFigures {
+                    photo: outlier.photo,
+                    class: outlier.class,
+                    cosine: outlier.cosine,
+                })
+                .collect(),
             few: quality.few.iter().map(|(class, count)| [*class, *count]).collect(),
             empty: quality.empty.clone(),
             advice: quality.advice.iter().map(|(_, text)| text.clone()).collect(),
         }
     }
+}
+
+/// What the best map does.
+fn of_map(outcome: &MapOutcome) -> Option<MapFigures> {
+    let (kept, candidate) = match outcome {
+        MapOutcome::Kept(candidate) => (true, candidate),
+        MapOutcome::NoHelp(Some(candidate)) => (false, candidate),
+        _ => return None,
+    };
+    let LeftOut { pictures, before, after, .. } = candidate.pictures;
+    Some(MapFigures { kept, of: pictures, before, after })
 }
 
 /// Different photographs of each class.

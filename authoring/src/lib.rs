@@ -47,5 +47,5 @@ pub use entries::{Added, Known, add};
 pub use make::{Gathered, gather, learn};
 pub use memory::{MARK, Memory, MemoryError};
 pub use photos::{Event, Listener, Networks, Photos};
-pub use record::Record;
+pub use record::{Part, Record};
 pub use site::Site;

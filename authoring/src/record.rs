@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use models::gallery::ContentId;
+use models::image::geometry::BBox;
 use models::image::{ImageError, RgbImage};
 use models::preprocess::thumbnail;
 use models::recognizer::class_thumbnail;
@@ -45,20 +46,40 @@ impl Record {
         file: &[u8],
         pixels: Option<RgbImage>,
     ) -> anyhow::Result<Self> {
-        let id = ContentId::of(file);
-        let picture = match pixels {
-            Some(pixels) => pixels,
-            None => decode_picture(name, file)?,
-        };
+        let (id, picture) = (ContentId::of(file), shown(name, file, pixels)?);
+        let memory = Cropper::look_at_all(networks, (id, &picture, name))?;
+        Self::of(id, memory, &picture, name)
+    }
+
+    /// The same of a part that the photograph's owner has chosen: its edges as shares of width and height. The part is
+    /// all that becomes an entry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::look`].
+    pub fn look_at_part(
+        networks: Networks<'_>,
+        name: &Path,
+        file: &[u8],
+        pixels: Option<RgbImage>,
+        part: Part,
+    ) -> anyhow::Result<Self> {
+        let (id, picture) = (ContentId::of(file), shown(name, file, pixels)?);
+        let picture = picture.crop(&part.of(&picture));
+        let memory = Cropper::look_at_part(networks, (id, &picture, name))?;
+        Self::of(id, memory, &picture, name)
+    }
+
+    fn of(id: ContentId, memory: Memory, picture: &RgbImage, name: &Path) -> anyhow::Result<Self> {
         if picture.is_one_color() {
             return Err(PictureError::new(name, PictureProblem::OneColor).into());
         }
         let refused = |error: ImageError| PictureError::new(name, error);
         Ok(Self {
             id,
-            memory: Cropper::look_at_all(networks, (id, &picture, name))?,
-            thumbnail: class_thumbnail(&picture).map_err(refused)?,
-            figure: thumbnail(&picture, report::SIDE, report::QUALITY).map_err(refused)?,
+            memory,
+            thumbnail: class_thumbnail(picture).map_err(refused)?,
+            figure: thumbnail(picture, report::SIDE, report::QUALITY).map_err(refused)?,
         })
     }
 
@@ -95,10 +116,64 @@ impl Record {
     }
 }
 
+/// A part of a photograph: its left, upper, right and lower edge, as shares of width and height.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part(pub [f32; 4]);
+
+impl Part {
+    /// The box of this part; one without a pixel is widened to one.
+    fn of(self, picture: &RgbImage) -> BBox {
+        let size = [picture.width(), picture.height()].map(|side| side as f32);
+        let edge = |place: usize| {
+            let share = self.0[place];
+            let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+            share * size[place % 2]
+        };
+        let [left, upper] = [0, 1].map(|side| edge(side).min(edge(side + 2)).min(size[side] - 1.0));
+        let [right, lower] = [0, 1].map(|side| edge(side).max(edge(side + 2)));
+        BBox::new(left, upper, right.max(left + 1.0), lower.max(upper + 1.0))
+    }
+
+    /// The part that a box of a picture is.
+    pub(crate) fn from_box(bbox: &BBox, picture: &RgbImage) -> Self {
+        let (width, height) = (picture.width() as f32, picture.height() as f32);
+        Self([bbox.x1 / width, bbox.y1 / height, bbox.x2 / width, bbox.y2 / height])
+    }
+}
+
+/// The pixels of a photograph that shows something.
+pub(crate) fn shown(
+    name: &Path,
+    file: &[u8],
+    pixels: Option<RgbImage>,
+) -> Result<RgbImage, PictureError> {
+    let picture = match pixels {
+        Some(pixels) => pixels,
+        None => decode_picture(name, file)?,
+    };
+    if picture.is_one_color() {
+        return Err(PictureError::new(name, PictureProblem::OneColor));
+    }
+    Ok(picture)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::memory::Seen;
+
+    #[test]
+    fn a_part_lies_inside_its_photograph_whatever_it_says() {
+        let picture = RgbImage::from_rgb(40, 20, vec![7; 2400]).unwrap();
+        let edges = |part: [f32; 4]| {
+            let bbox = Part(part).of(&picture);
+            [bbox.x1, bbox.y1, bbox.x2, bbox.y2]
+        };
+        assert_eq!(edges([0.25, 0.5, 0.75, 1.0]), [10.0, 10.0, 30.0, 20.0]);
+        assert_eq!(edges([0.75, 1.0, 0.25, 0.5]), [10.0, 10.0, 30.0, 20.0], "either way around");
+        assert_eq!(edges([1.0, 1.0, 1.0, 1.0]), [39.0, 19.0, 40.0, 20.0], "a pixel at least");
+        assert_eq!(edges([f32::NAN, -3.0, 9.0, f32::INFINITY]), [0.0, 0.0, 40.0, 1.0]);
+    }
 
     #[test]
     fn a_record_is_read_as_it_was_and_a_damaged_one_is_not() {

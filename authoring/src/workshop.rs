@@ -1,6 +1,9 @@
 //! All of it behind one door, for a page and for Node: photographs are looked at one by one, and what is kept of them
 //! becomes a gallery, figures and a site.
 
+mod asked;
+mod opened;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +26,12 @@ use crate::names::PEERS_FRAME;
 use crate::photos::{Event, Networks, Photos};
 use crate::picture::{PictureError, PictureProblem};
 use crate::quality::Quality;
-use crate::record::Record;
+use crate::record::{Part, Record, shown};
 use crate::report;
 use crate::site::{Sample, Site};
+
+pub use asked::{Asked, Similar};
+pub use opened::{Opened, OpenedClass, OpenedPhoto};
 
 /// What made embeddings, as a line: this version and the networks' short names.
 pub fn key(extractor: &str, detector: Option<&str>) -> String {
@@ -149,11 +155,14 @@ impl Photos for Shelf<'_> {
     }
 
     fn class_thumbnail(&self, place: usize) -> Option<Vec<u8>> {
-        Some(self.record(place)?.thumbnail.clone())
+        let thumbnail = &self.record(place)?.thumbnail;
+        // A gallery may have none of its classes.
+        (!thumbnail.is_empty()).then(|| thumbnail.clone())
     }
 
     fn figure(&self, place: usize, _: u32, _: u8) -> Option<Vec<u8>> {
-        Some(self.record(place)?.figure.clone())
+        let figure = &self.record(place)?.figure;
+        (!figure.is_empty()).then(|| figure.clone())
     }
 }
 
@@ -223,6 +232,37 @@ impl Workshop {
         pixels: Option<RgbImage>,
     ) -> anyhow::Result<Record> {
         Record::look(self.networks(), name, file, pixels)
+    }
+
+    /// The same of a part of the photograph that its owner has chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Record::look`].
+    pub fn look_at_part(
+        &self,
+        name: &Path,
+        file: &[u8],
+        pixels: Option<RgbImage>,
+        part: Part,
+    ) -> anyhow::Result<Record> {
+        Record::look_at_part(self.networks(), name, file, pixels, part)
+    }
+
+    /// The part of a photograph that is its main body; `None` without one, and without a detector.
+    ///
+    /// # Errors
+    ///
+    /// [`PictureError`] of one that cannot be used; a network that failed.
+    pub fn body(
+        &self,
+        name: &Path,
+        file: &[u8],
+        pixels: Option<RgbImage>,
+    ) -> anyhow::Result<Option<Part>> {
+        let picture = shown(name, file, pixels)?;
+        let body = Cropper::body(self.networks(), &picture)?;
+        Ok(body.map(|bbox| Part::from_box(&bbox, &picture)))
     }
 
     /// Takes in what is kept of a photograph, as [`Record::to_bytes`] wrote it with [`Self::key`].

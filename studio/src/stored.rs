@@ -3,19 +3,21 @@
 //! | bytes | what |
 //! |---|---|
 //! | 0..8 | [`MAGIC`] |
-//! | 8..12 | version, 1 |
+//! | 8..12 | version, 2 |
 //! | 12..16 | CRC-32 of the rest |
 //! | 16..20 | length of the rest |
-//! | 20.. | title; count of classes, each with id, label, count of texts and their names and texts; count of photographs, each with id, name and class |
+//! | 20.. | title; crop, adaptation and percent of unknown things that may be named; count of classes, each with id, label, count of texts and their names and texts; count of photographs, each with id, name, class and part |
 //!
-//! Numbers are 32-bit, little-endian. A text is its length in bytes and its UTF-8. A class of `u32::MAX` is none.
+//! Numbers are 32-bit, little-endian. A text is its length in bytes and its UTF-8. A class of `u32::MAX` is none. A crop
+//! is its place in [`Crop::NAMES`] from 1 on, or 0 for what is measured better; adaptation is 0 or 1. A part is 0, or 1 and
+//! its four edges, 16 bits each. Version 1 has neither settings nor parts.
 
 use thiserror::Error;
 
-use crate::project::{Class, ClassId, Photo, PhotoId, Project};
+use crate::project::{Class, ClassId, Crop, Part, Photo, PhotoId, Project, Settings};
 
 const MAGIC: [u8; 8] = *b"MAGPIEST";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the content.
 const HEAD: usize = 20;
 /// Most bytes of a project: ten times what a hundred thousand photographs need.
@@ -43,6 +45,7 @@ pub(crate) enum StoredError {
 pub(crate) fn write(project: &Project) -> Vec<u8> {
     let mut content = Vec::new();
     put_text(&mut content, project.title());
+    put_settings(&mut content, project.settings());
     put(&mut content, project.classes().len() as u32);
     for class in project.classes() {
         put(&mut content, class.id.0);
@@ -58,6 +61,9 @@ pub(crate) fn write(project: &Project) -> Vec<u8> {
         content.extend(photo.id.0);
         put_text(&mut content, &photo.name);
         put(&mut content, photo.class.map_or(NO_CLASS, |class| class.0));
+        put(&mut content, u32::from(photo.part.is_some()));
+        let edges = photo.part.into_iter().flat_map(|part| part.0);
+        content.extend(edges.flat_map(u16::to_le_bytes));
     }
     let mut bytes = MAGIC.to_vec();
     put(&mut bytes, VERSION);
@@ -65,6 +71,13 @@ pub(crate) fn write(project: &Project) -> Vec<u8> {
     put(&mut bytes, content.len() as u32);
     bytes.append(&mut content);
     bytes
+}
+
+fn put_settings(bytes: &mut Vec<u8>, settings: Settings) {
+    let place = Crop::NAMES.iter().position(|(crop, _)| Some(*crop) == settings.crop);
+    put(bytes, place.map_or(0, |place| place as u32 + 1));
+    put(bytes, u32::from(settings.adapt));
+    put(bytes, settings.named.into());
 }
 
 fn put(bytes: &mut Vec<u8>, number: u32) {
@@ -85,8 +98,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Project, StoredError> {
     let rest = bytes.strip_prefix(&MAGIC).ok_or(StoredError::NotAProject)?;
     let mut head = Reader(rest);
     let version = head.number().ok_or(StoredError::Damaged)?;
-    if version != VERSION {
-        return Err(StoredError::Newer(version));
+    match version {
+        0 => return Err(StoredError::Damaged),
+        1..=VERSION => {}
+        newer => return Err(StoredError::Newer(newer)),
     }
     let (checksum, length) = (head.number(), head.number());
     let content = bytes.get(HEAD..).ok_or(StoredError::Damaged)?;
@@ -97,7 +112,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Project, StoredError> {
         return Err(StoredError::Damaged);
     }
     let mut reader = Reader(content);
-    let project = reader.project().ok_or(StoredError::Damaged)?;
+    let project = reader.project(version).ok_or(StoredError::Damaged)?;
     if reader.0.is_empty() { Ok(project) } else { Err(StoredError::Damaged) }
 }
 
@@ -125,8 +140,34 @@ impl Reader<'_> {
         Some(std::str::from_utf8(self.take(length)?).ok()?.to_owned())
     }
 
-    fn project(&mut self) -> Option<Project> {
+    fn settings(&mut self) -> Option<Settings> {
+        let crop = match self.number()? as usize {
+            0 => None,
+            place => Some(Crop::NAMES.get(place - 1)?.0),
+        };
+        let adapt = self.number().filter(|adapt| *adapt < 2)? == 1;
+        let named = u8::try_from(self.number()?).ok().filter(|named| (1..100).contains(named))?;
+        Some(Settings { crop, adapt, named })
+    }
+
+    fn part(&mut self) -> Option<Option<Part>> {
+        match self.number()? {
+            0 => Some(None),
+            1 => {
+                let edges = self.take(8)?;
+                let mut part = [0; 4];
+                for (edge, bytes) in part.iter_mut().zip(edges.chunks_exact(2)) {
+                    *edge = u16::from_le_bytes(bytes.try_into().ok()?);
+                }
+                (part[0] < part[2] && part[1] < part[3]).then_some(Some(Part(part)))
+            }
+            _ => None,
+        }
+    }
+
+    fn project(&mut self, version: u32) -> Option<Project> {
         let title = self.text()?;
+        let settings = if version < 2 { Settings::default() } else { self.settings()? };
         // Nothing is set aside for a count that the bytes do not bear out.
         let mut classes = Vec::new();
         for _ in 0..self.count()? {
@@ -143,9 +184,10 @@ impl Reader<'_> {
             let id = PhotoId(self.take(16)?.try_into().ok()?);
             let name = self.text()?;
             let class = Some(self.number()?).filter(|class| *class != NO_CLASS).map(ClassId);
-            photos.push(Photo { id, name, class });
+            let part = if version < 2 { None } else { self.part()? };
+            photos.push(Photo { id, name, class, part });
         }
-        Project::assemble(title, classes, photos)
+        Project::assemble(title, settings, classes, photos)
     }
 }
 
@@ -166,6 +208,10 @@ mod tests {
         let id = project.classes()[1].id;
         history.act(&mut project, Action::Describe(id, told), None);
         history.act(&mut project, Action::Title("Küche".to_owned()), None);
+        let part = Part::between([0.1, 0.2, 0.8, 0.9]);
+        history.act(&mut project, Action::Crop(PhotoId([2; 16]), part), None);
+        let settings = Settings { crop: Some(Crop::Middle), adapt: false, named: 1 };
+        history.act(&mut project, Action::Settings(settings), None);
         project
     }
 
@@ -193,8 +239,8 @@ mod tests {
         longer.push(0);
         assert_eq!(read(&longer), Err(StoredError::Damaged));
         let mut newer = bytes;
-        newer[8] = 2;
-        assert_eq!(read(&newer), Err(StoredError::Newer(2)));
+        newer[8] = 3;
+        assert_eq!(read(&newer), Err(StoredError::Newer(3)));
         assert_eq!(read(b"GIF89a"), Err(StoredError::NotAProject));
     }
 
@@ -209,18 +255,50 @@ mod tests {
             bytes.extend(content);
             bytes
         };
-        // No title, no class, and a photograph of class 3.
-        let mut content = vec![0; 8];
+        // No title, settings, no class, and a photograph of class 3 without a part.
+        let mut content = vec![0; 4];
+        put_settings(&mut content, Settings::default());
+        put(&mut content, 0);
+        let count = content.len();
         put(&mut content, 1);
         content.extend([7; 16]);
         put_text(&mut content, "a.jpg");
         put(&mut content, 3);
+        put(&mut content, 0);
         assert_eq!(read(&framed(&content)), Err(StoredError::Damaged));
-        let place = content.len() - 4;
-        content[place..].copy_from_slice(&NO_CLASS.to_le_bytes());
+        let place = content.len() - 8;
+        content[place..place + 4].copy_from_slice(&NO_CLASS.to_le_bytes());
         assert_eq!(read(&framed(&content)).map(|project| project.photos().len()), Ok(1));
+        // A part without a width, and one that is neither there nor not.
+        let mut parted = content.clone();
+        let last = parted.len() - 4;
+        parted[last] = 1;
+        parted.extend([9, 0, 0, 0, 9, 0, 9, 9]);
+        assert_eq!(read(&framed(&parted)), Err(StoredError::Damaged));
+        parted[last] = 2;
+        assert_eq!(read(&framed(&parted)), Err(StoredError::Damaged));
         // More photographs than there are bytes for.
-        content[8..12].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+        content[count..count + 4].copy_from_slice(&(1_u32 << 20).to_le_bytes());
         assert_eq!(read(&framed(&content)), Err(StoredError::Damaged));
+    }
+
+    /// A title, no class, and a photograph that shows nothing yet: the bytes of version 1.
+    #[test]
+    fn what_an_older_studio_has_kept_is_read() {
+        let mut content = Vec::new();
+        put_text(&mut content, "Shelf");
+        put(&mut content, 0);
+        put(&mut content, 1);
+        content.extend([7; 16]);
+        put_text(&mut content, "a.jpg");
+        put(&mut content, NO_CLASS);
+        let mut bytes = MAGIC.to_vec();
+        for number in [1, crc32fast::hash(&content), content.len() as u32] {
+            put(&mut bytes, number);
+        }
+        bytes.extend(content);
+        let read = read(&bytes).expect("a project");
+        assert_eq!((read.title(), read.photos().len()), ("Shelf", 1));
+        assert_eq!((read.settings(), read.photos()[0].part), (Settings::default(), None));
     }
 }

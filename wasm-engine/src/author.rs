@@ -9,7 +9,8 @@ use authoring::figures::Figures;
 use authoring::picture::{PictureError, PictureProblem};
 use authoring::site::Sample;
 use authoring::workshop::{self, Workshop};
-use models::gallery::{ContentId, Crop};
+use authoring::{Part, Record};
+use models::gallery::{ContentId, Crop, Gallery};
 use models::image::RgbImage;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
@@ -28,7 +29,7 @@ type Response = protocol::Response<Figures>;
 pub fn author() {
     models::choose_vectors();
     keep_words_of_panics();
-    let workshop: RefCell<Option<Workshop>> = RefCell::new(None);
+    let open = RefCell::new(Open::default());
     let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
         match serde_wasm_bindgen::from_value::<Request>(event.data()) {
             Ok(request) => {
@@ -36,7 +37,7 @@ pub fn author() {
                     Request::Look { id, .. } => Some(*id),
                     _ => None,
                 };
-                reply(id, answer(&mut workshop.borrow_mut(), request));
+                reply(id, answer(&mut open.borrow_mut(), request));
             }
             Err(error) => {
                 let message = format!("request cannot be read: {error}");
@@ -50,14 +51,22 @@ pub fn author() {
     reply(None, Ok(Response::Started));
 }
 
-fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, EngineError> {
+/// What is open.
+#[derive(Default)]
+struct Open {
+    workshop: Option<Workshop>,
+    /// What was measured or made last.
+    gallery: Option<Gallery>,
+}
+
+fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
     if let Request::Open { extractor, detector } = request {
         // Memory for both would be twice as much.
-        *open = None;
+        *open = Open::default();
         let detector = detector.map(ByteBuf::into_vec);
         let opened = Workshop::open(extractor.into_vec(), detector)
             .map_err(|error| EngineError::new(ErrorKind::Bundle, error.to_string()))?;
-        let opened = open.insert(opened);
+        let opened = open.workshop.insert(opened);
         return Ok(Response::Opened {
             key: opened.key().to_owned(),
             values: opened.dim(),
@@ -65,14 +74,16 @@ fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, Eng
             exact: models::is_fused(),
         });
     }
-    let Some(workshop) = open.as_mut() else {
+    let Open { workshop: Some(workshop), gallery: last } = open else {
         return Err(EngineError::new(ErrorKind::Bundle, "no network is open yet: send Open first"));
     };
     match request {
-        Request::Look { id, name, file, pixels } => {
-            let pixels =
-                pixels.map(|pixels| RgbImage::from_rgba(pixels.width, pixels.height, &pixels.rgba));
-            let record = workshop.look(Path::new(&name), &file, pixels.transpose()?);
+        Request::Look { id, name, file, pixels, part } => {
+            let (name, pixels) = (Path::new(&name), decoded(pixels)?);
+            let record = match part {
+                Some(part) => workshop.look_at_part(name, &file, pixels, Part(part)),
+                None => workshop.look(name, &file, pixels),
+            };
             let record = record.map_err(|error| of_photo(&error))?;
             Ok(Response::Looked {
                 id,
@@ -80,6 +91,24 @@ fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, Eng
                 record: record.to_bytes(workshop.key()).into(),
                 thumbnail: record.thumbnail.into(),
             })
+        }
+        Request::Find { name, file, pixels } => {
+            let found = workshop.body(Path::new(&name), &file, decoded(pixels)?);
+            let found = found.map_err(|error| of_photo(&error))?;
+            Ok(Response::Found { part: found.map(|part| part.0) })
+        }
+        Request::Ask { name, file, pixels } => {
+            let Some(gallery) = last else {
+                let words = "no gallery is measured yet: send Measure first";
+                return Err(EngineError::new(ErrorKind::Gallery, words));
+            };
+            let asked = workshop.ask(gallery, Path::new(&name), &file, decoded(pixels)?);
+            Ok(as_answer(asked.map_err(|error| of_photo(&error))?))
+        }
+        Request::OpenGallery { gallery, thumbnails } => {
+            let thumbnails = thumbnails.as_ref().map(|bytes| bytes.as_slice());
+            let opened = workshop.open_gallery(&gallery, thumbnails).map_err(failed)?;
+            Ok(as_opened(opened, workshop.key()))
         }
         Request::Know { records } => {
             for record in records {
@@ -97,17 +126,20 @@ fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, Eng
         }
         Request::Measure { project } => {
             let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
+            *last = Some(measured.gallery);
             Ok(Response::Measured { figures: measured.figures })
         }
         Request::Export { project } => {
             let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
-            Ok(Response::Exported { gallery: measured.gallery.to_bytes().into() })
+            let gallery = last.insert(measured.gallery).to_bytes().into();
+            Ok(Response::Exported { gallery })
         }
         Request::Make { project, page, packed } => {
             let page: BTreeMap<String, Vec<u8>> =
                 page.into_iter().map(|file| (file.name, file.bytes.into_vec())).collect();
             let project = as_project(project)?;
             let made = workshop.make(&project, page, packed, &mut tell).map_err(failed)?;
+            *last = Gallery::from_bytes(&made.gallery).ok();
             let site = made.site.files.into_iter();
             Ok(Response::Made {
                 gallery: made.gallery.into(),
@@ -120,6 +152,49 @@ fn answer(open: &mut Option<Workshop>, request: Request) -> Result<Response, Eng
         }
         Request::Open { .. } => Err(EngineError::new(ErrorKind::Bundle, "is answered above")),
     }
+}
+
+fn decoded(pixels: Option<protocol::Pixels>) -> Result<Option<RgbImage>, EngineError> {
+    let decoded =
+        pixels.map(|pixels| RgbImage::from_rgba(pixels.width, pixels.height, &pixels.rgba));
+    Ok(decoded.transpose()?)
+}
+
+fn as_answer(asked: workshop::Asked) -> Response {
+    let similar = asked.similar.into_iter().map(|similar| protocol::Similar {
+        content: hexadecimal(similar.id),
+        label: similar.label,
+        similarity: similar.similarity,
+    });
+    Response::Asked {
+        known: asked.known,
+        probability: asked.probability,
+        matches: asked.matches,
+        similar: similar.collect(),
+    }
+}
+
+fn as_opened(opened: workshop::Opened, key: &str) -> Response {
+    let classes = opened.classes.into_iter().map(|class| protocol::OpenedClass {
+        label: class.label,
+        metadata: class.metadata,
+        thumbnail: class.thumbnail.into(),
+    });
+    let photos = opened.photos.into_iter().map(|photo| {
+        let record: Record = photo.record;
+        protocol::OpenedPhoto {
+            content: hexadecimal(record.id),
+            class: photo.class,
+            record: record.to_bytes(key).into(),
+        }
+    });
+    let crop = match opened.crop {
+        Crop::Never => protocol::Crop::Never,
+        Crop::Middle => protocol::Crop::Middle,
+        Crop::Main => protocol::Crop::Main,
+        Crop::Both => protocol::Crop::Both,
+    };
+    Response::GalleryOpened { crop, classes: classes.collect(), photos: photos.collect() }
 }
 
 /// Posts how far a stage has come.
@@ -155,12 +230,29 @@ fn as_project(project: protocol::Project) -> Result<workshop::Project, EngineErr
         title: project.title,
         photos: project.photos.into_iter().map(photo).collect::<Result<_, EngineError>>()?,
         crop: project.crop.map(crop),
-        learn: Options { adapt: project.adapt, calibrate: project.calibrate, ..Options::default() },
+        learn: Options {
+            adapt: project.adapt,
+            calibrate: project.calibrate,
+            false_accept: share(project.false_accept)?,
+            ..Options::default()
+        },
         metadata: (project.classes.into_iter())
             .map(|class| (class.label, class.metadata.into_iter().collect()))
             .collect(),
         samples: project.samples.into_iter().map(sample).collect(),
     })
+}
+
+/// The share of unknown things that may be given a name.
+fn share(wanted: Option<f64>) -> Result<f64, EngineError> {
+    match wanted {
+        None => Ok(Options::default().false_accept),
+        Some(share) if share > 0.0 && share < 1.0 => Ok(share),
+        Some(share) => {
+            let words = format!("{share}: a share of unknown things lies between 0 and 1");
+            Err(EngineError::new(ErrorKind::Gallery, words))
+        }
+    }
 }
 
 fn hexadecimal(id: ContentId) -> String {

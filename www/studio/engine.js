@@ -2,6 +2,7 @@
 // together what all have seen. What was seen of a photograph is kept as a record, by the networks that saw it.
 import { trustedScript } from "../engine.js";
 import { decodeUpright, readPixels } from "../pixels.js";
+import { opened as fileGiven } from "./given.js";
 
 // Workers that look at photographs: each holds the networks and a photograph, some 150 MB.
 const MOST = 4;
@@ -80,14 +81,15 @@ async function networks() {
   return { extractor: await file(extractor), detector: await file(detector) };
 }
 
-// Where records of these networks are kept; those of others are of no use any more.
+// Where records of these networks are kept, and whether there were none before; those of others are of no use any more.
 async function recordsOf(own, key) {
-  if (!own) return null;
+  if (!own) return { records: null, isNew: true };
   const name = `${RECORDS}${encodeURIComponent(key).slice(0, 100)}`;
   for await (const other of own.keys()) {
     if (other.startsWith(RECORDS) && other !== name) await own.removeEntry(other, { recursive: true }).catch(() => {});
   }
-  return own.getDirectoryHandle(name, { create: true });
+  const before = await own.getDirectoryHandle(name).catch(() => null);
+  return { records: before ?? (await own.getDirectoryHandle(name, { create: true })), isNew: !before };
 }
 
 /** Folders of records, of whatever networks. */
@@ -97,19 +99,40 @@ export async function recordFolders(own) {
   return folders;
 }
 
-/** Opens the engine: how many photographs it looks at beside each other, and those whose records are kept. */
-export async function openEngine(storage) {
-  endEngine();
+// Workers with the networks, and where records are kept.
+async function begin(mine) {
+  const { workers, storage } = mine;
   const given = await networks();
-  const count = Math.max(1, Math.min(MOST, (navigator.hardwareConcurrency || 2) - 1));
-  const workers = Array.from({ length: count }, () => new Author());
-  pool = { workers, storage, records: null, held: new Map(), told: new Set() };
-  const mine = pool;
   const opened = await Promise.all(workers.map((worker) => worker.ask({ Open: given })));
-  mine.records = await recordsOf(storage.own(), opened[0].key).catch(() => null);
-  const known = [];
-  if (mine.records) for await (const name of mine.records.keys()) known.push(name);
-  return { beside: count, known };
+  const { records, isNew } = await recordsOf(storage.own(), opened[0].key).catch(() => ({ records: null, isNew: true }));
+  mine.records = records;
+  // Records of galleries come from these again, whatever networks were here before.
+  if (isNew) for (const parts of await storage.galleries()) await entriesOf(mine, parts).catch(() => {});
+}
+
+async function ready(storage) {
+  if (!pool) {
+    const count = Math.max(1, Math.min(MOST, navigator.hardwareConcurrency || 2));
+    const workers = Array.from({ length: count }, () => new Author());
+    pool = { workers, storage, records: null, held: new Map(), told: new Map() };
+    pool.begun = begin(pool);
+  }
+  const mine = pool;
+  try {
+    await mine.begun;
+  } catch (error) {
+    if (pool === mine) endEngine();
+    throw error;
+  }
+  return mine;
+}
+
+/** Opens the engine: how many photographs it looks at beside each other, and names of the records that are kept. */
+export async function openEngine(storage) {
+  const { workers, records, held } = await ready(storage);
+  const known = [...held.keys()];
+  if (records) for await (const name of records.keys()) known.push(name);
+  return { beside: workers.length, known };
 }
 
 /** Ends the engine, whatever it does. */
@@ -117,6 +140,52 @@ export function endEngine() {
   const ended = pool;
   pool = null;
   for (const worker of ended?.workers ?? []) worker.end({ kind: "Ended", message: "ended" });
+}
+
+async function keepRecord({ storage, records, held }, name, record) {
+  try {
+    if (!records) throw new Error("nothing is kept");
+    await storage.write(records, name, record);
+  } catch {
+    held.set(name, record);
+  }
+}
+
+// Entries of a gallery become records.
+async function entriesOf(mine, { gallery, thumbnails }) {
+  const opened = await mine.workers[0].ask({ OpenGallery: { gallery, thumbnails } });
+  for (const { content, record } of opened.photos) await keepRecord(mine, content, record);
+  return opened;
+}
+
+// The gallery among files that were given: one file, or those of a site's bundle.
+async function partsOf(files) {
+  const bytes = async ({ file }) => new Uint8Array(await (await fileGiven(file)).arrayBuffer());
+  const manifest = files.find(({ name }) => name === "manifest.json");
+  if (!manifest) return { title: "", gallery: await bytes(files[0]), thumbnails: null };
+  const { title, gallery, pictures, shards } = JSON.parse(new TextDecoder().decode(await bytes(manifest)));
+  if (shards?.length) throw new Error("its gallery is in parts; open the gallery's file, which lies in the report");
+  const named = (name) => {
+    const found = files.find((file) => file.name === name);
+    if (!found) throw new Error(`${name}: is missing`);
+    return bytes(found);
+  };
+  return { title, gallery: await named(gallery), thumbnails: pictures ? await named(pictures) : null };
+}
+
+/** Opens a gallery: its classes and photographs, whose records are kept. */
+export async function openGallery(storage, files) {
+  const parts = await partsOf(files);
+  const mine = await ready(storage);
+  const { crop, classes, photos } = await entriesOf(mine, parts);
+  const pictures = photos.map(({ content, class: place }) => [content, classes[place].thumbnail]);
+  await storage.keepGallery(parts.gallery, parts.thumbnails, pictures);
+  return {
+    title: parts.title,
+    crop,
+    classes: classes.map(({ label, metadata }) => ({ label, metadata })),
+    photos: photos.map(({ content, class: place }) => ({ content, class: place })),
+  };
 }
 
 const idlest = () => pool.workers.reduce((best, worker) => (worker.busy < best.busy ? worker : best));
@@ -130,49 +199,67 @@ async function pixelsOf(file, bytes) {
   }
 }
 
-/** Has the engine look at a photograph, and keeps what it has seen. */
-export async function look(id, name) {
-  const { storage, records, held } = pool;
-  const photo = await storage.photo(id).catch((error) => {
-    throw new EngineError({ kind: "Gone", message: error.message });
-  });
-  const file = new Uint8Array(await photo.arrayBuffer());
+// Asks the idlest worker about a file; where its own decoders do not read it, about the pixels that the browser's do.
+async function asked(file, requestOf, worker = idlest()) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
   // A name without contents: the browser had no room, or was closed before it wrote.
-  if (!file.length) throw new EngineError({ kind: "Gone", message: "nothing was kept" });
-  const worker = idlest();
-  const request = (pixels) => ({ Look: { id: 0, name, file, pixels } });
-  let seen;
+  if (!bytes.length) throw new EngineError({ kind: "Gone", message: "nothing was kept" });
   try {
-    seen = await worker.ask(request(null));
+    return await worker.ask(requestOf(bytes, null));
   } catch (error) {
     if (error.kind !== "Format") throw error;
-    const pixels = await pixelsOf(photo, file).catch(() => {
+    const pixels = await pixelsOf(file, bytes).catch(() => {
       throw new EngineError({ kind: "Picture", message: error.message });
     });
-    seen = await worker.ask(request(pixels));
-  }
-  try {
-    if (!records) throw new Error("nothing is kept");
-    await storage.write(records, id, seen.record);
-  } catch {
-    held.set(id, seen.record);
+    return worker.ask(requestOf(bytes, pixels));
   }
 }
 
+const photoOf = (id) =>
+  pool.storage.photo(id).catch((error) => {
+    throw new EngineError({ kind: "Gone", message: error.message });
+  });
+
+/** Has the engine look at a photograph, or at a part of it, and keeps what it has seen under the name of the record. */
+export async function look(id, name, record, part) {
+  const mine = pool;
+  const edges = part ? [...part] : null;
+  const seen = await asked(await photoOf(id), (file, pixels) => ({ Look: { id: 0, name, file, pixels, part: edges } }));
+  await keepRecord(mine, record, seen.record);
+}
+
+/** The main body of a photograph: its edges as shares of width and height; null without one. */
+export async function find(id) {
+  const { part } = await asked(await photoOf(id), (file, pixels) => ({ Find: { name: "", file, pixels } }));
+  return part ?? null;
+}
+
+// Where the picture is that was asked about last.
+let shown = null;
+
+/** What the gallery that was measured last says of a picture. */
+export async function ask(file, name) {
+  // The worker that has the gallery.
+  const answer = await asked(file, (bytes, pixels) => ({ Ask: { name, file: bytes, pixels } }), pool.workers[0]);
+  if (shown) URL.revokeObjectURL(shown);
+  shown = URL.createObjectURL(file);
+  return { ...answer, address: shown };
+}
+
 // The first worker hears of all records that it does not know.
-async function tell(contents) {
+async function tell(photos) {
   const { workers, records, held, told, storage } = pool;
-  const news = contents.filter((id) => !told.has(id));
+  const news = photos.filter(({ content, record }) => told.get(content) !== record);
   for (let at = 0; at < news.length; at += AT_ONCE) {
     const some = news.slice(at, at + AT_ONCE);
-    const read = async (id) =>
-      held.get(id) ?? new Uint8Array(await (await storage.fileOf(records, id)).arrayBuffer());
+    const read = async ({ record }) =>
+      held.get(record) ?? new Uint8Array(await (await storage.fileOf(records, record)).arrayBuffer());
     await workers[0].ask({ Know: { records: await Promise.all(some.map(read)) } }).catch(async (error) => {
       // Looked at anew the next time.
-      for (const id of some) await records?.removeEntry(id).catch(() => {});
+      for (const { record } of some) await records?.removeEntry(record).catch(() => {});
       throw error;
     });
-    for (const id of some) told.add(id);
+    for (const { content, record } of some) told.set(content, record);
   }
 }
 
@@ -190,13 +277,14 @@ async function page() {
   return Promise.all(names.map(async (name) => ({ name, bytes: await bytesOf(new URL(`../${name}`, import.meta.url)) })));
 }
 
-/** Makes what is wanted of a project: "figures", "gallery" or "site". */
+/** Makes what is wanted of a project: "figures", "gallery", "site" or "folder", which is the same files. */
 export async function make(goal, project, progress) {
-  await tell(project.photos.map(({ content }) => content));
+  await tell(project.photos);
   const request = {
     figures: () => ({ Measure: { project } }),
     gallery: () => ({ Export: { project } }),
     site: async () => ({ Make: { project, page: await page(), packed: false } }),
+    folder: () => request.site(),
   };
   return pool.workers[0].ask(await request[goal](), progress);
 }

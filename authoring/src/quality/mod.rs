@@ -26,6 +26,10 @@ pub const FEW: usize = 5;
 const DOUBLE: f32 = 0.99;
 /// A double is this much nearer than nearest photographs are.
 const NEARER: f32 = 0.1;
+/// With fewer photographs nobody can say which is like no other one.
+const LEAST_COMPARED: usize = 20;
+/// Ranges between the quartiles by which an outlier lies below the lower one: Tukey, Exploratory Data Analysis, 1977.
+const FENCE: f32 = 1.5;
 
 /// What is known of a gallery and its photographs; photographs are places in the list.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +41,8 @@ pub struct Quality {
     /// Photographs whose class is the first answer, and those whose class is among the first five; of photographs
     /// whose class has another one.
     pub found: [Share; 2],
+    /// The first of these for each class.
+    pub found_of_class: Vec<Share>,
     /// What is done with known and unknown things; `None` where that was not measured.
     pub open: Option<Open>,
     /// Why no threshold is kept, sentences.
@@ -47,6 +53,8 @@ pub struct Quality {
     pub suspects: Vec<Suspect>,
     /// Photographs that are the same or nearly so.
     pub doubles: Vec<Double>,
+    /// Photographs that are like no other one, the most lonely first.
+    pub outliers: Vec<Outlier>,
     /// Classes with fewer than [`FEW`] photographs, and their number, the fewest first.
     pub few: Vec<(usize, usize)>,
     /// Photographs in which a detector found nothing.
@@ -105,6 +113,17 @@ pub struct Double {
     pub one_class: bool,
 }
 
+/// A photograph that is like no other one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlier {
+    /// The photograph.
+    pub photo: usize,
+    /// Its class.
+    pub class: usize,
+    /// Cosine to the photograph that is most like it.
+    pub cosine: f32,
+}
+
 impl Quality {
     /// What a gallery says of its photographs; `contents` are those of the list, as [`crate::add`] returns them.
     ///
@@ -137,11 +156,13 @@ impl Quality {
         let mut quality = Self {
             photos: contents.iter().flatten().count(),
             found: [within(1), within(5)],
+            found_of_class: found_of_class(&around, labels.len()),
             open: Open::of(&learned.threshold),
             doubts: doubts(&learned.threshold),
             mistaken: mistaken(&around, &places),
             suspects: suspects(&around, &places),
             doubles: doubles(&around, &places),
+            outliers: outliers(&around, &places),
             few,
             empty: empty.map(|(place, _)| place).collect(),
             labels,
@@ -217,6 +238,38 @@ fn doubts(threshold: &ThresholdOutcome) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+fn found_of_class(around: &[Around], classes: usize) -> Vec<Share> {
+    let mut found = vec![Share::default(); classes];
+    for photo in around {
+        if let (Some(rank), Some(found)) = (photo.rank, found.get_mut(photo.class)) {
+            found.of += 1;
+            found.count += usize::from(rank == 0);
+        }
+    }
+    found
+}
+
+fn outliers(around: &[Around], places: &Places) -> Vec<Outlier> {
+    let most_alike =
+        |photo: &Around| photo.near.iter().map(|near| near.cosine).max_by(f32::total_cmp);
+    let mut cosines: Vec<f32> = around.iter().filter_map(most_alike).collect();
+    if cosines.len() < LEAST_COMPARED {
+        return Vec::new();
+    }
+    cosines.sort_by(f32::total_cmp);
+    let quartile = |of: usize| cosines[of * (cosines.len() - 1) / 4];
+    let fence = quartile(1) - FENCE * (quartile(3) - quartile(1));
+    let mut all: Vec<Outlier> = (around.iter())
+        .filter_map(|photo| {
+            let cosine = most_alike(photo).filter(|cosine| *cosine < fence)?;
+            let place = *places.of.get(&(photo.id, photo.class))?;
+            Some(Outlier { photo: place, class: photo.class, cosine })
+        })
+        .collect();
+    all.sort_by(|a, b| a.cosine.total_cmp(&b.cosine).then(a.photo.cmp(&b.photo)));
+    all
 }
 
 fn mistaken(around: &[Around], places: &Places) -> Vec<Mistaken> {
@@ -444,6 +497,26 @@ mod tests {
         let open = quality.open.unwrap();
         assert_eq!(open.right.of, 21);
         assert!(quality.doubts.is_empty(), "{:?}", quality.doubts);
+    }
+
+    #[test]
+    fn what_is_like_nothing_else_is_an_outlier() {
+        let mut photos = Vec::new();
+        for number in 0..12_u8 {
+            let step = 0.02 * f32::from(number);
+            photos.extend([("cup", step), ("mug", 2.0 + step)]);
+        }
+        assert!(Circle::of(&photos).quality().outliers.is_empty());
+        photos.push(("cup", 5.0)); // 24: far from all
+        let quality = Circle::of(&photos).quality();
+        let outliers: Vec<(usize, usize)> =
+            quality.outliers.iter().map(|outlier| (outlier.photo, outlier.class)).collect();
+        assert_eq!(outliers, [(24, 0)]);
+        // The cup that lies far from the cups is the only one that is not found.
+        let found = |count, of| Share { count, of };
+        assert_eq!(quality.found_of_class, [found(12, 13), found(12, 12)]);
+        let few = Circle::of(&photos[10..]).quality();
+        assert!(few.outliers.is_empty(), "15 photographs are too few");
     }
 
     #[test]

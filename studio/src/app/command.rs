@@ -1,9 +1,10 @@
 //! What the page is to do, as plain data.
 
-use crate::project::{PhotoId, TableError};
+use crate::project::{Part, PhotoId, TableError};
 
-use super::given::Handle;
-use super::making::{Goal, Listed};
+use super::given::{GivenGallery, Handle};
+use super::listed::Listed;
+use super::making::Goal;
 
 /// A sentence for the status line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,16 +15,22 @@ pub(crate) enum Sentence {
     Added(usize, usize),
     /// Why a table cannot be read.
     Table(TableError),
-    /// Classes that a table has told something of.
-    Told(usize),
+    /// Classes that a table has told something of, and rows of it that name no class.
+    Told(usize, usize),
     /// Photographs that went into the class of a name.
     Moved(usize, String),
     /// There is no class of this name.
     NoClass(String),
     /// The engine cannot go on, in its own words.
     Engine(String),
+    /// A gallery cannot be opened, in the engine's words.
+    NoGallery(String),
+    /// Classes and photographs of a gallery that was opened.
+    Opened(usize, usize),
     /// Photographs that were removed.
     Removed(usize),
+    /// Photographs that went where they were put.
+    Placed(usize),
 }
 
 /// How the status line looks.
@@ -46,16 +53,28 @@ pub(crate) enum Command {
     LetGo(Handle),
     /// Comes back after some time with [`super::Event::TimeToSave`].
     SaveLater,
-    /// Keeps the project.
-    Save(Vec<u8>),
+    /// Comes back after some time with [`super::Event::TimeToRenew`] of this change.
+    RenewLater(u64),
+    /// Keeps the project, whose site is called so.
+    Save(Vec<u8>, String),
+    /// Keeps the project before anything else happens: the page ends.
+    SaveNow(Vec<u8>),
+    /// Keeps the project of a title, if there is something to keep, and opens another one, or a new one.
+    Switch(Option<(Vec<u8>, String)>, Option<String>),
+    /// Forgets the project.
+    RemoveProject,
     /// Forgets every photograph but these.
     KeepOnly(Vec<PhotoId>),
     /// Opens an engine that looks at photographs.
     OpenEngine,
-    /// Has the engine look at a photograph of this name, and keeps what it has seen.
-    Look(PhotoId, String),
+    /// Has the engine look at a photograph of this name, or at a part of it, and keeps what it has seen.
+    Look(PhotoId, String, Option<Part>),
     /// Has the engine make something of a project, and hands that to the owner.
     Make(Goal, Box<Listed>),
+    /// Has the engine recognize a picture of this name with what was measured last.
+    Ask(Handle, String),
+    /// Has the engine open a gallery.
+    OpenGallery(GivenGallery),
     /// Ends the engine, whatever it does.
     EndEngine,
     /// Shows what is to be seen.

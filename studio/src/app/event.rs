@@ -1,6 +1,6 @@
 //! What happens, as plain data.
 
-use crate::project::{Action, ClassId, PhotoId};
+use crate::project::{Action, ClassId, Part, PhotoId};
 
 use super::given::{GivenFile, Handle};
 use super::making::{EngineEvent, Goal};
@@ -16,19 +16,34 @@ pub(crate) enum Keeper {
     Nowhere,
 }
 
+/// A project of this browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shelved {
+    /// Name of its folder.
+    pub(crate) id: String,
+    /// What its site is called; empty where the owner has not said.
+    pub(crate) title: String,
+    /// Whether it is the one that is open.
+    pub(crate) open: bool,
+}
+
 /// Why something that was given is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Why {
     /// Another kind of file.
     NoPhoto,
     /// The browser cannot show it.
     Broken,
+    /// The browser has no decoder for its format.
+    NoDecoder,
     /// The engine cannot use it.
     Unusable,
     /// The browser does not have it any more.
     Gone,
-    /// It is there already, under this or another name.
-    Double,
+    /// It is there already, under this or another name: in the class of this name, or not sorted yet.
+    Double(Option<String>),
+    /// A row of a table that names no class.
+    NoClass,
 }
 
 /// What came of looking at a photograph.
@@ -58,8 +73,8 @@ pub(crate) enum Select {
 /// What happens.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
-    /// The page begins with what was kept.
-    Begin(Keeper, Option<Vec<u8>>),
+    /// The page begins with what was kept, and with the projects that there are.
+    Begin(Keeper, Option<Vec<u8>>, Vec<Shelved>),
     /// Files were chosen, dropped or pasted; on a class, where one is named.
     Given(Vec<GivenFile>, Option<ClassId>),
     /// A photograph was looked at.
@@ -70,6 +85,8 @@ pub(crate) enum Event {
     Want(Goal),
     /// The engine has said something.
     Engine(EngineEvent),
+    /// A picture that is none of the photographs is to be recognized.
+    Try(GivenFile),
     /// The owner does something.
     Do(Action),
     /// The chosen photographs go into a class, or show nothing.
@@ -78,6 +95,8 @@ pub(crate) enum Event {
     NameChosen(String),
     /// The chosen photographs go.
     RemoveChosen,
+    /// A part of a photograph counts alone, or what the settings say.
+    Crop(PhotoId, Option<Part>),
     /// The last step is taken back.
     Undo,
     /// The step that was taken back last is done again.
@@ -88,14 +107,24 @@ pub(crate) enum Event {
     NoClass(String),
     /// The text of a table; `None` where it could not be read.
     Table(Option<String>),
+    /// Photographs that were there already go where they were put, or stay where they are.
+    TakeOffer(bool),
     /// Everything goes, for good.
     StartOver,
+    /// Another project is opened; without an id a new one.
+    Switch(Option<String>),
+    /// The project goes, for good.
+    RemoveProject,
     /// Whether the browser has kept the project.
     Saved(bool),
     /// It is time to keep the project.
     TimeToSave,
+    /// It is time to measure anew, if nothing has changed since this change.
+    TimeToRenew(u64),
     /// The page may end at any time.
     Leaving,
+    /// The page ends now.
+    Ending,
     /// The language has changed.
     Language,
 }

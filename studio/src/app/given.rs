@@ -21,9 +21,30 @@ pub(super) struct Wanted {
     pub(super) label: Option<String>,
 }
 
+/// A gallery that was given: its file, or the files of a site's bundle by their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GivenGallery {
+    /// As `magpie gallery` and the studio write it.
+    File(Handle),
+    /// With the manifest among them.
+    Bundle(Vec<(String, Handle)>),
+}
+
+impl GivenGallery {
+    /// Its files.
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        match self {
+            Self::File(handle) => vec![*handle],
+            Self::Bundle(files) => files.iter().map(|(_, handle)| *handle).collect(),
+        }
+    }
+}
+
 /// What becomes of what was given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sorted {
+    /// A gallery, or a site of ours: then nothing else counts.
+    pub(super) gallery: Option<GivenGallery>,
     /// In the order of their paths.
     pub(super) wanted: Vec<Wanted>,
     /// What is no photograph, by its path.
@@ -33,7 +54,14 @@ pub(super) struct Sorted {
 }
 
 /// Endings of photographs.
-const ENDINGS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"];
+const ENDINGS: [&str; 11] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "avif", "heic", "heif"];
+/// Of these, those that only some browsers decode.
+const FOREIGN: [&str; 3] = ["avif", "heic", "heif"];
+/// Ending of a gallery's file.
+const GALLERY: &str = "bin";
+/// How the path of a site's manifest ends.
+const MANIFEST: &str = "bundle/manifest.json";
 
 /// Names that systems leave among a person's files, in small letters.
 const SYSTEM: [&str; 6] =
@@ -42,6 +70,9 @@ const SYSTEM: [&str; 6] =
 /// Sorts what was given. The folder in which a file lies is what it shows; where all lie in one folder that has folders of
 /// its own, those count, and names begin with them.
 pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
+    if let Some((gallery, unwanted)) = gallery_among(&files) {
+        return Sorted { gallery: Some(gallery), unwanted, ..Sorted::default() };
+    }
     let mut sorted = Sorted::default();
     let mut photos = Vec::new();
     for GivenFile { handle, path } in files {
@@ -84,6 +115,42 @@ pub(super) fn sort(files: Vec<GivenFile>) -> Sorted {
     }
     sorted.others.sort();
     sorted
+}
+
+/// The gallery among files, and those that are not of it: a site's bundle, or a single file of a gallery.
+fn gallery_among(files: &[GivenFile]) -> Option<(GivenGallery, Vec<Handle>)> {
+    let manifest = files.iter().find(|file| {
+        let path = file.path.trim_start_matches('/');
+        path == MANIFEST || path.ends_with(&format!("/{MANIFEST}"))
+    });
+    let of_gallery: Vec<(String, Handle)> = match manifest {
+        Some(manifest) => {
+            let folder = manifest.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let inside = |file: &GivenFile| {
+                let name = file.path.strip_prefix(folder)?.strip_prefix('/')?;
+                (!name.contains('/')).then(|| (name.to_owned(), file.handle))
+            };
+            files.iter().filter_map(inside).collect()
+        }
+        None => {
+            let [file] = files else { return None };
+            let (_, ending) = file.path.rsplit_once('.')?;
+            if !ending.eq_ignore_ascii_case(GALLERY) {
+                return None;
+            }
+            return Some((GivenGallery::File(file.handle), Vec::new()));
+        }
+    };
+    let is_of_it = |handle: Handle| of_gallery.iter().any(|(_, known)| *known == handle);
+    let unwanted = files.iter().map(|file| file.handle).filter(|handle| !is_of_it(*handle));
+    let unwanted = unwanted.collect();
+    Some((GivenGallery::Bundle(of_gallery), unwanted))
+}
+
+/// Whether only some browsers decode a file of this name.
+pub(super) fn is_foreign(path: &str) -> bool {
+    let ending = path.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+    ending.is_some_and(|ending| FOREIGN.contains(&ending.as_str()))
 }
 
 fn folders(parts: &[String]) -> &[String] {
@@ -130,6 +197,33 @@ mod tests {
             &[("3.jpg", None), ("cup/1.jpg", cup), ("fork/1.jpg", Some("fork"))],
         );
         expect(&["cup/1.jpg", "cup/2.jpg"], &[("cup/1.jpg", cup), ("cup/2.jpg", cup)]);
+    }
+
+    #[test]
+    fn a_gallery_and_a_site_are_told_from_photographs() {
+        let given = |paths: &[&str]| {
+            let file = |(number, path): (usize, &&str)| GivenFile {
+                handle: Handle(number as u32),
+                path: (*path).to_owned(),
+            };
+            sort(paths.iter().enumerate().map(file).collect())
+        };
+        let alone = given(&["my gallery.BIN"]);
+        assert_eq!(alone.gallery, Some(GivenGallery::File(Handle(0))));
+        // Among photographs a file of such an ending is something else.
+        let among = given(&["a/1.jpg", "a/gallery.bin"]);
+        assert_eq!((among.gallery, among.others), (None, vec!["gallery.bin".to_owned()]));
+        for root in ["", "/site/", "shelf/site/"] {
+            let paths = ["index.html", "bundle/manifest.json", "samples/1.jpg", "bundle/g-1.bin"];
+            let paths = paths.map(|path| format!("{root}{path}"));
+            let site = given(&paths.each_ref().map(String::as_str));
+            let files = [("manifest.json", 1), ("g-1.bin", 3)];
+            let files = files.map(|(name, number)| (name.to_owned(), Handle(number)));
+            assert_eq!(site.gallery, Some(GivenGallery::Bundle(files.to_vec())), "{root}");
+            assert_eq!(site.unwanted, [Handle(0), Handle(2)]);
+        }
+        let foreign = ["a.HEIC", "b.avif", "c.jpg", "heic"].map(is_foreign);
+        assert_eq!(foreign, [true, true, false, false]);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! From sorted photographs to figures, a gallery or a site: the engine is opened, looks at each photograph once, and puts
-//! together what it has seen.
+//! together what it has seen. Figures are made anew, unasked, after the project has changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
+use super::figures::{Answer, Figures, Measured};
+use super::given::{GivenFile, Handle};
+use super::listed::{Listed, ListedPhoto, Sight, lacks_classes, sight_of};
+use super::opening::OpenedGallery;
 use super::{App, Command, Look, Sentence, Why};
-use crate::project::{PhotoId, Project};
+use crate::project::{Part, PhotoId};
 
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,178 +19,27 @@ pub(crate) enum Goal {
     Gallery,
     /// The site as a ZIP archive.
     Site,
-}
-
-/// A photograph as the engine knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ListedPhoto {
-    /// Content id of its file.
-    pub(crate) content: String,
-    /// What its file is called.
-    pub(crate) name: String,
-    /// What it shows.
-    pub(crate) label: String,
-}
-
-/// What is told of a class.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ListedClass {
-    label: String,
-    metadata: Vec<(String, String)>,
-}
-
-/// The project as the engine takes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Listed {
-    title: String,
-    /// By label, then by name.
-    pub(crate) photos: Vec<ListedPhoto>,
-    /// Which part of a photograph counts; by default what is measured better.
-    crop: Option<String>,
-    adapt: bool,
-    calibrate: bool,
-    classes: Vec<ListedClass>,
-    samples: Vec<()>,
-}
-
-impl Listed {
-    /// Whether there is nothing to tell apart.
-    fn is_too_few(&self) -> bool {
-        let mut labels = self.photos.iter().map(|photo| &photo.label);
-        let first = labels.next();
-        labels.all(|label| Some(label) == first)
-    }
-
-    /// The sorted photographs of a project.
-    fn of(project: &Project, unusable: &BTreeSet<PhotoId>) -> Self {
-        let labels: BTreeMap<_, _> =
-            project.classes().iter().map(|class| (class.id, class.label.as_str())).collect();
-        let photo = |photo: &crate::project::Photo| {
-            let label = labels.get(&photo.class?)?;
-            (!unusable.contains(&photo.id)).then(|| ListedPhoto {
-                content: photo.id.to_string(),
-                name: photo.name.clone(),
-                label: (*label).to_owned(),
-            })
-        };
-        let mut photos: Vec<ListedPhoto> = project.photos().iter().filter_map(photo).collect();
-        photos.sort_by(|one, other| (&one.label, &one.name).cmp(&(&other.label, &other.name)));
-        let told = project.classes().iter().filter(|class| !class.metadata.is_empty());
-        let told = told.map(|class| ListedClass {
-            label: class.label.clone(),
-            metadata: class.metadata.clone(),
-        });
-        let title = project.title();
-        Self {
-            title: if title.is_empty() { "Magpie" } else { title }.to_owned(),
-            photos,
-            crop: None,
-            adapt: true,
-            calibrate: true,
-            classes: told.collect(),
-            samples: Vec::new(),
-        }
-    }
-}
-
-/// A class in figures.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct FigureClass {
-    /// Its name.
-    pub(crate) label: String,
-    /// Its photographs.
-    pub(crate) photos: usize,
-}
-
-/// What is asked about, though it is none of the classes.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Open {
-    /// Photographs with the right answer, of how many.
-    pub(crate) right: (usize, usize),
-    /// Photographs with a wrong answer, of how many.
-    pub(crate) wrong: (usize, usize),
-    /// Photographs of nothing known that are given a name all the same, of how many.
-    pub(crate) named: (usize, usize),
-}
-
-/// Two classes that are mistaken for each other.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Mistaken {
-    /// What it is, and what it is taken for.
-    pub(crate) classes: (usize, usize),
-    /// How often.
-    pub(crate) times: usize,
-    /// Of how many.
-    pub(crate) of: usize,
-    /// A photograph, and the one that it is taken for.
-    pub(crate) photos: (usize, usize),
-}
-
-/// A photograph that may be of another class.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Suspect {
-    /// Which.
-    pub(crate) photo: usize,
-    /// The class in which it is.
-    pub(crate) class: usize,
-    /// The class whose photographs it looks like.
-    pub(crate) looks: usize,
-}
-
-/// Two photographs that are the same or nearly so.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Double {
-    /// Which.
-    pub(crate) photos: (usize, usize),
-    /// Whether both are of one class.
-    pub(crate) one_class: bool,
-}
-
-/// How good it is; photographs and classes by their places in the lists.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(crate) struct Figures {
-    /// In order.
-    pub(crate) classes: Vec<FigureClass>,
-    /// Photographs that the gallery knows.
-    pub(crate) photos: usize,
-    /// Percent that are recognized at the first answer with their standard error, and the same among five.
-    pub(crate) recall: Vec<Option<(f64, f64)>>,
-    /// With photographs of nothing known.
-    pub(crate) open: Option<Open>,
-    /// The most frequent first.
-    pub(crate) mistaken: Vec<Mistaken>,
-    /// The surest first.
-    pub(crate) suspects: Vec<Suspect>,
-    /// The same photograph twice.
-    pub(crate) doubles: Vec<Double>,
-    /// Photographs that could not be used.
-    pub(crate) left_out: Vec<usize>,
-}
-
-/// Figures with the photographs that they are about.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Measured {
-    /// The engine's.
-    pub(crate) figures: Figures,
-    /// The photographs, in the order in which the figures name them.
-    pub(crate) photos: Vec<ListedPhoto>,
-    /// Whether the project has changed since.
-    pub(crate) stale: bool,
+    /// The site as files of a folder.
+    Folder,
 }
 
 /// What the engine says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum EngineEvent {
-    /// It is open: how many photographs it looks at beside each other, and those that it has looked at before.
-    Opened(usize, Vec<PhotoId>),
+    /// It is open: how many photographs it looks at beside each other, and names of what it has seen before.
+    Opened(usize, Vec<String>),
     /// It cannot be opened, or has stopped; in its own words.
     Failed(String),
-    /// It has looked at a photograph.
-    Looked(PhotoId, Seeing),
+    /// It has looked at a photograph, or at a part of it.
+    Looked(PhotoId, Option<Part>, Seeing),
     /// Parts that are done, of how many.
     Progress(usize, usize),
     /// It has made what was wanted, with figures where they were measured.
     Made(Option<Box<Figures>>),
+    /// It has recognized a picture, or says why not.
+    Asked(Handle, Result<Box<Answer>, String>),
+    /// It has opened a gallery, or says why not; the files of it.
+    GalleryOpened(Vec<Handle>, Result<Box<OpenedGallery>, String>),
 }
 
 /// What came of looking at a photograph.
@@ -206,48 +57,71 @@ pub(crate) enum Seeing {
 enum Phase {
     Idle,
     Opening(Goal),
-    /// Photographs that are looked at just now.
-    Looking(Goal, BTreeSet<PhotoId>),
+    /// What is looked at just now.
+    Looking(Goal, BTreeSet<Sight>),
     Working(Goal, Option<(usize, usize)>),
+}
+
+/// A picture that is none of the photographs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Trying {
+    /// It waits until the gallery is there, or is looked at.
+    Waiting(Handle, String),
+    /// What the gallery answers.
+    Answered(String, Box<Answer>),
 }
 
 /// From sorted photographs to what the owner wants.
 #[derive(Debug)]
 pub(super) struct Making {
     phase: Phase,
+    /// Nobody has asked for it, and nobody waits.
+    is_quiet: bool,
+    /// What the owner wants as soon as the engine has done what it does.
+    next: Option<Goal>,
     /// Photographs that it looks at beside each other; `None` while no engine is open.
     beside: Option<usize>,
-    known: BTreeSet<PhotoId>,
-    unusable: BTreeSet<PhotoId>,
-    /// What was asked for.
+    known: BTreeSet<Sight>,
+    unusable: BTreeSet<Sight>,
+    /// What was asked for, and the change after which it was.
     photos: Vec<ListedPhoto>,
+    change: u64,
     /// Photographs to look at when it began, and when that was.
     of: usize,
     begun: f64,
     last: f64,
+    /// Whether the engine has the gallery that was measured last.
+    has_gallery: bool,
     pub(super) measured: Option<Measured>,
+    pub(super) trying: Option<Trying>,
 }
 
 impl Default for Making {
     fn default() -> Self {
         Self {
             phase: Phase::Idle,
+            is_quiet: false,
+            next: None,
             beside: None,
             known: BTreeSet::new(),
             unusable: BTreeSet::new(),
             photos: Vec::new(),
+            change: 0,
             of: 0,
             begun: 0.0,
             last: 0.0,
+            has_gallery: false,
             measured: None,
+            trying: None,
         }
     }
 }
 
 impl Making {
-    /// How far it is, of how much.
+    /// How far it is, of how much; nothing of what nobody waits for.
     pub(super) fn progress(&self) -> Option<(usize, usize)> {
         match &self.phase {
+            _ if self.is_quiet => None,
             Phase::Idle => None,
             Phase::Opening(_) => Some((0, 0)),
             Phase::Looking(..) => Some((self.done(), self.of)),
@@ -257,9 +131,8 @@ impl Making {
 
     /// Photographs that nobody has looked at.
     fn missing(&self) -> usize {
-        let is_missing = |photo: &&ListedPhoto| {
-            PhotoId::parse(&photo.content).is_some_and(|id| !self.is_seen(id))
-        };
+        let is_missing =
+            |photo: &&ListedPhoto| sight_of(&photo.record).is_some_and(|id| !self.is_seen(&id));
         self.photos.iter().filter(is_missing).count()
     }
 
@@ -272,43 +145,98 @@ impl Making {
         }
     }
 
-    fn is_seen(&self, id: PhotoId) -> bool {
-        self.known.contains(&id) || self.unusable.contains(&id)
+    fn is_seen(&self, sight: &Sight) -> bool {
+        self.known.contains(sight) || self.unusable.contains(sight)
     }
 
     /// Seconds that looking will take, once there is something to tell it from.
     pub(super) fn seconds_left(&self) -> Option<u32> {
         let (done, spent) = (self.done(), self.last - self.begun);
-        if done < 4 || spent <= 0.0 {
+        if self.is_quiet || done < 4 || spent <= 0.0 {
             return None;
         }
         Some((spent / done as f64 * (self.of - done) as f64 / 1000.0).ceil() as u32)
     }
 
-    /// Whether something is under way.
+    /// Whether something is under way that the owner waits for.
     pub(super) fn is_busy(&self) -> bool {
-        self.phase != Phase::Idle
+        self.phase != Phase::Idle && !self.is_quiet
+    }
+
+    /// Whether photographs can be looked at one by one, for instance to show their main bodies.
+    pub(super) const fn is_open(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    /// Takes what an engine has seen that was opened for something else.
+    pub(super) fn learn(&mut self, seen: impl IntoIterator<Item = PhotoId>) {
+        self.known.extend(seen.into_iter().map(|id| (id, None)));
     }
 }
 
 /// The owner wants something.
 pub(super) fn want(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) {
-    if app.making.is_busy() || !app.coming.is_done() {
+    if app.making.is_busy() || !app.can_begin() {
         return;
     }
-    let listed = Listed::of(&app.project, &BTreeSet::new());
-    if listed.is_too_few() {
+    if lacks_classes(&app.project) {
         return app.say(Sentence::Key("two.classes"), Look::Failed);
     }
-    app.making.photos = listed.photos;
     app.left_out.clear();
     app.out = 0;
+    let making = &mut app.making;
+    let is_running = making.phase != Phase::Idle;
+    making.is_quiet = false;
+    let said = match &mut making.phase {
+        Phase::Idle => "looking",
+        Phase::Opening(wanted) => {
+            *wanted = goal;
+            "opening"
+        }
+        Phase::Looking(wanted, _) => {
+            *wanted = goal;
+            "looking"
+        }
+        Phase::Working(..) => {
+            making.next = Some(goal);
+            "making"
+        }
+    };
+    if is_running {
+        return app.say(Sentence::Key(said), Look::Busy);
+    }
+    begin(app, now, goal, out);
+}
+
+/// Measures anew what the owner has changed, unless the owner waits for something or goes on changing.
+pub(super) fn renew(app: &mut App, now: f64, change: u64, out: &mut Vec<Command>) {
+    let is_stale = app.making.measured.as_ref().is_some_and(|measured| measured.stale);
+    let is_free = app.making.phase == Phase::Idle && app.can_begin();
+    if change != app.change || !is_stale || !is_free || lacks_classes(&app.project) {
+        return;
+    }
+    app.making.is_quiet = true;
+    if let Some(measured) = &mut app.making.measured {
+        measured.renewing = true;
+    }
+    begin(app, now, Goal::Figures, out);
+}
+
+fn begin(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) {
+    app.making.photos = Listed::of(&app.project, &BTreeSet::new()).photos;
     if app.making.beside.is_some() {
         begin_to_look(app, now, goal, out);
     } else {
         app.making.phase = Phase::Opening(goal);
-        app.say(Sentence::Key("opening"), Look::Busy);
+        say_busy(app, "opening");
         out.push(Command::OpenEngine);
+    }
+}
+
+/// What is under way, if somebody waits for it.
+fn say_busy(app: &mut App, key: &'static str) {
+    if !app.making.is_quiet {
+        app.say(Sentence::Key(key), Look::Busy);
     }
 }
 
@@ -318,7 +246,7 @@ fn begin_to_look(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) {
     making.of = making.missing();
     (making.begun, making.last) = (now, now);
     making.phase = Phase::Looking(goal, BTreeSet::new());
-    app.say(Sentence::Key("looking"), Look::Busy);
+    say_busy(app, "looking");
     look_on(app, out);
 }
 
@@ -331,10 +259,10 @@ fn look_on(app: &mut App, out: &mut Vec<Command>) {
         if under_way.len() >= beside {
             return;
         }
-        let Some(id) = PhotoId::parse(&photo.content) else { continue };
-        let is_seen = making.known.contains(&id) || making.unusable.contains(&id);
-        if !is_seen && under_way.insert(id) {
-            out.push(Command::Look(id, photo.name.clone()));
+        let Some(sight) = sight_of(&photo.record) else { continue };
+        let is_seen = making.known.contains(&sight) || making.unusable.contains(&sight);
+        if !is_seen && under_way.insert(sight) {
+            out.push(Command::Look(sight.0, photo.name.clone(), sight.1));
         }
     }
     if !under_way.is_empty() {
@@ -343,8 +271,12 @@ fn look_on(app: &mut App, out: &mut Vec<Command>) {
     let goal = *goal;
     let listed = Listed::of(&app.project, &making.unusable);
     if listed.is_too_few() {
-        making.phase = Phase::Idle;
-        return app.say(Sentence::Key("two.classes"), Look::Failed);
+        let is_quiet = making.is_quiet;
+        stop(making);
+        if !is_quiet {
+            app.say(Sentence::Key("two.classes"), Look::Failed);
+        }
+        return;
     }
     // What the owner did meanwhile counts: photographs that came are looked at as well.
     making.photos.clone_from(&listed.photos);
@@ -353,9 +285,20 @@ fn look_on(app: &mut App, out: &mut Vec<Command>) {
         making.of += missing;
         return look_on(app, out);
     }
+    making.change = app.change;
     making.phase = Phase::Working(goal, None);
-    app.say(Sentence::Key("making"), Look::Busy);
+    say_busy(app, "making");
     out.push(Command::Make(goal, Box::new(listed)));
+}
+
+/// Nothing is under way any more.
+fn stop(making: &mut Making) {
+    making.phase = Phase::Idle;
+    making.is_quiet = false;
+    making.next = None;
+    if let Some(measured) = &mut making.measured {
+        measured.renewing = false;
+    }
 }
 
 /// The engine has said something.
@@ -364,11 +307,12 @@ pub(super) fn happened(app: &mut App, now: f64, event: EngineEvent, out: &mut Ve
         (EngineEvent::Opened(beside, known), Phase::Opening(goal)) => {
             let goal = *goal;
             app.making.beside = Some(beside.max(1));
-            app.making.known = known.into_iter().collect();
+            app.making.has_gallery = false;
+            app.making.known = known.iter().filter_map(|name| sight_of(name)).collect();
             begin_to_look(app, now, goal, out);
         }
-        (EngineEvent::Looked(id, seen), Phase::Looking(_, under_way)) => {
-            under_way.remove(&id);
+        (EngineEvent::Looked(id, part, seen), Phase::Looking(_, under_way)) => {
+            under_way.remove(&(id, part));
             app.making.last = now;
             let why = match seen {
                 Seeing::Usable => None,
@@ -376,64 +320,145 @@ pub(super) fn happened(app: &mut App, now: f64, event: EngineEvent, out: &mut Ve
                 Seeing::Gone => Some(Why::Gone),
             };
             if let Some(why) = why {
-                app.making.unusable.insert(id);
+                app.making.unusable.insert((id, part));
                 let name = app.project.photo(id).map(|photo| photo.name.clone());
-                app.leave_out(name.unwrap_or_default(), why);
+                let name = name.unwrap_or_default();
+                // Unasked, the same one is named again and again.
+                if !app.making.is_quiet || !app.left_out.contains(&(name.clone(), why.clone())) {
+                    app.leave_out(name, why);
+                }
             } else {
-                app.making.known.insert(id);
+                app.making.known.insert((id, part));
             }
             look_on(app, out);
         }
-        (EngineEvent::Looked(id, Seeing::Usable), _) => drop(app.making.known.insert(id)),
+        (EngineEvent::Looked(id, part, Seeing::Usable), _) => {
+            app.making.known.insert((id, part));
+        }
         (EngineEvent::Progress(done, of), Phase::Working(_, progress)) => {
             *progress = Some((done, of));
         }
         (EngineEvent::Made(figures), Phase::Working(goal, _)) => {
             let goal = *goal;
-            let photos = app.making.photos.clone();
-            // Places that name nothing would end the page.
-            if let Some(figures) = figures.filter(|figures| figures.are_of(photos.len())) {
-                app.making.measured = Some(Measured { figures: *figures, photos, stale: false });
-            }
-            app.making.phase = Phase::Idle;
-            let sentence = match goal {
-                Goal::Figures => "measured",
-                Goal::Gallery => "gallery.saved",
-                Goal::Site => "site.saved",
-            };
-            app.say(Sentence::Key(sentence), Look::Done);
+            made(app, now, goal, figures, out);
+        }
+        (EngineEvent::Asked(handle, answer), _) => answered(app, handle, answer, out),
+        (EngineEvent::GalleryOpened(files, opened), _) => {
+            super::opening::opened(app, files, opened, out);
         }
         (EngineEvent::Failed(words), phase) if *phase != Phase::Idle => {
-            *phase = Phase::Idle;
-            app.making.beside = None;
-            out.push(Command::EndEngine);
+            stop(&mut app.making);
+            forget_engine(app, out);
             app.say(Sentence::Engine(words), Look::Failed);
         }
         _ => {}
     }
 }
 
+fn made(
+    app: &mut App,
+    now: f64,
+    goal: Goal,
+    figures: Option<Box<Figures>>,
+    out: &mut Vec<Command>,
+) {
+    let (is_quiet, next) = (app.making.is_quiet, app.making.next);
+    stop(&mut app.making);
+    let (photos, stale) = (app.making.photos.clone(), app.change != app.making.change);
+    app.making.has_gallery = true;
+    // Places that name nothing would end the page.
+    if let Some(figures) = figures.filter(|figures| figures.are_of(photos.len())) {
+        let figures = *figures;
+        app.making.measured = Some(Measured { figures, photos, stale, renewing: false });
+    }
+    if let Some(next) = next {
+        return begin(app, now, next, out);
+    }
+    if !is_quiet {
+        let sentence = match goal {
+            Goal::Figures => "measured",
+            Goal::Gallery => "gallery.saved",
+            Goal::Site => "site.saved",
+            Goal::Folder => "site.written",
+        };
+        app.say(Sentence::Key(sentence), Look::Done);
+    }
+    if stale {
+        out.push(Command::RenewLater(app.change));
+    }
+    if let Some(Trying::Waiting(handle, name)) = &app.making.trying {
+        out.push(Command::Ask(*handle, name.clone()));
+    }
+}
+
+/// A picture is to be recognized by what the photographs are now.
+pub(super) fn ask(app: &mut App, now: f64, file: GivenFile, out: &mut Vec<Command>) {
+    if !app.can_begin() || lacks_classes(&app.project) {
+        out.push(Command::LetGo(file.handle));
+        let why = if app.can_begin() { "two.classes" } else { "wait.coming" };
+        return app.say(Sentence::Key(why), Look::Failed);
+    }
+    if let Some(Trying::Waiting(before, _)) = &app.making.trying {
+        out.push(Command::LetGo(*before));
+    }
+    let name = file.path.rsplit('/').next().unwrap_or_default().to_owned();
+    app.making.trying = Some(Trying::Waiting(file.handle, name.clone()));
+    let measured = &app.making.measured;
+    let is_fresh = measured.as_ref().is_some_and(|measured| !measured.stale);
+    if app.making.has_gallery && is_fresh && app.making.phase == Phase::Idle {
+        out.push(Command::Ask(file.handle, name));
+        app.say(Sentence::Key("trying"), Look::Busy);
+    } else if !app.making.is_busy() {
+        want(app, now, Goal::Figures, out);
+    }
+}
+
+fn answered(
+    app: &mut App,
+    handle: Handle,
+    answer: Result<Box<Answer>, String>,
+    out: &mut Vec<Command>,
+) {
+    out.push(Command::LetGo(handle));
+    let waiting = app.making.trying.take();
+    let (name, answer) = match (waiting, answer) {
+        (Some(Trying::Waiting(of, name)), answer) if of == handle => (name, answer),
+        // An answer to a picture before.
+        (waiting, _) => {
+            app.making.trying = waiting;
+            return;
+        }
+    };
+    match answer {
+        Ok(answer) => {
+            app.making.trying = Some(Trying::Answered(name, answer));
+            app.say(Sentence::Key("tried"), Look::Done);
+        }
+        Err(words) => app.say(Sentence::Engine(words), Look::Failed),
+    }
+}
+
+/// Without an engine: the next one is opened anew.
+fn forget_engine(app: &mut App, out: &mut Vec<Command>) {
+    app.making.beside = None;
+    app.making.has_gallery = false;
+    if let Some(Trying::Waiting(handle, _)) = app.making.trying {
+        app.making.trying = None;
+        out.push(Command::LetGo(handle));
+    }
+    out.push(Command::EndEngine);
+}
+
 /// The owner does not want it any more.
 pub(super) fn cancel(app: &mut App, out: &mut Vec<Command>) {
-    app.making.phase = Phase::Idle;
-    app.making.beside = None;
-    out.push(Command::EndEngine);
+    stop(&mut app.making);
+    forget_engine(app, out);
     app.say(Sentence::Key("stopped"), Look::Done);
 }
 
-impl Figures {
-    /// Whether all places in it name something.
-    fn are_of(&self, photos: usize) -> bool {
-        let classes = self.classes.len();
-        let mistaken = self.mistaken.iter().all(|pair| {
-            pair.classes.0.max(pair.classes.1) < classes
-                && pair.photos.0.max(pair.photos.1) < photos
-        });
-        let suspects = self
-            .suspects
-            .iter()
-            .all(|suspect| suspect.photo < photos && suspect.class.max(suspect.looks) < classes);
-        let doubles = self.doubles.iter().all(|pair| pair.photos.0.max(pair.photos.1) < photos);
-        mistaken && suspects && doubles && self.left_out.iter().all(|place| *place < photos)
+impl App {
+    /// Whether nothing is coming in that what is made would lack.
+    pub(super) fn can_begin(&self) -> bool {
+        self.coming.is_done() && !self.is_opening
     }
 }

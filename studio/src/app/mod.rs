@@ -4,24 +4,31 @@
 mod coming;
 mod command;
 mod event;
+mod figures;
 mod given;
+mod incoming;
+mod keeping;
+mod listed;
 mod making;
+mod opening;
 mod seen;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use crate::project::{Action, ClassId, History, NewPhoto, PhotoId, Project, Table};
-use crate::stored;
+use crate::project::{Action, ClassId, History, PhotoId, Project, Table};
 
 use coming::Coming;
 pub(crate) use command::{Command, Look, Sentence};
-pub(crate) use event::{Event, Keeper, Prepared, Select, Why};
-pub(crate) use given::{GivenFile, Handle};
+pub(crate) use event::{Event, Keeper, Prepared, Select, Shelved, Why};
+pub(crate) use figures::{Answer, Figures, Measured, Point};
+pub(crate) use given::{GivenFile, GivenGallery, Handle};
+pub(crate) use incoming::Offer;
+pub(crate) use listed::{Listed, record_name};
 use making::Making;
-pub(crate) use making::{EngineEvent, Figures, Goal, Listed, Measured, Seeing};
-pub(crate) use seen::{Seen, SeenClass};
+pub(crate) use making::{EngineEvent, Goal, Seeing, Trying};
+pub(crate) use seen::{Lack, Seen, SeenClass};
 
 /// Most names of things that are left out.
 const MOST_NAMES: usize = 200;
@@ -45,16 +52,24 @@ pub(crate) struct App {
     history: History,
     keeper: Keeper,
     keeping: Keeping,
+    /// Projects of this browser.
+    shelf: Vec<Shelved>,
+    /// Counts changes of the project.
+    change: u64,
     chosen: BTreeSet<PhotoId>,
     /// Where a range of chosen photographs begins.
     anchor: Option<PhotoId>,
     coming: Coming,
     making: Making,
+    /// Whether a gallery is being opened.
+    is_opening: bool,
     gift: u32,
     /// Photographs of this gift that came in.
     came: usize,
     /// The class on which it was put.
     onto: Option<ClassId>,
+    /// Photographs of this gift that are in another class than the one that they were put on.
+    elsewhere: Vec<(PhotoId, String)>,
     left_out: Vec<(String, Why)>,
     /// Things that are left out of this gift.
     out: usize,
@@ -71,13 +86,17 @@ impl App {
             history: History::default(),
             keeper: Keeper::Nowhere,
             keeping: Keeping::default(),
+            shelf: Vec::new(),
+            change: 0,
             chosen: BTreeSet::new(),
             anchor: None,
             coming: Coming::default(),
             making: Making::default(),
+            is_opening: false,
             gift: 0,
             came: 0,
             onto: None,
+            elsewhere: Vec::new(),
             left_out: Vec::new(),
             out: 0,
             is_full: false,
@@ -85,14 +104,25 @@ impl App {
         }
     }
 
-    /// Whether something goes with the page that the browser does not keep.
+    /// Whether something goes with the page that the browser does not keep: all, or photographs that still come in.
     pub(crate) fn would_lose(&self) -> bool {
-        self.keeper == Keeper::Nowhere && !self.project.photos().is_empty()
+        let is_kept = self.keeper != Keeper::Nowhere || self.project.photos().is_empty();
+        !is_kept || !self.coming.is_done()
+    }
+
+    /// Whether the engine is open.
+    pub(crate) const fn has_engine(&self) -> bool {
+        self.making.is_open()
     }
 
     /// Whether a photograph is chosen.
     pub(crate) fn is_chosen(&self, id: PhotoId) -> bool {
         self.chosen.contains(&id)
+    }
+
+    /// The photograph that is chosen alone.
+    pub(crate) fn only_chosen(&self) -> Option<PhotoId> {
+        self.chosen.first().copied().filter(|_| self.chosen.len() == 1)
     }
 
     /// What is known of the photographs.
@@ -129,12 +159,17 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
         return;
     }
     match event {
-        Event::Begin(keeper, kept) => begin(app, keeper, kept, out),
-        Event::Given(files, onto) => give(app, now, files, onto, out),
-        Event::Prepared(handle, prepared) => come(app, now, handle, prepared, out),
+        Event::Begin(keeper, kept, shelf) => keeping::begin(app, keeper, kept, shelf, out),
+        Event::Given(files, onto) => incoming::give(app, now, files, onto, out),
+        Event::Prepared(handle, prepared) => incoming::come(app, now, handle, prepared, out),
+        Event::TakeOffer(is_taken) => incoming::take_offer(app, is_taken, out),
         Event::Want(goal) => making::want(app, now, goal, out),
         Event::Engine(event) => making::happened(app, now, event, out),
-        Event::Cancel if app.making.is_busy() => making::cancel(app, out),
+        Event::Try(file) => making::ask(app, now, file, out),
+        Event::Cancel if app.making.is_busy() || app.is_opening => {
+            app.is_opening = false;
+            making::cancel(app, out);
+        }
         Event::Cancel => {
             out.extend(app.coming.cancel().into_iter().map(Command::LetGo));
             app.say(Sentence::Added(app.came, app.out), Look::Done);
@@ -163,30 +198,28 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
                 app.say(removed, Look::Done);
             }
         }
+        Event::Crop(id, part) => {
+            if act_quietly(app, Action::Crop(id, part), out) {
+                let said = if part.is_some() { "cropped" } else { "uncropped" };
+                app.say(Sentence::Key(said), Look::Done);
+            }
+        }
         Event::Undo => {
             if app.history.back(&mut app.project) {
                 app.say(Sentence::Key("undone"), Look::Done);
-                changed(app, out);
+                keeping::changed(app, out);
             }
         }
         Event::Redo => {
             if app.history.forth(&mut app.project) {
                 app.say(Sentence::Key("redone"), Look::Done);
-                changed(app, out);
+                keeping::changed(app, out);
             }
         }
         Event::NoClass(label) => app.say(Sentence::NoClass(label), Look::Failed),
         Event::Select(select) => choose(app, &select),
         Event::Table(Some(text)) => match Table::read(&text) {
-            Ok(table) => {
-                let known = |label: &str| app.project.named(label).is_some();
-                let told: BTreeSet<&str> =
-                    table.rows().map(|(label, _)| label).filter(|label| known(label)).collect();
-                let told = told.len();
-                act_quietly(app, Action::Read(table), out);
-                let look = if told == 0 { Look::Failed } else { Look::Done };
-                app.say(Sentence::Told(told), look);
-            }
+            Ok(table) => tell(app, table, out),
             Err(error) => app.say(Sentence::Table(error), Look::Failed),
         },
         Event::Table(None) => app.say(Sentence::Key("no.file"), Look::Failed),
@@ -195,115 +228,26 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
             (app.project, app.history) = (Project::default(), History::default());
             out.push(Command::KeepOnly(Vec::new()));
             app.left_out.clear();
+            app.elsewhere.clear();
+            app.is_opening = false;
             app.making = Making::default();
             out.push(Command::EndEngine);
             app.say(Sentence::Key("ready"), Look::Done);
-            changed(app, out);
+            keeping::changed(app, out);
         }
-        Event::Saved(kept) => saved(app, kept, out),
-        Event::TimeToSave | Event::Leaving => {
-            if app.keeping == Keeping::Due && app.keeper == Keeper::Own {
-                save(app, out);
+        Event::Switch(to) => keeping::switch(app, to, out),
+        Event::RemoveProject => {
+            if app.keeper == Keeper::Own {
+                app.keeping = Keeping::Kept;
+                out.push(Command::EndEngine);
+                out.push(Command::RemoveProject);
             }
         }
+        Event::Saved(kept) => keeping::saved(app, kept, out),
+        Event::TimeToRenew(change) => making::renew(app, now, change, out),
+        Event::TimeToSave | Event::Leaving => keeping::save(app, out),
+        Event::Ending => keeping::save_now(app, out),
         Event::Language => {}
-    }
-}
-
-fn begin(app: &mut App, keeper: Keeper, kept: Option<Vec<u8>>, out: &mut Vec<Command>) {
-    app.keeper = keeper;
-    match kept.map(|bytes| stored::read(&bytes)) {
-        _ if keeper == Keeper::Elsewhere => app.say(Sentence::Key("elsewhere"), Look::Failed),
-        Some(Ok(project)) => {
-            // What was removed at the last visit cannot be had back.
-            out.push(Command::KeepOnly(project.photos().iter().map(|photo| photo.id).collect()));
-            app.project = project;
-            app.say(Sentence::Key("came.back"), Look::Done);
-        }
-        // What is kept stays as it is: a newer page may read it.
-        Some(Err(stored::StoredError::Newer(_))) => {
-            app.keeper = Keeper::Nowhere;
-            app.say(Sentence::Key("newer"), Look::Failed);
-        }
-        Some(Err(_)) => app.say(Sentence::Key("damaged"), Look::Failed),
-        None => app.say(Sentence::Key("ready"), Look::Done),
-    }
-}
-
-fn give(
-    app: &mut App,
-    now: f64,
-    files: Vec<GivenFile>,
-    onto: Option<ClassId>,
-    out: &mut Vec<Command>,
-) {
-    let sorted = given::sort(files);
-    out.extend(sorted.unwanted.into_iter().map(Command::LetGo));
-    if app.coming.is_done() {
-        app.gift = app.gift.wrapping_add(1);
-        (app.came, app.out) = (0, 0);
-        app.left_out.clear();
-    }
-    for name in sorted.others {
-        app.leave_out(name, Why::NoPhoto);
-    }
-    if sorted.wanted.is_empty() {
-        if app.coming.is_done() {
-            app.say(Sentence::Key("no.photos"), Look::Failed);
-        }
-        return;
-    }
-    app.onto = onto;
-    app.say(Sentence::Key("adding"), Look::Busy);
-    app.coming.add(sorted.wanted, now);
-    prepare_more(app, out);
-}
-
-fn prepare_more(app: &mut App, out: &mut Vec<Command>) {
-    while let Some(handle) = app.coming.begin() {
-        out.push(Command::Prepare(handle));
-    }
-}
-
-fn come(app: &mut App, now: f64, handle: Handle, prepared: Prepared, out: &mut Vec<Command>) {
-    let mut photos = Vec::new();
-    let mut is_kept = true;
-    for (wanted, prepared) in app.coming.take(handle, prepared, now) {
-        out.push(Command::LetGo(wanted.handle));
-        match prepared {
-            Prepared::Broken => app.leave_out(wanted.path, Why::Broken),
-            Prepared::Photo(id, kept) => {
-                is_kept &= kept;
-                let is_there = app.project.photo(id).is_some()
-                    || photos.iter().any(|photo: &NewPhoto| photo.id == id);
-                if is_there {
-                    app.leave_out(wanted.path, Why::Double);
-                    continue;
-                }
-                // What it was put on counts, whatever its folder says.
-                let onto = app.onto.and_then(|id| app.project.class(id));
-                let label = onto.map(|class| class.label.clone()).or(wanted.label);
-                photos.push(NewPhoto { id, name: wanted.path, label });
-            }
-        }
-    }
-    app.came += photos.len();
-    // Before anything is saved: a project names no photograph that is not kept.
-    if !is_kept && app.keeper == Keeper::Own {
-        app.keeper = Keeper::Nowhere;
-        app.is_full = true;
-    }
-    if app.history.act(&mut app.project, Action::Add(photos), Some(app.gift)) {
-        changed(app, out);
-    }
-    prepare_more(app, out);
-    if app.coming.is_done() {
-        if app.is_full {
-            app.say(Sentence::Key("full"), Look::Failed);
-        } else {
-            let look = if app.came == 0 { Look::Failed } else { Look::Done };
-            app.say(Sentence::Added(app.came, app.out), look);
-        }
     }
 }
 
@@ -322,47 +266,27 @@ fn act(app: &mut App, action: Action, out: &mut Vec<Command>) {
 fn act_quietly(app: &mut App, action: Action, out: &mut Vec<Command>) -> bool {
     let has_changed = app.history.act(&mut app.project, action, None);
     if has_changed {
-        changed(app, out);
+        keeping::changed(app, out);
     }
     has_changed
 }
 
-/// What belongs to a project that has changed.
-fn changed(app: &mut App, out: &mut Vec<Command>) {
-    let there: BTreeSet<PhotoId> = app.project.photos().iter().map(|photo| photo.id).collect();
-    app.chosen.retain(|id| there.contains(id));
-    app.anchor = app.anchor.filter(|id| there.contains(id));
-    if let Some(measured) = &mut app.making.measured {
-        measured.stale = true;
+/// Tells what a table says of classes, and names its rows that name none.
+fn tell(app: &mut App, table: Table, out: &mut Vec<Command>) {
+    let rows: BTreeSet<String> = table.rows().map(|(label, _)| label.to_owned()).collect();
+    let is_known = |label: &String| app.project.named(label).is_some();
+    let (told, missing): (Vec<String>, Vec<String>) = rows.into_iter().partition(is_known);
+    act_quietly(app, Action::Read(table), out);
+    if app.coming.is_done() {
+        app.left_out.clear();
+        app.out = 0;
     }
-    if app.keeper != Keeper::Own {
-        return;
+    let (told, count) = (told.len(), missing.len());
+    for label in missing {
+        app.leave_out(label, Why::NoClass);
     }
-    match &mut app.keeping {
-        Keeping::Kept => {
-            app.keeping = Keeping::Due;
-            out.push(Command::SaveLater);
-        }
-        Keeping::Due => {}
-        Keeping::UnderWay(since) => *since = true,
-    }
-}
-
-fn save(app: &mut App, out: &mut Vec<Command>) {
-    app.keeping = Keeping::UnderWay(false);
-    out.push(Command::Save(stored::write(&app.project)));
-}
-
-fn saved(app: &mut App, kept: bool, out: &mut Vec<Command>) {
-    let since = app.keeping == Keeping::UnderWay(true);
-    app.keeping = Keeping::Kept;
-    if !kept {
-        app.keeper = Keeper::Nowhere;
-        app.say(Sentence::Key("full"), Look::Failed);
-    } else if since {
-        app.keeping = Keeping::Due;
-        out.push(Command::SaveLater);
-    }
+    let look = if told == 0 { Look::Failed } else { Look::Done };
+    app.say(Sentence::Told(told, count), look);
 }
 
 fn choose(app: &mut App, select: &Select) {

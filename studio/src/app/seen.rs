@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::project::{ClassId, PhotoId};
+use crate::project::{ClassId, PhotoId, Settings};
 
-use super::{App, Keeper, Look, Measured, Sentence, Why};
+use super::listed::lacks_classes;
+use super::{App, Keeper, Look, Measured, Offer, Sentence, Shelved, Trying, Why};
 
 /// A photograph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) struct SeenPhoto {
     pub(crate) name: String,
     /// Whether it is chosen.
     pub(crate) chosen: bool,
+    /// Whether only a part of it counts.
+    pub(crate) cropped: bool,
 }
 
 /// A class.
@@ -55,10 +58,27 @@ pub(crate) struct Seen {
     pub(crate) status: (Sentence, Look),
     /// How good it is.
     pub(crate) measured: Option<Measured>,
-    /// Whether something can be made: not while something is under way.
-    pub(crate) can_make: bool,
+    /// A picture that is none of the photographs, and what the gallery answers.
+    pub(crate) trying: Option<Trying>,
+    /// Why nothing can be made; `None` where something can.
+    pub(crate) lack: Option<Lack>,
+    /// How the gallery is made.
+    pub(crate) settings: Settings,
+    /// Photographs that were there already and may be moved.
+    pub(crate) offer: Option<Offer>,
+    /// Projects of this browser.
+    pub(crate) shelf: Vec<Shelved>,
     /// Where the project is kept.
     pub(crate) keeper: Keeper,
+}
+
+/// Why nothing can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Photographs of two classes.
+    Classes,
+    /// Something is under way.
+    Busy,
 }
 
 /// Photographs of a class below which the studio asks for more.
@@ -73,6 +93,7 @@ impl App {
                 id: photo.id,
                 name: photo.name.rsplit('/').next().unwrap_or_default().to_owned(),
                 chosen: self.chosen.contains(&photo.id),
+                cropped: photo.part.is_some(),
             });
         }
         let none = by_class.remove(&None).map(|photos| SeenClass {
@@ -103,8 +124,25 @@ impl App {
             left_out: self.left_out.clone(),
             status: self.status.clone(),
             measured: self.making.measured.clone(),
-            can_make: self.coming.is_done() && !self.making.is_busy(),
+            trying: self.making.trying.clone(),
+            lack: if !self.can_begin() || self.making.is_busy() {
+                Some(Lack::Busy)
+            } else {
+                lacks_classes(&self.project).then_some(Lack::Classes)
+            },
+            settings: self.project.settings(),
+            offer: self.offer(),
+            shelf: self.shelf(),
             keeper: self.keeper,
         }
+    }
+
+    /// The projects, the open one with its title of now.
+    fn shelf(&self) -> Vec<Shelved> {
+        let mut shelf = self.shelf.clone();
+        for project in shelf.iter_mut().filter(|project| project.open) {
+            self.project.title().clone_into(&mut project.title);
+        }
+        shelf
     }
 }

@@ -4,13 +4,17 @@ use js_sys::{Array, Function, Promise, Reflect, Uint8Array};
 use page::dom::window;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{File, HtmlElement};
+use web_sys::HtmlElement;
 
-use crate::app::{Keeper, Prepared};
+use crate::app::{Keeper, Prepared, Shelved};
 use crate::project::PhotoId;
 
 pub(super) fn get(object: &JsValue, key: &str) -> JsValue {
     Reflect::get(object, &JsValue::from_str(key)).unwrap_or_default()
+}
+
+fn text(object: &JsValue, key: &str) -> String {
+    get(object, key).as_string().unwrap_or_default()
 }
 
 /// Calls one of its functions.
@@ -19,32 +23,61 @@ pub(super) fn call(name: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue
     function.apply(&JsValue::NULL, &arguments.iter().collect::<Array>())
 }
 
-/// Calls one of its functions, and waits for what that promises.
-pub(super) async fn ask(name: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
-    JsFuture::from(call(name, arguments)?.dyn_into::<Promise>()?).await
+/// What a call promises.
+pub(super) async fn settled(called: Result<JsValue, JsValue>) -> Result<JsValue, JsValue> {
+    JsFuture::from(called?.dyn_into::<Promise>()?).await
 }
 
-/// Who keeps the project, and what was kept.
-pub(super) async fn open() -> (Keeper, Option<Vec<u8>>) {
+/// Calls one of its functions, and waits for what that promises.
+pub(super) async fn ask(name: &str, arguments: &[JsValue]) -> Result<JsValue, JsValue> {
+    settled(call(name, arguments)).await
+}
+
+/// What an error says.
+pub(super) fn words(error: &JsValue) -> String {
+    let message = get(error, "message").as_string();
+    message.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}"))
+}
+
+/// Who keeps the project, what was kept, and which projects there are.
+pub(super) async fn open() -> (Keeper, Option<Vec<u8>>, Vec<Shelved>) {
     let opened = ask("open", &[]).await.unwrap_or_default();
-    let keeper = match get(&opened, "keeper").as_string().as_deref() {
-        Some("own") => Keeper::Own,
-        Some("elsewhere") => Keeper::Elsewhere,
+    let keeper = match text(&opened, "keeper").as_str() {
+        "own" => Keeper::Own,
+        "elsewhere" => Keeper::Elsewhere,
         _ => Keeper::Nowhere,
     };
     let project = get(&opened, "project").dyn_into::<Uint8Array>().ok();
-    (keeper, project.map(|bytes| bytes.to_vec()))
+    let projects = get(&opened, "projects").dyn_into::<Array>().unwrap_or_default();
+    let shelved = |project: JsValue| Shelved {
+        id: text(&project, "id"),
+        title: text(&project, "title"),
+        open: get(&project, "open").is_truthy(),
+    };
+    (keeper, project.map(|bytes| bytes.to_vec()), projects.iter().map(shelved).collect())
 }
 
 /// Keeps the project; whether there was room.
-pub(super) async fn save(bytes: &[u8]) -> bool {
-    let kept = ask("save", &[Uint8Array::from(bytes).into()]).await;
+pub(super) async fn save(bytes: &[u8], title: &str) -> bool {
+    let kept = ask("save", &[Uint8Array::from(bytes).into(), title.into()]).await;
     kept.is_ok_and(|kept| kept.is_truthy())
 }
 
+/// Keeps the project while the page ends. A browser that has no room for that keeps what it had.
+pub(super) fn save_now(bytes: &[u8]) {
+    let _ = call("saveNow", &[Uint8Array::from(bytes).into()]);
+}
+
+/// Opens another project, or a new one: the page is loaded again.
+pub(super) async fn choose(to: Option<&str>) -> Result<(), JsValue> {
+    ask("choose", &[to.map_or(JsValue::UNDEFINED, JsValue::from)]).await.map(drop)
+}
+
 /// Looks at a photograph.
-pub(super) async fn prepare(file: &File) -> Prepared {
-    let Ok(prepared) = ask("prepare", &[file.into()]).await else { return Prepared::Broken };
+pub(super) async fn prepare(file: &JsValue) -> Prepared {
+    let Ok(prepared) = ask("prepare", std::slice::from_ref(file)).await else {
+        return Prepared::Broken;
+    };
     let id = get(&prepared, "id").dyn_into::<Uint8Array>().ok();
     let id = id.and_then(|id| <[u8; 16]>::try_from(id.to_vec()).ok());
     match id {
@@ -66,20 +99,17 @@ pub(super) async fn keep_only(photos: &[PhotoId]) {
     let _ = ask("keepOnly", &[ids.into()]).await;
 }
 
-/// Files that were chosen, dropped or pasted, each with its folders.
-pub(super) async fn given(source: Result<JsValue, JsValue>) -> Vec<(File, String)> {
-    let given = match source.and_then(JsCast::dyn_into::<Promise>) {
-        Ok(given) => JsFuture::from(given).await.unwrap_or_default(),
-        Err(_) => JsValue::UNDEFINED,
-    };
+/// Files that were chosen, dropped or pasted, each with its folders; those of archives give themselves when they are
+/// asked.
+pub(super) async fn given(source: Result<JsValue, JsValue>) -> Vec<(JsValue, String)> {
+    let given = settled(source).await.unwrap_or_default();
     let Ok(given) = given.dyn_into::<Array>() else { return Vec::new() };
     let file = |given: JsValue| {
-        let file: File = get(&given, "file").dyn_into().ok()?;
         // Composed, so that a folder copied from a system that decomposes names is the class that it was there.
         let path = js_sys::JsString::from(get(&given, "path")).normalize("NFC");
-        Some((file, String::from(path)))
+        (get(&given, "file"), String::from(path))
     };
-    given.iter().filter_map(file).collect()
+    given.iter().map(file).collect()
 }
 
 /// Asks what is given, at once: browsers forget what was dropped when its event has ended.

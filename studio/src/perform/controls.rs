@@ -1,28 +1,23 @@
-//! What an owner does with mouse, finger and keyboard. Classes and photographs come and go, so the list of them
-//! listens for all of them.
+//! What an owner does with mouse, finger and keyboard, apart from the list of classes.
 
 use std::rc::Rc;
 
 use gloo_events::{EventListener, EventListenerOptions};
 use page::dialog::{ask_name, ask_whether};
 use page::dom::{by_id, document, window};
-use page::language::{self, say, say_with};
-use wasm_bindgen::JsCast;
+use page::language::{self, say};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{
-    ClipboardEvent, DataTransfer, DragEvent, Element, Event as Happened, HtmlElement,
-    HtmlInputElement, HtmlSelectElement, KeyboardEvent, MouseEvent,
+    ClipboardEvent, DataTransfer, DragEvent, Element, HtmlElement, HtmlInputElement,
+    HtmlSelectElement, KeyboardEvent,
 };
 
-use super::{Studio, browser, deliver};
+use super::classes::{DRAGGED, ask_where, key_listener, target};
+use super::{Studio, browser, camera, classes, cropping, deliver};
 use crate::app::{Event, Goal, Select};
-use crate::project::{Action, ClassId, PhotoId};
-use crate::view::{class_of, fill, photo_of, texts_of};
-
-/// By which photographs of this page are known while they are dragged.
-const DRAGGED: &str = "application/x-magpie-photos";
-/// Id of the list of names of classes.
-const LABELS: &str = "labels";
+use crate::project::{Action, ClassId, Crop, Settings, name, texts};
+use crate::view::{class_of, texts_of};
 
 /// Listens for as long as the result lives.
 pub(super) fn connect(studio: &Rc<Studio>) -> Vec<EventListener> {
@@ -30,7 +25,10 @@ pub(super) fn connect(studio: &Rc<Studio>) -> Vec<EventListener> {
     connect_inputs(studio, &mut listeners);
     connect_buttons(studio, &mut listeners);
     connect_drops(studio, &mut listeners);
-    connect_classes(studio, &mut listeners);
+    connect_settings(studio, &mut listeners);
+    classes::connect(studio, &mut listeners);
+    camera::connect(studio, &mut listeners);
+    cropping::connect(studio, &mut listeners);
     let hear = studio.clone();
     listeners.push(key_listener(&document(), move |event| global_key(&hear, event)));
     let hear = studio.clone();
@@ -52,24 +50,17 @@ pub(super) fn connect(studio: &Rc<Studio>) -> Vec<EventListener> {
             }
         },
     ));
-    listeners
-}
-
-/// Keys that may be taken from the browser.
-fn key_listener(
-    target: &web_sys::EventTarget,
-    act: impl Fn(&KeyboardEvent) + 'static,
-) -> EventListener {
-    let options = EventListenerOptions::enable_prevent_default();
-    EventListener::new_with_options(target, "keydown", options, move |event| {
-        if let Some(event) = event.dyn_ref() {
-            act(event);
+    let hear = studio.clone();
+    listeners.push(EventListener::new(&window(), "pagehide", move |_| {
+        // What is being written in a field counts.
+        if let Some(field) = document().active_element()
+            && let Some(field) = field.dyn_ref::<HtmlElement>()
+        {
+            let _ = field.blur();
         }
-    })
-}
-
-fn target(event: &Happened) -> Option<Element> {
-    event.target()?.dyn_into().ok()
+        deliver(&hear, Event::Ending);
+    }));
+    listeners
 }
 
 fn is_field(element: &Element) -> bool {
@@ -98,6 +89,12 @@ fn connect_inputs(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
             let text = JsFuture::from(file.text()).await.ok().and_then(|text| text.as_string());
             deliver(&studio, Event::Table(text));
         });
+    }));
+    let (hear, input) = (studio.clone(), by_id::<HtmlInputElement>("picture"));
+    listeners.push(EventListener::new(&input.clone(), "change", move |_| {
+        let Some(file) = input.files().and_then(|files| files.get(0)) else { return };
+        input.set_value("");
+        hear.try_picture(JsValue::from(file.clone()), file.name());
     }));
     let (hear, title) = (studio.clone(), by_id::<HtmlInputElement>("title"));
     listeners.push(EventListener::new(&title.clone(), "change", move |_| {
@@ -128,6 +125,32 @@ fn connect_buttons(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
     on_click("measure", |studio| deliver(studio, Event::Want(Goal::Figures)));
     on_click("save-gallery", |studio| deliver(studio, Event::Want(Goal::Gallery)));
     on_click("save-site", |studio| deliver(studio, Event::Want(Goal::Site)));
+    on_click("write-site", |studio| {
+        // At once: browsers show the question for a folder only while they handle a click.
+        let asked = browser::call("pickFolder", &[]);
+        let studio = studio.clone();
+        spawn_local(async move {
+            if browser::settled(asked).await.is_ok() {
+                deliver(&studio, Event::Want(Goal::Folder));
+            }
+        });
+    });
+    on_click("take", |studio| deliver(studio, Event::TakeOffer(true)));
+    on_click("leave", |studio| deliver(studio, Event::TakeOffer(false)));
+    on_click("crop-chosen", |studio| {
+        if let Some(id) = studio.only_chosen() {
+            cropping::open(studio, id);
+        }
+    });
+    on_click("film", |studio| camera::open(studio, camera::Purpose::Photographs(None)));
+    on_click("film-try", |studio| camera::open(studio, camera::Purpose::Try));
+    on_click("new-project", |studio| deliver(studio, Event::Switch(None)));
+    on_click("remove-project", |studio| {
+        let studio = studio.clone();
+        ask_whether(&say("project.remove.sure"), &say("project.remove"), move || {
+            deliver(&studio, Event::RemoveProject);
+        });
+    });
     on_click("add-class", |studio| {
         let studio = studio.clone();
         ask_name(&say("add.class.name"), &say("make"), "", None, move |label| {
@@ -142,12 +165,30 @@ fn connect_buttons(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
     });
 }
 
-/// Asks what the chosen photographs show.
-fn ask_where(studio: &Rc<Studio>) {
-    let studio = studio.clone();
-    ask_name(&say("move.to"), &say("move.it"), "", Some(LABELS), move |label| {
-        deliver(&studio, Event::NameChosen(label));
+/// How the gallery is made, and which project is open.
+fn connect_settings(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
+    let mut on_change = |id: &str, act: fn(&Rc<Studio>, &str)| {
+        let (studio, select) = (studio.clone(), by_id::<HtmlSelectElement>(id));
+        listeners.push(EventListener::new(&select.clone(), "change", move |_| {
+            act(&studio, &select.value());
+        }));
+    };
+    on_change("projects", |studio, id| {
+        deliver(studio, Event::Switch(Some(id.to_owned())));
     });
+    on_change("part", |studio, value| {
+        let crop = Crop::named(value);
+        deliver(studio, Event::Do(Action::Settings(Settings { crop, ..studio.settings() })));
+    });
+    on_change("named", |studio, value| {
+        let named = value.parse().unwrap_or(Settings::default().named);
+        deliver(studio, Event::Do(Action::Settings(Settings { named, ..studio.settings() })));
+    });
+    let (hear, adapt) = (studio.clone(), by_id::<HtmlInputElement>("adapt"));
+    listeners.push(EventListener::new(&adapt.clone(), "change", move |_| {
+        let adapt = adapt.checked();
+        deliver(&hear, Event::Do(Action::Settings(Settings { adapt, ..hear.settings() })));
+    }));
 }
 
 fn connect_drops(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
@@ -208,200 +249,8 @@ fn take(studio: &Rc<Studio>, data: &DataTransfer, onto: Option<ClassId>) {
     spawn_local(async move { studio.give(browser::given(taken).await, onto) });
 }
 
-fn connect_classes(studio: &Rc<Studio>, listeners: &mut Vec<EventListener>) {
-    let list: HtmlElement = by_id("classes");
-    let figures: HtmlElement = by_id("figures");
-    let hear = studio.clone();
-    listeners.push(EventListener::new(&figures, "click", move |event| {
-        let found = target(event).and_then(|element| element.closest("[data-find]").ok().flatten());
-        if let Some(id) = found.and_then(|found| found.get_attribute("data-find")) {
-            lead_to(&hear, &id);
-        }
-    }));
-    let hear = studio.clone();
-    listeners.push(EventListener::new(&list, "click", move |event| {
-        if let (Some(element), Some(event)) = (target(event), event.dyn_ref::<MouseEvent>()) {
-            clicked(&hear, &element, event);
-        }
-    }));
-    let hear = studio.clone();
-    listeners.push(EventListener::new(&list, "change", move |event| {
-        let Some(element) = target(event) else { return };
-        let Some((section, Some(id))) = class_of(&element) else { return };
-        if element.class_name() == "name" {
-            let name: HtmlInputElement = element.unchecked_into();
-            deliver(&hear, Event::Do(Action::Rename(id, name.value())));
-            // Also where nothing has changed.
-            name.set_value(&hear.label(id));
-        } else if let Some((told, pairs)) = texts_of(&section) {
-            deliver(&hear, Event::Do(Action::Describe(id, pairs)));
-            fill(&told, &hear.metadata(id));
-        }
-    }));
-    let hear = studio.clone();
-    listeners.push(EventListener::new(&list, "dragstart", move |event| {
-        let photo = target(event).and_then(|element| photo_of(&element));
-        let data = event.dyn_ref::<DragEvent>().and_then(DragEvent::data_transfer);
-        let (Some(id), Some(data)) = (photo, data) else { return };
-        if !hear.is_chosen(id) {
-            deliver(&hear, Event::Select(Select::Only(id)));
-        }
-        let _ = data.set_data(DRAGGED, &id.to_string());
-        data.set_effect_allowed("move");
-    }));
-    let hear = studio.clone();
-    listeners.push(key_listener(&list, move |event| photo_key(&hear, event)));
-    listeners.push(EventListener::new(&list, "focusin", |event| {
-        let Some(element) = target(event) else { return };
-        if photo_of(&element).is_none() {
-            return;
-        }
-        // The tab key comes back to it.
-        let before = element
-            .parent_element()
-            .and_then(|strip| strip.query_selector("[tabindex='0']").ok().flatten());
-        if let Some(before) = before {
-            let _ = before.set_attribute("tabindex", "-1");
-        }
-        let _ = element.set_attribute("tabindex", "0");
-    }));
-}
-
-/// Chooses a photograph and leads to it.
-fn lead_to(studio: &Rc<Studio>, id: &str) {
-    let Some(photo) = PhotoId::parse(id) else { return };
-    deliver(studio, Event::Select(Select::Only(photo)));
-    let shown = document().query_selector(&format!("#classes [data-id='{photo}']")).ok().flatten();
-    if let Some(shown) = shown.and_then(|shown| shown.dyn_into::<HtmlElement>().ok()) {
-        let _ = shown.focus();
-        shown.scroll_into_view();
-    }
-}
-
-fn clicked(studio: &Rc<Studio>, element: &Element, event: &MouseEvent) {
-    if let Some(id) = photo_of(element) {
-        let has_no_keys = window()
-            .match_media("(hover: none)")
-            .ok()
-            .flatten()
-            .is_some_and(|query| query.matches());
-        let select = if event.shift_key() {
-            Select::To(id)
-        } else if event.ctrl_key() || event.meta_key() || has_no_keys {
-            Select::Toggle(id)
-        } else {
-            Select::Only(id)
-        };
-        return deliver(studio, Event::Select(select));
-    }
-    let button = element.closest("[data-do]").ok().flatten();
-    let Some(button) = button else { return };
-    let Some((section, class)) = class_of(&button) else { return };
-    match (button.get_attribute("data-do").as_deref(), class) {
-        (Some("all"), class) => deliver(studio, Event::Select(Select::All(class))),
-        (Some("remove"), Some(id)) => deliver(studio, Event::Do(Action::RemoveClass(id))),
-        (Some("merge"), Some(id)) => {
-            let question = say_with("merge.into", &[("label", &studio.label(id))]);
-            let studio = studio.clone();
-            ask_name(&question, &say("merge"), "", Some(LABELS), move |label| {
-                match studio.named(&label) {
-                    Some(other) => deliver(&studio, Event::Do(Action::Merge(id, other))),
-                    None => deliver(&studio, Event::NoClass(label)),
-                }
-            });
-        }
-        (Some("texts"), Some(id)) => {
-            let Some((told, _)) = texts_of(&section) else { return };
-            told.set_hidden(!told.hidden());
-            let open = if told.hidden() { "false" } else { "true" };
-            let _ = button.set_attribute("aria-expanded", open);
-            if !told.hidden() {
-                fill(&told, &studio.metadata(id));
-                let first = told.query_selector("input").ok().flatten();
-                if let Some(first) = first.and_then(|first| first.dyn_into::<HtmlElement>().ok()) {
-                    let _ = first.focus();
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Keys on a photograph.
-fn photo_key(studio: &Rc<Studio>, event: &KeyboardEvent) {
-    let Some(element) = target(event) else { return };
-    let Some(id) = photo_of(&element) else { return };
-    let chooses = event.ctrl_key() || event.meta_key();
-    if event.alt_key() {
-        return;
-    }
-    let is_chosen = studio.is_chosen(id);
-    // What is done with the chosen ones is done with this one where it is none of them.
-    let choose_it = || {
-        if !is_chosen {
-            deliver(studio, Event::Select(Select::Only(id)));
-        }
-    };
-    match event.key().as_str() {
-        " " => deliver(studio, Event::Select(Select::Toggle(id))),
-        "Enter" | "m" | "M" if !chooses => {
-            choose_it();
-            ask_where(studio);
-        }
-        "Delete" | "Backspace" => {
-            choose_it();
-            deliver(studio, Event::RemoveChosen);
-        }
-        "Escape" => deliver(studio, Event::Select(Select::Nothing)),
-        "a" if chooses => {
-            let class = class_of(&element).and_then(|(_, class)| class);
-            deliver(studio, Event::Select(Select::All(class)));
-        }
-        key => {
-            let Some(next) = neighbor(&element, key) else { return };
-            let _ = next.focus();
-            if event.shift_key()
-                && let Some(next) = photo_of(&next)
-            {
-                if !is_chosen {
-                    deliver(studio, Event::Select(Select::Only(id)));
-                }
-                deliver(studio, Event::Select(Select::To(next)));
-            }
-        }
-    }
-    event.prevent_default();
-}
-
-/// The photograph to which a key leads.
-fn neighbor(element: &Element, key: &str) -> Option<HtmlElement> {
-    let strip = element.parent_element()?;
-    let photos = strip.children();
-    let count = photos.length() as i32;
-    let top = |place: i32| {
-        let photo: HtmlElement = photos.item(place as u32)?.dyn_into().ok()?;
-        Some(photo.offset_top())
-    };
-    let own = (0..count).find(|place| photos.item(*place as u32).as_ref() == Some(element))?;
-    let in_row = (0..count).take_while(|place| top(*place) == top(0)).count() as i32;
-    let place = match key {
-        "ArrowLeft" => own - 1,
-        "ArrowRight" => own + 1,
-        "ArrowUp" => own - in_row,
-        "ArrowDown" => own + in_row,
-        "Home" => 0,
-        "End" => count - 1,
-        _ => return None,
-    };
-    let place = if (0..count).contains(&place) { place } else { own };
-    photos.item(place as u32)?.dyn_into().ok()
-}
-
 /// Keys that count wherever the focus is.
 fn global_key(studio: &Rc<Studio>, event: &KeyboardEvent) {
-    if target(event).is_some_and(|element| is_field(&element)) {
-        return;
-    }
     if !(event.ctrl_key() || event.meta_key()) || event.alt_key() {
         return;
     }
@@ -410,6 +259,29 @@ fn global_key(studio: &Rc<Studio>, event: &KeyboardEvent) {
         ("z", true) | ("y", false) => Event::Redo,
         _ => return,
     };
+    if target(event).is_some_and(|element| is_field(&element) && !is_taken_over(studio, &element)) {
+        return;
+    }
     event.prevent_default();
     deliver(studio, wanted);
+}
+
+/// Whether what stands in a field is what the project has: then nothing is there for the browser to take back.
+fn is_taken_over(studio: &Studio, field: &Element) -> bool {
+    let Some(input) = field.dyn_ref::<HtmlInputElement>() else {
+        return field.tag_name() == "SELECT" && field.closest("dialog").is_ok_and(|d| d.is_none());
+    };
+    if ["checkbox", "file"].contains(&input.type_().as_str()) {
+        return true;
+    }
+    if input.id() == "title" {
+        return name(&input.value()).unwrap_or_default() == studio.title();
+    }
+    match class_of(field) {
+        Some((_, Some(id))) if field.class_name() == "name" => input.value() == studio.label(id),
+        Some((section, Some(id))) => {
+            texts_of(&section).is_some_and(|(_, pairs)| texts(pairs) == studio.metadata(id))
+        }
+        _ => false,
+    }
 }

@@ -2,22 +2,19 @@
 
 use std::rc::Rc;
 
-use js_sys::{Array, Uint8Array};
+use js_sys::{Array, Object, Reflect, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
 
-use super::browser::{ask, call, get};
+use super::browser::{ask, call, get, words};
 use super::{Studio, deliver};
-use crate::app::{EngineEvent, Event, Figures, Goal, Listed, Seeing};
-use crate::project::PhotoId;
+use crate::app::{
+    EngineEvent, Event, Figures, GivenGallery, Goal, Handle, Listed, Seeing, record_name,
+};
+use crate::project::{Part, PhotoId};
 use crate::zip::{Packed, Piece, pieces};
-
-fn words(error: &JsValue) -> String {
-    let message = get(error, "message").as_string();
-    message.or_else(|| error.as_string()).unwrap_or_else(|| format!("{error:?}"))
-}
 
 fn tell(studio: &Rc<Studio>, event: EngineEvent) {
     deliver(studio, Event::Engine(event));
@@ -31,7 +28,7 @@ pub(super) fn open(studio: &Rc<Studio>) {
             Ok(opened) => {
                 let beside = get(&opened, "beside").as_f64().unwrap_or(1.0) as usize;
                 let known = Array::from(&get(&opened, "known"));
-                let known = known.iter().filter_map(|id| PhotoId::parse(&id.as_string()?));
+                let known = known.iter().filter_map(|name| name.as_string());
                 EngineEvent::Opened(beside, known.collect())
             }
             Err(error) => EngineEvent::Failed(words(&error)),
@@ -40,21 +37,74 @@ pub(super) fn open(studio: &Rc<Studio>) {
     });
 }
 
-/// Looks at a photograph.
-pub(super) fn look(studio: &Rc<Studio>, id: PhotoId, name: String) {
+/// Looks at a photograph, or at a part of it.
+pub(super) fn look(studio: &Rc<Studio>, id: PhotoId, name: String, part: Option<Part>) {
     let studio = studio.clone();
     spawn_local(async move {
-        let arguments = [id.to_string().into(), name.into()];
+        let edges =
+            part.map(|part| part.shares().into_iter().map(JsValue::from).collect::<Array>());
+        let edges = edges.map_or(JsValue::NULL, JsValue::from);
+        let record = record_name((id, part));
+        let arguments = [id.to_string().into(), name.into(), record.into(), edges];
         let event = match ask("look", &arguments).await {
-            Ok(_) => EngineEvent::Looked(id, Seeing::Usable),
+            Ok(_) => EngineEvent::Looked(id, part, Seeing::Usable),
             Err(error) => match get(&error, "kind").as_string().as_deref() {
-                Some("Picture" | "Format") => EngineEvent::Looked(id, Seeing::Unusable),
-                Some("Gone") => EngineEvent::Looked(id, Seeing::Gone),
+                Some("Picture" | "Format") => EngineEvent::Looked(id, part, Seeing::Unusable),
+                Some("Gone") => EngineEvent::Looked(id, part, Seeing::Gone),
                 _ => EngineEvent::Failed(words(&error)),
             },
         };
         tell(&studio, event);
     });
+}
+
+/// Recognizes a picture that is none of the photographs.
+pub(super) fn try_picture(studio: &Rc<Studio>, handle: Handle, name: String) {
+    let (studio, file) = (studio.clone(), studio.held(handle));
+    spawn_local(async move {
+        let answer = match ask("ask", &[file, name.into()]).await {
+            Ok(answer) => serde_wasm_bindgen::from_value(answer)
+                .map(Box::new)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(words(&error)),
+        };
+        tell(&studio, EngineEvent::Asked(handle, answer));
+    });
+}
+
+/// Opens a gallery, or that of a site.
+pub(super) fn open_gallery(studio: &Rc<Studio>, gallery: GivenGallery) {
+    let files = match gallery {
+        GivenGallery::File(handle) => vec![(String::new(), handle)],
+        GivenGallery::Bundle(files) => files,
+    };
+    let studio = studio.clone();
+    let handles = files.iter().map(|(_, handle)| *handle).collect();
+    let given = files.into_iter().map(|(name, handle)| {
+        let given = Object::new();
+        // An object of this page's own takes what it is given.
+        let _ = Reflect::set(&given, &"name".into(), &name.into());
+        let _ = Reflect::set(&given, &"file".into(), &studio.held(handle));
+        given
+    });
+    let given: Array = given.collect();
+    spawn_local(async move {
+        let opened = match ask("openGallery", &[given.into()]).await {
+            Ok(opened) => serde_wasm_bindgen::from_value(opened)
+                .map(Box::new)
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(words(&error)),
+        };
+        tell(&studio, EngineEvent::GalleryOpened(handles, opened));
+    });
+}
+
+/// The main body of a photograph, as shares of width and height; `None` without one.
+pub(super) async fn find(id: PhotoId) -> Option<[f64; 4]> {
+    let found = ask("find", &[id.to_string().into()]).await.ok()?;
+    let edges: Vec<f64> =
+        found.dyn_into::<Array>().ok()?.iter().filter_map(|edge| edge.as_f64()).collect();
+    edges.try_into().ok()
 }
 
 /// Makes what is wanted, and hands it to the owner.
@@ -86,6 +136,7 @@ async fn made(
         Goal::Figures => "figures",
         Goal::Gallery => "gallery",
         Goal::Site => "site",
+        Goal::Folder => "folder",
     };
     let hear = studio.clone();
     let progress = Closure::<dyn FnMut(f64, f64)>::new(move |done: f64, of: f64| {
@@ -97,6 +148,7 @@ async fn made(
         Goal::Figures => {}
         Goal::Gallery => download("gallery.bin", &Array::of1(&get(&answer, "gallery")))?,
         Goal::Site => download("site.zip", &zipped(&get(&answer, "site")).await?)?,
+        Goal::Folder => drop(ask("writeFolder", &[get(&answer, "site")]).await?),
     }
     let figures = get(&answer, "figures");
     if figures.is_undefined() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Class, ClassId, Photo, PhotoId, Project, Table, name, texts};
+use super::{Change, Class, ClassId, Part, Photo, PhotoId, Project, Settings, Table, name, texts};
 
 /// A photograph that comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Action {
     Move(Vec<PhotoId>, Option<ClassId>),
     /// Puts photographs into the class of a name, which is made where it is none.
     Split(Vec<PhotoId>, String),
+    /// Puts each photograph into the class of a name, which is made where it is none.
+    Place(Vec<(PhotoId, String)>),
     /// Removes photographs.
     Remove(Vec<PhotoId>),
     /// Removes a class with its photographs.
@@ -40,6 +42,10 @@ pub(crate) enum Action {
     Read(Table),
     /// Calls the site something else.
     Title(String),
+    /// Lets a part of a photograph count alone, or what the settings say.
+    Crop(PhotoId, Option<Part>),
+    /// Makes the gallery in another way.
+    Settings(Settings),
 }
 
 impl Action {
@@ -62,6 +68,7 @@ impl Action {
                 move_photos(project, &photos, class).into_iter().collect()
             }
             Self::Split(photos, label) => split(project, &photos, &label, free),
+            Self::Place(photos) => place(project, photos, free),
             Self::Remove(photos) => {
                 let there = known(project, &photos);
                 if there.is_empty() { Vec::new() } else { vec![Change::TakePhotos(there)] }
@@ -84,6 +91,12 @@ impl Action {
                 let title = name(&title).unwrap_or_default();
                 if title == project.title() { Vec::new() } else { vec![Change::Title(title)] }
             }
+            Self::Crop(id, part) => match project.photo(id) {
+                Some(photo) if photo.part != part => vec![Change::Part(id, part)],
+                _ => Vec::new(),
+            },
+            Self::Settings(settings) if settings == project.settings() => Vec::new(),
+            Self::Settings(settings) => vec![Change::Settings(settings)],
         }
     }
 }
@@ -111,36 +124,70 @@ fn move_photos(project: &Project, photos: &[PhotoId], class: Option<ClassId>) ->
     (!moves.is_empty()).then_some(Change::Move(moves))
 }
 
+/// Ids of classes by their names; those that are none yet are made.
+struct Named<'a> {
+    known: BTreeMap<&'a str, ClassId>,
+    made: BTreeMap<String, ClassId>,
+    free: ClassId,
+}
+
+impl<'a> Named<'a> {
+    fn of(project: &'a Project, free: ClassId) -> Self {
+        let classes = project.classes().iter();
+        let known = classes.map(|class| (class.label.as_str(), class.id)).collect();
+        Self { known, made: BTreeMap::new(), free }
+    }
+
+    fn id(&mut self, label: String) -> ClassId {
+        let next = ClassId(self.free.0 + self.made.len() as u32);
+        let there = self.known.get(label.as_str()).copied();
+        there.unwrap_or_else(|| *self.made.entry(label).or_insert(next))
+    }
+
+    /// The classes that come in, in the order of their names, so that each finds those before it in their places.
+    fn changes(self, project: &Project) -> Vec<Change> {
+        let made = self.made.into_iter().enumerate();
+        made.map(|(more, (label, id))| put_class(project, id, label, more)).collect()
+    }
+}
+
+fn place(project: &Project, photos: Vec<(PhotoId, String)>, free: ClassId) -> Vec<Change> {
+    let mut classes = Named::of(project, free);
+    let mut moves = BTreeMap::new();
+    for (id, label) in photos {
+        if let (Some(photo), Some(label)) = (project.photo(id), name(&label)) {
+            let class = Some(classes.id(label));
+            if photo.class != class {
+                moves.insert(id, class);
+            }
+        }
+    }
+    if moves.is_empty() {
+        return Vec::new();
+    }
+    let mut changes = classes.changes(project);
+    changes.push(Change::Move(moves.into_iter().collect()));
+    changes
+}
+
 fn add(project: &Project, photos: Vec<NewPhoto>, free: ClassId) -> Vec<Change> {
     let mut seen: BTreeSet<PhotoId> = project.photos().iter().map(|photo| photo.id).collect();
-    let known: BTreeMap<&str, ClassId> =
-        project.classes().iter().map(|class| (class.label.as_str(), class.id)).collect();
-    let mut made: BTreeMap<String, ClassId> = BTreeMap::new();
+    let mut classes = Named::of(project, free);
     let mut put = Vec::new();
     for photo in photos {
         if !seen.insert(photo.id) {
             continue;
         }
-        let label = photo.label.as_deref().and_then(name);
-        let class = label.map(|label| {
-            let next = ClassId(free.0 + made.len() as u32);
-            let there = known.get(label.as_str()).copied();
-            there.unwrap_or_else(|| *made.entry(label).or_insert(next))
-        });
+        let class = photo.label.as_deref().and_then(name).map(|label| classes.id(label));
         put.push((
             project.photos().len() + put.len(),
-            Photo { id: photo.id, name: photo.name, class },
+            Photo { id: photo.id, name: photo.name, class, part: None },
         ));
     }
     if put.is_empty() {
         return Vec::new();
     }
-    // In the order of their names, so that each finds those before it in their places.
-    let mut changes: Vec<Change> = made
-        .into_iter()
-        .enumerate()
-        .map(|(more, (label, id))| put_class(project, id, label, more))
-        .collect();
+    let mut changes = classes.changes(project);
     changes.push(Change::PutPhotos(put));
     changes
 }

@@ -1,6 +1,6 @@
 //! The smallest changes of a project, each with its opposite.
 
-use super::{Class, ClassId, Photo, PhotoId, Project};
+use super::{Class, ClassId, Part, Photo, PhotoId, Project, Settings};
 
 /// A change; [`Project::apply`] gives its opposite.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub(crate) enum Change {
     Metadata(ClassId, Vec<(String, String)>),
     /// The site is called something else.
     Title(String),
+    /// Another part of a photograph counts.
+    Part(PhotoId, Option<Part>),
+    /// The gallery is made in another way.
+    Settings(Settings),
 }
 
 impl Project {
@@ -78,6 +82,15 @@ impl Project {
                 Change::Metadata(id, metadata)
             }
             Change::Title(title) => Change::Title(std::mem::replace(&mut self.title, title)),
+            Change::Part(id, mut part) => {
+                if let Some(photo) = self.photos.iter_mut().find(|photo| photo.id == id) {
+                    std::mem::swap(&mut photo.part, &mut part);
+                }
+                Change::Part(id, part)
+            }
+            Change::Settings(settings) => {
+                Change::Settings(std::mem::replace(&mut self.settings, settings))
+            }
         }
     }
 

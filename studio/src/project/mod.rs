@@ -59,6 +59,81 @@ impl PhotoId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClassId(pub(crate) u32);
 
+/// A part of a photograph: its left, upper, right and lower edge, as shares of width and height in 65535ths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Part(pub(crate) [u16; 4]);
+
+impl Part {
+    /// Least side, as a share: less is a slip of the finger.
+    const LEAST: u16 = u16::MAX / 50;
+
+    /// The part between two corners that are shares of width and height; `None` for nearly nothing and for nearly all.
+    pub(crate) fn between(corners: [f64; 4]) -> Option<Self> {
+        let [x1, y1, x2, y2] =
+            corners.map(|share| (share.clamp(0.0, 1.0) * f64::from(u16::MAX)).round() as u16);
+        let part = Self([x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2)]);
+        let Self([left, upper, right, lower]) = part;
+        let is_seen = right - left >= Self::LEAST && lower - upper >= Self::LEAST;
+        let is_all = right - left >= u16::MAX - 1 && lower - upper >= u16::MAX - 1;
+        (is_seen && !is_all).then_some(part)
+    }
+
+    /// Its edges as shares.
+    pub(crate) fn shares(self) -> [f64; 4] {
+        self.0.map(|edge| f64::from(edge) / f64::from(u16::MAX))
+    }
+}
+
+/// Which part of each photograph becomes an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crop {
+    /// The whole.
+    Never,
+    /// Its middle.
+    Middle,
+    /// Its main body.
+    Main,
+    /// The whole and the main body.
+    Both,
+}
+
+impl Crop {
+    /// All of them with the names that the engine has for them.
+    pub(crate) const NAMES: [(Self, &'static str); 4] = [
+        (Self::Never, "never"),
+        (Self::Middle, "middle"),
+        (Self::Main, "main"),
+        (Self::Both, "both"),
+    ];
+
+    /// The engine's name.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(crop, _)| *crop == self).map_or("never", |(_, name)| name)
+    }
+
+    /// The part of a name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(crop, _)| *crop)
+    }
+}
+
+/// How the gallery is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Which part of a photograph counts; `None`: what is measured better.
+    pub(crate) crop: Option<Crop>,
+    /// Whether the gallery learns from its photographs how to compare, if that helps.
+    pub(crate) adapt: bool,
+    /// Percent of unknown things that may be given a name.
+    pub(crate) named: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { crop: None, adapt: true, named: 5 }
+    }
+}
+
 /// A photograph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Photo {
@@ -68,6 +143,8 @@ pub(crate) struct Photo {
     pub(crate) name: String,
     /// What it shows; `None` where the owner has not said.
     pub(crate) class: Option<ClassId>,
+    /// The part that its owner has chosen; `None`: what [`Settings::crop`] says.
+    pub(crate) part: Option<Part>,
 }
 
 /// What photographs show.
@@ -85,13 +162,19 @@ pub(crate) struct Class {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Project {
     title: String,
+    settings: Settings,
     classes: Vec<Class>,
     photos: Vec<Photo>,
 }
 
 impl Project {
     /// A project that was kept; `None` where its parts do not belong together.
-    pub(crate) fn assemble(title: String, classes: Vec<Class>, photos: Vec<Photo>) -> Option<Self> {
+    pub(crate) fn assemble(
+        title: String,
+        settings: Settings,
+        classes: Vec<Class>,
+        photos: Vec<Photo>,
+    ) -> Option<Self> {
         let labels: BTreeMap<&str, ClassId> =
             classes.iter().map(|class| (class.label.as_str(), class.id)).collect();
         let ids: BTreeSet<ClassId> = classes.iter().map(|class| class.id).collect();
@@ -100,12 +183,17 @@ impl Project {
             && ids.len() == classes.len()
             && photo_ids.len() == photos.len()
             && photos.iter().all(|photo| photo.class.is_none_or(|id| ids.contains(&id)));
-        is_whole.then_some(Self { title, classes, photos })
+        is_whole.then_some(Self { title, settings, classes, photos })
     }
 
     /// What the site is called; empty where the owner has not said.
     pub(crate) fn title(&self) -> &str {
         &self.title
+    }
+
+    /// How the gallery is made.
+    pub(crate) const fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// In the order in which they are shown.

@@ -33,6 +33,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// What is said of classes by their names.
+    pub(crate) const fn of(rows: Vec<(String, Vec<(String, String)>)>) -> Self {
+        Self { rows }
+    }
+
     /// Reads a CSV file (RFC 4180). Commas, semicolons and tabs separate fields, whichever the first row has the most
     /// of: programs write what their country does.
     ///

@@ -196,8 +196,8 @@ proptest! {
                     prop_assert_eq!(changed, project != before);
                 }
             }
-            let Project { title, classes, photos } = project.clone();
-            prop_assert!(Project::assemble(title, classes, photos).is_some(), "{:?}", project);
+            let Project { title, settings, classes, photos } = project.clone();
+            prop_assert!(Project::assemble(title, settings, classes, photos).is_some(), "{:?}", project);
         }
         while history.forth(&mut project) {}
         let last = project.clone();

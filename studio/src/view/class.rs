@@ -15,6 +15,8 @@ use crate::project::{ClassId, PhotoId, texts};
 /// Attributes by which what happens is told apart: a photograph, a class, and what a button does.
 const PHOTO: &str = "data-id";
 const CLASS: &str = "data-class";
+/// Of photographs of which a part counts.
+const PART: &str = "data-part";
 
 /// A class as it is shown.
 pub(super) struct ClassView {
@@ -30,7 +32,8 @@ pub(super) struct ClassView {
 }
 
 /// What can be done with a class: the name of the deed, its word, and its sentence with the class.
-const DEEDS: [(&str, &str, &str); 4] = [
+const DEEDS: [(&str, &str, &str); 5] = [
+    ("camera", "camera", "camera.class"),
     ("all", "choose.all", "choose.class"),
     ("texts", "texts", "texts.of"),
     ("merge", "merge", "merge.class"),
@@ -56,7 +59,8 @@ impl ClassView {
         };
         let (count, few) = (element("span", "count", ""), element("span", "count few", ""));
         append(&head, &[&heading, &count, &few]);
-        let deeds = DEEDS.iter().filter(|(deed, ..)| id.is_some() || *deed == "all");
+        let deeds =
+            DEEDS.iter().filter(|(deed, ..)| id.is_some() || ["all", "camera"].contains(deed));
         let buttons: Vec<(&str, HtmlElement)> = deeds
             .map(|(deed, word, _)| {
                 let button = element("button", "button small", &say(word));
@@ -119,6 +123,16 @@ impl ClassView {
                 shown
             });
             let chosen = if photo.chosen { "true" } else { "false" };
+            let is_cropped = shown.has_attribute(PART);
+            if is_cropped != photo.cropped {
+                let _ = shown.toggle_attribute_with_force(PART, photo.cropped);
+                let name = if photo.cropped {
+                    say_with("photo.part", &[("name", &photo.name)])
+                } else {
+                    photo.name.clone()
+                };
+                set_attributes(shown, &[("aria-label", &name)]);
+            }
             if shown.get_attribute("aria-selected").as_deref() != Some(chosen) {
                 set_attributes(shown, &[("aria-selected", chosen)]);
             }

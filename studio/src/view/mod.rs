@@ -2,8 +2,11 @@
 //! differs is touched, however many there are.
 
 mod class;
+mod curve;
 mod figures;
+mod frame;
 mod text;
+mod tried;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +42,11 @@ impl View {
         if before.as_ref().map(|before| &before.measured) != Some(&seen.measured) {
             figures::show(seen.measured.as_ref(), pictures);
         }
-        show_frame(&seen);
+        if before.as_ref().map(|before| &before.trying) != Some(&seen.trying) {
+            tried::show(seen.trying.as_ref(), pictures);
+        }
+        show_frame(before.as_ref(), &seen);
+        frame::show(before.as_ref(), &seen);
         self.seen.replace(Some(seen));
     }
 
@@ -137,7 +144,7 @@ impl Focus {
 }
 
 /// Everything but the classes.
-fn show_frame(seen: &Seen) {
+fn show_frame(before: Option<&Seen>, seen: &Seen) {
     let status: HtmlElement = by_id("status");
     let (sentence, look) = &seen.status;
     write(&status, &text::status(sentence));
@@ -173,35 +180,29 @@ fn show_frame(seen: &Seen) {
     }
     by_id::<HtmlButtonElement>("undo").set_disabled(!seen.undo.0);
     by_id::<HtmlButtonElement>("redo").set_disabled(!seen.undo.1);
-    for id in ["measure", "save-gallery", "save-site"] {
-        by_id::<HtmlButtonElement>(id).set_disabled(!seen.can_make);
-    }
     let tools: HtmlElement = by_id("chosen-tools");
     let _ = tools.class_list().toggle_with_force("some", seen.chosen > 0);
+    by_id::<HtmlElement>("crop-chosen").set_hidden(seen.chosen != 1);
     write(&by_id("chosen-count"), &say_count("chosen", seen.chosen));
     let classes = seen.classes.iter().filter(|class| class.id.is_some()).count();
     let (classes, photos) = (say_count("classes", classes), say_count("photos", seen.photos));
     write(&by_id("size"), &say_with("size", &[("classes", &classes), ("photos", &photos)]));
     let left_out: HtmlElement = by_id("left-out");
     left_out.set_hidden(seen.left_out.is_empty());
-    write(&by_id("left-out-count"), &say_count("left.out", seen.left_out.len()));
+    let are_rows = seen.left_out.iter().all(|(_, why)| *why == Why::NoClass);
+    let count = if are_rows { "left.rows" } else { "left.out" };
+    write(&by_id("left-out-count"), &text::left_out(count, seen.left_out.len()));
     let names: HtmlElement = by_id("left-out-names");
-    if names.child_element_count() as usize != seen.left_out.len() {
+    if before.map(|before| &before.left_out) != Some(&seen.left_out) {
         names.set_text_content(None);
         for (name, why) in &seen.left_out {
-            let sentence = match why {
-                Why::NoPhoto => say_with("out.kind", &[("name", name)]),
-                Why::Broken => say_with("out.broken", &[("name", name)]),
-                Why::Gone => say_with("out.gone", &[("name", name)]),
-                Why::Unusable => say_with("out.unusable", &[("name", name)]),
-                Why::Double => say_with("out.double", &[("name", name)]),
-            };
-            append(&names, &[&element("li", "", &sentence)]);
+            append(&names, &[&element("li", "", &text::why(name, why))]);
         }
     }
     let title: HtmlInputElement = by_id("title");
-    // Not while somebody writes there.
-    if document().active_element().as_deref() != Some(&title) {
+    // Not while somebody writes there something else than was shown.
+    let is_left = before.is_some_and(|before| before.title == title.value());
+    if is_left || document().active_element().as_deref() != Some(&title) {
         title.set_value(&seen.title);
     }
 }

@@ -60,7 +60,7 @@ pub enum Crop {
 }
 
 /// What is to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     /// Of the page.
     pub title: String,
@@ -69,6 +69,9 @@ pub struct Project {
     /// `None`: what is measured better on the photographs themselves.
     #[serde(default)]
     pub crop: Option<Crop>,
+    /// Share of unknown things that may be given a name; by default a twentieth.
+    #[serde(default)]
+    pub false_accept: Option<f64>,
     /// Whether the gallery learns a map from its entries, if that helps; default `true`.
     #[serde(default = "yes")]
     pub adapt: bool,
@@ -88,7 +91,7 @@ const fn yes() -> bool {
 }
 
 /// What the page asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Take these networks; what is known of photographs goes.
     Open {
@@ -109,6 +112,37 @@ pub enum Request {
         /// Its pixels, if the browser has decoded it.
         #[serde(default)]
         pixels: Option<Pixels>,
+        /// The part that its owner has chosen: left, upper, right and lower edge as shares of width and height.
+        #[serde(default)]
+        part: Option<[f32; 4]>,
+    },
+    /// Say which part of a photograph is its main body.
+    Find {
+        /// What it is called, for messages.
+        name: String,
+        /// Its file.
+        file: ByteBuf,
+        /// Its pixels, if the browser has decoded it.
+        #[serde(default)]
+        pixels: Option<Pixels>,
+    },
+    /// Ask the gallery that was measured or made last about a picture.
+    Ask {
+        /// What it is called, for messages.
+        name: String,
+        /// Its file.
+        file: ByteBuf,
+        /// Its pixels, if the browser has decoded it.
+        #[serde(default)]
+        pixels: Option<Pixels>,
+    },
+    /// Make records of the entries of a gallery.
+    OpenGallery {
+        /// Its file.
+        gallery: ByteBuf,
+        /// The file of its thumbnails, if they are apart.
+        #[serde(default)]
+        thumbnails: Option<ByteBuf>,
     },
     /// Take in what was kept of photographs.
     Know {
@@ -154,8 +188,41 @@ pub enum Stage {
     Packing,
 }
 
-/// What the worker says. `F` are the figures: those of `authoring`, or as much of them as a page reads.
+/// A photograph that is like a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Similar {
+    /// Content id of its file.
+    pub content: String,
+    /// Its class.
+    pub label: String,
+    /// Cosine of the embeddings.
+    pub similarity: f32,
+}
+
+/// A class of a gallery that was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedClass {
+    /// Its name.
+    pub label: String,
+    /// Names and texts, in the owner's order.
+    pub metadata: Vec<(String, String)>,
+    /// A JPEG file; empty if there is none.
+    pub thumbnail: ByteBuf,
+}
+
+/// A photograph of a gallery that was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedPhoto {
+    /// Content id of its file, or one of its own.
+    pub content: String,
+    /// The place of its class.
+    pub class: usize,
+    /// All that is needed of it.
+    pub record: ByteBuf,
+}
+
+/// What the worker says. `F` are the figures: those of `authoring`, or as much of them as a page reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Response<F> {
     /// The worker runs and listens.
     Started,
@@ -180,6 +247,31 @@ pub enum Response<F> {
         record: ByteBuf,
         /// A JPEG file, as a class shows it.
         thumbnail: ByteBuf,
+    },
+    /// The main body of a photograph.
+    Found {
+        /// Its edges as shares of width and height; `None` without one, and without a detector.
+        part: Option<[f32; 4]>,
+    },
+    /// What the gallery answers.
+    Asked {
+        /// Whether a page would give the first name.
+        known: bool,
+        /// How probable the first name is, if that was measured.
+        probability: Option<f32>,
+        /// Classes with their similarities, best first.
+        matches: Vec<(String, f32)>,
+        /// Photographs that are most like the picture.
+        similar: Vec<Similar>,
+    },
+    /// A gallery that was opened.
+    GalleryOpened {
+        /// The part of a photograph that its entries are of.
+        crop: Crop,
+        /// In the gallery's order.
+        classes: Vec<OpenedClass>,
+        /// In the order of their entries.
+        photos: Vec<OpenedPhoto>,
     },
     /// Photographs were taken in or forgotten.
     Known {

@@ -1,6 +1,9 @@
 //! What the studio does about what happens.
 
+mod of_engine;
+
 use super::*;
+use crate::stored;
 
 fn id(number: u32) -> PhotoId {
     PhotoId([number as u8; 16])
@@ -17,7 +20,7 @@ fn files(paths: &[&str]) -> Vec<GivenFile> {
 /// A page that keeps its project.
 fn begun() -> App {
     let mut app = App::new();
-    update(&mut app, 0.0, Event::Begin(Keeper::Own, None));
+    update(&mut app, 0.0, Event::Begin(Keeper::Own, None, Vec::new()));
     app
 }
 
@@ -84,7 +87,7 @@ fn doubles_are_named() {
     let more = vec![GivenFile { handle: Handle(9), path: "b/x.jpg".to_owned() }];
     update(&mut app, 0.0, Event::Given(more, None));
     update(&mut app, 0.0, Event::Prepared(Handle(9), Prepared::Photo(id(0), true)));
-    assert_eq!(app.seen().left_out, [("b/x.jpg".to_owned(), Why::Double)]);
+    assert_eq!(app.seen().left_out, [("b/x.jpg".to_owned(), Why::Double(Some("a".to_owned())))]);
     assert_eq!(app.seen().status, (Sentence::Added(0, 1), Look::Failed));
 }
 
@@ -157,14 +160,14 @@ fn the_chosen_are_moved_named_and_removed() {
 fn a_project_is_kept_soon_after_it_has_changed() {
     let mut app = with(&["a/0.jpg"]);
     let commands = update(&mut app, 0.0, Event::TimeToSave);
-    let Some(Command::Save(bytes)) = commands.first() else { panic!("{commands:?}") };
+    let Some(Command::Save(bytes, _)) = commands.first() else { panic!("{commands:?}") };
     assert_eq!(stored::read(bytes), Ok(app.project.clone()));
     // A change while the browser writes is kept afterwards.
     let rename = || Event::Do(Action::Title("Shelf".to_owned()));
     assert_eq!(update(&mut app, 0.0, rename()), [Command::Show]);
     assert_eq!(update(&mut app, 0.0, Event::Saved(true)), [Command::SaveLater, Command::Show]);
     let commands = update(&mut app, 0.0, Event::Leaving);
-    assert!(matches!(commands[..], [Command::Save(_), Command::Show]));
+    assert!(matches!(commands[..], [Command::Save(..), Command::Show]));
     assert_eq!(update(&mut app, 0.0, Event::Saved(true)), [Command::Show]);
     assert_eq!(update(&mut app, 0.0, Event::Leaving), [Command::Show]);
 }
@@ -191,25 +194,26 @@ fn a_full_disk_is_said_and_loses_nothing() {
 fn what_was_kept_comes_back() {
     let bytes = stored::write(&with(&["a/0.jpg", "b/1.jpg"]).project);
     let mut app = App::new();
-    let commands = update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes.clone())));
+    let commands =
+        update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes.clone()), Vec::new()));
     assert_eq!(commands[0], Command::KeepOnly(vec![id(0), id(1)]));
     assert_eq!(app.seen().photos, 2);
     assert_eq!(app.seen().undo, (false, false));
     let mut newer = bytes.clone();
     newer[8] = 9;
     let mut app = App::new();
-    let commands = update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(newer)));
+    let commands = update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(newer), Vec::new()));
     assert_eq!(commands, [Command::Show], "what a newer page wrote stays as it is");
     assert_eq!(app.seen().keeper, Keeper::Nowhere);
     let mut app = App::new();
-    update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes[..30].to_vec())));
+    update(&mut app, 0.0, Event::Begin(Keeper::Own, Some(bytes[..30].to_vec()), Vec::new()));
     assert_eq!(app.seen().status.0, Sentence::Key("damaged"));
 }
 
 #[test]
 fn a_second_tab_only_says_so() {
     let mut app = App::new();
-    update(&mut app, 0.0, Event::Begin(Keeper::Elsewhere, None));
+    update(&mut app, 0.0, Event::Begin(Keeper::Elsewhere, None, Vec::new()));
     let commands = update(&mut app, 0.0, Event::Given(files(&["a/0.jpg"]), None));
     assert_eq!(commands, [Command::LetGo(Handle(0)), Command::Show]);
     update(&mut app, 0.0, Event::Do(Action::AddClass("cup".to_owned())));
@@ -232,134 +236,73 @@ fn a_table_says_of_how_many_classes_it_tells() {
     let mut app = with(&["a/0.jpg", "b/1.jpg"]);
     let table = |text: &str| Event::Table(Some(text.to_owned()));
     update(&mut app, 0.0, table("name,price\na,1 €\nc,2 €\n"));
-    assert_eq!(app.seen().status, (Sentence::Told(1), Look::Done));
+    assert_eq!(app.seen().status, (Sentence::Told(1, 1), Look::Done));
+    assert_eq!(app.seen().left_out, [("c".to_owned(), Why::NoClass)]);
     update(&mut app, 0.0, table("name,price\nd,1 €\n"));
-    assert_eq!(app.seen().status, (Sentence::Told(0), Look::Failed));
+    assert_eq!(app.seen().status, (Sentence::Told(0, 1), Look::Failed));
     update(&mut app, 0.0, table("name"));
     assert_eq!(app.seen().status.1, Look::Failed);
 }
 
-/// Figures of a project in which nothing stands out.
-fn figures() -> Figures {
-    let class = |label: &str| making::FigureClass { label: label.to_owned(), photos: 1 };
-    Figures {
-        classes: vec![class("a"), class("b")],
-        photos: 2,
-        recall: Vec::new(),
-        open: None,
-        mistaken: Vec::new(),
-        suspects: Vec::new(),
-        doubles: Vec::new(),
-        left_out: Vec::new(),
+#[test]
+fn a_double_says_where_it_is_and_may_be_moved_to_where_it_was_put() {
+    let mut app = with(&["a/0.jpg", "b/1.jpg", "2.jpg"]);
+    let b = app.project.named("b").map(|class| class.id);
+    let more = (10..13)
+        .map(|number| GivenFile { handle: Handle(number), path: format!("x/{number}.jpg") });
+    update(&mut app, 0.0, Event::Given(more.collect(), b));
+    for number in 10..13 {
+        let photo = Prepared::Photo(id(number - 10), true);
+        update(&mut app, 0.0, Event::Prepared(Handle(number), photo));
     }
-}
-
-fn engine(app: &mut App, event: EngineEvent) -> Vec<Command> {
-    update(app, 0.0, Event::Engine(event))
-}
-
-#[test]
-fn the_engine_looks_at_each_photograph_once() {
-    let mut app = with(&["b/0.jpg", "a/1.jpg", "a/2.jpg"]);
-    let commands = update(&mut app, 0.0, Event::Want(Goal::Figures));
-    assert_eq!(commands, [Command::OpenEngine, Command::Show]);
-    assert!(!app.seen().can_make);
-    // One of them was looked at during an earlier visit.
-    let commands = engine(&mut app, EngineEvent::Opened(1, vec![id(2)]));
-    assert_eq!(commands[0], Command::Look(id(1), "a/1.jpg".to_owned()));
-    assert_eq!(app.seen().progress, Some((0, 2)));
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
-    assert_eq!(commands[0], Command::Look(id(0), "b/0.jpg".to_owned()));
-    assert_eq!(app.seen().progress, Some((1, 2)));
-    let commands = engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
-    let Command::Make(Goal::Figures, listed) = &commands[0] else { panic!("{commands:?}") };
-    let names: Vec<&str> = listed.photos.iter().map(|photo| photo.name.as_str()).collect();
-    assert_eq!(names, ["a/1.jpg", "a/2.jpg", "b/0.jpg"], "by label, then by name");
-    engine(&mut app, EngineEvent::Progress(1, 2));
-    assert_eq!(app.seen().progress, Some((1, 2)));
-    engine(&mut app, EngineEvent::Made(Some(Box::new(figures()))));
-    assert!(app.seen().measured.is_some_and(|measured| !measured.stale));
-    // Again, after a change: nothing is looked at.
-    update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
-    assert!(app.seen().measured.is_some_and(|measured| measured.stale));
-    let commands = update(&mut app, 0.0, Event::Want(Goal::Site));
-    assert!(matches!(commands[..], [Command::Make(Goal::Site, _), Command::Show]));
+    let why = |label: Option<&str>| Why::Double(label.map(str::to_owned));
+    let out: Vec<Why> = app.seen().left_out.into_iter().map(|(_, why)| why).collect();
+    assert_eq!(out, [why(Some("a")), why(Some("b")), why(None)]);
+    let offer = Offer { photos: 2, label: Some("b".to_owned()) };
+    assert_eq!(app.seen().offer, Some(offer), "the one of b is where it was put");
+    update(&mut app, 0.0, Event::TakeOffer(true));
+    assert_eq!(app.project.of(b).count(), 3);
+    assert_eq!((app.seen().offer, app.seen().status.0), (None, Sentence::Placed(2)));
+    // One step, and the class that a folder names is made.
+    update(&mut app, 0.0, Event::Undo);
+    assert_eq!(app.project.of(b).count(), 1);
+    let again = vec![GivenFile { handle: Handle(20), path: "new/0.jpg".to_owned() }];
+    update(&mut app, 0.0, Event::Given(again.clone(), None));
+    update(&mut app, 0.0, Event::Prepared(Handle(20), Prepared::Photo(id(0), true)));
+    update(&mut app, 0.0, Event::TakeOffer(true));
+    let new = app.project.named("new").map(|class| class.id);
+    assert!(new.is_some() && app.project.of(new).count() == 1);
+    // Nothing is asked about what is to stay.
+    update(&mut app, 0.0, Event::Undo);
+    update(&mut app, 0.0, Event::Given(again, None));
+    update(&mut app, 0.0, Event::Prepared(Handle(20), Prepared::Photo(id(0), true)));
+    update(&mut app, 0.0, Event::TakeOffer(false));
+    assert_eq!((app.seen().offer, app.project.named("new").is_some()), (None, false));
 }
 
 #[test]
-fn photographs_that_the_engine_cannot_use_are_named_and_left_out() {
-    let mut app = with(&["a/0.jpg", "b/1.jpg", "b/2.jpg"]);
-    update(&mut app, 0.0, Event::Want(Goal::Gallery));
-    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
-    for (number, seen) in [(2, Seeing::Unusable), (0, Seeing::Usable)] {
-        engine(&mut app, EngineEvent::Looked(id(number), seen));
-    }
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
-    let Command::Make(_, listed) = &commands[0] else { panic!("{commands:?}") };
-    assert_eq!(listed.photos.len(), 2);
-    assert_eq!(app.seen().left_out, [("b/2.jpg".to_owned(), Why::Unusable)]);
-    assert_eq!(app.seen().photos, 3, "the owner's own stay");
+fn a_page_that_ends_keeps_what_the_browser_has_not_written() {
+    let mut app = with(&["a/0.jpg"]);
+    let kept = |commands: Vec<Command>| {
+        commands.into_iter().find_map(|command| match command {
+            Command::SaveNow(bytes) => Some(stored::read(&bytes).expect("a project")),
+            _ => None,
+        })
+    };
+    let ending = update(&mut app, 0.0, Event::Ending);
+    assert_eq!(kept(ending), Some(app.project.clone()), "it is due");
+    update(&mut app, 0.0, Event::TimeToSave);
+    assert!(kept(update(&mut app, 0.0, Event::Ending)).is_some(), "it is being written");
+    update(&mut app, 0.0, Event::Saved(true));
+    assert_eq!(kept(update(&mut app, 0.0, Event::Ending)), None);
 }
 
 #[test]
-fn what_the_owner_does_while_the_engine_looks_counts() {
-    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
-    update(&mut app, 0.0, Event::Want(Goal::Figures));
-    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
-    app.project = with(&["a/0.jpg", "b/1.jpg", "b/2.jpg"]).project;
-    engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
-    assert!(matches!(commands[0], Command::Look(came, _) if came == id(2)), "{commands:?}");
-    // One that the browser has lost is named, and the others go on.
-    let commands = engine(&mut app, EngineEvent::Looked(id(2), Seeing::Gone));
-    let Command::Make(_, listed) = &commands[0] else { panic!("{commands:?}") };
-    assert_eq!(listed.photos.len(), 2);
-    assert_eq!(app.seen().left_out, [("b/2.jpg".to_owned(), Why::Gone)]);
-}
-
-#[test]
-fn one_class_that_is_left_is_nothing_to_tell_apart() {
-    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
-    update(&mut app, 0.0, Event::Want(Goal::Figures));
-    engine(&mut app, EngineEvent::Opened(4, Vec::new()));
-    app.project = with(&["a/0.jpg"]).project;
-    engine(&mut app, EngineEvent::Looked(id(0), Seeing::Usable));
-    let commands = engine(&mut app, EngineEvent::Looked(id(1), Seeing::Usable));
-    assert!(!commands.iter().any(|command| matches!(command, Command::Make(..))), "{commands:?}");
-    assert!(!app.making.is_busy());
-}
-
-#[test]
-fn an_engine_that_stops_is_opened_again() {
-    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
-    update(&mut app, 0.0, Event::Want(Goal::Site));
-    engine(&mut app, EngineEvent::Opened(2, Vec::new()));
-    let commands = engine(&mut app, EngineEvent::Failed("out of memory".to_owned()));
-    assert_eq!(commands, [Command::EndEngine, Command::Show]);
-    let said = Sentence::Engine("out of memory".to_owned());
-    assert_eq!(app.seen().status, (said, Look::Failed));
-    assert_eq!(update(&mut app, 0.0, Event::Want(Goal::Site))[0], Command::OpenEngine);
-    assert_eq!(update(&mut app, 0.0, Event::Cancel), [Command::EndEngine, Command::Show]);
-    // What it still says is of no use.
-    assert_eq!(engine(&mut app, EngineEvent::Opened(2, Vec::new())), [Command::Show]);
-    assert!(app.seen().can_make);
-}
-
-#[test]
-fn one_class_is_told_from_nothing() {
-    let mut app = with(&["a/0.jpg", "1.jpg"]);
-    assert_eq!(update(&mut app, 0.0, Event::Want(Goal::Site)), [Command::Show]);
-    assert_eq!(app.seen().status, (Sentence::Key("two.classes"), Look::Failed));
-}
-
-#[test]
-fn figures_that_name_nothing_are_not_shown() {
-    let mut app = with(&["a/0.jpg", "b/1.jpg"]);
-    update(&mut app, 0.0, Event::Want(Goal::Figures));
-    engine(&mut app, EngineEvent::Opened(2, vec![id(0), id(1)]));
-    let double = making::Double { photos: (0, 2), one_class: true };
-    let figures = Figures { doubles: vec![double], ..figures() };
-    engine(&mut app, EngineEvent::Made(Some(Box::new(figures))));
-    assert_eq!(app.seen().measured, None);
-    assert!(app.seen().can_make);
+fn photographs_that_still_come_in_would_be_lost() {
+    let mut app = begun();
+    assert!(!app.would_lose());
+    update(&mut app, 0.0, Event::Given(files(&["a/0.jpg"]), None));
+    assert!(app.would_lose());
+    update(&mut app, 0.0, Event::Prepared(Handle(0), Prepared::Photo(id(0), true)));
+    assert!(!app.would_lose());
 }
