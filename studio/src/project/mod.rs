@@ -59,7 +59,7 @@ impl PhotoId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ClassId(pub(crate) u32);
 
-/// A part of a photograph: its left, upper, right and lower edge, as shares of width and height in 65535ths.
+/// A part of a photograph: its left, upper, right and lower edge, as parts of width and height; 65,535 is all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Part(pub(crate) [u16; 4]);
 
