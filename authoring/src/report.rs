@@ -336,6 +336,7 @@ mod tests {
             empty: vec![1],
             doubts: vec!["too <few>".to_owned()],
             advice: vec![(1, "Take <more>.".to_owned())],
+            ..Quality::default()
         };
         let page = page("On <my> shelf", &quality, &photos);
         for told in [
