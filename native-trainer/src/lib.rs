@@ -25,6 +25,7 @@
 //! |---|---|
 //! | cuda | training and evaluation on NVIDIA GPUs |
 //! | wgpu | the same on any GPU (Vulkan, Metal, Direct3D) |
+//! | tls | encrypted connections of `magpie serve --api` |
 
 // First: its `println!` and `eprintln!` are those of all modules below.
 #[doc(hidden)]
@@ -76,6 +77,7 @@ pub mod replica;
 pub mod report;
 #[doc(hidden)]
 pub mod schedule;
+mod service;
 pub mod train;
 
 pub use data::list_file::Samples;

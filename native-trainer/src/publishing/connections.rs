@@ -54,6 +54,11 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether none is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pool().open.is_empty()
+    }
+
     /// The next connection. Where there are as many as there may be, or no handles are left, others end first
     /// or are waited for; `told` hears once that this is so.
     pub(crate) async fn accept(&self, listener: &TcpListener, told: &mut bool) -> TcpStream {

@@ -32,6 +32,8 @@ mod scenes;
 #[cfg(unix)]
 mod sentences;
 mod serve;
+mod service;
+mod service_changes;
 mod site;
 mod site_edits;
 mod sites;
