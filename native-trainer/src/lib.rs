@@ -76,6 +76,7 @@ pub mod replica;
 pub mod report;
 #[doc(hidden)]
 pub mod schedule;
+pub mod text;
 pub mod train;
 
 pub use data::list_file::Samples;

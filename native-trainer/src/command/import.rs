@@ -6,14 +6,15 @@ use anyhow::{Context, bail};
 use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use models::model_file::{Architecture, ModelFile};
+use models::model_file::{Architecture, ModelFile, model_id};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 
 use crate::cli::{KnownModel, NamedNetwork, probe, size};
-use crate::exchange::import::{Imported, Known, Named, read_network, read_paddle};
+use crate::exchange::import::{Imported, Known, Named, TextWeights, read_network, read_paddle};
 use crate::files;
 use crate::recipe::Recipe;
+use crate::text::{self, TextDescription, text_bytes, words_beside};
 use crate::train::{PREPROCESS_KEY, smallest};
 
 /// Takes over weights that were learned elsewhere: .safetensors, .pth and .pt files of timm and torchvision, a
@@ -54,6 +55,9 @@ pub struct Arguments {
     trainable: Option<PathBuf>,
 }
 
+/// A network with what it expects of an image, and a tower of texts if there is one.
+type Taken = (Architecture, Preprocess, Weights, Option<TextWeights>);
+
 impl Arguments {
     /// What is missing where nothing says which network a checkpoint of PaddlePaddle holds.
     fn unnamed(&self) -> String {
@@ -68,9 +72,9 @@ impl Arguments {
     }
 
     /// Reads a network of timm, torchvision or a Python package, and says how it is taken.
-    fn network(&self) -> anyhow::Result<(Architecture, Preprocess, Weights)> {
+    fn network(&self) -> anyhow::Result<Taken> {
         let file = self.checkpoint.display();
-        let Imported { name, config, weights, preprocess, seen, unused, .. } =
+        let Imported { name, config, weights, preprocess, seen, unused, text, .. } =
             read_network(&self.checkpoint, self.architecture.map(Named::from))?;
         println!("{file}: {name}, {} tensors", weights.tensors.len());
         seen.iter().for_each(|seen| println!("{file}: {seen}"));
@@ -78,7 +82,19 @@ impl Arguments {
             let named = unused.iter().map(|(name, shape)| format!("{name} {shape:?}"));
             println!("{file}: not used: {}", named.collect::<Vec<_>>().join(", "));
         }
-        Ok((Architecture::Extractor(config), preprocess, weights))
+        Ok((Architecture::Extractor(config), preprocess, weights, text))
+    }
+
+    /// The file of the tower of texts, which lies beside the model file.
+    fn words(&self, text: TextWeights, extractor: String) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+        let path = words_beside(&self.out);
+        files::check_outputs(&[&path], &[&self.checkpoint])?;
+        let TextWeights { tensors, heads, activation, epsilon, .. } = text;
+        let format = text::FORMAT;
+        let description = TextDescription { format, extractor, heads, activation, epsilon };
+        let bytes = text_bytes(tensors, &description);
+        let bytes = bytes.with_context(|| self.checkpoint.display().to_string())?;
+        Ok((path, bytes))
     }
 
     /// Runs the command.
@@ -94,18 +110,19 @@ impl Arguments {
         files::check_outputs(&outputs, &inputs)?;
         let known = self.known.map(Known::from);
         let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
-        let (architecture, preprocess, weights) = match (known, self.architecture, &self.config) {
+        let taken = match (known, self.architecture, &self.config) {
             (Some(known), _, _) => {
-                (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
+                (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?, None)
             }
             (None, None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
                 let architecture = recipe.task.architecture();
-                (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
+                (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?, None)
             }
             (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
             (None, _, _) => self.network()?,
         };
+        let (architecture, preprocess, weights, text) = taken;
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();
         let name = || self.checkpoint.display().to_string();
@@ -135,11 +152,17 @@ impl Arguments {
             }
             None => None,
         };
+        let words = text.map(|text| self.words(text, model_id(&bytes))).transpose()?;
         let mut together: Vec<(&Path, &[u8])> = vec![(&self.out, &bytes)];
+        together.extend(words.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
         together.extend(trainable.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
         files::write_together(&together)?;
         if let Some((path, bytes)) = &trainable {
             println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
+        if let Some((path, bytes)) = &words {
+            let size = size(bytes.len() as u64);
+            println!("{}: {size}, the tower of texts, for `magpie gallery words`", path.display());
         }
         let wide = match precision {
             Precision::F32 => ", in 32-bit floats: some values are beyond 16 bits",

@@ -8,12 +8,14 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::backbone::BackboneConfig;
 use models::extractor::{Extractor, ExtractorConfig};
+use models::gallery::Gallery;
 use models::model_file::ModelFile;
 use models::weights::{NamedTensor, ParameterPath, Precision, Weights};
 use native_trainer::exchange::import::{ImportError, Imported, Named, read_network};
+use native_trainer::text::{TextTower, TowerError};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, shape};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks")
@@ -232,6 +234,53 @@ fn vision_transformers_of_transformers() {
     computes_as_recorded("dinov2_gated", None, small, &[]);
     computes_as_recorded("dinov2_registers", None, small, &[]);
     computes_as_recorded("dinov3", None, "2 blocks, width 64, 4 heads, patches of 8", &[]);
+}
+
+#[test]
+fn names_of_classes_are_embedded_as_clip_does_and_become_entries_beside_pictures() {
+    let (world, recorded) = (World::new(), recorded("clip"));
+    checkpoint(&world, &recorded);
+    world.write("config.json", recorded["config"].to_string());
+    let said = world.succeed("import model.safetensors --out clip.safetensors");
+    assert!(said.contains("clip.words.safetensors: "), "{said}");
+    assert!(said.contains("the tower of texts, for `magpie gallery words`"), "{said}");
+    let bytes = std::fs::read(world.path("clip.words.safetensors")).expect("a file");
+    let tower = TextTower::from_bytes(&bytes).expect("a tower");
+    let texts = ["A photo of a cat", "a person  riding a motorcycle"];
+    for (text, recorded) in texts.into_iter().zip(recorded["texts"].as_array().expect("texts")) {
+        let mut expected = floats(&recorded[1]);
+        let length = expected.iter().map(|value| value * value).sum::<f32>().sqrt();
+        expected.iter_mut().for_each(|value| *value /= length);
+        let got = tower.embed(text).expect("an embedding");
+        // Weights are stored in 16 bits.
+        assert_near(text, &got, &expected, 5e-3);
+    }
+    let error = tower.embed(&"word ".repeat(80)).unwrap_err();
+    assert!(matches!(error, TowerError::Long { got: 82, most: 77, .. }), "{error}");
+
+    world.write("classes.txt", "cat\n\n  motorcycle \ncat\n");
+    let words = "gallery words classes.txt --extractor clip.safetensors";
+    let said = world.succeed(&format!("{words} --out gallery.bin"));
+    assert!(said.contains("words of 2 classes added, 0 there already"), "{said}");
+    let said = world.succeed(&format!("{words} --out gallery.bin"));
+    assert!(said.contains("words of 0 classes added, 2 there already"), "{said}");
+    // Pictures come into the same gallery, of the same class.
+    world.write("cat.png", shape(0, 1, 40).encode_png().expect("a PNG"));
+    let add = "gallery add gallery.bin --class cat --extractor clip.safetensors --adapt never --calibrate never cat.png";
+    world.succeed(add);
+    let gallery = std::fs::read(world.path("gallery.bin")).expect("a gallery");
+    let gallery = Gallery::from_bytes(&gallery).expect("a gallery");
+    assert_eq!((gallery.classes().len(), gallery.len()), (2, 3));
+    let asked = tower.embed("motorcycle").expect("an embedding");
+    let nearest = gallery.search(&asked, 1).expect("an answer");
+    assert_eq!(gallery.classes()[nearest[0].class].label, "motorcycle");
+    assert!(nearest[0].similarity > 0.999, "{nearest:?}");
+
+    let error = world.fail(&format!("{words} --template photo"));
+    assert!(error.contains("write {} where the name of the class belongs"), "{error}");
+    std::fs::remove_file(world.path("clip.words.safetensors")).expect("removed");
+    let error = world.fail(words);
+    assert!(error.contains("clip.words.safetensors: there is no tower of texts"), "{error}");
 }
 
 #[test]

@@ -121,6 +121,8 @@ impl Beside {
         self.crop = self.crop.or_else(|| from["crop_pct"].as_f64());
         self.interpolation = self.interpolation.take().or(interpolation);
         self.hint(if vision.is_object() { vision } else { value })?;
+        let heads = value["text_config"]["num_attention_heads"].as_u64();
+        self.hints.text_heads = self.hints.text_heads.or(heads.and_then(|n| n.try_into().ok()));
         let architecture = value["architecture"].as_str().map(str::to_owned);
         self.architecture = self.architecture.take().or(architecture);
         Ok(())

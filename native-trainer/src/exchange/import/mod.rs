@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use self::known::{Difference, Known, Resemblance};
 pub use self::named::{NAMED, Named};
-pub use self::networks::{Imported, Misfit, read_network};
+pub use self::networks::{Imported, Misfit, TextWeights, read_network};
 pub use self::pickle::PickleError;
 use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};

@@ -11,9 +11,10 @@ use models::backbone::{
     ResNetStem, Shortcut, VitConfig,
 };
 use models::extractor::ExtractorConfig;
+use models::layers::Activation;
 use models::limits::MAX_BLOCKS;
 use models::preprocess::Preprocess;
-use models::weights::Weights;
+use models::weights::{NamedTensor, Weights};
 
 use super::beside::Beside;
 use super::named::{BASIC, BOTTLENECK, NAMED, Named, inverted, lite};
@@ -53,6 +54,8 @@ pub struct Imported {
     pub seen: Vec<String>,
     /// Tensors of the file that were not used, with their shapes.
     pub unused: Vec<(String, Vec<usize>)>,
+    /// The tower of texts that the file has beside that of images.
+    pub text: Option<TextWeights>,
 }
 
 /// Reads a network from a file of timm's or torchvision's: safetensors, or a PyTorch checkpoint, of which nothing is
@@ -132,27 +135,65 @@ fn from_tensors(
     unused.extend(spare);
     let mut preprocess = known_preprocess(&config, naming);
     let mut seen = beside.apply(&mut preprocess);
-    if text > 0 {
-        seen.push(format!("the tower of texts ({text} tensors) is not used"));
-    }
+    let text = text_of(text, &config, &beside.hints(), &mut seen);
     preprocess.check().map_err(|error| ImportError::Beside {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
     let config = ExtractorConfig { backbone: config, neck: None };
-    Ok(Imported { name, config, weights, preprocess, seen, unused })
+    Ok(Imported { name, config, weights, preprocess, seen, unused, text })
 }
 
-/// Takes out what lies beside a tower of images: how many tensors of a tower of texts there are, and with their shapes
-/// values that only training needs.
-fn beside_images(network: &mut Tensors, naming: Naming) -> (usize, Shapes) {
+/// Takes out what lies beside a tower of images: the tower of texts, and with their shapes values that only training
+/// needs.
+fn beside_images(network: &mut Tensors, naming: Naming) -> (Tensors, Shapes) {
     let mut take = |is_wanted: fn(&str) -> bool| -> Tensors {
         let names: Vec<String> = network.keys().filter(|name| is_wanted(name)).cloned().collect();
         names.into_iter().filter_map(|name| Some((name.clone(), network.remove(&name)?))).collect()
     };
-    let text = if naming == Naming::Clip { take(transformers::is_of_text).len() } else { 0 };
+    let text = if naming == Naming::Clip { take(transformers::is_of_text) } else { Tensors::new() };
     let spare = take(transformers::is_spare).into_iter();
     (text, spare.map(|(name, tensor)| (name, tensor.shape)).collect())
+}
+
+/// The tower of texts, where it is one that can be used here; a sentence on it otherwise.
+fn text_of(
+    tensors: Tensors,
+    config: &BackboneConfig,
+    hints: &Hints,
+    seen: &mut Vec<String>,
+) -> Option<TextWeights> {
+    if tensors.is_empty() {
+        return None;
+    }
+    let count = tensors.len();
+    let BackboneConfig::Vit(config) = config else { return None };
+    if let (true, Some(_)) = (config.has_class, config.projection) {
+        let VitConfig { between, epsilon, .. } = *config;
+        // As of images: 64 channels each.
+        let places = tensors.get("text_model.embeddings.position_embedding.weight");
+        let width = places.and_then(|places| places.shape.get(1)).copied().unwrap_or_default();
+        let heads = hints.text_heads.unwrap_or_else(|| (width / 64).max(1));
+        return Some(TextWeights { tensors, heads, activation: between.activation(), epsilon });
+    }
+    seen.push(format!(
+        "the tower of texts ({count} tensors) is not used: only that of CLIP is known here"
+    ));
+    None
+}
+
+/// A tower of texts as a file has it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TextWeights {
+    /// Its tensors, by their names there.
+    pub tensors: BTreeMap<String, NamedTensor>,
+    /// Heads of attention.
+    pub heads: usize,
+    /// Between the two layers behind attention, as in the tower of images.
+    pub activation: Activation,
+    /// Added to variances.
+    pub epsilon: f64,
 }
 
 /// Whose names these are; none if no network here has such.

@@ -22,6 +22,8 @@ pub(super) struct Hints {
     pub(super) epsilon: Option<f64>,
     /// Of a rotation's waves.
     pub(super) base: Option<f64>,
+    /// Heads of the tower of texts.
+    pub(super) text_heads: Option<usize>,
     /// timm's name of the network.
     pub(super) name: Option<String>,
 }
