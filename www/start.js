@@ -22,8 +22,8 @@ const manifest = ownManifest();
 let shared = null;
 
 /** An engine with what it said, and why it failed, before somebody listened. */
-function start(backend) {
-  const worker = startWorker(undefined, backend, manifest, threads);
+function start(backend, isPlain = false) {
+  const worker = startWorker(undefined, backend, manifest, threads, isPlain);
   shared?.end("another engine took its place");
   shared = sharedEngine(backend, worker);
   const early = [];
@@ -81,11 +81,11 @@ async function begin() {
     readPixels,
     decodeUpright,
     // The engine that is under way already, the first time that it is asked for.
-    start(backend) {
-      const engine = ahead?.backend === backend ? ahead : null;
+    start(backend, isPlain) {
+      const engine = ahead?.backend === backend && !isPlain ? ahead : null;
       if (!engine) ahead?.worker.terminate();
       ahead = null;
-      return engine ?? start(backend);
+      return engine ?? start(backend, isPlain);
     },
     // Has the browser keep the site.
     keepSite: () => navigator.serviceWorker.register(trustedScript("sw.js")),

@@ -1,6 +1,8 @@
 //! Every network's plan against the network itself.
 #![cfg(feature = "flex")]
 
+use std::sync::Mutex;
+
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
@@ -17,6 +19,9 @@ use models::neck::NeckConfig;
 use models::inference::{Network, Prepared};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
+
+/// Of the weights.
+const SEED: u64 = 1;
 
 fn preprocess(width: u32, height: u32) -> Preprocess {
     Preprocess { width, height, ..Preprocess::square(1) }
@@ -109,10 +114,22 @@ fn unsettle(weights: &mut Weights) {
     }
 }
 
-fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess) {
-    let fresh = config.init(&Device::flex());
+/// A fresh network with its weights, the same in every run.
+fn drawn<N: models::values::Module>(init: impl FnOnce(&Device) -> N) -> (N, Weights) {
+    // The generator is one of all threads.
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let device = Device::flex();
+    let _one_at_a_time = GENERATOR.lock().expect("no draw fails");
+    device.seed(SEED);
+    let fresh = init(&device);
+    // Parameters are drawn when they are first read.
     let mut weights = Weights::from_module(&fresh);
     unsettle(&mut weights);
+    (fresh, weights)
+}
+
+fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess) {
+    let (fresh, weights) = drawn(|device| config.init(device));
     check_loaded(what, weights.load_into(fresh).expect("its own weights"), preprocess);
 }
 
@@ -336,9 +353,7 @@ fn detectors() {
             head_blocks: 2,
             fused: false,
         };
-        let fresh = config.init(&device);
-        let mut weights = Weights::from_module(&fresh);
-        unsettle(&mut weights);
+        let (fresh, weights) = drawn(|device| config.init(device));
         let detector = weights.load_into(fresh).expect("its own weights");
         let preprocess = preprocess(96, 64);
         for (form, detector) in [("trained", detector.clone()), ("deployed", detector.fuse())] {

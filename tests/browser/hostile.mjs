@@ -282,6 +282,51 @@ const scenarios = {
     return { answer, taught, then, again };
   },
 
+  // An engine that stops at every picture, unless it is the plain one; then one that stops however plain it is.
+  async plain(browser) {
+    const host = await start(site, /^$/);
+    const stops = (which) => `
+      if (${which}.test(new URL(import.meta.url).searchParams.get("engine"))) {
+        const { postMessage } = self;
+        self.postMessage = function (message, ...more) {
+          if (message?.Recognized || message?.Embedded) {
+            Promise.reject(new WebAssembly.RuntimeError("unreachable"));
+            return;
+          }
+          return postMessage.call(self, message, ...more);
+        };
+      }\n`;
+    host.missing = /\/sw\.js$/;
+    host.before["/worker.js"] = stops("/relaxed/");
+    const visit = await browser.page();
+    const engines = [];
+    visit.page.on("worker", (worker) => engines.push(new URL(worker.url()).searchParams.get("engine")));
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    const over = ({ labels, state }) => labels.length > 0 || state === "failed";
+    await visit.upload(picture);
+    const answer = await until(visit.page, over);
+    const told = await visit.page.evaluate(async (base) => {
+      const { Magpie } = await import(`${base}magpie.js`);
+      const magpie = await Magpie.load(`${base}bundle/`, { backend: "cpu", threads: 1 });
+      const data = new Uint8ClampedArray(4 * 64 * 64).map((_, at) => at % 251);
+      const seen = [];
+      for (let time = 0; time < 4; time += 1) {
+        seen.push(await magpie.embed({ width: 64, height: 64, data }).then(() => "answered", ({ code }) => code));
+      }
+      magpie.dispose();
+      return seen;
+    }, host.address);
+    host.before["/worker.js"] = stops("/./");
+    await open(visit.page, address(host));
+    await ready(visit.page);
+    await visit.upload(picture);
+    const refused = await until(visit.page, over);
+    await visit.close();
+    host.close();
+    return { answer, engines: engines.filter(Boolean).slice(0, 3), told, refused };
+  },
+
   // An answer that cannot be posted: the page starts another engine, the package is told.
   async unposted(browser) {
     const host = await start(site, /^$/);

@@ -297,7 +297,7 @@ const scenarios = {
         lines: [...answers.children].map((line) => ({
           text: line.querySelector("span").textContent,
           others: [...line.querySelectorAll(".others")].map((other) => other.textContent),
-          pictures: line.querySelectorAll("img").length,
+          pictures: line.querySelectorAll(":scope > img").length,
         })),
         clear: labels.every((top) => top > bottom),
       };

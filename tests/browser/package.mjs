@@ -290,7 +290,7 @@ for (const path of ["/plain", "/isolated", "/policy"]) {
         }
       }),
   );
-  await page.locator("magpie-recognizer input").setInputFiles(picture);
+  await page.locator("magpie-recognizer input[type=file]").setInputFiles(picture);
   const { events: happened, message } = await Promise.race([events, late("/element", problems)]);
   const texts = (selector) => page.locator(`magpie-recognizer ${selector}`).allTextContents();
   seen.element = {

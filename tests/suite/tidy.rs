@@ -73,16 +73,22 @@ fn crates_import_only_along_the_diagram() {
 
 /// What is compiled for a member, by name and version.
 fn compiled(arguments: &[&str]) -> BTreeSet<String> {
+    let lines = tree(&[&["--edges", "normal,build"], arguments].concat());
+    lines.iter().filter_map(|line| line.split(" (").next()).map(str::to_owned).collect()
+}
+
+/// Lines of `cargo tree`.
+fn tree(arguments: &[&str]) -> BTreeSet<String> {
     let tree = std::process::Command::new("cargo")
         .current_dir(root())
-        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args(["tree", "--offline", "--locked", "--prefix", "none"])
         .args(arguments)
         .output()
         .expect("cargo runs");
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let lines = String::from_utf8_lossy(&tree.stdout).into_owned();
-    let name = |line: &str| line.split(" (").next().unwrap_or_default().to_owned();
-    lines.lines().map(name).filter(|name| !name.is_empty()).collect()
+    let lines = lines.lines().map(|line| line.trim_end_matches(" (*)"));
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 const WASM: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
@@ -118,6 +124,21 @@ fn a_cold_build_compiles_no_more_crates_than_it_may() {
         let count = compiled(&arguments).len();
         assert!(count <= most, "{what} compiles {count} crates, and may compile {most}");
     }
+}
+
+/// What a command compiles anew behind another one: crates with other features, and macros where settings of all
+/// packages hold for them.
+#[test]
+fn the_tests_compile_no_crate_of_the_program_anew() {
+    let crates = |arguments: &[&str]| tree(&[arguments, &["--format", "{p} {f}"]].concat());
+    let program = crates(&["--package", "magpie-train", "--edges", "normal,build"]);
+    let all = crates(&["--workspace", "--edges", "normal,build,dev"]);
+    let other: Vec<_> = program.difference(&all).collect();
+    assert!(program.len() > 100 && other.is_empty(), "with other features: {other:?}");
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(!manifest.contains("[profile.dev.package.\"*\"]"));
+    let (_, own) = manifest.split_once("[profile.dev.build-override]\n").expect("a section");
+    assert!(own.starts_with("opt-level = 0\n"), "{own}");
 }
 
 /// Modules of a crate from the bottom up: a module may use only those on lines above its own.

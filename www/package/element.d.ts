@@ -1,9 +1,11 @@
-import type { ImageLike, Magpie, MagpieError, Recognition } from "./magpie.js";
+import type { GalleryView, ImageLike, Magpie, MagpieError, Recognition } from "./magpie.js";
 
 export interface MagpieRecognizerEvents {
   "magpie-progress": CustomEvent<{ loaded: number; total: number }>;
   "magpie-ready": CustomEvent<{ magpie: Magpie }>;
   "magpie-recognized": CustomEvent<Recognition>;
+  /** A picture was added to a class; the change stays in this browser. */
+  "magpie-taught": CustomEvent<{ label: string; gallery: GalleryView }>;
   /** Also where the engine's modules cannot be loaded. */
   "magpie-error": CustomEvent<{ error: MagpieError | Error }>;
 }
@@ -19,10 +21,14 @@ export interface MagpieRecognizerAttributes {
   src?: string;
   /** Classes to show of an object: an integer from 1 to 100; 1 unless given. */
   "top-k"?: number | string;
+  /** A button for the camera. */
+  camera?: boolean | "";
+  /** A field in which the picture that was recognized is given a name. */
+  teach?: boolean | "";
 }
 
 /**
- * `<magpie-recognizer bundle="…" assets="…" backend="…" src="…" top-k="…">`
+ * `<magpie-recognizer bundle="…" assets="…" backend="…" src="…" top-k="…" camera teach>`
  *
  * Elements of one bundle share an engine; it ends a second after the last of them has left the page.
  */
@@ -30,6 +36,11 @@ export class MagpieRecognizer extends HTMLElement {
   /** The loaded bundle, once there is one; other elements may use the same. */
   readonly magpie: Magpie | null;
   recognize(picture: ImageLike): Promise<Recognition>;
+  /** Recognizes what is before the camera, frame by frame, until it is stopped or a picture takes its place. */
+  startCamera(): Promise<void>;
+  stopCamera(): void;
+  /** Adds the picture that was recognized last, or the camera's, to a class; changes stay in this browser. */
+  learn(label: string): Promise<GalleryView>;
 }
 
 declare global {

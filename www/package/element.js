@@ -3,10 +3,12 @@
 //   <script type="module" src="./element.js"></script>
 //   <magpie-recognizer bundle="./bundle/"></magpie-recognizer>
 //
-// Attributes: bundle, assets, backend, src (a picture to begin with), top-k (classes to show of an object).
-// Events: magpie-progress, magpie-ready, magpie-recognized, magpie-error; what happened is in detail.
-// Slots: prompt, button; the rest of its looks by ::part(drop), (picture), (box), (label), (status),
-// (answers), (answer), (thumbnail), (facts), (others).
+// Attributes: bundle, assets, backend, src (a picture to begin with), top-k (classes to show of an object), camera (a
+// button for it), teach (a field in which the picture is given a name). None has the name of a property, which
+// frameworks would set in its place.
+// Events: magpie-progress, magpie-ready, magpie-recognized, magpie-taught, magpie-error; what happened is in detail.
+// Slots: prompt, button, camera, teach; the rest of its looks by ::part(drop), (camera), (picture), (video), (box),
+// (label), (status), (answers), (answer), (thumbnail), (facts), (others), (teach), (name), (teach-button).
 //
 // Elements of one bundle share an engine, which ends a little after the last of them has left the page.
 
@@ -16,8 +18,12 @@ const STYLE = `
     text-align: center; }
   .drop.over { border-style: solid; }
   figure { position: relative; display: inline-block; margin: 2.5rem 0 0; max-width: 100%; }
-  figure[hidden] { display: none; }
-  figure img { display: block; max-width: 100%; }
+  figure img, figure video { display: block; max-width: 100%; }
+  [hidden] { display: none !important; }
+  .camera { display: block; margin-top: .5rem; font: inherit; }
+  .teach { display: flex; flex-wrap: wrap; gap: .5rem; margin: .75rem 0; }
+  .teach input { flex: 1 1 10rem; }
+  .teach input, .teach button { font: inherit; position: static; opacity: 1; width: auto; height: auto; }
   .box { position: absolute; border: 3px solid #0f766e; box-sizing: border-box; }
   .box.unknown { border-style: dashed; border-color: #78716c; }
   .label { position: absolute; left: -3px; bottom: 100%; max-width: max(100%, 12rem); background: #0f766e; color: #fff;
@@ -27,6 +33,8 @@ const STYLE = `
   li { margin-top: .75rem; overflow-wrap: anywhere; }
   li::after { content: ""; display: block; clear: both; }
   .thumbnail { float: left; width: 3rem; height: 3rem; object-fit: cover; margin-right: .75rem; }
+  .others { clear: left; }
+  .others .thumbnail { float: none; width: 1.5rem; height: 1.5rem; margin: 0 .5rem 0 0; vertical-align: middle; }
   dl, .others { margin: .25rem 0 0; font-size: .875em; }
   dt, dd { display: inline; margin: 0; }
   dt::after { content: ": "; }
@@ -109,7 +117,7 @@ const similarityOf = ({ similarity }) => similarity.toFixed(2);
 const Base = globalThis.HTMLElement ?? class {};
 
 export class MagpieRecognizer extends Base {
-  static observedAttributes = ["bundle", "src"];
+  static observedAttributes = ["bundle", "src", "camera", "teach"];
   /** @type {import("./magpie.js").Magpie | null} */
   #magpie = null;
   /** @type {Promise<import("./magpie.js").Magpie | null> | null} */
@@ -122,6 +130,12 @@ export class MagpieRecognizer extends Base {
   #running = null;
   /** @type {AbortController | null} */
   #fetching = null;
+  // Ends with the camera.
+  /** @type {AbortController | null} */
+  #filming = null;
+  // What was recognized last, and may be taught.
+  /** @type {any} */
+  #seen = null;
   // Why the bundle cannot be loaded.
   /** @type {Error | null} */
   #refusal = null;
@@ -144,12 +158,32 @@ export class MagpieRecognizer extends Base {
     const button = make("slot", { name: "button" }, "choose one");
     const prompt = make("slot", { name: "prompt" }, "Drop a picture here, or ");
     const drop = make("div", { class: "drop", part: "drop" }, prompt, make("label", {}, input, button));
+    const camera = make("button", { type: "button", class: "camera", part: "camera", "aria-pressed": "false" });
+    camera.append(make("slot", { name: "camera" }, "Camera"));
     const image = make("img", { part: "picture", alt: "" });
-    const figure = make("figure", { hidden: "" }, image);
+    const video = make("video", { part: "video", playsinline: "", hidden: "" });
+    video.muted = true;
+    const figure = make("figure", { hidden: "" }, image, video);
     const status = make("p", { part: "status", role: "status" });
     const answers = make("ul", { part: "answers", "aria-live": "polite" });
-    root.append(drop, figure, status, answers);
-    this.parts = { drop, figure, image, status, answers };
+    const name = make("input", { part: "name", "aria-label": "Name", maxlength: "200", autocomplete: "off" });
+    name.required = true;
+    const teach = make("form", { class: "teach", part: "teach" }, name);
+    teach.append(make("button", { part: "teach-button" }, make("slot", { name: "teach" }, "Teach this name")));
+    root.append(drop, camera, figure, status, answers, teach);
+    this.parts = { drop, camera, figure, image, video, status, answers, teach, name };
+    this.#offer();
+    camera.addEventListener("click", () => {
+      if (this.#filming) this.stopCamera();
+      else this.startCamera().catch(() => {});
+    });
+    teach.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.learn(name.value).then(
+        () => teach.reset(),
+        () => {},
+      );
+    });
     input.addEventListener("change", () => {
       if (input.files[0]) this.recognize(input.files[0]).catch(() => {});
     });
@@ -176,7 +210,9 @@ export class MagpieRecognizer extends Base {
   }
 
   attributeChangedCallback(name, before, now) {
-    if (!this.isConnected || before === now) return;
+    if (before === now) return;
+    if (name === "camera" || name === "teach") return this.#offer();
+    if (!this.isConnected) return;
     if (name === "bundle") {
       this.#close();
       // What was seen with another bundle tells nothing of this one.
@@ -195,8 +231,107 @@ export class MagpieRecognizer extends Base {
     return this.#magpie;
   }
 
+  // Shows the controls that somebody asks for, once they can do something.
+  #offer() {
+    const { camera, teach } = this.parts;
+    camera.hidden = !this.hasAttribute("camera");
+    if (camera.hidden) this.stopCamera();
+    teach.hidden = !this.hasAttribute("teach") || this.#seen === null;
+  }
+
+  /** Says what is before the camera, frame by frame, until it is stopped or a picture takes its place. */
+  async startCamera() {
+    if (this.#filming) return;
+    this.#stop();
+    const filming = new AbortController();
+    this.#filming = filming;
+    const { camera, figure, image, video, answers } = this.parts;
+    camera.setAttribute("aria-pressed", "true");
+    // Nobody can listen to every frame.
+    answers.setAttribute("aria-live", "off");
+    const { signal } = filming;
+    /** @type {MediaStream | null} */
+    let stream = null;
+    try {
+      const asked = navigator.mediaDevices?.getUserMedia({ video: { facingMode: "environment" } });
+      if (!asked) throw failure("device", "there is no camera: browsers give it to pages of https alone");
+      stream = await asked.catch((error) => {
+        throw failure("device", `the camera cannot be used: ${error.message}`);
+      });
+      if (signal.aborted) return;
+      for (const track of stream.getTracks()) track.addEventListener("ended", () => filming.abort(), { signal });
+      this.#clear();
+      video.srcObject = stream;
+      [image.hidden, video.hidden, figure.hidden] = [true, false, false];
+      await unlessAborted(video.play(), signal);
+      const magpie = await unlessAborted(this.#loading ?? Promise.resolve(null), signal);
+      if (!magpie) throw this.#refusal ?? failure("bundle", "no bundle is loaded");
+      while (!signal.aborted) await this.#film(magpie, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#failed(error);
+      throw error;
+    } finally {
+      for (const track of stream?.getTracks() ?? []) track.stop();
+      if (this.#filming === filming) this.stopCamera();
+    }
+  }
+
+  // Recognizes one frame, and waits for the next.
+  async #film(magpie, signal) {
+    const { video } = this.parts;
+    const shown = this.#shownAnswers();
+    const result = await magpie.recognize(video, { topK: Math.max(5, shown), signal, follow: true });
+    if (signal.aborted) return;
+    this.#draw(result, shown);
+    this.#seen = video;
+    this.#offer();
+    this.#tell("recognized", result);
+    // None is drawn while nobody sees the page.
+    await unlessAborted(new Promise((next) => requestAnimationFrame(next)), signal);
+  }
+
+  /** Ends the camera. */
+  stopCamera() {
+    const filming = this.#filming;
+    if (!filming) return;
+    this.#filming = null;
+    const { camera, figure, image, video, answers } = this.parts;
+    camera.setAttribute("aria-pressed", "false");
+    answers.setAttribute("aria-live", "polite");
+    [image.hidden, video.hidden, figure.hidden] = [false, true, true];
+    video.srcObject = null;
+    this.#clear();
+    this.#forget();
+    filming.abort();
+  }
+
+  /** Adds the picture that was recognized last, or the camera's, to a class; changes stay in this browser. */
+  async learn(label) {
+    const magpie = this.#magpie;
+    try {
+      if (this.#seen === null || !magpie) throw failure("argument", "no picture was recognized yet");
+      const gallery = await magpie.gallery.add(String(label).trim(), this.#seen);
+      this.#say("");
+      this.#tell("taught", { label: String(label).trim(), gallery });
+      // It shows what it has learned; a camera does so by itself.
+      if (!this.#filming && this.#seen !== null) await this.recognize(this.#seen);
+      return gallery;
+    } catch (error) {
+      this.#failed(error);
+      throw error;
+    }
+  }
+
+  // Nothing is there that may be taught.
+  #forget() {
+    this.#seen = null;
+    this.#offer();
+  }
+
   /** Says what is in a picture, and shows it. */
   async recognize(source) {
+    this.stopCamera();
     this.#stop();
     const running = new AbortController();
     this.#running = running;
@@ -215,6 +350,8 @@ export class MagpieRecognizer extends Base {
       const result = await magpie.recognize(source, { topK: Math.max(5, shown), signal });
       if (signal.aborted) throw signal.reason;
       this.#draw(result, shown);
+      this.#seen = source;
+      this.#offer();
       this.#tell("recognized", result);
       return result;
     } catch (error) {
@@ -274,6 +411,8 @@ export class MagpieRecognizer extends Base {
   }
 
   #close() {
+    this.stopCamera();
+    this.#forget();
     // What was not looked at to the end is looked at when the element comes back.
     if (this.#running || this.#fetching) this.#src = null;
     this.#stop();
@@ -311,6 +450,7 @@ export class MagpieRecognizer extends Base {
     if (signal.aborted) throw signal.reason;
     const { figure, image } = this.parts;
     this.#clear();
+    this.#forget();
     figure.hidden = !(source instanceof Blob);
     if (figure.hidden) return;
     if (this.#picture) URL.revokeObjectURL(this.#picture);
@@ -358,11 +498,7 @@ export class MagpieRecognizer extends Base {
   #line(text, known, best, shown) {
     const line = make("li", { part: "answer" });
     const [first, ...others] = best.slice(0, shown);
-    if (known && first.thumbnail) {
-      const address = URL.createObjectURL(first.thumbnail);
-      this.#thumbnails.push(address);
-      line.append(make("img", { class: "thumbnail", part: "thumbnail", alt: "", src: address }));
-    }
+    if (known) line.append(...this.#thumbnailOf(first));
     const sure = first ? ` (${similarityOf(first)})` : "";
     line.append(make("span", {}, text + sure));
     const facts = known ? Object.entries(first.metadata) : [];
@@ -375,9 +511,17 @@ export class MagpieRecognizer extends Base {
     const nearest = known || shown === 1 ? others : best.slice(0, shown);
     for (const answer of nearest) {
       const words = `${answer.label} (${similarityOf(answer)})`;
-      line.append(make("div", { class: "others", part: "others" }, words));
+      line.append(make("div", { class: "others", part: "others" }, ...this.#thumbnailOf(answer), words));
     }
     return line;
+  }
+
+  // The picture of a class, if it has one.
+  #thumbnailOf({ thumbnail }) {
+    if (!thumbnail) return [];
+    const address = URL.createObjectURL(thumbnail);
+    this.#thumbnails.push(address);
+    return [make("img", { class: "thumbnail", part: "thumbnail", alt: "", src: address })];
   }
 
   #say(text) {

@@ -94,6 +94,8 @@ export class Engine {
   #reviving = false;
   // Times that it stopped since it last answered.
   #stops = 0;
+  // Whether the processor computes without threads and relaxed SIMD.
+  #isPlain;
   /** @type {() => void} */
   #pictured = () => {};
   // What measures the engines, its timer, and what takes it back.
@@ -125,12 +127,13 @@ export class Engine {
   });
 
   /** Of the engine's files in a folder, or beside this module where there is none. */
-  constructor(assets, backend, manifest, threads) {
+  constructor(assets, backend, manifest, threads, isPlain = false) {
     this.#assets = assets;
     this.backend = backend;
+    this.#isPlain = isPlain;
     this.#begin = () => {
       try {
-        return startWorker(assets, this.backend, manifest, threads);
+        return startWorker(assets, this.backend, manifest, threads, this.#isPlain);
       } catch (error) {
         const refused = /Trusted/.test(error.message);
         const advice = refused ? "; a page that requires trusted types has to allow the policy magpie" : "";
@@ -175,15 +178,16 @@ export class Engine {
     this.#revive(error);
   }
 
-  // Starts again, the second time in a row on the processor where it was a graphics device.
+  // Starts again, the second time in a row on the processor where it was a graphics device, there as plainly as can be.
   async #revive(error) {
     this.#reviving = true;
     for (;;) {
       this.#worker.terminate();
       this.#stops += 1;
       if (this.#stops > 1) {
-        if (this.backend !== "webgpu") break;
-        this.backend = "cpu";
+        if (this.backend === "webgpu") this.backend = "cpu";
+        else if (!this.#isPlain) this.#isPlain = true;
+        else break;
         this.#stops = 1;
       }
       try {

@@ -71,12 +71,12 @@ export async function findAdapter() {
 }
 
 /**
- * What the files of a backend's engine are named after: the CPU engine comes once for every browser,
- * once for those that know relaxed SIMD.
+ * What the files of a backend's engine are named after: the CPU engine comes once for every browser, which is the
+ * plain one, once for those that know relaxed SIMD.
  */
-export function moduleName(backend) {
+export function moduleName(backend, isPlain = false) {
   if (backend === "webgpu") return "webgpu";
-  return WebAssembly.validate(RELAXED_PROBE) ? "relaxed" : "cpu";
+  return !isPlain && WebAssembly.validate(RELAXED_PROBE) ? "relaxed" : "cpu";
 }
 
 /**
@@ -124,11 +124,11 @@ function moduleWorker(script) {
 /**
  * Starts the worker of a backend, of the engine's files in a folder or else of this module's own. It asks for the
  * files of the bundle with this manifest while its module still comes in. More than one thread takes a page
- * that is isolated from other sites.
+ * that is isolated from other sites. The plain CPU engine is for where the other one stops.
  */
-export function startWorker(folder, backend, manifest, threads = defaultThreads()) {
+export function startWorker(folder, backend, manifest, threads = defaultThreads(), isPlain = false) {
   const script = fileAddress("worker.js", folder);
-  const engine = moduleName(backend);
+  const engine = moduleName(backend, isPlain);
   const parameters = [["engine", engine], ["bundle", manifest]];
   // Those that do not lie beside the worker by their own names.
   const engines = engine === "relaxed" ? ["relaxed", "cpu"] : [engine];

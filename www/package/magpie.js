@@ -6,7 +6,7 @@
 //
 // The engine runs in a worker of its own, from the files beside this one.
 import { chosen } from "./choice.js";
-import { missing } from "./engine.js";
+import { missing, moduleName } from "./engine.js";
 import { aborted, bytesOf, Engine, MagpieError, refused, unlessAborted, integer } from "./engine-client.js";
 
 export { MagpieError };
@@ -29,6 +29,9 @@ function text(name, value) {
   if (typeof value === "string") return value;
   throw refused(name, value, "text");
 }
+
+// An option of the module's own: the plain engine of the processor.
+const PLAIN = Symbol("plain");
 
 const isObject = (value) => typeof value === "object" && value !== null;
 
@@ -260,7 +263,7 @@ export class Magpie {
     if (lacking) throw new MagpieError("device", lacking);
     const folder = assets === undefined ? undefined : addressOf("assets", assets);
     const chosen = await unlessAborted(chosenBackend(backend, address.href, threads), signal);
-    const engine = new Engine(folder, chosen, address.href, threads);
+    const engine = new Engine(folder, chosen, address.href, threads, options?.[PLAIN]);
     try {
       engine.onProgress = onProgress ?? null;
       const open = { Open: { manifest: address.href, arithmetic } };
@@ -276,9 +279,12 @@ export class Magpie {
       return magpie;
     } catch (error) {
       engine.end(error);
-      // The best device of this browser may still refuse.
-      if (chosen === "webgpu" && backend !== "webgpu" && error.code === "device") {
+      // The best device of this browser may still refuse, and the engine stop that asks most of the processor.
+      if (error.code === "device" && chosen === "webgpu" && backend !== "webgpu") {
         return Magpie.load(bundle, { ...options, backend: "cpu" });
+      }
+      if (error.code === "device" && chosen === "cpu" && !options?.[PLAIN] && moduleName("cpu") !== "cpu") {
+        return Magpie.load(bundle, { ...options, [PLAIN]: true });
       }
       throw error;
     }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::demo;
 use crate::package;
+use crate::page;
 use crate::setup;
 use crate::steps::{execute, program, root, say, step};
 
@@ -14,7 +15,9 @@ pub(crate) fn test() -> anyhow::Result<()> {
     setup::browser()?;
     demo::run(&demo::Options::emoji())?;
     let package = package::assemble()?;
-    setup::npm("www/examples/vite-react")?;
+    for example in ["vite-react", "webpack"] {
+        setup::npm(&format!("www/examples/{example}"))?;
+    }
     let postgres = setup::postgres();
     let webkit = setup::webkit();
     let cargo = |arguments: &[&str]| {
@@ -59,6 +62,29 @@ pub(crate) fn test() -> anyhow::Result<()> {
         say("NOT tested: the page in WebKitGTK, which cannot be installed here");
     }
     tested
+}
+
+/// The package in pages of Next.js and Astro, whose builds take minutes.
+pub(crate) fn test_bundlers() -> anyhow::Result<()> {
+    setup::toolchain()?;
+    setup::browser()?;
+    demo::run(&demo::Options::emoji())?;
+    let package = package::assemble()?;
+    for example in ["next", "astro"] {
+        setup::npm(&format!("www/examples/{example}"))?;
+    }
+    // Turbopack follows no link out of the project, and npm copies the package once only.
+    let copied = root().join("www/examples/next/node_modules/magpie-recognizer");
+    if copied.exists() {
+        std::fs::remove_dir_all(&copied)?;
+    }
+    page::copy_folder(&package, &copied)?;
+    step("the package in Next.js and Astro", || {
+        let mut command = program("cargo");
+        command.args(["test", "--locked", "--workspace", "--test", "browser", "--"]);
+        command.args(["--ignored", "next_and_astro"]);
+        execute(command.env("MAGPIE_SITE", demo::emoji_site()).env("MAGPIE_PACKAGE", &package))
+    })
 }
 
 /// What a run of `cargo test` said.

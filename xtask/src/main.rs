@@ -25,6 +25,8 @@ cargo xtask test
     The complete test suite, browser included.
 cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
+cargo xtask test --bundlers
+    The package in pages of Next.js and Astro, which it installs and builds for minutes.
 cargo xtask check
     What a developer runs before a commit, beside the tests: format, spelling, lints
     on host and wasm32, types and lints of scripts, docs, licenses, unused dependencies.
@@ -83,6 +85,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
         ["test"] => check::test(),
         ["test", "--gpu"] => check::test_gpu(),
+        ["test", "--bundlers"] => check::test_bundlers(),
         ["check"] => check::check(),
         ["check", "--quick"] => check::quick(),
         ["check", "--lints"] => check::lints(),

@@ -194,6 +194,21 @@ fn compile(module: &Module) -> anyhow::Result<PathBuf> {
     Ok(target().join(setup::TARGET).join("release").join(format!("{}.wasm", module.name)))
 }
 
+/// Names of all files below a folder, with `/` between folders.
+pub(crate) fn list(folder: &Path, prefix: &str, names: &mut Vec<String>) -> anyhow::Result<()> {
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().ok().context("a name is text")?;
+        let name = format!("{prefix}{name}");
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in from.read_dir()? {

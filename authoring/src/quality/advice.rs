@@ -1,5 +1,7 @@
 //! What would help a gallery most, in sentences.
 
+use std::collections::BTreeSet;
+
 use models::gallery::ContentId;
 
 use super::{FEW, Quality};
@@ -54,7 +56,11 @@ pub(super) fn advice(
             ),
         ));
     }
-    let suspects = quality.suspects.len();
+    let shared = quality.doubles.iter().filter(|double| !double.one_class);
+    let shared: BTreeSet<usize> = shared.flat_map(|double| double.photos).collect();
+    // Its other class is the one that it looks like, and that is said of it below.
+    let suspects = quality.suspects.iter().filter(|suspect| !shared.contains(&suspect.photo));
+    let suspects = suspects.count();
     if suspects > 0 {
         let (look, those) = match suspects {
             1 => ("looks", "it, if it lies"),

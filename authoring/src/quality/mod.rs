@@ -436,6 +436,11 @@ mod tests {
             advice.iter().any(|text| text.starts_with("1 picture is in two classes")),
             "{advice:?}"
         );
+        // That one is not said to be in the wrong folder, too.
+        assert!(
+            advice.iter().any(|text| text.starts_with("1 picture looks as if of another class")),
+            "{advice:?}"
+        );
         let open = quality.open.unwrap();
         assert_eq!(open.right.of, 21);
         assert!(quality.doubts.is_empty(), "{:?}", quality.doubts);

@@ -1,15 +1,21 @@
 //! `magpie extract`: embeddings of pictures as a file that other programs read.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
+use safetensors::SafeTensors;
 use serde_json::json;
 
 use crate::cli::Failures;
 use crate::cli::{DeviceKind, Embedder, samples, size};
 use crate::files;
 use crate::networks;
+
+/// Bytes of a header at most, as the format has it.
+const HEADER: u64 = 100_000_000;
 
 /// Writes the embeddings of pictures: `embeddings` (one row a picture, of unit length) and `labels`
 /// (row of the class in the file's metadata) as safetensors, and the pictures' names in the same
@@ -47,6 +53,12 @@ impl Arguments {
         let mut inputs: Vec<&Path> = vec![&self.extractor, &self.images];
         inputs.extend(samples.samples.iter().map(|sample| &*sample.path));
         files::check_outputs(&[&self.out, &names_path], &inputs)?;
+        if self.out.exists() && !is_extraction(&self.out) {
+            bail!(
+                "{}: would be replaced, and no extraction wrote it; choose another name",
+                self.out.display()
+            );
+        }
         // Both are of one extraction; a list alone is somebody else's.
         if names_path.exists() && !self.out.exists() && files::parts_of(&self.out).is_empty() {
             bail!(
@@ -93,6 +105,22 @@ impl Arguments {
     }
 }
 
+/// Whether a file begins as one that this command wrote.
+fn is_extraction(path: &Path) -> bool {
+    let begin = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let mut bytes = length.to_vec();
+        file.take(u64::from_le_bytes(length).min(HEADER)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let begin = begin().unwrap_or_default();
+    SafeTensors::read_metadata(&begin).is_ok_and(|(_, header)| {
+        ["embeddings", "labels"].iter().all(|name| header.info(name).is_some())
+    })
+}
+
 /// A safetensors file. The crate's own writer puts several metadata into another order each time.
 fn with_header(header: &serde_json::Value, values: &[&[u8]]) -> anyhow::Result<Vec<u8>> {
     let mut header = serde_json::to_vec(header)?;
@@ -116,10 +144,18 @@ mod tests {
             "embeddings": {"dtype": "F32", "shape": [1, 2], "data_offsets": [8, 16]},
         });
         let bytes = with_header(&header, &[&7_i64.to_le_bytes(), &[0; 8]]).unwrap();
-        let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let read = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.tensor("labels").unwrap().data(), 7_i64.to_le_bytes());
         assert_eq!(read.tensor("embeddings").unwrap().shape(), [1, 2]);
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(metadata.metadata().as_ref().unwrap()["model"], "m");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        assert!(!is_extraction(&path));
+        for (content, is_own) in [(&bytes[..], true), (&bytes[..40], false), (b"\xff notes", false)]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(is_extraction(&path), is_own);
+        }
     }
 }

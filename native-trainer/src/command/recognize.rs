@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use models::bundle::{Bundle, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
@@ -25,17 +25,17 @@ use authoring::label::printable;
 /// A picture that cannot be used is named, the others are done, and the command ends with 1.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  magpie recognize --bundle site/bundle shelf.jpg\n\n`94 % sure` says: when the \
+    after_help = "Example:\n  magpie recognize site shelf.jpg\n\n`94 % sure` says: when the \
     gallery was calibrated, 94 of 100 such answers were right, of things whose class it has. It says nothing of other \
     things: these are held off by the threshold, and one that passes it may be called sure as well."
 )]
 pub struct Arguments {
-    /// Folder with manifest.json, or the published site that it is in.
-    #[arg(long)]
-    bundle: PathBuf,
-    /// Pictures.
-    #[arg(required = true)]
-    pictures: Vec<PathBuf>,
+    /// Published site, or its folder with manifest.json; then pictures.
+    #[arg(required = true, num_args = 1.., value_names = ["SITE", "PICTURES"])]
+    names: Vec<PathBuf>,
+    /// The site, so that all names are pictures.
+    #[arg(long, hide = true)]
+    bundle: Option<PathBuf>,
     /// Where to run.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -51,7 +51,8 @@ impl Arguments {
     ///
     /// A bundle or a picture that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
-        let bundle = &bundle_of(&self.bundle);
+        let (site, pictures) = self.places()?;
+        let bundle = &bundle_of(site);
         let manifest = read_manifest(bundle)?;
         let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
         let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)
@@ -61,7 +62,7 @@ impl Arguments {
         }
         let start = Instant::now();
         let mut failures = Failures::new(self.json);
-        for path in &self.pictures {
+        for path in pictures {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
             let clock = || start.elapsed().as_secs_f64() * 1000.0;
             let read = async |parts| read_parts(bundle, &manifest, parts);
@@ -124,6 +125,28 @@ impl Arguments {
             }
         }
         failures.end()
+    }
+
+    /// Site and pictures.
+    fn places(&self) -> anyhow::Result<(&Path, &[PathBuf])> {
+        if let Some(bundle) = &self.bundle {
+            return Ok((bundle, &self.names));
+        }
+        let [site, pictures @ ..] = &self.names[..] else { bail!("which pictures? name one") };
+        if site.is_file() {
+            bail!(
+                "{}: a file; name the published site first: magpie recognize SITE {}",
+                site.display(),
+                site.display()
+            );
+        }
+        if pictures.is_empty() {
+            bail!(
+                "which pictures? name them behind the site: magpie recognize {} PICTURE",
+                site.display()
+            );
+        }
+        Ok((site, pictures))
     }
 }
 

@@ -22,6 +22,7 @@ use crate::networks;
 use crate::page::Page;
 use crate::progress::Progress;
 use crate::publishing::draft::Draft;
+use crate::publishing::earlier;
 use crate::terminal::Note;
 use authoring::adaptation::Outcome as Learned;
 use authoring::quality::Quality;
@@ -47,7 +48,7 @@ pub struct Arguments {
     /// Folder to write the site into; as `magpie publish --out`.
     #[arg(long)]
     out: PathBuf,
-    /// Title of the page; by default Magpie.
+    /// Title of the page; by default that of the site that stands there, else Magpie.
     #[arg(long)]
     title: Option<String>,
     /// Model file of the extractor; `general` is the one that magpie brings along.
@@ -126,7 +127,9 @@ impl Arguments {
         let page = Page::open(self.page.as_deref())?;
         publish::check_page(&page)?;
         // Before hours of embedding: whether the site can lie there at all.
-        drop(Draft::begin(&self.out)?);
+        let draft = Draft::begin(&self.out)?;
+        let title = self.title.clone().or_else(|| earlier::title(&draft));
+        drop(draft);
         let mut inputs: Vec<&Path> = vec![&self.photos, &self.extractor];
         inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
         files::check_outputs(&[&beside.gallery, &beside.memory, &beside.report], &inputs)?;
@@ -153,7 +156,7 @@ impl Arguments {
             gallery: beside.gallery.clone(),
             page: Some(page.folder().to_owned()),
             out: self.out.clone(),
-            title: self.title.clone(),
+            title: title.clone(),
             sample,
             packed,
             quiet: self.json,
@@ -162,9 +165,11 @@ impl Arguments {
         // What publishing has said is not said again.
         verify::check(site, &mut |_| ())?;
         let Outcome { gallery, learned, added, memory, .. } = &outcome;
+        let has_report = self.report == Written::Auto;
+        self.tell(if has_report { "writing the report" } else { "measuring how good it is" });
         let quality = Quality::of(gallery, learned, &wanted, &added.contents, memory)?;
-        let title = self.title.as_deref().unwrap_or(publish::TITLE);
-        let page = (self.report == Written::Auto).then(|| report::page(title, &quality, &wanted));
+        let title = title.as_deref().unwrap_or(publish::TITLE);
+        let page = has_report.then(|| report::page(title, &quality, &wanted));
         beside.put_report(page.as_deref())?;
         self.say(&outcome, &quality, &wanted, &beside, start.elapsed());
         Ok(())

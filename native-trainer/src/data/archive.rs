@@ -3,9 +3,9 @@
 //! Nothing is unpacked onto a disk. What a hostile archive may claim is held within limits before anything is read:
 //! the number of entries, their sizes, how much more they say to be than they are, places that several share.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use thiserror::Error;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::folder::is_of_the_system;
+use super::folder::{BEGINNING, is_of_the_system, refusal};
 use super::left_out::{LeftOut, Reason};
 use super::list_file::Samples;
 use super::row::{DataError, Row};
@@ -23,8 +23,14 @@ use super::store::PictureError;
 use crate::files::IMAGE_LIMIT;
 use crate::terminal::reason;
 
-/// How a zip file begins; one without entries begins like the second.
-const MAGIC: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
+/// How a zip file begins.
+const MAGIC: &[u8] = b"PK\x03\x04";
+/// How its last record begins; one without entries consists of it.
+const END: &[u8] = b"PK\x05\x06";
+/// Bytes of that record, without the comment that ends a file.
+const END_BYTES: usize = 22;
+/// Bytes of that comment at most.
+const COMMENT: u64 = 65_535;
 /// Why the second of two entries of one name is left out.
 const SAME_NAME: &str = "an entry of the same name comes before it; rename one of them";
 /// Entries of an archive at most.
@@ -65,23 +71,23 @@ pub struct Archive {
     places: HashMap<PathBuf, usize>,
 }
 
-/// An entry that is a picture by its name.
+/// A file in the archive.
 struct Entry {
     /// Folders and name.
     parts: Vec<String>,
-    format: Format,
     place: usize,
+    /// Of one that is taken.
     size: u64,
-    /// Why it cannot be used.
-    refusal: Option<&'static str>,
+    /// Whether it is a picture by its name, or one that is read by its content.
+    is_picture: bool,
+    /// Why it is not taken.
+    refusal: Option<Reason>,
 }
 
 impl Archive {
-    /// Whether a file is a zip file, by its beginning.
+    /// Whether a file is a zip file: by its beginning, or by its end where a program that unpacks it comes before it.
     pub fn is_one(path: &Path) -> bool {
-        let mut first = [0; 4];
-        let read = File::open(path).and_then(|mut file| file.read_exact(&mut first));
-        path.is_file() && read.is_ok() && MAGIC.contains(&&first[..])
+        path.is_file() && File::open(path).and_then(looks_packed).unwrap_or(false)
     }
 
     /// Lists the pictures of a zip file, called by its path and theirs inside. One folder that all of them lie in is
@@ -110,7 +116,7 @@ impl Archive {
                 "its entries share bytes, as no program packs them; pack it again".to_owned(),
             ));
         }
-        let (entries, mut left_out) = entries(&zip, path);
+        let (entries, mut left_out) = entries(&mut zip, path);
         let bytes = entries.iter().fold(0, |all: u64, entry| all.saturating_add(entry.size));
         if bytes > MOST_BYTES {
             return Err(refused(format!(
@@ -162,11 +168,38 @@ fn told(error: &ZipError) -> String {
     }
 }
 
-/// The entries that are pictures by their names.
-fn entries<R: Read + Seek>(zip: &ZipArchive<R>, path: &Path) -> (Vec<Entry>, Vec<LeftOut>) {
+/// Whether a file begins or ends as a zip file does.
+fn looks_packed(mut file: File) -> std::io::Result<bool> {
+    let mut first = [0; MAGIC.len()];
+    let length = file.metadata()?.len();
+    if length < END_BYTES as u64 {
+        // Cut off, and said to be so by the reader.
+        file.read_exact(&mut first)?;
+        return Ok(first == MAGIC);
+    }
+    file.read_exact(&mut first)?;
+    if first == MAGIC {
+        return Ok(true);
+    }
+    let tail = length.min(END_BYTES as u64 + COMMENT);
+    file.seek(SeekFrom::End(-(tail as i64)))?;
+    let mut bytes = Vec::new();
+    file.take(tail).read_to_end(&mut bytes)?;
+    // The record says how long the comment behind it is.
+    Ok(bytes.windows(END_BYTES).enumerate().any(|(at, record)| {
+        let comment = usize::from(u16::from_le_bytes([record[20], record[21]]));
+        record.starts_with(END) && at + END_BYTES + comment == bytes.len()
+    }))
+}
+
+/// The files of an archive that no system has left there.
+fn entries<R: Read + Seek>(zip: &mut ZipArchive<R>, path: &Path) -> (Vec<Entry>, Vec<LeftOut>) {
     let (mut entries, mut left_out) = (Vec::new(), Vec::new());
     for place in 0..zip.len() {
         let Ok(entry) = zip.by_index_data(place) else { continue };
+        if entry.is_dir() {
+            continue;
+        }
         // Many programs write UTF-8 without saying so.
         let name = match std::str::from_utf8(entry.name_raw()) {
             Ok(name) => name.to_owned(),
@@ -174,25 +207,29 @@ fn entries<R: Read + Seek>(zip: &ZipArchive<R>, path: &Path) -> (Vec<Entry>, Vec
         };
         // Some programs write paths of Windows.
         let name = composed(&name.replace('\\', "/"));
-        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-        let format = ending.and_then(Format::of_ending).filter(|format| format.is_picture());
-        let Some(format) = format.filter(|_| !entry.is_dir()) else { continue };
+        let by_name = name.rsplit_once('.').and_then(|(_, ending)| Format::of_ending(ending));
+        let is_readable = by_name.is_some_and(Format::is_readable);
         let parts: Vec<String> = name.split('/').map(str::to_owned).collect();
-        if parts.iter().any(|part| part.starts_with('.') && part != ".." || is_of_the_system(part))
+        let (file, folders) = parts.split_last().map_or(("", &[][..]), |(f, rest)| (f, rest));
+        if parts.iter().any(|part| is_of_the_system(part))
+            || folders.iter().any(|folder| folder.starts_with('.') && folder != "..")
+            || file.starts_with('.') && (!is_readable || file.starts_with("._"))
         {
             continue;
         }
         let is_astray = |part: &String| part.is_empty() || part == ".." || part.contains('\0');
         if parts.iter().any(is_astray) {
-            let reason = "its name leads out of the archive; pack it again";
-            left_out.push(LeftOut {
-                path: path.join(place.to_string()),
-                reason: Reason::Unreadable(reason.to_owned()),
-            });
+            if by_name.is_some_and(Format::is_picture) {
+                let reason = "its name leads out of the archive; pack it again";
+                left_out.push(LeftOut {
+                    path: path.join(place.to_string()),
+                    reason: Reason::Unreadable(reason.to_owned()),
+                });
+            }
             continue;
         }
         let (size, packed) = (entry.size(), entry.compressed_size());
-        let refusal = if entry.encrypted() {
+        let unusable = if entry.encrypted() {
             Some("encrypted; pack it without a password")
         } else if entry.is_symlink() {
             Some("a link; pack what it leads to")
@@ -203,10 +240,28 @@ fn entries<R: Read + Seek>(zip: &ZipArchive<R>, path: &Path) -> (Vec<Entry>, Vec
         } else {
             None
         };
+        let refusal = if file.starts_with('.') {
+            Some(Reason::Hidden)
+        } else if is_readable {
+            unusable.map(|reason| Reason::Unreadable(reason.to_owned()))
+        } else if unusable.is_some() {
+            Some(by_name.map_or(Reason::NoPicture, Reason::Format))
+        } else {
+            refusal(by_name, || beginning(zip, place))
+        };
+        let is_picture = by_name.is_some_and(Format::is_picture) || refusal.is_none();
         let size = if refusal.is_some() { 0 } else { size };
-        entries.push(Entry { parts, format, place, size, refusal });
+        entries.push(Entry { parts, place, size, is_picture, refusal });
     }
     (entries, left_out)
+}
+
+/// The first bytes of an entry, unpacked.
+fn beginning<R: Read + Seek>(zip: &mut ZipArchive<R>, place: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let entry = zip.by_index(place).map_err(|error| std::io::Error::other(told(&error)))?;
+    entry.take(BEGINNING).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Pictures by class and name, with their places; all else is left out.
@@ -217,30 +272,37 @@ fn sorted(
 ) -> (Vec<Row>, HashMap<PathBuf, usize>) {
     let called =
         |parts: &[String]| parts.iter().fold(path.to_owned(), |path, part| path.join(part));
-    let top = entries.first().map(|entry| entry.parts[0].clone()).unwrap_or_default();
+    let pictures = || entries.iter().filter(|entry| entry.is_picture);
+    let top = pictures().next().map(|entry| entry.parts[0].clone()).unwrap_or_default();
     let is_in_top = |entry: &Entry| entry.parts.len() > 1 && entry.parts[0] == top;
-    let is_deep = entries.iter().any(|entry| entry.parts.len() > 2);
-    let above = usize::from(is_deep && entries.iter().all(is_in_top));
+    let is_deep = pictures().any(|entry| entry.parts.len() > 2);
+    let above = usize::from(is_deep && pictures().all(is_in_top));
     entries.sort_by(|a, b| a.parts.cmp(&b.parts));
     let (mut rows, mut places) = (Vec::new(), HashMap::new());
     let mut inside = BTreeSet::new();
+    // Whether a picture of the class is taken, by its folder.
+    let mut classes: BTreeMap<PathBuf, bool> = BTreeMap::new();
     for entry in entries {
         let own = called(&entry.parts);
-        let reason = match &entry.parts[above..] {
-            [_] => Reason::Loose,
-            [_, _] if !entry.format.is_readable() => Reason::Format(entry.format),
-            [_, _] if entry.refusal.is_some() => {
-                Reason::Unreadable(entry.refusal.unwrap_or_default().to_owned())
-            }
-            [class, _] => match label(class) {
-                Some(_) if places.contains_key(&own) => Reason::Unreadable(SAME_NAME.to_owned()),
-                Some(label) => {
-                    places.insert(own.clone(), entry.place);
-                    rows.push(Row::of_folder(own, &label));
-                    continue;
+        let reason = match entry.parts.get(above..).unwrap_or_default() {
+            [_] if entry.is_picture => Reason::Loose,
+            [] | [_] => continue,
+            [class, _] => {
+                let has_picture = classes.entry(called(&entry.parts[..=above])).or_default();
+                match (entry.refusal, label(class)) {
+                    (Some(reason), _) => reason,
+                    (None, Some(_)) if places.contains_key(&own) => {
+                        Reason::Unreadable(SAME_NAME.to_owned())
+                    }
+                    (None, Some(label)) => {
+                        *has_picture = true;
+                        places.insert(own.clone(), entry.place);
+                        rows.push(Row::of_folder(own, &label));
+                        continue;
+                    }
+                    (None, None) => Reason::Blank,
                 }
-                None => Reason::Blank,
-            },
+            }
             _ => {
                 let folder = called(&entry.parts[..above + 2]);
                 if inside.insert(folder.clone()) {
@@ -251,6 +313,8 @@ fn sorted(
         };
         left_out.push(LeftOut { path: own, reason });
     }
+    let empty = classes.into_iter().filter(|(_, has_picture)| !has_picture);
+    left_out.extend(empty.map(|(path, _)| LeftOut { path, reason: Reason::NoPictures }));
     (rows, places)
 }
 
@@ -334,8 +398,10 @@ mod tests {
         assert_eq!(
             left_out,
             [
+                ("top/cup/.hidden.png".to_owned(), Reason::Hidden),
                 ("top/cup/4.heic".to_owned(), Reason::Format(Format::Heic)),
                 ("top/cup/more".to_owned(), Reason::Inside),
+                ("top/cup/notes.txt".to_owned(), Reason::NoPicture),
                 ("top/loose.png".to_owned(), Reason::Loose),
             ]
         );
@@ -348,6 +414,51 @@ mod tests {
         assert_eq!(held.listed().0, [pair("mug", "mug/1.png"), pair("mug", "mug/2.png")]);
         let held = Held::new(&packed(&[("a/1.png", b"x"), ("b/1.png", b"x")]));
         assert_eq!(held.listed().0, [pair("a", "a/1.png"), pair("b", "b/1.png")]);
+    }
+
+    #[test]
+    fn a_file_is_what_its_bytes_say_as_in_a_folder() {
+        let jpeg = b"\xff\xd8\xff\xe0";
+        let entries: &[(&str, &[u8])] = &[
+            ("cup/1.heic", jpeg),
+            ("cup/2.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+            ("cup/3.bin", jpeg),
+            ("cup/notes.txt", b"x"),
+            ("mug/list.txt", b"x"),
+            ("read me.txt", b"x"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in entries {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let (taken, mut left_out) = Held::new(&packed(entries)).listed();
+        assert_eq!(taken, [pair("cup", "cup/1.heic")]);
+        let contents = crate::data::folder::read(folder.path()).unwrap();
+        let name =
+            |path: &Path| path.strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
+        let mut of_folder: Vec<(String, Reason)> =
+            contents.left_out.iter().map(|l| (name(&l.path), l.reason.clone())).collect();
+        assert_eq!(contents.rows.len(), 1);
+        for list in [&mut left_out, &mut of_folder] {
+            list.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        assert_eq!(left_out, of_folder);
+    }
+
+    #[test]
+    fn a_program_before_the_archive_hides_nothing() {
+        let zip = packed(&[("a/1.png", b"one"), ("b/2.png", b"two")]);
+        let held = Held::new(&[b"MZ a program that unpacks itself", &zip[..]].concat());
+        assert!(Archive::is_one(&held.path()));
+        assert_eq!(held.listed().0, [pair("a", "a/1.png"), pair("b", "b/2.png")]);
+        let (samples, archive) = Archive::open(&held.path()).unwrap();
+        assert_eq!(archive.bytes(&samples.samples[1].path).unwrap(), b"two");
+        // A list that names such bytes is none.
+        let held = Held::new(b"a/1.png 0 PK\x05\x06 and more than twenty-two bytes behind it\n");
+        assert!(!Archive::is_one(&held.path()));
+        assert!(!Archive::is_one(&Held::new(b"").path()));
     }
 
     /// Changes bytes of the first place where some are.
@@ -424,7 +535,8 @@ mod tests {
             (&shared[..], "its entries share bytes"),
             (&plain[..plain.len() - 30], "this zip file cannot be read"),
             (b"PK\x03\x04", "this zip file cannot be read"),
-            (&packed(&[("a/notes.txt", b"x")]), "no pictures; expected"),
+            (&packed(&[("notes.txt", b"x")]), "no pictures; expected"),
+            (&packed(&[("a/notes.txt", b"x")]), "a class without a picture that can be used"),
             (&packed(&[("loose.png", b"x")]), "a picture beside the classes' folders"),
         ] {
             let held = Held::new(bytes);

@@ -15,7 +15,7 @@ use super::row::{DataError, Row};
 use authoring::label::{composed, label};
 
 /// Bytes of a file that tell its format.
-const BEGINNING: u64 = 4096;
+pub(super) const BEGINNING: u64 = 4096;
 
 /// Files and folders that systems and programs leave among a person's own, in small letters.
 const SYSTEM: [&str; 15] = [
@@ -180,7 +180,7 @@ impl Contents {
                 }
             } else if !metadata.is_file() {
                 self.leave(entry.path, Reason::NotAFile);
-            } else if let Some(reason) = refusal(&entry) {
+            } else if let Some(reason) = refusal(entry.ending(), || beginning(&entry.path)) {
                 self.leave(entry.path, reason);
             } else {
                 self.rows.push(Row::of_folder(entry.path, label));
@@ -200,9 +200,19 @@ impl Contents {
     }
 }
 
-/// Why a file is not taken: by its ending, and by its content where the ending does not say that it is read.
-fn refusal(entry: &Entry) -> Option<Reason> {
-    let by_name = entry.ending();
+/// The first bytes of a file.
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BEGINNING).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Why a file is not taken: by its ending, and by its first [`BEGINNING`] bytes where the ending does not say that it
+/// is read.
+pub(super) fn refusal(
+    by_name: Option<Format>,
+    begin: impl FnOnce() -> std::io::Result<Vec<u8>>,
+) -> Option<Reason> {
     if by_name.is_some_and(Format::is_readable) {
         // What it holds is seen when it is decoded.
         return None;
@@ -212,12 +222,7 @@ fn refusal(entry: &Entry) -> Option<Reason> {
         Some(format) => Reason::Format(format),
         None => Reason::NoPicture,
     };
-    let begin = File::open(&entry.path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(BEGINNING).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    });
-    Some(match begin.map(|bytes| Format::of_bytes(&bytes)) {
+    Some(match begin().map(|bytes| Format::of_bytes(&bytes)) {
         Err(error) => Reason::Unreadable(error.to_string()),
         Ok(format) if format.is_readable() && by_name.is_some() => return None,
         Ok(format) if format.is_readable() => Reason::Ending(format),

@@ -16,6 +16,18 @@ pub(crate) struct Given {
     pub(crate) rule: bool,
 }
 
+/// What a site that stands there says of itself.
+fn manifest(site: &Draft) -> Option<Manifest> {
+    site.before()?;
+    let bytes = read(&site.place().join(BUNDLE_FOLDER).join(MANIFEST_NAME)).ok()?;
+    Manifest::from_bytes(&bytes).ok()
+}
+
+/// The title of a site that stands there.
+pub(crate) fn title(site: &Draft) -> Option<String> {
+    manifest(site).map(|manifest| manifest.title)
+}
+
 /// What goes, a phrase each with the option that keeps it. Nothing if no site stands there, or its manifest cannot
 /// be read.
 pub(crate) fn not_kept(
@@ -27,13 +39,7 @@ pub(crate) fn not_kept(
     given: Given,
 ) -> Vec<String> {
     let place = site.place();
-    let Some(manifest) = read(&place.join(BUNDLE_FOLDER).join(MANIFEST_NAME))
-        .ok()
-        .filter(|_| site.before().is_some())
-        .and_then(|bytes| Manifest::from_bytes(&bytes).ok())
-    else {
-        return Vec::new();
-    };
+    let Some(manifest) = manifest(site) else { return Vec::new() };
     let mut lost = Vec::new();
     if manifest.title != title && !given.title {
         lost.push(format!("the title {:?} (--title)", manifest.title));

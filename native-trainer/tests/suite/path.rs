@@ -120,8 +120,10 @@ fn publishing_checks_what_it_wrote() {
 
 #[test]
 fn a_bundle_names_what_is_in_an_image() {
-    let found = MADE.world.succeed("recognize --bundle site/bundle sample.png");
-    assert!(found.contains("class 2 类"), "{found}");
+    for place in ["site", "site/bundle", "--bundle site"] {
+        let found = MADE.world.succeed(&format!("recognize {place} sample.png"));
+        assert!(found.contains("class 2 类"), "{found}");
+    }
 }
 
 #[test]

@@ -194,6 +194,9 @@ fn about_images() {
         "eval --extractor model.safetensors --query nowhere",
         "recognize --bundle site text.png",
         "recognize --bundle site nowhere.png",
+        "recognize photo.png",
+        "recognize site",
+        "extract --extractor model.safetensors --images photos --out photo.png",
     ];
     snapshots::check("sentences_images", &told(&lines));
 }

@@ -114,6 +114,17 @@ fn photographs_become_a_verified_site_with_a_report() {
     assert!(told.contains("16 pictures: 0 embedded, 16 known from before\n"), "{told}");
     assert!(site(&world, "site") == first && bytes(&world, "site.report/gallery.bin") == before);
 
+    // A title stays until another one is given.
+    let manifest =
+        || parsed(&String::from_utf8(bytes(&world, "site/bundle/manifest.json")).expect("text"));
+    for (option, title) in
+        [(" --title Shelf", "Shelf"), ("", "Shelf"), (" --title Magpie", "Magpie")]
+    {
+        let told = world.succeed(&format!("{SITE}{option}"));
+        assert!(!told.contains("not kept of the site"), "{told}");
+        assert_eq!(manifest()["title"], title);
+    }
+
     // A list of the same pictures is the same.
     let line = |number: usize| {
         let (class, number) = (number / 4, number % 4);

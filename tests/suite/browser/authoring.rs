@@ -13,7 +13,7 @@ use models::model_file::sha256_hex;
 use super::{magpie, root, script, site};
 
 /// A photograph of no thing: a gradient with a disk, whose colors depend on the class.
-fn photograph(class: u32, number: u32) -> RgbImage {
+pub(super) fn photograph(class: u32, number: u32) -> RgbImage {
     let (width, height) = (180 + 12 * number, 150 + 8 * class);
     let pixel = |i: u32| {
         let (x, y) = (i % width, i / width);
@@ -29,7 +29,7 @@ fn photograph(class: u32, number: u32) -> RgbImage {
 }
 
 /// Digests of all files below a folder.
-fn digests(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
+pub(super) fn digests(folder: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
@@ -98,7 +98,7 @@ fn is_zipped(name: &str) -> bool {
 }
 
 /// All but what a library for gzip packs: another one serves native programs, and the list of files has its digests.
-fn unzipped(files: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+pub(super) fn unzipped(files: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     let is_other = |name: &str| is_zipped(name) || name == "magpie-files.json";
     let same = files.iter().filter(|(name, _)| !is_other(name));
     same.map(|(name, digest)| (name.as_str(), digest.as_str())).collect()
@@ -124,7 +124,7 @@ fn apart(files: &BTreeMap<String, String>) -> (BTreeMap<&str, &str>, BTreeSet<St
 }
 
 /// The same classes and entries, whose embeddings differ by no more than a step of 16-bit floats.
-fn assert_alike(place: &str, bytes: &[u8], native: &[u8]) {
+pub(super) fn assert_alike(place: &str, bytes: &[u8], native: &[u8]) {
     let [one, other] = [bytes, native].map(|bytes| Gallery::from_bytes(bytes).expect("a gallery"));
     let labels = |gallery: &Gallery| {
         gallery.classes().iter().map(|class| class.label.clone()).collect::<Vec<_>>()

@@ -166,6 +166,19 @@ fn what_fails_in_the_engine_or_before_the_page_is_told_and_goes_on() {
     assert_eq!(seen["loads"]["many"], 15, "every engine becomes ready");
 }
 
+#[test]
+fn the_plain_engine_takes_the_place_of_one_that_stops() {
+    let seen = &seen("chromium", "plain")["plain"];
+    assert!(right(&seen["answer"]), "{seen}");
+    assert_eq!(seen["engines"], json!(["relaxed", "relaxed", "cpu"]), "{seen}");
+    // The package's calls fail while it is looked for, and then answer.
+    assert_eq!(seen["told"], json!(["stopped", "stopped", "answered", "answered"]), "{seen}");
+    let refused = &seen["refused"];
+    assert_eq!(refused["state"], "failed", "{refused}");
+    let status = refused["status"].as_str().unwrap_or_default();
+    assert!(status.contains("The engine does not run") && !status.contains("browser"), "{status}");
+}
+
 /// Whoever asked hears that the answer could not be posted.
 #[track_caller]
 fn unposted_is_told(seen: &Value) {

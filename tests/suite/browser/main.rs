@@ -15,6 +15,7 @@ mod gallery;
 mod hostile;
 mod looks;
 mod networks;
+mod npm;
 mod order;
 mod origins;
 mod package;

@@ -7,36 +7,119 @@ use serde_json::Value;
 
 use super::{Server, copy_folder, native, root, screenshots, script, site};
 
-fn package() -> PathBuf {
+pub(super) fn package() -> PathBuf {
     std::env::var_os("MAGPIE_PACKAGE").map_or_else(|| root().join("target/package"), PathBuf::from)
 }
 
-#[test]
-fn the_examples_name_what_is_in_a_picture() {
+/// Builds an example by a script of its `package.json`.
+#[track_caller]
+fn build(example: &str, script: &str) {
+    let folder = root().join("www/examples").join(example);
+    assert!(
+        folder.join("node_modules").is_dir(),
+        "{}: run `npm ci` there; `cargo xtask test` does",
+        folder.display()
+    );
+    let mut npm = Command::new("npm");
+    npm.args(["run", script]).current_dir(&folder);
+    // Nothing is told to anybody.
+    let output =
+        npm.env("NEXT_TELEMETRY_DISABLED", "1").env("ASTRO_TELEMETRY_DISABLED", "1").output();
+    let output = output.expect("npm runs");
+    let said =
+        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(output.status.success(), "{example}: {}", said.concat());
+}
+
+/// Opens examples; each names what is in a picture and asks nobody else, and bundlers have copied no engine twice.
+fn open_examples(names: &[&str]) -> Value {
     let (site, examples) = (site(), root().join("www/examples"));
     let picture = site.join("samples/1.jpg");
-    let vite = examples.join("vite-react");
-    assert!(
-        vite.join("node_modules").is_dir(),
-        "{}: run `npm ci` there; `cargo xtask test` does",
-        vite.display()
-    );
-    let built = Command::new("npm").args(["run", "build"]).current_dir(&vite).output();
-    let built = built.expect("npm runs");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let arguments = [&examples, &package(), &site, &picture, &screenshots()];
+    let all = PathBuf::from(names.join(","));
+    let arguments = [&examples, &package(), &site, &picture, &screenshots(), &all];
     let seen = script("examples.mjs", &arguments.map(PathBuf::as_path));
     let (found, labels) = native(&site, &picture);
-    for name in ["plain", "element", "vite"] {
+    for name in names {
         let example = &seen[name];
         assert_eq!(example["problems"], serde_json::json!([]), "{name}");
         assert_eq!(example["origins"].as_array().map(Vec::len), Some(1), "{name}: {example}");
-        let lines = example["lines"].as_array().expect("a list");
+        if let Some(engines) = example.get("engines") {
+            assert_eq!(engines, &serde_json::json!({ "files": 3, "different": 3 }), "{name}");
+        }
+        let Some(lines) = example["lines"].as_array() else { continue };
         assert_eq!(lines.len(), found.len(), "{name}: {lines:?}");
         for ((line, label), found) in lines.iter().zip(&labels).zip(&found) {
             let line = line.as_str().expect("text");
             assert_eq!(line.starts_with(label), found.known, "{name}: {line}");
         }
+    }
+    seen
+}
+
+#[test]
+fn the_examples_name_what_is_in_a_picture() {
+    build("vite-react", "build");
+    build("webpack", "build");
+    let seen = open_examples(&["plain", "element", "classic", "vite", "webpack"]);
+    assert_eq!(seen["classic"]["told"], "MagpieError", "{}", seen["classic"]);
+    let classes = seen["webpack"]["told"].as_str().and_then(|text| text.parse::<usize>().ok());
+    assert!(classes > Some(1), "{}", seen["webpack"]);
+}
+
+/// Not among the tests of every run: the three builds take minutes on two cores. `cargo xtask test --bundlers`.
+#[test]
+#[ignore = "builds for minutes"]
+fn next_and_astro_find_the_engine_by_themselves() {
+    build("astro", "build");
+    build("next", "build");
+    open_examples(&["astro", "next"]);
+    build("next", "build:webpack");
+    open_examples(&["next"]);
+}
+
+#[test]
+fn the_element_has_many_looks_a_camera_and_is_taught() {
+    let seen = &open_examples(&["looks"])["looks"];
+    assert_eq!(seen["shared"], 1, "one engine: {seen}");
+    let of = |id: &str, what: &str| seen["each"][id][what].as_u64().unwrap_or_default();
+    assert!(of("plain", "lines") > 0 && of("plain", "others") == 0, "{seen}");
+    // Runners-up have pictures as well.
+    assert!(of("more", "others") >= 2, "{seen}");
+    assert!(of("more", "pictures") > of("plain", "pictures"), "{seen}");
+    assert_eq!(of("words", "lines"), 0, "{seen}");
+    assert_eq!(of("names", "pictures"), 0, "a part that is not shown: {seen}");
+    for (id, shown) in [("plain", false), ("words", false), ("camera", true), ("dark", true)] {
+        for control in ["camera", "teach"] {
+            assert_eq!(seen["each"][id][control], shown, "{id}: {control}: {seen}");
+        }
+    }
+    assert_eq!(seen["each"]["dark"]["border"], "rgb(245, 158, 11)", "{seen}");
+    let used = &seen["used"];
+    assert_eq!(used["label"], "my own thing", "{used}");
+    assert_eq!(
+        used["classes"].as_u64(),
+        used["before"].as_u64().map(|before| before + 1),
+        "{used}"
+    );
+    assert!(used["again"].as_u64() > Some(0) && used["width"].as_u64() > Some(0), "{used}");
+    assert_eq!(used["filming"], serde_json::json!({ "pressed": "true", "video": true }), "{used}");
+    let stopped = serde_json::json!({ "pressed": "false", "figure": true, "stream": null });
+    assert_eq!((&used["stopped"], &used["untaught"]), (&stopped, &"argument".into()), "{used}");
+}
+
+#[test]
+fn servers_import_what_they_render() {
+    let package = package();
+    let import =
+        "import(process.argv[1]).then((module) => console.log(Object.keys(module).length > 0))";
+    for module in ["magpie.js", "element.js", "choice.js", "pixels.js"] {
+        let output = Command::new("node")
+            .args(["--input-type=module", "--eval", import])
+            .arg(package.join(module))
+            .output()
+            .expect("node runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.trim(), "true", "{module}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 

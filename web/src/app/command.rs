@@ -141,6 +141,8 @@ pub(crate) enum Command {
     ShowFrame,
     /// Start an engine in the place of the one before.
     StartEngine(Backend),
+    /// Starts the processor's worker without threads and relaxed SIMD.
+    StartPlainEngine,
     /// Have the engine load the bundle.
     Open,
     /// Tell the engine.

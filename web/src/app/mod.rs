@@ -231,7 +231,9 @@ fn start_engine(app: &mut App, out: &mut Commands) {
     app.asking.forget();
     recovery::started(app);
     choice::started(app);
-    out.add(Command::StartEngine(app.backend));
+    let is_plain = app.health.is_plain && app.backend == Backend::Cpu;
+    let engine = Command::StartEngine(app.backend);
+    out.add(if is_plain { Command::StartPlainEngine } else { engine });
 }
 
 /// What went wrong while the visitor was about this.

@@ -1,5 +1,5 @@
 //! What the page does when its engine stops: it starts it again, on the processor where the graphics
-//! device is gone, and gives it the picture that is on the stage.
+//! device is gone, there without threads and relaxed SIMD, and gives it the picture that is on the stage.
 
 use wasm_engine::protocol::{Backend, EngineError};
 
@@ -14,6 +14,8 @@ pub(super) struct Health {
     stops: u32,
     /// Whether the graphics device was given up.
     pub(super) fell_back: bool,
+    /// Whether the processor computes without threads and relaxed SIMD.
+    pub(super) is_plain: bool,
     /// Why there is no engine, and none is on its way.
     end: Option<EngineError>,
 }
@@ -25,6 +27,8 @@ enum Next {
     Again,
     /// The processor in its place.
     Processor,
+    /// The plain engine of the processor.
+    Plain,
     /// Nothing but a sentence.
     GiveUp,
 }
@@ -37,8 +41,13 @@ impl Health {
             return Next::Again;
         }
         if backend == Backend::WebGpu {
-            *self = Self { stops: 0, fell_back: true, end: None };
+            *self = Self { fell_back: true, ..Self::default() };
             return Next::Processor;
+        }
+        if !self.is_plain {
+            // One more stop is the last.
+            (self.stops, self.is_plain) = (1, true);
+            return Next::Plain;
         }
         Next::GiveUp
     }
@@ -49,7 +58,7 @@ pub(super) fn stopped(app: &mut App, error: EngineError, out: &mut Commands) {
     out.show(Show::Progress(None));
     (app.ready, app.sent) = (false, None);
     match app.health.stop(app.backend) {
-        Next::Again => start_engine(app, out),
+        Next::Again | Next::Plain => start_engine(app, out),
         Next::Processor => {
             app.backend = Backend::Cpu;
             choice::gave_up(app, out);
@@ -125,10 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn the_processor_has_two_stops_as_well() {
+    fn the_processor_has_two_stops_as_well_and_its_plain_engine_one() {
         let mut health = Health::default();
         health.stop(Backend::WebGpu);
         health.stop(Backend::WebGpu);
+        assert_eq!(health.stop(Backend::Cpu), Next::Again);
+        assert_eq!(health.stop(Backend::Cpu), Next::Plain);
+        assert!(health.is_plain && health.fell_back);
+        assert_eq!(health.stop(Backend::Cpu), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_plain_engine_that_has_answered_has_two_stops() {
+        let mut health = Health::default();
+        health.stop(Backend::Cpu);
+        assert_eq!(health.stop(Backend::Cpu), Next::Plain);
+        health.stops = 0;
         assert_eq!(health.stop(Backend::Cpu), Next::Again);
         assert_eq!(health.stop(Backend::Cpu), Next::GiveUp);
     }

@@ -22,12 +22,14 @@ pub(crate) struct EngineClient {
 }
 
 impl EngineClient {
-    /// Starts the worker of a backend; every answer goes to `deliver`.
+    /// Starts the worker of a backend, that of the processor perhaps plainly; every answer goes to `deliver`.
     pub(crate) fn start(
         backend: Backend,
+        is_plain: bool,
         deliver: impl Fn(Response) + Clone + 'static,
     ) -> Result<Self, EngineError> {
-        let (worker, early) = startup::start_worker(backend).map_err(|error| device(&error))?;
+        let (worker, early) =
+            startup::start_worker(backend, is_plain).map_err(|error| device(&error))?;
         let on_error = {
             let deliver = deliver.clone();
             Closure::<dyn FnMut(Event)>::new(move |event: Event| {

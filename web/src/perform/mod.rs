@@ -127,7 +127,8 @@ fn perform(page: &Rc<Page>, command: Command) {
             }
         }
         Command::ShowFrame => page.show_frame(),
-        Command::StartEngine(backend) => start_engine(page, backend),
+        Command::StartEngine(backend) => start_engine(page, backend, false),
+        Command::StartPlainEngine => start_engine(page, Backend::Cpu, true),
         Command::Open => {
             let manifest = startup::manifest();
             send(page, &Request::Open { manifest, arithmetic: None });
@@ -221,14 +222,15 @@ impl Page {
 }
 
 /// Starts an engine in the place of the one before.
-fn start_engine(page: &Rc<Page>, backend: Backend) {
+fn start_engine(page: &Rc<Page>, backend: Backend, is_plain: bool) {
     if let Some(before) = page.engine.take() {
         before.end();
         // Not now: the old one may be the one that speaks.
         spawn_local(async move { drop(before) });
     }
     let speaking = page.clone();
-    match EngineClient::start(backend, move |said| deliver(&speaking, Event::Engine(said))) {
+    let hear = move |said| deliver(&speaking, Event::Engine(said));
+    match EngineClient::start(backend, is_plain, hear) {
         Ok(engine) => drop(page.engine.replace(Some(engine))),
         Err(error) => deliver(page, Event::NotStarted(error)),
     }

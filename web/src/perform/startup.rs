@@ -112,9 +112,13 @@ pub(crate) fn keep_site() -> Result<Promise, JsValue> {
 /// # Errors
 ///
 /// What the browser says where it starts none.
-pub(crate) fn start_worker(backend: Backend) -> Result<(Worker, Vec<JsValue>), JsValue> {
+pub(crate) fn start_worker(
+    backend: Backend,
+    is_plain: bool,
+) -> Result<(Worker, Vec<JsValue>), JsValue> {
     let start: Function = begun("start").dyn_into()?;
-    let engine: Object = start.call1(&JsValue::NULL, &backend.name().into())?.dyn_into()?;
+    let engine = start.call2(&JsValue::NULL, &backend.name().into(), &is_plain.into())?;
+    let engine: Object = engine.dyn_into()?;
     let early = js_sys::Array::from(&get(&engine, "early"));
     Ok((get(&engine, "worker").dyn_into()?, early.iter().collect()))
 }

@@ -50,7 +50,7 @@ pub(super) fn score(
     has_detector: bool,
 ) -> anyhow::Result<Score> {
     let mut command = magpie();
-    command.args(["recognize", "--json", "--bundle"]).arg(site);
+    command.args(["recognize", "--json"]).arg(site);
     command.args((1..=count).map(|number| pictures.join(format!("{number}.jpg"))));
     let answers = output(&mut command).context("`magpie recognize` failed")?;
     let mut score = Score::default();

@@ -22,8 +22,11 @@ use crate::networks;
 use authoring::calibration::{Calibration, Doubt, Share, calibrate, scored};
 use authoring::label::Labels;
 
-/// Share of unknown things that may be named where the gallery itself is asked, and where pictures are.
-const FALSE_ACCEPT: [f64; 2] = [0.05, 0.01];
+/// Share of unknown things that may be named.
+const FALSE_ACCEPT: f64 = 0.05;
+/// The same where as many pictures are asked as measure it.
+const FALSE_ACCEPT_OF_MANY: f64 = 0.01;
+const MANY: usize = 100;
 
 /// Finds when an answer is "unknown" and how sure the others are, from the gallery's own entries or from pictures
 /// whose classes are known.
@@ -50,11 +53,11 @@ pub(super) struct Calibrate {
     #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// Largest share of unknown things that may be given a name, above 0 and below 1; by default 0.05, and 0.01
-    /// with --query. Needs at least 1 / VALUE pictures of unknown things.
+    /// with 100 pictures of --query or more. Needs at least 1 / VALUE pictures of unknown things.
     #[arg(long, value_parser = crate::cli::ranges::share)]
     false_accept: Option<f64>,
     /// Which class is the answer; by default nearest, unless the gallery's own entries say that another rule names
-    /// more of them rightly.
+    /// more of them rightly. With --query by default the rule that the gallery keeps, else nearest.
     #[arg(long, value_enum)]
     rule: Option<Rule>,
     /// Entries that vote.
@@ -166,7 +169,8 @@ impl Calibrate {
             gallery.keep_learned(*rule, least, fitted.calibration.clone())?;
             if self.per_class {
                 let trials = scored(trials, 0.0);
-                outcome.own = outcome.calibration.stricter_classes(&trials, self.share());
+                outcome.own =
+                    outcome.calibration.stricter_classes(&trials, self.share(query.as_ref()));
                 for (class, threshold) in &outcome.own {
                     let metadata = gallery.classes()[*class].metadata.clone();
                     gallery.describe_class(*class, metadata, Some(*threshold))?;
@@ -199,8 +203,10 @@ impl Calibrate {
     }
 
     /// Share of unknown things that may be named.
-    fn share(&self) -> f64 {
-        self.false_accept.unwrap_or(FALSE_ACCEPT[usize::from(self.query.is_some())])
+    fn share(&self, query: Option<&Query>) -> f64 {
+        let is_measured = query.is_some_and(|query| query.embedded.labels.len() >= MANY);
+        let default = if is_measured { FALSE_ACCEPT_OF_MANY } else { FALSE_ACCEPT };
+        self.false_accept.unwrap_or(default)
     }
 
     /// The test that is asked for.
@@ -220,19 +226,24 @@ impl Calibrate {
 
     /// What the pictures say.
     fn measure(&self, gallery: &Gallery, query: Option<&Query>) -> anyhow::Result<Outcome> {
+        let share = self.share(query);
+        let kept = || gallery.measured_rule().unwrap_or_default();
         let measured = match (query, self.rule) {
             (None, rule) => self.ask_itself(gallery, rule)?,
-            (Some(query), rule) => self.ask(gallery, query, rule.unwrap_or_default())?,
+            (Some(query), rule) => {
+                let rule = rule.map_or_else(kept, |rule| rule.answer(self.neighbors));
+                self.ask(gallery, query, rule)?
+            }
         };
         let asked = self.query.as_ref().unwrap_or(&self.gallery);
         let measured = measured.with_context(|| {
             format!("{}: no picture that the gallery answers to", asked.display())
         })?;
         let weight = measured.fitted.calibration.lead_weight();
-        let by = |weight| calibrate(&scored(&measured.trials, weight), self.share());
+        let by = |weight| calibrate(&scored(&measured.trials, weight), share);
         let calibration = by(weight).context("trials have scores")?;
         let alone = if weight > 0.0 { by(0.0) } else { None };
-        let doubts = calibration.doubts(self.share());
+        let doubts = calibration.doubts(share);
         let mut others = Vec::new();
         if doubts.iter().any(|doubt| matches!(doubt, Doubt::FewRight { .. })) {
             for rule in Rule::value_variants().iter().copied() {
@@ -241,7 +252,7 @@ impl Calibrate {
                     continue;
                 }
                 let other = match query {
-                    Some(query) => self.ask(gallery, query, rule)?,
+                    Some(query) => self.ask(gallery, query, answer)?,
                     None => self.ask_itself(gallery, Some(rule))?,
                 };
                 let right = other.map(|other| {
@@ -273,7 +284,7 @@ impl Calibrate {
         let all = [Rule::Nearest, Rule::ClassMean, Rule::Vote];
         let rules = all.into_iter().filter(|kind| rule.is_none_or(|rule| rule == *kind));
         let rules: Vec<AnswerRule> = rules.map(|rule| rule.answer(self.neighbors)).collect();
-        let learned = gallery.calibrate_itself(&rules, self.share(), self.test())?;
+        let learned = gallery.calibrate_itself(&rules, self.share(None), self.test())?;
         Ok(learned.map(|learned| {
             let alone = learned.trials.iter().filter(|trial| trial.known.is_none()).count();
             Measured {
@@ -291,10 +302,10 @@ impl Calibrate {
     fn ask(
         &self,
         gallery: &Gallery,
-        Query { samples, embedded, .. }: &Query,
-        rule: Rule,
+        query: &Query,
+        rule: AnswerRule,
     ) -> anyhow::Result<Option<Measured>> {
-        let rule = rule.answer(self.neighbors);
+        let Query { samples, embedded, .. } = query;
         let question = Question { rule, ..Question::best(2) };
         let contents: HashSet<ContentId> =
             gallery.entries().map(|entry| gallery.content_id(entry)).collect();
@@ -318,7 +329,7 @@ impl Calibrate {
             alone += usize::from(class.is_some() && left.is_none());
             trials.push(trial(&others, left, embedding, &question)?);
         }
-        let fitted = fit(&trials, Source::Pictures, self.share(), self.test());
+        let fitted = fit(&trials, Source::Pictures, self.share(Some(query)), self.test());
         Ok(fitted.map(|fitted| Measured { rule, trials, fitted, foreign, inside, alone }))
     }
 

@@ -325,10 +325,21 @@ impl Search {
                     }
                 }
                 None if gallery.is_empty() => println!("  the gallery is empty"),
-                None => println!("  no class fits --class, --where and --min-similarity"),
+                None => println!("  no class fits {}", self.filters()),
             }
         }
         failures.end()
+    }
+
+    /// The options that keep classes out.
+    fn filters(&self) -> String {
+        let options = [
+            (!self.class.is_empty(), "--class"),
+            (!self.metadata.is_empty(), "--where"),
+            (self.min_similarity.is_some(), "--min-similarity"),
+        ];
+        let given = options.into_iter().filter(|(is_given, _)| *is_given);
+        given.map(|(_, option)| option).collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -369,8 +380,15 @@ impl Verify {
             0 => "searches come to all of them".to_owned(),
             some => format!("searches do not come to {some} of them"),
         };
-        let classes = gallery.classes().len();
-        let (classes, entries) = (many(classes, CLASSES), many(entries, ENTRIES));
+        let classes = many(gallery.classes().len(), CLASSES);
+        if entries == 0 {
+            println!(
+                "{shown}: whole, and empty: {classes}, no entries; everything is unknown until `magpie gallery add` \
+                 adds some"
+            );
+            return Ok(());
+        }
+        let entries = many(entries, ENTRIES);
         println!("{shown}: whole; {classes}, {entries}; {reach}");
         Ok(())
     }

@@ -12,6 +12,9 @@ use crate::terminal::counted;
 use authoring::adaptation::MapOutcome;
 use authoring::quality::Quality;
 
+/// Sentences of advice that are printed; the report has all.
+const ADVICE: usize = 3;
+
 impl Arguments {
     /// Prints what came of the photographs.
     pub(super) fn say(
@@ -95,8 +98,12 @@ impl Arguments {
                 percent(open.named.value())
             );
         }
-        for (_, text) in quality.advice.iter().take(3) {
+        for (_, text) in quality.advice.iter().take(ADVICE) {
             println!("  {text}");
+        }
+        let more = quality.advice.len().saturating_sub(ADVICE);
+        if more > 0 && has_report {
+            println!("  {more} more in the report");
         }
         if has_report {
             println!("report  {}", beside.report.display());

@@ -53,6 +53,7 @@ fn an_engine_that_stops_again_and_again_on_the_shown_picture_is_given_up() {
     page.engine(ready());
     page.on(Event::Decoded(Reading::Again(2), vec![1], None));
     page.engine(Response::Recognized { id: 2, result: answer(2) });
+    assert_holds(&page.engine(stopped()), &[Command::StartPlainEngine]);
     let commands = page.engine(stopped());
     assert_holds(&commands, &[failed(Failure::Processor, "gone")]);
     // Whatever is wanted then, the sentence stays true.

@@ -260,9 +260,10 @@ fn the_processor_follows_a_graphics_device_that_fails_twice() {
 }
 
 #[test]
-fn an_engine_that_stops_twice_on_the_processor_is_given_up() {
+fn an_engine_that_stops_on_the_processor_is_given_up_after_the_plain_one() {
     let mut page = Page::ready();
     page.engine(stopped());
+    assert_holds(&page.engine(stopped()), &[Command::StartPlainEngine]);
     let commands = page.engine(stopped());
     assert_holds(&commands, &[failed(Failure::Processor, "gone")]);
     assert!(!commands.contains(&Command::StartEngine(Backend::Cpu)));
