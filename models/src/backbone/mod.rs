@@ -203,13 +203,13 @@ mod tests {
         concat!(
             r#"{"kind":"vit","patch":16,"width":32,"depth":2,"heads":4,"hidden":48,"between":"quick_gelu","#,
             r#""has_class":true,"registers":0,"positions":{"kind":"learned","rows":7,"columns":7,"has_class":true,"#,
-            r#""resampling":"bicubic"},"normalizes_first":true,"epsilon":1e-5,"pool":"class","projection":20,"#,
+            r#""resampling":"bicubic"},"normalizes_first":true,"epsilon":0.00001,"pool":"class","projection":20,"#,
             r#""fused":false}"#
         ),
         concat!(
             r#"{"kind":"vit","patch":16,"width":32,"depth":1,"heads":2,"hidden":40,"between":"swi_glu","#,
             r#""has_class":true,"registers":4,"positions":{"kind":"rotary","base":100.0},"normalizes_first":false,"#,
-            r#""epsilon":1e-5,"pool":"attention","projection":null,"fused":false}"#
+            r#""epsilon":0.00001,"pool":"attention","projection":null,"fused":false}"#
         ),
     ];
 
