@@ -4,6 +4,7 @@
 
 mod convnext;
 mod efficientnet_lite;
+mod graph;
 mod inverted;
 mod mobilenet_v1;
 mod pp_lcnet;
@@ -19,6 +20,9 @@ use crate::values::{Device, Module};
 
 pub use convnext::{ConvNext, ConvNextConfig};
 pub use efficientnet_lite::{EfficientNetLite, EfficientNetLiteConfig, LiteSize};
+pub use graph::{
+    Graph, GraphConfig, GraphConv, GraphNode, GraphStep, MAX_NODES as MAX_GRAPH_NODES,
+};
 pub use inverted::{Inverted, InvertedConfig, InvertedNetwork};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
@@ -52,6 +56,8 @@ pub enum BackboneConfig {
     /// See [`ConvNext`].
     #[serde(rename = "convnext")]
     ConvNext(ConvNextConfig),
+    /// See [`Graph`].
+    Graph(GraphConfig),
 }
 
 /// Any of the backbones.
@@ -74,6 +80,8 @@ pub enum Backbone {
     RepVit(RepVit),
     /// See [`ConvNext`].
     ConvNext(ConvNext),
+    /// See [`Graph`].
+    Graph(Graph),
 }
 
 /// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
@@ -88,6 +96,7 @@ macro_rules! each {
             $from::Inverted($it) => $do,
             $from::RepVit($it) => $do,
             $from::ConvNext($it) => $do,
+            $from::Graph($it) => $do,
         }
     };
     ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
@@ -100,6 +109,7 @@ macro_rules! each {
             $from::Inverted($it) => $to::Inverted($do),
             $from::RepVit($it) => $to::RepVit($do),
             $from::ConvNext($it) => $to::ConvNext($do),
+            $from::Graph($it) => $to::Graph($do),
         }
     };
 }
@@ -130,6 +140,18 @@ impl BackboneConfig {
     /// [`LimitError`], naming the value.
     pub fn check(&self) -> Result<(), LimitError> {
         each!(Self, self, config => config.check())
+    }
+
+    /// Whether images of so many rows and columns can be given to it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the step of a graph that has no room.
+    pub fn check_input(&self, sides: [usize; 2]) -> Result<(), LimitError> {
+        match self {
+            Self::Graph(config) => config.check_input(sides),
+            _ => Ok(()),
+        }
     }
 
     /// A freshly initialized backbone.
@@ -176,7 +198,7 @@ mod tests {
     use crate::layers::Eager;
 
     /// A small one of each, as model files describe it.
-    const DESCRIPTIONS: [&str; 10] = [
+    const DESCRIPTIONS: [&str; 11] = [
         r#"{"kind":"pp_lc_net","scale":0.25,"class_expand":64,"dropout":0.2,"fused":false}"#,
         r#"{"kind":"pp_lc_net_v2","scale":0.25,"depths":[1,1,1,1],"class_expand":64,"shitu":false,"dropout":0.0,"fused":true}"#,
         r#"{"kind":"mobilenet_v1","scale":0.25,"fused":false}"#,
@@ -191,6 +213,14 @@ mod tests {
         r#"{"kind":"inverted_residuals","network":"efficientnet_b0","scale":0.25,"epsilon":0.001,"fused":false}"#,
         r#"{"kind":"repvit","widths":[8,16,24,32],"depths":[1,2,2,1],"fused":false}"#,
         r#"{"kind":"convnext","widths":[6,8,12,16],"depths":[1,1,2,1],"fused":false}"#,
+        concat!(
+            r#"{"kind":"graph","nodes":[{"step":{"conv":{"channels":8,"kernel":4,"stride":4}},"inputs":[0]},"#,
+            r#"{"step":{"pool":{"pool":"max","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1],"ceil":false,"#,
+            r#""count_padding":false}},"inputs":[1]},{"step":{"conv":{"channels":12,"kernel":3,"stride":2,"groups":2,"#,
+            r#""padding":[1,1,1,1],"activation":"Relu"}},"inputs":[2]},{"step":{"conv":{"channels":16,"kernel":3,"#,
+            r#""stride":2,"padding":[1,1,1,1]}},"inputs":[3]},{"step":"affine","inputs":[4]},"#,
+            r#"{"step":{"global_pool":"average"},"inputs":[5]}],"fused":false}"#
+        ),
     ];
 
     #[test]

@@ -38,7 +38,10 @@ impl Architecture {
     pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
         preprocess.check()?;
         match self {
-            Self::Extractor(_) => Ok(()),
+            Self::Extractor(config) => {
+                let sides = [preprocess.height, preprocess.width].map(|side| side as usize);
+                config.backbone.check_input(sides)
+            }
             Self::Detector(_) => DetectorConfig::check_input(preprocess),
         }
     }

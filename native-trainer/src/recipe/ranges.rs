@@ -176,7 +176,13 @@ impl Recipe {
         let preprocess = |error: LimitError| error.under("preprocess");
         self.preprocess.check().map_err(preprocess)?;
         match &self.task {
-            Task::Extractor(task) => task.check_network().map_err(|error| error.under("extractor")),
+            Task::Extractor(task) => {
+                let sides = [self.preprocess.height, self.preprocess.width];
+                let sides = sides.map(|side| side as usize);
+                task.check_network().map_err(|error| error.under("extractor"))?;
+                let input = task.model.backbone.check_input(sides);
+                input.map_err(|error| error.under("extractor.model.backbone"))
+            }
             Task::Detector(task) => {
                 models::detector::DetectorConfig::check_input(&self.preprocess)
                     .map_err(preprocess)?;

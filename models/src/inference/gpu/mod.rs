@@ -78,6 +78,11 @@ pub(crate) struct Constants {
     pub(crate) epsilon: u32,
     /// Bits of a 32-bit float.
     pub(crate) margin: u32,
+    /// What one entry point alone is told: of a pool the kernel's columns, the stride to the right, and the padding
+    /// below and to the right; of channels that are picked the first, how many, and their groups; factors.
+    pub(crate) window: [u32; 4],
+    /// Whether a mean divides by padding, too.
+    pub(crate) counted: bool,
 }
 
 impl Constants {
@@ -86,7 +91,7 @@ impl Constants {
         Self { activation: activation as u32, residual, ..Self::default() }
     }
 
-    fn values(self) -> [(&'static str, f64); 8] {
+    fn values(self) -> [(&'static str, f64); 13] {
         [
             ("ACTIVATION", self.activation.into()),
             ("RESIDUAL", self.residual.into()),
@@ -96,6 +101,11 @@ impl Constants {
             ("MAXIMUM", self.maximum.into()),
             ("EPSILON", f32::from_bits(self.epsilon).into()),
             ("MARGIN", f32::from_bits(self.margin).into()),
+            ("WINDOW_A", self.window[0].into()),
+            ("WINDOW_B", self.window[1].into()),
+            ("WINDOW_C", self.window[2].into()),
+            ("WINDOW_D", self.window[3].into()),
+            ("COUNTED", self.counted.into()),
         ]
     }
 }
@@ -128,10 +138,14 @@ pub(crate) enum Entry {
     AveragePool,
     Concatenate,
     Depthwise,
+    Enlarge,
     Gate,
     GlobalPool,
     LayerNorm,
     MaxPool,
+    Multiply,
+    Pick,
+    Pool,
     Product,
     Scale,
     UnitLength,
@@ -151,10 +165,14 @@ impl Entry {
             Self::AveragePool => "average_pool",
             Self::Concatenate => "concatenate",
             Self::Depthwise => "depthwise",
+            Self::Enlarge => "enlarge",
             Self::Gate => "gate",
             Self::GlobalPool => "global_pool",
             Self::LayerNorm => "layer_norm",
             Self::MaxPool => "max_pool",
+            Self::Multiply => "multiply",
+            Self::Pick => "pick",
+            Self::Pool => "pool",
             Self::Product => "product",
             Self::Scale => "scale",
             Self::UnitLength => "unit_length",
@@ -193,13 +211,16 @@ impl Entry {
                 Binding::Shape,
                 Binding::Run,
             ],
-            Self::Scale | Self::Add | Self::Concatenate | Self::AlignedLogit => {
+            Self::Scale | Self::Add | Self::Concatenate | Self::AlignedLogit | Self::Multiply => {
                 &[Binding::X, Binding::Other, Binding::Out, Binding::Shape, Binding::Run]
             }
             Self::Activate
             | Self::AveragePool
+            | Self::Enlarge
             | Self::Gate
             | Self::MaxPool
+            | Self::Pick
+            | Self::Pool
             | Self::UnitLength
             | Self::Upsample => &[Binding::X, Binding::Out, Binding::Shape, Binding::Run],
         }
@@ -339,7 +360,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const ALL: [Entry; 17] = [
+    const ALL: [Entry; 21] = [
         Entry::Activate,
         Entry::Add,
         Entry::Affine,
@@ -347,10 +368,14 @@ mod tests {
         Entry::AveragePool,
         Entry::Concatenate,
         Entry::Depthwise,
+        Entry::Enlarge,
         Entry::Gate,
         Entry::GlobalPool,
         Entry::LayerNorm,
         Entry::MaxPool,
+        Entry::Multiply,
+        Entry::Pick,
+        Entry::Pool,
         Entry::Product,
         Entry::Scale,
         Entry::UnitLength,

@@ -14,7 +14,7 @@ mod record;
 use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement};
-use crate::layers::{Gate, GlobalPool};
+use crate::layers::{Gate, GlobalPool, Pick, Pool};
 
 pub(crate) use cpu::Plan;
 #[cfg(feature = "webgpu")]
@@ -99,6 +99,11 @@ enum Operation<C> {
     GlobalPool(GlobalPool),
     AlignedLogit,
     UnitLength,
+    Pool(Pool),
+    Pick(Pick),
+    /// Every pixel so many times down and to the right.
+    Enlarge([usize; 2]),
+    Multiply,
 }
 
 impl<C: Convolution> Operation<C> {
@@ -115,6 +120,7 @@ impl<C: Convolution> Operation<C> {
                     | Self::Add(_)
                     | Self::AlignedLogit
                     | Self::UnitLength
+                    | Self::Multiply
             )
     }
 }
