@@ -396,7 +396,7 @@ fn ending(path: &Path) -> &str {
 }
 
 /// Writes some files of a site into the draft.
-fn write(
+pub(super) fn write(
     draft: &Draft,
     site: &authoring::Site,
     is_wanted: impl Fn(&str) -> bool,
@@ -411,7 +411,7 @@ pub(super) fn check_page(page: &Page) -> anyhow::Result<()> {
 }
 
 /// Names of the built page's files.
-fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     if !page.join(PAGE).is_file() {
         bail!(
             "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \

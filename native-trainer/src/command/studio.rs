@@ -1,0 +1,106 @@
+//! `magpie studio`: the studio as a site of its own.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use authoring::bundled::{self, Models};
+use clap::Args;
+use models::gallery::{Gallery, VectorType};
+use models::model_file::Architecture;
+
+use super::publish::{page_files, write};
+use crate::cli::{open_detector_file, open_extractor_file, read, size};
+use crate::networks;
+use crate::page::Page;
+use crate::publishing::draft::Draft;
+use crate::publishing::names::{PAGE, PEERS_FRAME};
+
+/// The page that sites of the studio begin with; what lies in its place leads to the studio.
+const TEMPLATE: &str = "page.html";
+/// What makes the built page one with a studio.
+const NEEDED: [&str; 3] = ["studio/index.html", "studio/studio.js", "worker-author.js"];
+/// Leads whoever opens the site to the studio.
+const DOOR: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width\">\n\
+    <meta http-equiv=\"refresh\" content=\"0; url=studio/\">\n<title>Magpie: studio</title>\n</head>\n\
+    <body><a href=\"studio/\">Studio</a></body>\n</html>\n";
+const TITLE: &str = "Magpie: studio";
+
+/// Writes the studio as a site of its own: a page in which photographs become a recognizer, without a gallery.
+///
+/// Nothing that is done in it leaves the browser. Every published site has one in its folder studio/, too.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  magpie studio --out studio\n  magpie serve studio")]
+pub struct Arguments {
+    /// Folder to write; as `magpie publish --out`.
+    #[arg(long)]
+    out: PathBuf,
+    /// Model file of the extractor; `general` is the one that magpie brings along.
+    #[arg(long, default_value = networks::GENERAL)]
+    extractor: PathBuf,
+    /// Model file of the detector, or `none`; by default the one that magpie brings along beside its extractor.
+    #[arg(long)]
+    detector: Option<PathBuf>,
+    /// Built page and engine, as `magpie publish --page`.
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// Files that cannot be read or written, a page that was built without a studio.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let built = Page::open(self.page.as_deref())?;
+        let mut names = page_files(built.folder())?;
+        names.retain(|name| name != PEERS_FRAME);
+        if let Some(missing) =
+            NEEDED.iter().find(|needed| !names.iter().any(|name| name == *needed))
+        {
+            bail!(
+                "{}: was built without a studio, for {missing} is missing; `cargo xtask page` builds it",
+                built.folder().display()
+            );
+        }
+        let mut draft = Draft::begin(&self.out)?;
+        let extractor = open_extractor_file(&self.extractor)?;
+        let detector = networks::detector(self.detector.as_deref(), &self.extractor);
+        let detector = detector.as_deref().map(open_detector_file).transpose()?;
+        let Architecture::Extractor(network) = &extractor.file.description.architecture else {
+            bail!("{}: is no extractor", self.extractor.display());
+        };
+        let gallery = Gallery::with_type(network.embedding_dim(), &extractor.id, VectorType::F16);
+        let settings = bundled::settings(&gallery);
+        let models = [Some(&extractor), detector.as_ref()].into_iter().flatten();
+        let notes = models.map(|model| model.file.description.notes.as_str());
+        let notes = bundled::notes(Vec::new(), notes);
+        let files = Models {
+            extractor: &extractor.bytes,
+            detector: detector.as_ref().map(|detector| detector.bytes.as_slice()),
+        };
+        let bundle = bundled::bundle(TITLE, files, (&gallery, None), settings, notes)?;
+        let mut page = std::collections::BTreeMap::new();
+        for name in names {
+            let bytes = read(&built.folder().join(&name))?;
+            page.insert(name, bytes);
+        }
+        let template = page.insert(PAGE.to_owned(), DOOR.as_bytes().to_vec());
+        page.insert(TEMPLATE.to_owned(), template.unwrap_or_default());
+        let mut site = authoring::Site::new(page, TITLE, bundle, Vec::new())?;
+        site.keep_offline(TITLE)?;
+        let sizes = site.prepare_for_hosts(true, &mut |_, _| Ok(()))?;
+        let names: Vec<String> = site.files.keys().cloned().collect();
+        draft.check(&names)?;
+        write(&draft, &site, |_| true)?;
+        draft.publish(names)?;
+        println!(
+            "{}: {} in all, {} where the host sends packed files; the studio is its folder studio/",
+            self.out.display(),
+            size(sizes.plain),
+            size(sizes.packed)
+        );
+        Ok(())
+    }
+}
