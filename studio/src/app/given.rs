@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(alone.gallery, Some(GivenGallery::File(Handle(0))));
         // Among photographs a file of such an ending is something else.
         let among = given(&["a/1.jpg", "a/gallery.bin"]);
-        assert_eq!((among.gallery, among.others), (None, vec!["gallery.bin".to_owned()]));
+        assert_eq!((among.gallery, among.others), (None, vec!["a/gallery.bin".to_owned()]));
         for root in ["", "/site/", "shelf/site/"] {
             let paths = ["index.html", "bundle/manifest.json", "samples/1.jpg", "bundle/g-1.bin"];
             let paths = paths.map(|path| format!("{root}{path}"));
