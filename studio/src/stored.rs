@@ -150,6 +150,7 @@ impl Reader<'_> {
         Some(Settings { crop, adapt, named })
     }
 
+    #[expect(clippy::option_option, reason = "bytes that are damaged, and a photograph as a whole")]
     fn part(&mut self) -> Option<Option<Part>> {
         match self.number()? {
             0 => Some(None),

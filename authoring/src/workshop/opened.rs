@@ -71,7 +71,7 @@ impl Workshop {
             let known = places.get(&id).and_then(|place| found.get_mut(*place));
             match known {
                 Some((of, _, rows)) if *of == class && rows.len() < of_photo => {
-                    rows.push(embedding)
+                    rows.push(embedding);
                 }
                 known => {
                     // An entry of nothing known, or one more of what another class has, gets an id of its own.

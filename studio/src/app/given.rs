@@ -123,24 +123,18 @@ fn gallery_among(files: &[GivenFile]) -> Option<(GivenGallery, Vec<Handle>)> {
         let path = file.path.trim_start_matches('/');
         path == MANIFEST || path.ends_with(&format!("/{MANIFEST}"))
     });
-    let of_gallery: Vec<(String, Handle)> = match manifest {
-        Some(manifest) => {
-            let folder = manifest.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let inside = |file: &GivenFile| {
-                let name = file.path.strip_prefix(folder)?.strip_prefix('/')?;
-                (!name.contains('/')).then(|| (name.to_owned(), file.handle))
-            };
-            files.iter().filter_map(inside).collect()
-        }
-        None => {
-            let [file] = files else { return None };
-            let (_, ending) = file.path.rsplit_once('.')?;
-            if !ending.eq_ignore_ascii_case(GALLERY) {
-                return None;
-            }
-            return Some((GivenGallery::File(file.handle), Vec::new()));
-        }
+    let Some(manifest) = manifest else {
+        let [file] = files else { return None };
+        let (_, ending) = file.path.rsplit_once('.')?;
+        let is_gallery = ending.eq_ignore_ascii_case(GALLERY);
+        return is_gallery.then(|| (GivenGallery::File(file.handle), Vec::new()));
     };
+    let folder = manifest.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let inside = |file: &GivenFile| {
+        let name = file.path.strip_prefix(folder)?.strip_prefix('/')?;
+        (!name.contains('/')).then(|| (name.to_owned(), file.handle))
+    };
+    let of_gallery: Vec<(String, Handle)> = files.iter().filter_map(inside).collect();
     let is_of_it = |handle: Handle| of_gallery.iter().any(|(_, known)| *known == handle);
     let unwanted = files.iter().map(|file| file.handle).filter(|handle| !is_of_it(*handle));
     let unwanted = unwanted.collect();

@@ -133,6 +133,10 @@ pub(super) fn take_offer(app: &mut App, is_taken: bool, out: &mut Vec<Command>) 
 
 impl App {
     /// The class of a photograph that is there: its name, or that it is not sorted yet.
+    #[expect(
+        clippy::option_option,
+        reason = "a photograph that is not there, and one without a class"
+    )]
     fn label_of(&self, id: PhotoId) -> Option<Option<String>> {
         let photo = self.project.photo(id)?;
         let class = photo.class.and_then(|class| self.project.class(class));

@@ -43,8 +43,7 @@ pub(crate) struct Listed {
     samples: Vec<()>,
 }
 
-// What serde calls.
-#[expect(clippy::trivially_copy_pass_by_ref)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn as_share<S: Serializer>(percent: &u8, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(f64::from(*percent) / 100.0)
 }

@@ -46,7 +46,7 @@ pub(super) fn open(studio: &Rc<Studio>, purpose: Purpose) {
         let is_shown = by_id::<HtmlDialogElement>("camera").open();
         match opened {
             Ok(_) if is_shown => {
-                tell(&say(if take == "film.try" { "film.press" } else { "film.hint" }))
+                tell(&say(if take == "film.try" { "film.press" } else { "film.hint" }));
             }
             // It was closed before the browser gave a camera.
             Ok(_) => drop(browser::call("closeCamera", &[video()])),

@@ -33,9 +33,8 @@ pub(super) fn curve(points: &[Point]) -> Option<HtmlElement> {
         let x = f64::from(point.threshold - first.threshold) / span * WIDTH;
         format!("{x:.1},{:.1}", HEIGHT * (1.0 - share))
     };
-    let shares: [(&str, fn(&Point) -> f64); 2] =
-        [("right", |point| point.right), ("named", |point| point.false_accept)];
-    for (class, share) in shares {
+    for (class, is_right) in [("right", true), ("named", false)] {
+        let share = |point: &Point| if is_right { point.right } else { point.false_accept };
         let line: Vec<String> = points.iter().map(|point| at(point, share(point))).collect();
         let line = shape("polyline", &[("class", class), ("points", &line.join(" "))]);
         let _ = drawing.append_child(&line);

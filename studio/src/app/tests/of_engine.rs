@@ -195,14 +195,14 @@ fn what_the_owner_wants_comes_after_figures_that_renew_themselves() {
     assert_eq!(app.seen().status, (Sentence::Key("site.saved"), Look::Done));
 }
 
-fn answer() -> Box<Answer> {
-    Box::new(Answer {
+fn answer() -> Answer {
+    Answer {
         address: "blob:1".to_owned(),
         known: true,
         probability: None,
         matches: vec![("a".to_owned(), 0.9)],
         similar: Vec::new(),
-    })
+    }
 }
 
 #[test]
@@ -211,9 +211,9 @@ fn a_picture_is_asked_of_the_photographs_as_they_are_now() {
     let mut app = measured(&["a/0.jpg", "b/1.jpg"]);
     let asks = |number| Command::Ask(Handle(number), "new.jpg".to_owned());
     assert_eq!(update(&mut app, 0.0, Event::Try(picture(7)))[0], asks(7));
-    let commands = engine(&mut app, EngineEvent::Asked(Handle(7), Ok(answer())));
+    let commands = engine(&mut app, EngineEvent::Asked(Handle(7), Ok(Box::new(answer()))));
     assert_eq!(commands[0], Command::LetGo(Handle(7)));
-    let tried = Trying::Answered("new.jpg".to_owned(), answer());
+    let tried = Trying::Answered("new.jpg".to_owned(), Box::new(answer()));
     assert_eq!(app.seen().trying, Some(tried));
     // After a change they are measured first.
     update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
@@ -224,7 +224,7 @@ fn a_picture_is_asked_of_the_photographs_as_they_are_now() {
     // A newer one takes its place; what is said of the older one is of no use.
     let commands = update(&mut app, 0.0, Event::Try(picture(9)));
     assert!(commands.contains(&Command::LetGo(Handle(8))) && commands.contains(&asks(9)));
-    engine(&mut app, EngineEvent::Asked(Handle(8), Ok(answer())));
+    engine(&mut app, EngineEvent::Asked(Handle(8), Ok(Box::new(answer()))));
     assert!(matches!(app.seen().trying, Some(Trying::Waiting(Handle(9), _))));
     engine(&mut app, EngineEvent::Asked(Handle(9), Err("damaged".to_owned())));
     assert_eq!((app.seen().trying, app.seen().status.1), (None, Look::Failed));
