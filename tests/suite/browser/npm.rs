@@ -129,7 +129,8 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
     }
     let text = |name: &str| std::fs::read_to_string(project.path(name)).expect("text");
     assert_eq!((&*text("site/index.html.edited"), &*text("site/CNAME")), ("edited", "example.org"));
-    assert!(text("site/index.html").contains("<title>Magpie</title>"));
+    // The title stays until another one is given.
+    assert!(text("site/index.html").contains("<title>A &lt;shelf"));
     assert!(text("site.report/index.html").contains("<html"));
     assert_eq!(text("site/samples.json"), r#"["samples/1.jpg","samples/2.jpg"]"#);
     let gallery = Gallery::from_bytes(&beside("site.report", "gallery.bin")).expect("a gallery");
