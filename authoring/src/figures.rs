@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::adaptation::{MapOutcome, Outcome, ThresholdOutcome, rule_name};
 use crate::calibration::{Point, Share, calibrate, scored};
-use crate::quality::Quality;
+use crate::quality::{Double, Mistaken, Outlier, Quality, Suspect};
 
 /// A class and its photographs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,17 +31,6 @@ pub struct MapFigures {
     pub after: usize,
 }
 
-/// A photograph that is like no other one.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct OutlierFigures {
-    /// The photograph.
-    pub photo: usize,
-    /// Its class.
-    pub class: usize,
-    /// Cosine to the photograph that is most like it.
-    pub cosine: f32,
-}
-
 /// Known and unknown things at the threshold: how many, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OpenFigures {
@@ -51,45 +40,6 @@ pub struct OpenFigures {
     pub wrong: [usize; 2],
     /// Unknown things that are named.
     pub named: [usize; 2],
-}
-
-/// Two classes of which one is taken for the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct MistakenFigures {
-    /// The two classes.
-    pub classes: [usize; 2],
-    /// Photographs of either that were taken for the other.
-    pub times: usize,
-    /// Photographs of both that were asked.
-    pub of: usize,
-    /// The clearest of these, and the photograph that it was taken for.
-    pub photos: [usize; 2],
-}
-
-/// A photograph whose nearest ones are of another class.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SuspectFigures {
-    /// The photograph.
-    pub photo: usize,
-    /// Its class in the list.
-    pub class: usize,
-    /// The class that it looks like.
-    pub looks: usize,
-    /// Its nearest photographs.
-    pub near: Vec<usize>,
-    /// How much more similar the other class is than its own.
-    pub lead: f32,
-}
-
-/// Two photographs that are the same, or nearly so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct DoubleFigures {
-    /// The two.
-    pub photos: [usize; 2],
-    /// Whether their files are the same.
-    pub same: bool,
-    /// Whether they are of one class.
-    pub one_class: bool,
 }
 
 /// What a page shows of a gallery; photographs are places in the list, classes are places in `classes`.
@@ -124,13 +74,13 @@ pub struct Figures {
     /// What thresholds over the whole range do.
     pub curve: Vec<Point>,
     /// The most frequent first.
-    pub mistaken: Vec<MistakenFigures>,
+    pub mistaken: Vec<Mistaken>,
     /// The clearest first.
-    pub suspects: Vec<SuspectFigures>,
+    pub suspects: Vec<Suspect>,
     /// Those in two classes first.
-    pub doubles: Vec<DoubleFigures>,
+    pub doubles: Vec<Double>,
     /// Photographs that are like no other one, the most lonely first.
-    pub outliers: Vec<OutlierFigures>,
+    pub outliers: Vec<Outlier>,
     /// Classes with too few photographs, and their number, the fewest first.
     pub few: Vec<[usize; 2]>,
     /// Photographs in which a detector found nothing.
@@ -177,37 +127,10 @@ impl Figures {
             }),
             doubts: quality.doubts.clone(),
             curve: curve(&learned.threshold),
-            mistaken: (quality.mistaken.iter())
-                .map(|pair| MistakenFigures {
-                    classes: pair.classes,
-                    times: pair.times,
-                    of: pair.of,
-                    photos: pair.photos,
-                })
-                .collect(),
-            suspects: (quality.suspects.iter())
-                .map(|suspect| SuspectFigures {
-                    photo: suspect.photo,
-                    class: suspect.class,
-                    looks: suspect.looks,
-                    near: suspect.near.clone(),
-                    lead: suspect.lead,
-                })
-                .collect(),
-            doubles: (quality.doubles.iter())
-                .map(|double| DoubleFigures {
-                    photos: double.photos,
-                    same: double.same,
-                    one_class: double.one_class,
-                })
-                .collect(),
-            outliers: (quality.outliers.iter())
-                .map(|outlier| OutlierFigures {
-                    photo: outlier.photo,
-                    class: outlier.class,
-                    cosine: outlier.cosine,
-                })
-                .collect(),
+            mistaken: quality.mistaken.clone(),
+            suspects: quality.suspects.clone(),
+            doubles: quality.doubles.clone(),
+            outliers: quality.outliers.clone(),
             few: quality.few.iter().map(|(class, count)| [*class, *count]).collect(),
             empty: quality.empty.clone(),
             advice: quality.advice.iter().map(|(_, text)| text.clone()).collect(),

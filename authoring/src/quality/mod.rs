@@ -9,6 +9,7 @@ mod around;
 use std::collections::{BTreeMap, HashMap};
 
 use models::gallery::{ContentId, Gallery, GalleryError};
+use serde::Serialize;
 
 use self::advice::advice;
 use self::around::{Around, Near, neighborhoods};
@@ -77,7 +78,7 @@ pub struct Open {
 }
 
 /// Two classes of which one is taken for the other.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Mistaken {
     /// The two classes.
     pub classes: [usize; 2],
@@ -90,7 +91,7 @@ pub struct Mistaken {
 }
 
 /// A photograph whose nearest ones are of another class.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Suspect {
     /// The photograph.
     pub photo: usize,
@@ -105,7 +106,7 @@ pub struct Suspect {
 }
 
 /// Two photographs that are the same, or nearly so.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Double {
     /// The two.
     pub photos: [usize; 2],
@@ -116,7 +117,7 @@ pub struct Double {
 }
 
 /// A photograph that is like no other one.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outlier {
     /// The photograph.
     pub photo: usize,

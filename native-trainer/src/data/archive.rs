@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,12 +25,6 @@ use crate::terminal::reason;
 
 /// How a zip file begins.
 const MAGIC: &[u8] = b"PK\x03\x04";
-/// How its last record begins; one without entries consists of it.
-const END: &[u8] = b"PK\x05\x06";
-/// Bytes of that record, without the comment that ends a file.
-const END_BYTES: usize = 22;
-/// Bytes of that comment at most.
-const COMMENT: u64 = 65_535;
 /// Why the second of two entries of one name is left out.
 const SAME_NAME: &str = "an entry of the same name comes before it; rename one of them";
 /// Entries of an archive at most.
@@ -85,9 +79,13 @@ struct Entry {
 }
 
 impl Archive {
-    /// Whether a file is a zip file: by its beginning, or by its end where a program that unpacks it comes before it.
+    /// Whether a file is a zip file: by its beginning, or by its list of entries where a program that unpacks it comes
+    /// before it.
     pub fn is_one(path: &Path) -> bool {
-        path.is_file() && File::open(path).and_then(looks_packed).unwrap_or(false)
+        let mut first = [0; MAGIC.len()];
+        let Some(mut file) = File::open(path).ok().filter(|_| path.is_file()) else { return false };
+        let begins = file.read_exact(&mut first).is_ok() && first == MAGIC;
+        begins || ZipArchive::new(BufReader::new(file)).is_ok()
     }
 
     /// Lists the pictures of a zip file, called by its path and theirs inside. One folder that all of them lie in is
@@ -166,30 +164,6 @@ fn told(error: &ZipError) -> String {
         ZipError::Io(error) => reason(error),
         error => error.to_string(),
     }
-}
-
-/// Whether a file begins or ends as a zip file does.
-fn looks_packed(mut file: File) -> std::io::Result<bool> {
-    let mut first = [0; MAGIC.len()];
-    let length = file.metadata()?.len();
-    if length < END_BYTES as u64 {
-        // Cut off, and said to be so by the reader.
-        file.read_exact(&mut first)?;
-        return Ok(first == MAGIC);
-    }
-    file.read_exact(&mut first)?;
-    if first == MAGIC {
-        return Ok(true);
-    }
-    let tail = length.min(END_BYTES as u64 + COMMENT);
-    file.seek(SeekFrom::End(-(tail as i64)))?;
-    let mut bytes = Vec::new();
-    file.take(tail).read_to_end(&mut bytes)?;
-    // The record says how long the comment behind it is.
-    Ok(bytes.windows(END_BYTES).enumerate().any(|(at, record)| {
-        let comment = usize::from(u16::from_le_bytes([record[20], record[21]]));
-        record.starts_with(END) && at + END_BYTES + comment == bytes.len()
-    }))
 }
 
 /// The files of an archive that no system has left there.
