@@ -73,7 +73,7 @@ fn assert_lacking(seen: &Value) {
     for (what, words) in [
         ("no SIMD", ["no SIMD", "Safari 16.4"]),
         ("no WebAssembly", ["no WebAssembly", "switched off"]),
-        ("refused in the worker", ["cannot be started", "refused here"]),
+        ("refused in the worker", ["The engine does not run", "refused here"]),
         ("page for web_bg.wasm", ["web_bg.wasm", page_in_place]),
         ("page for web.js", ["web.js", page_in_place]),
         ("page for worker.js", ["worker.js", page_in_place]),
