@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 
 import { launch } from "./chromium.mjs";
 import { launch as launchFirefox, onNewDocument } from "./firefox-driver.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 /** A browser: `page(stub)` opens a page of a fresh profile, in which `stub` runs before all else. */
 async function chromium() {
@@ -34,6 +35,7 @@ async function firefox() {
     const context = await browser.createBrowserContext();
     const another = async () => {
       const page = await context.newPage();
+      page.setDefaultTimeout(PATIENCE);
       if (stub) await onNewDocument(page, stub);
       const upload = async (file) => (await page.$("#file")).uploadFile(file);
       return { page, upload, another, close: () => context.close() };

@@ -14,11 +14,14 @@ const [which, site, shards, picture, only] = process.argv.slice(2);
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
 const browser = await launchNamed(which);
 
-// A camera made of a canvas that shows the picture moving. `late` is how long the browser takes to give it.
+// A camera made of a canvas that shows the picture moving. After `hold` the browser gives it at `give` alone.
 function stub(bytes) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [640, 480];
-  const film = { canvas, late: 0, streams: [], asked: 0 };
+  const film = { canvas, held: null, streams: [], asked: 0 };
+  film.hold = () => {
+    film.held = new Promise((then) => (film.give = then));
+  };
   window.film = film;
   const context = canvas.getContext("2d");
   // In Firefox events that a script makes reach no track: whoever listens is called.
@@ -44,7 +47,7 @@ function stub(bytes) {
   });
   navigator.mediaDevices.getUserMedia = async () => {
     film.asked += 1;
-    await new Promise((then) => setTimeout(then, film.late));
+    await film.held;
     const stream = canvas.captureStream(15);
     film.streams.push(stream);
     stream.getTracks().forEach(overhear);
@@ -122,9 +125,10 @@ async function open(folder = site) {
 const scenarios = {
   // Pressed again before the browser has given a camera.
   async twice({ page, press, running, look }) {
-    await page.evaluate(() => (window.film.late = 500));
+    await page.evaluate(() => window.film.hold());
     await press();
     await press();
+    await page.evaluate(() => window.film.give());
     await running();
     const on = await look();
     await press();
@@ -136,14 +140,15 @@ const scenarios = {
     await page.evaluate(() => {
       const { setTimeout } = window;
       window.setTimeout = (act, ms, ...more) => setTimeout(act, ms === 30_000 ? 300 : ms, ...more);
-      window.film.late = 1500;
+      window.film.hold();
     });
     await press();
     await saying(page, "cannot be used");
     const given = await look();
-    await sleep(1500);
+    await page.evaluate(() => window.film.give());
+    await page.waitForFunction(() => window.film.streams.length > 0);
+    await sleep(300);
     const late = await look();
-    await page.evaluate(() => (window.film.late = 0));
     await press();
     await running();
     return { given, late, again: await look() };
@@ -151,11 +156,13 @@ const scenarios = {
 
   // A picture is given while the browser still asks its visitor.
   async meanwhile({ page, press, look, rate }) {
-    await page.evaluate(() => (window.film.late = 1000));
+    await page.evaluate(() => window.film.hold());
     await press();
     await give(page, picture);
     const answered = await look();
-    await sleep(1000);
+    await page.evaluate(() => window.film.give());
+    await page.waitForFunction(() => window.film.streams.length > 0);
+    await sleep(300);
     return { answered, later: await look(), frames: await rate() };
   },
 

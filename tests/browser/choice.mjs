@@ -5,6 +5,7 @@
 import { launchNamed } from "./browsers.mjs";
 import { keepAnswers, settle, watch } from "./chromium.mjs";
 import { ISOLATED, start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 import { playAll } from "./scenarios.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
@@ -76,7 +77,7 @@ const look = (page) =>
   }));
 
 const measured = (page) =>
-  page.waitForFunction(() => document.querySelector("#choice").textContent !== "", null, { timeout: 120_000 });
+  page.waitForFunction(() => document.querySelector("#choice").textContent !== "", null, { timeout: PATIENCE });
 const running = (page, kind) =>
   page.waitForFunction(
     (kind) => {
@@ -84,12 +85,12 @@ const running = (page, kind) =>
       return now.length === 1 && now[0] === kind && document.querySelector("#status").className === "done";
     },
     kind,
-    { timeout: 120_000 },
+    { timeout: PATIENCE },
   );
 async function give(page) {
   const before = await page.evaluate(() => window.answers.length);
   await page.locator("#file").setInputFiles(picture);
-  await page.waitForFunction((before) => window.answers.length > before, before, { timeout: 120_000 });
+  await page.waitForFunction((before) => window.answers.length > before, before, { timeout: PATIENCE });
 }
 
 // A visit whose trial is over, and a picture of it.
@@ -134,7 +135,7 @@ const scenarios = {
     const { page } = await open("?lang=en", context);
     const begun = await look(page);
     await page.waitForFunction(() => document.querySelector("#choice").textContent.includes("CPU is used"), null, {
-      timeout: 120_000,
+      timeout: PATIENCE,
     });
     const seen = await look(page);
     await context.close();
@@ -156,7 +157,7 @@ const scenarios = {
     await page.waitForFunction(
       () => !Object.values(localStorage).some((value) => value.includes('"older"')),
       null,
-      { timeout: 120_000 },
+      { timeout: PATIENCE },
     );
     // The engine that was found to be faster answers at once.
     await running(page, "relaxed");
@@ -284,11 +285,11 @@ const scenarios = {
   async disturbed() {
     const { page, context, problems } = await open();
     // The page's own engine is measured.
-    await page.waitForFunction(() => window.measures > 0, null, { timeout: 60_000 });
+    await page.waitForFunction(() => window.measures > 0, null, { timeout: PATIENCE });
     await give(page);
     const early = await look(page);
     // WebGPU is.
-    await page.waitForFunction(() => window.workers.at(-1).kind === "webgpu", null, { timeout: 60_000 });
+    await page.waitForFunction(() => window.workers.at(-1).kind === "webgpu", null, { timeout: PATIENCE });
     await page.waitForTimeout(100);
     await give(page);
     const seen = await look(page);

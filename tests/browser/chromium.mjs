@@ -1,9 +1,11 @@
 // The Chromium that the tests drive, and what a visitor does in it.
 import { chromium } from "playwright-core";
 
+import { PATIENCE } from "./patience.mjs";
+
 /** Starts a headless Chromium; the software adapter stands in for a GPU. */
-export const launch = (more = []) =>
-  chromium.launch({
+export async function launch(more = []) {
+  const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: [
       "--no-sandbox",
@@ -18,6 +20,15 @@ export const launch = (more = []) =>
       ...more,
     ],
   });
+  // The driver's own patience is half a minute.
+  const newContext = browser.newContext.bind(browser);
+  browser.newContext = async (options) => {
+    const context = await newContext(options);
+    context.setDefaultTimeout(PATIENCE);
+    return context;
+  };
+  return browser;
+}
 
 /** What goes wrong on a page, and whom it asks. */
 export function watch(page) {
@@ -64,7 +75,7 @@ export const saying = (page, words) =>
   page.waitForFunction(
     (words) => document.querySelector("#status").textContent.includes(words),
     words,
-    { timeout: 60_000 },
+    { timeout: PATIENCE },
   );
 
 /** Gives a picture to the page and waits for its answer. */

@@ -9,6 +9,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { extname, join, normalize } from "node:path";
 
 import { launch, watch } from "./chromium.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 const [examples, folder, site, picture, screenshots, names] = process.argv.slice(2);
 const types = {
@@ -72,7 +73,7 @@ async function looks(page) {
       return all.every(({ shadowRoot }) => shadowRoot?.querySelector("li"));
     },
     null,
-    { timeout: 60_000 },
+    { timeout: PATIENCE },
   );
   const shown = await page.evaluate(() => {
     const isSeen = (node) => node.getClientRects().length > 0;
@@ -139,7 +140,7 @@ for (const name of names.split(",")) {
     return root.querySelector("input:enabled");
   });
   await page.locator("input[type=file]").setInputFiles(picture);
-  await page.locator("li").first().waitFor({ timeout: 60_000 });
+  await page.locator("li").first().waitFor({ timeout: PATIENCE });
   seen[name] = { lines: await page.locator("li").allTextContents(), problems, origins: [...origins] };
   if (["vite", "webpack", "next", "astro"].includes(name)) seen[name].engines = engines(name);
   const extra = page.locator("#status, #classes").first();

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 const [address, screenshots, feature, picture] = process.argv.slice(2);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -109,7 +110,7 @@ const features = {
   // The picture that the address names; addresses that are pasted; other sites are not asked.
   async addresses() {
     const { page, problems, origins } = await open("?backend=cpu&image=samples/1.jpg");
-    await page.waitForSelector("#answers .card", { timeout: 60_000 });
+    await page.waitForSelector("#answers .card", { timeout: PATIENCE });
     const named = await texts(page, "#answers h3 .label");
     const paste = (words) =>
       page.evaluate((words) => {
@@ -284,7 +285,7 @@ const features = {
     const { page, problems, origins } = await open();
     await page.locator("#camera").focus();
     await page.keyboard.press("Enter");
-    await page.waitForFunction(() => window.answers.length >= 12, null, { timeout: 120_000 });
+    await page.waitForFunction(() => window.answers.length >= 12, null, { timeout: PATIENCE });
     await page.waitForTimeout(100);
     const running = {
       boxes: await page.locator("#boxes .box").count(),
@@ -332,7 +333,7 @@ const features = {
       await page.waitForFunction(
         ([before, more]) => window.answers.length >= before + more,
         [before, more],
-        { timeout: 60_000 },
+        { timeout: PATIENCE },
       );
     };
     await page.locator("#camera").click();
@@ -410,7 +411,7 @@ const features = {
     for (let time = 0; time < 2; time += 1) {
       await browserWide.send("Browser.crashGpuProcess").catch(() => {});
       await graphics.page.waitForFunction(() => document.querySelector("#status").className === "busy", null, {
-        timeout: 60_000,
+        timeout: PATIENCE,
       });
       await settle(graphics.page);
     }

@@ -5,7 +5,8 @@ import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const PATIENCE = 60_000;
+import { PATIENCE } from "./patience.mjs";
+
 const sleep = (ms) => new Promise((then) => setTimeout(then, ms));
 
 /** Asks until something is there; the page's policy lets no waiting code in. */
@@ -218,7 +219,9 @@ export async function launch() {
     const context = {
       addInitScript: async (...script) => scripts.push(script),
       newPage: async () => {
-        const page = new Page(await own.newPage(), context);
+        const opened = await own.newPage();
+        opened.setDefaultTimeout(PATIENCE);
+        const page = new Page(opened, context);
         if (viewport) await page.setViewportSize(viewport);
         for (const script of scripts) await page.addInitScript(...script);
         return page;

@@ -5,6 +5,8 @@ import { existsSync } from "node:fs";
 
 import puppeteer from "puppeteer-core";
 
+import { PATIENCE } from "./patience.mjs";
+
 const [address, screenshots, picture] = process.argv.slice(2);
 const places = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
 const browser = await puppeteer.launch({
@@ -16,6 +18,7 @@ const browser = await puppeteer.launch({
   args: ["--width=1100", "--height=900"],
 });
 const page = await browser.newPage();
+page.setDefaultTimeout(PATIENCE);
 const problems = [];
 page.on("console", (message) => {
   if (["error", "warn"].includes(message.type())) problems.push(message.text());
@@ -32,10 +35,10 @@ async function saying(words) {
   }
   throw new Error(`the page says ${await text("#status")}, not ${words}`);
 }
-const ready = () => page.waitForSelector("#status.done, #status.failed", { timeout: 120_000 });
+const ready = () => page.waitForSelector("#status.done, #status.failed", { timeout: PATIENCE });
 const give = async () => {
   await (await page.$("#file")).uploadFile(picture);
-  await page.waitForSelector("#answers .card", { timeout: 60_000 });
+  await page.waitForSelector("#answers .card", { timeout: PATIENCE });
 };
 
 await page.goto(`${address}?lang=en`);

@@ -4,6 +4,7 @@
 //   SITE  folder of the site, sent by a server in here
 import { give, keepAnswers, launch, settle, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 const [site, picture] = process.argv.slice(2);
 const host = await start(site, /extractor.*\.safetensors$/);
@@ -43,7 +44,7 @@ seen.hopeless = await visit();
 Object.assign(host, { breakAt: null, bytesPerSecond: 300_000 });
 seen.slow = await visit(async (page) => {
   const loading = () => /Loading ([\d.]+) of/.exec(document.querySelector("#status").textContent)?.[1];
-  const first = await (await page.waitForFunction(loading, null, { timeout: 60_000 })).jsonValue();
+  const first = await (await page.waitForFunction(loading, null, { timeout: PATIENCE })).jsonValue();
   await page.waitForTimeout(2000);
   const later = await page.evaluate(loading);
   const bar = await page.locator("#progress").isVisible();

@@ -10,6 +10,7 @@ import { open as openBrowser } from "./browsers.mjs";
 import { teachDrawing } from "./drawn.mjs";
 import { ISOLATED, start } from "./host.mjs";
 import { LIES } from "./lies.mjs";
+import { PATIENCE } from "./patience.mjs";
 import { playAll } from "./scenarios.mjs";
 
 const [which, site, shards, next, picture, only] = process.argv.slice(2);
@@ -30,7 +31,7 @@ const look = (page) =>
     };
   });
 
-async function until(page, test, patience = 60_000) {
+async function until(page, test, patience = PATIENCE) {
   const end = Date.now() + patience;
   for (;;) {
     // Between two documents there is nothing to look at.
@@ -67,7 +68,7 @@ async function teach({ page }, name) {
   await page.keyboard.press("Enter");
   await page.keyboard.type(name);
   await page.keyboard.press("Enter");
-  return until(page, ({ status }) => status !== "(asked)", 20_000);
+  return until(page, ({ status }) => status !== "(asked)");
 }
 
 // Labels of the gallery's classes.
@@ -193,7 +194,7 @@ const scenarios = {
       const opened = await ready(visit.page);
       const answer = await give(visit);
       const taught = await teach(visit, "my thing");
-      const { kept } = await until(visit.page, ({ kept }) => Boolean(kept), 10_000);
+      const { kept } = await until(visit.page, ({ kept }) => Boolean(kept));
       const again = await give(visit);
       await visit.page.reload({ waitUntil: "domcontentloaded" });
       await ready(visit.page);
@@ -481,7 +482,7 @@ const scenarios = {
       await visit.page.reload({ waitUntil: "domcontentloaded" });
       seen.broken = { opened: await ready(visit.page), answer: await give(visit) };
       Object.assign(host, { status: null, silent: /./ });
-      await visit.page.reload({ waitUntil: "domcontentloaded", timeout: 60_000 });
+      await visit.page.reload({ waitUntil: "domcontentloaded", timeout: PATIENCE });
       seen.silent = { opened: await ready(visit.page), answer: await give(visit) };
       await visit.close();
       host.close();
@@ -602,10 +603,10 @@ const scenarios = {
     await third.page.locator("#classes button").first().click();
     await third.page.locator("dialog input").fill("renamed");
     await third.page.locator("dialog .primary").click();
-    await until(third.page, ({ status }) => /renamed/.test(status), 10_000);
+    await until(third.page, ({ status }) => /renamed/.test(status));
     host.site = next;
     await lookAgain(third.page);
-    await until(third.page, ({ status }) => /newer gallery/.test(status), 20_000);
+    await until(third.page, ({ status }) => /newer gallery/.test(status));
     const renamed = await classes(third, "renamed");
     const old = await classes(third, before.labels[0]);
     await visit.close();
@@ -671,10 +672,10 @@ const scenarios = {
       document.querySelectorAll("#classes .class:first-child button")[1].click();
       document.querySelector("dialog[open] .primary").click();
     });
-    await until(page, ({ status }) => status.includes(gone), 10_000);
+    await until(page, ({ status }) => status.includes(gone));
     host.site = site;
     await lookAgain(page);
-    await until(page, ({ status }) => /newer gallery/.test(status), 20_000);
+    await until(page, ({ status }) => /newer gallery/.test(status));
     seen.more = await things();
     const names = async () => ({ mine: await classes(visit, "zz mine"), gone: (await classes(visit, gone)).includes(gone) });
     seen.republished = await names();
@@ -684,7 +685,7 @@ const scenarios = {
     seen.tab = { mine: await classes(tab, "zz mine"), gone: (await classes(tab, gone)).includes(gone) };
     await tab.page.close();
     await page.evaluate(() => document.querySelector("#undo").click());
-    await until(page, ({ status }) => /taken back/.test(status), 10_000);
+    await until(page, ({ status }) => /taken back/.test(status));
     seen.undone = { ...(await names()), things: await things() };
     host.site = shards;
     await page.reload({ waitUntil: "domcontentloaded" });
@@ -695,7 +696,7 @@ const scenarios = {
       document.querySelector("#reset").click();
       document.querySelector("dialog[open] .primary").click();
     });
-    await until(page, ({ status }) => /what was published/.test(status), 10_000);
+    await until(page, ({ status }) => /what was published/.test(status));
     seen.over = await classes(visit, "zz mine");
     await page.reload({ waitUntil: "domcontentloaded" });
     await ready(page);

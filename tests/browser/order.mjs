@@ -11,6 +11,7 @@ import { join } from "node:path";
 
 import { open as openBrowser } from "./browsers.mjs";
 import { start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 import { playAll } from "./scenarios.mjs";
 
 const [which, site, next, picture, other, only] = process.argv.slice(2);
@@ -70,7 +71,7 @@ async function until(page, test, patience = 30_000) {
 }
 
 // Firefox's driver has another way of waiting, which the page's policy forbids.
-async function holds(page, test, patience = 60_000) {
+async function holds(page, test, patience = PATIENCE) {
   const end = Date.now() + patience;
   while (!(await page.evaluate(test).catch(() => false)) && Date.now() < end) await sleep(50);
 }

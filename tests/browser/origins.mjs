@@ -27,7 +27,7 @@ const goto = (page, where) => page.goto(where, { waitUntil: "domcontentloaded" }
 
 // Runs in a page: loads a bundle with the module of an address and recognizes the picture.
 const recognized = async ([module, bundle, options, bytes]) => {
-  const limit = new Promise((resolve) => setTimeout(resolve, 60_000, { late: true }));
+  const limit = new Promise((resolve) => setTimeout(resolve, 240_000, { late: true }));
   const work = async () => {
     const { Magpie } = await import(module);
     const { moduleName } = await import(new URL("engine.js", module));

@@ -10,6 +10,7 @@
 import { copyFile } from "node:fs/promises";
 
 import { give, keepAnswers, launch, saying, settle, watch } from "./chromium.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 const [address, screenshots, ...scenarios] = process.argv.slice(2);
 
@@ -160,7 +161,7 @@ for (const [index, scenario] of scenarios.entries()) {
     }
     if (action === "offline") {
       const kept = () => document.querySelector("#offline").textContent !== "";
-      await page.waitForFunction(kept, null, { timeout: 60_000 });
+      await page.waitForFunction(kept, null, { timeout: PATIENCE });
       // What was on its way when the network went is of no matter.
       await page.waitForLoadState("networkidle");
       // The browser's own switch leaves service workers their network; a host that is gone does not.

@@ -11,6 +11,7 @@ import { crc32, deflateSync } from "node:zlib";
 import { launch } from "./chromium.mjs";
 import { onNewDocument } from "./firefox-driver.mjs";
 import { start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 import { playAll } from "./scenarios.mjs";
 
 const [which, site, picture, only] = process.argv.slice(2);
@@ -135,7 +136,7 @@ async function package_(stub) {
 async function open(stub) {
   const visit = await browser.open(stub);
   await visit.page.goto(`${host.address}?backend=cpu&lang=en`);
-  await visit.page.waitForSelector("#status.done, #status.failed", { timeout: 60_000 });
+  await visit.page.waitForSelector("#status.done, #status.failed", { timeout: PATIENCE });
   return visit;
 }
 
@@ -145,7 +146,7 @@ async function give({ page, upload }, file) {
     [status.className, status.textContent] = ["asked", "(asked)"];
   });
   await upload(file);
-  await page.waitForSelector("#status.done, #status.failed", { timeout: 60_000 });
+  await page.waitForSelector("#status.done, #status.failed", { timeout: PATIENCE });
   await sleep(100);
   return page.evaluate(() => {
     const canvas = document.querySelector("#canvas");

@@ -10,6 +10,7 @@ import { crc32, deflateRawSync, deflateSync } from "node:zlib";
 
 import { launch, watch } from "./chromium.mjs";
 import { start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 import { playAll } from "./scenarios.mjs";
 
 const [site, studio, screenshots, out, only] = process.argv.slice(2);
@@ -114,7 +115,7 @@ const shown = (page) =>
     return (await Promise.all(again)).every((is) => is);
   });
 
-const settled = (page, timeout = 60_000) =>
+const settled = (page, timeout = PATIENCE) =>
   page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout });
 
 const pictured = (page) =>
@@ -134,7 +135,7 @@ async function axe(page) {
 async function open(visit, address = `${host.address}studio/?lang=en`) {
   const page = await visit.newPage();
   // Machines that build beside it are slow.
-  page.setDefaultTimeout(120_000);
+  page.setDefaultTimeout(PATIENCE);
   const watched = watch(page);
   await page.goto(address);
   await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
@@ -143,7 +144,7 @@ async function open(visit, address = `${host.address}studio/?lang=en`) {
 
 const said = (page, words) =>
   page.waitForFunction((words) => document.querySelector("#status").textContent.includes(words), words, {
-    timeout: 60_000,
+    timeout: PATIENCE,
   });
 
 /** Names of classes with the names of their photographs; of each whether it is chosen. */
@@ -655,11 +656,11 @@ const scenarios = {
     const page = await open(visit);
     await give(page, pictures(5));
     await page.locator("#measure").click();
-    await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
+    await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: PATIENCE });
     const seen = { measured: await status(page), figures: await page.locator("#figures").textContent() };
     await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
     for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
-      const coming = page.waitForEvent("download", { timeout: 120_000 });
+      const coming = page.waitForEvent("download", { timeout: PATIENCE });
       await page.locator(button).click();
       await (await coming).saveAs(join(out, name));
       await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
@@ -681,7 +682,7 @@ const scenarios = {
       await page.locator("#files").setInputFiles(join(out, file));
       await said(page, "The gallery is open");
       seen[file] = Object.keys(await classes(page)).sort();
-      const coming = page.waitForEvent("download", { timeout: 120_000 });
+      const coming = page.waitForEvent("download", { timeout: PATIENCE });
       await page.locator("#save-gallery").click();
       await (await coming).saveAs(join(out, again));
       await settled(page);

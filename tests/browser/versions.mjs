@@ -8,6 +8,7 @@ import { join } from "node:path";
 
 import { launch } from "./chromium.mjs";
 import { ISOLATED, start } from "./host.mjs";
+import { PATIENCE } from "./patience.mjs";
 
 const [site, folder] = process.argv.slice(2);
 const other = join(folder, "other");
@@ -30,7 +31,7 @@ const look = (page) =>
     offline: document.querySelector("#offline").textContent,
   }));
 async function until(page, test) {
-  const end = Date.now() + 60_000;
+  const end = Date.now() + PATIENCE;
   for (;;) {
     // Between two documents there is nothing to look at.
     const seen = await look(page).catch(() => null);
