@@ -15,6 +15,9 @@ use crate::files::wanted::CHECKPOINT;
 /// Tensors by their names.
 pub(super) type Tensors = BTreeMap<String, NamedTensor>;
 
+/// Bytes of a header of safetensors at most, as its own library has it.
+const MOST_HEADER: u64 = 100_000_000;
+
 /// How a float is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {
@@ -63,19 +66,18 @@ fn from_half(bits: u16) -> f32 {
 /// All floats of a safetensors file or of a PyTorch checkpoint, as its bytes say which it is. Integers are counters of
 /// training and are left out.
 pub(super) fn read(path: &Path) -> Result<Tensors, ImportError> {
-    let length =
-        files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
-    if is_safetensors(path, length) { read_safetensors(path) } else { read_pytorch(path, |_| true) }
+    files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    if is_safetensors(path) { read_safetensors(path) } else { read_pytorch(path, |_| true) }
 }
 
-/// Whether a file begins with the length of a header of JSON, and the header.
-fn is_safetensors(path: &Path, length: u64) -> bool {
+/// Whether a file begins with the length of a header of JSON, and the header. A file that is cut is one as well.
+fn is_safetensors(path: &Path) -> bool {
     use std::io::Read;
 
     let mut start = [0; 9];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
     let [header @ .., first] = start;
-    read.is_ok() && u64::from_le_bytes(header) <= length && first == b'{'
+    read.is_ok() && u64::from_le_bytes(header) <= MOST_HEADER && first == b'{'
 }
 
 fn read_safetensors(path: &Path) -> Result<Tensors, ImportError> {
@@ -166,5 +168,21 @@ mod tests {
         assert!(from_half(0x7e00).is_nan());
         assert_eq!(Stored::Bf16.values(&[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
         assert_eq!(Stored::F64.values(&0.5_f64.to_le_bytes()), [0.5]);
+    }
+    #[test]
+    fn a_cut_file_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let values = [0_u8; 64];
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![16], &values).unwrap();
+        let whole = safetensors::serialize([("weight", view)], None).unwrap();
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(read(&path).unwrap()["weight"].shape, [16]);
+        // In the header, and in the values.
+        for length in [9, 20, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let read = read(&path);
+            assert!(matches!(read, Err(ImportError::Safetensors { .. })), "{length}: {read:?}");
+        }
     }
 }
