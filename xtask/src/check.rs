@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::demo;
 use crate::package;
@@ -9,8 +10,18 @@ use crate::page;
 use crate::setup;
 use crate::steps::{execute, program, root, say, step};
 
-/// The complete suite, browser included.
-pub(crate) fn test() -> anyhow::Result<()> {
+/// What the tests in a second browser have in their names.
+const SECOND_BROWSER: &str = "firefox";
+
+/// The complete suite, browser included. `--minutes N` leaves out what costs most and finds least once more than so many
+/// have gone: the tests in Firefox, most of which are those of Chromium once more.
+pub(crate) fn test(options: &[&str]) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let most = match options {
+        [] => Duration::MAX,
+        ["--minutes", minutes] => Duration::from_secs(60 * minutes.parse::<u64>()?),
+        _ => anyhow::bail!("unknown options {options:?}; there is --minutes N"),
+    };
     setup::toolchain()?;
     setup::browser()?;
     demo::run(&demo::Options::emoji())?;
@@ -30,30 +41,24 @@ pub(crate) fn test() -> anyhow::Result<()> {
         command.env("MAGPIE_SITE", demo::emoji_site()).env("MAGPIE_PACKAGE", &package);
         command
     };
+    let mut skipped = vec!["--skip", SECOND_BROWSER];
+    if postgres.is_none() {
+        skipped.extend(["--skip", "in_postgres"]);
+    }
+    if !webkit {
+        skipped.extend(["--skip", "in_webkit"]);
+    }
     let tested = step("tests", || {
-        let mut skipped = Vec::new();
-        if postgres.is_none() {
-            skipped.extend(["--skip", "in_postgres"]);
+        let mut ran = tests(cargo(&["--no-fail-fast", "--"]).args(&skipped))?;
+        let has_time = begun.elapsed() < most;
+        if has_time {
+            let mut second = cargo(&["--no-fail-fast", "--"]);
+            ran.join(tests(second.arg(SECOND_BROWSER))?);
+        } else {
+            let gone = begun.elapsed().as_secs() / 60;
+            say(&format!("NOT tested: the page in Firefox, because {gone} minutes have gone"));
         }
-        if !webkit {
-            skipped.extend(["--skip", "in_webkit"]);
-        }
-        let ran = tests(cargo(&["--no-fail-fast", "--"]).args(&skipped))?;
-        if ran.ended_well {
-            return Ok(());
-        }
-        let failed = ran.failed.join(", ");
-        anyhow::ensure!(!ran.failed.is_empty(), "a program of tests did not end by itself");
-        // A browser on a busy machine may miss a moment that a test waits for; a fault stays when it is alone.
-        let names: Vec<&str> = ran.failed.iter().map(String::as_str).collect();
-        let again =
-            [&["--test", "browser", "--", "--exact", "--test-threads=1"], &names[..]].concat();
-        let alone =
-            step("the failed browser tests again, one by one", || tests(&mut cargo(&again)))?;
-        let are_all = alone.ended_well && alone.passed.len() == names.len();
-        anyhow::ensure!(are_all, "failed: {failed}");
-        say(&format!("UNSTEADY, passed only when run alone: {failed}"));
-        Ok(())
+        again(ran, &cargo)
     });
     if postgres.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
@@ -87,12 +92,36 @@ pub(crate) fn test_bundlers() -> anyhow::Result<()> {
     })
 }
 
+/// Runs once more, alone, what failed: a browser on a busy machine may miss a moment that a test waits for; a fault stays.
+fn again(ran: Tests, cargo: &dyn Fn(&[&str]) -> Command) -> anyhow::Result<()> {
+    if ran.ended_well {
+        return Ok(());
+    }
+    let failed = ran.failed.join(", ");
+    anyhow::ensure!(!ran.failed.is_empty(), "a program of tests did not end by itself");
+    let names: Vec<&str> = ran.failed.iter().map(String::as_str).collect();
+    let again = [&["--test", "browser", "--", "--exact", "--test-threads=1"], &names[..]].concat();
+    let alone = step("the failed browser tests again, one by one", || tests(&mut cargo(&again)))?;
+    let are_all = alone.ended_well && alone.passed.len() == names.len();
+    anyhow::ensure!(are_all, "failed: {failed}");
+    say(&format!("UNSTEADY, passed only when run alone: {failed}"));
+    Ok(())
+}
+
 /// What a run of `cargo test` said.
 struct Tests {
     /// Whether no test failed, and no program of tests ended otherwise.
     ended_well: bool,
     passed: Vec<String>,
     failed: Vec<String>,
+}
+
+impl Tests {
+    fn join(&mut self, other: Self) {
+        self.ended_well &= other.ended_well;
+        self.passed.extend(other.passed);
+        self.failed.extend(other.failed);
+    }
 }
 
 /// Runs `cargo test`, shows what it prints and keeps the names.

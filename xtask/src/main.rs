@@ -21,8 +21,9 @@ cargo xtask demo [--no-stamps] [--measure N] [--no-serve] [--port N]
 cargo xtask demo --emoji [--train] [--no-serve] [--port N]
     The same on emoji, with networks that the project has trained; --train trains
     them here, without --emoji, too.
-cargo xtask test
-    The complete test suite, browser included.
+cargo xtask test [--minutes N]
+    The complete test suite, browser included. Once N minutes have gone, the tests
+    in Firefox are left out, most of which are those in Chromium once more.
 cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask test --bundlers
@@ -83,9 +84,9 @@ fn main() -> std::process::ExitCode {
 fn run(words: &[&str]) -> anyhow::Result<()> {
     match words {
         ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
-        ["test"] => check::test(),
         ["test", "--gpu"] => check::test_gpu(),
         ["test", "--bundlers"] => check::test_bundlers(),
+        ["test", options @ ..] => check::test(options),
         ["check"] => check::check(),
         ["check", "--quick"] => check::quick(),
         ["check", "--lints"] => check::lints(),

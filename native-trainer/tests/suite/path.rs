@@ -217,7 +217,7 @@ fn host_that_cuts_packed_copies(site: PathBuf) -> String {
 }
 
 #[test]
-fn a_host_is_asked_as_firefox_asks() {
+fn a_host_is_asked_in_the_way_of_a_browser() {
     let address = host_that_cuts_packed_copies(MADE.world.path("site"));
     let told = MADE.world.succeed(&format!("verify {address}"));
     assert!(told.contains("  - the host sends parts of packed copies: Firefox"), "{told}");
