@@ -16,8 +16,9 @@ if (self.name === NAME) {
 // A script's address as workers take it that require trusted types.
 function trusted(address) {
   if (!self.trustedTypes) return address;
-  const policy = trustedTypes.createPolicy("magpie", { createScriptURL: (address) => address });
-  return policy.createScriptURL(address);
+  // One for both files of this worker: a name is given once.
+  self.policy ??= trustedTypes.createPolicy("magpie", { createScriptURL: (address) => address });
+  return self.policy.createScriptURL(address);
 }
 
 // This script's address, or where it is another origin's that of a script of the page's own that imports it.

@@ -113,6 +113,39 @@ self.helpers = new Promise((resolve) => {
   settled = resolve;
 });
 
+// A script's address as workers take it that require trusted types.
+function trusted(address) {
+  if (!self.trustedTypes) return address;
+  // One for both files of this worker: a name is given once.
+  self.policy ??= trustedTypes.createPolicy("magpie", { createScriptURL: (address) => address });
+  return self.policy.createScriptURL(address);
+}
+
+// This script's address with another engine; where it is another origin's, that of a script of the page's own that
+// imports it.
+function beside(engine) {
+  const address = new URL(import.meta.url);
+  for (const own of ["bundle", "threads"]) address.searchParams.delete(own);
+  address.searchParams.set("engine", engine);
+  if (address.origin === self.location.origin) return address.href;
+  const code = new Blob([`import ${JSON.stringify(address.href)};`], { type: "text/javascript" });
+  return URL.createObjectURL(code);
+}
+
+// The file of a gallery that has learned anew, or null where it has found nothing better. The worker ends with it.
+self.learn = (gallery) => {
+  const worker = new Worker(trusted(beside("author")), { type: "module" });
+  const learned = new Promise((resolve, reject) => {
+    worker.onerror = (event) => reject(new Error(event.message || "the worker stopped"));
+    worker.onmessage = ({ data }) => {
+      if (data === "Started") worker.postMessage({ Learn: { gallery } });
+      else if (data.Learned) resolve(data.Learned.gallery ?? null);
+      else reject(new Error(data.Failed?.error.message ?? "another answer"));
+    };
+  });
+  return within(learned, 100_000, "learning").finally(() => worker.terminate());
+};
+
 // A lost graphics device answers nothing any more; the page hears of it and starts another engine.
 if (engine === "webgpu" && self.GPUAdapter) {
   const { requestDevice } = GPUAdapter.prototype;

@@ -19,8 +19,8 @@
 use std::time::Duration;
 
 use models::gallery::{
-    AdaptOptions, AdaptationKind, AnswerRule, Calibration, Candidate, Crop, Gallery, GalleryError,
-    LearnedBy, LearnedMap, RULES, Source, Trial,
+    AdaptOptions, AdaptationKind, AdaptationMap, AnswerRule, Calibration, Candidate, Crop, Gallery,
+    GalleryError, LearnedBy, LearnedMap, RULES, Source, Trial,
 };
 
 use crate::calibration::{Doubt, Share, calibrate, scored};
@@ -168,6 +168,22 @@ pub fn adapt_and_calibrate(
     };
     let kept_map = map_text(gallery);
     Ok(Outcome { map, threshold, dropped, map_took, took: clock(), kept_map })
+}
+
+/// Lets a gallery that has grown learn anew, as [`adapt_and_calibrate`] does: a map of the kind that it has. Without one it
+/// learns none if its threshold was measured with other pictures, which a first map would make void.
+///
+/// # Errors
+///
+/// As of [`adapt_and_calibrate`].
+pub fn adapt_again(gallery: &mut Gallery, options: &Options) -> Result<Outcome, GalleryError> {
+    let map = gallery.map().map(AdaptationMap::about);
+    let options = Options {
+        adapt: options.adapt && (map.is_some() || foreign_threshold(gallery).is_none()),
+        kind: map.map(|map| map.kind).filter(|kind| *kind == AdaptationKind::Lda),
+        ..*options
+    };
+    adapt_and_calibrate(gallery, &options)
 }
 
 /// Tells the time since it was made; always zero where there is no clock, as in WebAssembly.

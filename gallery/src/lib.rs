@@ -56,7 +56,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
-pub use adapt::{AdaptOptions, Candidate, LearnedMap, LeftOut};
+pub use adapt::{AdaptOptions, Candidate, LearnedMap, LeftOut, has_grown};
 pub use alike::Alike;
 pub use answer::{Answer, Match, Question};
 pub use answer_rule::AnswerRule;

@@ -73,7 +73,7 @@ impl Gallery {
     }
 
     /// Whether entries are known as the extractor gave them.
-    pub(crate) fn has_originals(&self) -> bool {
+    pub fn has_originals(&self) -> bool {
         self.adapted.as_ref().is_none_or(|adapted| adapted.originals.is_some())
     }
 

@@ -225,7 +225,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
         "wasm-engine",
         &[
             &["protocol", "ranges", "scope"],
-            &["input", "storage", "threads"],
+            &["input", "learner", "storage", "threads"],
             &["fetch"],
             &["error"],
             &["parts"],

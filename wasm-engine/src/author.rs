@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use authoring::adaptation::Options;
+use authoring::adaptation::{Options, adapt_again};
 use authoring::figures::Figures;
 use authoring::picture::{PictureError, PictureProblem};
 use authoring::site::Sample;
@@ -73,6 +73,9 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
             detects: opened.detects(),
             exact: models::is_fused(),
         });
+    }
+    if let Request::Learn { gallery } = request {
+        return learned(&gallery);
     }
     let Open { workshop: Some(workshop), gallery: last } = open else {
         return Err(EngineError::new(ErrorKind::Bundle, "no network is open yet: send Open first"));
@@ -150,8 +153,17 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
                     .collect(),
             })
         }
-        Request::Open { .. } => Err(EngineError::new(ErrorKind::Bundle, "is answered above")),
+        Request::Open { .. } | Request::Learn { .. } => {
+            Err(EngineError::new(ErrorKind::Bundle, "is answered above"))
+        }
     }
+}
+
+/// Lets a gallery learn anew.
+fn learned(file: &[u8]) -> Result<Response, EngineError> {
+    let mut gallery = Gallery::from_bytes(file)?;
+    let outcome = adapt_again(&mut gallery, &Options::default())?;
+    Ok(Response::Learned { gallery: outcome.changed().then(|| gallery.to_bytes().into()) })
 }
 
 fn decoded(pixels: Option<protocol::Pixels>) -> Result<Option<RgbImage>, EngineError> {

@@ -1,6 +1,7 @@
 //! One device, one recognizer. The engine's work is in the modules below: what it opens, recognizes, is shown by
 //! pointing, is taught, and measures.
 
+mod adapt;
 mod measure;
 mod open;
 mod pointed;
@@ -15,6 +16,9 @@ use models::image::RgbImage;
 use models::recognizer::{Recognition, Recognizer};
 use models::tracker::Tracker;
 use serde_bytes::ByteBuf;
+
+use adapt::Learning;
+pub(crate) use adapt::Lesson;
 
 use crate::local_edits::LocalEdits;
 use crate::protocol::{Answer, Recognized, RecognizedObject, StageTimes, Thresholds};
@@ -39,6 +43,7 @@ pub(crate) struct Engine {
     seen: VecDeque<Seen>,
     /// Of the camera whose frames come.
     tracker: Tracker,
+    learning: Learning,
 }
 
 /// A recognized picture.

@@ -17,6 +17,8 @@ mod fetch;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod input;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
+mod learner;
+#[cfg(all(feature = "engine", target_family = "wasm"))]
 mod local_edits;
 #[cfg(all(feature = "engine", target_family = "wasm"))]
 mod parts;

@@ -176,6 +176,14 @@ impl LocalEdits {
         let _ = self.published.take_thumbnails(pictures);
     }
 
+    /// Whether what is searched has learned no more than what was published: map, threshold and rule are the same.
+    pub(crate) fn is_as_published(&self, recognizer: &Recognizer) -> bool {
+        let (own, published) = (recognizer.own_gallery(), &self.published);
+        own.map() == published.map()
+            && own.min_similarity() == published.min_similarity()
+            && own.measured_rule() == published.measured_rule()
+    }
+
     fn replay(&self, recognizer: &mut Recognizer) -> Result<(), EngineError> {
         let gallery = self.lessons.replay(&self.published)?;
         recognizer.replace_gallery(gallery)?;

@@ -234,6 +234,14 @@ pub enum Response {
     },
     /// The bundle is loaded; pictures may come.
     Ready(BundleInfo),
+    /// The visitor's gallery has learned anew from what was taught, or has the published map again; where nobody has set
+    /// thresholds, they are those that belong to it.
+    Adapted {
+        /// What holds now.
+        thresholds: Thresholds,
+        /// The newest picture's answer now.
+        again: Option<Recognized>,
+    },
     /// The classes' thumbnails are there, or cannot be had; once, some time after `Ready`.
     Pictured {
         /// The newest picture's answer now.

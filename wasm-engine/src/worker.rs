@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use models::gallery::Gallery;
 use serde::Serialize;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::MessageEvent;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Lesson};
 use crate::fetch::fetch;
+use crate::learner;
 use crate::protocol::{Backend, EngineError, ErrorKind, Request, Response};
 use crate::refresh::Newer;
 use crate::scope::{now, scope, text};
@@ -26,6 +28,8 @@ struct State {
     busy: Cell<bool>,
     /// Whether a newer gallery is being looked for.
     refreshing: Cell<bool>,
+    /// Whether the gallery learns in a worker beside.
+    learning: Cell<bool>,
 }
 
 /// What is to be done.
@@ -36,6 +40,8 @@ enum Job {
     Pictures(Vec<u8>),
     /// Take a gallery that was published since.
     Publish(Box<Newer>),
+    /// Take what a gallery learned; `None` where that is nothing.
+    Learned(Lesson, Option<Box<Gallery>>),
 }
 
 /// Whether the engine's own thread has started; those that come later are helpers.
@@ -54,6 +60,7 @@ pub fn run(backend: Backend) {
         waiting: RefCell::new(VecDeque::new()),
         busy: Cell::new(false),
         refreshing: Cell::new(false),
+        learning: Cell::new(false),
     });
     let on_message = {
         let state = state.clone();
@@ -101,8 +108,19 @@ fn pump(state: &Rc<State>) {
                     if let Some(engine) = state.engine.borrow_mut().as_mut() {
                         pictured(engine.take_thumbnails(&bytes));
                     }
+                    learn(&state);
                 }
-                Some(Job::Publish(newer)) => publish(&state, *newer),
+                Some(Job::Publish(newer)) => {
+                    publish(&state, *newer);
+                    follow(&state);
+                }
+                Some(Job::Learned(lesson, gallery)) => {
+                    let taken = state.engine.borrow_mut().as_mut().map(|engine| {
+                        engine.take_learned(&lesson, gallery.map(|gallery| *gallery))
+                    });
+                    tell(taken);
+                    learn(&state);
+                }
                 None => break,
             }
         }
@@ -158,6 +176,39 @@ fn publish(state: &Rc<State>, newer: Newer) {
     }
 }
 
+/// After a change of the gallery: thresholds go with its map, and what has grown learns.
+fn follow(state: &Rc<State>) {
+    let followed = state.engine.borrow_mut().as_mut().map(Engine::follow_map);
+    tell(followed);
+    learn(state);
+}
+
+/// Tells what nobody asked for. That it failed nobody has to know: answers are as before.
+fn tell(said: Option<Result<Option<Response>, EngineError>>) {
+    match said {
+        Some(Ok(Some(response))) => send(&response),
+        Some(Err(error)) => web_sys::console::error_1(&error.message.as_str().into()),
+        _ => {}
+    }
+}
+
+/// Lets the gallery learn anew where it has grown, in a worker beside; one at a time.
+fn learn(state: &Rc<State>) {
+    let lesson = state.engine.borrow().as_ref().and_then(Engine::to_learn);
+    let Some(lesson) = lesson else { return };
+    if state.learning.replace(true) {
+        return;
+    }
+    let state = state.clone();
+    wasm_bindgen_futures::spawn_local(async move {
+        let gallery = learner::learned(&lesson.gallery).await;
+        state.learning.set(false);
+        let job = Job::Learned(lesson, gallery.map(Box::new));
+        state.waiting.borrow_mut().push_back(job);
+        pump(&state);
+    });
+}
+
 async fn answer(state: &Rc<State>, request: Request) {
     match request {
         Request::Refresh => fetch_newer(state),
@@ -182,6 +233,7 @@ async fn answer(state: &Rc<State>, request: Request) {
         }
         request => {
             let id = request.id();
+            let changes = matches!(request, Request::Edit(_) | Request::Undo | Request::Reset);
             // Requests are answered one at a time, so nothing else holds the engine.
             let Some(mut engine) = state.engine.take() else {
                 let message = "no bundle is loaded yet";
@@ -189,6 +241,9 @@ async fn answer(state: &Rc<State>, request: Request) {
             };
             reply(id, ask(&mut engine, request).await);
             state.engine.replace(Some(engine));
+            if changes {
+                follow(state);
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ function trial(assets, backend, manifest, threads, signal) {
     worker.onmessage = ({ data }) => {
       const [kind, value] = kindOf(data);
       if (kind === "Failed") reject(new Error(value.error.message));
-      else if (kind !== "Progress" && kind !== "Pictured") answer(value);
+      else if (!["Progress", "Pictured", "Adapted"].includes(kind)) answer(value);
     };
     const ask = (request) =>
       new Promise((resolve) => {
@@ -209,7 +209,7 @@ export function sharedEngine(backend, worker) {
     const [kind, value] = kindOf(event.data);
     if (kind === "Ready") engine.info = { ...value };
     // The visitor may have other thresholds than the bundle.
-    if (kind === "Tuned" && engine.info) engine.info.thresholds = value.thresholds;
+    if (["Adapted", "Tuned"].includes(kind) && engine.info) engine.info.thresholds = value.thresholds;
     if (kind === "Published" && engine.info) engine.info.thresholds = value.tuned;
     if (!(value?.id >= FIRST_ID)) return;
     event.stopImmediatePropagation();

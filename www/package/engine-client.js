@@ -362,6 +362,8 @@ export class Engine {
     const [kind, value] = typeof data === "string" ? [data] : Object.entries(data)[0];
     if (kind === "Progress") this.onProgress?.(value);
     else if (kind === "Pictured") this.#pictured();
+    // Nobody asked: answers are those of what the gallery has learned anew.
+    else if (kind === "Adapted") return;
     else if (kind === "Failed") {
       const { kind, message } = value.error;
       const code = { Format: "picture", TooNew: "too-new" }[kind] ?? kind.toLowerCase();

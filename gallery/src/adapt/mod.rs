@@ -31,6 +31,15 @@ const PARTS: usize = 3;
 /// Least classes of several pictures: those of either half are told apart from each other.
 const LEAST_CLASSES: usize = 4;
 
+/// Share of new entries from which a gallery learns anew.
+const NEW_SHARE: f64 = 0.25;
+
+/// Whether a gallery of `now` entries, which learned when it had `then`, has as many new ones as are worth learning
+/// anew from: a quarter.
+pub fn has_grown(then: usize, now: usize) -> bool {
+    now > then && (now - then) as f64 >= NEW_SHARE * then as f64
+}
+
 /// What a map is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct AdaptOptions {

@@ -55,8 +55,19 @@ fn adapted(folder: &Path, picture: &Path) -> PathBuf {
 
 /// Gives every class entries around those that it has, and the gallery the map that they teach.
 fn give_map(gallery: &mut Gallery) {
+    spread(gallery, 3);
+    let LearnedMap::Helps { map, .. } =
+        gallery.learn_map(&AdaptOptions::default()).expect("a gallery")
+    else {
+        panic!("the map helps");
+    };
+    gallery.set_map(Some(*map)).expect("its map");
+}
+
+/// Gives every class entries around those that it has, drawn from a seed.
+fn spread(gallery: &mut Gallery, seed: u64) {
     let dim = gallery.dim();
-    let mut state = 3_u64;
+    let mut state = seed;
     let mut next = || {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -71,16 +82,10 @@ fn give_map(gallery: &mut Gallery) {
             let spread = |i: usize| if i < dim / 4 { 0.2 } else { 0.025 };
             let moved: Vec<f32> =
                 embedding.iter().enumerate().map(|(i, v)| v + spread(i) * next()).collect();
-            let id = ContentId::of(&[class as u8, number as u8]);
+            let id = ContentId::of(&[seed as u8, class as u8, number as u8]);
             gallery.add_image(class, &moved, id).expect("an embedding");
         }
     }
-    let LearnedMap::Helps { map, .. } =
-        gallery.learn_map(&AdaptOptions::default()).expect("a gallery")
-    else {
-        panic!("the map helps");
-    };
-    gallery.set_map(Some(*map)).expect("its map");
 }
 
 #[test]
@@ -102,6 +107,50 @@ fn a_page_over_an_adapted_gallery_answers_as_the_native_pipeline() {
         let taught = seen["taught"].as_array().expect("labels");
         assert!(taught.contains(&json!("my own thing")), "{browser}: {seen}");
     }
+}
+
+/// What a visitor teaches makes the gallery grow: it learns anew in a worker beside the page, as `magpie gallery add`
+/// does, and has the published map again where that is taken back.
+#[test]
+fn a_gallery_that_has_grown_in_the_page_learns_anew_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = site().join("samples/1.jpg");
+    let site = adapted(folder.path(), &picture);
+    let bundle = site.join("bundle");
+    let manifest = std::fs::read(bundle.join(MANIFEST_NAME)).expect("a manifest");
+    let manifest = Manifest::from_bytes(&manifest).expect("valid");
+    let read = |file: &Path| {
+        Gallery::from_bytes(&std::fs::read(file).expect("a file")).expect("a gallery")
+    };
+    let published = read(&bundle.join(&manifest.gallery));
+    let lessons = folder.path().join("lessons.bin");
+    let mut more = read(&folder.path().join("adapted.bin"));
+    more.set_map(None).expect("no map");
+    spread(&mut more, 4);
+    std::fs::write(&lessons, more.to_bytes()).expect("a disk");
+
+    let mut native = published.clone();
+    native.merge(&more).expect("of one model");
+    let file = folder.path().join("native.bin");
+    std::fs::write(&file, native.to_bytes()).expect("a disk");
+    let told = Command::new(magpie()).args(["gallery", "adapt"]).arg(&file).output();
+    assert!(told.expect("magpie runs").status.success());
+    let about = read(&file).map().expect("a map").about();
+    assert!(native.len() > published.len() && about.entries == native.len());
+
+    let saved = folder.path().join("saved.bin");
+    let seen = script("relearned.mjs", &[&site, &picture, &lessons, &saved]);
+    assert_eq!((&seen["problems"], &seen["modules"]), (&json!([]), &json!([0, 1])), "{seen}");
+    let own = read(&saved);
+    let learned = own.map().expect("a map").about();
+    assert_eq!((learned.kind, learned.strength), (about.kind, about.strength));
+    assert_eq!((learned.entries, own.len()), (about.entries, native.len()));
+    assert_ne!(own.map(), published.map());
+    let told = |when: &str| seen[when]["min_similarity"].as_f64().map(|least| least as f32);
+    assert!(own.min_similarity().is_some(), "it is measured: {seen}");
+    assert_eq!(told("grown"), own.min_similarity(), "the page shows the new threshold: {seen}");
+    assert_eq!(told("again"), own.min_similarity(), "so it is at the next visit: {seen}");
+    assert_eq!(told("undone"), Some(manifest.settings.min_similarity), "{seen}");
 }
 
 /// No network computes before the gallery is opened, and with it every entry goes through the map.

@@ -14,6 +14,7 @@ use models::tracker::Tracker;
 use web_sys::RequestCache;
 
 use super::Engine;
+use super::adapt::Learning;
 use crate::fetch::{Download, WHOLE, fetch};
 use crate::local_edits::LocalEdits;
 use crate::protocol::{Arithmetic, Backend, BundleInfo, Change, EngineError, ErrorKind, Response};
@@ -109,6 +110,7 @@ impl Engine {
             manifest,
             seen: VecDeque::new(),
             tracker: Tracker::default(),
+            learning: Learning::default(),
         };
         Ok((engine, info))
     }

@@ -59,6 +59,7 @@ impl Engine {
         change: Change,
         shown: Option<u32>,
     ) -> Result<Response, EngineError> {
+        self.changed();
         self.answer_again()?;
         let shown = self.seen.iter().find(|seen| Some(seen.id) == shown).or(self.seen.back());
         let again = shown.map(|seen| self.described(seen));

@@ -144,6 +144,11 @@ pub enum Request {
         #[serde(default)]
         thumbnails: Option<ByteBuf>,
     },
+    /// Let a gallery learn anew that has grown since it learned its map. Needs no networks.
+    Learn {
+        /// Its file.
+        gallery: ByteBuf,
+    },
     /// Take in what was kept of photographs.
     Know {
         /// As `Looked` gave them.
@@ -272,6 +277,11 @@ pub enum Response<F> {
         classes: Vec<OpenedClass>,
         /// In the order of their entries.
         photos: Vec<OpenedPhoto>,
+    },
+    /// What a gallery learned anew.
+    Learned {
+        /// Its file with that; `None` where nothing better than before was found.
+        gallery: Option<ByteBuf>,
     },
     /// Photographs were taken in or forgotten.
     Known {

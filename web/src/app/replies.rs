@@ -28,6 +28,11 @@ pub(super) fn engine_spoke(app: &mut App, response: Response, out: &mut Commands
             // Examples of what the gallery holds.
             out.send(Request::List { filter: app.filter.clone() });
         }
+        Response::Adapted { thresholds, again } => {
+            // Better answers, which nobody asked for: the status line keeps what it says.
+            show_thresholds(app, thresholds, out);
+            show_again(app, again, out);
+        }
         Response::Recognized { id, result } => recognized(app, id, result, out),
         Response::Listed(gallery) => show_gallery(app, gallery, out),
         Response::Looked { result } => {

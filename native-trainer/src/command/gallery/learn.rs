@@ -1,15 +1,10 @@
 //! A gallery learns from its own entries when it is built and when it has grown.
 
 use clap::{Args, ValueEnum};
-use models::gallery::{AdaptationKind, AdaptationMap, Gallery};
+use models::gallery::{AdaptationMap, Gallery, has_grown};
 
 use super::{ENTRIES, many};
-use authoring::adaptation::{
-    MOST_UNASKED, Options, Outcome, adapt_and_calibrate, foreign_threshold,
-};
-
-/// Share of new entries from which the gallery learns anew.
-const NEW_SHARE: f64 = 0.25;
+use authoring::adaptation::{MOST_UNASKED, Options, Outcome, adapt_again, adapt_and_calibrate};
 
 /// Whether a command lets the gallery learn something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -80,37 +75,32 @@ impl Learn {
 
     /// Lets a gallery that is new learn; whether it changed.
     pub(super) fn first(&self, gallery: &mut Gallery) -> anyhow::Result<bool> {
-        learn(gallery, &self.options())
+        Ok(tell_of(&adapt_and_calibrate(gallery, &self.options())?))
     }
 
     /// Lets a gallery learn anew that has grown by a quarter since it did, or since `before` entries; whether a
     /// threshold of before holds no more.
     pub(super) fn again(&self, gallery: &mut Gallery, before: usize) -> anyhow::Result<bool> {
-        let map = gallery.map().map(AdaptationMap::about);
-        let then = map.map_or(before, |map| map.entries);
+        let then = gallery.map().map_or(before, |map| AdaptationMap::about(map).entries);
         let new = gallery.len().saturating_sub(then);
         let mut tell = |text: &str| println!("{text}");
-        if (new as f64) < NEW_SHARE * then as f64 || !self.is_wanted(gallery.len(), &mut tell) {
+        if !has_grown(then, gallery.len()) || !self.is_wanted(gallery.len(), &mut tell) {
             return Ok(false);
         }
         if self.calibrate == Measure::Always {
             gallery.set_min_similarity(None)?;
         }
-        let mut options = self.options();
-        // A first map makes a threshold void that was measured with other pictures.
-        options.adapt &= map.is_some() || foreign_threshold(gallery).is_none();
-        options.kind = map.map(|map| map.kind).filter(|kind| *kind == AdaptationKind::Lda);
         if then > 0 {
             println!("learned from {} before, there are {new} more:", many(then, ENTRIES));
         }
-        learn(gallery, &options)
+        Ok(tell_of(&adapt_again(gallery, &self.options())?))
     }
 }
 
-fn learn(gallery: &mut Gallery, options: &Options) -> anyhow::Result<bool> {
-    let outcome = adapt_and_calibrate(gallery, options)?;
-    say(&outcome);
-    Ok(outcome.changed())
+/// Prints what was learned; whether the gallery changed.
+fn tell_of(outcome: &Outcome) -> bool {
+    say(outcome);
+    outcome.changed()
 }
 
 /// Prints what was learned.

@@ -43,6 +43,10 @@ fn the_shown_picture_is_given_to_the_next_engine() {
     assert_eq!(told(&commands), None, "the visitor reads that the engine was started again");
     let commands = page.engine(Response::Pictured { again: Some(answer(2)) });
     assert_eq!((answers(&commands), told(&commands)), (vec![2], None), "also then");
+    let learned = Response::Adapted { thresholds: THRESHOLDS, again: Some(answer(2)) };
+    let commands = page.engine(learned);
+    assert_holds(&commands, &[Command::Show(Show::Thresholds(THRESHOLDS, true))]);
+    assert_eq!((answers(&commands), told(&commands)), (vec![2], None), "nobody asked for it");
     assert_eq!(page.on(Event::Ask(lesson(2))), [Command::Send(lesson(2))]);
 }
 
