@@ -84,12 +84,14 @@ impl Precache {
     }
 }
 
-/// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
+/// Those of a site's files that visitors' browsers keep.
 pub fn kept_by_browsers(names: &[String]) -> Vec<String> {
-    let is_kept = |name: &String| {
-        ![SERVICE_WORKER, PRECACHE, OWN_FILES].contains(&&**name)
-            && !is_for_hosts(name)
-            && !name.starts_with(PEERS_FOLDER)
-    };
-    names.iter().filter(|name| is_kept(name)).cloned().collect()
+    names.iter().filter(|name| is_kept_by_browsers(name)).cloned().collect()
+}
+
+/// Whether visitors' browsers keep a file; runtimes for comparison are too large for that.
+pub fn is_kept_by_browsers(name: &str) -> bool {
+    ![SERVICE_WORKER, PRECACHE, OWN_FILES].contains(&name)
+        && !is_for_hosts(name)
+        && !name.starts_with(PEERS_FOLDER)
 }

@@ -29,7 +29,7 @@ gallery.bin, the gallery for the native magpie; records, what is known of the ph
   --sample FILE      sample picture that the page offers; may be repeated
   --samples N        offers this many of the photographs, of classes spread over all
   --report WHEN      auto or never: whether the report is written
-  --threads N        photographs that are looked at beside each other; by default as many as there are cores
+  --threads N        photographs that are looked at, and files packed, beside each other; by default as many as cores
   --json             prints JSON
 
 serve: sends a site on 127.0.0.1 with the headers that give its engine threads.

@@ -300,9 +300,10 @@ async function make(options, given, place, beside) {
   }
   const [classes, files] = [await metadataOf(options.metadata), await page()];
   // Half of the memory stays for others.
-  const threads = options.threads ?? Math.min(availableParallelism(), Math.floor(totalmem() / 2 / OF_ENGINE));
-  const count = Math.max(1, Math.min(threads, given.photos.length));
-  const authors = await Authors.open(networks.extractor, networks.detector, count);
+  const most = Math.min(availableParallelism(), Math.floor(totalmem() / 2 / OF_ENGINE));
+  const threads = options.threads ?? Math.max(1, most);
+  const beginning = Math.min(threads, given.photos.length);
+  const authors = await Authors.open(networks.extractor, networks.detector, beginning);
   try {
     const before = await beside.openRecords(authors.key);
     let outcome = await lookAt(given.photos, authors, beside);
@@ -333,7 +334,7 @@ async function make(options, given, place, beside) {
     const progress = new Progress("", 1);
     const words = { pictures: "pictures", learning: "learning", packing: "files packed" };
     const hear = ({ done, of, what }) => progress.to(done, of, words[what] ?? what);
-    const made = await authors.make(project, files, hear).finally(() => progress.end());
+    const made = await authors.make(project, files, threads, hear).finally(() => progress.end());
     authors.end();
     await beside.putGallery(made.gallery);
     await place.publish(made.site.map(({ name, bytes }) => [name, bytes]));
