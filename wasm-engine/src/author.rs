@@ -152,7 +152,9 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
                 site: as_files(made.site.files),
             })
         }
-        Request::Open { .. } | Request::Pack { .. } => Err(EngineError::new(ErrorKind::Bundle, "is answered above")),
+        Request::Open { .. } | Request::Pack { .. } => {
+            Err(EngineError::new(ErrorKind::Bundle, "is answered above"))
+        }
     }
 }
 
