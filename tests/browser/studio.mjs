@@ -100,6 +100,17 @@ function zip(files) {
   return Buffer.concat([...parts, listed, end]);
 }
 
+// A disk as AVIF, which the browser decodes for the engine.
+const AVIF = Buffer.from(
+  "AAAAHGZ0eXBhdmlmAAAAAG1pZjFhdmlmbWlhZgAAANZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp" +
+    "bG9jAAAAAERAAAEAAQAAAAAA+gABAAAAAAAAALwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABhdjAxAAAAAA5waXRtAAAAAAAB" +
+    "AAAAVmlwcnAAAAA4aXBjbwAAAAxhdjFDgQAMAAAAABRpc3BlAAAAAAAAAGAAAABAAAAAEHBpeGkAAAAAAwgICAAAABZpcG1hAAAAAAAA" +
+    "AAEAAQOBAgMAAADEbWRhdBIACgkYGW/+2QENBoQyrAFFWPDwvDiFBCBQyABA196sGsSiH1+yblJ9Pg/9Ai30jQRfD/65an6kccH4uyFv" +
+    "y21whWkR/5nJwefK0R6Wyz+/Ptx9ayw4HEfYdqdgHjuWlQL3Fj1anNW8jUjwgvwWx2S7CoLMbBK4WcDX1OasCbzlmC7Zvv8K3b3KFOxo" +
+    "Hpil5WV5yZoJ/3IesnGElrQGeG3xRYkGCoQiOaZnCdhubmA8plVa1/r8cnh5jOfA",
+  "base64",
+);
+
 const shape = (name, at = 0) => png((x, y) => (SHAPES[name](x, y, at) ? COLORS[name] : [240, 240, 240 - at]));
 
 // Each picture is read once more, as a browser does that has forgotten it.
@@ -654,10 +665,14 @@ const scenarios = {
   async site() {
     const visit = await browser.newContext({ acceptDownloads: true });
     const page = await open(visit);
-    await give(page, pictures(5));
+    const shelf = pictures(5);
+    writeFileSync(join(shelf, "disk", "5.avif"), AVIF);
+    await give(page, shelf);
     await page.locator("#measure").click();
     await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: 120_000 });
     const seen = { measured: await status(page), figures: await page.locator("#figures").textContent() };
+    seen.disks = (await classes(page)).disk.length;
+    seen.unusable = await page.locator("#left-out-names li").allTextContents();
     await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
     for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
       const coming = page.waitForEvent("download", { timeout: 120_000 });
