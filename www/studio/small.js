@@ -20,7 +20,7 @@ async function smaller(file) {
   }
 }
 
-onmessage = async ({ data: { number, file } }) => {
+addEventListener("message", async ({ data: { number, file } }) => {
   const small = await smaller(file).catch(() => null);
   postMessage({ number, small });
-};
+});
