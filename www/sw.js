@@ -12,7 +12,16 @@ const NAMED_AFTER_CONTENT = /-([0-9a-f]{16})\.[a-z]+$/;
 // Milliseconds after which a silent host is answered for.
 const PATIENCE = 5000;
 
+// The engine of the studio.
+const AUTHOR = "author";
+
 const files = async () => (await fetch("precache.json", { cache: "no-cache" })).json();
+
+// What is kept beside the page: the files of an engine, and the networks. The studio makes sites of all that there is.
+function beside({ engines, bundle, studio }, engine) {
+  if (engine !== AUTHOR) return [...(engines[engine] ?? []), ...bundle];
+  return [...Object.values(engines).flat(), ...bundle, ...studio];
+}
 
 const digest = async (bytes) =>
   [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))]
@@ -81,8 +90,8 @@ async function install() {
     for (const { url } of await (await caches.open(name)).keys()) had.add(url);
   }
   const isKept = (name) => had.has(new URL(name, self.registration.scope).href);
-  const engines = Object.values(list.engines).filter((names) => names.some(isKept));
-  await keep([...list.page, ...engines.flat(), ...(engines.length ? list.bundle : [])]);
+  const engines = Object.keys(list.engines).filter((engine) => list.engines[engine].some(isKept));
+  await keep([...list.page, ...engines.flatMap((engine) => beside(list, engine))]);
 }
 
 self.addEventListener("install", (event) => {
@@ -107,7 +116,7 @@ self.addEventListener("message", (event) => {
   const engine = event.data?.keep;
   const all = async () => {
     const list = await files();
-    await keep([...list.page, ...(list.engines[engine] ?? []), ...list.bundle]);
+    await keep([...list.page, ...beside(list, engine)]);
     event.source?.postMessage({ kept: engine });
   };
   // Without a network everything that can be kept is there already.

@@ -26,6 +26,8 @@ pub const STUDIO_FOLDER: &str = "studio/";
 pub const HEADERS_FILE: &str = "_headers";
 /// What the file for hosts would be where an edited one is kept; a number may follow.
 const NEW_HEADERS: &str = "_headers.new";
+/// In a site that is a studio alone: the page that sites begin with, whose place is taken by one that leads to the studio.
+pub const STUDIO_PAGE: &str = "page.html";
 /// Endings of packed copies.
 pub const PACKED: [&str; 2] = [".br", ".gz"];
 /// Folder of other runtimes in the page of measurements.

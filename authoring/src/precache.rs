@@ -24,9 +24,11 @@ pub fn precache(
     names.sort();
     let mut precache = Precache { page: vec!["./".to_owned()], ..Precache::default() };
     let mut everything = Vec::new();
+    let has_studio = names.iter().any(|name| name.starts_with(STUDIO_FOLDER));
     for name in names {
         // Types are for those who write pages.
         if name.ends_with(".d.ts") {
+            precache.studio.push(name);
             continue;
         }
         // Fetched in parts, and listed with its digest in the bundle's manifest.
@@ -48,6 +50,10 @@ pub fn precache(
             None => precache.page.push(name),
         }
     }
+    precache.studio.extend([OWN_FILES, SERVICE_WORKER].map(str::to_owned));
+    if !has_studio {
+        precache.studio.clear();
+    }
     let version = sha256_hex(&everything)[..16].to_owned();
     Ok((precache, version))
 }
@@ -58,9 +64,17 @@ pub struct Precache {
     page: Vec<String>,
     engines: BTreeMap<String, Vec<String>>,
     bundle: Vec<String>,
+    /// What the studio needs beside all of that, as it makes sites of it; a site from before has none.
+    #[serde(default)]
+    studio: Vec<String>,
 }
 
 impl Precache {
+    /// Whether visitors' browsers keep the same files.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.page, &self.engines, &self.bundle) == (&other.page, &other.engines, &other.bundle)
+    }
+
     /// The files in it.
     pub fn names(&self) -> Vec<String> {
         let engines = self.engines.values().flatten();
@@ -70,12 +84,14 @@ impl Precache {
     }
 }
 
-/// Those of a site's files that visitors' browsers keep; runtimes for comparison are too large for that.
+/// Those of a site's files that visitors' browsers keep.
 pub fn kept_by_browsers(names: &[String]) -> Vec<String> {
-    let is_kept = |name: &String| {
-        ![SERVICE_WORKER, PRECACHE, OWN_FILES].contains(&&**name)
-            && !is_for_hosts(name)
-            && !name.starts_with(PEERS_FOLDER)
-    };
-    names.iter().filter(|name| is_kept(name)).cloned().collect()
+    names.iter().filter(|name| is_kept_by_browsers(name)).cloned().collect()
+}
+
+/// Whether visitors' browsers keep a file; runtimes for comparison are too large for that.
+pub fn is_kept_by_browsers(name: &str) -> bool {
+    ![SERVICE_WORKER, PRECACHE, OWN_FILES].contains(&name)
+        && !is_for_hosts(name)
+        && !name.starts_with(PEERS_FOLDER)
 }

@@ -13,7 +13,7 @@ use crate::names::{
     APP_MANIFEST, BUNDLE_FOLDER, HEADERS_FILE, OWN_FILES, PAGE, PRECACHE, SAMPLES, SAMPLES_FOLDER,
     SERVICE_WORKER,
 };
-use crate::precache::{kept_by_browsers, precache};
+use crate::precache::{is_kept_by_browsers, kept_by_browsers, precache};
 
 /// What the service worker has in the place of a digest of the site.
 const UNPUBLISHED: &str = "unpublished";
@@ -138,11 +138,8 @@ impl Site {
 
     /// Names of the files that a browser asks for, which packed copies are made of.
     fn served(&self) -> Vec<String> {
-        let names: Vec<String> = self.files.keys().cloned().collect();
-        let mut served = kept_by_browsers(&names);
-        let own = [SERVICE_WORKER, PRECACHE].map(str::to_owned);
-        served.extend(own.into_iter().filter(|name| self.files.contains_key(name)));
-        served
+        let names = self.files.keys().filter(|name| is_served(name));
+        names.cloned().collect()
     }
 
     /// Adds packed copies of the files, if they are wanted and smaller, and the file of headers. Calls `tell` with the
@@ -161,20 +158,16 @@ impl Site {
         for (index, names) in served.chunks(PACKED_AT_ONCE).enumerate() {
             let copies = |name: &String| {
                 let bytes = self.files.get(name).map(Vec::as_slice).unwrap_or_default();
-                let packed = if is_packed { pack(name, bytes) } else { Ok(Vec::new()) };
-                let source = |source| SiteError::Pack { name: name.clone(), source };
-                packed.map(|copies| (name.clone(), bytes.len() as u64, copies)).map_err(source)
+                let packed = if is_packed { copies_of(name, bytes)? } else { Vec::new() };
+                Ok((bytes.len() as u64, packed))
             };
-            let packed: Vec<_> = names.par_iter().map(copies).collect::<Result<_, _>>()?;
-            let mut more = Vec::new();
-            for (name, plain, copies) in packed {
+            let packed: Vec<_> = names.par_iter().map(copies).collect::<Result<_, SiteError>>()?;
+            for (plain, copies) in packed {
                 let least = copies.iter().map(|(_, copy)| copy.len() as u64).min();
                 sizes.plain += plain;
                 sizes.packed += least.unwrap_or(plain).min(plain);
-                let named = |(ending, copy)| (format!("{name}{ending}"), copy);
-                more.extend(copies.into_iter().map(named));
+                self.files.extend(copies);
             }
-            self.files.extend(more);
             tell((index * PACKED_AT_ONCE + names.len()).min(served.len()), served.len())?;
         }
         let headers = headers_text(served.iter().map(String::as_str));
@@ -211,6 +204,26 @@ struct List<'a> {
 
 fn json(name: &'static str, value: &impl Serialize) -> Result<Vec<u8>, SiteError> {
     serde_json::to_vec_pretty(value).map_err(|source| SiteError::Json { name, source })
+}
+
+/// Whether a browser asks for a file.
+fn is_served(name: &str) -> bool {
+    [SERVICE_WORKER, PRECACHE].contains(&name) || is_kept_by_browsers(name)
+}
+
+/// The packed copies that a host is given beside a file of a site, by their names, where they are worth their place; none
+/// beside what is not sent to browsers.
+///
+/// # Errors
+///
+/// [`SiteError::Pack`]
+pub fn copies_of(name: &str, bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, SiteError> {
+    if !is_served(name) {
+        return Ok(Vec::new());
+    }
+    let copies =
+        pack(name, bytes).map_err(|source| SiteError::Pack { name: name.to_owned(), source })?;
+    Ok(copies.into_iter().map(|(ending, copy)| (format!("{name}{ending}"), copy)).collect())
 }
 
 /// A page with this title, as text: of its window and of its first heading.

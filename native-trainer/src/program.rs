@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::command::{
     bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
-    serve, site, train, verify, worker,
+    serve, site, studio, train, verify, worker,
 };
 use crate::{allocator, page, terminal};
 
@@ -56,6 +56,7 @@ enum Command {
     Export(export::Arguments),
     Report(report::Arguments),
     Site(site::Arguments),
+    Studio(studio::Arguments),
     Gallery(gallery::Arguments),
     Publish(publish::Arguments),
     Verify(verify::Arguments),
@@ -108,6 +109,7 @@ pub fn run(with: Option<&'static [u8]>) -> ExitCode {
             Ok(())
         }
         Command::Site(arguments) => arguments.run(),
+        Command::Studio(arguments) => arguments.run(),
         Command::Gallery(arguments) => arguments.run(),
         Command::Publish(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),

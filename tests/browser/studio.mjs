@@ -1,7 +1,7 @@
 // The studio in headless Chromium: a folder of made-up pictures becomes classes, and what an owner does with them.
 //
 // node studio.mjs SITE STUDIO SCREENSHOTS OUT [SCENARIO,…]
-//   STUDIO  the built studio, which lies below the site
+//   STUDIO  the built studio, which lies below the site; the site's own where it is none
 //   OUT     a folder for what the studio hands out
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +17,7 @@ const [site, studio, screenshots, out, only] = process.argv.slice(2);
 const folder = mkdtempSync(join(tmpdir(), "studio-"));
 const browser = await launch();
 const host = await start(site, /^$/);
-host.sites["/studio/"] = studio;
+if (studio) host.sites["/studio/"] = studio;
 
 const number = (value) => {
   const bytes = Buffer.alloc(4);
@@ -101,6 +101,17 @@ function zip(files) {
   return Buffer.concat([...parts, listed, end]);
 }
 
+// A disk as AVIF, which the browser decodes for the engine.
+const AVIF = Buffer.from(
+  "AAAAHGZ0eXBhdmlmAAAAAG1pZjFhdmlmbWlhZgAAANZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJp" +
+    "bG9jAAAAAERAAAEAAQAAAAAA+gABAAAAAAAAALwAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABhdjAxAAAAAA5waXRtAAAAAAAB" +
+    "AAAAVmlwcnAAAAA4aXBjbwAAAAxhdjFDgQAMAAAAABRpc3BlAAAAAAAAAGAAAABAAAAAEHBpeGkAAAAAAwgICAAAABZpcG1hAAAAAAAA" +
+    "AAEAAQOBAgMAAADEbWRhdBIACgkYGW/+2QENBoQyrAFFWPDwvDiFBCBQyABA196sGsSiH1+yblJ9Pg/9Ai30jQRfD/65an6kccH4uyFv" +
+    "y21whWkR/5nJwefK0R6Wyz+/Ptx9ayw4HEfYdqdgHjuWlQL3Fj1anNW8jUjwgvwWx2S7CoLMbBK4WcDX1OasCbzlmC7Zvv8K3b3KFOxo" +
+    "Hpil5WV5yZoJ/3IesnGElrQGeG3xRYkGCoQiOaZnCdhubmA8plVa1/r8cnh5jOfA",
+  "base64",
+);
+
 const shape = (name, at = 0) => png((x, y) => (SHAPES[name](x, y, at) ? COLORS[name] : [240, 240, 240 - at]));
 
 // Each picture is read once more, as a browser does that has forgotten it.
@@ -137,8 +148,9 @@ async function open(visit, address = `${host.address}studio/?lang=en`) {
   // Machines that build beside it are slow.
   page.setDefaultTimeout(PATIENCE);
   const watched = watch(page);
-  await page.goto(address);
-  await page.waitForFunction(() => document.querySelector("#status").className !== "busy");
+  // The address may lead on to another one.
+  await page.goto(address, { waitUntil: "commit" });
+  await page.waitForFunction(() => (document.querySelector("#status")?.className ?? "busy") !== "busy");
   return Object.assign(page, { watched });
 }
 
@@ -654,10 +666,14 @@ const scenarios = {
   async site() {
     const visit = await browser.newContext({ acceptDownloads: true });
     const page = await open(visit);
-    await give(page, pictures(5));
+    const shelf = pictures(5);
+    writeFileSync(join(shelf, "disk", "5.avif"), AVIF);
+    await give(page, shelf);
     await page.locator("#measure").click();
     await page.waitForFunction(() => document.querySelector("#status").className !== "busy", null, { timeout: PATIENCE });
     const seen = { measured: await status(page), figures: await page.locator("#figures").textContent() };
+    seen.disks = (await classes(page)).disk.length;
+    seen.unusable = await page.locator("#left-out-names li").allTextContents();
     await page.screenshot({ path: join(screenshots, "studio-measured.png"), fullPage: true });
     for (const [button, name] of [["#save-site", "site.zip"], ["#save-gallery", "gallery.bin"]]) {
       const coming = page.waitForEvent("download", { timeout: PATIENCE });
@@ -693,6 +709,43 @@ const scenarios = {
     await pictured(page);
     await page.screenshot({ path: join(screenshots, "studio-opened.png"), fullPage: true });
     seen.problems = page.watched.problems;
+    await visit.close();
+    return seen;
+  },
+
+  // A studio without a published site: its first page leads to it, and without a network it makes a site all the same.
+  async alone() {
+    const visit = await browser.newContext({ acceptDownloads: true });
+    const page = await open(visit, host.address);
+    const seen = { begun: await status(page), address: new URL(page.url()).pathname };
+    // Everything is kept once the browser says so; a page that it keeps is then opened without the host.
+    await page.evaluate(async () => {
+      await navigator.serviceWorker.ready;
+      const list = await (await fetch("../precache.json")).json();
+      const names = [...list.page, ...Object.values(list.engines).flat(), ...list.bundle, ...list.studio];
+      const isKept = (name) => caches.match(new URL(`../${name}`, location.href).href);
+      for (const begun = Date.now(); Date.now() - begun < 120_000; ) {
+        if ((await Promise.all(names.map(isKept))).every(Boolean)) return;
+        await new Promise((next) => setTimeout(next, 200));
+      }
+      throw new Error("not everything is kept");
+    });
+    host.gone = true;
+    await page.goto(host.address, { waitUntil: "commit" });
+    await page.waitForURL("**/studio/");
+    await page.waitForFunction(() => (document.querySelector("#status")?.className ?? "busy") !== "busy");
+    seen.offline = await status(page);
+    await give(page, pictures(3));
+    await page.locator("#title").fill("Shapes");
+    await page.keyboard.press("Enter");
+    const coming = page.waitForEvent("download");
+    await page.locator("#save-site").click();
+    await (await coming).saveAs(join(out, "site.zip"));
+    await said(page, "unpack it");
+    host.gone = false;
+    // What the browser says of a host that is away is no fault of the page.
+    seen.problems = page.watched.problems.filter((problem) => !problem.includes("net::ERR_"));
+    seen.origins = page.watched.origins.size;
     await visit.close();
     return seen;
   },

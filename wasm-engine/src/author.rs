@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use authoring::adaptation::{Options, adapt_again};
 use authoring::figures::Figures;
 use authoring::picture::{PictureError, PictureProblem};
-use authoring::site::Sample;
+use authoring::site::{self, Sample};
 use authoring::workshop::{self, Workshop};
 use authoring::{Part, Record};
 use models::gallery::{ContentId, Crop, Gallery};
@@ -77,6 +77,11 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
     if let Request::Learn { gallery } = request {
         return learned(&gallery);
     }
+    if let Request::Pack { file } = request {
+        let copies = site::copies_of(&file.name, &file.bytes)
+            .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
+        return Ok(Response::Packed { copies: as_files(copies) });
+    }
     let Open { workshop: Some(workshop), gallery: last } = open else {
         return Err(EngineError::new(ErrorKind::Bundle, "no network is open yet: send Open first"));
     };
@@ -143,17 +148,14 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
             let project = as_project(project)?;
             let made = workshop.make(&project, page, packed, &mut tell).map_err(failed)?;
             *last = Gallery::from_bytes(&made.gallery).ok();
-            let site = made.site.files.into_iter();
             Ok(Response::Made {
                 gallery: made.gallery.into(),
                 report: made.report,
                 figures: made.figures,
-                site: site
-                    .map(|(name, bytes)| protocol::File { name, bytes: bytes.into() })
-                    .collect(),
+                site: as_files(made.site.files),
             })
         }
-        Request::Open { .. } | Request::Learn { .. } => {
+        Request::Open { .. } | Request::Learn { .. } | Request::Pack { .. } => {
             Err(EngineError::new(ErrorKind::Bundle, "is answered above"))
         }
     }
@@ -164,6 +166,11 @@ fn learned(file: &[u8]) -> Result<Response, EngineError> {
     let mut gallery = Gallery::from_bytes(file)?;
     let outcome = adapt_again(&mut gallery, &Options::default())?;
     Ok(Response::Learned { gallery: outcome.changed().then(|| gallery.to_bytes().into()) })
+}
+
+fn as_files(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Vec<protocol::File> {
+    let file = |(name, bytes): (String, Vec<u8>)| protocol::File { name, bytes: bytes.into() };
+    files.into_iter().map(file).collect()
 }
 
 fn decoded(pixels: Option<protocol::Pixels>) -> Result<Option<RgbImage>, EngineError> {

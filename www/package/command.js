@@ -17,7 +17,7 @@ beside the site. Run again after photographs have come or gone, it embeds the ne
 used are named and left out. Beside the site DIR lies DIR.report, which is not for publishing: index.html, the report;
 gallery.bin, the gallery for the native magpie; records, what is known of the photographs.
 
-  PHOTOS             folder with one sub-folder per class
+  PHOTOS             folder with one sub-folder per class, or a zip file of such a folder
   --out DIR          folder to write the site into: a new or empty one, or a site that magpie wrote
   --title TEXT       title of the page; by default that of the site that stands there, else Magpie
   --extractor FILE   model file of the extractor; by default the one that the package brings along
@@ -29,7 +29,7 @@ gallery.bin, the gallery for the native magpie; records, what is known of the ph
   --sample FILE      sample picture that the page offers; may be repeated
   --samples N        offers this many of the photographs, of classes spread over all
   --report WHEN      auto or never: whether the report is written
-  --threads N        photographs that are looked at beside each other; by default as many as there are cores
+  --threads N        photographs that are looked at, and files packed, beside each other; by default as many as cores
   --json             prints JSON
 
 serve: sends a site on 127.0.0.1 with the headers that give its engine threads.
@@ -41,6 +41,7 @@ serve: sends a site on 127.0.0.1 with the headers that give its engine threads.
 Examples:
   npx magpie-recognizer site photos --out site
   npx magpie-recognizer site photos --title "On my shelf" --samples 4 --out site
+  npx magpie-recognizer site photos.zip --out site
   npx magpie-recognizer serve site
 `;
 
@@ -88,7 +89,7 @@ function only(positionals, what) {
 }
 
 async function site({ values, positionals }) {
-  const photos = only(positionals, "folder of photographs");
+  const photos = only(positionals, "folder of photographs, or its zip file");
   if (!values.out) throw new UsageError("--out DIR is missing: name the folder to write the site into");
   if (values.samples !== undefined && values.sample) throw new UsageError("give --sample or --samples, not both");
   const given = (name, choices) => oneOf(name, values[name] ?? "auto", ["auto", ...choices]);

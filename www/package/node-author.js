@@ -7,6 +7,7 @@ import { ThreadWorker } from "./node-thread.js";
 
 // Records that are sent in one message.
 const AT_ONCE = 64;
+const ENDED = { kind: "Ended", message: "the engine was ended" };
 
 /** What the engine refuses: `kind` says what of it. */
 export class AuthorError extends Error {
@@ -99,7 +100,7 @@ export class Authors {
       const opened = await Promise.all(authors.map((author) => author.ask({ Open: { extractor, detector } })));
       return new Authors(authors, opened[0]);
     } catch (error) {
-      for (const author of authors) author.end({ kind: "Ended", message: "the engine was ended" });
+      for (const author of authors) author.end(ENDED);
       throw error;
     }
   }
@@ -129,13 +130,32 @@ export class Authors {
     return refused;
   }
 
-  /** Gallery, report, figures and site of a project. The other engines end: their memory is needed. */
-  async make(project, page, progress) {
-    for (const author of this.#authors.splice(1)) author.end({ kind: "Ended", message: "the engine was ended" });
-    return this.#authors[0].ask({ Make: { project, page, packed: true } }, progress);
+  /** Gallery, report, figures and site of a project, packed on this many threads. Engines end as soon as they can: their
+   * memory is needed. */
+  async make(project, page, threads, progress) {
+    for (const author of this.#authors.splice(1)) author.end(ENDED);
+    const made = await this.#authors[0].ask({ Make: { project, page, packed: false } }, progress);
+    this.end();
+    return { ...made, site: await this.#withCopies(made.site, threads, progress) };
+  }
+
+  // Files of a site with their packed copies, which engines without networks make beside each other.
+  async #withCopies(site, threads, progress) {
+    // The largest first, so that none is left alone at the end.
+    const files = [...site].sort((one, other) => other.bytes.length - one.bytes.length);
+    this.#authors = Array.from({ length: Math.min(threads, files.length) }, () => new Author());
+    const all = [...site];
+    let done = 0;
+    await shared(files, this.#authors, async (file, author) => {
+      const { copies } = await author.ask({ Pack: { file } });
+      all.push(...copies);
+      done += 1;
+      progress?.({ done, of: files.length, what: "packing" });
+    });
+    return all;
   }
 
   end() {
-    for (const author of this.#authors) author.end({ kind: "Ended", message: "the engine was ended" });
+    for (const author of this.#authors) author.end(ENDED);
   }
 }

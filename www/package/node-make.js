@@ -5,6 +5,7 @@ import { availableParallelism, totalmem } from "node:os";
 import { basename, join, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+import { archiveOf } from "./node-archive.js";
 import { Authors } from "./node-author.js";
 import { labelOf, leftOutTexts, lossesOf, photosOf } from "./node-photos.js";
 import { Beside, isWithin, Place } from "./node-site.js";
@@ -91,6 +92,14 @@ class Unusable {
   }
 }
 
+/** The file of a photograph: on the disk, or in an archive, whose list has its size. */
+async function bytesOf({ path, read }) {
+  if (read) return read();
+  const { size } = await stat(path);
+  if (size > MOST_BYTES) throw new Error("has more than 256 MB; make it smaller");
+  return new Uint8Array(await readFile(path));
+}
+
 /** Has the engines look at what is not known yet. Photographs get their content ids, and are told to be usable. */
 async function lookAt(photos, authors, beside) {
   const known = await beside.openRecords(authors.key);
@@ -99,9 +108,7 @@ async function lookAt(photos, authors, beside) {
   const seen = new Map();
   const look = async (photo, ask) => {
     try {
-      const { size } = await stat(photo.path);
-      if (size > MOST_BYTES) throw new Error("has more than 256 MB; make it smaller");
-      const file = new Uint8Array(await readFile(photo.path));
+      const file = await bytesOf(photo);
       const content = createHash("sha256").update(file).digest("hex").slice(0, 32);
       photo.content = content;
       const first = seen.get(content);
@@ -170,9 +177,10 @@ function tellShared(photos) {
 async function samplesOf({ sample, samples }, photos) {
   const firsts = photos.filter(({ label }, at) => label !== photos[at - 1]?.label);
   const count = Math.min(samples, firsts.length);
-  const chosen = Array.from({ length: count }, (_, at) => firsts[Math.floor((at * firsts.length) / count)].path);
-  const bytesOf = async (path) => ({ name: basename(path), bytes: await read(path, "a sample") });
-  return Promise.all([...sample, ...chosen].map(bytesOf));
+  const chosen = Array.from({ length: count }, (_, at) => firsts[Math.floor((at * firsts.length) / count)]);
+  const given = sample.map(async (path) => ({ name: basename(path), bytes: await read(path, "a sample") }));
+  const own = chosen.map(async (photo) => ({ name: basename(photo.path), bytes: await bytesOf(photo) }));
+  return Promise.all([...given, ...own]);
 }
 
 /** Opens the site as a visitor's browser would, and has it recognize a photograph. */
@@ -180,7 +188,7 @@ async function answers(out, photo) {
   const { Magpie } = await import("./node.js");
   const magpie = await Magpie.load(pathToFileURL(join(out, `bundle${sep}`)), { thumbnails: false });
   try {
-    await magpie.recognize(new Blob([new Uint8Array(await readFile(photo.path))]));
+    await magpie.recognize(new Blob([await bytesOf(photo)]));
   } finally {
     magpie.dispose();
   }
@@ -292,9 +300,10 @@ async function make(options, given, place, beside) {
   }
   const [classes, files] = [await metadataOf(options.metadata), await page()];
   // Half of the memory stays for others.
-  const threads = options.threads ?? Math.min(availableParallelism(), Math.floor(totalmem() / 2 / OF_ENGINE));
-  const count = Math.max(1, Math.min(threads, given.photos.length));
-  const authors = await Authors.open(networks.extractor, networks.detector, count);
+  const most = Math.min(availableParallelism(), Math.floor(totalmem() / 2 / OF_ENGINE));
+  const threads = options.threads ?? Math.max(1, most);
+  const beginning = Math.min(threads, given.photos.length);
+  const authors = await Authors.open(networks.extractor, networks.detector, beginning);
   try {
     const before = await beside.openRecords(authors.key);
     let outcome = await lookAt(given.photos, authors, beside);
@@ -325,7 +334,7 @@ async function make(options, given, place, beside) {
     const progress = new Progress("", 1);
     const words = { pictures: "pictures", learning: "learning", packing: "files packed" };
     const hear = ({ done, of, what }) => progress.to(done, of, words[what] ?? what);
-    const made = await authors.make(project, files, hear).finally(() => progress.end());
+    const made = await authors.make(project, files, threads, hear).finally(() => progress.end());
     authors.end();
     await beside.putGallery(made.gallery);
     await place.publish(made.site.map(({ name, bytes }) => [name, bytes]));
@@ -353,7 +362,15 @@ async function make(options, given, place, beside) {
  * }} options
  */
 export async function makeSite(options) {
-  const given = await photosOf(options.photos);
+  const given = (await archiveOf(options.photos)) ?? (await photosOf(options.photos));
+  try {
+    await makeOf(given, options);
+  } finally {
+    await given.close();
+  }
+}
+
+async function makeOf(given, options) {
   const beside = new Beside(options.out, tell);
   await checkPlaces(options, beside);
   await beside.check();

@@ -29,7 +29,7 @@ const BEGINNING = 4096;
 // Paths of one reason that are named; more are counted.
 const NAMED = 5;
 
-const REASONS = {
+export const REASONS = {
   ending: "a picture by its content, but not by its name; give it an ending of pictures",
   none: "no picture by its name and its content",
   loose: "a picture beside the classes' folders; put it into one of them",
@@ -55,12 +55,13 @@ export const labelOf = (text) =>
   text.replace(/^[\s\u00ad\u200b\u2060\u180e\ufeff]+|[\s\u00ad\u200b\u2060\u180e\ufeff]+$/g, "").normalize("NFC");
 
 const endingOf = (path) => extname(path).slice(1).toLowerCase();
-const isPicture = (path) => PICTURES.has(endingOf(path));
+export const isPicture = (path) => PICTURES.has(endingOf(path));
+export const isOfSystem = (name) => SYSTEM.has(name.toLowerCase());
 
 async function entries(folder) {
   const names = await readdir(folder);
   const all = names.map((name) => ({ name, path: join(folder, name), shown: name.normalize("NFC") }));
-  const seen = all.filter(({ shown }) => !shown.startsWith(".") && !SYSTEM.has(shown.toLowerCase()));
+  const seen = all.filter(({ shown }) => !shown.startsWith(".") && !isOfSystem(shown));
   return seen.sort((one, other) => byBytes(one.shown, other.shown) || byBytes(one.name, other.name));
 }
 
@@ -88,10 +89,12 @@ async function beginningOf(path) {
 
 /** The photographs of a folder of classes, and what is left out. */
 class Contents {
-  /** @type {{ path: string, label: string, content?: string, isUsable?: boolean }[]} */
+  /** @type {{ path: string, label: string, read?: () => Promise<Uint8Array>, content?: string, isUsable?: boolean }[]} */
   photos = [];
   /** @type {{ path: string, reason: string }[]} */
   leftOut = [];
+
+  async close() {}
 
   leave(path, reason) {
     this.leftOut.push({ path, reason });
@@ -171,9 +174,7 @@ export async function photosOf(root) {
     throw new Error(`${root}: there is no such file or folder; check the path`);
   });
   if (!there.isDirectory()) {
-    const isPacked = endingOf(root) === "zip";
-    const advice = isPacked ? "unpack it, and give the folder" : "give a folder with one sub-folder per class";
-    throw new Error(`${root}: is a file; ${advice}`);
+    throw new Error(`${root}: is a file; give a folder with one sub-folder per class, or a zip file of such a folder`);
   }
   const contents = new Contents();
   await contents.read(root);
@@ -184,9 +185,14 @@ export async function photosOf(root) {
         `folders: ${dirname(resolve(root))}`,
     );
   }
-  const texts = leftOutTexts(contents.leftOut);
+  throw noPhotos(root, contents.leftOut);
+}
+
+/** Why there is no photograph. */
+export function noPhotos(root, leftOut) {
+  const texts = leftOutTexts(leftOut);
   const why = texts.length ? ` (${texts.join("; ")})` : "";
-  throw new Error(`${root}: no picture lies in a sub-folder; make one per class, as photos/blue mug/1.jpg${why}`);
+  return new Error(`${root}: no picture lies in a sub-folder; make one per class, as photos/blue mug/1.jpg${why}`);
 }
 
 /** What is left out, in a sentence for each reason: first what a person would miss. */

@@ -234,7 +234,8 @@ export class Place {
     if (wrong !== undefined) throw new Error(`${JSON.stringify(wrong)}: is no name of a site's file; rename it`);
     await this.#refuse([...files.keys()]);
     this.#stays = await this.#keepEdited(files);
-    if (this.#stays.size) files.set(OWN_FILES, listAnew(files, this.#stays));
+    // Copies have come since the engine made its list.
+    files.set(OWN_FILES, listAnew(files, this.#stays));
     try {
       await mkdir(this.#draft, { recursive: true });
       for (const [name, bytes] of files) await put(join(this.#draft, name), bytes);
@@ -299,12 +300,12 @@ export class Place {
   }
 }
 
-/** The list of a site's own files with the digests of these, some of which somebody has edited. */
+/** The list of a site's own files with the digests of these, and which of them somebody has edited. */
 function listAnew(files, edited) {
   const names = [...files.keys()].sort(byBytes);
   const digests = names.filter((name) => name !== OWN_FILES).map((name) => [name, sha256(files.get(name))]);
-  const list = { version: VERSION, files: names, digests: Object.fromEntries(digests), edited: [...edited] };
-  return Buffer.from(JSON.stringify(list, null, 2));
+  const list = { version: VERSION, files: names, digests: Object.fromEntries(digests) };
+  return Buffer.from(JSON.stringify(edited.size ? { ...list, edited: [...edited] } : list, null, 2));
 }
 
 /** What lies beside a site: its report, its gallery, and what is known of the photographs. */

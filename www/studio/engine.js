@@ -9,6 +9,9 @@ const MOST = 4;
 // Records that are sent in one message.
 const AT_ONCE = 64;
 const RECORDS = "records ";
+const PAGE = "index.html";
+// In a site that is a studio alone: what sites begin with.
+const STUDIO_PAGE = "page.html";
 
 let pool = null;
 
@@ -274,7 +277,13 @@ async function page() {
   const list = new URL("../magpie-files.json", import.meta.url);
   const { files } = JSON.parse(new TextDecoder().decode(await bytesOf(list)));
   const names = files.filter((name) => !isMade(name));
-  return Promise.all(names.map(async (name) => ({ name, bytes: await bytesOf(new URL(`../${name}`, import.meta.url)) })));
+  // Its own page only leads to the studio.
+  const isAlone = names.includes(STUDIO_PAGE);
+  const read = async (name) => ({
+    name: name === STUDIO_PAGE ? PAGE : name,
+    bytes: await bytesOf(new URL(`../${name}`, import.meta.url)),
+  });
+  return Promise.all(names.filter((name) => !isAlone || name !== PAGE).map(read));
 }
 
 /** Makes what is wanted of a project: "figures", "gallery", "site" or "folder", which is the same files. */

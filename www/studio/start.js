@@ -6,8 +6,8 @@ import { beginBurst, closeCamera, endBurst, openCamera } from "./camera.js";
 import { ask, endEngine, find, look, make, openEngine, openGallery, recordFolders } from "./engine.js";
 import { opened as fileGiven, given } from "./given.js";
 
-// Pixels of a small picture from top to bottom.
-const SMALL = 224;
+// Workers that make photographs small, at most: as many come in beside each other.
+const MOST_SMALLERS = 4;
 // Letters of an id, and behind a name those of thumbnails that a gallery has apart.
 const ID = 32;
 const APART = " thumbnails";
@@ -206,21 +206,40 @@ async function removeProject() {
 
 const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-// Decoded and made smaller beside the page's own work; a wide one stays wider.
-async function smaller(file) {
-  const options = { imageOrientation: "from-image", resizeHeight: SMALL, resizeQuality: "medium" };
-  const bitmap = await createImageBitmap(file, options);
-  try {
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    const context = canvas.getContext("2d");
-    // What is transparent is white, as the networks see it.
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, bitmap.width, bitmap.height);
-    context.drawImage(bitmap, 0, 0);
-    return await canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
-  } finally {
-    bitmap.close();
-  }
+// Workers that make photographs small: as many as there are processors, and no more than come in beside each other.
+const smallers = [];
+const waiting = new Map();
+let number = 0;
+
+function newSmaller() {
+  const worker = new Worker(trustedScript(new URL("small.js", import.meta.url)), { type: "module" });
+  const end = ({ number, small }) => {
+    const { resolve, reject } = waiting.get(number);
+    waiting.delete(number);
+    if (small) resolve(small);
+    else reject(new Error("this browser cannot show it"));
+  };
+  worker.onmessage = ({ data }) => end(data);
+  // Those that it had are as broken as it is; another one takes its place.
+  worker.onerror = (event) => {
+    event.preventDefault();
+    smallers.splice(smallers.indexOf(worker), 1);
+    for (const [number, { of }] of waiting) if (of === worker) end({ number, small: null });
+  };
+  smallers.push(worker);
+  return worker;
+}
+
+/** A photograph made small; rejected where the browser cannot show it. */
+function smaller(file) {
+  const most = Math.min(MOST_SMALLERS, navigator.hardwareConcurrency || 2);
+  number += 1;
+  // In turn.
+  const worker = smallers.length < most ? newSmaller() : smallers[number % smallers.length];
+  return new Promise((resolve, reject) => {
+    waiting.set(number, { resolve, reject, of: worker });
+    worker.postMessage({ number, file });
+  });
 }
 
 async function keep(name, file, bytes) {

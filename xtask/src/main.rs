@@ -49,6 +49,9 @@ cargo xtask bench gallery [COUNT]
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
+cargo xtask bench studio [N] --pictures DIR
+    From N (200) photographs of a camera's size to a site in the studio, in Chromium; they are
+    composed of the pictures below DIR, whose folders are classes. Then 2,000 of these pictures.
 cargo xtask bench quality DIR [--extractor FILE] [--detector FILE] [--limit N]
     How well networks do on every set of images below DIR, with standard errors; with --limit on N
     images of each set. docs/results.md says how DIR looks.
@@ -95,6 +98,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "engine", options @ ..] => bench::engine(options),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "studio", options @ ..] => bench::studio(options),
         ["bench", "quality", options @ ..] => bench::quality(options),
         ["bench", "report"] => bench::report(),
         ["package"] => package::run(),

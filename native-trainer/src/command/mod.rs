@@ -14,6 +14,7 @@ pub mod report;
 pub mod scene;
 pub mod serve;
 pub mod site;
+pub mod studio;
 pub mod train;
 pub mod verify;
 pub mod worker;

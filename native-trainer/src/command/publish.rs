@@ -28,7 +28,7 @@ use crate::publishing::draft::Draft;
 use crate::publishing::earlier::{self, Given};
 use crate::publishing::names::{
     BUNDLE_FOLDER, HEADERS_FILE, PAGE, PEERS, PEERS_FRAME, PRECACHE, SAMPLES, SERVICE_WORKER,
-    list_files,
+    STUDIO_PAGE, list_files,
 };
 use crate::publishing::owned::Owned;
 use crate::publishing::peers;
@@ -171,7 +171,7 @@ impl Arguments {
             page.retain(|name| name != PEERS_FRAME);
         }
         let mut site = Draft::begin(&self.out)?;
-        self.check_place(&site, built.folder())?;
+        check_place(&site, &self.out, built.folder())?;
         site.check(&self.known_names(&page))?;
         let parts = self.open_parts()?;
         let (settings, notes) = (self.settings(&parts.gallery), self.notes(&parts));
@@ -298,26 +298,6 @@ impl Arguments {
         Ok(authoring::Site::new(page, self.title(), bundle, samples)?)
     }
 
-    /// Refuses a place that what is published comes from.
-    fn check_place(&self, site: &Draft, built: &Path) -> anyhow::Result<()> {
-        let (out, page) = (self.out.display(), files::whole(built));
-        if site.place() == page {
-            bail!(
-                "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
-                 or another --out"
-            );
-        }
-        if site.place().starts_with(&page) {
-            bail!("{out}: lies in the built page; choose another folder");
-        }
-        let within = page.strip_prefix(site.place()).ok().and_then(Path::to_str);
-        let is_own = |folder: &str| site.before().is_some_and(|own| own.has_in(folder));
-        if within.is_some_and(is_own) {
-            bail!("{out}: the built page is a part of this site; give the one that was built");
-        }
-        Ok(())
-    }
-
     /// Names the file that was given for one of the bundle: the detector that answers nothing.
     fn of_given_file(&self, error: anyhow::Error) -> anyhow::Error {
         match (error.downcast::<ProbeError>(), &self.detector) {
@@ -381,6 +361,26 @@ impl Arguments {
     }
 }
 
+/// Refuses a place that what is published comes from.
+pub(super) fn check_place(site: &Draft, out: &Path, built: &Path) -> anyhow::Result<()> {
+    let (out, page) = (out.display(), files::whole(built));
+    if site.place() == page {
+        bail!(
+            "{out}: --page and --out name one folder; give the folder that the page was built into by --page, \
+             or another --out"
+        );
+    }
+    if site.place().starts_with(&page) {
+        bail!("{out}: lies in the built page; choose another folder");
+    }
+    let within = page.strip_prefix(site.place()).ok().and_then(Path::to_str);
+    let is_own = |folder: &str| site.before().is_some_and(|own| own.has_in(folder));
+    if within.is_some_and(is_own) {
+        bail!("{out}: the built page is a part of this site; give the one that was built");
+    }
+    Ok(())
+}
+
 /// Fails for a sample that is no picture.
 pub(super) fn check_samples(samples: &[PathBuf]) -> anyhow::Result<()> {
     for path in samples {
@@ -396,7 +396,7 @@ fn ending(path: &Path) -> &str {
 }
 
 /// Writes some files of a site into the draft.
-fn write(
+pub(super) fn write(
     draft: &Draft,
     site: &authoring::Site,
     is_wanted: impl Fn(&str) -> bool,
@@ -411,7 +411,7 @@ pub(super) fn check_page(page: &Page) -> anyhow::Result<()> {
 }
 
 /// Names of the built page's files.
-fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
     if !page.join(PAGE).is_file() {
         bail!(
             "{0}: no built page there; `cargo xtask demo --no-serve` builds it in the project, and \
@@ -420,6 +420,12 @@ fn page_files(page: &Path) -> anyhow::Result<Vec<String>> {
         );
     }
     if let Some(own) = Owned::of(page)? {
+        if own.contains(STUDIO_PAGE) {
+            bail!(
+                "{}: is a studio of its own, whose page leads to it; give the built page, or a published site",
+                page.display()
+            );
+        }
         return Ok(own.of_page());
     }
     let mut names = Vec::new();

@@ -103,7 +103,7 @@ fn check_version(site: &Site, worker: &str) -> anyhow::Result<Vec<String>> {
         Site::Host(_) => kept.names(),
     };
     let (there, version) = precache(names, |name| site.read(name))?;
-    if kept != there {
+    if !kept.is_like(&there) {
         bail!("{PRECACHE}: files have come or gone since the site was published; publish it again");
     }
     if !worker.contains(&version) {

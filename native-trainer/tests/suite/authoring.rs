@@ -1,11 +1,13 @@
 //! One authoring core: what the command writes is what the core makes of the same photographs, as bytes in and bytes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use authoring::Record;
 use authoring::adaptation::Options;
 use authoring::workshop::{Photo, Project, Stage, Tell, Workshop};
+use authoring::{Part, Record};
+use models::bundle::Manifest;
+use models::gallery::Gallery;
 
 use crate::world::{World, shape, tree};
 
@@ -141,4 +143,118 @@ fn work_stops_where_its_listener_says_so_and_records_are_of_one_key() {
     let record: Record = workshop.look(Path::new("a.png"), &picture, None).expect("a record");
     let error = workshop.know(&record.to_bytes("another key")).expect_err("another key");
     assert!(error.to_string().contains("of another extractor, detector or version"), "{error}");
+}
+
+#[test]
+fn a_gallery_that_is_opened_again_is_the_same_gallery() {
+    let world = world();
+    let mut workshop = open(&world);
+    let photos = looked(&mut workshop, &world);
+    let tell: &mut Tell<'_> = &mut |_, _, _| Ok(());
+    let told = vec![("price".to_owned(), "9 €".to_owned())];
+    let mut wanted = project(photos.clone());
+    wanted.metadata = vec![(photos[0].label.clone(), told.clone().into_iter().collect())];
+    let first = workshop.measure(&wanted, tell).expect("figures").gallery;
+    let mut second = open(&world);
+    let opened = second.open_gallery(&first.to_bytes(), None).expect("a gallery");
+    let described = opened.classes.iter().find(|class| class.label == photos[0].label);
+    assert_eq!(described.map(|class| &class.metadata), Some(&told));
+    let mut again = Vec::new();
+    for (number, photo) in opened.photos.iter().enumerate() {
+        let id = second.know(&photo.record.to_bytes(second.key())).expect("a record");
+        let label = opened.classes[photo.class].label.clone();
+        again.push(Photo { id, name: format!("{number}").into(), label });
+    }
+    let wanted = Project { photos: again, crop: Some(opened.crop), ..wanted };
+    let second = second.measure(&wanted, tell).expect("figures").gallery;
+    assert!(second.to_bytes() == first.to_bytes(), "another gallery");
+    // A gallery whose thumbnails are a file of their own, as a site has it.
+    let (without, apart) = first.split_thumbnails();
+    let third = open(&world);
+    let parts = third.open_gallery(&without.to_bytes(), Some(&apart.to_bytes()));
+    assert_eq!(parts.expect("a gallery"), opened);
+    let refused = third.open_gallery(b"no gallery", None).expect_err("no gallery");
+    assert!(format!("{refused:#}").starts_with("the gallery: "), "{refused:#}");
+}
+
+#[test]
+fn a_picture_is_asked_as_a_page_asks_it() {
+    let world = world();
+    let mut workshop = open(&world);
+    let photos = looked(&mut workshop, &world);
+    let tell: &mut Tell<'_> = &mut |_, _, _| Ok(());
+    let gallery = workshop.measure(&project(photos.clone()), tell).expect("figures").gallery;
+    let file = std::fs::read(world.path("").join(&photos[3].name)).expect("a picture");
+    let asked = workshop.ask(&gallery, &photos[3].name, &file, None).expect("an answer");
+    assert_eq!(asked.matches[0].0, photos[3].label);
+    assert_eq!((asked.similar[0].id, &asked.similar[0].label), (photos[3].id, &photos[3].label));
+    assert!(asked.similar[0].similarity > 0.999, "{asked:?}");
+    let ids: BTreeSet<_> = asked.similar.iter().map(|similar| similar.id).collect();
+    assert_eq!(ids.len(), asked.similar.len(), "each photograph once");
+}
+
+#[test]
+fn a_part_that_the_owner_has_chosen_is_all_that_counts() {
+    let world = world();
+    let mut workshop = open(&world);
+    let picture = shape(0, 0, 40);
+    let file = picture.encode_png().expect("a PNG");
+    let name = Path::new("a.png");
+    let whole = workshop.look(name, &file, None).expect("a record");
+    let all = workshop.look_at_part(name, &file, None, Part([0.0, 0.0, 1.0, 1.0]));
+    let all = all.expect("a record");
+    assert_eq!((all.id, &all.thumbnail), (whole.id, &whole.thumbnail));
+    let part = Part([0.1, 0.1, 0.6, 0.7]);
+    let part = workshop.look_at_part(name, &file, None, part).expect("a record");
+    assert_eq!(part.id, whole.id, "it is the same photograph");
+    assert_ne!(part.memory, all.memory);
+    // What was known of the photograph before gives way.
+    workshop.know(&whole.to_bytes(workshop.key())).expect("a record");
+    workshop.know(&part.to_bytes(workshop.key())).expect("a record");
+    assert_eq!(workshop.known(), 1);
+}
+
+#[test]
+fn the_studio_is_a_site_of_its_own() {
+    let world = world();
+    let command = "studio --out made --extractor model.safetensors --page dist";
+    let error = world.fail(command);
+    assert!(error.contains("dist: was built without a studio"), "{error}");
+    world.write("dist/studio/index.html", "<p>Studio</p>");
+    world.write("dist/studio/studio.js", "export default 0;");
+    world.succeed(command);
+    let text = |name: &str| std::fs::read_to_string(world.path(name)).expect("a file");
+    assert!(text("made/index.html").contains("url=studio/"));
+    assert_eq!(text("made/page.html"), text("dist/index.html"), "sites begin with the built page");
+    assert_eq!(text("made/studio/index.html"), "<p>Studio</p>");
+    let manifest = std::fs::read(world.path("made/bundle/manifest.json")).expect("a manifest");
+    let manifest = Manifest::from_bytes(&manifest).expect("a manifest");
+    let gallery = world.path("made/bundle").join(&manifest.gallery);
+    let gallery = Gallery::from_bytes(&std::fs::read(gallery).expect("a gallery"));
+    assert!(gallery.expect("a gallery").is_empty());
+    assert!(world.succeed("verify made").contains("made"), "it is whole");
+    // Again, over the one that is there; what others have put there stays.
+    let before = tree(&world.path("made"));
+    world.write("made/CNAME", "studio.example");
+    world.write("made/mine/notes.txt", "mine");
+    world.succeed(command);
+    let after = tree(&world.path("made"));
+    assert_eq!(after.len(), before.len() + 2);
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "another studio");
+    // Nothing that somebody else has written gives way, and no site with a gallery.
+    world.write("dist/more.js", "export default 0;");
+    for (own, out, words) in [
+        ("thesis/thesis.txt", "thesis", "holds other files (thesis.txt); choose an empty folder"),
+        ("made/more.js", "made", "holds more.js, which magpie did not write there"),
+    ] {
+        world.write(own, "mine");
+        let error = world.fail(&command.replace("made", out));
+        assert!(error.contains(words), "{error}");
+        assert_eq!(text(own), "mine");
+    }
+    world.succeed("site photos --out site --extractor model.safetensors --page dist");
+    let site = tree(&world.path("site"));
+    let error = world.fail(&command.replace("made", "site"));
+    assert!(error.contains("holds a published site, whose gallery"), "{error}");
+    assert!(tree(&world.path("site")) == site, "the site stays as it was");
 }

@@ -385,6 +385,7 @@ fn every_command_shows_an_example() {
         "gallery pull",
         "gallery ask",
         "publish",
+        "studio",
         "verify",
         "serve",
         "recognize",

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use models::gallery::Gallery;
 use serde_json::Value;
 
-use super::authoring::{assert_alike, digests, photograph, unzipped};
+use super::authoring::{assert_alike, digests, photograph};
 use super::package::package;
 use super::{copy_folder, magpie, root};
 
@@ -107,7 +107,8 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
     // Only a processor that rounds otherwise has another last digit.
     assert_alike("npm", &made, &wanted);
     if made == wanted {
-        assert_eq!(unzipped(&project.digests("site")), unzipped(&project.digests("own")));
+        // Packed copies and the list of files among them, though several threads have made them.
+        assert_eq!(project.digests("site"), project.digests("own"));
         let report = |folder| beside(folder, "index.html");
         assert!(report("site.report") == report("own.report"), "another report");
     }
@@ -141,6 +142,87 @@ fn the_packages_command_makes_the_site_of_the_native_one_and_embeds_only_what_is
     let all = std::fs::read_dir(project.0.path()).expect("a folder").flatten();
     let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
     assert!(!names.into_iter().any(|name| name.starts_with(".site")), "a draft stays");
+}
+
+/// Writes a zip file of files by Python; `stored` leaves them as they are.
+fn zip(out: &Path, files: &[(&str, &[u8])], stored: bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let code = "import sys, zipfile\nout, way, *pairs = sys.argv[1:]\n\
+                with zipfile.ZipFile(out, 'w', int(way)) as z:\n  \
+                for name, path in zip(pairs[::2], pairs[1::2]): z.write(path, name)";
+    let mut python = Command::new("python3");
+    python.args(["-c", code]).arg(out).arg(if stored { "0" } else { "8" });
+    for (number, (name, bytes)) in files.iter().enumerate() {
+        let path = folder.path().join(number.to_string());
+        std::fs::write(&path, bytes).expect("a disk");
+        python.arg(name).arg(path);
+    }
+    assert!(python.status().expect("python3 runs").success());
+}
+
+#[test]
+fn the_packages_command_takes_zip_files_as_the_native_one_does() {
+    let project = Project::new();
+    let pictures: Vec<(String, Vec<u8>)> = ["apple", "mug", "杯"]
+        .iter()
+        .enumerate()
+        .flat_map(|(class, name)| (0..3).map(move |number| (class as u32, name, number)))
+        .map(|(class, name, number)| {
+            let bytes = photograph(class, number).encode_jpeg(85).expect("a picture");
+            (format!("my shelf/{name}/{number}.jpg"), bytes)
+        })
+        .collect();
+    let mut files: Vec<(&str, &[u8])> =
+        pictures.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    files.extend([
+        ("my shelf/mug/notes.txt", &b"words"[..]),
+        ("my shelf/mug/broken.jpg", b"no picture"),
+        ("my shelf/mug/more/1.jpg", b"x"),
+        ("my shelf/loose.jpg", b"x"),
+        ("__MACOSX/my shelf/mug/._0.jpg", b"x"),
+    ]);
+    let dist = root().join("dist");
+    let page = dist.to_str().expect("text");
+    // What it is called counts as little as how it is packed.
+    for (archive, stored) in [("shelf.zip", false), ("shelf.data", true)] {
+        zip(&project.path(archive), &files, stored);
+        let own = ["site", archive, "--out", "own", "--report", "never", "--page", page, "--json"];
+        let output = native(&own, project.0.path());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let wanted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let made = project.json(&["site", archive, "--out", "site", "--report", "never"]);
+        for what in ["classes", "pictures", "left_out", "crop", "adapted"] {
+            assert_eq!(made[what], wanted[what], "{archive}: {what}");
+        }
+        let gallery = |folder: &str| {
+            std::fs::read(project.path(folder).join("gallery.bin")).expect("a gallery")
+        };
+        assert_alike(archive, &gallery("site.report"), &gallery("own.report"));
+    }
+    // A picture of the archive is offered, and one that is damaged says so of itself.
+    let more = project.json(&["site", "shelf.zip", "--out", "site", "--samples", "2"]);
+    assert_eq!((&more["known"], &more["embedded"]), (&9.into(), &0.into()), "{more}");
+    assert!(project.path("site/samples/2.jpg").is_file());
+    let pair = |name, bytes| [(name, bytes)];
+    let bomb = vec![0; 17 << 20];
+    for (name, entries, words) in [
+        ("none.zip", pair("notes.txt", &b"words"[..]), "no picture lies in a sub-folder"),
+        ("loose.zip", pair("1.jpg", b"x"), "a picture beside the classes' folders"),
+        ("bomb.zip", pair("a/1.bmp", &bomb), "unpacks to many times its size"),
+        ("out.zip", pair("a/../../1.jpg", b"x"), "its name leads out of the archive"),
+    ] {
+        zip(&project.path(name), &entries, false);
+        let said = project.refusal(&["site", name, "--out", "other"]);
+        assert!(said.contains(words), "{name}: {said}");
+    }
+    let whole = std::fs::read(project.path("shelf.zip")).expect("a file");
+    std::fs::write(project.path("cut.zip"), &whole[..whole.len() - 30]).expect("a disk");
+    let said = project.refusal(&["site", "cut.zip", "--out", "other"]);
+    assert!(said.contains("this zip file cannot be read: "), "{said}");
+    std::fs::write(project.path("list.txt"), "photos/mug/0.jpg 0").expect("a disk");
+    let said = project.refusal(&["site", "list.txt", "--out", "other"]);
+    assert!(said.contains("is a file; give a folder with one sub-folder per class"), "{said}");
+    assert!(!project.path("other").exists());
 }
 
 #[test]

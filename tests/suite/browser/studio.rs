@@ -1,6 +1,6 @@
 //! The studio: photographs become classes, and classes a site, without anything but a browser.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -9,13 +9,23 @@ use super::{magpie, root, screenshots, script, site};
 
 /// Plays a scenario; what the studio hands out goes into a folder.
 fn seen(scenario: &str, out: &Path) -> Value {
-    let (site, screenshots) = (site(), screenshots());
+    seen_at((&site(), &built()), scenario, out)
+}
+
+/// The studio of the built page.
+fn built() -> PathBuf {
     let studio = root().join("dist/studio");
     assert!(
         studio.join("studio.js").is_file(),
         "no studio; run `cargo xtask page`, which builds it"
     );
-    let arguments = [site.as_path(), &studio, &screenshots, out, Path::new(scenario)];
+    studio
+}
+
+/// The same at a site with a studio, or with its own.
+fn seen_at((site, studio): (&Path, &Path), scenario: &str, out: &Path) -> Value {
+    let screenshots = screenshots();
+    let arguments = [site, studio, &screenshots, out, Path::new(scenario)];
     let seen = script("studio.mjs", &arguments)[scenario].clone();
     assert_eq!(seen["problems"], json!([]), "{scenario}");
     seen
@@ -176,6 +186,8 @@ fn the_site_of_the_studio_passes_verify() {
     let seen = seen("site", folder.path());
     let measured = seen["measured"].as_str().unwrap_or_default();
     assert!(measured.starts_with("Measured"), "{seen}");
+    // One of them is AVIF: the browser decodes it for the engine.
+    assert_eq!((&seen["disks"], &seen["unusable"]), (&json!(6), &json!([])));
     let site = folder.path().join("site");
     let names = unpack(&folder.path().join("site.zip"), &site);
     assert!(
@@ -197,4 +209,31 @@ fn the_site_of_the_studio_passes_verify() {
     let shown = Command::new(magpie()).args(["gallery", "stats"]).arg(&gallery).output();
     let shown = shown.expect("magpie runs");
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+}
+
+#[test]
+fn a_studio_of_its_own_makes_sites_without_a_network() {
+    built();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (studio, page) = (folder.path().join("studio"), root().join("dist"));
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(magpie()).args(arguments).output().expect("magpie runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let [studio_command, out, page_option] =
+        ["studio", "--out", "--page"].map(|word| word.as_ref());
+    run(&[studio_command, out, studio.as_ref(), page_option, page.as_ref()]);
+    run(&["verify".as_ref(), studio.as_ref()]);
+    let seen = seen_at((&studio, Path::new("")), "alone", folder.path());
+    for state in ["begun", "offline"] {
+        let said = seen[state].as_str().unwrap_or_default();
+        assert!(said.starts_with("Add photographs to begin"), "{state}: {said}");
+    }
+    assert_eq!((&seen["address"], &seen["origins"]), (&json!("/studio/"), &json!(1)));
+    let site = folder.path().join("site");
+    let names = unpack(&folder.path().join("site.zip"), &site);
+    assert!(!names.iter().any(|name| name == "page.html"), "a site has no door: {names:?}");
+    let first = std::fs::read_to_string(site.join("index.html")).expect("a page");
+    assert!(first.contains("<h1 id=\"title\">Shapes</h1>"), "{first}");
+    run(&["verify".as_ref(), site.as_ref()]);
 }

@@ -179,6 +179,11 @@ pub enum Request {
         #[serde(default = "yes")]
         packed: bool,
     },
+    /// Make the packed copies of a file of a site; it takes no networks.
+    Pack {
+        /// The file.
+        file: File,
+    },
 }
 
 /// What is going on.
@@ -317,6 +322,11 @@ pub enum Response<F> {
         figures: F,
         /// All files of the site, sorted by name.
         site: Vec<File>,
+    },
+    /// The packed copies of a file.
+    Packed {
+        /// Those that are worth their place.
+        copies: Vec<File>,
     },
     /// Something went wrong.
     Failed {

@@ -8,6 +8,7 @@ mod page;
 mod quality;
 mod record;
 mod report;
+mod studio;
 mod training;
 
 use std::path::Path;
@@ -21,6 +22,7 @@ pub(crate) use gallery::gallery;
 pub(crate) use page::page;
 pub(crate) use quality::quality;
 pub(crate) use report::run as report;
+pub(crate) use studio::studio;
 pub(crate) use training::training;
 
 use crate::setup;

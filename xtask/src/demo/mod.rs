@@ -100,7 +100,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     execute(magpie().arg("serve").arg(site).args(["--port", &port]))
 }
 
-fn build_trainer() -> anyhow::Result<()> {
+/// Builds the trainer's program.
+pub(crate) fn build_trainer() -> anyhow::Result<()> {
     step("trainer (native)", || {
         execute(program("cargo").args(["build", "--package", "magpie-train", "--locked"]))
     })
