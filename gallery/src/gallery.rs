@@ -150,8 +150,13 @@ impl Gallery {
         is_new
     }
 
-    /// The content id of an entry, or a hash of its embedding if the source is unknown.
-    pub(crate) fn identity(&self, entry: usize) -> ContentId {
+    /// The content id of an entry, or a hash of its embedding if the source is unknown. It stays the same however the
+    /// positions of entries change.
+    ///
+    /// # Panics
+    ///
+    /// For a position that never was.
+    pub fn identity(&self, entry: usize) -> ContentId {
         let picture = self.content_ids[entry];
         if picture.is_known() {
             return picture;

@@ -76,6 +76,7 @@ pub mod replica;
 pub mod report;
 #[doc(hidden)]
 pub mod schedule;
+mod service;
 pub mod train;
 
 pub use data::list_file::Samples;

@@ -217,6 +217,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
             &["report", "train"],
             &["cli"],
             &["publishing"],
+            &["service"],
             &["command"],
             &["program"],
         ],
@@ -275,14 +276,14 @@ fn modules_import_only_downwards() {
 }
 
 /// Modules of a folder from the bottom up, as [`MODULE_ORDERS`] has those of a crate.
-const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
+const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
     (
         "native-trainer/src/publishing",
         &[
             &["connections", "names"],
             &["hosting"],
             &["owned"],
-            &["evidence", "foreign", "place"],
+            &["evidence", "foreign", "host", "place"],
             &["draft"],
             &["earlier", "peers", "site"],
         ],
@@ -301,6 +302,21 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 3] = [
         ],
     ),
     ("native-trainer/src/report", &[&["charts", "sureness"], &["examples"]]),
+    (
+        "native-trainer/src/service",
+        &[
+            &["http", "metrics", "schema"],
+            &["problem"],
+            &["auth", "change", "limits", "multipart"],
+            &["journal"],
+            &["store"],
+            &["asked"],
+            &["queue", "types"],
+            &["routes"],
+            &["openapi"],
+            &["connection"],
+        ],
+    ),
 ];
 
 #[test]

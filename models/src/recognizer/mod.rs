@@ -9,6 +9,7 @@
 //! [`Recognizer::recognize_with`] where a gallery in shards has to be fetched from.
 
 mod entry;
+mod naming;
 mod sharded;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use crate::inference::{Prepared, RunError};
 use crate::preprocess::thumbnail;
 use crate::tracker::Tracker;
 use gallery::{Answer, AnswerRule, Fetched, Gallery, GalleryError, Match, Part, Question};
+pub use naming::Naming;
 use sharded::SearchedShards;
 
 /// Side of a class's thumbnail in pixels: what the page shows at double density.
@@ -177,8 +179,9 @@ pub struct Recognizer {
     settings: RecognizerSettings,
 }
 
-/// What the networks say of a picture.
-struct Look {
+/// What the networks say of a picture, before a gallery names it.
+#[derive(Debug)]
+pub struct Look {
     candidates: Vec<Detection>,
     embeddings: Vec<Vec<f32>>,
     embedded: usize,
@@ -291,16 +294,7 @@ impl Recognizer {
     ) -> Result<Look, RecognizeError> {
         let start = clock();
         let mut candidates = self.detect(image).await?;
-        let whole = match self.settings.whole_image {
-            WholeImage::Always => true,
-            WholeImage::Fallback => candidates.is_empty(),
-            WholeImage::Never => false,
-        };
-        if whole {
-            let of = if self.settings.middle { BBox::middle } else { BBox::whole };
-            let bbox = of(image.width(), image.height());
-            candidates.push(Detection { bbox, score: 1.0, class: 0 });
-        }
+        self.add_whole(image, &mut candidates);
         let detected = clock();
         let boxes: Vec<BBox> = candidates.iter().map(|d| d.bbox).collect();
         let crops: Vec<RgbImage> = boxes.iter().map(|bbox| image.crop(bbox)).collect();
@@ -314,22 +308,40 @@ impl Recognizer {
         Ok(Look { candidates, embeddings, embedded, times: [start, detected, clock()] })
     }
 
+    /// Adds the whole picture to what was found in it, where the settings want it.
+    fn add_whole(&self, image: &RgbImage, candidates: &mut Vec<Detection>) {
+        let whole = match self.settings.whole_image {
+            WholeImage::Always => true,
+            WholeImage::Fallback => candidates.is_empty(),
+            WholeImage::Never => false,
+        };
+        if whole {
+            let of = if self.settings.middle { BBox::middle } else { BBox::whole };
+            let bbox = of(image.width(), image.height());
+            candidates.push(Detection { bbox, score: 1.0, class: 0 });
+        }
+    }
+
+    /// The recognizer's own gallery, asked as the settings say.
+    fn naming(&self) -> Naming<'_> {
+        let question =
+            Question { rule: self.settings.answer, ..Question::best(self.settings.top_k) };
+        Naming { gallery: &self.gallery, question, min_similarity: self.settings.min_similarity }
+    }
+
     fn name(
         &self,
         look: Look,
         clock: &dyn Fn() -> f64,
     ) -> Result<(Vec<Recognition>, Timings), RecognizeError> {
-        let mut recognitions = Vec::with_capacity(look.candidates.len());
-        for (candidate, embedding) in look.candidates.into_iter().zip(look.embeddings) {
-            recognitions.push(self.recognition(candidate.bbox, candidate.score, embedding)?);
-        }
-        let recognitions = suppress(recognitions, self.settings.recognition_nms_iou);
         let [start, detected, embedded] = look.times;
+        let count = look.embedded;
+        let recognitions = self.name_by(look, &self.naming())?;
         let timings = Timings {
             detect: detected - start,
             embed: embedded - detected,
             search: clock() - embedded,
-            embedded: look.embedded,
+            embedded: count,
         };
         Ok((recognitions, timings))
     }
@@ -346,17 +358,7 @@ impl Recognizer {
         detection_score: f32,
         embedding: Vec<f32>,
     ) -> Result<Recognition, GalleryError> {
-        let answer = self.answer(&embedding)?;
-        let known = self.gallery.is_known(&answer, self.settings.min_similarity);
-        Ok(Recognition {
-            bbox,
-            detection_score,
-            known,
-            least_similarity: self.least_similarity(&answer),
-            probability: answer.probability.filter(|_| known),
-            matches: answer.matches,
-            embedding,
-        })
+        self.naming().recognition(bbox, detection_score, embedding)
     }
 
     /// The most similar classes of an embedding by the rule of the settings, best first, with how sure the first

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -33,6 +34,32 @@ struct Pool {
 struct Open {
     task: AbortHandle,
     moved: Moved,
+    busy: Busy,
+}
+
+/// How many requests of a connection are worked on: it is still then, and makes no room.
+#[derive(Clone, Default)]
+pub(crate) struct Busy(Arc<AtomicUsize>);
+
+/// A request that is worked on until this is dropped.
+pub(crate) struct AtWork(Busy);
+
+impl Busy {
+    /// Counts a request.
+    pub(crate) fn begin(&self) -> AtWork {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        AtWork(self.clone())
+    }
+
+    fn is_busy(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// When bytes came or went last.
@@ -52,6 +79,11 @@ impl Moved {
 impl Connections {
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether none is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pool().open.is_empty()
     }
 
     /// The next connection. Where there are as many as there may be, or no handles are left, others end first
@@ -88,7 +120,8 @@ impl Connections {
     pub(crate) async fn make_room(&self) {
         let ended = {
             let mut pool = self.pool();
-            let still = pool.open.iter().min_by_key(|(_, open)| open.moved.get());
+            let idle = pool.open.iter().filter(|(_, open)| !open.busy.is_busy());
+            let still = idle.min_by_key(|(_, open)| open.moved.get());
             let still = still.filter(|(_, open)| open.moved.get().elapsed() >= STILL);
             let number = still.map(|(number, _)| *number);
             number.and_then(|number| pool.open.remove(&number))
@@ -113,12 +146,14 @@ impl Connections {
         let mut pool = self.pool();
         let number = pool.next;
         pool.next += 1;
-        let (connections, served) = (self.clone(), serve(Watched { stream, moved: moved.clone() }));
+        let busy = Busy::default();
+        let watched = Watched { stream, moved: moved.clone(), busy: busy.clone() };
+        let (connections, served) = (self.clone(), serve(watched));
         let task = tokio::spawn(async move {
             served.await;
             connections.pool().open.remove(&number);
         });
-        pool.open.insert(number, Open { task: task.abort_handle(), moved });
+        pool.open.insert(number, Open { task: task.abort_handle(), moved, busy });
     }
 }
 
@@ -126,9 +161,15 @@ impl Connections {
 pub(crate) struct Watched {
     stream: TcpStream,
     moved: Moved,
+    busy: Busy,
 }
 
 impl Watched {
+    /// Where requests are counted that are worked on.
+    pub(crate) fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
     fn noted<T>(&self, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
         if matches!(polled, Poll::Ready(Ok(_))) {
             self.moved.now();

@@ -5,6 +5,7 @@ pub(crate) mod draft;
 pub(crate) mod earlier;
 pub(crate) mod evidence;
 mod foreign;
+pub(crate) mod host;
 pub(crate) mod hosting;
 pub(crate) mod names;
 pub(crate) mod owned;

@@ -12,7 +12,7 @@ use std::io::{ErrorKind, Write};
 
 pub use authoring::words::counted;
 pub use sentence::{reason, sentence};
-pub use stop::{LeftOver, Note, end, finish, watch};
+pub use stop::{LeftOver, Note, before_end, end, finish, watch};
 
 /// What the program ends with where nobody reads its output any more: what a shell says of programs that
 /// `SIGPIPE` ends.

@@ -17,9 +17,14 @@ struct Pending {
     left_over: Vec<PathBuf>,
     /// Where the work stands.
     notes: Vec<String>,
+    /// What is done first.
+    first: Option<First>,
 }
 
-static PENDING: Mutex<Pending> = Mutex::new(Pending { left_over: Vec::new(), notes: Vec::new() });
+type First = Box<dyn FnOnce() + Send>;
+
+static PENDING: Mutex<Pending> =
+    Mutex::new(Pending { left_over: Vec::new(), notes: Vec::new(), first: None });
 
 fn pending() -> MutexGuard<'static, Pending> {
     PENDING.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,6 +102,12 @@ impl Drop for Note {
     }
 }
 
+/// Has something done where the program is stopped, before it ends; it may take its time, and a second signal does not
+/// wait for it.
+pub fn before_end(first: impl FnOnce() + Send + 'static) {
+    pending().first = Some(Box::new(first));
+}
+
 /// Takes away what is left over and ends the program.
 pub fn end(code: u8) -> ! {
     end_with(pending(), code)
@@ -172,6 +183,10 @@ pub fn watch() {
 }
 
 fn obey(stop: Stop) -> ! {
+    let first = pending().first.take();
+    if let Some(first) = first {
+        first();
+    }
     let pending = pending();
     let note = pending.notes.last().map_or("; no file is left half written", String::as_str);
     // A bar may stand on the line.

@@ -32,6 +32,9 @@ mod scenes;
 #[cfg(unix)]
 mod sentences;
 mod serve;
+mod service;
+mod service_changes;
+mod service_described;
 mod site;
 mod site_edits;
 mod sites;

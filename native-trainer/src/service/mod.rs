@@ -1,0 +1,191 @@
+//! The service of `magpie serve --api`: JSON over HTTP on a published site's own bundle.
+//!
+//! | module | what |
+//! |---|---|
+//! | `http`, `metrics`, `schema` | bodies; figures; types as schemas |
+//! | `problem` | errors as documents |
+//! | `auth`, `change`, `limits`, `multipart` | who may what; what may be done to a gallery; how much at once; forms |
+//! | `journal` | changes that were answered, on the disk |
+//! | `store` | the gallery as requests see it, and who changes it |
+//! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
+//! | `routes`, `openapi` | what is answered, by subject; its description |
+//! | `connection` | connections, and their end |
+
+mod asked;
+mod auth;
+mod change;
+mod connection;
+mod http;
+mod journal;
+mod limits;
+mod metrics;
+mod multipart;
+mod openapi;
+mod problem;
+mod queue;
+mod routes;
+mod schema;
+mod store;
+mod types;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hyper::header::HeaderValue;
+use models::bundle::{Bundle, MAX_FILE_BYTES};
+use models::gallery::Gallery;
+use models::recognizer::RecognizerSettings;
+
+use crate::cli::{DeviceKind, probe};
+use crate::files;
+use crate::publishing::host::Host;
+use crate::publishing::site::{bundle_of, read_manifest};
+use auth::{Gate, Token};
+use limits::{Budget, Limits};
+use metrics::Metrics;
+use queue::Queue;
+use store::{Rules, Store};
+
+/// What an owner says about the service.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// The published site.
+    pub(crate) site: PathBuf,
+    /// Where changes are kept.
+    pub(crate) state: Option<PathBuf>,
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) device: DeviceKind,
+    /// Files with tokens: who may change, who may ask.
+    pub(crate) token: Option<PathBuf>,
+    pub(crate) read_token: Option<PathBuf>,
+    pub(crate) origins: Vec<HeaderValue>,
+    pub(crate) max_body: usize,
+    pub(crate) max_pixels: u64,
+    pub(crate) max_seconds: u64,
+    pub(crate) max_requests: usize,
+    pub(crate) max_queue: usize,
+}
+
+/// Everything that requests share.
+pub(crate) struct Service {
+    title: String,
+    /// What `openapi.json` is.
+    description: String,
+    settings: RecognizerSettings,
+    has_detector: bool,
+    gate: Gate,
+    limits: Limits,
+    budget: Budget,
+    metrics: Arc<Metrics>,
+    queue: Arc<Queue>,
+    store: Store,
+    /// The site's own files.
+    host: Host,
+    begun: Instant,
+    ending: AtomicBool,
+    working: AtomicUsize,
+}
+
+impl Service {
+    /// Opens a site's bundle, and the gallery of its state folder.
+    ///
+    /// # Errors
+    ///
+    /// A site without a bundle that can be used, a state folder that another process has.
+    fn open(options: &Options) -> anyhow::Result<Self> {
+        let bundle = &bundle_of(&options.site);
+        let manifest = read_manifest(bundle)?;
+        if !manifest.shards.is_empty() {
+            bail!(
+                "{}: its gallery is in shards, which pages fetch in parts; publish it whole for a service, by `magpie \
+                 publish --shards never`",
+                bundle.display()
+            );
+        }
+        let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
+        let mut recognizer = Bundle::open(&manifest, file, options.device.target()?)
+            .with_context(|| bundle.display().to_string())?;
+        if let Some(detector) = recognizer.detector() {
+            probe::check_detector(detector).with_context(|| bundle.display().to_string())?;
+        }
+        let settings = recognizer.settings().clone();
+        let own = recognizer.gallery();
+        let (empty, rules) = (Gallery::new(own.dim(), own.model()), Rules::new(&settings, own));
+        let has_detector = recognizer.detector().is_some();
+        // The store has it from now on.
+        let gallery = recognizer.replace_gallery(empty)?;
+        let token = |path: &Option<PathBuf>| path.as_deref().map(Token::read).transpose();
+        let gate = Gate {
+            change: token(&options.token)?,
+            read: token(&options.read_token)?,
+            origins: options.origins.clone(),
+        };
+        let store = match &options.state {
+            Some(folder) => Store::open(folder.clone(), gallery, rules)?,
+            None => Store::fixed(gallery, &rules),
+        };
+        let limits = Limits {
+            body: options.max_body,
+            pixels: options.max_pixels,
+            time: Duration::from_secs(options.max_seconds),
+            requests: options.max_requests,
+            queue: options.max_queue,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let queue = Queue::start(recognizer, limits.queue, Arc::clone(&metrics))?;
+        Ok(Self {
+            title: manifest.title,
+            description: openapi::text()?,
+            settings,
+            has_detector,
+            gate,
+            budget: Budget::new(&limits),
+            limits,
+            metrics,
+            queue,
+            store,
+            host: Host::new(&options.site, options.origins.clone()),
+            begun: Instant::now(),
+            ending: AtomicBool::new(false),
+            working: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether no more requests are wanted.
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Requests that are worked on.
+    fn working(&self) -> usize {
+        self.working.load(Ordering::Acquire)
+    }
+}
+
+/// Serves a site with its API until the process is told to end; what was begun by then is answered.
+///
+/// # Errors
+///
+/// A site, a state folder, a token or a port that cannot be had.
+pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
+    if options.token.is_some() && options.state.is_none() {
+        bail!(
+            "--token-file lets clients change the gallery: say by --state where changes are kept"
+        );
+    }
+    let service = Arc::new(Service::open(options)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(connection::serve(
+        Arc::clone(&service),
+        (options.address, options.port),
+        &options.site,
+    ));
+    service.queue.end();
+    service.store.end();
+    served
+}

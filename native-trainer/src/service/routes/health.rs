@@ -1,0 +1,58 @@
+//! Whether the service lives, its figures, its description and the page to try it.
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderValue};
+
+use crate::service::Service;
+use crate::service::http::{Call, typed};
+use crate::service::metrics::Now;
+use crate::service::problem::{Answered, Kind, Problem};
+
+/// Whether the process answers at all.
+pub(crate) async fn health(_: Arc<Service>, _: Call) -> Answered {
+    Ok(typed("ok\n", "text/plain"))
+}
+
+/// Whether it takes requests.
+pub(crate) async fn ready(service: Arc<Service>, _: Call) -> Answered {
+    if service.is_ending() {
+        return Err(Problem::new(Kind::Ending, "the service ends"));
+    }
+    Ok(typed("ready\n", "text/plain"))
+}
+
+/// Figures for Prometheus.
+pub(crate) async fn metrics(service: Arc<Service>, _: Call) -> Answered {
+    let snapshot = service.store.current();
+    let now = Now {
+        waiting: service.queue.len(),
+        working: service.working(),
+        classes: snapshot.gallery.classes().len(),
+        entries: snapshot.gallery.len(),
+        version: snapshot.version,
+        journal: service.store.journal_bytes(),
+        up: service.begun.elapsed(),
+    };
+    Ok(typed(service.metrics.text(&now), "text/plain; version=0.0.4; charset=utf-8"))
+}
+
+/// Describes the service as `OpenAPI` 3.1.
+pub(crate) async fn openapi(service: Arc<Service>, _: Call) -> Answered {
+    Ok(typed(service.description.clone(), "application/json"))
+}
+
+/// A page to try the service.
+pub(crate) async fn page(_: Arc<Service>, _: Call) -> Answered {
+    let mut response = typed(include_str!("../page.html"), "text/html; charset=utf-8");
+    let policy = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self' blob:; connect-src \
+                  'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    Ok(response)
+}
+
+/// Its script.
+pub(crate) async fn script(_: Arc<Service>, _: Call) -> Answered {
+    Ok(typed(include_str!("../try.js"), "text/javascript; charset=utf-8"))
+}
