@@ -185,6 +185,13 @@ impl Writer {
                 self.node(&output, operator, &inputs, attributes);
             }
             Operator::Reshape => plain(self, "Reshape"),
+            Operator::Slice => plain(self, "Slice"),
+            Operator::Transpose => plain(self, "Transpose"),
+            Operator::Product { across } => {
+                let sides = json!({ "adj_x": { "b": false }, "adj_y": { "b": across } });
+                self.node(&output, "BatchMatMulV2", &inputs, sides);
+            }
+            Operator::Softmax => plain(self, "Softmax"),
         }
     }
 

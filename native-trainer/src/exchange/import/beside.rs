@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use models::backbone::Between;
 use models::preprocess::Preprocess;
 use serde_json::Value;
 
 use super::ImportError;
 use super::named::Named;
+use super::transformers::Hints;
 use crate::files;
 
 /// Most bytes of such a file that are read.
@@ -31,6 +33,7 @@ pub(super) struct Beside {
     /// The share of a resized image that the original cut out of its middle.
     crop: Option<f64>,
     interpolation: Option<String>,
+    hints: Hints,
 }
 
 impl Beside {
@@ -83,6 +86,7 @@ impl Beside {
         let side = |value: &Value| value.as_u64().and_then(|side| u32::try_from(side).ok());
         let pair = |value: &Value| Some([side(&value["height"])?, side(&value["width"])?]);
         let square = |value: &Value| side(value).map(|side| [side, side]);
+        let vision = &value["vision_config"];
         // What the network sees is the part that is cut out; without one, the whole.
         let crops = value["do_center_crop"] != Value::Bool(false);
         let cut = Some(&value["crop_size"]).filter(|_| crops);
@@ -94,7 +98,8 @@ impl Beside {
             .or_else(|| cut.and_then(|cut| pair(cut).or_else(|| square(cut))))
             .or_else(|| pair(&value["size"]))
             .or_else(|| square(&value["size"]))
-            .or_else(|| square(&value["size"]["shortest_edge"]));
+            .or_else(|| square(&value["size"]["shortest_edge"]))
+            .or_else(|| square(&vision["image_size"]));
         let interpolation = from["interpolation"].as_str().map(str::to_owned).or_else(|| {
             // Pillow's numbers.
             let name = match value["resample"].as_u64()? {
@@ -115,9 +120,38 @@ impl Beside {
         self.size = self.size.or(size);
         self.crop = self.crop.or_else(|| from["crop_pct"].as_f64());
         self.interpolation = self.interpolation.take().or(interpolation);
+        self.hint(if vision.is_object() { vision } else { value })?;
         let architecture = value["architecture"].as_str().map(str::to_owned);
         self.architecture = self.architecture.take().or(architecture);
         Ok(())
+    }
+
+    /// Takes what `transformers` says of a transformer and its tensors do not tell; what is wrong where it is of another
+    /// form than those known here.
+    fn hint(&mut self, value: &Value) -> Result<(), String> {
+        let heads = value["num_attention_heads"].as_u64().and_then(|heads| heads.try_into().ok());
+        let between = match value["hidden_act"].as_str() {
+            None => None,
+            Some("gelu") => Some(Between::Gelu),
+            Some("quick_gelu") => Some(Between::QuickGelu),
+            Some("gelu_pytorch_tanh" | "gelu_new") => Some(Between::GeluTanh),
+            Some("silu") => Some(Between::SwiGlu),
+            Some(other) => {
+                return Err(format!("the activation {other} is none that is known here"));
+            }
+        };
+        let hints = &mut self.hints;
+        hints.heads = hints.heads.or(heads);
+        hints.between = hints.between.or(between);
+        hints.epsilon = hints.epsilon.or(value["layer_norm_eps"].as_f64());
+        hints.base = hints.base.or(value["rope_theta"].as_f64());
+        hints.base = hints.base.or(value["rope_parameters"]["rope_theta"].as_f64());
+        Ok(())
+    }
+
+    /// What is said of a transformer beyond its tensors.
+    pub(super) fn hints(&self) -> Hints {
+        Hints { name: self.architecture.clone(), ..self.hints.clone() }
     }
 
     /// Changes what the files say otherwise; sentences on that, and on what cannot be followed.
@@ -177,7 +211,9 @@ fn is_sized(architecture: &str) -> bool {
         "convnext_xlarge",
     ];
     const SMALL: [&str; 4] = ["convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"];
-    SIZED.contains(&architecture) || SMALL.contains(&architecture)
+    // A transformer's tensors tell all but what its name says.
+    let is_vit = architecture.starts_with("vit_");
+    is_vit || SIZED.contains(&architecture) || SMALL.contains(&architecture)
 }
 
 #[cfg(test)]
