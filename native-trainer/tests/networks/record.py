@@ -8,6 +8,7 @@ Recorded with timm 1.0.31, torchvision 0.29.2, transformers 5.24.0, torch 2.15.0
 """
 
 import json
+import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -285,3 +286,38 @@ hugging("dinov3", transformers.DINOv3ViTModel(dinov3), 40, class_token)
 for name in ["vit_small_patch16_224", "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"]:
     whole[name] = [f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(timm.create_model(name))]
 (HERE / "names.json").write_text(json.dumps(whole, separators=(",", ":")))
+
+
+# What timm's transformers are, of those whose tensors have the names of ours: heads, activation, pool and
+# epsilon, or nothing where rotations differ.
+PARTS = ["patch_embed.proj", "norm_pre", "norm", "fc_norm", "head", "blocks.0.norm1", "blocks.0.norm2"]
+PARTS += ["blocks.0.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"]
+NAMES = {f"{part}.{field}" for part in PARTS for field in ["weight", "bias"]}
+NAMES |= {"cls_token", "reg_token", "pos_embed"} | {f"blocks.0.{scale}" for scale in ["ls1.gamma", "ls2.gamma", "gamma_1", "gamma_2"]}
+POOLS = {"token": "class", "map": "attention", "avg": "mean_of_normalized"}
+BETWEEN = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "swi_glu"}
+
+
+def form(name, model):
+    shapes = {tensor: list(t.shape) for tensor, t in model.state_dict().items()}
+    shapes = {tensor: shape for tensor, shape in shapes.items() if not re.match(r"blocks\.[1-9]", tensor)}
+    if not {tensor for tensor in shapes if not tensor.startswith("attn_pool.")} <= NAMES:
+        return None
+    if "norm.weight" not in shapes and "fc_norm.weight" not in shapes:
+        return None
+    if "blocks.0.attn.qkv.bias" not in shapes and "pos_embed" in shapes:
+        return None
+    if type(getattr(model, "rope", None)).__name__ == "RotaryEmbeddingCat":
+        return [name, shapes, None]
+    block = model.blocks[0]
+    pool = "mean" if "fc_norm.weight" in shapes else POOLS[model.global_pool]
+    between = BETWEEN[type(block.mlp.act).__name__]
+    return [name, shapes, [block.attn.num_heads, between, pool, block.norm1.eps]]
+
+
+forms = []
+for name in timm.list_models(["vit_*", "deit*", "flexivit_*", "eva_large*"]):
+    with torch.device("meta"):
+        forms.append(form(name, timm.create_model(name)))
+lines = [json.dumps(one, separators=(",", ":")) for one in forms if one]
+(HERE / "forms.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")

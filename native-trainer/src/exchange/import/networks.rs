@@ -104,6 +104,9 @@ fn from_tensors(
         }
     }
     let (text, spare) = beside_images(&mut network, naming);
+    if transformers::naming_of(|name| network.contains_key(name)).is_some() {
+        beside.check_transformer(path)?;
+    }
     let candidates = match named {
         // Of a transformer the file tells grid and projection.
         Some(named) => match recognized(&network, naming, &beside.hints()).pop() {

@@ -19,6 +19,8 @@ const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
 pub(super) struct Hints {
     pub(super) heads: Option<usize>,
     pub(super) between: Option<Between>,
+    /// An activation that there is none of here.
+    pub(super) other: Option<String>,
     pub(super) epsilon: Option<f64>,
     /// Of a rotation's waves.
     pub(super) base: Option<f64>,
@@ -301,38 +303,60 @@ pub(super) fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Op
         TokenPool::MeanOfNormalized
     };
     let is_rotary = matches!(positions, Positions::Rotary { .. });
+    let registers = count("tokens.registers").unwrap_or_default();
+    // timm has further rotations, which leave no trace in tensors: without DINO's registers, beside CLIP's first
+    // normalization.
+    let is_other = is_rotary && (registers != 4 || pool != TokenPool::Class)
+        || normalizes_first && pool == TokenPool::Attention;
+    if naming == Naming::Timm && is_other {
+        return None;
+    }
     let between = match naming {
         _ if form.is_gated => Between::SwiGlu,
         _ if hints.between.is_some() => hints.between.unwrap_or_default(),
         _ if name.contains("quickgelu") => Between::QuickGelu,
         Naming::Clip if normalizes_first => Between::QuickGelu,
         Naming::Clip => Between::GeluTanh,
-        _ if pool == TokenPool::Attention && name.contains("so400m") => Between::GeluTanh,
+        Naming::Timm if !has_class && is_tanh([width, patch], positions) => Between::GeluTanh,
         _ => Between::Gelu,
     };
     let epsilon = if normalizes_first || is_rotary { 1e-5 } else { 1e-6 };
-    Some(VitConfig {
+    let config = VitConfig {
         patch,
         width,
         depth,
-        heads: hints.heads.unwrap_or_else(|| heads(width)),
+        heads: hints.heads.unwrap_or_else(|| heads(width, has_class, is_rotary)),
         hidden,
         between,
         has_class,
-        registers: count("tokens.registers").unwrap_or_default(),
+        registers,
         positions,
         normalizes_first,
         epsilon: hints.epsilon.unwrap_or(epsilon),
         pool,
         projection: shape("projection.weight").and_then(|shape| shape.first().copied()),
         fused: false,
-    })
+    };
+    Some(config).filter(|config| config.check().is_ok())
 }
 
-/// Heads of the published networks of a width: they have 64 channels but in three of the largest.
-const fn heads(width: usize) -> usize {
+/// Whether SigLIP of this width, patch and grid has [`Between::GeluTanh`] in timm, too.
+const fn is_tanh([width, patch]: [usize; 2], positions: Positions) -> bool {
+    match (width, patch) {
+        (768, 32) | (1152 | 1536, 16) => true,
+        (1024, 16) => matches!(positions, Positions::Learned { rows: 32, .. }),
+        _ => false,
+    }
+}
+
+/// Heads of the published networks of a width: they have 64 channels but in some of the largest.
+const fn heads(width: usize, has_class: bool, is_rotary: bool) -> usize {
     match width {
-        1152 | 1280 | 1408 => 16,
+        1280 if is_rotary => 20,
+        1152 | 1280 | 1408 | 1664 => 16,
+        // The largest of SigLIP has fewer than the largest of DINOv2.
+        1536 if !has_class => 16,
+        4096 => 32,
         _ if width < 64 => 1,
         _ => width / 64,
     }
@@ -402,11 +426,55 @@ pub(super) fn known_preprocess(config: &VitConfig, naming: Naming) -> Preprocess
         Positions::Learned { .. } | Positions::Rotary { .. } => 224,
     };
     let plain = Preprocess::square(side);
+    let is_dino = config.patch == 14 || matches!(config.positions, Positions::Rotary { .. });
     if config.normalizes_first {
         Preprocess { mean: CLIP_MEAN, std: CLIP_STD, ..plain }
-    } else if config.pool == TokenPool::Attention || naming == Naming::Timm && config.patch != 14 {
+    } else if config.pool == TokenPool::Attention || naming == Naming::Timm && !is_dino {
         Preprocess { mean: [0.5; 3], std: [0.5; 3], ..plain }
     } else {
         plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::import::beside::is_sized;
+    use std::collections::BTreeMap;
+
+    /// A network of timm: name, shapes of its first block and of all else, and heads, activation, pool and epsilon.
+    type Recorded =
+        (String, BTreeMap<String, Vec<usize>>, Option<(usize, Between, TokenPool, f64)>);
+
+    /// See `tests/networks/record.py`.
+    #[test]
+    fn timms_transformers_of_such_tensors_are_recognized_as_they_are_or_refused() {
+        let forms: Vec<Recorded> =
+            serde_json::from_str(include_str!("../../../tests/networks/forms.json")).unwrap();
+        let (mut alike, mut refused) = (0, Vec::new());
+        for (name, shapes, recorded) in forms {
+            let empty = |shape| NamedTensor { shape, values: Vec::new() };
+            let tensors: Tensors =
+                shapes.into_iter().map(|(name, shape)| (name, empty(shape))).collect();
+            let hints = Hints { name: Some(name.clone()), ..Hints::default() };
+            let found = recognized(&tensors, Naming::Timm, &hints);
+            match (found, recorded) {
+                (None, _) => refused.push(name),
+                (Some(_), None) => assert!(!is_sized(&name), "{name} is taken for another"),
+                (Some(config), Some(recorded)) => {
+                    let VitConfig { heads, between, pool, epsilon, .. } = config;
+                    assert_eq!((heads, between, pool, epsilon), recorded, "{name}");
+                    alike += 1;
+                }
+            }
+        }
+        assert!(alike > 80, "{alike}");
+        // Positions of registers, and rotations.
+        assert!(
+            refused.iter().all(|name| name.contains("so150m")
+                || name.contains("rope")
+                || name.contains("_pe_")),
+            "{refused:?}"
+        );
     }
 }
