@@ -186,7 +186,7 @@ transformer("vit_clip", 32, ["norm_pre.weight"], **clip)
 rotary = dict(
     embed_dim=128, depth=2, num_heads=2, patch_size=8, img_size=32, init_values=0.1, qkv_bias=False, num_reg_tokens=4,
     rope_type="dinov3", rope_temperature=100, use_rot_pos_emb=True, use_abs_pos_emb=False, rope_rotate_half=True,
-    use_fc_norm=False, global_pool="token", num_classes=3, mlp_ratio=2, dynamic_img_size=True,
+    use_fc_norm=False, global_pool="avg", num_classes=3, mlp_ratio=2, dynamic_img_size=True,
     norm_layer=partial(torch.nn.LayerNorm, eps=1e-5),
 )
 record("vit_rotary", timm.models.eva.Eva(**rotary), 48)
@@ -280,7 +280,7 @@ hugging("dinov2", transformers.Dinov2Model(transformers.Dinov2Config(**small)), 
 gated = transformers.Dinov2Config(**small, use_swiglu_ffn=True)
 hugging("dinov2_gated", transformers.Dinov2Model(gated), 32, class_token)
 with_registers = transformers.Dinov2WithRegistersConfig(**small)
-hugging("dinov2_registers", transformers.Dinov2WithRegistersModel(with_registers), 32, class_token)
+hugging("dinov2_registers", transformers.Dinov2WithRegistersModel(with_registers), 24, class_token)
 dinov3 = transformers.DINOv3ViTConfig(**(small | dict(hidden_size=64)), num_register_tokens=4)
 hugging("dinov3", transformers.DINOv3ViTModel(dinov3), 40, class_token)
 for name in ["vit_small_patch16_224", "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"]:

@@ -12,6 +12,8 @@ use models::layers::{
 };
 use models::preprocess::Preprocess;
 
+use super::protobuf::{Attribute, Message};
+
 /// Operator set that the graph is written in: the first with hard-swish.
 const OPERATOR_SET: u64 = 14;
 /// Version of the file format that goes with it.
@@ -42,44 +44,6 @@ pub fn to_onnx(network: &impl Network, preprocess: &Preprocess) -> Vec<u8> {
     model.0
 }
 
-/// A protocol buffer being written.
-#[derive(Debug, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3);
-        self.varint(value);
-    }
-
-    fn float(&mut self, field: u64, value: f32) {
-        self.varint(field << 3 | 5);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-    }
-
-    fn text(&mut self, field: u64, text: &str) {
-        self.bytes(field, text.as_bytes());
-    }
-
-    fn message(&mut self, field: u64, message: &Self) {
-        self.bytes(field, &message.0);
-    }
-}
-
 fn value_info(name: &str, shape: &[usize]) -> Message {
     let mut dims = Message::default();
     for side in shape {
@@ -96,40 +60,6 @@ fn value_info(name: &str, shape: &[usize]) -> Message {
     info.text(1, name);
     info.message(2, &kind);
     info
-}
-
-/// An attribute of a node.
-enum Attribute {
-    Number(i64),
-    Numbers(Vec<i64>),
-    Float(f32),
-    Text(&'static str),
-}
-
-impl Attribute {
-    fn message(&self, name: &str) -> Message {
-        let mut message = Message::default();
-        message.text(1, name);
-        match self {
-            Self::Number(value) => {
-                message.number(3, *value as u64);
-                message.number(20, 2);
-            }
-            Self::Numbers(values) => {
-                values.iter().for_each(|value| message.number(8, *value as u64));
-                message.number(20, 7);
-            }
-            Self::Float(value) => {
-                message.float(2, *value);
-                message.number(20, 1);
-            }
-            Self::Text(text) => {
-                message.text(4, text);
-                message.number(20, 3);
-            }
-        }
-        message
-    }
 }
 
 /// A map of the graph, `[1, channels, height, width]`.

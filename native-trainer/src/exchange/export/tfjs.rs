@@ -10,7 +10,8 @@ use models::inference::Network;
 use models::preprocess::Preprocess;
 use serde_json::{Map, Value as Json, json};
 
-use super::tensorflow::{Border, Constant, Fused, Operator, Step, graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step};
+use super::tensorflow::{graph, transposed};
 
 /// The two files of a model.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use flatbuffers::{
 use models::inference::Network;
 use models::preprocess::Preprocess;
 
-use super::tensorflow::{Border, Constant, Fused, Graph, Operator, Step, graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step};
+use super::tensorflow::{Graph, graph, transposed};
 
 /// Version of the schema.
 const SCHEMA: u32 = 3;

@@ -281,7 +281,9 @@ impl Named {
             let VitConfig { patch, width, depth, hidden, registers, .. } = *config;
             let is_rotary = matches!(config.positions, Positions::Rotary { .. });
             let sizes = [patch, width, depth, hidden, registers];
-            (sizes, config.has_class, is_rotary, config.normalizes_first, config.pool)
+            // DINOv3's pool is the class token in transformers, the mean in timm.
+            let pool = Some(config.pool).filter(|_| !is_rotary);
+            (sizes, config.has_class, is_rotary, config.normalizes_first, pool)
         };
         form(&which.config()) == form(config)
     }

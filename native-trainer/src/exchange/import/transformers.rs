@@ -288,25 +288,27 @@ pub(super) fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Op
             if side * side + usize::from(of_class) != places {
                 return None;
             }
-            let is_timm = naming == Naming::Timm;
-            let resampling = if is_timm { Resampling::Antialiased } else { Resampling::Bicubic };
+            let is_wide = naming == Naming::Timm
+                || naming == Naming::DinoV2 && shape("tokens.registers").is_some();
+            let resampling = if is_wide { Resampling::Antialiased } else { Resampling::Bicubic };
             Positions::Learned { rows: side, columns: side, has_class: of_class, resampling }
         }
     };
+    let is_rotary = matches!(positions, Positions::Rotary { .. });
     let pool = if shape("probe.probe").is_some() {
         TokenPool::Attention
     } else if form.is_mean {
         TokenPool::Mean
-    } else if has_class {
+    } else if has_class && !(naming == Naming::Timm && is_rotary) {
         TokenPool::Class
     } else {
+        // Of DINOv3, too, in timm.
         TokenPool::MeanOfNormalized
     };
-    let is_rotary = matches!(positions, Positions::Rotary { .. });
     let registers = count("tokens.registers").unwrap_or_default();
     // timm has further rotations, which leave no trace in tensors: without DINO's registers, beside CLIP's first
     // normalization.
-    let is_other = is_rotary && (registers != 4 || pool != TokenPool::Class)
+    let is_other = is_rotary && (registers != 4 || form.is_mean)
         || normalizes_first && pool == TokenPool::Attention;
     if naming == Naming::Timm && is_other {
         return None;
