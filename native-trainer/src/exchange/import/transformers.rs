@@ -327,7 +327,7 @@ pub(super) fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Op
         patch,
         width,
         depth,
-        heads: hints.heads.unwrap_or_else(|| heads(width, has_class, is_rotary)),
+        heads: hints.heads.unwrap_or_else(|| heads(name, width, has_class, is_rotary)),
         hidden,
         between,
         has_class,
@@ -352,8 +352,10 @@ const fn is_tanh([width, patch]: [usize; 2], positions: Positions) -> bool {
 }
 
 /// Heads of the published networks of a width: they have 64 channels but in some of the largest.
-const fn heads(width: usize, has_class: bool, is_rotary: bool) -> usize {
+fn heads(name: &str, width: usize, has_class: bool, is_rotary: bool) -> usize {
     match width {
+        // Without a trace in its tensors.
+        768 if name.starts_with("vit_base_patch16_gap") => 16,
         1280 if is_rotary => 20,
         1152 | 1280 | 1408 | 1664 => 16,
         // The largest of SigLIP has fewer than the largest of DINOv2.
