@@ -19,12 +19,24 @@ pub enum Activation {
     Silu = 4,
     /// `x · Φ(x)`, Φ being the normal distribution's cumulative function.
     Gelu = 5,
+    /// `x · σ(1.702 · x)`, CLIP's stand-in for [`Self::Gelu`].
+    QuickGelu = 6,
+    /// `x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 · x³)))`, another one, of SigLIP.
+    GeluTanh = 7,
 }
 
 impl Activation {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Identity, Self::Relu, Self::HardSwish, Self::Relu6, Self::Silu, Self::Gelu];
+    pub const ALL: [Self; 8] = [
+        Self::Identity,
+        Self::Relu,
+        Self::HardSwish,
+        Self::Relu6,
+        Self::Silu,
+        Self::Gelu,
+        Self::QuickGelu,
+        Self::GeluTanh,
+    ];
 
     /// Coefficients of the powers of `x²` whose sum times `x` is the argument of the sigmoid that
     /// [`Self::Gelu`] multiplies `x` by, the lowest first: what comes of them is at most 1e-7 off `x · Φ(x)`.
@@ -39,10 +51,14 @@ impl Activation {
     ];
     /// The largest `x²` that [`Self::GELU`] was fitted to; from there on the sum stays.
     pub const GELU_END: f32 = 36.0;
+    /// What `x` is multiplied by in the sigmoid of [`Self::QuickGelu`].
+    pub const QUICK: f32 = 1.702;
+    /// As [`Self::GELU`] of [`Self::GeluTanh`]: `2 · √(2 / π)`, and 0.044715 of that.
+    pub const TANH: [f32; 2] = [1.595_769_1, 0.071_354_82];
 
     /// Whether an exponential is part of it. The CPU's plans make such an activation a step of its own.
     pub(crate) const fn is_smooth(self) -> bool {
-        matches!(self, Self::Silu | Self::Gelu)
+        matches!(self, Self::Silu | Self::Gelu | Self::QuickGelu | Self::GeluTanh)
     }
 
     /// Applies the function elementwise.
@@ -61,6 +77,12 @@ impl Activation {
             Self::Gelu => {
                 let share = ((x.clone() / std::f64::consts::SQRT_2).erf() + 1.0) / 2.0;
                 x * share
+            }
+            Self::QuickGelu => x.clone() * activation::sigmoid(x * Self::QUICK),
+            Self::GeluTanh => {
+                let [first, third] = Self::TANH;
+                let argument = (x.clone().powi_scalar(2) * third + first) * x.clone();
+                x * activation::sigmoid(argument)
             }
         }
     }
@@ -121,6 +143,49 @@ pub(crate) fn gelu(x: f32) -> f32 {
     x * normal_share(x)
 }
 
+/// [`Activation::QuickGelu`] of a value.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn quick_gelu(x: f32) -> f32 {
+    x * sigmoid(Activation::QUICK * x)
+}
+
+/// [`Activation::GeluTanh`] of a value.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn gelu_tanh(x: f32) -> f32 {
+    let [first, third] = Activation::TANH;
+    x * sigmoid(x * (first + third * x * x))
+}
+
+/// The numerators of a softmax, in place, and their sum: `e^(x − most)`, `most` being the largest `x`.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn exponentials(values: &mut [f32]) -> f32 {
+    // Sixteen side by side fill the machine's vectors.
+    const SIDE: usize = 16;
+    let mut most = [f32::NEG_INFINITY; SIDE];
+    let (parts, left) = values.as_chunks::<SIDE>();
+    for part in parts {
+        most.iter_mut().zip(part).for_each(|(most, value)| *most = most.max(*value));
+    }
+    let most = most.iter().chain(left).fold(f32::NEG_INFINITY, |most, value| most.max(*value));
+    let mut sums = [0.0; SIDE];
+    let (parts, left) = values.as_chunks_mut::<SIDE>();
+    for part in parts {
+        for (sum, value) in sums.iter_mut().zip(part) {
+            *value = exponential(*value - most);
+            *sum += *value;
+        }
+    }
+    let mut sum = sums.iter().sum::<f32>();
+    for value in left {
+        *value = exponential(*value - most);
+        sum += *value;
+    }
+    sum
+}
+
 /// Derivative of [`silu`].
 #[cfg(feature = "flex")]
 #[inline(always)]
@@ -137,6 +202,25 @@ pub(crate) fn silu_slope(x: f32) -> f32 {
 pub(crate) fn gelu_slope(x: f32) -> f32 {
     // 1 / √(2π)
     normal_share(x) + x * 0.398_942_3 * exponential(-0.5 * x * x)
+}
+
+/// Derivative of [`quick_gelu`].
+#[cfg(feature = "flex")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn quick_gelu_slope(x: f32) -> f32 {
+    let share = sigmoid(Activation::QUICK * x);
+    share * (1.0 + Activation::QUICK * x * (1.0 - share))
+}
+
+/// Derivative of [`gelu_tanh`].
+#[cfg(feature = "flex")]
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
+pub(crate) fn gelu_tanh_slope(x: f32) -> f32 {
+    let [first, third] = Activation::TANH;
+    let share = sigmoid(x * (first + third * x * x));
+    share * (1.0 + x * (first + 3.0 * third * x * x) * (1.0 - share))
 }
 
 #[cfg(test)]
@@ -161,11 +245,31 @@ mod tests {
             let share = 1.0 / (1.0 + (-wide).exp());
             assert!((f64::from(silu(x)) - wide * share).abs() < 1e-6, "silu({x})");
             assert!((f64::from(gelu(x)) - wide * normal(wide)).abs() < 2e-6, "gelu({x})");
+            let quick = wide / (1.0 + (-1.702 * wide).exp());
+            assert!((f64::from(quick_gelu(x)) - quick).abs() < 1e-6, "quick_gelu({x})");
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            let tanh = wide / 2.0 * (1.0 + (root * (wide + 0.044_715 * wide.powi(3))).tanh());
+            assert!((f64::from(gelu_tanh(x)) - tanh).abs() < 2e-6, "gelu_tanh({x})");
         }
         for x in [-500.0, -88.0, 0.0] {
             assert!(silu(x).abs() < 1e-30 && gelu(x).abs() < 1e-30, "{x}");
         }
         assert_eq!((silu(500.0), gelu(500.0), gelu(1e10)), (500.0, 500.0, 1e10));
+        assert_eq!((quick_gelu(500.0), gelu_tanh(500.0), gelu_tanh(1e20)), (500.0, 500.0, 1e20));
+        assert!(quick_gelu(-500.0).abs() < 1e-30 && gelu_tanh(-1e10).abs() < 1e-25);
+    }
+
+    #[test]
+    fn shares_of_exponentials_are_those_of_a_plain_loop() {
+        for count in [1, 2, 16, 37, 64] {
+            let mut values: Vec<f32> =
+                (0..count).map(|i| ((i * 37) % 23) as f32 * 3.0 - 20.0).collect();
+            let most = values.iter().copied().fold(f32::MIN, f32::max);
+            let wanted: Vec<f32> = values.iter().map(|value| (value - most).exp()).collect();
+            let sum = exponentials(&mut values);
+            assert!((sum - wanted.iter().sum::<f32>()).abs() < 1e-5 * sum, "{count}");
+            assert!(values.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{count}");
+        }
     }
 
     #[cfg(feature = "flex")]
@@ -173,9 +277,12 @@ mod tests {
     fn slopes_are_those_of_the_functions() {
         for step in -80..=80 {
             let x = step as f32 / 10.0;
-            for (function, slope) in
-                [(silu as fn(f32) -> f32, silu_slope as fn(f32) -> f32), (gelu, gelu_slope)]
-            {
+            for (function, slope) in [
+                (silu as fn(f32) -> f32, silu_slope as fn(f32) -> f32),
+                (gelu, gelu_slope),
+                (quick_gelu, quick_gelu_slope),
+                (gelu_tanh, gelu_tanh_slope),
+            ] {
                 let apart = (function(x + 0.01) - function(x - 0.01)) / 0.02;
                 assert!((apart - slope(x)).abs() < 1e-3, "at {x}: {apart} against {}", slope(x));
             }

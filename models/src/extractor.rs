@@ -14,6 +14,7 @@ use crate::limits::LimitError;
 use crate::neck::{Neck, NeckConfig};
 #[cfg(feature = "tensors")]
 use crate::operators::channels_last;
+use crate::preprocess::Preprocess;
 #[cfg(feature = "tensors")]
 use crate::values::Tensor;
 use crate::values::{Device, Module};
@@ -54,6 +55,20 @@ impl ExtractorConfig {
     pub fn check(&self) -> Result<(), LimitError> {
         self.backbone.check().map_err(|error| error.under("backbone"))?;
         self.neck.map_or(Ok(()), |neck| neck.check()).map_err(|error| error.under("neck"))
+    }
+
+    /// Whether such inputs can be given to it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value.
+    pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
+        match &self.backbone {
+            BackboneConfig::Vit(config) => {
+                config.check_input([preprocess.height, preprocess.width])
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A freshly initialized extractor.

@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    ConvNextConfig, EfficientNetLiteConfig, GlobalPool, InvertedConfig, InvertedNetwork, LiteSize,
-    MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, RepVitConfig, ResNetConfig, ResNetStem,
-    ResidualBlock, Shortcut,
+    Between, ConvNextConfig, EfficientNetLiteConfig, GlobalPool, InvertedConfig, InvertedNetwork,
+    LiteSize, MobileNetV1Config, Positions, PpLcNetConfig, PpLcNetV2Config, RepVitConfig,
+    ResNetConfig, ResNetStem, ResidualBlock, Shortcut, TokenPool, VitConfig,
 };
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
-use models::extractor::ExtractorConfig;
+use models::extractor::{Extractor, ExtractorConfig};
 use models::image::RgbImage;
 use models::inference::Arithmetic;
 use models::neck::NeckConfig;
@@ -129,9 +129,38 @@ fn drawn<N: models::values::Module>(init: impl FnOnce(&Device) -> N) -> (N, Weig
 }
 
 fn check_extractor(what: &str, config: &ExtractorConfig, preprocess: &Preprocess) {
-    let device = Device::flex();
     let (fresh, weights) = drawn(|device| config.init(device));
-    let extractor = weights.load_into(fresh).expect("its own weights");
+    check_loaded(what, weights.load_into(fresh).expect("its own weights"), preprocess);
+}
+
+/// Weights that are the same every time, in proportion to what is summed.
+fn draw(weights: &mut Weights) {
+    let mut state = 1_u32;
+    for (name, tensor) in &mut weights.tensors {
+        let terms: usize = tensor.shape.iter().skip(1).product();
+        let (middle, reach) = match (name.rsplit('.').next(), tensor.shape.len()) {
+            (Some("weight"), 1) => (1.0, 0.3),
+            (_, 1) => (0.0, 0.1),
+            // Tokens and positions.
+            (_, 2) => (0.0, 1.0),
+            _ => (0.0, (3.0 / terms as f32).sqrt()),
+        };
+        for value in &mut tensor.values {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = middle + reach * ((state >> 8) as f32 / 8_388_608.0 - 1.0);
+        }
+    }
+}
+
+fn check_drawn(what: &str, config: &ExtractorConfig, preprocess: &Preprocess) {
+    let fresh = config.init(&Device::flex());
+    let mut weights = Weights::from_module(&fresh);
+    draw(&mut weights);
+    check_loaded(what, weights.load_into(fresh).expect("its own weights"), preprocess);
+}
+
+fn check_loaded(what: &str, extractor: Extractor, preprocess: &Preprocess) {
+    let device = Device::flex();
     for (form, extractor) in [("trained", extractor.clone()), ("deployed", extractor.fuse())] {
         let pictures = pictures(preprocess);
         let expected = extractor.embed(preprocess.apply(&pictures, &device));
@@ -233,6 +262,54 @@ fn convnext() {
     let config = ConvNextConfig { widths: [6, 24, 34, 40], depths: [1, 1, 2, 1], fused: false };
     let config = extractor(BackboneConfig::ConvNext(config), None);
     check_extractor("convnext", &config, &preprocess(64, 71));
+}
+
+/// One of each: of learned positions and of rotations, of every pool and every activation.
+#[test]
+fn vision_transformers() {
+    let small = VitConfig { width: 48, depth: 2, heads: 4, hidden: 80, ..VitConfig::small(8, 32) };
+    let learned = |has_class| match VitConfig::small(8, 32).positions {
+        Positions::Learned { rows, columns, resampling, .. } => {
+            Positions::Learned { rows, columns, resampling, has_class }
+        }
+        rotary @ Positions::Rotary { .. } => rotary,
+    };
+    let clip = VitConfig {
+        between: Between::QuickGelu,
+        normalizes_first: true,
+        projection: Some(37),
+        ..small.clone()
+    };
+    let siglip = VitConfig {
+        between: Between::GeluTanh,
+        has_class: false,
+        positions: learned(false),
+        pool: TokenPool::Attention,
+        ..small.clone()
+    };
+    let registers = VitConfig { registers: 3, positions: learned(false), ..small.clone() };
+    let rotary = VitConfig {
+        width: 64,
+        registers: 4,
+        positions: Positions::Rotary { base: 100.0 },
+        between: Between::SwiGlu,
+        ..small.clone()
+    };
+    let mean = VitConfig { pool: TokenPool::Mean, ..small.clone() };
+    let normalized = VitConfig { pool: TokenPool::MeanOfNormalized, ..siglip.clone() };
+    for (what, config, side) in [
+        ("plain", small, (32, 32)),
+        // Other grids than the positions', sides that patches do not divide.
+        ("clip", clip, (40, 27)),
+        ("siglip", siglip, (32, 48)),
+        ("registers", registers, (32, 32)),
+        ("rotary", rotary, (48, 33)),
+        ("mean", mean, (24, 32)),
+        ("mean of normalized", normalized, (32, 32)),
+    ] {
+        let config = extractor(BackboneConfig::Vit(config), None);
+        check_drawn(what, &config, &preprocess(side.0, side.1));
+    }
 }
 
 #[test]

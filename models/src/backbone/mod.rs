@@ -10,6 +10,7 @@ mod pp_lcnet;
 mod pp_lcnet_v2;
 mod repvit;
 mod resnet;
+mod vit;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,7 @@ pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
 pub use pp_lcnet_v2::{PpLcNetV2, PpLcNetV2Config, RepDepthwiseSeparable, RepOptions};
 pub use repvit::{RepVit, RepVitConfig};
 pub use resnet::{GlobalPool, ResNet, ResNetConfig, ResNetStem, Residual, ResidualBlock, Shortcut};
+pub use vit::{Between, Positions, TokenPool, Vit, VitConfig};
 
 /// Which backbone, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,9 @@ pub enum BackboneConfig {
     /// See [`ConvNext`].
     #[serde(rename = "convnext")]
     ConvNext(ConvNextConfig),
+    /// See [`Vit`].
+    #[serde(rename = "vit")]
+    Vit(VitConfig),
 }
 
 /// Any of the backbones.
@@ -74,6 +79,8 @@ pub enum Backbone {
     RepVit(RepVit),
     /// See [`ConvNext`].
     ConvNext(ConvNext),
+    /// See [`Vit`].
+    Vit(Vit),
 }
 
 /// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
@@ -88,6 +95,7 @@ macro_rules! each {
             $from::Inverted($it) => $do,
             $from::RepVit($it) => $do,
             $from::ConvNext($it) => $do,
+            $from::Vit($it) => $do,
         }
     };
     ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
@@ -100,6 +108,7 @@ macro_rules! each {
             $from::Inverted($it) => $to::Inverted($do),
             $from::RepVit($it) => $to::RepVit($do),
             $from::ConvNext($it) => $to::ConvNext($do),
+            $from::Vit($it) => $to::Vit($do),
         }
     };
 }
@@ -176,7 +185,7 @@ mod tests {
     use crate::layers::Eager;
 
     /// A small one of each, as model files describe it.
-    const DESCRIPTIONS: [&str; 10] = [
+    const DESCRIPTIONS: [&str; 12] = [
         r#"{"kind":"pp_lc_net","scale":0.25,"class_expand":64,"dropout":0.2,"fused":false}"#,
         r#"{"kind":"pp_lc_net_v2","scale":0.25,"depths":[1,1,1,1],"class_expand":64,"shitu":false,"dropout":0.0,"fused":true}"#,
         r#"{"kind":"mobilenet_v1","scale":0.25,"fused":false}"#,
@@ -191,6 +200,17 @@ mod tests {
         r#"{"kind":"inverted_residuals","network":"efficientnet_b0","scale":0.25,"epsilon":0.001,"fused":false}"#,
         r#"{"kind":"repvit","widths":[8,16,24,32],"depths":[1,2,2,1],"fused":false}"#,
         r#"{"kind":"convnext","widths":[6,8,12,16],"depths":[1,1,2,1],"fused":false}"#,
+        concat!(
+            r#"{"kind":"vit","patch":16,"width":32,"depth":2,"heads":4,"hidden":48,"between":"quick_gelu","#,
+            r#""has_class":true,"registers":0,"positions":{"kind":"learned","rows":7,"columns":7,"has_class":true,"#,
+            r#""resampling":"bicubic"},"normalizes_first":true,"epsilon":0.00001,"pool":"class","projection":20,"#,
+            r#""fused":false}"#
+        ),
+        concat!(
+            r#"{"kind":"vit","patch":16,"width":32,"depth":1,"heads":2,"hidden":40,"between":"swi_glu","#,
+            r#""has_class":true,"registers":4,"positions":{"kind":"rotary","base":100.0},"normalizes_first":false,"#,
+            r#""epsilon":0.00001,"pool":"attention","projection":null,"fused":false}"#
+        ),
     ];
 
     #[test]

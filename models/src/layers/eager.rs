@@ -4,8 +4,8 @@ use burn::backend::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData, activation, module::max_pool2d};
 
 use super::{
-    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm, Padding,
-    SCORE_EPSILON, SCORE_MARGIN,
+    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm, Padding, Rotary,
+    SCORE_EPSILON, SCORE_MARGIN, Tokens,
 };
 use crate::operators::{self, Activation, channels_first, channels_last};
 use crate::values::Param;
@@ -146,10 +146,78 @@ impl Flow for Eager {
         score.clone().log() - (score.neg() + 1.0).log()
     }
 
+    fn multiply(&mut self, a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+        a * b
+    }
+
+    fn tokens(&mut self, x: Tensor<4>, layer: &Tokens) -> Tensor<4> {
+        let [batch, height, width, channels] = x.dims();
+        let [before, added] = layer.forward([height, width]);
+        let x = x.reshape([batch, 1, height * width, channels]);
+        let x = match added {
+            Some(added) => x + added.unsqueeze(),
+            None => x,
+        };
+        match before {
+            Some(before) => Tensor::cat(vec![repeated(before, batch), x], 2),
+            None => x,
+        }
+    }
+
+    fn learned(&mut self, x: Tensor<4>, pixels: &Param<Tensor<2>>) -> Tensor<4> {
+        repeated(pixels.val(), x.dims()[0])
+    }
+
+    fn first(&mut self, x: Tensor<4>) -> Tensor<4> {
+        x.narrow(2, 0, 1)
+    }
+
+    fn behind(&mut self, x: Tensor<4>, before: usize, like: &Tensor<4>) -> Tensor<4> {
+        let ([batch, _, pixels, channels], [_, height, width, _]) = (x.dims(), like.dims());
+        x.narrow(2, before, pixels - before).reshape([batch, height, width, channels])
+    }
+
+    fn rotate(&mut self, x: Tensor<4>, rotary: &Rotary, like: &Tensor<4>) -> Tensor<4> {
+        let ([batch, _, pixels, channels], [_, height, width, _]) = (x.dims(), like.dims());
+        let Rotary { head, before, .. } = *rotary;
+        let (half, heads, device) = (head / 2, channels / head, x.device());
+        // The tokens before the pixels have angles of 0.
+        let table = |values: Vec<f32>, of_zero: f32| {
+            let values = [vec![of_zero; before * half], values].concat();
+            Tensor::<4>::from_data(TensorData::new(values, [1, pixels, 1, half]), &device)
+        };
+        let [cosines, sines] = rotary.angles([height, width]);
+        let (cosines, sines) = (table(cosines, 1.0), table(sines, 0.0));
+        let x = x.reshape([batch, pixels, heads, head]);
+        let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+        let first = a.clone() * cosines.clone() - b.clone() * sines.clone();
+        let second = b * cosines + a * sines;
+        Tensor::cat(vec![first, second], 3).reshape([batch, 1, pixels, channels])
+    }
+
+    fn attend(&mut self, [queries, keys, values]: [Tensor<4>; 3], heads: usize) -> Tensor<4> {
+        let [batch, height, width, channels] = queries.dims();
+        let head = channels / heads;
+        let apart = |x: Tensor<4>| {
+            let [_, height, width, _] = x.dims();
+            x.reshape([batch, height * width, heads, head]).swap_dims(1, 2)
+        };
+        let queries = apart(queries) / (head as f64).sqrt();
+        let scores = queries.matmul(apart(keys).swap_dims(2, 3));
+        let mean = activation::softmax(scores, 3).matmul(apart(values));
+        mean.swap_dims(1, 2).reshape([batch, height, width, channels])
+    }
+
     fn unit_length(&mut self, x: Tensor<4>) -> Tensor<4> {
         let length = (x.clone().powi_scalar(2).sum_dim(3) + LENGTH_EPSILON).sqrt();
         x / length
     }
+}
+
+/// `[pixels, channels]` as a line of every picture.
+fn repeated(pixels: Tensor<2>, batch: usize) -> Tensor<4> {
+    let [count, channels] = pixels.dims();
+    pixels.reshape([1, 1, count, channels]).expand([batch, 1, count, channels])
 }
 
 /// See [`Flow::average_pool`].

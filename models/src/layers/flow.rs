@@ -5,7 +5,7 @@
 //! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalization
 //! folded, and runs them later for as many pictures as come.
 
-use super::{BatchNorm, Conv, ConvBn, LayerNorm, Padding};
+use super::{BatchNorm, Conv, ConvBn, LayerNorm, Padding, Rotary, Tokens};
 use crate::activation::Activation;
 use crate::values::{Param, Tensor};
 
@@ -105,6 +105,30 @@ pub trait Flow {
     ///
     /// `class` has any number of channels, `alignment` one.
     fn aligned_logit(&mut self, class: Self::Map, alignment: Self::Map) -> Self::Map;
+
+    /// Product of two maps, value by value.
+    fn multiply(&mut self, a: Self::Map, b: Self::Map) -> Self::Map;
+
+    /// A map as one line: first the layer's own tokens, then all pixels with their positions added.
+    fn tokens(&mut self, x: Self::Map, layer: &Tokens) -> Self::Map;
+
+    /// A line of learned pixels, the same for every picture; `x` says how many pictures there are.
+    fn learned(&mut self, x: Self::Map, pixels: &Param<Tensor<2>>) -> Self::Map;
+
+    /// The first pixel.
+    fn first(&mut self, x: Self::Map) -> Self::Map;
+
+    /// The pixels of a line behind the first `before`, with the height and width of `like`.
+    fn behind(&mut self, x: Self::Map, before: usize, like: &Self::Map) -> Self::Map;
+
+    /// Turns the pixels of a line by where they lie in a map of the height and width of `like`.
+    fn rotate(&mut self, x: Self::Map, rotary: &Rotary, like: &Self::Map) -> Self::Map;
+
+    /// Of each query the mean of the values, weighted by the softmax of its products with the keys over the root of
+    /// their length; each of the heads has an equal share of the channels.
+    ///
+    /// The maps are queries, keys and values, of which the last two have the same pixels.
+    fn attend(&mut self, maps: [Self::Map; 3], heads: usize) -> Self::Map;
 
     /// Brings every pixel's vector to unit length; zero vectors stay zero.
     fn unit_length(&mut self, x: Self::Map) -> Self::Map;

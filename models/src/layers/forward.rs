@@ -1,8 +1,10 @@
 //! The blocks on tensors: training, evaluation on a device of Burn's, folding.
 
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
-use super::{Activation, BATCH_NORM_MOMENTUM, BatchNorm, Conv, ConvBn, Eager, SqueezeExcite};
+use super::{
+    Activation, BATCH_NORM_MOMENTUM, BatchNorm, Conv, ConvBn, Eager, Grid, SqueezeExcite, Tokens,
+};
 use crate::operators::{self, channels_first, channels_last};
 use crate::values::Param;
 
@@ -212,6 +214,45 @@ impl SqueezeExcite {
     /// - `x`, output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         Eager::planes(x, |flow, x| self.wire(flow, x))
+    }
+}
+
+impl Tokens {
+    /// The tokens before the pixels of an image of so many lines and columns, and what is added to the pixels.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[before, width]`
+    /// - added: `[lines · columns, width]`
+    pub(super) fn forward(&self, [lines, columns]: [usize; 2]) -> [Option<Tensor<2>>; 2] {
+        let mut class = self.class.as_ref().map(Param::val);
+        let registers = self.registers.as_ref().map(Param::val);
+        let added = self.grid().zip(self.positions.as_ref()).map(|(grid, positions)| {
+            let positions = positions.val();
+            let Grid { rows, columns: old, has_class, resampling } = grid;
+            let [count, width] = positions.dims();
+            let places = if has_class {
+                class = class.take().map(|class| class + positions.clone().narrow(0, 0, 1));
+                positions.narrow(0, 1, count - 1)
+            } else {
+                positions
+            };
+            if [rows, old] == [lines, columns] {
+                return places;
+            }
+            let device = places.device();
+            let shares = |from: usize, to: usize| {
+                let shares = TensorData::new(resampling.shares(from, to), [to, from]);
+                Tensor::<2>::from_data(shares, &device)
+            };
+            let narrow = shares(rows, lines).matmul(places.reshape([rows, old * width]));
+            let across = narrow.reshape([lines, old, width]).swap_dims(0, 1);
+            let wide = shares(old, columns).matmul(across.reshape([old, lines * width]));
+            let back = wide.reshape([columns, lines, width]).swap_dims(0, 1);
+            back.reshape([lines * columns, width])
+        });
+        let before: Vec<Tensor<2>> = class.into_iter().chain(registers).collect();
+        [(!before.is_empty()).then(|| Tensor::cat(before, 0)), added]
     }
 }
 

@@ -11,6 +11,7 @@ mod eager;
 mod flow;
 #[cfg(feature = "tensors")]
 mod forward;
+mod tokens;
 
 #[cfg(feature = "tensors")]
 use burn::module::Flag;
@@ -21,6 +22,7 @@ pub use eager::Eager;
 pub use flow::{Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 #[cfg(feature = "tensors")]
 pub use forward::downscale_dropout;
+pub use tokens::{Grid, Resampling, Rotary, Tokens};
 
 #[cfg(feature = "tensors")]
 pub use crate::values::values_of;

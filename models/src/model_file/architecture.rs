@@ -38,7 +38,7 @@ impl Architecture {
     pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
         preprocess.check()?;
         match self {
-            Self::Extractor(_) => Ok(()),
+            Self::Extractor(config) => config.check_input(preprocess),
             Self::Detector(_) => DetectorConfig::check_input(preprocess),
         }
     }

@@ -60,7 +60,25 @@ pub(super) fn activate<B: Backend>(x: FloatTensor<B>, activation: usize) -> Floa
         Activation::Relu6 => B::float_clamp(x, 0.0_f32.into(), 6.0_f32.into()),
         Activation::Silu => B::float_mul(x.clone(), B::sigmoid(x)),
         Activation::Gelu => B::float_mul(x.clone(), normal_share::<B>(x)),
+        activation @ (Activation::QuickGelu | Activation::GeluTanh) => {
+            let [argument, _] = in_sigmoid::<B>(activation, x.clone());
+            B::float_mul(x, B::sigmoid(argument))
+        }
     }
+}
+
+/// The argument of the sigmoid that such an activation multiplies its value by, and `x` times the argument's derivative.
+fn in_sigmoid<B: Backend>(activation: Activation, x: FloatTensor<B>) -> [FloatTensor<B>; 2] {
+    if activation == Activation::QuickGelu {
+        let argument = B::float_mul_scalar(x, Activation::QUICK.into());
+        return [argument.clone(), argument];
+    }
+    let [first, third] = Activation::TANH;
+    let square = B::float_mul(x.clone(), x.clone());
+    [1.0, 3.0].map(|factor| {
+        let cubic = B::float_mul_scalar(square.clone(), (factor * third).into());
+        B::float_mul(x.clone(), B::float_add_scalar(cubic, first.into()))
+    })
 }
 
 /// Φ, by the error function.
@@ -151,6 +169,14 @@ fn activation_backward<B: Backend>(
             let density = B::float_mul_scalar(B::float_exp(square), 0.398_942_3_f32.into());
             let slope = B::float_add(normal_share::<B>(x.clone()), B::float_mul(x, density));
             B::float_mul(grad, slope)
+        }
+        Activation::QuickGelu | Activation::GeluTanh => {
+            // d/dx x·σ(g(x)) = σ·(1 + x·g′(x)·(1 − σ))
+            let [argument, slope] = in_sigmoid::<B>(activation, x);
+            let share = B::sigmoid(argument);
+            let rest = B::float_add_scalar(B::float_neg(share.clone()), 1.0_f32.into());
+            let slope = B::float_add_scalar(B::float_mul(slope, rest), 1.0_f32.into());
+            B::float_mul(grad, B::float_mul(share, slope))
         }
         Activation::Silu => {
             // d/dx x·σ(x) = σ(x)·(1 + x·(1 − σ(x)))

@@ -8,7 +8,9 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use models::inference::Network;
-use models::layers::{BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding};
+use models::layers::{
+    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Rotary, Tokens,
+};
 use models::operators::Activation;
 use models::preprocess::Preprocess;
 
@@ -227,6 +229,47 @@ impl Flow for Maps {
 
     fn aligned_logit(&mut self, class: [u64; 3], _: [u64; 3]) -> [u64; 3] {
         self.made(class)
+    }
+
+    fn multiply(&mut self, a: [u64; 3], _: [u64; 3]) -> [u64; 3] {
+        self.made(a)
+    }
+
+    fn tokens(&mut self, [height, width, channels]: [u64; 3], layer: &Tokens) -> [u64; 3] {
+        let learned = [&layer.class, &layer.registers].into_iter().flatten();
+        let before: u64 = learned.map(|tokens| tokens.lazy_shape()[0] as u64).sum();
+        self.made([1, height.saturating_mul(width).saturating_add(before), channels])
+    }
+
+    fn learned(&mut self, _: [u64; 3], pixels: &Param<Tensor<2>>) -> [u64; 3] {
+        let shape = pixels.lazy_shape();
+        self.made([1, shape[0] as u64, shape[1] as u64])
+    }
+
+    fn first(&mut self, [_, _, channels]: [u64; 3]) -> [u64; 3] {
+        self.made([1, 1, channels])
+    }
+
+    fn behind(
+        &mut self,
+        [_, _, channels]: [u64; 3],
+        _: usize,
+        [height, width, _]: &[u64; 3],
+    ) -> [u64; 3] {
+        self.made([*height, *width, channels])
+    }
+
+    fn rotate(&mut self, x: [u64; 3], _: &Rotary, _: &[u64; 3]) -> [u64; 3] {
+        self.made(x)
+    }
+
+    fn attend(&mut self, [queries, keys, values]: [[u64; 3]; 3], heads: usize) -> [u64; 3] {
+        let pixels = |[height, width, _]: [u64; 3]| height.saturating_mul(width);
+        // Products and their softmax.
+        let scores = [pixels(queries), pixels(keys), heads as u64];
+        self.made(scores);
+        self.made(scores);
+        self.made([queries[0], queries[1], values[2]])
     }
 
     fn unit_length(&mut self, x: [u64; 3]) -> [u64; 3] {

@@ -1,19 +1,24 @@
 """Records what the originals of imported networks compute, for `tests/suite/networks.rs`.
 
-    python3 -m venv ve && ve/bin/pip install numpy safetensors timm torch torchvision
+    python3 -m venv ve && ve/bin/pip install numpy safetensors timm torch torchvision transformers
     ve/bin/python native-trainer/tests/networks/record.py
 
 Weights and inputs follow a rule that both sides know, so that names, shapes and outputs are all that is kept.
-Recorded with timm 1.0.31, torchvision 0.29.2, torch 2.15.0.
+Recorded with timm 1.0.31, torchvision 0.29.2, transformers 5.24.0, torch 2.15.0.
 """
 
 import json
+import re
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import timm
 import torch
 import torchvision
+import transformers
 from timm.models.convnext import ConvNeXt
 from timm.models.repvit import RepVit
 from timm.models.resnet import BasicBlock, ResNet
@@ -158,3 +163,161 @@ tiny.load_state_dict({name: t.half().float() if t.is_floating_point() else t for
 with torch.no_grad():
     recorded = short(features_of(tiny.eval(), picture(40, 1)))
 (HERE / "tiny.json").write_text(json.dumps({"side": 40, "features": recorded}, separators=(",", ":")))
+
+
+# Vision transformers of timm.
+def transformer(name, side, gradients=(), **options):
+    from timm.models.vision_transformer import VisionTransformer
+
+    small = dict(patch_size=8, img_size=32, embed_dim=128, depth=2, num_heads=2, mlp_ratio=2, num_classes=3)
+    record(name, VisionTransformer(**(small | options), dynamic_img_size=True), side, gradients)
+
+
+within = ["cls_token", "pos_embed", "blocks.0.norm1.weight", "blocks.1.mlp.fc1.bias", "blocks.1.attn.proj.bias"]
+transformer("vit", 32, within)
+# Another size than that of the positions.
+transformer("vit_mean", 48, ["pos_embed", "fc_norm.weight"], global_pool="avg")
+registers = dict(init_values=0.1, reg_tokens=4, no_embed_class=True, patch_size=14, img_size=70)
+transformer("vit_registers", 42, ["pos_embed", "reg_token"], **registers)
+probe = dict(class_token=False, global_pool="map")
+transformer("vit_probe", 32, ["attn_pool.latent", "attn_pool.mlp.fc1.bias", "pos_embed"], **probe)
+clip = dict(pre_norm=True, norm_layer=partial(torch.nn.LayerNorm, eps=1e-5))
+transformer("vit_clip", 32, ["norm_pre.weight"], **clip)
+rotary = dict(
+    embed_dim=128, depth=2, num_heads=2, patch_size=8, img_size=32, init_values=0.1, qkv_bias=False, num_reg_tokens=4,
+    rope_type="dinov3", rope_temperature=100, use_rot_pos_emb=True, use_abs_pos_emb=False, rope_rotate_half=True,
+    use_fc_norm=False, global_pool="avg", num_classes=3, mlp_ratio=2, dynamic_img_size=True,
+    norm_layer=partial(torch.nn.LayerNorm, eps=1e-5),
+)
+record("vit_rotary", timm.models.eva.Eva(**rotary), 48)
+
+
+# Those of transformers, by the names that it writes into files.
+def hugging(name, model, side, features, gradients=(), texts=()):
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        path = Path(folder) / "model.safetensors"
+        stored = safetensors.torch.load_file(path)
+        names = [[n, list(t.shape)] for n, t in sorted(stored.items()) if t.is_floating_point()]
+        for number, (tensor, shape) in enumerate(names):
+            drawn = np.ascontiguousarray(values(number, tensor, tuple(shape)))
+            stored[tensor] = torch.from_numpy(drawn).reshape(shape)
+        safetensors.torch.save_file(stored, path, metadata={"format": "pt"})
+        model = type(model).from_pretrained(folder, attn_implementation="eager")
+    model.eval()
+    with torch.no_grad():
+        output = features(model.double(), picture(side, 1).double())
+        told = [short(words(model, ids)) for ids in texts]
+    model.float()
+    config = model.config.to_dict()
+    known = config.get("vision_config", config)
+    keys = ["num_attention_heads", "hidden_act", "layer_norm_eps", "rope_theta", "image_size"]
+    beside = {key: known[key] for key in keys if key in known}
+    if "text_config" in config:
+        text = {"num_attention_heads": config["text_config"]["num_attention_heads"]}
+        beside = {"vision_config": beside, "text_config": text}
+    recorded = {"network": name, "tensors": names, "config": beside, "side": side, "features": short(output)}
+    if texts:
+        recorded["texts"] = [[ids, values] for ids, values in zip(texts, told)]
+    if gradients:
+        y = features(model, picture(side, 2))
+        direction = torch.from_numpy(uniform(2_000_000, y.numel()).reshape(y.shape) - np.float32(0.5))
+        (y * direction).sum().backward()
+        parameters = dict(model.named_parameters())
+        recorded["gradients"] = [[g, short(parameters[g].grad)] for g in gradients]
+    path = HERE / f"{name}.json"
+    path.write_text(json.dumps(recorded, separators=(",", ":")))
+    print(path.name, path.stat().st_size)
+
+
+def words(model, ids):
+    ids = torch.tensor([ids])
+    return model.get_text_features(input_ids=ids, attention_mask=torch.ones_like(ids)).pooler_output
+
+
+small = dict(
+    hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8
+)
+text = dict(
+    hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=49408,
+    eos_token_id=49407, bos_token_id=49406,
+)
+# "a photo of a cat", "A person riding a motorcycle"
+texts = [[49406, 320, 1125, 539, 320, 2368, 49407], [49406, 320, 2533, 6765, 320, 10297, 49407]]
+
+
+def projected(model, x):
+    return model.get_image_features(pixel_values=x, interpolate_pos_encoding=True).pooler_output
+
+
+def pooled(model, x):
+    return model.vision_model(pixel_values=x, interpolate_pos_encoding=True).pooler_output
+
+
+def class_token(model, x):
+    return model(pixel_values=x).pooler_output
+
+
+layer = "vision_model.encoder.layers.0."
+hugging(
+    "clip",
+    transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=small, projection_dim=32)),
+    48,
+    projected,
+    [layer + "self_attn.q_proj.weight", layer + "mlp.fc1.bias", "vision_model.embeddings.position_embedding.weight"],
+    texts,
+)
+text["vocab_size"] = 10
+siglip = transformers.SiglipConfig(text_config=text | dict(eos_token_id=1, bos_token_id=0), vision_config=small)
+hugging(
+    "siglip",
+    transformers.SiglipModel(siglip),
+    32,
+    pooled,
+    [layer + "self_attn.k_proj.weight", layer + "mlp.fc1.bias", "vision_model.head.probe"],
+)
+hugging("dinov2", transformers.Dinov2Model(transformers.Dinov2Config(**small)), 40, class_token)
+gated = transformers.Dinov2Config(**small, use_swiglu_ffn=True)
+hugging("dinov2_gated", transformers.Dinov2Model(gated), 32, class_token)
+with_registers = transformers.Dinov2WithRegistersConfig(**small)
+hugging("dinov2_registers", transformers.Dinov2WithRegistersModel(with_registers), 24, class_token)
+dinov3 = transformers.DINOv3ViTConfig(**(small | dict(hidden_size=64)), num_register_tokens=4)
+hugging("dinov3", transformers.DINOv3ViTModel(dinov3), 40, class_token)
+for name in ["vit_small_patch16_224", "vit_base_patch16_siglip_224", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"]:
+    whole[name] = [f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(timm.create_model(name))]
+(HERE / "names.json").write_text(json.dumps(whole, separators=(",", ":")))
+
+
+# What timm's transformers are, of those whose tensors have the names of ours: heads, activation, pool and
+# epsilon, or nothing where rotations differ.
+PARTS = ["patch_embed.proj", "norm_pre", "norm", "fc_norm", "head", "blocks.0.norm1", "blocks.0.norm2"]
+PARTS += ["blocks.0.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"]
+NAMES = {f"{part}.{field}" for part in PARTS for field in ["weight", "bias"]}
+NAMES |= {"cls_token", "reg_token", "pos_embed"} | {f"blocks.0.{scale}" for scale in ["ls1.gamma", "ls2.gamma", "gamma_1", "gamma_2"]}
+POOLS = {"token": "class", "map": "attention", "avg": "mean_of_normalized"}
+BETWEEN = {"GELU": "gelu", "GELUTanh": "gelu_tanh", "QuickGELU": "quick_gelu", "SiLU": "swi_glu"}
+
+
+def form(name, model):
+    shapes = {tensor: list(t.shape) for tensor, t in model.state_dict().items()}
+    shapes = {tensor: shape for tensor, shape in shapes.items() if not re.match(r"blocks\.[1-9]", tensor)}
+    if not {tensor for tensor in shapes if not tensor.startswith("attn_pool.")} <= NAMES:
+        return None
+    if "norm.weight" not in shapes and "fc_norm.weight" not in shapes:
+        return None
+    if "blocks.0.attn.qkv.bias" not in shapes and "pos_embed" in shapes:
+        return None
+    if type(getattr(model, "rope", None)).__name__ == "RotaryEmbeddingCat":
+        return [name, shapes, None]
+    block = model.blocks[0]
+    pool = "mean" if "fc_norm.weight" in shapes else POOLS[model.global_pool]
+    between = BETWEEN[type(block.mlp.act).__name__]
+    return [name, shapes, [block.attn.num_heads, between, pool, block.norm1.eps]]
+
+
+forms = []
+for name in timm.list_models(["vit_*", "deit*", "flexivit_*", "eva_large*"]):
+    with torch.device("meta"):
+        forms.append(form(name, timm.create_model(name)))
+lines = [json.dumps(one, separators=(",", ":")) for one in forms if one]
+(HERE / "forms.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")

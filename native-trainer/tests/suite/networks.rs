@@ -113,6 +113,9 @@ impl ModuleVisitor for Collected<'_> {
 fn computes_as_recorded(name: &str, named: Option<&str>, expected: &str, gradients: &[&str]) {
     let (world, recorded) = (World::new(), recorded(name));
     let path = checkpoint(&world, &recorded);
+    if recorded["config"].is_object() {
+        world.write("config.json", recorded["config"].to_string());
+    }
     let named = named.map(|name| Named::find(name).expect("a known name"));
     let imported = read_network(&path, named).expect("a network");
     assert!(imported.name.contains(expected), "{name} is taken for {}", imported.name);
@@ -197,6 +200,60 @@ fn convnext() {
     computes_as_recorded("torchvision_convnext", None, "[1, 1, 1, 1] blocks", &[]);
 }
 
+/// Of the first tokens, of positions, of a normalization and of layers.
+#[test]
+fn vision_transformers_of_timm() {
+    let small = "2 blocks, width 128, 2 heads, patches of 8";
+    let within = [
+        "tokens.class",
+        "tokens.positions",
+        "blocks.0.norm.weight",
+        "blocks.1.mlp.widen.bias",
+        "blocks.1.attention.output.bias",
+    ];
+    computes_as_recorded("vit", None, small, &within);
+    computes_as_recorded("vit_mean", None, small, &["tokens.positions", "norm.weight"]);
+    let within = ["tokens.positions", "tokens.registers"];
+    computes_as_recorded("vit_registers", None, "patches of 14", &within);
+    let within = ["probe.probe", "probe.mlp.widen.bias", "tokens.positions"];
+    computes_as_recorded("vit_probe", None, small, &within);
+    computes_as_recorded("vit_clip", None, small, &["first_norm.weight"]);
+    computes_as_recorded("vit_rotary", None, small, &[]);
+}
+
+#[test]
+fn vision_transformers_of_transformers() {
+    let small = "2 blocks, width 48, 4 heads, patches of 8";
+    let within = ["blocks.0.attention.query.weight", "blocks.0.mlp.widen.bias", "tokens.positions"];
+    computes_as_recorded("clip", None, small, &within);
+    let within = ["blocks.0.attention.key.weight", "blocks.0.mlp.widen.bias", "probe.probe"];
+    computes_as_recorded("siglip", None, small, &within);
+    computes_as_recorded("dinov2", None, small, &[]);
+    computes_as_recorded("dinov2_gated", None, small, &[]);
+    computes_as_recorded("dinov2_registers", None, small, &[]);
+    computes_as_recorded("dinov3", None, "2 blocks, width 64, 4 heads, patches of 8", &[]);
+}
+
+#[test]
+fn a_transformers_tensor_that_does_not_fit_is_named_as_the_file_has_it() {
+    let world = World::new();
+    let path = checkpoint(&world, &recorded("vit"));
+    let mut weights = Weights::from_bytes(&std::fs::read(&path).expect("a file")).expect("weights");
+    weights.tensors.remove("blocks.0.attn.qkv.bias");
+    let wrong = NamedTensor { shape: vec![7, 128], values: vec![0.0; 7 * 128] };
+    weights.tensors.insert("blocks.1.attn.qkv.weight".to_owned(), wrong);
+    world.write("model.safetensors", weights.to_bytes(Precision::F32, None).expect("a file"));
+    let error = world.fail("import model.safetensors --out out.safetensors");
+    for told in [
+        "not the weights of a vision transformer of 2 blocks, width 128, 2 heads, patches of 8",
+        "blocks.0.attn.qkv.bias is missing; its shape is [384]",
+        "blocks.1.attn.qkv.weight has the shape [7, 128], not [384, 128]",
+    ] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    assert_eq!(error.matches("qkv").count(), 2, "{error}");
+}
+
 #[test]
 fn whole_networks_are_recognized_by_names_and_shapes() {
     let world = World::new();
@@ -212,6 +269,7 @@ fn whole_networks_are_recognized_by_names_and_shapes() {
         let bytes = weights.to_bytes(Precision::F16, None).expect("a file");
         let imported = read_network(&world.write("all.safetensors", bytes), None).expect(name);
         let plain = name.replace("torchvision ", "").replace("_100", "").replace("_v3", "v3");
+        let plain = plain.replace("_224", "");
         assert_eq!(imported.name, plain);
         let ours = Weights::shapes_of(&imported.config.init(&Device::flex()));
         assert_eq!(ours.len(), imported.weights.tensors.len(), "{name}");
@@ -297,6 +355,11 @@ fn a_recipe_may_name_each_of_the_backbones() {
         ("inverted_residuals", r#""network":"mobilenet_v4_small""#),
         ("repvit", r#""widths":[48,96,192,384],"depths":[2,2,14,2]"#),
         ("convnext", r#""widths":[96,192,384,768],"depths":[3,3,9,3]"#),
+        (
+            "vit",
+            r#""patch":16,"width":384,"depth":12,"heads":6,"hidden":1536,"has_class":true,"epsilon":1e-6,
+            "positions":{"kind":"learned","rows":14,"columns":14,"has_class":true}"#,
+        ),
     ] {
         let text = format!(r#"{{"kind":"{kind}",{rest}}}"#);
         let backbone: BackboneConfig = serde_json::from_str(&text).expect("a backbone");

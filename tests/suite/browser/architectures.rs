@@ -7,9 +7,9 @@ use burn::module::Module;
 use burn::tensor::Device;
 use models::backbone::BackboneConfig;
 use models::backbone::{
-    ConvNextConfig, EfficientNetLiteConfig, GlobalPool, InvertedConfig, InvertedNetwork, LiteSize,
-    MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, RepVitConfig, ResNetConfig, ResNetStem,
-    ResidualBlock, Shortcut,
+    Between, ConvNextConfig, EfficientNetLiteConfig, GlobalPool, InvertedConfig, InvertedNetwork,
+    LiteSize, MobileNetV1Config, Positions, PpLcNetConfig, PpLcNetV2Config, RepVitConfig,
+    ResNetConfig, ResNetStem, ResidualBlock, Shortcut, TokenPool, VitConfig,
 };
 use models::bundle::{Bundle, MANIFEST_NAME, Published};
 use models::detector::{DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant};
@@ -91,7 +91,35 @@ fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
     };
     let repvit = RepVitConfig { widths: [8, 24, 32, 44], depths: [1, 2, 2, 1], fused: false };
     let convnext = ConvNextConfig { widths: [6, 24, 34, 40], depths: [1, 1, 2, 1], fused: false };
+    let clip = VitConfig {
+        width: 48,
+        depth: 2,
+        heads: 4,
+        hidden: 80,
+        between: Between::QuickGelu,
+        normalizes_first: true,
+        projection: Some(36),
+        ..VitConfig::small(16, 96)
+    };
+    let siglip = VitConfig {
+        between: Between::GeluTanh,
+        normalizes_first: false,
+        pool: TokenPool::Attention,
+        projection: None,
+        ..clip.clone()
+    };
+    let dino = VitConfig {
+        width: 64,
+        registers: 4,
+        positions: Positions::Rotary { base: 100.0 },
+        between: Between::SwiGlu,
+        pool: TokenPool::Mean,
+        ..siglip.clone()
+    };
     [
+        ("clip", BackboneConfig::Vit(clip), None),
+        ("siglip", BackboneConfig::Vit(siglip), None),
+        ("dino", BackboneConfig::Vit(dino), None),
         ("mobilenet_v3", inverted(InvertedNetwork::MobilenetV3Small), None),
         ("mobilenet_v4", inverted(InvertedNetwork::MobilenetV4Medium), None),
         ("efficientnet_b0", inverted(InvertedNetwork::EfficientnetB0), None),

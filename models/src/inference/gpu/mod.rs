@@ -113,6 +113,8 @@ pub(crate) enum Binding {
     Shape = 5,
     /// How many images there are.
     Run = 6,
+    /// The third input.
+    Third = 7,
 }
 
 /// The inputs of a shader: binding and buffer.
@@ -125,6 +127,7 @@ pub(crate) enum Entry {
     Add,
     Affine,
     AlignedLogit,
+    Attend,
     AveragePool,
     Concatenate,
     Depthwise,
@@ -132,8 +135,12 @@ pub(crate) enum Entry {
     GlobalPool,
     LayerNorm,
     MaxPool,
+    Multiply,
+    Pixels,
     Product,
+    Rotate,
     Scale,
+    Tokens,
     UnitLength,
     Upsample,
     VectorProduct,
@@ -148,6 +155,7 @@ impl Entry {
             Self::Add => "add",
             Self::Affine => "affine",
             Self::AlignedLogit => "aligned_logit",
+            Self::Attend => "attend",
             Self::AveragePool => "average_pool",
             Self::Concatenate => "concatenate",
             Self::Depthwise => "depthwise",
@@ -155,8 +163,12 @@ impl Entry {
             Self::GlobalPool => "global_pool",
             Self::LayerNorm => "layer_norm",
             Self::MaxPool => "max_pool",
+            Self::Multiply => "multiply",
+            Self::Pixels => "pixels",
             Self::Product => "product",
+            Self::Rotate => "rotate",
             Self::Scale => "scale",
+            Self::Tokens => "tokens",
             Self::UnitLength => "unit_length",
             Self::Upsample => "upsample",
             Self::VectorProduct => "vector_product",
@@ -185,7 +197,10 @@ impl Entry {
                 Binding::Shape,
             ],
             Self::GlobalPool => &[Binding::X, Binding::Out, Binding::Shape],
-            Self::Affine | Self::LayerNorm => &[
+            Self::Attend => {
+                &[Binding::X, Binding::Other, Binding::Third, Binding::Out, Binding::Shape]
+            }
+            Self::Affine | Self::LayerNorm | Self::Rotate | Self::Tokens => &[
                 Binding::X,
                 Binding::Weight,
                 Binding::Bias,
@@ -193,13 +208,14 @@ impl Entry {
                 Binding::Shape,
                 Binding::Run,
             ],
-            Self::Scale | Self::Add | Self::Concatenate | Self::AlignedLogit => {
+            Self::Scale | Self::Add | Self::Concatenate | Self::AlignedLogit | Self::Multiply => {
                 &[Binding::X, Binding::Other, Binding::Out, Binding::Shape, Binding::Run]
             }
             Self::Activate
             | Self::AveragePool
             | Self::Gate
             | Self::MaxPool
+            | Self::Pixels
             | Self::UnitLength
             | Self::Upsample => &[Binding::X, Binding::Out, Binding::Shape, Binding::Run],
         }
@@ -339,11 +355,12 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const ALL: [Entry; 17] = [
+    const ALL: [Entry; 22] = [
         Entry::Activate,
         Entry::Add,
         Entry::Affine,
         Entry::AlignedLogit,
+        Entry::Attend,
         Entry::AveragePool,
         Entry::Concatenate,
         Entry::Depthwise,
@@ -351,8 +368,12 @@ mod tests {
         Entry::GlobalPool,
         Entry::LayerNorm,
         Entry::MaxPool,
+        Entry::Multiply,
+        Entry::Pixels,
         Entry::Product,
+        Entry::Rotate,
         Entry::Scale,
+        Entry::Tokens,
         Entry::UnitLength,
         Entry::Upsample,
         Entry::VectorProduct,

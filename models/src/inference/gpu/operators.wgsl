@@ -11,12 +11,13 @@ struct Shape {
     out_width: u32,
     out_fours: u32,
     out_channels: u32,
-    // Padding of a convolution's input.
+    // Padding of a convolution's input; what else a step has to know.
     top: u32,
     left: u32,
     // Values of a pixel of the second input.
     other_fours: u32,
-    _room: u32,
+    // Pixels of the second input.
+    other_pixels: u32,
 }
 
 struct Run {
@@ -30,6 +31,7 @@ struct Run {
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(5) var<uniform> shape: Shape;
 @group(0) @binding(6) var<uniform> run: Run;
+@group(0) @binding(7) var<storage, read> third: array<vec4<f32>>;
 
 // As `Activation` counts them.
 override ACTIVATION: u32 = 0u;
@@ -61,6 +63,8 @@ fn activated(value: vec4<f32>) -> vec4<f32> {
         case 3u: { return clamp(value, NOTHING, vec4(6.0)); }
         case 4u: { return value * sigmoid(value); }
         case 5u: { return value * sigmoid(value * gelu_factor(min(value * value, vec4(36.0)))); }
+        case 6u: { return value * sigmoid(1.702 * value); }
+        case 7u: { return value * sigmoid(value * (1.5957691 + 0.07135482 * value * value)); }
         default: { return value; }
     }
 }
@@ -340,6 +344,71 @@ fn global_pool(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
     }
 }
 
+// The product of a query's and a key's head.
+fn alike(query: u32, key: u32, width: u32) -> f32 {
+    var sum = NOTHING;
+    for (var c = 0u; c < width; c++) {
+        sum += x[query + c] * other[key + c];
+    }
+    return dot(sum, vec4(1.0));
+}
+
+var<workgroup> chances: array<f32, 64>;
+
+// A head of a query a workgroup; `top` is how many heads there are. First the largest score and the sum of all
+// exponentials, an invocation some keys; then their share in the mean, an invocation some keys of a column.
+@compute @workgroup_size(64)
+fn attend(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let width = shape.fours / shape.top;
+    let picture = group.y / shape.top;
+    let head = group.y % shape.top * width;
+    let keys = shape.other_pixels;
+    let query = (picture * out_pixels() + group.x) * shape.fours + head;
+    let base = picture * keys * shape.fours + head;
+    let factor = 1.0 / sqrt(4.0 * f32(width));
+    var most = -3e38;
+    var sum = 0.0;
+    for (var key = lane; key < keys; key += 64u) {
+        let score = alike(query, base + key * shape.fours, width) * factor;
+        let larger = max(most, score);
+        sum = sum * exp(most - larger) + exp(score - larger);
+        most = larger;
+    }
+    parts[lane] = vec4(most, sum, 0.0, 0.0);
+    workgroupBarrier();
+    var total = 0.0;
+    for (var part = 0u; part < 64u; part++) {
+        most = max(most, parts[part].x);
+    }
+    for (var part = 0u; part < 64u; part++) {
+        total += parts[part].y * exp(parts[part].x - most);
+    }
+    workgroupBarrier();
+    let rows = 64u / width;
+    let row = lane / width;
+    let column = lane % width;
+    var mean = NOTHING;
+    for (var start = 0u; start < keys; start += 64u) {
+        let key = min(start + lane, keys - 1u);
+        chances[lane] = exp(alike(query, base + key * shape.fours, width) * factor - most) / total;
+        workgroupBarrier();
+        if row < rows {
+            for (var at = row; at < min(64u, keys - start); at += rows) {
+                mean += chances[at] * third[base + (start + at) * shape.fours + column];
+            }
+        }
+        workgroupBarrier();
+    }
+    parts[lane] = mean;
+    workgroupBarrier();
+    if row == 0u {
+        for (var part = 1u; part < rows; part++) {
+            mean += parts[part * width + lane];
+        }
+        out[(picture * out_pixels() + group.x) * shape.out_fours + head + lane] = mean;
+    }
+}
+
 // From here on an invocation makes one value of the output.
 
 struct Here {
@@ -400,6 +469,66 @@ fn add(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) gr
     let here = here(id, groups);
     if here.there {
         out[here.at] = activated(x[here.at] + other[here.at]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn multiply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        out[here.at] = x[here.at] * other[here.at];
+    }
+}
+
+// `top` learned pixels, then those of the input; with `left` something is added to them.
+@compute @workgroup_size(64)
+fn tokens(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    if here.pixel < shape.top {
+        out[here.at] = weights(weight[here.pixel * shape.out_fours + here.column]);
+        return;
+    }
+    let pixel = here.pixel - shape.top;
+    var value = x[(here.picture * shape.height * shape.width + pixel) * shape.fours + here.column];
+    if shape.left != 0u {
+        value += bias[pixel * shape.fours + here.column];
+    }
+    out[here.at] = value;
+}
+
+// Pixels from the one of number `top` on.
+@compute @workgroup_size(64)
+fn pixels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        let pixel = here.picture * shape.height * shape.width + shape.top + here.pixel;
+        out[here.at] = x[pixel * shape.fours + here.column];
+    }
+}
+
+// Pairs of channels turned by the angles of a pixel; `top` pixels have none, `left` is how many values half a head has.
+@compute @workgroup_size(64)
+fn rotate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let value = x[here.at];
+    if here.pixel < shape.top {
+        out[here.at] = value;
+        return;
+    }
+    let place = here.column % (2u * shape.left);
+    let angle = (here.pixel - shape.top) * shape.left + place % shape.left;
+    let cosine = weights(weight[angle]);
+    let sine = bias[angle];
+    if place < shape.left {
+        out[here.at] = value * cosine - x[here.at + shape.left] * sine;
+    } else {
+        out[here.at] = value * cosine + x[here.at - shape.left] * sine;
     }
 }
 

@@ -3,7 +3,7 @@
 use pulp::NullaryFnOnce;
 
 use super::{Extent, activated_value};
-use crate::activation::{Activation, gelu, silu};
+use crate::activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
 use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
 
@@ -47,6 +47,8 @@ pub(crate) fn activate(x: &mut [f32], activation: Activation) {
             || match activation {
                 Activation::Silu => x.iter_mut().for_each(|x| *x = silu(*x)),
                 Activation::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x)),
+                Activation::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+                Activation::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
                 _ => x.iter_mut().for_each(|x| *x = activated_value(*x, activation)),
             },
         );
@@ -84,6 +86,14 @@ pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f
             },
         );
     });
+}
+
+/// `x · other`, in place.
+pub(crate) fn multiply(x: &mut [f32], other: &[f32]) {
+    vectorised(
+        #[inline(always)]
+        || x.iter_mut().zip(other).for_each(|(x, o)| *x *= o),
+    );
 }
 
 /// A function of every value, in place.

@@ -6,6 +6,7 @@
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
+mod attention;
 mod comparison;
 mod depthwise;
 mod elementwise;
@@ -16,13 +17,14 @@ mod quantized;
 mod separable;
 mod windows;
 
+pub(crate) use attention::{attend, key_step, rotate, tokens, transpose};
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 use comparison::extremes;
 use comparison::{larger, smaller};
 pub(crate) use depthwise::Depthwise;
 pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
-    global_maximum, layer_norm, max_pool, scale_channels, unit_length, upsample,
+    global_maximum, layer_norm, max_pool, multiply, scale_channels, unit_length, upsample,
 };
 pub(crate) use matrix::Matrix;
 use product::PackedMatrix;
@@ -33,7 +35,7 @@ use std::cell::RefCell;
 
 use pulp::{Simd, WithSimd};
 
-use crate::activation::{Activation, gelu, silu};
+use crate::activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
 use crate::simd::dispatch;
 use gallery::aligned::Aligned;
 
@@ -171,11 +173,13 @@ struct Ending {
 }
 
 /// Of the activations in the order of their numbers; smooth ones are steps of their own.
-static ENDINGS: [Ending; 6] = [
+static ENDINGS: [Ending; 8] = [
     Ending::within(f32::NEG_INFINITY, f32::INFINITY),
     Ending::within(0.0, f32::INFINITY),
     Ending { is_gated: true, low: 0.0, high: 1.0, slope: 1.0 / 6.0, middle: 0.5 },
     Ending::within(0.0, 6.0),
+    Ending::within(f32::NEG_INFINITY, f32::INFINITY),
+    Ending::within(f32::NEG_INFINITY, f32::INFINITY),
     Ending::within(f32::NEG_INFINITY, f32::INFINITY),
     Ending::within(f32::NEG_INFINITY, f32::INFINITY),
 ];
@@ -195,7 +199,11 @@ impl Ending {
 fn activated<S: Simd>(simd: S, x: S::f32s, activation: Activation) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     match activation {
-        Activation::Identity | Activation::Silu | Activation::Gelu => x,
+        Activation::Identity
+        | Activation::Silu
+        | Activation::Gelu
+        | Activation::QuickGelu
+        | Activation::GeluTanh => x,
         Activation::Relu => larger(simd, x, zero),
         Activation::Relu6 => smaller(simd, larger(simd, x, zero), simd.splat_f32s(6.0)),
         Activation::HardSwish => {
@@ -216,5 +224,7 @@ fn activated_value(x: f32, activation: Activation) -> f32 {
         Activation::HardSwish => x * (x * (1.0 / 6.0) + 0.5).clamp(0.0, 1.0),
         Activation::Silu => silu(x),
         Activation::Gelu => gelu(x),
+        Activation::QuickGelu => quick_gelu(x),
+        Activation::GeluTanh => gelu_tanh(x),
     }
 }

@@ -38,6 +38,7 @@ impl Packed {
 
 impl Convolution for Packed {
     const IN_PLACE: bool = true;
+    const KEYS_ACROSS: bool = true;
     const SMOOTH: bool = false;
 
     fn new(arithmetic: Arithmetic, layer: Layer) -> Self {
@@ -201,6 +202,22 @@ impl Plan {
             Operation::AlignedLogit => {
                 let limits = [SCORE_EPSILON as f32, SCORE_MARGIN as f32];
                 packed::aligned_logit(out, input(1), limits);
+            }
+            Operation::Multiply => packed::multiply(out, input(1)),
+            Operation::Tokens { before, added } => packed::tokens(input(0), before, added, out),
+            Operation::Pixels(first) => {
+                let from = first * extent.channels;
+                out.copy_from_slice(&input(0)[from..from + out.len()]);
+            }
+            Operation::Rotate { cosines, sines, before, half } => {
+                packed::rotate(out, extent.channels, *before, *half, [cosines, sines]);
+            }
+            Operation::Transpose(factor) => {
+                packed::transpose(input(0), extent.channels, *factor, out);
+            }
+            Operation::Attend { heads } => {
+                let sides = [extent.channels, *heads];
+                packed::attend(input(0), input(1), input(2), sides, out);
             }
             Operation::UnitLength => {
                 packed::unit_length(out, extent.channels, LENGTH_EPSILON as f32);

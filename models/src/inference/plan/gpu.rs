@@ -41,6 +41,7 @@ pub(crate) struct Shaded {
 
 impl Convolution for Shaded {
     const IN_PLACE: bool = false;
+    const KEYS_ACROSS: bool = false;
     const SMOOTH: bool = true;
 
     // int8 is for processors without matrix units of floats.
@@ -113,6 +114,8 @@ enum Work {
     Each(usize),
     /// Columns that a workgroup shares, of one pixel a picture.
     Columns(usize),
+    /// Workgroups of a picture, in two directions.
+    Groups([usize; 2]),
 }
 
 impl Work {
@@ -120,6 +123,7 @@ impl Work {
         match self {
             Self::Each(invocations) => workgroups(invocations * pictures),
             Self::Columns(columns) => [columns.div_ceil(COLUMNS) as u32, pictures as u32],
+            Self::Groups([across, along]) => [across as u32, (along * pictures) as u32],
         }
     }
 }
@@ -305,7 +309,7 @@ fn shape(inputs: &[Value], output: Value, padding: [usize; 2]) -> [u32; 12] {
         padding[0],
         padding[1],
         other,
-        0,
+        inputs.get(1).map_or(0, |other| pixels(other.extent)),
     ]
     .map(|value| value as u32)
 }
@@ -317,7 +321,7 @@ struct Shading {
     /// As `shader.weights` says; empty if there are none.
     weight: Vec<u8>,
     bias: Vec<f32>,
-    /// Of a convolution's input: rows above, columns to the left.
+    /// Of a convolution's input: rows above, columns to the left. Of others, what their shader says.
     padding: [usize; 2],
 }
 
@@ -362,6 +366,16 @@ impl Shading {
         Self { weight, bias: shift, ..Self::plain(entry, work, Constants::default()) }
     }
 
+    /// An operator with two tables of fours; a table without values has one of zeros.
+    fn tables(entry: Entry, tables: [Vec<f32>; 2], work: Work) -> Self {
+        let [weight, bias] = tables.map(|mut table| {
+            table.resize(table.len().max(4), 0.0);
+            table
+        });
+        let weight = bytemuck::cast_slice(&weight).to_vec();
+        Self { weight, bias, ..Self::plain(entry, work, Constants::default()) }
+    }
+
     /// What a step with this many inputs does for its output.
     fn new(operation: Operation<Shaded>, inputs: usize, output: Extent) -> Self {
         let each = Work::Each(Shaded::room(output));
@@ -402,7 +416,26 @@ impl Shading {
                 let epsilon = (LENGTH_EPSILON as f32).to_bits();
                 (Entry::UnitLength, Constants { epsilon, ..plain })
             }
+            Operation::Multiply => (Entry::Multiply, plain),
+            Operation::Tokens { before, added } => {
+                let fours = fours(output);
+                let padding = [before.len() / (4 * fours), usize::from(!added.is_empty())];
+                return Self { padding, ..Self::tables(Entry::Tokens, [before, added], each) };
+            }
+            Operation::Pixels(first) => {
+                return Self { padding: [first, 0], ..Self::plain(Entry::Pixels, each, plain) };
+            }
+            Operation::Rotate { cosines, sines, before, half } => {
+                let padding = [before, half / 4];
+                return Self { padding, ..Self::tables(Entry::Rotate, [cosines, sines], each) };
+            }
+            Operation::Attend { heads } => {
+                let work = Work::Groups([pixels(output), heads]);
+                let padding = [heads, 0];
+                return Self { padding, ..Self::plain(Entry::Attend, work, plain) };
+            }
             Operation::Copy => unreachable!("nothing is computed in place"),
+            Operation::Transpose(_) => unreachable!("keys are read as they are"),
         };
         Self::plain(entry, each, constants)
     }
@@ -435,6 +468,7 @@ fn command<'a>(
     let buffer = |binding: Binding| match binding {
         Binding::X => place(inputs[0]),
         Binding::Other => place(other),
+        Binding::Third => place(*inputs.get(2).unwrap_or(&inputs[0])),
         Binding::Weight => &weight,
         Binding::Bias => &bias,
         Binding::Out => place(output),

@@ -52,6 +52,9 @@ pub(crate) trait Convolution: Sized {
     /// Whether steps that change every value by itself overwrite their first input.
     const IN_PLACE: bool;
 
+    /// Whether attention reads keys that a step before has laid out for it.
+    const KEYS_ACROSS: bool;
+
     /// Whether a smooth activation is applied while a result is still in registers.
     const SMOOTH: bool;
 
@@ -99,6 +102,27 @@ enum Operation<C> {
     GlobalPool(GlobalPool),
     AlignedLogit,
     UnitLength,
+    Multiply,
+    /// A line of pixels: those `before` all others, then those of the input, with what is `added`, if anything is.
+    Tokens {
+        before: Vec<f32>,
+        added: Vec<f32>,
+    },
+    /// Pixels from this one on, as many as the output has.
+    Pixels(usize),
+    /// Pixels behind the first `before` turned by angles, `half` of them each.
+    Rotate {
+        cosines: Vec<f32>,
+        sines: Vec<f32>,
+        before: usize,
+        half: usize,
+    },
+    /// Channels become lines, times a factor.
+    Transpose(f32),
+    /// Of queries, keys and values.
+    Attend {
+        heads: usize,
+    },
 }
 
 impl<C: Convolution> Operation<C> {
@@ -115,6 +139,8 @@ impl<C: Convolution> Operation<C> {
                     | Self::Add(_)
                     | Self::AlignedLogit
                     | Self::UnitLength
+                    | Self::Multiply
+                    | Self::Rotate { .. }
             )
     }
 }

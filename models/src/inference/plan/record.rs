@@ -3,9 +3,9 @@
 use super::memory;
 use super::{Convolution, Layer, Operation, Record, Step, Value};
 use crate::inference::Arithmetic;
-use crate::inference::packed::{Extent, Placement};
+use crate::inference::packed::{Extent, Placement, key_step};
 use crate::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding,
+    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Rotary, Tokens,
 };
 use crate::values::{Param, Tensor, of_param};
 
@@ -266,6 +266,52 @@ impl<C: Convolution> Flow for Recorder<C> {
         self.note(Operation::AlignedLogit, vec![class, alignment], class.extent)
     }
 
+    fn multiply(&mut self, a: Value, b: Value) -> Value {
+        self.note(Operation::Multiply, vec![a, b], a.extent)
+    }
+
+    fn tokens(&mut self, x: Value, layer: &Tokens) -> Value {
+        let Extent { height, width, channels } = x.extent;
+        let [before, added] = layer.values([height, width]);
+        let extent = line(layer.before() + height * width, channels);
+        self.note(Operation::Tokens { before, added }, vec![x], extent)
+    }
+
+    fn learned(&mut self, x: Value, pixels: &Param<Tensor<2>>) -> Value {
+        let [count, channels] = pixels.dims();
+        let operation = Operation::Tokens { before: of_param(pixels), added: Vec::new() };
+        self.note(operation, vec![x], line(count, channels))
+    }
+
+    fn first(&mut self, x: Value) -> Value {
+        self.note(Operation::Pixels(0), vec![x], line(1, x.extent.channels))
+    }
+
+    fn behind(&mut self, x: Value, before: usize, like: &Value) -> Value {
+        let extent = Extent { channels: x.extent.channels, ..like.extent };
+        self.note(Operation::Pixels(before), vec![x], extent)
+    }
+
+    fn rotate(&mut self, x: Value, rotary: &Rotary, like: &Value) -> Value {
+        let [cosines, sines] = rotary.angles([like.extent.height, like.extent.width]);
+        let Rotary { head, before, .. } = *rotary;
+        let operation = Operation::Rotate { cosines, sines, before, half: head / 2 };
+        self.note(operation, vec![x], x.extent)
+    }
+
+    fn attend(&mut self, [queries, keys, values]: [Value; 3], heads: usize) -> Value {
+        let Extent { height, width, channels } = keys.extent;
+        let keys = if C::KEYS_ACROSS {
+            let factor = 1.0 / ((channels / heads) as f32).sqrt();
+            let extent = line(channels, key_step(height * width));
+            self.note(Operation::Transpose(factor), vec![keys], extent)
+        } else {
+            keys
+        };
+        let extent = Extent { channels: values.extent.channels, ..queries.extent };
+        self.note(Operation::Attend { heads }, vec![queries, keys, values], extent)
+    }
+
     fn unit_length(&mut self, x: Value) -> Value {
         self.note(Operation::UnitLength, vec![x], x.extent)
     }
@@ -292,6 +338,11 @@ fn joined<C: Convolution>(before: Step<C>, step: Step<C>) -> Vec<Step<C>> {
             Step { operation: Operation::Convolve(second), inputs, output },
         ],
     }
+}
+
+/// One line of pixels.
+fn line(pixels: usize, channels: usize) -> Extent {
+    Extent { height: 1, width: pixels, channels }
 }
 
 fn halved(extent: Extent) -> Extent {

@@ -3,7 +3,9 @@
 use super::{
     Activation, Map, PIECE, Piece, Replicas, copied, for_pieces, multiply_add, sum_chunks, zeros,
 };
-use crate::activation::{gelu, gelu_slope, silu, silu_slope};
+use crate::activation::{
+    gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, quick_gelu, quick_gelu_slope, silu, silu_slope,
+};
 
 /// Pixels of a piece.
 fn pixels_a_piece(channels: usize) -> usize {
@@ -185,6 +187,8 @@ impl Piece for Forward<'_> {
             Activation::Relu6 => self.each(index, out, |z| z.clamp(0.0, 6.0)),
             Activation::Silu => self.each(index, out, silu),
             Activation::Gelu => self.each(index, out, gelu),
+            Activation::QuickGelu => self.each(index, out, quick_gelu),
+            Activation::GeluTanh => self.each(index, out, gelu_tanh),
         }
     }
 }
@@ -230,6 +234,8 @@ impl Backward<'_> {
             Activation::HardSwish => self.each(index, hard_swish_slope, visit),
             Activation::Silu => self.each(index, silu_slope, visit),
             Activation::Gelu => self.each(index, gelu_slope, visit),
+            Activation::QuickGelu => self.each(index, quick_gelu_slope, visit),
+            Activation::GeluTanh => self.each(index, gelu_tanh_slope, visit),
             Activation::Relu6 => {
                 self.each(index, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 }, visit);
             }
@@ -288,6 +294,8 @@ impl Piece for BackwardInput<'_> {
             Activation::HardSwish => self.each(index, piece, hard_swish_slope),
             Activation::Silu => self.each(index, piece, silu_slope),
             Activation::Gelu => self.each(index, piece, gelu_slope),
+            Activation::QuickGelu => self.each(index, piece, quick_gelu_slope),
+            Activation::GeluTanh => self.each(index, piece, gelu_tanh_slope),
             Activation::Relu6 => {
                 self.each(index, piece, |z| if z > 0.0 && z < 6.0 { 1.0 } else { 0.0 });
             }
@@ -339,6 +347,8 @@ impl Piece for Bias<'_> {
             Activation::Relu6 => self.each(piece, |z| z.clamp(0.0, 6.0)),
             Activation::Silu => self.each(piece, silu),
             Activation::Gelu => self.each(piece, gelu),
+            Activation::QuickGelu => self.each(piece, quick_gelu),
+            Activation::GeluTanh => self.each(piece, gelu_tanh),
         }
     }
 }

@@ -7,6 +7,8 @@
 //! give it: an embedding `[1, dim]`, or `[1, points, values]`.
 
 mod onnx;
+mod operators;
+mod protobuf;
 mod tensorflow;
 mod tfjs;
 mod tflite;

@@ -8,9 +8,11 @@ use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
-    Padding, SCORE_EPSILON, SCORE_MARGIN, values_of,
+    Padding, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
 };
 use models::preprocess::Preprocess;
+
+use super::protobuf::{Attribute, Message};
 
 /// Operator set that the graph is written in: the first with hard-swish.
 const OPERATOR_SET: u64 = 14;
@@ -42,44 +44,6 @@ pub fn to_onnx(network: &impl Network, preprocess: &Preprocess) -> Vec<u8> {
     model.0
 }
 
-/// A protocol buffer being written.
-#[derive(Debug, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3);
-        self.varint(value);
-    }
-
-    fn float(&mut self, field: u64, value: f32) {
-        self.varint(field << 3 | 5);
-        self.0.extend(value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend(bytes);
-    }
-
-    fn text(&mut self, field: u64, text: &str) {
-        self.bytes(field, text.as_bytes());
-    }
-
-    fn message(&mut self, field: u64, message: &Self) {
-        self.bytes(field, &message.0);
-    }
-}
-
 fn value_info(name: &str, shape: &[usize]) -> Message {
     let mut dims = Message::default();
     for side in shape {
@@ -96,40 +60,6 @@ fn value_info(name: &str, shape: &[usize]) -> Message {
     info.text(1, name);
     info.message(2, &kind);
     info
-}
-
-/// An attribute of a node.
-enum Attribute {
-    Number(i64),
-    Numbers(Vec<i64>),
-    Float(f32),
-    Text(&'static str),
-}
-
-impl Attribute {
-    fn message(&self, name: &str) -> Message {
-        let mut message = Message::default();
-        message.text(1, name);
-        match self {
-            Self::Number(value) => {
-                message.number(3, *value as u64);
-                message.number(20, 2);
-            }
-            Self::Numbers(values) => {
-                values.iter().for_each(|value| message.number(8, *value as u64));
-                message.number(20, 7);
-            }
-            Self::Float(value) => {
-                message.float(2, *value);
-                message.number(20, 1);
-            }
-            Self::Text(text) => {
-                message.text(4, text);
-                message.number(20, 3);
-            }
-        }
-        message
-    }
 }
 
 /// A map of the graph, `[1, channels, height, width]`.
@@ -242,6 +172,26 @@ impl Graph {
         Map { name, height, width, channels: channels_out }
     }
 
+    fn reshaped(&mut self, name: &str, shape: &[usize]) -> String {
+        let sides: Vec<i64> = shape.iter().map(|side| *side as i64).collect();
+        let sides = self.numbers(&sides);
+        self.node("Reshape", &[name, &sides], &[])
+    }
+
+    /// The places `from..to` along an axis.
+    fn slice(&mut self, name: &str, axis: usize, [from, to]: [usize; 2]) -> String {
+        let [from, to, axis] = [from, to, axis].map(|number| self.numbers(&[number as i64]));
+        self.node("Slice", &[name, &from, &to, &axis], &[])
+    }
+
+    /// Learned pixels as a line; `values` are `[pixels, channels]`.
+    fn line(&mut self, values: &[f32], channels: usize) -> Map {
+        let width = values.len() / channels.max(1);
+        let across = (0..channels).flat_map(|c| (0..width).map(move |p| values[p * channels + c]));
+        let name = self.floats(&[1, channels, 1, width], &across.collect::<Vec<f32>>());
+        Map { name, height: 1, width, channels }
+    }
+
     /// The answer of all maps under the name `y`, and its shape.
     fn answer(&mut self, maps: Vec<Map>) -> Vec<usize> {
         if let [map] = maps.as_slice() {
@@ -343,6 +293,21 @@ impl Flow for Graph {
                 let product = self.binary("Mul", &x, &twice.name);
                 self.binary("Mul", &product, &half)
             }
+            Activation::QuickGelu => {
+                let factor = self.scalar(Activation::QUICK);
+                let scaled = self.binary("Mul", &x, &factor);
+                let gate = self.unary("Sigmoid", scaled, &[]);
+                self.binary("Mul", &x, &gate.name)
+            }
+            Activation::GeluTanh => {
+                let [first, third] = Activation::TANH.map(|value| self.scalar(value));
+                let square = self.binary("Mul", &x, &x.name.clone());
+                let cubic = self.binary("Mul", &square, &third);
+                let factor = self.binary("Add", &cubic, &first);
+                let argument = self.binary("Mul", &x, &factor.name);
+                let gate = self.unary("Sigmoid", argument, &[]);
+                self.binary("Mul", &x, &gate.name)
+            }
             Activation::Relu6 => {
                 let (least, most) = (self.scalar(0.0), self.scalar(6.0));
                 let name = self.node("Clip", &[&x.name, &least, &most], &[]);
@@ -428,6 +393,88 @@ impl Flow for Graph {
         let rest = self.node("Sub", &[&one, &score.name], &[]);
         let quotient = self.binary("Div", &score, &rest);
         self.unary("Log", quotient, &[])
+    }
+
+    fn multiply(&mut self, a: Map, b: Map) -> Map {
+        self.binary("Mul", &a, &b.name)
+    }
+
+    fn tokens(&mut self, x: Map, layer: &Tokens) -> Map {
+        let [before, added] = layer.values([x.height, x.width]);
+        let (channels, width) = (x.channels, x.height * x.width);
+        let name = self.reshaped(&x.name, &[1, channels, 1, width]);
+        let mut x = Map { name, height: 1, width, channels };
+        if !added.is_empty() {
+            let added = self.line(&added, channels);
+            x = self.binary("Add", &x, &added.name);
+        }
+        if before.is_empty() {
+            return x;
+        }
+        let before = self.line(&before, channels);
+        let axis = [("axis", Attribute::Number(3))];
+        let name = self.node("Concat", &[&before.name, &x.name], &axis);
+        Map { name, width: before.width + width, ..x }
+    }
+
+    fn learned(&mut self, _: Map, pixels: &Param<Tensor<2>>) -> Map {
+        let [_, channels] = pixels.dims();
+        self.line(&values_of(pixels.val()), channels)
+    }
+
+    fn first(&mut self, x: Map) -> Map {
+        Map { name: self.slice(&x.name, 3, [0, 1]), width: 1, ..x }
+    }
+
+    fn behind(&mut self, x: Map, before: usize, like: &Map) -> Map {
+        let (height, width) = (like.height, like.width);
+        let pixels = self.slice(&x.name, 3, [before, x.width]);
+        let name = self.reshaped(&pixels, &[1, x.channels, height, width]);
+        Map { name, height, width, ..x }
+    }
+
+    fn rotate(&mut self, x: Map, rotary: &Rotary, like: &Map) -> Map {
+        let Rotary { head, before, .. } = *rotary;
+        let half = head / 2;
+        let [cosines, sines] = rotary.angles([like.height, like.width]);
+        // The tokens before the pixels have angles of 0.
+        let mut table = |values: &[f32], of_zero: f32| {
+            let at = |pixel: usize, pair: usize| {
+                pixel.checked_sub(before).map_or(of_zero, |pixel| values[pixel * half + pair])
+            };
+            let pairs = (0..half).flat_map(|pair| (0..x.width).map(move |pixel| (pixel, pair)));
+            let values: Vec<f32> = pairs.map(|(pixel, pair)| at(pixel, pair)).collect();
+            self.floats(&[1, 1, half, x.width], &values)
+        };
+        let (cosines, sines) = (table(&cosines, 1.0), table(&sines, 0.0));
+        let pairs = self.reshaped(&x.name, &[x.channels / head, 2, half, x.width]);
+        let (a, b) = (self.slice(&pairs, 1, [0, 1]), self.slice(&pairs, 1, [1, 2]));
+        let mut times = |a: &str, b: &str| self.node("Mul", &[a, b], &[]);
+        let (straight, across) = (times(&a, &cosines), times(&b, &sines));
+        let (second, turned) = (times(&b, &cosines), times(&a, &sines));
+        let first = self.node("Sub", &[&straight, &across], &[]);
+        let second = self.node("Add", &[&second, &turned], &[]);
+        let axis = [("axis", Attribute::Number(1))];
+        let joined = self.node("Concat", &[&first, &second], &axis);
+        let name = self.reshaped(&joined, &[1, x.channels, 1, x.width]);
+        Map { name, ..x }
+    }
+
+    fn attend(&mut self, [queries, keys, values]: [Map; 3], heads: usize) -> Map {
+        let across = || [("perm", Attribute::Numbers(vec![0, 2, 1]))];
+        let head = queries.channels / heads;
+        let mut apart = |x: &Map| self.reshaped(&x.name, &[heads, head, x.height * x.width]);
+        let [asked, keys, values] = [&queries, &keys, &values].map(&mut apart);
+        let asked = self.node("Transpose", &[&asked], &across());
+        let factor = self.scalar(1.0 / (head as f32).sqrt());
+        let asked = self.node("Mul", &[&asked, &factor], &[]);
+        let scores = self.node("MatMul", &[&asked, &keys], &[]);
+        let shares = self.node("Softmax", &[&scores], &[("axis", Attribute::Number(2))]);
+        let shares = self.node("Transpose", &[&shares], &across());
+        let mean = self.node("MatMul", &[&values, &shares], &[]);
+        let Map { height, width, channels, .. } = queries;
+        let name = self.reshaped(&mean, &[1, channels, height, width]);
+        Map { name, ..queries }
     }
 
     fn unit_length(&mut self, x: Map) -> Map {

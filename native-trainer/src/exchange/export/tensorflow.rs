@@ -6,9 +6,11 @@ use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
     Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
-    Padding, SCORE_EPSILON, SCORE_MARGIN, values_of,
+    Padding, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
 };
 use models::preprocess::Preprocess;
+
+use super::operators::{Border, Constant, Fused, Operator, Step, Value};
 
 /// Before the first pixel of a map that is searched for its largest value.
 const LOWEST: f32 = f32::MIN;
@@ -18,97 +20,6 @@ const LOWEST: f32 = f32::MIN;
 pub(super) struct Graph {
     pub(super) values: Vec<Value>,
     pub(super) steps: Vec<Step>,
-}
-
-/// A tensor of the graph.
-#[derive(Debug)]
-pub(super) struct Value {
-    pub(super) shape: Vec<usize>,
-    pub(super) constant: Option<Constant>,
-}
-
-/// What a tensor holds that is no answer of a step.
-#[derive(Debug)]
-pub(super) enum Constant {
-    Floats(Vec<f32>),
-    Numbers(Vec<i32>),
-    /// Of a convolution, `[channels_out, channels_in / groups, kernel, kernel]`.
-    Kernel {
-        values: Vec<f32>,
-        depthwise: bool,
-    },
-}
-
-/// An operator between values, by their places in [`Graph::values`].
-#[derive(Debug)]
-pub(super) struct Step {
-    pub(super) operator: Operator,
-    pub(super) inputs: Vec<usize>,
-    pub(super) output: usize,
-}
-
-/// What TensorFlow applies to a sum without a step of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fused {
-    Nothing,
-    Relu,
-    Relu6,
-}
-
-/// Pixels beyond a map's border.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Border {
-    /// TensorFlow's `SAME`.
-    Same,
-    /// Above, left, below, right.
-    Pixels([usize; 4]),
-}
-
-/// The operators; unless said otherwise, of one value to one of its shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
-    /// Of a map, a [`Constant::Kernel`] and a bias.
-    Convolution {
-        depthwise: bool,
-        stride: usize,
-        border: Border,
-        then: Fused,
-    },
-    /// Of two values, of which the second may have sides of 1 that are repeated.
-    Add(Fused),
-    /// As [`Self::Add`].
-    Multiply,
-    /// As [`Self::Add`], where the first may be the smaller one, too.
-    Subtract,
-    /// As [`Self::Add`].
-    Divide,
-    /// As [`Self::Add`].
-    Minimum,
-    Relu,
-    Relu6,
-    HardSwish,
-    Sigmoid,
-    Tanh,
-    Root,
-    Logarithm,
-    /// Over the axes that the second input lists, which stay as sides of 1.
-    Mean,
-    /// As [`Self::Mean`].
-    Sum,
-    /// As [`Self::Mean`].
-    Largest,
-    /// Of any number of values, along an axis.
-    Concatenate(usize),
-    /// Twice as high and wide, which the second input says in pixels.
-    Upsample,
-    /// Widened by what the second input says, `[4, 2]`, with the value of the third.
-    Pad,
-    /// Of 3×3 pixels that are all there, stride 2.
-    MaxPool,
-    /// Of 2×2 pixels, stride 2, at odd borders of those that are there.
-    AveragePool,
-    /// To the shape of the second input.
-    Reshape,
 }
 
 /// A network's graph, its input `x` and its output `y`.
@@ -218,9 +129,12 @@ impl Graph {
         let then = match activation {
             Activation::Relu => Fused::Relu,
             Activation::Relu6 => Fused::Relu6,
-            Activation::Identity | Activation::HardSwish | Activation::Silu | Activation::Gelu => {
-                Fused::Nothing
-            }
+            Activation::Identity
+            | Activation::HardSwish
+            | Activation::Silu
+            | Activation::Gelu
+            | Activation::QuickGelu
+            | Activation::GeluTanh => Fused::Nothing,
         };
         let operator = Operator::Convolution { depthwise, stride, border, then };
         let y = self.map_step(operator, &[x.0, weight, bias], [height, width, channels_out]);
@@ -238,6 +152,26 @@ impl Graph {
     fn reshape(&mut self, value: usize, shape: Vec<usize>) -> usize {
         let wanted = self.numbers(&[shape.len()], shape.iter().copied());
         self.step(Operator::Reshape, &[value, wanted], shape)
+    }
+
+    /// The part of a value of four sides that begins at `from`.
+    fn slice(&mut self, value: usize, from: [usize; 4], size: [usize; 4]) -> usize {
+        let (begin, sides) = (self.numbers(&[4], from), self.numbers(&[4], size));
+        self.step(Operator::Slice, &[value, begin, sides], size.to_vec())
+    }
+
+    /// `[1, pixels, heads, channels of one]` as `[1, heads, pixels, channels of one]`, and back.
+    fn exchanged(&mut self, value: usize) -> usize {
+        let sides = &self.values[value].shape;
+        let shape = vec![sides[0], sides[2], sides[1], sides[3]];
+        let order = self.numbers(&[4], [0, 2, 1, 3]);
+        self.step(Operator::Transpose, &[value, order], shape)
+    }
+
+    /// Learned pixels as a line; `values` are `[pixels, channels]`.
+    fn line(&mut self, values: Vec<f32>, channels: usize) -> Map {
+        let pixels = values.len() / channels.max(1);
+        Map(self.floats(&[1, 1, pixels, channels], values))
     }
 
     /// The answer of all maps.
@@ -322,6 +256,21 @@ impl Flow for Graph {
             Activation::HardSwish => self.unary(Operator::HardSwish, x),
             Activation::Silu => {
                 let gate = self.unary(Operator::Sigmoid, x);
+                self.binary(Operator::Multiply, x, gate.0)
+            }
+            Activation::QuickGelu => {
+                let factor = self.scalar(Activation::QUICK);
+                let scaled = self.binary(Operator::Multiply, x, factor);
+                let gate = self.unary(Operator::Sigmoid, scaled);
+                self.binary(Operator::Multiply, x, gate.0)
+            }
+            Activation::GeluTanh => {
+                let [first, third] = Activation::TANH.map(|value| self.scalar(value));
+                let square = self.binary(Operator::Multiply, x, x.0);
+                let cubic = self.binary(Operator::Multiply, square, third);
+                let factor = self.binary(Operator::Add(Fused::Nothing), cubic, first);
+                let argument = self.binary(Operator::Multiply, x, factor.0);
+                let gate = self.unary(Operator::Sigmoid, argument);
                 self.binary(Operator::Multiply, x, gate.0)
             }
             // Neither format has had the error function from the beginning.
@@ -414,6 +363,90 @@ impl Flow for Graph {
         let rest = self.map_step(Operator::Subtract, &[one, score.0], sides);
         let quotient = self.binary(Operator::Divide, score, rest.0);
         self.unary(Operator::Logarithm, quotient)
+    }
+
+    fn multiply(&mut self, a: Map, b: Map) -> Map {
+        self.binary(Operator::Multiply, a, b.0)
+    }
+
+    fn tokens(&mut self, x: Map, layer: &Tokens) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let [before, added] = layer.values([height, width]);
+        let pixels = height * width;
+        let mut x = Map(self.reshape(x.0, vec![1, 1, pixels, channels]));
+        if !added.is_empty() {
+            let added = self.line(added, channels);
+            x = self.binary(Operator::Add(Fused::Nothing), x, added.0);
+        }
+        if before.is_empty() {
+            return x;
+        }
+        let sides = [1, layer.before() + pixels, channels];
+        let before = self.line(before, channels);
+        self.map_step(Operator::Concatenate(2), &[before.0, x.0], sides)
+    }
+
+    fn learned(&mut self, _: Map, pixels: &Param<Tensor<2>>) -> Map {
+        let [_, channels] = pixels.dims();
+        self.line(values_of(pixels.val()), channels)
+    }
+
+    fn first(&mut self, x: Map) -> Map {
+        let [_, _, channels] = self.sides(x);
+        Map(self.slice(x.0, [0; 4], [1, 1, 1, channels]))
+    }
+
+    fn behind(&mut self, x: Map, before: usize, like: &Map) -> Map {
+        let ([_, pixels, channels], [height, width, _]) = (self.sides(x), self.sides(*like));
+        let pixels = self.slice(x.0, [0, 0, before, 0], [1, 1, pixels - before, channels]);
+        Map(self.reshape(pixels, vec![1, height, width, channels]))
+    }
+
+    fn rotate(&mut self, x: Map, rotary: &Rotary, like: &Map) -> Map {
+        let ([_, pixels, channels], [height, width, _]) = (self.sides(x), self.sides(*like));
+        let Rotary { head, before, .. } = *rotary;
+        let (half, heads) = (head / 2, channels / head);
+        let [cosines, sines] = rotary.angles([height, width]);
+        // The tokens before the pixels have angles of 0.
+        let mut table = |values: Vec<f32>, of_zero: f32| {
+            let values = [vec![of_zero; before * half], values].concat();
+            self.floats(&[1, pixels, 1, half], values)
+        };
+        let (cosines, sines) = (table(cosines, 1.0), table(sines, 0.0));
+        let pairs = self.reshape(x.0, vec![1, pixels, heads, head]);
+        let size = [1, pixels, heads, half];
+        let a = self.slice(pairs, [0; 4], size);
+        let b = self.slice(pairs, [0, 0, 0, half], size);
+        let mut times = |a: usize, b: usize| self.step(Operator::Multiply, &[a, b], size.to_vec());
+        let (straight, across) = (times(a, cosines), times(b, sines));
+        let (second, turned) = (times(b, cosines), times(a, sines));
+        let first = self.step(Operator::Subtract, &[straight, across], size.to_vec());
+        let sum = Operator::Add(Fused::Nothing);
+        let second = self.step(sum, &[second, turned], size.to_vec());
+        let whole = vec![1, pixels, heads, head];
+        let joined = self.step(Operator::Concatenate(3), &[first, second], whole);
+        Map(self.reshape(joined, vec![1, 1, pixels, channels]))
+    }
+
+    fn attend(&mut self, [queries, keys, values]: [Map; 3], heads: usize) -> Map {
+        let [height, width, channels] = self.sides(queries);
+        let head = channels / heads;
+        let mut apart = |x: Map| {
+            let [height, width, _] = self.sides(x);
+            let split = self.reshape(x.0, vec![1, height * width, heads, head]);
+            self.exchanged(split)
+        };
+        let [asked, keys, values] = [queries, keys, values].map(&mut apart);
+        let factor = self.scalar(1.0 / (head as f32).sqrt());
+        let asked = self.binary(Operator::Multiply, Map(asked), factor).0;
+        let [asking, told] = [asked, keys].map(|value| self.values[value].shape[2]);
+        let sides = vec![1, heads, asking, told];
+        let scores = self.step(Operator::Product { across: true }, &[asked, keys], sides);
+        let shares = self.unary(Operator::Softmax, Map(scores)).0;
+        let sides = vec![1, heads, asking, head];
+        let mean = self.step(Operator::Product { across: false }, &[shares, values], sides);
+        let mean = self.exchanged(mean);
+        Map(self.reshape(mean, vec![1, height, width, channels]))
     }
 
     fn unit_length(&mut self, x: Map) -> Map {

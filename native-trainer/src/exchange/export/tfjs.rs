@@ -10,7 +10,8 @@ use models::inference::Network;
 use models::preprocess::Preprocess;
 use serde_json::{Map, Value as Json, json};
 
-use super::tensorflow::{Border, Constant, Fused, Operator, Step, graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step};
+use super::tensorflow::{graph, transposed};
 
 /// The two files of a model.
 #[derive(Debug)]
@@ -185,6 +186,13 @@ impl Writer {
                 self.node(&output, operator, &inputs, attributes);
             }
             Operator::Reshape => plain(self, "Reshape"),
+            Operator::Slice => plain(self, "Slice"),
+            Operator::Transpose => plain(self, "Transpose"),
+            Operator::Product { across } => {
+                let sides = json!({ "adj_x": { "b": false }, "adj_y": { "b": across } });
+                self.node(&output, "BatchMatMulV2", &inputs, sides);
+            }
+            Operator::Softmax => plain(self, "Softmax"),
         }
     }
 

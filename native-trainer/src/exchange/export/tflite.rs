@@ -10,7 +10,8 @@ use flatbuffers::{
 use models::inference::Network;
 use models::preprocess::Preprocess;
 
-use super::tensorflow::{Border, Constant, Fused, Graph, Operator, Step, graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step};
+use super::tensorflow::{Graph, graph, transposed};
 
 /// Version of the schema.
 const SCHEMA: u32 = 3;
@@ -73,6 +74,7 @@ enum Setting {
     Byte(i8),
     Number(i32),
     Flag(bool),
+    Float(f32),
 }
 
 struct Writer {
@@ -149,7 +151,7 @@ impl Writer {
     }
 
     fn step(&mut self, graph: &Graph, step: &Step) {
-        use Setting::{Byte, Flag, Number};
+        use Setting::{Byte, Flag, Float, Number};
         let mut inputs = step.inputs.clone();
         let (code, kind, settings): (u8, u8, Vec<(VOffsetT, Setting)>) = match step.operator {
             Operator::Convolution { depthwise, stride, border, then } => {
@@ -194,6 +196,10 @@ impl Writer {
             Operator::MaxPool => (17, 5, pool(VALID, 3)),
             Operator::AveragePool => (1, 5, pool(SAME, 2)),
             Operator::Reshape => (22, 17, vec![]),
+            Operator::Slice => (65, 48, vec![]),
+            Operator::Transpose => (39, 26, vec![]),
+            Operator::Product { across } => (126, 101, vec![(1, Flag(across))]),
+            Operator::Softmax => (25, 9, vec![(0, Float(1.0))]),
         };
         self.operator(code, kind, &settings, &inputs, step.output);
     }
@@ -231,6 +237,7 @@ impl Writer {
                     Setting::Byte(value) => builder.push_slot_always(field(*number), value),
                     Setting::Number(value) => builder.push_slot_always(field(*number), value),
                     Setting::Flag(value) => builder.push_slot_always(field(*number), value),
+                    Setting::Float(value) => builder.push_slot_always(field(*number), value),
                 }
             }
         });

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use models::backbone::Between;
 use models::preprocess::Preprocess;
 use serde_json::Value;
 
 use super::ImportError;
 use super::named::Named;
+use super::transformers::Hints;
 use crate::files;
 
 /// Most bytes of such a file that are read.
@@ -31,6 +33,7 @@ pub(super) struct Beside {
     /// The share of a resized image that the original cut out of its middle.
     crop: Option<f64>,
     interpolation: Option<String>,
+    hints: Hints,
 }
 
 impl Beside {
@@ -83,6 +86,7 @@ impl Beside {
         let side = |value: &Value| value.as_u64().and_then(|side| u32::try_from(side).ok());
         let pair = |value: &Value| Some([side(&value["height"])?, side(&value["width"])?]);
         let square = |value: &Value| side(value).map(|side| [side, side]);
+        let vision = &value["vision_config"];
         // What the network sees is the part that is cut out; without one, the whole.
         let crops = value["do_center_crop"] != Value::Bool(false);
         let cut = Some(&value["crop_size"]).filter(|_| crops);
@@ -94,7 +98,8 @@ impl Beside {
             .or_else(|| cut.and_then(|cut| pair(cut).or_else(|| square(cut))))
             .or_else(|| pair(&value["size"]))
             .or_else(|| square(&value["size"]))
-            .or_else(|| square(&value["size"]["shortest_edge"]));
+            .or_else(|| square(&value["size"]["shortest_edge"]))
+            .or_else(|| square(&vision["image_size"]));
         let interpolation = from["interpolation"].as_str().map(str::to_owned).or_else(|| {
             // Pillow's numbers.
             let name = match value["resample"].as_u64()? {
@@ -115,9 +120,49 @@ impl Beside {
         self.size = self.size.or(size);
         self.crop = self.crop.or_else(|| from["crop_pct"].as_f64());
         self.interpolation = self.interpolation.take().or(interpolation);
+        self.hint(if vision.is_object() { vision } else { value });
         let architecture = value["architecture"].as_str().map(str::to_owned);
         self.architecture = self.architecture.take().or(architecture);
         Ok(())
+    }
+
+    /// Whether a transformer of the files is of a form that is known here.
+    pub(super) fn check_transformer(&self, checkpoint: &Path) -> Result<(), ImportError> {
+        match &self.hints.other {
+            Some(other) => {
+                let path = files::folder_of(checkpoint).join("config.json");
+                let reason = format!("the activation {other} is none that is known here");
+                Err(ImportError::Beside { path, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what `transformers` says of a transformer and its tensors do not tell.
+    fn hint(&mut self, value: &Value) {
+        let heads = value["num_attention_heads"].as_u64().and_then(|heads| heads.try_into().ok());
+        let hints = &mut self.hints;
+        let between = match value["hidden_act"].as_str() {
+            None => None,
+            Some("gelu") => Some(Between::Gelu),
+            Some("quick_gelu") => Some(Between::QuickGelu),
+            Some("gelu_pytorch_tanh" | "gelu_new") => Some(Between::GeluTanh),
+            Some("silu") => Some(Between::SwiGlu),
+            Some(other) => {
+                hints.other = Some(other.to_owned());
+                None
+            }
+        };
+        hints.heads = hints.heads.or(heads);
+        hints.between = hints.between.or(between);
+        hints.epsilon = hints.epsilon.or(value["layer_norm_eps"].as_f64());
+        hints.base = hints.base.or(value["rope_theta"].as_f64());
+        hints.base = hints.base.or(value["rope_parameters"]["rope_theta"].as_f64());
+    }
+
+    /// What is said of a transformer beyond its tensors.
+    pub(super) fn hints(&self) -> Hints {
+        Hints { name: self.architecture.clone(), ..self.hints.clone() }
     }
 
     /// Changes what the files say otherwise; sentences on that, and on what cannot be followed.
@@ -154,7 +199,7 @@ impl Beside {
 }
 
 /// Whether it is one of a family whose sizes the tensors tell.
-fn is_sized(architecture: &str) -> bool {
+pub(super) fn is_sized(architecture: &str) -> bool {
     const SIZED: [&str; 19] = [
         "resnet26",
         "resnet101",
@@ -177,7 +222,10 @@ fn is_sized(architecture: &str) -> bool {
         "convnext_xlarge",
     ];
     const SMALL: [&str; 4] = ["convnext_atto", "convnext_femto", "convnext_pico", "convnext_nano"];
-    SIZED.contains(&architecture) || SMALL.contains(&architecture)
+    // A transformer's tensors tell all but what its name says, and rotations that are not DINO's.
+    let is_vit = ["vit_", "deit", "flexivit_"].iter().any(|start| architecture.starts_with(start))
+        && !["rope", "_pe_"].iter().any(|part| architecture.contains(part));
+    is_vit || SIZED.contains(&architecture) || SMALL.contains(&architecture)
 }
 
 #[cfg(test)]
@@ -252,10 +300,16 @@ mod tests {
     fn an_architecture_that_differs_without_a_trace_in_its_tensors_is_refused() {
         let of = |name: &str| read(&[("config.json", json!({ "architecture": name }))]);
         assert!(of("convnext_nano").is_ok() && of("tf_efficientnet_b0").is_ok());
+        assert!(of("vit_large_patch16_384").is_ok() && of("deit3_small_patch16_224").is_ok());
+        assert!(of("vit_small_patch16_rope_224").is_err());
+        assert!(of("vit_pe_core_base_patch16_224").is_err());
         let error = of("resnetaa50").unwrap_err();
         assert!(
             matches!(&error, ImportError::Beside { reason, .. } if reason.contains("resnetaa50"))
         );
+        let silent = read(&[("config.json", json!({ "hidden_act": "relu" }))]).unwrap();
+        let error = silent.check_transformer(Path::new("model.safetensors")).unwrap_err();
+        assert!(error.to_string().contains("the activation relu is none"), "{error}");
         assert_eq!(read(&[]).unwrap(), Beside::default());
         let said = Beside::default().apply(&mut Preprocess::square(224));
         assert!(said[0].contains("no config.json lies beside the file"), "{said:?}");

@@ -10,6 +10,7 @@ mod naming;
 mod networks;
 mod pickle;
 mod tensors;
+mod transformers;
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,11 @@
 //! Networks that can be asked for by name.
 
 use models::backbone::{
-    BackboneConfig, ConvNextConfig, EfficientNetLiteConfig, InvertedConfig, InvertedNetwork,
-    LiteSize, RepVitConfig, ResNetConfig, ResidualBlock,
+    BackboneConfig, Between, ConvNextConfig, EfficientNetLiteConfig, InvertedConfig,
+    InvertedNetwork, LiteSize, Positions, RepVitConfig, ResNetConfig, ResidualBlock, TokenPool,
+    VitConfig,
 };
+use models::layers::Resampling;
 
 use super::naming::Naming;
 
@@ -26,6 +28,58 @@ enum Which {
     RepVit([usize; 4]),
     ConvNext([usize; 4], [usize; 4]),
     Lite(LiteSize),
+    Vit(Transformer),
+}
+
+/// Vision transformers by what they were trained for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transformer {
+    /// To tell classes, small or not.
+    Plain(bool),
+    /// By the patch's side.
+    Clip(usize),
+    Siglip,
+    /// With registers or without.
+    DinoV2(bool),
+    DinoV3,
+}
+
+impl Transformer {
+    fn config(self) -> VitConfig {
+        match self {
+            Self::Plain(true) => VitConfig::small(16, 224),
+            Self::Plain(false) => VitConfig::base(16, 224),
+            Self::Clip(patch) => VitConfig {
+                between: Between::QuickGelu,
+                normalizes_first: true,
+                epsilon: 1e-5,
+                projection: Some(512),
+                ..VitConfig::base(patch, 224)
+            },
+            Self::Siglip => VitConfig {
+                between: Between::GeluTanh,
+                has_class: false,
+                pool: TokenPool::Attention,
+                positions: Positions::Learned {
+                    rows: 14,
+                    columns: 14,
+                    has_class: false,
+                    resampling: Resampling::Bicubic,
+                },
+                ..VitConfig::base(16, 224)
+            },
+            Self::DinoV2(has_registers) => VitConfig {
+                registers: if has_registers { 4 } else { 0 },
+                ..VitConfig::small(14, 518)
+            },
+            Self::DinoV3 => VitConfig {
+                registers: 4,
+                positions: Positions::Rotary { base: 100.0 },
+                epsilon: 1e-5,
+                ..VitConfig::small(16, 224)
+            },
+        }
+    }
 }
 
 pub(super) const BASIC: ResidualBlock = ResidualBlock::Basic;
@@ -36,7 +90,7 @@ const fn named(name: &'static str, about: &'static str, which: Which) -> Named {
 }
 
 /// All that can be asked for by name. Files of further sizes of the same families are recognized by their shapes.
-pub const NAMED: [Named; 21] = [
+pub const NAMED: [Named; 29] = [
     named(
         "resnet18",
         "ResNet-18 of torchvision or timm",
@@ -134,6 +188,38 @@ pub const NAMED: [Named; 21] = [
         "PyPI's efficientnet_lite4_pytorch_model",
         Which::Lite(LiteSize::Lite4),
     ),
+    named("vit_small_patch16", "ViT-S/16 of timm", Which::Vit(Transformer::Plain(true))),
+    named("vit_base_patch16", "ViT-B/16 of timm", Which::Vit(Transformer::Plain(false))),
+    named(
+        "vit_base_patch32_clip",
+        "CLIP ViT-B/32 of transformers or timm",
+        Which::Vit(Transformer::Clip(32)),
+    ),
+    named(
+        "vit_base_patch16_clip",
+        "CLIP ViT-B/16 of transformers or timm",
+        Which::Vit(Transformer::Clip(16)),
+    ),
+    named(
+        "vit_base_patch16_siglip",
+        "SigLIP or SigLIP2 ViT-B/16 of transformers or timm",
+        Which::Vit(Transformer::Siglip),
+    ),
+    named(
+        "vit_small_patch14_dinov2",
+        "DINOv2 ViT-S/14 of transformers or timm",
+        Which::Vit(Transformer::DinoV2(false)),
+    ),
+    named(
+        "vit_small_patch14_reg4_dinov2",
+        "DINOv2 ViT-S/14 with registers, of transformers or timm",
+        Which::Vit(Transformer::DinoV2(true)),
+    ),
+    named(
+        "vit_small_patch16_dinov3",
+        "DINOv3 ViT-S/16 of transformers or timm",
+        Which::Vit(Transformer::DinoV3),
+    ),
 ];
 
 impl Named {
@@ -153,6 +239,16 @@ impl Named {
             "tf_mobilenetv3_large" => &["tf_mobilenetv3_large_100"],
             "mobilenetv4_conv_small" => &["mobilenet_v4_small"],
             "mobilenetv4_conv_medium" => &["mobilenet_v4_medium"],
+            "vit_small_patch16" => &["vit_small_patch16_224"],
+            "vit_base_patch16" => &["vit_base_patch16_224"],
+            "vit_base_patch32_clip" => &["vit_base_patch32_clip_224", "clip-vit-base-patch32"],
+            "vit_base_patch16_clip" => &["vit_base_patch16_clip_224", "clip-vit-base-patch16"],
+            "vit_base_patch16_siglip" => {
+                &["vit_base_patch16_siglip_224", "siglip-base-patch16-224"]
+            }
+            "vit_small_patch14_dinov2" => &["dinov2_vits14", "dinov2-small"],
+            "vit_small_patch14_reg4_dinov2" => &["dinov2_vits14_reg"],
+            "vit_small_patch16_dinov3" => &["dinov3_vits16"],
             _ => &[],
         }
     }
@@ -173,7 +269,23 @@ impl Named {
                 BackboneConfig::ConvNext(ConvNextConfig { widths, depths, fused: false })
             }
             Which::Lite(size) => lite(size),
+            Which::Vit(which) => BackboneConfig::Vit(which.config()),
         }
+    }
+
+    /// Whether a vision transformer of this name has this size and form; grid, projection and what lies between layers
+    /// may differ.
+    pub(super) fn is_vit(self, config: &VitConfig) -> bool {
+        let Which::Vit(which) = self.which else { return false };
+        let form = |config: &VitConfig| {
+            let VitConfig { patch, width, depth, hidden, registers, .. } = *config;
+            let is_rotary = matches!(config.positions, Positions::Rotary { .. });
+            let sizes = [patch, width, depth, hidden, registers];
+            // DINOv3's pool is the class token in transformers, the mean in timm.
+            let pool = Some(config.pool).filter(|_| !is_rotary);
+            (sizes, config.has_class, is_rotary, config.normalizes_first, pool)
+        };
+        form(&which.config()) == form(config)
     }
 }
 

