@@ -21,7 +21,7 @@ pub enum Activation {
     Gelu = 5,
     /// `x · σ(1.702 · x)`, CLIP's stand-in for [`Self::Gelu`].
     QuickGelu = 6,
-    /// `x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 · x³)))`, another one, of SigLIP.
+    /// `x / 2 · (1 + tanh(√(2 / π) · (x + 0.044715 · x³)))`, another one, of `SigLIP`.
     GeluTanh = 7,
 }
 
@@ -54,7 +54,7 @@ impl Activation {
     /// What `x` is multiplied by in the sigmoid of [`Self::QuickGelu`].
     pub const QUICK: f32 = 1.702;
     /// As [`Self::GELU`] of [`Self::GeluTanh`]: `2 · √(2 / π)`, and 0.044715 of that.
-    pub const TANH: [f32; 2] = [1.595_769_1, 0.071_354_82];
+    pub const TANH: [f32; 2] = [1.595_769_2, 0.071_354_814];
 
     /// Whether an exponential is part of it. The CPU's plans make such an activation a step of its own.
     pub(crate) const fn is_smooth(self) -> bool {

@@ -98,7 +98,8 @@ async function open(folder = site) {
       let [before, now] = [-1, await answers()];
       for (let tries = 0; before !== now && tries < 8; tries += 1) {
         before = now;
-        await sleep(500);
+        // Longer than a slow machine needs for a frame.
+        await sleep(1500);
         now = await answers();
       }
     },

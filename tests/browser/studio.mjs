@@ -510,7 +510,8 @@ const scenarios = {
     seen.said = await page.locator("#film-says").textContent();
     await page.screenshot({ path: join(screenshots, "studio-camera.png") });
     await page.locator("#film-close").click();
-    seen.off = await page.evaluate(() => document.querySelector("#film-video").srcObject === null);
+    await page.waitForFunction(() => document.querySelector("#film-video").srcObject === null);
+    seen.off = true;
     seen.problems = watched.problems;
     await visit.close();
     return seen;

@@ -61,7 +61,6 @@ pub enum BackboneConfig {
 
 /// Any of the backbones.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value per process")]
 pub enum Backbone {
     /// See [`PpLcNet`].
     PpLcNet(PpLcNet),

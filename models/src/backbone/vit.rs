@@ -48,9 +48,9 @@ pub enum Between {
     /// [`Activation::Gelu`].
     #[default]
     Gelu,
-    /// [`Activation::QuickGelu`], in OpenAI's CLIP.
+    /// [`Activation::QuickGelu`], in `OpenAI`'s CLIP.
     QuickGelu,
-    /// [`Activation::GeluTanh`], in SigLIP.
+    /// [`Activation::GeluTanh`], in `SigLIP`.
     GeluTanh,
     /// [`Activation::Silu`] of a third layer, times the first, in the largest of DINO.
     SwiGlu,
@@ -103,7 +103,7 @@ pub enum TokenPool {
     Mean,
     /// The mean of all normalized patches.
     MeanOfNormalized,
-    /// Attention of a learned probe to all normalized tokens, in SigLIP.
+    /// Attention of a learned probe to all normalized tokens, in `SigLIP`.
     Attention,
 }
 
@@ -218,7 +218,7 @@ impl VitConfig {
             }
         };
         let head = self.width.checked_div(self.heads).unwrap_or_default();
-        if head * self.heads != self.width || !HEADS.contains(&head) || head % step != 0 {
+        if head * self.heads != self.width || !HEADS.contains(&head) || !head.is_multiple_of(step) {
             let allowed = format!(
                 "{} channels a token are shared by heads of a multiple of {step} channels, up to {} each",
                 self.width,

@@ -146,7 +146,8 @@ impl Hub {
         let mut begin = |mut peer: Peer| {
             let seed = seed.wrapping_add(peers.len() as u64 + 1);
             let architecture = architecture.clone();
-            peer.send(Message::Begin(Begin { architecture, seed, replicas, mixed_precision }))?;
+            let begin = Begin { architecture, seed, replicas, mixed_precision };
+            peer.send(Message::Begin(Box::new(begin)))?;
             peers.push(peer);
             Ok(())
         };

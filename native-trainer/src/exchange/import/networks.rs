@@ -407,7 +407,8 @@ impl Misfit {
                         *rows *= count;
                     }
                 }
-                name = whole.to_owned();
+                let length = whole.len();
+                name.truncate(length);
             }
             if !shapes.iter().any(|(there, ..)| *there == name) {
                 shapes.push((name, got, shape));

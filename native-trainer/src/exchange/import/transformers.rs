@@ -11,8 +11,8 @@ use super::naming::{Naming, fold_scale, numbered};
 use super::tensors::Tensors;
 
 /// What CLIP takes off each channel of an image, and divides it by.
-const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const CLIP_MEAN: [f32; 3] = [0.481_454_67, 0.457_827_5, 0.408_210_72];
+const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// What a configuration beside the weights says of a transformer that its tensors do not tell.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -257,17 +257,14 @@ pub(super) fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Op
     let [width, _, patch, _] = *shape_as(form, "patches.conv.weight")? else { return None };
     let narrow = |form: Form| shape_as(form, "blocks.0.mlp.narrow.weight").map(<[usize]>::to_vec);
     let (rows, plain) = (shape_as(form, "blocks.0.mlp.widen.weight"), narrow(form));
-    let hidden = match (plain, rows) {
-        (Some(narrow), Some(rows)) => {
-            let hidden = *narrow.get(1)?;
-            let gate = shape_as(form, "blocks.0.mlp.gate.weight").is_some();
-            form.is_gated = gate || rows.first() == Some(&(2 * hidden));
-            hidden
-        }
-        _ => {
-            form.is_gated = true;
-            *narrow(form)?.get(1)?
-        }
+    let hidden = if let (Some(narrow), Some(rows)) = (plain, rows) {
+        let hidden = *narrow.get(1)?;
+        let gate = shape_as(form, "blocks.0.mlp.gate.weight").is_some();
+        form.is_gated = gate || rows.first() == Some(&(2 * hidden));
+        hidden
+    } else {
+        form.is_gated = true;
+        *narrow(form)?.get(1)?
     };
     let shape = |name: &str| shape_as(form, name);
     let count =
@@ -342,7 +339,7 @@ pub(super) fn recognized(tensors: &Tensors, naming: Naming, hints: &Hints) -> Op
     Some(config).filter(|config| config.check().is_ok())
 }
 
-/// Whether SigLIP of this width, patch and grid has [`Between::GeluTanh`] in timm, too.
+/// Whether `SigLIP` of this width, patch and grid has [`Between::GeluTanh`] in timm, too.
 const fn is_tanh([width, patch]: [usize; 2], positions: Positions) -> bool {
     match (width, patch) {
         (768, 32) | (1152 | 1536, 16) => true,
