@@ -95,13 +95,10 @@ async function open(folder = site) {
     },
     /** Waits while frames that are under way are answered; one that goes on filming is not waited for. */
     async still() {
-      let [before, now] = [-1, await answers()];
-      for (let tries = 0; before !== now && tries < 8; tries += 1) {
-        before = now;
-        // Longer than a slow machine needs for a frame.
-        await sleep(1500);
-        now = await answers();
-      }
+      const waiting = () => page.evaluate(() => window.given - window.answers.length);
+      // A frame that is being read is given a moment later.
+      await sleep(500);
+      for (let tries = 0; (await waiting()) > 0 && tries < 40; tries += 1) await sleep(200);
     },
     async running(more = 2) {
       const before = await answers();

@@ -42,11 +42,12 @@ export function watch(page) {
   return { problems, origins };
 }
 
-/** Keeps the worker's answers, as the page receives them, in `window.answers`. */
+/** Keeps the worker's answers, as the page receives them, in `window.answers`; `window.given` counts the pictures. */
 export const keepAnswers = (page) =>
   page.addInitScript(() => {
     const Original = window.Worker;
     window.answers = [];
+    window.given = 0;
     window.Worker = class extends Original {
       constructor(...argument) {
         super(...argument);
@@ -55,6 +56,11 @@ export const keepAnswers = (page) =>
           if (event.data?.Looked) window.looked = event.data.Looked.result;
           if (event.data?.Pictured) window.pictured = true;
         });
+      }
+
+      postMessage(message, ...more) {
+        if (message.Recognize) window.given += 1;
+        super.postMessage(message, ...more);
       }
     };
   });
