@@ -220,8 +220,7 @@ fn a_studio_of_its_own_makes_sites_without_a_network() {
         let output = Command::new(magpie()).args(arguments).output().expect("magpie runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    let [studio_command, out, page_option] =
-        ["studio", "--out", "--page"].map(AsRef::as_ref);
+    let [studio_command, out, page_option] = ["studio", "--out", "--page"].map(AsRef::as_ref);
     run(&[studio_command, out, studio.as_ref(), page_option, page.as_ref()]);
     run(&["verify".as_ref(), studio.as_ref()]);
     let seen = seen_at((&studio, Path::new("")), "alone", folder.path());
