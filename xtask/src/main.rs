@@ -10,6 +10,7 @@ mod page;
 mod setup;
 mod steps;
 mod studio;
+mod suite;
 
 use anyhow::bail;
 
@@ -22,8 +23,8 @@ cargo xtask demo --emoji [--train] [--no-serve] [--port N]
     The same on emoji, with networks that the project has trained; --train trains
     them here, without --emoji, too.
 cargo xtask test [--minutes N]
-    The complete test suite, browser included. Once N minutes have gone, the tests
-    in Firefox are left out, most of which are those in Chromium once more.
+    The complete test suite, browser included. Once N minutes have gone, no further
+    test in a browser begins; the ones left out are named.
 cargo xtask test --gpu
     The recorded numbers on wgpu: Mesa's software Vulkan, which it installs.
 cargo xtask test --bundlers
@@ -88,8 +89,8 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
     match words {
         ["demo", options @ ..] => demo::run(&demo::Options::parse(options)?),
         ["test", "--gpu"] => check::test_gpu(),
-        ["test", "--bundlers"] => check::test_bundlers(),
-        ["test", options @ ..] => check::test(options),
+        ["test", "--bundlers"] => suite::bundlers(),
+        ["test", options @ ..] => suite::run(options),
         ["check"] => check::check(),
         ["check", "--quick"] => check::quick(),
         ["check", "--lints"] => check::lints(),
