@@ -100,12 +100,10 @@ pub(crate) fn build(what: &[&str], file: &Path) -> anyhow::Result<PathBuf> {
 
 /// Writes the JavaScript of a module, and the module as that needs it.
 pub(crate) fn bind(module: &Path, to: &Path) -> anyhow::Result<()> {
-    let output = program("wasm-bindgen")
-        .args(["--target", "web", "--no-typescript", "--out-dir"])
-        .args([to, module])
-        .output()?;
+    // Its warning of a section that `strip` takes is for those who call no wasm-opt.
+    let output = program(&setup::bind()?.to_string_lossy()).args([module, to]).output()?;
     if !output.status.success() {
-        bail!("wasm-bindgen: {}", String::from_utf8_lossy(&output.stderr));
+        bail!("{}: {}", module.display(), String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Installs what a machine lacks, and says what and why.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
-use crate::steps::{execute, is_fresh, output, program, root, say, step};
+use crate::steps::{execute, is_fresh, output, program, root, say, step, target};
 
 /// What the page's modules are compiled for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
@@ -31,15 +32,29 @@ pub(crate) fn toolchain() -> anyhow::Result<()> {
     wasm_target()
 }
 
-/// What building the page needs: the wasm32 target, wasm-bindgen, wasm-opt.
+/// What building the page needs: the wasm32 target and wasm-opt.
 pub(crate) fn build_tools() -> anyhow::Result<()> {
     toolchain()?;
-    wasm_opt()?;
-    cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])
+    wasm_opt()
 }
 
-/// What watches the page's files and builds it anew.
+/// What writes the JavaScript of modules: `xtask/bind`, compiled by the first who asks; others wait.
+pub(crate) fn bind() -> anyhow::Result<PathBuf> {
+    static BOUND: Mutex<bool> = Mutex::new(false);
+    let mut bound = BOUND.lock().map_err(|_poisoned| anyhow!("compiling `bind` stopped"))?;
+    if !*bound {
+        // With the features that its crates have beside the trainer, so that both share them.
+        let packages = ["--package", "bind", "--package", "magpie-train"];
+        let what = ["build", "--locked", "--bin", "bind"];
+        execute(program("cargo").args(what).args(packages))?;
+        *bound = true;
+    }
+    Ok(target().join("debug/bind"))
+}
+
+/// What watches the page's files and builds it anew, with the command that it calls.
 pub(crate) fn trunk() -> anyhow::Result<()> {
+    cargo_tool("wasm-bindgen-cli", WASM_BINDGEN_VERSION, "1", &[])?;
     // Trunk does not compile without a TLS library, though nothing is downloaded with it.
     let options = ["--locked", "--ignore-rust-version", "--features", "rustls"];
     cargo_tool("trunk", TRUNK_VERSION, "0", &options)

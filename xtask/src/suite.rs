@@ -30,12 +30,12 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     };
     setup::toolchain()?;
     setup::browser()?;
-    demo::run(&demo::Options::emoji())?;
+    let programs = demo::build(|| step("tests, compiled", compile))?;
+    demo::make(&demo::Options::emoji())?;
     let package = package::assemble()?;
     for example in ["vite-react", "webpack"] {
         setup::npm(&format!("www/examples/{example}"))?;
     }
-    let programs = step("tests, compiled", compile)?;
     let postgres = setup::postgres();
     let native = step("native tests", || native(&programs, postgres.as_deref()));
 

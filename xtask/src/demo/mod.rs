@@ -77,14 +77,25 @@ pub(crate) fn magpie() -> Command {
 
 /// Builds the programs, makes a demo's site, and serves it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    build(|| Ok(()))?;
+    make(options)
+}
+
+/// Builds the page, the trainer, and what is native behind it.
+pub(crate) fn build<T>(behind: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     setup::toolchain()?;
     // The page and the trainer share no compiled code, and each alone leaves a core idle.
     std::thread::scope(|scope| {
         let page = scope.spawn(page::build);
-        let trainer = build_trainer();
+        // First what the page waits for.
+        let native = setup::bind().and_then(|_| build_trainer()).and_then(|()| behind());
         page.join().ok().context("building the page stopped")??;
-        trainer
-    })?;
+        native
+    })
+}
+
+/// Makes a demo's site of what is built, and serves it.
+pub(crate) fn make(options: &Options) -> anyhow::Result<()> {
     let site = if options.emoji {
         emoji::make(options.train)?;
         emoji_site()
