@@ -47,8 +47,8 @@ struct ServiceArguments {
     /// Address to listen on; 0.0.0.0 is every one of this machine.
     #[arg(long, value_name = "ADDRESS", requires = "api")]
     address: Option<IpAddr>,
-    /// Name that it is asked by, as a proxy passes it on in the Host header; may be repeated. Beside these, only names and
-    /// addresses of this machine's own are let in.
+    /// Lets in requests that are sent to this name, as those of a proxy that passes it on; may be repeated. Needed where the
+    /// service listens on this machine alone and nobody needs a token to ask; names of this machine are let in anyhow.
     #[arg(long, value_name = "NAME", requires = "api", value_parser = host)]
     host: Vec<String>,
     /// Folder in which the gallery is kept as it changes; the site's own files stay as they are.

@@ -1,7 +1,7 @@
 //! Folders and the names in them: made, linked, exchanged, taken away.
 
 use std::fs::File;
-use std::io::{ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
 use super::fault::{Operation, reach};
@@ -24,7 +24,13 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     reach(Operation::Create)?;
     match std::fs::create_dir(folder) {
         // Another command was sooner.
-        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => {
+            // A file or a link to nothing that has the name says more than that something has it.
+            Err(match is_folder(folder) {
+                Err(told) => Error::new(error.kind(), told),
+                Ok(_) => error,
+            })
+        }
         _ => {
             // The folder is there; a disk that cannot promise more does not make that a failure.
             let _ = synchronize_folder(above);
@@ -293,6 +299,11 @@ mod tests {
             let refused = is_folder(&at(name)).unwrap_err();
             let is_it = matches!(&refused, FileError::Dangling { path, to } if *path == at("link") && to == Path::new("gone"));
             assert!(is_it, "{refused}");
+        }
+        for (name, told) in [("file/deep", "file: is a file"), ("link", "link: is a link to gone")]
+        {
+            let refused = create_folder(&at(name)).unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
         }
         assert!(!at("gone").exists());
     }

@@ -1,11 +1,12 @@
 //! The one thread that changes the gallery: changes go to the journal, then to the requests.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use models::gallery::{ContentId, Gallery};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -226,7 +227,11 @@ impl Keeper {
         let (gallery, more) = match asking.doing {
             Doing::Change(Change::Undo) => return self.undo(key, current),
             Doing::Change(_) => return Err(Problem::new(Kind::Failed, "a change came alone")),
-            Doing::Remake(remake) => remake(&current.gallery)?,
+            // Later changes are made although this one broke off.
+            Doing::Remake(remake) => catch_unwind(AssertUnwindSafe(|| remake(&current.gallery)))
+                .unwrap_or_else(|_panic| {
+                    Err(Problem::failed(&anyhow!("a change of the gallery broke off")))
+                })?,
         };
         if is_same(&gallery, &current.gallery) {
             let version = current.version;
@@ -409,7 +414,7 @@ fn kept(told: &Told, version: u64, key: Option<(String, String)>) -> Option<Kept
 
 fn replay(gallery: &mut Gallery, changes: &[Record]) -> anyhow::Result<()> {
     for record in changes {
-        record.change.apply(gallery).map_err(|problem| anyhow::anyhow!(problem.detail))?;
+        record.change.apply(gallery).map_err(|problem| anyhow!(problem.detail))?;
     }
     Ok(())
 }
@@ -569,6 +574,11 @@ mod tests {
             })),
             ..add(1)
         };
+        let broken = Asking {
+            doing: Doing::Remake(Box::new(|_: &Gallery| panic!("a fault of the program"))),
+            ..add(1)
+        };
+        assert_eq!(asked(&mut keeper, &mut now, broken).unwrap_err().kind, Kind::Failed);
         for asking in [add(1), same()] {
             let told = asked(&mut keeper, &mut now, asking).unwrap();
             assert_eq!((&told.tag, told.changed, told.replayed), (&tag, false, false));
