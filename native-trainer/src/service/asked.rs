@@ -26,6 +26,8 @@ pub(crate) const IMAGES: usize = 256;
 pub(crate) const EMBEDDINGS: usize = 1024;
 /// Values in the JSON of a request at most.
 const VALUES: usize = 1 << 20;
+/// Bytes of a text in JSON at most, as pages keep metadata; names and files of images are apart.
+const JSON_TEXT: usize = 1 << 16;
 /// Bytes of a text in an address at most.
 const TEXT: usize = 4096;
 
@@ -255,6 +257,10 @@ impl Asked {
                 self.images.push(Image { name, class, bytes: bytes.into() });
             }
         }
+        if object.iter().any(|(name, value)| name.len() > JSON_TEXT || has_long_text(value)) {
+            let detail = format!("a text of the JSON is longer than {JSON_TEXT} bytes; shorten it");
+            return Err(Problem::value(detail));
+        }
         for (name, value) in object {
             // Nobody could say which of the two counts.
             if self.options.contains_key(&name) {
@@ -435,6 +441,18 @@ fn put(options: &mut Map<String, Value>, name: &str, text: &str) -> Answered<()>
         return Err(twice(name));
     }
     Ok(())
+}
+
+/// Whether a text is in a value that takes long to be compared with names of classes.
+fn has_long_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() > JSON_TEXT,
+        Value::Array(items) => items.iter().any(has_long_text),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name.len() > JSON_TEXT || has_long_text(value))
+        }
+        _ => false,
+    }
 }
 
 fn twice(name: &str) -> Problem {

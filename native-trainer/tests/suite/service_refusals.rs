@@ -162,6 +162,11 @@ fn values_are_told_with_what_is_taken_in_words_of_the_service() {
         assert_eq!(answer.problem(), "request", "{body}");
         assert!(detail(&answer).starts_with(told), "{body}: {}", answer.text());
     }
+    for long in [json!({"class": "x".repeat(70_000)}), json!({"where": {"x".repeat(70_000): ""}})] {
+        let long = server.post_json("/v1/search", &long);
+        assert_eq!(long.problem(), "value");
+        assert!(detail(&long).contains("longer than 65536 bytes"), "{}", long.text());
+    }
     // What is sent is not sent back whole.
     let long = image(&format!("class={}", "x".repeat(4000)));
     assert!(long.problem() == "not-found" && long.body.len() < 400, "{}", long.text());

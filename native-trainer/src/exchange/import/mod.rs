@@ -247,8 +247,8 @@ pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
 /// The arrays of a checkpoint under their names there, without the head that trained an extractor.
 fn arrays(path: &Path, limit: u64) -> Result<Vec<(String, NamedTensor)>, ImportError> {
     let bytes = files::read(path, limit).map_err(|error| error.wanted(CHECKPOINT))?;
-    mistaken::check(path)?;
     mistaken::check_archive(path, &bytes)?;
+    mistaken::check(path)?;
     let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
     pickle::read_arrays(&bytes, |name| !training_head(name))
         .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })

@@ -13,9 +13,6 @@ use crate::service::problem::{Answered, Kind, Problem};
 use crate::service::store::{Doing, Snapshot};
 use crate::service::types::{ClassChange, ClassOf, ClassPage, ListOptions, Nothing};
 
-/// Bytes of a name and of a text of metadata at most, as pages keep them.
-const TEXT: usize = 1 << 16;
-
 /// Lists classes.
 pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
     let options: ListOptions = Asked::of_address(&call.head)?.options()?;
@@ -63,14 +60,9 @@ pub(crate) async fn change(service: Arc<Service>, call: Call) -> Answered {
     let (conditions, class) = (Conditions::of(&call.head.headers)?, call.place.clone());
     let mut asked = Asked::read(&service, call).await?;
     let change: ClassChange = asked.only_options()?;
-    for (name, text) in &change.metadata {
-        if label(name).is_none() {
-            return Err(Problem::value("metadata need a name that can be seen"));
-        }
-        if name.len() > TEXT || text.as_ref().is_some_and(|text| text.len() > TEXT) {
-            let detail = format!("a name and a text of metadata have {TEXT} bytes at most");
-            return Err(Problem::value(detail));
-        }
+    let blank = |text: &String| label(text).is_none();
+    if change.metadata.keys().any(blank) {
+        return Err(Problem::value("metadata need a name that can be seen"));
     }
     let least = change.min_similarity.map(|least| least.map_or(Least::None, Least::Cosine));
     let metadata = change.metadata;
