@@ -90,7 +90,7 @@ fn is_one_text(value: &Value) -> bool {
 }
 
 /// The first name that must be there and is not.
-fn missing<'a>(schema: &'a Value, is_there: impl Fn(&str) -> bool) -> Option<&'a str> {
+fn missing(schema: &Value, is_there: impl Fn(&str) -> bool) -> Option<&str> {
     let names = schema["required"].as_array().into_iter().flatten();
     names.filter_map(Value::as_str).find(|name| !is_there(name))
 }
