@@ -309,8 +309,8 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
         &[
             &["http", "metrics", "schema"],
             &["problem"],
-            &["auth", "change", "limits", "multipart"],
-            &["journal"],
+            &["auth", "change", "fitting", "limits", "multipart"],
+            &["filter", "journal"],
             &["store"],
             &["asked"],
             &["queue", "types"],

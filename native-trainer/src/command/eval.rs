@@ -36,7 +36,7 @@ pub struct Arguments {
     /// without --detector.
     #[arg(long, requires = "listed")]
     extractor: Option<PathBuf>,
-    /// Model file of the detector; by default the one that magpie brings along where --coco is given.
+    /// Model file of the detector; by default the one that magpie brings along, if there is one, where --coco is given.
     #[arg(long, requires = "boxed")]
     detector: Option<PathBuf>,
     /// COCO file for the detector; its categories are taken as one.

@@ -48,7 +48,7 @@ pub struct Arguments {
     #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
     /// Model file of the detector, or `none`, with which every picture is one object; by default the one that magpie
-    /// brings along beside its extractor.
+    /// brings along beside its extractor, if there is one.
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Gallery file.

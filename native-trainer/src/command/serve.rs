@@ -47,6 +47,10 @@ struct ServiceArguments {
     /// Address to listen on; 0.0.0.0 is every one of this machine.
     #[arg(long, value_name = "ADDRESS", requires = "api")]
     address: Option<IpAddr>,
+    /// Lets in requests that are sent to this name, as those of a proxy that passes it on; may be repeated. Needed where the
+    /// service listens on this machine alone and nobody needs a token to ask; names of this machine are let in anyhow.
+    #[arg(long, value_name = "NAME", requires = "api", value_parser = host)]
+    host: Vec<String>,
     /// Folder in which the gallery is kept as it changes; the site's own files stay as they are.
     #[arg(long, value_name = "FOLDER", requires = "api")]
     state: Option<PathBuf>,
@@ -110,6 +114,7 @@ impl ServiceArguments {
             site,
             port,
             origins,
+            hosts: self.host.clone(),
             state: self.state.clone(),
             address: self.address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
             device: self.device,
@@ -122,6 +127,15 @@ impl ServiceArguments {
             max_queue: self.max_queue.into(),
         }
     }
+}
+
+/// A name as a Host header has it, without its port.
+fn host(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if text.is_empty() || !text.chars().all(is_plain) {
+        return Err("write a name without scheme, port and path, as shop.example.org".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// An origin as browsers send it.
@@ -137,9 +151,8 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
 }
 
 async fn serve(server: Host, site: &str, port: u16) -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .map_err(|error| no_port(port, error))?;
+    let place = (IpAddr::from(Ipv4Addr::LOCALHOST), port);
+    let listener = TcpListener::bind(place).await.map_err(|error| no_port(place, error))?;
     let _standing = Note::new("; the site is served no more");
     let address = listener.local_addr()?;
     // Whoever reads the address may end it at once.

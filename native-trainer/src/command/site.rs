@@ -54,7 +54,8 @@ pub struct Arguments {
     /// Model file of the extractor; `general` is the one that magpie brings along.
     #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
-    /// Model file of the detector, or `none`; by default the one that magpie brings along beside its extractor.
+    /// Model file of the detector, or `none`; by default the one that magpie brings along beside its
+    /// extractor, if there is one.
     #[arg(long)]
     detector: Option<PathBuf>,
     /// Which part of a photograph becomes an entry; by default what is measured better on the photographs themselves.

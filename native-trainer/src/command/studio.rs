@@ -39,10 +39,11 @@ pub struct Arguments {
     /// Model file of the extractor; `general` is the one that magpie brings along.
     #[arg(long, default_value = networks::GENERAL)]
     extractor: PathBuf,
-    /// Model file of the detector, or `none`; by default the one that magpie brings along beside its extractor.
+    /// Model file of the detector, or `none`; by default the one that magpie brings along beside its
+    /// extractor, if there is one.
     #[arg(long)]
     detector: Option<PathBuf>,
-    /// Built page and engine, as `magpie publish --page`.
+    /// Built page and engine; by default those inside the program, else `./dist`, as in `magpie publish`.
     #[arg(long)]
     page: Option<PathBuf>,
 }

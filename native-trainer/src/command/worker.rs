@@ -46,8 +46,8 @@ impl Arguments {
     ///
     /// A port that is taken.
     pub fn run(&self) -> anyhow::Result<()> {
-        let listener = TcpListener::bind((self.address, self.port))
-            .map_err(|error| no_port(self.port, error))?;
+        let place = (self.address, self.port);
+        let listener = TcpListener::bind(place).map_err(|error| no_port(place, error))?;
         println!("{}", listener.local_addr()?);
         let terms = Terms {
             memory: self.memory.map_or_else(half_of_all, |memory| memory.saturating_mul(MEGABYTE)),

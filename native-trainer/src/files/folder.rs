@@ -1,7 +1,7 @@
 //! Folders and the names in them: made, linked, exchanged, taken away.
 
 use std::fs::File;
-use std::io::{ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
 
 use super::fault::{Operation, reach};
@@ -24,13 +24,80 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     reach(Operation::Create)?;
     match std::fs::create_dir(folder) {
         // Another command was sooner.
-        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !folder.is_dir() => {
+            // A file or a link to nothing that has the name says more than that something has it.
+            Err(match is_folder(folder) {
+                Err(told) => Error::new(error.kind(), told),
+                Ok(_) => error,
+            })
+        }
         _ => {
             // The folder is there; a disk that cannot promise more does not make that a failure.
             let _ = synchronize_folder(above);
             Ok(())
         }
     }
+}
+
+/// Whether a folder is there that may be written to; `false` where nothing is, so that one can be made.
+///
+/// # Errors
+///
+/// [`FileError::NotAFolder`], [`FileError::Dangling`], [`FileError::ReadOnly`], [`FileError::Read`]
+pub fn is_folder(path: &Path) -> std::result::Result<bool, FileError> {
+    let error = match std::fs::metadata(path) {
+        Ok(there) if !there.is_dir() => {
+            return Err(FileError::NotAFolder { path: path.to_owned() });
+        }
+        Ok(there) if there.permissions().readonly() => {
+            return Err(FileError::ReadOnly { path: path.to_owned() });
+        }
+        Ok(_) => return Ok(true),
+        Err(error) => error,
+    };
+    // What there is of the path may hinder the rest.
+    if let Some(above) = path.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        match (std::fs::read_link(above), std::fs::metadata(above)) {
+            (Ok(to), Err(error)) if error.kind() == ErrorKind::NotFound => {
+                return Err(FileError::Dangling { path: above.to_owned(), to });
+            }
+            (_, Ok(there)) if !there.is_dir() => {
+                return Err(FileError::NotAFolder { path: above.to_owned() });
+            }
+            _ => (),
+        }
+    }
+    if error.kind() == ErrorKind::NotFound {
+        return Ok(false);
+    }
+    Err(FileError::Read { path: path.to_owned(), source: error })
+}
+
+/// Refuses a folder that holds somebody else's files; `is_own` is asked for each name. Names that begin with a dot are
+/// left alone: those of version control, locks and files on their way.
+///
+/// # Errors
+///
+/// [`FileError::Others`] with `advice`, [`FileError::Read`]
+pub fn refuse_others(
+    given: &Path,
+    place: &Path,
+    advice: &'static str,
+    is_own: impl Fn(&str) -> bool,
+) -> std::result::Result<(), FileError> {
+    let unread = |source| FileError::Read { path: given.to_owned(), source };
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(place).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().starts_with(b".") && !name.to_str().is_some_and(&is_own) {
+            others.push((entry.path().is_dir(), name));
+        }
+    }
+    let Some((is_folder, name)) = others.into_iter().min() else { return Ok(()) };
+    let what = if is_folder { "another folder" } else { "other files" };
+    let name = name.display().to_string();
+    Err(FileError::Others { path: given.to_owned(), what, name, advice })
 }
 
 /// Writes a file that is not there yet, in a folder that nobody looks into before it is complete; [`synchronize`] is
@@ -208,6 +275,52 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_and_a_link_to_nothing_are_no_folders_to_write_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), b"x").unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        std::os::unix::fs::symlink("gone", at("link")).unwrap();
+        std::os::unix::fs::symlink("folder", at("well")).unwrap();
+        for (name, is_there) in [("folder", true), ("well", true), ("new", false), ("a/b", false)] {
+            assert_eq!(is_folder(&at(name)).unwrap(), is_there, "{name}");
+        }
+        for (name, of) in [("file", "file"), ("file/deep/er", "file")] {
+            let refused = is_folder(&at(name)).unwrap_err();
+            assert!(
+                matches!(&refused, FileError::NotAFolder { path } if *path == at(of)),
+                "{refused}"
+            );
+        }
+        for name in ["link", "link/deep/er"] {
+            let refused = is_folder(&at(name)).unwrap_err();
+            let is_it = matches!(&refused, FileError::Dangling { path, to } if *path == at("link") && to == Path::new("gone"));
+            assert!(is_it, "{refused}");
+        }
+        for (name, told) in [("file/deep", "file: is a file"), ("link", "link: is a link to gone")]
+        {
+            let refused = create_folder(&at(name)).unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
+        }
+        assert!(!at("gone").exists());
+    }
+
+    #[test]
+    fn files_of_others_are_named_and_own_and_hidden_ones_are_let_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = || refuse_others(dir.path(), dir.path(), "go", |name| name == "own");
+        for name in [".hidden", "own"] {
+            std::fs::write(dir.path().join(name), b"x").unwrap();
+        }
+        refused().unwrap();
+        std::fs::write(dir.path().join("b"), b"x").unwrap();
+        assert!(refused().unwrap_err().to_string().ends_with("holds other files (b); go"));
+        std::fs::create_dir(dir.path().join("c")).unwrap();
+        assert!(refused().unwrap_err().to_string().contains("(b)"));
+    }
 
     #[test]
     fn folders_are_exchanged_at_once() {

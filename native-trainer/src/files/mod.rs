@@ -22,8 +22,8 @@ use crate::terminal::reason;
 
 pub use fault::{Operation, reach};
 pub use folder::{
-    create, create_folder, exchange, hard_link, has_mount_below, is_mount_point, remove_file,
-    remove_folder, rename, synchronize, synchronize_folder,
+    create, create_folder, exchange, hard_link, has_mount_below, is_folder, is_mount_point,
+    refuse_others, remove_file, remove_folder, rename, synchronize, synchronize_folder,
 };
 pub use lock::Lock;
 pub use replace::{
@@ -130,6 +130,36 @@ pub enum FileError {
     ReadOnly {
         /// The file.
         path: PathBuf,
+    },
+    /// A file where a folder is to be written to.
+    #[error("{}: is a file; name a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A link that leads to nothing where a folder is to be written to: whoever made it meant something that is gone.
+    #[error(
+        "{}: is a link to {}, where nothing is; make that folder, or take the link away",
+        path.display(),
+        to.display()
+    )]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// Files of others where a command keeps its own.
+    #[error("{}: holds {what} ({name}); {advice}", path.display())]
+    Others {
+        /// The folder.
+        path: PathBuf,
+        /// Whether it is a folder or a file.
+        what: &'static str,
+        /// The first of them.
+        name: String,
+        /// What to give instead.
+        advice: &'static str,
     },
     /// The output is one of the inputs.
     #[error("{}: is read by this command; choose another name for what it writes", path.display())]

@@ -29,6 +29,8 @@ const REPLACED: &str = ".magpie-replaced";
 const EDITED: &str = ".edited";
 /// End of the name of what would be in the place of a file that is kept.
 const NEW: &str = ".new";
+/// What to do about a folder of others' files.
+const EMPTY: &str = "choose an empty folder";
 /// Most names in a message.
 const NAMED: usize = 5;
 
@@ -58,19 +60,6 @@ struct Kept {
     links: Vec<String>,
 }
 
-/// Whether a folder is there that may be written to; without anything a site can be begun.
-fn is_folder(out: &Path) -> anyhow::Result<bool> {
-    match std::fs::metadata(out) {
-        Ok(there) if !there.is_dir() => bail!("{}: is a file; name a folder", out.display()),
-        Ok(there) if there.permissions().readonly() => {
-            Err(FileError::ReadOnly { path: out.to_owned() }.into())
-        }
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(FileError::Read { path: out.to_owned(), source }.into()),
-    }
-}
-
 /// Waits until no other command publishes there.
 fn lock(out: &Path, place: &Path, is_there: bool) -> anyhow::Result<Lock> {
     let mut lock = match beside(place) {
@@ -90,22 +79,6 @@ fn lock(out: &Path, place: &Path, is_there: bool) -> anyhow::Result<Lock> {
     })
 }
 
-/// Refuses a folder of somebody else's files.
-fn refuse_others(out: &Path, place: &Path) -> anyhow::Result<()> {
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir(place)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        // What a folder that a host takes its files from has before the first publishing.
-        if !name.as_encoded_bytes().starts_with(b".") && name != "CNAME" {
-            others.push((entry.path().is_dir(), name));
-        }
-    }
-    let Some((is_folder, name)) = others.into_iter().min() else { return Ok(()) };
-    let what = if is_folder { "another folder" } else { "other files" };
-    bail!("{}: holds {what} ({}); choose an empty folder", out.display(), name.display())
-}
-
 impl Draft {
     /// Begins a site for a place that is empty, not there yet, or holds a published one. Waits until no other command
     /// publishes there, and takes away what killed ones have left.
@@ -114,7 +87,7 @@ impl Draft {
     ///
     /// A place that holds something else, or that cannot be written to.
     pub(crate) fn begin(out: &Path) -> anyhow::Result<Self> {
-        let is_there = is_folder(out)?;
+        let is_there = files::is_folder(out)?;
         let mut place = files::whole(out);
         let lock = lock(out, &place, is_there)?;
         // Its folder is there by now.
@@ -130,7 +103,8 @@ impl Draft {
         }
         let before = Owned::of(&place)?.map(|before| with_digests(before, &place));
         if before.is_none() && place.exists() {
-            refuse_others(out, &place)?;
+            // A folder that a host takes its files from may have this before the first publishing.
+            files::refuse_others(out, &place, EMPTY, |name| name == "CNAME")?;
         }
         let mut draft = Self {
             out: out.to_owned(),

@@ -1,9 +1,7 @@
 //! What a request asks for: options of its address or its JSON, and images that come raw, in a form or in JSON.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use authoring::label::label;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::header::{self, HeaderMap};
@@ -16,14 +14,21 @@ use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Service;
+use super::fitting::check;
 use super::http::{Bytes, Call};
 use super::multipart;
-use super::problem::{Answered, Kind, Problem};
+use super::problem::{Answered, Kind, Problem, shown};
 use super::schema::{Described, Schemas, described};
 
 /// Images of one request at most.
 pub(crate) const IMAGES: usize = 256;
-/// Characters of a text in an address at most.
+/// Embeddings of one request at most.
+pub(crate) const EMBEDDINGS: usize = 1024;
+/// Values in the JSON of a request at most.
+const VALUES: usize = 1 << 20;
+/// Bytes of a text in JSON at most, as pages keep metadata; names and files of images are apart.
+const JSON_TEXT: usize = 1 << 16;
+/// Bytes of a text in an address at most.
 const TEXT: usize = 4096;
 
 /// An image of a request.
@@ -109,7 +114,7 @@ pub(crate) struct Asked {
     options: Map<String, Value>,
     /// Keeps the request's share of the memory.
     pub(crate) share: Arc<Vec<OwnedSemaphorePermit>>,
-    /// Whether one image is the whole request, so that the answer is of it alone where it cannot be used.
+    /// Whether one image is all that came, so that the answer is of it alone where it cannot be used.
     pub(crate) is_single: bool,
     /// Whether images are to be added, and have classes of their own.
     adds: bool,
@@ -143,6 +148,7 @@ impl Asked {
         asked.share = held.share;
         asked.digest = digest_of(&head, &held.bytes);
         asked.take(&head.headers, held.bytes)?;
+        asked.is_single = asked.images.len() == 1;
         if asked.images.len() > IMAGES {
             let detail = format!("a request has {IMAGES} images at most; send several requests");
             return Err(Problem::new(Kind::TooLarge, detail));
@@ -167,14 +173,13 @@ impl Asked {
     }
 
     fn take(&mut self, headers: &HeaderMap, body: Bytes) -> Answered<()> {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        check_plain(headers)?;
+        let (kind, essence) = kind_of(headers);
         match essence.as_str() {
             _ if body.is_empty() => Ok(()),
             "multipart/form-data" => self.take_form(kind, &body),
             "application/json" => self.take_json(&body),
-            "" | "application/octet-stream" | "application/x-www-form-urlencoded" => {
+            "" | "application/octet-stream" => {
                 self.take_raw(body);
                 Ok(())
             }
@@ -182,11 +187,9 @@ impl Asked {
                 self.take_raw(body);
                 Ok(())
             }
-            other => Err(Problem::new(
-                Kind::Format,
-                format!(
-                    "{other} is not read; send image/*, application/octet-stream, multipart/form-data or application/json"
-                ),
+            other => Err(not_read(
+                other,
+                "image/*, application/octet-stream, multipart/form-data or application/json",
             )),
         }
     }
@@ -197,24 +200,28 @@ impl Asked {
             _ => String::new(),
         };
         self.images.push(Image { name, class: None, bytes });
-        self.is_single = true;
     }
 
     fn take_form(&mut self, kind: &str, body: &Bytes) -> Answered<()> {
-        let mut class = None;
+        let (mut class, mut classes) = (None, 0);
         for part in multipart::parts(kind, body)? {
             if let Some(file) = part.file {
                 self.images.push(Image { name: file, class: class.clone(), bytes: part.bytes });
                 continue;
             }
             let text = std::str::from_utf8(&part.bytes).map_err(|_bytes| {
-                Problem::request(format!("the field {} is not UTF-8", part.name))
+                Problem::request(format!("the field {} is not UTF-8", shown(&part.name)))
             })?;
             if part.name == "class" && self.adds {
                 class = Some(text.to_owned());
+                classes += 1;
             } else {
                 put(&mut self.options, &part.name, text)?;
             }
+        }
+        if classes == 1 {
+            // The one class of a form is that of all its images, wherever it stands.
+            self.images.iter_mut().for_each(|image| image.class.clone_from(&class));
         }
         Ok(())
     }
@@ -223,12 +230,24 @@ impl Asked {
         let broken = |error: serde_json::Error| {
             Problem::request(format!("the JSON cannot be read: {error}"))
         };
-        let mut object: Map<String, Value> = serde_json::from_slice(body).map_err(broken)?;
+        // A value takes many times the memory of its letters.
+        if body.split(|byte| *byte == b',').count() > VALUES {
+            let detail = format!("the JSON has more than {VALUES} values; send several requests");
+            return Err(Problem::new(Kind::TooLarge, detail));
+        }
+        let Value::Object(mut object) = serde_json::from_slice(body).map_err(broken)? else {
+            let detail = "the JSON is no object; send {\"NAME\": VALUE, …}";
+            return Err(Problem::request(detail));
+        };
         if let Some(images) = object.remove("images") {
+            check("images", &images, &json!({"type": "array", "items": schema_of::<ImageData>()}))?;
             let images: Vec<ImageData> = serde_json::from_value(images).map_err(broken)?;
             for (number, image) in images.into_iter().enumerate() {
                 let bytes = BASE64_STANDARD.decode(image.data.as_bytes()).map_err(|error| {
-                    Problem::request(format!("images[{number}].data is no Base64: {error}"))
+                    Problem::request(format!(
+                        "images[{number}].data is no Base64: {error}; send the file's bytes alone, without \
+                         \"data:image/…\" before them"
+                    ))
                 })?;
                 let ImageData { name, class, .. } = image;
                 if class.is_some() && !self.adds {
@@ -237,6 +256,10 @@ impl Asked {
                 }
                 self.images.push(Image { name, class, bytes: bytes.into() });
             }
+        }
+        if object.iter().any(|(name, value)| name.len() > JSON_TEXT || has_long_text(value)) {
+            let detail = format!("a text of the JSON is longer than {JSON_TEXT} bytes; shorten it");
+            return Err(Problem::value(detail));
         }
         for (name, value) in object {
             // Nobody could say which of the two counts.
@@ -252,14 +275,15 @@ impl Asked {
     ///
     /// # Errors
     ///
-    /// One that the route does not have, or of another type.
-    pub(crate) fn options<T: DeserializeOwned>(&mut self) -> Answered<T> {
+    /// One that the route does not have, of another type, or out of its range.
+    pub(crate) fn options<T: DeserializeOwned + Described>(&mut self) -> Answered<T> {
         if !self.images.is_empty() {
             // It calls an image whose bytes are the body; others have names of their own.
             self.options.remove("name");
         }
-        let options = std::mem::take(&mut self.options);
-        serde_json::from_value(Value::Object(options))
+        let options = Value::Object(std::mem::take(&mut self.options));
+        check("", &options, &schema_of::<T>())?;
+        serde_json::from_value(options)
             .map_err(|error| Problem::request(format!("the options cannot be read: {error}")))
     }
 
@@ -268,9 +292,10 @@ impl Asked {
     /// # Errors
     ///
     /// As [`Self::options`], and an image.
-    pub(crate) fn only_options<T: DeserializeOwned>(&mut self) -> Answered<T> {
+    pub(crate) fn only_options<T: DeserializeOwned + Described>(&mut self) -> Answered<T> {
         if !self.images.is_empty() {
-            let detail = "this path takes no image; /v1/openapi.json says what it takes";
+            let detail = "this path takes no image; send options as application/json, as /v1/openapi.json describes \
+                          them";
             return Err(Problem::request(detail));
         }
         self.options()
@@ -295,11 +320,50 @@ impl Asked {
 ///
 /// # Errors
 ///
-/// A body that is too large or broke off.
+/// A body that is too large or broke off, and one of another type than a file's bytes.
 pub(crate) async fn file(service: &Service, call: Call) -> Answered<(Bytes, String)> {
     let Call { head, body, .. } = call;
     let held = service.budget.read(&head.headers, body).await?;
+    check_plain(&head.headers)?;
+    let (_, essence) = kind_of(&head.headers);
+    if !["", "application/octet-stream"].contains(&essence.as_str()) {
+        return Err(not_read(&essence, "the file's bytes as application/octet-stream"));
+    }
     Ok((held.bytes.clone(), digest_of(&head, &held.bytes)))
+}
+
+/// The type of a body, with its parameters and without.
+fn kind_of(headers: &HeaderMap) -> (&str, String) {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default();
+    (kind, kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Fails for a body that was packed on its way.
+fn check_plain(headers: &HeaderMap) -> Answered<()> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => {
+            let coding = shown(&String::from_utf8_lossy(coding.as_bytes()));
+            let detail =
+                format!("a body of Content-Encoding {coding} is not read; send it unpacked");
+            Err(Problem::new(Kind::Format, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_read(kind: &str, taken: &str) -> Problem {
+    // What curl says of every body by itself.
+    let help = if kind == "application/x-www-form-urlencoded" {
+        " (curl: -H \"Content-Type: …\")"
+    } else {
+        ""
+    };
+    Problem::new(Kind::Format, format!("{kind} is not read; send {taken}{help}"))
+}
+
+fn schema_of<T: Described>() -> Value {
+    T::schema(&mut Schemas::default())
 }
 
 /// Tells a request from others: its method, its address, its bytes.
@@ -347,7 +411,7 @@ fn options(query: &str) -> Answered<Map<String, Value>> {
 
 fn put(options: &mut Map<String, Value>, name: &str, text: &str) -> Answered<()> {
     if text.len() > TEXT {
-        return Err(Problem::value(format!("{name} is longer than {TEXT} characters")));
+        return Err(Problem::value(format!("{} is longer than {TEXT} bytes", shown(name))));
     }
     if name == "where" {
         let fact = text.split_once('=').filter(|(fact, _)| !fact.trim().is_empty());
@@ -379,8 +443,20 @@ fn put(options: &mut Map<String, Value>, name: &str, text: &str) -> Answered<()>
     Ok(())
 }
 
+/// Whether a text is in a value that takes long to be compared with names of classes.
+fn has_long_text(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.len() > JSON_TEXT,
+        Value::Array(items) => items.iter().any(has_long_text),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name.len() > JSON_TEXT || has_long_text(value))
+        }
+        _ => false,
+    }
+}
+
 fn twice(name: &str) -> Problem {
-    Problem::request(format!("{name} is given twice; give it once"))
+    Problem::request(format!("{} is given twice; give it once", shown(name)))
 }
 
 /// A text of an address.
@@ -399,42 +475,15 @@ pub(crate) fn decoded(text: &str) -> Answered<String> {
                 rest = behind.get(2..).unwrap_or_default();
                 let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
                 byte.ok_or_else(|| {
-                    Problem::request(format!("{text:?}: a % without two hexadecimal digits"))
+                    Problem::request(format!("{}: a % without two hexadecimal digits", shown(text)))
                 })?
             }
             byte => *byte,
         };
         bytes.push(byte);
     }
-    String::from_utf8(bytes).map_err(|_bytes| Problem::request(format!("{text:?} is not UTF-8")))
-}
-
-/// Metadata that classes must have, and labels that they may have.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    class: HashSet<Option<String>>,
-    metadata: BTreeMap<String, String>,
-}
-
-impl Filter {
-    /// Lets in classes of these labels, of all where there is none, with these metadata.
-    pub(crate) fn new(class: &Texts, metadata: &BTreeMap<String, String>) -> Self {
-        let class = class.0.iter().map(|text| label(text)).collect();
-        Self { class, metadata: metadata.clone() }
-    }
-
-    /// Whether it lets every class in.
-    pub(crate) fn is_open(&self) -> bool {
-        self.class.is_empty() && self.metadata.is_empty()
-    }
-
-    /// Whether it lets a class in.
-    pub(crate) fn admits(&self, class: &models::gallery::Class) -> bool {
-        let has =
-            |(name, text): (&String, &String)| class.metadata.get(name.as_str()) == Some(text);
-        (self.class.is_empty() || self.class.contains(&label(&class.label)))
-            && self.metadata.iter().all(has)
-    }
+    String::from_utf8(bytes)
+        .map_err(|_bytes| Problem::request(format!("{} is not UTF-8", shown(text))))
 }
 
 #[cfg(test)]

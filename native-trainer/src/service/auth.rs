@@ -1,10 +1,12 @@
-//! Who may ask and who may change: tokens, and the origins of pages.
+//! Who may ask and who may change: tokens, the names that the service is asked by, and the origins of pages.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::bail;
-use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Method, Uri};
 use models::model_file::sha256_hex;
 
 use super::problem::{Kind, Problem};
@@ -32,7 +34,7 @@ impl Token {
     ///
     /// A file that cannot be read, a token that is too short or no printable ASCII.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let bytes = files::read(path, FILE)?;
+        let bytes = files::read(path, FILE).map_err(|error| error.wanted(files::wanted::TOKEN))?;
         let text = bytes.trim_ascii();
         if text.len() < LEAST || !text.iter().all(u8::is_ascii_graphic) {
             bail!(
@@ -51,9 +53,41 @@ impl Token {
     }
 }
 
+/// By which names a service is asked that only this machine reaches. A page of a stranger may have its own name lead to
+/// this machine, so that the browser takes the service for a part of the page (DNS rebinding); the name tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts {
+    address: IpAddr,
+    names: Vec<String>,
+}
+
+impl Hosts {
+    /// The names of a service that listens at an address, with those that its owner lists.
+    pub(crate) fn new(address: IpAddr, names: &[String]) -> Self {
+        Self { address, names: names.iter().map(|name| plain(name)).collect() }
+    }
+
+    /// Whether it is asked by a name: as a `Host` header has it, a port behind it.
+    fn has(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = plain(authority.host());
+        match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() || address == self.address => true,
+            _ => name == "localhost" || name.ends_with(".localhost") || self.names.contains(&name),
+        }
+    }
+}
+
+/// A name in the spelling that names are compared in.
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
 /// What is asked for before a request is answered.
 #[derive(Default)]
 pub(crate) struct Gate {
+    /// By which names the service is asked; by any without it.
+    pub(crate) hosts: Option<Hosts>,
     /// Who may change; nobody without it.
     pub(crate) change: Option<Token>,
     /// Who may ask; everybody without it.
@@ -88,6 +122,25 @@ impl Gate {
             return Ok(());
         }
         Err(denied("this service needs the token of --token-file-read"))
+    }
+
+    /// Whether a request is meant for this service. Programs may name none.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Host`]
+    pub(crate) fn admit_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(hosts) = &self.hosts else { return Ok(()) };
+        let of_header = headers.get_all(header::HOST).iter().map(|host| host.to_str().ok());
+        let mut asked =
+            uri.authority().map(|authority| Some(authority.as_str())).into_iter().chain(of_header);
+        if asked.all(|host| host.is_some_and(|host| hosts.has(host))) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Host,
+            "the service is not asked by this name; ask it by localhost, or have its owner list the name with --host",
+        ))
     }
 
     /// Whether a request of a page may be answered: one of the service's own pages or of a listed origin. Programs send
@@ -153,8 +206,11 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().cloned();
-        pairs.map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.clone(), HeaderValue::from_static(value));
+        }
+        headers
     }
 
     fn token(text: &str) -> Token {
@@ -167,7 +223,7 @@ mod tests {
         let gate = Gate {
             change: Some(token("change-change-change")),
             read: Some(token("read-read-read-read")),
-            origins: vec![],
+            ..Gate::default()
         };
         let kind = |headers: HeaderMap, changes| gate.admit(&headers, changes).map_err(|p| p.kind);
         assert_eq!(kind(with("Bearer change-change-change"), true), Ok(()));
@@ -183,6 +239,46 @@ mod tests {
         assert!(open.admit(&HeaderMap::new(), false).is_ok());
         let refused = open.admit(&with("Bearer change-change-change"), true).unwrap_err();
         assert_eq!(refused.kind, Kind::ReadOnly);
+    }
+
+    #[test]
+    fn a_name_that_leads_here_and_is_none_of_the_service_is_refused() {
+        let names = ["Shop.Example.Org".to_owned()];
+        let gate = |hosts| Gate { hosts, ..Gate::default() };
+        let local = gate(Some(Hosts::new("127.0.0.2".parse().unwrap(), &names)));
+        let path = Uri::from_static("/v1/gallery");
+        let admits = |gate: &Gate, host| gate.admit_host(&path, &headers(&[(header::HOST, host)]));
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "shop.localhost.",
+            "127.0.0.1:8080",
+            "127.0.0.2",
+            "[::1]:8080",
+            "shop.example.org:443",
+        ] {
+            assert!(admits(&local, host).is_ok(), "{host}");
+        }
+        for host in [
+            "rebound.example",
+            "rebound.example:8080",
+            "localhost.example",
+            "10.0.0.1",
+            "",
+            "x@localhost/",
+        ] {
+            assert_eq!(
+                admits(&local, host).map_err(|problem| problem.kind),
+                Err(Kind::Host),
+                "{host}"
+            );
+        }
+        let both = headers(&[(header::HOST, "localhost"), (header::HOST, "rebound.example")]);
+        assert!(local.admit_host(&path, &both).is_err());
+        let whole = Uri::from_static("http://rebound.example/v1/gallery");
+        assert!(local.admit_host(&whole, &headers(&[(header::HOST, "localhost")])).is_err());
+        assert!(local.admit_host(&path, &HeaderMap::new()).is_ok());
+        assert!(admits(&gate(None), "rebound.example").is_ok());
     }
 
     #[test]

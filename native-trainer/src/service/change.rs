@@ -8,8 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use models::gallery::{Class, ContentId, Gallery, GalleryError, check_embedding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::problem::{Answered, Document, Kind, Problem};
+use super::problem::{Answered, Document, Kind, Problem, shown};
 use super::schema::described;
+
+/// Bytes of the name of a class at most.
+const LABEL: usize = 4096;
 
 /// Bytes that JSON has as Base64.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,7 +49,7 @@ impl EntryId {
     /// [`Kind::Value`]
     pub(crate) fn parse(text: &str) -> Answered<Self> {
         let wrong = || {
-            Problem::value(format!("{} is no entry; ids have 32 hexadecimal digits", quoted(text)))
+            Problem::value(format!("{} is no entry; ids have 32 hexadecimal digits", shown(text)))
         };
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
@@ -115,6 +118,8 @@ pub(crate) enum Change {
     Move { ids: Vec<EntryId>, class: Option<String>, to: String },
     /// The change before goes.
     Undo,
+    /// Nothing: only the answer is kept under its key.
+    Nothing,
 }
 
 described! {
@@ -170,6 +175,14 @@ pub(crate) struct Done {
     pub(crate) moved: usize,
     /// Whether a class joined another one.
     pub(crate) joined: bool,
+    /// Whether the gallery is another one now.
+    pub(crate) changed: bool,
+}
+
+impl Done {
+    /// A gallery that is another one now.
+    pub(crate) const CHANGED: Self =
+        Self { added: 0, known: 0, removed: 0, moved: 0, joined: false, changed: true };
 }
 
 impl Change {
@@ -188,15 +201,15 @@ impl Change {
                 let class = class_of(gallery, class)?;
                 let removed = gallery.counts()[class];
                 gallery.remove_class(class).map_err(refused)?;
-                Ok(Done { removed, ..Done::default() })
+                Ok(Done { removed, ..Done::CHANGED })
             }
             Self::RemoveEntries { ids, class } => {
                 let entries = entries_of(gallery, ids, class.as_deref())?;
                 gallery.remove_entries(&entries).map_err(refused)?;
-                Ok(Done { removed: entries.len(), ..Done::default() })
+                Ok(Done { removed: entries.len(), ..Done::CHANGED })
             }
             Self::Move { ids, class, to } => move_entries(gallery, ids, class.as_deref(), to),
-            Self::Undo => Ok(Done::default()),
+            Self::Undo | Self::Nothing => Ok(Done::default()),
         }
     }
 }
@@ -208,6 +221,12 @@ pub(crate) fn refused(error: GalleryError) -> Problem {
         GalleryError::NoLabel { .. }
         | GalleryError::NoEntry { .. }
         | GalleryError::NoClass { .. } => Kind::NotFound,
+        GalleryError::NotAGallery
+        | GalleryError::Version { .. }
+        | GalleryError::Length { .. }
+        | GalleryError::Checksum { .. }
+        | GalleryError::Inconsistent { .. }
+        | GalleryError::Unanswerable { .. } => Kind::Gallery,
         _ => Kind::Value,
     };
     Problem::new(kind, error.to_string())
@@ -229,7 +248,7 @@ pub(crate) fn class_of(gallery: &Gallery, text: &str) -> Answered<usize> {
             Some(near) => format!("did you mean {}?", quoted(near)),
             None => "GET /v1/classes lists those that there are".to_owned(),
         };
-        Problem::new(Kind::NotFound, format!("there is no class {}; {help}", quoted(text)))
+        Problem::new(Kind::NotFound, format!("there is no class {}; {help}", shown(text)))
     })
 }
 
@@ -239,6 +258,11 @@ pub(crate) fn class_of(gallery: &Gallery, text: &str) -> Answered<usize> {
 ///
 /// [`Kind::Value`]
 pub(crate) fn checked_label(text: &str) -> Answered<String> {
+    if text.len() > LABEL {
+        let detail =
+            format!("the name of a class is longer than {LABEL} bytes; give it a shorter one");
+        return Err(Problem::value(detail));
+    }
     let blank = || Problem::value("the name of a class is blank; give it one that can be seen");
     label(text).ok_or_else(blank)
 }
@@ -268,6 +292,7 @@ fn add(gallery: &mut Gallery, photos: &[Photo]) -> Answered<Done> {
         let class = class_to_be(gallery, &mut labels, &photo.class)?;
         if gallery.thumbnail(class).is_empty() && !photo.thumbnail.0.is_empty() {
             gallery.set_thumbnail(class, photo.thumbnail.0.clone()).map_err(refused)?;
+            done.changed = true;
         }
         if !known.insert((class, photo.id)) {
             done.known += 1;
@@ -282,7 +307,10 @@ fn add(gallery: &mut Gallery, photos: &[Photo]) -> Answered<Done> {
         }
         done.added += 1;
     }
-    gallery.connect();
+    if done.added > 0 {
+        done.changed = true;
+        gallery.connect();
+    }
     Ok(done)
 }
 
@@ -295,15 +323,16 @@ fn change_class(
 ) -> Answered<Done> {
     let mut class = class_of(gallery, class)?;
     let mut done = Done::default();
+    let before = gallery.classes()[class].clone();
     if let Some(to) = to {
         // An older gallery may spell the same label otherwise.
         let to = match class_of(gallery, to) {
             Ok(other) if other != class => gallery.classes()[other].label.clone(),
             _ => checked_label(to)?,
         };
-        let before = gallery.classes().len();
+        let classes = gallery.classes().len();
         class = gallery.rename_class(class, &to).map_err(refused)?;
-        done.joined = gallery.classes().len() < before;
+        done.joined = gallery.classes().len() < classes;
     }
     let now = &gallery.classes()[class];
     let (mut facts, mut threshold) = (now.metadata.clone(), now.min_similarity);
@@ -324,6 +353,7 @@ fn change_class(
         None => (),
     }
     gallery.describe_class(class, facts, threshold).map_err(refused)?;
+    done.changed = done.joined || gallery.classes()[class] != before;
     Ok(done)
 }
 
@@ -367,7 +397,10 @@ fn move_entries(
         .filter(|entry| gallery.entry_class(*entry) == to)
         .map(|entry| EntryId::of(gallery, entry))
         .collect();
-    let mut done = Done { moved: moving.len(), ..Done::default() };
+    if moving.is_empty() {
+        return Ok(Done::default());
+    }
+    let mut done = Done { moved: moving.len(), ..Done::CHANGED };
     // An image is in a class once.
     let kept: Vec<(Vec<f32>, ContentId)> = (moving.iter())
         .filter(|entry| !there.contains(&EntryId::of(gallery, **entry)))
@@ -402,7 +435,7 @@ pub(crate) mod tests {
         let mut gallery = Gallery::new(4, "m");
         let photos = vec![photo("Mug", 0), photo("Mug", 1), photo("Käse", 2)];
         let change = Change::Add { photos };
-        assert_eq!(change.apply(&mut gallery).unwrap(), Done { added: 3, ..Done::default() });
+        assert_eq!(change.apply(&mut gallery).unwrap(), Done { added: 3, ..Done::CHANGED });
         gallery
     }
 
@@ -415,6 +448,35 @@ pub(crate) mod tests {
         assert_eq!(gallery.thumbnail(0), [0], "the first stays");
         let blank = Change::Add { photos: vec![photo(" ", 3)] };
         assert_eq!(blank.apply(&mut gallery.clone()).unwrap_err().kind, Kind::Value);
+    }
+
+    #[test]
+    fn what_is_so_already_changes_nothing() {
+        let mut gallery = gallery();
+        let before = gallery.to_bytes();
+        let id = EntryId(ContentId::of(&[1]));
+        let class = |label: Option<&str>| Change::Class {
+            class: "Mug".to_owned(),
+            label: label.map(str::to_owned),
+            metadata: [("price".to_owned(), None)].into(),
+            least: Some(Least::None),
+        };
+        for (change, known) in [
+            (Change::Add { photos: vec![photo("Mug", 0), photo("Mug", 1)] }, 2),
+            (class(None), 0),
+            (class(Some(" Mug")), 0),
+            (Change::Move { ids: vec![id], class: None, to: "Mug".to_owned() }, 0),
+            (Change::Nothing, 0),
+        ] {
+            let done = change.apply(&mut gallery).unwrap();
+            assert_eq!(done, Done { known, ..Done::default() }, "{change:?}");
+            assert!(gallery.to_bytes() == before, "{change:?}");
+        }
+        // A picture that is known gives its class the thumbnail that it lacks.
+        gallery.set_thumbnail(0, Vec::new()).unwrap();
+        let shown = Change::Add { photos: vec![photo("Mug", 0)] };
+        assert_eq!(shown.apply(&mut gallery).unwrap(), Done { known: 1, ..Done::CHANGED });
+        assert_eq!(gallery.thumbnail(0), [0]);
     }
 
     #[test]

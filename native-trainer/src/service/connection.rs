@@ -40,11 +40,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A port that is taken.
 pub(super) async fn serve(
     service: Arc<Service>,
-    (address, port): (IpAddr, u16),
+    place: (IpAddr, u16),
     site: &Path,
 ) -> anyhow::Result<()> {
-    let listener =
-        TcpListener::bind((address, port)).await.map_err(|error| no_port(port, error))?;
+    let listener = TcpListener::bind(place).await.map_err(|error| no_port(place, error))?;
     let (end, ending) = watch::channel(false);
     let (ended, has_ended) = std::sync::mpsc::channel::<()>();
     let ends = Arc::clone(&service);
@@ -57,7 +56,7 @@ pub(super) async fn serve(
     let note =
         Note::new("; what was begun is answered, and every change that was answered is kept");
     let local = listener.local_addr()?;
-    if !address.is_loopback() && service.gate.read.is_none() {
+    if !place.0.is_loopback() && service.gate.read.is_none() {
         eprintln!(
             "note: whoever reaches this address may ask; --token-file-read lets in only who has a token"
         );
@@ -194,6 +193,7 @@ impl Service {
             Way::Site => return Ok(self.host.answer(request).await.map(Body::File)),
             _ if request.method() == Method::OPTIONS => return Ok(empty(StatusCode::NO_CONTENT)),
             Way::Route(route, place) => (route, place),
+            Way::Door => return Ok(to_the_page()),
             Way::Method(_, methods) => return Ok(wrong_method(&methods)),
             Way::Nowhere => return Err(nowhere()),
         };
@@ -216,9 +216,11 @@ impl Service {
     /// Whether a request is answered at all, and its place among those that are worked on.
     fn check<B>(&self, way: &Way, request: &Request<B>) -> Answered<Option<OwnedSemaphorePermit>> {
         let (method, headers) = (request.method(), request.headers());
+        self.gate.admit_host(request.uri(), headers)?;
         let who = match way {
             Way::Site => return self.gate.admit(headers, false).map(|()| None),
             Way::Route(route, _) => route.who,
+            Way::Door => Who::Anybody,
             Way::Method(..) | Way::Nowhere => Who::Watchers,
         };
         if who == Who::Anybody || method == Method::OPTIONS {
@@ -239,6 +241,13 @@ impl Service {
 fn nowhere() -> Problem {
     let detail = "there is no such path; /v1/openapi.json lists those that there are";
     Problem::new(Kind::NotFound, detail)
+}
+
+/// Leads to the page; in words that hold also where a proxy gives the service a folder of its own.
+fn to_the_page() -> Response {
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("v1/"));
+    response
 }
 
 fn wrong_method(methods: &str) -> Response {

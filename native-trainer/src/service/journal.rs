@@ -73,6 +73,8 @@ pub(crate) struct Journal {
     file: File,
     /// Bytes that are whole.
     pub(crate) bytes: u64,
+    /// Bytes that it began with, as far as that is known.
+    begun: u64,
     /// Whether more may stand behind them, which could not be taken away.
     broken: bool,
 }
@@ -94,6 +96,18 @@ fn journal_path(folder: &Path, generation: u64) -> PathBuf {
     folder.join(format!("journal-{generation}.wal"))
 }
 
+/// Of which generation a name is the gallery, and of which the journal.
+fn generation_of(name: &str) -> [Option<u64>; 2] {
+    let number =
+        |begin: &str, end: &str| name.strip_prefix(begin)?.strip_suffix(end)?.parse::<u64>().ok();
+    [number("gallery-", ".bin"), number("journal-", ".wal")]
+}
+
+/// Whether a file of this name may lie in a state folder: one of its own, or what a disk has at its top.
+pub(crate) fn is_own(name: &str) -> bool {
+    generation_of(name).iter().any(Option::is_some) || name == "lost+found"
+}
+
 /// Generations of a folder that have a gallery, and that have a journal.
 fn generations(folder: &Path) -> anyhow::Result<[BTreeSet<u64>; 2]> {
     let mut found = [BTreeSet::new(), BTreeSet::new()];
@@ -101,11 +115,7 @@ fn generations(folder: &Path) -> anyhow::Result<[BTreeSet<u64>; 2]> {
     for entry in std::fs::read_dir(folder).with_context(failed)? {
         let name = entry.with_context(failed)?.file_name();
         let Some(name) = name.to_str() else { continue };
-        let number = |begin: &str, end: &str| {
-            name.strip_prefix(begin)?.strip_suffix(end)?.parse::<u64>().ok()
-        };
-        found[0].extend(number("gallery-", ".bin"));
-        found[1].extend(number("journal-", ".wal"));
+        found.iter_mut().zip(generation_of(name)).for_each(|(all, number)| all.extend(number));
     }
     Ok(found)
 }
@@ -182,7 +192,7 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Option<Found>> {
     file.set_len(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     file.seek(SeekFrom::End(0)).map_err(failed)?;
     let folder = folder.to_owned();
-    let journal = Journal { folder, generation, file, bytes, broken: false };
+    let journal = Journal { folder, generation, file, bytes, begun: 0, broken: false };
     journal.clean(begin.previous);
     Ok(Some(Found { begin, gallery, records, journal }))
 }
@@ -264,6 +274,7 @@ impl Journal {
             generation,
             file,
             bytes: bytes.len() as u64,
+            begun: bytes.len() as u64,
             broken: false,
         };
         journal.clean(begin.previous);
@@ -298,6 +309,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Bytes that came since it was begun.
+    pub(crate) fn grown(&self) -> u64 {
+        self.bytes - self.begun
+    }
+
     /// Takes away what no generation that counts needs.
     fn clean(&self, previous: Option<u64>) {
         let Ok([galleries, journals]) = generations(&self.folder) else { return };
@@ -317,10 +333,10 @@ impl Journal {
 pub(crate) fn effective(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
     let mut changes: Vec<Record> = Vec::new();
     for record in records {
-        if record.change == Change::Undo {
-            changes.pop();
-        } else {
-            changes.push(record);
+        match record.change {
+            Change::Undo => drop(changes.pop()),
+            Change::Nothing => (),
+            _ => changes.push(record),
         }
     }
     changes

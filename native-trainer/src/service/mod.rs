@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `http`, `metrics`, `schema` | bodies; figures; types as schemas |
 //! | `problem` | errors as documents |
-//! | `auth`, `change`, `limits`, `multipart` | who may what; what may be done to a gallery; how much at once; forms |
-//! | `journal` | changes that were answered, on the disk |
+//! | `auth`, `change`, `fitting`, `limits`, `multipart` | who may what; what may be done to a gallery; whether options fit; how much at once; forms |
+//! | `filter`, `journal` | which classes are meant; changes that were answered, on the disk |
 //! | `store` | the gallery as requests see it, and who changes it |
 //! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
 //! | `routes`, `openapi` | what is answered, by subject; its description |
@@ -15,6 +15,8 @@ mod asked;
 mod auth;
 mod change;
 mod connection;
+mod filter;
+mod fitting;
 mod http;
 mod journal;
 mod limits;
@@ -44,7 +46,7 @@ use crate::cli::{DeviceKind, probe};
 use crate::files;
 use crate::publishing::host::Host;
 use crate::publishing::site::{bundle_of, read_manifest};
-use auth::{Gate, Token};
+use auth::{Gate, Hosts, Token};
 use limits::{Budget, Limits};
 use metrics::Metrics;
 use queue::Queue;
@@ -64,6 +66,8 @@ pub(crate) struct Options {
     pub(crate) token: Option<PathBuf>,
     pub(crate) read_token: Option<PathBuf>,
     pub(crate) origins: Vec<HeaderValue>,
+    /// Names that it is asked by, beside its own.
+    pub(crate) hosts: Vec<String>,
     pub(crate) max_body: usize,
     pub(crate) max_pixels: u64,
     pub(crate) max_seconds: u64,
@@ -120,7 +124,12 @@ impl Service {
         // The store has it from now on.
         let gallery = recognizer.replace_gallery(empty)?;
         let token = |path: &Option<PathBuf>| path.as_deref().map(Token::read).transpose();
+        // Where a token is needed to ask, or the address is there for others, a name tells nothing.
+        let is_own = options.address.is_loopback() && options.read_token.is_none();
+        let hosts = (is_own || !options.hosts.is_empty())
+            .then(|| Hosts::new(options.address, &options.hosts));
         let gate = Gate {
+            hosts,
             change: token(&options.token)?,
             read: token(&options.read_token)?,
             origins: options.origins.clone(),
@@ -177,6 +186,18 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
         bail!(
             "--token-file lets clients change the gallery: say by --state where changes are kept"
         );
+    }
+    let kept = [
+        ("--state", &options.state),
+        ("--token-file", &options.token),
+        ("--token-file-read", &options.read_token),
+    ];
+    for (flag, path) in kept {
+        if path.as_ref().is_some_and(|path| files::within(path, &options.site).is_some()) {
+            bail!(
+                "{flag}: lies in the site, whose files are sent to whoever asks; choose a place beside it"
+            );
+        }
     }
     let service = Arc::new(Service::open(options)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

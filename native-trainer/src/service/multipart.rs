@@ -87,7 +87,9 @@ fn disposition(headers: &str) -> Option<(String, Option<String>)> {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
     })?;
-    Some((parameter(line, "name")?, parameter(line, "filename")))
+    // Some programs have names of other letters in the form of RFC 8187: coding, language, name.
+    let other = || Some(parameter(line, "filename*")?.rsplit('\'').next()?.to_owned());
+    Some((parameter(line, "name")?, parameter(line, "filename").or_else(other)))
 }
 
 /// A parameter behind the first semicolon of a header.
@@ -145,6 +147,8 @@ mod tests {
             ("image", &b"\r\n--a\r\n\0\xff"[..])
         );
         assert_eq!(read(b"--a b--").unwrap(), []);
+        let other = b"--a b\r\nContent-Disposition: form-data; name=\"image\"; filename*=utf-8''k%C3%A4se.png\r\n\r\n\r\n--a b--";
+        assert_eq!(read(other).unwrap()[0].file.as_deref(), Some("k%C3%A4se.png"));
     }
 
     #[test]

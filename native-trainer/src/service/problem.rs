@@ -1,5 +1,6 @@
 //! Errors as problem documents (RFC 9457), with a sentence that says what to do.
 
+use authoring::label::quoted;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use models::image::ImageError;
@@ -38,19 +39,21 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Request, "request", BAD_REQUEST, "The request cannot be read";
+    Request, "request", BAD_REQUEST, "The request is malformed or incomplete";
     Token, "token", UNAUTHORIZED, "A token is missing or wrong";
     ReadOnly, "read-only", FORBIDDEN, "The service changes nothing";
     Origin, "origin", FORBIDDEN, "The page's origin is not let in";
+    Host, "host", MISDIRECTED_REQUEST, "The request is for another host";
     NotFound, "not-found", NOT_FOUND, "Nothing is there";
     Method, "method", METHOD_NOT_ALLOWED, "The method is not for this path";
     Timeout, "timeout", REQUEST_TIMEOUT, "The request took too long to come";
-    Conflict, "conflict", CONFLICT, "The gallery does not allow it";
+    Conflict, "conflict", CONFLICT, "The site or its gallery does not allow it";
     Changed, "changed", PRECONDITION_FAILED, "The gallery has changed";
     TooLarge, "too-large", PAYLOAD_TOO_LARGE, "More than is taken at once";
     Format, "format", UNSUPPORTED_MEDIA_TYPE, "A format that is not read";
     Image, "image", UNPROCESSABLE_ENTITY, "An image cannot be used";
-    Value, "value", UNPROCESSABLE_ENTITY, "A value is out of its range";
+    Value, "value", UNPROCESSABLE_ENTITY, "A value cannot be taken";
+    Gallery, "gallery", UNPROCESSABLE_ENTITY, "The file is no gallery that can be used";
     Key, "idempotency-key", UNPROCESSABLE_ENTITY, "The key belongs to another request";
     Busy, "busy", TOO_MANY_REQUESTS, "The service is busy";
     Failed, "failed", INTERNAL_SERVER_ERROR, "The service failed";
@@ -83,6 +86,17 @@ described! {
     }
 }
 
+/// Characters of a text of a request that a sentence shows at most.
+const SHOWN: usize = 60;
+
+/// A text of a request as a sentence shows it: in quotes, and not all of a long one.
+pub(crate) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => quoted(&format!("{}…", &text[..end])),
+        None => quoted(text),
+    }
+}
+
 /// What handlers fail with.
 pub(crate) type Answered<T = Response> = Result<T, Problem>;
 
@@ -97,7 +111,7 @@ impl Problem {
         Self::new(Kind::Request, detail)
     }
 
-    /// A value that is out of its range.
+    /// A value that is out of its range, or is none that can be used.
     pub(crate) fn value(detail: impl Into<String>) -> Self {
         Self::new(Kind::Value, detail)
     }

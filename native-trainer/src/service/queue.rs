@@ -16,7 +16,7 @@ use models::recognizer::{Naming, Recognition, RecognizeError, Recognizer, Timing
 use rayon::prelude::*;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::asked::Filter;
+use super::filter::Filter;
 use super::http::Bytes;
 use super::metrics::Metrics;
 use super::problem::{Answered, Kind, Problem};

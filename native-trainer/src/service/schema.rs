@@ -90,6 +90,18 @@ pub(crate) fn there(schema: Value) -> Value {
     }
 }
 
+/// What a value may be at least and at most.
+pub(crate) struct Range {
+    pub(crate) least: Value,
+    pub(crate) most: Value,
+    /// Whether it is neither of the two.
+    pub(crate) is_open: bool,
+}
+
+/// How schemas have the ends of a range that belong to it, and that do not.
+const CLOSED: [&str; 2] = ["minimum", "maximum"];
+const OPEN: [&str; 2] = ["exclusiveMinimum", "exclusiveMaximum"];
+
 /// The schema of a struct, as it is gathered field by field.
 pub(crate) struct Object {
     schema: Map<String, Value>,
@@ -148,23 +160,19 @@ impl Object {
     }
 
     /// Adds a field, with the range of its value if it has one.
-    pub(crate) fn field(
-        &mut self,
-        name: &str,
-        notes: &Notes,
-        schema: Value,
-        range: Option<[Value; 2]>,
-    ) {
+    pub(crate) fn field(&mut self, name: &str, notes: &Notes, schema: Value, range: Option<Range>) {
         let name = notes.renamed().unwrap_or(name.trim_start_matches("r#")).to_owned();
         let is_left_out = notes.has("skip_serializing_if");
         let mut schema = if is_left_out { there(schema) } else { schema };
-        let inner = match schema.get_mut("anyOf").and_then(|any| any.get_mut(0)) {
-            Some(inner) => inner,
-            None => &mut schema,
-        };
-        if let (Some(inner), Some([least, most])) = (inner.as_object_mut(), range) {
-            inner.insert("minimum".to_owned(), least);
-            inner.insert("maximum".to_owned(), most);
+        let mut inner = &mut schema;
+        while inner.get("anyOf").is_some() {
+            inner = &mut inner["anyOf"][0];
+        }
+        if let (Some(inner), Some(Range { least, most, is_open })) = (inner.as_object_mut(), range)
+        {
+            let [low, high] = if is_open { OPEN } else { CLOSED };
+            inner.insert(low.to_owned(), least);
+            inner.insert(high.to_owned(), most);
         }
         if let (Some(schema), false) = (schema.as_object_mut(), notes.text.is_empty()) {
             schema.insert("description".to_owned(), notes.text.clone().into());
@@ -207,12 +215,13 @@ macro_rules! notes {
     }};
 }
 
-/// Structs with their schemas, both from one text; `[1, 100]` behind a type is the range of its value.
+/// Structs with their schemas, both from one text; `[1, 100]` behind a type is the range of its value, to which the ends
+/// of `[0.0, 1.0; open]` do not belong.
 macro_rules! described {
     ($(
         $(#[$($of:tt)*])*
         $seen:vis struct $name:ident = $called:literal {
-            $($(#[$($at:tt)*])* $shown:vis $field:ident: $kind:ty $([$least:literal, $most:literal])?,)*
+            $($(#[$($at:tt)*])* $shown:vis $field:ident: $kind:ty $([$least:literal, $most:literal $(; $open:ident)?])?,)*
         }
     )*) => {
         $(
@@ -227,10 +236,16 @@ macro_rules! described {
                     let of = $crate::service::schema::notes!($([$($of)*])*);
                     let mut object = $crate::service::schema::Object::new(&of);
                     $(
-                        let range: &[[serde_json::Value; 2]] = &[$([$least.into(), $most.into()])?];
+                        #[allow(unused_assignments, unused_mut, reason = "a field may have no range")]
+                        let mut range = None;
+                        $(range = Some($crate::service::schema::Range {
+                            least: $least.into(),
+                            most: $most.into(),
+                            is_open: stringify!($($open)?) == "open",
+                        });)?
                         let schema = all.of::<$kind>();
                         let notes = $crate::service::schema::notes!($([$($at)*])*);
-                        object.field(stringify!($field), &notes, schema, range.first().cloned());
+                        object.field(stringify!($field), &notes, schema, range);
                     )*
                     object.schema()
                 }

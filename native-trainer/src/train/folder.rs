@@ -123,13 +123,14 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`FolderError::Holds`]
+    /// [`FolderError::Holds`], and [`FolderError::File`] where no folder can be.
     pub fn check(
         path: &Path,
         config: &Path,
         resume: &Resume,
         before: Before,
     ) -> Result<(), FolderError> {
+        files::is_folder(path)?;
         let goes_on = match resume {
             Resume::No => false,
             Resume::Latest => true,

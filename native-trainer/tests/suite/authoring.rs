@@ -252,6 +252,14 @@ fn the_studio_is_a_site_of_its_own() {
         assert!(error.contains(words), "{error}");
         assert_eq!(text(own), "mine");
     }
+    // A link to nothing is no place: what it meant is gone.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("gone", world.path("link")).expect("a link");
+        let error = world.fail(&command.replace("made", "link"));
+        assert!(error.contains("link: is a link to gone, where nothing is"), "{error}");
+        assert!(!world.path("gone").exists() && world.path("link").is_symlink());
+    }
     world.succeed("site photos --out site --extractor model.safetensors --page dist");
     let site = tree(&world.path("site"));
     let error = world.fail(&command.replace("made", "site"));

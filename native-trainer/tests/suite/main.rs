@@ -35,6 +35,7 @@ mod serve;
 mod service;
 mod service_changes;
 mod service_described;
+mod service_refusals;
 mod site;
 mod site_edits;
 mod sites;

@@ -57,7 +57,16 @@ fn models(world: &World) {
     world
         .write("weights.safetensors", model.weights.to_bytes(Precision::F32, None).expect("bytes"));
     world.write("cut.safetensors", &bytes[..bytes.len() / 2]);
-    world.write("text.safetensors", "this is no model");
+    for name in ["text.safetensors", "text.pth", "text.pdparams"] {
+        world.write(name, "this is no model");
+    }
+    for name in ["empty.safetensors", "empty.pdparams"] {
+        world.write(name, "");
+    }
+    world.write("tiny.safetensors", [0, 1, 2]);
+    world.write("huge.safetensors", [&(1_u64 << 40).to_le_bytes()[..], b"{}"].concat());
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    world.write("pointer.safetensors", pointer);
     world.write("newer.safetensors", of_a_newer_program(&bytes));
     let mut other = model;
     for tensor in other.weights.tensors.values_mut() {
@@ -247,6 +256,16 @@ fn about_models() {
         "import none.pth --architecture efficientnet_lite0 --out new.safetensors",
         "export model.safetensors --out new.unknown",
         "import text.safetensors --architecture efficientnet_lite0 --out new.safetensors",
+        "import empty.safetensors --out new.safetensors",
+        "import tiny.safetensors --out new.safetensors",
+        "import huge.safetensors --out new.safetensors",
+        "import cut.safetensors --out new.safetensors",
+        "import pointer.safetensors --out new.safetensors",
+        "import model.safetensors --out new.safetensors",
+        "import weights.safetensors --out new.safetensors",
+        "import text.pth --out new.safetensors",
+        "import text.pdparams --known pp-shitu-v2 --out new.safetensors",
+        "import empty.pdparams --known pp-shitu-v2 --out new.safetensors",
     ];
     snapshots::check("sentences_models", &told(&lines));
 }
@@ -273,6 +292,15 @@ fn about_sites() {
         "verify photos",
         "verify nowhere",
         "serve nowhere --port 0",
+        "serve site --address 0.0.0.0",
+        "serve site --api --port 0 --address 192.0.2.1",
+        "serve site --api --port 0 --host https://shop.example.org",
+        "serve site --api --port 0 --state photos",
+        "serve site --api --port 0 --state gallery.bin",
+        "serve site --api --port 0 --state site",
+        "serve site --api --port 0 --token-file list.txt",
+        "serve site --api --port 0 --token-file-read list.txt",
+        "serve site --api --port 0 --token-file-read none",
         no_page.as_str(),
         foreign.as_str(),
         onto_page.as_str(),

@@ -312,7 +312,7 @@ fn the_gallery_is_replaced_and_learns() {
     put(&file).json();
     assert_eq!(server.get("/v1/classes/mug").json()["entries"], 1);
     assert_eq!(server.get("/v1/gallery/file").body, file);
-    assert_eq!(put(b"no gallery").problem(), "value");
+    assert_eq!(put(b"no gallery").problem(), "gallery");
     let other = models::Gallery::new(4, "another model").to_bytes();
     assert_eq!(put(&other).problem(), "conflict");
     let learned = server.change_json("POST", "/v1/gallery/adapt", &json!({})).json();

@@ -19,7 +19,7 @@ pub(in crate::command) struct Crops {
     #[arg(long, value_enum, default_value_t)]
     crop: Choice,
     /// Model file of the detector that finds the main body, the one of the page, or `none`; by default the one that
-    /// magpie brings along beside its extractor.
+    /// magpie brings along beside its extractor, if there is one.
     #[arg(long)]
     detector: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@
 
 mod beside;
 mod known;
+mod mistaken;
 mod named;
 mod naming;
 mod networks;
@@ -63,6 +64,24 @@ pub enum ImportError {
         /// What it is.
         what: &'static str,
     },
+    /// The file holds no weights.
+    #[error("{}: {what}", path.display())]
+    NoWeights {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        what: &'static str,
+    },
+    /// The file is a model file already.
+    #[error(
+        "{}: is a model file of magpie's already; give it to --extractor or --detector as it is, and to `magpie export` \
+         for another form",
+        path.display()
+    )]
+    Own {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds another network than the known one.
     #[error("{}: {difference}", path.display())]
     Other {
@@ -81,8 +100,7 @@ pub enum ImportError {
     },
     /// The tensors have names of no network that can be taken over.
     #[error(
-        "{}: no network that is known here has such tensors ({}); `magpie import --architecture help` lists those that \
-         are, and --config takes a recipe that describes another of PaddlePaddle",
+        "{}: no network that is known here has such tensors ({}); `magpie import --help` lists those that are, and --config takes a recipe that describes another of PaddlePaddle",
         path.display(),
         if names.is_empty() { "there are none".to_owned() } else { names.join(", ") }
     )]
@@ -202,7 +220,7 @@ impl Origin {
 /// # std::fs::write(&path, "the page of a download that failed")?;
 /// match read_pytorch(&path, Origin::EfficientNetLite(LiteSize::Lite0)) {
 ///     Ok(weights) => println!("{} tensors", weights.tensors.len()),
-///     Err(ImportError::PyTorch { path, source }) => println!("{}: {source}", path.display()),
+///     Err(ImportError::NoWeights { path, what }) => println!("{}: {what}", path.display()),
 ///     Err(other) => return Err(other.into()),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -229,22 +247,11 @@ pub fn read_paddle(path: &Path) -> Result<Weights, ImportError> {
 /// The arrays of a checkpoint under their names there, without the head that trained an extractor.
 fn arrays(path: &Path, limit: u64) -> Result<Vec<(String, NamedTensor)>, ImportError> {
     let bytes = files::read(path, limit).map_err(|error| error.wanted(CHECKPOINT))?;
-    if let Some(what) = exported(&bytes) {
-        return Err(ImportError::Exported { path: path.to_owned(), what });
-    }
+    mistaken::check_archive(path, &bytes)?;
+    mistaken::check(path)?;
     let training_head = |name: &str| matches!(name, "head.weight" | "head.bias" | "head.fc.weight");
     pickle::read_arrays(&bytes, |name| !training_head(name))
         .map_err(|source| ImportError::Paddle { path: path.to_owned(), source })
-}
-
-/// What bytes are that are published beside a checkpoint and hold no names.
-fn exported(bytes: &[u8]) -> Option<&'static str> {
-    // Version, levels and version of the first tensor of an exported network.
-    if bytes.starts_with(&[0; 16]) {
-        return Some("an exported network (.pdiparams)");
-    }
-    let tar = bytes.get(257..262) == Some(b"ustar".as_slice());
-    tar.then_some("a tar archive")
 }
 
 /// Our path of a parameter of PaddleClas or PaddleDetection; `None` for what exists only there: the convolution

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use models::weights::NamedTensor;
 use pytorch_reader::{DType, PytorchReader};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-use super::ImportError;
+use super::{ImportError, mistaken};
 use crate::files;
 use crate::files::wanted::CHECKPOINT;
 
@@ -63,28 +63,35 @@ fn from_half(bits: u16) -> f32 {
     if bits >> 15 == 1 { -size } else { size }
 }
 
-/// All floats of a safetensors file or of a PyTorch checkpoint, as its bytes say which it is. Integers are counters of
-/// training and are left out.
+/// All floats of a safetensors file or of a PyTorch checkpoint, as its bytes say which it is, and its name where they do
+/// not. Integers are counters of training and are left out.
 pub(super) fn read(path: &Path) -> Result<Tensors, ImportError> {
     files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    mistaken::check(path)?;
     if is_safetensors(path) { read_safetensors(path) } else { read_pytorch(path, |_| true) }
 }
 
-/// Whether a file begins with the length of a header of JSON, and the header. A file that is cut is one as well.
+/// Whether a file begins with the length of a header of JSON, and the header. A file that is cut is one as well, and one
+/// that is called so and begins like no checkpoint of PyTorch: an archive, a pickle.
 fn is_safetensors(path: &Path) -> bool {
     use std::io::Read;
 
     let mut start = [0; 9];
     let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
     let [header @ .., first] = start;
-    read.is_ok() && u64::from_le_bytes(header) <= MOST_HEADER && first == b'{'
+    if read.is_ok() && u64::from_le_bytes(header) <= MOST_HEADER && first == b'{' {
+        return true;
+    }
+    let is_pytorch = start.starts_with(b"PK") || start[0] == 0x80;
+    path.extension().is_some_and(|ending| ending == "safetensors") && !is_pytorch
 }
 
 fn read_safetensors(path: &Path) -> Result<Tensors, ImportError> {
     let bytes = files::read(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    mistaken::check_own(path, &bytes)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| ImportError::Safetensors {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: reason(&bytes, &error),
     })?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {
@@ -108,6 +115,31 @@ fn read_safetensors(path: &Path) -> Result<Tensors, ImportError> {
     Ok(tensors)
 }
 
+/// Why bytes are no safetensors file.
+fn reason(bytes: &[u8], error: &SafeTensorError) -> String {
+    let Some((length, header)) = bytes.split_first_chunk::<8>() else {
+        return format!(
+            "is cut off: it has {} bytes, and the length of its header takes 8",
+            bytes.len()
+        );
+    };
+    let (length, there) = (u64::from_le_bytes(*length), header.len() as u64);
+    match error {
+        _ if length > MOST_HEADER => format!(
+            "is no safetensors file: its header would have {length} bytes, and {MOST_HEADER} are the most"
+        ),
+        _ if length > there => {
+            format!("is cut off: its header has {length} bytes, and {there} are there")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            "is cut off or too long: its header tells of other tensors than \
+             there are bytes for"
+                .to_owned()
+        }
+        error => format!("its header cannot be used: {error}"),
+    }
+}
+
 /// The floats of a PyTorch checkpoint whose names are wanted.
 pub(super) fn read_pytorch(
     path: &Path,
@@ -116,6 +148,7 @@ pub(super) fn read_pytorch(
     // A tensor may name the same values again and again, beyond all memory.
     let length =
         files::length(path, files::MODEL_LIMIT).map_err(|error| error.wanted(CHECKPOINT))?;
+    mistaken::check(path)?;
     let mut left = (length as usize).saturating_mul(2);
     let reader = PytorchReader::new(path).map_err(|source| ImportError::PyTorch {
         path: path.to_owned(),
@@ -150,6 +183,13 @@ pub(super) fn read_pytorch(
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+    use models::backbone::{BackboneConfig, PpLcNetConfig};
+    use models::extractor::ExtractorConfig;
+    use models::model_file::Architecture;
+    use models::preprocess::Preprocess;
+    use models::weights::{Precision, Weights};
+
     use super::*;
 
     #[test]
@@ -169,6 +209,55 @@ mod tests {
         assert_eq!(Stored::Bf16.values(&[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
         assert_eq!(Stored::F64.values(&0.5_f64.to_le_bytes()), [0.5]);
     }
+
+    #[test]
+    fn a_file_that_is_called_safetensors_is_told_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let huge = [&(1_u64 << 40).to_le_bytes()[..], b"{}"].concat();
+        let long = [&64_u64.to_le_bytes()[..], b"{}"].concat();
+        let broken = [&2_u64.to_le_bytes()[..], b"{,"].concat();
+        for (bytes, told) in [
+            (&b""[..], "is empty; fetch the file again"),
+            (b"<html>not found</html>", "is a text"),
+            (b"\x01\x02\x03", "it has 3 bytes, and the length of its header takes 8"),
+            (&huge, "its header would have 1099511627776 bytes, and 100000000 are the most"),
+            (&long, "is cut off: its header has 64 bytes, and 2 are there"),
+            (&broken, "its header cannot be used"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("PyTorch"), "{error}");
+        }
+        // What is called so and is a checkpoint of PyTorch is read as one.
+        std::fs::write(&path, b"PK\x03\x04 and so on").unwrap();
+        assert!(matches!(read(&path), Err(ImportError::PyTorch { .. })));
+    }
+
+    #[test]
+    fn a_model_file_of_this_project_needs_no_taking_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let device = Device::flex();
+        let config = ExtractorConfig {
+            backbone: BackboneConfig::PpLcNet(PpLcNetConfig {
+                scale: 0.25,
+                class_expand: None,
+                dropout: 0.0,
+                fused: false,
+            }),
+            neck: None,
+        };
+        let network = Weights::from_module(&config.init(&device));
+        let trained = Architecture::Extractor(config).load(network, &device).unwrap();
+        let model = trained.deploy(Preprocess::square(32), String::new());
+        for precision in [Precision::F16, Precision::I8] {
+            std::fs::write(&path, model.to_bytes(precision).unwrap()).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(matches!(error, ImportError::Own { .. }), "{error}");
+        }
+    }
+
     #[test]
     fn a_cut_file_is_told_as_what_it_is() {
         let folder = tempfile::tempdir().unwrap();

@@ -16,8 +16,8 @@ use crate::service::types::{ClassChange, ClassOf, ClassPage, ListOptions, Nothin
 /// Lists classes.
 pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
     let options: ListOptions = Asked::of_address(&call.head)?.options()?;
-    let (limit, listed) = (options.limit()?, options.listed());
     let snapshot = service.store.current();
+    let (limit, listed) = (options.limit(), options.listed(&snapshot.gallery)?);
     of_version(&call.head.headers, &snapshot, || {
         let fits = |class: &usize| listed.has(&snapshot.gallery.classes()[*class]);
         let fitting: Vec<usize> = (0..snapshot.gallery.classes().len()).filter(fits).collect();

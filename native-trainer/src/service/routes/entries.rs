@@ -28,8 +28,8 @@ const CHUNK: usize = 16;
 pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
     let options: EntryOptions = Asked::of_address(&call.head)?.options()?;
     let (embeddings, options) = (options.embeddings, options.list());
-    let (limit, listed) = (options.limit()?, options.listed());
     let snapshot = service.store.current();
+    let (limit, listed) = (options.limit(), options.listed(&snapshot.gallery)?);
     of_version(&call.head.headers, &snapshot, || {
         let gallery = &snapshot.gallery;
         let fits: Vec<bool> = gallery.classes().iter().map(|class| listed.has(class)).collect();

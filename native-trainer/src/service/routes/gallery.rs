@@ -104,7 +104,7 @@ pub(crate) async fn adapt(service: Arc<Service>, call: Call) -> Answered {
             MapKind::Auto | MapKind::None => None,
         },
         calibrate: true,
-        false_accept: share(false_accept)?,
+        false_accept: false_accept.unwrap_or(FALSE_ACCEPT),
     };
     let remake = learning(options, move |gallery| {
         if kind == MapKind::None && gallery.map().is_some() {
@@ -121,7 +121,7 @@ pub(crate) async fn calibrate(service: Arc<Service>, call: Call) -> Answered {
     let conditions = Conditions::of(&call.head.headers)?;
     let mut asked = Asked::read(&service, call).await?;
     let CalibrateOptions { false_accept, always } = asked.only_options()?;
-    let false_accept = share(false_accept)?;
+    let false_accept = false_accept.unwrap_or(FALSE_ACCEPT);
     let options = Options { adapt: false, kind: None, calibrate: true, false_accept };
     let remake = learning(
         options,
@@ -130,14 +130,6 @@ pub(crate) async fn calibrate(service: Arc<Service>, call: Call) -> Answered {
         },
     );
     changed(&service, conditions.asking(Doing::Remake(remake), asked.digest)).await
-}
-
-fn share(false_accept: Option<f64>) -> Answered<f64> {
-    let share = false_accept.unwrap_or(FALSE_ACCEPT);
-    if share > 0.0 && share < 1.0 {
-        return Ok(share);
-    }
-    Err(Problem::value(format!("false_accept is {share}; it is a share above 0 and below 1")))
 }
 
 /// What a gallery learns after something was taken out of it.

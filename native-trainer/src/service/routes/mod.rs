@@ -171,6 +171,8 @@ pub(crate) enum Way {
     Route(&'static Route, String),
     /// To a path that does not take its method, but these.
     Method(&'static str, String),
+    /// To the page that tries the service, for whoever leaves the slash out.
+    Door,
     /// To no path below `/v1/` that there is.
     Nowhere,
     /// To the site's own files.
@@ -200,7 +202,12 @@ impl Way {
             methods.push("OPTIONS");
             return Self::Method(first.path, methods.join(", "));
         }
-        if path.starts_with("/v1/") || path == "/v1" { Self::Nowhere } else { Self::Site }
+        match path {
+            "/v1" if *wanted == Method::GET => Self::Door,
+            "/v1" => Self::Method("/v1", "GET, HEAD, OPTIONS".to_owned()),
+            path if path.starts_with("/v1/") => Self::Nowhere,
+            _ => Self::Site,
+        }
     }
 
     /// What metrics call it; there are few names.
@@ -208,6 +215,7 @@ impl Way {
         match self {
             Self::Route(route, _) => route.path,
             Self::Method(path, _) => path,
+            Self::Door => "/v1",
             Self::Nowhere => "/v1/{none}",
             Self::Site => "/{site}",
         }
@@ -304,8 +312,8 @@ impl Conditions {
 
 /// Has a change made and answers it.
 async fn changed(service: &Service, asking: Asking) -> Answered {
-    let Told { tag, answer, replayed } = service.store.change(asking).await?;
-    if !replayed {
+    let Told { tag, answer, replayed, changed } = service.store.change(asking).await?;
+    if changed {
         service.metrics.changed();
     }
     let mut response = tagged(json(&answer)?, &tag);
@@ -341,7 +349,8 @@ mod tests {
                 "/v1/classes/a",
                 "/v1/classes/{label}: GET, PATCH, DELETE, HEAD, OPTIONS",
             ),
-            (Method::GET, "/v1", "/v1/{none}"),
+            (Method::HEAD, "/v1", "/v1"),
+            (Method::POST, "/v1", "/v1: GET, HEAD, OPTIONS"),
             (Method::GET, "/index.html", "/{site}"),
         ] {
             assert_eq!(way(method.clone(), path), wanted, "{method} {path}");

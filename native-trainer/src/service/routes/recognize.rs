@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::json;
 use crate::service::Service;
-use crate::service::asked::Asked;
+use crate::service::asked::{Asked, EMBEDDINGS};
 use crate::service::http::Call;
 use crate::service::problem::{Answered, Kind, Problem};
 use crate::service::queue::{Seen, Want, Wanted};
@@ -46,7 +46,7 @@ pub(crate) async fn detect(service: Arc<Service>, call: Call) -> Answered {
         let detail = "this site has no detector: every image is one object";
         return Err(Problem::new(Kind::Conflict, detail));
     }
-    let want = Want::Boxes(options.thresholds(service.settings.detection)?);
+    let want = Want::Boxes(options.thresholds(service.settings.detection));
     let images = service.look(asked, &want).await?;
     respond(service.store.current().version, images, |seen| match seen {
         Seen::Boxes(found) => {
@@ -79,7 +79,18 @@ pub(crate) async fn search(service: Arc<Service>, call: Call) -> Answered {
     let snapshot = Arc::clone(&wanted.snapshot);
     let embeddings: Vec<Vec<f32>> =
         options.embedding.into_iter().chain(options.embeddings).collect();
+    if embeddings.len() > EMBEDDINGS {
+        let detail =
+            format!("a request has {EMBEDDINGS} embeddings at most; send several requests");
+        return Err(Problem::new(Kind::TooLarge, detail));
+    }
+    let is_single = embeddings.len() == 1;
     let (embedded, is_single) = if embeddings.is_empty() {
+        if asked.images.is_empty() {
+            let detail = "nothing came to search for; send an image's bytes as the body, files in a form, or JSON with \
+                          `images`, `embedding` or `embeddings`";
+            return Err(Problem::request(detail));
+        }
         let want = Want::Part(snapshot.gallery.crop());
         let looked = service.look(asked, &want).await?;
         let embedding = |seen: Answered<Seen>| match seen? {
@@ -90,7 +101,7 @@ pub(crate) async fn search(service: Arc<Service>, call: Call) -> Answered {
         (images.map(|(name, seen)| (name, embedding(seen))).collect(), looked.is_single)
     } else if asked.images.is_empty() {
         let named = embeddings.into_iter().map(|embedding| (String::new(), Ok(embedding)));
-        (named.collect::<Vec<_>>(), false)
+        (named.collect::<Vec<_>>(), is_single)
     } else {
         return Err(Problem::request("send images or embeddings, not both"));
     };
@@ -156,7 +167,7 @@ impl Service {
     }
 }
 
-/// Answers of images. Where one image is the whole request, its problem is the answer.
+/// Answers of images. Where one image is all that came, its problem is the answer.
 fn respond<T: Serialize>(
     version: u64,
     looked: Looked,
@@ -177,11 +188,11 @@ fn respond<T: Serialize>(
 fn wanted(service: &Service, options: &RecognizeOptions) -> Answered<Wanted> {
     let snapshot = service.store.current();
     Ok(Wanted {
-        top_k: options.top_k(service.settings.top_k)?,
+        top_k: options.top_k.unwrap_or(service.settings.top_k),
         rule: snapshot.rule,
-        min_similarity: options.min_similarity(snapshot.min_similarity)?,
-        filter: options.filter(),
-        thresholds: options.thresholds(service.settings.detection)?,
+        min_similarity: options.min_similarity.unwrap_or(snapshot.min_similarity),
+        filter: options.filter(&snapshot.gallery)?,
+        thresholds: options.thresholds(service.settings.detection),
         snapshot,
     })
 }

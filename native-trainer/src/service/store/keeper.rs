@@ -1,11 +1,12 @@
 //! The one thread that changes the gallery: changes go to the journal, then to the requests.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use models::gallery::{ContentId, Gallery};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -145,7 +146,8 @@ impl Keeper {
             if let Some(kept) = kept {
                 if kept.request == *request {
                     let tag = format!("\"{}-{}\"", self.begin.id, kept.version);
-                    return Some(Ok(Told { tag, answer: kept.answer.clone(), replayed: true }));
+                    let answer = kept.answer.clone();
+                    return Some(Ok(Told { tag, answer, replayed: true, changed: false }));
                 }
                 let detail =
                     "this Idempotency-Key came with another request before; take a new key";
@@ -176,16 +178,15 @@ impl Keeper {
             let Doing::Change(change) = asking.doing else { continue };
             match change.apply(&mut gallery) {
                 Ok(done) => {
-                    version += 1;
+                    version += u64::from(done.changed);
                     let told = told(&gallery, &self.begin.id, version, done, asking.more);
-                    let key = asking.key.map(|(key, request)| Kept {
-                        key,
-                        request,
-                        version,
-                        answer: told.answer.clone(),
-                    });
-                    records.push(Record { version, change, key });
-                    outcomes.push((answer, Ok(told), true));
+                    let key = kept(&told, version, asking.key);
+                    let change = if done.changed { change } else { Change::Nothing };
+                    // What changes nothing leaves a line only where its answer is to be given again.
+                    if done.changed || key.is_some() {
+                        records.push(Record { version, change, key });
+                    }
+                    outcomes.push((answer, Ok(told), !records.is_empty()));
                 }
                 Err(problem) => {
                     // It may be half done.
@@ -209,7 +210,9 @@ impl Keeper {
             for kept in records.iter().filter_map(|record| record.key.clone()) {
                 self.keys.keep(kept, KEYS);
             }
-            self.changes.extend(records);
+            self.changes.extend(effective(records));
+        }
+        if version > current.version {
             *current = self.rules.snapshot(gallery, version, &self.begin.id);
         }
         outcomes.into_iter().map(|(answer, told, _)| (answer, told)).collect()
@@ -220,29 +223,42 @@ impl Keeper {
         if let Some(told) = self.before(&asking, current.version, &[]) {
             return told;
         }
-        let version = current.version + 1;
         let key = asking.key;
         let (gallery, more) = match asking.doing {
             Doing::Change(Change::Undo) => return self.undo(key, current),
             Doing::Change(_) => return Err(Problem::new(Kind::Failed, "a change came alone")),
-            Doing::Remake(remake) => remake(&current.gallery)?,
+            // Later changes are made although this one broke off.
+            Doing::Remake(remake) => catch_unwind(AssertUnwindSafe(|| remake(&current.gallery)))
+                .unwrap_or_else(|_panic| {
+                    Err(Problem::failed(&anyhow!("a change of the gallery broke off")))
+                })?,
         };
-        let told = told(&gallery, &self.begin.id, version, Done::default(), more);
-        let kept =
-            key.map(|(key, request)| Kept { key, request, version, answer: told.answer.clone() });
+        if is_same(&gallery, &current.gallery) {
+            let version = current.version;
+            let told = told(&gallery, &self.begin.id, version, Done::default(), more);
+            if let Some(key) = kept(&told, version, key) {
+                let record = Record { version, change: Change::Nothing, key: Some(key.clone()) };
+                self.journal.append(&[record]).map_err(|error| storage(&error))?;
+                self.keys.keep(key, KEYS);
+            }
+            return Ok(told);
+        }
+        let version = current.version + 1;
+        let told = told(&gallery, &self.begin.id, version, Done::CHANGED, more);
+        let kept = kept(&told, version, key);
         let previous = Some(self.journal.generation);
-        self.begin_generation(&gallery, version, previous, kept)
+        self.begin_generation(&gallery, (version, previous), Vec::new(), kept)
             .map_err(|error| storage(&error))?;
         *current = self.rules.snapshot(gallery, version, &self.begin.id);
         Ok(told)
     }
 
-    /// Writes a gallery with its own journal.
+    /// Writes a gallery with its own journal, in which changes of it stand already.
     fn begin_generation(
         &mut self,
         gallery: &Gallery,
-        version: u64,
-        previous: Option<u64>,
+        (version, previous): (u64, Option<u64>),
+        changes: Vec<Record>,
         key: Option<Kept>,
     ) -> anyhow::Result<()> {
         let mut keys = Keys::default();
@@ -252,8 +268,8 @@ impl Keeper {
         let content = journal::write_gallery(&self.folder, next, gallery)?;
         let id = self.begin.id.clone();
         let begin = Begin { gallery: content, id, version, previous, keys: keys.all() };
-        self.journal = Journal::create(&self.folder, next, &begin, &[])?;
-        (self.begin, self.keys, self.changes) = (begin, keys, Vec::new());
+        self.journal = Journal::create(&self.folder, next, &begin, &changes)?;
+        (self.begin, self.keys, self.changes) = (begin, keys, changes);
         self.folding = self.folding.map(|_| 0);
         Ok(())
     }
@@ -265,16 +281,12 @@ impl Keeper {
     ) -> Answered<Told> {
         let failed = |error: anyhow::Error| Problem::failed(&error);
         let version = current.version + 1;
-        let kept = |told: &Told, key: Option<(String, String)>| {
-            let kept = |(key, request)| Kept { key, request, version, answer: told.answer.clone() };
-            key.map(kept)
-        };
         if let Some((_, before)) = self.changes.split_last() {
             let (mut gallery, _) =
                 journal::read_gallery(&self.folder, self.journal.generation).map_err(failed)?;
             replay(&mut gallery, before).map_err(failed)?;
-            let told = told(&gallery, &self.begin.id, version, Done::default(), More::default());
-            let key = kept(&told, key);
+            let told = told(&gallery, &self.begin.id, version, Done::CHANGED, More::default());
+            let key = kept(&told, version, key);
             let record = Record { version, change: Change::Undo, key: key.clone() };
             self.journal.append(&[record]).map_err(|error| storage(&error))?;
             self.changes.pop();
@@ -289,22 +301,28 @@ impl Keeper {
         };
         let path = self.folder.join(format!("journal-{previous}.wal"));
         let (_, records, _) = journal::read_journal(&path).map_err(failed)?;
-        let (mut gallery, _) = journal::read_gallery(&self.folder, previous).map_err(failed)?;
-        replay(&mut gallery, &effective(records)).map_err(failed)?;
-        let told = told(&gallery, &self.begin.id, version, Done::default(), More::default());
-        let key = kept(&told, key);
-        self.begin_generation(&gallery, version, None, key).map_err(|error| storage(&error))?;
+        let (before, _) = journal::read_gallery(&self.folder, previous).map_err(failed)?;
+        // They can be undone as before. Their answers are kept with all others.
+        let unkeyed = |record| Record { key: None, ..record };
+        let changes: Vec<Record> = effective(records).into_iter().map(unkeyed).collect();
+        let mut gallery = before.clone();
+        replay(&mut gallery, &changes).map_err(failed)?;
+        let told = told(&gallery, &self.begin.id, version, Done::CHANGED, More::default());
+        let key = kept(&told, version, key);
+        self.begin_generation(&before, (version, None), changes, key)
+            .map_err(|error| storage(&error))?;
         *current = self.rules.snapshot(gallery, version, &self.begin.id);
         Ok(told)
     }
 
     /// Begins to fold the journal into the gallery, behind the requests.
     fn fold(&mut self, door: &SyncSender<Message>) {
-        let due = self.changes.len() > self.fold_from.0 || self.journal.bytes > self.fold_from.1;
-        let changes = self.changes.len().saturating_sub(UNDO);
-        if !due || changes == 0 || self.folding.is_some() {
+        // Also where all that came was undone: a journal that is begun anew is shorter.
+        let due = self.changes.len() > self.fold_from.0 || self.journal.grown() > self.fold_from.1;
+        if !due || self.folding.is_some() {
             return;
         }
+        let changes = self.changes.len().saturating_sub(UNDO);
         let (folder, of) = (self.folder.clone(), self.journal.generation);
         let (folding, door) = (self.changes[..changes].to_vec(), door.clone());
         let fold = move || {
@@ -362,7 +380,7 @@ fn storage(error: &anyhow::Error) -> Problem {
 }
 
 fn told(gallery: &Gallery, id: &str, version: u64, done: Done, more: More) -> Told {
-    let Done { added, known, removed, moved, joined } = done;
+    let Done { added, known, removed, moved, joined, changed } = done;
     let (classes, entries) = (gallery.classes().len(), gallery.len());
     let (left_out, lines) = (Some(more.left_out).filter(|out| !out.is_empty()), more.lines);
     let answer = json!(Changed {
@@ -377,12 +395,26 @@ fn told(gallery: &Gallery, id: &str, version: u64, done: Done, more: More) -> To
         left_out,
         lines
     });
-    Told { tag: format!("\"{id}-{version}\""), answer, replayed: false }
+    Told { tag: format!("\"{id}-{version}\""), answer, replayed: false, changed }
+}
+
+/// Whether two galleries are written as the same file.
+fn is_same(a: &Gallery, b: &Gallery) -> bool {
+    let bytes = |gallery: &Gallery| {
+        let mut bytes = Vec::new();
+        gallery.write_to(&mut bytes).ok().map(|()| bytes)
+    };
+    bytes(a).is_some_and(|a| bytes(b).is_some_and(|b| a == b))
+}
+
+/// An answer as it is kept under the key that it came with.
+fn kept(told: &Told, version: u64, key: Option<(String, String)>) -> Option<Kept> {
+    key.map(|(key, request)| Kept { key, request, version, answer: told.answer.clone() })
 }
 
 fn replay(gallery: &mut Gallery, changes: &[Record]) -> anyhow::Result<()> {
     for record in changes {
-        record.change.apply(gallery).map_err(|problem| anyhow::anyhow!(problem.detail))?;
+        record.change.apply(gallery).map_err(|problem| anyhow!(problem.detail))?;
     }
     Ok(())
 }
@@ -492,6 +524,9 @@ mod tests {
         asked(&mut keeper, &mut now, undo()).unwrap();
         assert_eq!((now.gallery.to_bytes(), now.version), (before, 5));
         let (mut keeper, mut now) = again(keeper, &now);
+        // What came before the other gallery can be undone, too.
+        asked(&mut keeper, &mut now, undo()).unwrap();
+        assert!(now.gallery.is_empty());
         assert_eq!(asked(&mut keeper, &mut now, undo()).unwrap_err().kind, Kind::Conflict);
         let files = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(files, 3, "a gallery, a journal and a lock");
@@ -521,6 +556,60 @@ mod tests {
         let batch = batch.into_iter().map(|asking| (asking, oneshot::channel().0)).collect();
         let told = keeper.together(batch, &mut now);
         assert!(told[1].1.as_ref().is_ok_and(|told| told.replayed) && now.version == 2);
+    }
+
+    #[test]
+    fn what_changes_nothing_leaves_version_undo_and_journal_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut keeper, mut now) = opened(folder.path());
+        asked(&mut keeper, &mut now, add(1)).unwrap();
+        let (tag, bytes, generation) =
+            (now.tag.clone(), keeper.journal.bytes, keeper.journal.generation);
+        let same = || Asking {
+            doing: Doing::Remake(Box::new(|gallery: &Gallery| {
+                Ok((
+                    gallery.clone(),
+                    More { lines: Some(vec!["as before".to_owned()]), ..More::default() },
+                ))
+            })),
+            ..add(1)
+        };
+        let broken = Asking {
+            doing: Doing::Remake(Box::new(|_: &Gallery| panic!("a fault of the program"))),
+            ..add(1)
+        };
+        assert_eq!(asked(&mut keeper, &mut now, broken).unwrap_err().kind, Kind::Failed);
+        for asking in [add(1), same()] {
+            let told = asked(&mut keeper, &mut now, asking).unwrap();
+            assert_eq!((&told.tag, told.changed, told.replayed), (&tag, false, false));
+            assert_eq!((keeper.journal.bytes, keeper.journal.generation), (bytes, generation));
+        }
+        // Under a key its answer is kept, and nothing else.
+        let with = |asking: Asking, key: &str| Asking {
+            key: Some((key.to_owned(), "r".to_owned())),
+            ..asking
+        };
+        for (asking, key) in [(add(1), "a"), (same(), "b")] {
+            let told = asked(&mut keeper, &mut now, with(asking, key)).unwrap();
+            assert_eq!((&told.tag, told.changed), (&tag, false));
+        }
+        let (mut keeper, mut now) = again(keeper, &now);
+        asked(&mut keeper, &mut now, add(2)).unwrap();
+        let told = asked(&mut keeper, &mut now, with(add(1), "a")).unwrap();
+        assert!(told.replayed && told.tag == tag && told.answer["known"] == 1);
+        // Between two that wait together it changes nothing either.
+        let batch = [add(2), with(add(3), "c"), with(add(3), "d"), add(4)];
+        let batch = batch.into_iter().map(|asking| (asking, oneshot::channel().0)).collect();
+        let told = keeper.together(batch, &mut now);
+        let versions =
+            told.iter().map(|(_, told)| told.as_ref().unwrap().answer["version"].clone());
+        assert_eq!(versions.collect::<Vec<_>>(), [2, 3, 3, 4]);
+        let (mut keeper, mut now) = again(keeper, &now);
+        for _ in 0..4 {
+            asked(&mut keeper, &mut now, undo()).unwrap();
+        }
+        assert!(now.gallery.is_empty());
+        assert_eq!(asked(&mut keeper, &mut now, undo()).unwrap_err().kind, Kind::Conflict);
     }
 
     #[test]
@@ -561,6 +650,32 @@ mod tests {
         }
         assert_eq!(asked(&mut keeper, &mut now, undo()).unwrap_err().kind, Kind::Conflict);
         assert_eq!(now.gallery.len(), 9);
+    }
+
+    #[test]
+    fn a_journal_of_what_was_undone_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut keeper, mut now) = opened(folder.path());
+        asked(&mut keeper, &mut now, add(1)).unwrap();
+        let (door, messages) = sync_channel(1);
+        keeper.fold_from = (usize::MAX, 4000);
+        let mut most = 0;
+        for number in 0..60 {
+            asked(&mut keeper, &mut now, add(2 + number)).unwrap();
+            asked(&mut keeper, &mut now, undo()).unwrap();
+            most = most.max(keeper.journal.bytes);
+            keeper.fold(&door);
+            if keeper.folding.is_some()
+                && let Ok(Message::Folded(folded)) = messages.recv()
+            {
+                keeper.adopt(folded, now.version);
+            }
+        }
+        assert!(keeper.journal.generation > 0 && most < 8000, "{most}");
+        let (mut keeper, mut now) = again(keeper, &now);
+        assert_eq!(now.gallery.len(), 1);
+        asked(&mut keeper, &mut now, undo()).unwrap();
+        assert!(now.gallery.is_empty());
     }
 
     #[test]

@@ -19,10 +19,14 @@ use tokio::sync::oneshot;
 
 use super::change::{Change, EntryId, LeftOut};
 use super::http::Bytes;
+use super::journal;
 use super::problem::{Answered, Kind, Problem};
 use crate::files::{self, Lock};
 use keeper::{Folded, Keeper};
 
+/// What to do about a folder of others' files.
+const FOLDER: &str =
+    "give --state a new or empty folder, or one that a service has kept its gallery in";
 /// Changes that wait at most.
 const WAITING: usize = 256;
 
@@ -122,6 +126,8 @@ pub(crate) struct Told {
     pub(crate) answer: Value,
     /// Whether it was answered before.
     pub(crate) replayed: bool,
+    /// Whether the gallery is another one since.
+    pub(crate) changed: bool,
 }
 
 enum Message {
@@ -156,8 +162,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// A folder that another process has, files that cannot be read or written, a gallery of another model.
+    /// A folder that another process has or that holds something else, files that cannot be read or written, a gallery
+    /// of another model.
     pub(crate) fn open(folder: PathBuf, first: Gallery, rules: Rules) -> anyhow::Result<Self> {
+        if files::is_folder(&folder)? {
+            files::refuse_others(&folder, &folder, FOLDER, journal::is_own)?;
+        }
         files::create_folder(&folder).with_context(|| folder.display().to_string())?;
         let Some(lock) = Lock::try_acquire(&folder.join("state"))? else {
             bail!(

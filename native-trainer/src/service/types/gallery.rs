@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use models::gallery::Class;
+use models::gallery::{Class, Gallery};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use crate::service::asked::{Filter, Once, Texts};
-use crate::service::problem::{Answered, Problem};
+use crate::service::asked::{Once, Texts};
+use crate::service::filter::Filter;
+use crate::service::problem::Answered;
 use crate::service::schema::{Described, Schemas, described, words};
 
 described! {
@@ -163,7 +164,7 @@ described! {
         /// What map is learned.
         pub(crate) kind: MapKind,
         /// Share of unknown things that may be named, above 0 and below 1; 0.05 if it is not given.
-        pub(crate) false_accept: Option<f64> [0.0, 1.0],
+        pub(crate) false_accept: Option<f64> [0.0, 1.0; open],
     }
 
     /// How rule, threshold and probabilities are measured.
@@ -171,7 +172,7 @@ described! {
     #[serde(deny_unknown_fields, default)]
     pub(crate) struct CalibrateOptions = "CalibrateOptions" {
         /// Share of unknown things that may be named, above 0 and below 1; 0.05 if it is not given.
-        pub(crate) false_accept: Option<f64> [0.0, 1.0],
+        pub(crate) false_accept: Option<f64> [0.0, 1.0; open],
         /// Whether a threshold that was measured with other images, or given by hand, is measured anew.
         pub(crate) always: bool,
     }
@@ -232,9 +233,6 @@ impl Described for Ids {
     }
 }
 
-/// Where a page begins at most: no gallery has so many entries.
-const OFFSET: usize = 1_000_000_000;
-
 /// How an id looks.
 pub(crate) const ID: &str = "^[0-9a-fA-F]{32}$";
 
@@ -270,25 +268,18 @@ impl Listed {
 
 impl ListOptions {
     /// Length of the page.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.unwrap_or(100)
+    }
+
+    /// The classes of a gallery that are meant.
     ///
     /// # Errors
     ///
-    /// A value out of its range.
-    pub(crate) fn limit(&self) -> Answered<usize> {
-        if self.offset > OFFSET {
-            let detail = format!("offset is {}; it goes from 0 to {OFFSET}", self.offset);
-            return Err(Problem::value(detail));
-        }
-        match self.limit.unwrap_or(100) {
-            limit @ 1..=1000 => Ok(limit),
-            limit => Err(Problem::value(format!("limit is {limit}; it goes from 1 to 1000"))),
-        }
-    }
-
-    /// The classes that are meant.
-    pub(crate) fn listed(&self) -> Listed {
+    /// As [`Filter::new`].
+    pub(crate) fn listed(&self, gallery: &Gallery) -> Answered<Listed> {
         let text = self.q.as_deref().map(str::to_lowercase);
-        Listed { filter: Filter::new(&self.class, &self.r#where), text }
+        Ok(Listed { filter: Filter::new(gallery, &self.class.0, &self.r#where)?, text })
     }
 }
 

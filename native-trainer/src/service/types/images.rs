@@ -9,12 +9,10 @@ use models::recognizer::{Recognition, Timings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::service::asked::{Filter, Texts};
-use crate::service::problem::{Answered, Document, Problem};
+use crate::service::asked::Texts;
+use crate::service::filter::Filter;
+use crate::service::problem::{Answered, Document};
 use crate::service::schema::{Described, Schemas, described, words};
-
-/// Classes that are returned at most.
-const MOST: usize = 100;
 
 words! {
     /// Fields of an object.
@@ -62,9 +60,13 @@ described! {
 }
 
 impl RecognizeOptions {
-    /// The classes that are searched.
-    pub(crate) fn filter(&self) -> Filter {
-        Filter::new(&self.class, &self.r#where)
+    /// The classes of a gallery that are searched.
+    ///
+    /// # Errors
+    ///
+    /// As [`Filter::new`].
+    pub(crate) fn filter(&self, gallery: &Gallery) -> Answered<Filter> {
+        Filter::new(gallery, &self.class.0, &self.r#where)
     }
 
     /// What comes back of each object.
@@ -81,49 +83,10 @@ impl RecognizeOptions {
         self.fields.clone()
     }
 
-    /// How many classes are wanted.
-    ///
-    /// # Errors
-    ///
-    /// None, or too many.
-    pub(crate) fn top_k(&self, default: usize) -> Answered<usize> {
-        within_count("top_k", self.top_k.unwrap_or(default))
-    }
-
     /// The site's thresholds with those that are given.
-    ///
-    /// # Errors
-    ///
-    /// A value out of its range.
-    pub(crate) fn thresholds(&self, site: DetectionThresholds) -> Answered<DetectionThresholds> {
-        let score = within("min_score", self.min_score, [0.0, 1.0])?.unwrap_or(site.score);
-        Ok(DetectionThresholds { score, ..site })
+    pub(crate) fn thresholds(&self, site: DetectionThresholds) -> DetectionThresholds {
+        DetectionThresholds { score: self.min_score.unwrap_or(site.score), ..site }
     }
-
-    /// Least cosine of an answer.
-    ///
-    /// # Errors
-    ///
-    /// A value out of its range.
-    pub(crate) fn min_similarity(&self, default: f32) -> Answered<f32> {
-        Ok(within("min_similarity", self.min_similarity, [-1.0, 1.0])?.unwrap_or(default))
-    }
-}
-
-fn within(name: &str, value: Option<f32>, [least, most]: [f32; 2]) -> Answered<Option<f32>> {
-    match value {
-        Some(value) if !(least..=most).contains(&value) => {
-            Err(Problem::value(format!("{name} is {value}; it goes from {least} to {most}")))
-        }
-        value => Ok(value),
-    }
-}
-
-fn within_count(name: &str, count: usize) -> Answered<usize> {
-    if !(1..=MOST).contains(&count) {
-        return Err(Problem::value(format!("{name} is {count}; it goes from 1 to {MOST}")));
-    }
-    Ok(count)
 }
 
 described! {
@@ -332,13 +295,8 @@ described! {
 
 impl DetectOptions {
     /// The site's thresholds with those that are given.
-    ///
-    /// # Errors
-    ///
-    /// A value out of its range.
-    pub(crate) fn thresholds(&self, site: DetectionThresholds) -> Answered<DetectionThresholds> {
-        let score = within("min_score", self.min_score, [0.0, 1.0])?.unwrap_or(site.score);
-        Ok(DetectionThresholds { score, ..site })
+    pub(crate) fn thresholds(&self, site: DetectionThresholds) -> DetectionThresholds {
+        DetectionThresholds { score: self.min_score.unwrap_or(site.score), ..site }
     }
 }
 
