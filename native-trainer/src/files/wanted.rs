@@ -16,6 +16,6 @@ pub const RECIPE: &str =
 /// Boxes drawn by hand.
 pub const COCO: &str = "a COCO file of boxes";
 /// Weights of another program.
-pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt or .pdparams file";
+pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt, .pdparams or .onnx file";
 /// What training has left.
 pub const RUN: &str = "the folder that `magpie train --out` wrote";

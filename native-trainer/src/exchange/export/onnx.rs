@@ -7,8 +7,8 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
-    Padding, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
+    Activation, Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
+    Padding, Pick, Pool, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
 };
 use models::preprocess::Preprocess;
 
@@ -157,16 +157,15 @@ impl Graph {
     ) -> Map {
         let [channels_out, per_group, kernel, _] = layer.weight.dims();
         let stride = layer.stride();
-        let sides = [x.height, x.width].map(|side| layer.reach(side, padding));
+        let sides = layer.reach([x.height, x.width], padding);
         let [(top, bottom, height), (left, right, width)] = sides;
         let weight = self.floats(&[channels_out, per_group, kernel, kernel], &weight);
         let bias = self.floats(&[channels_out], &bias);
-        let groups = if layer.is_depthwise() { channels_out } else { 1 };
         let attributes = [
             ("kernel_shape", Attribute::Numbers(vec![kernel as i64; 2])),
             ("strides", Attribute::Numbers(vec![stride as i64; 2])),
             ("pads", Attribute::Numbers([top, left, bottom, right].map(|p| p as i64).to_vec())),
-            ("group", Attribute::Number(groups as i64)),
+            ("group", Attribute::Number(layer.groups() as i64)),
         ];
         let name = self.node("Conv", &[&x.name, &weight, &bias], &attributes);
         Map { name, height, width, channels: channels_out }
@@ -190,6 +189,14 @@ impl Graph {
         let across = (0..channels).flat_map(|c| (0..width).map(move |p| values[p * channels + c]));
         let name = self.floats(&[1, channels, 1, width], &across.collect::<Vec<f32>>());
         Map { name, height: 1, width, channels }
+    }
+
+    /// `x · scale + shift`
+    fn scaled(&mut self, x: &Map, scale: &[f32], shift: &[f32]) -> Map {
+        let shape = [1, x.channels, 1, 1];
+        let (scale, shift) = (self.floats(&shape, scale), self.floats(&shape, shift));
+        let scaled = self.binary("Mul", x, &scale);
+        self.binary("Add", &scaled, &shift)
     }
 
     /// The answer of all maps under the name `y`, and its shape.
@@ -230,10 +237,7 @@ impl Flow for Graph {
 
     fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
         let (scale, shift) = layer.affine_values();
-        let shape = [1, x.channels, 1, 1];
-        let (scale, shift) = (self.floats(&shape, &scale), self.floats(&shape, &shift));
-        let scaled = self.binary("Mul", &x, &scale);
-        self.binary("Add", &scaled, &shift)
+        self.scaled(&x, &scale, &shift)
     }
 
     fn layer_norm(&mut self, x: Map, layer: &LayerNorm) -> Map {
@@ -485,5 +489,61 @@ impl Flow for Graph {
         let sum = self.node("Add", &[&sum, &epsilon], &[]);
         let length = self.node("Sqrt", &[&sum], &[]);
         self.binary("Div", &x, &length)
+    }
+
+    fn affine(&mut self, x: Map, layer: &Affine) -> Map {
+        let [scale, shift] = layer.values();
+        self.scaled(&x, &scale, &shift)
+    }
+
+    fn pool(&mut self, x: Map, pool: &Pool) -> Map {
+        let numbers = |values: &[usize]| {
+            Attribute::Numbers(values.iter().map(|value| *value as i64).collect())
+        };
+        let mut attributes = vec![
+            ("kernel_shape", numbers(&pool.kernel)),
+            ("strides", numbers(&pool.stride)),
+            ("pads", numbers(&pool.padding)),
+            ("ceil_mode", Attribute::Number(i64::from(pool.ceil))),
+        ];
+        let operator = match pool.pool {
+            GlobalPool::Max => "MaxPool",
+            GlobalPool::Average => {
+                let counted = Attribute::Number(i64::from(pool.count_padding));
+                attributes.push(("count_include_pad", counted));
+                "AveragePool"
+            }
+        };
+        let name = self.node(operator, &[&x.name], &attributes);
+        let [height, width] = pool.windows([x.height, x.width]);
+        Map { name, height, width, ..x }
+    }
+
+    fn pick(&mut self, x: Map, Pick { start, count, groups }: Pick) -> Map {
+        let (first, end) = (self.numbers(&[start as i64]), self.numbers(&[(start + count) as i64]));
+        let axis = self.numbers(&[1]);
+        let mut name = self.node("Slice", &[&x.name, &first, &end, &axis], &[]);
+        if groups > 1 {
+            let [height, width] = [x.height as i64, x.width as i64];
+            let each = (count / groups) as i64;
+            let apart = self.numbers(&[1, groups as i64, each, height, width]);
+            let whole = self.numbers(&[1, count as i64, height, width]);
+            let order = [("perm", Attribute::Numbers(vec![0, 2, 1, 3, 4]))];
+            name = self.node("Reshape", &[&name, &apart], &[]);
+            name = self.node("Transpose", &[&name], &order);
+            name = self.node("Reshape", &[&name, &whole], &[]);
+        }
+        Map { name, channels: count, ..x }
+    }
+
+    fn enlarge(&mut self, x: Map, [down, right]: [usize; 2]) -> Map {
+        let scales = self.floats(&[4], &[1.0, 1.0, down as f32, right as f32]);
+        let attributes = [
+            ("mode", Attribute::Text("nearest")),
+            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
+            ("nearest_mode", Attribute::Text("floor")),
+        ];
+        let name = self.node("Resize", &[&x.name, "", &scales], &attributes);
+        Map { name, height: down * x.height, width: right * x.width, ..x }
     }
 }
