@@ -220,10 +220,7 @@ impl Flow for Graph {
         let deviation = self.unary(Operator::Root, variance);
         let normalized = self.binary(Operator::Divide, centered, deviation.0);
         let [scale, shift] = layer.values();
-        let channels = [scale.len()];
-        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
-        let scaled = self.binary(Operator::Multiply, normalized, scale);
-        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+        self.scaled(normalized, scale, shift)
     }
 
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
@@ -321,10 +318,7 @@ impl Flow for Graph {
     }
 
     fn upsample(&mut self, x: Map) -> Map {
-        let [height, width, channels] = self.sides(x);
-        let (height, width) = (2 * height, 2 * width);
-        let size = self.numbers(&[2], [height, width]);
-        self.map_step(Operator::Upsample, &[x.0, size], [height, width, channels])
+        self.enlarge(x, [2; 2])
     }
 
     fn max_pool(&mut self, x: Map) -> Map {
@@ -386,8 +380,7 @@ impl Flow for Graph {
     }
 
     fn learned(&mut self, _: Map, pixels: &Param<Tensor<2>>) -> Map {
-        let [_, channels] = pixels.dims();
-        self.line(values_of(pixels.val()), channels)
+        self.line(values_of(pixels.val()), pixels.dims()[1])
     }
 
     fn first(&mut self, x: Map) -> Map {
@@ -470,8 +463,7 @@ impl Flow for Graph {
             let reach = (sides[axis] - 1) * pool.stride[axis] + pool.kernel[axis];
             reach.saturating_sub([height, width][axis] + pool.padding[axis])
         });
-        let [above, left, ..] = pool.padding;
-        let border = [above, left, behind[0], behind[1]];
+        let border = [pool.padding[0], pool.padding[1], behind[0], behind[1]];
         let window = Window { kernel: pool.kernel, stride: pool.stride };
         let (operator, fill) = match pool.pool {
             GlobalPool::Max => (Operator::MaxPool(window), LOWEST),
@@ -489,8 +481,7 @@ impl Flow for Graph {
             let (_, wide) = pool.covered(1, place % columns, width);
             whole / (high * wide) as f32
         });
-        let shares = shares.collect();
-        let shares = self.floats(&[1, rows, columns, 1], shares);
+        let shares = self.floats(&[1, rows, columns, 1], shares.collect());
         self.binary(Operator::Multiply, y, shares)
     }
 
