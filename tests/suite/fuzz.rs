@@ -30,7 +30,7 @@ use models::weights::{Precision, Weights};
 use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
 use native_trainer::exchange::export::{self, Format};
-use native_trainer::exchange::import::{Budget, Origin, read_pytorch, steps_of};
+use native_trainer::exchange::import::{Budget as GraphBudget, Origin, read_pytorch, steps_of};
 use native_trainer::recipe::Recipe;
 
 fn picture(width: u32, height: u32) -> RgbImage {
@@ -497,7 +497,7 @@ fn graphs() {
         inputs.extend(exported.into_iter().map(|(_, bytes)| bytes));
     }
     // As a fuzzer's time and memory allow.
-    let budget = Budget { values: 1 << 16, work: 1 << 24 };
+    let budget = GraphBudget { values: 1 << 16, work: 1 << 24 };
     assert!(steps_of(inputs.last().expect("a graph"), 32, &budget).is_ok());
     fuzz(&inputs, |bytes| {
         if let Ok(steps) = steps_of(bytes, 32, &budget) {
