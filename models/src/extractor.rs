@@ -63,12 +63,7 @@ impl ExtractorConfig {
     ///
     /// [`LimitError`], naming the value.
     pub fn check_input(&self, preprocess: &Preprocess) -> Result<(), LimitError> {
-        match &self.backbone {
-            BackboneConfig::Vit(config) => {
-                config.check_input([preprocess.height, preprocess.width])
-            }
-            _ => Ok(()),
-        }
+        self.backbone.check_input([preprocess.height, preprocess.width])
     }
 
     /// A freshly initialized extractor.

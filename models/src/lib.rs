@@ -73,7 +73,7 @@
 //! | [`image`], `layers` | decoded images, boxes, resizing; blocks shared by the networks |
 //! | [`preprocess`], [`weights`] | image → network input; named tensors |
 //! | [`inference`] | a network ready to run on a device: steps, packed weights, shaders |
-//! | [`backbone`], [`neck`], [`tracker`] | PP-LCNet, PP-LCNetV2, MobileNetV1, V3 and V4, ResNet, EfficientNet-B0 and -Lite, RepViT, ConvNeXt, vision transformers; FC, BNNeck, vehicle neck, tanh; objects over a camera's frames |
+//! | [`backbone`], [`neck`], [`tracker`] | PP-LCNet, PP-LCNetV2, MobileNetV1, V3 and V4, ResNet, EfficientNet-B0 and -Lite, RepViT, ConvNeXt, vision transformers, graphs of other programs; FC, BNNeck, vehicle neck, tanh; objects over a camera's frames |
 //! | [`detector`], [`extractor`] | image → boxes; image → embedding |
 //! | [`model_file`] | a network with its description in one file |
 //! | [`recognizer`] | detect → crop → embed → search |

@@ -336,6 +336,77 @@ fn resnet() {
     }
 }
 
+/// Every step that a list of steps may have.
+const STEPS: &str = r#"{"kind":"graph","nodes":[
+    {"step":{"conv":{"channels":16,"kernel":3,"stride":2,"padding":[0,0,1,1],"activation":"HardSwish"}},"inputs":[0]},
+    {"step":{"conv":{"channels":16,"kernel":3,"groups":4,"padding":[1,1,1,1],"activation":"Relu"}},"inputs":[1]},
+    {"step":{"conv":{"channels":16,"kernel":5,"groups":16,"padding":[2,1,2,3]}},"inputs":[2]},
+    {"step":"multiply","inputs":[2,3]},
+    {"step":"affine","inputs":[4]},
+    {"step":{"pool":{"pool":"max","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
+    {"step":{"pool":{"pool":"average","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
+    {"step":"concatenate","inputs":[6,7]},
+    {"step":{"pick":{"start":3,"count":24,"groups":3}},"inputs":[8]},
+    {"step":{"enlarge":[2,3]},"inputs":[9]},
+    {"step":{"pool":{"pool":"average","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1],"ceil":true,
+        "count_padding":true}},"inputs":[10]},
+    {"step":{"conv":{"channels":20,"kernel":1,"stride":2}},"inputs":[11]},
+    {"step":{"conv":{"channels":40,"kernel":3,"activation":"Silu"}},"inputs":[12]},
+    {"step":{"global_pool":"average"},"inputs":[13]},
+    {"step":{"linear":40},"inputs":[14]},
+    {"step":{"gate":"hard_sigmoid"},"inputs":[15]},
+    {"step":"scale","inputs":[13,16]},
+    {"step":"add_relu","inputs":[17,13]},
+    {"step":{"layer_norm":1e-6},"inputs":[18]},
+    {"step":{"activate":"Gelu"},"inputs":[19]},
+    {"step":"add","inputs":[20,18]},
+    {"step":{"conv":{"channels":48,"kernel":2,"stride":2}},"inputs":[21]},
+    {"step":{"conv":{"channels":36,"kernel":3,"stride":2,"padding":[2,2,0,1]}},"inputs":[22]},
+    {"step":{"global_pool":"max"},"inputs":[23]},
+    {"step":{"linear":35},"inputs":[24]},
+    {"step":"unit_length","inputs":[25]}]}"#;
+
+/// Lines of pixels, of images of 64 × 40 alone.
+const LINES: &str = r#"{"kind":"graph","nodes":[
+    {"step":{"conv":{"channels":16,"kernel":8,"stride":8}},"inputs":[0]},
+    {"step":{"tokens":{"before":0,"places":[5,8]}},"inputs":[1]},
+    {"step":{"behind":0},"inputs":[2,1]},
+    {"step":{"tokens":{"before":2}},"inputs":[3]},
+    {"step":{"tokens":{"before":0,"places":[1,42]}},"inputs":[4]},
+    {"step":{"layer_norm":1e-6},"inputs":[5]},
+    {"step":{"linear":16},"inputs":[6]},
+    {"step":{"linear":16},"inputs":[6]},
+    {"step":{"linear":16},"inputs":[6]},
+    {"step":{"attend":2},"inputs":[7,8,9]},
+    {"step":"add","inputs":[5,10]},
+    {"step":{"behind":2},"inputs":[11,1]},
+    {"step":{"pool":{"pool":"max","kernel":[2,2],"stride":[2,2]}},"inputs":[12]},
+    {"step":{"attend":4},"inputs":[12,13,13]},
+    {"step":{"global_pool":"average"},"inputs":[14]},
+    {"step":"first","inputs":[11]},
+    {"step":"concatenate","inputs":[15,16]}]}"#;
+
+#[test]
+fn graphs_of_lines() {
+    let config: BackboneConfig = serde_json::from_str(LINES).expect("a list of steps");
+    config.check().expect("a network");
+    config.check_input([40, 64]).expect("room for every step");
+    let error = config.check_input([48, 64]).expect_err("another size").to_string();
+    assert!(error.contains("nodes.1.pixels is 6 × 8; its values are for 5 × 8"), "{error}");
+    check_extractor("lines", &extractor(config, None), &preprocess(64, 40));
+}
+
+#[test]
+fn graphs() {
+    let config: BackboneConfig = serde_json::from_str(STEPS).expect("a list of steps");
+    config.check().expect("a network");
+    for (width, height) in [(64, 47), (71, 64)] {
+        config.check_input([height, width]).expect("room for every step");
+        let extractor = extractor(config.clone(), None);
+        check_extractor(&format!("{width} × {height}"), &extractor, &preprocess(width, height));
+    }
+}
+
 #[test]
 fn detectors() {
     let device = Device::flex();

@@ -29,7 +29,8 @@ use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
-use native_trainer::exchange::import::{Origin, read_pytorch};
+use native_trainer::exchange::export::{self, Format};
+use native_trainer::exchange::import::{Budget as GraphBudget, Origin, read_pytorch, steps_of};
 use native_trainer::recipe::Recipe;
 
 fn picture(width: u32, height: u32) -> RgbImage {
@@ -397,8 +398,33 @@ fn with_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// A list of steps, of every kind that may go wrong.
+fn steps() -> BackboneConfig {
+    let text = r#"{"kind":"graph","nodes":[
+        {"step":{"conv":{"channels":4,"kernel":3,"stride":2,"padding":[0,0,1,1]}},"inputs":[0]},
+        {"step":{"conv":{"channels":8,"kernel":3,"groups":2,"padding":[1,1,1,1],"activation":"Silu"}},"inputs":[1]},
+        {"step":{"pool":{"pool":"max","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1]}},"inputs":[2]},
+        {"step":{"pick":{"start":0,"count":8,"groups":2}},"inputs":[3]},
+        {"step":"concatenate","inputs":[3,4]},
+        {"step":"affine","inputs":[5]},
+        {"step":{"enlarge":[2,2]},"inputs":[6]},
+        {"step":{"global_pool":"average"},"inputs":[7]},
+        {"step":{"layer_norm":1e-5},"inputs":[8]},
+        {"step":{"gate":"sigmoid"},"inputs":[9]},
+        {"step":"scale","inputs":[6,10]},
+        {"step":{"pick":{"start":0,"count":8,"groups":1}},"inputs":[11]},
+        {"step":{"tokens":{"before":1,"places":[8,8]}},"inputs":[12]},
+        {"step":{"attend":2},"inputs":[13,13,13]},
+        {"step":{"behind":1},"inputs":[14,6]},
+        {"step":"first","inputs":[14]},
+        {"step":"scale","inputs":[15,16]},
+        {"step":{"global_pool":"max"},"inputs":[17]},
+        {"step":{"linear":6},"inputs":[18]}]}"#;
+    serde_json::from_str(text).expect("a list of steps")
+}
+
 /// A small model of either kind.
-fn small_models() -> [ModelFile; 3] {
+fn small_models() -> [ModelFile; 4] {
     let described = |architecture, weights| ModelFile {
         description: ModelDescription {
             architecture,
@@ -441,6 +467,7 @@ fn small_models() -> [ModelFile; 3] {
             None,
         ),
         described(Architecture::Detector(detector), weights),
+        extractor(steps(), None),
     ]
 }
 
@@ -459,6 +486,24 @@ fn model_files() {
     let precisions = [Precision::F16, Precision::I8, Precision::F32];
     let inputs = small_models().map(|file| precisions.map(|p| file.to_bytes(p).expect("bytes")));
     fuzz(inputs.as_flattened(), open_model);
+}
+
+/// Graphs of other programs.
+#[test]
+fn graphs() {
+    let mut inputs = Vec::new();
+    for file in small_models() {
+        let exported = export::model_files(Format::Onnx, "graph", file).expect("a graph");
+        inputs.extend(exported.into_iter().map(|(_, bytes)| bytes));
+    }
+    // As a fuzzer's time and memory allow.
+    let budget = GraphBudget { values: 1 << 16, work: 1 << 24 };
+    assert!(steps_of(inputs.last().expect("a graph"), 32, &budget).is_ok());
+    fuzz(&inputs, |bytes| {
+        if let Ok(steps) = steps_of(bytes, 32, &budget) {
+            steps.check().expect("what was checked");
+        }
+    });
 }
 
 /// What a file says about its network, before weights that fit what it said.

@@ -47,6 +47,9 @@ cargo xtask bench engine [RUNS]
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.
+cargo xtask bench import [NAME]...
+    Networks of timm, or those named, as ONNX files: which of them `magpie import` takes over; it installs PyTorch into
+    .magpie/bench.
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
@@ -97,6 +100,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["fuzz", options @ ..] => check::fuzz(options),
         ["bench"] => bench::training(),
         ["bench", "engine", options @ ..] => bench::engine(options),
+        ["bench", "import", names @ ..] => bench::import(names),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
         ["bench", "studio", options @ ..] => bench::studio(options),

@@ -4,6 +4,7 @@
 
 mod convnext;
 mod efficientnet_lite;
+mod graph;
 mod inverted;
 mod mobilenet_v1;
 mod pp_lcnet;
@@ -20,6 +21,9 @@ use crate::values::{Device, Module};
 
 pub use convnext::{ConvNext, ConvNextConfig};
 pub use efficientnet_lite::{EfficientNetLite, EfficientNetLiteConfig, LiteSize};
+pub use graph::{
+    Graph, GraphConfig, GraphConv, GraphNode, GraphStep, GraphTokens, MAX_NODES as MAX_GRAPH_NODES,
+};
 pub use inverted::{Inverted, InvertedConfig, InvertedNetwork};
 pub use mobilenet_v1::{MobileNetV1, MobileNetV1Config};
 pub use pp_lcnet::{DepthwiseSeparable, PpLcNet, PpLcNetConfig};
@@ -57,6 +61,8 @@ pub enum BackboneConfig {
     /// See [`Vit`].
     #[serde(rename = "vit")]
     Vit(VitConfig),
+    /// See [`Graph`].
+    Graph(GraphConfig),
 }
 
 /// Any of the backbones.
@@ -80,6 +86,8 @@ pub enum Backbone {
     ConvNext(ConvNext),
     /// See [`Vit`].
     Vit(Vit),
+    /// See [`Graph`].
+    Graph(Graph),
 }
 
 /// Does the same with whichever backbone it is: `$do` as it is, or, behind `=> $to`, as the same variant of `$to`.
@@ -95,6 +103,7 @@ macro_rules! each {
             $from::RepVit($it) => $do,
             $from::ConvNext($it) => $do,
             $from::Vit($it) => $do,
+            $from::Graph($it) => $do,
         }
     };
     ($from:ident => $to:ident, $value:expr, $it:ident => $do:expr) => {
@@ -108,6 +117,7 @@ macro_rules! each {
             $from::RepVit($it) => $to::RepVit($do),
             $from::ConvNext($it) => $to::ConvNext($do),
             $from::Vit($it) => $to::Vit($do),
+            $from::Graph($it) => $to::Graph($do),
         }
     };
 }
@@ -138,6 +148,22 @@ impl BackboneConfig {
     /// [`LimitError`], naming the value.
     pub fn check(&self) -> Result<(), LimitError> {
         each!(Self, self, config => config.check())
+    }
+
+    /// Whether images of so many rows and columns can be given to it.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the value, or the step of a graph that has no room.
+    pub fn check_input(&self, sides: [u32; 2]) -> Result<(), LimitError> {
+        match self {
+            Self::Vit(config) => config.check_input(sides),
+            Self::Graph(config) => {
+                let sides = sides.map(|side| side as usize);
+                config.check_input(sides).map_err(|error| error.under("backbone"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A freshly initialized backbone.
@@ -184,7 +210,7 @@ mod tests {
     use crate::layers::Eager;
 
     /// A small one of each, as model files describe it.
-    const DESCRIPTIONS: [&str; 12] = [
+    const DESCRIPTIONS: [&str; 13] = [
         r#"{"kind":"pp_lc_net","scale":0.25,"class_expand":64,"dropout":0.2,"fused":false}"#,
         r#"{"kind":"pp_lc_net_v2","scale":0.25,"depths":[1,1,1,1],"class_expand":64,"shitu":false,"dropout":0.0,"fused":true}"#,
         r#"{"kind":"mobilenet_v1","scale":0.25,"fused":false}"#,
@@ -209,6 +235,14 @@ mod tests {
             r#"{"kind":"vit","patch":16,"width":32,"depth":1,"heads":2,"hidden":40,"between":"swi_glu","#,
             r#""has_class":true,"registers":4,"positions":{"kind":"rotary","base":100.0},"normalizes_first":false,"#,
             r#""epsilon":0.00001,"pool":"attention","projection":null,"fused":false}"#
+        ),
+        concat!(
+            r#"{"kind":"graph","nodes":[{"step":{"conv":{"channels":8,"kernel":4,"stride":4}},"inputs":[0]},"#,
+            r#"{"step":{"pool":{"pool":"max","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1],"ceil":false,"#,
+            r#""count_padding":false}},"inputs":[1]},{"step":{"conv":{"channels":12,"kernel":3,"stride":2,"groups":2,"#,
+            r#""padding":[1,1,1,1],"activation":"Relu"}},"inputs":[2]},{"step":{"conv":{"channels":16,"kernel":3,"#,
+            r#""stride":2,"padding":[1,1,1,1]}},"inputs":[3]},{"step":"affine","inputs":[4]},"#,
+            r#"{"step":{"global_pool":"average"},"inputs":[5]}],"fused":false}"#
         ),
     ];
 

@@ -1,11 +1,12 @@
 //! A network's steps computed one after the other with Burn's tensors.
 
 use burn::backend::ops::MaxPoolOptions;
+use burn::prelude::s;
 use burn::tensor::{Device, Tensor, TensorData, activation, module::max_pool2d};
 
 use super::{
-    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm, Padding, Rotary,
-    SCORE_EPSILON, SCORE_MARGIN, Tokens,
+    Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm, Padding,
+    Pick, Pool, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens,
 };
 use crate::operators::{self, Activation, channels_first, channels_last};
 use crate::values::Param;
@@ -48,6 +49,7 @@ impl Flow for Eager {
             Padding::Even => layer.forward(x),
             Padding::Same => layer.forward_same(x),
             Padding::Nothing => layer.forward_patches(x),
+            Padding::Sides(sides) => layer.forward_sides(x, sides),
         })
     }
 
@@ -212,6 +214,80 @@ impl Flow for Eager {
         let length = (x.clone().powi_scalar(2).sum_dim(3) + LENGTH_EPSILON).sqrt();
         x / length
     }
+
+    fn affine(&mut self, x: Tensor<4>, layer: &Affine) -> Tensor<4> {
+        let channels = x.dims()[3];
+        let row = |values: Tensor<1>| values.reshape([1, 1, 1, channels]);
+        x * row(layer.weight.val()) + row(layer.bias.val())
+    }
+
+    fn pool(&mut self, x: Tensor<4>, pool: &Pool) -> Tensor<4> {
+        windows(x, pool)
+    }
+
+    fn pick(&mut self, x: Tensor<4>, Pick { start, count, groups }: Pick) -> Tensor<4> {
+        let [batch, height, width, _] = x.dims();
+        let x = x.narrow(3, start, count);
+        if groups == 1 {
+            return x;
+        }
+        let runs = x.reshape([batch * height * width, groups, count / groups]);
+        runs.swap_dims(1, 2).reshape([batch, height, width, count])
+    }
+
+    fn enlarge(&mut self, x: Tensor<4>, [down, right]: [usize; 2]) -> Tensor<4> {
+        let [b, h, w, c] = x.dims();
+        let x = x.reshape([b, h, 1, w, 1, c]).expand([b, h, down, w, right, c]);
+        x.reshape([b, h * down, w * right, c])
+    }
+}
+
+/// See [`Flow::pool`].
+///
+/// # Shapes
+///
+/// - `x`: `[batch, height, width, channels]`
+/// - output: `[batch, rows, columns, channels]`, of the windows that the pool has
+fn windows(x: Tensor<4>, pool: &Pool) -> Tensor<4> {
+    let [_, height, width, _] = x.dims();
+    let sides = [height, width];
+    let [rows, columns] = pool.windows(sides);
+    let ([kernel_y, kernel_x], [down, right]) = (pool.kernel, pool.stride);
+    let fill = match pool.pool {
+        GlobalPool::Average => 0.0,
+        GlobalPool::Max => f32::NEG_INFINITY,
+    };
+    // As far as the last windows reach; what no window covers goes.
+    let reach = [(rows - 1) * down + kernel_y, (columns - 1) * right + kernel_x];
+    let [above, left, ..] = pool.padding;
+    let behind = |axis: usize| {
+        let before = pool.padding[axis];
+        (reach[axis] + 1).saturating_sub(sides[axis] + before + 1)
+    };
+    let padded = channels_first(x).pad((left, behind(1), above, behind(0)), fill);
+    let padded = channels_last(padded).narrow(1, 0, reach[0]).narrow(2, 0, reach[1]);
+    // Each tap of the windows is a map of its own.
+    let taps = (0..kernel_y * kernel_x).map(|tap| {
+        let (ky, kx) = (tap / kernel_x, tap % kernel_x);
+        let end = [ky + (rows - 1) * down + 1, kx + (columns - 1) * right + 1];
+        padded.clone().slice(s![.., ky..end[0]; down as isize, kx..end[1]; right as isize, ..])
+    });
+    let pooled = match pool.pool {
+        GlobalPool::Max => taps.reduce(Tensor::max_pair),
+        GlobalPool::Average => taps.reduce(|sum, tap| sum + tap),
+    };
+    let Some(pooled) = pooled else { return padded };
+    if pool.pool == GlobalPool::Max {
+        return pooled;
+    }
+    let shares = (0..rows * columns).map(|place| {
+        let (_, high) = pool.covered(0, place / columns, height);
+        let (_, wide) = pool.covered(1, place % columns, width);
+        1.0 / (high * wide) as f32
+    });
+    let shares = TensorData::new(shares.collect::<Vec<f32>>(), [1, rows, columns, 1]);
+    let device = pooled.device();
+    pooled * Tensor::<4>::from_data(shares, &device)
 }
 
 /// `[pixels, channels]` as a line of every picture.

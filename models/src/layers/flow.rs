@@ -5,7 +5,7 @@
 //! the CPU (`crate::inference::plan`) writes the same steps down, with weights packed and normalization
 //! folded, and runs them later for as many pictures as come.
 
-use super::{BatchNorm, Conv, ConvBn, LayerNorm, Padding, Rotary, Tokens};
+use super::{Affine, BatchNorm, Conv, ConvBn, LayerNorm, Padding, Pick, Pool, Rotary, Tokens};
 use crate::activation::Activation;
 use crate::values::{Param, Tensor};
 
@@ -19,7 +19,8 @@ pub const SCORE_EPSILON: f64 = 1e-9;
 pub const SCORE_MARGIN: f64 = 1e-6;
 
 /// Functions of single values that are no [`Activation`] behind a convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// `1 / (1 + e^{−x})`, in PP-LCNetV2 (whose reference calls the attribute hard-sigmoid).
     Sigmoid,
@@ -132,4 +133,18 @@ pub trait Flow {
 
     /// Brings every pixel's vector to unit length; zero vectors stay zero.
     fn unit_length(&mut self, x: Self::Map) -> Self::Map;
+
+    // Of networks that came as graphs.
+
+    /// `x · scale + shift`, one of each a channel.
+    fn affine(&mut self, x: Self::Map, layer: &Affine) -> Self::Map;
+
+    /// One pixel from each window.
+    fn pool(&mut self, x: Self::Map, pool: &Pool) -> Self::Map;
+
+    /// Some of the channels, or all in another order.
+    fn pick(&mut self, x: Self::Map, pick: Pick) -> Self::Map;
+
+    /// Every pixel repeated so many times down and to the right.
+    fn enlarge(&mut self, x: Self::Map, factors: [usize; 2]) -> Self::Map;
 }

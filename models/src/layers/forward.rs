@@ -1,5 +1,7 @@
 //! The blocks on tensors: training, evaluation on a device of Burn's, folding.
 
+use burn::backend::ops::ConvOptions;
+use burn::tensor::module::conv2d;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 
 use super::{
@@ -39,8 +41,12 @@ impl Conv {
         let weight = self.weight.val();
         if self.groups == 1 {
             operators::dense_conv2d(x, weight, self.stride)
-        } else {
+        } else if self.is_depthwise() {
             operators::depthwise_conv2d(x, weight, self.stride)
+        } else {
+            let padding = [(weight.dims()[2] - 1) / 2; 2];
+            let options = ConvOptions::new([self.stride; 2], padding, [1; 2], self.groups);
+            conv2d(x, weight, None, options)
         }
     }
 }
@@ -148,6 +154,36 @@ impl ConvBn {
             (Some(bn), _) => bn.forward(y, self.activation),
             (None, Some(bias)) => operators::bias_act(y, bias.val(), self.activation),
             (None, None) => self.activation.forward(y),
+        }
+    }
+
+    /// [`Self::forward`] with so many zeros above, to the left, below and to the right.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - output: `[batch, channels_out, rows, columns]`, as many as kernels fit
+    pub(crate) fn forward_sides(&self, x: Tensor<4>, sides: [usize; 4]) -> Tensor<4> {
+        let [_, _, height, width] = x.dims();
+        let ([.., kernel], stride) = (self.conv.weight.dims(), self.conv.stride);
+        let [(above, below, rows), (left, right, columns)] =
+            self.conv.reach([height, width], super::Padding::Sides(sides));
+        if self.conv.groups == 1 && kernel == stride {
+            return self.forward_patches(x.pad((left, right, above, below), 0.0));
+        }
+        // The layer's own padding is even: more zeros move its windows to where they belong, and those in front of the
+        // first one are dropped before their values enter any statistics.
+        let even = (kernel - 1) / 2;
+        let front = |before: usize| {
+            let skipped = even.saturating_sub(before).div_ceil(stride);
+            (skipped, before + skipped * stride - even)
+        };
+        let ((skip_y, top), (skip_x, start)) = (front(above), front(left));
+        let x = x.pad((start, right, top, below), 0.0);
+        let trim = |y: Tensor<4>| y.narrow(2, skip_y, rows).narrow(3, skip_x, columns);
+        match &self.bn {
+            Some(bn) => bn.forward(trim(self.conv.forward(x)), self.activation),
+            None => trim(self.conv.forward_activated(x, self.activation)),
         }
     }
 

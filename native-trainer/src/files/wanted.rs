@@ -16,7 +16,7 @@ pub const RECIPE: &str =
 /// Boxes drawn by hand.
 pub const COCO: &str = "a COCO file of boxes";
 /// Weights of another program.
-pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt or .pdparams file";
+pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt, .pdparams or .onnx file";
 /// A token of the service.
 pub const TOKEN: &str = "a file with a token, as `openssl rand -hex 32` writes one";
 /// What training has left.

@@ -176,7 +176,10 @@ impl Recipe {
         let preprocess = |error: LimitError| error.under("preprocess");
         self.preprocess.check().map_err(preprocess)?;
         match &self.task {
-            Task::Extractor(task) => task.check_network().map_err(|error| error.under("extractor")),
+            Task::Extractor(task) => {
+                task.check_network().map_err(|error| error.under("extractor"))?;
+                task.model.check_input(&self.preprocess)
+            }
             Task::Detector(task) => {
                 models::detector::DetectorConfig::check_input(&self.preprocess)
                     .map_err(preprocess)?;

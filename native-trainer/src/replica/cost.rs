@@ -9,7 +9,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Rotary, Tokens,
+    Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Pick, Pool,
+    Rotary, Tokens,
 };
 use models::operators::Activation;
 use models::preprocess::Preprocess;
@@ -155,7 +156,13 @@ impl Maps {
 impl Flow for Maps {
     type Map = [u64; 3];
 
-    fn conv_bn(&mut self, x: [u64; 3], layer: &ConvBn, _: Padding) -> [u64; 3] {
+    fn conv_bn(&mut self, x: [u64; 3], layer: &ConvBn, padding: Padding) -> [u64; 3] {
+        let x = match padding {
+            Padding::Sides([above, left, below, right]) => {
+                [x[0] + (above + below) as u64, x[1] + (left + right) as u64, x[2]]
+            }
+            _ => x,
+        };
         let map = self.convolved(x, &layer.conv);
         if layer.bn.is_some() { self.made(map) } else { map }
     }
@@ -274,5 +281,31 @@ impl Flow for Maps {
 
     fn unit_length(&mut self, x: [u64; 3]) -> [u64; 3] {
         self.made(x)
+    }
+
+    fn affine(&mut self, x: [u64; 3], _: &Affine) -> [u64; 3] {
+        self.made(x)
+    }
+
+    fn pool(&mut self, [height, width, channels]: [u64; 3], pool: &Pool) -> [u64; 3] {
+        let sides = [height, width].map(|side| usize::try_from(side).unwrap_or(usize::MAX >> 8));
+        let [rows, columns] = pool.windows(sides).map(|windows| windows as u64);
+        self.made([rows, columns, channels])
+    }
+
+    fn pick(&mut self, [height, width, _]: [u64; 3], pick: Pick) -> [u64; 3] {
+        self.made([height, width, pick.count as u64])
+    }
+
+    fn enlarge(
+        &mut self,
+        [height, width, channels]: [u64; 3],
+        [down, right]: [usize; 2],
+    ) -> [u64; 3] {
+        self.made([
+            height.saturating_mul(down as u64),
+            width.saturating_mul(right as u64),
+            channels,
+        ])
     }
 }

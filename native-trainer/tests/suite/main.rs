@@ -21,6 +21,7 @@ mod gallery_words;
 mod help;
 mod known;
 mod networks;
+mod onnx;
 mod paddle;
 mod path;
 mod postgres;

@@ -4,6 +4,7 @@
 
 mod engine;
 mod gallery;
+mod import;
 mod page;
 mod quality;
 mod record;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub(crate) use engine::engine;
 pub(crate) use gallery::gallery;
+pub(crate) use import::import;
 pub(crate) use page::page;
 pub(crate) use quality::quality;
 pub(crate) use report::run as report;

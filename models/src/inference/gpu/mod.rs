@@ -78,6 +78,11 @@ pub(crate) struct Constants {
     pub(crate) epsilon: u32,
     /// Bits of a 32-bit float.
     pub(crate) margin: u32,
+    /// What one entry point alone is told: of a pool the kernel's columns, the stride to the right, and the padding
+    /// below and to the right; of channels that are picked the first, how many, and their groups; factors.
+    pub(crate) window: [u32; 4],
+    /// Whether a mean divides by padding, too.
+    pub(crate) counted: bool,
 }
 
 impl Constants {
@@ -86,7 +91,7 @@ impl Constants {
         Self { activation: activation as u32, residual, ..Self::default() }
     }
 
-    fn values(self) -> [(&'static str, f64); 8] {
+    fn values(self) -> [(&'static str, f64); 13] {
         [
             ("ACTIVATION", self.activation.into()),
             ("RESIDUAL", self.residual.into()),
@@ -96,6 +101,11 @@ impl Constants {
             ("MAXIMUM", self.maximum.into()),
             ("EPSILON", f32::from_bits(self.epsilon).into()),
             ("MARGIN", f32::from_bits(self.margin).into()),
+            ("WINDOW_A", self.window[0].into()),
+            ("WINDOW_B", self.window[1].into()),
+            ("WINDOW_C", self.window[2].into()),
+            ("WINDOW_D", self.window[3].into()),
+            ("COUNTED", self.counted.into()),
         ]
     }
 }
@@ -131,12 +141,15 @@ pub(crate) enum Entry {
     AveragePool,
     Concatenate,
     Depthwise,
+    Enlarge,
     Gate,
     GlobalPool,
     LayerNorm,
     MaxPool,
     Multiply,
+    Pick,
     Pixels,
+    Pool,
     Product,
     Rotate,
     Scale,
@@ -159,12 +172,15 @@ impl Entry {
             Self::AveragePool => "average_pool",
             Self::Concatenate => "concatenate",
             Self::Depthwise => "depthwise",
+            Self::Enlarge => "enlarge",
             Self::Gate => "gate",
             Self::GlobalPool => "global_pool",
             Self::LayerNorm => "layer_norm",
             Self::MaxPool => "max_pool",
             Self::Multiply => "multiply",
+            Self::Pick => "pick",
             Self::Pixels => "pixels",
+            Self::Pool => "pool",
             Self::Product => "product",
             Self::Rotate => "rotate",
             Self::Scale => "scale",
@@ -213,9 +229,12 @@ impl Entry {
             }
             Self::Activate
             | Self::AveragePool
+            | Self::Enlarge
             | Self::Gate
             | Self::MaxPool
+            | Self::Pick
             | Self::Pixels
+            | Self::Pool
             | Self::UnitLength
             | Self::Upsample => &[Binding::X, Binding::Out, Binding::Shape, Binding::Run],
         }
@@ -355,7 +374,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    const ALL: [Entry; 22] = [
+    const ALL: [Entry; 25] = [
         Entry::Activate,
         Entry::Add,
         Entry::Affine,
@@ -364,12 +383,15 @@ mod tests {
         Entry::AveragePool,
         Entry::Concatenate,
         Entry::Depthwise,
+        Entry::Enlarge,
         Entry::Gate,
         Entry::GlobalPool,
         Entry::LayerNorm,
         Entry::MaxPool,
         Entry::Multiply,
+        Entry::Pick,
         Entry::Pixels,
+        Entry::Pool,
         Entry::Product,
         Entry::Rotate,
         Entry::Scale,

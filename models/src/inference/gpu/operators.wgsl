@@ -670,3 +670,72 @@ fn layer_norm(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
         out[first + c] = (x[first + c] - mean) * factor * weights(weight[c]) + bias[c];
     }
 }
+
+// What one entry point alone is told; see `Constants`.
+override WINDOW_A: u32 = 1u;
+override WINDOW_B: u32 = 1u;
+override WINDOW_C: u32 = 1u;
+override WINDOW_D: u32 = 0u;
+override COUNTED: bool = false;
+
+// One pixel from each window, of which at least one pixel lies inside.
+@compute @workgroup_size(64)
+fn pool(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let start_y = here.pixel / shape.out_width * STRIDE;
+    let start_x = here.pixel % shape.out_width * WINDOW_B;
+    let end_y = min(start_y + KERNEL, shape.top + shape.height + WINDOW_C);
+    let end_x = min(start_x + WINDOW_A, shape.left + shape.width + WINDOW_D);
+    let from_y = max(start_y, shape.top) - shape.top;
+    let from_x = max(start_x, shape.left) - shape.left;
+    let below = min(max(end_y, shape.top) - shape.top, shape.height);
+    let right = min(max(end_x, shape.left) - shape.left, shape.width);
+    let base = here.picture * shape.height * shape.width;
+    var result = select(NOTHING, x[(base + from_y * shape.width + from_x) * shape.fours + here.column], MAXIMUM);
+    for (var iy = from_y; iy < below; iy++) {
+        for (var ix = from_x; ix < right; ix++) {
+            let value = x[(base + iy * shape.width + ix) * shape.fours + here.column];
+            if MAXIMUM {
+                result = max(result, value);
+            } else {
+                result += value;
+            }
+        }
+    }
+    let inside = (below - from_y) * (right - from_x);
+    let count = select(inside, (end_y - start_y) * (end_x - start_x), COUNTED);
+    out[here.at] = select(result / f32(count), result, MAXIMUM);
+}
+
+// Channels in another order: the first one, how many, and the groups that they are taken from in turn.
+@compute @workgroup_size(64)
+fn pick(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if !here.there {
+        return;
+    }
+    let base = (here.picture * out_pixels() + here.pixel) * shape.fours;
+    var picked = NOTHING;
+    for (var lane = 0u; lane < 4u; lane++) {
+        let channel = here.column * 4u + lane;
+        if channel < shape.out_channels {
+            let source = WINDOW_A + channel % WINDOW_C * (WINDOW_B / WINDOW_C) + channel / WINDOW_C;
+            picked[lane] = x[base + source / 4u][source % 4u];
+        }
+    }
+    out[here.at] = picked;
+}
+
+@compute @workgroup_size(64)
+fn enlarge(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let here = here(id, groups);
+    if here.there {
+        let y = here.pixel / shape.out_width / WINDOW_A;
+        let column = here.pixel % shape.out_width / WINDOW_B;
+        let source = (here.picture * shape.height + y) * shape.width + column;
+        out[here.at] = x[source * shape.fours + here.column];
+    }
+}

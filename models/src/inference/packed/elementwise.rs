@@ -19,7 +19,7 @@ impl<F: FnOnce()> NullaryFnOnce for Loop<F> {
     }
 }
 
-fn vectorised(body: impl FnOnce()) {
+pub(super) fn vectorised(body: impl FnOnce()) {
     dispatch(Loop(body));
 }
 

@@ -10,6 +10,7 @@ mod attention;
 mod comparison;
 mod depthwise;
 mod elementwise;
+mod maps;
 mod matrix;
 mod product;
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
@@ -26,6 +27,7 @@ pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
     global_maximum, layer_norm, max_pool, multiply, scale_channels, unit_length, upsample,
 };
+pub(crate) use maps::{enlarge, pick, pool};
 pub(crate) use matrix::Matrix;
 use product::PackedMatrix;
 pub(crate) use separable::Separable;
@@ -96,6 +98,19 @@ impl Placement {
         let out = |side: usize| side.checked_sub(kernel).map_or(0, |room| room / stride + 1);
         let (out_height, out_width) = (out(input.height), out(input.width));
         Self { kernel, stride, top: 0, left: 0, input, out_height, out_width }
+    }
+
+    /// So many zeros above, to the left, below and to the right.
+    pub(crate) fn within(
+        input: Extent,
+        kernel: usize,
+        stride: usize,
+        [top, left, bottom, right]: [usize; 4],
+    ) -> Self {
+        let out = |padded: usize| padded.checked_sub(kernel).map_or(0, |room| room / stride + 1);
+        let out_height = out(input.height + top + bottom);
+        let out_width = out(input.width + left + right);
+        Self { kernel, stride, top, left, input, out_height, out_width }
     }
 
     /// Taps of an output position that lie inside an input side.

@@ -222,6 +222,9 @@ impl Plan {
             Operation::UnitLength => {
                 packed::unit_length(out, extent.channels, LENGTH_EPSILON as f32);
             }
+            Operation::Pool(pool) => packed::pool(input(0), extent, pool, out),
+            Operation::Pick(pick) => packed::pick(input(0), extent.channels, *pick, out),
+            Operation::Enlarge(factors) => packed::enlarge(input(0), extent, *factors, out),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::inference::gpu::{
     Binding, Bindings, Command, Constants, Entry, Gpu, GpuError, Shader, Weights, workgroups,
 };
 use crate::inference::packed::{Extent, Placement};
-use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, SCORE_EPSILON, SCORE_MARGIN};
+use crate::layers::{Gate, GlobalPool, LENGTH_EPSILON, Pick, SCORE_EPSILON, SCORE_MARGIN};
 
 /// Bytes that the maps of a batch may take: half of the 128 MiB that every WebGPU device binds as one buffer.
 const MAP_BYTES: usize = 64 << 20;
@@ -433,6 +433,24 @@ impl Shading {
                 let work = Work::Groups([pixels(output), heads]);
                 let padding = [heads, 0];
                 return Self { padding, ..Self::plain(Entry::Attend, work, plain) };
+            }
+            Operation::Pool(pool) => {
+                let [kernel, kernel_x] = pool.kernel.map(|side| side as u32);
+                let [stride, stride_x] = pool.stride.map(|step| step as u32);
+                let [top, left, below, right] = pool.padding;
+                let maximum = pool.pool == GlobalPool::Max;
+                let window = [kernel_x, stride_x, below as u32, right as u32];
+                let counted = pool.count_padding;
+                let constants = Constants { kernel, stride, maximum, window, counted, ..plain };
+                let padding = [top, left];
+                return Self { padding, ..Self::plain(Entry::Pool, each, constants) };
+            }
+            Operation::Pick(Pick { start, count, groups }) => {
+                let window = [start as u32, count as u32, groups as u32, 0];
+                (Entry::Pick, Constants { window, ..plain })
+            }
+            Operation::Enlarge([down, right]) => {
+                (Entry::Enlarge, Constants { window: [down as u32, right as u32, 0, 0], ..plain })
             }
             Operation::Copy => unreachable!("nothing is computed in place"),
             Operation::Transpose(_) => unreachable!("keys are read as they are"),

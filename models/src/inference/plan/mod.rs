@@ -14,7 +14,7 @@ mod record;
 use crate::activation::Activation;
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement};
-use crate::layers::{Gate, GlobalPool};
+use crate::layers::{Gate, GlobalPool, Pick, Pool};
 
 pub(crate) use cpu::Plan;
 #[cfg(feature = "webgpu")]
@@ -123,6 +123,10 @@ enum Operation<C> {
     Attend {
         heads: usize,
     },
+    Pool(Pool),
+    Pick(Pick),
+    /// Every pixel so many times down and to the right.
+    Enlarge([usize; 2]),
 }
 
 impl<C: Convolution> Operation<C> {

@@ -5,7 +5,8 @@ use super::{Convolution, Layer, Operation, Record, Step, Value};
 use crate::inference::Arithmetic;
 use crate::inference::packed::{Extent, Placement, key_step};
 use crate::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Rotary, Tokens,
+    Activation, Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LayerNorm, Padding, Pick,
+    Pool, Rotary, Tokens,
 };
 use crate::values::{Param, Tensor, of_param};
 
@@ -53,6 +54,7 @@ impl<C: Convolution> Recorder<C> {
             Padding::Even => Placement::even(x.extent, kernel, layer.stride()),
             Padding::Same => Placement::same(x.extent, kernel, layer.stride()),
             Padding::Nothing => Placement::inside(x.extent, kernel, layer.stride()),
+            Padding::Sides(sides) => Placement::within(x.extent, kernel, layer.stride(), sides),
         };
         let extent = Extent {
             height: placement.out_height,
@@ -60,6 +62,7 @@ impl<C: Convolution> Recorder<C> {
             channels: channels_out,
         };
         let is_depthwise = layer.is_depthwise();
+        let weight = layer.ungrouped(weight);
         let (within, behind) = if activation.is_smooth() && !C::SMOOTH {
             (Activation::Identity, Some(activation))
         } else {
@@ -314,6 +317,28 @@ impl<C: Convolution> Flow for Recorder<C> {
 
     fn unit_length(&mut self, x: Value) -> Value {
         self.note(Operation::UnitLength, vec![x], x.extent)
+    }
+
+    fn affine(&mut self, x: Value, layer: &Affine) -> Value {
+        let [scale, shift] = layer.values();
+        self.note(Operation::Affine { scale, shift }, vec![x], x.extent)
+    }
+
+    fn pool(&mut self, x: Value, pool: &Pool) -> Value {
+        let [height, width] = pool.windows([x.extent.height, x.extent.width]);
+        let extent = Extent { height, width, ..x.extent };
+        self.note(Operation::Pool(*pool), vec![x], extent)
+    }
+
+    fn pick(&mut self, x: Value, pick: Pick) -> Value {
+        let extent = Extent { channels: pick.count, ..x.extent };
+        self.note(Operation::Pick(pick), vec![x], extent)
+    }
+
+    fn enlarge(&mut self, x: Value, [down, right]: [usize; 2]) -> Value {
+        let Extent { height, width, channels } = x.extent;
+        let extent = Extent { height: height * down, width: width * right, channels };
+        self.note(Operation::Enlarge([down, right]), vec![x], extent)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod onnx;
 mod operators;
+mod order;
 mod protobuf;
 mod tensorflow;
 mod tfjs;

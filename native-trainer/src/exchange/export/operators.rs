@@ -35,6 +35,13 @@ pub(super) enum Fused {
     Relu6,
 }
 
+/// Rows and columns of a pool's window, and from one to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+}
+
 /// Pixels beyond a map's border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Border {
@@ -83,10 +90,14 @@ pub(super) enum Operator {
     Upsample,
     /// Widened by what the second input says, `[4, 2]`, with the value of the third.
     Pad,
-    /// Of 3×3 pixels that are all there, stride 2.
-    MaxPool,
+    /// Of windows whose pixels are all there.
+    MaxPool(Window),
+    /// The same; the mean.
+    AveragePool(Window),
     /// Of 2×2 pixels, stride 2, at odd borders of those that are there.
-    AveragePool,
+    HalfPool,
+    /// Channels, in the order that the second input lists.
+    Gather,
     /// To the shape of the second input.
     Reshape,
     /// The part that begins at the second input and has the size of the third.

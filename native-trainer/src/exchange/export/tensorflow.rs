@@ -5,12 +5,12 @@ use burn::module::Param;
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
-    Padding, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
+    Activation, Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
+    Padding, Pick, Pool, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
 };
 use models::preprocess::Preprocess;
 
-use super::operators::{Border, Constant, Fused, Operator, Step, Value};
+use super::operators::{Border, Constant, Fused, Operator, Step, Value, Window};
 
 /// Before the first pixel of a map that is searched for its largest value.
 const LOWEST: f32 = f32::MIN;
@@ -30,23 +30,6 @@ pub(super) fn graph(network: &impl Network, preprocess: &Preprocess) -> (Graph, 
     let maps = network.wire(&mut graph, Map(input));
     let output = graph.answer(&maps);
     (graph, input, output)
-}
-
-/// Values in another order of their axes: axis `i` of the result is axis `order[i]` of `values`.
-pub(super) fn transposed(values: &[f32], shape: &[usize], order: [usize; 4]) -> Vec<f32> {
-    let strides: [usize; 4] = std::array::from_fn(|axis| shape[axis + 1..].iter().product());
-    let sides = order.map(|axis| shape[axis]);
-    let steps = order.map(|axis| strides[axis]);
-    let mut out = Vec::with_capacity(values.len());
-    for a in 0..sides[0] {
-        for b in 0..sides[1] {
-            for c in 0..sides[2] {
-                let start = a * steps[0] + b * steps[1] + c * steps[2];
-                out.extend((0..sides[3]).map(|d| values[start + d * steps[3]]));
-            }
-        }
-    }
-    out
 }
 
 /// A map by its value's place.
@@ -111,10 +94,10 @@ impl Graph {
         padding: Padding,
         activation: Activation,
     ) -> Map {
-        let kernel = layer.weight.dims();
+        let (weight, mut kernel) = (layer.ungrouped(weight), layer.weight.dims());
         let ([channels_out, .., side], stride) = (kernel, layer.stride());
-        let [height, width, _] = self.sides(x);
-        let reached = [height, width].map(|length| layer.reach(length, padding));
+        let [height, width, channels] = self.sides(x);
+        let reached = layer.reach([height, width], padding);
         let [(top, bottom, height), (left, right, width)] = reached;
         // Even padding of a stride of 1 is what TensorFlow does by itself.
         let border = match padding {
@@ -122,8 +105,12 @@ impl Graph {
             Padding::Even => Border::Pixels([top, bottom, left, right]),
             Padding::Same => Border::Same,
             Padding::Nothing => Border::Pixels([0; 4]),
+            Padding::Sides(sides) => Border::Pixels(sides),
         };
         let depthwise = layer.is_depthwise();
+        if !depthwise {
+            kernel[1] = channels;
+        }
         let weight = self.kernel(kernel, weight, depthwise);
         let bias = self.floats(&[channels_out], bias);
         let then = match activation {
@@ -174,6 +161,23 @@ impl Graph {
         Map(self.floats(&[1, 1, pixels, channels], values))
     }
 
+    /// `x · scale + shift`
+    fn scaled(&mut self, x: Map, scale: Vec<f32>, shift: Vec<f32>) -> Map {
+        let channels = [scale.len()];
+        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
+        let scaled = self.binary(Operator::Multiply, x, scale);
+        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+    }
+
+    /// A map with a value around it: above, left, below and right.
+    fn padded(&mut self, x: Map, [above, left, below, right]: [usize; 4], value: f32) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let border = self.numbers(&[4, 2], [0, 0, above, below, left, right, 0, 0]);
+        let value = self.scalar(value);
+        let sides = [height + above + below, width + left + right, channels];
+        self.map_step(Operator::Pad, &[x.0, border, value], sides)
+    }
+
     /// The answer of all maps.
     fn answer(&mut self, maps: &[Map]) -> usize {
         if let [map] = maps {
@@ -203,10 +207,7 @@ impl Flow for Graph {
 
     fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
         let (scale, shift) = layer.affine_values();
-        let channels = [scale.len()];
-        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
-        let scaled = self.binary(Operator::Multiply, x, scale);
-        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+        self.scaled(x, scale, shift)
     }
 
     fn layer_norm(&mut self, x: Map, layer: &LayerNorm) -> Map {
@@ -219,10 +220,7 @@ impl Flow for Graph {
         let deviation = self.unary(Operator::Root, variance);
         let normalized = self.binary(Operator::Divide, centered, deviation.0);
         let [scale, shift] = layer.values();
-        let channels = [scale.len()];
-        let (scale, shift) = (self.floats(&channels, scale), self.floats(&channels, shift));
-        let scaled = self.binary(Operator::Multiply, normalized, scale);
-        self.binary(Operator::Add(Fused::Nothing), scaled, shift)
+        self.scaled(normalized, scale, shift)
     }
 
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
@@ -320,26 +318,21 @@ impl Flow for Graph {
     }
 
     fn upsample(&mut self, x: Map) -> Map {
-        let [height, width, channels] = self.sides(x);
-        let (height, width) = (2 * height, 2 * width);
-        let size = self.numbers(&[2], [height, width]);
-        self.map_step(Operator::Upsample, &[x.0, size], [height, width, channels])
+        self.enlarge(x, [2; 2])
     }
 
     fn max_pool(&mut self, x: Map) -> Map {
         let [height, width, channels] = self.sides(x);
-        let border = self.numbers(&[4, 2], [0, 0, 1, 1, 1, 1, 0, 0]);
-        let lowest = self.scalar(LOWEST);
-        let inputs = [x.0, border, lowest];
-        let padded = self.map_step(Operator::Pad, &inputs, [height + 2, width + 2, channels]);
+        let padded = self.padded(x, [1; 4], LOWEST);
         let sides = [height.div_ceil(2), width.div_ceil(2), channels];
-        self.map_step(Operator::MaxPool, &[padded.0], sides)
+        let window = Window { kernel: [3; 2], stride: [2; 2] };
+        self.map_step(Operator::MaxPool(window), &[padded.0], sides)
     }
 
     fn average_pool(&mut self, x: Map) -> Map {
         let [height, width, channels] = self.sides(x);
         let sides = [height.div_ceil(2), width.div_ceil(2), channels];
-        self.map_step(Operator::AveragePool, &[x.0], sides)
+        self.map_step(Operator::HalfPool, &[x.0], sides)
     }
 
     fn global_pool(&mut self, x: Map, pool: GlobalPool) -> Map {
@@ -387,8 +380,7 @@ impl Flow for Graph {
     }
 
     fn learned(&mut self, _: Map, pixels: &Param<Tensor<2>>) -> Map {
-        let [_, channels] = pixels.dims();
-        self.line(values_of(pixels.val()), channels)
+        self.line(values_of(pixels.val()), pixels.dims()[1])
     }
 
     fn first(&mut self, x: Map) -> Map {
@@ -457,28 +449,52 @@ impl Flow for Graph {
         let length = self.unary(Operator::Root, sum);
         self.binary(Operator::Divide, x, length.0)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn affine(&mut self, x: Map, layer: &Affine) -> Map {
+        let [scale, shift] = layer.values();
+        self.scaled(x, scale, shift)
+    }
 
-    #[test]
-    fn transposing_moves_every_value_to_where_its_indices_say() {
-        let shape = [2, 3, 4, 5];
-        let values: Vec<f32> = (0..120).map(|value| value as f32).collect();
-        let order = [2, 0, 3, 1];
-        let moved = transposed(&values, &shape, order);
-        let sides = order.map(|axis| shape[axis]);
-        for (place, value) in moved.iter().enumerate() {
-            let mut rest = place;
-            let mut indices = [0; 4];
-            for axis in (0..4).rev() {
-                indices[order[axis]] = rest % sides[axis];
-                rest /= sides[axis];
-            }
-            let [a, b, c, d] = indices;
-            assert_eq!(*value, values[((a * 3 + b) * 4 + c) * 5 + d]);
+    fn pool(&mut self, x: Map, pool: &Pool) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let sides @ [rows, columns] = pool.windows([height, width]);
+        // As far as the last windows reach.
+        let behind: [usize; 2] = std::array::from_fn(|axis| {
+            let reach = (sides[axis] - 1) * pool.stride[axis] + pool.kernel[axis];
+            reach.saturating_sub([height, width][axis] + pool.padding[axis])
+        });
+        let border = [pool.padding[0], pool.padding[1], behind[0], behind[1]];
+        let window = Window { kernel: pool.kernel, stride: pool.stride };
+        let (operator, fill) = match pool.pool {
+            GlobalPool::Max => (Operator::MaxPool(window), LOWEST),
+            GlobalPool::Average => (Operator::AveragePool(window), 0.0),
+        };
+        let x = if border == [0; 4] { x } else { self.padded(x, border, fill) };
+        let y = self.map_step(operator, &[x.0], [rows, columns, channels]);
+        if pool.pool == GlobalPool::Max || border == [0; 4] {
+            return y;
         }
+        // A mean over whole windows, of which some hold pixels that do not count.
+        let whole = (pool.kernel[0] * pool.kernel[1]) as f32;
+        let shares = (0..rows * columns).map(|place| {
+            let (_, high) = pool.covered(0, place / columns, height);
+            let (_, wide) = pool.covered(1, place % columns, width);
+            whole / (high * wide) as f32
+        });
+        let shares = self.floats(&[1, rows, columns, 1], shares.collect());
+        self.binary(Operator::Multiply, y, shares)
+    }
+
+    fn pick(&mut self, x: Map, pick: Pick) -> Map {
+        let [height, width, _] = self.sides(x);
+        let order = self.numbers(&[pick.count], (0..pick.count).map(|at| pick.source(at)));
+        self.map_step(Operator::Gather, &[x.0, order], [height, width, pick.count])
+    }
+
+    fn enlarge(&mut self, x: Map, [down, right]: [usize; 2]) -> Map {
+        let [height, width, channels] = self.sides(x);
+        let (height, width) = (height * down, width * right);
+        let size = self.numbers(&[2], [height, width]);
+        self.map_step(Operator::Upsample, &[x.0, size], [height, width, channels])
     }
 }

@@ -10,8 +10,9 @@ use models::inference::Network;
 use models::preprocess::Preprocess;
 use serde_json::{Map, Value as Json, json};
 
-use super::operators::{Border, Constant, Fused, Operator, Step};
-use super::tensorflow::{graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step, Window};
+use super::order::transposed;
+use super::tensorflow::graph;
 
 /// The two files of a model.
 #[derive(Debug)]
@@ -175,13 +176,21 @@ impl Writer {
             }
             Operator::Upsample => plain(self, "ResizeNearestNeighbor"),
             Operator::Pad => plain(self, "PadV2"),
-            Operator::MaxPool | Operator::AveragePool => {
-                let (operator, side, padding) = match step.operator {
-                    Operator::MaxPool => ("MaxPool", 3, "VALID"),
-                    _ => ("AvgPool", 2, "SAME"),
+            Operator::Gather => {
+                let place = format!("{output}_axis");
+                self.numbers(&place, &[], &[3]);
+                let inputs: Vec<String> = inputs.iter().cloned().chain([place]).collect();
+                self.node(&output, "GatherV2", &inputs, json!({ "batch_dims": { "i": "0" } }));
+            }
+            Operator::MaxPool(_) | Operator::AveragePool(_) | Operator::HalfPool => {
+                let half = Window { kernel: [2; 2], stride: [2; 2] };
+                let (operator, Window { kernel, stride }, padding) = match step.operator {
+                    Operator::MaxPool(window) => ("MaxPool", window, "VALID"),
+                    Operator::AveragePool(window) => ("AvgPool", window, "VALID"),
+                    _ => ("AvgPool", half, "SAME"),
                 };
-                let mut attributes = window([1, 2, 2, 1]);
-                attributes["ksize"] = numbers(&[1, side, side, 1]);
+                let mut attributes = window([1, stride[0], stride[1], 1]);
+                attributes["ksize"] = numbers(&[1, kernel[0], kernel[1], 1]);
                 attributes["padding"] = text(padding);
                 self.node(&output, operator, &inputs, attributes);
             }

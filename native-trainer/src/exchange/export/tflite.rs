@@ -10,8 +10,9 @@ use flatbuffers::{
 use models::inference::Network;
 use models::preprocess::Preprocess;
 
-use super::operators::{Border, Constant, Fused, Operator, Step};
-use super::tensorflow::{Graph, graph, transposed};
+use super::operators::{Border, Constant, Fused, Operator, Step, Window};
+use super::order::transposed;
+use super::tensorflow::{Graph, graph};
 
 /// Version of the schema.
 const SCHEMA: u32 = 3;
@@ -193,8 +194,10 @@ impl Writer {
             Operator::Concatenate(axis) => (2, 10, vec![(0, Number(axis as i32))]),
             Operator::Upsample => (97, 74, vec![]),
             Operator::Pad => (60, 43, vec![]),
-            Operator::MaxPool => (17, 5, pool(VALID, 3)),
-            Operator::AveragePool => (1, 5, pool(SAME, 2)),
+            Operator::MaxPool(window) => (17, 5, pool(VALID, window)),
+            Operator::AveragePool(window) => (1, 5, pool(VALID, window)),
+            Operator::HalfPool => (1, 5, pool(SAME, Window { kernel: [2; 2], stride: [2; 2] })),
+            Operator::Gather => (36, 23, vec![(0, Number(3))]),
             Operator::Reshape => (22, 17, vec![]),
             Operator::Slice => (65, 48, vec![]),
             Operator::Transpose => (39, 26, vec![]),
@@ -317,9 +320,11 @@ fn fused(then: Fused) -> Setting {
     })
 }
 
-/// The settings of a pool of `side` × `side` pixels, stride 2.
-fn pool(padding: i8, side: i32) -> Vec<(VOffsetT, Setting)> {
+/// The settings of a pool: strides and sides, those to the right before those down.
+fn pool(padding: i8, window: Window) -> Vec<(VOffsetT, Setting)> {
+    let Window { kernel: [height, width], stride: [down, right] } = window;
     let mut settings = vec![(0, Setting::Byte(padding))];
-    settings.extend([(1, 2), (2, 2), (3, side), (4, side)].map(|(at, n)| (at, Setting::Number(n))));
+    let numbers = [(1, right), (2, down), (3, width), (4, height)];
+    settings.extend(numbers.map(|(at, number)| (at, Setting::Number(number as i32))));
     settings
 }

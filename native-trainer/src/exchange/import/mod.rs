@@ -1,7 +1,8 @@
 //! Weights learned elsewhere, under the names of this project's modules.
 //!
 //! PaddlePaddle's `.pdparams` keep PaddleClas' names, which differ little from ours. In files of timm and
-//! torchvision a network is recognized by the names and shapes of its tensors.
+//! torchvision a network is recognized by the names and shapes of its tensors. An ONNX file holds the network itself
+//! (`onnx`).
 
 mod beside;
 mod known;
@@ -9,6 +10,7 @@ mod mistaken;
 mod named;
 mod naming;
 mod networks;
+mod onnx;
 mod pickle;
 mod tensors;
 mod transformers;
@@ -26,6 +28,7 @@ use thiserror::Error;
 pub use self::known::{Difference, Known, Resemblance};
 pub use self::named::{NAMED, Named};
 pub use self::networks::{Imported, Misfit, read_network};
+pub use self::onnx::{Budget, ImportedGraph, OnnxError, OnnxOptions, Refused, read_onnx, steps_of};
 pub use self::pickle::PickleError;
 use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
@@ -125,6 +128,14 @@ pub enum ImportError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A graph cannot be taken over.
+    #[error("{}: {source}", path.display())]
+    Onnx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: OnnxError,
     },
     /// A tensor's values cannot be read.
     #[error("{}: {name}: {reason}", path.display())]

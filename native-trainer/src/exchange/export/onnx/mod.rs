@@ -3,15 +3,18 @@
 //! Source: the ONNX operator set 14 and its protocol buffers,
 //! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
+mod graph;
+
 use burn::module::Param;
 use burn::tensor::Tensor;
 use models::inference::Network;
 use models::layers::{
-    Activation, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
-    Padding, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
+    Activation, Affine, BatchNorm, Conv, ConvBn, Flow, Gate, GlobalPool, LENGTH_EPSILON, LayerNorm,
+    Padding, Pick, Pool, Rotary, SCORE_EPSILON, SCORE_MARGIN, Tokens, values_of,
 };
 use models::preprocess::Preprocess;
 
+use self::graph::{Graph, Map};
 use super::protobuf::{Attribute, Message};
 
 /// Operator set that the graph is written in: the first with hard-swish.
@@ -62,159 +65,6 @@ fn value_info(name: &str, shape: &[usize]) -> Message {
     info
 }
 
-/// A map of the graph, `[1, channels, height, width]`.
-#[derive(Debug, Clone)]
-struct Map {
-    name: String,
-    height: usize,
-    width: usize,
-    channels: usize,
-}
-
-#[derive(Debug, Default)]
-struct Graph {
-    nodes: Message,
-    tensors: Message,
-    names: usize,
-}
-
-impl Graph {
-    fn fresh(&mut self) -> String {
-        self.names += 1;
-        format!("v{}", self.names)
-    }
-
-    fn tensor(&mut self, shape: &[usize], data_type: u64, bytes: &[u8]) -> String {
-        let name = self.fresh();
-        let mut tensor = Message::default();
-        shape.iter().for_each(|side| tensor.number(1, *side as u64));
-        tensor.number(2, data_type);
-        tensor.text(8, &name);
-        tensor.bytes(9, bytes);
-        self.tensors.message(5, &tensor);
-        name
-    }
-
-    fn floats(&mut self, shape: &[usize], values: &[f32]) -> String {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensor(shape, FLOAT, &bytes)
-    }
-
-    fn scalar(&mut self, value: f32) -> String {
-        self.floats(&[], &[value])
-    }
-
-    fn numbers(&mut self, values: &[i64]) -> String {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensor(&[values.len()], INT64, &bytes)
-    }
-
-    fn node(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: &[(&str, Attribute)],
-    ) -> String {
-        let output = self.fresh();
-        self.node_to(operator, inputs, attributes, &output);
-        output
-    }
-
-    fn node_to(
-        &mut self,
-        operator: &str,
-        inputs: &[&str],
-        attributes: &[(&str, Attribute)],
-        output: &str,
-    ) {
-        let mut node = Message::default();
-        inputs.iter().for_each(|input| node.text(1, input));
-        node.text(2, output);
-        node.text(4, operator);
-        for (name, attribute) in attributes {
-            node.message(5, &attribute.message(name));
-        }
-        self.nodes.message(1, &node);
-    }
-
-    /// One node whose output is like its first input.
-    fn unary(&mut self, operator: &str, x: Map, attributes: &[(&str, Attribute)]) -> Map {
-        let name = self.node(operator, &[&x.name], attributes);
-        Map { name, ..x }
-    }
-
-    fn binary(&mut self, operator: &str, a: &Map, b: &str) -> Map {
-        let name = self.node(operator, &[&a.name, b], &[]);
-        Map { name, ..a.clone() }
-    }
-
-    fn convolution(
-        &mut self,
-        x: Map,
-        (weight, bias): (Vec<f32>, Vec<f32>),
-        layer: &Conv,
-        padding: Padding,
-    ) -> Map {
-        let [channels_out, per_group, kernel, _] = layer.weight.dims();
-        let stride = layer.stride();
-        let sides = [x.height, x.width].map(|side| layer.reach(side, padding));
-        let [(top, bottom, height), (left, right, width)] = sides;
-        let weight = self.floats(&[channels_out, per_group, kernel, kernel], &weight);
-        let bias = self.floats(&[channels_out], &bias);
-        let groups = if layer.is_depthwise() { channels_out } else { 1 };
-        let attributes = [
-            ("kernel_shape", Attribute::Numbers(vec![kernel as i64; 2])),
-            ("strides", Attribute::Numbers(vec![stride as i64; 2])),
-            ("pads", Attribute::Numbers([top, left, bottom, right].map(|p| p as i64).to_vec())),
-            ("group", Attribute::Number(groups as i64)),
-        ];
-        let name = self.node("Conv", &[&x.name, &weight, &bias], &attributes);
-        Map { name, height, width, channels: channels_out }
-    }
-
-    fn reshaped(&mut self, name: &str, shape: &[usize]) -> String {
-        let sides: Vec<i64> = shape.iter().map(|side| *side as i64).collect();
-        let sides = self.numbers(&sides);
-        self.node("Reshape", &[name, &sides], &[])
-    }
-
-    /// The places `from..to` along an axis.
-    fn slice(&mut self, name: &str, axis: usize, [from, to]: [usize; 2]) -> String {
-        let [from, to, axis] = [from, to, axis].map(|number| self.numbers(&[number as i64]));
-        self.node("Slice", &[name, &from, &to, &axis], &[])
-    }
-
-    /// Learned pixels as a line; `values` are `[pixels, channels]`.
-    fn line(&mut self, values: &[f32], channels: usize) -> Map {
-        let width = values.len() / channels.max(1);
-        let across = (0..channels).flat_map(|c| (0..width).map(move |p| values[p * channels + c]));
-        let name = self.floats(&[1, channels, 1, width], &across.collect::<Vec<f32>>());
-        Map { name, height: 1, width, channels }
-    }
-
-    /// The answer of all maps under the name `y`, and its shape.
-    fn answer(&mut self, maps: Vec<Map>) -> Vec<usize> {
-        if let [map] = maps.as_slice() {
-            let flatten = [("axis", Attribute::Number(1))];
-            self.node_to("Flatten", &[&map.name], &flatten, "y");
-            return vec![1, map.height * map.width * map.channels];
-        }
-        let channels = maps.first().map_or(0, |map| map.channels);
-        let mut points = 0;
-        let mut rows = Vec::new();
-        for map in &maps {
-            points += map.height * map.width;
-            let order = [("perm", Attribute::Numbers(vec![0, 2, 3, 1]))];
-            let last = self.node("Transpose", &[&map.name], &order);
-            let shape = self.numbers(&[1, -1, map.channels as i64]);
-            rows.push(self.node("Reshape", &[&last, &shape], &[]));
-        }
-        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-        self.node_to("Concat", &rows, &[("axis", Attribute::Number(1))], "y");
-        vec![1, points, channels]
-    }
-}
-
 impl Flow for Graph {
     type Map = Map;
 
@@ -230,10 +80,7 @@ impl Flow for Graph {
 
     fn batch_norm(&mut self, x: Map, layer: &BatchNorm) -> Map {
         let (scale, shift) = layer.affine_values();
-        let shape = [1, x.channels, 1, 1];
-        let (scale, shift) = (self.floats(&shape, &scale), self.floats(&shape, &shift));
-        let scaled = self.binary("Mul", &x, &scale);
-        self.binary("Add", &scaled, &shift)
+        self.scaled(&x, &scale, &shift)
     }
 
     fn layer_norm(&mut self, x: Map, layer: &LayerNorm) -> Map {
@@ -246,10 +93,8 @@ impl Flow for Graph {
         let sum = self.node("Add", &[&variance, &epsilon], &[]);
         let deviation = self.node("Sqrt", &[&sum], &[]);
         let normalized = self.binary("Div", &centered, &deviation);
-        let shape = [1, x.channels, 1, 1];
-        let [scale, shift] = layer.values().map(|values| self.floats(&shape, &values));
-        let scaled = self.binary("Mul", &normalized, &scale);
-        self.binary("Add", &scaled, &shift)
+        let [scale, shift] = layer.values();
+        self.scaled(&normalized, &scale, &shift)
     }
 
     fn linear(&mut self, x: Map, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>) -> Map {
@@ -341,14 +186,7 @@ impl Flow for Graph {
     }
 
     fn upsample(&mut self, x: Map) -> Map {
-        let scales = self.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
-        let attributes = [
-            ("mode", Attribute::Text("nearest")),
-            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
-            ("nearest_mode", Attribute::Text("floor")),
-        ];
-        let name = self.node("Resize", &[&x.name, "", &scales], &attributes);
-        Map { name, height: 2 * x.height, width: 2 * x.width, ..x }
+        self.enlarge(x, [2; 2])
     }
 
     fn max_pool(&mut self, x: Map) -> Map {
@@ -485,5 +323,61 @@ impl Flow for Graph {
         let sum = self.node("Add", &[&sum, &epsilon], &[]);
         let length = self.node("Sqrt", &[&sum], &[]);
         self.binary("Div", &x, &length)
+    }
+
+    fn affine(&mut self, x: Map, layer: &Affine) -> Map {
+        let [scale, shift] = layer.values();
+        self.scaled(&x, &scale, &shift)
+    }
+
+    fn pool(&mut self, x: Map, pool: &Pool) -> Map {
+        let numbers = |values: &[usize]| {
+            Attribute::Numbers(values.iter().map(|value| *value as i64).collect())
+        };
+        let mut attributes = vec![
+            ("kernel_shape", numbers(&pool.kernel)),
+            ("strides", numbers(&pool.stride)),
+            ("pads", numbers(&pool.padding)),
+            ("ceil_mode", Attribute::Number(i64::from(pool.ceil))),
+        ];
+        let operator = match pool.pool {
+            GlobalPool::Max => "MaxPool",
+            GlobalPool::Average => {
+                let counted = Attribute::Number(i64::from(pool.count_padding));
+                attributes.push(("count_include_pad", counted));
+                "AveragePool"
+            }
+        };
+        let name = self.node(operator, &[&x.name], &attributes);
+        let [height, width] = pool.windows([x.height, x.width]);
+        Map { name, height, width, ..x }
+    }
+
+    fn pick(&mut self, x: Map, Pick { start, count, groups }: Pick) -> Map {
+        let (first, end) = (self.numbers(&[start as i64]), self.numbers(&[(start + count) as i64]));
+        let axis = self.numbers(&[1]);
+        let mut name = self.node("Slice", &[&x.name, &first, &end, &axis], &[]);
+        if groups > 1 {
+            let [height, width] = [x.height as i64, x.width as i64];
+            let each = (count / groups) as i64;
+            let apart = self.numbers(&[1, groups as i64, each, height, width]);
+            let whole = self.numbers(&[1, count as i64, height, width]);
+            let order = [("perm", Attribute::Numbers(vec![0, 2, 1, 3, 4]))];
+            name = self.node("Reshape", &[&name, &apart], &[]);
+            name = self.node("Transpose", &[&name], &order);
+            name = self.node("Reshape", &[&name, &whole], &[]);
+        }
+        Map { name, channels: count, ..x }
+    }
+
+    fn enlarge(&mut self, x: Map, [down, right]: [usize; 2]) -> Map {
+        let scales = self.floats(&[4], &[1.0, 1.0, down as f32, right as f32]);
+        let attributes = [
+            ("mode", Attribute::Text("nearest")),
+            ("coordinate_transformation_mode", Attribute::Text("asymmetric")),
+            ("nearest_mode", Attribute::Text("floor")),
+        ];
+        let name = self.node("Resize", &[&x.name, "", &scales], &attributes);
+        Map { name, height: down * x.height, width: right * x.width, ..x }
     }
 }

@@ -1,0 +1,116 @@
+//! Why a graph could not be taken over.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::model::OPERATOR_SETS;
+
+/// Why a graph could not be taken over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// It cannot be read.
+    #[error("{reason}; export it again")]
+    Damaged {
+        /// What is wrong.
+        reason: String,
+    },
+    /// It is written in a set of operators that is not read.
+    #[error(
+        "it is written in operator set {got}; this program reads {} to {}: export it with opset_version=17",
+        OPERATOR_SETS.start(),
+        OPERATOR_SETS.end()
+    )]
+    OperatorSet {
+        /// In the file.
+        got: i64,
+    },
+    /// It asks for more memory or time than a network takes.
+    #[error("{what} is more than any network here takes; export a smaller one")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+    },
+    /// Its input is no image.
+    #[error("its input cannot be given an image: {reason}")]
+    Input {
+        /// What it is.
+        reason: String,
+    },
+    /// There is no such output.
+    #[error("{reason}; --output takes the name of a value of the graph that is a vector")]
+    Output {
+        /// What is missing.
+        reason: String,
+    },
+    /// Nodes that have no step here, all of them.
+    #[error("it holds what no step here does:{}", listed(.0))]
+    Refused(Vec<Refused>),
+    /// The steps that came of it do not compute what the graph does.
+    #[error(
+        "what came of it differs from {from} by {worst} where the largest value is {largest}; nothing was written: \
+         please report the file"
+    )]
+    Differs {
+        /// What with.
+        from: String,
+        /// The largest difference.
+        worst: f32,
+        /// The largest value.
+        largest: f32,
+    },
+    /// A reference cannot be compared with.
+    #[error(
+        "{reason}; --check takes an input and its output as NumPy's .npy files of 32-bit floats"
+    )]
+    Reference {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Nodes of an operator that have no step here, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The operator.
+    pub operator: String,
+    /// Why.
+    pub reason: String,
+    /// How often.
+    pub count: usize,
+    /// The first node's name.
+    pub first: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operator, reason, count, first } = self;
+        write!(f, "{operator} ({count} ×, first {first}): {reason}")
+    }
+}
+
+fn listed(refused: &[Refused]) -> String {
+    refused.iter().map(|refused| format!("\n  {refused}")).collect()
+}
+
+/// Equal operators and reasons as one.
+pub(super) fn counted(all: Vec<Refused>) -> Vec<Refused> {
+    let mut counted: Vec<Refused> = Vec::new();
+    for refused in all {
+        let is_it = |known: &&mut Refused| {
+            known.operator == refused.operator && known.reason == refused.reason
+        };
+        match counted.iter_mut().find(is_it) {
+            Some(known) => known.count += refused.count,
+            None => counted.push(refused),
+        }
+    }
+    counted
+}
+
+impl OnnxError {
+    pub(super) fn damaged(reason: String) -> Self {
+        Self::Damaged { reason }
+    }
+}
