@@ -110,6 +110,8 @@ fn what_has_no_step_is_listed_whole() {
         all.map(|refused| refused.count).sum::<usize>()
     };
     assert_eq!((of("InstanceNormalization"), of("Softmax"), of("MatMul")), (2, 1, 2), "{error}");
+    // What lies behind them is not told for its own sake.
+    assert_eq!(of("Add"), 0, "{error}");
     assert!(error.to_string().contains("refused.onnx: it holds what no step here does"), "{error}");
 }
 
@@ -243,13 +245,13 @@ fn the_command_writes_a_model_file_that_runs() {
 struct Learning<'a> {
     gradients: &'a Gradients,
     parameters: usize,
-    learning: usize,
+    reached: usize,
 }
 
 impl ModuleVisitor for Learning<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.parameters += 1;
-        self.learning += usize::from(param.val().grad(self.gradients).is_some());
+        self.reached += usize::from(param.val().grad(self.gradients).is_some());
     }
 }
 
@@ -261,8 +263,8 @@ fn every_parameter_of_a_graph_learns() {
     let preprocess = imported.preprocess;
     let y = network.forward(preprocess.apply(&[drawn_for(&preprocess)], &device)).raw_embedding;
     let gradients = (y.clone() * y).sum().backward();
-    let mut learning = Learning { gradients: &gradients, parameters: 0, learning: 0 };
+    let mut learning = Learning { gradients: &gradients, parameters: 0, reached: 0 };
     network.visit(&mut learning);
     assert!(learning.parameters > 10);
-    assert_eq!(learning.learning, learning.parameters);
+    assert_eq!(learning.reached, learning.parameters);
 }

@@ -58,7 +58,7 @@ class Gated(nn.Module):
         gate = y.mean((2, 3), keepdim=True)
         y = y * F.hardsigmoid(self.excite(F.relu(self.squeeze(gate))))
         line = self.line(y.mean((2, 3)).unsqueeze(1)).sigmoid()
-        y = y * line.view(-1, 12, 1, 1) + x
+        y = y * line.view(-1, 12, 1, 1).expand_as(y) + x
         y = y - F.avg_pool2d(y, 3, 1, 1, count_include_pad=False)
         a = self.more(F.relu(self.norm(y)))
         b = self.more(F.relu(self.norm(y)) * 0.5)

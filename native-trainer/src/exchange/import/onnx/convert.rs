@@ -22,6 +22,9 @@ pub(super) type Converted = Result<Vec<Held>, String>;
 /// Most steps that are made of a graph, before they are folded.
 const MAX_STEPS: usize = 1 << 16;
 
+/// Why an operator is refused whatever it is given.
+const NO_STEP: &str = "no step does what it does";
+
 /// Makes steps of nodes.
 pub(super) struct Converter<'a> {
     pub(super) model: &'a Model,
@@ -83,7 +86,16 @@ impl<'a> Converter<'a> {
                         self.held.insert(name, held);
                     }
                 }
-                Err(reason) => {
+                Err(mut reason) => {
+                    // Behind something that has no step shapes alone are known, not what their axes are.
+                    let maps = node.inputs.iter().filter_map(|name| self.held.get(name.as_str()));
+                    let is_behind = maps.into_iter().any(|held| self.network.lost[held.map]);
+                    let is_told = !is_behind
+                        || reason == NO_STEP
+                        || matches!(node.operator.as_str(), "MatMul" | "Softmax");
+                    if !is_told {
+                        reason.clear();
+                    }
                     refused.push((index, reason.clone()));
                     for name in &node.outputs {
                         self.hold_place(node, name, &reason);
@@ -98,7 +110,8 @@ impl<'a> Converter<'a> {
             first: self.model.nodes[at].place().to_owned(),
         };
         let Some(held) = self.held.get(output).cloned() else {
-            let all = refused.iter().map(|(at, reason)| sentence(*at, reason));
+            let told = refused.iter().filter(|(_, reason)| !reason.is_empty());
+            let all = told.map(|(at, reason)| sentence(*at, reason));
             return Err(stopped(all.collect()));
         };
         let needed = self.network.needed(held.map);
@@ -107,7 +120,7 @@ impl<'a> Converter<'a> {
                 Does::Missing(reason) if *needed => Some(sentence(step.node, reason)),
                 _ => None,
             });
-        let missing: Vec<Refused> = missing.collect();
+        let missing: Vec<Refused> = missing.filter(|missing| !missing.reason.is_empty()).collect();
         if !missing.is_empty() {
             return Err(stopped(missing));
         }
@@ -241,12 +254,12 @@ impl<'a> Converter<'a> {
             "LeakyRelu" => {
                 let held = self.held(node, 0)?;
                 let [channels, ..] = self.network.extent(held.map);
-                self.leaky(held, &vec![node.float("alpha", 0.01); channels])
+                Ok(self.leaky(held, &vec![node.float("alpha", 0.01); channels]))
             }
             "PRelu" => {
                 let held = self.held(node, 0)?;
                 let (held, slopes) = self.per_channel(held, self.known(node, 1)?)?;
-                self.leaky(held, &slopes)
+                Ok(self.leaky(held, &slopes))
             }
             "Add" | "Sub" | "Mul" | "Div" | "Pow" => self.pair(node),
             "Conv" => self.conv(node),
@@ -260,6 +273,13 @@ impl<'a> Converter<'a> {
             "GlobalAveragePool" => self.global_pool(node, GlobalPool::Average),
             "GlobalMaxPool" => self.global_pool(node, GlobalPool::Max),
             "ReduceMean" | "ReduceSum" | "ReduceMax" => self.reduce(node),
+            _ => self.moved(node),
+        }
+    }
+
+    /// Nodes that move values and compute none.
+    fn moved(&mut self, node: &'a Node) -> Converted {
+        match node.operator.as_str() {
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
                 let shape = self.shape(&node.outputs[0])?;
                 let held = self.held(node, 0)?;
@@ -276,6 +296,7 @@ impl<'a> Converter<'a> {
             "Expand" if self.shape(&node.outputs[0])? == self.held(node, 0)?.shape() => {
                 Ok(vec![self.held(node, 0)?])
             }
+            "Expand" => self.expand(node),
             "Concat" => self.concat(node),
             "Split" => {
                 let held = self.held(node, 0)?;
@@ -335,7 +356,7 @@ impl<'a> Converter<'a> {
                 Ok(self.whole_map(map))
             }
             "Softmax" => Err("it is no part of attention".to_owned()),
-            _ => Err("no step does what it does".to_owned()),
+            _ => Err(NO_STEP.to_owned()),
         }
     }
 
@@ -457,10 +478,7 @@ impl<'a> Converter<'a> {
         }
         let keeps = node.number("keepdims", 1) == 1;
         let made = held.axes.into_iter().enumerate().filter_map(|(index, axis)| {
-            match axes.contains(&index) {
-                true => keeps.then(Vec::new),
-                false => Some(axis),
-            }
+            if axes.contains(&index) { keeps.then(Vec::new) } else { Some(axis) }
         });
         Ok(vec![Held { map, axes: made.collect() }])
     }

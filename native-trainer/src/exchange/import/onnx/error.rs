@@ -91,7 +91,7 @@ impl fmt::Display for Refused {
 }
 
 fn listed(refused: &[Refused]) -> String {
-    refused.iter().map(|refused| format!("\n  {refused}")).collect()
+    refused.iter().flat_map(|refused| ["\n  ".to_owned(), refused.to_string()]).collect()
 }
 
 /// Equal operators and reasons as one.

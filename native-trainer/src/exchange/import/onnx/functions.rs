@@ -33,7 +33,7 @@ impl<'a> Converter<'a> {
         before: [f32; 2],
         activation: Activation,
         behind: [f32; 2],
-    ) -> Converted {
+    ) -> Vec<Held> {
         let mut map = held.map;
         if before != [1.0, 0.0] {
             map = self.network.scaled(map, before[0], before[1], self.at);
@@ -42,7 +42,7 @@ impl<'a> Converter<'a> {
         if behind != [1.0, 0.0] {
             map = self.network.scaled(map, behind[0], behind[1], self.at);
         }
-        Ok(vec![Held { map, ..held }])
+        vec![Held { map, ..held }]
     }
 
     pub(super) fn hard_sigmoid(&mut self, node: &Node, slope: f32, middle: f32) -> Converted {
@@ -50,7 +50,8 @@ impl<'a> Converter<'a> {
             return self.single(node, GraphStep::Gate(Gate::HardSigmoid));
         }
         let held = self.held(node, 0)?;
-        self.between(held, [6.0 * slope, 6.0 * middle], Activation::Relu6, [1.0 / 6.0, 0.0])
+        let before = [6.0 * slope, 6.0 * middle];
+        Ok(self.between(held, before, Activation::Relu6, [1.0 / 6.0, 0.0]))
     }
 
     pub(super) fn clip(&mut self, node: &'a Node) -> Converted {
@@ -65,19 +66,19 @@ impl<'a> Converter<'a> {
         let (before, behind) = ([1.0, -least], [1.0, least]);
         match (is_free(least), is_free(most)) {
             (true, true) => Ok(vec![held]),
-            (false, true) => self.between(held, before, Activation::Relu, behind),
-            (true, false) => self.between(held, [-1.0, most], Activation::Relu, [-1.0, most]),
+            (false, true) => Ok(self.between(held, before, Activation::Relu, behind)),
+            (true, false) => Ok(self.between(held, [-1.0, most], Activation::Relu, [-1.0, most])),
             (false, false) if most > least => {
                 let factor = 6.0 / (most - least);
                 let (before, behind) = ([factor, -least * factor], [1.0 / factor, least]);
-                self.between(held, before, Activation::Relu6, behind)
+                Ok(self.between(held, before, Activation::Relu6, behind))
             }
             _ => Err("bounds that leave nothing".to_owned()),
         }
     }
 
     /// `x` above 0, `slope · x` below.
-    pub(super) fn leaky(&mut self, held: Held, slopes: &[f32]) -> Converted {
+    pub(super) fn leaky(&mut self, held: Held, slopes: &[f32]) -> Vec<Held> {
         let above = slopes.iter().map(|slope| 1.0 - slope).collect();
         let none = vec![0.0; slopes.len()];
         let relu = GraphStep::Activate(Activation::Relu);
@@ -85,6 +86,6 @@ impl<'a> Converter<'a> {
         let above = self.network.affine(relu, above, none.clone(), self.at);
         let all = self.network.affine(held.map, slopes.to_vec(), none, self.at);
         let map = self.network.plain(GraphStep::Add, &[above, all], self.at);
-        Ok(vec![Held { map, ..held }])
+        vec![Held { map, ..held }]
     }
 }

@@ -104,7 +104,7 @@ impl<'a> Converter<'a> {
     /// Whether so many weights may be made for a layer.
     fn room_for(&self, sides: [usize; 4]) -> Result<(), String> {
         let all = super::array::count(&sides, self.budget);
-        all.map(drop).map_err(|_| format!("a layer with weights of shape {sides:?}"))
+        all.map(drop).ok().ok_or_else(|| format!("a layer with weights of shape {sides:?}"))
     }
 
     fn floats(&self, node: &Node, index: usize) -> Result<&'a [f32], String> {

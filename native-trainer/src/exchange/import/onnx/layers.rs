@@ -330,9 +330,8 @@ fn reduce(call: &Call<'_>, of: impl Fn(&[f32]) -> f32) -> Made {
     let order: Vec<usize> = kept.iter().chain(&gone).copied().collect();
     let run = gone.iter().map(|axis| x.shape[*axis]).product::<usize>();
     let keeps = call.node.number("keepdims", 1) == 1;
-    let shape = (0..rank).filter_map(|axis| match axes.contains(&axis) {
-        true => keeps.then_some(1),
-        false => Some(x.shape[axis]),
+    let shape = (0..rank).filter_map(|axis| {
+        if axes.contains(&axis) { keeps.then_some(1) } else { Some(x.shape[axis]) }
     });
     let shape: Vec<usize> = shape.collect();
     if let Values::Numbers(values) = &x.values {
@@ -356,7 +355,7 @@ pub(super) fn resized(call: &Call<'_>, from: &[usize]) -> Result<Vec<usize>, Onn
     let sides: Vec<usize> = match (given(2), given(3)) {
         (_, Some(sizes)) => {
             let sides = sizes.as_numbers()?.iter().map(|side| usize::try_from(*side));
-            sides.collect::<Result<_, _>>().map_err(|_| call.wrong("a side below 0"))?
+            sides.collect::<Result<_, _>>().ok().ok_or_else(|| call.wrong("a side below 0"))?
         }
         (Some(scales), None) => {
             let both = from.iter().zip(scales.as_floats()?);

@@ -271,15 +271,14 @@ fn preprocess_of(
     [preprocess.height, preprocess.width] = [side(0)?, side(1)?];
     preprocess.check().map_err(|error| failed(error.to_string()))?;
     let Preprocess { width, height, mean, std, .. } = &preprocess;
-    seen[0] = match inside {
-        Some(range) => format!(
+    seen[0] = if let Some(range) = inside {
+        format!(
             "images of {width} × {height} pixels, values from 0 to {range}: the graph itself normalizes them"
-        ),
-        None => {
-            let from = seen[0].rsplit(", ").next().unwrap_or_default().to_owned();
-            let from = from.replace("for this network", "for networks of ImageNet");
-            format!("images of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {from}")
-        }
+        )
+    } else {
+        let from = seen[0].rsplit(", ").next().unwrap_or_default().to_owned();
+        let from = from.replace("for this network", "for networks of ImageNet");
+        format!("images of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {from}")
     };
     Ok((preprocess, seen))
 }

@@ -274,13 +274,15 @@ fn tensor(bytes: &[u8], beside: Beside<'_>) -> Result<(String, Array), OnnxError
         }
     }
     let bad = |reason: &str| OnnxError::damaged(format!("{name}: {reason}"));
-    let shape = dims.iter().map(|side| usize::try_from(*side).map_err(|_| bad("a side below 0")));
+    let shape =
+        dims.iter().map(|side| usize::try_from(*side).ok().ok_or_else(|| bad("a side below 0")));
     let shape = shape.collect::<Result<Vec<usize>, OnnxError>>()?;
     // What is there bounds what a constant may hold.
     let count = count(&shape, &Budget { values: usize::MAX >> 4, work: 0 })?;
     let read = if is_external {
         let entry = |key: &str| external.get(key).map(|text| text.parse::<u64>());
-        let number = |key: &str| entry(key).transpose().map_err(|_| bad("no number of bytes"));
+        let number =
+            |key: &str| entry(key).transpose().ok().ok_or_else(|| bad("no number of bytes"));
         let location = external.get("location").ok_or_else(|| bad("no file is named"))?;
         Some(beside(location, number("offset")?.unwrap_or(0), number("length")?)?)
     } else {

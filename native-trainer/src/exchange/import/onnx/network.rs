@@ -19,7 +19,7 @@ pub(super) enum Does {
     /// Pixels before all others, `[pixels, channels]`, and what is added to those of a map of so many rows and columns.
     Tokens(Vec<f32>, Option<([usize; 2], Vec<f32>)>),
     Plain(GraphStep),
-    /// Nothing here does what a node of the graph does: why.
+    /// Nothing here does what a node of the graph does: why. Without a word where that lies at another one.
     Missing(String),
 }
 
@@ -62,6 +62,8 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Network {
     pub(super) steps: Vec<Step>,
+    /// Of each, whether it is behind a node that has no step.
+    pub(super) lost: Vec<bool>,
     /// Values of all weights.
     pub(super) values: usize,
     /// Maps that were put behind each other: which two, and what they became.
@@ -78,6 +80,8 @@ impl Network {
         node: usize,
     ) -> usize {
         self.values += does.values();
+        let is_lost = matches!(does, Does::Missing(_));
+        self.lost.push(is_lost || inputs.iter().any(|input| self.lost[*input]));
         self.steps.push(Step { does, inputs: inputs.to_vec(), extent, node });
         self.steps.len() - 1
     }
@@ -122,14 +126,13 @@ impl Network {
         let mut made = maps[0];
         for next in &maps[1..] {
             let both = (made, *next);
-            made = match self.joined.get(&both) {
-                Some(known) => *known,
-                None => {
-                    let [left, rows, columns] = self.extent(made);
-                    let [right, ..] = self.extent(*next);
-                    let does = Does::Plain(GraphStep::Concatenate);
-                    self.add(does, &[made, *next], [left + right, rows, columns], node)
-                }
+            made = if let Some(known) = self.joined.get(&both) {
+                *known
+            } else {
+                let [left, rows, columns] = self.extent(made);
+                let [right, ..] = self.extent(*next);
+                let does = Does::Plain(GraphStep::Concatenate);
+                self.add(does, &[made, *next], [left + right, rows, columns], node)
             };
             self.joined.insert(both, made);
         }
@@ -363,5 +366,5 @@ fn fold_behind(step: &mut Step, before: &Step) {
         }
         _ => return,
     }
-    step.inputs = before.inputs.clone();
+    step.inputs.clone_from(&before.inputs);
 }

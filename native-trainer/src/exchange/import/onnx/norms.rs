@@ -47,7 +47,9 @@ fn batch_norm(call: &Call<'_>) -> Made {
     let each = |index: usize| of_channels(call, index, channels);
     let (scale, shift, mean, variance) = (each(1)?, each(2)?, each(3)?, each(4)?);
     if call.node.number("training_mode", 0) == 1 {
-        return Err(call.wrong("a normalization that is still trained; export it for inference"));
+        return Err(
+            call.wrong("a normalization of a network that still learns, not of one for inference")
+        );
     }
     let epsilon = call.node.float("epsilon", 1e-5);
     let of = |channel: usize, value: f32| {

@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path) -> Result<Array, OnnxError> {
     let wrong =
         |reason: &str| OnnxError::Reference { reason: format!("{}: {reason}", path.display()) };
     let bytes = files::read(path, LIMIT).map_err(|error| wrong(&error.to_string()))?;
-    parsed(&bytes).map_err(|reason| wrong(reason))
+    parsed(&bytes).map_err(wrong)
 }
 
 fn parsed(bytes: &[u8]) -> Result<Array, &'static str> {
@@ -34,7 +34,7 @@ fn parsed(bytes: &[u8]) -> Result<Array, &'static str> {
         _ => return Err("it has a newer format"),
     };
     let (header, values) = rest.split_at_checked(length).ok_or("it is cut off")?;
-    let header = std::str::from_utf8(header).map_err(|_| "its header is no text")?;
+    let header = std::str::from_utf8(header).ok().ok_or("its header is no text")?;
     if !header.contains("'<f4'") {
         return Err("its values are no 32-bit floats");
     }
@@ -44,8 +44,8 @@ fn parsed(bytes: &[u8]) -> Result<Array, &'static str> {
     let sides = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')'));
     let sides = sides.ok_or("its header has no shape")?.0.split(',').map(str::trim);
     let sides = sides.filter(|side| !side.is_empty()).map(str::parse::<usize>);
-    let shape = sides.collect::<Result<Vec<usize>, _>>().map_err(|_| "its header has no shape")?;
-    let count = count(&shape, &Budget::default()).map_err(|_| "it is too large")?;
+    let shape = sides.collect::<Result<Vec<usize>, _>>().ok().ok_or("its header has no shape")?;
+    let count = count(&shape, &Budget::default()).ok().ok_or("it is too large")?;
     let (floats, left) = values.as_chunks::<4>();
     if floats.len() != count || !left.is_empty() {
         return Err("it holds another number of values than its shape says");

@@ -6,7 +6,7 @@ use models::layers::{Activation, Gate};
 
 use super::array::{Array, Values};
 use super::convert::{Converted, Converter};
-use super::layout::{Axis, Held};
+use super::layout::{Axis, Held, plain};
 use super::model::Node;
 use super::network::Does;
 
@@ -348,6 +348,24 @@ impl<'a> Converter<'a> {
         let mut axes = held.axes;
         axes[axis] = super::layout::whole(super::layout::Along::Channels, channels);
         Held { map, axes }
+    }
+
+    /// A vector at every pixel of a map.
+    pub(super) fn expand(&mut self, node: &'a Node) -> Converted {
+        let held = self.held(node, 0)?;
+        let held = self.settled(held);
+        let [channels, rows, columns] = self.network.extent(held.map);
+        match self.shape(&node.outputs[0])? {
+            &[1, wanted, high, wide]
+                if [wanted, rows, columns] == [channels, 1, 1]
+                    && held.axes == plain(4, [channels, 1, 1]) =>
+            {
+                let does = Does::Plain(GraphStep::Enlarge([high, wide]));
+                let map = self.network.add(does, &[held.map], [channels, high, wide], self.at);
+                Ok(self.whole_map(map))
+            }
+            wanted => Err(format!("{:?} repeated to {wanted:?}", held.shape())),
+        }
     }
 
     fn repeated(&mut self, map: usize, channels: usize) -> usize {

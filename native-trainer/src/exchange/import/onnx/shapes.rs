@@ -40,7 +40,7 @@ pub(super) fn operator(name: &str) -> Option<fn(&Call<'_>) -> Made> {
         "Expand" => |call| {
             let sides = call.numbers(1)?.iter().map(|side| usize::try_from(*side));
             let sides = sides.collect::<Result<Vec<usize>, _>>();
-            let sides = sides.map_err(|_| call.wrong("a side below 0"))?;
+            let sides = sides.ok().ok_or_else(|| call.wrong("a side below 0"))?;
             Ok(vec![call.input(0)?.expand(&sides, call.budget)?])
         },
         "Tile" => tile,
@@ -107,7 +107,7 @@ pub(super) fn reshaped(
                 free = Some(axis);
                 1
             }
-            side => usize::try_from(*side).map_err(|_| call.wrong("a side below 0"))?,
+            side => usize::try_from(*side).ok().ok_or_else(|| call.wrong("a side below 0"))?,
         });
     }
     let (all, known) = (count(from, call.budget)?, count(&shape, call.budget)?);
@@ -214,15 +214,13 @@ fn narrow(
 /// Lengths of the parts that a `Split` makes of an axis.
 pub(super) fn parts(call: &Call<'_>, side: usize) -> Result<Vec<usize>, OnnxError> {
     let outputs = call.node.outputs.len();
-    let lengths = match call.listed("split", 1)? {
-        Some(lengths) => {
-            let lengths = lengths.iter().map(|length| usize::try_from(*length));
-            lengths.collect::<Result<Vec<usize>, _>>().map_err(|_| call.wrong("a part below 0"))?
-        }
-        None => {
-            let each = side.div_ceil(outputs.max(1));
-            (0..outputs).map(|at| each.min(side.saturating_sub(at * each))).collect()
-        }
+    let lengths: Vec<usize> = if let Some(lengths) = call.listed("split", 1)? {
+        let lengths = lengths.iter().map(|length| usize::try_from(*length).ok());
+        let lengths = lengths.collect::<Option<Vec<usize>>>();
+        lengths.ok_or_else(|| call.wrong("a part below 0"))?
+    } else {
+        let each = side.div_ceil(outputs.max(1));
+        (0..outputs).map(|at| each.min(side.saturating_sub(at * each))).collect()
     };
     let all = lengths.iter().try_fold(0_usize, |all, length| all.checked_add(*length));
     if all == Some(side) && lengths.len() == outputs {
@@ -324,7 +322,7 @@ fn tile(call: &Call<'_>) -> Made {
         return Err(call.wrong("another number of factors than of axes"));
     }
     for (axis, times) in times.iter().enumerate() {
-        let times = usize::try_from(*times).map_err(|_| call.wrong("a factor below 0"))?;
+        let times = usize::try_from(*times).ok().ok_or_else(|| call.wrong("a factor below 0"))?;
         let all = made.shape.iter().product::<usize>().checked_mul(times);
         if all.is_none_or(|all| all > call.budget.values) {
             return Err(OnnxError::TooLarge { what: "an array that is repeated".to_owned() });
@@ -340,7 +338,7 @@ fn tile(call: &Call<'_>) -> Made {
 fn filled(call: &Call<'_>) -> Made {
     let sides = call.numbers(0)?.iter().map(|side| usize::try_from(*side));
     let shape = sides.collect::<Result<Vec<usize>, _>>();
-    let shape = shape.map_err(|_| call.wrong("a side below 0"))?;
+    let shape = shape.ok().ok_or_else(|| call.wrong("a side below 0"))?;
     let count = count(&shape, call.budget)?;
     let values = match call.node.attributes.get("value") {
         Some(Attribute::Tensor(Array { values: Values::Numbers(values), .. })) => {

@@ -28,7 +28,7 @@ impl<'a> Field<'a> {
 
     pub(super) fn text(self) -> Result<String, OnnxError> {
         let text = std::str::from_utf8(self.bytes()?);
-        text.map(str::to_owned).map_err(|_| damaged("a name is no UTF-8"))
+        text.map(str::to_owned).ok().ok_or_else(|| damaged("a name is no UTF-8"))
     }
 
     /// A number, or several in one field.
@@ -94,9 +94,7 @@ fn varint(rest: &mut &[u8]) -> Result<u64, OnnxError> {
 }
 
 /// The fields of a message, in order: number and contents.
-pub(super) fn fields<'a>(
-    bytes: &'a [u8],
-) -> impl Iterator<Item = Result<(u64, Field<'a>), OnnxError>> {
+pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Field<'_>), OnnxError>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -121,7 +119,7 @@ fn field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>), OnnxError> {
             Field::Eight(*bytes)
         }
         2 => {
-            let length = usize::try_from(varint(rest)?).map_err(|_| short())?;
+            let length = usize::try_from(varint(rest)?).ok().ok_or_else(short)?;
             let (bytes, behind) = rest.split_at_checked(length).ok_or_else(short)?;
             *rest = behind;
             Field::Bytes(bytes)
