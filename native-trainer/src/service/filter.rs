@@ -103,7 +103,7 @@ mod tests {
         for (class, metadata, sentence) in [
             (&["Mug", "Mgu"][..], &[][..], "there is no class \"Mgu\"; did you mean \"Mug\"?"),
             (&[" "], &[], "there is no class \" \"; GET /v1/classes lists those that there are"),
-            (&[], &[("prise", "7")], "no class has metadata \"prise\"; did you mean \"price\"?"),
+            (&[], &[("prices", "7")], "no class has metadata \"prices\"; did you mean \"price\"?"),
             (
                 &[],
                 &[("x", "7")],

@@ -146,8 +146,8 @@ fn values_are_told_with_what_is_taken_in_words_of_the_service() {
         (json!({"images": [{"data": 5}]}), "images.data is 5; it takes a text"),
         (json!({"images": [{"name": "a"}]}), "data is missing in images; it takes a text"),
         (
-            json!({"images": [{"data": "", "nmae": ""}]}),
-            "there is no option \"nmae\"; did you mean name?",
+            json!({"images": [{"data": "", "named": ""}]}),
+            "there is no option \"named\"; did you mean name?",
         ),
         (
             json!({"images": [{"data": "data:image/png;base64,AA=="}]}),
