@@ -29,23 +29,34 @@ const WIDE: &[&str] = &["--enable-simd", "--enable-relaxed-simd", "--enable-thre
 pub(crate) fn run() -> anyhow::Result<()> {
     let page = std::env::var_os("TRUNK_STAGING_DIR").map(PathBuf::from);
     let page = page.context("this command is for Trunk, which says where the page is built")?;
-    put(&page)?;
-    studio::put(&page)
+    bind_into(&compile()?, &page)?;
+    studio::put(&studio::compile()?, &page)
 }
 
-/// Builds the engine into a folder.
-pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
+/// A module as the compiler has left it, and how wasm-opt makes it smaller or faster.
+pub(crate) struct Compiled {
+    pub(crate) made: PathBuf,
+    /// 0 leaves it as it is.
+    pub(crate) level: String,
+    pub(crate) options: Vec<String>,
+}
+
+impl Compiled {
+    pub(crate) fn new(made: PathBuf, level: &str, options: &[&str]) -> Self {
+        let options = options.iter().copied().map(str::to_owned).collect();
+        Self { made, level: level.to_owned(), options }
+    }
+}
+
+/// Compiles the engine.
+pub(crate) fn compile() -> anyhow::Result<Compiled> {
     let made = build(&["--bin", NAME], Path::new(&format!("{NAME}.wasm")))?;
-    bind_into(&made, "3", &[WIDE, FEATURES].concat(), folder)
+    Ok(Compiled::new(made, "3", &[WIDE, FEATURES].concat()))
 }
 
-/// Puts a module with its JavaScript into a folder, made smaller or faster by a level of wasm-opt.
-pub(crate) fn bind_into(
-    made: &Path,
-    level: &str,
-    options: &[&str],
-    folder: &Path,
-) -> anyhow::Result<()> {
+/// Puts a module with its JavaScript into a folder.
+pub(crate) fn bind_into(compiled: &Compiled, folder: &Path) -> anyhow::Result<()> {
+    let Compiled { made, level, options } = compiled;
     let name = made.file_stem().and_then(|name| name.to_str()).context("a module has a name")?;
     let bound = made.with_extension("bound");
     // Written last.
@@ -67,7 +78,7 @@ pub(crate) fn bind_into(
     Ok(())
 }
 
-fn told(level: &str, options: &[&str]) -> String {
+fn told(level: &str, options: &[String]) -> String {
     format!("{level} {}", options.join(" "))
 }
 

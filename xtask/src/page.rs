@@ -3,10 +3,11 @@
 //! Trunk's watch mode (`cargo xtask web`) reads the same links. A single build goes without it: Trunk brings
 //! minifiers, a web server and TLS, which take longer to compile than the page and its engines do.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use crate::engine::Compiled;
 use crate::steps::{execute, is_fresh, program, root, step, target};
 use crate::{engine, setup, studio};
 
@@ -80,11 +81,20 @@ pub(crate) fn build() -> anyhow::Result<()> {
             std::fs::remove_dir_all(&staged)?;
         }
         std::fs::create_dir_all(&staged)?;
+        // What writes the JavaScript of modules may still be compiled beside them: all modules first.
+        let mut modules = Vec::new();
         for asset in &assets {
-            put(asset, &staged)?;
+            match asset {
+                Asset::Module(module) => modules.push(compile(module)?),
+                Asset::File(path) | Asset::Folder(path) => put(path, &staged)?,
+            }
         }
-        engine::put(&staged)?;
-        studio::put(&staged)?;
+        modules.push(engine::compile()?);
+        let studio = studio::compile()?;
+        for module in &modules {
+            engine::bind_into(module, &staged)?;
+        }
+        studio::put(&studio, &staged)?;
         std::fs::write(staged.join("index.html"), html)?;
         replace(&staged, &dist)
     })
@@ -157,29 +167,18 @@ fn asset(attributes: &str) -> anyhow::Result<Asset> {
     }
 }
 
-fn put(asset: &Asset, to: &Path) -> anyhow::Result<()> {
-    let www = root().join("www");
-    match asset {
-        Asset::File(path) => {
-            let from = www.join(path);
-            let name = from.file_name().context("a file has a name")?;
-            std::fs::copy(&from, to.join(name)).with_context(|| path.clone())?;
-        }
-        Asset::Folder(path) => {
-            let from = www.join(path);
-            let name = from.file_name().context("a folder has a name")?;
-            copy_folder(&from, &to.join(name)).with_context(|| path.clone())?;
-        }
-        Asset::Module(module) => {
-            let made = compile(module)?;
-            let options: Vec<&str> = module.options.iter().map(String::as_str).collect();
-            engine::bind_into(&made, &module.level, &options, to)?;
-        }
+/// Copies a file or folder of `www`.
+fn put(path: &str, to: &Path) -> anyhow::Result<()> {
+    let from = root().join("www").join(path);
+    let to = to.join(from.file_name().context("a file has a name")?);
+    if from.is_dir() {
+        return copy_folder(&from, &to).with_context(|| path.to_owned());
     }
+    std::fs::copy(&from, to).with_context(|| path.to_owned())?;
     Ok(())
 }
 
-fn compile(module: &Module) -> anyhow::Result<PathBuf> {
+fn compile(module: &Module) -> anyhow::Result<Compiled> {
     let manifest = root().join("www").join(&module.manifest).canonicalize()?;
     let mut command = program("cargo");
     command.args(["build", "--locked", "--release", "--target", setup::TARGET]);
@@ -191,7 +190,8 @@ fn compile(module: &Module) -> anyhow::Result<PathBuf> {
         command.args(["--features", features]);
     }
     execute(&mut command)?;
-    Ok(target().join(setup::TARGET).join("release").join(format!("{}.wasm", module.name)))
+    let made = target().join(setup::TARGET).join("release").join(format!("{}.wasm", module.name));
+    Ok(Compiled { made, level: module.level.clone(), options: module.options.clone() })
 }
 
 /// Names of all files below a folder, with `/` between folders.

@@ -4,16 +4,22 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::engine::Compiled;
 use crate::steps::{execute, program, root, target};
 use crate::{engine, page, setup};
 
-/// Puts the studio into `studio` below a folder.
-pub(crate) fn put(folder: &Path) -> anyhow::Result<()> {
+/// Compiles the studio's module.
+pub(crate) fn compile() -> anyhow::Result<Compiled> {
     let mut cargo = program("cargo");
     cargo.args(["build", "--locked", "--release", "--target", setup::TARGET]);
     execute(cargo.args(["--package", "studio"]))?;
+    let made = target().join(setup::TARGET).join("release/studio.wasm");
+    Ok(Compiled::new(made, "z", engine::FEATURES))
+}
+
+/// Puts the studio into `studio` below a folder.
+pub(crate) fn put(compiled: &Compiled, folder: &Path) -> anyhow::Result<()> {
     let studio = folder.join("studio");
     page::copy_folder(&root().join("www/studio"), &studio).context("www/studio")?;
-    let made = target().join(setup::TARGET).join("release/studio.wasm");
-    engine::bind_into(&made, "z", engine::FEATURES, &studio)
+    engine::bind_into(compiled, &studio)
 }
