@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 use models::backbone::BackboneConfig;
 use models::backbone::PpLcNetV2Config;
@@ -21,6 +22,16 @@ pub(crate) struct World {
     folder: PathBuf,
     /// Deletes the folder at the end of the test.
     _held: Option<tempfile::TempDir>,
+}
+
+/// Weights that are the same in every run.
+fn drawn(draw: impl FnOnce(&burn::tensor::Device) -> Weights) -> Weights {
+    // The generator is one of all threads, and parameters are drawn when they are first read.
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let device = burn::tensor::Device::flex();
+    let _one_at_a_time = GENERATOR.lock().expect("no draw fails");
+    device.seed(7);
+    draw(&device)
 }
 
 impl World {
@@ -140,9 +151,7 @@ dropout = 0.0
             }),
             neck: None,
         };
-        let device = burn::tensor::Device::flex();
-        device.seed(7);
-        let extractor = config.init(&device).fuse();
+        let weights = drawn(|device| Weights::from_module(&config.init(device).fuse()));
         let file = ModelFile {
             description: ModelDescription {
                 architecture: Architecture::Extractor(config.fused()),
@@ -150,7 +159,7 @@ dropout = 0.0
                 arithmetic: models::inference::Arithmetic::F32,
                 notes: String::new(),
             },
-            weights: Weights::from_module(&extractor),
+            weights,
         };
         self.write("model.safetensors", Bundle::model_bytes(&file).expect("bytes"))
     }
@@ -166,8 +175,7 @@ dropout = 0.0
             head_blocks: 1,
             fused: false,
         };
-        let device = burn::tensor::Device::flex();
-        device.seed(7);
+        let weights = drawn(|device| Weights::from_module(&config.init(device).fuse()));
         let file = ModelFile {
             description: ModelDescription {
                 architecture: Architecture::Detector(config.fused()),
@@ -175,7 +183,7 @@ dropout = 0.0
                 arithmetic: models::inference::Arithmetic::F32,
                 notes: String::new(),
             },
-            weights: Weights::from_module(&config.init(&device).fuse()),
+            weights,
         };
         self.write("detector.safetensors", Bundle::model_bytes(&file).expect("bytes"))
     }
