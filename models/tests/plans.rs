@@ -396,6 +396,25 @@ fn graphs_of_lines() {
     check_extractor("lines", &extractor(config, None), &preprocess(64, 40));
 }
 
+/// Maps and vectors that are both inputs of one step.
+const TWICE: &str = r#"{"kind":"graph","nodes":[
+    {"step":{"conv":{"channels":12,"kernel":3,"stride":2}},"inputs":[0]},
+    {"step":"multiply","inputs":[1,1]},
+    {"step":"add","inputs":[2,2]},
+    {"step":"add_relu","inputs":[3,3]},
+    {"step":"concatenate","inputs":[4,4]},
+    {"step":{"global_pool":"average"},"inputs":[5]},
+    {"step":"scale","inputs":[6,6]},
+    {"step":"multiply","inputs":[7,7]},
+    {"step":"add","inputs":[8,6]}]}"#;
+
+#[test]
+fn a_step_may_have_one_input_twice() {
+    let config: BackboneConfig = serde_json::from_str(TWICE).expect("a list of steps");
+    config.check().expect("a network");
+    check_extractor("twice", &extractor(config, None), &preprocess(32, 24));
+}
+
 #[test]
 fn graphs() {
     let config: BackboneConfig = serde_json::from_str(STEPS).expect("a list of steps");

@@ -73,7 +73,8 @@ const STEPS: &str = r#"{"kind":"graph","nodes":[
         "count_padding":true}},"inputs":[10]},
     {"step":{"conv":{"channels":40,"kernel":3,"stride":2,"activation":"Silu"}},"inputs":[11]},
     {"step":{"global_pool":"average"},"inputs":[12]},
-    {"step":{"linear":36},"inputs":[13]}]}"#;
+    {"step":"multiply","inputs":[13,13]},
+    {"step":{"linear":36},"inputs":[14]}]}"#;
 
 fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
     let lcnet = PpLcNetConfig { scale: 0.25, class_expand: Some(64), dropout: 0.2, fused: false };

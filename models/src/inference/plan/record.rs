@@ -153,7 +153,7 @@ impl<C: Convolution> Recorder<C> {
         self.steps.iter().flat_map(|step| &step.inputs).filter(|input| **input == value).count()
     }
 
-    /// Steps that overwrite their first input get a copy of it where it is still needed.
+    /// Steps that overwrite their first input get a copy of it where it is still needed, or is their second input, too.
     fn keep_shared_inputs(&mut self, outputs: &[Value]) {
         let last = memory::last_uses(&self.steps, outputs, self.maps);
         let mut index = 0;
@@ -161,7 +161,8 @@ impl<C: Convolution> Recorder<C> {
         while index < self.steps.len() {
             let step = &self.steps[index];
             let first = step.inputs[0];
-            if step.operation.is_in_place() && last[first.index] != position {
+            let is_needed = last[first.index] != position || step.inputs[1..].contains(&first);
+            if step.operation.is_in_place() && is_needed {
                 let copy = Value { index: self.maps, extent: first.extent };
                 self.maps += 1;
                 self.steps[index].inputs[0] = copy;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use models::gallery::{ContentId, Gallery};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -421,6 +421,17 @@ fn replay(gallery: &mut Gallery, changes: &[Record]) -> anyhow::Result<()> {
 
 /// The first generation of a folder.
 fn begin_anew(folder: &Path, gallery: Gallery) -> anyhow::Result<Found> {
+    let there = folder.join("gallery-0.bin");
+    if there.exists() {
+        // A kill may have left the gallery without its journal; whatever else lies there is somebody's.
+        let (_, content) = journal::read_gallery(folder, 0)?;
+        if content != EntryId(ContentId::of(&gallery.to_bytes())) {
+            bail!(
+                "{}: is not the site's gallery, and its journal has gone; put the journal back, or give a new folder",
+                there.display()
+            );
+        }
+    }
     let content = journal::write_gallery(folder, 0, &gallery)?;
     // Two folders that began with one gallery have versions of their own.
     let seed = (content, std::process::id(), std::time::SystemTime::now());
@@ -439,6 +450,20 @@ mod tests {
 
     use super::*;
     use crate::service::change::tests::photo;
+
+    #[test]
+    fn a_gallery_whose_journal_has_gone_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = |dim| begin_anew(folder.path(), Gallery::new(dim, "m"));
+        own(4).unwrap();
+        std::fs::remove_file(folder.path().join("journal-0.wal")).unwrap();
+        let there = std::fs::read(folder.path().join("gallery-0.bin")).unwrap();
+        let error = own(5).err().expect("another gallery").to_string();
+        assert!(error.contains("gallery-0.bin: is not the site's gallery"), "{error}");
+        assert_eq!(std::fs::read(folder.path().join("gallery-0.bin")).unwrap(), there);
+        // What a kill between the two leaves.
+        own(4).unwrap();
+    }
 
     fn opened(folder: &Path) -> (Keeper, Arc<Snapshot>) {
         let first = Gallery::new(4, "m");

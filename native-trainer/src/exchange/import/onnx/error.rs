@@ -6,6 +6,9 @@ use thiserror::Error;
 
 use super::model::OPERATOR_SETS;
 
+/// Kinds of nodes that are listed; more fill a terminal.
+const MOST_SHOWN: usize = 40;
+
 /// Why a graph could not be taken over.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -91,7 +94,13 @@ impl fmt::Display for Refused {
 }
 
 fn listed(refused: &[Refused]) -> String {
-    refused.iter().flat_map(|refused| ["\n  ".to_owned(), refused.to_string()]).collect()
+    if refused.is_empty() {
+        return "\n  an answer that no node makes of the image".to_owned();
+    }
+    let shown = refused.iter().take(MOST_SHOWN).map(|refused| format!("\n  {refused}"));
+    let more = refused.len().saturating_sub(MOST_SHOWN);
+    let more = (more > 0).then(|| format!("\n  and {more} more kinds"));
+    shown.chain(more).collect()
 }
 
 /// Equal operators and reasons as one.

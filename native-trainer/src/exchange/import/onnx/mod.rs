@@ -129,11 +129,15 @@ fn part(folder: &Path, name: &str, start: u64, length: Option<u64>) -> Result<Ve
     let is_name = Path::new(name).components().count() == 1
         && matches!(Path::new(name).components().next(), Some(std::path::Component::Normal(_)));
     if !is_name {
-        return Err(bad("values that lie outside the folder of the graph are not read".to_owned()));
+        return Err(bad("values are read from files in the graph's own folder alone".to_owned()));
     }
     let path = folder.join(name);
     let read = || -> std::io::Result<Vec<u8>> {
         use std::io::{Read, Seek, SeekFrom};
+        // A pipe would be waited for.
+        if !std::fs::metadata(&path)?.is_file() {
+            return Err(std::io::Error::other("it is no file"));
+        }
         let mut file = std::fs::File::open(&path)?;
         let all = file.metadata()?.len().saturating_sub(start);
         let length = length.unwrap_or(all);
