@@ -89,8 +89,14 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operator, reason, count, first } = self;
+        let (operator, first, reason) = (shown(operator), shown(first), shown(reason));
         write!(f, "{operator} ({count} ×, first {first}): {reason}")
     }
+}
+
+/// What a file says, without what would steer a terminal, and no longer than a few lines.
+fn shown(text: &str) -> String {
+    text.chars().take(400).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn listed(refused: &[Refused]) -> String {

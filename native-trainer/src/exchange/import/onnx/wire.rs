@@ -2,9 +2,6 @@
 
 use super::OnnxError;
 
-/// Most bytes of a name.
-const MAX_NAME: usize = 1024;
-
 /// A field's contents.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Field<'a> {
