@@ -412,7 +412,18 @@ const TWICE: &str = r#"{"kind":"graph","nodes":[
 fn a_step_may_have_one_input_twice() {
     let config: BackboneConfig = serde_json::from_str(TWICE).expect("a list of steps");
     config.check().expect("a network");
-    check_extractor("twice", &extractor(config, None), &preprocess(32, 24));
+    // In floats: the only convolution is a first one, which int8 leaves as it is.
+    let device = Device::flex();
+    let preprocess = preprocess(32, 24);
+    let (fresh, weights) = drawn(|device| extractor(config, None).init(device));
+    let extractor = weights.load_into(fresh).expect("its own weights");
+    let pictures = pictures(&preprocess);
+    let expected = extractor.embed(preprocess.apply(&pictures, &device));
+    let expected: Vec<f32> = expected.into_data().try_into_vec().expect("floats");
+    let prepared = Prepared::new(&extractor, &preprocess, &device);
+    let got = pollster::block_on(prepared.run(&pictures)).expect("embeddings");
+    assert_near("twice", &got, &expected);
+    assert_gpu_near("twice", &extractor, &preprocess);
 }
 
 #[test]
