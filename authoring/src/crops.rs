@@ -140,6 +140,13 @@ impl<'a> Cropper<'a> {
         crop: Crop,
         photos: &[(ContentId, &RgbImage, &Path)],
     ) -> anyhow::Result<Vec<Seen>> {
+        if let (Crop::Never, [(_, picture, path)]) = (crop, photos) {
+            // Nothing is cut off, and a copy would be as large as a camera's picture.
+            let (whole, name) = (std::slice::from_ref(*picture), |_| path.display().to_string());
+            let embedded = embed_named(self.networks.extractor, whole, name)?;
+            let seen = |whole| Seen { whole: Some(whole), ..Seen::default() };
+            return Ok(embedded.into_iter().map(seen).collect());
+        }
         let (mut parts, mut names) = (Vec::new(), Vec::new());
         let mut counts = Vec::with_capacity(photos.len());
         for (_, picture, path) in photos {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::answer_rule::AnswerRule;
 use crate::calibration::Calibration;
 use crate::class::{Class, ContentId};
-use crate::embedding::{check_fit, check_room, check_stored, unit};
+use crate::embedding::{check_fit, check_room, check_stored, entry};
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
 use crate::index::{IndexConfig, VectorIndex, VectorType};
@@ -58,8 +58,8 @@ impl Gallery {
         embedding: &[f32],
         picture: ContentId,
     ) -> Result<(), GalleryError> {
-        let unit = unit(embedding, self.dim())?;
-        self.add_stored(class, &unit, picture)
+        let row = entry(embedding, self.dim())?;
+        self.add_stored(class, &row, picture)
     }
 
     /// Adds an embedding as a gallery of this model gave it out: it is of unit length but for

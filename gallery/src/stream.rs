@@ -12,7 +12,7 @@ use crate::answer_rule::AnswerRule;
 use crate::calibration::Calibration;
 use crate::class::{Class, ContentId, Crop};
 use crate::edit::check_threshold;
-use crate::embedding::{check_stored, unit};
+use crate::embedding::{check_stored, entry};
 use crate::error::GalleryError;
 use crate::format::StreamError;
 use crate::format::{
@@ -178,8 +178,8 @@ impl<S: Read + Write + Seek> GalleryStream<S> {
         embedding: &[f32],
         picture: ContentId,
     ) -> Result<(), StreamError> {
-        let unit = unit(embedding, self.piece.dim())?;
-        self.add_stored(class, &unit, picture)
+        let row = entry(embedding, self.piece.dim())?;
+        self.add_stored(class, &row, picture)
     }
 
     /// Adds an embedding as a gallery of this model gave it out.

@@ -25,7 +25,7 @@ use geometry::BBox;
 
 pub use format::Format;
 pub use header::Header;
-pub(crate) use resize::for_rows;
+pub(crate) use resize::{for_rows, reduced};
 pub use resize::{ResizeFilter, resize};
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
@@ -204,12 +204,16 @@ impl RgbImage {
     /// Whether all pixels have one color, but for what compression leaves: nothing is to be seen in it.
     pub fn is_one_color(&self) -> bool {
         let mut ends = [[u8::MAX, u8::MIN]; 3];
-        for pixel in self.data.chunks_exact(3) {
-            for ([low, high], value) in ends.iter_mut().zip(pixel) {
-                (*low, *high) = ((*low).min(*value), (*high).max(*value));
+        // Of a picture that shows something the first lines tell.
+        let lines = self.data.chunks_exact(self.width as usize * 3);
+        lines.map(<[u8]>::as_chunks).all(|(pixels, _)| {
+            for pixel in pixels {
+                for ([low, high], value) in ends.iter_mut().zip::<&[u8; 3]>(pixel) {
+                    (*low, *high) = ((*low).min(*value), (*high).max(*value));
+                }
             }
-        }
-        ends.iter().all(|[low, high]| high.saturating_sub(*low) <= ONE_COLOR)
+            ends.iter().all(|[low, high]| high.saturating_sub(*low) <= ONE_COLOR)
+        })
     }
 
     /// The part inside `bbox`, whose edges are truncated to whole pixels as the reference does; at

@@ -29,6 +29,31 @@ pub fn resize(image: &RgbImage, width: u32, height: u32, filter: ResizeFilter) -
     RgbImage::from_rgb(width, height, data).expect("the buffer was made for this size")
 }
 
+/// `image` with boxes of `factor × factor` pixels (1 to 256) as one, their mean, halves upwards: Pillow's `reduce`. At the
+/// right and lower edge a box has the pixels that are left.
+pub(crate) fn reduced(image: &RgbImage, factor: u32) -> RgbImage {
+    let factor = factor.clamp(1, 256) as usize;
+    let source = image.width() as usize * 3;
+    let mut data = Vec::with_capacity(image.data().len() / (factor * factor));
+    let mut sums = vec![0_u16; source];
+    for lines in image.data().chunks(source * factor) {
+        sums.fill(0);
+        for line in lines.chunks_exact(source) {
+            sums.iter_mut().zip(line).for_each(|(sum, byte)| *sum += u16::from(*byte));
+        }
+        for pixels in sums.chunks(factor * 3) {
+            let count = (lines.len() / source * (pixels.len() / 3)) as u32;
+            for channel in 0..3 {
+                let sum: u32 = pixels[channel..].iter().step_by(3).map(|v| u32::from(*v)).sum();
+                data.push(((sum + count / 2) / count) as u8);
+            }
+        }
+    }
+    let [width, height] =
+        [image.width(), image.height()].map(|side| side.div_ceil(factor as u32));
+    RgbImage::from_rgb(width, height, data).expect("each box has given a pixel")
+}
+
 /// Resamples `image` to `[width, height]` and hands each row of bytes to `write`, with the part of `out`
 /// that is its own; on all threads if there are any.
 ///
@@ -97,9 +122,11 @@ impl Resampling {
         let mut bytes = vec![0; row];
         let mut next = self.rows[first].start;
         for (tap, out) in self.rows[first..].iter().zip(out.chunks_exact_mut(row)) {
+            // Lines between those that are mixed are none of the result.
+            next = next.max(tap.start);
             while next < tap.start + tap.weights.len() {
                 let data = &image.data()[next * source..][..source];
-                line.iter_mut().zip(data).for_each(|(value, byte)| *value = f32::from(*byte));
+                widen(data, &mut line[..source]);
                 self.narrow(&line, &mut narrow[next % kept * (row + 1)..][..=row]);
                 next += 1;
             }
@@ -129,6 +156,37 @@ impl Resampling {
             out.iter_mut().for_each(|value| *value = f32::from(to_byte(*value)));
         }
     }
+}
+
+/// Bytes as numbers.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn widen(bytes: &[u8], values: &mut [f32]) {
+    values.iter_mut().zip(bytes).for_each(|(value, byte)| *value = f32::from(*byte));
+}
+
+/// The same by instructions that compilers do not find for wasm.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn widen(bytes: &[u8], values: &mut [f32]) {
+    use core::arch::wasm32::{
+        f32x4_convert_u32x4, f32x4_extract_lane, u16x8_extend_low_u8x16, u32x4_extend_high_u16x8,
+        u32x4_extend_low_u16x8, u64x2,
+    };
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let (wide, last) = values.as_chunks_mut::<8>();
+    for (values, bytes) in wide.iter_mut().zip(eights) {
+        let words = u16x8_extend_low_u8x16(u64x2(u64::from_le_bytes(*bytes), 0));
+        let quarters = [u32x4_extend_low_u16x8(words), u32x4_extend_high_u16x8(words)];
+        for (values, quarter) in values.as_chunks_mut::<4>().0.iter_mut().zip(quarters) {
+            let quarter = f32x4_convert_u32x4(quarter);
+            *values = [
+                f32x4_extract_lane::<0>(quarter),
+                f32x4_extract_lane::<1>(quarter),
+                f32x4_extract_lane::<2>(quarter),
+                f32x4_extract_lane::<3>(quarter),
+            ];
+        }
+    }
+    last.iter_mut().zip(rest).for_each(|(value, byte)| *value = f32::from(*byte));
 }
 
 /// The nearest byte, halves upwards.
@@ -222,7 +280,44 @@ mod tests {
         rows.map(|(tap, x)| round(mixed(tap, &|y| narrow[y * row + x])) as u8).collect()
     }
 
+    /// The mean of each box, a value at a time.
+    fn plain_boxes(image: &RgbImage, factor: usize) -> Vec<u8> {
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let mut data = Vec::new();
+        for (top, left) in (0..height)
+            .step_by(factor)
+            .flat_map(|top| (0..width).step_by(factor).map(move |left| (top, left)))
+        {
+            for channel in 0..3 {
+                let (mut sum, mut count) = (0.0, 0.0);
+                for y in top..(top + factor).min(height) {
+                    for x in left..(left + factor).min(width) {
+                        sum += f64::from(image.data()[(y * width + x) * 3 + channel]);
+                        count += 1.0;
+                    }
+                }
+                data.push((sum / count + 0.5).floor() as u8);
+            }
+        }
+        data
+    }
+
     proptest! {
+        #[test]
+        fn boxes_are_their_means(
+            (width, height) in (1_u32..40, 1_u32..40),
+            factor in 1_u32..50,
+            seed in any::<u64>(),
+        ) {
+            let mut next = noise(seed);
+            let data = (0..width * height * 3).map(|_| (next() * 128.0 + 128.0) as u8).collect();
+            let image = RgbImage::from_rgb(width, height, data).unwrap();
+            let small = reduced(&image, factor);
+            let size = (width.div_ceil(factor), height.div_ceil(factor));
+            prop_assert_eq!((small.width(), small.height()), size);
+            prop_assert_eq!(small.data(), plain_boxes(&image, factor as usize));
+        }
+
         #[test]
         fn lines_at_a_time_equal_whole_passes(
             from in (1_u32..40, 1_u32..40),

@@ -8,6 +8,7 @@
 mod bits;
 mod color;
 mod header;
+mod lanes;
 mod scan;
 mod tables;
 mod transform;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::inline_always, reason = "vector code is chosen where a loop is inlined into")]
 
-use std::ops::{Add, Mul, Sub};
+use pulp::bytemuck;
+
+use super::lanes::Lanes;
 
 /// Where the coefficients of a block lie, in the order in which they are coded.
 pub(super) const ZIGZAG: [u8; 64] = [
@@ -10,51 +12,6 @@ pub(super) const ZIGZAG: [u8; 64] = [
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
-
-/// Eight numbers, which are computed with at once. No sum of a picture with 8 bits comes near to their limits; those
-/// of other data wrap.
-#[derive(Clone, Copy)]
-struct Lanes([i32; 8]);
-
-impl Lanes {
-    /// Loops and no iterators over arrays: these are compiled apart from the function that carries the
-    /// processor's instructions.
-    #[inline(always)]
-    fn of(value: impl Fn(usize) -> i32) -> Self {
-        let mut lanes = [0; 8];
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            *lane = value(i);
-        }
-        Self(lanes)
-    }
-}
-
-impl Add for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self::of(|i| self.0[i].wrapping_add(other.0[i]))
-    }
-}
-
-impl Sub for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self::of(|i| self.0[i].wrapping_sub(other.0[i]))
-    }
-}
-
-impl Mul<i32> for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, factor: i32) -> Self {
-        Self::of(|i| self.0[i].wrapping_mul(factor))
-    }
-}
 
 /// Lines of blocks whose samples are wanted.
 pub(super) struct Samples<'a> {
@@ -86,41 +43,44 @@ impl pulp::NullaryFnOnce for Samples<'_> {
 /// browsers, OpenCV and Pillow give the same samples.
 #[inline(always)]
 fn transform(block: &[i16; 64], steps: &[u16; 64], plane: &mut [u8], stride: usize) {
-    let value = |i: usize| i32::from(block[i]).wrapping_mul(i32::from(steps[i]));
-    let mut rows = [Lanes([0; 8]); 8];
-    for (y, row) in rows.iter_mut().enumerate() {
-        *row = Lanes::of(|x| value(8 * y + x));
+    // Four coefficients a word; the first of all is none that has to be 0.
+    let mut others = *block;
+    others[0] = 0;
+    let words: [[u64; 2]; 8] = bytemuck::cast(others);
+    let (mut upper_left, mut elsewhere) = (0, 0);
+    for (y, [left, right]) in words.iter().enumerate() {
+        elsewhere |= right;
+        *(if y < 4 { &mut upper_left } else { &mut elsewhere }) |= left;
     }
-    let has = |range: std::ops::Range<usize>| block[range].iter().any(|value| *value != 0);
+    let (block, steps) = (block.as_chunks().0, steps.as_chunks().0);
+    let values = || {
+        let mut rows = [Lanes::splat(0); 8];
+        for ((row, values), steps) in rows.iter_mut().zip(block).zip(steps) {
+            *row = Lanes::products(values, steps);
+        }
+        rows
+    };
     // Most blocks of a photograph have little but their upper left quarter.
-    let rows = if has(32..64) || (0..4).any(|y| has(8 * y + 4..8 * y + 8)) {
-        turned(&pass::<false>(&turned(&pass::<false>(&rows, 11)), 18))
-    } else if has(1..32) {
-        turned(&pass::<true>(&turned(&pass::<true>(&rows, 11)), 18))
+    let rows = if elsewhere != 0 {
+        Lanes::turned(&pass::<false>(&Lanes::turned(&pass::<false>(&values(), 11)), 18))
+    } else if upper_left != 0 {
+        Lanes::turned(&pass::<true>(&Lanes::turned(&pass::<true>(&values(), 11)), 18))
     } else {
-        [Lanes([value(0).wrapping_add(4) >> 3; 8]); 8]
+        let first = i32::from(block[0][0]).wrapping_mul(i32::from(steps[0][0]));
+        [Lanes::splat(first.wrapping_add(4) >> 3); 8]
     };
     for (line, row) in plane.chunks_mut(stride).zip(rows) {
-        for (to, value) in line[..8].iter_mut().zip(row.0) {
-            *to = value.wrapping_add(128).clamp(0, 255) as u8;
+        if let Some(line) = line.first_chunk_mut() {
+            *line = row.samples();
         }
     }
-}
-
-#[inline(always)]
-fn turned(rows: &[Lanes; 8]) -> [Lanes; 8] {
-    let mut columns = [Lanes([0; 8]); 8];
-    for (x, column) in columns.iter_mut().enumerate() {
-        *column = Lanes::of(|y| rows[y].0[x]);
-    }
-    columns
 }
 
 /// The transform of eight columns, whose lower halves are 0 where `HALF`; the result is rounded and moved by
 /// `shift` bits.
 #[inline(always)]
 fn pass<const HALF: bool>(rows: &[Lanes; 8], shift: u32) -> [Lanes; 8] {
-    let lower = |i: usize| if HALF { Lanes([0; 8]) } else { rows[i] };
+    let lower = |i: usize| if HALF { Lanes::splat(0) } else { rows[i] };
     let [r0, r1, r2, r3, ..] = *rows;
     let [r4, r5, r6, r7] = [lower(4), lower(5), lower(6), lower(7)];
     // Even rows.
@@ -136,12 +96,10 @@ fn pass<const HALF: bool>(rows: &[Lanes; 8], shift: u32) -> [Lanes; 8] {
     let z4 = (r5 + r1) * -3196 + z5;
     let odds =
         [r1 * 12299 + z1 + z4, r3 * 25172 + z2 + z3, r5 * 16819 + z2 + z4, r7 * 2446 + z1 + z3];
-    let half = 1 << (shift - 1);
-    let mut moved = [Lanes([0; 8]); 8];
+    let mut moved = [Lanes::splat(0); 8];
     for i in 0..4 {
         let (sum, difference) = (evens[i] + odds[i], evens[i] - odds[i]);
-        moved[i] = Lanes::of(|x| sum.0[x].wrapping_add(half) >> shift);
-        moved[7 - i] = Lanes::of(|x| difference.0[x].wrapping_add(half) >> shift);
+        (moved[i], moved[7 - i]) = (sum.halved(shift), difference.halved(shift));
     }
     moved
 }
