@@ -39,10 +39,11 @@ class Author {
     };
   }
 
-  ask(request, progress) {
+  // `given` are buffers that the worker gets instead of copies.
+  ask(request, progress, given = []) {
     return new Promise((resolve, reject) => {
       this.waiting.push({ resolve, reject, progress });
-      this.started.then(() => this.worker.postMessage(request));
+      this.started.then(() => this.worker.postMessage(request, given));
     });
   }
 
@@ -204,17 +205,19 @@ async function pixelsOf(file, bytes) {
 
 // Asks the idlest worker about a file; where its own decoders do not read it, about the pixels that the browser's do.
 async function asked(file, requestOf, worker = idlest()) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
+  const read = async () => new Uint8Array(await file.arrayBuffer());
+  const bytes = await read();
   // A name without contents: the browser had no room, or was closed before it wrote.
   if (!bytes.length) throw new EngineError({ kind: "Gone", message: "nothing was kept" });
   try {
-    return await worker.ask(requestOf(bytes, null));
+    return await worker.ask(requestOf(bytes, null), undefined, [bytes.buffer]);
   } catch (error) {
     if (error.kind !== "Format") throw error;
-    const pixels = await pixelsOf(file, bytes).catch(() => {
+    const again = await read();
+    const pixels = await pixelsOf(file, again).catch(() => {
       throw new EngineError({ kind: "Picture", message: error.message });
     });
-    return worker.ask(requestOf(bytes, pixels));
+    return worker.ask(requestOf(again, pixels));
   }
 }
 

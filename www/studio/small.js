@@ -20,7 +20,12 @@ async function smaller(file) {
   }
 }
 
-addEventListener("message", async ({ data: { number, file } }) => {
-  const small = await smaller(file).catch(() => null);
-  postMessage({ number, small });
+// One after the other: decoded, one of a camera takes 50 MB.
+let last = Promise.resolve();
+
+addEventListener("message", ({ data: { number, file } }) => {
+  last = last.then(async () => {
+    const small = await smaller(file).catch(() => null);
+    postMessage({ number, small });
+  });
 });

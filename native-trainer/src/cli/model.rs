@@ -68,10 +68,29 @@ pub(crate) fn open_model(path: &Path) -> anyhow::Result<OpenModel> {
              hold them, to train on from; give the model file: `magpie export RUN --out model.safetensors` writes that \
              of a run, `magpie import --out` that of other weights"
         ),
+        error @ ModelFileError::Weights(_) => match foreign(path) {
+            Some(remedy) => anyhow::anyhow!("this is no model file, but one of another program; {remedy}"),
+            None => error.into(),
+        },
         error => error.into(),
     });
     let file = file.with_context(|| path.display().to_string())?;
     Ok(OpenModel { file, id: model_id(&bytes), bytes })
+}
+
+/// What to do with a file of another program, by its ending.
+fn foreign(path: &Path) -> Option<String> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "onnx" | "pth" | "pt" | "bin" | "pdparams" => {
+            let name = path.display();
+            Some(format!("`magpie import {name} --out model.safetensors` takes its network over"))
+        }
+        "tflite" => {
+            Some("take the file that it was made of, by `magpie import`, or give the model file".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// A detector on a device, which answers something.

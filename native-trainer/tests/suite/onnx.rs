@@ -268,3 +268,85 @@ fn every_parameter_of_a_graph_learns() {
     assert!(learning.parameters > 10);
     assert_eq!(learning.reached, learning.parameters);
 }
+
+/// A field of a protocol buffer that holds bytes.
+fn held(number: u8, bytes: &[u8]) -> Vec<u8> {
+    assert!(bytes.len() < 1 << 14, "lengths of two bytes are enough");
+    let length = [bytes.len() as u8 & 127 | 128, (bytes.len() >> 7) as u8];
+    [&[number << 3 | 2][..], &length, bytes].concat()
+}
+
+/// A field of a protocol buffer that holds a small number.
+fn numbered(number: u8, value: u8) -> Vec<u8> {
+    assert!(value < 128 && number < 16);
+    vec![number << 3, value]
+}
+
+/// A value with its sides.
+fn described(name: &str, sides: &[u8]) -> Vec<u8> {
+    let sides = sides.iter().flat_map(|side| held(1, &numbered(1, *side)));
+    let tensor = [numbered(1, 1), held(2, &sides.collect::<Vec<u8>>())].concat();
+    [held(1, name.as_bytes()), held(2, &held(1, &tensor))].concat()
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str, attributes: &[u8]) -> Vec<u8> {
+    let inputs = inputs.iter().flat_map(|name| held(1, name.as_bytes()));
+    let parts =
+        [inputs.collect(), held(2, output.as_bytes()), held(4, operator.as_bytes()), attributes.to_vec()];
+    held(1, &parts.concat())
+}
+
+/// An attribute: its name, and the field with its type that holds its value.
+fn attribute(name: &str, value: &[u8], kind: u8) -> Vec<u8> {
+    // The number of the field is beyond a byte.
+    held(5, &[held(1, name.as_bytes()), value.to_vec(), vec![0xa0, 0x01, kind]].concat())
+}
+
+/// A convolution and a mean, with these attributes, this weight, and nodes behind them.
+fn small_graph(attributes: &[u8], weight: f32, more: &[Vec<u8>]) -> Vec<u8> {
+    let values = weight.to_le_bytes().repeat(4 * 3 * 3 * 3);
+    let shape: Vec<u8> = [4, 3, 3, 3].iter().flat_map(|side| numbered(1, *side)).collect();
+    let weight = [shape, numbered(2, 1), held(8, b"w"), held(9, &values)].concat();
+    let graph = [
+        node("Conv", &["x", "w"], "c", attributes),
+        node("GlobalAveragePool", &["c"], "p", &[]),
+        node("Flatten", &["p"], "y", &[]),
+        more.concat(),
+        held(5, &weight),
+        held(11, &described("x", &[1, 3, 16, 16])),
+        held(12, &described("y", &[1, 4])),
+    ];
+    [numbered(1, 8), held(7, &graph.concat()), held(8, &numbered(2, 17))].concat()
+}
+
+#[test]
+fn a_graph_that_contradicts_itself_is_refused() {
+    let shape = |sides: &[u8]| {
+        let sides = sides.iter().flat_map(|side| numbered(8, *side));
+        attribute("kernel_shape", &sides.collect::<Vec<u8>>(), 7)
+    };
+    let padded = |how: &str| attribute("auto_pad", &held(4, how.as_bytes()), 3);
+    let read = |bytes: &[u8]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("small.ONNX");
+        std::fs::write(&path, bytes).expect("written");
+        read_onnx(&path, &OnnxOptions::default())
+    };
+    let good = read(&small_graph(&[shape(&[3, 3]), padded("VALID")].concat(), 0.5, &[]));
+    assert_eq!(good.expect("a graph").config.embedding_dim(), 4);
+    let wrong = [
+        (small_graph(&shape(&[1, 1]), 0.5, &[]), "a kernel_shape that is not that of its weights"),
+        (small_graph(&shape(&[3]), 0.5, &[]), "a kernel_shape that is not that of its weights"),
+        (small_graph(&padded("SAME"), 0.5, &[]), "padding SAME, which there is not"),
+        (small_graph(&[], f32::NAN, &[]), "no finite numbers"),
+        (small_graph(&[], f32::MAX, &[]), "no finite numbers"),
+        (small_graph(&[], 0.5, &[node("Relu", &["x"], "c", &[])]), "two values are called c"),
+        (small_graph(&[], 0.5, &[node("Relu", &["x"], "w", &[])]), "two values are called w"),
+        (small_graph(&[], 0.5, &[node("Relu", &["x"], "x", &[])]), "two values are called x"),
+    ];
+    for (bytes, reason) in wrong {
+        let error = read(&bytes).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{reason}: {error}");
+        assert!(!error.contains("please report"), "{error}");
+    }
+}

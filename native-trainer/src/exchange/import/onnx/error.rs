@@ -35,6 +35,9 @@ pub enum OnnxError {
         /// What is too large.
         what: String,
     },
+    /// It has more steps, channels or pixels than a network may have here.
+    #[error("{0}; export a smaller network")]
+    Limit(#[from] models::LimitError),
     /// Its input is no image.
     #[error("its input cannot be given an image: {reason}")]
     Input {

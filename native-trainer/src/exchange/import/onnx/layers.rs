@@ -72,6 +72,12 @@ impl Window {
         }
         let (mut before, mut behind) = (pads[..rank].to_vec(), pads[rank..].to_vec());
         let auto = call.node.text("auto_pad").unwrap_or("NOTSET");
+        if !matches!(auto, "" | "NOTSET" | "VALID" | "SAME_UPPER" | "SAME_LOWER") {
+            return Err(call.wrong(&format!("padding {auto}, which there is not")));
+        }
+        if auto == "VALID" {
+            (before, behind) = (vec![0; rank], vec![0; rank]);
+        }
         if let "SAME_UPPER" | "SAME_LOWER" = auto {
             for axis in 0..rank {
                 let reach = (kernel[axis] - 1) * dilation[axis] + 1;
@@ -130,7 +136,12 @@ fn conv(call: &Call<'_>) -> Made {
     if groups == 0 || each.checked_mul(groups) != Some(channels) || !out.is_multiple_of(groups) {
         return Err(call.wrong(&format!("weights {:?} over {:?}", weight.shape, x.shape)));
     }
-    let window = window(call, &weight.shape[2..], x)?;
+    let kernel = &weight.shape[2..];
+    let said = call.node.numbers("kernel_shape");
+    if said.is_some_and(|said| !kernel.iter().map(|side| *side as i64).eq(said.iter().copied())) {
+        return Err(call.wrong("a kernel_shape that is not that of its weights"));
+    }
+    let window = window(call, kernel, x)?;
     let [rows, columns] = [window.places(0, height), window.places(1, width)];
     let mut shape = vec![batch, out, rows, columns];
     let count = count(&shape, call.budget)?;

@@ -134,6 +134,10 @@ fn part(folder: &Path, name: &str, start: u64, length: Option<u64>) -> Result<Ve
     let path = folder.join(name);
     let read = || -> std::io::Result<Vec<u8>> {
         use std::io::{Read, Seek, SeekFrom};
+        // A link may lead to a file that its owner never meant to give away.
+        if path.canonicalize()?.parent() != Some(&folder.canonicalize()?) {
+            return Err(std::io::Error::other("it is a link out of the graph's folder"));
+        }
         // A pipe would be waited for.
         if !std::fs::metadata(&path)?.is_file() {
             return Err(std::io::Error::other("it is no file"));
@@ -277,12 +281,12 @@ fn preprocess_of(
     let Preprocess { width, height, mean, std, .. } = &preprocess;
     seen[0] = if let Some(range) = inside {
         format!(
-            "images of {width} × {height} pixels, values from 0 to {range}: the graph itself normalizes them"
+            "images {width} pixels wide and {height} high, values from 0 to {range}: the graph itself normalizes them"
         )
     } else {
         let from = seen[0].rsplit(", ").next().unwrap_or_default().to_owned();
         let from = from.replace("for this network", "for networks of ImageNet");
-        format!("images of {width} × {height} pixels, mean {mean:?}, deviation {std:?}, {from}")
+        format!("images {width} pixels wide and {height} high, mean {mean:?}, deviation {std:?}, {from}")
     };
     Ok((preprocess, seen))
 }
@@ -351,10 +355,14 @@ fn graph(
     let converter = Converter::new(model, &run, budget, (input, sides));
     let (network, map) = converter.convert(wanted)?;
     let (config, weights) = network.finish(map);
-    let limits = |error: models::LimitError| OnnxError::TooLarge { what: error.to_string() };
-    config.check().map_err(limits)?;
-    config.check_input(sides).map_err(limits)?;
+    config.check()?;
+    config.check_input(sides)?;
     let answer = run.answer.as_ref().map(Array::as_floats).transpose()?.unwrap_or_default();
+    if answer.iter().any(|value| !value.is_finite()) {
+        let reason = "what it answers to an image holds values that are no finite numbers: its weights are damaged, or \
+                      overflow";
+        return Err(OnnxError::damaged(reason.to_owned()));
+    }
     Ok(Graphed { config, weights, answer: answer.to_vec() })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>; numbers of fields and types are the schema's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use half::{bf16, f16};
 
@@ -102,6 +102,15 @@ impl Node {
 }
 
 impl Model {
+    /// Fails where a name stands for two values: which of them a node gets is told nowhere.
+    fn check_names(&self) -> Result<(), OnnxError> {
+        let inputs = self.inputs.iter().map(|(name, _)| name);
+        let outputs = self.nodes.iter().flat_map(|node| &node.outputs);
+        let mut seen: HashSet<&String> = self.constants.keys().collect();
+        let again = inputs.chain(outputs).find(|name| !name.is_empty() && !seen.insert(name));
+        again.map_or(Ok(()), |name| Err(twice(name)))
+    }
+
     /// Reads a file; `beside` reads parts of other files that it names.
     pub(super) fn read(bytes: &[u8], beside: Beside<'_>) -> Result<Self, OnnxError> {
         let (mut model, mut graph) = (Self::default(), None);
@@ -133,6 +142,9 @@ impl Model {
                 (1, field) => model.nodes.push(node(field.bytes()?, beside)?),
                 (5, field) => {
                     let (name, array) = tensor(field.bytes()?, beside)?;
+                    if model.constants.contains_key(&name) {
+                        return Err(twice(&name));
+                    }
                     model.constants.insert(name, array);
                 }
                 (11, field) => model.inputs.push(value(field.bytes()?)?),
@@ -147,8 +159,13 @@ impl Model {
         // Constants may be listed as inputs, too.
         let constants = &model.constants;
         model.inputs.retain(|(name, _)| !constants.contains_key(name));
+        model.check_names()?;
         Ok(model)
     }
+}
+
+fn twice(name: &str) -> OnnxError {
+    OnnxError::damaged(format!("two values are called {name}"))
 }
 
 fn is_standard(domain: &str) -> bool {
