@@ -3,8 +3,8 @@
 use super::sample::Sample;
 use crate::map::AdaptationKind;
 use crate::matrix::{
-    View, factor, largest_directions, multiply, orthonormal, products_of_columns, solve_rows,
-    transposed,
+    View, factor, inverse_transposed, largest_directions, multiply, orthonormal,
+    products_of_columns, transposed,
 };
 
 /// Directions of most variance that wider embeddings are brought into.
@@ -98,15 +98,18 @@ impl Space {
             mean.iter_mut().zip(&*sum).for_each(|(mean, sum)| *mean += sum / entries.len() as f64);
             sum.iter_mut().for_each(|sum| *sum /= (*count).max(1) as f64);
         }
+        let keeps_all = width <= MOST_VALUES || sample.len() < ENOUGH;
         let mut within = Vec::with_capacity(entries.len() * width);
-        let mut total = Vec::with_capacity(entries.len() * width);
+        let mut total = Vec::new();
         for entry in &entries {
             let class = sample.class(*entry);
             let own = &sums[class * width..(class + 1) * width];
             within.extend(row(*entry).iter().zip(own).map(|(v, own)| (f64::from(*v) - own) as f32));
-            total.extend(
-                row(*entry).iter().zip(&mean).map(|(v, mean)| (f64::from(*v) - mean) as f32),
-            );
+            if !keeps_all {
+                total.extend(
+                    row(*entry).iter().zip(&mean).map(|(v, mean)| (f64::from(*v) - mean) as f32),
+                );
+            }
         }
         let mut within = products_of_columns(&within, width);
         let trace: f64 = (0..width).map(|i| f64::from(within[i * width + i])).sum();
@@ -119,8 +122,7 @@ impl Space {
         let means: Vec<f32> = there
             .flat_map(|(own, _)| own.iter().zip(&mean).map(|(own, mean)| (own - mean) as f32))
             .collect();
-        let keeps_all = width <= MOST_VALUES || sample.len() < ENOUGH;
-        let total = products_of_columns(&total, width);
+        let total = if keeps_all { total } else { products_of_columns(&total, width) };
         Some(Taught { width, keeps_all, within, total, means })
     }
 }
@@ -154,38 +156,47 @@ pub(super) struct Taught {
     keeps_all: bool,
     /// `[width, width]`, the mean of its diagonal 1.
     within: Vec<f32>,
-    /// `[width, width]`
+    /// `[width, width]`; of no use where all directions are kept.
     total: Vec<f32>,
     /// `[classes, width]`, less the mean of all entries.
     means: Vec<f32>,
 }
 
 impl Taught {
-    /// Rows of the map of a kind and strength, `[values, width]`.
-    pub(super) fn rows(&self, kind: AdaptationKind, strength: f32) -> Option<Vec<f32>> {
+    /// What maps of a strength begin with.
+    pub(super) fn whitened(&self, strength: f32) -> Option<Whitened<'_>> {
         let width = self.width;
         let mut mixed: Vec<f32> = self.within.iter().map(|v| (1.0 - strength) * v).collect();
         (0..width).for_each(|i| mixed[i * width + i] += strength);
-        if !factor(&mut mixed, width) {
-            return None;
-        }
-        let mut columns = vec![0.0; width * width];
-        (0..width).for_each(|i| columns[i * width + i] = 1.0);
-        // Those of `L⁻¹`.
-        solve_rows(&mixed, width, &mut columns);
-        // `L⁻ᵀ`.
-        let inverse = View::of(&columns, width);
+        factor(&mut mixed, width)
+            .then(|| Whitened { taught: self, inverse: inverse_transposed(&mixed, width) })
+    }
+}
+
+/// Moments with the matrix that makes them the same in every direction within classes.
+pub(super) struct Whitened<'a> {
+    taught: &'a Taught,
+    /// `L⁻ᵀ`, `[width, width]`.
+    inverse: Vec<f32>,
+}
+
+impl Whitened<'_> {
+    /// Rows of the map of a kind, `[values, width]`.
+    pub(super) fn rows(&self, kind: AdaptationKind) -> Option<Vec<f32>> {
+        let Taught { width, keeps_all, total, means, .. } = self.taught;
+        let width = *width;
+        let inverse = View::of(&self.inverse, width);
         let directions = match kind {
-            AdaptationKind::Whitening if self.keeps_all => {
-                return Some(transposed(&columns, width));
+            AdaptationKind::Whitening if *keeps_all => {
+                return Some(transposed(&self.inverse, width));
             }
             AdaptationKind::Whitening => {
-                let half = multiply(inverse.transposed(), View::of(&self.total, width));
+                let half = multiply(inverse.transposed(), View::of(total, width));
                 let total = multiply(View::of(&half, width), inverse);
                 largest_directions(&total, width, MOST_VALUES)
             }
             AdaptationKind::Lda => {
-                let means = multiply(View::of(&self.means, width), inverse);
+                let means = multiply(View::of(means, width), inverse);
                 let count = means.len() / width;
                 // The last follows from the others.
                 let few = count.saturating_sub(1);

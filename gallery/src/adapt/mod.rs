@@ -130,7 +130,8 @@ impl Teaching {
             return None;
         }
         let space = space.without(moments, sample, &seen);
-        let rows = space.learn(sample, &seen)?.rows(about.kind, about.strength)?;
+        let taught = space.learn(sample, &seen)?;
+        let rows = taught.whitened(about.strength)?.rows(about.kind)?;
         let mean = sample.mean_of(&seen);
         AdaptationMap::new(about.kind, about.strength, count, &space.back(rows), &mean)
     }
@@ -178,7 +179,7 @@ impl Gallery {
             helping.reduce(|best, other| if gain(&other) > gain(&best) { other } else { best });
         let map = chosen.and_then(|chosen| {
             let all = space.learn(&sample, &|_| true)?;
-            let rows = space.back(all.rows(chosen.kind, chosen.strength)?);
+            let rows = space.back(all.whitened(chosen.strength)?.rows(chosen.kind)?);
             let mean = sample.mean();
             AdaptationMap::new(chosen.kind, chosen.strength, self.len(), &rows, mean)
         });
@@ -193,30 +194,31 @@ impl Gallery {
 fn candidates(sample: &Sample, space: &Space, options: &AdaptOptions) -> Vec<Candidate> {
     let kinds = [AdaptationKind::Whitening, AdaptationKind::Lda];
     let kinds = kinds.into_iter().filter(|kind| options.kind.is_none_or(|wanted| wanted == *kind));
+    let kinds: Vec<AdaptationKind> = kinds.collect();
     let strengths = options.strength.map_or(STRENGTHS.to_vec(), |strength| vec![strength]);
     let tried: Vec<(AdaptationKind, f32)> =
-        kinds.flat_map(|kind| strengths.iter().map(move |strength| (kind, *strength))).collect();
+        kinds.iter().flat_map(|kind| strengths.iter().map(|strength| (*kind, *strength))).collect();
     let before = Trial::before(sample);
     let mut after: Vec<[Trial; 2]> = vec![[Trial::default(), Trial::default()]; tried.len()];
-    for part in 0..PARTS {
-        let taught = space.learn(sample, &|entry| sample.rank(entry) % PARTS != part);
-        for ((kind, strength), [pictures, _]) in tried.iter().zip(&mut after) {
-            let Some(rows) = taught.as_ref().and_then(|taught| taught.rows(*kind, *strength))
-            else {
-                continue;
-            };
-            pictures.ask(sample, space, &rows, &|entry| sample.rank(entry) % PARTS == part, false);
+    // Asks those that are left out of every map that the others teach; `what` is a place in the trials.
+    let mut ask = |what: usize, halves: bool, left_out: &dyn Fn(usize) -> bool| {
+        let Some(taught) = space.learn(sample, &|entry| !left_out(entry)) else { return };
+        for (at, strength) in strengths.iter().enumerate() {
+            let Some(whitened) = taught.whitened(*strength) else { continue };
+            for (kind, trials) in
+                kinds.iter().zip(after.iter_mut().skip(at).step_by(strengths.len()))
+            {
+                if let Some(rows) = whitened.rows(*kind) {
+                    trials[what].ask(sample, space, &rows, left_out, halves);
+                }
+            }
         }
+    };
+    for part in 0..PARTS {
+        ask(0, false, &|entry| sample.rank(entry) % PARTS == part);
     }
     for half in 0..2 {
-        let taught = space.learn(sample, &|entry| sample.class(entry) % 2 != half);
-        for ((kind, strength), [_, classes]) in tried.iter().zip(&mut after) {
-            let Some(rows) = taught.as_ref().and_then(|taught| taught.rows(*kind, *strength))
-            else {
-                continue;
-            };
-            classes.ask(sample, space, &rows, &|entry| sample.class(entry) % 2 == half, true);
-        }
+        ask(1, true, &|entry| sample.class(entry) % 2 == half);
     }
     let measured =
         tried.iter().zip(&after).map(|((kind, strength), [pictures, classes])| Candidate {

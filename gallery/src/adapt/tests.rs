@@ -140,7 +140,8 @@ fn few_entries_keep_every_direction() {
     }
     let sample = Sample::of(&gallery);
     let space = Space::of(&sample, &|_| true);
-    let rows = space.learn(&sample, &|_| true).unwrap().rows(AdaptationKind::Whitening, 0.3);
+    let taught = space.learn(&sample, &|_| true).unwrap();
+    let rows = taught.whitened(0.3).unwrap().rows(AdaptationKind::Whitening);
     assert_eq!(rows.unwrap().len(), wide * wide);
 }
 
@@ -154,7 +155,8 @@ fn a_map_that_would_hurt_is_known_to() {
     assert!(best.pictures.gain() < 0.0 && best.classes.gain() < 0.0, "{best:?}");
     let sample = Sample::of(&gallery);
     let space = Space::of(&sample, &|_| true);
-    let rows = space.learn(&sample, &|_| true).unwrap().rows(AdaptationKind::Whitening, 0.001);
+    let taught = space.learn(&sample, &|_| true).unwrap();
+    let rows = taught.whitened(0.001).and_then(|whitened| whitened.rows(AdaptationKind::Whitening));
     let map =
         AdaptationMap::new(AdaptationKind::Whitening, 0.001, 1, &rows.unwrap(), sample.mean());
     let before = recall(&gallery, &queries);

@@ -7,7 +7,7 @@ mod product;
 mod triangular;
 
 pub(crate) use product::{View, multiply, products_of_columns};
-pub(crate) use triangular::{factor, solve_rows};
+pub(crate) use triangular::{factor, inverse_transposed, solve_rows};
 
 /// Rounds of the search for directions: each makes what is left of other directions smaller by the ratio of
 /// their variances.

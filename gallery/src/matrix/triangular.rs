@@ -58,24 +58,51 @@ pub(crate) fn factor(matrix: &mut [f32], dim: usize) -> bool {
 /// - `lower`: `[dim, dim]`, as [`factor`] leaves it
 /// - `rows`: `[count, dim]`
 pub(crate) fn solve_rows(lower: &[f32], dim: usize, rows: &mut [f32]) {
-    let count = rows.len() / dim.max(1);
-    for start in (0..dim).step_by(BLOCK) {
-        let end = (start + BLOCK).min(dim);
+    solve_behind(lower, dim, 0, rows);
+}
+
+/// [`solve_rows`] for rows that are 0 before `first`, without these values.
+fn solve_behind(lower: &[f32], dim: usize, first: usize, rows: &mut [f32]) {
+    let length = dim - first;
+    let count = rows.len() / length.max(1);
+    for start in (0..length).step_by(BLOCK) {
+        let end = (start + BLOCK).min(length);
+        let block = first + start..first + end;
         if start > 0 {
             let known: Vec<f32> =
-                rows.chunks_exact(dim).flat_map(|row| row[..start].iter().copied()).collect();
-            let part = View::part(lower, dim, start..end, 0..start);
+                rows.chunks_exact(length).flat_map(|row| row[..start].iter().copied()).collect();
+            let part = View::part(lower, dim, block.clone(), first..first + start);
             let out = &mut rows[start..];
-            add_product(View::of(&known, start), part.transposed(), -1.0, out, dim);
+            add_product(View::of(&known, start), part.transposed(), -1.0, out, length);
         }
-        let inverse = inverse(lower, dim, start..end);
+        let inverse = inverse(lower, dim, block);
         let width = end - start;
-        let rest = View::part(rows, dim, 0..count, start..end);
+        let rest = View::part(rows, length, 0..count, start..end);
         let solved = multiply(rest, View::of(&inverse, width).transposed());
-        for (row, solved) in rows.chunks_exact_mut(dim).zip(solved.chunks_exact(width)) {
+        for (row, solved) in rows.chunks_exact_mut(length).zip(solved.chunks_exact(width)) {
             row[start..end].copy_from_slice(solved);
         }
     }
+}
+
+/// `L⁻ᵀ`: its rows are the columns of `L⁻¹`. Nothing is computed of the half that is 0.
+///
+/// # Shapes
+///
+/// - `lower`: `[dim, dim]`, as [`factor`] leaves it
+/// - output: `[dim, dim]`
+pub(crate) fn inverse_transposed(lower: &[f32], dim: usize) -> Vec<f32> {
+    let mut all = vec![0.0; dim * dim];
+    for first in (0..dim).step_by(BLOCK) {
+        let (count, length) = (BLOCK.min(dim - first), dim - first);
+        let mut rows = vec![0.0; count * length];
+        (0..count).for_each(|row| rows[row * length + row] = 1.0);
+        solve_behind(lower, dim, first, &mut rows);
+        for (to, row) in all[first * dim..].chunks_exact_mut(dim).zip(rows.chunks_exact(length)) {
+            to[first..].copy_from_slice(row);
+        }
+    }
+    all
 }
 
 /// The inverse of a block on the diagonal, `[block, block]`.
@@ -120,6 +147,17 @@ mod tests {
                         .sum();
                     let wanted = f64::from(matrix[row * dim + column]);
                     prop_assert!((product - wanted).abs() < 1e-3 * dim as f64, "{product} {wanted}");
+                }
+            }
+            let inverse = inverse_transposed(&lower, dim);
+            for row in 0..dim {
+                for column in 0..dim {
+                    let product: f64 = (0..=row)
+                        .map(|k| f64::from(lower[row * dim + k]) * f64::from(inverse[column * dim + k]))
+                        .sum();
+                    let wanted = f64::from(u8::from(row == column));
+                    prop_assert!((product - wanted).abs() < 1e-2, "{product} {wanted}");
+                    prop_assert!(row >= column || inverse[column * dim + row] == 0.0);
                 }
             }
             let rows: Vec<f32> = (0..3 * dim).map(|_| next()).collect();

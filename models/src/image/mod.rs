@@ -25,8 +25,8 @@ use geometry::BBox;
 
 pub use format::Format;
 pub use header::Header;
-pub(crate) use resize::{for_rows, reduced};
 pub use resize::{ResizeFilter, resize};
+pub(crate) use resize::{for_rows, reduced};
 
 /// Most pixels of a picture that is decoded: enough for any camera sold, and little enough (192 MB
 /// of RGB) for a phone's browser.

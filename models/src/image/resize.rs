@@ -49,8 +49,7 @@ pub(crate) fn reduced(image: &RgbImage, factor: u32) -> RgbImage {
             }
         }
     }
-    let [width, height] =
-        [image.width(), image.height()].map(|side| side.div_ceil(factor as u32));
+    let [width, height] = [image.width(), image.height()].map(|side| side.div_ceil(factor as u32));
     RgbImage::from_rgb(width, height, data).expect("each box has given a pixel")
 }
 

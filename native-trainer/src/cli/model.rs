@@ -86,9 +86,10 @@ fn foreign(path: &Path) -> Option<String> {
             let name = path.display();
             Some(format!("`magpie import {name} --out model.safetensors` takes its network over"))
         }
-        "tflite" => {
-            Some("take the file that it was made of, by `magpie import`, or give the model file".to_owned())
-        }
+        "tflite" => Some(
+            "take the file that it was made of, by `magpie import`, or give the model file"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

@@ -148,7 +148,8 @@ impl Arguments {
         files::check_outputs(&outputs, &inputs)?;
         let known = self.known.map(Known::from);
         let is_paddle = self.checkpoint.extension().is_some_and(|ending| ending == "pdparams");
-        let is_onnx = self.checkpoint.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        let is_onnx =
+            self.checkpoint.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
         let asked = [
             (self.output.is_some(), "--output"),
             (self.without_classifier, "--without-classifier"),

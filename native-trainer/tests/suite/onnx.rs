@@ -291,8 +291,12 @@ fn described(name: &str, sides: &[u8]) -> Vec<u8> {
 
 fn node(operator: &str, inputs: &[&str], output: &str, attributes: &[u8]) -> Vec<u8> {
     let inputs = inputs.iter().flat_map(|name| held(1, name.as_bytes()));
-    let parts =
-        [inputs.collect(), held(2, output.as_bytes()), held(4, operator.as_bytes()), attributes.to_vec()];
+    let parts = [
+        inputs.collect(),
+        held(2, output.as_bytes()),
+        held(4, operator.as_bytes()),
+        attributes.to_vec(),
+    ];
     held(1, &parts.concat())
 }
 

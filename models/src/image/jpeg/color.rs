@@ -124,17 +124,18 @@ mod wide {
                 let middle = i16x8_splat(128);
                 sixteen(of(y), i16x8_sub(of(cb), middle), i16x8_sub(of(cr), middle))
             };
-            let (low, high) = (halves(|v| i16x8_extend_low_u8x16(v)), halves(|v| i16x8_extend_high_u8x16(v)));
-            let [red, green, blue] = [0, 1, 2].map(|color| u8x16_narrow_i16x8(low[color], high[color]));
+            let (low, high) =
+                (halves(|v| i16x8_extend_low_u8x16(v)), halves(|v| i16x8_extend_high_u8x16(v)));
+            let [red, green, blue] =
+                [0, 1, 2].map(|color| u8x16_narrow_i16x8(low[color], high[color]));
             interleave([red, green, blue], pixels);
         }
         done
     }
 
     fn load(bytes: &[u8; PIXELS]) -> v128 {
-        let [low, high] = [0, 8].map(|at| {
-            u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
-        });
+        let [low, high] =
+            [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i])));
         u64x2(low, high)
     }
 
@@ -172,10 +173,13 @@ mod wide {
             u8x16_shuffle::<0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15>(two, b)
         };
         let third = {
-            let two = u8x16_shuffle::<0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0>(r, g);
+            let two =
+                u8x16_shuffle::<0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0>(r, g);
             u8x16_shuffle::<26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31>(two, b)
         };
-        for (sixteen, values) in pixels.as_chunks_mut::<16>().0.iter_mut().zip([first, second, third]) {
+        for (sixteen, values) in
+            pixels.as_chunks_mut::<16>().0.iter_mut().zip([first, second, third])
+        {
             let (halves, _) = sixteen.as_chunks_mut::<8>();
             halves[0] = u64x2_extract_lane::<0>(values).to_le_bytes();
             halves[1] = u64x2_extract_lane::<1>(values).to_le_bytes();

@@ -146,10 +146,10 @@ mod wide {
         pub(in super::super) fn turned(rows: &[Self; 8]) -> [Self; 8] {
             let quarter = |top: usize, left: usize| {
                 let [a, b, c, d] = [0, 1, 2, 3].map(|y| rows[top + y].0[left]);
-                let [ab, cd] =
-                    [(a, b), (c, d)].map(|(upper, lower)| i32x4_shuffle::<0, 4, 1, 5>(upper, lower));
-                let [ab2, cd2] =
-                    [(a, b), (c, d)].map(|(upper, lower)| i32x4_shuffle::<2, 6, 3, 7>(upper, lower));
+                let [ab, cd] = [(a, b), (c, d)]
+                    .map(|(upper, lower)| i32x4_shuffle::<0, 4, 1, 5>(upper, lower));
+                let [ab2, cd2] = [(a, b), (c, d)]
+                    .map(|(upper, lower)| i32x4_shuffle::<2, 6, 3, 7>(upper, lower));
                 [
                     i32x4_shuffle::<0, 1, 4, 5>(ab, cd),
                     i32x4_shuffle::<2, 3, 6, 7>(ab, cd),

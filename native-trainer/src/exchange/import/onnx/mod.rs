@@ -286,7 +286,9 @@ fn preprocess_of(
     } else {
         let from = seen[0].rsplit(", ").next().unwrap_or_default().to_owned();
         let from = from.replace("for this network", "for networks of ImageNet");
-        format!("images {width} pixels wide and {height} high, mean {mean:?}, deviation {std:?}, {from}")
+        format!(
+            "images {width} pixels wide and {height} high, mean {mean:?}, deviation {std:?}, {from}"
+        )
     };
     Ok((preprocess, seen))
 }
