@@ -22,6 +22,7 @@ use super::problem::{Answered, Kind, Problem};
 use super::routes::{Way, Who};
 use crate::cli::no_port;
 use crate::publishing::connections::{Busy, Watched};
+use crate::publishing::host::names_one_host;
 use crate::terminal::{Note, before_end};
 
 /// Within which a request's headers must have come, and the next request of a connection.
@@ -216,6 +217,11 @@ impl Service {
     /// Whether a request is answered at all, and its place among those that are worked on.
     fn check<B>(&self, way: &Way, request: &Request<B>) -> Answered<Option<OwnedSemaphorePermit>> {
         let (method, headers) = (request.method(), request.headers());
+        if !names_one_host(request) {
+            let detail = "a request of HTTP/1.1 has one Host header (RFC 9112); send the name that the service is \
+                          asked by";
+            return Err(Problem::request(detail));
+        }
         self.gate.admit_host(request.uri(), headers)?;
         let who = match way {
             Way::Site => return self.gate.admit(headers, false).map(|()| None),

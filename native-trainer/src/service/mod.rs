@@ -193,7 +193,12 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
         ("--token-file-read", &options.read_token),
     ];
     for (flag, path) in kept {
-        if path.as_ref().is_some_and(|path| files::within(path, &options.site).is_some()) {
+        // A link in the site is a name by which it is asked for, wherever it leads.
+        let is_in_site = |path: &PathBuf| {
+            let places = [path, files::folder_of(path)];
+            places.into_iter().any(|place| files::within(place, &options.site).is_some())
+        };
+        if path.as_ref().is_some_and(is_in_site) {
             bail!(
                 "{flag}: lies in the site, whose files are sent to whoever asks; choose a place beside it"
             );
