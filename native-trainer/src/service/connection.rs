@@ -12,6 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -20,12 +21,13 @@ use super::http::{Body, Call, Response, empty};
 use super::limits::drain;
 use super::problem::{Answered, Kind, Problem};
 use super::routes::{Way, Who};
+use super::tls::Tls;
 use crate::cli::no_port;
 use crate::publishing::connections::{Busy, Watched};
 use crate::publishing::host::names_one_host;
 use crate::terminal::{Note, before_end};
 
-/// Within which a request's headers must have come, and the next request of a connection.
+/// Within which TLS must be agreed on, a request's headers must have come, and the next request of a connection.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of a request's headers at most.
 const HEADERS: usize = 64 << 10;
@@ -64,7 +66,16 @@ pub(super) async fn serve(
     }
     // Whoever reads the address may end it at once.
     eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/, at", site.display());
-    println!("http://{local}/");
+    let scheme = if service.tls.is_some() { "https" } else { "http" };
+    println!("{scheme}://{local}/");
+    if service.tls.is_some() {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            if let Some(tls) = &service.tls {
+                tls.follow().await;
+            }
+        });
+    }
     let (connections, mut told) = (service.host.connections.clone(), false);
     let mut stop = ending.clone();
     loop {
@@ -101,9 +112,26 @@ async fn before<T>(stop: &mut watch::Receiver<bool>, next: impl Future<Output = 
     .await
 }
 
-/// Serves one connection.
+/// Serves one connection, encrypted if the service has a certificate.
 async fn speak(stream: Watched, service: Arc<Service>, mut ending: watch::Receiver<bool>) {
     let busy = stream.busy();
+    let Some(acceptor) = service.tls.as_ref().map(Tls::acceptor) else {
+        return talk(stream, busy, service, ending).await;
+    };
+    let shaken = tokio::time::timeout(HEADERS_WITHIN, acceptor.accept(stream));
+    // Who says nothing, or something else than TLS, is let go.
+    if let Some(Ok(Ok(stream))) = before(&mut ending, shaken).await {
+        talk(stream, busy, service, ending).await;
+    }
+}
+
+/// Answers the requests of one connection.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    busy: Busy,
+    service: Arc<Service>,
+    mut ending: watch::Receiver<bool>,
+) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let (service, busy) = (Arc::clone(&service), busy.clone());
         async move { std::io::Result::Ok(service.answer(request, &busy).await) }

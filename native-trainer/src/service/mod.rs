@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `http`, `metrics`, `schema` | bodies; figures; types as schemas |
 //! | `problem` | errors as documents |
-//! | `auth`, `change`, `fitting`, `limits`, `multipart` | who may what; what may be done to a gallery; whether options fit; how much at once; forms |
+//! | `auth`, `change`, `fitting`, `limits`, `multipart`, `tls` | who may what; what may be done to a gallery; whether options fit; how much at once; forms; how connections are encrypted |
 //! | `filter`, `journal` | which classes are meant; changes that were answered, on the disk |
 //! | `store` | the gallery as requests see it, and who changes it |
 //! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
@@ -28,6 +28,7 @@ mod queue;
 mod routes;
 mod schema;
 mod store;
+mod tls;
 mod types;
 
 use std::net::IpAddr;
@@ -51,6 +52,8 @@ use limits::{Budget, Limits};
 use metrics::Metrics;
 use queue::Queue;
 use store::{Rules, Store};
+pub(crate) use tls::Pair;
+use tls::Tls;
 
 /// What an owner says about the service.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub(crate) struct Options {
     /// Files with tokens: who may change, who may ask.
     pub(crate) token: Option<PathBuf>,
     pub(crate) read_token: Option<PathBuf>,
+    /// The files of a certificate and its key.
+    pub(crate) tls: Option<Pair>,
     pub(crate) origins: Vec<HeaderValue>,
     /// Names that it is asked by, beside its own.
     pub(crate) hosts: Vec<String>,
@@ -83,6 +88,8 @@ pub(crate) struct Service {
     settings: RecognizerSettings,
     has_detector: bool,
     gate: Gate,
+    /// How connections are encrypted, if they are.
+    tls: Option<Tls>,
     limits: Limits,
     budget: Budget,
     metrics: Arc<Metrics>,
@@ -134,6 +141,7 @@ impl Service {
             read: token(&options.read_token)?,
             origins: options.origins.clone(),
         };
+        let tls = options.tls.clone().map(Tls::open).transpose()?;
         let store = match &options.state {
             Some(folder) => Store::open(folder.clone(), gallery, rules)?,
             None => Store::fixed(gallery, &rules),
@@ -153,6 +161,7 @@ impl Service {
             settings,
             has_detector,
             gate,
+            tls,
             budget: Budget::new(&limits),
             limits,
             metrics,
@@ -187,18 +196,20 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
             "--token-file lets clients change the gallery: say by --state where changes are kept"
         );
     }
+    let pair = options.tls.as_ref();
     let kept = [
-        ("--state", &options.state),
-        ("--token-file", &options.token),
-        ("--token-file-read", &options.read_token),
+        ("--state", options.state.as_ref()),
+        ("--token-file", options.token.as_ref()),
+        ("--token-file-read", options.read_token.as_ref()),
+        ("--key", pair.map(|pair| &pair.key)),
     ];
     for (flag, path) in kept {
         // A link in the site is a name by which it is asked for, wherever it leads.
         let is_in_site = |path: &PathBuf| {
-            let places = [path, files::folder_of(path)];
+            let places = [path.as_path(), files::folder_of(path)];
             places.into_iter().any(|place| files::within(place, &options.site).is_some())
         };
-        if path.as_ref().is_some_and(is_in_site) {
+        if path.is_some_and(is_in_site) {
             bail!(
                 "{flag}: lies in the site, whose files are sent to whoever asks; choose a place beside it"
             );

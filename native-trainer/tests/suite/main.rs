@@ -37,6 +37,7 @@ mod service;
 mod service_changes;
 mod service_described;
 mod service_refusals;
+mod service_tls;
 mod site;
 mod site_edits;
 mod sites;
