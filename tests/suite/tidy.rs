@@ -307,11 +307,11 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
     (
         "native-trainer/src/service",
         &[
-            &["http", "metrics", "schema"],
+            &["http", "log", "metrics", "schema"],
             &["problem"],
             &["auth", "change", "fitting", "limits", "multipart", "tls"],
             &["filter", "journal"],
-            &["store"],
+            &["corrections", "store"],
             &["asked"],
             &["queue", "types"],
             &["routes"],

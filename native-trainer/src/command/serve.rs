@@ -60,6 +60,9 @@ struct ServiceArguments {
     /// File with the token of who may ask; without it everybody may.
     #[arg(long, value_name = "FILE", requires = "api")]
     token_file_read: Option<PathBuf>,
+    /// Takes what visitors say that things are, for the owner to accept or to reject.
+    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    corrections: bool,
     /// File of certificates in PEM, the service's own first: connections are encrypted (https). Read again when it changes.
     #[arg(long, value_name = "FILE", requires_all = ["api", "key"])]
     certificate: Option<PathBuf>,
@@ -129,6 +132,7 @@ impl ServiceArguments {
             tls: self.certificate.clone().zip(self.key.clone()).map(|(certificate, key)| {
                 service::Pair { certificate, key }
             }),
+            corrections: self.corrections,
             max_body: usize::from(self.max_body) << 20,
             max_pixels: u64::from(self.max_pixels) * 1_000_000,
             max_seconds: self.max_seconds.into(),

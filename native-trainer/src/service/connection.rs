@@ -114,27 +114,34 @@ async fn before<T>(stop: &mut watch::Receiver<bool>, next: impl Future<Output = 
 
 /// Serves one connection, encrypted if the service has a certificate.
 async fn speak(stream: Watched, service: Arc<Service>, mut ending: watch::Receiver<bool>) {
-    let busy = stream.busy();
+    let place = Place { busy: stream.busy(), from: stream.from() };
     let Some(acceptor) = service.tls.as_ref().map(Tls::acceptor) else {
-        return talk(stream, busy, service, ending).await;
+        return talk(stream, place, service, ending).await;
     };
     let shaken = tokio::time::timeout(HEADERS_WITHIN, acceptor.accept(stream));
     // Who says nothing, or something else than TLS, is let go.
     if let Some(Ok(Ok(stream))) = before(&mut ending, shaken).await {
-        talk(stream, busy, service, ending).await;
+        talk(stream, place, service, ending).await;
     }
+}
+
+/// What is known of a connection whatever is said by it.
+#[derive(Clone)]
+struct Place {
+    busy: Busy,
+    from: Option<IpAddr>,
 }
 
 /// Answers the requests of one connection.
 async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    busy: Busy,
+    place: Place,
     service: Arc<Service>,
     mut ending: watch::Receiver<bool>,
 ) {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let (service, busy) = (Arc::clone(&service), busy.clone());
-        async move { std::io::Result::Ok(service.answer(request, &busy).await) }
+        let (service, place) = (Arc::clone(&service), place.clone());
+        async move { std::io::Result::Ok(service.answer(request, &place).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HEADERS);
@@ -170,14 +177,14 @@ impl Drop for Working {
 
 impl Service {
     /// Answers a request within all limits.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, busy: &Busy) -> Response {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, from: &Place) -> Response {
         let begin = Instant::now();
         let working = Working::begin(&self);
         let (method, way) =
             (request.method().clone(), Way::of(request.method(), request.uri().path()));
         let (name, is_site) = (way.name(), matches!(way, Way::Site));
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let answered = Arc::clone(&self).admitted(way, request, busy).await;
+        let answered = Arc::clone(&self).admitted(way, request, from).await;
         let mut response = answered.unwrap_or_else(|problem| problem.response());
         let headers = response.headers_mut();
         if !is_site {
@@ -208,11 +215,11 @@ impl Service {
         self: Arc<Self>,
         way: Way,
         request: Request<Incoming>,
-        busy: &Busy,
+        from: &Place,
     ) -> Answered {
         // Until it is answered.
         let _place = match self.check(&way, &request) {
-            Ok(place) => place.map(|place| (place, busy.begin())),
+            Ok(place) => place.map(|place| (place, from.busy.begin())),
             Err(problem) => {
                 drain(request.into_body(), self.limits.body).await;
                 return Err(problem);
@@ -227,7 +234,7 @@ impl Service {
             Way::Nowhere => return Err(nowhere()),
         };
         let (head, body) = request.into_parts();
-        let answer = route.answer(Arc::clone(&self), Call { head, body, place });
+        let answer = route.answer(Arc::clone(&self), Call { head, body, place, from: from.from });
         // First for its body, then for its answer.
         let Ok(answer) = tokio::time::timeout(2 * self.limits.time, answer).await else {
             let seconds = 2 * self.limits.time.as_secs();

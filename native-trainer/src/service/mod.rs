@@ -2,11 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `http`, `metrics`, `schema` | bodies; figures; types as schemas |
+//! | `http`, `log`, `metrics`, `schema` | bodies; files that grow by frames; figures; types as schemas |
 //! | `problem` | errors as documents |
 //! | `auth`, `change`, `fitting`, `limits`, `multipart`, `tls` | who may what; what may be done to a gallery; whether options fit; how much at once; forms; how connections are encrypted |
 //! | `filter`, `journal` | which classes are meant; changes that were answered, on the disk |
-//! | `store` | the gallery as requests see it, and who changes it |
+//! | `corrections`, `store` | what visitors say; the gallery as requests see it, and who changes it |
 //! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
 //! | `routes`, `openapi` | what is answered, by subject; its description |
 //! | `connection` | connections, and their end |
@@ -15,11 +15,13 @@ mod asked;
 mod auth;
 mod change;
 mod connection;
+mod corrections;
 mod filter;
 mod fitting;
 mod http;
 mod journal;
 mod limits;
+mod log;
 mod metrics;
 mod multipart;
 mod openapi;
@@ -48,6 +50,7 @@ use crate::files;
 use crate::publishing::host::Host;
 use crate::publishing::site::{bundle_of, read_manifest};
 use auth::{Gate, Hosts, Token};
+use corrections::Corrections;
 use limits::{Budget, Limits};
 use metrics::Metrics;
 use queue::Queue;
@@ -73,6 +76,8 @@ pub(crate) struct Options {
     pub(crate) origins: Vec<HeaderValue>,
     /// Names that it is asked by, beside its own.
     pub(crate) hosts: Vec<String>,
+    /// Whether visitors may say what things are.
+    pub(crate) corrections: bool,
     pub(crate) max_body: usize,
     pub(crate) max_pixels: u64,
     pub(crate) max_seconds: u64,
@@ -95,6 +100,8 @@ pub(crate) struct Service {
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
     store: Store,
+    /// What visitors say, where the owner wants to know.
+    corrections: Option<Arc<Corrections>>,
     /// The site's own files.
     host: Host,
     begun: Instant,
@@ -146,6 +153,12 @@ impl Service {
             Some(folder) => Store::open(folder.clone(), gallery, rules)?,
             None => Store::fixed(gallery, &rules),
         };
+        let corrections = match &options.state {
+            Some(folder) if options.corrections => {
+                Some(Arc::new(Corrections::open(folder, &store.current().gallery)?))
+            }
+            _ => None,
+        };
         let limits = Limits {
             body: options.max_body,
             pixels: options.max_pixels,
@@ -167,6 +180,7 @@ impl Service {
             metrics,
             queue,
             store,
+            corrections,
             host: Host::new(&options.site, options.origins.clone()),
             begun: Instant::now(),
             ending: AtomicBool::new(false),

@@ -35,6 +35,7 @@ mod sentences;
 mod serve;
 mod service;
 mod service_changes;
+mod service_corrections;
 mod service_described;
 mod service_refusals;
 mod service_tls;

@@ -1,6 +1,7 @@
 //! What the service answers: one table, by which requests are led and from which the description is written.
 
 pub(crate) mod classes;
+pub(crate) mod corrections;
 pub(crate) mod entries;
 pub(crate) mod gallery;
 pub(crate) mod health;
@@ -22,10 +23,11 @@ use super::problem::{Answered, Problem};
 use super::schema::{Described, Schemas};
 use super::store::{Asking, Doing, More, Snapshot, Told};
 use super::types::{
-    AdaptOptions, AddOptions, CalibrateOptions, ClassChange, ClassOf, ClassPage, DetectOptions,
+    AdaptOptions, AddOptions, CalibrateOptions, ClassChange, ClassOf, ClassPage, CorrectionOptions,
+    CorrectionPage, CorrectionTaken, CorrectionsAccepted, CorrectionsRejected, DetectOptions,
     Detected, EmbedOptions, Embedded, EntriesGone, EntriesMoved, EntryChange, EntryOptions,
-    EntryPage, Images, ListOptions, Nothing, RecognizeOptions, Recognized, SearchOptions, Searched,
-    Statistics,
+    EntryPage, Images, ListOptions, Nothing, PageOptions, RecognizeOptions, Recognized, Rejected,
+    SearchOptions, Searched, Statistics,
 };
 
 /// An answer on its way.
@@ -68,6 +70,8 @@ pub(crate) enum Gives {
     Version(Schema),
     /// Bytes about a version of the gallery.
     File(&'static str),
+    /// Bytes about nothing that has a version.
+    Picture(&'static str),
     /// A text.
     Text(&'static str),
 }
@@ -151,6 +155,18 @@ routes! {
         Takes::Json(of::<CalibrateOptions>) => Gives::Json(of::<Changed>), gallery::calibrate;
     POST "/v1/undo" "gallery" "Takes the last change back, and the one before it when it is called again." Keepers
         Takes::Address(of::<Nothing>) => Gives::Json(of::<Changed>), gallery::undo;
+    POST "/v1/corrections" "corrections"
+        "Keeps what a visitor says that an image or an embedding is, until the owner decides." Readers
+        Takes::Queries(of::<CorrectionOptions>) => Gives::Json(of::<CorrectionTaken>), corrections::add;
+    GET "/v1/corrections" "corrections" "Lists corrections that wait, oldest first." Keepers
+        Takes::Address(of::<PageOptions>) => Gives::Json(of::<CorrectionPage>), corrections::list;
+    GET "/v1/corrections/{id}/thumbnail" "corrections" "Shows a correction that waits." Keepers
+        Takes::Address(of::<Nothing>) => Gives::Picture("image/jpeg"), corrections::thumbnail;
+    POST "/v1/corrections/accept" "corrections"
+        "Adds corrections to the gallery, all or none, as what they are said to be or as another class." Keepers
+        Takes::Json(of::<CorrectionsAccepted>) => Gives::Json(of::<Changed>), corrections::accept;
+    POST "/v1/corrections/reject" "corrections" "Takes corrections away, all or none." Keepers
+        Takes::Json(of::<CorrectionsRejected>) => Gives::Json(of::<Rejected>), corrections::reject;
     GET "/v1/" "service" "Shows a page to try the service." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("text/html"), health::page;
     GET "/v1/try.js" "service" "Sends the page's script." Anybody
