@@ -36,9 +36,8 @@ pub enum LabelError {
 /// The first character of a text that steers how others are shown: a control character, a break of a line, and what
 /// embeds, overrides or isolates a direction of writing. The marks between letters, which Arabic and Hebrew need, do not.
 fn steering(text: &str) -> Option<char> {
-    let steers = |c: &char| {
-        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let steers =
+        |c: &char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().find(steers)
 }
 
@@ -248,11 +247,16 @@ mod tests {
         assert_eq!(checked(" Ka\u{308}se\n").as_deref(), Ok("Käse"));
         assert_eq!(checked(" "), Err(LabelError::Blank));
         // Marks between letters: Arabic, Hebrew, Persian, an emoji of several.
-        for text in ["\u{5d0}\u{200f}1", "a\u{61c}b", "\u{645}\u{6cc}\u{200c}\u{62e}", "👩\u{200d}🔬"] {
+        for text in
+            ["\u{5d0}\u{200f}1", "a\u{61c}b", "\u{645}\u{6cc}\u{200c}\u{62e}", "👩\u{200d}🔬"]
+        {
             assert_eq!(checked(text).as_deref(), Ok(text));
         }
         for (text, told) in [
-            ("a\0b", "the name of a class holds U+0000, which steers how text is shown; take that character out"),
+            (
+                "a\0b",
+                "the name of a class holds U+0000, which steers how text is shown; take that character out",
+            ),
             ("a\u{1b}[2K", "the name of a class holds U+001B, "),
             ("gpj\u{202e}exe", "the name of a class holds U+202E, "),
             ("a\u{2066}b", "the name of a class holds U+2066, "),

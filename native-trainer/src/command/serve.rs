@@ -22,7 +22,7 @@ use crate::terminal::{Note, sentence};
 /// too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie serve site --port 8080\n  magpie serve site --cors \
-    https://example.org\n  magpie serve site --api\n  magpie serve site --api --state state --token-file token")]
+    https://example.org\n  magpie serve site --api\n  magpie serve site --api --state state --token-file token --manage")]
 pub struct Arguments {
     /// Published site.
     site: PathBuf,
@@ -63,6 +63,9 @@ struct ServiceArguments {
     /// Takes what visitors say that things are, for the owner to accept or to reject.
     #[arg(long, requires_all = ["api", "state", "token_file"])]
     corrections: bool,
+    /// Shows a page at /manage/ by which whoever has the token changes the gallery.
+    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    manage: bool,
     /// File of certificates in PEM, the service's own first: connections are encrypted (https). Read again when it changes.
     #[arg(long, value_name = "FILE", requires_all = ["api", "key"])]
     certificate: Option<PathBuf>,
@@ -129,9 +132,12 @@ impl ServiceArguments {
             device: self.device,
             token: self.token_file.clone(),
             read_token: self.token_file_read.clone(),
-            tls: self.certificate.clone().zip(self.key.clone()).map(|(certificate, key)| {
-                service::Pair { certificate, key }
-            }),
+            tls: self
+                .certificate
+                .clone()
+                .zip(self.key.clone())
+                .map(|(certificate, key)| service::Pair { certificate, key }),
+            manage: self.manage,
             corrections: self.corrections,
             max_body: usize::from(self.max_body) << 20,
             max_pixels: u64::from(self.max_pixels) * 1_000_000,

@@ -172,7 +172,7 @@ impl Watched {
     }
 
     /// The address of the other end, unless it has gone.
-    pub(crate) fn from(&self) -> Option<IpAddr> {
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.stream.peer_addr().ok().map(|address| address.ip())
     }
 

@@ -66,6 +66,9 @@ pub(super) async fn serve(
     }
     // Whoever reads the address may end it at once.
     eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/, at", site.display());
+    if service.manage {
+        eprintln!("its owner's page is at /manage/");
+    }
     let scheme = if service.tls.is_some() { "https" } else { "http" };
     println!("{scheme}://{local}/");
     if service.tls.is_some() {
@@ -114,7 +117,7 @@ async fn before<T>(stop: &mut watch::Receiver<bool>, next: impl Future<Output = 
 
 /// Serves one connection, encrypted if the service has a certificate.
 async fn speak(stream: Watched, service: Arc<Service>, mut ending: watch::Receiver<bool>) {
-    let place = Place { busy: stream.busy(), from: stream.from() };
+    let place = Place { busy: stream.busy(), from: stream.peer() };
     let Some(acceptor) = service.tls.as_ref().map(Tls::acceptor) else {
         return talk(stream, place, service, ending).await;
     };
@@ -229,7 +232,7 @@ impl Service {
             Way::Site => return Ok(self.host.answer(request).await.map(Body::File)),
             _ if request.method() == Method::OPTIONS => return Ok(empty(StatusCode::NO_CONTENT)),
             Way::Route(route, place) => (route, place),
-            Way::Door => return Ok(to_the_page()),
+            Way::Door(path) => return Ok(to_the_page(path)),
             Way::Method(_, methods) => return Ok(wrong_method(&methods)),
             Way::Nowhere => return Err(nowhere()),
         };
@@ -261,7 +264,7 @@ impl Service {
         let who = match way {
             Way::Site => return self.gate.admit(headers, false).map(|()| None),
             Way::Route(route, _) => route.who,
-            Way::Door => Who::Anybody,
+            Way::Door(_) => Who::Anybody,
             Way::Method(..) | Way::Nowhere => Who::Watchers,
         };
         if who == Who::Anybody || method == Method::OPTIONS {
@@ -285,9 +288,11 @@ fn nowhere() -> Problem {
 }
 
 /// Leads to the page; in words that hold also where a proxy gives the service a folder of its own.
-fn to_the_page() -> Response {
+fn to_the_page(path: &str) -> Response {
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("v1/"));
+    if let Ok(to) = HeaderValue::try_from(format!("{}/", path.trim_start_matches('/'))) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
     response
 }
 

@@ -142,7 +142,8 @@ impl Corrections {
             files::write(&path, &first_bytes(&begin)?)?;
         }
         let bytes = files::read(&path, LIMIT)?;
-        let damaged = || format!("{}: is damaged; put a copy back, or take it away", path.display());
+        let damaged =
+            || format!("{}: is damaged; put a copy back, or take it away", path.display());
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             bail!("{}: is no file of corrections that this program reads", path.display());
         };
@@ -184,12 +185,11 @@ impl Corrections {
     /// [`Kind::Busy`]
     pub(crate) fn admit(&self, from: Option<IpAddr>, now: Instant) -> Answered<()> {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = from.filter(|from| !from.is_loopback()).map(network);
+        let from = from.map(network).filter(|from| !from.is_loopback());
         rates.admit(from, now).map_err(|wait| {
             let seconds = wait.as_secs() + 1;
-            let detail = format!(
-                "more corrections come than are taken; send it again in {seconds} seconds"
-            );
+            let detail =
+                format!("more corrections come than are taken; send it again in {seconds} seconds");
             let mut problem = Problem::new(Kind::Busy, detail);
             problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
             problem
@@ -208,7 +208,8 @@ impl Corrections {
             return Ok(false);
         }
         if held.waiting.len() >= MOST.0 || held.bytes >= MOST.1 {
-            let detail = "as many corrections as may be wait for the owner; send it again another day";
+            let detail =
+                "as many corrections as may be wait for the owner; send it again another day";
             let mut problem = Problem::new(Kind::Busy, detail);
             problem.retry_after = Some(3600);
             return Err(problem);
@@ -389,7 +390,7 @@ impl Rates {
 /// Whom an address stands for: of IPv6 a household has a network of 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
+        IpAddr::V6(address) if !address.is_loopback() => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
         }
         address => address,
@@ -418,9 +419,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let corrections = opened(folder.path());
         for number in 0..5 {
-            assert_eq!(corrections.keep(correction(number)).unwrap(), true);
+            assert!(corrections.keep(correction(number)).unwrap());
         }
-        assert_eq!(corrections.keep(correction(2)).unwrap(), false, "the same once more");
+        assert!(!corrections.keep(correction(2)).unwrap(), "the same once more");
         let id = |number| correction(number).id;
         corrections.decide(vec![id(1)], true).unwrap();
         corrections.decide(vec![id(3)], false).unwrap();
@@ -437,7 +438,7 @@ mod tests {
             assert_eq!(waiting(3, true).unwrap_err().kind, Kind::Conflict);
             assert_eq!(waiting(9, true).unwrap_err().kind, Kind::NotFound);
             // Who was told no is not asked about again.
-            assert_eq!(corrections.keep(correction(3)).unwrap(), false);
+            assert!(!corrections.keep(correction(3)).unwrap());
         }
         let other = Corrections::open(folder.path(), &Gallery::new(5, "m")).err().unwrap();
         assert!(other.to_string().contains("not of this site's extractor"), "{other}");
@@ -488,7 +489,7 @@ mod tests {
         assert!(most < 6 << 20, "{most}");
         for corrections in [corrections, opened(folder.path())] {
             assert_eq!(ids(&corrections), [large(0).id]);
-            assert_eq!(corrections.keep(large(7)).unwrap(), false, "it was rejected");
+            assert!(!corrections.keep(large(7)).unwrap(), "it was rejected");
             assert!(corrections.waiting(&[large(8).id], true).unwrap().is_empty());
         }
     }
@@ -508,7 +509,7 @@ mod tests {
         let problem = corrections.keep(large(99)).unwrap_err();
         assert_eq!((problem.kind, problem.retry_after), (Kind::Busy, Some(3600)));
         corrections.decide(vec![large(0).id], false).unwrap();
-        assert_eq!(corrections.keep(large(99)).unwrap(), true);
+        assert!(corrections.keep(large(99)).unwrap());
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(crate) struct Options {
     pub(crate) hosts: Vec<String>,
     /// Whether visitors may say what things are.
     pub(crate) corrections: bool,
+    /// Whether its owner has a page.
+    pub(crate) manage: bool,
     pub(crate) max_body: usize,
     pub(crate) max_pixels: u64,
     pub(crate) max_seconds: u64,
@@ -102,6 +104,8 @@ pub(crate) struct Service {
     store: Store,
     /// What visitors say, where the owner wants to know.
     corrections: Option<Arc<Corrections>>,
+    /// Whether its owner has a page.
+    manage: bool,
     /// The site's own files.
     host: Host,
     begun: Instant,
@@ -181,6 +185,7 @@ impl Service {
             queue,
             store,
             corrections,
+            manage: options.manage,
             host: Host::new(&options.site, options.origins.clone()),
             begun: Instant::now(),
             ending: AtomicBool::new(false),

@@ -128,11 +128,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     if now > until.seconds {
-        bail!(
-            "{}: the certificate has expired on {}; renew it",
-            path.display(),
-            until.day
-        );
+        bail!("{}: the certificate has expired on {}; renew it", path.display(), until.day);
     }
     if now < from.seconds {
         bail!(
@@ -156,7 +152,10 @@ fn key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
         );
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_error| {
-        anyhow!("{}: holds no key; give a PEM file with -----BEGIN PRIVATE KEY-----", path.display())
+        anyhow!(
+            "{}: holds no key; give a PEM file with -----BEGIN PRIVATE KEY-----",
+            path.display()
+        )
     })
 }
 
@@ -173,7 +172,8 @@ struct Moment {
 fn validity(certificate: &[u8]) -> Option<[Moment; 2]> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
-    let inside = |bytes| item(bytes).filter(|(tag, ..)| *tag == SEQUENCE).map(|(_, inner, _)| inner);
+    let inside =
+        |bytes| item(bytes).filter(|(tag, ..)| *tag == SEQUENCE).map(|(_, inner, _)| inner);
     let mut rest = inside(inside(certificate)?)?;
     if let (VERSION, _, behind) = item(rest)? {
         rest = behind;
@@ -195,7 +195,7 @@ fn item(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         short @ 0..=0x7f => (short, rest),
         long @ 0x81..=0x83 => {
             let (digits, rest) = rest.split_at_checked(long - 0x80)?;
-            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+            (digits.iter().fold(0, |length, digit| (length << 8) | usize::from(*digit)), rest)
         }
         _ => return None,
     };
@@ -277,7 +277,11 @@ mod tests {
             ("certificate.pem", "encrypted-key.pem", "encrypted-key.pem: is encrypted, "),
             ("certificate.pem", "certificate.pem", "certificate.pem: holds no key; "),
             ("certificate.pem", "gone.pem", "gone.pem"),
-            ("expired.pem", "key.pem", "expired.pem: the certificate has expired on 2020-01-02; renew it"),
+            (
+                "expired.pem",
+                "key.pem",
+                "expired.pem: the certificate has expired on 2020-01-02; renew it",
+            ),
             ("key.pem", "key.pem", "key.pem: holds no certificate; "),
             ("make.sh", "key.pem", "make.sh: holds no certificate; "),
             ("gone.pem", "key.pem", "gone.pem"),

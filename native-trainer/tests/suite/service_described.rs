@@ -96,7 +96,7 @@ fn sample(name: &str, schema: &Value) -> String {
 
 #[test]
 fn what_is_described_is_what_is_answered() {
-    let (shop, server) = open_with(&["--corrections"]);
+    let (shop, server) = open_with(&["--corrections", "--manage"]);
     let all = parsed(&server.get("/v1/openapi.json").text());
     let mut described = Described { all, called: BTreeSet::new() };
     let picture = shape(0, 0, 40).encode_png().expect("a PNG");
@@ -115,6 +115,11 @@ fn what_is_described_is_what_is_answered() {
         ("GET", "/v1/", "/v1/", &nothing),
         ("GET", "/v1/try.js", "/v1/try.js", &nothing),
         ("GET", "/v1/openapi.json", "/v1/openapi.json", &nothing),
+        ("GET", "/manage/", "/manage/", &nothing),
+        ("GET", "/manage/manage.css", "/manage/manage.css", &nothing),
+        ("GET", "/manage/manage.js", "/manage/manage.js", &nothing),
+        ("GET", "/manage/parts.js", "/manage/parts.js", &nothing),
+        ("GET", "/manage/sentences.json", "/manage/sentences.json", &nothing),
         ("GET", "/healthz", "/healthz", &nothing),
         ("GET", "/readyz", "/readyz", &nothing),
         ("GET", "/metrics", "/metrics", &nothing),

@@ -90,7 +90,9 @@ fn a_request_names_one_host_and_a_link_leads_to_nothing_outside_the_site() {
     shop.0.write("token", "a-token-of-the-test");
     shop.0.write("outside/index.html", "not for others");
     #[cfg(unix)]
-    for (to, link) in [("token", "site/told"), ("outside", "site/out"), ("site/index.html", "site/start.html")] {
+    for (to, link) in
+        [("token", "site/told"), ("outside", "site/out"), ("site/index.html", "site/start.html")]
+    {
         std::os::unix::fs::symlink(shop.path(to), shop.path(link)).expect("a link");
     }
     #[cfg(unix)]
@@ -100,7 +102,8 @@ fn a_request_names_one_host_and_a_link_leads_to_nothing_outside_the_site() {
     }
     std::fs::write(shop.path("site/packed.txt"), "packed").expect("a file");
     #[cfg(unix)]
-    std::os::unix::fs::symlink(shop.path("token"), shop.path("site/packed.txt.gz")).expect("a link");
+    std::os::unix::fs::symlink(shop.path("token"), shop.path("site/packed.txt.gz"))
+        .expect("a link");
     let token = shop.path("token");
     let server = serve(&shop.path("site"), &["--token-file-read", token.to_str().expect("UTF-8")]);
     let get = |path: &str| {
@@ -149,7 +152,8 @@ fn names_that_steer_how_text_is_shown_are_not_taken() {
     refused(patch(json!({"metadata": {"a\u{1b}": "b"}})), "the name of metadata holds U+001B");
     refused(patch(json!({"metadata": {"a": "b\u{202e}"}})), "the text of metadata holds U+202E");
     patch(json!({"metadata": {"about": "two\nlines"}})).json();
-    let mut gallery = models::Gallery::from_bytes(&server.get("/v1/gallery/file").body).expect("one");
+    let mut gallery =
+        models::Gallery::from_bytes(&server.get("/v1/gallery/file").body).expect("one");
     gallery.rename_class(0, "a\u{202e}b").expect("a name");
     let put = server.change("PUT", "/v1/gallery/file", &[], &gallery.to_bytes());
     refused(put, "class \"a\\u{202e}b\": the name of a class holds U+202E");
@@ -159,7 +163,8 @@ fn names_that_steer_how_text_is_shown_are_not_taken() {
     assert!(said.contains("holds U+202E"), "{said}");
     shop.0.write("steers/a\u{202e}b/1.png", &picture);
     shop.0.write("steers/fine/1.png", &picture);
-    let said = shop.0.succeed("gallery add gallery.bin --images steers --extractor model.safetensors");
+    let said =
+        shop.0.succeed("gallery add gallery.bin --images steers --extractor model.safetensors");
     assert!(said.contains("a character that steers how text is shown"), "{said}");
 }
 
@@ -169,6 +174,12 @@ fn the_page_is_found_without_its_slash() {
     let server = serve(&shop.path("site"), &[]);
     let led = server.get("/v1");
     assert_eq!((led.status, led.header("location")), (308, "v1/"));
+    assert_eq!(server.get("/manage").header("location"), "manage/");
+    // The owner has a page only where it is asked for.
+    assert_eq!(
+        (server.get("/manage/").status, server.get("/manage/").problem()),
+        (404, "not-found".to_owned())
+    );
     let wrong = server.ask("POST", "/v1", &[], b"");
     assert_eq!((wrong.problem().as_str(), wrong.header("allow")), ("method", "GET, HEAD, OPTIONS"));
 }

@@ -75,9 +75,8 @@ fn who_is_slow_to_agree_on_tls_holds_nobody_up_and_is_let_go() {
     let (_shop, server) = open();
     let begin = Instant::now();
     // More than there may be at once: silent ones, and one that sends a byte now and then.
-    let mut silent: Vec<TcpStream> = (0..120)
-        .map(|_| TcpStream::connect(address(&server)).expect("a connection"))
-        .collect();
+    let mut silent: Vec<TcpStream> =
+        (0..120).map(|_| TcpStream::connect(address(&server)).expect("a connection")).collect();
     let mut slow = TcpStream::connect(address(&server)).expect("a connection");
     let own = test_file("certificate.pem");
     assert_eq!(python(&server, &own, ASK), "200 True TLSv1.3\n415");
@@ -110,14 +109,27 @@ fn a_renewed_certificate_is_used_without_a_start() {
 #[test]
 fn a_pair_that_cannot_be_used_ends_the_service_with_a_sentence() {
     let shop = shop();
-    for name in ["certificate.pem", "key.pem", "other-key.pem", "encrypted-key.pem", "expired.pem"] {
+    for name in ["certificate.pem", "key.pem", "other-key.pem", "encrypted-key.pem", "expired.pem"]
+    {
         std::fs::copy(test_file(name), shop.path(name)).expect("a copy");
     }
     std::fs::copy(test_file("key.pem"), shop.path("site/key.pem")).expect("a copy");
     for (certificate, key, told) in [
-        ("certificate.pem", "other-key.pem", "other-key.pem: is not the key of certificate.pem; give the two"),
-        ("certificate.pem", "encrypted-key.pem", "encrypted-key.pem: is encrypted, and nobody is asked"),
-        ("expired.pem", "key.pem", "expired.pem: the certificate has expired on 2020-01-02; renew it"),
+        (
+            "certificate.pem",
+            "other-key.pem",
+            "other-key.pem: is not the key of certificate.pem; give the two",
+        ),
+        (
+            "certificate.pem",
+            "encrypted-key.pem",
+            "encrypted-key.pem: is encrypted, and nobody is asked",
+        ),
+        (
+            "expired.pem",
+            "key.pem",
+            "expired.pem: the certificate has expired on 2020-01-02; renew it",
+        ),
         ("key.pem", "key.pem", "key.pem: holds no certificate; give a PEM file"),
         ("certificate.pem", "site/key.pem", "--key: lies in the site"),
         ("gone.pem", "key.pem", "a file of certificates in PEM"),

@@ -27,7 +27,8 @@ impl Service {
     /// The corrections, where the owner wants some.
     fn corrections(&self) -> Answered<Arc<Corrections>> {
         self.corrections.clone().ok_or_else(|| {
-            let detail = "this service takes no corrections; its owner starts it with --corrections";
+            let detail =
+                "this service takes no corrections; its owner starts it with --corrections";
             Problem::new(Kind::ReadOnly, detail)
         })
     }
@@ -150,8 +151,11 @@ pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
             class: photo.class,
             entries: photo.embeddings.0.len() / bytes_of_one,
             thumbnail: !photo.thumbnail.0.is_empty(),
-            said: said
-                .map(|Said { class, similarity, known }| CorrectionSaid { class, similarity, known }),
+            said: said.map(|Said { class, similarity, known }| CorrectionSaid {
+                class,
+                similarity,
+                known,
+            }),
         }
     };
     let corrections: Vec<CorrectionOf> = page.into_iter().map(one).collect();

@@ -83,7 +83,9 @@ pub(crate) async fn replace(service: Arc<Service>, call: Call) -> Answered {
         for class in gallery.classes() {
             if let Err(error @ LabelError::Steering { .. }) = checked(&class.label) {
                 let label = shown(&class.label);
-                return Err(Problem::value(format!("class {label}: {error} (`magpie gallery rename`)")));
+                return Err(Problem::value(format!(
+                    "class {label}: {error} (`magpie gallery rename`)"
+                )));
             }
         }
         if (gallery.crop() == Crop::Middle) != middle {

@@ -5,8 +5,10 @@ pub(crate) mod corrections;
 pub(crate) mod entries;
 pub(crate) mod gallery;
 pub(crate) mod health;
+pub(crate) mod manage;
 pub(crate) mod recognize;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -173,6 +175,16 @@ routes! {
         Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), health::script;
     GET "/v1/openapi.json" "service" "Describes the service as OpenAPI 3.1." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("application/json"), health::openapi;
+    GET "/manage/" "manage" "Shows the owner's page." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/html"), manage::page;
+    GET "/manage/manage.css" "manage" "Sends how it looks." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/css"), manage::style;
+    GET "/manage/manage.js" "manage" "Sends its script." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), manage::script;
+    GET "/manage/parts.js" "manage" "Sends what its script uses." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), manage::parts;
+    GET "/manage/sentences.json" "manage" "Sends its sentences." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Json(of::<BTreeMap<String, BTreeMap<String, String>>>), manage::sentences;
     GET "/healthz" "service" "Says whether the process answers at all." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("text/plain"), health::health;
     GET "/readyz" "service" "Says whether the service takes requests." Anybody
@@ -187,8 +199,8 @@ pub(crate) enum Way {
     Route(&'static Route, String),
     /// To a path that does not take its method, but these.
     Method(&'static str, String),
-    /// To the page that tries the service, for whoever leaves the slash out.
-    Door,
+    /// To a page of the service, for whoever leaves the slash out.
+    Door(&'static str),
     /// To no path below `/v1/` that there is.
     Nowhere,
     /// To the site's own files.
@@ -218,9 +230,12 @@ impl Way {
             methods.push("OPTIONS");
             return Self::Method(first.path, methods.join(", "));
         }
+        if let Some(door) = ["/v1", "/manage"].into_iter().find(|door| *door == path) {
+            let methods = "GET, HEAD, OPTIONS".to_owned();
+            let is_read = *wanted == Method::GET;
+            return if is_read { Self::Door(door) } else { Self::Method(door, methods) };
+        }
         match path {
-            "/v1" if *wanted == Method::GET => Self::Door,
-            "/v1" => Self::Method("/v1", "GET, HEAD, OPTIONS".to_owned()),
             path if path.starts_with("/v1/") => Self::Nowhere,
             _ => Self::Site,
         }
@@ -231,7 +246,7 @@ impl Way {
         match self {
             Self::Route(route, _) => route.path,
             Self::Method(path, _) => path,
-            Self::Door => "/v1",
+            Self::Door(path) => path,
             Self::Nowhere => "/v1/{none}",
             Self::Site => "/{site}",
         }
@@ -366,6 +381,11 @@ mod tests {
                 "/v1/classes/{label}: GET, PATCH, DELETE, HEAD, OPTIONS",
             ),
             (Method::HEAD, "/v1", "/v1"),
+            (Method::GET, "/manage", "/manage"),
+            (Method::GET, "/manage/", "GET /manage/ "),
+            (Method::GET, "/manage/else", "/{site}"),
+            (Method::GET, "/v1/corrections/00/thumbnail", "GET /v1/corrections/{id}/thumbnail 00"),
+            (Method::GET, "/v1/corrections/accept", "/v1/corrections/accept: POST, OPTIONS"),
             (Method::POST, "/v1", "/v1: GET, HEAD, OPTIONS"),
             (Method::GET, "/index.html", "/{site}"),
         ] {
