@@ -15,7 +15,7 @@ use crate::setup;
 use crate::steps::{execute, program, root, step, target};
 
 /// Seconds of each measurement.
-const SECONDS: &str = "10";
+const SECONDS: &str = "30";
 /// What the peer is made of.
 const PEERS: [&str; 8] =
     ["fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "faiss-cpu", "numpy", "pillow"];

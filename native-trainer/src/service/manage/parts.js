@@ -19,7 +19,7 @@ export function make(name, properties = {}, ...children) {
     if (key in made && !key.startsWith("aria")) made[key] = value;
     else if (value !== null) made.setAttribute(key, value);
   }
-  made.append(...children.flat().filter((child) => child !== null));
+  made.append(...children.flat(2).filter((child) => child !== null));
   return made;
 }
 
