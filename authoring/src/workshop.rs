@@ -7,7 +7,7 @@ mod opened;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::gallery::{ContentId, Crop, Gallery, Metadata, ShardOptions};
@@ -389,7 +389,8 @@ impl Workshop {
 /// Photographs whose classes have the one spelling of their names.
 fn named(photos: &[Photo]) -> anyhow::Result<Vec<Photo>> {
     let named = |photo: &Photo| {
-        let label = checked(&photo.label).with_context(|| photo.name.display().to_string())?;
+        let label =
+            checked(&photo.label).map_err(|error| anyhow!("{}: {error}", photo.name.display()))?;
         Ok(Photo { label, ..photo.clone() })
     };
     photos.iter().map(named).collect()

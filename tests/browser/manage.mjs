@@ -53,18 +53,18 @@ seen.focus = await page.evaluate(() => document.activeElement.textContent);
 
 // Pictures come into a class that is new, and one of them cannot be used.
 const add = page.locator("fieldset", { hasText: "Add pictures" });
-await add.locator("input[list]").fill("Gem & <b>");
+await add.locator("input[list]").fill("Gizmo & <b>");
 await add.locator("input[type=file]").setInputFiles([picture("a.png"), picture("broken.png"), picture("b.png")]);
 await add.getByRole("button", { name: "Add" }).click();
 seen.added = await saying(page, "Pictures added");
-await page.locator("input[type=search]").fill("gem");
+await page.locator("input[type=search]").fill("gizmo");
 await page.waitForFunction(() => document.querySelectorAll("ul.cards li").length === 1, null, { timeout: PATIENCE });
 await page.screenshot({ path: join(screenshots, "manage-classes.png") });
 
 // By the keyboard alone: into the class, its fact, its name.
 await page.locator("ul.cards button").focus();
 await page.keyboard.press("Enter");
-await heading(page, "Gem & <b>");
+await heading(page, "Gizmo & <b>");
 await still(page);
 seen.entries = await page.locator("ul.entries li").count();
 await page.getByRole("button", { name: "Another fact" }).click();
@@ -76,17 +76,17 @@ await page.getByRole("button", { name: "Save the facts" }).click();
 await saying(page, "Done.");
 seen.fact = await page.locator(".fact input").inputValue();
 const rename = page.locator("fieldset", { hasText: "Rename or merge" });
-await rename.locator("input").fill("Gem");
+await rename.locator("input").fill("Gizmo");
 await rename.getByRole("button", { name: "Rename or merge" }).click();
-await heading(page, /^Gem$/);
+await heading(page, /^Gizmo$/);
 seen.nameless = await nameless(page);
 await page.screenshot({ path: join(screenshots, "manage-class.png"), fullPage: true });
 
 // An entry goes to another class, one goes, and that is undone.
 await saying(page, "Done.");
 await page.locator("ul.entries input").first().check();
-await page.getByLabel("To the class").fill("Stone");
-await page.getByRole("button", { name: "Move the chosen entries" }).click();
+await page.getByLabel("To the class").fill("Widget");
+await page.getByRole("button", { name: "Move the chosen entries", exact: true }).click();
 await page.waitForFunction(() => document.querySelectorAll("ul.entries li").length === 1, null, { timeout: PATIENCE });
 await page.locator("ul.entries input").first().check();
 await page.getByRole("button", { name: "Remove the chosen entries" }).click();
@@ -102,15 +102,15 @@ await page.getByRole("button", { name: "Undo" }).click();
 await saying(page, "taken back");
 seen.undone = await page.locator("ul.entries li").count();
 // Two classes become one.
-await rename.locator("input").fill("Stone");
+await rename.locator("input").fill("Widget");
 await rename.getByRole("button", { name: "Rename or merge" }).click();
 await page.locator("dialog").getByRole("button", { name: "Rename or merge" }).click();
-await heading(page, /^Stone$/);
+await heading(page, /^Widget$/);
 await saying(page, "Done.");
 seen.merged = await page.locator("ul.entries li").count();
 // Somebody else changes the gallery: nothing happens to what was not seen.
 await page.evaluate(async (token) => {
-  await fetch("/v1/classes/Stone", { method: "PATCH", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ metadata: { by: "another" } }) });
+  await fetch("/v1/classes/Widget", { method: "PATCH", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ metadata: { by: "another" } }) });
 }, token);
 await page.getByRole("button", { name: "Remove the class" }).click();
 await page.locator("dialog").getByRole("button", { name: "Remove the class" }).click();

@@ -50,7 +50,9 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
     let CorrectionOptions { class: Once(class), embedding } = asked.options()?;
     let images = std::mem::take(&mut asked.images);
     let class = class.ok_or_else(|| {
-        Problem::request("a correction says what the thing is; give it class=NAME in the address, the form or the JSON")
+        Problem::request(
+            "the correction has no class; give it class=NAME in the address, the form or the JSON",
+        )
     })?;
     let class = checked_label(&class)?;
     let admitted = corrections.admit(from, Instant::now());
