@@ -245,8 +245,7 @@ impl Way {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Route(route, _) => route.path,
-            Self::Method(path, _) => path,
-            Self::Door(path) => path,
+            Self::Method(path, _) | Self::Door(path) => path,
             Self::Nowhere => "/v1/{none}",
             Self::Site => "/{site}",
         }
