@@ -534,7 +534,7 @@ mod tests {
         assert_eq!(taken(address("2001:db8:1::1"), 30), 10);
         assert_eq!(taken(None, 3600), 120);
         assert_eq!(taken(address("192.0.2.9"), 3600), 0);
-        let wait = rates.admit(address("192.0.2.9"), begin + Duration::from_secs(3600));
+        let wait = rates.admit(address("192.0.2.9"), begin + Duration::from_hours(1));
         assert_eq!(wait.unwrap_err(), Duration::from_millis(500));
     }
 }

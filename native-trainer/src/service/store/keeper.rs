@@ -458,7 +458,7 @@ mod tests {
         own(4).unwrap();
         std::fs::remove_file(folder.path().join("journal-0.wal")).unwrap();
         let there = std::fs::read(folder.path().join("gallery-0.bin")).unwrap();
-        let error = own(5).err().expect("another gallery").to_string();
+        let error = own(5).expect_err("another gallery").to_string();
         assert!(error.contains("gallery-0.bin: is not the site's gallery"), "{error}");
         assert_eq!(std::fs::read(folder.path().join("gallery-0.bin")).unwrap(), there);
         // What a kill between the two leaves.
