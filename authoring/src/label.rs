@@ -17,6 +17,58 @@ const DIRECTIONS: [char; 12] = [
     '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
 ];
 
+/// Why a text cannot be given as a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Nothing would be seen of it.
+    #[error("the name of a class is blank; give it one that can be seen")]
+    Blank,
+    /// It would be shown as another text, or write where it does not stand.
+    #[error("{what} holds U+{:04X}, which steers how text is shown; take that character out", u32::from(*.with))]
+    Steering {
+        /// What the text is.
+        what: &'static str,
+        /// The first such character.
+        with: char,
+    },
+}
+
+/// The first character of a text that steers how others are shown: a control character, a break of a line, and what
+/// embeds, overrides or isolates a direction of writing. The marks between letters, which Arabic and Hebrew need, do not.
+fn steering(text: &str) -> Option<char> {
+    let steers =
+        |c: &char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().find(steers)
+}
+
+/// The label of a text that is to be given to a class.
+///
+/// # Errors
+///
+/// A blank text, and one that steers how it is shown.
+pub fn checked(text: &str) -> Result<String, LabelError> {
+    let label = label(text).ok_or(LabelError::Blank)?;
+    match steering(&label) {
+        Some(with) => Err(LabelError::Steering { what: "the name of a class", with }),
+        None => Ok(label),
+    }
+}
+
+/// Whether a class may be given metadata; a text, unlike its name, may have several lines.
+///
+/// # Errors
+///
+/// [`LabelError::Steering`]
+pub fn check_metadata(name: &str, text: &str) -> Result<(), LabelError> {
+    let one_line: String = text.chars().filter(|c| !matches!(c, '\n' | '\r' | '\t')).collect();
+    for (what, text) in [("the name of metadata", name), ("the text of metadata", &one_line)] {
+        if let Some(with) = steering(text) {
+            return Err(LabelError::Steering { what, with });
+        }
+    }
+    Ok(())
+}
+
 /// A text as the label of a class; `None` where nothing would be seen of it.
 pub fn label(text: &str) -> Option<String> {
     let text = text.trim_matches(|c: char| c.is_whitespace() || INVISIBLE.contains(&c));
@@ -188,6 +240,36 @@ mod tests {
         }
         // Blanks inside and letter case are part of a name.
         assert_eq!(label("Red  Mug").as_deref(), Some("Red  Mug"));
+    }
+
+    #[test]
+    fn a_name_that_steers_how_it_is_shown_is_not_given() {
+        assert_eq!(checked(" Ka\u{308}se\n").as_deref(), Ok("Käse"));
+        assert_eq!(checked(" "), Err(LabelError::Blank));
+        // Marks between letters: Arabic, Hebrew, Persian, an emoji of several.
+        for text in
+            ["\u{5d0}\u{200f}1", "a\u{61c}b", "\u{645}\u{6cc}\u{200c}\u{62e}", "👩\u{200d}🔬"]
+        {
+            assert_eq!(checked(text).as_deref(), Ok(text));
+        }
+        for (text, told) in [
+            (
+                "a\0b",
+                "the name of a class holds U+0000, which steers how text is shown; take that character out",
+            ),
+            ("a\u{1b}[2K", "the name of a class holds U+001B, "),
+            ("gpj\u{202e}exe", "the name of a class holds U+202E, "),
+            ("a\u{2066}b", "the name of a class holds U+2066, "),
+            ("a\u{2028}b", "the name of a class holds U+2028, "),
+        ] {
+            let error = checked(text).unwrap_err().to_string();
+            assert!(error.starts_with(told), "{error}");
+        }
+        assert_eq!(check_metadata("about", "two\nlines\tand \u{5d0}"), Ok(()));
+        let error = check_metadata("a\nb", "").unwrap_err().to_string();
+        assert!(error.starts_with("the name of metadata holds U+000A, "), "{error}");
+        let error = check_metadata("a", "\u{202e}").unwrap_err().to_string();
+        assert!(error.starts_with("the text of metadata holds U+202E, "), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod opened;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
 use models::detector::Detector;
 use models::extractor::Extractor;
 use models::gallery::{ContentId, Crop, Gallery, Metadata, ShardOptions};
@@ -19,7 +19,7 @@ use crate::adaptation::{Options, Outcome};
 use crate::bundled::{CUT_FROM, Models, bundle, cut, notes, settings};
 use crate::crops::Cropper;
 use crate::figures::Figures;
-use crate::label::label;
+use crate::label::checked;
 use crate::make::{Gathered, gather, learn};
 use crate::memory::{Memory, MemoryError};
 use crate::names::PEERS_FRAME;
@@ -389,9 +389,8 @@ impl Workshop {
 /// Photographs whose classes have the one spelling of their names.
 fn named(photos: &[Photo]) -> anyhow::Result<Vec<Photo>> {
     let named = |photo: &Photo| {
-        let label = label(&photo.label).with_context(|| {
-            format!("{}: the name of its class is blank; give it one", photo.name.display())
-        })?;
+        let label =
+            checked(&photo.label).map_err(|error| anyhow!("{}: {error}", photo.name.display()))?;
         Ok(Photo { label, ..photo.clone() })
     };
     photos.iter().map(named).collect()

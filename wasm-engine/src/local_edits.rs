@@ -352,10 +352,16 @@ fn checked(label: &str) -> Result<String, EngineError> {
     if label.is_empty() || label.chars().count() > MAX_LABEL {
         return refused(format!("a name has 1 to {MAX_LABEL} characters"));
     }
-    if label.contains('\0') {
-        return refused("a name cannot hold the character U+0000: leave it out".to_owned());
+    if let Some(c) = label.chars().find(|c| steers(*c)) {
+        let code = u32::from(c);
+        return refused(format!("a name cannot hold the character U+{code:04X}: leave it out"));
     }
     Ok(label)
+}
+
+/// Whether a character steers how others are shown, as the commands have it.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Whether nothing is seen of a character: blanks, control characters, marks of direction and of joining.

@@ -53,6 +53,8 @@ cargo xtask bench import [NAME]...
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
+cargo xtask bench service --pictures DIR
+    The service under load, beside FastAPI with ONNX Runtime and faiss, which it installs into .magpie/bench.
 cargo xtask bench studio [N] --pictures DIR
     From N (200) photographs of a camera's size to a site in the studio, in Chromium; they are
     composed of the pictures below DIR, whose folders are classes. Then 2,000 of these pictures.
@@ -103,6 +105,7 @@ fn run(words: &[&str]) -> anyhow::Result<()> {
         ["bench", "import", names @ ..] => bench::import(names),
         ["bench", "page", options @ ..] => bench::page(options),
         ["bench", "gallery", options @ ..] => bench::gallery(options),
+        ["bench", "service", options @ ..] => bench::service(options),
         ["bench", "studio", options @ ..] => bench::studio(options),
         ["bench", "quality", options @ ..] => bench::quality(options),
         ["bench", "report"] => bench::report(),

@@ -48,6 +48,17 @@ mod tests {
     use super::*;
     use crate::image::RgbImage;
 
+    #[test]
+    fn a_size_that_no_picture_may_have_is_told_by_its_numbers() {
+        let mut png = RgbImage::from_rgb(1, 1, vec![7; 3]).unwrap().encode_png().unwrap();
+        png[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        let sum = crc32fast::hash(&png[12..29]);
+        png[29..33].copy_from_slice(&sum.to_be_bytes());
+        let error = ImageError::TooLarge { width: 0x7fff_ffff, height: 0x7fff_ffff };
+        assert_eq!(Header::read(&png), Err(error.clone()));
+        assert_eq!(RgbImage::decode(&png), Err(error));
+    }
+
     fn exif(orientation: u8) -> Vec<u8> {
         let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
         tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);

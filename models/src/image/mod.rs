@@ -286,10 +286,8 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, ImageError> {
 
 /// The picture in a file of the `image` crate's formats.
 fn pixels(format: Format, bytes: &[u8]) -> Result<Decoded, ImageError> {
-    match format {
-        Format::Png => container::check_png(bytes)?,
-        Format::WebP => container::check_webp(bytes)?,
-        _ => (),
+    if format == Format::WebP {
+        container::check_webp(bytes)?;
     }
     let mut decoder = limited(format, bytes)?;
     let (width, height) = decoder.dimensions();
@@ -306,6 +304,7 @@ fn limited(format: Format, bytes: &[u8]) -> Result<Box<dyn ImageDecoder + '_>, I
     let file = Cursor::new(bytes);
     Ok(match format {
         Format::Png => {
+            container::check_png(bytes)?;
             let decoder = PngDecoder::with_limits(file, limits(PNG_PARTS));
             Box::new(decoder.map_err(decode_error)?)
         }

@@ -22,7 +22,7 @@ use crate::terminal::{Note, sentence};
 /// too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  magpie serve site --port 8080\n  magpie serve site --cors \
-    https://example.org\n  magpie serve site --api\n  magpie serve site --api --state state --token-file token")]
+    https://example.org\n  magpie serve site --api\n  magpie serve site --api --state state --token-file token --manage")]
 pub struct Arguments {
     /// Published site.
     site: PathBuf,
@@ -60,6 +60,18 @@ struct ServiceArguments {
     /// File with the token of who may ask; without it everybody may.
     #[arg(long, value_name = "FILE", requires = "api")]
     token_file_read: Option<PathBuf>,
+    /// Takes what visitors say that things are, for the owner to accept or to reject.
+    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    corrections: bool,
+    /// Shows a page at /manage/ by which whoever has the token changes the gallery.
+    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    manage: bool,
+    /// File of certificates in PEM, the service's own first: connections are encrypted (https). Read again when it changes.
+    #[arg(long, value_name = "FILE", requires_all = ["api", "key"])]
+    certificate: Option<PathBuf>,
+    /// File with the key of --certificate in PEM, without a password.
+    #[arg(long, value_name = "FILE", requires_all = ["api", "certificate"])]
+    key: Option<PathBuf>,
     /// Most megabytes of a request.
     #[arg(long, value_name = "MB", default_value_t = 32, requires = "api",
         value_parser = clap::value_parser!(u16).range(1..))]
@@ -120,6 +132,13 @@ impl ServiceArguments {
             device: self.device,
             token: self.token_file.clone(),
             read_token: self.token_file_read.clone(),
+            tls: self
+                .certificate
+                .clone()
+                .zip(self.key.clone())
+                .map(|(certificate, key)| service::Pair { certificate, key }),
+            manage: self.manage,
+            corrections: self.corrections,
             max_body: usize::from(self.max_body) << 20,
             max_pixels: u64::from(self.max_pixels) * 1_000_000,
             max_seconds: self.max_seconds.into(),

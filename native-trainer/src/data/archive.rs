@@ -9,7 +9,7 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use authoring::label::{composed, label};
+use authoring::label::{checked, composed};
 use models::image::Format;
 use thiserror::Error;
 use zip::ZipArchive;
@@ -263,18 +263,18 @@ fn sorted(
             [] | [_] => continue,
             [class, _] => {
                 let has_picture = classes.entry(called(&entry.parts[..=above])).or_default();
-                match (entry.refusal, label(class)) {
+                match (entry.refusal, checked(class)) {
                     (Some(reason), _) => reason,
-                    (None, Some(_)) if places.contains_key(&own) => {
+                    (None, Ok(_)) if places.contains_key(&own) => {
                         Reason::Unreadable(SAME_NAME.to_owned())
                     }
-                    (None, Some(label)) => {
+                    (None, Ok(label)) => {
                         *has_picture = true;
                         places.insert(own.clone(), entry.place);
                         rows.push(Row::of_folder(own, &label));
                         continue;
                     }
-                    (None, None) => Reason::Blank,
+                    (None, Err(error)) => error.into(),
                 }
             }
             _ => {

@@ -12,7 +12,7 @@ use models::image::Format;
 
 use super::left_out::{LeftOut, Reason, escaped};
 use super::row::{DataError, Row};
-use authoring::label::{composed, label};
+use authoring::label::{checked, composed};
 
 /// Bytes of a file that tell its format.
 pub(super) const BEGINNING: u64 = 4096;
@@ -146,9 +146,9 @@ impl Contents {
         {
             Reason::Site
         } else if let Some(name) = entry.name.to_str() {
-            match label(name) {
-                Some(label) => return Some(label),
-                None => Reason::Blank,
+            match checked(name) {
+                Ok(label) => return Some(label),
+                Err(error) => error.into(),
             }
         } else {
             Reason::NotUtf8

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use authoring::label::LabelError;
 use models::image::Format;
 
 /// Paths of one reason that are named; more are counted.
@@ -41,6 +42,8 @@ pub enum Reason {
     NotUtf8,
     /// A folder whose name is blanks only.
     Blank,
+    /// A folder whose name steers how it is shown.
+    Steering,
     /// What the system does not let anybody read, and why.
     Unreadable(String),
 }
@@ -75,6 +78,7 @@ impl Reason {
                 | Self::Loop
                 | Self::NotUtf8
                 | Self::Blank
+                | Self::Steering
         )
     }
 }
@@ -108,7 +112,19 @@ impl fmt::Display for Reason {
             Self::NotAFile => "not a file",
             Self::NotUtf8 => "its name is not UTF-8, which a class needs; rename it",
             Self::Blank => "its name is blank, which no class can be; rename it",
+            Self::Steering => {
+                "its name holds a character that steers how text is shown, which no class can have; rename it"
+            }
         })
+    }
+}
+
+impl From<LabelError> for Reason {
+    fn from(error: LabelError) -> Self {
+        match error {
+            LabelError::Blank => Self::Blank,
+            LabelError::Steering { .. } => Self::Steering,
+        }
     }
 }
 

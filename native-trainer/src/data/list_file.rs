@@ -12,7 +12,7 @@ use super::left_out::{Group, LeftOut, listed};
 pub use super::row::DataError;
 pub(super) use super::row::Row;
 use crate::files::{self, TextError};
-use authoring::label::{composed, decomposed, label, look_alikes, quoted};
+use authoring::label::{LabelError, checked, composed, decomposed, look_alikes, quoted};
 
 /// One picture of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +216,10 @@ fn read_line(root: &Path, line: &str, number: usize) -> Result<Row, String> {
             ));
         }
     };
-    let (false, Some(label)) = (file.is_empty(), label(text)) else {
-        return Err("path or label is empty".to_owned());
+    let label = match checked(text) {
+        Ok(label) if !file.is_empty() => label,
+        Err(error @ LabelError::Steering { .. }) => return Err(error.to_string()),
+        _ => return Err("path or label is empty".to_owned()),
     };
     let Some(path) = find(root, file) else {
         let path = root.join(file);

@@ -19,5 +19,9 @@ pub const COCO: &str = "a COCO file of boxes";
 pub const CHECKPOINT: &str = "a checkpoint: a .safetensors, .pth, .pt, .pdparams or .onnx file";
 /// A token of the service.
 pub const TOKEN: &str = "a file with a token, as `openssl rand -hex 32` writes one";
+/// A certificate of the service.
+pub const CERTIFICATE: &str = "a file of certificates in PEM, the service's own first";
+/// Its key.
+pub const KEY: &str = "a file with the certificate's key in PEM";
 /// What training has left.
 pub const RUN: &str = "the folder that `magpie train --out` wrote";

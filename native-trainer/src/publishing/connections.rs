@@ -2,6 +2,7 @@
 //! room where handles run out.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -168,6 +169,11 @@ impl Watched {
     /// Where requests are counted that are worked on.
     pub(crate) fn busy(&self) -> Busy {
         self.busy.clone()
+    }
+
+    /// The address of the other end, unless it has gone.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|address| address.ip())
     }
 
     fn noted<T>(&self, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {

@@ -1,10 +1,10 @@
 //! A site's folder as a host sends it: parts, packed copies, headers, other origins.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_staticfile::{
     AcceptEncoding, Body, ResolveParams, ResolveResult, ResponseBuilder, Static,
 };
@@ -37,7 +37,7 @@ impl Host {
         let mut files = Static::new(site);
         files.allowed_encodings(AcceptEncoding::all());
         let root = site.to_owned();
-        files.resolver.set_rewrite(move |params| std::future::ready(Ok(only_fresh(&root, params))));
+        files.resolver.set_rewrite(move |params| std::future::ready(own(&root, params)));
         let mut headers: HeaderMap = hosting::HEADERS
             .into_iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -52,6 +52,9 @@ impl Host {
 
     /// What a request is answered.
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+        if !names_one_host(&request) {
+            return empty(StatusCode::BAD_REQUEST);
+        }
         let (mut parts, _) = request.into_parts();
         let origin = parts.headers.get(header::ORIGIN).cloned();
         let is_head = parts.method == Method::HEAD;
@@ -90,9 +93,10 @@ impl Host {
             }
             // A path through a file, or one that no file can have.
             return empty(match failed.kind() {
-                ErrorKind::NotADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
-                    StatusCode::NOT_FOUND
-                }
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidInput
+                | ErrorKind::InvalidFilename => StatusCode::NOT_FOUND,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             });
         }
@@ -192,21 +196,34 @@ fn with_methods(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Sends no packed copy that is older than its file: somebody has changed the file by hand.
-fn only_fresh(site: &Path, mut params: ResolveParams) -> ResolveParams {
+/// Whether a request says in one way whom it is for, as RFC 9112 wants it of HTTP/1.1.
+pub(crate) fn names_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
+}
+
+/// Sends only what lies in the folder: a link may lead to what was never meant for others, as the file of a token. And
+/// sends no packed copy that is older than its file: somebody has changed the file by hand.
+fn own(site: &Path, mut params: ResolveParams) -> std::io::Result<ResolveParams> {
+    let site = site.canonicalize()?;
     let mut file = site.join(&params.path);
     if params.is_dir_request {
         file.push("index.html");
+    }
+    let leads_out = |path: &Path| path.canonicalize().is_ok_and(|whole| !whole.starts_with(&site));
+    if leads_out(&file) {
+        return Err(ErrorKind::NotFound.into());
     }
     let changed = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let written = changed(&file);
     let is_fresh = |ending: &str| {
         let mut copy = file.clone().into_os_string();
         copy.push(ending);
-        changed(Path::new(&copy)) >= written
+        let copy = PathBuf::from(copy);
+        changed(&copy) >= written && !leads_out(&copy)
     };
     let accepted = &mut params.accept_encoding;
     (accepted.br, accepted.gzip) =
         (accepted.br && is_fresh(".br"), accepted.gzip && is_fresh(".gz"));
-    params
+    Ok(params)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use authoring::label::{Labels, label, nearest, quoted};
+use authoring::label::{LabelError, Labels, checked, label, nearest, quoted};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use models::gallery::{Class, ContentId, Gallery, GalleryError, check_embedding};
@@ -263,15 +263,19 @@ pub(crate) fn checked_label(text: &str) -> Answered<String> {
             format!("the name of a class is longer than {LABEL} bytes; give it a shorter one");
         return Err(Problem::value(detail));
     }
-    let blank = || Problem::value("the name of a class is blank; give it one that can be seen");
-    label(text).ok_or_else(blank)
+    checked(text).map_err(|error| Problem::value(error.to_string()))
+}
+
+/// A label as a change has it; a journal may hold one that is given no more.
+fn label_to_be(text: &str) -> Answered<String> {
+    label(text).ok_or_else(|| Problem::value(LabelError::Blank.to_string()))
 }
 
 fn class_to_be(gallery: &mut Gallery, labels: &mut Labels, text: &str) -> Answered<usize> {
     if let Some(class) = labels.find(text) {
         return Ok(class);
     }
-    let label = checked_label(text)?;
+    let label = label_to_be(text)?;
     let class = gallery.add_class(Class { label: label.clone(), ..Class::default() }, Vec::new());
     labels.insert(&label, class);
     Ok(class)
@@ -328,7 +332,7 @@ fn change_class(
         // An older gallery may spell the same label otherwise.
         let to = match class_of(gallery, to) {
             Ok(other) if other != class => gallery.classes()[other].label.clone(),
-            _ => checked_label(to)?,
+            _ => label_to_be(to)?,
         };
         let classes = gallery.classes().len();
         class = gallery.rename_class(class, &to).map_err(refused)?;

@@ -12,6 +12,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -20,11 +21,13 @@ use super::http::{Body, Call, Response, empty};
 use super::limits::drain;
 use super::problem::{Answered, Kind, Problem};
 use super::routes::{Way, Who};
+use super::tls::Tls;
 use crate::cli::no_port;
 use crate::publishing::connections::{Busy, Watched};
+use crate::publishing::host::names_one_host;
 use crate::terminal::{Note, before_end};
 
-/// Within which a request's headers must have come, and the next request of a connection.
+/// Within which TLS must be agreed on, a request's headers must have come, and the next request of a connection.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Bytes of a request's headers at most.
 const HEADERS: usize = 64 << 10;
@@ -63,7 +66,19 @@ pub(super) async fn serve(
     }
     // Whoever reads the address may end it at once.
     eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/, at", site.display());
-    println!("http://{local}/");
+    if service.manage {
+        eprintln!("its owner's page is at /manage/");
+    }
+    let scheme = if service.tls.is_some() { "https" } else { "http" };
+    println!("{scheme}://{local}/");
+    if service.tls.is_some() {
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            if let Some(tls) = &service.tls {
+                tls.follow().await;
+            }
+        });
+    }
     let (connections, mut told) = (service.host.connections.clone(), false);
     let mut stop = ending.clone();
     loop {
@@ -100,12 +115,36 @@ async fn before<T>(stop: &mut watch::Receiver<bool>, next: impl Future<Output = 
     .await
 }
 
-/// Serves one connection.
+/// Serves one connection, encrypted if the service has a certificate.
 async fn speak(stream: Watched, service: Arc<Service>, mut ending: watch::Receiver<bool>) {
-    let busy = stream.busy();
+    let place = Place { busy: stream.busy(), from: stream.peer() };
+    let Some(acceptor) = service.tls.as_ref().map(Tls::acceptor) else {
+        return talk(stream, place, service, ending).await;
+    };
+    let shaken = tokio::time::timeout(HEADERS_WITHIN, acceptor.accept(stream));
+    // Who says nothing, or something else than TLS, is let go.
+    if let Some(Ok(Ok(stream))) = before(&mut ending, shaken).await {
+        talk(stream, place, service, ending).await;
+    }
+}
+
+/// What is known of a connection whatever is said by it.
+#[derive(Clone)]
+struct Place {
+    busy: Busy,
+    from: Option<IpAddr>,
+}
+
+/// Answers the requests of one connection.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    place: Place,
+    service: Arc<Service>,
+    mut ending: watch::Receiver<bool>,
+) {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let (service, busy) = (Arc::clone(&service), busy.clone());
-        async move { std::io::Result::Ok(service.answer(request, &busy).await) }
+        let (service, place) = (Arc::clone(&service), place.clone());
+        async move { std::io::Result::Ok(service.answer(request, &place).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(HEADERS);
@@ -141,14 +180,14 @@ impl Drop for Working {
 
 impl Service {
     /// Answers a request within all limits.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, busy: &Busy) -> Response {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, from: &Place) -> Response {
         let begin = Instant::now();
         let working = Working::begin(&self);
         let (method, way) =
             (request.method().clone(), Way::of(request.method(), request.uri().path()));
         let (name, is_site) = (way.name(), matches!(way, Way::Site));
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let answered = Arc::clone(&self).admitted(way, request, busy).await;
+        let answered = Arc::clone(&self).admitted(way, request, from).await;
         let mut response = answered.unwrap_or_else(|problem| problem.response());
         let headers = response.headers_mut();
         if !is_site {
@@ -179,11 +218,11 @@ impl Service {
         self: Arc<Self>,
         way: Way,
         request: Request<Incoming>,
-        busy: &Busy,
+        from: &Place,
     ) -> Answered {
         // Until it is answered.
         let _place = match self.check(&way, &request) {
-            Ok(place) => place.map(|place| (place, busy.begin())),
+            Ok(place) => place.map(|place| (place, from.busy.begin())),
             Err(problem) => {
                 drain(request.into_body(), self.limits.body).await;
                 return Err(problem);
@@ -193,12 +232,12 @@ impl Service {
             Way::Site => return Ok(self.host.answer(request).await.map(Body::File)),
             _ if request.method() == Method::OPTIONS => return Ok(empty(StatusCode::NO_CONTENT)),
             Way::Route(route, place) => (route, place),
-            Way::Door => return Ok(to_the_page()),
+            Way::Door(path) => return Ok(to_the_page(path)),
             Way::Method(_, methods) => return Ok(wrong_method(&methods)),
             Way::Nowhere => return Err(nowhere()),
         };
         let (head, body) = request.into_parts();
-        let answer = route.answer(Arc::clone(&self), Call { head, body, place });
+        let answer = route.answer(Arc::clone(&self), Call { head, body, place, from: from.from });
         // First for its body, then for its answer.
         let Ok(answer) = tokio::time::timeout(2 * self.limits.time, answer).await else {
             let seconds = 2 * self.limits.time.as_secs();
@@ -216,11 +255,16 @@ impl Service {
     /// Whether a request is answered at all, and its place among those that are worked on.
     fn check<B>(&self, way: &Way, request: &Request<B>) -> Answered<Option<OwnedSemaphorePermit>> {
         let (method, headers) = (request.method(), request.headers());
+        if !names_one_host(request) {
+            let detail = "a request of HTTP/1.1 has one Host header (RFC 9112); send the name that the service is \
+                          asked by";
+            return Err(Problem::request(detail));
+        }
         self.gate.admit_host(request.uri(), headers)?;
         let who = match way {
             Way::Site => return self.gate.admit(headers, false).map(|()| None),
             Way::Route(route, _) => route.who,
-            Way::Door => Who::Anybody,
+            Way::Door(_) => Who::Anybody,
             Way::Method(..) | Way::Nowhere => Who::Watchers,
         };
         if who == Who::Anybody || method == Method::OPTIONS {
@@ -244,9 +288,11 @@ fn nowhere() -> Problem {
 }
 
 /// Leads to the page; in words that hold also where a proxy gives the service a folder of its own.
-fn to_the_page() -> Response {
+fn to_the_page(path: &str) -> Response {
     let mut response = empty(StatusCode::PERMANENT_REDIRECT);
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("v1/"));
+    if let Ok(to) = HeaderValue::try_from(format!("{}/", path.trim_start_matches('/'))) {
+        response.headers_mut().insert(header::LOCATION, to);
+    }
     response
 }
 

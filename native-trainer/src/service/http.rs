@@ -1,5 +1,6 @@
 //! Requests and answers as handlers have them: bodies are bytes, or a file of the site.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) body: Incoming,
     /// What stands in the path where the route has a name in braces.
     pub(crate) place: String,
+    /// Where it comes from, as far as that is known: behind a proxy that of the proxy.
+    pub(crate) from: Option<IpAddr>,
 }
 
 /// The body of an answer.

@@ -2,12 +2,10 @@
 //!
 //! A state folder holds generations, `gallery-N.bin` with `journal-N.wal`. A journal begins with the digest of its gallery
 //! and is written to before a change is answered. A new generation counts from the moment that its journal has its name.
-//! A frame is its length, the first half of the SHA-256 of its text, and the text: the changes of one write. A kill or a
-//! power cut leaves a last frame that is not whole, and nothing of that was answered.
+//! A frame of it has the changes of one write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -17,14 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::change::{Change, EntryId};
-use crate::files::{self, FileError, Operation, reach};
+use super::log::{Log, frame, framed, is_damaged};
+use crate::files;
 
 /// How a journal begins.
 const MAGIC: &[u8; 8] = b"MAGPWAL1";
-/// Bytes before the text of a frame.
-const HEAD: usize = 20;
-/// Most bytes of a frame.
-const FRAME: usize = 1 << 30;
 /// Most bytes of a journal that are read.
 const LIMIT: u64 = 8 << 30;
 
@@ -70,13 +65,9 @@ pub(crate) struct Kept {
 pub(crate) struct Journal {
     folder: PathBuf,
     pub(crate) generation: u64,
-    file: File,
-    /// Bytes that are whole.
-    pub(crate) bytes: u64,
+    log: Log,
     /// Bytes that it began with, as far as that is known.
     begun: u64,
-    /// Whether more may stand behind them, which could not be taken away.
-    broken: bool,
 }
 
 /// What a folder holds.
@@ -103,9 +94,12 @@ fn generation_of(name: &str) -> [Option<u64>; 2] {
     [number("gallery-", ".bin"), number("journal-", ".wal")]
 }
 
+/// The file of a state folder that holds what visitors have sent.
+pub(crate) const CORRECTIONS: &str = "corrections.wal";
+
 /// Whether a file of this name may lie in a state folder: one of its own, or what a disk has at its top.
 pub(crate) fn is_own(name: &str) -> bool {
-    generation_of(name).iter().any(Option::is_some) || name == "lost+found"
+    generation_of(name).iter().any(Option::is_some) || [CORRECTIONS, "lost+found"].contains(&name)
 }
 
 /// Generations of a folder that have a gallery, and that have a journal.
@@ -186,13 +180,9 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<Option<Found>> {
             path.display()
         );
     }
-    let failed = |source| FileError::Append { path: path.clone(), source };
-    let mut file = File::options().write(true).open(&path).map_err(failed)?;
     // What a kill has left of a write goes.
-    file.set_len(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    file.seek(SeekFrom::End(0)).map_err(failed)?;
-    let folder = folder.to_owned();
-    let journal = Journal { folder, generation, file, bytes, begun: 0, broken: false };
+    let log = Log::open(&path, bytes)?;
+    let journal = Journal { folder: folder.to_owned(), generation, log, begun: 0 };
     journal.clean(begin.previous);
     Ok(Some(Found { begin, gallery, records, journal }))
 }
@@ -213,8 +203,7 @@ pub(crate) fn read_journal(path: &Path) -> anyhow::Result<(Begin, Vec<Record>, u
         records.extend(read_text::<Vec<Record>>(text).with_context(damaged)?);
         rest = behind;
     }
-    // A frame that is whole behind one that is not was answered, and so was the one before it.
-    if (1..rest.len()).any(|at| frame(&rest[at..]).is_some_and(|(text, _)| !text.is_empty())) {
+    if is_damaged(rest) {
         bail!("{}", damaged());
     }
     Ok((begin, records, (bytes.len() - rest.len()) as u64))
@@ -222,28 +211,6 @@ pub(crate) fn read_journal(path: &Path) -> anyhow::Result<(Begin, Vec<Record>, u
 
 fn read_text<T: DeserializeOwned>(text: &[u8]) -> anyhow::Result<T> {
     Ok(serde_json::from_slice(text)?)
-}
-
-/// The text of the frame that bytes begin with, and what is behind it; `None` where it is not whole.
-fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = bytes.split_at_checked(HEAD)?;
-    let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
-    if length > FRAME {
-        return None;
-    }
-    let (text, behind) = rest.split_at_checked(length)?;
-    (ContentId::of(text).0 == head[4..]).then_some((text, behind))
-}
-
-fn framed(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
-    let text = serde_json::to_vec(value)?;
-    if text.len() > FRAME {
-        bail!("a change of {} bytes is more than the journal takes; make it smaller", text.len());
-    }
-    let mut bytes = (text.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(ContentId::of(&text).0);
-    bytes.extend(text);
-    Ok(bytes)
 }
 
 impl Journal {
@@ -266,17 +233,9 @@ impl Journal {
             bytes.extend(framed(&records)?);
         }
         files::write(&path, &bytes)?;
-        let failed = |source| FileError::Append { path: path.clone(), source };
-        let mut file = File::options().write(true).open(&path).map_err(failed)?;
-        file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let journal = Self {
-            folder: folder.to_owned(),
-            generation,
-            file,
-            bytes: bytes.len() as u64,
-            begun: bytes.len() as u64,
-            broken: false,
-        };
+        let begun = bytes.len() as u64;
+        let log = Log::open(&path, begun)?;
+        let journal = Self { folder: folder.to_owned(), generation, log, begun };
         journal.clean(begin.previous);
         Ok(journal)
     }
@@ -287,31 +246,17 @@ impl Journal {
     ///
     /// A disk that takes no more: none of the changes is kept.
     pub(crate) fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
-        let path = journal_path(&self.folder, self.generation);
-        if self.broken {
-            bail!(
-                "{}: what an earlier change has left of itself could not be taken away; start the service again",
-                path.display()
-            );
-        }
-        let bytes = framed(&records)?;
-        let written = reach(Operation::Write)
-            .and_then(|()| self.file.write_all(&bytes))
-            .and_then(|()| reach(Operation::Synchronize))
-            .and_then(|()| self.file.sync_data());
-        if let Err(source) = written {
-            let back = self.file.set_len(self.bytes);
-            let back = back.and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)));
-            self.broken = back.and_then(|_at| self.file.sync_data()).is_err();
-            return Err(FileError::Append { path, source }.into());
-        }
-        self.bytes += bytes.len() as u64;
-        Ok(())
+        self.log.append(&records)
+    }
+
+    /// Bytes that are whole.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.log.bytes()
     }
 
     /// Bytes that came since it was begun.
     pub(crate) fn grown(&self) -> u64 {
-        self.bytes - self.begun
+        self.bytes() - self.begun
     }
 
     /// Takes away what no generation that counts needs.

@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     busy: AtomicU64,
     refused: AtomicU64,
     changes: AtomicU64,
+    corrections: AtomicU64,
+    corrections_refused: AtomicU64,
 }
 
 #[derive(Default, Clone)]
@@ -37,6 +39,7 @@ pub(crate) struct Now {
     pub(crate) entries: usize,
     pub(crate) version: u64,
     pub(crate) journal: u64,
+    pub(crate) corrections: usize,
     pub(crate) up: Duration,
 }
 
@@ -69,6 +72,16 @@ impl Metrics {
     /// The gallery was changed.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A visitor has said what a thing is.
+    pub(crate) fn correction(&self) {
+        self.corrections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// More corrections came than are taken.
+    pub(crate) fn corrections_refused(&self) {
+        self.corrections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// All of it as text.
@@ -119,6 +132,19 @@ impl Metrics {
                 get(&self.refused),
             ),
             ("changes_total", "counter", "Changes of the gallery.", get(&self.changes)),
+            ("corrections_total", "counter", "Corrections that were kept.", get(&self.corrections)),
+            (
+                "corrections_refused_total",
+                "counter",
+                "Corrections that came too fast.",
+                get(&self.corrections_refused),
+            ),
+            (
+                "corrections_waiting",
+                "gauge",
+                "Corrections that wait for the owner.",
+                now.corrections as f64,
+            ),
             ("queue_length", "gauge", "Images and searches that wait.", now.waiting as f64),
             ("requests_working", "gauge", "Requests that are worked on.", now.working as f64),
             ("gallery_classes", "gauge", "Classes of the gallery.", now.classes as f64),
@@ -153,6 +179,7 @@ mod tests {
             entries: 4,
             version: 5,
             journal: 6,
+            corrections: 7,
             up: Duration::ZERO,
         };
         let text = metrics.text(&now);
@@ -165,6 +192,7 @@ mod tests {
             "magpie_request_seconds_count{route=\"/v1/search\"} 4",
             "magpie_images_total 3",
             "magpie_network_seconds_total 1.5",
+            "magpie_corrections_waiting 7",
             "magpie_queue_length 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");

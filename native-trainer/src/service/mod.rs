@@ -2,11 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `http`, `metrics`, `schema` | bodies; figures; types as schemas |
+//! | `http`, `log`, `metrics`, `schema` | bodies; files that grow by frames; figures; types as schemas |
 //! | `problem` | errors as documents |
-//! | `auth`, `change`, `fitting`, `limits`, `multipart` | who may what; what may be done to a gallery; whether options fit; how much at once; forms |
+//! | `auth`, `change`, `fitting`, `limits`, `multipart`, `tls` | who may what; what may be done to a gallery; whether options fit; how much at once; forms; how connections are encrypted |
 //! | `filter`, `journal` | which classes are meant; changes that were answered, on the disk |
-//! | `store` | the gallery as requests see it, and who changes it |
+//! | `corrections`, `store` | what visitors say; the gallery as requests see it, and who changes it |
 //! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
 //! | `routes`, `openapi` | what is answered, by subject; its description |
 //! | `connection` | connections, and their end |
@@ -15,11 +15,13 @@ mod asked;
 mod auth;
 mod change;
 mod connection;
+mod corrections;
 mod filter;
 mod fitting;
 mod http;
 mod journal;
 mod limits;
+mod log;
 mod metrics;
 mod multipart;
 mod openapi;
@@ -28,6 +30,7 @@ mod queue;
 mod routes;
 mod schema;
 mod store;
+mod tls;
 mod types;
 
 use std::net::IpAddr;
@@ -47,10 +50,13 @@ use crate::files;
 use crate::publishing::host::Host;
 use crate::publishing::site::{bundle_of, read_manifest};
 use auth::{Gate, Hosts, Token};
+use corrections::Corrections;
 use limits::{Budget, Limits};
 use metrics::Metrics;
 use queue::Queue;
 use store::{Rules, Store};
+pub(crate) use tls::Pair;
+use tls::Tls;
 
 /// What an owner says about the service.
 #[derive(Debug)]
@@ -65,9 +71,15 @@ pub(crate) struct Options {
     /// Files with tokens: who may change, who may ask.
     pub(crate) token: Option<PathBuf>,
     pub(crate) read_token: Option<PathBuf>,
+    /// The files of a certificate and its key.
+    pub(crate) tls: Option<Pair>,
     pub(crate) origins: Vec<HeaderValue>,
     /// Names that it is asked by, beside its own.
     pub(crate) hosts: Vec<String>,
+    /// Whether visitors may say what things are.
+    pub(crate) corrections: bool,
+    /// Whether its owner has a page.
+    pub(crate) manage: bool,
     pub(crate) max_body: usize,
     pub(crate) max_pixels: u64,
     pub(crate) max_seconds: u64,
@@ -83,11 +95,17 @@ pub(crate) struct Service {
     settings: RecognizerSettings,
     has_detector: bool,
     gate: Gate,
+    /// How connections are encrypted, if they are.
+    tls: Option<Tls>,
     limits: Limits,
     budget: Budget,
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
     store: Store,
+    /// What visitors say, where the owner wants to know.
+    corrections: Option<Arc<Corrections>>,
+    /// Whether its owner has a page.
+    manage: bool,
     /// The site's own files.
     host: Host,
     begun: Instant,
@@ -134,9 +152,16 @@ impl Service {
             read: token(&options.read_token)?,
             origins: options.origins.clone(),
         };
+        let tls = options.tls.clone().map(Tls::open).transpose()?;
         let store = match &options.state {
             Some(folder) => Store::open(folder.clone(), gallery, rules)?,
             None => Store::fixed(gallery, &rules),
+        };
+        let corrections = match &options.state {
+            Some(folder) if options.corrections => {
+                Some(Arc::new(Corrections::open(folder, &store.current().gallery)?))
+            }
+            _ => None,
         };
         let limits = Limits {
             body: options.max_body,
@@ -153,11 +178,14 @@ impl Service {
             settings,
             has_detector,
             gate,
+            tls,
             budget: Budget::new(&limits),
             limits,
             metrics,
             queue,
             store,
+            corrections,
+            manage: options.manage,
             host: Host::new(&options.site, options.origins.clone()),
             begun: Instant::now(),
             ending: AtomicBool::new(false),
@@ -187,13 +215,20 @@ pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
             "--token-file lets clients change the gallery: say by --state where changes are kept"
         );
     }
+    let pair = options.tls.as_ref();
     let kept = [
-        ("--state", &options.state),
-        ("--token-file", &options.token),
-        ("--token-file-read", &options.read_token),
+        ("--state", options.state.as_ref()),
+        ("--token-file", options.token.as_ref()),
+        ("--token-file-read", options.read_token.as_ref()),
+        ("--key", pair.map(|pair| &pair.key)),
     ];
     for (flag, path) in kept {
-        if path.as_ref().is_some_and(|path| files::within(path, &options.site).is_some()) {
+        // A link in the site is a name by which it is asked for, wherever it leads.
+        let is_in_site = |path: &PathBuf| {
+            let places = [path.as_path(), files::folder_of(path)];
+            places.into_iter().any(|place| files::within(place, &options.site).is_some())
+        };
+        if path.is_some_and(is_in_site) {
             bail!(
                 "{flag}: lies in the site, whose files are sent to whoever asks; choose a place beside it"
             );

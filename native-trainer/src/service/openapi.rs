@@ -1,5 +1,6 @@
 //! The description of the service, written from its routes and types.
 
+use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::asked::{IMAGES, ImageData};
@@ -37,6 +38,8 @@ pub(crate) fn text() -> Result<String, serde_json::Error> {
             {"name": "classes", "description": "Classes of the gallery"},
             {"name": "entries", "description": "Entries of the gallery"},
             {"name": "gallery", "description": "The gallery as a whole"},
+            {"name": "corrections", "description": "What visitors say, and what the owner decides"},
+            {"name": "manage", "description": "The owner's page"},
             {"name": "service", "description": "Health, figures, description"},
         ],
         "paths": paths,
@@ -79,7 +82,9 @@ fn operation(route: &Route, all: &mut Schemas) -> Value {
         Takes::File => body = Some(json!({"application/octet-stream": {"schema": {}}})),
     }
     let header = |name: &str, text: &str| json!({"name": name, "in": "header", "description": text, "schema": {"type": "string"}});
-    if route.who == Who::Keepers {
+    // What is rejected was never in the gallery.
+    let changes = route.who == Who::Keepers && !matches!(route.path, "/v1/corrections/reject");
+    if changes && route.method != Method::GET {
         parameters.push(header("If-Match", "Tags of which the gallery must have one."));
         let mut key = header("Idempotency-Key", "The same key brings the same answer.");
         key["schema"]["pattern"] = "^[!-~]{1,255}$".into();
@@ -89,7 +94,7 @@ fn operation(route: &Route, all: &mut Schemas) -> Value {
         Gives::Json(schema) | Gives::Version(schema) => {
             json!({"application/json": {"schema": schema(all)}})
         }
-        Gives::File(kind) => json!({*kind: {"schema": {}}}),
+        Gives::File(kind) | Gives::Picture(kind) => json!({*kind: {"schema": {}}}),
         Gives::Text(kind) => json!({*kind: {"schema": {"type": "string"}}}),
     };
     let problem = json!({

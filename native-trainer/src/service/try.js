@@ -1,5 +1,4 @@
 // The page to try the service: it reads openapi.json and sends what it is told.
-"use strict";
 
 const $ = (id) => document.getElementById(id);
 

@@ -122,7 +122,7 @@ fn labels_change_without_a_photograph_and_what_is_unknown_is_named() {
     assert_eq!(third.figures.left_out, [2]);
     photos[0].label = " \u{200b}".to_owned();
     let error = workshop.measure(&project(photos), tell).expect_err("a blank name");
-    assert!(error.to_string().contains("the name of its class is blank; give it one"), "{error}");
+    assert!(error.to_string().contains("the name of a class is blank; give it one"), "{error}");
     let stopped = workshop.measure(&project(Vec::new()), tell).expect_err("nothing");
     assert!(stopped.to_string().starts_with("none of the pictures can be used"), "{stopped}");
 }

@@ -12,18 +12,23 @@ use crate::service::{Answer, Running, exchange, request, serve, shop, start};
 use crate::sites::Shop;
 use crate::world::{shape, tree};
 
-const TOKEN: &str = "a-token-of-the-test";
-const BEARER: &str = "Authorization: Bearer a-token-of-the-test";
+pub(crate) const TOKEN: &str = "a-token-of-the-test";
+pub(crate) const BEARER: &str = "Authorization: Bearer a-token-of-the-test";
 
 /// A site, and a service that changes its gallery.
 pub(crate) fn open() -> (Shop, Running) {
+    open_with(&[])
+}
+
+/// The same with flags.
+pub(crate) fn open_with(more: &[&str]) -> (Shop, Running) {
     let shop = shop();
     shop.0.write("token", format!("{TOKEN}\n"));
-    let server = again(&shop, &[]);
+    let server = again(&shop, more);
     (shop, server)
 }
 
-fn command(shop: &Shop, more: &[&str]) -> Command {
+pub(crate) fn command(shop: &Shop, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_magpie"));
     command.arg("serve").arg(shop.path("site")).args(["--api", "--port", "0", "--state"]);
     command.arg(shop.path("state")).arg("--token-file").arg(shop.path("token")).args(more);
@@ -31,11 +36,11 @@ fn command(shop: &Shop, more: &[&str]) -> Command {
     command
 }
 
-fn again(shop: &Shop, more: &[&str]) -> Running {
+pub(crate) fn again(shop: &Shop, more: &[&str]) -> Running {
     start(&mut command(shop, more))
 }
 
-fn picture(class: usize, number: usize) -> Vec<u8> {
+pub(crate) fn picture(class: usize, number: usize) -> Vec<u8> {
     shape(class, number % 5, 24 + number as u32).encode_png().expect("a PNG")
 }
 
@@ -53,7 +58,7 @@ impl Running {
         self.change("POST", &path, &["Content-Type: image/png"], &picture(2, number))
     }
 
-    fn entries(&self) -> u64 {
+    pub(crate) fn entries(&self) -> u64 {
         self.get("/v1/gallery").json()["entries"].as_u64().expect("a count")
     }
 }

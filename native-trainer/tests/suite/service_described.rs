@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::service::{Answer, Running};
-use crate::service_changes::open;
+use crate::service_changes::open_with;
 use crate::world::{parsed, shape};
 
 /// Whether a value is what a schema says; a field that the schema does not name is an error, too.
@@ -96,7 +96,7 @@ fn sample(name: &str, schema: &Value) -> String {
 
 #[test]
 fn what_is_described_is_what_is_answered() {
-    let (shop, server) = open();
+    let (shop, server) = open_with(&["--corrections", "--manage"]);
     let all = parsed(&server.get("/v1/openapi.json").text());
     let mut described = Described { all, called: BTreeSet::new() };
     let picture = shape(0, 0, 40).encode_png().expect("a PNG");
@@ -115,6 +115,11 @@ fn what_is_described_is_what_is_answered() {
         ("GET", "/v1/", "/v1/", &nothing),
         ("GET", "/v1/try.js", "/v1/try.js", &nothing),
         ("GET", "/v1/openapi.json", "/v1/openapi.json", &nothing),
+        ("GET", "/manage/", "/manage/", &nothing),
+        ("GET", "/manage/manage.css", "/manage/manage.css", &nothing),
+        ("GET", "/manage/manage.js", "/manage/manage.js", &nothing),
+        ("GET", "/manage/parts.js", "/manage/parts.js", &nothing),
+        ("GET", "/manage/sentences.json", "/manage/sentences.json", &nothing),
         ("GET", "/healthz", "/healthz", &nothing),
         ("GET", "/readyz", "/readyz", &nothing),
         ("GET", "/metrics", "/metrics", &nothing),
@@ -146,6 +151,27 @@ fn what_is_described_is_what_is_answered() {
     let file = std::fs::read(shop.path("new.bin")).expect("a gallery");
     let replaced = server.change("PUT", "/v1/gallery/file", &[], &file);
     described.check("PUT", "/v1/gallery/file", &replaced);
+    let mut sent = Vec::new();
+    for class in ["a", "b"] {
+        let path = format!("/v1/corrections?class={class}");
+        let told = ask(&server, "POST", &path, &image);
+        described.check("POST", "/v1/corrections", &told);
+        sent.push(told.json()["id"].as_str().expect("an id").to_owned());
+    }
+    let shown = format!("/v1/corrections/{}/thumbnail", sent[0]);
+    for (method, route, path, body) in [
+        ("GET", "/v1/corrections", "/v1/corrections?limit=1", &nothing),
+        ("GET", "/v1/corrections/{id}/thumbnail", &*shown, &nothing),
+        (
+            "POST",
+            "/v1/corrections/accept",
+            "/v1/corrections/accept",
+            &json!({"ids": [sent[0]], "to": "c"}),
+        ),
+        ("POST", "/v1/corrections/reject", "/v1/corrections/reject", &json!({"ids": [sent[1]]})),
+    ] {
+        described.check(method, route, &ask(&server, method, path, body));
+    }
     let paths = described.all["paths"].as_object().expect("paths");
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().expect("methods") {

@@ -85,11 +85,101 @@ fn a_page_of_a_stranger_does_not_reach_the_service_by_a_name_of_its_own() {
 }
 
 #[test]
+fn a_request_names_one_host_and_a_link_leads_to_nothing_outside_the_site() {
+    let shop = shop();
+    shop.0.write("token", "a-token-of-the-test");
+    shop.0.write("outside/index.html", "not for others");
+    #[cfg(unix)]
+    for (to, link) in
+        [("token", "site/told"), ("outside", "site/out"), ("site/index.html", "site/start.html")]
+    {
+        std::os::unix::fs::symlink(shop.path(to), shop.path(link)).expect("a link");
+    }
+    #[cfg(unix)]
+    {
+        let said = shop.refused("serve site --api --port 0 --token-file-read site/told");
+        assert!(said.contains("--token-file-read: lies in the site"), "{said}");
+    }
+    std::fs::write(shop.path("site/packed.txt"), "packed").expect("a file");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(shop.path("token"), shop.path("site/packed.txt.gz"))
+        .expect("a link");
+    let token = shop.path("token");
+    let server = serve(&shop.path("site"), &["--token-file-read", token.to_str().expect("UTF-8")]);
+    let get = |path: &str| {
+        let token = "Authorization: Bearer a-token-of-the-test";
+        server.ask("GET", path, &[token, "Accept-Encoding: gzip"], b"")
+    };
+    for path in ["/told", "/out/", "/out/index.html", "/%2e%2e/token"] {
+        assert_eq!(get(path).status, 404, "{path}");
+    }
+    assert_eq!(get("/packed.txt").body, b"packed");
+    #[cfg(unix)]
+    assert_eq!(get("/start.html").status, 200, "a link to what is in the site");
+    for (hosts, version, status) in [
+        ("", "1.1", 400),
+        ("Host: localhost\r\nHost: localhost\r\n", "1.1", 400),
+        ("", "1.0", 200),
+        ("Host: localhost\r\n", "1.1", 200),
+    ] {
+        for path in ["/healthz", "/v1/"] {
+            let request = format!("GET {path} HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+            let answer = exchange(&server.host, request.as_bytes()).expect("an answer");
+            assert_eq!(answer.status, status, "{version} {hosts:?} {path}");
+            assert!(status == 200 || answer.problem() == "request");
+        }
+    }
+}
+
+#[test]
+fn names_that_steer_how_text_is_shown_are_not_taken() {
+    let (shop, server) = open();
+    let picture = shape(2, 1, 30).encode_png().expect("a PNG");
+    let refused = |answer: Answer, told: &str| {
+        assert_eq!((answer.status, answer.problem().as_str()), (422, "value"), "{}", answer.text());
+        assert!(detail(&answer).starts_with(told), "{}", answer.text());
+    };
+    let name = "the name of a class holds U+";
+    for class in ["a%00b", "a%1b[2K", "gpj%e2%80%ae.exe"] {
+        let path = format!("/v1/entries?class={class}");
+        refused(server.change("POST", &path, &["Content-Type: image/png"], &picture), name);
+    }
+    let id = server.get("/v1/entries").json()["entries"][0]["id"].clone();
+    let moved = json!({"ids": [id], "to": "a\u{2066}b"});
+    refused(server.change_json("POST", "/v1/entries/move", &moved), name);
+    let patch = |body: Value| server.change_json("PATCH", "/v1/classes/0", &body);
+    refused(patch(json!({"label": "a\nb"})), name);
+    refused(patch(json!({"metadata": {"a\u{1b}": "b"}})), "the name of metadata holds U+001B");
+    refused(patch(json!({"metadata": {"a": "b\u{202e}"}})), "the text of metadata holds U+202E");
+    patch(json!({"metadata": {"about": "two\nlines"}})).json();
+    let mut gallery =
+        models::Gallery::from_bytes(&server.get("/v1/gallery/file").body).expect("one");
+    gallery.rename_class(0, "a\u{202e}b").expect("a name");
+    let put = server.change("PUT", "/v1/gallery/file", &[], &gallery.to_bytes());
+    refused(put, "class \"a\\u{202e}b\": the name of a class holds U+202E");
+    assert_eq!(server.get("/v1/gallery").json()["classes"], 2);
+    // The commands give no such name either.
+    let said = shop.refused("gallery rename gallery.bin 0 a\u{202e}b");
+    assert!(said.contains("holds U+202E"), "{said}");
+    shop.0.write("steers/a\u{202e}b/1.png", &picture);
+    shop.0.write("steers/fine/1.png", &picture);
+    let said =
+        shop.0.succeed("gallery add gallery.bin --images steers --extractor model.safetensors");
+    assert!(said.contains("a character that steers how text is shown"), "{said}");
+}
+
+#[test]
 fn the_page_is_found_without_its_slash() {
     let shop = shop();
     let server = serve(&shop.path("site"), &[]);
     let led = server.get("/v1");
     assert_eq!((led.status, led.header("location")), (308, "v1/"));
+    assert_eq!(server.get("/manage").header("location"), "manage/");
+    // The owner has a page only where it is asked for.
+    assert_eq!(
+        (server.get("/manage/").status, server.get("/manage/").problem()),
+        (404, "not-found".to_owned())
+    );
     let wrong = server.ask("POST", "/v1", &[], b"");
     assert_eq!((wrong.problem().as_str(), wrong.header("allow")), ("method", "GET, HEAD, OPTIONS"));
 }

@@ -242,8 +242,10 @@ impl Project {
 /// A text as a name: in one line, without blanks at its ends, and not too long; `None` where nothing would be seen of it.
 pub(crate) fn name(text: &str) -> Option<String> {
     const INVISIBLE: [char; 5] = ['\u{ad}', '\u{200b}', '\u{2060}', '\u{180e}', '\u{feff}'];
-    let text: String =
-        text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    // What would turn or break the text behind it, as the commands have it.
+    let steers =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text: String = text.chars().map(|c| if steers(c) { ' ' } else { c }).collect();
     let is_blank = |letter: char| letter.is_whitespace() || INVISIBLE.contains(&letter);
     let text: String = text.trim_matches(is_blank).chars().take(LONGEST_NAME).collect();
     let text = text.trim_end_matches(is_blank);

@@ -14,6 +14,7 @@ mod features;
 mod gallery;
 mod hostile;
 mod looks;
+mod manage;
 mod networks;
 mod npm;
 mod order;

@@ -9,6 +9,7 @@ mod page;
 mod quality;
 mod record;
 mod report;
+mod service;
 mod studio;
 mod training;
 
@@ -24,6 +25,7 @@ pub(crate) use import::import;
 pub(crate) use page::page;
 pub(crate) use quality::quality;
 pub(crate) use report::run as report;
+pub(crate) use service::service;
 pub(crate) use studio::studio;
 pub(crate) use training::training;
 

@@ -16,7 +16,7 @@ use crate::cli::read_wanted;
 use crate::data::left_out::listed;
 use crate::files;
 use crate::files::wanted::{GALLERY, IMAGE};
-use authoring::label::{Labels, nearest, quoted};
+use authoring::label::{Labels, check_metadata, nearest, quoted};
 
 /// Takes classes, or single pictures, out of a gallery.
 #[derive(Debug, Args)]
@@ -206,6 +206,7 @@ impl Describe {
             if !given.insert(name) {
                 bail!("--set {name}: is given twice; give it once");
             }
+            check_metadata(name, text.trim()).context("--set")?;
             metadata.insert(name.to_owned(), text.trim().to_owned());
         }
         for name in &self.unset {

@@ -14,7 +14,7 @@ use crate::data::list_file::{DataError, Samples, look_alike_texts};
 use crate::data::store::{PictureError, read_file};
 use crate::files;
 use authoring::Photos;
-use authoring::label::{Labels, label, look_alikes, nearest, quoted};
+use authoring::label::{Labels, check_metadata, look_alikes, nearest, quoted};
 
 /// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;
@@ -168,7 +168,7 @@ pub(super) fn read_samples(path: &Path) -> anyhow::Result<Samples> {
 
 /// A label that is given on the command line.
 pub(super) fn checked(text: &str) -> anyhow::Result<String> {
-    label(text).context("the name of a class is blank; give it one that can be seen")
+    Ok(authoring::label::checked(text)?)
 }
 
 /// Pictures that cannot be used, counted by reason.
@@ -263,6 +263,10 @@ pub(super) fn read_metadata(
                 None => "`magpie gallery list` shows those of a gallery".to_owned(),
             };
             bail!("{}: there is no class {}; {help}", path.display(), quoted(&name));
+        }
+        for (fact, text) in &facts {
+            check_metadata(fact, text)
+                .with_context(|| format!("{}: class {}", path.display(), quoted(&name)))?;
         }
         if metadata.insert(name.clone(), facts).is_some() {
             bail!("{}: class {} is there twice; give it once", path.display(), quoted(&name));

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use authoring::label::label;
+use authoring::label::{check_metadata, label};
 
 use super::{Conditions, changed, json, of_version};
 use crate::service::Service;
 use crate::service::asked::Asked;
-use crate::service::change::{Change, Least, class_of};
+use crate::service::change::{Change, Least, checked_label, class_of};
 use crate::service::http::{Call, typed};
 use crate::service::problem::{Answered, Kind, Problem};
 use crate::service::store::{Doing, Snapshot};
@@ -63,6 +63,13 @@ pub(crate) async fn change(service: Arc<Service>, call: Call) -> Answered {
     let blank = |text: &String| label(text).is_none();
     if change.metadata.keys().any(blank) {
         return Err(Problem::value("metadata need a name that can be seen"));
+    }
+    if let Some(label) = &change.label {
+        checked_label(label)?;
+    }
+    for (name, text) in &change.metadata {
+        check_metadata(name, text.as_deref().unwrap_or_default())
+            .map_err(|error| Problem::value(error.to_string()))?;
     }
     let least = change.min_similarity.map(|least| least.map_or(Least::None, Least::Cosine));
     let metadata = change.metadata;

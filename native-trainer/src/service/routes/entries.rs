@@ -96,7 +96,7 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
 
 /// Images of a request, as photographs for [`authoring::add`]; their paths are their places.
 #[derive(Default, Clone)]
-struct Sent {
+pub(super) struct Sent {
     names: Vec<String>,
     classes: Vec<String>,
     paths: Vec<PathBuf>,
@@ -104,7 +104,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn push(&mut self, name: String, class: String, bytes: Bytes) {
+    pub(super) fn push(&mut self, name: String, class: String, bytes: Bytes) {
         self.paths.push(PathBuf::from((self.bytes.len() % CHUNK).to_string()));
         self.names.push(name);
         self.classes.push(class);
@@ -152,10 +152,10 @@ impl Photos for Usable<'_> {
 }
 
 /// What becomes of images, and those that cannot be used, each by its place.
-type Embedded = (Vec<Photo>, Vec<(usize, Problem)>);
+pub(super) type Embedded = (Vec<Photo>, Vec<(usize, Problem)>);
 
 /// Embeds images as they become entries of a gallery.
-fn embed(
+pub(super) fn embed(
     recognizer: &Recognizer,
     snapshot: &Snapshot,
     sent: &Sent,
@@ -263,7 +263,7 @@ pub(crate) async fn move_to(service: Arc<Service>, call: Call) -> Answered {
     changed(&service, conditions.asking(doing, asked.digest)).await
 }
 
-fn ids_of(Ids(texts): &Ids) -> Answered<Vec<EntryId>> {
+pub(super) fn ids_of(Ids(texts): &Ids) -> Answered<Vec<EntryId>> {
     if texts.is_empty() {
         return Err(Problem::value("name entries by their ids: {\"ids\": [\"…\"]}"));
     }

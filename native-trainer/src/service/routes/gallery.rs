@@ -5,6 +5,7 @@ use std::sync::Arc;
 use authoring::adaptation::{
     FALSE_ACCEPT, Options, adapt_and_calibrate, drop_thresholds, map_text, rule_name,
 };
+use authoring::label::{LabelError, checked};
 use hyper::header::{self, HeaderValue};
 use models::gallery::{AdaptationKind, Crop, Gallery, GalleryError, IndexConfig};
 
@@ -13,7 +14,7 @@ use crate::service::Service;
 use crate::service::asked::{Asked, file};
 use crate::service::change::{Change, refused};
 use crate::service::http::{Call, typed};
-use crate::service::problem::{Answered, Kind, Problem};
+use crate::service::problem::{Answered, Kind, Problem, shown};
 use crate::service::store::{Doing, More, Remake};
 use crate::service::types::{AdaptOptions, CalibrateOptions, MapKind, Nothing, Statistics};
 
@@ -79,6 +80,14 @@ pub(crate) async fn replace(service: Arc<Service>, call: Call) -> Answered {
         let gallery = Gallery::from_bytes(&bytes).map_err(refused)?;
         current.check_comparable(&gallery).map_err(refused)?;
         gallery.check_answers().map_err(refused)?;
+        for class in gallery.classes() {
+            if let Err(error @ LabelError::Steering { .. }) = checked(&class.label) {
+                let label = shown(&class.label);
+                return Err(Problem::value(format!(
+                    "class {label}: {error} (`magpie gallery rename`)"
+                )));
+            }
+        }
         if (gallery.crop() == Crop::Middle) != middle {
             let detail = format!(
                 "its entries show other parts of images (crop {}) than this site looks at; publish it",

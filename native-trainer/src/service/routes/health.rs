@@ -32,6 +32,7 @@ pub(crate) async fn metrics(service: Arc<Service>, _: Call) -> Answered {
         entries: snapshot.gallery.len(),
         version: snapshot.version,
         journal: service.store.journal_bytes(),
+        corrections: service.corrections.as_ref().map_or(0, |corrections| corrections.len()),
         up: service.begun.elapsed(),
     };
     Ok(typed(service.metrics.text(&now), "text/plain; version=0.0.4; charset=utf-8"))

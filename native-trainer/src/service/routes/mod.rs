@@ -1,11 +1,14 @@
 //! What the service answers: one table, by which requests are led and from which the description is written.
 
 pub(crate) mod classes;
+pub(crate) mod corrections;
 pub(crate) mod entries;
 pub(crate) mod gallery;
 pub(crate) mod health;
+pub(crate) mod manage;
 pub(crate) mod recognize;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,10 +25,11 @@ use super::problem::{Answered, Problem};
 use super::schema::{Described, Schemas};
 use super::store::{Asking, Doing, More, Snapshot, Told};
 use super::types::{
-    AdaptOptions, AddOptions, CalibrateOptions, ClassChange, ClassOf, ClassPage, DetectOptions,
+    AdaptOptions, AddOptions, CalibrateOptions, ClassChange, ClassOf, ClassPage, CorrectionOptions,
+    CorrectionPage, CorrectionTaken, CorrectionsAccepted, CorrectionsRejected, DetectOptions,
     Detected, EmbedOptions, Embedded, EntriesGone, EntriesMoved, EntryChange, EntryOptions,
-    EntryPage, Images, ListOptions, Nothing, RecognizeOptions, Recognized, SearchOptions, Searched,
-    Statistics,
+    EntryPage, Images, ListOptions, Nothing, PageOptions, RecognizeOptions, Recognized, Rejected,
+    SearchOptions, Searched, Statistics,
 };
 
 /// An answer on its way.
@@ -68,6 +72,8 @@ pub(crate) enum Gives {
     Version(Schema),
     /// Bytes about a version of the gallery.
     File(&'static str),
+    /// Bytes about nothing that has a version.
+    Picture(&'static str),
     /// A text.
     Text(&'static str),
 }
@@ -151,12 +157,34 @@ routes! {
         Takes::Json(of::<CalibrateOptions>) => Gives::Json(of::<Changed>), gallery::calibrate;
     POST "/v1/undo" "gallery" "Takes the last change back, and the one before it when it is called again." Keepers
         Takes::Address(of::<Nothing>) => Gives::Json(of::<Changed>), gallery::undo;
+    POST "/v1/corrections" "corrections"
+        "Keeps what a visitor says that an image or an embedding is, until the owner decides." Readers
+        Takes::Queries(of::<CorrectionOptions>) => Gives::Json(of::<CorrectionTaken>), corrections::add;
+    GET "/v1/corrections" "corrections" "Lists corrections that wait, oldest first." Keepers
+        Takes::Address(of::<PageOptions>) => Gives::Json(of::<CorrectionPage>), corrections::list;
+    GET "/v1/corrections/{id}/thumbnail" "corrections" "Shows a correction that waits." Keepers
+        Takes::Address(of::<Nothing>) => Gives::Picture("image/jpeg"), corrections::thumbnail;
+    POST "/v1/corrections/accept" "corrections"
+        "Adds corrections to the gallery, all or none, as what they are said to be or as another class." Keepers
+        Takes::Json(of::<CorrectionsAccepted>) => Gives::Json(of::<Changed>), corrections::accept;
+    POST "/v1/corrections/reject" "corrections" "Takes corrections away, all or none." Keepers
+        Takes::Json(of::<CorrectionsRejected>) => Gives::Json(of::<Rejected>), corrections::reject;
     GET "/v1/" "service" "Shows a page to try the service." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("text/html"), health::page;
     GET "/v1/try.js" "service" "Sends the page's script." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), health::script;
     GET "/v1/openapi.json" "service" "Describes the service as OpenAPI 3.1." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("application/json"), health::openapi;
+    GET "/manage/" "manage" "Shows the owner's page." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/html"), manage::page;
+    GET "/manage/manage.css" "manage" "Sends how it looks." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/css"), manage::style;
+    GET "/manage/manage.js" "manage" "Sends its script." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), manage::script;
+    GET "/manage/parts.js" "manage" "Sends what its script uses." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Text("text/javascript"), manage::parts;
+    GET "/manage/sentences.json" "manage" "Sends its sentences." Anybody
+        Takes::Address(of::<Nothing>) => Gives::Json(of::<BTreeMap<String, BTreeMap<String, String>>>), manage::sentences;
     GET "/healthz" "service" "Says whether the process answers at all." Anybody
         Takes::Address(of::<Nothing>) => Gives::Text("text/plain"), health::health;
     GET "/readyz" "service" "Says whether the service takes requests." Anybody
@@ -171,8 +199,8 @@ pub(crate) enum Way {
     Route(&'static Route, String),
     /// To a path that does not take its method, but these.
     Method(&'static str, String),
-    /// To the page that tries the service, for whoever leaves the slash out.
-    Door,
+    /// To a page of the service, for whoever leaves the slash out.
+    Door(&'static str),
     /// To no path below `/v1/` that there is.
     Nowhere,
     /// To the site's own files.
@@ -202,9 +230,12 @@ impl Way {
             methods.push("OPTIONS");
             return Self::Method(first.path, methods.join(", "));
         }
+        if let Some(door) = ["/v1", "/manage"].into_iter().find(|door| *door == path) {
+            let methods = "GET, HEAD, OPTIONS".to_owned();
+            let is_read = *wanted == Method::GET;
+            return if is_read { Self::Door(door) } else { Self::Method(door, methods) };
+        }
         match path {
-            "/v1" if *wanted == Method::GET => Self::Door,
-            "/v1" => Self::Method("/v1", "GET, HEAD, OPTIONS".to_owned()),
             path if path.starts_with("/v1/") => Self::Nowhere,
             _ => Self::Site,
         }
@@ -214,8 +245,7 @@ impl Way {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Route(route, _) => route.path,
-            Self::Method(path, _) => path,
-            Self::Door => "/v1",
+            Self::Method(path, _) | Self::Door(path) => path,
             Self::Nowhere => "/v1/{none}",
             Self::Site => "/{site}",
         }
@@ -350,6 +380,11 @@ mod tests {
                 "/v1/classes/{label}: GET, PATCH, DELETE, HEAD, OPTIONS",
             ),
             (Method::HEAD, "/v1", "/v1"),
+            (Method::GET, "/manage", "/manage"),
+            (Method::GET, "/manage/", "GET /manage/ "),
+            (Method::GET, "/manage/else", "/{site}"),
+            (Method::GET, "/v1/corrections/00/thumbnail", "GET /v1/corrections/{id}/thumbnail 00"),
+            (Method::GET, "/v1/corrections/accept", "/v1/corrections/accept: POST, OPTIONS"),
             (Method::POST, "/v1", "/v1: GET, HEAD, OPTIONS"),
             (Method::GET, "/index.html", "/{site}"),
         ] {

@@ -185,7 +185,7 @@ fn respond<T: Serialize>(
 }
 
 /// How objects are to be named with the gallery of this moment.
-fn wanted(service: &Service, options: &RecognizeOptions) -> Answered<Wanted> {
+pub(super) fn wanted(service: &Service, options: &RecognizeOptions) -> Answered<Wanted> {
     let snapshot = service.store.current();
     Ok(Wanted {
         top_k: options.top_k.unwrap_or(service.settings.top_k),

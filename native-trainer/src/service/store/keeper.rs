@@ -134,7 +134,7 @@ impl Keeper {
                 }
             }
             self.fold(door);
-            bytes.store(self.journal.bytes, Ordering::Relaxed);
+            bytes.store(self.journal.bytes(), Ordering::Relaxed);
         }
     }
 
@@ -458,7 +458,7 @@ mod tests {
         own(4).unwrap();
         std::fs::remove_file(folder.path().join("journal-0.wal")).unwrap();
         let there = std::fs::read(folder.path().join("gallery-0.bin")).unwrap();
-        let error = own(5).err().expect("another gallery").to_string();
+        let error = own(5).expect_err("another gallery").to_string();
         assert!(error.contains("gallery-0.bin: is not the site's gallery"), "{error}");
         assert_eq!(std::fs::read(folder.path().join("gallery-0.bin")).unwrap(), there);
         // What a kill between the two leaves.
@@ -589,7 +589,7 @@ mod tests {
         let (mut keeper, mut now) = opened(folder.path());
         asked(&mut keeper, &mut now, add(1)).unwrap();
         let (tag, bytes, generation) =
-            (now.tag.clone(), keeper.journal.bytes, keeper.journal.generation);
+            (now.tag.clone(), keeper.journal.bytes(), keeper.journal.generation);
         let same = || Asking {
             doing: Doing::Remake(Box::new(|gallery: &Gallery| {
                 Ok((
@@ -607,7 +607,7 @@ mod tests {
         for asking in [add(1), same()] {
             let told = asked(&mut keeper, &mut now, asking).unwrap();
             assert_eq!((&told.tag, told.changed, told.replayed), (&tag, false, false));
-            assert_eq!((keeper.journal.bytes, keeper.journal.generation), (bytes, generation));
+            assert_eq!((keeper.journal.bytes(), keeper.journal.generation), (bytes, generation));
         }
         // Under a key its answer is kept, and nothing else.
         let with = |asking: Asking, key: &str| Asking {
@@ -688,7 +688,7 @@ mod tests {
         for number in 0..60 {
             asked(&mut keeper, &mut now, add(2 + number)).unwrap();
             asked(&mut keeper, &mut now, undo()).unwrap();
-            most = most.max(keeper.journal.bytes);
+            most = most.max(keeper.journal.bytes());
             keeper.fold(&door);
             if keeper.folding.is_some()
                 && let Ok(Message::Folded(folded)) = messages.recv()
@@ -729,10 +729,10 @@ mod tests {
     fn a_journal_that_is_cut_anywhere_holds_what_was_whole_by_then() {
         let folder = tempfile::tempdir().unwrap();
         let (mut keeper, mut now) = opened(folder.path());
-        let mut ends = vec![(keeper.journal.bytes, 0)];
+        let mut ends = vec![(keeper.journal.bytes(), 0)];
         for number in 0..3 {
             asked(&mut keeper, &mut now, add(number)).unwrap();
-            ends.push((keeper.journal.bytes, now.gallery.len()));
+            ends.push((keeper.journal.bytes(), now.gallery.len()));
         }
         drop(keeper);
         let path = folder.path().join("journal-0.wal");

@@ -178,7 +178,7 @@ impl Store {
         let (keeper, snapshot) = Keeper::open(folder, first, rules, lock)?;
         let (door, messages) = sync_channel(WAITING);
         let current = Arc::new(RwLock::new(snapshot));
-        let journal = Arc::new(AtomicU64::new(keeper.journal.bytes));
+        let journal = Arc::new(AtomicU64::new(keeper.journal.bytes()));
         let (seen, bytes, own) = (Arc::clone(&current), Arc::clone(&journal), door.clone());
         let thread = std::thread::Builder::new().name("gallery".to_owned());
         let thread = thread.spawn(move || keeper.run(&messages, &own, &seen, &bytes))?;

@@ -1,0 +1,540 @@
+//! What visitors say that things are: kept on the disk until the owner decides, and part of no answer before.
+//!
+//! The file `corrections.wal` of the state folder begins with the extractor, and has frames of what came and of what was
+//! decided. It is written anew when most of it was decided.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use models::gallery::{ContentId, Gallery};
+use serde::{Deserialize, Serialize};
+
+use super::change::{EntryId, Photo};
+use super::journal::CORRECTIONS;
+use super::log::{Log, frame, framed, is_damaged};
+use super::problem::{Answered, Kind, Problem};
+use crate::files;
+
+/// How the file begins.
+const MAGIC: &[u8; 8] = b"MAGPCOR1";
+/// Most bytes of the file that are read.
+const LIMIT: u64 = 1 << 30;
+/// Corrections that wait at most, and their bytes.
+const MOST: (usize, u64) = (4096, 64 << 20);
+/// Decisions that are remembered: what was decided is not asked about again.
+const DECIDED: usize = 4096;
+/// Bytes that the file may have beside what waits.
+const SPARE: u64 = 4 << 20;
+/// Corrections of one address, and of all, that may come at once, and that may come a minute.
+const OF_ONE: Rate = Rate { at_once: 10.0, a_minute: 10.0 };
+const OF_ALL: Rate = Rate { at_once: 120.0, a_minute: 120.0 };
+/// Addresses that are counted at a time.
+const ADDRESSES: usize = 4096;
+
+/// What the service said of it when it came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) class: String,
+    pub(crate) similarity: f64,
+    pub(crate) known: bool,
+}
+
+/// What a visitor says that a thing is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Correction {
+    pub(crate) id: EntryId,
+    /// When it came, in seconds since 1970.
+    pub(crate) time: u64,
+    /// As it becomes entries.
+    pub(crate) photo: Photo,
+    pub(crate) said: Option<Said>,
+}
+
+impl Correction {
+    /// A correction; the same thing with the same name is the same correction.
+    pub(crate) fn new(photo: Photo, said: Option<Said>, time: u64) -> Self {
+        let content = [photo.class.as_bytes(), &[0], &photo.id.0.0[..]].concat();
+        Self { id: EntryId(ContentId::of(&content)), time, photo, said }
+    }
+}
+
+/// What stands in the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Record {
+    Came { correction: Correction },
+    Decided { ids: Vec<EntryId>, accepted: bool },
+}
+
+/// How the file begins: embeddings of another extractor say nothing.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Begin {
+    model: String,
+    dim: usize,
+}
+
+/// All corrections of a service.
+pub(crate) struct Corrections {
+    path: PathBuf,
+    begin: Begin,
+    queue: Mutex<Queue>,
+    rates: Mutex<Rates>,
+}
+
+struct Queue {
+    log: Log,
+    held: Held,
+}
+
+/// What the file holds.
+#[derive(Default)]
+struct Held {
+    /// In the order in which they came, each with its bytes.
+    waiting: BTreeMap<u64, (Correction, u64)>,
+    places: HashMap<EntryId, u64>,
+    bytes: u64,
+    next: u64,
+    decided: HashMap<EntryId, bool>,
+    order: VecDeque<EntryId>,
+}
+
+impl Held {
+    fn came(&mut self, correction: Correction, bytes: u64) {
+        if self.places.contains_key(&correction.id) {
+            return;
+        }
+        self.places.insert(correction.id, self.next);
+        self.waiting.insert(self.next, (correction, bytes));
+        self.bytes += bytes;
+        self.next += 1;
+    }
+
+    fn decided(&mut self, id: EntryId, accepted: bool) {
+        let place = self.places.remove(&id);
+        if let Some((_, bytes)) = place.and_then(|place| self.waiting.remove(&place)) {
+            self.bytes -= bytes;
+        }
+        if self.decided.insert(id, accepted).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > DECIDED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.decided.remove(&oldest);
+        }
+    }
+}
+
+impl Corrections {
+    /// The corrections of a state folder, for a gallery's extractor.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or written, is damaged, or is of another extractor.
+    pub(crate) fn open(folder: &Path, gallery: &Gallery) -> anyhow::Result<Self> {
+        let path = folder.join(CORRECTIONS);
+        let begin = Begin { model: gallery.model().to_owned(), dim: gallery.dim() };
+        if !path.exists() {
+            files::write(&path, &first_bytes(&begin)?)?;
+        }
+        let bytes = files::read(&path, LIMIT)?;
+        let damaged =
+            || format!("{}: is damaged; put a copy back, or take it away", path.display());
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            bail!("{}: is no file of corrections that this program reads", path.display());
+        };
+        let (text, mut rest) = frame(rest).with_context(damaged)?;
+        let found: Begin = serde_json::from_slice(text).with_context(damaged)?;
+        if found != begin {
+            bail!(
+                "{}: its corrections are not of this site's extractor; take the file away",
+                path.display()
+            );
+        }
+        let mut held = Held::default();
+        while let Some((text, behind)) = frame(rest) {
+            let length = (rest.len() - behind.len()) as u64;
+            match serde_json::from_slice(text).with_context(damaged)? {
+                Record::Came { correction } => held.came(correction, length),
+                Record::Decided { ids, accepted } => {
+                    ids.into_iter().for_each(|id| held.decided(id, accepted));
+                }
+            }
+            rest = behind;
+        }
+        if is_damaged(rest) {
+            bail!("{}", damaged());
+        }
+        let log = Log::open(&path, (bytes.len() - rest.len()) as u64)?;
+        let (queue, rates) = (Mutex::new(Queue { log, held }), Mutex::default());
+        Ok(Self { path, begin, queue, rates })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another correction may come from an address. Addresses of this machine are those of a proxy, and of many.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Busy`]
+    pub(crate) fn admit(&self, from: Option<IpAddr>, now: Instant) -> Answered<()> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = from.map(network).filter(|from| !from.is_loopback());
+        rates.admit(from, now).map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            let detail =
+                format!("more corrections come than are taken; send it again in {seconds} seconds");
+            let mut problem = Problem::new(Kind::Busy, detail);
+            problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+            problem
+        })
+    }
+
+    /// Keeps a correction; it is on the disk when this returns. `false` where it was there, or was decided, already.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Busy`] where too many wait, [`Kind::Storage`]
+    pub(crate) fn keep(&self, correction: Correction) -> Answered<bool> {
+        let mut queue = self.queue();
+        let Queue { log, held } = &mut *queue;
+        if held.places.contains_key(&correction.id) || held.decided.contains_key(&correction.id) {
+            return Ok(false);
+        }
+        if held.waiting.len() >= MOST.0 || held.bytes >= MOST.1 {
+            let detail =
+                "as many corrections as may be wait for the owner; send it again another day";
+            let mut problem = Problem::new(Kind::Busy, detail);
+            problem.retry_after = Some(3600);
+            return Err(problem);
+        }
+        let before = log.bytes();
+        let record = Record::Came { correction };
+        log.append(&record).map_err(|error| storage(&error))?;
+        let bytes = log.bytes() - before;
+        if let Record::Came { correction } = record {
+            held.came(correction, bytes);
+        }
+        Ok(true)
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue().held.waiting.len()
+    }
+
+    /// A page of those that wait, oldest first, and how many there are.
+    pub(crate) fn page(&self, offset: usize, limit: usize) -> (usize, Vec<Correction>) {
+        let queue = self.queue();
+        let waiting = &queue.held.waiting;
+        let page = waiting.values().skip(offset).take(limit);
+        (waiting.len(), page.map(|(correction, _)| correction.clone()).collect())
+    }
+
+    /// The picture of one that waits; empty where an embedding came without.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]
+    pub(crate) fn thumbnail(&self, id: EntryId) -> Answered<Vec<u8>> {
+        let queue = self.queue();
+        let place = queue.held.places.get(&id).ok_or_else(|| missing(id))?;
+        let found = queue.held.waiting.get(place).ok_or_else(|| missing(id))?;
+        Ok(found.0.photo.thumbnail.0.clone())
+    }
+
+    /// Those of some ids that wait; what was decided in the same way before is passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotFound`]; [`Kind::Conflict`] for one that was decided otherwise.
+    pub(crate) fn waiting(&self, ids: &[EntryId], accepted: bool) -> Answered<Vec<Correction>> {
+        let queue = self.queue();
+        let mut found = BTreeMap::new();
+        for id in ids {
+            let place = queue.held.places.get(id);
+            match (place, queue.held.decided.get(id)) {
+                (Some(place), _) => {
+                    let waiting = queue.held.waiting.get(place);
+                    found.extend(waiting.map(|(correction, _)| (*place, correction.clone())));
+                }
+                (None, Some(before)) if *before == accepted => (),
+                (None, Some(_)) => {
+                    let how = if accepted { "rejected" } else { "accepted" };
+                    let detail = format!("the correction {id} was {how} before");
+                    return Err(Problem::new(Kind::Conflict, detail));
+                }
+                (None, None) => return Err(missing(*id)),
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// Takes decided corrections out; that is on the disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Storage`]
+    pub(crate) fn decide(&self, ids: Vec<EntryId>, accepted: bool) -> Answered<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut queue = self.queue();
+        let record = Record::Decided { ids, accepted };
+        queue.log.append(&record).map_err(|error| storage(&error))?;
+        if let Record::Decided { ids, accepted } = record {
+            ids.into_iter().for_each(|id| queue.held.decided(id, accepted));
+        }
+        if queue.log.bytes() > 2 * queue.held.bytes + SPARE {
+            // What was decided is kept already; the next decision tries again.
+            match self.rewritten(&queue.held) {
+                Ok(log) => queue.log = log,
+                Err(error) => eprintln!("corrections: {}", crate::terminal::sentence(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The file without what was decided.
+    fn rewritten(&self, held: &Held) -> anyhow::Result<Log> {
+        let mut bytes = first_bytes(&self.begin)?;
+        for accepted in [false, true] {
+            let ids = held.order.iter().filter(|id| held.decided.get(id) == Some(&accepted));
+            let ids: Vec<EntryId> = ids.copied().collect();
+            bytes.extend(framed(&Record::Decided { ids, accepted })?);
+        }
+        for (correction, _) in held.waiting.values() {
+            bytes.extend(framed(&Record::Came { correction: correction.clone() })?);
+        }
+        files::write(&self.path, &bytes)?;
+        Ok(Log::open(&self.path, bytes.len() as u64)?)
+    }
+}
+
+fn first_bytes(begin: &Begin) -> anyhow::Result<Vec<u8>> {
+    Ok([MAGIC.to_vec(), framed(begin)?].concat())
+}
+
+fn missing(id: EntryId) -> Problem {
+    let detail =
+        format!("there is no correction {id}; GET /v1/corrections lists those that there are");
+    Problem::new(Kind::NotFound, detail)
+}
+
+fn storage(error: &anyhow::Error) -> Problem {
+    eprintln!("{}", crate::terminal::sentence(error));
+    Problem::new(Kind::Storage, "the correction could not be kept on the disk; nothing has changed")
+}
+
+/// How much may come: so many at once, and so many a minute from then on.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    at_once: f64,
+    a_minute: f64,
+}
+
+/// What is left of a rate.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    count: f64,
+    seen: Instant,
+}
+
+impl Rate {
+    /// What is left now, of a rate that was looked at before.
+    fn left(self, before: Option<Left>, now: Instant) -> f64 {
+        let Some(Left { count, seen }) = before else { return self.at_once };
+        let minutes = now.saturating_duration_since(seen).as_secs_f64() / 60.0;
+        (count + minutes * self.a_minute).min(self.at_once)
+    }
+
+    /// How long it takes until one more may come.
+    fn wait(self, left: f64) -> Duration {
+        Duration::from_secs_f64((1.0 - left).max(0.0) * 60.0 / self.a_minute)
+    }
+}
+
+/// What has come from where.
+#[derive(Default)]
+struct Rates {
+    all: Option<Left>,
+    addresses: HashMap<IpAddr, Left>,
+}
+
+impl Rates {
+    fn admit(&mut self, from: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let all = OF_ALL.left(self.all, now);
+        let one = from.map(|from| OF_ONE.left(self.addresses.get(&from).copied(), now));
+        let wait = one.map_or(Duration::ZERO, |one| OF_ONE.wait(one)).max(OF_ALL.wait(all));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.all = Some(Left { count: all - 1.0, seen: now });
+        if let (Some(from), Some(one)) = (from, one) {
+            if self.addresses.len() >= ADDRESSES {
+                // Who has been still for long may send as much as a stranger.
+                self.addresses.retain(|_, left| OF_ONE.left(Some(*left), now) < OF_ONE.at_once);
+            }
+            self.addresses.insert(from, Left { count: one - 1.0, seen: now });
+        }
+        Ok(())
+    }
+}
+
+/// Whom an address stands for: of IPv6 a household has a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::change::tests::photo;
+
+    fn opened(folder: &Path) -> Corrections {
+        Corrections::open(folder, &Gallery::new(4, "m")).unwrap()
+    }
+
+    fn correction(number: u8) -> Correction {
+        Correction::new(photo("Mug", number), None, u64::from(number))
+    }
+
+    fn ids(corrections: &Corrections) -> Vec<EntryId> {
+        corrections.page(0, 99).1.into_iter().map(|correction| correction.id).collect()
+    }
+
+    #[test]
+    fn what_waits_and_what_was_decided_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let corrections = opened(folder.path());
+        for number in 0..5 {
+            assert!(corrections.keep(correction(number)).unwrap());
+        }
+        assert!(!corrections.keep(correction(2)).unwrap(), "the same once more");
+        let id = |number| correction(number).id;
+        corrections.decide(vec![id(1)], true).unwrap();
+        corrections.decide(vec![id(3)], false).unwrap();
+        for corrections in [corrections, opened(folder.path())] {
+            assert_eq!(ids(&corrections), [id(0), id(2), id(4)]);
+            assert_eq!(corrections.thumbnail(id(2)).unwrap(), [2]);
+            assert_eq!(corrections.thumbnail(id(3)).unwrap_err().kind, Kind::NotFound);
+            let waiting = |number, accepted| {
+                corrections.waiting(&[id(number)], accepted).map(|found| found.len())
+            };
+            assert_eq!(waiting(0, true).unwrap(), 1);
+            assert_eq!(waiting(1, true).unwrap(), 0);
+            assert_eq!(waiting(1, false).unwrap_err().kind, Kind::Conflict);
+            assert_eq!(waiting(3, true).unwrap_err().kind, Kind::Conflict);
+            assert_eq!(waiting(9, true).unwrap_err().kind, Kind::NotFound);
+            // Who was told no is not asked about again.
+            assert!(!corrections.keep(correction(3)).unwrap());
+        }
+        let other = Corrections::open(folder.path(), &Gallery::new(5, "m")).err().unwrap();
+        assert!(other.to_string().contains("not of this site's extractor"), "{other}");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_holds_what_was_whole_by_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let corrections = opened(folder.path());
+        let bytes = || corrections.queue().log.bytes();
+        let mut ends = vec![(bytes(), 0)];
+        for number in 0..3 {
+            corrections.keep(correction(number)).unwrap();
+            ends.push((bytes(), corrections.len()));
+        }
+        corrections.decide(vec![correction(0).id], true).unwrap();
+        ends.push((bytes(), corrections.len()));
+        drop(corrections);
+        let path = folder.path().join(CORRECTIONS);
+        let whole = std::fs::read(&path).unwrap();
+        // Each opening waits for the disk: some places, and those around the ends of frames.
+        let around = ends.iter().flat_map(|(end, _)| [end.saturating_sub(1), *end, end + 1]);
+        let some = (ends[0].0..=whole.len() as u64).step_by(17);
+        let places =
+            around.chain(some).filter(|cut| (ends[0].0..=whole.len() as u64).contains(cut));
+        for cut in places {
+            std::fs::write(&path, &whole[..cut as usize]).unwrap();
+            let wanted = ends.iter().rev().find(|(end, _)| *end <= cut).unwrap().1;
+            assert_eq!(opened(folder.path()).len(), wanted, "{cut}");
+        }
+        let mut damaged = whole.clone();
+        damaged[ends[1].0 as usize + 40] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let error = Corrections::open(folder.path(), &Gallery::new(4, "m")).err().unwrap();
+        assert!(error.to_string().contains("is damaged"), "{error}");
+    }
+
+    #[test]
+    fn the_file_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let corrections = opened(folder.path());
+        let large = |number: u8| {
+            let mut photo = photo("Mug", number);
+            photo.thumbnail.0 = vec![number; 300_000];
+            Correction::new(photo, None, 0)
+        };
+        let mut most = 0;
+        corrections.keep(large(0)).unwrap();
+        for number in 1..60 {
+            corrections.keep(large(number)).unwrap();
+            corrections.decide(vec![large(number).id], number % 2 == 0).unwrap();
+            most = most.max(corrections.queue().log.bytes());
+        }
+        assert!(most < 6 << 20, "{most}");
+        for corrections in [corrections, opened(folder.path())] {
+            assert_eq!(ids(&corrections), [large(0).id]);
+            assert!(!corrections.keep(large(7)).unwrap(), "it was rejected");
+            assert!(corrections.waiting(&[large(8).id], true).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn more_than_may_wait_are_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let corrections = opened(folder.path());
+        let large = |number: u8| {
+            let mut photo = photo("Mug", number);
+            photo.thumbnail.0 = vec![number; 5 << 20];
+            Correction::new(photo, None, 0)
+        };
+        let taken = (0..20).take_while(|number| corrections.keep(large(*number)).is_ok()).count();
+        // Base64 has four letters for three bytes.
+        assert_eq!(taken, 10);
+        let problem = corrections.keep(large(99)).unwrap_err();
+        assert_eq!((problem.kind, problem.retry_after), (Kind::Busy, Some(3600)));
+        corrections.decide(vec![large(0).id], false).unwrap();
+        assert!(corrections.keep(large(99)).unwrap());
+    }
+
+    #[test]
+    fn one_address_sends_a_few_and_all_send_no_flood() {
+        let begin = Instant::now();
+        let address = |text: &str| Some(network(text.parse().unwrap()));
+        let mut rates = Rates::default();
+        let mut taken = |from, seconds| {
+            let now = begin + Duration::from_secs(seconds);
+            (0..500).take_while(|_| rates.admit(from, now).is_ok()).count()
+        };
+        assert_eq!(taken(address("192.0.2.1"), 0), 10);
+        assert_eq!(taken(address("192.0.2.1"), 30), 5);
+        assert_eq!(taken(address("2001:db8::1"), 30), 10);
+        assert_eq!(taken(address("2001:db8::2"), 30), 0, "of the same network");
+        assert_eq!(taken(address("2001:db8:1::1"), 30), 10);
+        assert_eq!(taken(None, 3600), 120);
+        assert_eq!(taken(address("192.0.2.9"), 3600), 0);
+        let wait = rates.admit(address("192.0.2.9"), begin + Duration::from_hours(1));
+        assert_eq!(wait.unwrap_err(), Duration::from_millis(500));
+    }
+}
