@@ -77,6 +77,8 @@ pub mod report;
 #[doc(hidden)]
 pub mod schedule;
 mod service;
+#[doc(hidden)]
+pub mod text;
 pub mod train;
 
 pub use data::list_file::Samples;

@@ -8,6 +8,7 @@
 mod damage;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -23,15 +24,17 @@ use models::gallery::{
 };
 use models::image::{Header, RgbImage};
 use models::inference::Arithmetic;
+use models::layers::Activation;
 use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::neck::NeckConfig;
 use models::preprocess::Preprocess;
-use models::weights::{Precision, Weights};
+use models::weights::{NamedTensor, Precision, Weights};
 use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
 use native_trainer::exchange::export::{self, Format};
 use native_trainer::exchange::import::{Budget as GraphBudget, Origin, read_pytorch, steps_of};
 use native_trainer::recipe::Recipe;
+use native_trainer::text::{TextParts, Tokenizer};
 
 fn picture(width: u32, height: u32) -> RgbImage {
     let data = (0..width * height * 3).map(|i| (i * 37 % 256) as u8).collect();
@@ -486,6 +489,68 @@ fn model_files() {
     let precisions = [Precision::F16, Precision::I8, Precision::F32];
     let inputs = small_models().map(|file| precisions.map(|p| file.to_bytes(p).expect("bytes")));
     fuzz(inputs.as_flattened(), open_model);
+}
+
+/// A tower of texts with one block of four channels.
+fn tower_of_texts() -> TextParts {
+    let tokenizer = Tokenizer::from_merges("c a\nca t</w>").expect("pairs");
+    let block = "text_model.encoder.layers.0";
+    let mut tensors = BTreeMap::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let values = (0..shape.iter().product::<usize>()).map(|at| at as f32 * 1e-3).collect();
+        tensors.insert(name, NamedTensor { shape: shape.to_vec(), values });
+    };
+    for (name, shape) in [("token", [tokenizer.vocabulary(), 4]), ("position", [5, 4])] {
+        add(format!("text_model.embeddings.{name}_embedding.weight"), &shape);
+    }
+    for (name, [to, from]) in [("q", [4, 4]), ("k", [4, 4]), ("v", [4, 4]), ("out", [4, 4])]
+        .map(|(name, shape)| (format!("self_attn.{name}_proj"), shape))
+        .into_iter()
+        .chain([("mlp.fc1".to_owned(), [6, 4]), ("mlp.fc2".to_owned(), [4, 6])])
+    {
+        add(format!("{block}.{name}.weight"), &[to, from]);
+        add(format!("{block}.{name}.bias"), &[to]);
+    }
+    for norm in [
+        &format!("{block}.layer_norm1"),
+        &format!("{block}.layer_norm2"),
+        "text_model.final_layer_norm",
+    ] {
+        add(format!("{norm}.weight"), &[4]);
+        add(format!("{norm}.bias"), &[4]);
+    }
+    add("text_projection.weight".to_owned(), &[3, 4]);
+    let activation = Activation::QuickGelu;
+    TextParts { tensors, tokenizer, heads: 2, is_causal: true, activation, epsilon: 1e-5 }
+}
+
+#[test]
+fn towers_of_texts() {
+    let parts = tower_of_texts();
+    assert_eq!(parts.clone().tower().expect("a tower").embed("cat").values.len(), 3);
+    let bytes = parts.to_bytes("0123456789abcdef").expect("bytes");
+    fuzz(&[bytes], |bytes| {
+        if let Ok((parts, _)) = TextParts::from_bytes(bytes)
+            && let Ok(tower) = parts.tower()
+        {
+            assert_eq!(tower.embed("a cat, another cat").values.len(), tower.dim());
+        }
+    });
+}
+
+#[test]
+fn tokenizers() {
+    let merges = "#version: 0.2\nc a\nca t</w>\nd o\ndo g</w>\n";
+    let pairs: Vec<&str> = merges.lines().skip(1).collect();
+    let model = serde_json::json!({"type": "BPE", "end_of_word_suffix": "</w>", "merges": pairs});
+    let file = serde_json::json!({ "model": model }).to_string();
+    fuzz(&[Vec::from(merges), file.into_bytes()], |bytes| {
+        let _ = Tokenizer::from_json(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(tokenizer) = Tokenizer::from_merges(&text) {
+            assert!(tokenizer.tokens(&text, 77).0.len() <= 77);
+        }
+    });
 }
 
 /// Graphs of other programs.

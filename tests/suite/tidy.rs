@@ -200,7 +200,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
         "native-trainer",
         &[
             &["terminal"],
-            &["allocator", "files", "networks", "progress", "random"],
+            &["allocator", "files", "networks", "progress", "random", "text"],
             &[
                 "assign",
                 "data",

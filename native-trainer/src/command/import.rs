@@ -7,7 +7,7 @@ use authoring::bundled::WEIGHTS_OF;
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use models::limits::MAX_SIDE;
-use models::model_file::{Architecture, ModelFile};
+use models::model_file::{Architecture, ModelFile, model_id};
 use models::preprocess::Preprocess;
 use models::weights::{Precision, Weights};
 
@@ -18,6 +18,7 @@ use crate::exchange::import::{
 };
 use crate::files;
 use crate::recipe::Recipe;
+use crate::text::{TextParts, words_beside};
 use crate::train::{PREPROCESS_KEY, smallest};
 
 /// Takes over weights that were learned elsewhere: .safetensors, .pth and .pt files of timm and torchvision, a
@@ -31,6 +32,10 @@ use crate::train::{PREPROCESS_KEY, smallest};
 /// What comes of an .onnx file gives what the graph gives: for embeddings export the network without its classifier, or
 /// give --without-classifier. What is not supported is listed whole, and nothing is written; what came of the graph is
 /// compared with a plain interpreter of it.
+///
+/// A file of CLIP has a tower of texts, too, for `magpie gallery words`: it is written beside the model file, as
+/// clip.words.safetensors beside clip.safetensors. Its words are split by `tokenizer.json`, or by `vocab.json` and
+/// `merges.txt`, beside the checkpoint.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import \
@@ -87,6 +92,9 @@ fn sides(text: &str) -> Result<[u32; 2], String> {
     Ok([side(height)?, side(width)?])
 }
 
+/// A network with what it expects of an image, and a tower of texts if there is one.
+type Taken = (Architecture, Preprocess, Weights, Option<TextParts>);
+
 impl Arguments {
     /// What is missing where nothing says which network a checkpoint of PaddlePaddle holds.
     fn unnamed(&self) -> String {
@@ -101,9 +109,9 @@ impl Arguments {
     }
 
     /// Reads a network of timm, torchvision or a Python package, and says how it is taken.
-    fn network(&self) -> anyhow::Result<(Architecture, Preprocess, Weights)> {
+    fn network(&self) -> anyhow::Result<Taken> {
         let file = self.checkpoint.display();
-        let Imported { name, config, weights, preprocess, seen, unused, .. } =
+        let Imported { name, config, weights, preprocess, seen, unused, text } =
             read_network(&self.checkpoint, self.architecture.map(Named::from))?;
         println!("{file}: {name}, {} tensors", weights.tensors.len());
         seen.iter().for_each(|seen| println!("{file}: {seen}"));
@@ -111,11 +119,11 @@ impl Arguments {
             let named = unused.iter().map(|(name, shape)| format!("{name} {shape:?}"));
             println!("{file}: not used: {}", named.collect::<Vec<_>>().join(", "));
         }
-        Ok((Architecture::Extractor(config), preprocess, weights))
+        Ok((Architecture::Extractor(config), preprocess, weights, text))
     }
 
     /// Reads a network from a graph, and says how it is taken.
-    fn graph(&self) -> anyhow::Result<(Architecture, Preprocess, Weights)> {
+    fn graph(&self) -> anyhow::Result<Taken> {
         let file = self.checkpoint.display();
         let options = OnnxOptions {
             output: self.output.clone(),
@@ -131,7 +139,15 @@ impl Arguments {
             println!("{file}: equal to {}, to {off:.1e} of the largest value", output.display());
         }
         let ImportedGraph { config, weights, preprocess, .. } = imported;
-        Ok((Architecture::Extractor(config), preprocess, weights))
+        Ok((Architecture::Extractor(config), preprocess, weights, None))
+    }
+
+    /// The file of the tower of texts, which lies beside the model file.
+    fn words(&self, text: &TextParts, extractor: &str) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+        let path = words_beside(&self.out);
+        files::check_outputs(&[&path], &[&self.checkpoint])?;
+        let bytes = text.to_bytes(extractor);
+        Ok((path, bytes.with_context(|| self.checkpoint.display().to_string())?))
     }
 
     /// Runs the command.
@@ -159,19 +175,20 @@ impl Arguments {
         if let Some((_, flag)) = asked.into_iter().find(|(is_given, _)| *is_given && !is_onnx) {
             bail!("{}: {flag} is for .onnx files", self.checkpoint.display());
         }
-        let (architecture, preprocess, weights) = match (known, self.architecture, &self.config) {
+        let taken = match (known, self.architecture, &self.config) {
             (Some(known), _, _) => {
-                (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?)
+                (known.architecture(), known.preprocess(), known.read(&self.checkpoint)?, None)
             }
             (None, None, Some(path)) => {
                 let recipe = Recipe::read(path, &self.overrides)?;
                 let architecture = recipe.task.architecture();
-                (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?)
+                (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?, None)
             }
             (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
             (None, None, None) if is_onnx => self.graph()?,
             (None, _, _) => self.network()?,
         };
+        let (architecture, preprocess, weights, text) = taken;
         weights.check().with_context(|| self.checkpoint.display().to_string())?;
         let device = Device::flex();
         let name = || self.checkpoint.display().to_string();
@@ -201,11 +218,18 @@ impl Arguments {
             }
             None => None,
         };
+        let id = model_id(&bytes);
+        let words = text.map(|text| self.words(&text, &id)).transpose()?;
         let mut together: Vec<(&Path, &[u8])> = vec![(&self.out, &bytes)];
+        together.extend(words.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
         together.extend(trainable.iter().map(|(path, bytes)| (path.as_path(), bytes.as_slice())));
         files::write_together(&together)?;
         if let Some((path, bytes)) = &trainable {
             println!("{}: {}, to train on from", path.display(), size(bytes.len() as u64));
+        }
+        if let Some((path, bytes)) = &words {
+            let size = size(bytes.len() as u64);
+            println!("{}: {size}, the tower of texts, for `magpie gallery words`", path.display());
         }
         let wide = match precision {
             Precision::F32 => ", in 32-bit floats: some values are beyond 16 bits",

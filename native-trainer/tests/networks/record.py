@@ -4,7 +4,7 @@
     ve/bin/python native-trainer/tests/networks/record.py
 
 Weights and inputs follow a rule that both sides know, so that names, shapes and outputs are all that is kept.
-Recorded with timm 1.0.31, torchvision 0.29.2, transformers 5.24.0, torch 2.15.0.
+Recorded with timm 1.0.31, torchvision 0.29.2, transformers 5.24.0, open_clip 3.3.0, torch 2.15.0.
 """
 
 import json
@@ -14,12 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import safetensors.torch
 import timm
 import torch
 import torchvision
 import transformers
+from timm.layers import LayerNorm2d
 from timm.models.convnext import ConvNeXt
+from timm.models.fastvit import FastVit, RepConditionalPosEnc
 from timm.models.repvit import RepVit
 from timm.models.resnet import BasicBlock, ResNet
 
@@ -89,7 +92,7 @@ def features_of(network, x):
     return y.flatten(1)
 
 
-def record(name, network, side, gradients=()):
+def record(name, network, side, gradients=(), features_of=features_of, learns=True):
     fill(network)
     network.eval()
     with torch.no_grad():
@@ -97,7 +100,7 @@ def record(name, network, side, gradients=()):
     network.float()
     recorded = {"network": name, "tensors": listed(network), "side": side, "features": short(features)}
     if gradients:
-        network.train()
+        network.train(learns)
         y = features_of(network, picture(side, 2))
         direction = torch.from_numpy(uniform(2_000_000, y.numel()).reshape(y.shape) - np.float32(0.5))
         (y * direction).sum().backward()
@@ -135,6 +138,30 @@ record(
     64,
     ["stem.0.weight", "stages.1.blocks.0.conv_dw.weight", "stages.2.blocks.1.norm.weight", "stages.0.blocks.0.mlp.fc1.bias"],
 )
+
+
+def fastvit(name, side, projected=False, **options):
+    """Their normalization is folded at import: gradients are those behind fixed statistics."""
+    small = dict(layers=(1, 1, 2, 1), embed_dims=(8, 16, 32, 64), mlp_ratios=(2,) * 4)
+    network = FastVit(**(small | options), num_classes=512 if projected else 3)
+    features = (lambda network, x: network(x)) if projected else features_of
+    record(name, network, side, ["stages.2.blocks.0.mlp.fc1.bias"], features, learns=False)
+
+
+positions = partial(RepConditionalPosEnc, spatial_shape=(7, 7))
+mixers = ("repmixer", "repmixer", "repmixer", "attention")
+fastvit("fastvit", 64, token_mixers=("repmixer",) * 4)
+# As S0 to S2 of MobileCLIP.
+tower = dict(se_downsamples=(False, False, True, True), pos_embs=(None, None, None, positions), lkc_use_act=True)
+fastvit("fastvit_tower", 64, projected=True, token_mixers=mixers, **tower)
+# As S3 and S4.
+large = dict(layers=(1, 1, 1, 1, 1), embed_dims=(4, 8, 16, 32, 64), mlp_ratios=(2,) * 5, lkc_use_act=True)
+large |= dict(se_downsamples=(False,) * 5, downsamples=(False,) + (True,) * 4, pos_embs=(None,) * 3 + (positions,) * 2)
+layer_norm = partial(LayerNorm2d, eps=1e-5)
+fastvit(
+    "fastvit_large", 128, projected=True, token_mixers=mixers + ("attention",), norm_layer=layer_norm,
+    stem_use_scale_branch=False, **large,
+)
 setting = torchvision.models.convnext.CNBlockConfig
 stages = [setting(8, 16, 1), setting(16, 24, 1), setting(24, 32, 1), setting(32, None, 1)]
 record("torchvision_convnext", torchvision.models.ConvNeXt(stages, num_classes=3), 64)
@@ -142,7 +169,7 @@ record("torchvision_convnext", torchvision.models.ConvNeXt(stages, num_classes=3
 # Names and shapes of whole networks.
 whole = {
     name: [f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(timm.create_model(name))]
-    for name in ["resnet18", "resnet34", "resnet50", "repvit_m0_9", "repvit_m1_0", "convnext_tiny", "mobilenetv3_large_100"]
+    for name in ["resnet18", "resnet34", "resnet50", "repvit_m0_9", "repvit_m1_0", "convnext_tiny", "mobilenetv3_large_100", "fastvit_t8", "fastvit_mci0"]
 }
 whole["torchvision mobilenet_v3_large"] = [
     f"{tensor} {' '.join(map(str, shape))}" for tensor, shape in listed(torchvision.models.mobilenet_v3_large())
@@ -207,18 +234,18 @@ def hugging(name, model, side, features, gradients=(), texts=()):
     model.eval()
     with torch.no_grad():
         output = features(model.double(), picture(side, 1).double())
-        told = [short(words(model, ids)) for ids in texts]
+        told = [short(words(model, ids)) for _, ids in texts]
     model.float()
     config = model.config.to_dict()
     known = config.get("vision_config", config)
     keys = ["num_attention_heads", "hidden_act", "layer_norm_eps", "rope_theta", "image_size"]
     beside = {key: known[key] for key in keys if key in known}
     if "text_config" in config:
-        text = {"num_attention_heads": config["text_config"]["num_attention_heads"]}
+        text = {key: config["text_config"][key] for key in keys[:3]}
         beside = {"vision_config": beside, "text_config": text}
     recorded = {"network": name, "tensors": names, "config": beside, "side": side, "features": short(output)}
     if texts:
-        recorded["texts"] = [[ids, values] for ids, values in zip(texts, told)]
+        recorded["texts"] = [[written, ids, values] for (written, ids), values in zip(texts, told)]
     if gradients:
         y = features(model, picture(side, 2))
         direction = torch.from_numpy(uniform(2_000_000, y.numel()).reshape(y.shape) - np.float32(0.5))
@@ -238,12 +265,46 @@ def words(model, ids):
 small = dict(
     hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8
 )
+
+
+def byte_pairs(sentences, count):
+    """A tokenizer as CLIP's, and its pairs, learned from sentences."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=10_000, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator(sentences, trainer)
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]][:count]
+    seen = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    letters = [chr(byte) for byte in seen] + [chr(256 + n) for n in range(256 - len(seen))]
+    listed = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in merges]
+    listed += ["<|startoftext|>", "<|endoftext|>"]
+    assert len(set(listed)) == len(listed)
+    vocabulary = {word: number for number, word in enumerate(listed)}
+    return transformers.CLIPTokenizer(vocab=vocabulary, merges=merges), merges
+
+
+sentences = ["a photo of a cat", "a photo of the large red motorcycle", "it's a dog that they'll pat", "süßer Käfig"]
+tokenizer, merges = byte_pairs(sentences * 2, 120)
+written = [
+    "A photo of a cat", "a person  riding a\tmotorcycle", "", " \n ", "SÜSSER Käfig, süßes!", "Ka\u0308fig",
+    "IT'S they'll I'd don't 'tis ''s", "1234 3.14% x2y", "写真 猫 кошка ΣΑΣ", "\u0130stanbul \ufb01n", "\U0001f600\U0001f44d\U0001f3fd!",
+    "zero\u200bwidth\u00a0space", "a<|endoftext|>photo", "<|STARTOFTEXT|>a!<|EndOfText|>", "photo " * 80, "motorcyclemotor" * 20,
+]
+ids = [tokenizer(one, truncation=True, max_length=77)["input_ids"] for one in written]
 text = dict(
-    hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=49408,
-    eos_token_id=49407, bos_token_id=49406,
+    hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=len(tokenizer),
+    eos_token_id=len(tokenizer) - 1, bos_token_id=len(tokenizer) - 2,
 )
-# "a photo of a cat", "A person riding a motorcycle"
-texts = [[49406, 320, 1125, 539, 320, 2368, 49407], [49406, 320, 2533, 6765, 320, 10297, 49407]]
+texts = list(zip(written, ids))
+pairs = "\n".join(" ".join(pair) for pair in merges)
+(HERE / "merges.txt").write_text(f"#version: 0.2\n{pairs}\n", encoding="utf-8")
 
 
 def projected(model, x):
@@ -267,6 +328,26 @@ hugging(
     [layer + "self_attn.q_proj.weight", layer + "mlp.fc1.bias", "vision_model.embeddings.position_embedding.weight"],
     texts,
 )
+def of_open_clip(name, network, beside):
+    """Towers under the names of open_clip, and its configuration."""
+    padded = [one + [0] * (77 - len(one)) for one in ids[:4]]
+    record(name, network, 32, features_of=lambda network, x: network.encode_image(x))
+    recorded = json.loads((HERE / f"{name}.json").read_text())
+    with torch.no_grad():
+        told = network.double().encode_text(torch.tensor(padded))
+    recorded["texts"] = [[one, number, short(values)] for one, number, values in zip(written, ids, told)]
+    recorded["config"] = {"model_cfg": beside}
+    (HERE / f"{name}.json").write_text(json.dumps(recorded, separators=(",", ":")))
+
+
+image_config = dict(image_size=32, layers=2, width=128, patch_size=8, head_width=64, mlp_ratio=2)
+text_config = dict(context_length=77, vocab_size=len(tokenizer), width=64, heads=4, layers=2, mlp_ratio=1.5)
+towers = open_clip.model.CLIP(32, image_config, text_config, quick_gelu=True)
+of_open_clip("open_clip", towers, dict(quick_gelu=True, text_cfg=text_config))
+# As beside the image towers of MobileCLIP: every word sees all others.
+text_config["no_causal_mask"] = True
+towers = open_clip.model.CustomTextCLIP(32, image_config, text_config)
+of_open_clip("open_clip_both_ways", towers, dict(text_cfg=text_config))
 text["vocab_size"] = 10
 siglip = transformers.SiglipConfig(text_config=text | dict(eos_token_id=1, bos_token_id=0), vision_config=small)
 hugging(

@@ -46,6 +46,7 @@ mod sites;
 mod snapshots;
 mod stranger;
 mod teacher;
+mod texts;
 mod tools;
 mod words;
 mod world;

@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use crate::world::World;
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks")
 }
 
-fn recorded(name: &str) -> Value {
+pub(crate) fn recorded(name: &str) -> Value {
     let text = std::fs::read(folder().join(format!("{name}.json"))).expect("a recording");
     serde_json::from_slice(&text).expect("JSON")
 }
@@ -47,13 +47,13 @@ fn draw(number: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     (0..count).map(|index| slope * uniform(number, index) + least).collect()
 }
 
-fn floats(value: &Value) -> Vec<f32> {
+pub(crate) fn floats(value: &Value) -> Vec<f32> {
     let values = value.as_array().expect("a list").iter();
     values.map(|value| value.as_f64().expect("a number") as f32).collect()
 }
 
 /// The state dict of a recording, as a safetensors file.
-fn checkpoint(world: &World, recorded: &Value) -> PathBuf {
+pub(crate) fn checkpoint(world: &World, recorded: &Value) -> PathBuf {
     let listed = recorded["tensors"].as_array().expect("tensors").iter().zip(0..);
     let tensors = listed.map(|(entry, number)| {
         let name = entry[0].as_str().expect("a name").to_owned();
@@ -65,24 +65,24 @@ fn checkpoint(world: &World, recorded: &Value) -> PathBuf {
     world.write("model.safetensors", weights.to_bytes(Precision::F32, None).expect("a file"))
 }
 
-fn images(side: usize, batch: usize, device: &Device) -> Tensor<4> {
+pub(crate) fn images(side: usize, batch: usize, device: &Device) -> Tensor<4> {
     let count = batch * 3 * side * side;
     let values: Vec<f32> = (0..count).map(|i| uniform(1_000_000, i) * 4.0 - 2.0).collect();
     Tensor::from_data(TensorData::new(values, [batch, 3, side, side]), device)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("floats")
 }
 
-fn assert_near(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
+pub(crate) fn assert_near(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-6_f32, |most, value| most.max(value.abs()));
     let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst <= tolerance * scale, "{what}: off by {worst} at scale {scale}");
 }
 
-fn loaded(imported: &Imported, device: &Device) -> Extractor {
+pub(crate) fn loaded(imported: &Imported, device: &Device) -> Extractor {
     imported.weights.clone().load_into(imported.config.init(device)).expect("its weights")
 }
 
@@ -119,7 +119,9 @@ fn computes_as_recorded(name: &str, named: Option<&str>, expected: &str, gradien
     let named = named.map(|name| Named::find(name).expect("a known name"));
     let imported = read_network(&path, named).expect("a network");
     assert!(imported.name.contains(expected), "{name} is taken for {}", imported.name);
-    assert!(!imported.unused.is_empty(), "{name} has a classifier");
+    // A classifier is not used, a projection is.
+    let is_tower = ["fastvit_tower", "fastvit_large"].contains(&name);
+    assert_eq!(imported.unused.is_empty(), is_tower, "{name}");
     let side = recorded["side"].as_u64().expect("a side") as usize;
     let (device, features) = (Device::flex(), floats(&recorded["features"]));
     let extractor = loaded(&imported, &device);
@@ -198,6 +200,69 @@ fn convnext() {
     ];
     computes_as_recorded("convnext", None, "[1, 1, 2, 1] blocks, widths [8, 16, 24, 32]", &within);
     computes_as_recorded("torchvision_convnext", None, "[1, 1, 1, 1] blocks", &[]);
+}
+
+/// Of the first layer of a block's second half: further ones have normalization folded into them.
+#[test]
+fn fastvit_and_mobileclip() {
+    let small = "a FastViT of [1, 1, 2, 1] blocks, widths [8, 16, 32, 64]";
+    computes_as_recorded("fastvit", None, small, &["convs.19.conv.bias"]);
+    computes_as_recorded("fastvit_tower", None, small, &["convs.21.conv.bias"]);
+    let large = "a FastViT of [1, 1, 1, 1, 1] blocks";
+    computes_as_recorded("fastvit_large", None, large, &["convs.19.conv.bias"]);
+}
+
+#[test]
+fn a_tower_of_mobileclip_goes_to_other_runtimes_and_comes_back() {
+    let (world, recorded) = (World::new(), recorded("fastvit_tower"));
+    checkpoint(&world, &recorded);
+    world.write(
+        "config.json",
+        r#"{"architecture": "fastvit_mci0", "pretrained_cfg": {"input_size": [3, 64, 64]}}"#,
+    );
+    let said = world.succeed("import model.safetensors --out tower.safetensors");
+    assert!(said.contains("images of 64 × 64 pixels, mean [0.0, 0.0, 0.0]"), "{said}");
+    for name in ["tower.tflite", "tower.json", "tower.onnx"] {
+        world.succeed(&format!("export tower.safetensors --out {name}"));
+        assert!(world.path(name).exists(), "{name}");
+    }
+    world.succeed("import tower.onnx --out back.safetensors");
+    let device = Device::flex();
+    let [there, back] = ["tower.safetensors", "back.safetensors"].map(|name| {
+        let model = std::fs::read(world.path(name)).expect("a model");
+        let model = ModelFile::from_bytes(&model).expect("a model");
+        let extractor = model.into_extractor(&device).expect("an extractor");
+        values(extractor.forward(images(64, 1, &device)).raw_embedding)
+    });
+    // Weights are stored in 16 bits, whose errors add up over forty layers.
+    assert_near("as recorded", &there, &floats(&recorded["features"]), 1e-2);
+    // What is exported has length one.
+    let length = there.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let there: Vec<f32> = there.iter().map(|value| value / length).collect();
+    assert_near("back from ONNX", &back, &there, 1e-2);
+}
+
+#[test]
+fn a_tensor_of_fastvit_that_does_not_fit_is_named_with_its_shape() {
+    let world = World::new();
+    let path = checkpoint(&world, &recorded("fastvit_tower"));
+    let mut weights = Weights::from_bytes(&std::fs::read(&path).expect("a file")).expect("weights");
+    weights.tensors.remove("stem.0.conv_kxk.0.bn.bias");
+    weights.tensors.remove("stages.3.blocks.0.token_mixer.proj.bias");
+    let wrong = NamedTensor { shape: vec![7], values: vec![0.0; 7] };
+    weights.tensors.insert("stages.2.downsample.proj.0.se.fc2.bias".to_owned(), wrong.clone());
+    weights.tensors.insert("stages.1.blocks.0.extra".to_owned(), wrong);
+    world.write("model.safetensors", weights.to_bytes(Precision::F32, None).expect("a file"));
+    let error = world.fail("import model.safetensors --out out.safetensors");
+    for told in [
+        "not the weights of a FastViT of [1, 1, 2, 1] blocks",
+        "stem.0.conv_kxk.0.bn.bias is missing; its shape is [8]",
+        "stages.3.blocks.0.token_mixer.proj.bias is missing; its shape is [64]",
+        "stages.2.downsample.proj.0.se.fc2.bias has the shape [7], not [32]",
+        "stages.1.blocks.0.extra [7] is no part of it",
+    ] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
 }
 
 /// Of the first tokens, of positions, of a normalization and of layers.

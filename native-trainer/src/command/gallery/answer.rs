@@ -138,7 +138,9 @@ pub(in crate::command) fn threshold_text(
             Some(Source::Gallery) => {
                 "measured by `magpie gallery calibrate` from the gallery itself"
             }
-            _ => "measured by `magpie gallery calibrate`",
+            Some(Source::Pictures) => "measured by `magpie gallery calibrate`",
+            // One of names, or of an older program.
+            None => "kept in the gallery",
         },
         (None, None) => "default, not measured: `magpie gallery calibrate --write` measures one",
     };
@@ -149,13 +151,14 @@ pub(in crate::command) fn threshold_text(
 /// What a gallery keeps of its calibration.
 pub(in crate::command) fn kept_text(gallery: &Gallery) -> Option<String> {
     let (least, rule) = (gallery.min_similarity()?, gallery.measured_rule()?);
-    let learned = gallery.calibration().map_or(String::new(), |calibration| {
-        let share = 100.0 * calibration.false_accept();
-        let from = source_text(calibration.source());
-        format!(" {from}, {share:.3} % of unknown things named").replace(".000 %", " %")
-    });
+    let Some(calibration) = gallery.calibration() else {
+        return Some(format!("{}, for rule {}", shown(least), rule_name(rule)));
+    };
+    let share = 100.0 * calibration.false_accept();
+    let from = source_text(calibration.source());
+    let learned = format!("{from}, {share:.3} % of unknown things named").replace(".000 %", " %");
     let least = least_text(gallery.calibration(), least);
-    Some(format!("{least}, measured with rule {}{learned}", rule_name(rule)))
+    Some(format!("{least}, measured with rule {} {learned}", rule_name(rule)))
 }
 
 /// The one number that decides, and what it is of if that is not the similarity alone.
@@ -228,9 +231,10 @@ pub(in crate::command) fn sure(probability: Option<f32>) -> Option<String> {
 /// Says that a kept threshold was measured before the gallery changed; `None` without one.
 pub(super) fn stale(gallery: &Gallery) -> Option<String> {
     let least = gallery.min_similarity()?;
+    let is_measured = gallery.calibration().is_some();
+    let when = if is_measured { "was measured before" } else { "is older than" };
     Some(format!(
-        "note: the threshold {} was measured before this change; measure it again by `magpie gallery calibrate \
-         --write`",
+        "note: the threshold {} {when} this change; measure it again by `magpie gallery calibrate --write`",
         least_text(gallery.calibration(), least)
     ))
 }

@@ -10,6 +10,7 @@ mod learn;
 mod postgres;
 mod show;
 mod wanted;
+mod words;
 
 use std::fs::File;
 use std::io::Read;
@@ -56,6 +57,7 @@ enum Command {
     Push(postgres::Push),
     Pull(postgres::Pull),
     Ask(postgres::Ask),
+    Words(words::Words),
 }
 
 impl Arguments {
@@ -83,6 +85,7 @@ impl Arguments {
             Command::Push(command) => command.run(),
             Command::Pull(command) => command.run(),
             Command::Ask(command) => command.run(),
+            Command::Words(command) => command.run(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What lies beside weights: `config.json` of timm's models, `preprocessor_config.json` of Hugging Face's.
+//! What lies beside weights: `config.json` of timm's models, `preprocessor_config.json` of Hugging Face's,
+//! `open_clip_config.json` of `open_clip`'s.
 
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::ImportError;
 use super::named::Named;
+use super::texts::TextHints;
 use super::transformers::Hints;
 use crate::files;
 
@@ -15,10 +17,10 @@ use crate::files;
 const LIMIT: u64 = 1 << 20;
 
 /// Names of the files, the one that says more first.
-const FILES: [&str; 2] = ["preprocessor_config.json", "config.json"];
+const FILES: [&str; 3] = ["preprocessor_config.json", "config.json", "open_clip_config.json"];
 
 /// What the files say; what they do not say is absent.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Beside {
     /// timm's name of the network.
     pub(super) architecture: Option<String>,
@@ -34,6 +36,7 @@ pub(super) struct Beside {
     crop: Option<f64>,
     interpolation: Option<String>,
     hints: Hints,
+    text: TextHints,
 }
 
 impl Beside {
@@ -69,8 +72,8 @@ impl Beside {
     /// Takes what is not known yet; what is wrong where a value is of another shape.
     fn add(&mut self, file: &'static str, value: &Value) -> Result<(), String> {
         self.there.get_or_insert(file);
-        let known = &value["pretrained_cfg"];
-        let from = if known.is_object() { known } else { value };
+        let parts = [&value["pretrained_cfg"], &value["preprocess_cfg"]];
+        let from = parts.into_iter().find(|part| part.is_object()).unwrap_or(value);
         let triple = |key: &str, value: &Value| -> Result<Option<[f32; 3]>, String> {
             if value.is_null() {
                 return Ok(None);
@@ -121,6 +124,7 @@ impl Beside {
         self.crop = self.crop.or_else(|| from["crop_pct"].as_f64());
         self.interpolation = self.interpolation.take().or(interpolation);
         self.hint(if vision.is_object() { vision } else { value });
+        self.text = TextHints::of(value).unwrap_or(std::mem::take(&mut self.text));
         let architecture = value["architecture"].as_str().map(str::to_owned);
         self.architecture = self.architecture.take().or(architecture);
         Ok(())
@@ -158,6 +162,30 @@ impl Beside {
         hints.epsilon = hints.epsilon.or(value["layer_norm_eps"].as_f64());
         hints.base = hints.base.or(value["rope_theta"].as_f64());
         hints.base = hints.base.or(value["rope_parameters"]["rope_theta"].as_f64());
+    }
+
+    /// The same of a file with `transformers`' names.
+    pub(super) fn of_transformers(&self) -> Self {
+        let mut beside = self.clone();
+        beside.text.default_to(true, Some(true));
+        beside
+    }
+
+    /// The same of a file with `open_clip`'s names: both towers have the plain activation there if nothing says
+    /// otherwise. In CLIP's own tower of texts a token sees those before it; of another one that has to be said.
+    pub(super) fn of_open_clip(&self, is_own: bool) -> Self {
+        let name = self.architecture.as_deref().unwrap_or_default();
+        let is_quick = self.text.is_quick().unwrap_or_else(|| name.contains("quickgelu"));
+        let between = if is_quick { Between::QuickGelu } else { Between::Gelu };
+        let mut beside = self.clone();
+        beside.hints.between = beside.hints.between.or(Some(between));
+        beside.text.default_to(is_quick, is_own.then_some(true));
+        beside
+    }
+
+    /// What is said of a tower of texts.
+    pub(super) fn text(&self) -> TextHints {
+        self.text.clone()
     }
 
     /// What is said of a transformer beyond its tensors.
@@ -225,7 +253,9 @@ pub(super) fn is_sized(architecture: &str) -> bool {
     // A transformer's tensors tell all but what its name says, and rotations that are not DINO's.
     let is_vit = ["vit_", "deit", "flexivit_"].iter().any(|start| architecture.starts_with(start))
         && !["rope", "_pe_"].iter().any(|part| architecture.contains(part));
-    is_vit || SIZED.contains(&architecture) || SMALL.contains(&architecture)
+    // FastViT's tensors tell all.
+    let is_fastvit = architecture.starts_with("fastvit_");
+    is_vit || is_fastvit || SIZED.contains(&architecture) || SMALL.contains(&architecture)
 }
 
 #[cfg(test)]

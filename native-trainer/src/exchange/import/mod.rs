@@ -5,6 +5,7 @@
 //! (`onnx`).
 
 mod beside;
+mod fastvit;
 mod known;
 mod mistaken;
 mod named;
@@ -13,6 +14,7 @@ mod networks;
 mod onnx;
 mod pickle;
 mod tensors;
+mod texts;
 mod transformers;
 
 use std::path::{Path, PathBuf};

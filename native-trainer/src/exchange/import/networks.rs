@@ -16,11 +16,13 @@ use models::preprocess::Preprocess;
 use models::weights::Weights;
 
 use super::beside::Beside;
+use super::fastvit::{self, Taken};
 use super::named::{BASIC, BOTTLENECK, NAMED, Named, inverted, lite};
 use super::naming::{Naming, fold, is_classifier};
 use super::tensors::{self, Tensors};
 use super::transformers::{self, Hints};
-use super::{ImportError, Origin};
+use super::{ImportError, Origin, texts};
+use crate::text::TextParts;
 
 /// Beginnings of names that wrappers and training programs put before a network's own.
 const WRAPPERS: [&str; 11] = [
@@ -53,6 +55,8 @@ pub struct Imported {
     pub seen: Vec<String>,
     /// Tensors of the file that were not used, with their shapes.
     pub unused: Vec<(String, Vec<usize>)>,
+    /// The tower of texts beside that of images.
+    pub text: Option<TextParts>,
 }
 
 /// Reads a network from a file of timm's or torchvision's: safetensors, or a PyTorch checkpoint, of which nothing is
@@ -80,10 +84,15 @@ pub fn read_network(path: &Path, named: Option<Named>) -> Result<Imported, Impor
 /// [`read_network`] of tensors that are there.
 fn from_tensors(
     path: &Path,
-    all: Tensors,
+    mut all: Tensors,
     named: Option<Named>,
     beside: &Beside,
 ) -> Result<Imported, ImportError> {
+    let beside = &match texts::rename(&mut all) {
+        Some(is_causal) => beside.of_open_clip(is_causal),
+        None => beside.of_transformers(),
+    };
+    let mut text = texts::take(&mut all);
     let found = WRAPPERS.into_iter().find_map(|wrapper| {
         let inner: BTreeSet<&str> =
             all.keys().filter_map(|name| name.strip_prefix(wrapper)).collect();
@@ -103,59 +112,68 @@ fn from_tensors(
             None => unused.push((name, tensor.shape)),
         }
     }
-    let (text, spare) = beside_images(&mut network, naming);
+    text.append(&mut texts::take(&mut network));
+    let spare = spare(&mut network);
     if transformers::naming_of(|name| network.contains_key(name)).is_some() {
         beside.check_transformer(path)?;
     }
-    let candidates = match named {
-        // Of a transformer the file tells grid and projection.
-        Some(named) => match recognized(&network, naming, &beside.hints()).pop() {
-            Some(BackboneConfig::Vit(config)) if named.is_vit(&config) => {
-                vec![BackboneConfig::Vit(config)]
-            }
-            _ => vec![named.backbone(naming)],
-        },
-        None => recognized(&network, naming, &beside.hints()),
+    let misfits = |misfit| ImportError::Misfit { path: path.to_owned(), misfit };
+    let taken = match named {
+        None => fastvit::read(&mut network),
+        Some(_) => None,
     };
-    // Of several that have these names, the one of most tensors.
-    let best = candidates
-        .into_iter()
-        .map(|config| Fit::of(config, naming, &network))
-        .max_by_key(|fit| fit.fitting);
-    let Some(best) = best else {
-        let names = network.into_keys().take(3).collect();
-        return Err(ImportError::Unrecognized { path: path.to_owned(), names });
+    let Taken { config, weights, name, mut preprocess, left } = match taken {
+        Some(taken) => taken.map_err(misfits)?,
+        None => {
+            let best = best(&network, naming, named, &beside.hints()).ok_or_else(|| {
+                let names = network.keys().take(3).cloned().collect();
+                ImportError::Unrecognized { path: path.to_owned(), names }
+            })?;
+            let (config, name) = (best.config.clone(), name_of(&best.config));
+            let taken = best.take(&mut network);
+            let named = |misfit| misfits(Misfit { name: name.clone(), ..misfit });
+            let (weights, left) = taken.map_err(named)?;
+            let preprocess = known_preprocess(&config, naming);
+            Taken { config, weights, name, preprocess, left }
+        }
     };
-    let (config, name) = (best.config.clone(), name_of(&best.config));
-    let (weights, left) = best.take(&mut network).map_err(|misfit| ImportError::Misfit {
-        path: path.to_owned(),
-        misfit: Misfit { name: name.clone(), ..misfit },
-    })?;
     unused.extend(left);
     unused.extend(spare);
-    let mut preprocess = known_preprocess(&config, naming);
     let mut seen = beside.apply(&mut preprocess);
-    if text > 0 {
-        seen.push(format!("the tower of texts ({text} tensors) is not used"));
-    }
     preprocess.check().map_err(|error| ImportError::Beside {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
     let config = ExtractorConfig { backbone: config, neck: None };
-    Ok(Imported { name, config, weights, preprocess, seen, unused })
+    let text = (!text.is_empty())
+        .then(|| texts::tower(path, text, beside.text(), config.embedding_dim()))
+        .and_then(|text| text.map_err(|why| seen.push(why)).ok());
+    Ok(Imported { name, config, weights, preprocess, seen, unused, text })
 }
 
-/// Takes out what lies beside a tower of images: how many tensors of a tower of texts there are, and with their shapes
-/// values that only training needs.
-fn beside_images(network: &mut Tensors, naming: Naming) -> (usize, Shapes) {
-    let mut take = |is_wanted: fn(&str) -> bool| -> Tensors {
-        let names: Vec<String> = network.keys().filter(|name| is_wanted(name)).cloned().collect();
-        names.into_iter().filter_map(|name| Some((name.clone(), network.remove(&name)?))).collect()
+/// The network that the tensors are most like: that of the name, or of several whose names they have the one of most
+/// tensors.
+fn best(tensors: &Tensors, naming: Naming, named: Option<Named>, hints: &Hints) -> Option<Fit> {
+    let candidates = match named {
+        // Of a transformer the file tells grid and projection.
+        Some(named) => match recognized(tensors, naming, hints).pop() {
+            Some(BackboneConfig::Vit(config)) if named.is_vit(&config) => {
+                vec![BackboneConfig::Vit(config)]
+            }
+            _ => vec![named.backbone(naming)],
+        },
+        None => recognized(tensors, naming, hints),
     };
-    let text = if naming == Naming::Clip { take(transformers::is_of_text).len() } else { 0 };
-    let spare = take(transformers::is_spare).into_iter();
-    (text, spare.map(|(name, tensor)| (name, tensor.shape)).collect())
+    let fits = candidates.into_iter().map(|config| Fit::of(config, naming, tensors));
+    fits.max_by_key(|fit| fit.fitting)
+}
+
+/// Takes out values that only training needs, with their shapes.
+fn spare(network: &mut Tensors) -> Shapes {
+    let names: Vec<String> =
+        network.keys().filter(|name| transformers::is_spare(name)).cloned().collect();
+    let taken = names.into_iter().filter_map(|name| network.remove_entry(&name));
+    taken.map(|(name, tensor)| (name, tensor.shape)).collect()
 }
 
 /// Whose names these are; none if no network here has such.
@@ -172,6 +190,7 @@ fn naming_of(names: &BTreeSet<&str>) -> Option<Naming> {
         "conv_stem.weight",
         "stages.0.blocks.0.conv_dw.weight",
         "stages.0.blocks.0.token_mixer.conv.c.weight",
+        fastvit::SIGN,
     ];
     timm.into_iter().any(has).then_some(Naming::Timm).or_else(|| transformers::naming_of(has))
 }
@@ -352,7 +371,7 @@ impl Fit {
 }
 
 /// Whether shapes are the same but for ones: a linear layer is a 1×1 convolution, a token a batch of one.
-fn is_alike(theirs: &[usize], ours: &[usize]) -> bool {
+pub(super) fn is_alike(theirs: &[usize], ours: &[usize]) -> bool {
     let sides = |shape: &[usize]| -> Vec<usize> {
         shape.iter().copied().filter(|side| *side != 1).collect()
     };
@@ -360,7 +379,7 @@ fn is_alike(theirs: &[usize], ours: &[usize]) -> bool {
 }
 
 /// Names with shapes.
-type Shapes = Vec<(String, Vec<usize>)>;
+pub(super) type Shapes = Vec<(String, Vec<usize>)>;
 
 /// How the tensors of a file differ from those of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::naming::{Naming, fold_scale, numbered};
 use super::tensors::Tensors;
 
 /// What CLIP takes off each channel of an image, and divides it by.
-const CLIP_MEAN: [f32; 3] = [0.481_454_67, 0.457_827_5, 0.408_210_72];
-const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
+pub(super) const CLIP_MEAN: [f32; 3] = [0.481_454_67, 0.457_827_5, 0.408_210_72];
+pub(super) const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// What a configuration beside the weights says of a transformer that its tensors do not tell.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -239,11 +239,6 @@ pub(super) fn is_spare(name: &str) -> bool {
     const SPARE: [&str; 6] =
         ["mask_token", "embeddings.mask_token", "logit_scale", "logit_bias", "rope.", "head_dist."];
     SPARE.iter().any(|spare| name.starts_with(spare))
-}
-
-/// Whether a tensor belongs to the tower of texts.
-pub(super) fn is_of_text(name: &str) -> bool {
-    name.starts_with("text_model.") || name.starts_with("text_projection.")
 }
 
 /// The network that tensors of these names and shapes are of.
