@@ -1,4 +1,4 @@
-//! The service of `magpie serve --api` under load, beside one of FastAPI, ONNX Runtime and faiss.
+//! The service of `magpie serve --api` under load, beside one of `FastAPI`, ONNX Runtime and faiss.
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +20,7 @@ const SECONDS: &str = "30";
 const PEERS: [&str; 8] =
     ["fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "faiss-cpu", "numpy", "pillow"];
 /// Within which a service has to answer after its start.
-const STARTED: Duration = Duration::from_secs(60);
+const STARTED: Duration = Duration::from_mins(1);
 
 /// A service that ends with the measurement.
 struct Running(Child);
