@@ -8,12 +8,13 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::backbone::BackboneConfig;
 use models::extractor::{Extractor, ExtractorConfig};
+use models::inference::Prepared;
 use models::model_file::ModelFile;
 use models::weights::{NamedTensor, ParameterPath, Precision, Weights};
 use native_trainer::exchange::import::{ImportError, Imported, Named, read_network};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{World, shape};
 
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/networks")
@@ -228,6 +229,16 @@ fn a_tower_of_mobileclip_goes_to_other_runtimes_and_comes_back() {
     }
     world.succeed("import tower.onnx --out back.safetensors");
     let device = Device::flex();
+    // Pages and commands run a plan of it.
+    let model = std::fs::read(world.path("tower.safetensors")).expect("a model");
+    let model = ModelFile::from_bytes(&model).expect("a model");
+    let preprocess = model.description.preprocess.clone();
+    let extractor = model.into_extractor(&device).expect("an extractor");
+    let pictures = [shape(0, 1, 40), shape(1, 2, 64)];
+    let expected = values(extractor.embed(preprocess.apply(&pictures, &device)));
+    let plan = Prepared::new(&extractor, &preprocess, &device);
+    let got = pollster::block_on(plan.run(&pictures)).expect("embeddings");
+    assert_near("its plan", &got, &expected, 1e-4);
     let [there, back] = ["tower.safetensors", "back.safetensors"].map(|name| {
         let model = std::fs::read(world.path(name)).expect("a model");
         let model = ModelFile::from_bytes(&model).expect("a model");

@@ -320,10 +320,7 @@ fn a_threshold_of_other_pictures_stays_and_options_that_are_given_are_not_lost()
     given.set_min_similarity(Some(0.123)).expect("a cosine");
     std::fs::write(&path, given.to_bytes()).expect("a file");
     let told = world.succeed(&format!("{SITE} --title Board"));
-    assert!(
-        told.contains("threshold kept: 0.123, measured with rule nearest; --calibrate always"),
-        "{told}"
-    );
+    assert!(told.contains("threshold kept: 0.123, for rule nearest; --calibrate always"), "{told}");
     assert!(!told.contains("not kept"), "{told}");
     assert_eq!(opened(&path).min_similarity(), Some(0.123));
     let told = world.succeed(&format!("{SITE} --calibrate always"));

@@ -41,8 +41,8 @@ pub(super) struct Words {
     #[arg(long)]
     extractor: PathBuf,
     /// File of the tower of texts; without it the one that lies beside the extractor: clip.words.safetensors.
-    #[arg(long, value_name = "FILE")]
-    words: Option<PathBuf>,
+    #[arg(long = "words", value_name = "FILE")]
+    tower_file: Option<PathBuf>,
     /// Text in which {} stands for the name; may be repeated: the entry is then the mean of all.
     #[arg(long, value_name = "TEXT", default_value = PLACE)]
     template: Vec<String>,
@@ -72,7 +72,7 @@ impl Words {
         }
         let labels = self.labels()?;
         let beside = words_beside(&self.extractor);
-        let path = self.words.as_deref().unwrap_or(&beside);
+        let path = self.tower_file.as_deref().unwrap_or(&beside);
         let change = Change::of(&self.out, &[&self.classes, &self.extractor, path])?;
         let embedder = Embedder::open(&self.extractor, DeviceKind::Cpu)?;
         let tower = self.tower(path, &embedder)?;
@@ -137,7 +137,7 @@ impl Words {
                 tower.dim()
             );
         }
-        if id != embedder.id && self.words.is_none() {
+        if id != embedder.id && self.tower_file.is_none() {
             bail!(
                 "{shown}: belongs to another model than {extractor} ({id}, not {}); give the two that one `magpie \
                  import` has written, or --words if {extractor} came of that model",

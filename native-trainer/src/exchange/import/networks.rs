@@ -122,20 +122,19 @@ fn from_tensors(
         None => fastvit::read(&mut network),
         Some(_) => None,
     };
-    let Taken { config, weights, name, mut preprocess, left } = match taken {
-        Some(taken) => taken.map_err(misfits)?,
-        None => {
-            let best = best(&network, naming, named, &beside.hints()).ok_or_else(|| {
-                let names = network.keys().take(3).cloned().collect();
-                ImportError::Unrecognized { path: path.to_owned(), names }
-            })?;
-            let (config, name) = (best.config.clone(), name_of(&best.config));
-            let taken = best.take(&mut network);
-            let named = |misfit| misfits(Misfit { name: name.clone(), ..misfit });
-            let (weights, left) = taken.map_err(named)?;
-            let preprocess = known_preprocess(&config, naming);
-            Taken { config, weights, name, preprocess, left }
-        }
+    let Taken { config, weights, name, mut preprocess, left } = if let Some(taken) = taken {
+        taken.map_err(misfits)?
+    } else {
+        let best = best(&network, naming, named, &beside.hints()).ok_or_else(|| {
+            let names = network.keys().take(3).cloned().collect();
+            ImportError::Unrecognized { path: path.to_owned(), names }
+        })?;
+        let (config, name) = (best.config.clone(), name_of(&best.config));
+        let taken = best.take(&mut network);
+        let named = |misfit| misfits(Misfit { name: name.clone(), ..misfit });
+        let (weights, left) = taken.map_err(named)?;
+        let preprocess = known_preprocess(&config, naming);
+        Taken { config, weights, name, preprocess, left }
     };
     unused.extend(left);
     unused.extend(spare);

@@ -13,7 +13,7 @@ use crate::text::{TextParts, Tokenizer};
 /// Most bytes of a file of a tokenizer: CLIP's has 2.2 million.
 const LIMIT: u64 = 16 << 20;
 
-/// OpenAI's activation, and the plain one.
+/// `OpenAI`'s activation, and the plain one.
 const QUICK: &str = "quick_gelu";
 const PLAIN: &str = "gelu";
 
@@ -45,12 +45,12 @@ impl TextHints {
         theirs.is_object().then_some(Self { heads, activation, epsilon: None, is_causal })
     }
 
-    /// Whether the activation is OpenAI's; none if nothing says so.
+    /// Whether the activation is `OpenAI`'s; none if nothing says so.
     pub(super) fn is_quick(&self) -> Option<bool> {
         self.activation.as_deref().map(|name| name == QUICK)
     }
 
-    /// Takes OpenAI's activation or the plain one, and what a token sees, if nothing is said of it.
+    /// Takes `OpenAI`'s activation or the plain one, and what a token sees, if nothing is said of it.
     pub(super) fn default_to(&mut self, is_quick: bool, is_causal: Option<bool>) {
         let name = if is_quick { QUICK } else { PLAIN };
         self.activation.get_or_insert_with(|| name.to_owned());
@@ -71,38 +71,33 @@ pub(super) fn rename(tensors: &mut Tensors) -> Option<bool> {
     for (name, tensor) in std::mem::take(tensors) {
         let renamed = match name.strip_prefix("visual.") {
             Some(rest) if images => of_images(rest),
-            Some(_) => None,
             None if texts => of_texts(name.strip_prefix("text.").unwrap_or(&name)),
-            None => None,
+            _ => None,
         };
         match renamed {
-            None => {
-                tensors.insert(name, tensor);
-            }
             Some(name) if name.ends_with("_projection.weight") => {
                 tensors.insert(name, transposed(tensor));
             }
             Some(name) => match name.split_once("attn.in_proj_") {
-                None => {
-                    tensors.insert(name, tensor);
-                }
-                Some((block, field)) => {
-                    let rows = tensor.shape.first().copied().unwrap_or_default() / 3;
-                    let shape: Vec<usize> =
-                        std::iter::once(rows).chain(tensor.shape.into_iter().skip(1)).collect();
-                    let count = shape.iter().product::<usize>().max(1);
-                    for (part, values) in
-                        ["q", "k", "v"].into_iter().zip(tensor.values.chunks(count))
-                    {
-                        let (shape, values) = (shape.clone(), values.to_vec());
-                        let name = format!("{block}self_attn.{part}_proj.{field}");
-                        tensors.insert(name, NamedTensor { shape, values });
-                    }
-                }
+                Some((block, field)) => part(tensors, block, field, &tensor),
+                None => drop(tensors.insert(name, tensor)),
             },
+            None => drop(tensors.insert(name, tensor)),
         }
     }
     Some(!is_other)
+}
+
+/// Puts queries, keys and values, which are one tensor, into a block one by one.
+fn part(tensors: &mut Tensors, block: &str, field: &str, whole: &NamedTensor) {
+    let Some((rows, columns)) = whole.shape.split_first() else { return };
+    let shape = [&[rows / 3][..], columns].concat();
+    let count = shape.iter().product::<usize>().max(1);
+    for (part, values) in ["q", "k", "v"].into_iter().zip(whole.values.chunks(count)) {
+        let (shape, values) = (shape.clone(), values.to_vec());
+        let name = format!("{block}self_attn.{part}_proj.{field}");
+        tensors.insert(name, NamedTensor { shape, values });
+    }
 }
 
 fn of_images(name: &str) -> Option<String> {

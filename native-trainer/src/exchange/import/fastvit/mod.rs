@@ -1,7 +1,7 @@
 //! `FastViT` and the image towers of `MobileCLIP` in timm's files.
 //!
-//! Source: "FastViT: A Fast Hybrid Vision Transformer using Structural Reparameterization",
-//! <https://arxiv.org/abs/2303.14189>; "MobileCLIP: Fast Image-Text Models through Multi-Modal Reinforced Training",
+//! Source: "`FastViT`: A Fast Hybrid Vision Transformer using Structural Reparameterization",
+//! <https://arxiv.org/abs/2303.14189>; "`MobileCLIP`: Fast Image-Text Models through Multi-Modal Reinforced Training",
 //! <https://arxiv.org/abs/2311.17049>. Agrees with timm 1.0 `fastvit.py`: pooled features before the classifier, or
 //! `MobileCLIP`'s projection.
 //!
