@@ -64,7 +64,7 @@ def _of_pil(picture: Any, name: str) -> Given:
     if mode in _DEEP:
         raise ValueError(f"{name}: pixels of mode {mode} have more than 8 bits; convert them to mode RGB first")
     if mode not in _CHANNELS:
-        clear = mode in ("LA", "La", "PA", "RGBa") or "transparency" in getattr(picture, "info", {})
+        clear = mode.upper() in ("LA", "PA", "RGBA") or "transparency" in getattr(picture, "info", {})
         picture = picture.convert("RGBA" if clear else "RGB")
     width, height = picture.size
     return ("pixels", name, width, height, _CHANNELS[picture.mode], picture.tobytes())

@@ -112,7 +112,7 @@ class Galleries(World):
         gallery = Gallery.open(self.file)
         embeddings, labels = gallery.to_numpy()
         self.assertEqual((embeddings.shape, embeddings.dtype), ((20, self.extractor.dim), numpy.float32))
-        self.assertFalse(embeddings.flags.owndata or embeddings.flags.writeable)
+        self.assertFalse(embeddings.flags["OWNDATA"] or embeddings.flags["W"])
         self.assertEqual(labels, [f"thing {place // 5} 类" for place in range(20)])
         first = sorted(self.photos.rglob("*.png"))[0]
         self.assertEqual(gallery.contents()[0], sha256(first.read_bytes()).digest()[:16])

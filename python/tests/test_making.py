@@ -89,8 +89,8 @@ class Sites(World):
             site(self.photos, self.photos / "site", page=self.page)
         with self.raises(ValueError, "invalid value 'never mind' for '--crop"):
             site(self.photos, self.folder / "x", crop="never mind")
-        with self.raises(TypeError, "unexpected keyword argument 'colour'"):
-            site(self.photos, self.folder / "x", colour="red")
+        with self.raises(TypeError, "unexpected keyword argument 'tint'"):
+            site(self.photos, self.folder / "x", tint="red")
 
 
 class Training(World):

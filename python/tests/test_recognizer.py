@@ -98,7 +98,7 @@ class Recognized(World):
         embeddings = extractor.embed(paths)
         self.assertEqual((embeddings.dtype, embeddings.shape), (numpy.float32, (20, extractor.dim)))
         self.assertEqual(embeddings.tolist(), expected.tolist())
-        self.assertFalse(embeddings.flags.owndata or embeddings.flags.writeable)
+        self.assertFalse(embeddings.flags["OWNDATA"] or embeddings.flags["W"])
         one = extractor.embed(paths[7])
         self.assertEqual(one.tolist(), expected[7].tolist())
         self.assertEqual(numpy.asarray(one).__array_interface__["data"][0], one.__array_interface__["data"][0])
