@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, overload
+import threading
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+    overload,
+)
 
 from . import _native
 from ._commands import call, last_object
@@ -22,6 +39,20 @@ if TYPE_CHECKING:
 
 # Rows that are handed over at once.
 _ROWS = 4096
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _alone(method: _Method) -> _Method:
+    """A change that may have several steps: no other one comes between them."""
+
+    @functools.wraps(method)
+    def changes(self: "Gallery", *given: Any, **named: Any) -> Any:
+        with self._changing:
+            return method(self, *given, **named)
+
+    return cast(_Method, changes)
 
 
 class Answer(NamedTuple):
@@ -63,6 +94,7 @@ class Gallery:
 
     def __init__(self, native: _native.Gallery) -> None:
         self._native = native
+        self._changing = threading.RLock()
 
     @classmethod
     def new(cls, extractor: "Extractor", *, values: str = "f16", crop: str = "never") -> "Gallery":
@@ -159,6 +191,7 @@ class Gallery:
         """The bytes of its file."""
         return self._native.to_bytes()
 
+    @_alone
     def add(
         self,
         label: str,
@@ -178,6 +211,7 @@ class Gallery:
         labels = [label] * len(several)
         return self._native.add_pictures(labels, several, extractor._native, found, learn)[2]
 
+    @_alone
     def add_embeddings(
         self,
         embeddings: "numpy.ndarray[Any, Any]",
@@ -193,32 +227,45 @@ class Gallery:
             raise ValueError(f"{len(labels)} embeddings have {len(contents)} contents; give one each")
         if rows.shape[1] != self.dim:
             raise ValueError(f"the embeddings have {rows.shape[1]} values, the gallery holds {self.dim}")
-        for start in range(0, len(rows), _ROWS):
-            part = slice(start, start + _ROWS)
-            of = [] if contents is None else [bytes(content) for content in contents[part]]
-            self._native.add_embeddings(labels[part], rows[part].tobytes(), of)
+        before = self._native.to_bytes() if len(rows) > _ROWS else None
+        try:
+            for start in range(0, len(rows), _ROWS):
+                part = slice(start, start + _ROWS)
+                of = [] if contents is None else [bytes(content) for content in contents[part]]
+                self._native.add_embeddings(labels[part], rows[part].tobytes(), of)
+        except BaseException:
+            # What came before the part with the fault goes.
+            if before is not None:
+                self._native.take(_native.Gallery.from_bytes(before))
+            raise
         self._native.index(None)
 
+    @_alone
     def remove(self, label: str) -> int:
         """Takes a class out; the number of its entries."""
         return self._native.remove_class(label)
 
+    @_alone
     def remove_pictures(self, pictures: "Union[Picture, Pictures]") -> int:
         """Takes the entries out that were made of these files; their number."""
         return self._native.remove_pictures(given(pictures))
 
+    @_alone
     def remove_entries(self, places: Sequence[int]) -> None:
         """Takes entries out by their places in `to_numpy`, all by those before it; places change with every removal."""
         self._native.remove_entries([int(place) for place in places])
 
+    @_alone
     def rename(self, label: str, to: str) -> None:
         """Gives a class another label; with that of another class, both become one."""
         self._native.rename(label, to)
 
+    @_alone
     def describe(self, label: str, metadata: Mapping[str, str], *, min_similarity: Optional[float] = None) -> None:
         """Gives a class these texts, and a threshold of its own or none, in the place of those of before."""
         self._native.describe(label, list(metadata.items()), min_similarity)
 
+    @_alone
     def merge(self, other: "Gallery") -> int:
         """Takes in the classes and entries of another gallery of the same extractor; how many entries came."""
         return self._native.merge(other._native)
@@ -287,6 +334,7 @@ class Gallery:
         words += ["--even-if-poor"] if even_if_poor else []
         return self._change("calibrate", words)
 
+    @_alone
     def index(self, kind: str = "auto") -> None:
         """Builds what entries are found by: auto, flat, hnsw, ivf, binary."""
         self._native.index(kind)
@@ -295,6 +343,7 @@ class Gallery:
         """As `magpie gallery list --json` prints it: model, dim, entries, classes, threshold, rule, map."""
         return self._change("list", [], writes=False)
 
+    @_alone
     def _change(self, name: str, words: List[Any], *, writes: bool = True) -> Dict[str, Any]:
         """Has a command change a copy on the disk, and becomes that."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:

@@ -226,6 +226,10 @@ class Galleries(World):
             Gallery.new(self.extractor, values="f8")
         with self.raises(ValueError, 'index "tree": choose auto'):
             gallery.index("tree")
+        many = numpy.ones((9000, gallery.dim))
+        many[8000, 3] = numpy.inf
+        with self.raises(ValueError, "the embedding holds a value that is not finite"):
+            gallery.add_embeddings(many, ["new"] * 9000)
         self.assertEqual(gallery.to_bytes(), before)
         with self.raises(FileNotFoundError, "there is no such file or folder; give a gallery"):
             Gallery.open(self.folder / "nowhere.bin")
@@ -255,6 +259,21 @@ class Galleries(World):
         for thread in searches:
             thread.join()
         self.assertEqual((failed, len(gallery)), ([], 40))
+
+    def test_no_change_gets_lost_between_the_steps_of_another(self):
+        gallery = Gallery.open(self.file)
+        rows = gallery.to_numpy()[0]
+
+        def learn():
+            for _ in range(5):
+                gallery.calibrate(even_if_poor=True)
+
+        learning = threading.Thread(target=learn)
+        learning.start()
+        for number in range(60):
+            gallery.add_embeddings(rows[:1], [f"new {number}"])
+        learning.join()
+        self.assertEqual(len(gallery), 80)
 
 
 if __name__ == "__main__":
