@@ -52,6 +52,8 @@ pub mod exchange;
 pub mod files;
 #[doc(hidden)]
 pub mod head;
+#[doc(hidden)]
+pub mod library;
 pub mod loss;
 #[doc(hidden)]
 pub mod loss_scale;

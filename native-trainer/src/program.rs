@@ -1,10 +1,12 @@
 //! The `magpie` command, whole: what each binary runs.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use thiserror::Error;
 
 use crate::command::{
     bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
@@ -68,18 +70,19 @@ enum Command {
     Completions(Completions),
 }
 
+/// The exit status after an error.
+const FAILURE: u8 = 1;
+
 /// Prints help, the version or wrong usage; the exit status.
-fn told(error: &clap::Error) -> ExitCode {
+fn told(error: &clap::Error) -> u8 {
     let written = error.print().and_then(|()| std::io::stdout().flush());
     match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            ExitCode::from(terminal::READER_GONE)
-        }
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => terminal::READER_GONE,
         Err(reason) if !error.use_stderr() => {
             terminal::remark(format_args!("error: standard output: {reason}"));
-            ExitCode::FAILURE
+            FAILURE
         }
-        _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+        _ => u8::try_from(error.exit_code()).unwrap_or(FAILURE),
     }
 }
 
@@ -87,44 +90,82 @@ fn told(error: &clap::Error) -> ExitCode {
 /// [`page::bring`] takes it.
 pub fn run(with: Option<&'static [u8]>) -> ExitCode {
     allocator::keep_memory();
+    ExitCode::from(run_words(with, std::env::args_os()))
+}
+
+/// The same inside a program that gives the words, the name first: what is printed goes to the terminal, and signals
+/// end the process.
+pub fn run_words(with: Option<&'static [u8]>, words: impl IntoIterator<Item = OsString>) -> u8 {
     if let Some(with) = with {
         page::bring(with);
     }
     terminal::watch();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
-    let result = match cli.command {
-        Command::Data(arguments) => arguments.run(),
-        Command::Train(arguments) => arguments.run(),
-        Command::Worker(arguments) => arguments.run(),
-        Command::Eval(arguments) => arguments.run(),
-        Command::Extract(arguments) => arguments.run(),
-        Command::Detect(arguments) => arguments.run(),
-        Command::Export(arguments) => arguments.run(),
-        Command::Report(arguments) => arguments.run(),
-        Command::Completions(arguments) => {
-            arguments.run();
-            Ok(())
-        }
-        Command::Site(arguments) => arguments.run(),
-        Command::Studio(arguments) => arguments.run(),
-        Command::Gallery(arguments) => arguments.run(),
-        Command::Publish(arguments) => arguments.run(),
-        Command::Verify(arguments) => arguments.run(),
-        Command::Serve(arguments) => arguments.run(),
-        Command::Recognize(arguments) => arguments.run(),
-        Command::Bench(arguments) => arguments.run(),
-        Command::Scene(arguments) => arguments.run(),
-        Command::Import(arguments) => arguments.run(),
-    };
+    let result = cli.command.run();
     terminal::finish();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             terminal::remark(format_args!("error: {}", terminal::sentence(&error)));
-            ExitCode::FAILURE
+            FAILURE
         }
     }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Data(arguments) => arguments.run(),
+            Self::Train(arguments) => arguments.run(),
+            Self::Worker(arguments) => arguments.run(),
+            Self::Eval(arguments) => arguments.run(),
+            Self::Extract(arguments) => arguments.run(),
+            Self::Detect(arguments) => arguments.run(),
+            Self::Export(arguments) => arguments.run(),
+            Self::Report(arguments) => arguments.run(),
+            Self::Completions(arguments) => {
+                arguments.run();
+                Ok(())
+            }
+            Self::Site(arguments) => arguments.run(),
+            Self::Studio(arguments) => arguments.run(),
+            Self::Gallery(arguments) => arguments.run(),
+            Self::Publish(arguments) => arguments.run(),
+            Self::Verify(arguments) => arguments.run(),
+            Self::Serve(arguments) => arguments.run(),
+            Self::Recognize(arguments) => arguments.run(),
+            Self::Bench(arguments) => arguments.run(),
+            Self::Scene(arguments) => arguments.run(),
+            Self::Import(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// Wrong words, as a sentence.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Usage(String);
+
+impl Usage {
+    fn of(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        // Behind the sentence stand the whole usage and where to read it.
+        let sentence = text.split("\n\n").next().unwrap_or_default();
+        let sentence = sentence.strip_prefix("error: ").unwrap_or(sentence);
+        let lines: Vec<&str> = sentence.lines().map(str::trim).collect();
+        Self(lines.join(" "))
+    }
+}
+
+/// Runs the command that the words name, without its name, and leaves the process as it is.
+///
+/// # Errors
+///
+/// [`Usage`] of wrong words, or what the command says.
+pub(crate) fn call(words: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    let words = [OsString::from("magpie")].into_iter().chain(words);
+    Cli::try_parse_from(words).map_err(|error| Usage::of(&error))?.command.run()
 }

@@ -1,9 +1,11 @@
-//! How far a long command has come: a bar on a terminal, a line now and then elsewhere.
+//! How far a long command has come: a bar on a terminal, a line now and then elsewhere; an audience is told each step.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal::audience::{self, Audience, obey};
 
 /// Between two lines where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -13,6 +15,8 @@ pub struct Progress {
     bar: ProgressBar,
     what: String,
     said: Mutex<Instant>,
+    /// Of the thread that began.
+    audience: Option<Arc<dyn Audience>>,
 }
 
 impl Progress {
@@ -24,7 +28,11 @@ impl Progress {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
-        Self { bar, what: what.to_owned(), said: Mutex::new(Instant::now()) }
+        let audience = audience::present();
+        if audience.is_some() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Self { bar, what: what.to_owned(), said: Mutex::new(Instant::now()), audience }
     }
 
     /// Some more steps are done.
@@ -48,20 +56,28 @@ impl Progress {
 
     /// Calls what prints, above the bar.
     pub fn around(&self, call: impl FnOnce()) {
-        self.bar.suspend(call);
+        // The bar is locked while it is suspended, and an audience may unwind out of the call.
+        match self.audience {
+            Some(_) => call(),
+            None => self.bar.suspend(call),
+        }
     }
 
     /// Prints a line of the answer above the bar.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| println!("{text}"));
+        self.around(|| println!("{text}"));
     }
 
     /// Prints a warning above the bar.
     pub fn warn(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.around(|| eprintln!("{text}"));
     }
 
     fn say(&self) {
+        if let Some(audience) = &self.audience {
+            let (done, of) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            return obey(audience.progress(&self.what, done, of));
+        }
         if !self.bar.is_hidden() {
             return;
         }

@@ -39,7 +39,7 @@ fn sources() -> Vec<(String, String)> {
 }
 
 /// Crates that a member may depend on inside the workspace.
-const CRATE_EDGES: [(&str, &[&str]); 13] = [
+const CRATE_EDGES: [(&str, &[&str]); 14] = [
     ("authoring", &["models"]),
     ("gallery", &[]),
     ("models", &["gallery"]),
@@ -47,6 +47,7 @@ const CRATE_EDGES: [(&str, &[&str]); 13] = [
     ("native-trainer", &["authoring", "models"]),
     ("page", &[]),
     ("program", &["native-trainer"]),
+    ("python", &["authoring", "models", "native-trainer"]),
     ("studio", &["page"]),
     ("wasm-engine", &["authoring", "models"]),
     ("web", &["page", "wasm-engine"]),
@@ -222,6 +223,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
             &["service"],
             &["command"],
             &["program"],
+            &["library"],
         ],
     ),
     (
@@ -288,6 +290,7 @@ const FOLDER_ORDERS: [(&str, &[&[&str]]); 4] = [
             &["evidence", "foreign", "host", "place"],
             &["draft"],
             &["earlier", "peers", "site"],
+            &["opened"],
         ],
     ),
     (

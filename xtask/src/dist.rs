@@ -16,6 +16,9 @@ const MAX_PROGRAM: u64 = 40 << 20;
 const MAX_PACKED: u64 = 25 << 20;
 /// The package that has everything inside.
 const PROGRAM: &str = "magpie-program";
+/// The Python module that has, and the package of Python around it.
+const MODULE: &str = "magpie-python";
+const PACKAGE: &str = "python/magpie_recognizer";
 /// Pictures of the trial, two of each class.
 const PICTURES: usize = 200;
 /// Seconds from the package's file to a verified site, at most.
@@ -35,6 +38,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let metadata = metadata()?;
     let version = version(&metadata)?;
     let magpie = step("the program with its page inside", || build(&dist))?;
+    let module = step("the Python module with the same inside", module)?;
     let staged = target().join("dist-parts");
     let folder = staged.join(format!("magpie-{version}-{host}"));
     step("licenses of what is inside", || stage(&folder, &magpie, &metadata))?;
@@ -45,7 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         tar.arg(dist.join(format!("magpie-{version}-{host}.tar.gz")));
         execute(tar.arg("-C").arg(&staged).arg(format!("magpie-{version}-{host}")))
     })?;
-    let wheel = step("wheel", || wheel(&folder, &version, &host, &dist))?;
+    let wheel = step("wheel", || wheel(&folder, &module, &version, &host, &dist))?;
     let package = step("package for npm", || {
         let assembled = package::assemble()?;
         let mut pack = program("npm");
@@ -59,7 +63,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let photos = step("pictures for the trial", || pictures(&target().join("dist-trial")))?;
     let archive = dist.join(format!("magpie-{version}-{host}.tar.gz"));
     step("tried: the unpacked tar.gz", || try_archive(&archive, &photos))?;
-    step("tried: the wheel in a virtual environment", || try_wheel(&wheel, &photos))?;
+    step("tried: the wheel in a virtual environment", || try_wheel(&wheel, &photos, &magpie))?;
     step("tried: the package of npm in an empty prefix", || try_npm(&package, &photos, &magpie))?;
     list(&dist, &magpie)
 }
@@ -87,17 +91,33 @@ fn version(metadata: &Value) -> anyhow::Result<String> {
 
 /// Builds the program; where it lies.
 fn build(dist: &Path) -> anyhow::Result<PathBuf> {
-    let page = target().join("page/page.zip");
     let mut pack = program("python3");
-    pack.arg("xtask/tools/pack.py").arg("zip").arg(root().join("dist")).arg(&page);
+    pack.arg("xtask/tools/pack.py").arg("zip").arg(root().join("dist")).arg(packed_page());
     execute(&mut pack)?;
-    let mut cargo = program("cargo");
-    cargo.args(["build", "--locked", "--package", PROGRAM]).env("MAGPIE_PAGE", &page);
-    execute(&mut cargo)?;
+    with_page(PROGRAM)?;
     let suffix = std::env::consts::EXE_SUFFIX;
     let magpie = dist.join(format!("magpie{suffix}"));
     std::fs::copy(target().join(format!("debug/{PROGRAM}{suffix}")), &magpie)?;
     Ok(magpie)
+}
+
+/// The page as a zip file.
+fn packed_page() -> PathBuf {
+    target().join("page/page.zip")
+}
+
+/// Compiles a package with the page inside.
+fn with_page(package: &str) -> anyhow::Result<()> {
+    let mut cargo = program("cargo");
+    cargo.args(["build", "--locked", "--package", package]).env("MAGPIE_PAGE", packed_page());
+    execute(&mut cargo)
+}
+
+/// Builds the Python module; where it lies.
+fn module() -> anyhow::Result<PathBuf> {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    with_page(MODULE)?;
+    Ok(target().join(format!("debug/{DLL_PREFIX}magpie_native{DLL_SUFFIX}")))
 }
 
 /// Puts a folder together that holds the program and what comes with it.
@@ -139,7 +159,7 @@ fn third_party(metadata: &Value) -> anyhow::Result<String> {
         }
     }
     let mut all = String::from(
-        "What others wrote and this program holds. Each license text stands below the crates that bring it.\n",
+        "What others wrote and program and wheel hold. Each license text stands below the crates that bring it.\n",
     );
     for (text, names) in texts {
         let line = "-".repeat(80);
@@ -158,7 +178,7 @@ fn inside(metadata: &Value) -> anyhow::Result<Vec<&str>> {
     let node = |id: &str| nodes.iter().find(|node| node["id"] == id);
     let packages = metadata["packages"].as_array().context("no packages")?;
     let first = packages.iter().filter(|package| {
-        [PROGRAM, "web", "wasm-engine"].iter().any(|name| package["name"] == *name)
+        [PROGRAM, MODULE, "web", "wasm-engine"].iter().any(|name| package["name"] == *name)
     });
     let mut wanted: Vec<&str> = first.filter_map(|package| package["id"].as_str()).collect();
     let mut found: Vec<&str> = Vec::new();
@@ -195,11 +215,17 @@ fn license_texts(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Packs a wheel; its file.
-fn wheel(folder: &Path, version: &str, host: &str, dist: &Path) -> anyhow::Result<PathBuf> {
-    let magpie = folder.join(format!("magpie{}", std::env::consts::EXE_SUFFIX));
-    let tag = platform(host, &std::fs::read(&magpie)?)?;
+fn wheel(
+    folder: &Path,
+    module: &Path,
+    version: &str,
+    host: &str,
+    dist: &Path,
+) -> anyhow::Result<PathBuf> {
+    let tag = platform(host, &std::fs::read(module)?)?;
     let mut pack = program("python3");
-    pack.arg("xtask/tools/pack.py").arg("wheel").arg(&magpie).args([version, &tag]);
+    pack.arg("xtask/tools/pack.py").arg("wheel").arg(root().join(PACKAGE)).arg(module);
+    pack.args([version, &tag]);
     for name in ["LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY.txt"] {
         pack.arg(folder.join(name));
     }
@@ -248,7 +274,7 @@ fn container(dist: &Path, folder: &Path) -> anyhow::Result<()> {
     execute(program("docker").args(["run", "--rm", "magpie", "--version"]))
 }
 
-/// What the program is made of, as `CycloneDX`.
+/// What program and wheel are made of, as `CycloneDX`.
 fn materials(dist: &Path, version: &str, metadata: &Value) -> anyhow::Result<()> {
     setup::cargo_tool("cargo-cyclonedx", "0.5.9", "0", &["--locked"])?;
     let name = format!("magpie-{version}.cdx");
@@ -262,9 +288,10 @@ fn materials(dist: &Path, version: &str, metadata: &Value) -> anyhow::Result<()>
     for member in members {
         let manifest = Path::new(member["manifest_path"].as_str().unwrap_or_default());
         let written = manifest.with_file_name(format!("{name}.json"));
-        if member["name"] == PROGRAM {
-            std::fs::copy(&written, dist.join(format!("{name}.json")))
-                .context("no bill of materials was written")?;
+        let kept =
+            [(PROGRAM, format!("{name}.json")), (MODULE, format!("{MODULE}-{version}.cdx.json"))];
+        if let Some((_, kept)) = kept.iter().find(|(kept, _)| member["name"] == **kept) {
+            std::fs::copy(&written, dist.join(kept)).context("no bill of materials was written")?;
         }
         if written.is_file() {
             std::fs::remove_file(written)?;
@@ -314,8 +341,9 @@ fn try_archive(archive: &Path, photos: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the wheel where nothing else is and goes from pictures to a site.
-fn try_wheel(wheel: &Path, photos: &Path) -> anyhow::Result<()> {
+/// Installs the wheel where nothing else is and goes from pictures to a site, by the command and by the module, which
+/// answer as the program does.
+fn try_wheel(wheel: &Path, photos: &Path, program_file: &Path) -> anyhow::Result<()> {
     let place = target().join("dist-trial/wheel");
     let start = Instant::now();
     execute(program("python3").args(["-m", "venv"]).arg(&place))?;
@@ -325,7 +353,10 @@ fn try_wheel(wheel: &Path, photos: &Path) -> anyhow::Result<()> {
     let magpie = scripts.join(format!("magpie{}", std::env::consts::EXE_SUFFIX));
     to_site(&magpie, photos, &place.join("site"))?;
     say(&format!("   from the file to the site: {:.1} s", start.elapsed().as_secs_f64()));
-    Ok(())
+    let mut tried = Command::new(scripts.join("python"));
+    tried.current_dir(&place).env_clear();
+    tried.arg(root().join("xtask/tools/try_wheel.py")).arg(program_file).arg(photos).arg("site");
+    execute(&mut tried)
 }
 
 /// Installs the package where no other is and goes from pictures to a site with its command, without a native program;

@@ -373,6 +373,18 @@ pub(crate) fn postgres() -> Option<String> {
     started.then_some(python)
 }
 
+/// A Python with the packages that the Python module's users have; `None` where the machine has no Python or no way to
+/// `PyPI`.
+pub(crate) fn python() -> Option<String> {
+    match python_with("python", &["numpy>=1.21", "pillow>=9"]) {
+        Ok(python) => Some(python),
+        Err(error) => {
+            say(&format!("   {error:#}"));
+            None
+        }
+    }
+}
+
 /// A Python with packages from `PyPI`, in the folder of this name below `.magpie`.
 pub(crate) fn python_with(folder: &str, packages: &[&str]) -> anyhow::Result<String> {
     let venv = root().join(".magpie").join(folder);

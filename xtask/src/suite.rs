@@ -36,8 +36,8 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
     for example in ["vite-react", "webpack"] {
         setup::npm(&format!("www/examples/{example}"))?;
     }
-    let postgres = setup::postgres();
-    let native = step("native tests", || native(&programs, postgres.as_deref()));
+    let (postgres, python) = (setup::postgres(), setup::python());
+    let native = step("native tests", || native(&programs, postgres.as_deref(), python.as_deref()));
 
     let webkit = setup::webkit();
     let (_, browser) = programs.iter().find(|(name, _)| name == BROWSER).context("no tests")?;
@@ -59,6 +59,9 @@ pub(crate) fn run(options: &[&str]) -> anyhow::Result<()> {
 
     if postgres.is_none() {
         say("NOT tested: galleries in PostgreSQL, which cannot be installed or started here");
+    }
+    if python.is_none() {
+        say("NOT tested: the Python module, as NumPy and Pillow cannot be installed here");
     }
     if !webkit {
         say("NOT tested: the page in WebKitGTK, which cannot be installed here");
@@ -117,14 +120,26 @@ fn compile() -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 /// Every test but those in browsers, and the examples in the docs.
-fn native(programs: &[(String, PathBuf)], postgres: Option<&str>) -> anyhow::Result<()> {
+fn native(
+    programs: &[(String, PathBuf)],
+    postgres: Option<&str>,
+    python: Option<&str>,
+) -> anyhow::Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = program("cargo");
         command.args(["test", "--locked", "--workspace", "--no-fail-fast"]).args(arguments);
-        match postgres {
-            Some(python) => command.env("MAGPIE_PGVECTOR", python),
-            None => command.args(["--", "--skip", "in_postgres"]),
-        };
+        let mut left_out = Vec::new();
+        for (python, variable, tests) in
+            [(postgres, "MAGPIE_PGVECTOR", "in_postgres"), (python, "MAGPIE_PYTHON", "in_python")]
+        {
+            match python {
+                Some(python) => _ = command.env(variable, python),
+                None => left_out.extend(["--skip", tests]),
+            }
+        }
+        if !left_out.is_empty() {
+            command.arg("--").args(left_out);
+        }
         execute(&mut command)
     };
     let mut arguments = vec!["--lib", "--bins"];

@@ -17,10 +17,10 @@ use crate::embedding::embed_usable;
 use crate::metric::retrieval::Embedded;
 
 /// An extractor on a device, for whole lists of pictures.
-pub(crate) struct Embedder {
+pub struct Embedder {
     extractor: Prepared<Extractor>,
     /// The short name that galleries carry.
-    pub(crate) id: String,
+    pub id: String,
     embedding_dim: usize,
     /// Whether the middles of pictures are looked at.
     middle: bool,
@@ -36,7 +36,12 @@ impl Runs for Middles<'_> {
 }
 
 impl Embedder {
-    pub(crate) fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
+    /// Opens a model file, or a network that the program brings along.
+    ///
+    /// # Errors
+    ///
+    /// A file that is no extractor, a device that is not there.
+    pub fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
         let OpenModel { file, id, .. } = open_model(path)?;
         let embedding_dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
@@ -48,17 +53,23 @@ impl Embedder {
     }
 
     /// Embeds queries of a gallery from now on: their middles, if the gallery's entries are those of middles.
-    pub(crate) fn query(mut self, gallery: &Gallery) -> Self {
+    #[must_use]
+    pub fn query(mut self, gallery: &Gallery) -> Self {
         self.middle = gallery.crop() == Crop::Middle;
         self
     }
 
     /// Values of an embedding.
-    pub(crate) fn embedding_dim(&self) -> usize {
+    pub fn embedding_dim(&self) -> usize {
         self.embedding_dim
     }
 
-    pub(crate) fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
+    /// Unit embeddings of pictures.
+    ///
+    /// # Errors
+    ///
+    /// Embeddings that cannot be compared, a device that failed.
+    pub fn embed_pictures(&self, pictures: &[RgbImage]) -> anyhow::Result<Vec<Vec<f32>>> {
         if self.middle {
             let middles: Vec<RgbImage> = pictures.iter().map(middle).collect();
             return Ok(embed_pictures(&self.extractor, &middles)?);
@@ -67,7 +78,7 @@ impl Embedder {
     }
 
     /// The network itself.
-    pub(crate) fn network(&self) -> &Prepared<Extractor> {
+    pub fn network(&self) -> &Prepared<Extractor> {
         &self.extractor
     }
 

@@ -11,7 +11,8 @@ mod text;
 mod values;
 
 pub use self::device::DeviceKind;
-pub(crate) use self::embedder::{Embedder, measured};
+pub use self::embedder::Embedder;
+pub(crate) use self::embedder::measured;
 pub(crate) use self::failures::Failures;
 pub(crate) use self::model::{
     OpenModel, open_detector, open_detector_file, open_extractor_file, open_model,

@@ -1,22 +1,14 @@
 //! `magpie recognize`: says what is in pictures, with a published bundle.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use models::bundle::{Bundle, MAX_FILE_BYTES, Manifest};
-use models::gallery::{Fetched, Part};
-use serde_json::json;
 
 use super::gallery::sure;
-use crate::cli::Failures;
-use crate::cli::{DeviceKind, probe};
+use crate::cli::{DeviceKind, Failures};
 use crate::data::store::read_picture;
-use crate::files;
-use crate::publishing::site::{bundle_of, read_manifest};
+use crate::publishing::opened::{Object, OpenBundle, Recognized};
 use crate::terminal::counted;
 use authoring::label::printable;
 
@@ -52,59 +44,29 @@ impl Arguments {
     /// A bundle or a picture that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
         let (site, pictures) = self.places()?;
-        let bundle = &bundle_of(site);
-        let manifest = read_manifest(bundle)?;
-        let file = |name: &str| files::read(&bundle.join(name), MAX_FILE_BYTES).ok();
-        let mut recognizer = Bundle::open(&manifest, file, self.device.target()?)
-            .with_context(|| bundle.display().to_string())?;
-        if let Some(detector) = recognizer.detector() {
-            probe::check_detector(detector).with_context(|| bundle.display().to_string())?;
-        }
-        let start = Instant::now();
+        let bundle = OpenBundle::open(site, self.device)?;
         let mut failures = Failures::new(self.json);
         for path in pictures {
             let Some(picture) = failures.take(path, read_picture(path)) else { continue };
-            let clock = || start.elapsed().as_secs_f64() * 1000.0;
-            let read = async |parts| read_parts(bundle, &manifest, parts);
-            let recognized = recognizer.recognize_with(&picture, None, &read, &clock);
-            let (found, timings) = pollster::block_on(recognized)?;
-            let label = |class: usize| &recognizer.gallery().classes()[class].label;
+            let recognized = bundle.recognize(&picture)?;
             if self.json {
-                let objects: Vec<_> = found
-                    .iter()
-                    .map(|r| {
-                        json!({
-                            "bbox": [r.bbox.x1, r.bbox.y1, r.bbox.x2, r.bbox.y2],
-                            "detection_score": r.detection_score,
-                            "known": r.known,
-                            "probability": r.probability,
-                            "matches": r.matches.iter().map(|m| json!({
-                                "label": label(m.class), "similarity": m.similarity,
-                            })).collect::<Vec<_>>(),
-                            "embedding": r.embedding,
-                        })
-                    })
-                    .collect();
-                let picture = path.display().to_string();
-                println!(
-                    "{}",
-                    json!({"picture": picture, "objects": objects, "timings_ms": timings})
-                );
+                println!("{}", recognized.to_json(&path.display().to_string()));
                 continue;
             }
+            let Recognized { objects, timings } = recognized;
             println!(
                 "{}: {}; {:.0} ms detect, {:.0} ms embed, {:.1} ms search",
                 path.display(),
-                counted(found.len(), "object", "objects"),
+                counted(objects.len(), "object", "objects"),
                 timings.detect,
                 timings.embed,
                 timings.search
             );
-            for r in &found {
-                let b = &r.bbox;
+            for Object { recognition: r, labels } in &objects {
+                let (b, best) = (&r.bbox, labels.first().map(String::as_str).unwrap_or_default());
                 let answer = match r.matches.first() {
                     Some(m) if r.known => {
-                        let label = printable(label(m.class));
+                        let label = printable(best);
                         match sure(r.probability) {
                             Some(sure) => {
                                 format!("{label} ({sure}, similarity {:.2})", m.similarity)
@@ -113,11 +75,7 @@ impl Arguments {
                         }
                     }
                     Some(m) => {
-                        format!(
-                            "unknown (nearest: {}, {:.2})",
-                            printable(label(m.class)),
-                            m.similarity
-                        )
+                        format!("unknown (nearest: {}, {:.2})", printable(best), m.similarity)
                     }
                     None => "the gallery is empty".to_owned(),
                 };
@@ -148,19 +106,4 @@ impl Arguments {
         }
         Ok((site, pictures))
     }
-}
-
-/// Parts of a gallery in shards, from the bundle's folder.
-fn read_parts(bundle: &Path, manifest: &Manifest, parts: Vec<Part>) -> anyhow::Result<Fetched> {
-    let read = |part: Part| {
-        let name = manifest.shards.get(part.shard).context("a shard that the manifest lacks")?;
-        let path = bundle.join(name);
-        let mut bytes = Vec::new();
-        let length = part.range.end - part.range.start;
-        let mut file = File::open(&path).with_context(|| path.display().to_string())?;
-        file.seek(SeekFrom::Start(part.range.start))?;
-        file.take(length).read_to_end(&mut bytes)?;
-        Ok((part, bytes))
-    };
-    parts.into_iter().map(read).collect()
 }

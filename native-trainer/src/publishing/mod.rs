@@ -8,6 +8,7 @@ mod foreign;
 pub(crate) mod host;
 pub(crate) mod hosting;
 pub(crate) mod names;
+pub(crate) mod opened;
 pub(crate) mod owned;
 pub(crate) mod peers;
 mod place;

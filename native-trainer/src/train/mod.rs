@@ -34,6 +34,7 @@ use crate::loss::BatchError;
 use crate::metric::verdict::{Beginning, Verdict};
 use crate::recipe::{Export, Recipe};
 use crate::replica::{Hub, Replica};
+use crate::terminal::audience::has_enough;
 use crate::terminal::{Note, counted};
 
 pub use pretrained::{MissingWeights, PREPROCESS_KEY};
@@ -299,7 +300,10 @@ pub fn run<T: Training>(
     run.tell_start(&beginning, &mut log)?;
 
     let end = options.stop_after.unwrap_or(recipe.epochs).min(recipe.epochs);
-    while run.progress.epoch < end && !is_stalled(recipe, &run.progress) {
+    let goes_on = |run: &Run<T>| {
+        run.progress.epoch < end && !is_stalled(recipe, &run.progress) && !has_enough()
+    };
+    while goes_on(&run) {
         run = whole_epoch(run, recipe, folder, device, &mut log)?;
     }
     let epoch = run.progress.epoch;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::networks;
+use crate::terminal::audience;
 use authoring::label::Labels;
 use authoring::{self, Cropper, Event, Known};
 
@@ -272,6 +273,9 @@ impl Options {
         wanted.say_look_alikes(labels());
         let mut unusable = Unusable::default();
         let mut tell = |event: Event<'_>| {
+            if let Event::Done { photos, of, .. } = event {
+                audience::progress("pictures", photos, of);
+            }
             match event {
                 Event::LeftOut { error } if self.strict => bail!("{error}"),
                 Event::LeftOut { error } => unusable.add(error, wanted.is_named),

@@ -10,6 +10,7 @@ use models::inference::Prepared;
 
 use crate::cli::{DeviceKind, Embedder, open_detector};
 use crate::networks;
+use crate::terminal::audience;
 use authoring::{Cropper, Networks, Photos};
 
 /// What a command line says of it.
@@ -133,7 +134,11 @@ impl Chosen {
         let networks = Networks { extractor: embedder.network(), detector: self.detector.as_ref() };
         let mut cropper = Cropper::new(networks, self.crop.unwrap_or_default());
         if self.crop.is_none() {
-            println!("{}", cropper.measure(photos, &mut |_, _, _| Ok(()))?);
+            let text = cropper.measure(photos, &mut |done, of, _| {
+                audience::progress("pictures to choose the crop", done, of);
+                Ok(())
+            })?;
+            println!("{text}");
         }
         Ok(cropper)
     }

@@ -188,13 +188,13 @@ pub(super) fn check_extractor(
 }
 
 /// Reads a gallery of any size: whoever has the memory may have the file.
-fn open(path: &Path) -> anyhow::Result<Gallery> {
+pub(crate) fn open(path: &Path) -> anyhow::Result<Gallery> {
     let bytes = files::read(path, u64::MAX).map_err(|error| error.wanted(GALLERY))?;
     Gallery::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
 
 /// A gallery file that is going to be written. Nobody else changes it until this is dropped.
-struct Change<'a> {
+pub(crate) struct Change<'a> {
     path: &'a Path,
     _lock: Lock,
 }
@@ -216,7 +216,7 @@ impl<'a> Change<'a> {
     }
 
     /// The same of one that is written anew: a file that is no gallery is not replaced.
-    fn anew(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
+    pub(crate) fn anew(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
         let change = Self::of(path, inputs)?;
         let mut first = Vec::new();
         if let Ok(file) = File::open(path) {
@@ -237,7 +237,7 @@ impl<'a> Change<'a> {
     }
 
     /// Writes a gallery in the place of the one of before.
-    fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, gallery: &Gallery) -> anyhow::Result<()> {
         self.write(|writer| Ok(gallery.write_to(writer)?))
     }
 
@@ -294,7 +294,7 @@ fn find_class(gallery: &Gallery, text: &str) -> Option<usize> {
 }
 
 /// The same; the error names the nearest that is there.
-fn class_of(gallery: &Gallery, text: &str) -> anyhow::Result<usize> {
+pub(crate) fn class_of(gallery: &Gallery, text: &str) -> anyhow::Result<usize> {
     find_class(gallery, text).with_context(|| {
         let shown = quoted(text);
         match nearest(text, gallery.classes().iter().map(|class| class.label.as_str())) {
