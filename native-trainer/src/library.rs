@@ -294,9 +294,8 @@ mod tests {
         let picture = anyhow::Error::from(read_file(Path::new("nowhere.png")).unwrap_err());
         assert_eq!(Fault::of(&picture), Fault::Missing);
         for words in [
-            &["train", "--config", "nowhere.toml", "--out", "x"][..],
+            &["train", "--config", "nowhere/recipe.toml", "--out", "x"][..],
             &["gallery", "build", "--images", "nowhere", "--out", "x.bin"],
-            &["import", "nowhere.pth", "--out", "x.safetensors"],
         ] {
             let error = said(words);
             assert_eq!(Fault::of(&error), Fault::Missing, "{error:#}");

@@ -98,6 +98,7 @@ mod tests {
 
     use super::*;
     use crate::progress::Progress;
+    use crate::terminal::{answer, remark};
 
     #[derive(Default)]
     struct Ears {
@@ -129,14 +130,14 @@ mod tests {
     }
 
     fn work() -> usize {
-        println!("one");
-        eprintln!("two");
+        answer(format_args!("one"));
+        remark(format_args!("two"));
         let progress = Progress::new("pictures", 4);
         progress.advance(1);
         // Threads of a pool tell it, too.
         rayon::join(|| progress.advance(2), || ());
         progress.to(4, 5);
-        progress.around(|| println!("three"));
+        progress.around(|| answer(format_args!("three")));
         progress.line("four");
         progress.warn("five");
         7
