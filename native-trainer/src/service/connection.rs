@@ -65,10 +65,8 @@ pub(super) async fn serve(
         );
     }
     // Whoever reads the address may end it at once.
-    eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/, at", site.display());
-    if service.manage {
-        eprintln!("its owner's page is at /manage/");
-    }
+    let owners = if service.manage { ", the owner's page at /manage/" } else { "" };
+    eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/{owners}, at", site.display());
     let scheme = if service.tls.is_some() { "https" } else { "http" };
     println!("{scheme}://{local}/");
     if service.tls.is_some() {

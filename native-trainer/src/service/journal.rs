@@ -94,6 +94,14 @@ fn generation_of(name: &str) -> [Option<u64>; 2] {
     [number("gallery-", ".bin"), number("journal-", ".wal")]
 }
 
+/// Whether a service goes on from the file of a gallery: a journal of its changes lies beside it.
+pub(crate) fn is_kept(gallery: &Path) -> bool {
+    let name = gallery.file_name().and_then(|name| name.to_str());
+    let generation = name.and_then(|name| generation_of(name)[0]);
+    let folder = files::folder_of(gallery);
+    generation.is_some_and(|generation| journal_path(folder, generation).exists())
+}
+
 /// The file of a state folder that holds what visitors have sent.
 pub(crate) const CORRECTIONS: &str = "corrections.wal";
 

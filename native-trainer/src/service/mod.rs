@@ -51,6 +51,7 @@ use crate::publishing::host::Host;
 use crate::publishing::site::{bundle_of, read_manifest};
 use auth::{Gate, Hosts, Token};
 use corrections::Corrections;
+pub(crate) use journal::is_kept;
 use limits::{Budget, Limits};
 use metrics::Metrics;
 use queue::Queue;

@@ -205,19 +205,18 @@ impl Tokenizer {
     /// that, as the original cuts it.
     pub fn tokens(&self, text: &str, most: usize) -> (Vec<u32>, bool) {
         let mut tokens = vec![self.end() - 1];
-        let mut rest = text;
-        loop {
-            let first = MARKS
-                .into_iter()
-                .zip([self.end() - 1, self.end()])
-                .filter_map(|(mark, token)| Some((rest.find(mark)?, mark, token)))
-                .min();
-            let Some((at, mark, token)) = first else { break };
-            self.split(&rest[..at], &mut tokens);
-            tokens.push(token);
-            rest = &rest[at + mark.len()..];
+        let marks = || MARKS.into_iter().zip([self.end() - 1, self.end()]);
+        let mut rest = 0;
+        for (at, _) in text.match_indices("<|") {
+            let is_it = |(mark, _): &(&str, u32)| at >= rest && text[at..].starts_with(mark);
+            // What is cut off needs no tokens.
+            if let Some((mark, token)) = marks().find(is_it).filter(|_| tokens.len() < most) {
+                self.split(&text[rest..at], &mut tokens);
+                tokens.push(token);
+                rest = at + mark.len();
+            }
         }
-        self.split(rest, &mut tokens);
+        self.split(&text[rest..], &mut tokens);
         let is_cut = tokens.len() + 1 > most;
         tokens.truncate(most.saturating_sub(1));
         tokens.push(self.end());
@@ -332,6 +331,19 @@ mod tests {
         // A word of a million letters takes no time that grows by its square.
         let (cut, is_cut) = tokenizer.tokens(&"c".repeat(1_000_000), 77);
         assert_eq!((cut.len(), is_cut), (77, true));
+    }
+
+    #[test]
+    fn marks_in_a_text_are_one_token_each_and_many_are_cut() {
+        let tokenizer = tokenizer();
+        let end = tokenizer.end();
+        let (tokens, is_cut) =
+            tokenizer.tokens("<|endoftext|><|startoftext|><|end<|endoftext|>", 77);
+        assert_eq!((tokens[..3].to_vec(), is_cut), (vec![end - 1, end, end - 1], false));
+        assert_eq!(tokens[tokens.len() - 2..], [end, end]);
+        // Each is looked at once: a search through the rest for each would take minutes.
+        let (tokens, is_cut) = tokenizer.tokens(&"<|endoftext|>".repeat(1 << 20), 77);
+        assert_eq!((tokens.len(), is_cut), (77, true));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use models::inference::Prepared;
 use models::model_file::ModelFile;
 use models::weights::{NamedTensor, ParameterPath, Precision, Weights};
 use native_trainer::exchange::import::{ImportError, Imported, Named, read_network};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{World, shape};
 
@@ -443,4 +443,22 @@ fn a_recipe_may_name_each_of_the_backbones() {
         config.check().expect("a network");
         assert!(config.features() >= 384, "{kind}");
     }
+}
+
+#[test]
+fn shapes_without_values_make_no_network() {
+    let world = World::new();
+    let tensors = (0..64).map(|block| {
+        let name = format!("stages.0.blocks.{block}.mlp.fc1.weight");
+        (name, json!({"dtype": "F32", "shape": [16384, 4096, 0], "data_offsets": [0, 0]}))
+    });
+    let sign = json!({"dtype": "F32", "shape": [4096, 1, 1, 0], "data_offsets": [0, 0]});
+    let sign = ("stages.0.blocks.0.mlp.conv.conv.weight".to_owned(), sign);
+    let header: serde_json::Map<String, Value> = tensors.chain([sign]).collect();
+    let header = Value::from(header).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    world.write("empty.safetensors", bytes);
+    // Zeros in their place would be more than there is memory for.
+    let error = world.fail("import empty.safetensors --out model.safetensors");
+    assert!(!error.contains("FastViT"), "{error}");
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::service::{Answer, Running, exchange, request, serve, shop, start};
 use crate::sites::Shop;
-use crate::world::{shape, tree};
+use crate::world::{refused, shape, tree};
 
 pub(crate) const TOKEN: &str = "a-token-of-the-test";
 pub(crate) const BEARER: &str = "Authorization: Bearer a-token-of-the-test";
@@ -342,6 +342,10 @@ fn one_process_has_a_gallery_and_only_who_has_a_token_changes_it() {
     let output = command(&shop, &[]).stderr(Stdio::piped()).output().expect("magpie runs");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("another process serves or changes this gallery"), "{told}");
+    // Commands keep off, whether it runs or not: its journal goes on from the gallery that it knows.
+    let kept = shop.path("state").join("gallery-0.bin");
+    let told = refused(&[&"describe", &kept, &"--class", &"0", &"--set", &"a=b"]);
+    assert!(told.contains("belongs to a service"), "{told}");
     for header in ["Authorization: Bearer a-token-of-the-tesT", "Authorization: Basic x", "X: y"] {
         let refused = server.ask("DELETE", "/v1/classes/0", &[header], b"");
         assert_eq!((refused.status, refused.problem().as_str()), (401, "token"));

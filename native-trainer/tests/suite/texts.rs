@@ -144,6 +144,12 @@ fn what_stands_in_the_way_of_words_is_said() {
     assert!(said.contains("and 1 more: what is behind 77 tokens has no part"), "{said}");
     assert_eq!(said.matches("77 tokens").count(), 1, "{said}");
     world.write("nothing.txt", " \n\n");
+    world.write("steering.txt", "cat\nca\u{202e}t\n");
+    let error = world.fail("gallery words steering.txt --extractor clip.safetensors --out s.bin");
+    assert!(error.contains("steering.txt:2: ") && error.contains("U+202E"), "{error}");
+    world.write("endless.txt", "cat".repeat(2000));
+    let error = world.fail("gallery words endless.txt --extractor clip.safetensors --out s.bin");
+    assert!(error.contains("endless.txt:1: a name has 4096 bytes at most"), "{error}");
     let error = world.fail("gallery words nothing.txt --extractor clip.safetensors");
     assert!(error.contains("nothing.txt: holds no name"), "{error}");
 

@@ -23,6 +23,7 @@ use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, MAGIC, check_fi
 use crate::cli::{Values, size};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
+use crate::service::is_kept;
 use crate::terminal;
 pub(super) use answer::{Answer, kept_text, other_rule, sure, threshold_text};
 use authoring::label::{label, nearest, quoted};
@@ -212,6 +213,13 @@ impl<'a> Change<'a> {
     /// it.
     fn of(path: &'a Path, inputs: &[&Path]) -> anyhow::Result<Self> {
         files::check_outputs(&[path], inputs)?;
+        if is_kept(path) {
+            bail!(
+                "{}: belongs to a service, whose journal goes on from it; download its gallery (GET /v1/gallery/file), \
+                 change that, and send it back (PUT)",
+                path.display()
+            );
+        }
         Ok(Self { path, _lock: Lock::acquire(path)? })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use authoring::label::{label, quoted};
+use authoring::label::{checked, label, quoted};
 use clap::Args;
 use models::gallery::{Class, ContentId, Gallery};
 use rayon::prelude::*;
@@ -19,6 +19,8 @@ use crate::text::{TextParts, TextTower, words_beside};
 const PLACE: &str = "{}";
 /// Most bytes of a list of classes.
 const LIST_LIMIT: u64 = 16 << 20;
+/// Most bytes of a name.
+const LONGEST: usize = 4096;
 /// The threshold of a gallery of names alone, until one is measured. LAION's data sets kept pairs of an image and its
 /// own text from 0.28 on (<https://arxiv.org/abs/2210.08402>); names of classes say less than such texts.
 const LEAST: f32 = 0.2;
@@ -154,7 +156,12 @@ impl Words {
             anyhow::anyhow!("{}:{}: {error}", self.classes.display(), error.line())
         })?;
         let (mut labels, mut there) = (Vec::new(), HashSet::new());
-        for label in text.lines().filter_map(label) {
+        for (line, text) in text.lines().enumerate().filter(|(_, text)| label(text).is_some()) {
+            let place = || format!("{}:{}", self.classes.display(), line + 1);
+            if text.len() > LONGEST {
+                bail!("{}: a name has {LONGEST} bytes at most; shorten it", place());
+            }
+            let label = checked(text).with_context(place)?;
             if there.insert(label.clone()) {
                 labels.push(label);
             }

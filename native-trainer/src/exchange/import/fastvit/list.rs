@@ -9,6 +9,9 @@ use super::{EPSILON, MOST_CHANNELS, MOST_KERNEL};
 use crate::exchange::import::networks::{Misfit, is_alike};
 use crate::exchange::import::tensors::Tensors;
 
+/// Most zeros in the place of a tensor: those of every bias, which are counted on.
+const MOST_ZEROS: usize = 1 << 16;
+
 /// A convolution's weight and bias.
 pub(super) struct Filters {
     pub(super) weight: Vec<f32>,
@@ -92,7 +95,8 @@ impl<'a> List<'a> {
         self.tensors.get(name).map(|tensor| tensor.shape.as_slice())
     }
 
-    /// The values of a tensor; zeros in the place of one that does not fit, which is noted.
+    /// The values of a tensor; zeros in the place of one that does not fit, which is noted. Of many there are none: a file
+    /// without values would ask for more memory than there is, and nothing comes of the list.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Vec<f32> {
         match self.tensors.remove(name) {
             Some(tensor) if is_alike(&tensor.shape, shape) => return tensor.values,
@@ -101,7 +105,8 @@ impl<'a> List<'a> {
             }
             None => self.misfit.missing.push((name.to_owned(), shape.to_vec())),
         }
-        vec![0.0; shape.iter().product()]
+        let count = shape.iter().product();
+        vec![0.0; if count > MOST_ZEROS { 0 } else { count }]
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

@@ -79,7 +79,9 @@ pub(super) const SIGN: &str = "stages.0.blocks.0.mlp.conv.conv.weight";
 impl Form {
     /// None where the tensors are of no such network.
     fn of(tensors: &Tensors) -> Option<Self> {
-        let shape = |name: &str| tensors.get(name).map(|tensor| tensor.shape.as_slice());
+        // One without values says nothing.
+        let there = |name: &str| tensors.get(name).filter(|tensor| !tensor.values.is_empty());
+        let shape = |name: &str| there(name).map(|tensor| tensor.shape.as_slice());
         let layer = |stage: usize, block: usize| {
             shape(&format!("stages.{stage}.blocks.{block}.mlp.fc1.weight"))
         };
