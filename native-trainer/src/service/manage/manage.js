@@ -209,7 +209,7 @@ function facts(one) {
   for (const [name, text] of Object.entries(one.metadata)) row(name, text);
   const another = make("button", { type: "button" }, say("describe.add"));
   another.addEventListener("click", () => row().firstChild.focus());
-  const least = make("input", { type: "number", min: -1, max: 1, step: "any", value: one.min_similarity ?? "" });
+  const least = make("input", { type: "number", min: -1, max: 1, step: "any", value: one.min_similarity === null ? "" : Number(one.min_similarity.toPrecision(6)) });
   const save = button(say("describe.save"), async () => {
     const metadata = Object.fromEntries(Object.keys(one.metadata).map((name) => [name, null]));
     for (const { children: [name, text] } of rows.children) if (name.value.trim()) metadata[name.value.trim()] = text.value;
@@ -332,7 +332,7 @@ async function gallery() {
   const about = await page.api.get("/v1/gallery");
   const yes = (is) => say(is ? "yes" : "no");
   const numbers = [["entries", about.entries], ["classes", about.classes], ["version", about.version], ["model", about.model], ["dim", about.dim],
-    ["index", about.index], ["crop", about.crop], ["detector", yes(about.detector)], ["rule", about.rule],
+    ["index", about.index], ["crop", say(`part.${about.crop}`)], ["detector", yes(about.detector)], ["rule", about.rule],
     ["least", about.min_similarity.toFixed(3)], ["probabilities", yes(about.calibrated)], ["map", about.map ?? say("none")]];
   const learned = async (path, json) => {
     const { lines } = await page.api.post(path, json);
