@@ -44,6 +44,11 @@ def call(
     return lines
 
 
+def option(name: str, value: Any) -> str:
+    """An option and its value as one word: a value with a hyphen before it stays a value."""
+    return f"--{name}={os.fsdecode(value)}"
+
+
 def last_object(lines: List[str]) -> Any:
     """The JSON that a command ends with."""
     for line in reversed(lines):

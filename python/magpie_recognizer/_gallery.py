@@ -24,7 +24,7 @@ from typing import (
 )
 
 from . import _native
-from ._commands import call, last_object
+from ._commands import call, last_object, option
 from ._pictures import Picture, Pictures, given
 from ._results import Match, array
 
@@ -45,12 +45,22 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _alone(method: _Method) -> _Method:
-    """A change that may have several steps: no other one comes between them."""
+    """A change that may have several steps: no other one comes between them, of another thread or of a signal's
+    handler in this one."""
 
     @functools.wraps(method)
     def changes(self: "Gallery", *given: Any, **named: Any) -> Any:
+        if self._changer == threading.get_ident():
+            raise RuntimeError(
+                "this thread is changing the gallery already, and a signal's handler came between; change it there after "
+                "that call has returned, and only read it before"
+            )
         with self._changing:
-            return method(self, *given, **named)
+            self._changer = threading.get_ident()
+            try:
+                return method(self, *given, **named)
+            finally:
+                self._changer = None
 
     return cast(_Method, changes)
 
@@ -94,7 +104,9 @@ class Gallery:
 
     def __init__(self, native: _native.Gallery) -> None:
         self._native = native
+        # Taken twice by a thread only where a handler comes before the first change has begun, or after it.
         self._changing = threading.RLock()
+        self._changer: Optional[int] = None
 
     @classmethod
     def new(cls, extractor: "Extractor", *, values: str = "f16", crop: str = "never") -> "Gallery":
@@ -139,12 +151,12 @@ class Gallery:
         """
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             path = os.path.join(folder, "gallery.bin") if out is None else os.fspath(out)
-            words: List[Any] = ["gallery", "build", "--images", photos, "--out", path, "--extractor", extractor]
-            words += ["--crop", crop, "--index", index, "--values", values]
-            words += [] if detector is None else ["--detector", detector]
-            words += [] if adapt else ["--adapt", "never"]
-            words += [] if calibrate else ["--calibrate", "never"]
-            words += [] if metadata is None else ["--metadata", metadata]
+            words = ["gallery", "build", option("images", photos), option("out", path), option("extractor", extractor)]
+            words += [option("crop", crop), option("index", index), option("values", values)]
+            words += [] if detector is None else [option("detector", detector)]
+            words += [] if adapt else ["--adapt=never"]
+            words += [] if calibrate else ["--calibrate=never"]
+            words += [] if metadata is None else [option("metadata", metadata)]
             words += ["--strict"] if strict else []
             call(words, progress=progress)
             return cls.open(path)
@@ -177,7 +189,8 @@ class Gallery:
 
     def to_numpy(self) -> "Tuple[Array, List[str]]":
         """Embeddings of all entries as the extractor gave them, float32, shape (entries, dim), and the label of each."""
-        return array(self._native.embeddings()), self._native.labels()
+        embeddings, labels = self._native.entries()
+        return array(embeddings), labels
 
     def contents(self) -> List[bytes]:
         """Of each entry the first 16 bytes of the SHA-256 of its picture's file; zeros where that is not known."""
@@ -220,7 +233,7 @@ class Gallery:
         contents: Optional[Sequence[bytes]] = None,
     ) -> None:
         """Adds embeddings, shape (number, dim), with a label each; they are brought to unit length."""
-        rows, labels = _rows(embeddings), list(labels)
+        rows, labels = _rows(embeddings), [labels] if isinstance(labels, str) else list(labels)
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} embeddings have {len(labels)} labels; give one each")
         if contents is not None and len(contents) != len(labels):
@@ -263,7 +276,7 @@ class Gallery:
     @_alone
     def describe(self, label: str, metadata: Mapping[str, str], *, min_similarity: Optional[float] = None) -> None:
         """Gives a class these texts, and a threshold of its own or none, in the place of those of before."""
-        self._native.describe(label, list(metadata.items()), min_similarity)
+        self._native.describe(label, list(metadata.items()), _cosine(min_similarity))
 
     @_alone
     def merge(self, other: "Gallery") -> int:
@@ -307,9 +320,9 @@ class Gallery:
 
         What `magpie gallery adapt --json` answers. `kind`: auto, whitening, lda. `remove` takes the map away.
         """
-        words: List[Any] = ["--none"] if remove else ["--kind", kind]
-        words += [] if strength is None else ["--strength", repr(float(strength))]
-        words += [] if calibrate else ["--calibrate", "never"]
+        words = ["--none"] if remove else [option("kind", kind)]
+        words += [] if strength is None else [option("strength", repr(float(strength)))]
+        words += [] if calibrate else ["--calibrate=never"]
         return self._change("adapt", words)
 
     def calibrate(
@@ -327,10 +340,10 @@ class Gallery:
         What `magpie gallery calibrate --json` answers. `false_accept`: the largest share of unknown things that may be
         named. `rule`: nearest, vote, class-mean. ValueError where the threshold is not worth keeping.
         """
-        words: List[Any] = ["--write"] if write else []
-        words += [] if query is None else ["--query", query, "--extractor", extractor]
-        words += [] if false_accept is None else ["--false-accept", repr(float(false_accept))]
-        words += [] if rule is None else ["--rule", rule]
+        words = ["--write"] if write else []
+        words += [] if query is None else [option("query", query), option("extractor", extractor)]
+        words += [] if false_accept is None else [option("false-accept", repr(float(false_accept)))]
+        words += [] if rule is None else [option("rule", rule)]
         words += ["--even-if-poor"] if even_if_poor else []
         return self._change("calibrate", words)
 
@@ -341,16 +354,20 @@ class Gallery:
 
     def to_dict(self) -> Dict[str, Any]:
         """As `magpie gallery list --json` prints it: model, dim, entries, classes, threshold, rule, map."""
-        return self._change("list", [], writes=False)
+        return self._told("list", [], writes=False)
 
     @_alone
-    def _change(self, name: str, words: List[Any], *, writes: bool = True) -> Dict[str, Any]:
+    def _change(self, name: str, words: List[str]) -> Dict[str, Any]:
         """Has a command change a copy on the disk, and becomes that."""
+        return self._told(name, words, writes=True)
+
+    def _told(self, name: str, words: List[str], *, writes: bool) -> Dict[str, Any]:
+        """What a command answers of a copy on the disk."""
         with tempfile.TemporaryDirectory(prefix="magpie-") as folder:
             path = os.path.join(folder, "gallery.bin")
             self.save(path)
             try:
-                told: Dict[str, Any] = last_object(call(["gallery", name, path, *words, "--json"]))
+                told: Dict[str, Any] = last_object(call(["gallery", name, *words, "--json", "--", path]))
             except ValueError as error:
                 # Nobody knows the copy.
                 raise type(error)(str(error).replace(f"{path}: ", "")) from None
@@ -387,10 +404,9 @@ class Gallery:
         return self._native.about()[4]
 
     @min_similarity.setter
+    @_alone
     def min_similarity(self, least: Optional[float]) -> None:
-        if least is not None and not -1 <= least <= 1:
-            raise ValueError(f"min_similarity: {least}; give a cosine from -1 to 1")
-        self._native.set_min_similarity(least)
+        self._native.set_min_similarity(_cosine(least))
 
     @property
     def map(self) -> Optional[str]:
@@ -406,6 +422,13 @@ class Gallery:
     def __repr__(self) -> str:
         dim, model, entries, crop, _, kind = self._native.about()
         return f"Gallery(classes={len(self.classes)}, entries={entries}, dim={dim}, model={model!r}, crop={crop!r}, map={kind!r})"
+
+
+def _cosine(least: Optional[float]) -> Optional[float]:
+    """A threshold that a similarity can reach."""
+    if least is not None and not -1 <= least <= 1:
+        raise ValueError(f"min_similarity: {least}; give a cosine from -1 to 1")
+    return least
 
 
 def _rows(embeddings: Any) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
-from ._commands import call, last_object
+from ._commands import call, last_object, option
 
 if TYPE_CHECKING:
     from ._commands import Progress
@@ -33,7 +34,7 @@ def site(
     calibrate: str = "auto",
     report: bool = True,
     page: "Optional[Path]" = None,
-    samples: "Union[int, Sequence[Path]]" = 0,
+    samples: "Union[int, Path, Sequence[Path]]" = 0,
     progress: "Optional[Progress]" = None,
 ) -> Dict[str, Any]:
     """Makes a site from photographs, as `magpie site` does with the same options; what that answers with --json.
@@ -44,18 +45,19 @@ def site(
     `progress(what, done, of)` is called as the work goes on; what it raises stops the work, and the same call goes on
     later. Photographs that are left out are named in the log of `magpie_recognizer`.
     """
-    words: List[Any] = ["site", photos, "--out", out, "--extractor", extractor, "--crop", crop]
-    words += ["--calibrate", calibrate, "--json"]
-    words += [] if title is None else ["--title", title]
-    words += [] if detector is None else ["--detector", detector]
-    words += [] if adapt else ["--adapt", "never"]
-    words += [] if report else ["--report", "never"]
-    words += [] if page is None else ["--page", page]
-    if isinstance(samples, int):
-        words += ["--samples", str(samples)]
+    words: List[Any] = ["site", option("out", out), option("extractor", extractor), option("crop", crop)]
+    words += [option("calibrate", calibrate), "--json"]
+    words += [] if title is None else [option("title", title)]
+    words += [] if detector is None else [option("detector", detector)]
+    words += [] if adapt else ["--adapt=never"]
+    words += [] if report else ["--report=never"]
+    words += [] if page is None else [option("page", page)]
+    if isinstance(samples, numbers.Integral):
+        words += [option("samples", str(int(samples)))]
     else:
-        for sample in samples:
-            words += ["--sample", sample]
+        several = [samples] if isinstance(samples, (str, os.PathLike)) else samples
+        words += [option("sample", sample) for sample in several]
+    words += ["--", photos]
     told: Dict[str, Any] = last_object(call(words, progress=progress))
     return told
 
@@ -138,12 +140,11 @@ class Trainer:
             called = calls.get(record.get("kind", ""))
             return called is not None and called(record) is False
 
-        words: List[Any] = ["train"] + ([] if self.photos is None else [self.photos])
-        words += ["--config", self.recipe, "--out", out, "--json"]
-        for name, value in self.overrides.items():
-            words += ["--override", f"{name}={_toml(value)}"]
+        words = ["train", option("config", self.recipe), option("out", out), "--json"]
+        words += [option("override", f"{name}={_toml(value)}") for name, value in self.overrides.items()]
         words += ["--resume"] if resume else []
         words += ["--overwrite"] if overwrite else []
+        words += [] if self.photos is None else ["--", self.photos]
         call(words, progress=progress, answer=hear)
         folder = os.fspath(out)
         is_whole = any(record.get("kind") == "export" for record in records)
@@ -155,10 +156,15 @@ class Trainer:
 
 def _toml(value: Any) -> str:
     """A value as TOML writes it."""
+    if hasattr(value, "tolist"):
+        # Numbers and arrays of NumPy, which writes their type beside them.
+        value = value.tolist()
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, numbers.Integral):
+        return str(int(value))
+    if isinstance(value, numbers.Real):
+        return repr(float(value))
     if isinstance(value, (str, os.PathLike)):
         return json.dumps(os.fspath(value), ensure_ascii=False)
     if isinstance(value, Mapping):

@@ -63,8 +63,10 @@ def _of_pil(picture: Any, name: str) -> Given:
     mode = picture.mode
     if mode in _DEEP:
         raise ValueError(f"{name}: pixels of mode {mode} have more than 8 bits; convert them to mode RGB first")
-    if mode not in _CHANNELS:
-        clear = mode.upper() in ("LA", "PA", "RGBA") or "transparency" in getattr(picture, "info", {})
+    # One color, or some of a palette, may be clear.
+    has_clear = mode != "RGBA" and "transparency" in getattr(picture, "info", {})
+    if mode not in _CHANNELS or has_clear:
+        clear = has_clear or mode.upper() in ("LA", "PA", "RGBA")
         picture = picture.convert("RGBA" if clear else "RGB")
     width, height = picture.size
     return ("pixels", name, width, height, _CHANNELS[picture.mode], picture.tobytes())
@@ -77,7 +79,7 @@ def _of_array(picture: Any, name: str) -> Given:
             f"{name}: an array of {dtype}; give uint8, 0 to 255 (of floats from 0 to 1: "
             "(array * 255).round().astype('uint8'))"
         )
-    channels = 1 if len(shape) == 2 else shape[-1]
+    channels = shape[-1] if len(shape) == 3 else 1
     if len(shape) not in (2, 3) or channels not in (1, 3, 4):
         raise ValueError(
             f"{name}: an array of shape {shape}; give height × width (gray), or height × width × 1, 3 (RGB) or 4 (RGBA)"

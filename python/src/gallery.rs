@@ -106,6 +106,7 @@ impl Gallery {
     ) -> PyResult<()> {
         let dim = py.detach(|| self.read().dim());
         let rows = floats(rows, dim)?;
+        let contents = contents.iter().map(|bytes| content(bytes)).collect::<PyResult<Vec<_>>>()?;
         if rows.len() != labels.len() * dim {
             let (rows, labels) = (rows.len() / dim, labels.len());
             return Err(PyValueError::new_err(format!(
@@ -128,8 +129,7 @@ impl Gallery {
                     classes.insert(label, class);
                     class
                 });
-                let content = contents.get(place).and_then(|bytes| bytes[..].try_into().ok());
-                gallery.add_image(class, row, content.map(ContentId).unwrap_or_default())?;
+                gallery.add_image(class, row, contents.get(place).copied().unwrap_or_default())?;
             }
             Ok(())
         })
@@ -190,11 +190,11 @@ impl Gallery {
                 Ok(())
             };
             let networks = (&extractor.0, detector.map(|detector| &detector.0));
-            // A copy, so that an error leaves the gallery as it was.
-            let mut gallery = self.write();
-            let mut next = gallery.clone();
+            // A copy: an error leaves the gallery as it was, and handlers of signals may look at it meanwhile. The
+            // package lets changes come one after another.
+            let mut next = self.read().clone();
             let added = library::add(&mut next, networks, &photos, learns, &mut tell)?;
-            *gallery = next;
+            *self.write() = next;
             Ok((added.added, added.known, left_out))
         })
     }
@@ -305,21 +305,22 @@ impl Gallery {
         let dim = py.detach(|| self.read().dim());
         let rows = floats(rows, dim)?;
         unlocked(py, || {
-            let gallery = self.read();
-            let rule = gallery.measured_rule().unwrap_or_default();
-            let question = Question { rule, ef_search, ..Question::best(most) };
-            let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
-            let answer = |row: &[f32]| -> anyhow::Result<Answer> {
-                let answer = gallery.answer(row, &question)?;
-                let known = gallery.is_known(&answer, everyones);
-                let label = |class: usize| gallery.classes()[class].label.clone();
-                let matches = answer.matches.iter().map(|m| (label(m.class), m.similarity));
-                let probability = answer.probability.filter(|_| known);
-                Ok((matches.collect(), answer.lead, probability, known))
-            };
             let mut answers = Vec::with_capacity(rows.len() / dim);
             for chunk in rows.chunks(dim * CHUNK) {
+                // Before the gallery is held: a handler may change it.
                 check_signals()?;
+                let gallery = self.read();
+                let rule = gallery.measured_rule().unwrap_or_default();
+                let question = Question { rule, ef_search, ..Question::best(most) };
+                let everyones = gallery.min_similarity().unwrap_or(f32::NEG_INFINITY);
+                let answer = |row: &[f32]| -> anyhow::Result<Answer> {
+                    let answer = gallery.answer(row, &question)?;
+                    let known = gallery.is_known(&answer, everyones);
+                    let label = |class: usize| gallery.classes()[class].label.clone();
+                    let matches = answer.matches.iter().map(|m| (label(m.class), m.similarity));
+                    let probability = answer.probability.filter(|_| known);
+                    Ok((matches.collect(), answer.lead, probability, known))
+                };
                 let found: anyhow::Result<Vec<Answer>> =
                     chunk.par_chunks_exact(dim).map(answer).collect();
                 answers.extend(found?);
@@ -328,24 +329,16 @@ impl Gallery {
         })
     }
 
-    /// The embeddings of all entries, as the extractor gave them, a row each.
-    fn embeddings(&self, py: Python<'_>) -> Values {
+    /// The embeddings of all entries, as the extractor gave them, a row each, and their labels.
+    fn entries(&self, py: Python<'_>) -> (Values, Vec<String>) {
         py.detach(|| {
             let gallery = self.read();
             let mut values = Vec::with_capacity(gallery.len() * gallery.dim());
             for entry in gallery.entries() {
                 values.extend_from_slice(&gallery.embedding(entry));
             }
-            Values::rows(values, gallery.dim())
-        })
-    }
-
-    /// The label of each entry.
-    fn labels(&self, py: Python<'_>) -> Vec<String> {
-        py.detach(|| {
-            let gallery = self.read();
             let label = |entry| gallery.classes()[gallery.entry_class(entry)].label.clone();
-            gallery.entries().map(label).collect()
+            (Values::rows(values, gallery.dim()), gallery.entries().map(label).collect())
         })
     }
 
@@ -387,6 +380,17 @@ impl Gallery {
             (gallery.dim(), model, gallery.len(), crop, gallery.min_similarity(), map)
         })
     }
+}
+
+/// The content of a picture of its bytes.
+fn content(bytes: &[u8]) -> PyResult<ContentId> {
+    let content = bytes.try_into().map(ContentId);
+    content.map_err(|_| {
+        PyValueError::new_err(format!(
+            "contents of {} bytes; give 16 each: the first ones of the SHA-256 of the picture's file, or zeros",
+            bytes.len()
+        ))
+    })
 }
 
 /// A choice by its name.

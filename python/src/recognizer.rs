@@ -98,10 +98,11 @@ impl Recognizer {
     ) -> PyResult<Vec<Vec<(Edges, f32)>>> {
         let pictures = Picture::all(&pictures)?;
         unlocked(py, || {
-            let recognizer = self.0.recognizer();
             let one = |picture: &Picture| {
+                // Before the recognizer is held: a handler may give it another gallery.
                 check_signals()?;
-                let found = pollster::block_on(recognizer.detect(&picture.decode()?))?;
+                let picture = picture.decode()?;
+                let found = pollster::block_on(self.0.recognizer().detect(&picture))?;
                 Ok(boxes(&found))
             };
             pictures.iter().map(one).collect()
@@ -112,9 +113,10 @@ impl Recognizer {
     fn embed(&self, py: Python<'_>, pictures: Vec<Bound<'_, PyAny>>) -> PyResult<Values> {
         let pictures = Picture::all(&pictures)?;
         unlocked(py, || {
-            let recognizer = self.0.recognizer();
-            let dim = recognizer.gallery().dim();
-            embedded(&pictures, dim, |read| Ok(embed_pictures(recognizer.extractor(), read)?))
+            let dim = self.0.recognizer().gallery().dim();
+            embedded(&pictures, dim, |read| {
+                Ok(embed_pictures(self.0.recognizer().extractor(), read)?)
+            })
         })
     }
 
@@ -214,7 +216,7 @@ fn boxes(found: &[Detection]) -> Vec<(Edges, f32)> {
     found.iter().map(|d| ((d.bbox.x1, d.bbox.y1, d.bbox.x2, d.bbox.y2), d.score)).collect()
 }
 
-/// Embeds pictures part by part.
+/// Embeds pictures part by part. Nothing is held between two parts, where handlers of signals run.
 fn embedded(
     pictures: &[Picture],
     dim: usize,

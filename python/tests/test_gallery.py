@@ -1,7 +1,9 @@
 """Galleries are built, changed, searched and kept as by the command."""
 
+import os
 import shutil
 import threading
+import time
 import unittest
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy
 from magpie_recognizer import Detector, Extractor, Gallery
 from PIL import Image
-from world import DETECTOR, EXTRACTOR, World, answers, command, photos, thing
+from world import DETECTOR, EXTRACTOR, World, answers, command, photos, signals, thing
 
 
 class Galleries(World):
@@ -204,6 +206,17 @@ class Galleries(World):
             gallery.add_embeddings(numpy.zeros((1, gallery.dim)), ["a"])
         with self.raises(ValueError, "2 embeddings have 1 labels"):
             gallery.add_embeddings(numpy.ones((2, gallery.dim)), ["a"])
+        with self.raises(ValueError, "2 embeddings have 1 labels"):
+            gallery.add_embeddings(numpy.ones((2, gallery.dim)), "ab")
+        with self.raises(ValueError, "contents of 20 bytes; give 16 each"):
+            gallery.add_embeddings(numpy.ones((2, gallery.dim)), ["a", "b"], contents=[bytes(16), bytes(20)])
+        with self.raises(ValueError, "contents of 0 bytes; give 16 each"):
+            gallery.add_embeddings(numpy.ones((5000, gallery.dim)), ["a"] * 5000, contents=[bytes(16)] * 4999 + [b""])
+        for least in (5.0, -1.5, float("nan")):
+            with self.raises(ValueError, f"min_similarity: {least}; give a cosine from -1 to 1"):
+                gallery.describe("thing 1 类", {}, min_similarity=least)
+        with self.raises(ValueError, "embeddings of shape ()"):
+            gallery.search(numpy.float32(1))
         with self.raises(ValueError, "embeddings have 3 values, the gallery holds"):
             gallery.search(numpy.ones(3))
         with self.raises(ValueError, "k: 0; give 1 or more"):
@@ -274,6 +287,69 @@ class Galleries(World):
             gallery.add_embeddings(rows[:1], [f"new {number}"])
         learning.join()
         self.assertEqual(len(gallery), 80)
+
+    def test_embeddings_and_labels_are_those_of_one_moment(self):
+        gallery = Gallery.open(self.file)
+        rows = gallery.to_numpy()[0]
+        done = threading.Event()
+
+        def change():
+            while not done.is_set():
+                gallery.add_embeddings(rows, ["new"] * len(rows))
+                gallery.remove("new")
+
+        changing = threading.Thread(target=change)
+        changing.start()
+        several = [gallery.to_numpy() for _ in range(2000)]
+        done.set()
+        changing.join()
+        lengths = {(len(embeddings), len(labels)) for embeddings, labels in several}
+        self.assertLessEqual(lengths, {(20, 20), (40, 40)})
+
+    @unittest.skipIf(os.name == "nt", "signals of Unix")
+    def test_a_signals_handler_may_change_a_gallery_that_is_searched(self):
+        draw = numpy.random.RandomState(3)
+        rows = draw.normal(size=(20000, 16))
+        gallery = Gallery.from_numpy(rows[:2000], [f"c{place % 50}" for place in range(2000)], model="mine")
+        seen = []
+
+        def touch():
+            seen.append(len(gallery))
+            label = gallery.classes[0].label
+            gallery.rename(label, label[1:] if label.startswith("x") else "x" + label)
+
+        end = time.monotonic() + 60
+        with signals(touch):
+            while len(seen) < 20 and time.monotonic() < end:
+                self.assertEqual(len(gallery.search(rows)), 20000)
+        self.assertEqual(set(seen), {2000})
+        self.assertGreaterEqual(len(seen), 20)
+
+    @unittest.skipIf(os.name == "nt", "signals of Unix")
+    def test_a_signals_handler_may_read_a_gallery_that_this_thread_changes(self):
+        gallery = Gallery.open(self.file)
+        pictures = [thing(kind, 100 + number, 200) for kind in range(4) for number in range(60)]
+        seen, refused = [], []
+
+        def touch():
+            seen.append((len(gallery), gallery.to_dict()["entries"], len(gallery.to_numpy()[1])))
+            for change in (
+                lambda: gallery.rename(gallery.classes[0].label, "Zero"),
+                lambda: setattr(gallery, "min_similarity", 0.5),
+            ):
+                try:
+                    change()
+                except RuntimeError as error:
+                    refused.append(str(error))
+
+        with signals(touch):
+            self.assertEqual(gallery.add("new", pictures, self.extractor, learn=False), [])
+        self.assertEqual(len(gallery), 260)
+        self.assertIn((20, 20, 20), seen)
+        self.assertGreaterEqual(len(refused), 2)
+        self.assertIn("this thread is changing the gallery already", refused[0])
+        gallery.rename("new", "old")
+        self.assertIn("old", gallery)
 
 
 if __name__ == "__main__":

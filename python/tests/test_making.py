@@ -7,7 +7,8 @@ import threading
 import unittest
 from pathlib import Path
 
-from magpie_recognizer import Extractor, Run, Stopped, Trainer, site
+import numpy
+from magpie_recognizer import Extractor, Gallery, Recognizer, Run, Stopped, Trainer, site
 from world import EXTRACTOR, RECIPE, World, answers, command, page, photos
 
 
@@ -64,6 +65,23 @@ class Sites(World):
         self.assertEqual(left, [])
         told = site(self.photos, out, page=self.page, extractor=EXTRACTOR)
         self.assertEqual(told["pictures"], 20)
+
+    def test_names_with_a_hyphen_before_are_no_options(self):
+        sample = self.photos / "thing 0 类" / "0.png"
+        here = os.getcwd()
+        os.chdir(self.folder)
+        try:
+            photos("--help", 2, 3)
+            told = site("--help", "-o", title="-x", page=self.page, extractor=EXTRACTOR, samples=str(sample))
+            gallery = Gallery.build("--help", "-g.bin", extractor=EXTRACTOR, calibrate=False)
+        finally:
+            os.chdir(here)
+        self.assertEqual((told["pictures"], len(gallery)), (6, 6))
+        self.assertTrue((self.folder / "-g.bin").is_file())
+        recognizer = Recognizer.open(self.folder / "-o")
+        self.assertEqual(recognizer.title, "-x")
+        offered = [path for path in (self.folder / "-o").rglob("*") if path.parent.name == "samples"]
+        self.assertEqual(len(offered), 1, files(self.folder / "-o").keys())
 
     @unittest.skipIf(os.name == "nt", "signals of Unix")
     def test_ctrl_c_ends_a_site(self):
@@ -177,6 +195,13 @@ class Training(World):
             own = [json.loads(line) for line in text.splitlines()]
             self.assertEqual(records, [record for record in own if record["kind"] == "train"])
             self.assertGreater(len(records), 1)
+
+    def test_overrides_are_numbers_of_numpy_as_well(self):
+        rate = {"schedule.learning_rate": numpy.float64(0.01), "epochs": numpy.int64(1), "seed": numpy.uint8(5)}
+        values = {"preprocess.mean": numpy.array([0.5, 0.5, 0.5]), "extractor.model.backbone.shitu": numpy.bool_(True)}
+        own = self.trainer(**rate, **values).train(self.folder / "of numpy")
+        plain = self.trainer(**{"schedule.learning_rate": 0.01, "epochs": 1, "seed": 5}).train(self.folder / "plain")
+        self.assertEqual(Path(own.model).read_bytes(), Path(plain.model).read_bytes())
 
     def test_errors_are_the_commands_sentences(self):
         with self.raises(ValueError, "unknown field `epoch`"):

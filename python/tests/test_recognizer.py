@@ -11,7 +11,7 @@ import unittest
 import numpy
 from magpie_recognizer import Detector, Extractor, Gallery, Recognizer, site
 from PIL import Image
-from world import DETECTOR, EXTRACTOR, World, answers, command, page, photos, thing
+from world import DETECTOR, EXTRACTOR, World, answers, command, page, photos, signals, thing
 
 
 class Recognized(World):
@@ -78,6 +78,21 @@ class Recognized(World):
             image.save(file, "PNG")
             expected = self.recognizer.embed(file.getvalue())
             self.assertTrue((self.recognizer.embed(image) == expected).all(), image.mode)
+        # One color is clear: it lies on white, as in the file.
+        clear = Image.fromarray((self.pixels // 64) * 64)
+        for image, of in (
+            (clear, clear.getpixel((0, 0))),
+            (clear.convert("L"), clear.convert("L").getpixel((0, 0))),
+            (clear.convert("P"), clear.convert("P").getpixel((0, 0))),
+        ):
+            opaque = self.recognizer.embed(image)
+            image.info["transparency"] = of
+            file = io.BytesIO()
+            image.save(file, "PNG", transparency=of)
+            expected = self.recognizer.embed(file.getvalue())
+            self.assertTrue((self.recognizer.embed(image) == expected).all(), image.mode)
+            self.assertTrue((self.recognizer.embed(Image.open(file)) == expected).all(), image.mode)
+            self.assertFalse((opaque == expected).all(), image.mode)
         values = numpy.asarray(gray)
         expected = self.recognizer.embed(gray)
         self.assertTrue((self.recognizer.embed(values) == expected).all())
@@ -162,6 +177,8 @@ class Recognized(World):
             self.recognizer.embed(self.pixels[..., :2])
         with self.raises(ValueError, "an array of shape (3,)"):
             self.recognizer.embed(self.pixels[0, 0])
+        with self.raises(ValueError, "an array of shape ()"):
+            self.recognizer.embed(numpy.array(7, numpy.uint8))
         with self.raises(ValueError, "0 bytes do not make 0×4 pixels"):
             self.recognizer.embed(numpy.zeros((4, 0, 3), numpy.uint8))
         with self.raises(ValueError, "more than 8 bits"):
@@ -214,6 +231,28 @@ class Recognized(World):
             self.recognizer.embed(pictures)
         self.assertLess(time.monotonic() - start, 10)
         timer.join()
+
+    @unittest.skipIf(os.name == "nt", "signals of Unix")
+    def test_a_signals_handler_may_give_another_gallery_to_a_recognizer_at_work(self):
+        gallery = Gallery.build(self.photos, extractor=EXTRACTOR, crop="never")
+        parts = Recognizer.of(gallery, extractor=EXTRACTOR, detector=DETECTOR)
+        pictures = [thing(kind, number, 300) for kind in range(4) for number in range(40)]
+        seen = []
+
+        def touch():
+            parts.use_gallery(gallery)
+            seen.append(len(parts.gallery))
+
+        for work in (parts.detect, parts.embed, parts.recognize):
+            alone = work(pictures)
+            seen.clear()
+            end = time.monotonic() + 60
+            with signals(touch):
+                while len(seen) < 5 and time.monotonic() < end:
+                    found = work(pictures)
+            self.assertEqual(numpy.array_equal(found, alone) if work == parts.embed else found == alone, True)
+            self.assertGreaterEqual(len(seen), 5)
+            self.assertEqual(set(seen), {20})
 
 
 if __name__ == "__main__":

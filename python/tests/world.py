@@ -1,7 +1,10 @@
 """A small world: photographs of colored things, networks with drawn weights, an empty page, the command."""
 
+import contextlib
+import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,6 +103,31 @@ def command(*words, fails=False):
 def answers(*words):
     """The JSON lines that the command prints."""
     return [json.loads(line) for line in command(*words).splitlines() if line.startswith("{")]
+
+
+@contextlib.contextmanager
+def signals(handler):
+    """A signal every hundredth of a second, in this thread. What hangs ends the process with the place where it hangs."""
+    is_at_work = False
+
+    def heard(number, frame):
+        nonlocal is_at_work
+        if not is_at_work:
+            is_at_work = True
+            try:
+                handler()
+            finally:
+                is_at_work = False
+
+    before = signal.signal(signal.SIGALRM, heard)
+    faulthandler.dump_traceback_later(120, exit=True)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
 
 
 class World(unittest.TestCase):
