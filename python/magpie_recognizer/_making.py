@@ -52,7 +52,7 @@ def site(
     words += [] if adapt else ["--adapt=never"]
     words += [] if report else ["--report=never"]
     words += [] if page is None else [option("page", page)]
-    if isinstance(samples, numbers.Integral):
+    if isinstance(samples, (int, numbers.Integral)):
         words += [option("samples", str(int(samples)))]
     else:
         several = [samples] if isinstance(samples, (str, os.PathLike)) else samples
