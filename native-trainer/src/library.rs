@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use authoring::adaptation::{MOST_UNASKED, Options, adapt_again};
 use authoring::embedding::EmbeddingError;
 use authoring::label::Labels;
@@ -192,9 +191,9 @@ pub fn class_of(gallery: &Gallery, label: &str) -> anyhow::Result<usize> {
 ///
 /// # Errors
 ///
-/// One of which nothing can be seen.
+/// One of which nothing can be seen, and one that steers how text is shown.
 pub fn checked_label(text: &str) -> anyhow::Result<String> {
-    label::label(text).context("the name of a class is blank; give it one that can be seen")
+    Ok(label::checked(text)?)
 }
 
 /// A picture in memory with its class.

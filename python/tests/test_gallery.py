@@ -200,6 +200,8 @@ class Galleries(World):
             gallery.remove("thing 9 类")
         with self.raises(ValueError, "the name of a class is blank"):
             gallery.add(" ", thing(0, 1), self.extractor)
+        with self.raises(ValueError, "the name of a class holds U+001B"):
+            gallery.add("a\x1b[31m", thing(0, 1), self.extractor)
         with self.raises(ValueError, "the embedding holds a value that is not finite"):
             gallery.add_embeddings(numpy.full((2, gallery.dim), numpy.nan), ["a", "b"])
         with self.raises(ValueError, "the embedding has length zero"):

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
+# Who starts the tests behind a shell has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(os.environ["MAGPIE_ROOT"])
 NETWORKS = Path(os.environ["MAGPIE_NETWORKS"])
 EXTRACTOR = NETWORKS / "extractor.safetensors"
