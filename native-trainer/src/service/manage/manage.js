@@ -136,7 +136,7 @@ async function classes() {
   const more = button(say("more"), () => load(list.childElementCount));
   const load = async (offset) => {
     const query = `limit=${PAGE}&offset=${offset}${sought ? `&q=${encodeURIComponent(sought)}` : ""}`;
-    const { classes: found, next } = await page.api.get(`/v1/classes?${query}`);
+    const { classes: found, next } = await page.api.get(`/v1/classes?${query}`, { shown: offset === 0 });
     const card = (one) => {
       const opens = make("button", { type: "button", className: "card" }, picture(`${classPath(one.label)}/thumbnail`, one.thumbnail, page.api.tag),
         make("b", {}, one.label), make("span", {}, say("class.own", one)));
@@ -167,7 +167,7 @@ function go(opens) {
 }
 
 async function oneClass(label) {
-  const one = await page.api.get(classPath(label)).catch((error) => {
+  const one = await page.api.get(classPath(label), { shown: true }).catch((error) => {
     // It has gone meanwhile, by undo or by another page.
     if (error.status === 404) return null;
     throw error;
@@ -226,13 +226,15 @@ function facts(one) {
 async function entries(label) {
   const shown = [];
   const list = make("ul", { className: "entries" });
+  const chosen = () => [...new Set([...list.querySelectorAll(":checked")].map((box) => box.value))];
   const draw = () => {
+    const before = new Set(chosen());
     const mean = shown.length > 0 ? shown[0].embedding.map((_, place) => shown.reduce((sum, one) => sum + one.embedding[place], 0)) : [];
     const length = Math.hypot(...mean) || 1;
     const cosine = (one) => one.embedding.reduce((sum, value, place) => sum + value * mean[place], 0) / length;
     const sorted = shown.map((one) => [cosine(one), one.id]).sort(([a], [b]) => a - b);
     list.replaceChildren(...sorted.map(([alike, id]) => make("li", {}, make("label", { className: "choice" },
-      make("input", { type: "checkbox", value: id, "aria-label": say("entry.choose", { id }) }), make("code", {}, id),
+      make("input", { type: "checkbox", value: id, checked: before.has(id), "aria-label": say("entry.choose", { id }) }), make("code", {}, id),
       make("span", {}, say("alike", { cosine: alike.toFixed(3) }))))));
   };
   const more = button(say("more"), () => load(shown.length));
@@ -242,7 +244,6 @@ async function entries(label) {
     more.hidden = next === null;
     draw();
   };
-  const chosen = () => [...new Set([...list.querySelectorAll(":checked")].map((box) => box.value))];
   const to = nameField(say("move.to"));
   const move = button(say("move"), async () => {
     const ids = chosen();
@@ -329,7 +330,7 @@ async function corrections() {
 // --- The gallery as a whole
 
 async function gallery() {
-  const about = await page.api.get("/v1/gallery");
+  const about = await page.api.get("/v1/gallery", { shown: true });
   const yes = (is) => say(is ? "yes" : "no");
   const numbers = [["entries", about.entries], ["classes", about.classes], ["version", about.version], ["model", about.model], ["dim", about.dim],
     ["index", about.index], ["crop", say(`part.${about.crop}`)], ["detector", yes(about.detector)], ["rule", about.rule],

@@ -42,27 +42,28 @@ export class Refused extends Error {
 export class Api {
   #token;
   #pictures = new Map();
-  /** Tag of the gallery that was read last: a change is one of that, or none. */
+  /** Tag of the gallery that is shown: a change is one of that, or none. */
   tag = "";
 
   constructor(token) {
     this.#token = token;
   }
 
-  async send(method, path, { json, body, type, always } = {}) {
+  async send(method, path, { json, body, type, always, shown } = {}) {
     const headers = { authorization: `Bearer ${this.#token}` };
     if (json !== undefined) headers["content-type"] = "application/json";
     else if (type) headers["content-type"] = type;
     if (method !== "GET" && this.tag && !always) headers["if-match"] = this.tag;
     const content = json === undefined ? body : JSON.stringify(json);
-    const answer = await fetch(path, { method, headers, body: content, cache: "no-store" });
+    const answer = await fetch(`..${path}`, { method, headers, body: content, cache: "no-store" });
     if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
-    this.tag = answer.headers.get("etag") ?? this.tag;
+    if (shown || method !== "GET") this.tag = answer.headers.get("etag") ?? this.tag;
     return answer;
   }
 
-  async get(path) {
-    return (await this.send("GET", path)).json();
+  /** Reads; what a view begins with is `shown`, and later parts of it, names and pictures are not. */
+  async get(path, { shown = false } = {}) {
+    return (await this.send("GET", path, { shown })).json();
   }
 
   async post(path, json, method = "POST") {
@@ -94,6 +95,8 @@ export async function work(button, does) {
     if (!(error instanceof Refused)) return tell(say("failed", { error: error.message }), true);
     if (error.status === 401) return page.askForToken(say("token.wrong"));
     if (error.kind === "changed") {
+      // Not every view begins with an answer about the gallery.
+      await page.api.get("/v1/gallery", { shown: true });
       await page.view();
       return tell(say("changed"), true);
     }
