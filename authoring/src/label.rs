@@ -23,6 +23,11 @@ pub enum LabelError {
     /// Nothing would be seen of it.
     #[error("the name of a class is blank; give it one that can be seen")]
     Blank,
+    /// As a part of an address or of a path it would lead elsewhere.
+    #[error(
+        "the name of a class has only dots, which addresses and folders read as a place; add a letter"
+    )]
+    Dots,
     /// It would be shown as another text, or write where it does not stand.
     #[error("{what} holds U+{:04X}, which steers how text is shown; take that character out", u32::from(*.with))]
     Steering {
@@ -45,9 +50,12 @@ fn steering(text: &str) -> Option<char> {
 ///
 /// # Errors
 ///
-/// A blank text, and one that steers how it is shown.
+/// A blank text, one of dots alone, and one that steers how it is shown.
 pub fn checked(text: &str) -> Result<String, LabelError> {
     let label = label(text).ok_or(LabelError::Blank)?;
+    if label.bytes().all(|byte| byte == b'.') {
+        return Err(LabelError::Dots);
+    }
     match steering(&label) {
         Some(with) => Err(LabelError::Steering { what: "the name of a class", with }),
         None => Ok(label),
@@ -246,6 +254,10 @@ mod tests {
     fn a_name_that_steers_how_it_is_shown_is_not_given() {
         assert_eq!(checked(" Ka\u{308}se\n").as_deref(), Ok("Käse"));
         assert_eq!(checked(" "), Err(LabelError::Blank));
+        for text in [".", "..", " ...\n"] {
+            assert_eq!(checked(text), Err(LabelError::Dots), "{text:?}");
+        }
+        assert_eq!(checked(".5 l").as_deref(), Ok(".5 l"));
         // Marks between letters: Arabic, Hebrew, Persian, an emoji of several.
         for text in
             ["\u{5d0}\u{200f}1", "a\u{61c}b", "\u{645}\u{6cc}\u{200c}\u{62e}", "👩\u{200d}🔬"]

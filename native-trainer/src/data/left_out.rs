@@ -124,6 +124,7 @@ impl From<LabelError> for Reason {
         match error {
             LabelError::Blank => Self::Blank,
             LabelError::Steering { .. } => Self::Steering,
+            LabelError::Dots => Self::Hidden,
         }
     }
 }

@@ -218,7 +218,9 @@ fn read_line(root: &Path, line: &str, number: usize) -> Result<Row, String> {
     };
     let label = match checked(text) {
         Ok(label) if !file.is_empty() => label,
-        Err(error @ LabelError::Steering { .. }) => return Err(error.to_string()),
+        Err(error @ (LabelError::Steering { .. } | LabelError::Dots)) => {
+            return Err(error.to_string());
+        }
         _ => return Err("path or label is empty".to_owned()),
     };
     let Some(path) = find(root, file) else {

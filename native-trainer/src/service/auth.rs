@@ -94,6 +94,8 @@ pub(crate) struct Gate {
     pub(crate) read: Option<Token>,
     /// Whose pages may ask; `*` stands for all.
     pub(crate) origins: Vec<HeaderValue>,
+    /// Whether connections are encrypted: the service's own pages come by https then.
+    pub(crate) is_encrypted: bool,
 }
 
 impl Gate {
@@ -152,7 +154,7 @@ impl Gate {
     pub(crate) fn admit_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
         let is_read = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
-        if is_read || self.lets_in(origin) || is_own(origin, headers) {
+        if is_read || self.lets_in(origin) || self.is_own(origin, headers) {
             return Ok(());
         }
         Err(Problem::new(
@@ -163,6 +165,17 @@ impl Gate {
 
     fn lets_in(&self, origin: &HeaderValue) -> bool {
         self.origins.iter().any(|one| one == "*" || one == origin)
+    }
+
+    /// Whether a page comes from this service: its origin has the host that the request was sent to. Before one that speaks
+    /// HTTP there may be a proxy that encrypts.
+    fn is_own(&self, origin: &HeaderValue, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        host.zip(origin).is_some_and(|(host, (scheme, of))| {
+            let is_web = scheme == "https" || (scheme == "http" && !self.is_encrypted);
+            is_web && host.eq_ignore_ascii_case(of)
+        })
     }
 
     /// Says which pages of other origins may read an answer, and what they may send.
@@ -192,13 +205,6 @@ fn denied(detail: &str) -> Problem {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Whether a page comes from this service: its origin has the host that the request was sent to.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    host.zip(origin).is_some_and(|(host, (_, of))| host.eq_ignore_ascii_case(of))
 }
 
 #[cfg(test)]
@@ -283,14 +289,26 @@ mod tests {
 
     #[test]
     fn pages_of_other_origins_post_nothing() {
-        let gate = Gate {
+        let gate = |is_encrypted| Gate {
             origins: vec![HeaderValue::from_static("https://a.example")],
+            is_encrypted,
             ..Gate::default()
         };
-        let asks = |origin, method: &Method| {
+        let asked = |gate: &Gate, origin, method: &Method| {
             let headers = headers(&[(header::ORIGIN, origin), (header::HOST, "127.0.0.1:8080")]);
             gate.admit_origin(method, &headers).is_ok()
         };
+        let (encrypted, gate) = (gate(true), gate(false));
+        for (origin, plain, secret) in [
+            ("http://127.0.0.1:8080", true, false),
+            ("https://127.0.0.1:8080", true, true),
+            ("ftp://127.0.0.1:8080", false, false),
+            ("https://127.0.0.1:8081", false, false),
+        ] {
+            let found = [&gate, &encrypted].map(|gate| asked(gate, origin, &Method::POST));
+            assert_eq!(found, [plain, secret], "{origin}");
+        }
+        let asks = |origin, method: &Method| asked(&gate, origin, method);
         assert!(asks("https://a.example", &Method::POST));
         assert!(asks("http://127.0.0.1:8080", &Method::POST));
         assert!(!asks("https://b.example", &Method::POST) && !asks("null", &Method::DELETE));

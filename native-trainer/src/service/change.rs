@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::problem::{Answered, Document, Kind, Problem, shown};
 use super::schema::described;
 
+/// How far from 1 the length of an entry may be: rounding moves it less.
+const ROUNDING: f64 = 0.01;
 /// Bytes of the name of a class at most.
 const LABEL: usize = 4096;
 
@@ -285,6 +287,21 @@ fn labels_of(gallery: &Gallery) -> Labels {
     gallery.classes().iter().map(|class| class.label.as_str()).collect()
 }
 
+fn length(embedding: &[f32]) -> f64 {
+    embedding.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt()
+}
+
+/// An embedding that somebody sends, brought to unit length.
+///
+/// # Errors
+///
+/// Values that have no direction.
+pub(crate) fn unit(embedding: &[f32]) -> Answered<Vec<f32>> {
+    check_embedding(embedding).map_err(refused)?;
+    let scale = 1.0 / length(embedding);
+    Ok(embedding.iter().map(|value| (f64::from(*value) * scale) as f32).collect())
+}
+
 fn add(gallery: &mut Gallery, photos: &[Photo]) -> Answered<Done> {
     let mut labels = labels_of(gallery);
     let mut known: HashSet<(usize, EntryId)> = gallery
@@ -306,8 +323,12 @@ fn add(gallery: &mut Gallery, photos: &[Photo]) -> Answered<Done> {
             .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             .collect();
         for embedding in values.chunks(gallery.dim().max(1)) {
-            check_embedding(embedding).map_err(refused)?;
-            gallery.add_stored(class, embedding, photo.id.0).map_err(refused)?;
+            // A file may hold one of another length, which would be the nearest to everything.
+            if (length(embedding) - 1.0).abs() <= ROUNDING {
+                gallery.add_stored(class, embedding, photo.id.0).map_err(refused)?;
+            } else {
+                gallery.add_stored(class, &unit(embedding)?, photo.id.0).map_err(refused)?;
+            }
         }
         done.added += 1;
     }
@@ -452,6 +473,22 @@ pub(crate) mod tests {
         assert_eq!(gallery.thumbnail(0), [0], "the first stays");
         let blank = Change::Add { photos: vec![photo(" ", 3)] };
         assert_eq!(blank.apply(&mut gallery.clone()).unwrap_err().kind, Kind::Value);
+    }
+
+    #[test]
+    fn an_entry_has_unit_length_whatever_a_file_holds() {
+        let mut gallery = gallery();
+        let long = [300.0_f32, 0.0, 400.0, 0.0];
+        let mut photo = photo("Mug", 3);
+        photo.embeddings.0 = long.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Change::Add { photos: vec![photo.clone()] }.apply(&mut gallery).unwrap();
+        assert_eq!(*gallery.embedding(gallery.len() - 1), [0.6, 0.0, 0.8, 0.0]);
+        for wrong in [f32::NAN, f32::INFINITY, 0.0] {
+            photo.id = EntryId(ContentId::of(&[9]));
+            photo.embeddings.0 = [wrong; 4].iter().flat_map(|value| value.to_le_bytes()).collect();
+            let change = Change::Add { photos: vec![photo.clone()] };
+            assert_eq!(change.apply(&mut gallery.clone()).unwrap_err().kind, Kind::Value);
+        }
     }
 
     #[test]

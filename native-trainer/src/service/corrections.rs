@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use models::gallery::{ContentId, Gallery};
@@ -49,6 +49,9 @@ pub(crate) struct Correction {
     pub(crate) id: EntryId,
     /// When it came, in seconds since 1970.
     pub(crate) time: u64,
+    /// Tells this stay in the queue from others of the same correction.
+    #[serde(default)]
+    pub(crate) stay: u64,
     /// As it becomes entries.
     pub(crate) photo: Photo,
     pub(crate) said: Option<Said>,
@@ -58,7 +61,7 @@ impl Correction {
     /// A correction; the same thing with the same name is the same correction.
     pub(crate) fn new(photo: Photo, said: Option<Said>, time: u64) -> Self {
         let content = [photo.class.as_bytes(), &[0], &photo.id.0.0[..]].concat();
-        Self { id: EntryId(ContentId::of(&content)), time, photo, said }
+        Self { id: EntryId(ContentId::of(&content)), time, stay: 0, photo, said }
     }
 }
 
@@ -66,8 +69,45 @@ impl Correction {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Record {
-    Came { correction: Correction },
-    Decided { ids: Vec<EntryId>, accepted: bool },
+    Came {
+        correction: Correction,
+    },
+    Decided {
+        ids: Vec<EntryId>,
+        accepted: bool,
+        /// Where each of them went, if it was accepted.
+        #[serde(default)]
+        went: Vec<Option<Went>>,
+    },
+}
+
+/// Where an accepted correction went, and from which stay in the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Went {
+    pub(crate) stay: u64,
+    pub(crate) class: String,
+    pub(crate) entry: EntryId,
+}
+
+/// What was decided about a correction.
+struct Decision {
+    accepted: bool,
+    /// Older files do not say it.
+    went: Option<Went>,
+}
+
+impl Decision {
+    /// Whether it was accepted and its entry has gone since, by undo or with its class.
+    fn is_gone(&self, is_there: &impl Fn(&str, EntryId) -> bool) -> bool {
+        self.went.as_ref().is_some_and(|went| !is_there(&went.class, went.entry))
+    }
+}
+
+/// Those of a request that wait, in the order in which they came, and the stays of all.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) waiting: Vec<Correction>,
+    pub(crate) stays: Vec<u64>,
 }
 
 /// How the file begins: embeddings of another extractor say nothing.
@@ -83,6 +123,8 @@ pub(crate) struct Corrections {
     begin: Begin,
     queue: Mutex<Queue>,
     rates: Mutex<Rates>,
+    /// Held from the look at what waits until it is decided: of two decisions one is the first.
+    pub(crate) deciding: tokio::sync::Mutex<()>,
 }
 
 struct Queue {
@@ -98,7 +140,7 @@ struct Held {
     places: HashMap<EntryId, u64>,
     bytes: u64,
     next: u64,
-    decided: HashMap<EntryId, bool>,
+    decided: HashMap<EntryId, Decision>,
     order: VecDeque<EntryId>,
 }
 
@@ -113,12 +155,12 @@ impl Held {
         self.next += 1;
     }
 
-    fn decided(&mut self, id: EntryId, accepted: bool) {
+    fn decided(&mut self, id: EntryId, accepted: bool, went: Option<Went>) {
         let place = self.places.remove(&id);
         if let Some((_, bytes)) = place.and_then(|place| self.waiting.remove(&place)) {
             self.bytes -= bytes;
         }
-        if self.decided.insert(id, accepted).is_none() {
+        if self.decided.insert(id, Decision { accepted, went }).is_none() {
             self.order.push_back(id);
         }
         if self.order.len() > DECIDED
@@ -126,6 +168,13 @@ impl Held {
         {
             self.decided.remove(&oldest);
         }
+    }
+}
+
+impl Held {
+    fn decide(&mut self, ids: Vec<EntryId>, accepted: bool, went: Vec<Option<Went>>) {
+        let went = went.into_iter().chain(std::iter::repeat(None));
+        ids.into_iter().zip(went).for_each(|(id, went)| self.decided(id, accepted, went));
     }
 }
 
@@ -160,9 +209,7 @@ impl Corrections {
             let length = (rest.len() - behind.len()) as u64;
             match serde_json::from_slice(text).with_context(damaged)? {
                 Record::Came { correction } => held.came(correction, length),
-                Record::Decided { ids, accepted } => {
-                    ids.into_iter().for_each(|id| held.decided(id, accepted));
-                }
+                Record::Decided { ids, accepted, went } => held.decide(ids, accepted, went),
             }
             rest = behind;
         }
@@ -171,7 +218,7 @@ impl Corrections {
         }
         let log = Log::open(&path, (bytes.len() - rest.len()) as u64)?;
         let (queue, rates) = (Mutex::new(Queue { log, held }), Mutex::default());
-        Ok(Self { path, begin, queue, rates })
+        Ok(Self { path, begin, queue, rates, deciding: tokio::sync::Mutex::default() })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -196,17 +243,27 @@ impl Corrections {
         })
     }
 
-    /// Keeps a correction; it is on the disk when this returns. `false` where it was there, or was decided, already.
+    /// Keeps a correction; it is on the disk when this returns. `false` where it was there, or was decided, already. One
+    /// whose entry `is_there` does not find any more waits anew.
     ///
     /// # Errors
     ///
     /// [`Kind::Busy`] where too many wait, [`Kind::Storage`]
-    pub(crate) fn keep(&self, correction: Correction) -> Answered<bool> {
+    pub(crate) fn keep(
+        &self,
+        mut correction: Correction,
+        is_there: impl Fn(&str, EntryId) -> bool,
+    ) -> Answered<bool> {
         let mut queue = self.queue();
         let Queue { log, held } = &mut *queue;
-        if held.places.contains_key(&correction.id) || held.decided.contains_key(&correction.id) {
+        let decided = held.decided.get(&correction.id);
+        let is_decided = decided.is_some_and(|decided| !decided.is_gone(&is_there));
+        if held.places.contains_key(&correction.id) || is_decided {
             return Ok(false);
         }
+        correction.stay = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         if held.waiting.len() >= MOST.0 || held.bytes >= MOST.1 {
             let detail =
                 "as many corrections as may be wait for the owner; send it again another day";
@@ -253,18 +310,34 @@ impl Corrections {
     ///
     /// # Errors
     ///
-    /// [`Kind::NotFound`]; [`Kind::Conflict`] for one that was decided otherwise.
-    pub(crate) fn waiting(&self, ids: &[EntryId], accepted: bool) -> Answered<Vec<Correction>> {
+    /// [`Kind::NotFound`], also for one that was accepted and whose entry `is_there` does not find any more;
+    /// [`Kind::Conflict`] for one that was decided otherwise.
+    pub(crate) fn waiting(
+        &self,
+        ids: &[EntryId],
+        accepted: bool,
+        is_there: impl Fn(&str, EntryId) -> bool,
+    ) -> Answered<Chosen> {
         let queue = self.queue();
-        let mut found = BTreeMap::new();
+        let (mut found, mut stays) = (BTreeMap::new(), Vec::new());
         for id in ids {
             let place = queue.held.places.get(id);
             match (place, queue.held.decided.get(id)) {
                 (Some(place), _) => {
                     let waiting = queue.held.waiting.get(place);
+                    stays.extend(waiting.map(|(correction, _)| correction.stay));
                     found.extend(waiting.map(|(correction, _)| (*place, correction.clone())));
                 }
-                (None, Some(before)) if *before == accepted => (),
+                (None, Some(before)) if accepted && before.is_gone(&is_there) => {
+                    let detail = format!(
+                        "the correction {id} was accepted, and its entry has gone from its class since; send the \
+                         correction again, then accept it"
+                    );
+                    return Err(Problem::new(Kind::NotFound, detail));
+                }
+                (None, Some(before)) if before.accepted == accepted => {
+                    stays.extend(before.went.as_ref().map(|went| went.stay));
+                }
                 (None, Some(_)) => {
                     let how = if accepted { "rejected" } else { "accepted" };
                     let detail = format!("the correction {id} was {how} before");
@@ -273,23 +346,25 @@ impl Corrections {
                 (None, None) => return Err(missing(*id)),
             }
         }
-        Ok(found.into_values().collect())
+        Ok(Chosen { waiting: found.into_values().collect(), stays })
     }
 
-    /// Takes decided corrections out; that is on the disk when this returns.
+    /// Takes decided corrections out, accepted ones with where they `went`; that is on the disk when this returns.
     ///
     /// # Errors
     ///
     /// [`Kind::Storage`]
-    pub(crate) fn decide(&self, ids: Vec<EntryId>, accepted: bool) -> Answered<()> {
+    pub(crate) fn decide(&self, ids: Vec<EntryId>, went: Option<Vec<Went>>) -> Answered<()> {
         if ids.is_empty() {
             return Ok(());
         }
         let mut queue = self.queue();
-        let record = Record::Decided { ids, accepted };
-        queue.log.append(&record).map_err(|error| storage(&error))?;
-        if let Record::Decided { ids, accepted } = record {
-            ids.into_iter().for_each(|id| queue.held.decided(id, accepted));
+        let accepted = went.is_some();
+        let went = went.unwrap_or_default().into_iter().map(Some).collect();
+        let record = Record::Decided { ids, accepted, went };
+        queue.log.append(&record).map_err(|error| undecided(&error, accepted))?;
+        if let Record::Decided { ids, accepted, went } = record {
+            queue.held.decide(ids, accepted, went);
         }
         if queue.log.bytes() > 2 * queue.held.bytes + SPARE {
             // What was decided is kept already; the next decision tries again.
@@ -305,9 +380,12 @@ impl Corrections {
     fn rewritten(&self, held: &Held) -> anyhow::Result<Log> {
         let mut bytes = first_bytes(&self.begin)?;
         for accepted in [false, true] {
-            let ids = held.order.iter().filter(|id| held.decided.get(id) == Some(&accepted));
-            let ids: Vec<EntryId> = ids.copied().collect();
-            bytes.extend(framed(&Record::Decided { ids, accepted })?);
+            let decided = held.order.iter().filter_map(|id| {
+                let decision = held.decided.get(id)?;
+                (decision.accepted == accepted).then(|| (*id, decision.went.clone()))
+            });
+            let (ids, went): (Vec<EntryId>, Vec<Option<Went>>) = decided.unzip();
+            bytes.extend(framed(&Record::Decided { ids, accepted, went })?);
         }
         for (correction, _) in held.waiting.values() {
             bytes.extend(framed(&Record::Came { correction: correction.clone() })?);
@@ -330,6 +408,17 @@ fn missing(id: EntryId) -> Problem {
 fn storage(error: &anyhow::Error) -> Problem {
     eprintln!("{}", crate::terminal::sentence(error));
     Problem::new(Kind::Storage, "the correction could not be kept on the disk; nothing has changed")
+}
+
+/// Of a decision that could not be kept: the gallery has what was accepted by then.
+fn undecided(error: &anyhow::Error, accepted: bool) -> Problem {
+    if !accepted {
+        return storage(error);
+    }
+    eprintln!("{}", crate::terminal::sentence(error));
+    let detail = "the gallery has the corrections, but the disk could not keep that they were accepted, so they still \
+                  wait; make room and accept them again: nothing is added twice";
+    Problem::new(Kind::Storage, detail)
 }
 
 /// How much may come: so many at once, and so many a minute from then on.
@@ -410,6 +499,13 @@ mod tests {
         Correction::new(photo("Mug", number), None, u64::from(number))
     }
 
+    const THERE: fn(&str, EntryId) -> bool = |_, _| true;
+    const GONE: fn(&str, EntryId) -> bool = |_, _| false;
+
+    fn went(number: u8) -> Went {
+        Went { stay: 0, class: "Mug".to_owned(), entry: photo("Mug", number).id }
+    }
+
     fn ids(corrections: &Corrections) -> Vec<EntryId> {
         corrections.page(0, 99).1.into_iter().map(|correction| correction.id).collect()
     }
@@ -419,18 +515,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let corrections = opened(folder.path());
         for number in 0..5 {
-            assert!(corrections.keep(correction(number)).unwrap());
+            assert!(corrections.keep(correction(number), THERE).unwrap());
         }
-        assert!(!corrections.keep(correction(2)).unwrap(), "the same once more");
+        assert!(!corrections.keep(correction(2), THERE).unwrap(), "the same once more");
         let id = |number| correction(number).id;
-        corrections.decide(vec![id(1)], true).unwrap();
-        corrections.decide(vec![id(3)], false).unwrap();
+        corrections.decide(vec![id(1)], Some(vec![went(1)])).unwrap();
+        corrections.decide(vec![id(3)], None).unwrap();
         for corrections in [corrections, opened(folder.path())] {
             assert_eq!(ids(&corrections), [id(0), id(2), id(4)]);
             assert_eq!(corrections.thumbnail(id(2)).unwrap(), [2]);
             assert_eq!(corrections.thumbnail(id(3)).unwrap_err().kind, Kind::NotFound);
             let waiting = |number, accepted| {
-                corrections.waiting(&[id(number)], accepted).map(|found| found.len())
+                let found = corrections.waiting(&[id(number)], accepted, THERE);
+                found.map(|found| found.waiting.len())
             };
             assert_eq!(waiting(0, true).unwrap(), 1);
             assert_eq!(waiting(1, true).unwrap(), 0);
@@ -438,10 +535,42 @@ mod tests {
             assert_eq!(waiting(3, true).unwrap_err().kind, Kind::Conflict);
             assert_eq!(waiting(9, true).unwrap_err().kind, Kind::NotFound);
             // Who was told no is not asked about again.
-            assert!(!corrections.keep(correction(3)).unwrap());
+            assert!(!corrections.keep(correction(3), THERE).unwrap());
         }
         let other = Corrections::open(folder.path(), &Gallery::new(5, "m")).err().unwrap();
         assert!(other.to_string().contains("not of this site's extractor"), "{other}");
+    }
+
+    #[test]
+    fn what_was_accepted_and_has_gone_waits_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let corrections = opened(folder.path());
+        let id = |number| correction(number).id;
+        for number in 0..2 {
+            corrections.keep(correction(number), THERE).unwrap();
+        }
+        let stay = corrections.waiting(&[id(0)], true, THERE).unwrap().stays;
+        corrections.decide(vec![id(0)], Some(vec![went(0)])).unwrap();
+        corrections.decide(vec![id(1)], None).unwrap();
+        drop(corrections);
+        let corrections = opened(folder.path());
+        let gone = corrections.waiting(&[id(0)], true, GONE).unwrap_err();
+        assert!(gone.kind == Kind::NotFound && gone.detail.contains("send the correction again"));
+        assert!(!corrections.keep(correction(1), GONE).unwrap(), "it was rejected");
+        assert!(!corrections.keep(correction(0), THERE).unwrap());
+        assert!(corrections.keep(correction(0), GONE).unwrap());
+        for corrections in [corrections, opened(folder.path())] {
+            assert_eq!(ids(&corrections), [id(0)]);
+            assert_ne!(corrections.waiting(&[id(0)], true, THERE).unwrap().stays, stay);
+        }
+    }
+
+    #[test]
+    fn a_decision_that_is_not_kept_says_what_the_gallery_has() {
+        let error = anyhow::anyhow!("no space left on device");
+        let detail = |accepted| undecided(&error, accepted).detail;
+        assert!(detail(true).contains("the gallery has the corrections"));
+        assert!(detail(false).contains("nothing has changed"));
     }
 
     #[test]
@@ -451,10 +580,10 @@ mod tests {
         let bytes = || corrections.queue().log.bytes();
         let mut ends = vec![(bytes(), 0)];
         for number in 0..3 {
-            corrections.keep(correction(number)).unwrap();
+            corrections.keep(correction(number), THERE).unwrap();
             ends.push((bytes(), corrections.len()));
         }
-        corrections.decide(vec![correction(0).id], true).unwrap();
+        corrections.decide(vec![correction(0).id], Some(vec![went(0)])).unwrap();
         ends.push((bytes(), corrections.len()));
         drop(corrections);
         let path = folder.path().join(CORRECTIONS);
@@ -486,17 +615,19 @@ mod tests {
             Correction::new(photo, None, 0)
         };
         let mut most = 0;
-        corrections.keep(large(0)).unwrap();
+        corrections.keep(large(0), THERE).unwrap();
         for number in 1..60 {
-            corrections.keep(large(number)).unwrap();
-            corrections.decide(vec![large(number).id], number % 2 == 0).unwrap();
+            corrections.keep(large(number), THERE).unwrap();
+            corrections
+                .decide(vec![large(number).id], (number % 2 == 0).then(|| vec![went(number)]))
+                .unwrap();
             most = most.max(corrections.queue().log.bytes());
         }
         assert!(most < 6 << 20, "{most}");
         for corrections in [corrections, opened(folder.path())] {
             assert_eq!(ids(&corrections), [large(0).id]);
-            assert!(!corrections.keep(large(7)).unwrap(), "it was rejected");
-            assert!(corrections.waiting(&[large(8).id], true).unwrap().is_empty());
+            assert!(!corrections.keep(large(7), THERE).unwrap(), "it was rejected");
+            assert!(corrections.waiting(&[large(8).id], true, THERE).unwrap().waiting.is_empty());
         }
     }
 
@@ -509,13 +640,14 @@ mod tests {
             photo.thumbnail.0 = vec![number; 5 << 20];
             Correction::new(photo, None, 0)
         };
-        let taken = (0..20).take_while(|number| corrections.keep(large(*number)).is_ok()).count();
+        let taken =
+            (0..20).take_while(|number| corrections.keep(large(*number), THERE).is_ok()).count();
         // Base64 has four letters for three bytes.
         assert_eq!(taken, 10);
-        let problem = corrections.keep(large(99)).unwrap_err();
+        let problem = corrections.keep(large(99), THERE).unwrap_err();
         assert_eq!((problem.kind, problem.retry_after), (Kind::Busy, Some(3600)));
-        corrections.decide(vec![large(0).id], false).unwrap();
-        assert!(corrections.keep(large(99)).unwrap());
+        corrections.decide(vec![large(0).id], None).unwrap();
+        assert!(corrections.keep(large(99), THERE).unwrap());
     }
 
     #[test]

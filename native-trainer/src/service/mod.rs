@@ -152,6 +152,7 @@ impl Service {
             change: token(&options.token)?,
             read: token(&options.read_token)?,
             origins: options.origins.clone(),
+            is_encrypted: options.tls.is_some(),
         };
         let tls = options.tls.clone().map(Tls::open).transpose()?;
         let store = match &options.state {

@@ -30,6 +30,82 @@ impl Running {
     }
 }
 
+#[test]
+fn an_embedding_of_any_length_is_an_entry_of_unit_length() {
+    let (_shop, server) = open_with(&["--corrections"]);
+    let embedded = server.ask("POST", "/v1/embed?part=entry", &[PNG], &picture(2, 1)).json();
+    let values = embedded["images"][0]["embedding"].as_array().expect("values");
+    let long: Vec<f64> =
+        values.iter().map(|value| 1000.0 * value.as_f64().expect("a number")).collect();
+    let told = server.post_json("/v1/corrections", &json!({"class": "Gem", "embedding": long}));
+    let body = json!({"ids": [told.json()["id"]]});
+    assert_eq!(server.decide("accept", &body).json()["added"], 1);
+    let found = server.ask("POST", "/v1/recognize", &[PNG], &picture(2, 1)).json();
+    let best = &found["images"][0]["objects"][0]["matches"][0];
+    let similarity = best["similarity"].as_f64().expect("a cosine");
+    assert!(best["label"] == "Gem" && (0.9..1.0001).contains(&similarity), "{best}");
+    let other = server.ask("POST", "/v1/recognize", &[PNG], &picture(0, 1)).json();
+    assert_ne!(other["images"][0]["objects"][0]["matches"][0]["label"], "Gem");
+    for wrong in [vec![0.0; long.len()], vec![1e39; long.len()]] {
+        let body = json!({"class": "Gem", "embedding": wrong});
+        assert_ne!(server.post_json("/v1/corrections", &body).status, 200);
+    }
+}
+
+#[test]
+fn what_was_undone_is_taken_anew() {
+    let (shop, mut server) = open_with(&["--corrections"]);
+    let told = server.correct("Gem", &picture(2, 1)).json();
+    let body = json!({"ids": [told["id"]]});
+    for round in 0..3 {
+        let accepted = server.decide("accept", &body);
+        assert_eq!(accepted.header("idempotent-replayed"), "", "round {round}");
+        assert_eq!((accepted.json()["added"].clone(), server.entries()), (json!(1), 3));
+        assert_eq!(server.correct("Gem", &picture(2, 1)).json()["known"], true);
+        // What takes the entry out takes the correction out.
+        match round {
+            0 => server.change("POST", "/v1/undo", &[], b"").json(),
+            _ => server.change("DELETE", "/v1/classes/Gem", &[], b"").json(),
+        };
+        assert_eq!(server.entries(), 2);
+        assert_eq!(server.decide("accept", &body).problem(), "not-found", "round {round}");
+        drop(server);
+        server = again(&shop, &["--corrections"]);
+        let sent = server.correct("Gem", &picture(2, 1)).json();
+        assert_eq!(sent, json!({"id": told["id"], "known": false}), "round {round}");
+        assert_eq!(server.waiting().len(), 1);
+    }
+}
+
+#[test]
+fn of_two_decisions_at_once_one_is_the_first() {
+    let (_shop, server) = open_with(&["--corrections"]);
+    for number in 0..8 {
+        let told = server.correct("Gem", &numbered(number)).json();
+        let body = json!({"ids": [told["id"]]});
+        let before = server.entries();
+        let (accepted, rejected) = std::thread::scope(|scope| {
+            let accepting = scope.spawn(|| server.decide("accept", &body));
+            let rejecting = scope.spawn(|| server.decide("reject", &body));
+            (accepting.join().expect("an answer"), rejecting.join().expect("an answer"))
+        });
+        let mut statuses = [accepted.status, rejected.status];
+        assert_eq!(server.entries() - before, u64::from(accepted.status == 200));
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "{number}");
+    }
+}
+
+#[test]
+fn a_class_has_more_than_dots() {
+    let (_shop, server) = open_with(&["--corrections"]);
+    for class in [".", ".."] {
+        assert_eq!(server.correct(class, &picture(2, 1)).problem(), "value", "{class}");
+        let body = json!({"label": class});
+        assert_eq!(server.change_json("PATCH", "/v1/classes/0", &body).problem(), "value");
+    }
+}
+
 /// Other bytes of the same pixels.
 fn numbered(number: usize) -> Vec<u8> {
     [picture(2, 1), number.to_string().into_bytes()].concat()

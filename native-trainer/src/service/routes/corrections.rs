@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use models::gallery::{ContentId, Gallery, check_embedding};
+use models::gallery::{ContentId, Gallery};
 use models::image::geometry::BBox;
 use models::model_file::sha256_hex;
 
@@ -12,12 +12,14 @@ use super::recognize::wanted;
 use super::{Conditions, changed, json};
 use crate::service::Service;
 use crate::service::asked::{Asked, Once};
-use crate::service::change::{Change, EntryId, Packed, Photo, checked_label, class_of, refused};
-use crate::service::corrections::{Correction, Corrections, Said};
+use crate::service::change::{
+    Change, EntryId, Packed, Photo, checked_label, class_of, refused, unit,
+};
+use crate::service::corrections::{Chosen, Correction, Corrections, Said, Went};
 use crate::service::http::{Call, typed};
 use crate::service::problem::{Answered, Kind, Problem};
 use crate::service::queue::Wanted;
-use crate::service::store::Doing;
+use crate::service::store::{Asking, Doing, More};
 use crate::service::types::{
     CorrectionOf, CorrectionOptions, CorrectionPage, CorrectionSaid, CorrectionTaken,
     CorrectionsAccepted, CorrectionsRejected, Nothing, PageOptions, RecognizeOptions, Rejected,
@@ -92,14 +94,17 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let correction = Correction::new(photo, said, time);
     let id = correction.id.to_string();
-    let kept = beside(move || corrections.keep(correction)).await?;
+    let now = service.store.current();
+    let kept =
+        beside(move || corrections.keep(correction, |class, id| has(&now.gallery, class, id)))
+            .await?;
     if kept {
         service.metrics.correction();
     }
     json(&CorrectionTaken { id, known: !kept })
 }
 
-/// An embedding as it becomes an entry. Its id is made of its values, so that it is added once.
+/// An embedding as it becomes an entry, of unit length. Its id is made of its values, so that it is added once.
 fn of_embedding(gallery: &Gallery, class: String, embedding: &[f32]) -> Answered<Photo> {
     if embedding.len() != gallery.dim() {
         let detail = format!(
@@ -109,13 +114,21 @@ fn of_embedding(gallery: &Gallery, class: String, embedding: &[f32]) -> Answered
         );
         return Err(Problem::value(detail));
     }
-    check_embedding(embedding).map_err(refused)?;
-    let bytes: Vec<u8> = embedding.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let bytes: Vec<u8> = unit(embedding)?.iter().flat_map(|value| value.to_le_bytes()).collect();
     Ok(Photo {
         class,
         id: EntryId(ContentId::of(&bytes)),
         thumbnail: Packed::default(),
         embeddings: Packed(bytes),
+    })
+}
+
+/// Whether a class has an entry.
+fn has(gallery: &Gallery, class: &str, id: EntryId) -> bool {
+    class_of(gallery, class).is_ok_and(|class| {
+        let mut entries = gallery.entries();
+        entries
+            .any(|entry| gallery.entry_class(entry) == class && EntryId::of(gallery, entry) == id)
     })
 }
 
@@ -145,7 +158,7 @@ pub(crate) async fn list(service: Arc<Service>, call: Call) -> Answered {
     let (total, page) = service.corrections()?.page(offset, limit.unwrap_or(100));
     let bytes_of_one = 4 * snapshot.gallery.dim().max(1);
     let one = |correction: Correction| {
-        let Correction { id, time, photo, said } = correction;
+        let Correction { id, time, photo, said, .. } = correction;
         CorrectionOf {
             id: id.to_string(),
             time,
@@ -185,22 +198,40 @@ pub(crate) async fn accept(service: Arc<Service>, call: Call) -> Answered {
     ids.sort_by_key(|id| id.0.0);
     ids.dedup();
     let to = to.as_deref().map(checked_label).transpose()?;
-    let waiting = corrections.waiting(&ids, true)?;
+    let _alone = corrections.deciding.lock().await;
+    let is_there = |class: &str, id| has(&service.store.current().gallery, class, id);
+    let Chosen { waiting, stays } = corrections.waiting(&ids, true, is_there)?;
     let accepted: Vec<EntryId> = waiting.iter().map(|correction| correction.id).collect();
+    let went = |correction: &Correction| Went {
+        stay: correction.stay,
+        class: to.clone().unwrap_or_else(|| correction.photo.class.clone()),
+        entry: correction.photo.id,
+    };
+    let went: Vec<Went> = waiting.iter().map(went).collect();
     let photo = |correction: Correction| {
         let Photo { class, id, thumbnail, embeddings } = correction.photo;
         Photo { class: to.clone().unwrap_or(class), id, thumbnail, embeddings }
     };
     let photos: Vec<Photo> = waiting.into_iter().map(photo).collect();
-    let change = if photos.is_empty() { Change::Nothing } else { Change::Add { photos } };
-    // A kill between the gallery and the queue leaves them waiting: by this key they are added once. No client has it,
-    // for theirs hold no blank.
+    let adding = || Doing::Change(Change::Add { photos: photos.clone() });
+    let doing = if photos.is_empty() { Doing::Change(Change::Nothing) } else { adding() };
+    // A kill between the gallery and the queue leaves them waiting: by this key they are added once. What waits anew has
+    // another one. No client has it, for theirs hold no blank.
     let listed: Vec<String> = ids.iter().map(EntryId::to_string).collect();
-    let digest = sha256_hex(format!("{listed:?} {to:?}").as_bytes());
-    let mut asking = conditions.asking(Doing::Change(change), String::new());
+    let digest = sha256_hex(format!("{listed:?} {stays:?} {to:?}").as_bytes());
+    let mut asking = conditions.asking(doing, String::new());
     asking.key = Some((format!("corrections {digest}"), digest));
-    let answer = changed(&service, asking).await?;
-    beside(move || corrections.decide(accepted, true)).await?;
+    let matching = asking.matching.clone();
+    let mut answer = changed(&service, asking).await?;
+    let now = service.store.current();
+    let is_there = |went: &Went| has(&now.gallery, &went.class, went.entry);
+    if answer.headers().contains_key("idempotent-replayed") && !went.iter().all(is_there) {
+        // Undo came after the kill.
+        let asking = Asking { doing: adding(), matching, key: None, more: More::default() };
+        answer = changed(&service, asking).await?;
+    }
+    let deciding = Arc::clone(&corrections);
+    beside(move || deciding.decide(accepted, Some(went))).await?;
     Ok(answer)
 }
 
@@ -209,9 +240,12 @@ pub(crate) async fn reject(service: Arc<Service>, call: Call) -> Answered {
     let corrections = service.corrections()?;
     let mut asked = Asked::read(&service, call).await?;
     let CorrectionsRejected { ids } = asked.only_options()?;
-    let waiting = corrections.waiting(&ids_of(&ids)?, false)?;
+    let ids = ids_of(&ids)?;
+    let _alone = corrections.deciding.lock().await;
+    let Chosen { waiting, .. } = corrections.waiting(&ids, false, |_, _| true)?;
     let ids: Vec<EntryId> = waiting.into_iter().map(|correction| correction.id).collect();
     let rejected = ids.len();
-    beside(move || corrections.decide(ids, false)).await?;
+    let deciding = Arc::clone(&corrections);
+    beside(move || deciding.decide(ids, None)).await?;
     json(&Rejected { rejected })
 }

@@ -81,7 +81,9 @@ pub(crate) async fn replace(service: Arc<Service>, call: Call) -> Answered {
         current.check_comparable(&gallery).map_err(refused)?;
         gallery.check_answers().map_err(refused)?;
         for class in gallery.classes() {
-            if let Err(error @ LabelError::Steering { .. }) = checked(&class.label) {
+            if let Err(error @ (LabelError::Steering { .. } | LabelError::Dots)) =
+                checked(&class.label)
+            {
                 let label = shown(&class.label);
                 return Err(Problem::value(format!(
                     "class {label}: {error} (`magpie gallery rename`)"
