@@ -4,6 +4,8 @@ import { $, Api, button, classPath, make, nameField, page, picture, Refused, say
 
 const KEY = "magpie.token";
 const PAGE = 100;
+/** Parts of a picture that become an entry. */
+const PARTS = { both: "part.both", main: "part.main", middle: "part.middle", never: "part.never" };
 /** Pictures, and bytes, that are sent by one request: each change copies the gallery. */
 const TOGETHER = { files: 16, bytes: 12e6 };
 
@@ -333,7 +335,7 @@ async function gallery() {
   const about = await page.api.get("/v1/gallery", { shown: true });
   const yes = (is) => say(is ? "yes" : "no");
   const numbers = [["entries", about.entries], ["classes", about.classes], ["version", about.version], ["model", about.model], ["dim", about.dim],
-    ["index", about.index], ["crop", say(`part.${about.crop}`)], ["detector", yes(about.detector)], ["rule", about.rule],
+    ["index", about.index], ["crop", say(PARTS[about.crop])], ["detector", yes(about.detector)], ["rule", about.rule],
     ["least", about.min_similarity.toFixed(3)], ["probabilities", yes(about.calibrated)], ["map", about.map ?? say("none")]];
   const learned = async (path, json) => {
     const { lines } = await page.api.post(path, json);
