@@ -337,34 +337,7 @@ fn resnet() {
 }
 
 /// Every step that a list of steps may have.
-const STEPS: &str = r#"{"kind":"graph","nodes":[
-    {"step":{"conv":{"channels":16,"kernel":3,"stride":2,"padding":[0,0,1,1],"activation":"HardSwish"}},"inputs":[0]},
-    {"step":{"conv":{"channels":16,"kernel":3,"groups":4,"padding":[1,1,1,1],"activation":"Relu"}},"inputs":[1]},
-    {"step":{"conv":{"channels":16,"kernel":5,"groups":16,"padding":[2,1,2,3]}},"inputs":[2]},
-    {"step":"multiply","inputs":[2,3]},
-    {"step":"affine","inputs":[4]},
-    {"step":{"pool":{"pool":"max","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
-    {"step":{"pool":{"pool":"average","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
-    {"step":"concatenate","inputs":[6,7]},
-    {"step":{"pick":{"start":3,"count":24,"groups":3}},"inputs":[8]},
-    {"step":{"enlarge":[2,3]},"inputs":[9]},
-    {"step":{"pool":{"pool":"average","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1],"ceil":true,
-        "count_padding":true}},"inputs":[10]},
-    {"step":{"conv":{"channels":20,"kernel":1,"stride":2}},"inputs":[11]},
-    {"step":{"conv":{"channels":40,"kernel":3,"activation":"Silu"}},"inputs":[12]},
-    {"step":{"global_pool":"average"},"inputs":[13]},
-    {"step":{"linear":40},"inputs":[14]},
-    {"step":{"gate":"hard_sigmoid"},"inputs":[15]},
-    {"step":"scale","inputs":[13,16]},
-    {"step":"add_relu","inputs":[17,13]},
-    {"step":{"layer_norm":1e-6},"inputs":[18]},
-    {"step":{"activate":"Gelu"},"inputs":[19]},
-    {"step":"add","inputs":[20,18]},
-    {"step":{"conv":{"channels":48,"kernel":2,"stride":2}},"inputs":[21]},
-    {"step":{"conv":{"channels":36,"kernel":3,"stride":2,"padding":[2,2,0,1]}},"inputs":[22]},
-    {"step":{"global_pool":"max"},"inputs":[23]},
-    {"step":{"linear":35},"inputs":[24]},
-    {"step":"unit_length","inputs":[25]}]}"#;
+const STEPS: &str = include_str!("steps.json");
 
 /// Lines of pixels, of images of 64 × 40 alone.
 const LINES: &str = r#"{"kind":"graph","nodes":[

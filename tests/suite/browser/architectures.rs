@@ -57,24 +57,24 @@ fn model(architecture: Architecture, weights: Weights, side: u32, precision: Pre
     ModelFile { description, weights }.to_bytes(precision).expect("a model")
 }
 
-/// A list of steps, as an imported graph becomes, with those that no other network has.
-const STEPS: &str = r#"{"kind":"graph","nodes":[
-    {"step":{"conv":{"channels":16,"kernel":3,"stride":2,"padding":[0,0,1,1],"activation":"HardSwish"}},"inputs":[0]},
-    {"step":{"conv":{"channels":16,"kernel":3,"groups":4,"padding":[1,1,1,1],"activation":"Relu"}},"inputs":[1]},
-    {"step":{"conv":{"channels":16,"kernel":5,"groups":16,"padding":[2,1,2,3]}},"inputs":[2]},
-    {"step":"multiply","inputs":[2,3]},
-    {"step":"affine","inputs":[4]},
-    {"step":{"pool":{"pool":"max","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
-    {"step":{"pool":{"pool":"average","kernel":[3,2],"stride":[2,1],"padding":[1,0,0,1],"ceil":true}},"inputs":[5]},
-    {"step":"concatenate","inputs":[6,7]},
-    {"step":{"pick":{"start":3,"count":24,"groups":3}},"inputs":[8]},
-    {"step":{"enlarge":[2,3]},"inputs":[9]},
-    {"step":{"pool":{"pool":"average","kernel":[3,3],"stride":[2,2],"padding":[1,1,1,1],"ceil":true,
-        "count_padding":true}},"inputs":[10]},
-    {"step":{"conv":{"channels":40,"kernel":3,"stride":2,"activation":"Silu"}},"inputs":[11]},
-    {"step":{"global_pool":"average"},"inputs":[12]},
-    {"step":"multiply","inputs":[13,13]},
-    {"step":{"linear":36},"inputs":[14]}]}"#;
+/// Steps that no other network has: those that the tests of plans begin with.
+const STEPS: &str = include_str!("../../../models/tests/steps.json");
+/// How many of them other runtimes have as well.
+const SHARED: usize = 11;
+
+/// A list of steps, as an imported graph becomes.
+fn list_of_steps() -> BackboneConfig {
+    let mut list: Value = serde_json::from_str(STEPS).expect("a list of steps");
+    let nodes = list["nodes"].as_array_mut().expect("steps");
+    nodes.truncate(SHARED);
+    nodes.extend([
+        json!({"step": {"conv": {"channels": 40, "kernel": 3, "stride": 2, "activation": "Silu"}}, "inputs": [11]}),
+        json!({"step": {"global_pool": "average"}, "inputs": [12]}),
+        json!({"step": "multiply", "inputs": [13, 13]}),
+        json!({"step": {"linear": 36}, "inputs": [14]}),
+    ]);
+    serde_json::from_value(list).expect("a network")
+}
 
 fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
     let lcnet = PpLcNetConfig { scale: 0.25, class_expand: Some(64), dropout: 0.2, fused: false };
@@ -135,9 +135,8 @@ fn extractors() -> Vec<(&'static str, ExtractorConfig)> {
         pool: TokenPool::Mean,
         ..siglip.clone()
     };
-    let graph: BackboneConfig = serde_json::from_str(STEPS).expect("a list of steps");
     [
-        ("graph", graph, None),
+        ("graph", list_of_steps(), None),
         ("clip", BackboneConfig::Vit(clip), None),
         ("siglip", BackboneConfig::Vit(siglip), None),
         ("dino", BackboneConfig::Vit(dino), None),
