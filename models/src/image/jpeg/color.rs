@@ -122,7 +122,7 @@ mod wide {
             let [y, cb, cr] = [y, cb, cr].map(load);
             let halves = |of: fn(v128) -> v128| {
                 let middle = i16x8_splat(128);
-                sixteen(of(y), i16x8_sub(of(cb), middle), i16x8_sub(of(cr), middle))
+                eight_pixels(of(y), i16x8_sub(of(cb), middle), i16x8_sub(of(cr), middle))
             };
             let (low, high) =
                 (halves(|v| i16x8_extend_low_u8x16(v)), halves(|v| i16x8_extend_high_u8x16(v)));
@@ -141,7 +141,7 @@ mod wide {
 
     /// Red, green and blue of eight pixels.
     #[inline(always)]
-    fn sixteen(y: v128, cb: v128, cr: v128) -> [v128; 3] {
+    fn eight_pixels(y: v128, cb: v128, cr: v128) -> [v128; 3] {
         // Pairs of a difference to blue and one to red.
         let low = i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(cb, cr);
         let high = i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(cb, cr);
