@@ -19,8 +19,8 @@
 use std::time::Duration;
 
 use models::gallery::{
-    AdaptOptions, AdaptationKind, AdaptationMap, AnswerRule, Calibration, Candidate, Crop, Gallery,
-    GalleryError, LearnedBy, LearnedMap, RULES, Source, Trial,
+    AdaptOptions, AdaptationKind, AdaptationMap, AnswerRule, Calibration, Candidate, Crop, Folds,
+    Gallery, GalleryError, LearnedBy, LearnedMap, RULES, Source, Trial,
 };
 
 use crate::calibration::{Doubt, Share, calibrate, scored};
@@ -32,6 +32,8 @@ pub const FALSE_ACCEPT: f64 = 0.05;
 const LARGER: f64 = 0.1;
 /// Right answers are too few where those that are left are fewer than one of so many.
 const FEW: usize = 3;
+/// Share of the entries that maps of before have to know, so that they stand for those of now.
+const LEAST_KNOWN: f64 = 0.9;
 /// Entries up to which a gallery learns unasked: seconds on one thread.
 pub const MOST_UNASKED: usize = 50_000;
 
@@ -134,6 +136,8 @@ pub struct Outcome {
     pub threshold: ThresholdOutcome,
     /// What a new map made void.
     pub dropped: Dropped,
+    /// Maps that did not see some of the entries, which the threshold was measured behind.
+    pub folds: Option<Folds>,
     /// Time of the map; zero where there is no clock.
     pub map_took: Duration,
     /// Time of all; zero where there is no clock.
@@ -161,13 +165,77 @@ pub fn adapt_and_calibrate(
         map = MapOutcome::of(&learned);
     }
     let map_took = clock();
-    let threshold = if options.calibrate {
-        calibrate_by_itself(gallery, options.false_accept)?
+    let (mut threshold, mut folds) = (ThresholdOutcome::NotAsked, None);
+    if options.calibrate {
+        folds = foreign_threshold(gallery).is_none().then(|| Folds::of(gallery)).flatten();
+        threshold = calibrate_by_itself(gallery, folds.as_ref(), options.false_accept)?;
+    }
+    let kept_map = map_text(gallery);
+    Ok(Outcome { map, threshold, dropped, folds, map_took, took: clock(), kept_map })
+}
+
+/// What a gallery learned, for one of the same pictures under other labels.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    map: Option<AdaptationMap>,
+    outcome: MapOutcome,
+    folds: Option<Folds>,
+    options: Options,
+    crop: Crop,
+}
+
+impl Kept {
+    /// Of a gallery that has learned by [`adapt_and_calibrate`].
+    pub fn of(gallery: &Gallery, learned: &Outcome, options: &Options) -> Self {
+        Self {
+            map: gallery.map().cloned(),
+            outcome: learned.map,
+            folds: learned.folds.clone(),
+            options: *options,
+            crop: gallery.crop(),
+        }
+    }
+
+    /// Which part of a picture the entries are of.
+    pub fn crop(&self) -> Crop {
+        self.crop
+    }
+
+    /// Whether it was learned by the same options, from nearly the same pictures as a gallery has.
+    pub fn fits(&self, gallery: &Gallery, options: &Options) -> bool {
+        let knows = |folds: &Folds| folds.share_of(gallery) >= LEAST_KNOWN;
+        self.options == *options
+            && gallery.len() <= MOST_UNASKED
+            && self.crop == gallery.crop()
+            && self.map.is_some() == self.folds.is_some()
+            && self.folds.as_ref().is_none_or(knows)
+    }
+}
+
+/// Gives a gallery the map that is kept, and measures rule, threshold and probabilities of its labels behind it. What
+/// [`adapt_and_calibrate`] learns is nearly that, and takes many times as long.
+///
+/// # Errors
+///
+/// As of [`adapt_and_calibrate`].
+pub fn calibrate_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
+    let clock = clock();
+    gallery.check_entries()?;
+    gallery.set_map(kept.map.clone())?;
+    let threshold = if kept.options.calibrate {
+        calibrate_by_itself(gallery, kept.folds.as_ref(), kept.options.false_accept)?
     } else {
         ThresholdOutcome::NotAsked
     };
-    let kept_map = map_text(gallery);
-    Ok(Outcome { map, threshold, dropped, map_took, took: clock(), kept_map })
+    Ok(Outcome {
+        map: kept.outcome,
+        threshold,
+        dropped: Dropped::default(),
+        folds: kept.folds.clone(),
+        map_took: Duration::ZERO,
+        took: clock(),
+        kept_map: map_text(gallery),
+    })
 }
 
 /// Lets a gallery that has grown learn anew, as [`adapt_and_calibrate`] does: a map of the kind that it has. Without one it
@@ -245,13 +313,14 @@ pub fn foreign_threshold(gallery: &Gallery) -> Option<f32> {
 
 fn calibrate_by_itself(
     gallery: &mut Gallery,
+    folds: Option<&Folds>,
     false_accept: f64,
 ) -> Result<ThresholdOutcome, GalleryError> {
     if let Some(least) = foreign_threshold(gallery) {
         return Ok(ThresholdOutcome::Stays(least));
     }
     let rules = gallery.rules_in_order(&RULES);
-    let trials = gallery.leave_one_out(&rules)?;
+    let trials = gallery.leave_one_out_behind(folds, &rules)?;
     let entries = gallery.asked_entries();
     let mut share = false_accept;
     let (measured, doubts) = loop {

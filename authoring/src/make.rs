@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use models::gallery::{ContentId, Gallery, GalleryError, IndexConfig, VectorType};
 
-use crate::adaptation::{MOST_UNASKED, Options, Outcome, adapt_and_calibrate};
+use crate::adaptation::{
+    Kept, MOST_UNASKED, Options, Outcome, adapt_and_calibrate, calibrate_behind,
+};
 use crate::crops::Cropper;
 use crate::entries::{Added, Known, add};
 use crate::label::Labels;
@@ -65,4 +67,14 @@ pub fn learn(gallery: &mut Gallery, options: &Options) -> Result<Outcome, Galler
         (options.adapt, options.calibrate) = (false, false);
     }
     adapt_and_calibrate(gallery, &options)
+}
+
+/// [`learn`] by what a gallery of the same photographs learned under other labels.
+///
+/// # Errors
+///
+/// As [`adapt_and_calibrate`].
+pub fn learn_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
+    gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
+    calibrate_behind(gallery, kept)
 }

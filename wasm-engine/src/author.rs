@@ -8,7 +8,7 @@ use authoring::adaptation::{Options, adapt_again};
 use authoring::figures::Figures;
 use authoring::picture::{PictureError, PictureProblem};
 use authoring::site::{self, Sample};
-use authoring::workshop::{self, Workshop};
+use authoring::workshop::{self, Kept, Workshop};
 use authoring::{Part, Record};
 use models::gallery::{ContentId, Crop, Gallery};
 use models::image::RgbImage;
@@ -57,6 +57,8 @@ struct Open {
     workshop: Option<Workshop>,
     /// What was measured or made last.
     gallery: Option<Gallery>,
+    /// What was learned last.
+    kept: Option<Kept>,
 }
 
 fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
@@ -82,7 +84,7 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
             .map_err(|error| EngineError::new(ErrorKind::Gallery, error.to_string()))?;
         return Ok(Response::Packed { copies: as_files(copies) });
     }
-    let Open { workshop: Some(workshop), gallery: last } = open else {
+    let Open { workshop: Some(workshop), gallery: last, kept } = open else {
         return Err(EngineError::new(ErrorKind::Bundle, "no network is open yet: send Open first"));
     };
     match request {
@@ -132,13 +134,22 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
             }
             Ok(Response::Known { photos: workshop.known() })
         }
-        Request::Measure { project } => {
-            let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
-            *last = Some(measured.gallery);
-            Ok(Response::Measured { figures: measured.figures })
+        Request::Measure { project, at_once } => {
+            let project = as_project(project)?;
+            if let Some(kept) = kept.as_ref().filter(|_| at_once) {
+                let measured = workshop.measure_at_once(&project, kept, &mut tell);
+                if let Some(measured) = measured.map_err(failed)? {
+                    *last = Some(measured.gallery);
+                    return Ok(Response::Measured { figures: measured.figures, at_once });
+                }
+            }
+            let measured = workshop.measure(&project, &mut tell).map_err(failed)?;
+            (*last, *kept) = (Some(measured.gallery), Some(measured.kept));
+            Ok(Response::Measured { figures: measured.figures, at_once: false })
         }
         Request::Export { project } => {
             let measured = workshop.measure(&as_project(project)?, &mut tell).map_err(failed)?;
+            *kept = Some(measured.kept);
             let gallery = last.insert(measured.gallery).to_bytes().into();
             Ok(Response::Exported { gallery })
         }
@@ -147,7 +158,7 @@ fn answer(open: &mut Open, request: Request) -> Result<Response, EngineError> {
                 page.into_iter().map(|file| (file.name, file.bytes.into_vec())).collect();
             let project = as_project(project)?;
             let made = workshop.make(&project, page, packed, &mut tell).map_err(failed)?;
-            *last = Gallery::from_bytes(&made.gallery).ok();
+            (*last, *kept) = (Gallery::from_bytes(&made.gallery).ok(), Some(made.kept));
             Ok(Response::Made {
                 gallery: made.gallery.into(),
                 report: made.report,

@@ -1,14 +1,12 @@
 //! What each entry of a gallery finds without itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use models::gallery::{AdaptOptions, ContentId, Gallery, GalleryError, LearnedMap};
+use models::gallery::{ContentId, Folds, Gallery, GalleryError, VectorIndex};
 use rayon::prelude::*;
 
 use crate::neighbors;
 
-/// Photographs of each class are in this many parts, each asked of a map that the others taught.
-const PARTS: usize = 3;
 /// Photographs that are asked at most, at even steps.
 const MOST_ASKED: usize = 5_000;
 /// Nearest photographs that speak for a label.
@@ -39,13 +37,15 @@ pub(super) struct Around {
 }
 
 /// The rows that are compared, one after the other.
-fn rows(gallery: &Gallery) -> (usize, Vec<f32>) {
-    let index = gallery.index();
-    (index.dim(), gallery.entries().flat_map(|entry| index.vector(entry).into_owned()).collect())
+fn rows(index: &VectorIndex, entries: &[usize]) -> (usize, Vec<f32>) {
+    (index.dim(), entries.iter().flat_map(|entry| index.vector(*entry).into_owned()).collect())
 }
 
-/// What entries find, each without itself.
-pub(super) fn neighborhoods(gallery: &Gallery) -> Result<Vec<Around>, GalleryError> {
+/// What entries find, each without itself: of an adapted gallery behind maps that did not see them.
+pub(super) fn neighborhoods(
+    gallery: &Gallery,
+    folds: Option<&Folds>,
+) -> Result<Vec<Around>, GalleryError> {
     let entries: Vec<usize> = gallery.entries().collect();
     // The last entry of a photograph is that of its main body, which a page looks at.
     let mut last: BTreeMap<(usize, ContentId), usize> = BTreeMap::new();
@@ -56,35 +56,15 @@ pub(super) fn neighborhoods(gallery: &Gallery) -> Result<Vec<Around>, GalleryErr
     asked.sort_unstable();
     let step = asked.len().div_ceil(MOST_ASKED).max(1);
     let asked: Vec<usize> = asked.into_iter().step_by(step).collect();
-    let mut met = vec![0; gallery.classes().len()];
-    let parts: Vec<usize> = (entries.iter())
-        .map(|entry| {
-            let met = &mut met[gallery.entry_class(*entry)];
-            *met += 1;
-            *met % PARTS
-        })
-        .collect();
-    let Some(map) = gallery.map() else {
-        return Ok(ask(gallery, &entries, &rows(gallery), &asked));
+    let Some(folds) = folds else {
+        return Ok(ask(gallery, &entries, &rows(gallery.index(), &entries), &asked));
     };
-    let about = map.about();
-    let options = AdaptOptions { kind: Some(about.kind), strength: Some(about.strength) };
     let mut around = Vec::with_capacity(asked.len());
-    for part in 0..PARTS {
-        let of_part = |place: &usize| parts[*place] == part;
-        let taught: Vec<usize> =
-            (0..entries.len()).filter(of_part).map(|place| entries[place]).collect();
-        let mut others = gallery.clone();
-        others.set_map(None)?;
-        others.remove_entries(&taught)?;
-        let map = match others.learn_map(&options)? {
-            LearnedMap::Helps { map, .. } => Some(*map),
-            _ => None,
-        };
-        let mut mapped = gallery.clone();
-        mapped.set_map(map)?;
-        let asked: Vec<usize> = asked.iter().copied().filter(of_part).collect();
-        around.extend(ask(gallery, &entries, &rows(&mapped), &asked));
+    for (part, mapped) in folds.parts(gallery)? {
+        let part: BTreeSet<usize> = part.into_iter().collect();
+        let own = asked.iter().copied().filter(|place| part.contains(&entries[*place]));
+        let own: Vec<usize> = own.collect();
+        around.extend(ask(gallery, &entries, &rows(&mapped, &entries), &own));
     }
     Ok(around)
 }

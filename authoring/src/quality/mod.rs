@@ -8,7 +8,7 @@ mod around;
 
 use std::collections::{BTreeMap, HashMap};
 
-use models::gallery::{ContentId, Gallery, GalleryError};
+use models::gallery::{ContentId, Folds, Gallery, GalleryError};
 use serde::Serialize;
 
 use self::advice::advice;
@@ -142,7 +142,15 @@ impl Quality {
     ) -> Result<Self, GalleryError> {
         let labels: Vec<String> = gallery.classes().iter().map(|c| c.label.clone()).collect();
         let places = Places::of(gallery, photos, contents);
-        let around = neighborhoods(gallery)?;
+        let own;
+        let folds = match &learned.folds {
+            Some(folds) => Some(folds),
+            None => {
+                own = Folds::of(gallery);
+                own.as_ref()
+            }
+        };
+        let around = neighborhoods(gallery, folds)?;
         let counts = places.counts(labels.len());
         let mut few: Vec<(usize, usize)> =
             counts.iter().copied().enumerate().filter(|(_, count)| *count < FEW).collect();

@@ -3,7 +3,7 @@
 use super::sample::Sample;
 use crate::map::AdaptationKind;
 use crate::matrix::{
-    View, factor, inverse_transposed, largest_directions, multiply, orthonormal,
+    View, factor, inverse_transposed, largest_directions, multiply, nearer_directions, orthonormal,
     products_of_columns, transposed,
 };
 
@@ -61,8 +61,7 @@ impl Space {
         };
         let left_out = products_of_columns(&some_rows(sample, &|entry| !seen(entry)), dim);
         let seen: Vec<f32> = all.0.iter().zip(left_out).map(|(all, out)| all - out).collect();
-        let moved = multiply(View::of(directions, dim), View::of(&seen, dim));
-        Self::along(sample, orthonormal(moved, dim))
+        Self::along(sample, nearer_directions(directions, &seen, dim))
     }
 
     /// The sample in these directions, `[entries, width]`.
@@ -181,20 +180,20 @@ pub(super) struct Whitened<'a> {
 }
 
 impl Whitened<'_> {
-    /// Rows of the map of a kind, `[values, width]`.
-    pub(super) fn rows(&self, kind: AdaptationKind) -> Option<Vec<f32>> {
-        let Taught { width, keeps_all, total, means, .. } = self.taught;
+    /// Rows of the map of a kind, `[values, width]`. Directions of a whitening are sought from `near` where they are known
+    /// of nearly the same entries.
+    pub(super) fn rows(&self, kind: AdaptationKind, near: Option<&[f32]>) -> Option<Vec<f32>> {
+        let Taught { width, keeps_all, means, .. } = self.taught;
         let width = *width;
         let inverse = View::of(&self.inverse, width);
         let directions = match kind {
             AdaptationKind::Whitening if *keeps_all => {
                 return Some(transposed(&self.inverse, width));
             }
-            AdaptationKind::Whitening => {
-                let half = multiply(inverse.transposed(), View::of(total, width));
-                let total = multiply(View::of(&half, width), inverse);
-                largest_directions(&total, width, MOST_VALUES)
-            }
+            AdaptationKind::Whitening => match near {
+                Some(near) => nearer_directions(near, &self.total(), width),
+                None => self.directions(),
+            },
             AdaptationKind::Lda => {
                 let means = multiply(View::of(means, width), inverse);
                 let count = means.len() / width;
@@ -212,5 +211,23 @@ impl Whitened<'_> {
             }
         };
         Some(multiply(View::of(&directions, width), inverse.transposed()))
+    }
+
+    /// Moments of all entries, whitened, `[width, width]`.
+    fn total(&self) -> Vec<f32> {
+        let width = self.taught.width;
+        let inverse = View::of(&self.inverse, width);
+        let half = multiply(inverse.transposed(), View::of(&self.taught.total, width));
+        multiply(View::of(&half, width), inverse)
+    }
+
+    /// The directions that a whitening keeps, `[values, width]`, as whitened.
+    fn directions(&self) -> Vec<f32> {
+        largest_directions(&self.total(), self.taught.width, MOST_VALUES)
+    }
+
+    /// The same where not all are kept, for [`Self::rows`] of nearly the same entries.
+    pub(super) fn kept_directions(&self) -> Option<Vec<f32>> {
+        (!self.taught.keeps_all).then(|| self.directions())
     }
 }

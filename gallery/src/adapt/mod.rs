@@ -103,12 +103,18 @@ pub enum LearnedMap {
     AllEqual,
 }
 
-/// What a gallery teaches maps from, each without some of its entries.
+/// Entries seen, for each direction that a whitening keeps, from which on no direction is one of what was left out alone:
+/// then the directions of all entries are the first guess.
+const SEEN: usize = 4;
+
+/// What a gallery teaches maps from, each without some of its entries: so these can be asked as if they were new.
 pub(crate) struct Teaching {
     sample: Sample,
     moments: Moments,
     space: Space,
     about: Adaptation,
+    /// Directions that a whitening by all entries keeps, if it leaves some out.
+    directions: Option<Vec<f32>>,
 }
 
 impl Teaching {
@@ -117,13 +123,18 @@ impl Teaching {
         let about = gallery.map().filter(|_| gallery.has_originals())?.about();
         let sample = Sample::of(gallery);
         let (moments, space) = (Moments::of(&sample), Space::of(&sample, &|_| true));
-        Some(Self { sample, moments, space, about })
+        let all = (about.kind == AdaptationKind::Whitening && !sample.is_one_point())
+            .then(|| space.learn(&sample, &|_| true))
+            .flatten();
+        let directions =
+            all.as_ref().and_then(|all| all.whitened(about.strength)?.kept_directions());
+        Some(Self { sample, moments, space, about, directions })
     }
 
-    /// A map of the kind and strength of the gallery's own, learned from some entries alone. `None` where these
-    /// teach none.
+    /// A map of the kind and strength of the gallery's own, learned from some entries alone, by their positions. `None`
+    /// where these teach none.
     pub(crate) fn learn(&self, seen: &dyn Fn(usize) -> bool) -> Option<AdaptationMap> {
-        let Self { sample, moments, space, about } = self;
+        let Self { sample, moments, space, about, directions } = self;
         let seen = |entry: usize| seen(sample.position(entry));
         let count = (0..sample.len()).filter(|entry| seen(*entry)).count();
         if count == 0 || sample.is_one_point() {
@@ -131,7 +142,10 @@ impl Teaching {
         }
         let space = space.without(moments, sample, &seen);
         let taught = space.learn(sample, &seen)?;
-        let rows = taught.whitened(about.strength)?.rows(about.kind)?;
+        let near = directions.as_deref().filter(|near| {
+            near.len() % space.width == 0 && count >= SEEN * (near.len() / space.width)
+        });
+        let rows = taught.whitened(about.strength)?.rows(about.kind, near)?;
         let mean = sample.mean_of(&seen);
         AdaptationMap::new(about.kind, about.strength, count, &space.back(rows), &mean)
     }
@@ -179,7 +193,7 @@ impl Gallery {
             helping.reduce(|best, other| if gain(&other) > gain(&best) { other } else { best });
         let map = chosen.and_then(|chosen| {
             let all = space.learn(&sample, &|_| true)?;
-            let rows = space.back(all.whitened(chosen.strength)?.rows(chosen.kind)?);
+            let rows = space.back(all.whitened(chosen.strength)?.rows(chosen.kind, None)?);
             let mean = sample.mean();
             AdaptationMap::new(chosen.kind, chosen.strength, self.len(), &rows, mean)
         });
@@ -208,7 +222,7 @@ fn candidates(sample: &Sample, space: &Space, options: &AdaptOptions) -> Vec<Can
             for (kind, trials) in
                 kinds.iter().zip(after.iter_mut().skip(at).step_by(strengths.len()))
             {
-                if let Some(rows) = whitened.rows(*kind) {
+                if let Some(rows) = whitened.rows(*kind, None) {
                     trials[what].ask(sample, space, &rows, left_out, halves);
                 }
             }

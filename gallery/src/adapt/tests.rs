@@ -141,7 +141,7 @@ fn few_entries_keep_every_direction() {
     let sample = Sample::of(&gallery);
     let space = Space::of(&sample, &|_| true);
     let taught = space.learn(&sample, &|_| true).unwrap();
-    let rows = taught.whitened(0.3).unwrap().rows(AdaptationKind::Whitening);
+    let rows = taught.whitened(0.3).unwrap().rows(AdaptationKind::Whitening, None);
     assert_eq!(rows.unwrap().len(), wide * wide);
 }
 
@@ -156,7 +156,8 @@ fn a_map_that_would_hurt_is_known_to() {
     let sample = Sample::of(&gallery);
     let space = Space::of(&sample, &|_| true);
     let taught = space.learn(&sample, &|_| true).unwrap();
-    let rows = taught.whitened(0.001).and_then(|whitened| whitened.rows(AdaptationKind::Whitening));
+    let rows =
+        taught.whitened(0.001).and_then(|whitened| whitened.rows(AdaptationKind::Whitening, None));
     let map =
         AdaptationMap::new(AdaptationKind::Whitening, 0.001, 1, &rows.unwrap(), sample.mean());
     let before = recall(&gallery, &queries);

@@ -6,8 +6,11 @@ use super::{Around, Series};
 use crate::adapt::Teaching;
 use crate::answer_rule::AnswerRule;
 use crate::calibration::Trial;
+use crate::class::ContentId;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
+use crate::index::VectorIndex;
+use crate::map::AdaptationMap;
 use crate::mapped::mapped_rows;
 
 /// Groups of classes, each of which is left out by halves of its pictures: a map sees three of four pictures.
@@ -15,29 +18,101 @@ const GROUPS: usize = 2;
 /// Groups of classes, each of which is left out whole.
 const CLASSES: usize = 5;
 
-/// What a map does not see.
-#[derive(Clone, Copy)]
-enum Fold {
-    /// Half of the pictures of a group of classes, which are known things then.
-    Pictures { group: usize, half: usize },
-    /// A group of classes, whose pictures are unknown things then.
-    Classes { group: usize },
+/// A map, and what it did not see.
+#[derive(Debug, Clone, PartialEq)]
+struct Fold {
+    /// `None` where the others teach none.
+    map: Option<AdaptationMap>,
+    left_out: HashSet<ContentId>,
 }
 
-impl Fold {
-    /// All of them, in one order.
-    fn all() -> Vec<Self> {
-        let pictures = (0..2 * GROUPS).map(|i| Self::Pictures { group: i / 2, half: i % 2 });
-        pictures.chain((0..CLASSES).map(|group| Self::Classes { group })).collect()
+/// Maps of the kind and strength of a gallery's own, each learned without some of its pictures: so every entry is asked
+/// behind one that did not see it.
+///
+/// They hold for the same pictures under other labels, too, but then they are not those that these labels teach.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Folds {
+    /// Each without half of the pictures of a group of classes, which are known things then.
+    pictures: Vec<Fold>,
+    /// Each without a group of classes, whose pictures are unknown things then.
+    classes: Vec<Fold>,
+}
+
+impl Folds {
+    /// Those of a gallery; `None` without a map, or for what was fetched of shards.
+    pub fn of(gallery: &Gallery) -> Option<Self> {
+        let teaching = Teaching::of(gallery)?;
+        let entries: Vec<usize> = gallery.entries().collect();
+        let series = Series::of(gallery, &entries);
+        let fold = |has: &dyn Fn(usize, usize) -> bool| {
+            let is_left_out =
+                |place: &usize| has(gallery.entry_class(entries[*place]), series.parts[*place]);
+            let left_out: HashSet<ContentId> = (0..entries.len())
+                .filter(is_left_out)
+                .map(|place| series.pictures[place])
+                .collect();
+            let mut is_unseen = vec![false; gallery.index().positions()];
+            for (entry, picture) in entries.iter().zip(&series.pictures) {
+                is_unseen[*entry] = left_out.contains(picture);
+            }
+            // Nobody asks a map that left nothing out.
+            let learns = !left_out.is_empty();
+            let map = learns.then(|| teaching.learn(&|entry| !is_unseen[entry])).flatten();
+            Fold { map, left_out }
+        };
+        let pictures = (0..2 * GROUPS)
+            .map(|i| fold(&|class, part| class % GROUPS == i / 2 && part % 2 == i % 2));
+        let classes = (0..CLASSES).map(|group| fold(&|class, _| class % CLASSES == group));
+        Some(Self { pictures: pictures.collect(), classes: classes.collect() })
     }
 
-    /// Whether it has pictures of a part of a class.
-    fn has(self, class: usize, part: usize) -> bool {
-        match self {
-            Self::Pictures { group, half } => class % GROUPS == group && part % 2 == half,
-            Self::Classes { group } => class % CLASSES == group,
+    /// The share of a gallery's entries whose pictures were left out of a map, `0..=1`.
+    pub fn share_of(&self, gallery: &Gallery) -> f64 {
+        let is_known = |entry: &usize| {
+            let picture = gallery.identity(*entry);
+            self.pictures.iter().any(|fold| fold.left_out.contains(&picture))
+        };
+        gallery.entries().filter(is_known).count() as f64 / gallery.len().max(1) as f64
+    }
+
+    /// The entries of a gallery in parts, each with all rows behind a map that did not see the part, or as they are stored
+    /// where the others teach no map. Entries of pictures that no map left out are in none.
+    ///
+    /// # Errors
+    ///
+    /// A map that leaves nothing of an entry.
+    pub fn parts(&self, gallery: &Gallery) -> Result<Vec<(Vec<usize>, VectorIndex)>, GalleryError> {
+        let entries: Vec<usize> = gallery.entries().collect();
+        let pictures: Vec<ContentId> =
+            entries.iter().map(|entry| gallery.identity(*entry)).collect();
+        let all: Vec<usize> = (0..entries.len()).collect();
+        let part = |(fold, places): (&Fold, Vec<usize>)| {
+            let rows = match &fold.map {
+                Some(map) => mapped_rows(map, gallery.stored())?,
+                None => gallery.stored().clone(),
+            };
+            Ok((places.into_iter().map(|place| entries[place]).collect(), rows))
+        };
+        self::parts(&self.pictures, &pictures, all).into_iter().map(part).collect()
+    }
+}
+
+/// Places of pictures by the fold that left them out, the first one of several; of no fold without any.
+fn parts<'a>(
+    folds: &'a [Fold],
+    pictures: &[ContentId],
+    mut places: Vec<usize>,
+) -> Vec<(&'a Fold, Vec<usize>)> {
+    let mut parts = Vec::new();
+    for fold in folds {
+        let own: Vec<usize>;
+        (own, places) =
+            places.into_iter().partition(|place| fold.left_out.contains(&pictures[*place]));
+        if !own.is_empty() {
+            parts.push((fold, own));
         }
     }
+    parts
 }
 
 impl Gallery {
@@ -45,7 +120,7 @@ impl Gallery {
     /// no map.
     pub(super) fn in_folds(
         &self,
-        teaching: &Teaching,
+        folds: &Folds,
         entries: &[usize],
         series: &Series,
         asked: &[usize],
@@ -53,28 +128,20 @@ impl Gallery {
     ) -> Result<Vec<Vec<Trial>>, GalleryError> {
         let none = Trial { known: None, stranger: None };
         let mut trials = vec![vec![none; asked.len()]; rules.len()];
-        for fold in Fold::all() {
-            let has =
-                |place: &usize| fold.has(self.entry_class(entries[*place]), series.parts[*place]);
-            let left_out: HashSet<_> =
-                (0..entries.len()).filter(has).map(|place| series.pictures[place]).collect();
-            let places: Vec<usize> = (0..asked.len()).filter(|i| has(&asked[*i])).collect();
-            if places.is_empty() {
-                continue;
-            }
-            let mut unseen = vec![false; self.index().positions()];
-            for (entry, picture) in entries.iter().zip(&series.pictures) {
-                unseen[*entry] = left_out.contains(picture);
-            }
-            let Some(map) = teaching.learn(&|entry| !unseen[entry]) else { continue };
-            let rows = mapped_rows(&map, self.stored())?;
-            let some: Vec<usize> = places.iter().map(|i| asked[*i]).collect();
-            let answered = Around::of(self, &rows, entries, series).ask_all(&some, rules);
-            for (all, of_rule) in trials.iter_mut().zip(answered) {
-                for (i, trial) in places.iter().zip(of_rule) {
-                    match fold {
-                        Fold::Pictures { .. } => all[*i].known = trial.known,
-                        Fold::Classes { .. } => all[*i].stranger = trial.stranger,
+        let pictures: Vec<ContentId> = asked.iter().map(|place| series.pictures[*place]).collect();
+        for (folds, are_known) in [(&folds.pictures, true), (&folds.classes, false)] {
+            for (fold, places) in parts(folds, &pictures, (0..asked.len()).collect()) {
+                let Some(map) = &fold.map else { continue };
+                let rows = mapped_rows(map, self.stored())?;
+                let some: Vec<usize> = places.iter().map(|i| asked[*i]).collect();
+                let answered = Around::of(self, &rows, entries, series).ask_all(&some, rules);
+                for (all, of_rule) in trials.iter_mut().zip(answered) {
+                    for (i, trial) in places.iter().zip(of_rule) {
+                        if are_known {
+                            all[*i].known = trial.known;
+                        } else {
+                            all[*i].stranger = trial.stranger;
+                        }
                     }
                 }
             }

@@ -21,7 +21,6 @@ use std::ops::Range;
 #[cfg(feature = "parallel")]
 use rayon::prelude::*;
 
-use crate::adapt::Teaching;
 use crate::answer::{CANCELLED, SAME};
 use crate::answer_rule::AnswerRule;
 use crate::calibration::{Asked, Calibration, Fitted, Source, Test, Trial, fit, is_better};
@@ -30,6 +29,8 @@ use crate::embedding::unit;
 use crate::error::GalleryError;
 use crate::gallery::Gallery;
 use crate::index::VectorIndex;
+
+pub use folds::Folds;
 
 /// Rules that are tried, the plainest first.
 pub const RULES: [AnswerRule; 3] =
@@ -143,12 +144,26 @@ impl Gallery {
     /// [`GalleryError::ZeroEntry`] for an entry without a direction.
     pub fn leave_one_out(&self, rules: &[AnswerRule]) -> Result<Vec<Vec<Trial>>, GalleryError> {
         self.check_entries()?;
+        self.leave_one_out_behind(Folds::of(self).as_ref(), rules)
+    }
+
+    /// [`Self::leave_one_out`] with the maps that are there already: [`Folds::of`] the gallery, or of one with the same
+    /// pictures under other labels. Pictures that these do not know have no trial.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::leave_one_out`].
+    pub fn leave_one_out_behind(
+        &self,
+        folds: Option<&Folds>,
+        rules: &[AnswerRule],
+    ) -> Result<Vec<Vec<Trial>>, GalleryError> {
         let (entries, asked) = (self.entries().collect::<Vec<_>>(), self.asked_places());
         let series = Series::of(self, &entries);
-        if let Some(teaching) = Teaching::of(self) {
-            return self.in_folds(&teaching, &entries, &series, &asked, rules);
+        match folds {
+            Some(folds) => self.in_folds(folds, &entries, &series, &asked, rules),
+            None => Ok(Around::of(self, self.index(), &entries, &series).ask_all(&asked, rules)),
         }
-        Ok(Around::of(self, self.index(), &entries, &series).ask_all(&asked, rules))
     }
 
     /// Positions of the entries that [`Self::leave_one_out`] asks, in the order of its trials.

@@ -289,6 +289,39 @@ fn behind_maps_that_did_not_see_it_an_unknown_thing_is_as_near_as_others_will_be
 }
 
 #[test]
+fn folds_hold_for_the_same_pictures_under_other_labels() {
+    let (mut gallery, _) = adapted(96, 12, 12, 3);
+    let folds = Folds::of(&gallery).unwrap();
+    let before = gallery.leave_one_out(&RULES).unwrap();
+    assert_eq!(gallery.leave_one_out_behind(Some(&folds), &RULES).unwrap(), before);
+    // Every entry is in one part, and its rows are as long as those of the map.
+    let parts = folds.parts(&gallery).unwrap();
+    let mut all: Vec<usize> = parts.iter().flat_map(|(part, _)| part.clone()).collect();
+    all.sort_unstable();
+    assert_eq!(all, gallery.entries().collect::<Vec<_>>());
+    assert!(parts.iter().all(|(_, rows)| rows.dim() == gallery.index().dim()));
+    // A class that joins another one: its pictures are known things there, asked behind the maps of before.
+    let label = gallery.classes()[0].label.clone();
+    gallery.rename_class(1, &label).unwrap();
+    let (fresh, kept) = (
+        gallery.leave_one_out(&RULES[..1]).unwrap().remove(0),
+        gallery.leave_one_out_behind(Some(&folds), &RULES[..1]).unwrap().remove(0),
+    );
+    let right = |trials: &[Trial]| {
+        trials.iter().filter(|trial| trial.known.is_some_and(|(_, right)| right)).count()
+    };
+    assert!(right(&fresh).abs_diff(right(&kept)) <= fresh.len() / 20, "{}", fresh.len());
+    // What came since is asked behind none.
+    assert_eq!(folds.share_of(&gallery), 1.0);
+    let row: Vec<f32> = (0..96).map(noise).collect();
+    gallery.add_image(0, &row, ContentId::of(b"new")).unwrap();
+    let known = gallery.len() as f64;
+    assert_eq!(folds.share_of(&gallery), (known - 1.0) / known);
+    let trials = gallery.leave_one_out_behind(Some(&folds), &RULES[..1]).unwrap().remove(0);
+    assert_eq!(trials.iter().filter(|trial| trial.known.is_none()).count(), 1);
+}
+
+#[test]
 fn a_picture_of_two_entries_counts_once() {
     // Eight entries of four pictures are no series.
     let mut gallery = Gallery::with_type(DIM, "m", VectorType::F32);

@@ -71,12 +71,18 @@ pub(crate) fn orthonormal(mut rows: Vec<f32>, dim: usize) -> Vec<f32> {
 pub(crate) fn largest_directions(matrix: &[f32], dim: usize, count: usize) -> Vec<f32> {
     let mut next = noise(1);
     let start: Vec<f32> = (0..count * dim).map(|_| next()).collect();
-    let mut directions = start;
-    for _ in 0..ROUNDS {
-        directions = multiply(View::of(&directions, dim), View::of(matrix, dim));
-        directions = orthonormal(directions, dim);
-    }
-    directions
+    (0..ROUNDS).fold(start, |directions, _| nearer_directions(&directions, matrix, dim))
+}
+
+/// The same by one round from directions that are nearly those: of a matrix that is nearly the same.
+///
+/// # Shapes
+///
+/// - `directions`: `[count, dim]`
+/// - `matrix`: `[dim, dim]`
+/// - output: `[count, dim]`
+pub(crate) fn nearer_directions(directions: &[f32], matrix: &[f32], dim: usize) -> Vec<f32> {
+    orthonormal(multiply(View::of(directions, dim), View::of(matrix, dim)), dim)
 }
 
 /// A matrix with its rows as columns.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use authoring::adaptation::Options;
-use authoring::workshop::{Photo, Project, Stage, Tell, Workshop};
+use authoring::workshop::{Measured, Photo, Project, Stage, Tell, Workshop};
 use authoring::{Part, Record};
 use models::bundle::Manifest;
-use models::gallery::Gallery;
+use models::gallery::{Crop, Gallery};
 
 use crate::world::{World, shape, tree};
 
@@ -100,6 +100,39 @@ fn the_command_and_the_core_make_the_same_gallery_report_and_site() {
     assert!(made.report.contains(pictures), "the pictures of the report are others");
     assert_eq!(made.figures.photos, 16);
     assert!(stages.contains(&Stage::Photos) && stages.contains(&Stage::Packing), "{stages:?}");
+}
+
+#[test]
+fn figures_at_once_are_those_of_what_was_learned_before() {
+    let world = world();
+    let mut workshop = open(&world);
+    let mut photos = looked(&mut workshop, &world);
+    let tell: &mut Tell<'_> = &mut |_, _, _| Ok(());
+    let first = workshop.measure(&project(photos.clone()), tell).expect("figures");
+    // Another name teaches nothing else.
+    for photo in photos.iter_mut().filter(|photo| photo.label.starts_with("class 3")) {
+        photo.label = "Mug".to_owned();
+    }
+    let mut at_once = |project: &Project| {
+        workshop.measure_at_once(project, &first.kept, &mut |_, _, _| Ok(())).expect("figures")
+    };
+    let renamed = at_once(&project(photos.clone())).expect("figures at once");
+    let moved = {
+        let mut photos = photos.clone();
+        photos[0].label = "Mug".to_owned();
+        at_once(&project(photos)).expect("figures at once")
+    };
+    assert_eq!((moved.figures.photos, moved.figures.classes[0].photos), (16, 3));
+    // Other options teach something else, and so do other photographs.
+    let learn = Options { adapt: false, ..Options::default() };
+    assert!(at_once(&Project { learn, ..project(photos.clone()) }).is_none());
+    let crop = Some(Crop::Middle).filter(|crop| *crop != first.gallery.crop());
+    let crop = crop.or(Some(Crop::Never));
+    assert!(at_once(&Project { crop, ..project(photos.clone()) }).is_none());
+    let whole = workshop.measure(&project(photos), tell).expect("figures");
+    assert!(renamed.gallery.to_bytes() == whole.gallery.to_bytes(), "the gallery is another one");
+    let told = |of: &Measured| serde_json::to_value(&of.figures).expect("JSON");
+    assert_eq!(told(&renamed), told(&whole));
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     SaveLater,
     /// Comes back after some time with [`super::Event::TimeToRenew`] of this change.
     RenewLater(u64),
+    /// Comes back, when the owner has paused, with [`super::Event::TimeToLearn`] of this change.
+    LearnLater(u64),
     /// Keeps the project, whose site is called so.
     Save(Vec<u8>, String),
     /// Keeps the project before anything else happens: the page ends.

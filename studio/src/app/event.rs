@@ -121,6 +121,8 @@ pub(crate) enum Event {
     TimeToSave,
     /// It is time to measure anew, if nothing has changed since this change.
     TimeToRenew(u64),
+    /// It is time to learn anew what figures of this change take from before, if nothing has changed since.
+    TimeToLearn(u64),
     /// The page may end at any time.
     Leaving,
     /// The page ends now.

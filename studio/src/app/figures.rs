@@ -127,6 +127,9 @@ pub(crate) struct Figures {
     pub(crate) few: Vec<(usize, usize)>,
     /// Photographs that could not be used.
     pub(crate) left_out: Vec<usize>,
+    /// Whether they go by what was learned before labels changed.
+    #[serde(skip)]
+    pub(crate) are_nearly: bool,
 }
 
 impl Figures {

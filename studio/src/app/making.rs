@@ -15,6 +15,8 @@ use crate::project::{Part, PhotoId};
 pub(crate) enum Goal {
     /// Figures that say how good it is.
     Figures,
+    /// The same at once after a change, by what was learned before it.
+    Nearly,
     /// The gallery as a file.
     Gallery,
     /// The site as a ZIP archive.
@@ -210,16 +212,33 @@ pub(super) fn want(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) 
 
 /// Measures anew what the owner has changed, unless the owner waits for something or goes on changing.
 pub(super) fn renew(app: &mut App, now: f64, change: u64, out: &mut Vec<Command>) {
-    let is_stale = app.making.measured.as_ref().is_some_and(|measured| measured.stale);
+    let is_stale = |measured: &Measured| measured.stale;
+    measure_unasked(app, now, (change, Goal::Nearly), is_stale, out);
+}
+
+/// Learns anew what figures take from before a change, unless the owner waits for something or has gone on.
+pub(super) fn learn_anew(app: &mut App, now: f64, change: u64, out: &mut Vec<Command>) {
+    let are_nearly = |measured: &Measured| measured.figures.are_nearly;
+    measure_unasked(app, now, (change, Goal::Figures), are_nearly, out);
+}
+
+fn measure_unasked(
+    app: &mut App,
+    now: f64,
+    (change, goal): (u64, Goal),
+    is_due: impl Fn(&Measured) -> bool,
+    out: &mut Vec<Command>,
+) {
     let is_free = app.making.phase == Phase::Idle && app.can_begin();
-    if change != app.change || !is_stale || !is_free || lacks_classes(&app.project) {
+    if change != app.change || !is_free || lacks_classes(&app.project) {
         return;
     }
+    let Some(measured) = app.making.measured.as_mut().filter(|measured| is_due(measured)) else {
+        return;
+    };
+    measured.renewing = true;
     app.making.is_quiet = true;
-    if let Some(measured) = &mut app.making.measured {
-        measured.renewing = true;
-    }
-    begin(app, now, Goal::Figures, out);
+    begin(app, now, goal, out);
 }
 
 fn begin(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) {
@@ -376,15 +395,18 @@ fn made(
     }
     if !is_quiet {
         let sentence = match goal {
-            Goal::Figures => "measured",
+            Goal::Figures | Goal::Nearly => "measured",
             Goal::Gallery => "gallery.saved",
             Goal::Site => "site.saved",
             Goal::Folder => "site.written",
         };
         app.say(Sentence::Key(sentence), Look::Done);
     }
+    let are_nearly = |measured: &Measured| measured.figures.are_nearly;
     if stale {
         out.push(Command::RenewLater(app.change));
+    } else if app.making.measured.as_ref().is_some_and(are_nearly) {
+        out.push(Command::LearnLater(app.change));
     }
     if let Some(Trying::Waiting(handle, name)) = &app.making.trying {
         out.push(Command::Ask(*handle, name.clone()));

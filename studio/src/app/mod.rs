@@ -245,6 +245,7 @@ fn take(app: &mut App, now: f64, event: Event, out: &mut Vec<Command>) {
         }
         Event::Saved(kept) => keeping::saved(app, kept, out),
         Event::TimeToRenew(change) => making::renew(app, now, change, out),
+        Event::TimeToLearn(change) => making::learn_anew(app, now, change, out),
         Event::TimeToSave | Event::Leaving => keeping::save(app, out),
         Event::Ending => keeping::save_now(app, out),
         Event::Language => {}

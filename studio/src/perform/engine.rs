@@ -134,6 +134,7 @@ async fn made(
     let project = listed.serialize(&serializer)?;
     let name = match goal {
         Goal::Figures => "figures",
+        Goal::Nearly => "nearly",
         Goal::Gallery => "gallery",
         Goal::Site => "site",
         Goal::Folder => "folder",
@@ -145,7 +146,7 @@ async fn made(
     let answer = ask("make", &[name.into(), project, progress.as_ref().clone()]).await?;
     drop(progress);
     match goal {
-        Goal::Figures => {}
+        Goal::Figures | Goal::Nearly => {}
         Goal::Gallery => download("gallery.bin", &Array::of1(&get(&answer, "gallery")))?,
         Goal::Site => download("site.zip", &zipped(&get(&answer, "site")).await?)?,
         Goal::Folder => drop(ask("writeFolder", &[get(&answer, "site")]).await?),
@@ -154,7 +155,8 @@ async fn made(
     if figures.is_undefined() {
         return Ok(None);
     }
-    Ok(Some(serde_wasm_bindgen::from_value(figures)?))
+    let figures: Figures = serde_wasm_bindgen::from_value(figures)?;
+    Ok(Some(Figures { are_nearly: get(&answer, "at_once").is_truthy(), ..figures }))
 }
 
 fn download(name: &str, parts: &Array) -> Result<(), JsValue> {

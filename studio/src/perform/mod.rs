@@ -30,6 +30,8 @@ const ENGLISH: &str = include_str!("../../../www/studio/text/en.json");
 const SAVED_AFTER: i32 = 300;
 /// Milliseconds between the last change and new figures.
 const RENEWED_AFTER: i32 = 400;
+/// Milliseconds after which an owner who changes nothing has paused: the engine is busy for seconds then.
+const LEARNED_AFTER: i32 = 4_000;
 
 /// The studio: its state, and what the browser holds for it.
 pub(crate) struct Studio {
@@ -106,6 +108,9 @@ fn perform(studio: &Rc<Studio>, command: Command) {
         Command::SaveLater => deliver_later(studio, SAVED_AFTER, Event::TimeToSave),
         Command::RenewLater(change) => {
             deliver_later(studio, RENEWED_AFTER, Event::TimeToRenew(change));
+        }
+        Command::LearnLater(change) => {
+            deliver_later(studio, LEARNED_AFTER, Event::TimeToLearn(change));
         }
         Command::Save(bytes, title) => {
             let studio = studio.clone();

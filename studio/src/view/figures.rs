@@ -27,6 +27,8 @@ pub(super) fn show(measured: Option<&Measured>, pictures: Pictures<'_>) {
     if measured.stale {
         let note = if measured.renewing { "figures.renewing" } else { "figures.stale" };
         append(&place, &[&element("p", "stale-note", &say(note))]);
+    } else if measured.figures.are_nearly {
+        append(&place, &[&element("p", "stale-note", &say("figures.nearly"))]);
     }
     for sentence in sentences(measured) {
         append(&place, &[&element("p", "figure", &sentence)]);

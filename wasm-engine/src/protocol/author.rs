@@ -163,6 +163,10 @@ pub enum Request {
     Measure {
         /// The project.
         project: Project,
+        /// Whether the map that was learned before labels changed will do, where there is one: the answer says so, and
+        /// comes many times as fast. Default `false`.
+        #[serde(default)]
+        at_once: bool,
     },
     /// Give a project's gallery as a file.
     Export {
@@ -306,6 +310,9 @@ pub enum Response<F> {
     Measured {
         /// Places of photographs are those in the project's list.
         figures: F,
+        /// Whether the map is that of before: without `at_once` the figures are nearly these.
+        #[serde(default)]
+        at_once: bool,
     },
     /// A project's gallery.
     Exported {

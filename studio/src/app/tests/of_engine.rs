@@ -20,6 +20,7 @@ fn figures() -> Figures {
         doubles: Vec::new(),
         outliers: Vec::new(),
         few: Vec::new(),
+        are_nearly: false,
         left_out: Vec::new(),
     }
 }
@@ -167,7 +168,7 @@ fn figures_renew_themselves_after_the_last_change() {
     let (first, second) = (change(&first), change(&second));
     assert_eq!(update(&mut app, 0.0, Event::TimeToRenew(first)), [Command::Show], "it goes on");
     let commands = update(&mut app, 0.0, Event::TimeToRenew(second));
-    assert!(matches!(commands[..], [Command::Make(Goal::Figures, _), Command::Show]));
+    assert!(matches!(commands[..], [Command::Make(Goal::Nearly, _), Command::Show]));
     // Nobody waits for it: everything can be done meanwhile, and nothing is said.
     let seen = app.seen();
     assert_eq!((seen.lack, seen.progress), (None, None));
@@ -179,6 +180,32 @@ fn figures_renew_themselves_after_the_last_change() {
     update(&mut app, 0.0, Event::TimeToRenew(change(&commands)));
     engine(&mut app, EngineEvent::Made(Some(Box::new(figures()))));
     assert!(app.seen().measured.is_some_and(|measured| !measured.stale));
+}
+
+#[test]
+fn figures_by_what_was_learned_before_are_learned_anew_when_the_owner_pauses() {
+    let mut app = measured(&["a/0.jpg", "b/1.jpg"]);
+    update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
+    let change = app.change;
+    update(&mut app, 0.0, Event::TimeToRenew(change));
+    let nearly = Figures { are_nearly: true, ..figures() };
+    let commands = engine(&mut app, EngineEvent::Made(Some(Box::new(nearly))));
+    assert!(commands.contains(&Command::LearnLater(change)), "{commands:?}");
+    let seen = app.seen();
+    assert!(seen.measured.is_some_and(|of| !of.stale && of.figures.are_nearly));
+    // Who goes on gets new figures first.
+    update(&mut app, 0.0, Event::Do(Action::Title("Board".to_owned())));
+    assert_eq!(update(&mut app, 0.0, Event::TimeToLearn(change)), [Command::Show]);
+    let change = app.change;
+    update(&mut app, 0.0, Event::TimeToRenew(change));
+    engine(&mut app, EngineEvent::Made(Some(Box::new(Figures { are_nearly: true, ..figures() }))));
+    let commands = update(&mut app, 0.0, Event::TimeToLearn(change));
+    assert!(matches!(commands[..], [Command::Make(Goal::Figures, _), Command::Show]));
+    let commands = engine(&mut app, EngineEvent::Made(Some(Box::new(figures()))));
+    assert!(!commands.contains(&Command::LearnLater(change)), "{commands:?}");
+    assert!(app.seen().measured.is_some_and(|of| !of.figures.are_nearly));
+    // Figures that were asked for are learned anew already.
+    assert_eq!(update(&mut app, 0.0, Event::TimeToLearn(change)), [Command::Show]);
 }
 
 #[test]
