@@ -1,11 +1,11 @@
 """Asks a service with pictures, as JSON lines; nothing but Python's own library.
 
-    python service_load.py NAME ADDRESS PATH PICTURES SECONDS
+    python service_load.py NAME ADDRESS PATH PICTURES SECONDS [RATE]
 
 First as fast as it goes, with 1 and with 16 clients, each of which asks anew when it has its answer. Then with 16
 clients at half of what these got: requests come at even times, and the time of one counts from when it was to come, so
-that one that waits for a client is not forgotten. The answers of the first round are printed, so that services can be
-compared.
+that one that waits for a client is not forgotten. With RATE they come at that rate once more, so that two services are
+asked alike. The answers of the first round are printed, so that services can be compared.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-service, address, path, folder, seconds = sys.argv[1:]
+service, address, path, folder, seconds = sys.argv[1:6]
+alike = float(sys.argv[6]) if len(sys.argv) > 6 else None
 seconds = float(seconds)
 host, port = urlsplit(address).hostname, urlsplit(address).port
 pictures = [file.read_bytes() for file in sorted(Path(folder).rglob("*")) if file.is_file()]
@@ -30,15 +31,26 @@ class Client:
             f"Content-Length: {len(picture)}\r\n\r\n"
         )
         if not hasattr(self, "reader"):
-            self.reader, self.writer = await asyncio.open_connection(host, port)
-        self.writer.write(head.encode() + picture)
-        await self.writer.drain()
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
+            await self.connect()
+        try:
+            head = await self.head_of(head.encode() + picture)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            # A service closes a connection that was still for long.
+            await self.connect()
+            head = await self.head_of(head.encode() + picture)
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body = await self.reader.readexactly(length)
         if " 200 " not in head.split("\r\n")[0]:
             sys.exit(f"{service}: {head}{body.decode()}")
         return json.loads(body)
+
+    async def connect(self):
+        self.reader, self.writer = await asyncio.open_connection(host, port)
+
+    async def head_of(self, request):
+        self.writer.write(request)
+        await self.writer.drain()
+        return (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
 
 
 def first_of(answer):
@@ -100,6 +112,9 @@ async def main():
     rates = {"one": one, "many": many, "one_p50": percentile(times, 0.5)}
     times = await even(clients, many / 2)
     half = {"p50": percentile(times, 0.5), "p99": percentile(times, 0.99), "requests": len(times)}
+    if alike is not None:
+        times = await even(clients, alike)
+        half |= {"alike_p50": percentile(times, 0.5), "alike_p99": percentile(times, 0.99)}
     print(json.dumps({"service": service, **rates, **half}), flush=True)
 
 

@@ -1,14 +1,15 @@
 """The service that people write for a network in ONNX: FastAPI, ONNX Runtime, faiss.
 
-    python service_peer.py MODEL.onnx DESCRIPTION.json ENTRIES.json PORT
+    python service_peer.py MODEL.onnx DESCRIPTION.json ENTRIES.json PORT WORKERS
 
 DESCRIPTION has the preprocess of the network, ENTRIES the labels and embeddings of a gallery, both as Magpie gives
-them. POST /recognize takes the bytes of a picture and answers the five most similar classes. It computes as Magpie's
-service does: one picture gets all threads, and requests wait in the pool of FastAPI.
+them. POST /recognize takes the bytes of a picture and answers the five most similar classes. One worker computes as
+Magpie's service does: one picture gets all threads, and requests wait in the pool of FastAPI. Several share the cores.
 """
 
 import io
 import json
+import os
 import sys
 
 import faiss
@@ -19,12 +20,19 @@ from fastapi import FastAPI, Request
 from PIL import Image, ImageOps
 from starlette.concurrency import run_in_threadpool
 
-model, description, entries, port = sys.argv[1:]
+model, description, entries, port, workers = sys.argv[1:]
+if __name__ == "__main__":
+    folder = os.path.dirname(os.path.abspath(__file__))
+    about = {"host": "127.0.0.1", "port": int(port), "log_level": "warning", "access_log": False}
+    uvicorn.run("service_peer:app", app_dir=folder, workers=int(workers), **about)
+    sys.exit()
 preprocess = json.load(open(description))
 size = (preprocess["width"], preprocess["height"])
 mean, std = (np.array(preprocess[name], np.float32) for name in ("mean", "std"))
 
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // int(workers))
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 name = session.get_inputs()[0].name
 entries = json.load(open(entries))
 labels = [entry["class"] for entry in entries]
@@ -54,6 +62,3 @@ app = FastAPI()
 async def answer(request: Request):
     data = await request.body()
     return await run_in_threadpool(recognize, data)
-
-
-uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning", access_log=False)

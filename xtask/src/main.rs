@@ -53,8 +53,9 @@ cargo xtask bench import [NAME]...
 cargo xtask bench page [MEGABITS]
     From opening the demo's page to its first answer over a network of MEGABITS (20) a second,
     beside the same bundle on ONNX Runtime Web.
-cargo xtask bench service --pictures DIR
-    The service under load, beside FastAPI with ONNX Runtime and faiss, which it installs into .magpie/bench.
+cargo xtask bench service --pictures DIR [--soak MINUTES]
+    The service under load, beside FastAPI with ONNX Runtime and faiss, which it installs into .magpie/bench. With --soak
+    it is held at its capacity for so long, by clients of which some break off, send rubbish and change the gallery.
 cargo xtask bench studio [N] --pictures DIR
     From N (200) photographs of a camera's size to a site in the studio, in Chromium; they are
     composed of the pictures below DIR, whose folders are classes. Then 2,000 of these pictures.
