@@ -88,7 +88,10 @@ class Recognizer:
     def of(
         cls, gallery: "Union[Gallery, Path]", *, extractor: "Path" = "general", detector: "Optional[Path]" = None
     ) -> "Recognizer":
-        """Puts networks and a gallery together, without a site; the gallery is copied."""
+        """Puts networks and a gallery together, without a site; the gallery is copied.
+
+        `extractor` and `detector` are model files (`general` comes along): a recognizer opens networks of its own.
+        """
         if not isinstance(gallery, Gallery):
             gallery = Gallery.open(gallery)
         found = None if detector is None else os.fspath(detector)

@@ -163,6 +163,8 @@ class Recognized(World):
                 raise
         with self.raises(OSError, "is a folder"):
             self.recognizer.recognize(self.folder)
+        with self.raises(FileNotFoundError, "there is no such file or folder; give the folder that"):
+            Recognizer.open(self.folder / "no site")
         with self.raises(ValueError, "the picture: not a picture of a known format"):
             self.recognizer.recognize(b"text")
         with self.raises(ValueError, "picture 2 of 2: damaged or unreadable picture"):

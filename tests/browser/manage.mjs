@@ -108,13 +108,22 @@ await page.locator("dialog").getByRole("button", { name: "Rename or merge" }).cl
 await heading(page, /^Widget$/);
 await saying(page, "Done.");
 seen.merged = await page.locator("ul.entries li").count();
-// Somebody else changes the gallery: nothing happens to what was not seen.
+// What is not chosen is asked for.
+await page.getByRole("button", { name: "Move the chosen entries", exact: true }).click();
+seen.asked = await saying(page, "Choose entries first.");
+await page.getByRole("button", { name: "Close this message" }).click();
+await still(page);
+// Somebody else changes the gallery: nothing happens to what was not seen, and what was typed stays.
+await page.getByRole("button", { name: "Another fact" }).click();
+await page.keyboard.type("maker");
+await page.getByLabel("Another name").fill("Thing");
 await page.evaluate(async (token) => {
   await fetch("/v1/classes/Widget", { method: "PATCH", headers: { authorization: `Bearer ${token}`, "content-type": "application/json" }, body: JSON.stringify({ metadata: { by: "another" } }) });
 }, token);
 await page.getByRole("button", { name: "Remove the class" }).click();
 await page.locator("dialog").getByRole("button", { name: "Remove the class" }).click();
 seen.changed = await saying(page, "changed meanwhile");
+seen.typed = [await page.locator(".fact input").last().inputValue(), await page.getByLabel("Another name").inputValue()];
 
 // Visitors, who have no token, say what things are.
 seen.sent = await page.evaluate(async () => {

@@ -4,6 +4,8 @@
 pub const GALLERY: &str = "a gallery, as `magpie gallery build` writes it";
 /// A network.
 pub const MODEL: &str = "a model file, as `magpie export` and `magpie import` write it";
+/// A site.
+pub const SITE: &str = "the folder that `magpie publish --out` wrote";
 /// Images with their classes.
 pub const SAMPLES: &str = "a folder that holds a folder per class, or a list file";
 /// One picture.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use burn::tensor::Device;
 use models::bundle::{Bundle, MANIFEST_NAME, MAX_FILE_BYTES, Manifest};
 use models::gallery::{Fetched, Part};
@@ -12,6 +12,7 @@ use models::image::RgbImage;
 use super::names::{BUNDLE_FOLDER, OWN_FILES, SAMPLES};
 use super::owned::Owned;
 use crate::cli::{probe, read, size};
+use crate::files::{self, FileError};
 use crate::terminal::counted;
 
 /// Where a site is.
@@ -52,10 +53,14 @@ pub(crate) fn bundle_of(folder: &Path) -> PathBuf {
 pub(crate) fn read_manifest(bundle: &Path) -> anyhow::Result<Manifest> {
     let path = bundle.join(MANIFEST_NAME);
     if path.symlink_metadata().is_err() {
-        bail!(
-            "{}: there is no bundle (no {MANIFEST_NAME}); give the folder that `magpie publish --out` wrote",
-            bundle.display()
-        );
+        let path = bundle.to_owned();
+        // Whether nothing is there at all is of use to programs.
+        let wanted = files::wanted::SITE;
+        return Err(if path.symlink_metadata().is_err() {
+            FileError::Missing { path, wanted }.into()
+        } else {
+            anyhow!("{}: there is no bundle (no {MANIFEST_NAME}); give {wanted}", path.display())
+        });
     }
     Manifest::from_bytes(&read(&path)?).with_context(|| path.display().to_string())
 }

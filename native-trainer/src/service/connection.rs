@@ -64,6 +64,12 @@ pub(super) async fn serve(
             "note: whoever reaches this address may ask; --token-file-read lets in only who has a token"
         );
     }
+    if !place.0.is_loopback() && service.tls.is_none() && service.gate.change.is_some() {
+        eprintln!(
+            "note: tokens go over the network as they are; --certificate and --key encrypt them, and so does a proxy before \
+             this"
+        );
+    }
     // Whoever reads the address may end it at once.
     let owners = if service.manage { ", the owner's page at /manage/" } else { "" };
     eprintln!("{}: served until Ctrl-C ends it, with the API at /v1/{owners}, at", site.display());

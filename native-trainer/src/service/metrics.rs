@@ -120,7 +120,7 @@ impl Metrics {
             (
                 "images_total",
                 "counter",
-                "Images that went through the networks.",
+                "Images that were given to the networks.",
                 get(&self.images),
             ),
             ("batches_total", "counter", "Batches that they came in.", get(&self.batches)),

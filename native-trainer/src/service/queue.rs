@@ -172,20 +172,27 @@ impl Queue {
         Ok(seen)
     }
 
-    /// Has something computed in the queue's order.
+    /// Has something computed in the queue's order, for which `images` go through the networks.
     ///
     /// # Errors
     ///
     /// [`Kind::Busy`] where the queue is full, and what the call says.
     pub(crate) async fn call<R: Send + 'static>(
         &self,
+        images: usize,
         call: impl FnOnce(&Recognizer) -> Answered<R> + Send + 'static,
     ) -> Answered<R> {
         let (answer, answered) = oneshot::channel();
+        let metrics = Arc::clone(&self.metrics);
         let work = move |recognizer: &Recognizer| {
             if !answer.is_closed() {
+                let begin = Instant::now();
+                let came = call(recognizer);
+                if images > 0 {
+                    metrics.batch(images, begin.elapsed());
+                }
                 // Whoever has gone meanwhile does not need it.
-                let _ = answer.send(call(recognizer));
+                let _ = answer.send(came);
             }
         };
         self.push(vec![Work::Call(Box::new(work))])?;

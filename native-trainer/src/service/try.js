@@ -82,7 +82,10 @@ function show(method, path, operation) {
 
 async function begin() {
   const description = await (await fetch("openapi.json")).json();
-  for (const [path, methods] of Object.entries(description.paths)) {
+  // What programs ask for comes before the pages' own files.
+  const isAsked = ([path]) => /^\/v1\/\w+(\/|$)/.test(path);
+  const paths = Object.entries(description.paths);
+  for (const [path, methods] of [...paths.filter(isAsked), ...paths.filter((one) => !isAsked(one))]) {
     for (const [method, operation] of Object.entries(methods)) show(method, path, operation);
   }
   for (const { name, status, title } of description["x-problems"] ?? []) {

@@ -71,6 +71,7 @@ fn an_owner_changes_a_gallery_while_it_is_served() {
         (&seen["kept"], &seen["undone"], &seen["merged"]),
         (&json!(1), &json!(1), &json!(2))
     );
+    assert_eq!(seen["typed"], json!(["maker", "Thing"]), "{seen}");
     assert!(text("changed").starts_with("The gallery has changed meanwhile."), "{seen}");
     assert_eq!(seen["sent"], json!([200, 200, 200]));
     assert_eq!(text("accepted"), "Accepted. Pictures added: 1; known already: 0.");

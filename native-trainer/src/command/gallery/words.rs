@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::{CLASSES, Change, Values, check_extractor, many, say_stale, summary};
 use crate::cli::{DeviceKind, Embedder};
 use crate::files;
+use crate::networks::GENERAL;
 use crate::progress::Progress;
 use crate::text::{TextParts, TextTower, words_beside};
 
@@ -122,6 +123,12 @@ impl Words {
     /// The tower of texts, which has to be that of the extractor.
     fn tower(&self, path: &std::path::Path, embedder: &Embedder) -> anyhow::Result<TextTower> {
         let shown = path.display();
+        if self.tower_file.is_none() && self.extractor.as_os_str() == GENERAL {
+            bail!(
+                "{GENERAL} was not learned with texts; give by --extractor a network of CLIP, which `magpie import` reads \
+                 with its tower of texts"
+            );
+        }
         if !path.exists() {
             bail!(
                 "{shown}: there is no tower of texts; `magpie import` of a file of CLIP writes it beside the model file, \

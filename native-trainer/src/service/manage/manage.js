@@ -57,6 +57,12 @@ async function begin(token) {
   await open(classes, tabs[0]);
 }
 
+/** Leads to a field that is empty, and says what belongs there. */
+function missing(field, text) {
+  field.focus();
+  return text;
+}
+
 // --- Pictures that are added
 
 /** Sends pictures to a class, many in one request; says what came of them. */
@@ -103,8 +109,8 @@ function adding(label) {
     make("label", {}, say("add.files"), files));
   const add = async (chosen) => {
     const to = label ?? name.input.value;
-    if (!to.trim()) return name.input.focus();
-    if (chosen.length === 0) return files.focus();
+    if (!to.trim()) return missing(name.input, say("choose.class"));
+    if (chosen.length === 0) return missing(files, say("choose.files"));
     const said = await send([...chosen], to);
     await page.view();
     return said;
@@ -209,7 +215,7 @@ function facts(one) {
     return made;
   };
   for (const [name, text] of Object.entries(one.metadata)) row(name, text);
-  const another = make("button", { type: "button" }, say("describe.add"));
+  const another = make("button", { type: "button", "data-another": "" }, say("describe.add"));
   another.addEventListener("click", () => row().firstChild.focus());
   const least = make("input", { type: "number", min: -1, max: 1, step: "any", value: one.min_similarity === null ? "" : Number(one.min_similarity.toPrecision(6)) });
   const save = button(say("describe.save"), async () => {
@@ -249,15 +255,16 @@ async function entries(label) {
   const to = nameField(say("move.to"));
   const move = button(say("move"), async () => {
     const ids = chosen();
-    if (ids.length === 0) return;
-    if (!to.input.value.trim()) return to.input.focus();
+    if (ids.length === 0) return say("choose.entries");
+    if (!to.input.value.trim()) return missing(to.input, say("choose.class"));
     await page.api.post("/v1/entries/move", { ids, class: label, to: to.input.value });
     await page.view();
     return say("done");
   });
   const remove = button(say("remove.entries"), async () => {
     const ids = chosen();
-    if (ids.length === 0 || !(await sure(say("remove.entries.sure", { count: ids.length }), say("remove.entries")))) return;
+    if (ids.length === 0) return say("choose.entries");
+    if (!(await sure(say("remove.entries.sure", { count: ids.length }), say("remove.entries")))) return;
     await page.api.post("/v1/entries/remove", { ids, class: label });
     await page.view();
     return say("done");
@@ -273,6 +280,7 @@ async function corrections() {
   const list = make("ul", { className: "cards wide" });
   const shown = [];
   const decide = async (how, chosen) => {
+    if (chosen.length === 0) return say("choose.corrections");
     let said = "";
     const to = new Map();
     // Those that become one class are one change.
@@ -354,7 +362,7 @@ async function gallery() {
   });
   const replace = button(say("file.replace"), async () => {
     const [chosen] = file.files;
-    if (!chosen) return file.focus();
+    if (!chosen) return missing(file, say("choose.file"));
     if (!(await sure(say("file.sure", { name: chosen.name }), say("file.replace")))) return;
     await page.api.send("PUT", "/v1/gallery/file", { body: chosen, type: "application/octet-stream" });
     await page.view();

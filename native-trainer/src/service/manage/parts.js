@@ -23,10 +23,46 @@ export function make(name, properties = {}, ...children) {
   return made;
 }
 
-/** Says how something went; what went wrong stays until something else is said. */
+/** Says how something went; it stays until something else is said, or until it is closed. */
 export function tell(text, isWrong = false) {
-  $("status").textContent = text;
+  $("status").replaceChildren(text);
+  if (text && text !== say("working")) {
+    const close = make("button", { type: "button", className: "close", "aria-label": say("close") });
+    close.addEventListener("click", () => tell(""));
+    $("status").append(close);
+  }
   $("status").classList.toggle("wrong", isWrong);
+}
+
+// What the owner has written or chosen himself.
+document.addEventListener("input", ({ target }) => target.setAttribute("data-typed", ""));
+
+/** Fields that take texts or files, by their names and places. */
+function fields() {
+  const counts = new Map();
+  return new Map([...$("main").querySelectorAll("input:not([type=checkbox]), textarea")].map((field) => {
+    const name = field.getAttribute("aria-label") ?? field.labels[0]?.firstChild.textContent ?? "";
+    const count = counts.get(name) ?? 0;
+    counts.set(name, count + 1);
+    return [`${name} ${count}`, field];
+  }));
+}
+
+/** Draws the view anew and puts back what was typed and not sent. */
+async function drawAgain() {
+  const typed = [...fields()].filter(([, field]) => field.hasAttribute("data-typed"));
+  await page.view();
+  for (const [key, before] of typed) {
+    let field = fields().get(key);
+    if (!field) {
+      $("main").querySelector("[data-another]")?.click();
+      field = fields().get(key);
+    }
+    if (!field) continue;
+    if (field.type === "file") field.files = before.files;
+    else field.value = before.value;
+    field.setAttribute("data-typed", "");
+  }
 }
 
 /** A problem that the service answers. */
@@ -97,7 +133,7 @@ export async function work(button, does) {
     if (error.kind === "changed") {
       // Not every view begins with an answer about the gallery.
       await page.api.get("/v1/gallery", { shown: true });
-      await page.view();
+      await drawAgain();
       return tell(say("changed"), true);
     }
     tell(error.message, true);

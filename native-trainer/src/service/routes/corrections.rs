@@ -78,11 +78,11 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
                     _ => Err(Problem::new(Kind::Failed, "the networks gave no embedding")),
                 }
             };
-            service.queue.call(seen).await?
+            service.queue.call(1, seen).await?
         }
         (None, None, Some(embedding)) => {
             let photo = of_embedding(&how.snapshot.gallery, class, &embedding)?;
-            service.queue.call(move |_| said(&how, &photo).map(|said| (photo, said))).await?
+            service.queue.call(0, move |_| said(&how, &photo).map(|said| (photo, said))).await?
         }
         _ => {
             return Err(Problem::request(

@@ -73,8 +73,9 @@ pub(crate) async fn add(service: Arc<Service>, call: Call) -> Answered {
         let (all, with, names) = (Arc::clone(&snapshot), chunk, sent.names.clone());
         let check = |bytes: &Bytes| service.pixels_of(bytes).err();
         let refused: Vec<Option<Problem>> = with.bytes.iter().map(check).collect();
-        let (found, out) =
-            service.queue.call(move |recognizer| embed(recognizer, &all, &with, refused)).await?;
+        let images = refused.iter().filter(|refused| refused.is_none()).count();
+        let seen = move |recognizer: &Recognizer| embed(recognizer, &all, &with, refused);
+        let (found, out) = service.queue.call(images, seen).await?;
         photos.extend(found);
         left_out.extend(out.into_iter().map(|(place, problem)| {
             let image = first + place;

@@ -108,7 +108,7 @@ pub(crate) async fn search(service: Arc<Service>, call: Call) -> Answered {
     let version = snapshot.version;
     let found = service
         .queue
-        .call(move |_| {
+        .call(0, move |_| {
             let find = |embedding: Vec<f32>| {
                 let nothing = BBox::new(0.0, 0.0, 0.0, 0.0);
                 wanted.naming(|naming| naming.recognition(nothing, 1.0, embedding))
