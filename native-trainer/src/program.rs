@@ -189,9 +189,14 @@ mod tests {
         })?;
         let rest = rest.split_once(" #").map_or(rest, |(command, _)| command);
         let mut text = rest.trim_end_matches('"').to_owned();
-        for (variable, value) in
-            [("$SLURM_ARRAY_TASK_ID", "3"), ("$shard", "3"), ("{shard}", "3"), ("{SHARDS}", "64")]
-        {
+        for (variable, value) in [
+            ("$SLURM_ARRAY_TASK_ID", "3"),
+            ("$shard", "3"),
+            ("{shard}", "3"),
+            ("{SHARDS}", "64"),
+            // Only builds with its feature have it.
+            ("--device cuda", "--device cpu"),
+        ] {
             text = text.replace(variable, value);
         }
         assert!(!text.contains(['$', '{']), "a variable that no value stands for: {line}");

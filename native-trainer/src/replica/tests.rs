@@ -478,15 +478,16 @@ fn a_worker_that_is_lost_at_any_message_is_taken_over() {
     assert_eq!((got.2.len(), got.3), (0, 3));
     let count = whole.messages.load(Ordering::SeqCst);
     assert!(count > 50, "{count} messages");
-    // Without the first two nothing has begun.
-    for most in 2..count {
+    // Without the first two nothing has begun. In between said and gathered take turns.
+    let is_looked_at = |most: &usize| *most < 8 || *most + 8 > count || most.is_multiple_of(5);
+    for most in (2..count).filter(is_looked_at) {
         let wire = Wire::to(&other, most, Fault::Cut);
         let got = step(&wire, PATIENCE);
         assert_eq!((got.2.len(), got.3), (1, 2), "after {most} messages: {:?}", got.2);
         assert!(got.2[0].contains("is lost: the connection was closed"), "{:?}", got.2);
     }
     let short = Duration::from_secs(2);
-    for most in [2, 3, 4, count / 2, count - 3, count - 1] {
+    for most in [2, 3, count / 2, count - 1] {
         // The worker behind it waits for as long as its own patience.
         let wire = Wire::to(&worker(None), most, Fault::Stall);
         let got = step(&wire, short);

@@ -107,7 +107,7 @@ fn shards_of_main_bodies_make_the_gallery_of_the_pictures() {
 }
 
 #[test]
-fn a_list_and_a_zip_file_have_shards_and_the_list_may_lie_elsewhere() {
+fn the_list_may_lie_elsewhere_on_each_machine() {
     let world = world(4);
     let list: String = (0..4)
         .flat_map(|class| {
