@@ -96,12 +96,37 @@ impl<'a> Cropper<'a> {
     ) -> anyhow::Result<Memory> {
         let cropper = Cropper::new(networks, Crop::default());
         let mut memory = Memory::default();
-        for crop in wanted(networks) {
+        for crop in Self::measured(networks.detector.is_some()) {
             for seen in cropper.look(*crop, &[photo])? {
                 memory.put(photo.0, seen);
             }
         }
         Ok(memory)
+    }
+
+    /// What has to be embedded to choose the part.
+    pub(crate) fn measured(has_detector: bool) -> &'static [Crop] {
+        if has_detector { &[Crop::Both] } else { &[Crop::Never, Crop::Middle] }
+    }
+
+    /// What is known of each of some photographs after a part of them was embedded, or all that may become an entry.
+    pub(crate) fn look_at_each(
+        networks: Networks<'_>,
+        crop: Option<Crop>,
+        photos: &[(ContentId, &RgbImage, &Path)],
+    ) -> anyhow::Result<Vec<Seen>> {
+        let cropper = Cropper::new(networks, Crop::default());
+        let crops = match &crop {
+            Some(crop) => std::slice::from_ref(crop),
+            None => Self::measured(networks.detector.is_some()),
+        };
+        let mut all = vec![Seen::default(); photos.len()];
+        for crop in crops {
+            for (all, seen) in all.iter_mut().zip(cropper.look(*crop, photos)?) {
+                all.merge(seen);
+            }
+        }
+        Ok(all)
     }
 
     /// What is known of a part of a photograph that its owner has chosen: that part is all of its entries.
@@ -195,10 +220,14 @@ impl<'a> Cropper<'a> {
         photos: &dyn Photos,
         tell: &mut dyn FnMut(usize, usize, &Memory) -> anyhow::Result<()>,
     ) -> anyhow::Result<String> {
-        let wanted = wanted(self.networks);
+        let wanted = Self::measured(self.networks.detector.is_some());
         let sample = sample(photos);
         let mut all: BTreeMap<ContentId, usize> = BTreeMap::new();
         for (index, chunk) in sample.chunks(CHUNK).enumerate() {
+            let places: Vec<usize> = chunk.iter().map(|(_, place)| *place).collect();
+            if let Some(memory) = photos.remembered(&places)? {
+                self.memory.learn(&memory);
+            }
             let read = chunk.par_iter().filter_map(|(class, place)| {
                 // What cannot be used is named when it is added.
                 let (id, bytes) = photos.read(*place).ok()?;
@@ -241,14 +270,6 @@ impl<'a> Cropper<'a> {
         };
         self.crop = crop;
         Ok(format!("crop: {} ({text})", crop.name()))
-    }
-}
-
-/// What has to be embedded to choose the part.
-fn wanted(networks: Networks<'_>) -> &'static [Crop] {
-    match networks.detector {
-        Some(_) => &[Crop::Both],
-        None => &[Crop::Never, Crop::Middle],
     }
 }
 

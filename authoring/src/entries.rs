@@ -44,6 +44,10 @@ pub fn add(
     let mut done = Added::default();
     let places: Vec<usize> = (0..photos.count()).collect();
     for chunk in places.chunks(CHUNK) {
+        if let Some(memory) = photos.remembered(chunk)? {
+            // All come so: what was known of those before is needed no more.
+            cropper.memory = memory;
+        }
         let mut read = Vec::with_capacity(chunk.len());
         for (place, content) in chunk.iter().zip(read_all(photos, chunk, &known, cropper)) {
             match content {

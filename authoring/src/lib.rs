@@ -12,7 +12,7 @@
 //! | `bundled`, `calibration`, `embedding`, `hosting`, `html`, `memory`, `picture`, `precache` | gallery and networks as a bundle; when an answer is believed; embeddings of pictures; what hosts are given; pages for owners; what is known of photographs; why a picture cannot be used; what browsers keep |
 //! | `adaptation`, `photos`, `site` | what a gallery learns from its own entries; what comes in and what is told; a site as a map from names to bytes |
 //! | `crops` | the part of a photograph that becomes an entry |
-//! | `entries`, `quality` | photographs become entries; how good a gallery is |
+//! | `embedding_shard`, `entries`, `quality` | embeddings of a part of a list; photographs become entries; how good a gallery is |
 //! | `figures`, `make`, `report` | that as data; the steps of `magpie site`; that as a page for the owner |
 //! | `record` | what is kept of a photograph that was looked at |
 //! | `workshop` | all of it behind one door, for a page and for Node |
@@ -22,6 +22,7 @@ pub mod bundled;
 pub mod calibration;
 mod crops;
 pub mod embedding;
+pub mod embedding_shard;
 mod entries;
 pub mod figures;
 pub mod hosting;

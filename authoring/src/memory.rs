@@ -87,8 +87,14 @@ impl Seen {
         }
     }
 
-    fn parts(&self) -> impl Iterator<Item = &Vec<f32>> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Vec<f32>> {
         [self.whole.as_ref(), self.middle.as_ref(), self.main.found()].into_iter().flatten()
+    }
+
+    /// A byte that says what is known, and the embeddings.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.flags());
+        bytes.extend(self.parts().flatten().flat_map(|value| value.to_le_bytes()));
     }
 
     fn flags(&self) -> u8 {
@@ -172,8 +178,7 @@ impl Memory {
         bytes.extend(number(self.seen.len()));
         for (id, seen) in &self.seen {
             bytes.extend(id.0);
-            bytes.push(seen.flags());
-            bytes.extend(seen.parts().flatten().flat_map(|value| value.to_le_bytes()));
+            seen.write(&mut bytes);
         }
         sealed(bytes)
     }
@@ -238,22 +243,27 @@ impl<'a> Reader<'a> {
         Some(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
     }
 
+    /// What [`Seen::write`] wrote.
+    pub(crate) fn seen(&mut self, dim: usize) -> Option<Seen> {
+        let flags = *self.take(1)?.first()?;
+        let mut part = |flag: u8| {
+            if flags & flag == 0 { Some(None) } else { Some(Some(self.embedding(dim)?)) }
+        };
+        let (whole, middle, main) = (part(WHOLE)?, part(MIDDLE)?, part(MAIN)?);
+        let main = match main {
+            Some(main) => Body::Found(main),
+            None if flags & NOTHING == 0 => Body::Unknown,
+            None => Body::Nothing,
+        };
+        Some(Seen { whole, middle, main })
+    }
+
     fn photographs(&mut self) -> Option<Memory> {
         let (dim, count) = (self.number()?, self.number()?);
         let mut memory = Memory::default();
         for _ in 0..count {
             let id = ContentId(self.take(16)?.try_into().ok()?);
-            let flags = *self.take(1)?.first()?;
-            let mut part = |flag: u8| {
-                if flags & flag == 0 { Some(None) } else { Some(Some(self.embedding(dim)?)) }
-            };
-            let (whole, middle, main) = (part(WHOLE)?, part(MIDDLE)?, part(MAIN)?);
-            let main = match main {
-                Some(main) => Body::Found(main),
-                None if flags & NOTHING == 0 => Body::Unknown,
-                None => Body::Nothing,
-            };
-            memory.seen.insert(id, Seen { whole, middle, main });
+            memory.seen.insert(id, self.seen(dim)?);
         }
         self.0.is_empty().then_some(memory)
     }

@@ -50,6 +50,15 @@ pub trait Photos: Sync {
         Ok((ContentId::of(&bytes), Some(bytes)))
     }
 
+    /// What is known of some that come with their embeddings; `None` where the files are to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// Where that cannot be had, which ends the work.
+    fn remembered(&self, _places: &[usize]) -> anyhow::Result<Option<Memory>> {
+        Ok(None)
+    }
+
     /// A JPEG of it as a class shows it; `None` if it cannot be had.
     fn class_thumbnail(&self, place: usize) -> Option<Vec<u8>> {
         class_thumbnail(&decoded(self, place)?).ok()

@@ -54,6 +54,9 @@ pub enum PictureProblem {
     /// Nothing but its content is known.
     #[error("what becomes an entry of it is not known: let the engine look at the picture again")]
     NotLookedAt,
+    /// It was looked at elsewhere, where this was said.
+    #[error("{0}")]
+    Kept(String),
     /// What the extractor makes of it is no embedding.
     #[error(transparent)]
     Embedding(#[from] GalleryError),

@@ -35,6 +35,7 @@ pub mod terminal;
 pub mod allocator;
 #[doc(hidden)]
 pub mod assign;
+mod certificate;
 #[doc(hidden)]
 pub mod checkpoint;
 #[doc(hidden)]

@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use thiserror::Error;
 
 use crate::command::{
-    bench, data, detect, eval, export, extract, gallery, import, publish, recognize, report, scene,
-    serve, site, studio, train, verify, worker,
+    bench, data, detect, embed, eval, export, extract, gallery, import, publish, recognize, report,
+    scene, serve, site, studio, train, verify, worker,
 };
 use crate::{allocator, page, terminal};
 
@@ -54,6 +54,7 @@ enum Command {
     Worker(worker::Arguments),
     Eval(eval::Arguments),
     Extract(extract::Arguments),
+    Embed(embed::Arguments),
     Detect(detect::Arguments),
     Export(export::Arguments),
     Report(report::Arguments),
@@ -123,6 +124,7 @@ impl Command {
             Self::Worker(arguments) => arguments.run(),
             Self::Eval(arguments) => arguments.run(),
             Self::Extract(arguments) => arguments.run(),
+            Self::Embed(arguments) => arguments.run(),
             Self::Detect(arguments) => arguments.run(),
             Self::Export(arguments) => arguments.run(),
             Self::Report(arguments) => arguments.run(),
@@ -168,4 +170,55 @@ impl Usage {
 pub(crate) fn call(words: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let words = [OsString::from("magpie")].into_iter().chain(words);
     Cli::try_parse_from(words).map_err(|error| Usage::of(&error))?.command.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTS: [(&str, &str); 2] = [
+        ("docs/scale.md", include_str!("../../docs/scale.md")),
+        ("docs/training.md", include_str!("../../docs/training.md")),
+    ];
+
+    /// A command as a shell or a script would have it: variables are numbers.
+    fn words(line: &str) -> Option<Vec<String>> {
+        let (_, rest) = line.split_once("magpie ").filter(|(before, _)| {
+            let before = before.trim();
+            before.is_empty() || before.ends_with("f\"")
+        })?;
+        let rest = rest.split_once(" #").map_or(rest, |(command, _)| command);
+        let mut text = rest.trim_end_matches('"').to_owned();
+        for (variable, value) in [
+            ("$SLURM_ARRAY_TASK_ID", "3"),
+            ("$shard", "3"),
+            ("{shard}", "3"),
+            ("{SHARDS}", "64"),
+            // Only builds with its feature have it.
+            ("--device cuda", "--device cpu"),
+        ] {
+            text = text.replace(variable, value);
+        }
+        assert!(!text.contains(['$', '{']), "a variable that no value stands for: {line}");
+        Some(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn commands_of_documents_are_commands() {
+        for (name, text) in DOCUMENTS {
+            let mut found = 0;
+            for block in text.split("```").skip(1).step_by(2) {
+                // A line that ends with a backslash goes on.
+                for line in block.replace("\\\n", " ").lines() {
+                    let Some(words) = words(line) else { continue };
+                    found += 1;
+                    let all = ["magpie".to_owned()].into_iter().chain(words);
+                    if let Err(error) = Cli::try_parse_from(all) {
+                        panic!("{name}: {line}: {error}");
+                    }
+                }
+            }
+            assert!(found > 5, "{name} has {found} commands");
+        }
+    }
 }

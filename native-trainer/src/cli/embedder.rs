@@ -8,7 +8,7 @@ use models::extractor::Extractor;
 use models::gallery::{Crop, Gallery};
 use models::image::RgbImage;
 use models::inference::Prepared;
-use models::model_file::Architecture;
+use models::model_file::{Architecture, sha256_hex};
 
 use super::{DeviceKind, Failures, OpenModel, open_model};
 use crate::data::list_file::Samples;
@@ -21,6 +21,8 @@ pub struct Embedder {
     extractor: Prepared<Extractor>,
     /// The short name that galleries carry.
     pub id: String,
+    /// SHA-256 of the model file.
+    pub(crate) digest: String,
     embedding_dim: usize,
     /// Whether the middles of pictures are looked at.
     middle: bool,
@@ -42,14 +44,15 @@ impl Embedder {
     ///
     /// A file that is no extractor, a device that is not there.
     pub fn open(path: &Path, device: DeviceKind) -> anyhow::Result<Self> {
-        let OpenModel { file, id, .. } = open_model(path)?;
+        let OpenModel { file, id, bytes } = open_model(path)?;
+        let digest = sha256_hex(&bytes);
         let embedding_dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
             Architecture::Detector(_) => 0,
         };
         let extractor = file.prepare_extractor(device.target()?);
         let extractor = extractor.with_context(|| path.display().to_string())?;
-        Ok(Self { extractor, id, embedding_dim, middle: false })
+        Ok(Self { extractor, id, digest, embedding_dim, middle: false })
     }
 
     /// Embeds queries of a gallery from now on: their middles, if the gallery's entries are those of middles.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod data;
 pub mod detect;
+pub mod embed;
 pub mod eval;
 pub mod export;
 pub mod extract;

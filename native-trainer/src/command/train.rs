@@ -16,6 +16,7 @@ use crate::data::list_file::Samples;
 use crate::metric::verdict::Keep;
 use crate::networks;
 use crate::recipe::{Pictures, Recipe, SHIPPED, Shipped, Task};
+use crate::replica::Trust;
 use crate::report;
 use crate::terminal::counted;
 use crate::train::detector::DetectorTraining;
@@ -75,6 +76,13 @@ pub struct Arguments {
     /// Seconds after which a worker that says nothing is given up; while it computes it shows signs of life.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(2..=86_400))]
     worker_timeout: u64,
+    /// File with the secret that the workers ask for: the same as that of `magpie worker --secret-file`.
+    #[arg(long, value_name = "FILE", requires = "workers")]
+    secret_file: Option<PathBuf>,
+    /// PEM file with the workers' certificate, or with the one that signed theirs: connections are encrypted, and a worker
+    /// with another certificate is refused.
+    #[arg(long, value_name = "FILE", requires = "workers")]
+    worker_certificate: Option<PathBuf>,
     /// Prints one JSON object per line: what metrics.jsonl holds.
     #[arg(long)]
     json: bool,
@@ -196,6 +204,7 @@ impl Arguments {
             devices: (1..self.devices).map(|i| self.device.open_next(i.into())).collect(),
             workers: self.workers.clone(),
             worker_timeout: Duration::from_secs(self.worker_timeout),
+            trust: Trust::read(self.secret_file.as_deref(), self.worker_certificate.as_deref())?,
             json: self.json,
         };
         let model = run(training, recipe, &options, &folder, device)?;

@@ -1,12 +1,16 @@
 //! `magpie worker`: lends this machine to training runs elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 
+use crate::certificate;
 use crate::cli::{DeviceKind, no_port};
-use crate::replica::{Terms, listen};
+use crate::replica::{Secret, Terms, listen};
 
 const MEGABYTE: u64 = 1_000_000;
 /// What a run may take where the machine does not say how much it has.
@@ -15,18 +19,30 @@ const MEMORY: u64 = 4_000 * MEGABYTE;
 /// Computes a part of every batch for `magpie train --worker HOST:PORT`.
 ///
 /// Needs no data and keeps none: pictures and weights come with each step. Serves one run at a time,
-/// tells whoever comes meanwhile that it is busy, and waits for the next. Whoever reaches its address can have it compute, and what is sent is not
-/// encrypted: outside a network of your own, reach it through a tunnel (ssh -L).
+/// tells whoever comes meanwhile that it is busy, and waits for the next. Other machines reach it only where both sides
+/// know a secret; what is sent is encrypted where it has a certificate.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  magpie worker --address 0.0.0.0 --port 7500\n  \
-    magpie train -c recipe.toml --out runs/mine --worker other-machine:7500")]
+#[command(
+    after_help = "Example (the file with the secret is the same on both machines):\n  openssl rand -hex 32 > \
+    secret\n  magpie worker --address 0.0.0.0 --port 7500 --secret-file secret\n  magpie train -c recipe.toml --out \
+    runs/mine --worker other-machine:7500 --secret-file secret"
+)]
 pub struct Arguments {
-    /// Address to listen at; other machines reach 0.0.0.0 or this machine's own.
+    /// Address to listen at; other machines reach 0.0.0.0 or this machine's own, which needs --secret-file.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// Port to listen at; 0 takes a free one.
     #[arg(long, default_value_t = 7500)]
     port: u16,
+    /// File with a secret that a trainer has to know: 16 or more printable characters.
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// PEM file with this worker's certificate, by which connections are encrypted.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
@@ -44,14 +60,27 @@ impl Arguments {
     ///
     /// # Errors
     ///
-    /// A port that is taken.
+    /// A port that is taken, an address that others reach without a secret, files that cannot be used.
     pub fn run(&self) -> anyhow::Result<()> {
+        if self.secret_file.is_none() && !self.address.is_loopback() {
+            bail!(
+                "{}: other machines reach this address, and whoever does could have this one compute; give \
+                 --secret-file, or listen at 127.0.0.1",
+                self.address
+            );
+        }
+        let secret = self.secret_file.as_deref().map(Secret::read).transpose()?;
+        let pair = self.certificate.as_deref().zip(self.key.as_deref());
+        let tls =
+            pair.map(|(certificate, key)| certificate::server(certificate, key)).transpose()?;
         let place = (self.address, self.port);
         let listener = TcpListener::bind(place).map_err(|error| no_port(place, error))?;
         println!("{}", listener.local_addr()?);
         let terms = Terms {
             memory: self.memory.map_or_else(half_of_all, |memory| memory.saturating_mul(MEGABYTE)),
             patience: Duration::from_secs(self.timeout),
+            secret,
+            tls: tls.map(Arc::new),
         };
         listen(&listener, &self.device.open(), terms, |text| println!("{text}"))
     }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use burn::tensor::Device;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::error::LinkError;
 use super::link::Link;
 use super::message::{Begin, Message};
+use super::trust::{Access, Secret};
 use super::worker;
 
 /// Connections that have not begun a run; of more, the oldest is closed.
@@ -24,12 +26,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 const STACK: usize = 8 << 20;
 
 /// What a worker allows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terms {
     /// Bytes that a run may take beyond what the process has at its start.
     pub memory: u64,
     /// How long a trainer may be silent, without so much as a sign of life, before it is given up.
     pub patience: Duration,
+    /// What a trainer has to know; without one everybody who comes is served.
+    pub secret: Option<Secret>,
+    /// How connections are encrypted; as they are without it.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// Computes for every run that comes, one at a time; whoever comes meanwhile is told so. `told` hears
@@ -43,8 +49,10 @@ pub fn listen(
     terms: Terms,
     told: impl Fn(&str) + Send + Sync + 'static,
 ) -> ! {
+    let access = Access::to_guests(terms.secret.clone(), terms.tls.clone());
     let door = Arc::new(Door {
         device: device.clone(),
+        access,
         terms,
         told,
         is_taken: Mutex::new(false),
@@ -77,6 +85,7 @@ pub fn listen(
 
 struct Door<T> {
     device: Device,
+    access: Access,
     terms: Terms,
     told: T,
     is_taken: Mutex<bool>,
@@ -121,7 +130,7 @@ impl<T> Door<T> {
 
 impl<T: Fn(&str)> Door<T> {
     fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
-        let greeted = Link::with_guest(stream, self.terms.patience)
+        let greeted = Link::with_guest(stream, &self.access, self.terms.patience)
             .and_then(|mut link| worker::receive_begin(&mut link).map(|begin| (link, begin)));
         let ended = greeted.map(|(link, begin)| self.let_in(number, link, begin, address));
         self.leave(number);

@@ -46,8 +46,34 @@ pub enum LinkError {
         most: u64,
     },
     /// Something else listens there.
-    #[error("what answers there is no magpie worker")]
+    #[error("what answers there is no magpie worker, or TLS is spoken on one side alone")]
     Stranger,
+    /// The connection cannot be encrypted, or not with a side that is trusted.
+    #[error(
+        "no encrypted connection: {0}; the trainer's --worker-certificate is the worker's --certificate or what signed it"
+    )]
+    Encryption(String),
+    /// The other side asks for a secret, and this one was given none.
+    #[error("it asks for a secret; give --secret-file with the same file on both sides")]
+    SecretWanted,
+    /// This side asks for a secret, and the other one was given none.
+    #[error("it was given no secret; start it with the same --secret-file")]
+    SecretLacking,
+    /// The other side has shown no knowledge of the secret.
+    #[error("it has another secret; give --secret-file with the same file on both sides")]
+    SecretWrong,
+    /// Signs of life came, and nothing else.
+    #[error("nothing but signs of life has come from it for {seconds} s")]
+    Idle {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A pass is given up: the replicas that are left share the batch anew.
+    #[error("{replicas} replicas share the batch anew")]
+    Regroup {
+        /// How many are left.
+        replicas: usize,
+    },
     /// A worker or trainer of another version.
     #[error(
         "version {theirs} of the protocol is spoken there, {ours} here; run the same magpie on both \

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
-use models::image::resize;
-use models::inference::Prepared;
 use models::model_file::Architecture;
 use models::operators::mixed::HalfFloat;
 use models::operators::replicas::{self, Exchange};
@@ -22,8 +20,8 @@ use super::cost::MAX_REPLICAS;
 use super::error::LinkError;
 use super::link::Link;
 use super::message::{Begin, MAX_WEIGHTS_HEAD, Message, Room};
+use super::trust::{Access, Trust};
 use super::worker::{backward, host, receive_begin, serve};
-use crate::embedding::Runs;
 
 /// How long a connection may take.
 const CONNECTED: Duration = Duration::from_secs(10);
@@ -46,6 +44,14 @@ pub enum ReplicaError {
         /// What it says.
         source: LinkError,
     },
+    /// A worker that this run cannot use, or that does not let it in.
+    #[error("worker {address}: {source}")]
+    Refused {
+        /// As given.
+        address: String,
+        /// What is wrong.
+        source: LinkError,
+    },
     /// Nobody answers at an address.
     #[error("worker {address}: {source}; start it there with `magpie worker`")]
     Connect {
@@ -56,8 +62,8 @@ pub enum ReplicaError {
     },
     /// A replica that is lost or does not do as told.
     #[error(
-        "{name}: {source}; the run goes on from its newest checkpoint with --resume, with these \
-         workers or others"
+        "{name}: {source}; a run that has ended goes on from its newest checkpoint with --resume, with these workers or \
+         others"
     )]
     Lost {
         /// The replica.
@@ -66,6 +72,9 @@ pub enum ReplicaError {
         source: LinkError,
     },
 }
+
+/// Losses that are told at most between two steps.
+const TOLD: usize = 100;
 
 /// The replicas of a run; see the [module above](super).
 #[derive(Debug)]
@@ -76,26 +85,29 @@ struct Inner {
     peers: Mutex<Vec<Peer>>,
     /// Why a pass did not hear everybody.
     failure: Mutex<Option<ReplicaError>>,
+    /// Those that the run began with.
     names: Vec<String>,
+    /// Who was lost, in words that nobody has taken yet.
+    told: Mutex<Vec<String>>,
 }
 
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     name: String,
     link: Link,
 }
 
 impl Peer {
-    fn lost(&self, source: LinkError) -> ReplicaError {
+    pub(super) fn lost(&self, source: LinkError) -> ReplicaError {
         ReplicaError::Lost { name: self.name.clone(), source }
     }
 
-    fn send(&mut self, message: Message) -> Result<(), ReplicaError> {
+    pub(super) fn send(&mut self, message: Message) -> Result<(), ReplicaError> {
         self.link.send(message).map_err(|error| self.lost(error))
     }
 
     /// Waits for a message of the wanted kind, with as much room as it needs and no more.
-    fn expect<T>(
+    pub(super) fn expect<T>(
         &mut self,
         expected: &'static str,
         room: Room,
@@ -130,6 +142,7 @@ impl Hub {
         seed: u64,
         mixed_precision: Option<HalfFloat>,
         patience: Duration,
+        trust: &Trust,
     ) -> Result<Self, ReplicaError> {
         let replicas = devices.len() + addresses.len() + 1;
         if replicas > MAX_REPLICAS {
@@ -163,8 +176,18 @@ impl Hub {
             begin(Peer { name: format!("device {}", index + 1), link })?;
         }
         for address in addresses {
-            let link = connect(address).and_then(|stream| Link::over(stream, patience));
-            let connect = |source| ReplicaError::Connect { address: address.clone(), source };
+            let link = Access::to_worker(trust, address)
+                .and_then(|access| Link::over(connect(address)?, &access, patience));
+            let connect = |source| {
+                let address = address.clone();
+                match source {
+                    LinkError::Encryption(_)
+                    | LinkError::SecretWanted
+                    | LinkError::SecretLacking
+                    | LinkError::SecretWrong => ReplicaError::Refused { address, source },
+                    source => ReplicaError::Connect { address, source },
+                }
+            };
             begin(Peer { name: format!("worker {address}"), link: link.map_err(connect)? })?;
         }
         for (index, peer) in peers.iter_mut().enumerate() {
@@ -180,22 +203,65 @@ impl Hub {
             })?;
         }
         let names = peers.iter().map(|peer| peer.name.clone()).collect();
-        let failure = Mutex::new(None);
-        Ok(Self(Arc::new(Inner { peers: Mutex::new(peers), failure, names })))
+        let (failure, told) = (Mutex::new(None), Mutex::default());
+        Ok(Self(Arc::new(Inner { peers: Mutex::new(peers), failure, names, told })))
     }
 
-    /// Replicas, this one included.
+    /// Replicas that are left, this one included.
     pub fn replicas(&self) -> usize {
-        self.0.names.len() + 1
+        self.peers().len() + 1
     }
 
-    /// The others, in words.
+    /// The others that the run began with, in words.
     pub fn names(&self) -> &[String] {
         &self.0.names
     }
 
+    /// Who was lost since the last call, in words.
+    pub fn take_told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives up a replica that is lost, and calls the others back from what they do: the step is to be taken anew, with
+    /// the weights, statistics and memories of before it. `false` where the error is another one.
+    pub fn go_on_without(&self, error: &ReplicaError) -> bool {
+        let ReplicaError::Lost { name, source } = error else { return false };
+        let mut peers = self.peers();
+        let Some(place) = peers.iter().position(|peer| peer.name == *name) else { return false };
+        let mut lost = vec![(peers.remove(place), source.to_string())];
+        // Whoever does not come back is lost as well, and the others are one fewer.
+        loop {
+            let replicas = peers.len() + 1;
+            let failed = peers.iter_mut().enumerate().find_map(|(place, peer)| {
+                let settled =
+                    peer.link.send(Message::Regroup(replicas)).and_then(|()| peer.link.settle());
+                settled.err().map(|error| (place, error.to_string()))
+            });
+            match failed {
+                Some((place, reason)) => lost.push((peers.remove(place), reason)),
+                None => break,
+            }
+        }
+        let replicas = peers.len() + 1;
+        drop(peers);
+        let _ = self.0.take_failure();
+        let left = match replicas {
+            1 => "this process goes on alone".to_owned(),
+            some => {
+                format!("its part is taken over, and {some} replicas share a batch from now on")
+            }
+        };
+        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = lost
+            .into_iter()
+            .map(|(peer, reason)| format!("{} is lost: {reason}; {left}", peer.name));
+        told.extend(texts);
+        told.truncate(TOLD);
+        true
+    }
+
     /// Runs a batch forward: `x` is this replica's part, `pictures`, of the input's size, are the
-    /// others'.
+    /// others'. Where these have become fewer, this one takes some of the pictures, too.
     ///
     /// # Shapes
     ///
@@ -209,16 +275,27 @@ impl Hub {
         network: &impl Replica,
         x: Tensor<4>,
         preprocess: &Preprocess,
-        mut pictures: Vec<RgbImage>,
+        pictures: &[RgbImage],
     ) -> Result<Pass, ReplicaError> {
         let (device, first) = (x.device(), x.dims()[0]);
-        let all = first + pictures.len();
+        let replicas = self.replicas();
+        let more = share(first + pictures.len(), replicas, 0).len().saturating_sub(first);
+        // Without others all of them.
+        let more = if replicas == 1 { pictures.len() } else { more };
+        let (here, pictures) = pictures.split_at(more.min(pictures.len()));
+        let x = if here.is_empty() {
+            x
+        } else {
+            let mut pixels = Vec::with_capacity(here.len() * preprocess.values());
+            here.iter().for_each(|picture| preprocess.append(picture, &mut pixels));
+            Tensor::cat(vec![x, preprocess.batch(pixels, &device)], 0)
+        };
+        let part = |index: usize| share(pictures.len(), (replicas - 1).max(1), index);
         let weights = Arc::new(Weights::from_module(network));
         let lengths = weights.tensors.iter();
         let lengths = lengths.map(|(path, tensor)| (path.clone(), tensor.values.len())).collect();
-        for (index, peer) in self.peers().iter_mut().enumerate().rev() {
-            let share = share(all, self.replicas(), index + 1);
-            let pictures = pictures.split_off(share.start - first);
+        for (index, peer) in self.peers().iter_mut().enumerate() {
+            let pictures = pictures[part(index)].to_vec();
             let (weights, preprocess) = (weights.clone(), preprocess.clone());
             peer.send(Message::Step { weights, preprocess, pictures })?;
         }
@@ -230,7 +307,7 @@ impl Hub {
         let mut parts: Vec<Vec<Tensor<2>>> =
             vec![own.iter().map(|output| output.clone().detach().require_grad()).collect()];
         for (index, peer) in self.peers().iter_mut().enumerate() {
-            let rows = share(all, self.replicas(), index + 1).len();
+            let rows = part(index).len();
             let room = Room::floats(widths.len(), rows * widths.iter().sum::<usize>());
             let values = peer.expect("outputs", room, |message| match message {
                 Message::Outputs(values) => Ok(values),
@@ -292,7 +369,7 @@ impl Hub {
         Ok((own, self.peers().iter_mut().map(gradients).collect::<Result<_, _>>()?))
     }
 
-    fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
+    pub(super) fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
         self.0.peers()
     }
 }
@@ -354,68 +431,6 @@ impl Exchange for Inner {
             }
         }
         vec![values]
-    }
-}
-
-/// A network that is evaluated, by all replicas where there are others.
-#[derive(Debug)]
-pub struct Runner<'a, N> {
-    prepared: Prepared<N>,
-    hub: Option<&'a Hub>,
-}
-
-impl<'a, N: Replica> Runner<'a, N> {
-    /// Of a network in training or outside it.
-    ///
-    /// # Errors
-    ///
-    /// [`ReplicaError::Lost`]
-    pub fn new(
-        network: &N,
-        preprocess: &Preprocess,
-        device: &Device,
-        hub: Option<&'a Hub>,
-    ) -> Result<Self, ReplicaError> {
-        if let Some(hub) = hub {
-            let weights = Arc::new(Weights::from_module(network));
-            for peer in hub.peers().iter_mut() {
-                let (weights, preprocess) = (weights.clone(), preprocess.clone());
-                peer.send(Message::Prepare { weights, preprocess })?;
-            }
-        }
-        Ok(Self { prepared: Prepared::new(&network.valid(), preprocess, device), hub })
-    }
-}
-
-impl<N: Replica> Runs for Runner<'_, N> {
-    fn answers(&self, images: &[RgbImage]) -> anyhow::Result<Vec<f32>> {
-        use rayon::prelude::*;
-        let Some(hub) = self.hub else { return self.prepared.answers(images) };
-        let Preprocess { width, height, filter, .. } = *self.prepared.preprocess();
-        let share = |index: usize| share(images.len(), hub.replicas(), index);
-        let mut peers = hub.peers();
-        for (index, peer) in peers.iter_mut().enumerate() {
-            // A picture of the input's size stays as it is: much less to send, the same numbers.
-            let small = images[share(index + 1)].par_iter();
-            let small = small.map(|image| resize(image, width, height, filter));
-            peer.send(Message::Run(small.collect()))?;
-        }
-        let own = &images[share(0)];
-        let mut values = self.prepared.answers(own)?;
-        let per_image = values.len() / own.len().max(1);
-        for (index, peer) in peers.iter_mut().enumerate() {
-            let expected = share(index + 1).len() * per_image;
-            let answer =
-                peer.expect("values", Room::floats(1, expected), |message| match message {
-                    Message::Values(values) => Ok(values),
-                    other => Err(other),
-                })?;
-            if answer.len() != expected {
-                Err(peer.lost(LinkError::malformed("answers of another network")))?;
-            }
-            values.extend(answer);
-        }
-        Ok(values)
     }
 }
 

@@ -4,28 +4,45 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::error::LinkError;
+use super::error::{LinkError, plain};
 use super::message::{Head, Message, Room};
 use super::socket::{GREETING_TIME, Socket};
+use super::trust::Access;
+
+/// Time for a worker's part of a step or an evaluation, signs of life or not: whoever shows nothing else holds no run.
+const LONGEST_STEP: Duration = Duration::from_hours(1);
+/// The same for what a trainer does between two messages.
+const LONGEST_PAUSE: Duration = Duration::from_hours(24);
+/// Bytes of a message that is thrown away, at most.
+const THROWN_AWAY: u64 = 4 << 30;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) enum Link {
-    Socket(Socket),
+    Socket(Box<Socket>),
     Channel { sender: Sender<Message>, receiver: Receiver<Message> },
 }
 
 impl Link {
     /// Greets a worker at the other end of a connection, who is given up after `patience` without a byte.
-    pub(super) fn over(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
-        let mut socket = Socket::greet(stream, GREETING_TIME, patience)?;
+    pub(super) fn over(
+        stream: TcpStream,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Self, LinkError> {
+        let mut socket = Socket::greet(stream, access, GREETING_TIME, patience, LONGEST_STEP)?;
         socket.live()?;
-        Ok(Self::Socket(socket))
+        Ok(Self::Socket(Box::new(socket)))
     }
 
     /// The same with somebody who has come, to whom signs of life are shown once he has begun a run.
-    pub(super) fn with_guest(stream: TcpStream, patience: Duration) -> Result<Self, LinkError> {
-        Ok(Self::Socket(Socket::greet(stream, GREETING_TIME, patience)?))
+    pub(super) fn with_guest(
+        stream: TcpStream,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Self, LinkError> {
+        let socket = Socket::greet(stream, access, GREETING_TIME, patience, LONGEST_PAUSE)?;
+        Ok(Self::Socket(Box::new(socket)))
     }
 
     /// Two ends within this process.
@@ -66,6 +83,24 @@ impl Link {
             Self::Channel { receiver, .. } => within(receiver, room)?,
         };
         heard(message)
+    }
+
+    /// Throws away what was said until the other side is ready.
+    pub(super) fn settle(&mut self) -> Result<(), LinkError> {
+        loop {
+            let head = match self {
+                Self::Socket(socket) => socket.skip(THROWN_AWAY)?,
+                Self::Channel { receiver, .. } => {
+                    receiver.recv().or(Err(LinkError::Closed))?.head()
+                }
+            };
+            match head {
+                Head::Ready => return Ok(()),
+                Head::Said | Head::Outputs | Head::Gradients | Head::Values => (),
+                Head::Failed { reason } => return Err(LinkError::Failed(plain(&reason))),
+                other => return Err(LinkError::unexpected("ready", other.name())),
+            }
+        }
     }
 
     /// Says nothing more, and leaves the other side time to hear what was said last.

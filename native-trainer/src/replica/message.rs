@@ -67,6 +67,8 @@ pub(super) enum Message {
     Run(Vec<RgbImage>),
     /// From a worker: the answers.
     Values(Vec<f32>),
+    /// To a worker: the pass is given up, and as many replicas share a batch from now on. It answers that it is ready.
+    Regroup(usize),
     /// From a worker that cannot go on.
     Failed(String),
 }
@@ -87,6 +89,7 @@ pub(super) enum Head {
     Prepare { preprocess: Preprocess },
     Run,
     Values,
+    Regroup { replicas: usize },
     Failed { reason: String },
 }
 
@@ -106,6 +109,7 @@ impl Head {
             Self::Prepare { .. } => "prepare",
             Self::Run => "run",
             Self::Values => "values",
+            Self::Regroup { .. } => "regroup",
             Self::Failed { .. } => "failed",
         }
     }
@@ -134,6 +138,20 @@ impl Room {
         move |head| {
             let is_expected = head.name() == expected;
             is_expected.then_some(self).ok_or_else(|| LinkError::unexpected(expected, head.name()))
+        }
+    }
+}
+
+impl Room {
+    /// The same, or nothing for a message that gives the pass up.
+    pub(super) fn or_regroup(
+        self,
+        expected: &'static str,
+    ) -> impl Fn(&Head) -> Result<Self, LinkError> {
+        let only = self.only(expected);
+        move |head| match head {
+            Head::Regroup { .. } => Ok(Self::NONE),
+            head => only(head),
         }
     }
 }
@@ -173,6 +191,7 @@ impl Message {
             Self::Prepare { preprocess, .. } => Head::Prepare { preprocess: preprocess.clone() },
             Self::Run(_) => Head::Run,
             Self::Values(_) => Head::Values,
+            Self::Regroup(replicas) => Head::Regroup { replicas: *replicas },
             Self::Failed(reason) => Head::Failed { reason: plain(reason) },
         }
     }
@@ -182,7 +201,9 @@ impl Message {
         let rows = |rows: &[Vec<f32>]| rows.iter().map(|row| bytes_of(row)).collect();
         let pictures = |pictures: &[RgbImage]| pictures.iter().map(picture_bytes).collect();
         Ok(match self {
-            Self::Begin(_) | Self::Ready | Self::Busy | Self::Failed(_) => Vec::new(),
+            Self::Begin(_) | Self::Ready | Self::Busy | Self::Regroup(_) | Self::Failed(_) => {
+                Vec::new()
+            }
             Self::Step { weights, pictures: all, .. } => {
                 let mut blobs: Vec<_> = pictures(all);
                 blobs.push(weights_bytes(weights)?);
@@ -228,6 +249,27 @@ impl Message {
         Self::from_parts(head, blobs)
     }
 
+    /// Reads a message of which only the head counts, and throws away what follows it, `most` bytes at most.
+    pub(super) fn skip(from: &mut impl Read, most: u64) -> Result<Head, LinkError> {
+        let head = read_block(from, MAX_HEAD, "bytes of a head")?;
+        let head: Head = serde_json::from_slice(&head).map_err(LinkError::malformed)?;
+        let mut count = [0; 4];
+        from.read_exact(&mut count)?;
+        let mut left = most;
+        for _ in 0..u32::from_le_bytes(count) {
+            let mut length = [0; 8];
+            from.read_exact(&mut length)?;
+            let length = u64::from_le_bytes(length);
+            fits(length, left, "bytes")?;
+            left -= length;
+            let skipped = std::io::copy(&mut from.by_ref().take(length), &mut std::io::sink())?;
+            if skipped < length {
+                return Err(LinkError::Closed);
+            }
+        }
+        Ok(head)
+    }
+
     fn from_parts(head: Head, mut blobs: Vec<Vec<u8>>) -> Result<Self, LinkError> {
         let message = match head {
             Head::Begin(begin) => Self::Begin(Box::new(begin)),
@@ -252,6 +294,7 @@ impl Message {
             }
             Head::Run => Self::Run(pictures_of(&mut blobs)?),
             Head::Values => Self::Values(floats_of(&last(&mut blobs)?)?),
+            Head::Regroup { replicas } => Self::Regroup(replicas),
             Head::Failed { reason } => Self::Failed(plain(&reason)),
         };
         match blobs.len() {
@@ -385,6 +428,7 @@ mod tests {
         for message in [
             Message::Ready,
             Message::Busy,
+            Message::Regroup(3),
             step(),
             Message::Said(vec![0.25; 7]),
             Message::Gathered(Arc::new(rows.clone())),
@@ -459,6 +503,7 @@ mod tests {
             changed[place] = value;
             let _ = read(&changed);
             let _ = read(&tail);
+            let _ = Message::skip(&mut &*changed, 1 << 12);
         }
     }
 }

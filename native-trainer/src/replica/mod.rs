@@ -11,10 +11,12 @@
 //! with the first replica; a worker needs an address and nothing else, and forgets everything
 //! between two runs.
 //!
-//! Connections are neither encrypted nor authenticated: a worker listens on this machine alone
-//! unless told otherwise. Whatever comes from another process is held against what this run can need
-//! before memory is taken for it or anything computed with it (`cost.rs`, `message.rs`); who is silent for too
-//! long is given up (`socket.rs`).
+//! A worker that is lost is given up: the others are called back from the pass ([`Hub::go_on_without`]), and the step
+//! is taken anew with its part of the batch shared among those that are left.
+//!
+//! Both sides may have to know a secret, and connections may be encrypted (`trust.rs`, `wire.rs`). Whatever comes from
+//! another process is held against what this run can need before memory is taken for it or anything computed with it
+//! (`cost.rs`, `message.rs`); who is silent for too long is given up (`socket.rs`).
 
 mod cost;
 mod door;
@@ -22,9 +24,12 @@ mod error;
 mod hub;
 mod link;
 mod message;
+mod runner;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod wire;
 mod worker;
 
 use burn::module::Module;
@@ -35,7 +40,9 @@ use models::inference::Network;
 
 pub use door::{Terms, listen};
 pub use error::LinkError;
-pub use hub::{Hub, Pass, ReplicaError, Runner, share};
+pub use hub::{Hub, Pass, ReplicaError, share};
+pub use runner::Runner;
+pub use trust::{Secret, Trust};
 
 /// A network whose forward pass can be shared by replicas.
 pub trait Replica: Module + Network {

@@ -1,5 +1,7 @@
 //! Replicas together against one device alone.
 
+mod faults;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use super::cost::MAX_REPLICAS;
 use super::error::LinkError;
 use super::link::Link;
 use super::message::{Begin, Head, Message, Room};
-use super::{Hub, Replica, ReplicaError, Runner, share};
+use super::{Hub, Replica, ReplicaError, Runner, Trust, share};
 use crate::embedding::Runs;
 
 const SIDE: u32 = 64;
@@ -97,10 +99,10 @@ fn together<N: Replica>(
     let device = Device::flex().autodiff();
     let preprocess = Preprocess::square(SIDE);
     let others = vec![Device::flex(); replicas - 1];
-    let hub = Hub::open(&others, &[], architecture, 5, half, PATIENCE).unwrap();
+    let hub = Hub::open(&others, &[], architecture, 5, half, PATIENCE, &Trust::default()).unwrap();
     let own = share(pictures.len(), replicas, 0).end;
     let x = preprocess.apply(&pictures[..own], &device);
-    let forward = || hub.forward(&network, x, &preprocess, pictures[own..].to_vec());
+    let forward = || hub.forward(&network, x, &preprocess, &pictures[own..]);
     let pass = mixed::within(half, forward).unwrap();
     let gradients = loss(&pass.outputs()).backward();
     let (first, parts) = hub.backward(&pass, &gradients).unwrap();
@@ -176,13 +178,14 @@ fn replicas_take_the_step_that_one_device_would() {
 fn a_replica_that_cannot_go_on_is_named_with_its_reason() {
     let device = Device::flex().autodiff();
     let architecture = Architecture::Extractor(extractor());
-    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5, None, PATIENCE).unwrap();
+    let trust = Trust::default();
+    let hub = Hub::open(&[Device::flex()], &[], &architecture, 5, None, PATIENCE, &trust).unwrap();
     // Another network than the one that was announced.
     let network = detector().init(&device);
     let preprocess = Preprocess::square(SIDE);
     let all = pictures(2);
     let x = preprocess.apply(&all[..1], &device);
-    let error = hub.forward(&network, x, &preprocess, all[1..].to_vec()).unwrap_err();
+    let error = hub.forward(&network, x, &preprocess, &all[1..]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("device 1") && text.contains("another architecture"), "{text}");
     assert!(text.contains("--resume"), "{text}");
@@ -294,7 +297,8 @@ fn what_takes_more_than_the_memory_is_refused_before_anything_is_made() {
 fn replicas_are_named_once_and_counted() {
     let architecture = Architecture::Extractor(extractor());
     let open = |devices: &[Device], addresses: &[String]| {
-        Hub::open(devices, addresses, &architecture, 5, None, PATIENCE).unwrap_err()
+        let trust = Trust::default();
+        Hub::open(devices, addresses, &architecture, 5, None, PATIENCE, &trust).unwrap_err()
     };
     let twice = ["a:1".to_owned(), "b:1".to_owned(), "a:1".to_owned()];
     assert!(matches!(open(&[], &twice), ReplicaError::Twice(address) if address == "a:1"));

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
@@ -58,6 +59,7 @@ pub(super) fn guard(
     replicas: usize,
     run: impl FnOnce(&Arc<Outer>) -> Result<(), LinkError>,
 ) -> Result<(), LinkError> {
+    let replicas = AtomicUsize::new(replicas);
     let outer = Arc::new(Outer { link: Mutex::new(link), failure: Mutex::new(None), replicas });
     let result = catch_unwind(AssertUnwindSafe(|| run(&outer)))
         .unwrap_or_else(|panic| Err(LinkError::Panicked(said(&*panic))));
@@ -86,10 +88,7 @@ fn refuse(link: &mut Link, error: &LinkError) {
 fn build(outer: &Arc<Outer>, begin: Begin, device: &Device, memory: u64) -> Result<(), LinkError> {
     let Begin { architecture, seed, replicas, mixed_precision } = begin;
     architecture.check().map_err(LinkError::malformed)?;
-    if !(2..=MAX_REPLICAS).contains(&replicas) {
-        let reason = format!("{replicas} replicas, where 2 to {MAX_REPLICAS} may share a batch");
-        return Err(LinkError::malformed(reason));
-    }
+    check_replicas(replicas)?;
     if let Some(half) = mixed_precision.filter(|half| !device.supports_dtype(half.dtype())) {
         return Err(LinkError::malformed(format!("this device does not compute in {half:?}")));
     }
@@ -100,6 +99,14 @@ fn build(outer: &Arc<Outer>, begin: Begin, device: &Device, memory: u64) -> Resu
         Architecture::Extractor(config) => Worker::new(config.init(&device), run, memory)?.run(),
         Architecture::Detector(config) => Worker::new(config.init(&device), run, memory)?.run(),
     }
+}
+
+fn check_replicas(replicas: usize) -> Result<(), LinkError> {
+    if (2..=MAX_REPLICAS).contains(&replicas) {
+        return Ok(());
+    }
+    let reason = format!("{replicas} replicas, where 2 to {MAX_REPLICAS} may share a batch");
+    Err(LinkError::malformed(reason))
 }
 
 struct Worker<N> {
@@ -119,7 +126,7 @@ pub(super) struct Outer {
     /// Why a pass heard nobody.
     failure: Mutex<Option<LinkError>>,
     /// How many share a batch.
-    replicas: usize,
+    replicas: AtomicUsize,
 }
 
 impl Outer {
@@ -138,6 +145,13 @@ impl Outer {
         self.link().receive(room)
     }
 
+    /// Other replicas were lost: as many share a batch from now on.
+    fn regroup(&self, replicas: usize) -> Result<(), LinkError> {
+        check_replicas(replicas)?;
+        self.replicas.store(replicas, Ordering::SeqCst);
+        self.send(Message::Ready)
+    }
+
     fn failure(&self) -> Result<(), LinkError> {
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(error) => Err(error),
@@ -152,14 +166,16 @@ impl Exchange for Outer {
         if self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return vec![values];
         }
-        let room = Room::floats(self.replicas, self.replicas * values.len()).only("gathered");
+        let replicas = self.replicas.load(Ordering::SeqCst);
+        let room = Room::floats(replicas, replicas * values.len()).or_regroup("gathered");
         let answer = self.send(Message::Said(values.clone())).and_then(|()| self.receive(room));
         let fits = |all: &[Vec<f32>]| {
-            all.len() == self.replicas && all.iter().all(|said| said.len() == values.len())
+            all.len() == replicas && all.iter().all(|said| said.len() == values.len())
         };
         let error = match answer {
             Ok(Message::Gathered(all)) if fits(&all) => return Arc::unwrap_or_clone(all),
             Ok(Message::Gathered(_)) => LinkError::malformed("statistics of another network"),
+            Ok(Message::Regroup(replicas)) => LinkError::Regroup { replicas },
             Ok(other) => LinkError::unexpected("gathered", other.head().name()),
             Err(error) => error,
         };
@@ -215,6 +231,7 @@ impl<N: Replica> Worker<N> {
                 Some(prepared) => self.budget.run(&self.network, prepared.preprocess()),
                 None => Err(LinkError::unexpected("prepare", head.name())),
             },
+            Head::Regroup { .. } => Ok(Room::NONE),
             other => Err(LinkError::unexpected("step", other.name())),
         }
     }
@@ -224,8 +241,10 @@ impl<N: Replica> Worker<N> {
             Message::Step { weights, preprocess, pictures } => {
                 let weights = Arc::unwrap_or_clone(weights);
                 self.network = weights.load_into(self.network).map_err(LinkError::malformed)?;
-                let gradients = self.step(&preprocess, &pictures)?;
-                self.outer.send(Message::Gradients(gradients))?;
+                match self.step(&preprocess, &pictures) {
+                    Err(LinkError::Regroup { replicas }) => self.outer.regroup(replicas)?,
+                    gradients => self.outer.send(Message::Gradients(gradients?))?,
+                }
             }
             Message::Prepare { weights, preprocess } => {
                 // Into a copy: the one in training holds statistics that it has not taken over yet.
@@ -242,6 +261,7 @@ impl<N: Replica> Worker<N> {
                 let values = pollster::block_on(prepared.run(&pictures));
                 self.outer.send(Message::Values(values.map_err(LinkError::malformed)?))?;
             }
+            Message::Regroup(replicas) => self.outer.regroup(replicas)?,
             other => return Err(LinkError::unexpected("step", other.head().name())),
         }
         Ok(self)
@@ -263,8 +283,9 @@ impl<N: Replica> Worker<N> {
         let values: Vec<Vec<f32>> = outputs.iter().map(|output| host(output.clone())).collect();
         let room = Room::floats(values.len(), values.iter().map(Vec::len).sum());
         self.outer.send(Message::Outputs(values))?;
-        let slopes = match self.outer.receive(room.only("backward"))? {
+        let slopes = match self.outer.receive(room.or_regroup("backward"))? {
             Message::Backward(slopes) => slopes,
+            Message::Regroup(replicas) => return Err(LinkError::Regroup { replicas }),
             other => return Err(LinkError::unexpected("backward", other.head().name())),
         };
         let gradients = backward(&outputs, slopes)?;

@@ -42,7 +42,7 @@ const ALIGNED_DISTRIBUTION_WEIGHT: f64 = 0.5 / 4.0;
 const DISTANCE_MARGIN: f32 = 0.1;
 
 /// What the losses need to know of a batch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DetectorBatch {
     boxes: Vec<Vec<BBox>>,
     /// Width and height of the input.

@@ -40,7 +40,7 @@ pub struct ExtractorNetwork {
 }
 
 /// What the losses need to know of a batch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ExtractorBatch {
     targets: Vec<i32>,
     /// The classes that the head is asked about; `None`: all.

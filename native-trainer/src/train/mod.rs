@@ -33,7 +33,7 @@ use crate::files;
 use crate::loss::BatchError;
 use crate::metric::verdict::{Beginning, Verdict};
 use crate::recipe::{Export, Recipe};
-use crate::replica::{Hub, Replica};
+use crate::replica::{Hub, Replica, Trust};
 use crate::terminal::audience::has_enough;
 use crate::terminal::{Note, counted};
 
@@ -59,7 +59,7 @@ pub fn exported_checkpoint(export: Export) -> &'static str {
 }
 
 /// What the losses remember from batch to batch; a checkpoint keeps it.
-pub trait Memory {
+pub trait Memory: Clone {
     /// As named tensors; empty where there is nothing to remember.
     fn to_weights(&self) -> Weights;
 
@@ -130,7 +130,7 @@ pub trait Training: Sync {
     /// What the losses remember.
     type Memory: Memory;
     /// One batch on the host.
-    type Batch: Send;
+    type Batch: Clone + Send;
 
     /// A freshly initialized network.
     fn init(&self, device: &Device) -> Self::Network;
@@ -231,8 +231,10 @@ pub struct RunOptions {
     pub devices: Vec<Device>,
     /// Addresses of workers that share every batch.
     pub workers: Vec<String>,
-    /// How long a worker may be silent, without so much as a sign of life, before the run ends with its name.
+    /// How long a worker may be silent, without so much as a sign of life, before the run goes on without it.
     pub worker_timeout: Duration,
+    /// The secret that workers ask for, and the certificate by which they are known.
+    pub trust: Trust,
     /// Whether the terminal gets JSON lines.
     pub json: bool,
 }
@@ -424,7 +426,7 @@ fn open_hub<T: Training>(
     recipe: &Recipe,
     options: &RunOptions,
 ) -> anyhow::Result<Option<Hub>> {
-    let RunOptions { devices, workers, worker_timeout, .. } = options;
+    let RunOptions { devices, workers, worker_timeout, trust, .. } = options;
     let replicas = devices.len() + workers.len() + 1;
     if replicas == 1 {
         return Ok(None);
@@ -436,7 +438,8 @@ fn open_hub<T: Training>(
         );
     }
     let (architecture, mixed) = (task.architecture(), recipe.mixed_precision);
-    let hub = Hub::open(devices, workers, &architecture, recipe.seed, mixed, *worker_timeout)?;
+    let (seed, patience) = (recipe.seed, *worker_timeout);
+    let hub = Hub::open(devices, workers, &architecture, seed, mixed, patience, trust)?;
     Ok(Some(hub))
 }
 

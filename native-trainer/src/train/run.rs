@@ -8,7 +8,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::tensor::{Device, Gradients};
+use burn::tensor::Device;
+use burn::tensor::Gradients as DeviceGradients;
 use models::operators::mixed;
 use models::weights::{Weights, WeightsError};
 
@@ -21,7 +22,7 @@ use crate::embedding::EmbeddingError;
 use crate::loss_scale::LossScale;
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
-use crate::replica::{Hub, Replica, share};
+use crate::replica::{Hub, Replica, ReplicaError, share};
 
 /// Everything that changes while a network is trained.
 pub(super) struct Run<'a, T: Training> {
@@ -104,7 +105,14 @@ impl<'a, T: Training> Run<'a, T> {
             }
             _ => error,
         })?;
+        self.tell_losses(log)?;
         self.observe(&metrics, log)
+    }
+
+    /// Says which replicas were lost.
+    fn tell_losses(&self, log: &mut Log) -> anyhow::Result<()> {
+        let told = self.hub.map(Hub::take_told).unwrap_or_default();
+        told.iter().try_for_each(|text| log.line(text))
     }
 
     /// Keeps the network, or its average, as the best and as the last one.
@@ -201,6 +209,7 @@ impl<'a, T: Training> Run<'a, T> {
                 let values;
                 let before = self.loss_scale();
                 (self, values) = self.step(input, batch, rate, is_whole)?;
+                self.tell_losses(log)?;
                 let after = self.loss_scale();
                 if after < before {
                     log.line(&format!(
@@ -273,14 +282,52 @@ impl<'a, T: Training> Run<'a, T> {
         rate: f64,
         is_whole: bool,
     ) -> anyhow::Result<(Self, Scalars)> {
+        // A replica may be lost in the middle of a step, which is then taken anew from here.
+        let before = self.hub.map(|_| (Weights::from_module(&self.network), self.memory.clone()));
+        let taken = loop {
+            let error = match self.pass(&input, batch.clone()) {
+                Ok(taken) => break taken,
+                Err(error) => error,
+            };
+            let lost = error.downcast_ref::<ReplicaError>();
+            let goes_on = self.hub.zip(lost).is_some_and(|(hub, lost)| hub.go_on_without(lost));
+            let (Some((weights, memory)), true) = (&before, goes_on) else { return Err(error) };
+            self.network = weights.clone().load_into(self.network)?;
+            self.memory = memory.clone();
+        };
+        let Some(Gradients { own, shared }) = taken.gradients else {
+            return Ok((self, taken.values));
+        };
+        if let Some((first, others)) = shared {
+            self.optimizer.hold(&self.network, &first);
+            for gradients in others {
+                self.optimizer.hold_values(gradients, self.device);
+            }
+        }
+        if !is_whole {
+            self.optimizer.hold(&self.network, &own);
+        } else if self.is_usable(&own)? {
+            let scale = self.loss_scale();
+            self.network = self.optimizer.step_scaled(self.network, &own, rate, scale);
+            if let Some(average) = &mut self.average {
+                average.update(&Weights::from_module(&self.network));
+            }
+        } else {
+            self.optimizer.skip();
+        }
+        Ok((self, taken.values))
+    }
+
+    /// A batch forward and backward.
+    fn pass(&mut self, input: &Input, batch: T::Batch) -> anyhow::Result<Taken> {
         let Input { preprocess, pixels, pictures } = input;
-        let x = preprocess.batch(pixels, self.device);
+        let x = preprocess.batch(pixels.clone(), self.device);
         let (replica, place) = T::replica(&self.network);
         let mixed_precision = self.recipe.mixed_precision;
         let (outputs, shared) = match self.hub {
             None => (mixed::within(mixed_precision, || replica.outputs(x)), None),
             Some(hub) => {
-                let forward = || hub.forward(replica, x, &preprocess, pictures);
+                let forward = || hub.forward(replica, x, preprocess, pictures);
                 let pass = mixed::within(mixed_precision, forward)?;
                 (pass.outputs(), Some((hub, pass)))
             }
@@ -292,36 +339,25 @@ impl<'a, T: Training> Run<'a, T> {
             .map(|(name, term)| ((*name).to_owned(), f64::from(term.clone().into_scalar::<f32>())))
             .collect();
         let sum = terms.into_iter().map(|(_, term)| term).reduce(|a, b| a + b);
-        if let Some(loss) = sum {
-            let loss = match self.recipe.accumulate {
-                1 => loss,
-                batches => loss / batches as f64,
-            };
-            let scale = self.loss_scale();
-            let gradients = if scale == 1.0 { loss } else { loss * scale }.backward();
-            if let Some((hub, pass)) = shared {
-                let (own, others) = hub.backward(&pass, &gradients)?;
-                self.optimizer.hold(&self.network, &own);
-                for gradients in others {
-                    let gradients = match place {
-                        Some(place) => gradients.prefixed(place),
-                        None => gradients,
-                    };
-                    self.optimizer.hold_values(gradients, self.device);
-                }
+        let Some(loss) = sum else { return Ok(Taken { values, gradients: None }) };
+        let loss = match self.recipe.accumulate {
+            1 => loss,
+            batches => loss / batches as f64,
+        };
+        let scale = self.loss_scale();
+        let own = if scale == 1.0 { loss } else { loss * scale }.backward();
+        let shared = match shared {
+            None => None,
+            Some((hub, pass)) => {
+                let (first, others) = hub.backward(&pass, &own)?;
+                let placed = |gradients: Weights| match place {
+                    Some(place) => gradients.prefixed(place),
+                    None => gradients,
+                };
+                Some((first, others.into_iter().map(placed).collect()))
             }
-            if !is_whole {
-                self.optimizer.hold(&self.network, &gradients);
-            } else if self.is_usable(&gradients)? {
-                self.network = self.optimizer.step_scaled(self.network, &gradients, rate, scale);
-                if let Some(average) = &mut self.average {
-                    average.update(&Weights::from_module(&self.network));
-                }
-            } else {
-                self.optimizer.skip();
-            }
-        }
-        Ok((self, values))
+        };
+        Ok(Taken { values, gradients: Some(Gradients { own, shared }) })
     }
 
     /// What the loss is multiplied by.
@@ -330,7 +366,7 @@ impl<'a, T: Training> Run<'a, T> {
     }
 
     /// Whether a step can be taken by the gradients of a scaled loss; the scale follows.
-    fn is_usable(&mut self, gradients: &Gradients) -> anyhow::Result<bool> {
+    fn is_usable(&mut self, gradients: &DeviceGradients) -> anyhow::Result<bool> {
         let Some(scale) = &mut self.progress.loss_scale else { return Ok(true) };
         let are_finite = self.optimizer.are_finite(&self.network, gradients);
         anyhow::ensure!(
@@ -389,6 +425,22 @@ impl<'a, T: Training> Run<'a, T> {
         }
         log.record("train", epoch, Some(step), &scalars)
     }
+}
+
+/// What a batch came to.
+struct Taken {
+    /// The losses' terms by name.
+    values: Scalars,
+    /// Without a loss nothing.
+    gradients: Option<Gradients>,
+}
+
+/// Of the weights.
+struct Gradients {
+    /// Of the losses: of heads, and without other replicas of all.
+    own: DeviceGradients,
+    /// Of the part that sees pictures: this process' and, by path, those of the others.
+    shared: Option<(DeviceGradients, Vec<Weights>)>,
 }
 
 /// Time spent on an epoch.

@@ -10,6 +10,7 @@ use super::extractor::ExtractorTraining;
 use super::folder::{Before, MODEL, RunFolder};
 use super::{Resume, RunOptions, run};
 use crate::recipe::{RUN_RECIPE, Recipe, Task};
+use crate::replica::Trust;
 
 /// Seconds after which a worker that says nothing is given up; the command's default.
 const WORKER_SECONDS: u64 = 60;
@@ -23,6 +24,7 @@ impl Default for RunOptions {
             devices: Vec::new(),
             workers: Vec::new(),
             worker_timeout: Duration::from_secs(WORKER_SECONDS),
+            trust: Trust::default(),
             json: false,
         }
     }

@@ -9,6 +9,7 @@ mod calibration;
 mod crops;
 mod detection_data;
 mod durability;
+mod embed;
 mod ends;
 mod examples;
 mod figures;

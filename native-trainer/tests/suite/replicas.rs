@@ -171,30 +171,32 @@ fn processes_share_a_run() {
 }
 
 #[test]
-fn a_lost_worker_ends_the_run_which_goes_on_without_it() {
+fn a_run_goes_on_without_a_worker_that_is_killed() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 4);
-    let recipe = world.recipe(&pictures, 400);
+    let recipe = world.recipe(&pictures, 40);
     let run = world.path("run");
-    let mut worker = Worker::start();
-    let child = begun(&["--worker", &worker.address], &recipe, &run);
+    let (mut worker, other) = (Worker::start(), Worker::start());
+    let options = ["--worker", &worker.address, "--worker", &other.address];
+    let child = begun(&options, &recipe, &run);
     worker.child.kill().expect("it can be killed");
     let output = child.wait_with_output().expect("the run ends");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    let told = format!("error: worker {}", worker.address);
-    assert!(errors.contains(&told) && errors.contains("--resume"), "{errors}");
-
-    let go_on = |end: &str| {
-        succeed(&[&"train", &"-c", &recipe, &"--output", &run, &"--resume", &"--stop-after", &end])
-    };
-    // What is done already is told, and nothing else happens.
-    let text = go_on("1");
-    let (_, rest) = text.split_once("after epoch ").expect("the epoch");
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    let epoch: usize = digits.parse().expect("a number");
-    let text = go_on(&(epoch + 1).to_string());
-    assert!(text.contains(&format!("stopped after epoch {}", epoch + 1)), "{text}");
+    assert!(output.status.success(), "{errors}");
+    let log = std::fs::read_to_string(run.join("train.log")).expect("a log");
+    let told = format!("worker {} is lost: ", worker.address);
+    let line = log.lines().find(|line| line.contains(&told)).expect("a line about it");
+    assert!(
+        line.ends_with("its part is taken over, and 2 replicas share a batch from now on"),
+        "{line}"
+    );
+    assert!(run.join("model.safetensors").exists());
+    // The other one serves the next run.
+    let [alone, next] = ["alone", "next"].map(|name| world.path(name));
+    let recipe = world.recipe(&pictures, 2);
+    succeed(&[&"train", &"-c", &recipe, &"--output", &alone]);
+    succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"--worker", &other.address]);
+    assert_near(&alone, &next);
 }
 
 #[test]
@@ -304,7 +306,7 @@ fn what_no_run_needs_is_refused_and_the_worker_serves_on() {
         let answer = guest.hears();
         assert!(answer["reason"].as_str().unwrap_or_default().contains(told), "{answer}");
     }
-    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"magpie\0\x01", b"magpie\0\xff"] {
+    for greeting in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"magpie\0\x02", b"magpie\0\xff"] {
         Stranger::connect(&worker.address).say(greeting);
     }
     let taken = worker.peak() - before;
@@ -372,37 +374,86 @@ fn silent_peers_keep_nobody_from_a_worker_and_a_second_run_is_told_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn a_worker_that_is_stopped_ends_the_run_with_its_name() {
+fn a_run_goes_on_alone_once_its_only_worker_is_stopped() {
     let world = World::new();
     let pictures = world.pictures("pictures", 4, 4);
-    let recipe = world.recipe(&pictures, 400);
+    let recipe = world.recipe(&pictures, 40);
     let run = world.path("run");
-    let worker = Worker::with(&["--timeout", "2"]);
+    let mut worker = Worker::with(&["--timeout", "2"]);
     let options = ["--worker", &worker.address, "--worker-timeout", "2"];
     let child = begun(&options, &recipe, &run);
     worker.signal("-STOP");
-    let stopped = Instant::now();
     let output = child.wait_with_output().expect("the run ends");
-    assert!(stopped.elapsed() < Duration::from_secs(20), "{:?}", stopped.elapsed());
     worker.signal("-CONT");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    let told = format!("worker {}: nothing has come from it for 2 s", worker.address);
-    assert!(errors.contains(&told) && errors.contains("--resume"), "{errors}");
-    // The worker is there again, and the checkpoint as well.
-    let text = succeed(&[
-        &"train",
-        &"-c",
-        &recipe,
-        &"--output",
-        &run,
-        &"--resume",
-        &"--worker",
-        &worker.address,
-        &"-o",
-        &"epochs=2",
-    ]);
-    assert!(text.contains("resumed"), "{text}");
+    assert!(output.status.success(), "{errors}");
+    let log = std::fs::read_to_string(run.join("train.log")).expect("a log");
+    let told = format!("worker {} is lost: nothing has come from it for 2 s", worker.address);
+    assert!(log.contains(&told) && log.contains("; this process goes on alone"), "{log}");
+    // The worker is there again.
+    assert!(worker.tells().contains("a run begins"));
+    worker.tells();
+    let (recipe, next) = (world.recipe(&pictures, 1), world.path("next"));
+    succeed(&[&"train", &"-c", &recipe, &"--output", &next, &"--worker", &worker.address]);
+}
+
+/// What has to be known and what is trusted, from the command line on.
+#[test]
+fn a_worker_asks_for_a_secret_and_is_known_by_its_certificate() {
+    let world = World::new();
+    let pictures = world.pictures("pictures", 4, 4);
+    let recipe = world.recipe(&pictures, 1);
+    let secret = world.write("secret", "0123456789abcdef0123456789abcdef\n");
+    let other = world.write("other", "another-one-that-is-long-enough\n");
+    let file = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name);
+        path.to_str().expect("text").to_owned()
+    };
+    let (certificate, key) = (file("certificate.pem"), file("key.pem"));
+    let secret = secret.to_str().expect("text");
+    let worker =
+        Worker::with(&["--secret-file", secret, "--certificate", &certificate, "--key", &key]);
+    let run = world.path("run");
+    let train = |extra: &[&str]| {
+        let mut words: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![
+            &"train",
+            &"-c",
+            &recipe,
+            &"--output",
+            &run,
+            &"--overwrite",
+            &"--worker",
+            &worker.address,
+        ];
+        words.extend(extra.iter().map(|text| text as &dyn AsRef<std::ffi::OsStr>));
+        crate::world::magpie(&words)
+    };
+    let trusted = ["--worker-certificate", &certificate];
+    let other = other.to_str().expect("text");
+    let renewed = file("renewed.pem");
+    for (words, told) in [
+        (vec![], "TLS is spoken on one side alone"),
+        (vec!["--secret-file", secret], "TLS is spoken on one side alone"),
+        (trusted.to_vec(), "it asks for a secret; give --secret-file"),
+        ([&trusted[..], &["--secret-file", other]].concat(), "it has another secret"),
+        (
+            vec!["--secret-file", secret, "--worker-certificate", &renewed],
+            "no encrypted connection: ",
+        ),
+    ] {
+        let output = train(&words);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        let told = format!("worker {}: ", worker.address)
+            + if told.starts_with("TLS") { "" } else { told };
+        assert!(errors.contains(&told), "{words:?}: {errors}");
+    }
+    for _ in 0..2 {
+        let output = train(&[&trusted[..], &["--secret-file", secret]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let refused = fail(&[&"worker", &"--address", &"0.0.0.0", &"--port", &"0"]);
+    assert!(refused.contains("give --secret-file, or listen at 127.0.0.1"), "{refused}");
 }
 
 /// What a step takes stays below what the worker may take, however many pictures it is given.

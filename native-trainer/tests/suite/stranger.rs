@@ -11,7 +11,9 @@ use models::model_file::Architecture;
 use models::weights::{Precision, Weights};
 use serde_json::{Value, json};
 
-const GREETING: &[u8; 8] = b"magpie\0\x02";
+/// The version, no secret, and no random bytes.
+const GREETING: &[u8; 41] =
+    b"magpie\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 pub(crate) struct Stranger {
     stream: TcpStream,
@@ -86,7 +88,7 @@ impl Stranger {
     pub(crate) fn greeted(address: &str) -> Self {
         let mut stranger = Self::connect(address);
         stranger.say(GREETING);
-        let mut greeting = [0; 8];
+        let mut greeting = [0; GREETING.len()];
         stranger.stream.read_exact(&mut greeting).expect("a greeting");
         assert_eq!(&greeting, GREETING);
         stranger

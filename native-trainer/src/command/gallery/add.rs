@@ -8,16 +8,17 @@ use anyhow::bail;
 use clap::Args;
 use models::gallery::{Crop, Gallery, GalleryStream, Growing, Metadata, Summary};
 
-use super::crops::Crops;
+use super::crops::{Chosen, Crops};
 use super::learn::Learn;
 use super::wanted::{Unusable, Wanted, read_metadata};
 use super::{
-    CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, many, open_to_change,
-    say_reach, say_stale, summary,
+    CLASSES, Change, ENTRIES, IndexKind, Values, check_extractor, counted, digest_of_model, many,
+    open_to_change, say_reach, say_stale, summary,
 };
 use crate::cli::{DeviceKind, Embedder};
 use crate::networks;
 use crate::terminal::audience;
+use authoring::embedding_shard::Head;
 use authoring::label::Labels;
 use authoring::{self, Cropper, Event, Known};
 
@@ -29,12 +30,17 @@ const SAID: usize = 128;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example (one sub-folder per class):\n  magpie gallery build --images photos \
-    --extractor lite0.safetensors --out gallery.bin"
+    --extractor lite0.safetensors --out gallery.bin\n\nOf the shards that `magpie embed` made, in any order:\n  \
+    magpie gallery build --shards shards --extractor lite0.safetensors --out gallery.bin"
 )]
 pub(super) struct Build {
     /// Folder with one sub-folder per class, a zip file of one, or a list file.
-    #[arg(long)]
-    images: PathBuf,
+    #[arg(long, required_unless_present = "shards")]
+    images: Option<PathBuf>,
+    /// All embedding shards of a list, or folders of them, in the place of its pictures. The gallery is the one that the
+    /// pictures make.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "images")]
+    shards: Vec<PathBuf>,
     /// Gallery file to write.
     #[arg(long)]
     out: PathBuf,
@@ -117,25 +123,40 @@ struct Outcome {
 
 impl Build {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let wanted = Wanted::listed(&self.images, self.options.strict)?;
+        let strict = self.options.strict;
+        let wanted = match &self.images {
+            Some(images) => Wanted::listed(images, strict)?,
+            None => Wanted::in_shards(&self.shards, strict)?,
+        };
         let mut inputs = self.options.inputs();
-        inputs.push(&self.images);
-        inputs.extend(wanted.pictures.iter().map(|(_, path)| path.as_path()));
+        inputs.extend(self.images.as_deref());
+        inputs.extend(wanted.files());
         let change = Change::anew(&self.out, &inputs)?;
-        let detector = self.options.crops.check(None, &self.options.extractor)?;
+        let crops = &self.options.crops;
+        let crop = wanted.head().map(|head| crops.in_shards(head)).transpose()?.flatten();
+        let detector = match crop {
+            Some(_) => None,
+            None => crops.check(None, &self.options.extractor)?,
+        };
         let metadata = self.options.metadata(&Labels::default(), &wanted)?;
         say_replaced(&self.out);
         let embedder = Embedder::open(&self.options.extractor, self.options.device)?;
         let dim = embedder.embedding_dim();
         let (id, values) = (embedder.id.clone(), self.values.into());
-        let chosen = self.options.crops.choose(None, detector.as_deref(), self.options.device)?;
+        if let Some(head) = wanted.head() {
+            self.options.check_networks(head, &embedder, detector.as_deref(), crop)?;
+        }
+        let chosen = match crop {
+            Some(crop) => Chosen::known(crop),
+            None => crops.choose(None, detector.as_deref(), self.options.device)?,
+        };
         let mut cropper = chosen.cropper(&embedder, &wanted)?;
         let mut gallery = GalleryStream::new(dim, id, values, change.scratch()?);
         gallery.set_crop(cropper.crop());
         let added =
             self.options.add(&mut gallery, Known::default(), &mut cropper, &wanted, metadata)?;
         if gallery.is_empty() {
-            bail!("{}: none of the pictures can be used; see above", self.images.display());
+            bail!("{}: none of the pictures can be used; see above", self.pictures());
         }
         let (config, why) = self.index.config(gallery.len());
         if let Some(why) = why {
@@ -152,6 +173,14 @@ impl Build {
         }
         println!("{}{left_out}", counted(&self.out, classes, entries, cropper.crop())?);
         Ok(())
+    }
+}
+
+impl Build {
+    /// What holds the pictures, for errors.
+    fn pictures(&self) -> String {
+        let given = self.images.as_ref().or_else(|| self.shards.first());
+        given.map_or(String::new(), |path| path.display().to_string())
     }
 }
 
@@ -247,6 +276,31 @@ impl Options {
             .flatten()
             .map(|p| &**p)
             .collect()
+    }
+
+    /// Fails where shards are of other networks.
+    fn check_networks(
+        &self,
+        head: &Head,
+        embedder: &Embedder,
+        detector: Option<&Path>,
+        crop: Option<Crop>,
+    ) -> anyhow::Result<()> {
+        if head.extractor != embedder.digest {
+            bail!(
+                "the shards are of another extractor than {}; give --extractor as `magpie embed` had it ({})",
+                self.extractor.display(),
+                head.words
+            );
+        }
+        // What is measured depends on whether a detector looks.
+        if crop.is_none() && head.detector != detector.map(digest_of_model).transpose()? {
+            bail!(
+                "the shards are of another detector; give --detector as `magpie embed` had it ({})",
+                head.words
+            );
+        }
+        Ok(())
     }
 
     /// Metadata of classes that are in the gallery or on their way into it: read before anything is embedded.

@@ -11,6 +11,7 @@ use models::inference::Prepared;
 use crate::cli::{DeviceKind, Embedder, open_detector};
 use crate::networks;
 use crate::terminal::audience;
+use authoring::embedding_shard::Head;
 use authoring::{Cropper, Networks, Photos};
 
 /// What a command line says of it.
@@ -54,20 +55,41 @@ impl Choice {
 }
 
 /// What a command line came to: the detector, where one looks, and the part; `None` where that is to be measured.
-pub(super) struct Chosen {
-    detector: Option<Prepared<Detector>>,
-    crop: Option<Crop>,
+pub(in crate::command) struct Chosen {
+    pub(in crate::command) detector: Option<Prepared<Detector>>,
+    pub(in crate::command) crop: Option<Crop>,
 }
 
 impl Crops {
     /// The given detector.
-    pub(super) fn detector(&self) -> Option<&PathBuf> {
+    pub(in crate::command) fn detector(&self) -> Option<&PathBuf> {
         self.detector.as_ref()
+    }
+
+    /// The part that shards are built with; nothing where it is to be measured.
+    pub(super) fn in_shards(&self, head: &Head) -> anyhow::Result<Option<Crop>> {
+        let Some(crop) = self.crop.crop() else { return Ok(head.crop) };
+        if !head.has(crop) {
+            bail!(
+                "the shards do not hold what --crop {} needs: they were made with {}; leave --crop out, or embed again \
+                 with it",
+                crop.name(),
+                head.words
+            );
+        }
+        Ok(Some(crop))
+    }
+
+    /// What was given, as words.
+    pub(in crate::command) fn words(&self) -> Vec<String> {
+        let crop = self.crop.crop().map(|crop| format!("--crop {}", crop.name()));
+        let detector = self.detector.as_ref().map(|path| format!("--detector {}", spelled(path)));
+        crop.into_iter().chain(detector).collect()
     }
 
     /// What is chosen with the detector that [`Self::check`] has found. `had` is what a gallery with entries is made
     /// of; an empty one is measured.
-    pub(super) fn choose(
+    pub(in crate::command) fn choose(
         &self,
         had: Option<Crop>,
         detector: Option<&Path>,
@@ -102,7 +124,7 @@ impl Crops {
     }
 
     /// The detector's file, if there is one; fails where one is needed and none is given.
-    pub(super) fn check(
+    pub(in crate::command) fn check(
         &self,
         had: Option<Crop>,
         extractor: &Path,
@@ -124,7 +146,19 @@ impl Crops {
     }
 }
 
+/// A path as a shell takes it.
+pub(in crate::command) fn spelled(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:,@%".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 impl Chosen {
+    /// A part whose embeddings are there already.
+    pub(super) fn known(crop: Crop) -> Self {
+        Self { detector: None, crop: Some(crop) }
+    }
+
     /// What makes the parts of pictures; where the part is to be measured, it is, and said.
     pub(super) fn cropper<'a>(
         &'a self,

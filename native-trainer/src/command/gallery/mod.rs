@@ -8,6 +8,7 @@ mod change;
 mod crops;
 mod learn;
 mod postgres;
+mod shards;
 mod show;
 mod wanted;
 mod words;
@@ -19,17 +20,21 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use models::gallery::{Crop, Gallery, GalleryStream, IndexConfig, MAGIC, check_file};
+use models::model_file::sha256_hex;
 
-use crate::cli::{Values, size};
+use crate::cli::{Values, open_model, size};
 use crate::files::wanted::GALLERY;
 use crate::files::{self, Lock, Scratch, Writer};
 use crate::service::is_kept;
 use crate::terminal;
 pub(super) use answer::{Answer, kept_text, other_rule, sure, threshold_text};
 use authoring::label::{label, nearest, quoted};
-pub(super) use crops::Choice;
+pub(super) use crops::{Choice, Crops, spelled};
 pub(super) use learn::Learn;
 pub(super) use wanted::{Unusable, Wanted};
+
+/// What a shard of embeddings is called behind its name until it is whole.
+pub(super) const BEGUN: &str = ".begun";
 
 /// Makes, changes, searches and measures galleries.
 #[derive(Debug, Args)]
@@ -167,6 +172,11 @@ fn say_stale(gallery: &Gallery) {
     if let Some(told) = answer::stale(gallery) {
         eprintln!("{told}");
     }
+}
+
+/// SHA-256 of a model file.
+pub(super) fn digest_of_model(path: &Path) -> anyhow::Result<String> {
+    Ok(sha256_hex(&open_model(path)?.bytes))
 }
 
 /// Fails for a gallery that another extractor made, naming both files.

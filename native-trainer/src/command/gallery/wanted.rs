@@ -4,78 +4,136 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use models::gallery::Metadata;
+use models::gallery::{ContentId, Metadata};
+use models::model_file::sha256_hex;
+use models::recognizer::class_thumbnail;
 
+use super::shards::Shards;
 use super::{CLASSES, Noun, PICTURES, many};
-use crate::cli::{read_wanted, samples, tell_remarks};
+use crate::cli::{read_wanted, tell_remarks};
 use crate::data::archive::Archive;
 use crate::data::left_out::{Reason, listed};
 use crate::data::list_file::{DataError, Samples, look_alike_texts};
-use crate::data::store::{PictureError, read_file};
+use crate::data::store::{PictureError, decode_picture, read_file};
 use crate::files;
-use authoring::Photos;
+use authoring::embedding_shard::{Beside, Head};
 use authoring::label::{Labels, check_metadata, look_alikes, nearest, quoted};
+use authoring::{Memory, Photos};
 
 /// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;
 const FOLDERS: Noun = ("folder", "folders");
+/// Pictures of a list whose digest is taken at once.
+const DIGESTED: usize = 4096;
+
+/// Where pictures lie.
+enum Source {
+    Files,
+    /// In a zip file.
+    Archive(Archive),
+    /// Nowhere: their embeddings do.
+    Shards(Shards),
+}
 
 /// Pictures that are asked for.
 pub(in crate::command) struct Wanted {
     /// Class and file, in order.
     pub(in crate::command) pictures: Vec<(String, PathBuf)>,
-    /// The zip file that they lie in.
-    archive: Option<Archive>,
+    source: Source,
     /// Whether each of them was named by itself.
     pub(super) is_named: bool,
-    /// Pictures that a folder holds and are not taken.
-    left_out: usize,
-    /// Classes without a picture that is taken.
-    classes: usize,
-    /// Folders that are not taken: those inside of classes, and those that can be no class.
-    folders: usize,
+    /// What a folder holds beside them.
+    pub(in crate::command) beside: Beside,
+    /// What was said of it.
+    pub(in crate::command) remarks: Vec<String>,
 }
 
 impl Wanted {
     /// The pictures of a folder, a list or a zip file; says what a folder holds beside them. Where `strict`, a picture or a
     /// class among that is an error.
     pub(in crate::command) fn listed(path: &Path, strict: bool) -> anyhow::Result<Self> {
-        let (samples, archive) = if Archive::is_one(path) {
+        let (samples, source) = if Archive::is_one(path) {
             let (samples, archive) = Archive::open(path)?;
-            tell_remarks(&samples.remarks());
-            (samples, Some(archive))
+            (samples, Source::Archive(archive))
         } else {
-            (read_samples(path)?, None)
+            (read_listed(path)?, Source::Files)
         };
+        let remarks = samples.remarks();
+        tell_remarks(&remarks);
         let Samples { samples, labels, left_out, .. } = samples;
         let losses = || left_out.iter().map(|left_out| &left_out.reason).filter(|r| r.is_loss());
         let of_folders = losses().filter(|reason| reason.is_of_folders()).count();
         let empty = |reason: &&Reason| matches!(reason, Reason::NoPictures | Reason::FoldersOnly);
         let classes = losses().filter(empty).count();
         let (folders, pictures) = (of_folders - classes, losses().count() - of_folders);
-        if strict && of_folders + pictures > 0 {
-            bail!(
-                "{}: {} left out, which --strict does not allow; mend them, or leave --strict out",
-                path.display(),
-                of_folders + pictures
-            );
-        }
+        let beside = Beside { pictures, classes, folders };
+        check_strict(path, &beside, strict)?;
         Ok(Self {
             pictures: samples.into_iter().map(|s| (labels[s.label].clone(), s.path)).collect(),
-            archive,
+            source,
             is_named: false,
-            left_out: pictures,
-            classes,
-            folders,
+            beside,
+            remarks,
         })
+    }
+
+    /// The pictures whose embeddings are in shards; says and allows what [`Self::listed`] does of their list.
+    pub(super) fn in_shards(given: &[PathBuf], strict: bool) -> anyhow::Result<Self> {
+        let (shards, pictures) = Shards::open(given)?;
+        let (mut beside, mut remarks) = (Beside::default(), Vec::new());
+        if let Some(head) = shards.head() {
+            (beside, remarks) = (head.beside, head.remarks.clone());
+        }
+        tell_remarks(&remarks);
+        let first = shards.paths().next().unwrap_or(Path::new("")).to_owned();
+        check_strict(&first, &beside, strict)?;
+        Ok(Self { pictures, source: Source::Shards(shards), is_named: false, beside, remarks })
+    }
+
+    /// What the shards are of that the pictures come in.
+    pub(super) fn head(&self) -> Option<&Head> {
+        match &self.source {
+            Source::Shards(shards) => shards.head(),
+            Source::Files | Source::Archive(_) => None,
+        }
+    }
+
+    /// The files that are read for the pictures.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        match &self.source {
+            Source::Shards(shards) => shards.paths().collect(),
+            Source::Files | Source::Archive(_) => {
+                self.pictures.iter().map(|(_, path)| path.as_path()).collect()
+            }
+        }
+    }
+
+    /// SHA-256 of the list: labels and paths, as far as these lie where the list does, so that it is the same on every
+    /// machine.
+    pub(in crate::command) fn digest(&self, images: &Path) -> String {
+        let is_whole = images.is_dir() || matches!(self.source, Source::Archive(_));
+        let root = if is_whole { images } else { files::folder_of(images) };
+        let mut digest = String::new();
+        for pictures in self.pictures.chunks(DIGESTED) {
+            let mut bytes = digest.into_bytes();
+            for (label, path) in pictures {
+                let path = path.strip_prefix(root).unwrap_or(path).as_os_str();
+                for part in [label.as_bytes(), path.as_encoded_bytes()] {
+                    bytes.extend((part.len() as u64).to_le_bytes());
+                    bytes.extend(part);
+                }
+            }
+            digest = sha256_hex(&bytes);
+        }
+        digest
     }
 
     /// Files of one class, each named by itself.
     pub(super) fn named(class: &str, files: &[PathBuf]) -> anyhow::Result<Self> {
         let class = checked(class)?;
         let pictures = files.iter().map(|file| (class.clone(), file.clone())).collect();
-        let archive = None;
-        Ok(Self { pictures, archive, is_named: true, left_out: 0, classes: 0, folders: 0 })
+        let (source, beside) = (Source::Files, Beside::default());
+        Ok(Self { pictures, source, is_named: true, beside, remarks: Vec::new() })
     }
 
     /// Classes, each once, in the order of their first picture.
@@ -106,15 +164,15 @@ impl Wanted {
 
     /// What was left out, as the end of a sentence; empty where that is nothing.
     pub(in crate::command) fn left_out_text(&self, unusable: &Unusable) -> String {
-        let pictures = match self.left_out + unusable.count() {
+        let pictures = match self.beside.pictures + unusable.count() {
             0 => String::new(),
             some => format!("; {} left out", many(some, PICTURES)),
         };
-        let classes = match self.classes + unusable.classes {
+        let classes = match self.beside.classes + unusable.classes {
             0 => String::new(),
             some => format!("; {} without pictures", many(some, CLASSES)),
         };
-        let folders = match self.folders {
+        let folders = match self.beside.folders {
             0 => String::new(),
             some => format!("; {} left out", many(some, FOLDERS)),
         };
@@ -137,16 +195,59 @@ impl Photos for Wanted {
 
     fn bytes(&self, place: usize) -> Result<Vec<u8>, PictureError> {
         let path = &self.pictures[place].1;
-        match &self.archive {
-            Some(archive) => archive.bytes(path),
-            None => read_file(path),
+        match &self.source {
+            Source::Archive(archive) => archive.bytes(path),
+            Source::Files | Source::Shards(_) => read_file(path),
         }
     }
+
+    fn read(&self, place: usize) -> Result<(ContentId, Option<Vec<u8>>), PictureError> {
+        if let Source::Shards(shards) = &self.source {
+            return Ok((shards.content(place, self.path(place))?, None));
+        }
+        let bytes = self.bytes(place)?;
+        Ok((ContentId::of(&bytes), Some(bytes)))
+    }
+
+    fn remembered(&self, places: &[usize]) -> anyhow::Result<Option<Memory>> {
+        match &self.source {
+            Source::Shards(shards) => shards.remembered(places).map(Some),
+            Source::Files | Source::Archive(_) => Ok(None),
+        }
+    }
+
+    fn class_thumbnail(&self, place: usize) -> Option<Vec<u8>> {
+        if let Source::Shards(shards) = &self.source {
+            return shards.thumbnail(place);
+        }
+        let picture = decode_picture(self.path(place), &self.bytes(place).ok()?).ok()?;
+        class_thumbnail(&picture).ok()
+    }
+}
+
+/// Fails where a list has something beside its pictures and that is not allowed.
+fn check_strict(path: &Path, beside: &Beside, strict: bool) -> anyhow::Result<()> {
+    let Beside { pictures, classes, folders } = beside;
+    let all = pictures + classes + folders;
+    if strict && all > 0 {
+        bail!(
+            "{}: {all} left out, which --strict does not allow; mend them, or leave --strict out",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// The pictures of a folder of classes or a list. Where a folder is that of one class, says what to give.
 pub(super) fn read_samples(path: &Path) -> anyhow::Result<Samples> {
-    samples(path).map_err(|error| {
+    let samples = read_listed(path)?;
+    tell_remarks(&samples.remarks());
+    Ok(samples)
+}
+
+/// The same, of which nothing is said yet.
+fn read_listed(path: &Path) -> anyhow::Result<Samples> {
+    Samples::read(path).map_err(anyhow::Error::from).map_err(|error| {
         let of_one = match error.downcast_ref::<DataError>() {
             Some(DataError::NothingTaken { left_out, .. }) => {
                 left_out.contains(&Reason::Loose.to_string())
