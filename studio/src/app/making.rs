@@ -10,6 +10,9 @@ use super::opening::OpenedGallery;
 use super::{App, Command, Look, Sentence, Why};
 use crate::project::{Part, PhotoId};
 
+/// Photographs from which on learning anew takes so long that figures come before it.
+const NEARLY_FROM: usize = 250;
+
 /// What the owner wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -213,7 +216,10 @@ pub(super) fn want(app: &mut App, now: f64, goal: Goal, out: &mut Vec<Command>) 
 /// Measures anew what the owner has changed, unless the owner waits for something or goes on changing.
 pub(super) fn renew(app: &mut App, now: f64, change: u64, out: &mut Vec<Command>) {
     let is_stale = |measured: &Measured| measured.stale;
-    measure_unasked(app, now, (change, Goal::Nearly), is_stale, out);
+    let measured = app.making.measured.as_ref();
+    let is_long = measured.is_some_and(|measured| measured.photos.len() >= NEARLY_FROM);
+    let goal = if is_long { Goal::Nearly } else { Goal::Figures };
+    measure_unasked(app, now, (change, goal), is_stale, out);
 }
 
 /// Learns anew what figures take from before a change, unless the owner waits for something or has gone on.

@@ -168,7 +168,7 @@ fn figures_renew_themselves_after_the_last_change() {
     let (first, second) = (change(&first), change(&second));
     assert_eq!(update(&mut app, 0.0, Event::TimeToRenew(first)), [Command::Show], "it goes on");
     let commands = update(&mut app, 0.0, Event::TimeToRenew(second));
-    assert!(matches!(commands[..], [Command::Make(Goal::Nearly, _), Command::Show]));
+    assert!(matches!(commands[..], [Command::Make(Goal::Figures, _), Command::Show]));
     // Nobody waits for it: everything can be done meanwhile, and nothing is said.
     let seen = app.seen();
     assert_eq!((seen.lack, seen.progress), (None, None));
@@ -184,10 +184,14 @@ fn figures_renew_themselves_after_the_last_change() {
 
 #[test]
 fn figures_by_what_was_learned_before_are_learned_anew_when_the_owner_pauses() {
-    let mut app = measured(&["a/0.jpg", "b/1.jpg"]);
+    let paths: Vec<String> =
+        (0..250).map(|number| format!("{}/{number}.jpg", number % 2)).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let mut app = measured(&paths);
     update(&mut app, 0.0, Event::Do(Action::Title("Shelf".to_owned())));
     let change = app.change;
-    update(&mut app, 0.0, Event::TimeToRenew(change));
+    let commands = update(&mut app, 0.0, Event::TimeToRenew(change));
+    assert!(matches!(commands[..], [Command::Make(Goal::Nearly, _), Command::Show]));
     let nearly = Figures { are_nearly: true, ..figures() };
     let commands = engine(&mut app, EngineEvent::Made(Some(Box::new(nearly))));
     assert!(commands.contains(&Command::LearnLater(change)), "{commands:?}");
