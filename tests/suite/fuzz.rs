@@ -480,7 +480,7 @@ fn open_model(bytes: &[u8]) {
     let Ok(file) = ModelFile::from_bytes(bytes) else { return };
     match file.description.architecture {
         Architecture::Extractor(_) => drop(file.prepare_extractor(&device)),
-        Architecture::Detector(_) => drop(file.prepare_detector(&device)),
+        _ => drop(file.prepare_detector(&device)),
     }
 }
 

@@ -359,7 +359,7 @@ impl Exchange for Inner {
 
 /// A network that is evaluated, by all replicas where there are others.
 #[derive(Debug)]
-pub struct Runner<'a, N> {
+pub struct Runner<'a, N: Network> {
     prepared: Prepared<N>,
     hub: Option<&'a Hub>,
 }

@@ -99,10 +99,13 @@ fn build(outer: &Arc<Outer>, begin: Begin, device: &Device, memory: u64) -> Resu
     match architecture {
         Architecture::Extractor(config) => Worker::new(config.init(&device), run, memory)?.run(),
         Architecture::Detector(config) => Worker::new(config.init(&device), run, memory)?.run(),
+        Architecture::GraphDetector(_) => {
+            Err(LinkError::malformed("a detector of an ONNX file, which is not trained"))
+        }
     }
 }
 
-struct Worker<N> {
+struct Worker<N: Network> {
     network: N,
     budget: Budget,
     architecture: Architecture,
