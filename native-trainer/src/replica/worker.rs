@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
-use models::inference::Prepared;
+use models::inference::{Network, Prepared};
 use models::model_file::Architecture;
 use models::operators::mixed::{self, HalfFloat};
 use models::operators::replicas::{self, Exchange};
