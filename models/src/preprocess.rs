@@ -176,7 +176,8 @@ impl Preprocess {
         };
         let mut data = vec![padding; self.values()];
         self.rows(image, &mut data, |row, out| out[..row.len()].copy_from_slice(row));
-        RgbImage::from_rgb(self.width, self.height, data).expect("the buffer was made for this size")
+        RgbImage::from_rgb(self.width, self.height, data)
+            .expect("the buffer was made for this size")
     }
 
     /// Resamples a picture to where it lies in the input and hands each row to `write`, with the part of `out` from the
@@ -214,9 +215,7 @@ impl Preprocess {
         );
         for channel in 0..3 {
             let (table, color) = (self.table(channel), self.channels.colors()[channel]);
-            data.extend(
-                image.data().iter().skip(color).step_by(3).map(|v| table[usize::from(*v)]),
-            );
+            data.extend(image.data().iter().skip(color).step_by(3).map(|v| table[usize::from(*v)]));
         }
     }
 

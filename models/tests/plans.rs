@@ -10,9 +10,7 @@ use models::backbone::{
     LiteSize, MobileNetV1Config, Positions, PpLcNetConfig, PpLcNetV2Config, RepVitConfig,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut, TokenPool, VitConfig,
 };
-use models::detector::{
-    DetectorBackbone, DetectorConfig, DetectorVariant, GraphDetectorConfig,
-};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant, GraphDetectorConfig};
 use models::extractor::{Extractor, ExtractorConfig};
 use models::image::RgbImage;
 use models::inference::Arithmetic;

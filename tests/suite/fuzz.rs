@@ -576,11 +576,13 @@ fn graphs() {
 /// Detectors of other programs, by what describes them.
 #[test]
 fn graphs_of_detectors() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../native-trainer/tests/networks/detectors");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../native-trainer/tests/networks/detectors");
     let inputs = ["picodet", "rtmdet_tiny"]
         .map(|name| std::fs::read(folder.join(format!("{name}.onnx"))).expect("a graph"));
     let budget = GraphBudget { values: 1 << 17, work: 1 << 24 };
-    let described = ["picodet", "rtmdet"].map(|name| DetectorDescription::named(name).expect("known"));
+    let described =
+        ["picodet", "rtmdet"].map(|name| DetectorDescription::named(name).expect("known"));
     assert!(detector_of(&inputs[0], &described[0], 64, &budget).is_ok());
     fuzz(&inputs, |bytes| {
         for described in &described {

@@ -496,7 +496,8 @@ fn the_small_detector_equals_the_reference_stage_by_stage() {
         let plain = values(detector.forward_points(input));
         assert_close(&format!("{name} fused"), &fused, &plain, NETWORK);
 
-        let preprocess = Preprocess { width: width as u32, height: height as u32, ..Preprocess::square(1) };
+        let preprocess =
+            Preprocess { width: width as u32, height: height as u32, ..Preprocess::square(1) };
         let size = (preprocess.width, preprocess.height);
         let decoding = detector.reading();
         let candidates = Candidates::decode(&plain, &decoding, size, 0.0);

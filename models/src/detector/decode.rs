@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_letterbox_is_taken_off() {
-        for (centered, expected) in [(false, [40.0, 24.0, 72.0, 56.0]), (true, [40.0, 0.0, 72.0, 24.0])]
+        for (centered, expected) in
+            [(false, [40.0, 24.0, 72.0, 56.0]), (true, [40.0, 0.0, 72.0, 24.0])]
         {
             let fit = Fit::Letterbox(Letterbox { padding: 0, centered });
             let preprocess = Preprocess { fit, ..Preprocess::square(64) };
@@ -197,8 +198,11 @@ mod tests {
     #[test]
     fn boxes_suppress_those_of_their_class_alone() {
         let boxes = [0.0, 1.0, 2.0, 40.0, 0.5].map(|x| BBox::new(x, 0.0, x + 20.0, 20.0)).to_vec();
-        let candidates =
-            Candidates { boxes, scores: vec![0.5, 0.9, 0.6, 0.7, 0.8], classes: vec![4, 4, 4, 4, 0] };
+        let candidates = Candidates {
+            boxes,
+            scores: vec![0.5, 0.9, 0.6, 0.7, 0.8],
+            classes: vec![4, 4, 4, 4, 0],
+        };
         let thresholds = DetectionThresholds { score: 0.1, ..DetectionThresholds::default() };
         let told = |thresholds: &DetectionThresholds| -> Vec<(usize, f32)> {
             let found = candidates.suppress(thresholds);

@@ -225,7 +225,10 @@ mod tests {
             [b.x1, b.y1, b.x2, b.y2]
         };
         let near = |got: [f32; 4], expected: [f32; 4]| {
-            assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{got:?} {expected:?}");
+            assert!(
+                got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4),
+                "{got:?} {expected:?}"
+            );
         };
         near(told(BoxValues::Distances, &[1.0, 2.0, 0.5, 0.0]), [16.0, 24.0, 28.0, 40.0]);
         let exponents = [0.0, 2.0_f32.ln(), 0.5_f32.ln(), 0.25_f32.ln()];
@@ -235,8 +238,9 @@ mod tests {
         near(told(BoxValues::Center, &center), [20.0, 34.0, 36.0, 38.0]);
         // All of it on one bin each; half and half on two.
         let mut bins = [-40.0; 12];
-        [0, 4, 8, 11].map(|at| bins[at] = 40.0);
-        bins[10] = 40.0;
+        for at in [0, 4, 8, 10, 11] {
+            bins[at] = 40.0;
+        }
         near(told(BoxValues::Distribution(3), &bins), [24.0, 32.0, 40.0, 52.0]);
     }
 
@@ -265,8 +269,7 @@ mod tests {
     fn a_description_that_cannot_be_is_refused_by_its_key() {
         let good = plain(BoxValues::Center);
         good.check().unwrap();
-        type Change = fn(&mut Decoding);
-        let cases: [(Change, &str); 9] = [
+        let cases: [(fn(&mut Decoding), &str); 9] = [
             (|d| d.strides.clear(), "strides is 0"),
             (|d| d.strides = vec![8; 9], "strides is 9"),
             (|d| d.strides[1] = 0, "strides is 0"),

@@ -44,7 +44,8 @@ impl GraphDetectorConfig {
         let [width, height] = [preprocess.width, preprocess.height].map(|side| side as usize);
         let extents = self.graph.extents([height, width])?;
         let mut points = 0;
-        for (output, (columns, rows)) in self.outputs.iter().zip(self.decoding.sides(width, height)) {
+        for (output, (columns, rows)) in self.outputs.iter().zip(self.decoding.sides(width, height))
+        {
             let wanted = [self.decoding.row(), rows, columns];
             let got = extents.get(*output).copied().unwrap_or_default();
             if got != wanted {

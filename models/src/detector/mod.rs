@@ -419,7 +419,11 @@ mod tests {
             };
             let before = values(&detector);
             // Two classes and four sides of eight bins at each point.
-            assert_eq!(before.len(), Decoding::pico(2).points(96, 64).len() * 34, "{variant:?} {backbone:?}");
+            assert_eq!(
+                before.len(),
+                Decoding::pico(2).points(96, 64).len() * 34,
+                "{variant:?} {backbone:?}"
+            );
             for (a, b) in values(&detector.fuse()).iter().zip(&before) {
                 assert!((a - b).abs() < 1e-3, "{variant:?} {backbone:?}: {a} {b}");
             }

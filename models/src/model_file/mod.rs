@@ -421,11 +421,19 @@ mod tests {
             ("/outputs/0", 0.into(), "outputs is 0; it may be from 1 to 2"),
             ("/outputs/0", 3.into(), "outputs is 3"),
             ("/outputs", serde_json::json!([2, 2]), "outputs is 2; it may be from 1 to 1"),
-            ("/outputs/0", 1.into(), "outputs is 4 × 4 points of 3 values; strides, classes and boxes"),
+            (
+                "/outputs/0",
+                1.into(),
+                "outputs is 4 × 4 points of 3 values; strides, classes and boxes",
+            ),
             ("/decoding/classes", 3.into(), "make 4 × 4 points of 7 values of an input of 32 × 32"),
             ("/decoding/classes", 0.into(), "architecture.decoding.classes is 0"),
             ("/decoding/strides/0", 16.into(), "make 2 × 2 points of 6 values"),
-            ("/decoding/boxes", serde_json::json!({"distribution": 8}), "make 4 × 4 points of 34 values"),
+            (
+                "/decoding/boxes",
+                serde_json::json!({"distribution": 8}),
+                "make 4 × 4 points of 34 values",
+            ),
             ("/graph/nodes/1/inputs/1", 2.into(), "graph.nodes.1.inputs is 2"),
         ] {
             let error = changed(&good, &format!("{inside}{path}"), value);

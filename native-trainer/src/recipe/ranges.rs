@@ -177,7 +177,8 @@ impl Recipe {
         let preprocess = |error: LimitError| error.under("preprocess");
         self.preprocess.check().map_err(preprocess)?;
         if self.preprocess.fit != Fit::Stretched {
-            let allowed = "training stretches pictures: leave it out; only detectors of ONNX files have it";
+            let allowed =
+                "training stretches pictures: leave it out; only detectors of ONNX files have it";
             return Err(preprocess(LimitError::new("fit", "letterbox", allowed)));
         }
         match &self.task {

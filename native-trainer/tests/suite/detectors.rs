@@ -144,20 +144,27 @@ fn a_detector_of_a_graph_is_used_as_any_other() {
     for name in ["yolox", "own"] {
         let (picture, thresholds, objects) = recorded(name);
         let score = thresholds.score;
-        let line = format!("detect --json --detector {name}.safetensors --score {score} {name}.png");
+        let line =
+            format!("detect --json --detector {name}.safetensors --score {score} {name}.png");
         let found: Value = serde_json::from_str(&world.succeed(&line)).expect("JSON");
         let found = found["objects"].as_array().expect("a list");
         // Weights are stored in 16 bits: one that lies at the threshold may fall to its other side.
-        assert!(found.len().abs_diff(objects.len()) <= 3, "{name}: {} {}", found.len(), objects.len());
+        assert!(
+            found.len().abs_diff(objects.len()) <= 3,
+            "{name}: {} {}",
+            found.len(),
+            objects.len()
+        );
         let best: [f32; 4] = serde_json::from_value(found[0]["bbox"].clone()).expect("a box");
-        let is_it = objects.iter().take(3).any(|object| {
-            object.iter().zip(best).all(|(a, b)| (a - f64::from(b)).abs() < 0.5)
-        });
+        let is_it = objects
+            .iter()
+            .take(3)
+            .any(|object| object.iter().zip(best).all(|(a, b)| (a - f64::from(b)).abs() < 0.5));
         assert!(is_it, "{name}: {best:?} {objects:?}");
         assert!(best[2] <= picture.width() as f32 && best[3] <= picture.height() as f32);
     }
     // Other programs run it.
-    let said = world.succeed("export yolox.safetensors --format onnx --out exported.onnx");
+    let said = world.succeed("export yolox.safetensors --out exported.onnx");
     assert!(world.path("exported.onnx").exists(), "{said}");
 }
 
@@ -197,8 +204,14 @@ fn what_does_not_fit_is_said() {
         (read("yolox", &description("nanodet")), "at stride"),
         (read("nanodet", &yolox), "an input of 64 × 96 has"),
         (read("picodet", &description("rtmdet")), "an input of 64 × 96 has"),
-        (read("rtmdet_tiny", &description("own")), "does not hold what its description says of Box"),
-        (changed(&|d| d.classes = Some(80)), "has 8 values in 1 maps, where its description has 5 and 80 for classes"),
+        (
+            read("rtmdet_tiny", &description("own")),
+            "does not hold what its description says of Box",
+        ),
+        (
+            changed(&|d| d.classes = Some(80)),
+            "has 8 values in 1 maps, where its description has 5 and 80 for classes",
+        ),
         (changed(&|d| d.strides = vec![4, 8, 16]), "is made of"),
         (changed(&|d| d.strides = Vec::new()), "strides is 0"),
         (changed(&|d| d.values.truncate(1)), "scores and box are there once each"),

@@ -138,7 +138,8 @@ impl<'a> Converter<'a> {
 
     /// What stands in the way of a map; without one, all that has no step.
     pub(super) fn stopped(&self, map: Option<usize>) -> OnnxError {
-        let told = |(at, reason): (usize, &str)| (!reason.is_empty()).then(|| self.refusal(at, reason));
+        let told =
+            |(at, reason): (usize, &str)| (!reason.is_empty()).then(|| self.refusal(at, reason));
         let all: Vec<Refused> = match map {
             Some(map) => {
                 let needed = self.network.needed(&[map]);

@@ -168,10 +168,13 @@ impl DetectorDescription {
         let failed = |reason: String| ImportError::Described { path: path.to_owned(), reason };
         if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
             let names = Self::NAMES.join(", ");
-            return Err(failed(format!("known detectors are {names}; a file of another ends with .json")));
+            return Err(failed(format!(
+                "known detectors are {names}; a file of another ends with .json"
+            )));
         }
         let bytes = files::read(path, LIMIT)?;
-        let read: Self = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        let read: Self =
+            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
         let count = read.outputs.len();
         if count > MAX_OUTPUTS {
             return Err(failed(format!("{count} outputs, where {MAX_OUTPUTS} at most are read")));

@@ -23,8 +23,8 @@ use super::model::Model;
 use super::opened::{model_of, read_model};
 use super::told::{Leaf, Output, Told};
 use super::{
-    Budget, ImportError, OnnxError, compared, input_of, interpret, normalized_inside, planes, sides,
-    unread_operators,
+    Budget, ImportError, OnnxError, compared, input_of, interpret, normalized_inside, planes,
+    sides, unread_operators,
 };
 
 /// Layers: behind the last of them values are only joined, moved and decoded.
@@ -236,7 +236,8 @@ fn leaves_of<'a>(
             let extent = converter.network.extent(held.map);
             let [channels, rows, columns] = extent;
             // Of strides with equally many points the next that has no map of this output yet.
-            let count = |level: &usize| own.iter().filter(|at| leaves[**at].level == *level).count();
+            let count =
+                |level: &usize| own.iter().filter(|at| leaves[**at].level == *level).count();
             let fitting = (0..levels.len()).filter(|level| levels[*level] == (columns, rows));
             let level = fitting.min_by_key(count).ok_or_else(|| {
                 let strides = &decoding.strides;
@@ -247,7 +248,8 @@ fn leaves_of<'a>(
             })?;
             let array = run.answers.get(&leaf).map(Array::as_floats).transpose()?;
             let values = array.and_then(|values| held.unfolded(extent, values));
-            let values = values.ok_or_else(|| wrong(format!("{leaf} does not hold all of a map")))?;
+            let values =
+                values.ok_or_else(|| wrong(format!("{leaf} does not hold all of a map")))?;
             own.push(leaves.len());
             leaves.push(Leaf { name: leaf, held, extent, level, values });
         }
@@ -349,7 +351,8 @@ impl ImportedDetector {
         let device = Device::flex();
         let Self { config, weights, preprocess, .. } = self;
         let architecture = Architecture::GraphDetector(config.clone());
-        let network = architecture.detector(&device).map(|network| weights.clone().load_into(network));
+        let network =
+            architecture.detector(&device).map(|network| weights.clone().load_into(network));
         let network = network.transpose().map_err(|error| damaged(&error))?;
         let Some(network) = network else { return Ok(0.0) };
         let prepared = Prepared::new(&network, preprocess, &device);

@@ -394,11 +394,14 @@ fn resize_linear(call: &Call<'_>, x: &Array, shape: &[usize]) -> Made {
         && rows >= height
         && columns >= width;
     if !is_read {
-        return Err(call.wrong("bilinear resizing other than to larger maps by the middles of pixels"));
+        return Err(
+            call.wrong("bilinear resizing other than to larger maps by the middles of pixels")
+        );
     }
     let all = count(shape, call.budget)?;
     let mixed = |at: usize, from: usize, to: usize| {
-        let place = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
+        let place =
+            ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
         let first = place as usize;
         (first, (first + 1).min(from - 1), (place - first as f64) as f32)
     };
@@ -410,7 +413,9 @@ fn resize_linear(call: &Call<'_>, x: &Array, shape: &[usize]) -> Made {
             let (above, below, down) = mixed(row, height, rows);
             for column in 0..columns {
                 let (left, right, aside) = mixed(column, width, columns);
-                let line = |y: usize| map[y * width + left] * (1.0 - aside) + map[y * width + right] * aside;
+                let line = |y: usize| {
+                    map[y * width + left] * (1.0 - aside) + map[y * width + right] * aside
+                };
                 made.push(line(above) * (1.0 - down) + line(below) * down);
             }
         }
@@ -438,7 +443,9 @@ fn resize(call: &Call<'_>) -> Made {
     );
     let is_same = shape == x.shape;
     if !is_nearest || !(is_plain || is_same) || !(0..shape.len()).all(whole) {
-        return Err(call.wrong("resizing other than bilinear, or to the nearest pixel by whole factors"));
+        return Err(
+            call.wrong("resizing other than bilinear, or to the nearest pixel by whole factors")
+        );
     }
     let all = count(&shape, call.budget)?;
     let (own, factors): (Vec<usize>, Vec<usize>) =

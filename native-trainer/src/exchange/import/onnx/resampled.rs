@@ -26,7 +26,8 @@ impl<'a> Converter<'a> {
                 let step = usize::try_from(step).map_err(|_| "a slice backward")?;
                 match axis {
                     2 | 3 => {
-                        starts[axis - 2] = starts[axis - 2].saturating_mul(step).saturating_add(start);
+                        starts[axis - 2] =
+                            starts[axis - 2].saturating_mul(step).saturating_add(start);
                         steps[axis - 2] = steps[axis - 2].saturating_mul(step);
                     }
                     _ if (start, length, step) == (0, sides[axis], 1) => {}
@@ -106,12 +107,13 @@ impl<'a> Converter<'a> {
         let call = self.call(node);
         let to = resized(&call, &from).map_err(reason)?;
         let factors = [to[2] / rows.max(1), to[3] / columns.max(1)];
-        let is_whole = to[..2] == from[..2]
-            && to[2] == factors[0] * rows
-            && to[3] == factors[1] * columns;
+        let is_whole =
+            to[..2] == from[..2] && to[2] == factors[0] * rows && to[3] == factors[1] * columns;
         let is_linear = is_linear(&call) && factors != [1, 1];
         if !is_whole || is_linear && factors != [2, 2] {
-            return Err("resizing other than by whole factors, or bilinear other than by two".to_owned());
+            return Err(
+                "resizing other than by whole factors, or bilinear other than by two".to_owned()
+            );
         }
         let step = Does::Plain(GraphStep::Enlarge(factors));
         let mut map = self.network.add(step, &[map], [channels, to[2], to[3]], self.at);

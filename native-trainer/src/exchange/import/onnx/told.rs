@@ -44,12 +44,17 @@ pub(super) struct Told<'a> {
 impl Told<'_> {
     /// Whether outputs are what the description says of their maps. Says in `decoding` how maps hold it, and gives for each
     /// stride the factor of boxes.
-    pub(super) fn check(&self, outputs: &[Output<'_>], decoding: &mut Decoding) -> Result<Vec<f32>, OnnxError> {
+    pub(super) fn check(
+        &self,
+        outputs: &[Output<'_>],
+        decoding: &mut Decoding,
+    ) -> Result<Vec<f32>, OnnxError> {
         let mut scales = vec![1.0_f32; decoding.strides.len()];
         let mut found = (None, None);
         for output in outputs {
             let array = self.run.answers.get(output.name);
-            let array = array.ok_or_else(|| wrong(format!("{} depends on no image", output.name)))?;
+            let array =
+                array.ok_or_else(|| wrong(format!("{} depends on no image", output.name)))?;
             for value in decoding.values.clone() {
                 let Some(columns) = self.columns(output, decoding, value)? else { continue };
                 let rows = self.rows(output, &columns);
@@ -75,7 +80,8 @@ impl Told<'_> {
                         return Err(differs());
                     }
                 } else {
-                    let how = scores(&rows, &expected, self.described.scores).ok_or_else(differs)?;
+                    let how =
+                        scores(&rows, &expected, self.described.scores).ok_or_else(differs)?;
                     if found.1.replace(how).is_some_and(|known| known != how) {
                         return Err(differs());
                     }
@@ -147,13 +153,20 @@ impl Told<'_> {
     }
 
     /// How maps hold boxes, and whether in pixels.
-    fn boxes(&self, rows: &[Row], expected: &[f32], decoding: &Decoding) -> Option<(BoxValues, bool)> {
+    fn boxes(
+        &self,
+        rows: &[Row],
+        expected: &[f32],
+        decoding: &Decoding,
+    ) -> Option<(BoxValues, bool)> {
         let is = |of: &dyn Fn(&Row) -> Vec<f32>| {
             near(&rows.iter().flat_map(of).collect::<Vec<f32>>(), expected)
         };
         let plain = |row: &Row| row.values.clone();
-        let exponents = |row: &Row| row.values.iter().map(|value| value.exp()).collect::<Vec<f32>>();
-        let times = |values: Vec<f32>, stride: f32| values.into_iter().map(|v| v * stride).collect();
+        let exponents =
+            |row: &Row| row.values.iter().map(|value| value.exp()).collect::<Vec<f32>>();
+        let times =
+            |values: Vec<f32>, stride: f32| values.into_iter().map(|v| v * stride).collect();
         match self.described.boxes {
             DescribedBoxes::PixelDistances if is(&plain) => Some((BoxValues::Distances, true)),
             DescribedBoxes::PixelDistances if is(&|row| times(plain(row), row.stride)) => {
@@ -165,9 +178,7 @@ impl Told<'_> {
             DescribedBoxes::PixelDistances => None,
             _ if is(&plain) => Some((decoding.boxes, false)),
             DescribedBoxes::Distances if is(&exponents) => Some((BoxValues::Exponents, false)),
-            DescribedBoxes::Center if is(&centers) => {
-                Some((BoxValues::Center, false))
-            }
+            DescribedBoxes::Center if is(&centers) => Some((BoxValues::Center, false)),
             _ => None,
         }
     }
@@ -222,9 +233,11 @@ fn placed(
     }
     // Values of a point lie beside each other, or each of them in a plane of its own, as in a map.
     let is_beside = array.shape.len() < 4 && array.shape.last() == Some(&width);
-    let at = |point: usize, column: usize| match is_beside {
-        true => values[point * width + column],
-        false => values[column * points + point],
-    };
-    Some((0..points).flat_map(|point| columns.clone().map(move |column| at(point, column))).collect())
+    let (per_point, per_column) = if is_beside { (width, 1) } else { (1, points) };
+    let at = |point: usize, column: usize| values[point * per_point + column * per_column];
+    Some(
+        (0..points)
+            .flat_map(|point| columns.clone().map(move |column| at(point, column)))
+            .collect(),
+    )
 }
