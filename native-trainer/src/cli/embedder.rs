@@ -48,7 +48,7 @@ impl Embedder {
         let digest = sha256_hex(&bytes);
         let embedding_dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
-            Architecture::Detector(_) => 0,
+            Architecture::Detector(_) | Architecture::GraphDetector(_) => 0,
         };
         let extractor = file.prepare_extractor(device.target()?);
         let extractor = extractor.with_context(|| path.display().to_string())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use models::image::{RgbImage, resize};
-use models::inference::Prepared;
+use models::inference::{Network, Prepared};
 use models::preprocess::Preprocess;
 use models::weights::Weights;
 
@@ -16,7 +16,7 @@ use crate::embedding::Runs;
 
 /// A network that is evaluated, by all replicas where there are others.
 #[derive(Debug)]
-pub struct Runner<'a, N> {
+pub struct Runner<'a, N: Network> {
     prepared: Prepared<N>,
     hub: Option<&'a Hub>,
 }
