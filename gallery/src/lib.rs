@@ -47,6 +47,8 @@ mod map;
 mod mapped;
 mod matrix;
 mod metadata;
+#[cfg(feature = "parallel")]
+mod reader;
 mod sections;
 mod shards;
 #[cfg(feature = "parallel")]
@@ -83,6 +85,8 @@ pub use lessons::{
 pub use limits::{MAX_DIM, MAX_ENTRIES};
 pub use map::{Adaptation, AdaptationKind, AdaptationMap, UnknownAdaptation};
 pub use metadata::Metadata;
+#[cfg(feature = "parallel")]
+pub use reader::{Entries, GalleryReader, ReadEntry};
 #[cfg(feature = "parallel")]
 pub use shards::ShardOptions;
 pub use shards::{Budget, Fetched, Part, SHARDS_MAGIC, SHARDS_VERSION, Sharded, Shards};

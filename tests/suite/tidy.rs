@@ -180,6 +180,7 @@ const MODULE_ORDERS: [(&str, &[&[&str]]); 8] = [
             &["format", "leave_out"],
             &["check", "lessons", "shards", "stream"],
             &["growing", "summary"],
+            &["reader"],
         ],
     ),
     (

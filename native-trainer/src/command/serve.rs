@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
@@ -52,8 +52,16 @@ struct ServiceArguments {
     #[arg(long, value_name = "NAME", requires = "api", value_parser = host)]
     host: Vec<String>,
     /// Folder in which the gallery is kept as it changes; the site's own files stay as they are.
-    #[arg(long, value_name = "FOLDER", requires = "api")]
+    #[arg(long, value_name = "FOLDER", requires = "api", conflicts_with_all = ["server", "name"])]
     state: Option<PathBuf>,
+    /// Address of a PostgreSQL in which the gallery is kept as it changes, as <postgres://user:password@host/database>; several
+    /// services may have one gallery there. By default, where --name is given, what the environment's `MAGPIE_POSTGRES`
+    /// says, which no list of processes shows. With `?sslmode=require` the connection is encrypted.
+    #[arg(long, requires = "api")]
+    server: Option<String>,
+    /// Name of the gallery there: small letters, digits and _; `magpie` where only --server is given.
+    #[arg(long, requires = "api")]
+    name: Option<String>,
     /// File with the token of who may change the gallery; without it nobody may.
     #[arg(long, value_name = "FILE", requires = "api")]
     token_file: Option<PathBuf>,
@@ -61,10 +69,10 @@ struct ServiceArguments {
     #[arg(long, value_name = "FILE", requires = "api")]
     token_file_read: Option<PathBuf>,
     /// Takes what visitors say that things are, for the owner to accept or to reject.
-    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    #[arg(long, requires_all = ["api", "token_file"])]
     corrections: bool,
     /// Shows a page at /manage/ by which whoever has the token changes the gallery.
-    #[arg(long, requires_all = ["api", "state", "token_file"])]
+    #[arg(long, requires_all = ["api", "token_file"])]
     manage: bool,
     /// File of certificates in PEM, the service's own first: connections are encrypted (https). Read again when it changes.
     #[arg(long, value_name = "FILE", requires_all = ["api", "key"])]
@@ -112,7 +120,7 @@ impl Arguments {
         }
         let origins = self.cors.iter().map(|text| origin(text)).collect::<Result<_, _>>()?;
         if self.api {
-            return service::serve(&self.service.options(self.site.clone(), self.port, origins));
+            return service::serve(&self.service.options(self.site.clone(), self.port, origins)?);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let site = self.site.display().to_string();
@@ -121,13 +129,33 @@ impl Arguments {
 }
 
 impl ServiceArguments {
-    fn options(&self, site: PathBuf, port: u16, origins: Vec<HeaderValue>) -> service::Options {
-        service::Options {
+    /// The database of --server and --name, if one is given.
+    fn database(&self) -> anyhow::Result<Option<(String, String)>> {
+        let name = || self.name.clone().unwrap_or_else(|| "magpie".to_owned());
+        match (&self.server, &self.name) {
+            (None, None) => Ok(None),
+            (Some(server), _) => Ok(Some((server.clone(), name()))),
+            (None, Some(_)) => {
+                let server = std::env::var("MAGPIE_POSTGRES")
+                    .context("give the server's address by --server or in MAGPIE_POSTGRES")?;
+                Ok(Some((server, name())))
+            }
+        }
+    }
+
+    fn options(
+        &self,
+        site: PathBuf,
+        port: u16,
+        origins: Vec<HeaderValue>,
+    ) -> anyhow::Result<service::Options> {
+        Ok(service::Options {
             site,
             port,
             origins,
             hosts: self.host.clone(),
             state: self.state.clone(),
+            database: self.database()?,
             address: self.address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
             device: self.device,
             token: self.token_file.clone(),
@@ -144,7 +172,7 @@ impl ServiceArguments {
             max_seconds: self.max_seconds.into(),
             max_requests: self.max_requests.into(),
             max_queue: self.max_queue.into(),
-        }
+        })
     }
 }
 

@@ -240,6 +240,12 @@ impl Service {
             Way::Method(_, methods) => return Ok(wrong_method(&methods)),
             Way::Nowhere => return Err(nowhere()),
         };
+        if matches!(route.who, Who::Readers | Who::Keepers)
+            && let Err(problem) = self.store.look().await
+        {
+            drain(request.into_body(), self.limits.body).await;
+            return Err(problem);
+        }
         let (head, body) = request.into_parts();
         let answer = route.answer(Arc::clone(&self), Call { head, body, place, from: from.from });
         // First for its body, then for its answer.

@@ -6,7 +6,7 @@
 //! | `problem` | errors as documents |
 //! | `auth`, `change`, `fitting`, `limits`, `multipart`, `tls` | who may what; what may be done to a gallery; whether options fit; how much at once; forms; how connections are encrypted |
 //! | `filter`, `journal` | which classes are meant; changes that were answered, on the disk |
-//! | `corrections`, `store` | what visitors say; the gallery as requests see it, and who changes it |
+//! | `corrections`, `store` | what visitors say; the gallery as requests see it, and who changes it: in a folder, or in a database |
 //! | `asked`, `queue`, `types` | what a request brings; one queue before the networks; JSON |
 //! | `routes`, `openapi` | what is answered, by subject; its description |
 //! | `connection` | connections, and their end |
@@ -66,6 +66,8 @@ pub(crate) struct Options {
     pub(crate) site: PathBuf,
     /// Where changes are kept.
     pub(crate) state: Option<PathBuf>,
+    /// Where changes are kept otherwise: the address of a database, and the name of the gallery there.
+    pub(crate) database: Option<(String, String)>,
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) device: DeviceKind,
@@ -155,9 +157,10 @@ impl Service {
             is_encrypted: options.tls.is_some(),
         };
         let tls = options.tls.clone().map(Tls::open).transpose()?;
-        let store = match &options.state {
-            Some(folder) => Store::open(folder.clone(), gallery, rules)?,
-            None => Store::fixed(gallery, &rules),
+        let store = match (&options.state, &options.database) {
+            (_, Some((server, name))) => Store::shared((server, name), &gallery, rules)?,
+            (Some(folder), None) => Store::open(folder.clone(), gallery, rules)?,
+            (None, None) => Store::fixed(gallery, &rules),
         };
         let corrections = match &options.state {
             Some(folder) if options.corrections => {
@@ -212,9 +215,16 @@ impl Service {
 ///
 /// A site, a state folder, a token or a port that cannot be had.
 pub(crate) fn serve(options: &Options) -> anyhow::Result<()> {
-    if options.token.is_some() && options.state.is_none() {
+    let is_kept = options.state.is_some() || options.database.is_some();
+    if options.token.is_some() && !is_kept {
         bail!(
-            "--token-file lets clients change the gallery: say by --state where changes are kept"
+            "--token-file lets clients change the gallery: say by --state or --server where changes are kept"
+        );
+    }
+    if options.corrections && options.database.is_some() {
+        bail!(
+            "--corrections are kept in a folder by one service, and not in a database: give --state instead of --server, \
+             or leave --corrections out"
         );
     }
     let pair = options.tls.as_ref();

@@ -58,6 +58,7 @@ kinds! {
     Busy, "busy", TOO_MANY_REQUESTS, "The service is busy";
     Failed, "failed", INTERNAL_SERVER_ERROR, "The service failed";
     Ending, "ending", SERVICE_UNAVAILABLE, "The service ends or is behind";
+    Database, "database", SERVICE_UNAVAILABLE, "The database cannot be reached";
     Storage, "storage", INSUFFICIENT_STORAGE, "The change cannot be kept";
 }
 
@@ -102,7 +103,11 @@ pub(crate) type Answered<T = Response> = Result<T, Problem>;
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let retry_after = matches!(kind, Kind::Busy | Kind::Ending).then_some(1);
+        let retry_after = match kind {
+            Kind::Busy | Kind::Ending => Some(1),
+            Kind::Database => Some(5),
+            _ => None,
+        };
         Self { kind, detail: detail.into(), retry_after }
     }
 

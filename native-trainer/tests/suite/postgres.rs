@@ -1,75 +1,25 @@
-//! Galleries in a real `PostgreSQL` with pgvector, started on a socket here.
-//!
-//! `cargo xtask test` installs both from `PyPI` into `.magpie/pgvector` (package `pgserver`);
-//! `MAGPIE_PGVECTOR` names another Python that has the package.
+//! Galleries in a real `PostgreSQL` with pgvector: pushed, pulled, searched.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use models::gallery::{AnswerRule, Class, ContentId, Gallery, VectorType};
-use native_trainer::postgres::{PostgresError, PostgresGallery};
-use postgres::{Client, NoTls};
+use models::gallery::{AnswerRule, Class, ContentId, Crop, Gallery, GalleryReader, VectorType};
+use native_trainer::postgres::{PostgresError, PostgresGallery, Query};
 
+use crate::database::Server;
 use crate::world::{World, fail, succeed};
 
-/// Starts a server, says where it is, and ends it with its input.
-const SERVER: &str = "
-import sys, pgserver
-server = pgserver.get_server(sys.argv[1], cleanup_mode='delete')
-print(server.get_uri(), flush=True)
-sys.stdin.read()
-server.cleanup()
-";
-
-struct Server {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
+/// A gallery as it is pushed.
+pub(crate) fn reader(gallery: &Gallery) -> GalleryReader<Cursor<Vec<u8>>> {
+    GalleryReader::open(Cursor::new(gallery.to_bytes())).expect("a gallery")
 }
 
-impl Server {
-    fn start() -> Self {
-        let python = std::env::var_os("MAGPIE_PGVECTOR").map_or_else(
-            || {
-                let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent");
-                root.join(".magpie/pgvector/bin/python")
-            },
-            PathBuf::from,
-        );
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut child = Command::new(&python)
-            .args(["-c", SERVER])
-            .arg(folder.path().join("data"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; run `cargo xtask test`, which installs it", python.display())
-            });
-        let mut address = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut address)
-            .expect("an address");
-        if address.is_empty() {
-            let mut said = String::new();
-            let _ = child.stderr.take().expect("a pipe").read_to_string(&mut said);
-            panic!("{}: {said}", python.display());
-        }
-        Self { child, address: address.trim().to_owned(), _folder: folder }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
+/// Nobody waits.
+pub(crate) const SILENT: fn(&str) = |_| ();
 
 /// A gallery with everything that can go wrong on the way.
 fn full(vector_type: VectorType) -> Gallery {
@@ -86,6 +36,7 @@ fn full(vector_type: VectorType) -> Gallery {
         let picture = ContentId::of(&number.to_le_bytes());
         gallery.add_image(number as usize % 2, &embedding, picture).expect("a class");
     }
+    gallery.set_crop(Crop::Middle);
     gallery.set_min_similarity(Some(0.4375)).expect("a number");
     gallery.set_measured_rule(AnswerRule::Vote { neighbors: 7 });
     let learned = r#"{"source":"gallery","asked":200,"false_accept":0.05,"lead_weight":0.3,"least":0.1,
@@ -232,10 +183,10 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     let engine = || PostgresGallery::connect(&server.address, "shop").expect("a server");
     let pulled = || {
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
-        bytes_of(engine().pull(scratch).expect("a gallery"))
+        bytes_of(engine().pull(scratch, SILENT).expect("a gallery"))
     };
     let [first, second, third] = [1, 2, 3].map(numbered);
-    engine().push(&first, |_| ()).expect("pushed");
+    engine().push(&mut reader(&first), None, SILENT).expect("pushed");
 
     // A push in the middle of a pull: the pull sees the old gallery alone.
     let ((begin, begun), (says, heard)) = (channel(), channel());
@@ -244,7 +195,8 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
         scope.spawn(move || {
             begun.recv().expect("the pull goes on");
             // The pull may be over before the push is.
-            engine().push(second, |what| drop(says.send(what.to_owned()))).expect("pushed");
+            let told = |what: &str| drop(says.send(what.to_owned()));
+            engine().push(&mut reader(second), None, told).expect("pushed");
             let _ = says.send("done".to_owned());
         });
         let (unused, never) = channel();
@@ -252,14 +204,14 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
         let meanwhile = Meanwhile { file: Cursor::new(Vec::new()), begin: Some(begin), heard };
         let other = Meanwhile { file: Cursor::new(Vec::new()), begin: None, heard: never };
         // The second scratch file takes the classes' pictures, which come first.
-        bytes_of(engine().pull([other, meanwhile]).expect("a gallery"))
+        bytes_of(engine().pull([other, meanwhile], SILENT).expect("a gallery"))
     });
     assert!(both == first.to_bytes(), "one state");
     assert!(pulled() == second.to_bytes(), "the push went on");
 
     // Pushes that cannot end while somebody reads: one is killed, another waits for a third.
-    let mut reader = Client::connect(&server.address, NoTls).expect("a server");
-    let mut reading = reader.transaction().expect("a transaction");
+    let mut somebody = server.client();
+    let mut reading = somebody.transaction().expect("a transaction");
     reading.batch_execute("SELECT count(*) FROM shop_entries").expect("a number");
     let push = |gallery: &Gallery, name: &str| {
         let path = world.write(name, gallery.to_bytes());
@@ -289,17 +241,14 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     assert!(pulled() == first.to_bytes(), "one after the other");
 
     // What somebody else has put there is looked at.
-    let mut client = Client::connect(&server.address, NoTls).expect("a server");
-    // An earlier version pushed no rule and no calibration.
-    let earlier = "ALTER TABLE shop_gallery DROP COLUMN rule, DROP COLUMN calibration";
-    client.batch_execute(earlier).expect("a column");
-    assert!(pulled() == first.to_bytes(), "nearest");
-    let later = "ALTER TABLE shop_gallery ADD COLUMN rule text, ADD COLUMN calibration text";
-    client.batch_execute(later).expect("a column");
+    let mut client = server.client();
+    client
+        .batch_execute("ALTER TABLE shop_entries ALTER embedding TYPE vector")
+        .expect("any width");
     let mut broken = |change: &str, back: &str| {
         client.batch_execute(change).expect(change);
         let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
-        let error = engine().pull(scratch).expect_err(change);
+        let error = engine().pull(scratch, SILENT).expect_err(change);
         client.batch_execute(back).expect(back);
         error
     };
@@ -336,14 +285,14 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
             "a picture's hash",
         ),
         (
-            "DO $$ DECLARE graph text; BEGIN
-                 SELECT indexrelid::regclass INTO graph FROM pg_index
-                     WHERE indrelid = 'shop_entries'::regclass AND NOT indisprimary;
-                 EXECUTE 'DROP INDEX ' || graph;
-             END $$;
-             ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1e39,0,0,1]'",
-            "ALTER TABLE shop_entries ALTER embedding TYPE text USING '[1,0,0,0]'",
-            "entry 0: the embedding holds a value that is not finite",
+            "UPDATE shop_gallery SET crop = 'left'",
+            "UPDATE shop_gallery SET crop = 'never'",
+            "crop \"left\"",
+        ),
+        (
+            "UPDATE shop_gallery SET version = 3",
+            "UPDATE shop_gallery SET version = 2",
+            "tables of version 3, and this program knows 2; update it",
         ),
         (
             "UPDATE shop_entries SET embedding = '[1,0]' WHERE entry = 9",
@@ -356,4 +305,67 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
         assert!(!matches!(error, PostgresError::Server(_)), "{text}");
         assert!(text.contains(told), "{change}: {text}");
     }
+}
+
+/// What the program of before version 2 made of the first gallery below.
+const EARLIER: &str = include_str!("../postgres/version-1.sql");
+
+#[test]
+fn tables_of_earlier_versions_in_postgres_are_brought_to_this_one() {
+    let server = Server::start();
+    let mut client = server.client();
+    client.batch_execute("CREATE EXTENSION vector").expect("pgvector");
+    client.batch_execute(EARLIER).expect("tables");
+    let gallery = {
+        let mut gallery = Gallery::with_type(3, "0123456789abcdef", VectorType::F32);
+        let metadata = [("price".to_owned(), "3 €".to_owned())].into();
+        let class = Class { label: "Käse\t\\".to_owned(), metadata, min_similarity: Some(0.625) };
+        gallery.add_class(class, vec![0, 255, 92]);
+        gallery.add_class(Class { label: "mug".to_owned(), ..Class::default() }, vec![]);
+        for (class, embedding) in [(0, [1.0, 0.0, 0.0]), (1, [0.0, 0.6, 0.8])] {
+            gallery.add_image(class, &embedding, ContentId::of(&[class as u8])).expect("a class");
+        }
+        gallery.set_min_similarity(Some(0.5)).expect("a number");
+        gallery
+    };
+    let pull = |name: &str| {
+        let scratch = [(); 2].map(|()| Cursor::new(Vec::new()));
+        let mut engine = PostgresGallery::connect(&server.address, name).expect("a server");
+        engine.pull(scratch, SILENT).map(bytes_of)
+    };
+    // One of before that knew neither rule nor calibration, and two processes at once.
+    client
+        .batch_execute("ALTER TABLE shop_gallery DROP COLUMN rule, DROP COLUMN calibration")
+        .expect("columns");
+    let both = std::thread::scope(|scope| {
+        let pulls = [(); 2].map(|()| scope.spawn(|| pull("shop").expect("a gallery")));
+        pulls.map(|pull| pull.join().expect("pulled"))
+    });
+    assert!(both.iter().all(|bytes| *bytes == gallery.to_bytes()));
+    let row =
+        client.query_one("SELECT version, index, codes FROM shop_gallery", &[]).expect("a row");
+    let told: (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(told, (2, "hnsw".to_owned(), "f32".to_owned()));
+    // The graph that was built is searched.
+    let query = Query { model: "0123456789abcdef".to_owned(), k: 2, ..Query::default() };
+    let mut engine = PostgresGallery::connect(&server.address, "shop").expect("a server");
+    let found = engine.search(&query, &[vec![0.0, 1.0, 0.0]], SILENT).expect("answers");
+    assert_eq!(
+        found[0].iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(),
+        ["mug", "Käse\t\\"]
+    );
+    // Who may only read says so.
+    client.batch_execute("DROP TABLE shop_entries, shop_classes, shop_gallery").expect("gone");
+    client.batch_execute(EARLIER).expect("tables");
+    client
+        .batch_execute(
+            "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        )
+        .expect("a reader");
+    let address = server.address.replacen("postgres:@", "reader:@", 1);
+    let mut engine = PostgresGallery::connect(&address, "shop").expect("a server");
+    let error = engine.search(&query, &[], SILENT).expect_err("may not");
+    assert!(matches!(error, PostgresError::Earlier(_)), "{error}");
+    assert!(pull("shop").expect("a gallery") == gallery.to_bytes());
+    assert_eq!(engine.search(&query, &[], SILENT).expect("answers").len(), 0);
 }

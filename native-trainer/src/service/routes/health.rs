@@ -19,6 +19,7 @@ pub(crate) async fn ready(service: Arc<Service>, _: Call) -> Answered {
     if service.is_ending() {
         return Err(Problem::new(Kind::Ending, "the service ends"));
     }
+    service.store.look().await?;
     Ok(typed("ready\n", "text/plain"))
 }
 

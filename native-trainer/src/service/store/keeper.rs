@@ -20,11 +20,11 @@ use crate::service::problem::{Answered, Kind, Problem};
 /// Changes that are written by one write at most.
 const TOGETHER: usize = 64;
 /// Answers that are given again where their key comes again.
-const KEYS: usize = 1000;
+pub(super) const KEYS: usize = 1000;
 /// Changes that can be undone however often the journal is folded into the gallery.
-const UNDO: usize = 32;
+pub(super) const UNDO: usize = 32;
 /// Changes, and bytes, from which the journal is folded into the gallery.
-const FOLD: (usize, u64) = (2048, 64 << 20);
+pub(super) const FOLD: (usize, u64) = (2048, 64 << 20);
 
 /// A gallery with the first changes of the journal in it, which was written behind the requests.
 pub(super) struct Folded {
@@ -113,19 +113,7 @@ impl Keeper {
                     let _ = answer.send(told);
                 }
                 Message::Ask(asking, answer) => {
-                    let mut batch = vec![(asking, answer)];
-                    while batch.len() < TOGETHER {
-                        match messages.try_recv() {
-                            Ok(Message::Ask(asking, answer)) if !is_alone(&asking) => {
-                                batch.push((asking, answer));
-                            }
-                            Ok(other) => {
-                                held = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
-                    }
+                    let batch = those_that_wait((asking, answer), messages, &mut held);
                     let answers = self.together(batch, &mut current);
                     *seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&current);
                     for (answer, told) in answers {
@@ -144,24 +132,10 @@ impl Keeper {
             let fresh = fresh.iter().rev().filter_map(|record| record.key.as_ref());
             let kept = fresh.chain(self.keys.get(key)).find(|kept| kept.key == *key);
             if let Some(kept) = kept {
-                if kept.request == *request {
-                    let tag = format!("\"{}-{}\"", self.begin.id, kept.version);
-                    let answer = kept.answer.clone();
-                    return Some(Ok(Told { tag, answer, replayed: true, changed: false }));
-                }
-                let detail =
-                    "this Idempotency-Key came with another request before; take a new key";
-                return Some(Err(Problem::new(Kind::Key, detail)));
+                return Some(told_again(&self.begin.id, kept, request));
             }
         }
-        let tag = format!("\"{}-{version}\"", self.begin.id);
-        let wanted = asking.matching.as_ref()?;
-        if wanted.iter().any(|wanted| wanted == "*" || *wanted == tag) {
-            return None;
-        }
-        let detail =
-            format!("the gallery has changed: it is {tag} now; read it again, and decide anew");
-        Some(Err(Problem::new(Kind::Changed, detail)))
+        against(asking, &self.begin.id, version)
     }
 
     /// Makes changes on one copy, in their order, and writes them at once.
@@ -365,11 +339,31 @@ impl Keeper {
     }
 }
 
-type Sending = oneshot::Sender<Answered<Told>>;
-type Waiting = (Asking, Sending);
-type Outcome = (Sending, Answered<Told>);
+/// A change with those that wait behind it and can be made with it; the next other message is held.
+pub(super) fn those_that_wait(
+    first: Waiting,
+    messages: &Receiver<Message>,
+    held: &mut Option<Message>,
+) -> Vec<Waiting> {
+    let mut batch = vec![first];
+    while batch.len() < TOGETHER {
+        match messages.try_recv() {
+            Ok(Message::Ask(asking, answer)) if !is_alone(&asking) => batch.push((asking, answer)),
+            Ok(other) => {
+                *held = Some(other);
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    batch
+}
 
-fn is_alone(asking: &Asking) -> bool {
+pub(super) type Sending = oneshot::Sender<Answered<Told>>;
+pub(super) type Waiting = (Asking, Sending);
+pub(super) type Outcome = (Sending, Answered<Told>);
+
+pub(super) fn is_alone(asking: &Asking) -> bool {
     matches!(asking.doing, Doing::Remake(_) | Doing::Change(Change::Undo))
 }
 
@@ -379,7 +373,7 @@ fn storage(error: &anyhow::Error) -> Problem {
     Problem::new(Kind::Storage, "the change could not be kept on the disk; nothing has changed")
 }
 
-fn told(gallery: &Gallery, id: &str, version: u64, done: Done, more: More) -> Told {
+pub(super) fn told(gallery: &Gallery, id: &str, version: u64, done: Done, more: More) -> Told {
     let Done { added, known, removed, moved, joined, changed } = done;
     let (classes, entries) = (gallery.classes().len(), gallery.len());
     let (left_out, lines) = (Some(more.left_out).filter(|out| !out.is_empty()), more.lines);
@@ -398,8 +392,35 @@ fn told(gallery: &Gallery, id: &str, version: u64, done: Done, more: More) -> To
     Told { tag: format!("\"{id}-{version}\""), answer, replayed: false, changed }
 }
 
+/// The answer of a key that comes again with a request.
+pub(super) fn told_again(id: &str, kept: &Kept, request: &str) -> Answered<Told> {
+    if kept.request == request {
+        let (tag, answer) = (format!("\"{id}-{}\"", kept.version), kept.answer.clone());
+        return Ok(Told { tag, answer, replayed: true, changed: false });
+    }
+    let detail = "this Idempotency-Key came with another request before; take a new key";
+    Err(Problem::new(Kind::Key, detail))
+}
+
+/// Why a change that depends on another version is not made.
+pub(super) fn against(asking: &Asking, id: &str, version: u64) -> Option<Answered<Told>> {
+    let (tag, wanted) = (format!("\"{id}-{version}\""), asking.matching.as_ref()?);
+    if wanted.iter().any(|wanted| wanted == "*" || *wanted == tag) {
+        return None;
+    }
+    let detail =
+        format!("the gallery has changed: it is {tag} now; read it again, and decide anew");
+    Some(Err(Problem::new(Kind::Changed, detail)))
+}
+
+/// Tells versions of a gallery from those of others that began with the same file.
+pub(super) fn fresh_id(content: EntryId) -> String {
+    let seed = (content, std::process::id(), std::time::SystemTime::now());
+    EntryId(ContentId::of(format!("{seed:?}").as_bytes())).to_string()[..16].to_owned()
+}
+
 /// Whether two galleries are written as the same file.
-fn is_same(a: &Gallery, b: &Gallery) -> bool {
+pub(super) fn is_same(a: &Gallery, b: &Gallery) -> bool {
     let bytes = |gallery: &Gallery| {
         let mut bytes = Vec::new();
         gallery.write_to(&mut bytes).ok().map(|()| bytes)
@@ -408,11 +429,11 @@ fn is_same(a: &Gallery, b: &Gallery) -> bool {
 }
 
 /// An answer as it is kept under the key that it came with.
-fn kept(told: &Told, version: u64, key: Option<(String, String)>) -> Option<Kept> {
+pub(super) fn kept(told: &Told, version: u64, key: Option<(String, String)>) -> Option<Kept> {
     key.map(|(key, request)| Kept { key, request, version, answer: told.answer.clone() })
 }
 
-fn replay(gallery: &mut Gallery, changes: &[Record]) -> anyhow::Result<()> {
+pub(super) fn replay(gallery: &mut Gallery, changes: &[Record]) -> anyhow::Result<()> {
     for record in changes {
         record.change.apply(gallery).map_err(|problem| anyhow!(problem.detail))?;
     }
@@ -433,10 +454,7 @@ fn begin_anew(folder: &Path, gallery: Gallery) -> anyhow::Result<Found> {
         }
     }
     let content = journal::write_gallery(folder, 0, &gallery)?;
-    // Two folders that began with one gallery have versions of their own.
-    let seed = (content, std::process::id(), std::time::SystemTime::now());
-    let id = ContentId::of(format!("{seed:?}").as_bytes());
-    let id = EntryId(id).to_string()[..16].to_owned();
+    let id = fresh_id(content);
     let begin = Begin { gallery: content, id, version: 0, previous: None, keys: Vec::new() };
     let journal = Journal::create(folder, 0, &begin, &[])?;
     Ok(Found { begin, gallery, records: Vec::new(), journal })

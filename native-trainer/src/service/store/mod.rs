@@ -4,12 +4,15 @@
 //! and written by one write; they are answered when that is on the disk and the next request sees them.
 
 mod keeper;
+mod mirror;
+mod shared;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use models::gallery::{AnswerRule, Gallery};
@@ -24,11 +27,16 @@ use super::problem::{Answered, Kind, Problem};
 use crate::files::{self, Lock};
 use keeper::{Folded, Keeper};
 
+/// A look at whether others have changed the gallery.
+type Look = oneshot::Sender<Answered<()>>;
+
 /// What to do about a folder of others' files.
 const FOLDER: &str =
     "give --state a new or empty folder, or one that a service has kept its gallery in";
-/// Changes that wait at most.
+/// Changes that wait at most, and looks at a database.
 const WAITING: usize = 256;
+/// How long a look at a database may take.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// The gallery at a moment.
 pub(crate) struct Snapshot {
@@ -142,6 +150,8 @@ pub(crate) struct Store {
     current: Arc<RwLock<Arc<Snapshot>>>,
     journal: Arc<AtomicU64>,
     door: Option<SyncSender<Message>>,
+    /// Where the gallery is in a database, that others change, too.
+    looks: Option<SyncSender<Look>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -154,6 +164,7 @@ impl Store {
             current: Arc::new(RwLock::new(current)),
             journal: Arc::default(),
             door: None,
+            looks: None,
             thread: Mutex::default(),
         }
     }
@@ -182,7 +193,52 @@ impl Store {
         let (seen, bytes, own) = (Arc::clone(&current), Arc::clone(&journal), door.clone());
         let thread = std::thread::Builder::new().name("gallery".to_owned());
         let thread = thread.spawn(move || keeper.run(&messages, &own, &seen, &bytes))?;
-        Ok(Self { current, journal, door: Some(door), thread: Mutex::new(Some(thread)) })
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { current, journal, door: Some(door), looks: None, thread })
+    }
+
+    /// The gallery of this name in a database, which other services may have, too; where there is none, it begins as `first`.
+    ///
+    /// # Errors
+    ///
+    /// A database that cannot be reached or holds something else, a gallery of another model.
+    pub(crate) fn shared(
+        (address, name): (&str, &str),
+        first: &Gallery,
+        rules: Rules,
+    ) -> anyhow::Result<Self> {
+        let (keeper, watcher) = shared::open(address, name, first, rules)?;
+        let (current, journal) = watcher.known.parts();
+        let (door, messages) = sync_channel(WAITING);
+        let (looks, asked) = sync_channel(WAITING);
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        named("looks").spawn(move || watcher.run(&asked))?;
+        let thread = named("gallery").spawn(move || keeper.run(&messages))?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { current, journal, door: Some(door), looks: Some(looks), thread })
+    }
+
+    /// Does what others have changed by now. Whoever asks for the gallery then sees it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Database`] where the database does not answer.
+    pub(crate) async fn look(&self) -> Answered<()> {
+        let Some(looks) = &self.looks else { return Ok(()) };
+        let (answer, answered) = oneshot::channel();
+        looks.try_send(answer).map_err(|error| match error {
+            TrySendError::Full(_) => Problem::new(
+                Kind::Busy,
+                "more requests wait for the database than may; send it again in a second",
+            ),
+            TrySendError::Disconnected(_) => ending(),
+        })?;
+        match tokio::time::timeout(LOOK, answered).await {
+            Ok(looked) => looked.unwrap_or_else(|_gone| Err(ending())),
+            Err(_late) => {
+                Err(Problem::new(Kind::Database, "the database does not answer; send it again"))
+            }
+        }
     }
 
     /// The gallery now.

@@ -1,0 +1,17 @@
+-- What `magpie gallery push` made of a gallery of two classes before tables had a version.
+CREATE TABLE shop_gallery (model text NOT NULL, dim int NOT NULL,
+    vector_type text NOT NULL, min_similarity real, rule text,
+    calibration text);
+CREATE TABLE shop_classes (class int PRIMARY KEY, label text NOT NULL,
+    metadata text NOT NULL, min_similarity real, thumbnail bytea NOT NULL);
+CREATE TABLE shop_entries (entry bigint PRIMARY KEY,
+    class int NOT NULL REFERENCES shop_classes, picture bytea NOT NULL,
+    embedding vector(3) NOT NULL);
+INSERT INTO shop_gallery VALUES ('0123456789abcdef', 3, 'f32', 0.5, NULL, NULL);
+INSERT INTO shop_classes VALUES
+    (0, E'Käse\t\\', '{"price":"3 €"}', 0.625, '\x00ff5c'),
+    (1, 'mug', '{}', NULL, '\x');
+INSERT INTO shop_entries VALUES
+    (0, 0, '\x6e340b9cffb37a989ca544e6bb780a2c', '[1,0,0]'),
+    (1, 1, '\x4bf5122f344554c53bde2ebb8cd2b7e3', '[0,0.6,0.8]');
+CREATE INDEX ON shop_entries USING hnsw (embedding vector_ip_ops);
