@@ -113,6 +113,14 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// The first characters of a stranger's text, on one line; for what nobody sees U+FFFD.
+pub fn on_one_line(text: &str, most: usize) -> String {
+    text.chars()
+        .take(most)
+        .map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}
+
 /// A text as a terminal may be given it: as it is, or in quotes if characters that nobody sees are in it.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(is_hidden) { quoted(text).into() } else { text.into() }

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use authoring::label::on_one_line;
 use thiserror::Error;
 
 /// Characters of another side's words, or of what is said about its bytes, that are shown.
@@ -145,7 +146,7 @@ impl From<std::io::Error> for LinkError {
 
 /// A stranger's words on one line, without what a terminal would obey.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    on_one_line(text, SHOWN)
 }
 
 /// What the system calls a time that is over.

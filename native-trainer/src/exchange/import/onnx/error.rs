@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use authoring::label::on_one_line;
 use thiserror::Error;
 
 use super::model::OPERATOR_SETS;
 
 /// Kinds of nodes that are listed; more fill a terminal.
 const MOST_SHOWN: usize = 40;
+/// Characters of a file's text that a sentence shows at most.
+const LONGEST: usize = 400;
 
 /// Why a graph could not be taken over.
 #[derive(Debug, Error)]
@@ -100,14 +103,10 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operator, reason, count, first } = self;
-        let (operator, first, reason) = (shown(operator), shown(first), shown(reason));
+        let [operator, first, reason] =
+            [operator, first, reason].map(|text| on_one_line(text, LONGEST));
         write!(f, "{operator} ({count} ×, first {first}): {reason}")
     }
-}
-
-/// What a file says, without what would steer a terminal, and no longer than a few lines.
-fn shown(text: &str) -> String {
-    text.chars().take(400).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn listed(refused: &[Refused]) -> String {

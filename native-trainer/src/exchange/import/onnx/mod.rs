@@ -114,7 +114,11 @@ pub fn read_onnx(path: &Path, options: &OnnxOptions) -> Result<ImportedGraph, Im
     imported.seen.push(format!(
         "equal to a plain interpreter of the graph, to {off:.1e} of the largest value"
     ));
-    if let Some(before) = classifier_of(&model, wanted) {
+    // What a classifier of whole maps gets is no embedding.
+    let is_usable = |before: &&str| {
+        graph(&model, input, before, &imported.preprocess, &Budget::default()).is_ok()
+    };
+    if let Some(before) = classifier_of(&model, wanted).filter(is_usable) {
         let width = imported.config.features();
         imported.seen.push(format!(
             "the answer is that of the last linear layer, of {width} values; if these are classes, \
