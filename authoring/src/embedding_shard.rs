@@ -185,7 +185,7 @@ impl Photograph {
         is_label.then_some(Self { label, path, kept })
     }
 
-    /// Reads one from the bytes that [`Pieces::next`] has told the place of.
+    /// Reads one from the bytes that [`Pieces::next_piece`] has told the place of.
     ///
     /// # Errors
     ///
@@ -315,14 +315,16 @@ impl<R: Read> Pieces<R> {
         let mut mark = Vec::new();
         reader.by_ref().take(SHARD_MARK.len() as u64).read_to_end(&mut mark)?;
         if mark != SHARD_MARK {
-            return Err(match mark.starts_with(NAME) {
-                true if mark.len() == SHARD_MARK.len() => ShardError::Version,
-                _ if SHARD_MARK.starts_with(&mark) => ShardError::Cut,
-                _ => ShardError::Other,
+            let is_cut = SHARD_MARK.starts_with(&mark);
+            let is_other = !mark.starts_with(NAME) || mark.len() < SHARD_MARK.len();
+            return Err(match (is_cut, is_other) {
+                (true, _) => ShardError::Cut,
+                (false, true) => ShardError::Other,
+                (false, false) => ShardError::Version,
             });
         }
         let (content, digest) = piece(&mut reader, "", HEAD)?;
-        let head: Head = serde_json::from_slice(&content).map_err(|_| ShardError::Damaged)?;
+        let head: Head = serde_json::from_slice(&content).map_err(|_error| ShardError::Damaged)?;
         head.check()?;
         let at = SHARD_MARK.len() as u64 + length_of(&content);
         Ok(Self { reader, head, digest, at, count: 0 })
@@ -353,7 +355,7 @@ impl<R: Read> Pieces<R> {
     /// # Errors
     ///
     /// [`ShardError`], also for another number of photographs than the head says.
-    pub fn next(&mut self) -> Result<Option<Vec<Placed>>, ShardError> {
+    pub fn next_piece(&mut self) -> Result<Option<Vec<Placed>>, ShardError> {
         let (content, digest) = piece(&mut self.reader, &self.digest, CONTENT)?;
         let mut reader = Reader(&content);
         let count = reader.number().ok_or(ShardError::Damaged)?;
@@ -373,7 +375,7 @@ impl<R: Read> Pieces<R> {
             let photograph =
                 Photograph::read(&mut reader, &self.head).ok_or(ShardError::Damaged)?;
             let (length, at) = (before - reader.0.len(), content.len() - before);
-            let length = u32::try_from(length).map_err(|_| ShardError::Damaged)?;
+            let length = u32::try_from(length).map_err(|_error| ShardError::Damaged)?;
             photographs.push(Placed { at: begin + at as u64, length, photograph });
         }
         if !reader.0.is_empty() {
@@ -477,7 +479,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<Vec<Photograph>, ShardError> {
         let mut pieces = Pieces::open(bytes)?;
         let mut all = Vec::new();
-        while let Some(placed) = pieces.next()? {
+        while let Some(placed) = pieces.next_piece()? {
             for Placed { at, length, photograph } in placed {
                 let own = &bytes[at as usize..at as usize + length as usize];
                 assert_eq!(Photograph::from_bytes(own, pieces.head()).unwrap(), photograph);
@@ -512,7 +514,7 @@ mod tests {
         let all = photographs();
         for end in ends[0]..bytes.len() {
             let mut pieces = Pieces::open(&bytes[..end]).unwrap();
-            while let Ok(Some(_)) = pieces.next() {}
+            while let Ok(Some(_)) = pieces.next_piece() {}
             let whole = ends.iter().copied().filter(|place| *place <= end).max().unwrap();
             assert_eq!(pieces.whole(), whole as u64, "{end}");
             let mut writing = pieces.go_on();

@@ -191,7 +191,7 @@ fn begun(out: &Path) -> anyhow::Result<PathBuf> {
 /// What a file is of that is a whole shard.
 fn whole(path: &Path) -> Result<Head, ShardError> {
     let mut pieces = Pieces::open(BufReader::with_capacity(BUFFER, File::open(path)?))?;
-    while pieces.next()?.is_some() {}
+    while pieces.next_piece()?.is_some() {}
     Ok(pieces.head().clone())
 }
 
@@ -261,7 +261,7 @@ impl Begun {
         // As it was written: the bytes go on from it.
         self.head = pieces.head().clone();
         loop {
-            match pieces.next() {
+            match pieces.next_piece() {
                 Ok(Some(placed)) => {
                     for photograph in placed.into_iter().map(|placed| placed.photograph) {
                         match photograph.kept {

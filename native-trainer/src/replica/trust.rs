@@ -109,7 +109,7 @@ fn said(side: Side, [trainer, worker]: &[Nonce; 2]) -> Vec<u8> {
 pub(super) fn nonce() -> Result<Nonce, LinkError> {
     let mut nonce = [0; NONCE];
     let filled = SystemRandom::new().fill(&mut nonce);
-    filled.map_err(|_| {
+    filled.map_err(|_error| {
         LinkError::System(std::io::Error::other("the system gives no random bytes"))
     })?;
     Ok(nonce)

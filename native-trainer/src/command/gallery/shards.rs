@@ -193,7 +193,7 @@ impl Shard {
         let file = File::open(path)?;
         let mut pieces = Pieces::open(BufReader::with_capacity(BUFFER, &file))?;
         let (mut rows, mut pictures) = (Vec::new(), Vec::new());
-        while let Some(placed) = pieces.next()? {
+        while let Some(placed) = pieces.next_piece()? {
             for Placed { at, length, photograph } in placed {
                 pictures.push((photograph.label, PathBuf::from(photograph.path)));
                 rows.push(match photograph.kept {
