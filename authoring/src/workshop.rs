@@ -176,7 +176,7 @@ impl Workshop {
         let file = ModelFile::from_bytes(&extractor)?;
         let dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
-            Architecture::Detector(_) => 0,
+            Architecture::Detector(_) | Architecture::GraphDetector(_) => 0,
         };
         let model = model_id(&extractor);
         let mut of_models = vec![file.description.notes.clone()];

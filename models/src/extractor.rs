@@ -140,6 +140,10 @@ impl Extractor {
 }
 
 impl Network for Extractor {
+    type Reading = ();
+
+    fn reading(&self) {}
+
     fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
         vec![Self::wire(self, flow, x)]
     }

@@ -86,8 +86,8 @@ fn write(folder: &Path) -> anyhow::Result<()> {
                 write_for_others(folder, name, &network, &preprocess)?;
                 Weights::from_module(&network)
             }
-            Architecture::Detector(config) => {
-                let network = config.init(&device);
+            detector => {
+                let network = detector.detector(&device).expect("a detector");
                 write_for_others(folder, name, &network, &preprocess)?;
                 Weights::from_module(&network)
             }
@@ -127,7 +127,7 @@ impl Ready {
     fn open(file: ModelFile, device: &Device) -> anyhow::Result<Self> {
         Ok(match file.description.architecture {
             Architecture::Extractor(_) => Self::Extractor(file.prepare_extractor(device)?),
-            Architecture::Detector(_) => Self::Detector(file.prepare_detector(device)?),
+            _ => Self::Detector(file.prepare_detector(device)?),
         })
     }
 

@@ -25,14 +25,15 @@ use models::backbone::{
     RepDepthwiseSeparable, RepOptions, ResNetConfig, Residual, ResidualBlock, Shortcut,
 };
 use models::detector::{
-    Candidates, DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant, decode,
-    points,
+    Candidates, Decoding, DetectionThresholds, DetectorBackbone, DetectorConfig, DetectorVariant,
+    decode,
 };
 use models::extractor::{ExtractorConfig, l2_normalize};
 use models::gallery::{IndexConfig, Metric, Search, VectorIndex, VectorType};
 use models::image::RgbImage;
 use models::image::geometry::{BBox, non_maximum_suppression};
 use models::image::{ResizeFilter, resize};
+use models::inference::Network;
 use models::layers::{Activation, ConvBn, ConvShape, Gate, SqueezeExcite};
 use models::neck::{BnNeck, FcNeck, NeckConfig};
 use models::preprocess::Preprocess;
@@ -480,10 +481,11 @@ fn the_small_detector_equals_the_reference_stage_by_stage() {
             let expected = &recorded.tensors[&key].values;
             assert_close(&format!("{name} {key}"), &values(got), expected, NETWORK);
         };
-        for (i, map) in detector.backbone_maps(input.clone()).into_iter().enumerate() {
+        let pico = detector.pico().expect("a detector of a recipe");
+        for (i, map) in pico.backbone_maps(input.clone()).into_iter().enumerate() {
             check(format!("backbone.{i}"), map);
         }
-        for (i, map) in detector.neck_maps(input.clone()).into_iter().enumerate() {
+        for (i, map) in pico.neck_maps(input.clone()).into_iter().enumerate() {
             check(format!("neck.{i}"), map);
         }
         for (i, level) in detector.forward(input.clone()).into_iter().enumerate() {
@@ -494,7 +496,11 @@ fn the_small_detector_equals_the_reference_stage_by_stage() {
         let plain = values(detector.forward_points(input));
         assert_close(&format!("{name} fused"), &fused, &plain, NETWORK);
 
-        let candidates = Candidates::decode(&plain, width, height, 0.0);
+        let preprocess =
+            Preprocess { width: width as u32, height: height as u32, ..Preprocess::square(1) };
+        let size = (preprocess.width, preprocess.height);
+        let decoding = detector.reading();
+        let candidates = Candidates::decode(&plain, &decoding, size, 0.0);
         let boxes: Vec<f32> =
             candidates.boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]).collect();
         assert_close(&format!("{name} boxes"), &boxes, &recorded.tensors["boxes"].values, NETWORK);
@@ -517,8 +523,7 @@ fn the_small_detector_equals_the_reference_stage_by_stage() {
         }
         // The recording undoes a resize by (y 0.5, x 0.25); ours also clips to the picture.
         let source = (width as u32 * 4, height as u32 * 2);
-        let input = (width as u32, height as u32);
-        let found = decode(&plain, input, source, &thresholds);
+        let found = decode(&plain, &decoding, &preprocess, source, &thresholds);
         let rows = &recorded.tensors["post_boxes_scale_y0.5_x0.25"].values;
         for detection in &found {
             let clipped =
@@ -553,7 +558,8 @@ fn the_full_detector_equals_the_reference() {
             let recorded = expected["abs_mean"].as_f64().expect("a mean");
             assert!((mean / recorded - 1.0).abs() < 1e-4, "{key}: {mean} against {recorded}");
         };
-        for (i, map) in detector.neck_maps(input.clone()).into_iter().enumerate() {
+        let pico = detector.pico().expect("a detector of a recipe");
+        for (i, map) in pico.neck_maps(input.clone()).into_iter().enumerate() {
             check(format!("neck.{i}"), values(map));
         }
         for (i, level) in detector.forward(input.clone()).into_iter().enumerate() {
@@ -561,7 +567,7 @@ fn the_full_detector_equals_the_reference() {
             check(format!("reg_logit.{i}"), values(level.box_logits));
         }
         let plain = values(detector.forward_points(input));
-        let candidates = Candidates::decode(&plain, 640, 640, 0.0);
+        let candidates = Candidates::decode(&plain, &detector.reading(), (640, 640), 0.0);
         check(
             "boxes".to_owned(),
             candidates.boxes.iter().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]).collect(),
@@ -704,7 +710,7 @@ fn the_detectors_training_loss_equals_the_reference() {
         let image = case.input("image").shape;
         let losses = losses_of_points(
             Tensor::cat(rows, 1),
-            &points(image[3], image[2]),
+            &Decoding::pico(1).points(image[3], image[2]),
             &boxes,
             Assignment::SimOta,
         );

@@ -36,7 +36,7 @@ impl Network {
         let preprocess = file.description.preprocess.clone();
         let ready = match file.description.architecture {
             Architecture::Extractor(_) => Ready::Extractor(file.prepare_extractor(target).ok()?),
-            Architecture::Detector(_) => Ready::Detector(file.prepare_detector(target).ok()?),
+            _ => Ready::Detector(file.prepare_detector(target).ok()?),
         };
         let side = preprocess.width;
         let bytes = (0..side * side * 3).map(|index| (index * 7 % 251) as u8);

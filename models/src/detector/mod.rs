@@ -1,4 +1,4 @@
-//! Subject detection: PicoDet, one foreground class by default.
+//! Subject detection: PicoDet, one foreground class by default, and lists of steps of other programs.
 //!
 //! Source: "PP-PicoDet: A Better Real-Time Object Detector on Mobile Devices",
 //! <https://arxiv.org/abs/2111.00902>.
@@ -7,13 +7,17 @@
 //! size; boxes are clipped to the picture.
 
 mod decode;
+mod decoding;
+mod graph;
 mod pan;
 mod pico_head;
 mod pico_head_v2;
 
 use serde::{Deserialize, Serialize};
 
-pub use decode::{Candidates, Detection, DetectionThresholds, decode, points};
+pub use decode::{Candidates, Detection, DetectionThresholds, decode};
+pub use decoding::{BoxValues, Decoding, PointValue, ScoreValues};
+pub use graph::{GraphDetector, GraphDetectorConfig};
 pub use pan::Pan;
 pub use pico_head::PicoHead;
 pub use pico_head_v2::PicoHeadV2;
@@ -163,7 +167,7 @@ impl DetectorConfig {
                 Head::PicoV2(PicoHeadV2::new(channels, classes, blocks, self.fused, device))
             }
         };
-        Detector { backbone, neck, head }
+        Detector::Pico(PicoDetector { backbone, neck, head, classes })
     }
 
     /// The backbone with its options.
@@ -203,18 +207,30 @@ enum Head {
     PicoV2(PicoHeadV2),
 }
 
+/// A network that finds objects.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one value a network")]
+pub enum Detector {
+    /// Of recipes.
+    Pico(PicoDetector),
+    /// Of an ONNX file.
+    Graph(GraphDetector),
+}
+
 /// Backbone → neck → head.
 #[derive(Module, Debug)]
-pub struct Detector {
+pub struct PicoDetector {
     backbone: Backbone,
     neck: Pan,
     head: Head,
+    #[module(skip)]
+    classes: usize,
 }
 
-impl Detector {
+impl PicoDetector {
     /// From a picture to class logits, then box logits, as channels of one map a level, stride 8,
     /// 16, 32 and 64.
-    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+    fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
         let maps = self.backbone.wire_maps(flow, x);
         let maps = self.neck.wire(flow, maps);
         match &self.head {
@@ -223,7 +239,66 @@ impl Detector {
         }
     }
 
-    /// Class and box logits of every level.
+    /// Feature maps of the backbone, stride 8, 16 and 32.
+    ///
+    /// # Panics
+    ///
+    /// As [`Detector::forward`].
+    #[cfg(feature = "tensors")]
+    pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
+        self.backbone.wire_maps(&mut Eager, checked(x)).map(channels_first)
+    }
+
+    /// Feature maps of the neck, stride 8, 16, 32 and 64.
+    ///
+    /// # Panics
+    ///
+    /// As [`Detector::forward`].
+    #[cfg(feature = "tensors")]
+    pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
+        let maps = self.backbone.wire_maps(&mut Eager, checked(x));
+        self.neck.wire(&mut Eager, maps).map(channels_first)
+    }
+
+    #[cfg(feature = "tensors")]
+    fn fuse(self) -> Self {
+        Self {
+            backbone: self.backbone.fuse(),
+            neck: self.neck.fuse(),
+            head: match self.head {
+                Head::Pico(head) => Head::Pico(head.fuse()),
+                Head::PicoV2(head) => Head::PicoV2(head.fuse()),
+            },
+            classes: self.classes,
+        }
+    }
+}
+
+impl GraphDetectorConfig {
+    /// A freshly initialized detector; the configuration has been checked.
+    pub fn init(&self, device: &Device) -> Detector {
+        Detector::Graph(self.network(device))
+    }
+}
+
+impl Detector {
+    /// From a picture to a map a level: what each of its points says.
+    pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
+        match self {
+            Self::Pico(detector) => detector.wire(flow, x),
+            Self::Graph(detector) => detector.wire(flow, x),
+        }
+    }
+
+    /// The detector of a recipe; none of an ONNX file.
+    pub const fn pico(&self) -> Option<&PicoDetector> {
+        match self {
+            Self::Pico(detector) => Some(detector),
+            Self::Graph(_) => None,
+        }
+    }
+
+    /// Class and box logits of every level of a recipe's detector.
     ///
     /// # Shapes
     ///
@@ -263,43 +338,27 @@ impl Detector {
         Tensor::cat(levels.collect(), 1)
     }
 
-    /// Feature maps of the backbone, stride 8, 16 and 32.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::forward`].
-    #[cfg(feature = "tensors")]
-    pub fn backbone_maps(&self, x: Tensor<4>) -> [Tensor<4>; 3] {
-        self.backbone.wire_maps(&mut Eager, checked(x)).map(channels_first)
-    }
-
-    /// Feature maps of the neck, stride 8, 16, 32 and 64.
-    ///
-    /// # Panics
-    ///
-    /// As [`Self::forward`].
-    #[cfg(feature = "tensors")]
-    pub fn neck_maps(&self, x: Tensor<4>) -> [Tensor<4>; 4] {
-        let maps = self.backbone.wire_maps(&mut Eager, checked(x));
-        self.neck.wire(&mut Eager, maps).map(channels_first)
-    }
-
     /// The deployed form: every normalization folded into its convolution.
     #[must_use]
     #[cfg(feature = "tensors")]
     pub fn fuse(self) -> Self {
-        Self {
-            backbone: self.backbone.fuse(),
-            neck: self.neck.fuse(),
-            head: match self.head {
-                Head::Pico(head) => Head::Pico(head.fuse()),
-                Head::PicoV2(head) => Head::PicoV2(head.fuse()),
-            },
+        match self {
+            Self::Pico(detector) => Self::Pico(detector.fuse()),
+            graph @ Self::Graph(_) => graph,
         }
     }
 }
 
 impl Network for Detector {
+    type Reading = Decoding;
+
+    fn reading(&self) -> Decoding {
+        match self {
+            Self::Pico(detector) => Decoding::pico(detector.classes),
+            Self::Graph(detector) => detector.decoding.clone(),
+        }
+    }
+
     fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
         Self::wire(self, flow, x)
     }
@@ -360,7 +419,11 @@ mod tests {
             };
             let before = values(&detector);
             // Two classes and four sides of eight bins at each point.
-            assert_eq!(before.len(), points(96, 64).len() * 34, "{variant:?} {backbone:?}");
+            assert_eq!(
+                before.len(),
+                Decoding::pico(2).points(96, 64).len() * 34,
+                "{variant:?} {backbone:?}"
+            );
             for (a, b) in values(&detector.fuse()).iter().zip(&before) {
                 assert!((a - b).abs() < 1e-3, "{variant:?} {backbone:?}: {a} {b}");
             }

@@ -58,7 +58,7 @@ pub(crate) fn reduced(image: &RgbImage, factor: u32) -> RgbImage {
 ///
 /// # Shapes
 ///
-/// - `out`: `[height, width, 3]`
+/// - `out`: `[height, at least width, 3]`
 pub(crate) fn for_rows<T: Send>(
     image: &RgbImage,
     [width, height]: [u32; 2],
@@ -66,17 +66,17 @@ pub(crate) fn for_rows<T: Send>(
     out: &mut [T],
     write: impl Fn(&[u8], &mut [T]) + Sync + Send,
 ) {
-    let row = width as usize * 3;
+    let (row, pitch) = (width as usize * 3, out.len() / height as usize);
     let rows = threads::piece(height as usize, 1, usize::MAX);
     let same = (image.width(), image.height()) == (width, height);
     let resampling = (!same).then(|| Resampling::new(image, [width, height], filter));
-    for_chunks(out, rows * row, |index, out| {
+    for_chunks(out, rows * pitch, |index, out| {
         let first = index * rows;
         if let Some(resampling) = &resampling {
-            resampling.run(image, first, out, &write);
+            resampling.run(image, first, out.chunks_exact_mut(pitch), &write);
         } else {
             let lines = image.data()[first * row..].chunks_exact(row);
-            lines.zip(out.chunks_exact_mut(row)).for_each(|(line, out)| write(line, out));
+            lines.zip(out.chunks_exact_mut(pitch)).for_each(|(line, out)| write(line, out));
         }
     });
 }
@@ -105,11 +105,11 @@ impl Resampling {
 
     /// The rows from `first` that `out` has room for. Of the lines that rows are mixed from, only
     /// those of one row are kept.
-    fn run<T>(
+    fn run<'a, T: 'a>(
         &self,
         image: &RgbImage,
         first: usize,
-        out: &mut [T],
+        out: impl Iterator<Item = &'a mut [T]>,
         write: &impl Fn(&[u8], &mut [T]),
     ) {
         let (source, row) = (image.width() as usize * 3, self.columns.len() * 3);
@@ -120,7 +120,7 @@ impl Resampling {
         let mut sums = vec![0.0_f32; row];
         let mut bytes = vec![0; row];
         let mut next = self.rows[first].start;
-        for (tap, out) in self.rows[first..].iter().zip(out.chunks_exact_mut(row)) {
+        for (tap, out) in self.rows[first..].iter().zip(out) {
             // Lines between those that are mixed are none of the result.
             next = next.max(tap.start);
             while next < tap.start + tap.weights.len() {

@@ -4,6 +4,7 @@
 //! Burn's others the module itself. Trainer, tests and browser run networks through
 //! [`Prepared::run`] alone, so that all of them see the same numbers.
 
+use std::fmt;
 use std::marker::PhantomData;
 #[cfg(feature = "webgpu")]
 use std::sync::Arc;
@@ -54,6 +55,12 @@ pub enum RunError {
 
 /// What a [`Prepared`] can be made of.
 pub trait Network: Clone {
+    /// What else has to be known to read its answer.
+    type Reading: Clone + fmt::Debug;
+
+    /// How the answer is read.
+    fn reading(&self) -> Self::Reading;
+
     /// From a picture to the maps that are the answer.
     fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map>;
 }
@@ -100,9 +107,10 @@ impl Target {
 
 /// A network that is ready to run on a device.
 #[derive(Debug)]
-pub struct Prepared<N> {
+pub struct Prepared<N: Network> {
     preprocess: Preprocess,
     arithmetic: Arithmetic,
+    reading: N::Reading,
     runner: Runner<N>,
 }
 
@@ -142,12 +150,18 @@ impl<N: Network> Prepared<N> {
             #[cfg(any(feature = "webgpu", feature = "cube"))]
             _ => Arithmetic::F32,
         };
-        Self { preprocess: preprocess.clone(), arithmetic, runner }
+        let reading = network.reading();
+        Self { preprocess: preprocess.clone(), arithmetic, reading, runner }
     }
 
     /// What products are computed in here.
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
+    }
+
+    /// How the network's answer is read.
+    pub fn reading(&self) -> &N::Reading {
+        &self.reading
     }
 
     /// How a picture becomes the network's input.

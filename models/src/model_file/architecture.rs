@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detector::DetectorConfig;
+use crate::detector::{Detector, DetectorConfig, GraphDetectorConfig};
 use crate::extractor::ExtractorConfig;
 use crate::limits::LimitError;
 use crate::preprocess::Preprocess;
+use crate::values::Device;
 
 /// Which network, with its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub enum Architecture {
     Extractor(ExtractorConfig),
     /// Finds objects.
     Detector(DetectorConfig),
+    /// Finds objects, by steps that another program wrote down.
+    GraphDetector(GraphDetectorConfig),
 }
 
 impl Architecture {
@@ -27,6 +30,7 @@ impl Architecture {
         match self {
             Self::Extractor(config) => config.check(),
             Self::Detector(config) => config.check(),
+            Self::GraphDetector(config) => config.check(),
         }
     }
 
@@ -40,13 +44,24 @@ impl Architecture {
         match self {
             Self::Extractor(config) => config.check_input(preprocess),
             Self::Detector(_) => DetectorConfig::check_input(preprocess),
+            Self::GraphDetector(config) => config.check_input(preprocess),
         }
     }
 
+    /// What it is called in sentences.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Extractor(_) => "an extractor",
-            Self::Detector(_) => "a detector",
+            Self::Detector(_) | Self::GraphDetector(_) => "a detector",
+        }
+    }
+
+    /// A freshly initialized detector; none of an extractor.
+    pub fn detector(&self, device: &Device) -> Option<Detector> {
+        match self {
+            Self::Extractor(_) => None,
+            Self::Detector(config) => Some(config.init(device)),
+            Self::GraphDetector(config) => Some(config.init(device)),
         }
     }
 }

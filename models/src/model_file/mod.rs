@@ -29,9 +29,8 @@ pub use architecture::Architecture;
 pub use trained::Trained;
 
 const METADATA_KEY: &str = "magpie";
-/// Version of the description. A description without a number has this one: the number is written from 2 on, so that
-/// files of version 1 stay as they are, byte for byte.
-const FORMAT: u32 = 1;
+/// Newest version of the description.
+const FORMAT: u32 = 2;
 
 /// Why a model file could not be used.
 #[derive(Debug, Error)]
@@ -77,23 +76,57 @@ struct Version {
     format: u32,
 }
 
+/// The version of a description without a number: it is written from 2 on, so that files of version 1 stay as they are,
+/// byte for byte.
 const fn first_format() -> u32 {
-    FORMAT
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls it with")]
+const fn is_first_format(format: &u32) -> bool {
+    *format == first_format()
+}
+
+/// A description as it is written: with its version.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default = "first_format", skip_serializing_if = "is_first_format")]
+    format: u32,
+    architecture: Architecture,
+    preprocess: Preprocess,
+    #[serde(default, skip_serializing_if = "Arithmetic::is_default")]
+    arithmetic: Arithmetic,
+    #[serde(default)]
+    notes: String,
+}
+
+impl From<Written> for ModelDescription {
+    fn from(written: Written) -> Self {
+        let Written { architecture, preprocess, arithmetic, notes, .. } = written;
+        Self { architecture, preprocess, arithmetic, notes }
+    }
+}
+
+impl From<ModelDescription> for Written {
+    fn from(description: ModelDescription) -> Self {
+        let format = description.format();
+        let ModelDescription { architecture, preprocess, arithmetic, notes } = description;
+        Self { format, architecture, preprocess, arithmetic, notes }
+    }
 }
 
 /// What a network needs besides its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written", into = "Written")]
 pub struct ModelDescription {
     /// The network.
     pub architecture: Architecture,
     /// From a picture to its input.
     pub preprocess: Preprocess,
     /// How its products are computed on a CPU.
-    #[serde(default, skip_serializing_if = "Arithmetic::is_default")]
     pub arithmetic: Arithmetic,
     /// Where the weights come from: recipe, data, seed, license.
-    #[serde(default)]
     pub notes: String,
 }
 
@@ -112,6 +145,15 @@ impl ModelDescription {
         let description = Self::from_json(text)?;
         description.check()?;
         Ok(description)
+    }
+
+    /// The first version that has all that it says.
+    fn format(&self) -> u32 {
+        let plain = Preprocess::square(1);
+        let Preprocess { fit, channels, .. } = self.preprocess;
+        let is_first = (fit, channels) == (plain.fit, plain.channels)
+            && !matches!(self.architecture, Architecture::GraphDetector(_));
+        if is_first { first_format() } else { 2 }
     }
 
     fn from_json(text: &str) -> Result<Self, ModelFileError> {
@@ -217,9 +259,7 @@ impl ModelFile {
     pub fn into_extractor(self, device: &Device) -> Result<Extractor, ModelFileError> {
         match self.description.architecture {
             Architecture::Extractor(config) => Ok(self.weights.load_into(config.init(device))?),
-            other @ Architecture::Detector(_) => {
-                Err(ModelFileError::Kind { expected: "an extractor", got: other.kind() })
-            }
+            other => Err(ModelFileError::Kind { expected: "an extractor", got: other.kind() }),
         }
     }
 
@@ -264,12 +304,9 @@ impl ModelFile {
     /// [`ModelFileError::Kind`] for an extractor, [`ModelFileError::Weights`] where tensors do not
     /// fit.
     pub fn into_detector(self, device: &Device) -> Result<Detector, ModelFileError> {
-        match self.description.architecture {
-            Architecture::Detector(config) => Ok(self.weights.load_into(config.init(device))?),
-            other @ Architecture::Extractor(_) => {
-                Err(ModelFileError::Kind { expected: "a detector", got: other.kind() })
-            }
-        }
+        let architecture = &self.description.architecture;
+        let wrong = ModelFileError::Kind { expected: "a detector", got: architecture.kind() };
+        Ok(self.weights.load_into(architecture.detector(device).ok_or(wrong)?)?)
     }
 }
 
@@ -301,6 +338,7 @@ mod tests {
     use crate::extractor::ExtractorConfig;
     use crate::image::RgbImage;
     use crate::neck::NeckConfig;
+    use crate::preprocess::{ChannelOrder, Fit, Letterbox};
 
     fn extractor(backbone: BackboneConfig) -> Architecture {
         Architecture::Extractor(ExtractorConfig { backbone, neck: None })
@@ -341,7 +379,66 @@ mod tests {
             extractor(BackboneConfig::EfficientNetLite(EfficientNetLiteConfig::default())),
             detector(DetectorVariant::First, 2),
             detector(DetectorVariant::Second, 2),
+            graph_detector(),
         ]
+    }
+
+    /// One point a pixel of a map, of the pixels' means.
+    fn graph_detector() -> Architecture {
+        let text = concat!(
+            r#"{"graph_detector":{"graph":{"nodes":[{"step":{"pool":{"pool":"average","kernel":[8,8],"stride":[8,8]}},"#,
+            r#""inputs":[0]},{"step":"concatenate","inputs":[1,1]}],"fused":true},"outputs":[2],"decoding":{"strides":[8],"#,
+            r#""classes":2,"values":["scores","box"],"boxes":"distances","scores":"probabilities","offset":0.5}}}"#
+        );
+        let architecture: Architecture = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&architecture).unwrap(), text);
+        architecture
+    }
+
+    #[test]
+    fn what_older_programs_cannot_read_has_a_number() {
+        let mut letterbox = described(smallest().remove(2), 32);
+        let plain = serde_json::to_string(&letterbox).unwrap();
+        assert!(plain.starts_with(r#"{"architecture":"#), "{plain}");
+        letterbox.preprocess.fit = Fit::Letterbox(Letterbox { padding: 114, centered: false });
+        let mut turned = described(smallest().remove(2), 32);
+        turned.preprocess.channels = ChannelOrder::Bgr;
+        for description in [letterbox, turned, described(graph_detector(), 32)] {
+            let text = serde_json::to_string(&description).unwrap();
+            assert!(text.starts_with(r#"{"format":2,"architecture":"#), "{text}");
+            assert_eq!(ModelDescription::from_json(&text).unwrap(), description);
+            let file = ModelFile { description, weights: Weights::default() };
+            let read = ModelFile::from_bytes(&file.to_bytes(Precision::F32).unwrap()).unwrap();
+            assert_eq!(read.description, file.description);
+        }
+    }
+
+    #[test]
+    fn a_graph_that_makes_other_points_than_its_description_says_is_refused() {
+        let good = described(graph_detector(), 32);
+        let inside = "/architecture/graph_detector";
+        for (path, value, told) in [
+            ("/outputs/0", 0.into(), "outputs is 0; it may be from 1 to 2"),
+            ("/outputs/0", 3.into(), "outputs is 3"),
+            ("/outputs", serde_json::json!([2, 2]), "outputs is 2; it may be from 1 to 1"),
+            (
+                "/outputs/0",
+                1.into(),
+                "outputs is 4 × 4 points of 3 values; strides, classes and boxes",
+            ),
+            ("/decoding/classes", 3.into(), "make 4 × 4 points of 7 values of an input of 32 × 32"),
+            ("/decoding/classes", 0.into(), "architecture.decoding.classes is 0"),
+            ("/decoding/strides/0", 16.into(), "make 2 × 2 points of 6 values"),
+            (
+                "/decoding/boxes",
+                serde_json::json!({"distribution": 8}),
+                "make 4 × 4 points of 34 values",
+            ),
+            ("/graph/nodes/1/inputs/1", 2.into(), "graph.nodes.1.inputs is 2"),
+        ] {
+            let error = changed(&good, &format!("{inside}{path}"), value);
+            assert!(error.contains(told), "{path}: {error}");
+        }
     }
 
     fn described(architecture: Architecture, side: u32) -> ModelDescription {
@@ -358,7 +455,7 @@ mod tests {
         let device = Device::flex();
         let picture = RgbImage::from_rgb(3, 2, vec![90; 18]).unwrap();
         for architecture in smallest() {
-            let side = if matches!(architecture, Architecture::Detector(_)) { 32 } else { 1 };
+            let side = if architecture.kind() == "a detector" { 32 } else { 1 };
             let description = described(architecture, side);
             description.check().unwrap();
             let preprocess = &description.preprocess;
@@ -368,8 +465,8 @@ mod tests {
                     let network = Prepared::new(&network, preprocess, &device);
                     pollster::block_on(network.run(std::slice::from_ref(&picture))).unwrap()
                 }
-                Architecture::Detector(config) => {
-                    let network = config.init(&device).fuse();
+                detector => {
+                    let network = detector.detector(&device).unwrap().fuse();
                     let network = Prepared::new(&network, preprocess, &device);
                     pollster::block_on(network.run(std::slice::from_ref(&picture))).unwrap()
                 }
@@ -410,8 +507,9 @@ mod tests {
             ModelFile::from_bytes(&bytes).map(|file| file.description)
         };
         assert_eq!(with(None, false).expect("the first format"), description);
-        let newer = with(Some(2), true).expect_err("a newer format");
-        assert!(matches!(newer, ModelFileError::Format { got: 2, known: 1 }), "{newer}");
+        assert_eq!(with(Some(2), false).expect("the second format"), description);
+        let newer = with(Some(3), true).expect_err("a newer format");
+        assert!(matches!(newer, ModelFileError::Format { got: 3, known: 2 }), "{newer}");
         assert!(newer.to_string().contains("use a newer one"), "{newer}");
         let unknown = with(None, true).expect_err("a field that nobody knows");
         assert!(matches!(unknown, ModelFileError::Description { .. }), "{unknown}");
@@ -425,7 +523,7 @@ mod tests {
         config.neck = Some(NeckConfig::Fc { embedding_dim: 4 });
         let v2 = described(Architecture::Extractor(config), 32);
         let resnet = described(all.remove(2), 32);
-        let detector = described(all.pop().unwrap(), 64);
+        let detector = described(all.remove(all.len() - 2), 64);
         let extractor = "/architecture/extractor";
         for (description, path, value, told) in [
             (&v2, "/preprocess/width", 0.into(), "preprocess.width is 0; it may be from 1 to 2048"),

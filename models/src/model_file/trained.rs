@@ -1,7 +1,7 @@
 //! A network in the form that is trained, and the deployed form made of it.
 
 use super::{Architecture, ModelDescription, ModelFile};
-use crate::detector::{Detector, DetectorConfig};
+use crate::detector::{Detector, DetectorConfig, GraphDetectorConfig};
 use crate::extractor::{Extractor, ExtractorConfig};
 use crate::inference::Arithmetic;
 use crate::preprocess::Preprocess;
@@ -24,6 +24,10 @@ impl Architecture {
                 let network = weights.load_into(config.init(device))?;
                 Ok(Trained::Detector(config.clone(), network))
             }
+            Self::GraphDetector(config) => {
+                let network = weights.load_into(config.init(device))?;
+                Ok(Trained::GraphDetector(config.clone(), network))
+            }
         }
     }
 }
@@ -36,6 +40,8 @@ pub enum Trained {
     Extractor(ExtractorConfig, Extractor),
     /// Finds objects.
     Detector(DetectorConfig, Detector),
+    /// Finds objects, by steps that another program wrote down; it is not trained here.
+    GraphDetector(GraphDetectorConfig, Detector),
 }
 
 impl Trained {
@@ -43,7 +49,9 @@ impl Trained {
     pub fn weights(&self) -> Weights {
         match self {
             Self::Extractor(_, network) => Weights::from_module(network),
-            Self::Detector(_, network) => Weights::from_module(network),
+            Self::Detector(_, network) | Self::GraphDetector(_, network) => {
+                Weights::from_module(network)
+            }
         }
     }
 
@@ -56,6 +64,9 @@ impl Trained {
             }
             Self::Detector(config, network) => {
                 (Architecture::Detector(config.fused()), Weights::from_module(&network.fuse()))
+            }
+            Self::GraphDetector(config, network) => {
+                (Architecture::GraphDetector(config), Weights::from_module(&network))
             }
         };
         let arithmetic = Arithmetic::F32;

@@ -430,8 +430,8 @@ pub async fn detect(
     thresholds: &DetectionThresholds,
 ) -> Result<Vec<Detection>, RecognizeError> {
     let values = detector.run(std::slice::from_ref(image)).await?;
-    let input = detector.preprocess();
-    Ok(decode(&values, (input.width, input.height), (image.width(), image.height()), thresholds))
+    let (decoding, preprocess) = (detector.reading(), detector.preprocess());
+    Ok(decode(&values, decoding, preprocess, (image.width(), image.height()), thresholds))
 }
 
 /// The main body of a picture among its objects: the one whose score times area is greatest. `None` without

@@ -75,10 +75,10 @@ impl Recognizer {
             return Ok(Vec::new());
         }
         let values = detector.run(images).await?;
-        let input = (detector.preprocess().width, detector.preprocess().height);
+        let (decoding, preprocess) = (detector.reading(), detector.preprocess());
         let each = (values.len() / images.len()).max(1);
         let found = |((image, thresholds), values): ((&RgbImage, _), _)| {
-            decode(values, input, (image.width(), image.height()), thresholds)
+            decode(values, decoding, preprocess, (image.width(), image.height()), thresholds)
         };
         Ok(images.iter().zip(thresholds).zip(values.chunks_exact(each)).map(found).collect())
     }

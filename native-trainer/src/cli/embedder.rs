@@ -45,7 +45,7 @@ impl Embedder {
         let OpenModel { file, id, .. } = open_model(path)?;
         let embedding_dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
-            Architecture::Detector(_) => 0,
+            Architecture::Detector(_) | Architecture::GraphDetector(_) => 0,
         };
         let extractor = file.prepare_extractor(device.target()?);
         let extractor = extractor.with_context(|| path.display().to_string())?;

@@ -25,7 +25,7 @@ pub(crate) fn open_extractor_file(path: &Path) -> anyhow::Result<OpenModel> {
     let model = open_model(path)?;
     match model.file.description.architecture {
         Architecture::Extractor(_) => Ok(model),
-        Architecture::Detector(_) => other_kind(path, "an extractor", "a detector"),
+        _ => other_kind(path, "an extractor", "a detector"),
     }
 }
 
@@ -33,8 +33,8 @@ pub(crate) fn open_extractor_file(path: &Path) -> anyhow::Result<OpenModel> {
 pub(crate) fn open_detector_file(path: &Path) -> anyhow::Result<OpenModel> {
     let model = open_model(path)?;
     match model.file.description.architecture {
-        Architecture::Detector(_) => Ok(model),
         Architecture::Extractor(_) => other_kind(path, "a detector", "an extractor"),
+        _ => Ok(model),
     }
 }
 

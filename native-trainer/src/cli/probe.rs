@@ -1,7 +1,7 @@
 //! Whether a network answers anything: two pictures that nobody would take for each other, before it is used.
 
 use authoring::embedding::{EmbeddingError, embed_pictures};
-use models::detector::{Candidates, Detector, points};
+use models::detector::{Candidates, Detector};
 use models::extractor::Extractor;
 use models::image::{ImageError, RgbImage};
 use models::inference::{Prepared, RunError};
@@ -46,11 +46,11 @@ pub(crate) fn check_detector(detector: &Prepared<Detector>) -> Result<(), ProbeE
     if !values.iter().all(|value| value.is_finite()) {
         return Err(ProbeError::NotFinite);
     }
-    let preprocess = detector.preprocess();
-    let (width, height) = (preprocess.width as usize, preprocess.height as usize);
+    let (preprocess, decoding) = (detector.preprocess(), detector.reading());
+    let size = (preprocess.width, preprocess.height);
     let (first, second) = values.split_at(values.len() / 2);
-    let [first, second] = [first, second].map(|half| Candidates::decode(half, width, height, 0.0));
-    let wanted = points(width, height).len();
+    let [first, second] = [first, second].map(|half| Candidates::decode(half, decoding, size, 0.0));
+    let wanted = decoding.points(size.0 as usize, size.1 as usize).len();
     for Candidates { boxes, scores, .. } in [&first, &second] {
         let are_finite =
             boxes.iter().all(|b| [b.x1, b.y1, b.x2, b.y2].iter().all(|v| v.is_finite()));

@@ -172,7 +172,8 @@ impl Arguments {
             };
             stopped.is_ok().then_some(usable)
         });
-        let (found, objects) = find_boxes(detector, detector.preprocess(), pictures.flatten())?;
+        let meaning = (detector.reading(), detector.preprocess());
+        let (found, objects) = find_boxes(detector, meaning, pictures.flatten())?;
         stopped?;
         drop(progress);
         Ok(Boxes { found, objects, left_out: failures.count() })

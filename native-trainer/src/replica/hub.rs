@@ -9,7 +9,7 @@ use std::time::Duration;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
 use models::image::resize;
-use models::inference::Prepared;
+use models::inference::{Network, Prepared};
 use models::model_file::Architecture;
 use models::operators::mixed::HalfFloat;
 use models::operators::replicas::{self, Exchange};
@@ -359,7 +359,7 @@ impl Exchange for Inner {
 
 /// A network that is evaluated, by all replicas where there are others.
 #[derive(Debug)]
-pub struct Runner<'a, N> {
+pub struct Runner<'a, N: Network> {
     prepared: Prepared<N>,
     hub: Option<&'a Hub>,
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use burn::module::Module;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use models::image::RgbImage;
-use models::inference::Prepared;
+use models::inference::{Network, Prepared};
 use models::model_file::Architecture;
 use models::operators::mixed::{self, HalfFloat};
 use models::operators::replicas::{self, Exchange};
@@ -99,10 +99,13 @@ fn build(outer: &Arc<Outer>, begin: Begin, device: &Device, memory: u64) -> Resu
     match architecture {
         Architecture::Extractor(config) => Worker::new(config.init(&device), run, memory)?.run(),
         Architecture::Detector(config) => Worker::new(config.init(&device), run, memory)?.run(),
+        Architecture::GraphDetector(_) => {
+            Err(LinkError::malformed("a detector of an ONNX file, which is not trained"))
+        }
     }
 }
 
-struct Worker<N> {
+struct Worker<N: Network> {
     network: N,
     budget: Budget,
     architecture: Architecture,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use models::detector::{Detection, DetectionThresholds, decode};
+use models::detector::{Decoding, Detection, DetectionThresholds, decode};
 use models::image::RgbImage;
 use models::image::geometry::BBox;
 use models::preprocess::Preprocess;
@@ -54,10 +54,10 @@ pub(super) fn read_boxes(
 /// The first picture that cannot be used, or a device that failed.
 pub fn evaluate_boxes<'a>(
     detector: &impl Runs,
-    preprocess: &Preprocess,
+    (decoding, preprocess): (&Decoding, &Preprocess),
     pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
 ) -> anyhow::Result<DetectionMetrics> {
-    let (found, objects) = find_boxes(detector, preprocess, pictures)?;
+    let (found, objects) = find_boxes(detector, (decoding, preprocess), pictures)?;
     Ok(detection_metrics(&found, &objects))
 }
 
@@ -69,7 +69,7 @@ pub fn evaluate_boxes<'a>(
 /// The first picture that cannot be used, or a device that failed.
 pub fn find_boxes<'a>(
     detector: &impl Runs,
-    preprocess: &Preprocess,
+    (decoding, preprocess): (&Decoding, &Preprocess),
     mut pictures: impl Iterator<Item = Result<(Cow<'a, RgbImage>, &'a [BBox]), PictureError>>,
 ) -> anyhow::Result<(Lists<Detection>, Lists<Object>)> {
     let thresholds = DetectionThresholds {
@@ -78,7 +78,6 @@ pub fn find_boxes<'a>(
         max_candidates: 1000,
         max_detections: 100,
     };
-    let input = (preprocess.width, preprocess.height);
     let (mut found, mut objects) = (Vec::new(), Vec::new());
     loop {
         let mut images = Vec::new();
@@ -92,7 +91,8 @@ pub fn find_boxes<'a>(
         }
         let values = detector.answers(&images)?;
         for (image, values) in images.iter().zip(values.chunks_exact(values.len() / images.len())) {
-            found.push(decode(values, input, (image.width(), image.height()), &thresholds));
+            let source = (image.width(), image.height());
+            found.push(decode(values, decoding, preprocess, source, &thresholds));
         }
     }
 }

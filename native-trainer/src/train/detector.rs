@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use models::detector::{Detector, DetectorVariant, REG_MAX, points};
+use models::detector::{Decoding, Detector, DetectorVariant, REG_MAX};
 use models::image::RgbImage;
 use models::image::geometry::BBox;
 use models::model_file::{Architecture, Trained};
@@ -238,7 +238,8 @@ impl Training for DetectorTraining {
         _: &Device,
     ) -> Result<Vec<(&'static str, Tensor<1>)>, BatchError> {
         let [output] = outputs.try_into().expect("a detector's output");
-        let points = points(batch.size.0, batch.size.1);
+        let classes = self.task.model.num_classes;
+        let points = Decoding::pico(classes).points(batch.size.0, batch.size.1);
         let [count, values] = output.dims();
         let output = output.reshape([count, points.len(), values / points.len()]);
         let assignment = match self.task.model.variant {
@@ -262,7 +263,8 @@ impl Training for DetectorTraining {
             self.eval.iter().map(|(image, boxes)| Ok((Cow::Borrowed(image), &boxes[..])));
         let preprocess = &self.recipe.preprocess;
         let detector = Runner::new(network, preprocess, device, hub)?;
-        let metrics = evaluate_boxes(&detector, preprocess, pictures)?;
+        let decoding = Decoding::pico(self.task.model.num_classes);
+        let metrics = evaluate_boxes(&detector, (&decoding, preprocess), pictures)?;
         let named = |name: &str, value: Option<f64>| (name.to_owned(), value.unwrap_or(0.0));
         Ok(vec![named("mAP", metrics.mean_average_precision), named("AP50", metrics.ap50)])
     }
@@ -490,9 +492,10 @@ mod tests {
             let mut network = config.init(&device);
             let mut optimizer = Optimizer::new(OptimizerConfig::Adam { weight_decay: 0.0 });
             let (x, objects) = picture(&device);
+            let points = Decoding::pico(1).points(64, 64);
             for _ in 0..60 {
                 let output = network.forward_points(x.clone());
-                let losses = losses_of_points(output, &points(64, 64), &objects, assignment);
+                let losses = losses_of_points(output, &points, &objects, assignment);
                 let sum = losses.into_iter().map(|(_, loss)| loss).reduce(|a, b| a + b);
                 let sum = sum.expect("three terms");
                 network = optimizer.step(network, &sum.backward(), 0.005);
@@ -501,7 +504,7 @@ mod tests {
             let [_, count, row] = output.dims();
             let scores = host(output.clone().narrow(2, 0, 1));
             let sides = output.narrow(2, row - 32, 32).reshape([count, 32]);
-            let boxes = boxes_at(&points(64, 64), &host(expected_distances(sides)));
+            let boxes = boxes_at(&points, &host(expected_distances(sides)));
             let best = (0..count).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap();
             let overlap = boxes[best].iou(&objects[0][0]);
             assert!(overlap > 0.7, "{assignment:?}: {:?}, overlap {overlap}", boxes[best]);

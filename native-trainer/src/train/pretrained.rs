@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use burn::module::Module;
 use burn::tensor::Device;
 use models::extractor::{Extractor, ExtractorConfig};
-use models::model_file::ModelFile;
+use models::model_file::{Architecture, ModelDescription, ModelFile};
 use models::preprocess::Preprocess;
 use models::weights::{Weights, WeightsError};
 use safetensors::SafeTensors;
@@ -87,6 +87,14 @@ pub(super) fn read<M: Module>(
         }
         read => read?,
     };
+    let description = ModelDescription::of_file(&bytes);
+    if description.is_ok_and(|of| matches!(of.architecture, Architecture::GraphDetector(_))) {
+        bail!(
+            "{}: a detector of an ONNX file is not trained here: train it where it comes from and import it again, or take \
+             a recipe of PicoDet",
+            name()
+        );
+    }
     let preprocess = seen(&path, &bytes);
     let mut weights = Weights::from_bytes(&bytes).with_context(name)?;
     let extractor = weights.under(EXTRACTOR);
@@ -166,7 +174,6 @@ mod tests {
     use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
     use models::extractor::ExtractorConfig;
     use models::inference::Arithmetic;
-    use models::model_file::{Architecture, ModelDescription};
     use models::neck::NeckConfig;
     use models::preprocess::Preprocess;
     use models::weights::Precision;

@@ -87,7 +87,7 @@ impl Member {
         let dim = match &file.description.architecture {
             Architecture::Extractor(config) => config.embedding_dim(),
             // Refused below, by a sentence that says what the file holds.
-            Architecture::Detector(_) => 0,
+            Architecture::Detector(_) | Architecture::GraphDetector(_) => 0,
         };
         if let Some(side) = side {
             let preprocess = &mut file.description.preprocess;

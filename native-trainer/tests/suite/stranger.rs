@@ -57,7 +57,7 @@ pub(crate) fn weights_of(architecture: &Architecture) -> Vec<u8> {
     let device = burn::tensor::Device::flex();
     let weights = match architecture {
         Architecture::Extractor(config) => Weights::from_module(&config.init(&device)),
-        Architecture::Detector(config) => Weights::from_module(&config.init(&device)),
+        detector => Weights::from_module(&detector.detector(&device).expect("a detector")),
     };
     weights.to_bytes(Precision::F32, None).expect("bytes")
 }

@@ -104,12 +104,12 @@ impl GraphConfig {
         self.channels().map(drop)
     }
 
-    /// Whether it gives one vector of an image of so many rows and columns.
+    /// Channels, rows and columns of an image of so many rows and columns, and of what each step makes of it.
     ///
     /// # Errors
     ///
     /// [`LimitError`], naming the step.
-    pub fn check_input(&self, sides: [usize; 2]) -> Result<(), LimitError> {
+    pub fn extents(&self, sides: [usize; 2]) -> Result<Vec<[usize; 3]>, LimitError> {
         let channels = self.channels()?;
         let mut all = vec![sides];
         for (index, node) in self.nodes.iter().enumerate() {
@@ -121,9 +121,19 @@ impl GraphConfig {
             within("values", values, &(1..=MAX_VALUES)).map_err(key)?;
             all.push(made);
         }
-        match all.last() {
-            Some([1, 1]) | None => Ok(()),
-            Some([height, width]) => {
+        let extents = channels.into_iter().zip(all);
+        Ok(extents.map(|(channels, [height, width])| [channels, height, width]).collect())
+    }
+
+    /// Whether it gives one vector of an image of so many rows and columns.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`], naming the step.
+    pub fn check_input(&self, sides: [usize; 2]) -> Result<(), LimitError> {
+        match self.extents(sides)?.last() {
+            Some([_, 1, 1]) | None => Ok(()),
+            Some([_, height, width]) => {
                 let allowed =
                     "the last step makes one; give the input size that the graph was made for";
                 Err(LimitError::new("pixels of the features", height * width, allowed))
@@ -193,12 +203,12 @@ pub struct Graph {
 
 impl Graph {
     /// Takes all steps, and returns the values that are asked for; a map goes when no step needs it any more.
-    fn run<F: Flow, const N: usize>(
+    pub(crate) fn run<F: Flow>(
         &self,
         flow: &mut F,
         x: F::Map,
-        wanted: [usize; N],
-    ) -> [F::Map; N] {
+        wanted: &[usize],
+    ) -> impl Iterator<Item = F::Map> + use<F> {
         let mut last = vec![0; self.nodes.len() + 1];
         for (index, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|input| last[*input] = index + 1);
@@ -256,18 +266,20 @@ impl Graph {
             // What no step needs is not kept.
             values.push((last[index + 1] > 0).then_some(made));
         }
-        wanted.map(|value| values[value].clone().expect(HELD))
+        let wanted: Vec<F::Map> =
+            wanted.iter().map(|value| values[*value].clone().expect(HELD)).collect();
+        wanted.into_iter()
     }
 
     /// Feature maps of stride 8, 16 and 32, as far as the graph has such.
     pub fn wire_maps<F: Flow>(&self, flow: &mut F, x: F::Map) -> [F::Map; 3] {
-        self.run(flow, x, self.maps)
+        let mut maps = self.run(flow, x, &self.maps);
+        std::array::from_fn(|_| maps.next().expect(HELD))
     }
 
     /// What the last step makes.
     pub fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> F::Map {
-        let [features] = self.run(flow, x, [self.nodes.len()]);
-        features
+        self.run(flow, x, &[self.nodes.len()]).next().expect(HELD)
     }
 
     /// The deployed form: the same.

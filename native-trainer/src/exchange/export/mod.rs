@@ -136,7 +136,7 @@ pub fn model_files(
         Architecture::Extractor(_) => {
             network_files(format, stem, &model.into_extractor(&device)?, &preprocess)
         }
-        Architecture::Detector(_) => {
+        Architecture::Detector(_) | Architecture::GraphDetector(_) => {
             network_files(format, stem, &model.into_detector(&device)?, &preprocess)
         }
     })

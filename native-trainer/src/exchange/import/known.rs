@@ -158,7 +158,10 @@ impl Known {
         let device = Device::flex();
         let weights = match self.architecture() {
             Architecture::Extractor(config) => Weights::from_module(&config.init(&device)),
-            Architecture::Detector(config) => Weights::from_module(&config.init(&device)),
+            detector => detector
+                .detector(&device)
+                .map(|network| Weights::from_module(&network))
+                .unwrap_or_default(),
         };
         weights.tensors.into_iter().map(|(name, tensor)| (name, tensor.shape)).collect()
     }

@@ -30,7 +30,10 @@ use thiserror::Error;
 pub use self::known::{Difference, Known, Resemblance};
 pub use self::named::{NAMED, Named};
 pub use self::networks::{Imported, Misfit, read_network};
-pub use self::onnx::{Budget, ImportedGraph, OnnxError, OnnxOptions, Refused, read_onnx, steps_of};
+pub use self::onnx::{
+    Budget, DescribedBoxes, DetectorDescription, ImportedDetector, ImportedGraph, OnnxError,
+    OnnxOptions, Refused, detector_of, read_detector, read_onnx, steps_of,
+};
 pub use self::pickle::PickleError;
 use crate::files::wanted::CHECKPOINT;
 use crate::files::{self, FileError};
@@ -139,6 +142,14 @@ pub enum ImportError {
         /// What is wrong.
         source: OnnxError,
     },
+    /// What an ONNX file is said to hold cannot be followed.
+    #[error("{}: {reason}; --detector takes a name or a file of JSON, whose fields docs/onnx.md has", path.display())]
+    Described {
+        /// The name, or the file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A tensor's values cannot be read.
     #[error("{}: {name}: {reason}", path.display())]
     Tensor {
@@ -177,11 +188,10 @@ impl Origin {
     pub fn preprocess(self) -> Preprocess {
         match self {
             Self::EfficientNetLite(size) => Preprocess {
-                width: size.side(),
-                height: size.side(),
                 filter: ResizeFilter::Antialiased,
                 mean: [127.0 / 255.0; 3],
                 std: [128.0 / 255.0; 3],
+                ..Preprocess::square(size.side())
             },
         }
     }

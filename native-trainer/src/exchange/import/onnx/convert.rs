@@ -8,7 +8,7 @@ use models::layers::{Activation, Gate, GlobalPool, Pick, Pool};
 use super::array::{Array, Budget, axis_of};
 use super::error::counted;
 use super::interpret::{Call, Run};
-use super::layers::{reduced, resized};
+use super::layers::reduced;
 use super::layout::{Along, Axis, Held, Part, pixels, plain, size, whole};
 use super::model::{Model, Node};
 use super::network::{Does, Network};
@@ -33,6 +33,8 @@ pub(super) struct Converter<'a> {
     pub(super) network: Network,
     held: HashMap<&'a str, Held>,
     producers: HashMap<&'a str, &'a Node>,
+    /// Nodes that have no step, and why.
+    refused: Vec<(usize, String)>,
     /// The node that is converted.
     pub(super) at: usize,
 }
@@ -55,14 +57,14 @@ impl<'a> Converter<'a> {
             network,
             held: HashMap::from([(input, Held { map, axes: plain(4, extent) })]),
             producers: model.nodes.iter().flat_map(made).collect(),
+            refused: Vec::new(),
             at: 0,
         }
     }
 
-    /// The step of the value `output`, which has to be a vector; what stands in the way, whole.
-    pub(super) fn convert(mut self, output: &str) -> Result<(Network, usize), OnnxError> {
-        let (model, mut refused) = (self.model, Vec::new());
-        let stopped = |all: Vec<Refused>| OnnxError::Refused(counted(all));
+    /// Makes steps of all nodes; those that have none are kept with the reason.
+    pub(super) fn take_nodes(&mut self) -> Result<(), OnnxError> {
+        let model = self.model;
         for (index, node) in model.nodes.iter().enumerate() {
             self.at = index;
             let is_too_large = self.network.values > 4 * self.budget.values;
@@ -96,33 +98,22 @@ impl<'a> Converter<'a> {
                     if !is_told {
                         reason.clear();
                     }
-                    refused.push((index, reason.clone()));
+                    self.refused.push((index, reason.clone()));
                     for name in &node.outputs {
                         self.hold_place(node, name, &reason);
                     }
                 }
             }
         }
-        let sentence = |at: usize, reason: &str| Refused {
-            operator: self.model.nodes[at].operator.clone(),
-            reason: reason.to_owned(),
-            count: 1,
-            first: self.model.nodes[at].place().to_owned(),
-        };
-        let Some(held) = self.held.get(output).cloned() else {
-            let told = refused.iter().filter(|(_, reason)| !reason.is_empty());
-            let all = told.map(|(at, reason)| sentence(*at, reason));
-            return Err(stopped(all.collect()));
-        };
-        let needed = self.network.needed(held.map);
-        let missing =
-            self.network.steps.iter().zip(&needed).filter_map(|(step, needed)| match &step.does {
-                Does::Missing(reason) if *needed => Some(sentence(step.node, reason)),
-                _ => None,
-            });
-        let missing: Vec<Refused> = missing.filter(|missing| !missing.reason.is_empty()).collect();
-        if !missing.is_empty() {
-            return Err(stopped(missing));
+        Ok(())
+    }
+
+    /// The step of the value `output`, which has to be a vector; what stands in the way, whole.
+    pub(super) fn convert(mut self, output: &str) -> Result<(Network, usize), OnnxError> {
+        self.take_nodes()?;
+        let Some(held) = self.held.get(output).cloned() else { return Err(self.stopped(None)) };
+        if self.network.lost[held.map] {
+            return Err(self.stopped(Some(held.map)));
         }
         let at = self
             .producers
@@ -136,7 +127,32 @@ impl<'a> Converter<'a> {
             return Ok((self.network, held.map));
         }
         let reason = format!("the answer is no vector: its shape is {:?}", held.shape());
-        Err(stopped(vec![sentence(self.at, &reason)]))
+        Err(OnnxError::Refused(vec![self.refusal(self.at, &reason)]))
+    }
+
+    fn refusal(&self, at: usize, reason: &str) -> Refused {
+        let node = &self.model.nodes[at];
+        let (operator, first) = (node.operator.clone(), node.place().to_owned());
+        Refused { operator, reason: reason.to_owned(), count: 1, first }
+    }
+
+    /// What stands in the way of a map; without one, all that has no step.
+    pub(super) fn stopped(&self, map: Option<usize>) -> OnnxError {
+        let told =
+            |(at, reason): (usize, &str)| (!reason.is_empty()).then(|| self.refusal(at, reason));
+        let all: Vec<Refused> = match map {
+            Some(map) => {
+                let needed = self.network.needed(&[map]);
+                let steps = self.network.steps.iter().zip(needed).filter(|(_, needed)| *needed);
+                let missing = steps.filter_map(|(step, _)| match &step.does {
+                    Does::Missing(reason) => told((step.node, reason)),
+                    _ => None,
+                });
+                missing.collect()
+            }
+            None => self.refused.iter().filter_map(|(at, reason)| told((*at, reason))).collect(),
+        };
+        OnnxError::Refused(counted(all))
     }
 
     /// Something to go on with behind a node that has no step, so that all others are seen, too.
@@ -169,6 +185,11 @@ impl<'a> Converter<'a> {
     /// The only value of a constant.
     pub(super) fn scalar(&self, name: &str) -> Option<f32> {
         self.constant(name).and_then(Array::scalar)
+    }
+
+    /// The node that makes a value.
+    pub(super) fn producer(&self, name: &str) -> Option<&'a Node> {
+        self.producers.get(name).copied()
     }
 
     /// The node that makes a value of this operator.
@@ -317,7 +338,7 @@ impl<'a> Converter<'a> {
                 {
                     let side = size(&held.axes[axis]);
                     if step != 1 && length > 1 {
-                        return Err("a slice with a step".to_owned());
+                        return self.sampled(node);
                     }
                     if (start, length) != (0, side) {
                         held = self.narrow(&held, axis, start, length)?;
@@ -339,22 +360,7 @@ impl<'a> Converter<'a> {
                 Ok(vec![made])
             }
             "Pad" => self.pad(node),
-            "Resize" => {
-                let map = self.map(node, 0)?;
-                let [channels, rows, columns] = self.network.extent(map);
-                let from = [1, channels, rows, columns];
-                let to = resized(&self.call(node), &from).map_err(reason)?;
-                let factors = [to[2] / rows.max(1), to[3] / columns.max(1)];
-                let is_whole = to[..2] == from[..2]
-                    && to[2] == factors[0] * rows
-                    && to[3] == factors[1] * columns;
-                if !is_whole {
-                    return Err("resizing other than by whole factors".to_owned());
-                }
-                let step = Does::Plain(GraphStep::Enlarge(factors));
-                let map = self.network.add(step, &[map], [channels, to[2], to[3]], self.at);
-                Ok(self.whole_map(map))
-            }
+            "Resize" => self.resize(node),
             "Softmax" => Err("it is no part of attention".to_owned()),
             _ => Err(NO_STEP.to_owned()),
         }
@@ -415,7 +421,8 @@ impl<'a> Converter<'a> {
             channels += own;
         }
         let maps: Vec<usize> = all.iter().map(|held| held.map).collect();
-        let map = self.network.concatenate(&maps, self.at);
+        let patches = self.patches(&maps);
+        let map = patches.unwrap_or_else(|| self.network.concatenate(&maps, self.at));
         let mut axes = first.axes;
         axes[axis] = whole(Along::Channels, channels);
         Ok(vec![Held { map, axes }])

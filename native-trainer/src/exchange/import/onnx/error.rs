@@ -50,6 +50,14 @@ pub enum OnnxError {
         /// What is missing.
         reason: String,
     },
+    /// It is no detector of its description.
+    #[error(
+        "{reason}; a file of JSON describes another detector (docs/onnx.md), as --detector FILE.json"
+    )]
+    Detector {
+        /// What does not fit.
+        reason: String,
+    },
     /// Nodes that have no step here, all of them.
     #[error("it holds what no step here does:{}", listed(.0))]
     Refused(Vec<Refused>),

@@ -19,8 +19,8 @@ pub(super) struct Run {
     pub(super) shapes: HashMap<String, Vec<usize>>,
     /// Values that do not depend on the input.
     pub(super) constants: HashMap<String, Array>,
-    /// The value that was asked for.
-    pub(super) answer: Option<Array>,
+    /// The values that were asked for.
+    pub(super) answers: HashMap<String, Array>,
 }
 
 /// What an operator is given.
@@ -97,18 +97,20 @@ pub(super) fn unread(model: &Model) -> Vec<(String, usize, String)> {
     found
 }
 
-/// Runs a graph with an input; `wanted` is the value that becomes the answer.
+/// Runs a graph with an input; `wanted` are the values that become its answers.
 pub(super) fn run(
     model: &Model,
     (name, input): (&str, Array),
-    wanted: &str,
+    wanted: &[&str],
     budget: &Budget,
 ) -> Result<Run, OnnxError> {
     let mut uses: HashMap<&str, usize> = HashMap::new();
     for input in model.nodes.iter().flat_map(|node| &node.inputs) {
         *uses.entry(input).or_default() += 1;
     }
-    *uses.entry(wanted).or_default() += 1;
+    for name in wanted {
+        *uses.entry(name).or_default() += 1;
+    }
     let mut run = Run::default();
     let mut constants: HashSet<&str> = model.constants.keys().map(String::as_str).collect();
     run.shapes.insert(name.to_owned(), input.shape.clone());
@@ -170,7 +172,10 @@ pub(super) fn run(
             }
         }
     }
-    run.answer = values.remove(wanted).or_else(|| run.constants.get(wanted).cloned());
+    for name in wanted {
+        let answer = values.remove(name).or_else(|| run.constants.get(*name).cloned());
+        run.answers.extend(answer.map(|answer| ((*name).to_owned(), answer)));
+    }
     let all = model.constants.iter().map(|(name, array)| (name.clone(), array.shape.clone()));
     run.shapes.extend(all);
     Ok(run)

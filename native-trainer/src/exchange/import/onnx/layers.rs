@@ -377,9 +377,58 @@ pub(super) fn resized(call: &Call<'_>, from: &[usize]) -> Result<Vec<usize>, Onn
     if sides.len() == from.len() { Ok(sides) } else { Err(call.wrong("sides of another number")) }
 }
 
+/// Whether a `Resize` mixes neighbors.
+pub(super) fn is_linear(call: &Call<'_>) -> bool {
+    call.node.text("mode") == Some("linear")
+}
+
+/// Pixels between those of a map, from the nearest two of each axis; beyond the border the last is repeated.
+fn resize_linear(call: &Call<'_>, x: &Array, shape: &[usize]) -> Made {
+    let place = call.node.text("coordinate_transformation_mode").unwrap_or("half_pixel");
+    let (&[batch, channels, height, width], &[_, _, rows, columns]) = (&x.shape[..], shape) else {
+        return Err(call.wrong("bilinear resizing of what is no map"));
+    };
+    let is_read = matches!(place, "half_pixel" | "pytorch_half_pixel")
+        && shape[..2] == x.shape[..2]
+        && rows.min(columns) > 1
+        && rows >= height
+        && columns >= width;
+    if !is_read {
+        return Err(
+            call.wrong("bilinear resizing other than to larger maps by the middles of pixels")
+        );
+    }
+    let all = count(shape, call.budget)?;
+    let mixed = |at: usize, from: usize, to: usize| {
+        let place =
+            ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
+        let first = place as usize;
+        (first, (first + 1).min(from - 1), (place - first as f64) as f32)
+    };
+    let values = x.as_floats()?;
+    let mut made = Vec::with_capacity(all);
+    for plane in 0..batch * channels {
+        let map = &values[plane * height * width..][..height * width];
+        for row in 0..rows {
+            let (above, below, down) = mixed(row, height, rows);
+            for column in 0..columns {
+                let (left, right, aside) = mixed(column, width, columns);
+                let line = |y: usize| {
+                    map[y * width + left] * (1.0 - aside) + map[y * width + right] * aside
+                };
+                made.push(line(above) * (1.0 - down) + line(below) * down);
+            }
+        }
+    }
+    Ok(vec![Array::floats(shape.to_vec(), made)])
+}
+
 fn resize(call: &Call<'_>) -> Made {
     let x = call.input(0)?;
     let shape = resized(call, &x.shape)?;
+    if is_linear(call) && shape != x.shape && !x.shape.contains(&0) {
+        return resize_linear(call, x, &shape);
+    }
     let whole = |axis: usize| x.shape[axis] > 0 && shape[axis].is_multiple_of(x.shape[axis]);
     let is_nearest = matches!(call.node.text("mode"), None | Some("nearest"));
     let text = |name: &str, default: &'static str| call.node.text(name).unwrap_or(default);
@@ -394,7 +443,9 @@ fn resize(call: &Call<'_>) -> Made {
     );
     let is_same = shape == x.shape;
     if !is_nearest || !(is_plain || is_same) || !(0..shape.len()).all(whole) {
-        return Err(call.wrong("resizing other than to the nearest pixel by whole factors"));
+        return Err(
+            call.wrong("resizing other than bilinear, or to the nearest pixel by whole factors")
+        );
     }
     let all = count(&shape, call.budget)?;
     let (own, factors): (Vec<usize>, Vec<usize>) =

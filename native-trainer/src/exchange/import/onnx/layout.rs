@@ -1,6 +1,8 @@
 //! Which axis of an array of the graph is what of a map: a map is rows, columns and channels, whatever order of axes
 //! the graph has, and however it joins or parts them.
 
+use super::array::for_each_place;
+
 /// What an axis runs along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Along {
@@ -86,6 +88,36 @@ impl Held {
         left.is_empty().then_some(Self { map: self.map, axes })
     }
 
+    /// The values of the array as those of its map: row by row, the channels of a pixel beside each other. Nothing where
+    /// the array does not hold all of the map.
+    pub(super) fn unfolded(
+        &self,
+        [channels, rows, columns]: [usize; 3],
+        values: &[f32],
+    ) -> Option<Vec<f32>> {
+        let parts = || self.axes.iter().flatten();
+        let shape: Vec<usize> = parts().map(|part| part.size).collect();
+        let steps = parts().map(|part| {
+            let apart = match part.along {
+                Along::Channels => 1,
+                Along::Columns => channels,
+                Along::Rows => columns * channels,
+            };
+            part.step * apart
+        });
+        let count = channels * rows * columns;
+        if values.len() != count || shape.iter().product::<usize>() != count {
+            return None;
+        }
+        let (mut map, mut values) = (vec![0.0; count], values.iter());
+        for_each_place(&shape, &steps.collect::<Vec<usize>>(), |at| {
+            if let (Some(place), Some(value)) = (map.get_mut(at), values.next()) {
+                *place = *value;
+            }
+        });
+        Some(map)
+    }
+
     /// With its axes in another order.
     pub(super) fn transposed(&self, order: &[usize]) -> Self {
         Self { map: self.map, axes: order.iter().map(|axis| self.axes[*axis].clone()).collect() }
@@ -143,6 +175,21 @@ mod tests {
         assert_eq!(turned.shuffled(12), Some((1, 3)));
         assert_eq!(turned.channel_axis(12), None);
         assert_eq!(held.channel_axis(12), Some(1));
+    }
+
+    #[test]
+    fn the_values_of_a_map_are_found_in_an_array_of_other_axes() {
+        let extent = [2, 2, 3];
+        let held = Held { map: 0, axes: plain(4, extent) };
+        let planes: Vec<f32> = (0..12).map(|value| value as f32).collect();
+        let pixels = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11].map(|value| value as f32);
+        assert_eq!(held.unfolded(extent, &planes).unwrap(), pixels);
+        let flat = held.reshaped(&[1, 2, 6]).unwrap();
+        assert_eq!(flat.unfolded(extent, &planes).unwrap(), pixels);
+        let turned = flat.transposed(&[0, 2, 1]);
+        assert_eq!(turned.unfolded(extent, &pixels).unwrap(), pixels);
+        assert_eq!(held.unfolded(extent, &planes[1..]), None);
+        assert_eq!(held.unfolded([4, 2, 3], &planes), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 mod array;
 mod attention;
 mod convert;
+mod description;
+mod detector;
 mod error;
 mod functions;
 mod interpret;
@@ -16,9 +18,12 @@ mod model;
 mod network;
 mod norms;
 mod npy;
+mod opened;
 mod pairs;
+mod resampled;
 mod shapes;
 mod single;
+mod told;
 mod wire;
 
 use std::path::Path;
@@ -37,14 +42,14 @@ use models::weights::Weights;
 use self::array::Array;
 pub use self::array::Budget;
 use self::convert::Converter;
+pub use self::description::{DescribedBoxes, DetectorDescription};
+pub use self::detector::{ImportedDetector, detector_of, read_detector};
 pub use self::error::{OnnxError, Refused};
-use self::model::{Attribute, Beside as Parts, Model, Node};
+use self::model::{Attribute, Model, Node};
+use self::opened::{model_of, read_model};
 use super::ImportError;
 use super::beside::Beside;
-use crate::files;
 
-/// Largest file, and largest part beside it, that is read: what protocol buffers allow.
-const LIMIT: u64 = 2 << 30;
 /// Largest difference between two runs of a network, of the largest value of an answer.
 const TOLERANCE: f32 = 1e-3;
 /// Most images of a reference.
@@ -84,11 +89,7 @@ pub struct ImportedGraph {
 /// [`ImportError::Onnx`], [`ImportError::File`], [`ImportError::Beside`].
 pub fn read_onnx(path: &Path, options: &OnnxOptions) -> Result<ImportedGraph, ImportError> {
     let failed = |source: OnnxError| ImportError::Onnx { path: path.to_owned(), source };
-    let bytes = files::read(path, LIMIT)?;
-    let folder = files::folder_of(path);
-    let beside = |name: &str, start: u64, length: Option<u64>| part(folder, name, start, length);
-    let model = Model::read(&bytes, &beside).map_err(failed)?;
-    drop(bytes);
+    let model = read_model(path)?;
     let (input, fixed) = input_of(&model).map_err(failed)?;
     let wanted = wanted(&model, options).map_err(failed)?;
     let (preprocess, mut seen) = preprocess_of(path, &model, input, fixed, options)?;
@@ -121,39 +122,6 @@ pub fn read_onnx(path: &Path, options: &OnnxOptions) -> Result<ImportedGraph, Im
         ));
     }
     Ok(imported)
-}
-
-/// A part of a file beside the model.
-fn part(folder: &Path, name: &str, start: u64, length: Option<u64>) -> Result<Vec<u8>, OnnxError> {
-    let bad = |reason: String| OnnxError::damaged(format!("{name}: {reason}"));
-    let is_name = Path::new(name).components().count() == 1
-        && matches!(Path::new(name).components().next(), Some(std::path::Component::Normal(_)));
-    if !is_name {
-        return Err(bad("values are read from files in the graph's own folder alone".to_owned()));
-    }
-    let path = folder.join(name);
-    let read = || -> std::io::Result<Vec<u8>> {
-        use std::io::{Read, Seek, SeekFrom};
-        // A link may lead to a file that its owner never meant to give away.
-        if path.canonicalize()?.parent() != Some(&folder.canonicalize()?) {
-            return Err(std::io::Error::other("it is a link out of the graph's folder"));
-        }
-        // A pipe would be waited for.
-        if !std::fs::metadata(&path)?.is_file() {
-            return Err(std::io::Error::other("it is no file"));
-        }
-        let mut file = std::fs::File::open(&path)?;
-        let all = file.metadata()?.len().saturating_sub(start);
-        let length = length.unwrap_or(all);
-        if length > all || length > LIMIT {
-            return Err(std::io::Error::other("it ends before the values do"));
-        }
-        file.seek(SeekFrom::Start(start))?;
-        let mut bytes = Vec::new();
-        file.take(length).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(|error| bad(error.to_string()))
 }
 
 /// The graph's only input, and its height and width, as far as they are fixed.
@@ -262,21 +230,8 @@ fn preprocess_of(
         preprocess.std = [1.0 / range; 3];
     }
     let said = [preprocess.height, preprocess.width];
-    let side = |axis: usize| {
-        let given = options.size.map(|size| size[axis]);
-        let fixed = fixed[axis].map(|side| side as u32);
-        match (fixed, given) {
-            (Some(fixed), Some(given)) if fixed != given => {
-                Err(failed(format!("--size says {given}, the graph {fixed}")))
-            }
-            (Some(side), _) | (None, Some(side)) => Ok(side),
-            (None, None) if said[axis] > 0 => Ok(said[axis]),
-            (None, None) => {
-                Err(failed("the graph leaves its height and width free; give --size".to_owned()))
-            }
-        }
-    };
-    [preprocess.height, preprocess.width] = [side(0)?, side(1)?];
+    let sides = sides(fixed, options.size, said).map_err(failed)?;
+    [preprocess.height, preprocess.width] = sides;
     preprocess.check().map_err(|error| failed(error.to_string()))?;
     let Preprocess { width, height, mean, std, .. } = &preprocess;
     seen[0] = if let Some(range) = inside {
@@ -291,6 +246,29 @@ fn preprocess_of(
         )
     };
     Ok((preprocess, seen))
+}
+
+/// Height and width of the input: those of the graph, those that are given, or those that lie beside it (0 for none).
+fn sides(
+    fixed: [Option<usize>; 2],
+    given: Option<[u32; 2]>,
+    said: [u32; 2],
+) -> Result<[u32; 2], String> {
+    let side = |axis: usize| {
+        let given = given.map(|size| size[axis]);
+        let fixed = fixed[axis].map(|side| side as u32);
+        match (fixed, given) {
+            (Some(fixed), Some(given)) if fixed != given => {
+                Err(format!("--size says {given}, the graph {fixed}"))
+            }
+            (Some(side), _) | (None, Some(side)) => Ok(side),
+            (None, None) if said[axis] > 0 => Ok(said[axis]),
+            (None, None) => {
+                Err("the graph leaves its height and width free; give --size".to_owned())
+            }
+        }
+    };
+    Ok([side(0)?, side(1)?])
 }
 
 /// The largest value of a color, where the graph begins with a normalization of its own.
@@ -334,6 +312,21 @@ fn planes(preprocess: &Preprocess) -> Array {
     Array::floats(vec![1, 3, height, width], (0..3).flat_map(plane).collect())
 }
 
+/// Fails where a graph has operators that are not read.
+fn unread_operators(model: &Model) -> Result<(), OnnxError> {
+    let unread = interpret::unread(model);
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let refused = unread.into_iter().map(|(operator, count, first)| Refused {
+        operator,
+        reason: "this operator is not read".to_owned(),
+        count,
+        first,
+    });
+    Err(OnnxError::Refused(refused.collect()))
+}
+
 /// Makes steps of a graph.
 fn graph(
     model: &Model,
@@ -342,24 +335,15 @@ fn graph(
     preprocess: &Preprocess,
     budget: &Budget,
 ) -> Result<Graphed, OnnxError> {
-    let unread = interpret::unread(model);
-    if !unread.is_empty() {
-        let refused = unread.into_iter().map(|(operator, count, first)| Refused {
-            operator,
-            reason: "this operator is not read".to_owned(),
-            count,
-            first,
-        });
-        return Err(OnnxError::Refused(refused.collect()));
-    }
-    let run = interpret::run(model, (input, planes(preprocess)), wanted, budget)?;
+    unread_operators(model)?;
+    let run = interpret::run(model, (input, planes(preprocess)), &[wanted], budget)?;
     let sides = [preprocess.height, preprocess.width].map(|side| side as usize);
     let converter = Converter::new(model, &run, budget, (input, sides));
     let (network, map) = converter.convert(wanted)?;
-    let (config, weights) = network.finish(map);
+    let (config, weights) = network.finish(&mut [map]);
     config.check()?;
     config.check_input(sides)?;
-    let answer = run.answer.as_ref().map(Array::as_floats).transpose()?.unwrap_or_default();
+    let answer = run.answers.get(wanted).map(Array::as_floats).transpose()?.unwrap_or_default();
     if answer.iter().any(|value| !value.is_finite()) {
         let reason = "what it answers to an image holds values that are no finite numbers: its weights are damaged, or \
                       overflow";
@@ -375,9 +359,7 @@ fn graph(
 /// [`OnnxError`]
 #[doc(hidden)]
 pub fn steps_of(bytes: &[u8], side: u32, budget: &Budget) -> Result<GraphConfig, OnnxError> {
-    let none: Parts<'_> =
-        &|name, _, _| Err(OnnxError::damaged(format!("{name} is not read from here")));
-    let model = Model::read(bytes, none)?;
+    let model = model_of(bytes)?;
     let (input, fixed) = input_of(&model)?;
     let options = OnnxOptions::default();
     let wanted = wanted(&model, &options)?;
@@ -395,6 +377,10 @@ pub fn steps_of(bytes: &[u8], side: u32, budget: &Budget) -> Result<GraphConfig,
 struct Features(Backbone);
 
 impl Network for Features {
+    type Reading = ();
+
+    fn reading(&self) {}
+
     fn wire<F: Flow>(&self, flow: &mut F, x: F::Map) -> Vec<F::Map> {
         vec![self.0.wire(flow, x)]
     }

@@ -139,11 +139,11 @@ impl Network {
         made
     }
 
-    /// Steps that `output` needs.
-    pub(super) fn needed(&self, output: usize) -> Vec<bool> {
+    /// Steps that `outputs` need.
+    pub(super) fn needed(&self, outputs: &[usize]) -> Vec<bool> {
         let mut needed = vec![false; self.steps.len()];
-        needed[output] = true;
-        for index in (0..=output).rev() {
+        outputs.iter().for_each(|output| needed[*output] = true);
+        for index in (0..self.steps.len()).rev() {
             if needed[index] {
                 self.steps[index].inputs.iter().for_each(|input| needed[*input] = true);
             }
@@ -151,28 +151,29 @@ impl Network {
         needed
     }
 
-    /// Folds what can be folded, and gives the configuration with its weights.
-    pub(super) fn finish(mut self, output: usize) -> (GraphConfig, Weights) {
-        let output = self.folded(output);
-        self.part(output);
-        let output = self.folded(output);
-        self.write(output)
+    /// Folds what can be folded, and gives the configuration with its weights; `outputs` become the numbers of their maps
+    /// in it.
+    pub(super) fn finish(mut self, outputs: &mut [usize]) -> (GraphConfig, Weights) {
+        self.fold_all(outputs);
+        self.part(outputs);
+        self.fold_all(outputs);
+        self.write(outputs)
     }
 
-    /// How many steps need each map that `output` needs.
-    fn uses(&self, output: usize) -> Vec<usize> {
-        let needed = self.needed(output);
+    /// How many steps need each map that `outputs` need.
+    fn uses(&self, outputs: &[usize]) -> Vec<usize> {
+        let needed = self.needed(outputs);
         let mut uses = vec![0_usize; self.steps.len()];
         for (step, _) in self.steps.iter().zip(&needed).filter(|(_, needed)| **needed) {
             step.inputs.iter().for_each(|input| uses[*input] += 1);
         }
-        uses[output] += 1;
+        outputs.iter().for_each(|output| uses[*output] += 1);
         uses
     }
 
-    /// Makes steps a part of the step before them, where that is exact; the number of what `output` became.
-    fn folded(&mut self, output: usize) -> usize {
-        let (needed, mut uses) = (self.needed(output), self.uses(output));
+    /// Makes steps a part of the step before them, where that is exact; `outputs` become the numbers of what they became.
+    fn fold_all(&mut self, outputs: &mut [usize]) {
+        let (needed, mut uses) = (self.needed(outputs), self.uses(outputs));
         // What a step became: itself, or the one before it that does its work, too.
         let mut became: Vec<usize> = (0..self.steps.len()).collect();
         for index in (0..self.steps.len()).filter(|index| needed[*index]) {
@@ -191,12 +192,12 @@ impl Network {
             }
             self.steps[index] = step;
         }
-        became[output]
+        outputs.iter_mut().for_each(|output| *output = became[*output]);
     }
 
     /// Products whose columns are only picked apart become several products.
-    fn part(&mut self, output: usize) {
-        let (needed, uses) = (self.needed(output), self.uses(output));
+    fn part(&mut self, outputs: &[usize]) {
+        let (needed, uses) = (self.needed(outputs), self.uses(outputs));
         let mut picks: BTreeMap<usize, Vec<(usize, Pick)>> = BTreeMap::new();
         for (index, step) in self.steps.iter().enumerate().filter(|(index, _)| needed[*index]) {
             if let Does::Plain(GraphStep::Pick(pick)) = &step.does
@@ -224,8 +225,8 @@ impl Network {
     }
 
     /// The steps that are left, in order.
-    fn write(self, output: usize) -> (GraphConfig, Weights) {
-        let needed = self.needed(output);
+    fn write(self, outputs: &mut [usize]) -> (GraphConfig, Weights) {
+        let needed = self.needed(outputs);
         let mut weights = Weights::default();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let mut numbers = vec![0; self.steps.len()];
@@ -285,6 +286,7 @@ impl Network {
             nodes.push(GraphNode { step, inputs });
             numbers[index] = nodes.len();
         }
+        outputs.iter_mut().for_each(|output| *output = numbers[*output]);
         (GraphConfig { nodes, fused: true }, weights)
     }
 }
