@@ -10,7 +10,7 @@ use models::backbone::{
     LiteSize, MobileNetV1Config, Positions, PpLcNetConfig, PpLcNetV2Config, RepVitConfig,
     ResNetConfig, ResNetStem, ResidualBlock, Shortcut, TokenPool, VitConfig,
 };
-use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
+use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant, GraphDetectorConfig};
 use models::extractor::{Extractor, ExtractorConfig};
 use models::image::RgbImage;
 use models::inference::Arithmetic;
@@ -407,6 +407,54 @@ fn graphs() {
         config.check_input([height, width]).expect("room for every step");
         let extractor = extractor(config.clone(), None);
         check_extractor(&format!("{width} × {height}"), &extractor, &preprocess(width, height));
+    }
+}
+
+/// A list of steps as a detector: the maps of several of them, on every engine the same.
+#[test]
+fn detectors_of_graphs() {
+    let text = r#"{"graph": {"nodes": [
+        {"step": {"conv": {"channels": 12, "kernel": 2, "stride": 2}}, "inputs": [0]},
+        {"step": {"conv": {"channels": 9, "kernel": 3, "stride": 4, "padding": [1, 1, 1, 1], "activation": "Silu"}}, "inputs": [1]},
+        {"step": {"conv": {"channels": 9, "kernel": 3, "stride": 2, "padding": [1, 1, 1, 1]}}, "inputs": [2]},
+        {"step": {"gate": "sigmoid"}, "inputs": [3]},
+        {"step": {"enlarge": [2, 2]}, "inputs": [3]},
+        {"step": {"pool": {"pool": "average", "kernel": [2, 2], "stride": [1, 1], "padding": [1, 1, 1, 1]}}, "inputs": [5]},
+        {"step": {"pool": {"pool": "average", "kernel": [2, 2], "stride": [1, 1]}}, "inputs": [6]},
+        {"step": "concatenate", "inputs": [2, 7]},
+        {"step": "concatenate", "inputs": [3, 4]}
+    ]}, "outputs": [8, 9], "decoding": {
+        "strides": [8, 16], "classes": 14, "values": ["scores", "box"], "boxes": "center", "offset": 0.0
+    }}"#;
+    let config: GraphDetectorConfig = serde_json::from_str(text).expect("a detector");
+    config.check().expect("a network");
+    let preprocess = preprocess(96, 64);
+    config.check_input(&preprocess).expect("room for every step");
+    let device = Device::flex();
+    let mut weights = Weights::from_module(&config.init(&device));
+    draw(&mut weights);
+    let detector = weights.load_into(config.init(&device)).expect("its own weights");
+    let pictures = pictures(&preprocess);
+    let expected = detector.forward_points(preprocess.apply(&pictures, &device));
+    let expected: Vec<f32> = expected.into_data().try_into_vec().expect("floats");
+    let prepared = Prepared::new(&detector, &preprocess, &device);
+    let got = pollster::block_on(prepared.run(&pictures)).expect("points");
+    assert_eq!(got.len(), pictures.len() * (12 * 8 + 6 * 4) * prepared.reading().row());
+    assert_near("a list of steps", &got, &expected);
+    assert_gpu_near("a list of steps", &detector, &preprocess);
+    // Every second map is twice as large between its pixels: plainly, of the first picture's last channel.
+    let row = prepared.reading().row();
+    let small = |y: usize, x: usize| got[(12 * 8 + y * 6 + x) * row + 8];
+    let mixed = |at: usize, side: usize| {
+        let place = ((at as f32 + 0.5) / 2.0 - 0.5).clamp(0.0, (side - 1) as f32);
+        (place as usize, (place as usize + 1).min(side - 1), place.fract())
+    };
+    for (y, x) in (0..8).flat_map(|y| (0..12).map(move |x| (y, x))) {
+        let ((above, below, down), (left, right, aside)) = (mixed(y, 4), mixed(x, 6));
+        let line = |y: usize| small(y, left) * (1.0 - aside) + small(y, right) * aside;
+        let plain = line(above) * (1.0 - down) + line(below) * down;
+        let got = got[(y * 12 + x) * row + 17];
+        assert!((got - plain).abs() < 1e-5, "{y} {x}: {got} {plain}");
     }
 }
 

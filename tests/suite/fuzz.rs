@@ -32,7 +32,9 @@ use models::weights::{NamedTensor, Precision, Weights};
 use native_trainer::checkpoint::{self, Progress};
 use native_trainer::data::list_file::Samples;
 use native_trainer::exchange::export::{self, Format};
-use native_trainer::exchange::import::{Budget as GraphBudget, Origin, read_pytorch, steps_of};
+use native_trainer::exchange::import::{
+    Budget as GraphBudget, DetectorDescription, Origin, detector_of, read_pytorch, steps_of,
+};
 use native_trainer::recipe::Recipe;
 use native_trainer::text::{TextParts, Tokenizer};
 
@@ -480,7 +482,7 @@ fn open_model(bytes: &[u8]) {
     let Ok(file) = ModelFile::from_bytes(bytes) else { return };
     match file.description.architecture {
         Architecture::Extractor(_) => drop(file.prepare_extractor(&device)),
-        Architecture::Detector(_) => drop(file.prepare_detector(&device)),
+        _ => drop(file.prepare_detector(&device)),
     }
 }
 
@@ -567,6 +569,26 @@ fn graphs() {
     fuzz(&inputs, |bytes| {
         if let Ok(steps) = steps_of(bytes, 32, &budget) {
             steps.check().expect("what was checked");
+        }
+    });
+}
+
+/// Detectors of other programs, by what describes them.
+#[test]
+fn graphs_of_detectors() {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../native-trainer/tests/networks/detectors");
+    let inputs = ["picodet", "rtmdet_tiny"]
+        .map(|name| std::fs::read(folder.join(format!("{name}.onnx"))).expect("a graph"));
+    let budget = GraphBudget { values: 1 << 17, work: 1 << 24 };
+    let described =
+        ["picodet", "rtmdet"].map(|name| DetectorDescription::named(name).expect("known"));
+    assert!(detector_of(&inputs[0], &described[0], 64, &budget).is_ok());
+    fuzz(&inputs, |bytes| {
+        for described in &described {
+            if let Ok(config) = detector_of(bytes, described, 64, &budget) {
+                config.check().expect("what was checked");
+            }
         }
     });
 }

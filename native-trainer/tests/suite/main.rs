@@ -8,6 +8,7 @@ mod bad_weights;
 mod calibration;
 mod crops;
 mod detection_data;
+mod detectors;
 mod durability;
 mod ends;
 mod examples;

@@ -24,6 +24,7 @@ use models::preprocess::Preprocess;
 use models::recognizer::{Recognition, RecognizerSettings, WholeImage};
 use models::weights::{Precision, Weights};
 use native_trainer::exchange::export::compared_files;
+use native_trainer::exchange::import::{DetectorDescription, read_detector};
 use serde_json::{Value, json};
 
 use super::{copy_folder, root, script, site};
@@ -172,6 +173,17 @@ fn detector(index: usize) -> DetectorConfig {
     }
 }
 
+/// A detector of an ONNX file: every other pixel as channels, a letterbox, blue before red.
+fn imported_detector() -> Vec<u8> {
+    let path = root().join("native-trainer/tests/networks/detectors/yolox.onnx");
+    let described = DetectorDescription::named("yolox").expect("a known one");
+    let imported = read_detector(&path, &described, None).expect("a detector");
+    let architecture = Architecture::GraphDetector(imported.config);
+    let trained = architecture.load(imported.weights, &Device::flex()).expect("its own weights");
+    let model = trained.deploy(imported.preprocess, String::new());
+    model.to_bytes(Precision::F32).expect("a model")
+}
+
 #[test]
 fn every_architecture_gives_the_native_numbers_on_every_engine() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -191,7 +203,10 @@ fn every_architecture_gives_the_native_numbers_on_every_engine() {
         let network = drawn(&network).load_into(network).expect("its own weights").fuse();
         let architecture = Architecture::Detector(DetectorConfig { fused: true, ..config });
         let weights = Weights::from_module(&network);
-        let found_by = model(architecture, weights, 96, Precision::F32);
+        let found_by = match name {
+            "graph" => imported_detector(),
+            _ => model(architecture, weights, 96, Precision::F32),
+        };
 
         let values = ExtractorConfig::embedding_dim(&extractors()[index].1);
         let mut gallery = Gallery::new(values, model_id(&extractor));
