@@ -84,13 +84,19 @@ fn recorded(name: &str) -> (RgbImage, DetectionThresholds, Vec<[f64; 6]>) {
 fn apart(found: &[Detection], objects: &[[f64; 6]], what: &str) -> (f64, f64) {
     assert_eq!(found.len(), objects.len(), "{what}: {found:?}");
     let (mut sides, mut scores) = (0.0_f64, 0.0_f64);
-    for (found, object) in found.iter().zip(objects) {
-        let b = &found.bbox;
-        for (got, expected) in [b.x1, b.y1, b.x2, b.y2].iter().zip(object) {
-            sides = sides.max((f64::from(*got) - expected).abs());
-        }
-        scores = scores.max((f64::from(found.score) - object[4]).abs());
-        assert_eq!(found.class as f64, object[5], "{what}");
+    for object in objects {
+        // Points that see the gray of a letterbox alone have one score: their order is nobody's.
+        let from = |found: &Detection| {
+            let b = &found.bbox;
+            let sides = [b.x1, b.y1, b.x2, b.y2].into_iter().zip(object);
+            sides.map(|(got, expected)| (f64::from(got) - expected).abs()).fold(0.0, f64::max)
+        };
+        let of_class = found.iter().filter(|found| found.class as f64 == object[5]);
+        // Boxes that are cut off at the borders may be the same.
+        let whole = |found: &Detection| from(found) + (f64::from(found.score) - object[4]).abs();
+        let nearest = of_class.min_by(|a, b| whole(a).total_cmp(&whole(b))).expect(what);
+        sides = sides.max(from(nearest));
+        scores = scores.max((f64::from(nearest.score) - object[4]).abs());
     }
     (sides, scores)
 }
@@ -204,10 +210,6 @@ fn what_does_not_fit_is_said() {
         (read("yolox", &description("nanodet")), "at stride"),
         (read("nanodet", &yolox), "an input of 64 × 96 has"),
         (read("picodet", &description("rtmdet")), "an input of 64 × 96 has"),
-        (
-            read("rtmdet_tiny", &description("own")),
-            "does not hold what its description says of Box",
-        ),
         (
             changed(&|d| d.classes = Some(80)),
             "has 8 values in 1 maps, where its description has 5 and 80 for classes",
