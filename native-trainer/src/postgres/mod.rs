@@ -29,8 +29,8 @@ use std::io::{Read, Seek, Write};
 use std::time::Duration;
 
 use models::gallery::{
-    AnswerRule, Calibration, Class, ContentId, Crop, GalleryError, GalleryReader, GalleryStream,
-    MAX_DIM, Match, Metadata, StreamError, VectorType,
+    AnswerRule, Calibration, Class, ContentId, Crop, GalleryReader, GalleryStream, MAX_DIM, Match,
+    Metadata, StreamError, VectorType,
 };
 use postgres::error::SqlState;
 use postgres::{Client, IsolationLevel, Transaction};
@@ -203,7 +203,7 @@ impl PostgresGallery {
     ///
     /// # Errors
     ///
-    /// [`PostgresError`]; [`GalleryError::OtherModel`] for embeddings of another model.
+    /// [`PostgresError`]; [`OtherModel`](models::gallery::GalleryError::OtherModel) for embeddings of another model.
     pub fn search(
         &mut self,
         query: &Query,

@@ -107,7 +107,7 @@ fn two_services_on_one_gallery_in_postgres_are_one() {
     }
     // Answers to images are the same to the last digit but for what they say of time.
     let ask = |service: &Running| {
-        let path = "/v1/search?fields=matches,least_similarity,probability";
+        let path = "/v1/search";
         let mut answer = service.ask("POST", path, &[PNG], &picture(2, 1)).json();
         answer["version"].take();
         answer
