@@ -16,6 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod kept;
+
 use std::time::Duration;
 
 use models::gallery::{
@@ -26,14 +28,14 @@ use models::gallery::{
 use crate::calibration::{Doubt, Share, calibrate, scored};
 use crate::words::counted;
 
+pub use kept::{Kept, calibrate_behind};
+
 /// Share of unknown things that a gallery may name by its own measure.
 pub const FALSE_ACCEPT: f64 = 0.05;
 /// What is taken instead where that leaves too few of the right answers.
 const LARGER: f64 = 0.1;
 /// Right answers are too few where those that are left are fewer than one of so many.
 const FEW: usize = 3;
-/// Share of the entries that maps of before have to know, so that they stand for those of now.
-const LEAST_KNOWN: f64 = 0.9;
 /// Entries up to which a gallery learns unasked: seconds on one thread.
 pub const MOST_UNASKED: usize = 50_000;
 
@@ -172,70 +174,6 @@ pub fn adapt_and_calibrate(
     }
     let kept_map = map_text(gallery);
     Ok(Outcome { map, threshold, dropped, folds, map_took, took: clock(), kept_map })
-}
-
-/// What a gallery learned, for one of the same pictures under other labels.
-#[derive(Debug, Clone)]
-pub struct Kept {
-    map: Option<AdaptationMap>,
-    outcome: MapOutcome,
-    folds: Option<Folds>,
-    options: Options,
-    crop: Crop,
-}
-
-impl Kept {
-    /// Of a gallery that has learned by [`adapt_and_calibrate`].
-    pub fn of(gallery: &Gallery, learned: &Outcome, options: &Options) -> Self {
-        Self {
-            map: gallery.map().cloned(),
-            outcome: learned.map,
-            folds: learned.folds.clone(),
-            options: *options,
-            crop: gallery.crop(),
-        }
-    }
-
-    /// Which part of a picture the entries are of.
-    pub fn crop(&self) -> Crop {
-        self.crop
-    }
-
-    /// Whether it was learned by the same options, from nearly the same pictures as a gallery has.
-    pub fn fits(&self, gallery: &Gallery, options: &Options) -> bool {
-        let knows = |folds: &Folds| folds.share_of(gallery) >= LEAST_KNOWN;
-        self.options == *options
-            && gallery.len() <= MOST_UNASKED
-            && self.crop == gallery.crop()
-            && self.map.is_some() == self.folds.is_some()
-            && self.folds.as_ref().is_none_or(knows)
-    }
-}
-
-/// Gives a gallery the map that is kept, and measures rule, threshold and probabilities of its labels behind it. What
-/// [`adapt_and_calibrate`] learns is nearly that, and takes many times as long.
-///
-/// # Errors
-///
-/// As of [`adapt_and_calibrate`].
-pub fn calibrate_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
-    let clock = clock();
-    gallery.check_entries()?;
-    gallery.set_map(kept.map.clone())?;
-    let threshold = if kept.options.calibrate {
-        calibrate_by_itself(gallery, kept.folds.as_ref(), kept.options.false_accept)?
-    } else {
-        ThresholdOutcome::NotAsked
-    };
-    Ok(Outcome {
-        map: kept.outcome,
-        threshold,
-        dropped: Dropped::default(),
-        folds: kept.folds.clone(),
-        map_took: Duration::ZERO,
-        took: clock(),
-        kept_map: map_text(gallery),
-    })
 }
 
 /// Lets a gallery that has grown learn anew, as [`adapt_and_calibrate`] does: a map of the kind that it has. Without one it

@@ -19,7 +19,7 @@ use models::gallery::{ContentId, check_embedding};
 use models::model_file::sha256_hex;
 use thiserror::Error;
 
-use crate::label::checked;
+use crate::label::{checked, on_one_line};
 use crate::memory::{Memory, Reader, Seen};
 use crate::picture::{PictureError, PictureProblem};
 pub use head::{Beside, Head, places};
@@ -39,6 +39,8 @@ const HEAD: u64 = 1 << 20;
 const CONTENT: u64 = 64 << 20;
 /// Most bytes of a label, a path or a reason.
 const TEXT: usize = 1 << 16;
+/// Characters of a reason that are shown.
+const SHOWN: usize = 1000;
 /// Most bytes of a thumbnail.
 const THUMBNAIL: usize = 1 << 20;
 /// Most values of an embedding, as of a gallery's.
@@ -133,9 +135,9 @@ impl Photograph {
     /// The error of one that is left out, as it was told where it was looked at.
     pub fn error(path: &Path, reason: &str, is_named: bool) -> PictureError {
         if is_named {
-            return PictureError::unread(path, Told(reason.to_owned()));
+            return PictureError::unread(path, Told(on_one_line(reason, SHOWN)));
         }
-        PictureError::new(path, PictureProblem::Kept(reason.to_owned()))
+        PictureError::new(path, PictureProblem::Kept(on_one_line(reason, SHOWN)))
     }
 
     fn left_out(label: &str, error: &PictureError) -> Self {

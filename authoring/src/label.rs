@@ -94,7 +94,7 @@ pub fn decomposed(text: &str) -> String {
 }
 
 /// Whether a terminal shows no letter for it.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() || INVISIBLE.contains(&c) || DIRECTIONS.contains(&c)
 }
 

@@ -74,7 +74,7 @@ pub fn learn(gallery: &mut Gallery, options: &Options) -> Result<Outcome, Galler
 /// # Errors
 ///
 /// As [`adapt_and_calibrate`].
-pub fn learn_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
+pub(crate) fn learn_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
     gallery.set_index(IndexConfig::recommended(gallery.len()).0)?;
     calibrate_behind(gallery, kept)
 }

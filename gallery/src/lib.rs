@@ -19,6 +19,7 @@
 //! | `format`, `leave_out` | bytes of a gallery; a gallery asked about its own entries |
 //! | `check`, `lessons`, `shards`, `stream` | a file checked piece by piece; what a visitor taught; shards; a gallery larger than memory |
 //! | `growing`, `summary` | what a gallery in memory and one on its way into a file have in common; what a file says of itself |
+//! | `reader` | a file read entry by entry |
 
 mod adapt;
 #[cfg(test)]

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{DIGEST, MOST_SHARDS, ShardError, VALUES};
 use crate::crops::Cropper;
+use crate::label::is_hidden;
+
+/// Photographs, classes and folders of a list at most.
+const COUNT: usize = u32::MAX as usize;
+/// Lines that are said of a list at most.
+const REMARKS: usize = 1000;
 
 /// What reading a list or a folder found beside the photographs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +99,39 @@ impl Head {
         let is_digest =
             |text: &str| text.len() == DIGEST && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let digests = [Some(&self.list), Some(&self.extractor), self.detector.as_ref()];
-        let is_one = (1..=MOST_SHARDS).contains(&self.shards)
+        let Beside { pictures, classes, folders } = self.beside;
+        let counts = [self.photographs, pictures, classes, folders];
+        let is_one = counts.into_iter().all(|count| count <= COUNT)
+            && self.remarks.len() <= REMARKS
+            && is_of_a_command(&self.words)
+            && (1..=MOST_SHARDS).contains(&self.shards)
             && (1..=self.shards).contains(&self.shard)
             && (1..=VALUES).contains(&self.dim)
             && digests.into_iter().flatten().all(|text| is_digest(text));
         if is_one { Ok(()) } else { Err(ShardError::Damaged) }
     }
+}
+
+/// Whether a shell takes a text as words and nothing else: it is shown as a command to give again.
+fn is_of_a_command(text: &str) -> bool {
+    let mut characters = text.chars();
+    let mut is_quoted = false;
+    while let Some(c) = characters.next() {
+        let fits = match c {
+            '\'' => {
+                is_quoted = !is_quoted;
+                true
+            }
+            '\\' if !is_quoted => characters.next() == Some('\''),
+            c if is_quoted => !is_hidden(c),
+            ' ' | '-' | '_' | '.' | '/' | ',' | ':' | '=' | '@' | '%' | '+' => true,
+            c => c.is_alphanumeric(),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    !is_quoted
 }
 
 /// The part of `count` things in order that falls to a shard.

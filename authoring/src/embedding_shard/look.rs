@@ -1,8 +1,10 @@
 //! Photographs of a list are looked at as a shard keeps them.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::Path;
 
+use anyhow::bail;
 use models::gallery::{ContentId, Crop};
 use models::image::RgbImage;
 use models::recognizer::class_thumbnail;
@@ -18,7 +20,8 @@ use crate::picture::{PictureError, PictureProblem, decode_picture};
 ///
 /// # Errors
 ///
-/// A network that failed, embeddings that cannot be compared.
+/// A network that failed, embeddings that cannot be compared, and a file that the system does not give, which says
+/// nothing of the photograph.
 pub fn look_at(
     networks: Networks<'_>,
     crop: Option<Crop>,
@@ -40,12 +43,15 @@ pub fn look_at(
         let label = photos.label(*place);
         let (id, picture) = match read {
             Ok((id, picture)) => (*id, picture),
+            Err(error) if is_of_the_system(error) => {
+                bail!("{error}; what is embedded is kept: give the same command again")
+            }
             Err(error) => {
                 photographs.push(Photograph::left_out(label, error));
                 continue;
             }
         };
-        let Some(seen) = seen.next() else { anyhow::bail!("a photograph has no embedding") };
+        let Some(seen) = seen.next() else { bail!("a photograph has no embedding") };
         let is_first = !shown.contains(label);
         let thumbnail = if is_first { class_thumbnail(picture)? } else { Vec::new() };
         shown.insert(label.to_owned());
@@ -54,6 +60,28 @@ pub fn look_at(
         photographs.push(Photograph { label: label.to_owned(), path, kept });
     }
     Ok(photographs)
+}
+
+/// Whether a file could not be read for a reason that may be gone at the next try: rights, handles, a disk of the network.
+fn is_of_the_system(error: &PictureError) -> bool {
+    let PictureProblem::File(error) = &error.source else { return false };
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            let is_of_the_file = matches!(
+                error.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::InvalidData
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::UnexpectedEof
+            );
+            return !is_of_the_file;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn decoded(photos: &dyn Photos, place: usize) -> Result<(ContentId, RgbImage), PictureError> {

@@ -185,6 +185,12 @@ fn begun(out: &Path) -> anyhow::Result<PathBuf> {
     let out = files::behind_links(out);
     let name = out.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.ok_or_else(|| FileError::Nameless { path: out.clone() })?;
+    if name.ends_with(BEGUN) {
+        bail!(
+            "{}: a shard that was begun is called so; choose a name without {BEGUN}",
+            out.display()
+        );
+    }
     Ok(out.with_file_name(name + BEGUN))
 }
 
@@ -253,10 +259,13 @@ impl Begun {
             }
             Err(_) => return Ok(0),
         };
-        if pieces.head().shard != self.head.shard || pieces.head().difference(&self.head).is_some()
-        {
-            eprintln!("note: {name}: was begun for another shard; it is begun anew");
-            return Ok(0);
+        let (begun, head) = (pieces.head(), &self.head);
+        if begun.shard != head.shard || begun.difference(head).is_some() {
+            let what = match begun.difference(head) {
+                Some(what) => format!("a shard of {what}"),
+                None => format!("shard {}/{}", begun.shard, begun.shards),
+            };
+            bail!("{name}: was begun for {what}; take it away, or choose another name");
         }
         // As it was written: the bytes go on from it.
         self.head = pieces.head().clone();

@@ -141,7 +141,12 @@ impl Arguments {
             without_classifier: self.without_classifier,
             size: self.size,
         };
-        let imported = read_onnx(&self.checkpoint, &options)?;
+        let imported = read_onnx(&self.checkpoint, &options).inspect_err(|error| {
+            let is_refused = matches!(error, ImportError::Onnx { .. });
+            if is_refused && self.output.is_none() {
+                eprintln!("note: the graph of a detector is read by --detector");
+            }
+        })?;
         imported.seen.iter().for_each(|seen| println!("{file}: {seen}"));
         if let Some([input, output]) = self.check.as_deref() {
             let off = imported

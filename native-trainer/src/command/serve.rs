@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use clap::Args;
 use hyper::header::HeaderValue;
 use hyper::service::service_fn;
@@ -136,8 +136,9 @@ impl ServiceArguments {
             (None, None) => Ok(None),
             (Some(server), _) => Ok(Some((server.clone(), name()))),
             (None, Some(_)) => {
-                let server = std::env::var("MAGPIE_POSTGRES")
-                    .context("give the server's address by --server or in MAGPIE_POSTGRES")?;
+                let server = std::env::var("MAGPIE_POSTGRES").map_err(|_unset| {
+                    anyhow!("give the server's address by --server or in MAGPIE_POSTGRES")
+                })?;
                 Ok(Some((server, name())))
             }
         }

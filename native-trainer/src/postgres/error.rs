@@ -14,7 +14,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum PostgresError {
     /// The server does not answer, or refuses.
-    #[error("{}{}; write the address as postgres://user:password@host/database", .0, because(.0))]
+    #[error("{}; {}", said(.0), at_connecting(.0))]
     Connect(Cause),
     /// An address that cannot be read.
     #[error(
@@ -41,8 +41,11 @@ pub enum PostgresError {
     )]
     NoAuthorities,
     /// The server has no pgvector.
-    #[error("the server has no pgvector: {0}; install it there")]
+    #[error("the server has no pgvector: {}; install it there", said(.0))]
     NoVectors(Cause),
+    /// The server has pgvector, and this user may not make it part of the database.
+    #[error("{}; let its owner run CREATE EXTENSION vector in this database once", said(.0))]
+    MayNotMake(Cause),
     /// The server refuses a command, or is gone.
     #[error("the server says: {}", said(.0))]
     Server(#[source] Cause),
@@ -89,7 +92,9 @@ pub enum PostgresError {
     #[error("{0}")]
     Filter(String),
     /// Rows that nobody pushed.
-    #[error("the gallery on the server is inconsistent: {0}; push it again")]
+    #[error(
+        "the gallery on the server is inconsistent: {0}; push it again, or put a copy of the database back"
+    )]
     Inconsistent(String),
     /// Rows that are no gallery.
     #[error(transparent)]
@@ -139,6 +144,28 @@ impl From<std::io::Error> for PostgresError {
     /// What the server said in the middle of rows comes as an error of reading or writing.
     fn from(error: std::io::Error) -> Self {
         error.downcast::<postgres::Error>().map_or_else(Self::Receiving, Self::from)
+    }
+}
+
+/// What to do about a connection that was not made.
+fn at_connecting(cause: &Cause) -> &'static str {
+    let error = cause.downcast_ref::<postgres::Error>();
+    let code = error.and_then(postgres::Error::code).map(SqlState::code);
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&**cause);
+    let is_of_the_system = std::iter::from_fn(|| {
+        let error = source?;
+        source = error.source();
+        Some(error.is::<std::io::Error>())
+    })
+    .any(|is_it| is_it);
+    match code {
+        Some("57P03") => "try again in a moment",
+        Some(code) if code.starts_with("28") => {
+            "look at user and password in postgres://user:password@host/database"
+        }
+        Some(_) => "look at the address: postgres://user:password@host/database",
+        None if is_of_the_system => "is PostgreSQL running there, at that host and port?",
+        None => "write the address as postgres://user:password@host/database",
     }
 }
 

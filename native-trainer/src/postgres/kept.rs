@@ -26,6 +26,8 @@ const SCHEMA: i32 = 1;
 const PIECE: usize = 1 << 20;
 /// Longest file that is read.
 const FILE: u64 = 64 << 30;
+/// Greatest version and place: nobody makes so many changes.
+const MOST: u64 = 1 << 48;
 /// How long a change waits for one of another process.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -249,6 +251,10 @@ fn gone(name: &str) -> PostgresError {
 
 fn now_of(row: &Row) -> Result<Now, PostgresError> {
     let version = natural(row.try_get(4)?)?;
+    let place = natural(row.try_get(3)?)?;
+    if version.max(place) > MOST {
+        return Err(PostgresError::Inconsistent(format!("version {version}, place {place}")));
+    }
     Ok(Now {
         id: row.try_get(0)?,
         generation: row.try_get(1)?,

@@ -105,8 +105,14 @@ impl PostgresGallery {
         lock(&mut transaction, name, &waits)?;
         check_no_service(&mut transaction, name)?;
         transaction.batch_execute(&schema::create(name, dim))?;
-        let rule = (summary.rule != AnswerRule::default()).then(|| written(&summary.rule));
-        let calibration = gallery.calibration().map(written).transpose()?;
+        // What was measured behind a map, which stays behind, says nothing of entries as they are here.
+        let is_mapped = summary.map.is_some();
+        let rule = (summary.rule != AnswerRule::default() && !is_mapped)
+            .then(|| written(&summary.rule))
+            .transpose()?;
+        let calibration = gallery.calibration().filter(|_| !is_mapped);
+        let calibration = calibration.map(written).transpose()?;
+        let threshold = |least: Option<f32>| least.filter(|_| !is_mapped);
         transaction.execute(
             &format!(
                 "INSERT INTO {name}_gallery_new VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
@@ -116,8 +122,8 @@ impl PostgresGallery {
                 &summary.model,
                 &(dim as i32),
                 &summary.vector_type.name(),
-                &summary.min_similarity,
-                &rule.transpose()?,
+                &threshold(summary.min_similarity),
+                &rule,
                 &calibration,
                 &summary.crop.name(),
                 &index.kind.name(),
@@ -133,7 +139,7 @@ impl PostgresGallery {
                 Field::Int(number as i32),
                 Field::Text(&class.label),
                 Field::Text(&metadata),
-                Field::Real(class.min_similarity),
+                Field::Real(threshold(class.min_similarity)),
                 Field::Bytes(&picture),
             ])
             .map_err(sending)?;
@@ -233,9 +239,12 @@ fn check_no_service(
 fn make_extension(client: &mut Client) -> Result<(), PostgresError> {
     let mut transaction = client.transaction()?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&EXTENSION_LOCK])?;
-    transaction
-        .batch_execute("CREATE EXTENSION IF NOT EXISTS vector")
-        .map_err(|error| PostgresError::NoVectors(error.into()))?;
+    transaction.batch_execute("CREATE EXTENSION IF NOT EXISTS vector").map_err(
+        |error| match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => PostgresError::MayNotMake(error.into()),
+            _ => PostgresError::NoVectors(error.into()),
+        },
+    )?;
     Ok(transaction.commit()?)
 }
 
@@ -248,7 +257,7 @@ fn lock(
     let key = format!("magpie gallery {name}");
     let tried = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     if !transaction.query_one(tried, &[&key])?.try_get::<_, bool>(0)? {
-        waits(&format!("another push of {name} is under way"));
+        waits(&format!("another process puts {name} there"));
         transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&key])?;
     }
     Ok(())

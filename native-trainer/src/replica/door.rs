@@ -130,8 +130,14 @@ impl<T> Door<T> {
 
 impl<T: Fn(&str)> Door<T> {
     fn answer(&self, number: u64, stream: TcpStream, address: SocketAddr) {
-        let greeted = Link::with_guest(stream, &self.access, self.terms.patience)
-            .and_then(|mut link| worker::receive_begin(&mut link).map(|begin| (link, begin)));
+        let greeted =
+            Link::with_guest(stream, &self.access, self.terms.patience).and_then(|mut link| {
+                // Who has shown the secret makes no room for strangers.
+                if self.access.secret.is_some() {
+                    self.leave(number);
+                }
+                worker::receive_begin(&mut link).map(|begin| (link, begin))
+            });
         let ended = greeted.map(|(link, begin)| self.let_in(number, link, begin, address));
         self.leave(number);
         match ended {

@@ -233,7 +233,7 @@ fn it_is_not_trained() {
     let world = World::new();
     world.write("yolox.onnx", file("yolox.onnx"));
     let line = "import yolox.onnx --detector yolox --out a.safetensors --trainable b.safetensors";
-    let error = world.fail(line);
+    let error = String::from_utf8_lossy(&world.magpie(line).stderr).into_owned();
     assert!(error.contains("--detector") && error.contains("--trainable"), "{error}");
     let error = world.fail("import yolox.onnx --detector yolo --out a.safetensors");
     assert!(error.contains("known detectors are yolox, nanodet, picodet, rtmdet"), "{error}");

@@ -174,11 +174,21 @@ fn a_shard_that_was_killed_goes_on_to_the_same_bytes() {
     world.write("torn/1.begun", &torn);
     embed(&world, "1/2", "torn/1", "");
     assert!(std::fs::read(world.path("torn/1")).expect("a shard") == expected);
-    // Of another shard it is begun anew.
+    // What was begun of another shard is not thrown away, nor is a whole shard that is called like one.
+    let line = |part: &str, out: &str| {
+        format!("embed --images photos --shard {part} --out {out} {NETWORKS}")
+    };
     world.write("other/2.begun", half);
-    let text = embed(&world, "2/2", "other/2", "");
-    assert!(text.contains("was begun for another shard"), "{text}");
-    build(&world, "--shards half/1 other/2", "gallery.bin", "");
+    let text = world.fail(&line("2/2", "other/2"));
+    assert!(
+        text.contains("was begun for shard 1/2; take it away, or choose another name"),
+        "{text}"
+    );
+    assert!(std::fs::read(world.path("other/2.begun")).expect("it stays") == half);
+    let text = world.fail(&line("2/2", "other/3.begun"));
+    assert!(text.contains("choose a name without .begun"), "{text}");
+    embed(&world, "2/2", "other/4", "");
+    build(&world, "--shards half/1 other/4", "gallery.bin", "");
 }
 
 #[test]
@@ -276,4 +286,33 @@ fn what_is_missing_twice_foreign_or_damaged_is_named_with_what_to_run_again() {
     embed(&world, "2/3", "list", "");
     let text = refused("1 list 3");
     assert!(text.contains("list: is of another list than 1"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_system_does_not_give_now_is_no_bad_picture() {
+    let world = world(2);
+    embed(&world, "1/1", "whole", "");
+    let whole = std::fs::read(world.path("whole")).expect("a shard");
+    let mut failures = 0;
+    for handles in 6..20 {
+        let out = format!("{handles}/1");
+        let line = format!("embed --images photos --shard 1/1 --out {out} {NETWORKS}");
+        let output = std::process::Command::new("sh")
+            .args([
+                "-c",
+                &format!("ulimit -n {handles}; exec \"$0\" {line}"),
+                env!("CARGO_BIN_EXE_magpie"),
+            ])
+            .current_dir(world.path(""))
+            .output()
+            .expect("a shell");
+        if !output.status.success() {
+            failures += 1;
+            assert!(!world.path(&out).exists(), "{handles}: a shard without its pictures");
+            embed(&world, "1/1", &out, "");
+        }
+        assert!(std::fs::read(world.path(&out)).expect("a shard") == whole, "{handles}");
+    }
+    assert!(failures > 0, "there was no want of handles");
 }

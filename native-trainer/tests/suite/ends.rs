@@ -279,7 +279,7 @@ fn errors_tell_their_reason_once() {
         (&[&"gallery", &"list", &broken], "not a gallery"),
         (&[&"eval", &"--extractor", &none, &"--query", &site], "there is no such file"),
         (&[&"eval", &"--extractor", &model, &"--query", &none], "there is no such file"),
-        (&[&"recognize", &"--bundle", &site, &broken], "there is no bundle"),
+        (&[&"recognize", &"--bundle", &site, &broken], "there is no such file"),
         (&[&"train", &"-c", &none, &"--output", &site], "there is no such file"),
     ];
     for (words, reason) in commands {

@@ -234,7 +234,7 @@ fn a_gallery_in_postgres_is_pushed_and_pulled_as_a_whole() {
     let (mut one, said) = push(&third, "third.bin");
     assert!(said.contains("waiting"), "{said}");
     let (mut last, said) = push(&first, "first.bin");
-    assert!(said.contains("waiting: another push of shop is under way"), "{said}");
+    assert!(said.contains("waiting: another process puts shop there"), "{said}");
     assert!(pulled() == second.to_bytes(), "nothing of what is under way is seen");
     reading.rollback().expect("ended");
     assert!(one.wait().expect("an end").success() && last.wait().expect("an end").success());

@@ -130,7 +130,7 @@ fn indexes_in_postgres_find_what_a_plain_loop_finds() {
             classes: vec!["c7".to_owned(), "c20".to_owned()],
             ..asked(None)
         };
-        check(&both, 1.0, &|class| class == 20);
+        check(&both, least, &|class| class == 20);
     }
     // What is not there is named.
     let mut told = |query: Query| {

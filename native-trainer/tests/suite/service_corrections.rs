@@ -217,7 +217,10 @@ fn nothing_is_taken_unless_the_owner_wants_it_nor_more_than_is_looked_at() {
     assert_eq!(server.correct("Gem", &picture(2, 1)).problem(), "read-only");
     drop(server);
     let (_, said) = shop.told("serve site --api --corrections");
-    assert!(said.contains("--state <FOLDER>") && said.contains("--token-file <FILE>"), "{said}");
+    assert!(said.contains("--token-file <FILE>"), "{said}");
+    shop.write("token", "a-token-of-more-than-enough-letters");
+    let (_, said) = shop.told("serve site --api --corrections --token-file token");
+    assert!(said.contains("--state"), "{said}");
     let (_shop, server) = open_with(&["--corrections"]);
     let refused = (0..400)
         .map(|number| server.correct("Gem", &numbered(number)))

@@ -421,7 +421,7 @@ fn what_the_database_in_postgres_should_not_hold_is_refused() {
         &"--server",
         &"postgres://me:secret@127.0.0.1:1/shop",
     ]);
-    assert!(told.contains("write the address as") && !told.contains("secret"), "{told}");
+    assert!(told.contains("is PostgreSQL running there") && !told.contains("secret"), "{told}");
 }
 
 fn refused_named(server: &Server, site: &Path, name: &str) -> String {

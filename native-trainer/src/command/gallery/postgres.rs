@@ -33,8 +33,9 @@ impl Server {
     fn connect(&self) -> anyhow::Result<PostgresGallery> {
         let address = match &self.server {
             Some(address) => address.clone(),
-            None => std::env::var("MAGPIE_POSTGRES")
-                .context("give the server's address by --server or in MAGPIE_POSTGRES")?,
+            None => std::env::var("MAGPIE_POSTGRES").map_err(|_unset| {
+                anyhow!("give the server's address by --server or in MAGPIE_POSTGRES")
+            })?,
         };
         Ok(PostgresGallery::connect(&address, &self.name)?)
     }
@@ -136,7 +137,10 @@ impl Push {
         let (classes, pictures) = (many(classes, CLASSES), many(entries, PICTURES));
         println!("{}: {classes}, {pictures} pushed, index {}", self.server.name, index.name());
         if summary.map.is_some() {
-            println!("without the map: PostgreSQL compares entries as the extractor gives them");
+            println!(
+                "without the map, and without the rule, thresholds and probabilities that were measured behind it: \
+                 PostgreSQL compares entries as the extractor gives them"
+            );
         }
         Ok(())
     }

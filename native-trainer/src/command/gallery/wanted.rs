@@ -17,9 +17,11 @@ use crate::data::list_file::{DataError, Samples, look_alike_texts};
 use crate::data::store::{PictureError, decode_picture, read_file};
 use crate::files;
 use authoring::embedding_shard::{Beside, Head};
-use authoring::label::{Labels, check_metadata, look_alikes, nearest, quoted};
+use authoring::label::{Labels, check_metadata, look_alikes, nearest, on_one_line, quoted};
 use authoring::{Memory, Photos};
 
+/// Characters of a remark of a shard that are shown.
+const LONGEST_REMARK: usize = 1000;
 /// Pictures that cannot be used for one reason that are named; more are counted.
 const NAMED: usize = 5;
 const FOLDERS: Noun = ("folder", "folders");
@@ -82,7 +84,8 @@ impl Wanted {
         let (shards, pictures) = Shards::open(given)?;
         let (mut beside, mut remarks) = (Beside::default(), Vec::new());
         if let Some(head) = shards.head() {
-            (beside, remarks) = (head.beside, head.remarks.clone());
+            let shown = head.remarks.iter().map(|remark| on_one_line(remark, LONGEST_REMARK));
+            (beside, remarks) = (head.beside, shown.collect());
         }
         tell_remarks(&remarks);
         let first = shards.paths().next().unwrap_or(Path::new("")).to_owned();

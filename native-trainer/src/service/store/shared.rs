@@ -160,7 +160,7 @@ impl Keeper {
                 // No file is written behind the requests here.
                 Message::Folded(_) => (),
                 Message::Ask(asking, answer) if is_alone(&asking) => {
-                    let _ = answer.send(self.alone(asking));
+                    let _ = answer.send(unbroken(|| self.alone(asking)));
                 }
                 Message::Ask(asking, answer) => {
                     let batch = those_that_wait((asking, answer), messages, &mut held);
@@ -202,7 +202,7 @@ impl Keeper {
         };
         let (askings, answers): (Vec<Asking>, Vec<Sending>) = batch.into_iter().unzip();
         let known = self.known.clone();
-        let told = self.hold().and_then(|held| made(&known, held, askings));
+        let told = unbroken(|| self.hold().and_then(|held| made(&known, held, askings)));
         match told {
             Ok(told) => answers.into_iter().zip(told).collect(),
             Err(problem) => all(answers, &problem),
@@ -251,6 +251,14 @@ impl Keeper {
             self.folding.store(false, Ordering::Release);
         }
     }
+}
+
+/// What a change gives; one that breaks off is a problem of its own, and later changes are made. The transaction ends
+/// with it.
+fn unbroken<T>(change: impl FnOnce() -> Answered<T>) -> Answered<T> {
+    catch_unwind(AssertUnwindSafe(change)).unwrap_or_else(|_panic| {
+        Err(Problem::failed(&anyhow!("a change of the gallery broke off")))
+    })
 }
 
 /// The answer that a key had, or why a change cannot be made; some keys came in this very write.

@@ -85,6 +85,9 @@ pub struct DetectorDescription {
     pub std: [f32; 3],
 }
 
+/// Where a description stands that can be read.
+const EXAMPLE: &str = "docs/onnx.md has an example of each field";
+
 const fn ones() -> [f32; 3] {
     [1.0; 3]
 }
@@ -173,11 +176,20 @@ impl DetectorDescription {
             )));
         }
         let bytes = files::read(path, LIMIT)?;
-        let read: Self =
-            serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        let read: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| failed(format!("{error}; {EXAMPLE}")))?;
         let count = read.outputs.len();
         if count > MAX_OUTPUTS {
             return Err(failed(format!("{count} outputs, where {MAX_OUTPUTS} at most are read")));
+        }
+        if ![0.0, 0.5].contains(&read.offset) {
+            return Err(failed(format!("offset is {}; give 0 or 0.5", read.offset)));
+        }
+        let is_of_bytes = |values: [f32; 3]| values.iter().any(|value| value.abs() > 1.0);
+        if is_of_bytes(read.mean) || is_of_bytes(read.std) {
+            return Err(failed(
+                "mean and std are of values from 0 to 1; divide those of bytes by 255".to_owned(),
+            ));
         }
         Ok(read)
     }
@@ -215,6 +227,8 @@ mod tests {
             ("{}".to_owned(), "missing field `strides`"),
             (format!(r#"{own},"anchors":3}}"#), "unknown field `anchors`"),
             (format!(r#"{own},"fit":"cropped"}}"#), "unknown variant `cropped`"),
+            (format!(r#"{own},"offset":0.3}}"#), "give 0 or 0.5"),
+            (format!(r#"{own},"mean":[123.7,116.3,103.5]}}"#), "divide those of bytes by 255"),
             (format!(r#"{own},"outputs":[{many}]}}"#), "25 outputs, where 24 at most are read"),
             (" ".repeat(70_000), "own.json"),
         ] {

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use burn::tensor::Device;
-use models::detector::{BoxValues, Decoding, GraphDetectorConfig, PointValue};
+use models::detector::{BoxValues, Decoding, GraphDetectorConfig, PointValue, ScoreValues};
 use models::inference::Prepared;
 use models::model_file::Architecture;
 use models::preprocess::Preprocess;
@@ -27,6 +27,8 @@ use super::{
     sides, unread_operators,
 };
 
+/// How far rounding takes a probability beyond 0 and 1.
+const BEYOND: f32 = 1e-3;
 /// Layers: behind the last of them values are only joined, moved and decoded.
 const LAYERS: [&str; 8] = [
     "Conv",
@@ -155,6 +157,7 @@ fn detector(
         maps.push(converter.network.concatenate(&parts, converter.at));
         expected.push(joined(&leaves, members, &factors));
     }
+    check_scores(&expected, &decoding)?;
     let (graph, weights) = converter.network.finish(&mut maps);
     let config = GraphDetectorConfig { graph, outputs: maps, decoding };
     config.check()?;
@@ -173,7 +176,10 @@ fn outputs_of<'a>(
     let listed = if described.outputs.is_empty() { &model.outputs } else { &described.outputs };
     let made: HashSet<&String> = model.nodes.iter().flat_map(|node| &node.outputs).collect();
     match listed.iter().find(|name| !made.contains(name)) {
-        Some(name) => Err(wrong(format!("{name} is no value of the graph"))),
+        Some(name) => {
+            let outputs = model.outputs.join(", ");
+            Err(wrong(format!("{name} is no value of the graph, whose outputs are {outputs}")))
+        }
         None if listed.is_empty() => Err(wrong("the graph has no output".to_owned())),
         None => Ok(listed.iter().map(String::as_str).collect()),
     }
@@ -318,6 +324,24 @@ fn in_order(members: &[usize], leaves: &[Leaf], decoding: &Decoding) -> Vec<usiz
         }
     }
     orders.into_iter().find(|order| fits(order)).unwrap_or_else(|| members.to_vec())
+}
+
+/// Fails where scores that are described as probabilities lie elsewhere.
+fn check_scores(maps: &[Vec<f32>], decoding: &Decoding) -> Result<(), OnnxError> {
+    if decoding.scores == ScoreValues::Logits {
+        return Ok(());
+    }
+    let is_score = |value: &PointValue| vec![*value != PointValue::Box; decoding.width(*value)];
+    let are_scores: Vec<bool> = decoding.values.iter().flat_map(is_score).collect();
+    let scores = maps.iter().flatten().zip(are_scores.iter().cycle());
+    let mut outside =
+        scores.filter(|(value, is_score)| **is_score && !(-BEYOND..=1.0 + BEYOND).contains(*value));
+    match outside.next() {
+        Some((value, _)) => Err(wrong(format!(
+            "a score is {value}, and its description says that scores lie from 0 to 1; take \"scores\": \"logits\""
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Factors of a point's values that bring boxes into strides.
