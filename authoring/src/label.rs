@@ -113,12 +113,14 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// The first characters of a stranger's text, on one line; for what nobody sees U+FFFD.
+/// The first characters of a stranger's text, on one line; for what else nobody sees U+FFFD.
 pub fn on_one_line(text: &str, most: usize) -> String {
-    text.chars()
-        .take(most)
-        .map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    let shown = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().take(most).map(shown).collect()
 }
 
 /// A text as a terminal may be given it: as it is, or in quotes if characters that nobody sees are in it.

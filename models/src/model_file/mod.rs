@@ -386,8 +386,8 @@ mod tests {
     /// One point a pixel of a map, of the pixels' means.
     fn graph_detector() -> Architecture {
         let text = concat!(
-            r#"{"graph_detector":{"graph":{"nodes":[{"step":{"pool":{"pool":"average","kernel":[8,8],"stride":[8,8]}},"#,
-            r#""inputs":[0]},{"step":"concatenate","inputs":[1,1]}],"fused":true},"outputs":[2],"decoding":{"strides":[8],"#,
+            r#"{"graph_detector":{"graph":{"nodes":[{"step":{"pool":{"pool":"average","kernel":[8,8],"stride":[8,8],"#,
+            r#""padding":[0,0,0,0],"ceil":false,"count_padding":false}},"inputs":[0]},{"step":"concatenate","inputs":[1,1]}],"fused":true},"outputs":[2],"decoding":{"strides":[8],"#,
             r#""classes":2,"values":["scores","box"],"boxes":"distances","scores":"probabilities","offset":0.5}}}"#
         );
         let architecture: Architecture = serde_json::from_str(text).unwrap();

@@ -218,7 +218,7 @@ fn nothing_is_taken_unless_the_owner_wants_it_nor_more_than_is_looked_at() {
     drop(server);
     let (_, said) = shop.told("serve site --api --corrections");
     assert!(said.contains("--token-file <FILE>"), "{said}");
-    shop.write("token", "a-token-of-more-than-enough-letters");
+    std::fs::write(shop.path("token"), "a-token-of-more-than-enough-letters").expect("a file");
     let (_, said) = shop.told("serve site --api --corrections --token-file token");
     assert!(said.contains("--state"), "{said}");
     let (_shop, server) = open_with(&["--corrections"]);

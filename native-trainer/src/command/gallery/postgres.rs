@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
+use authoring::label::printable;
 use clap::Args;
 use models::gallery::{Crop, GalleryReader};
 
@@ -191,7 +192,7 @@ impl Ask {
         for (path, answers) in named.iter().zip(answers) {
             println!("{}:", path.display());
             for (label, m) in answers {
-                println!("  {:.3}  {label}", m.similarity);
+                println!("  {:.3}  {}", m.similarity, printable(&label));
             }
         }
         failures.end()
