@@ -40,6 +40,10 @@ pub(crate) fn unlocked<T: Send>(
 /// # Errors
 ///
 /// What the handler of the signal raised.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method itself holds for one lifetime alone"
+)]
 pub(crate) fn check_signals() -> anyhow::Result<()> {
     Ok(Python::attach(|py| py.check_signals())?)
 }

@@ -385,7 +385,7 @@ impl Gallery {
 /// The content of a picture of its bytes.
 fn content(bytes: &[u8]) -> PyResult<ContentId> {
     let content = bytes.try_into().map(ContentId);
-    content.map_err(|_| {
+    content.map_err(|_length| {
         PyValueError::new_err(format!(
             "contents of {} bytes; give 16 each: the first ones of the SHA-256 of the picture's file, or zeros",
             bytes.len()

@@ -15,7 +15,7 @@ use models::image::RgbImage;
 use models::model_file::Architecture;
 use models::preprocess::Preprocess;
 use native_trainer::embedding::Runs;
-use native_trainer::replica::{Hub, Runner, Terms, listen};
+use native_trainer::replica::{Hub, Runner, Terms, Trust, listen};
 
 use crate::damage::fuzz_within;
 
@@ -37,7 +37,7 @@ fn start() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tells = told.clone();
     spawn(move || {
-        let terms = Terms { memory: MEMORY << 20, patience: PATIENCE };
+        let terms = Terms { memory: MEMORY << 20, patience: PATIENCE, secret: None, tls: None };
         listen(&listener, &Device::flex(), terms, move |text| {
             tells.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
         })
@@ -53,9 +53,10 @@ fn train(address: SocketAddr) -> Result<(), Box<dyn Error>> {
     let architecture = Architecture::Extractor(config);
     let picture = |shade: u8| RgbImage::from_rgb(8, 8, vec![shade; 192]);
     let pictures = [picture(10)?, picture(200)?];
-    let hub = Hub::open(&[], &[address.to_string()], &architecture, 5, None, PATIENCE)?;
+    let trust = Trust::default();
+    let hub = Hub::open(&[], &[address.to_string()], &architecture, 5, None, PATIENCE, &trust)?;
     let x = preprocess.apply(&pictures[..1], &device);
-    let pass = hub.forward(&network, x, &preprocess, pictures[1..].to_vec())?;
+    let pass = hub.forward(&network, x, &preprocess, &pictures[1..])?;
     let squares = pass.outputs().into_iter().map(|output| (output.clone() * output).sum());
     let loss = squares.reduce(|a, b| a + b).ok_or("outputs")?;
     hub.backward(&pass, &loss.backward())?;

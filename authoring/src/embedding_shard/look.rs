@@ -1,6 +1,6 @@
 //! Photographs of a list are looked at as a shard keeps them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub fn look_at(
     crop: Option<Crop>,
     photos: &dyn Photos,
     places: &[usize],
-    shown: &mut HashSet<String>,
+    shown: &mut BTreeSet<String>,
 ) -> anyhow::Result<Vec<Photograph>> {
     let read: Vec<Result<(ContentId, RgbImage), PictureError>> =
         places.par_iter().map(|place| decoded(photos, *place)).collect();

@@ -143,12 +143,11 @@ impl Quality {
         let labels: Vec<String> = gallery.classes().iter().map(|c| c.label.clone()).collect();
         let places = Places::of(gallery, photos, contents);
         let own;
-        let folds = match &learned.folds {
-            Some(folds) => Some(folds),
-            None => {
-                own = Folds::of(gallery);
-                own.as_ref()
-            }
+        let folds = if learned.folds.is_some() {
+            learned.folds.as_ref()
+        } else {
+            own = Folds::of(gallery);
+            own.as_ref()
         };
         let around = neighborhoods(gallery, folds)?;
         let counts = places.counts(labels.len());

@@ -267,9 +267,10 @@ mod tests {
 
     #[test]
     fn a_description_that_cannot_be_is_refused_by_its_key() {
+        type Change = fn(&mut Decoding);
         let good = plain(BoxValues::Center);
         good.check().unwrap();
-        let cases: [(fn(&mut Decoding), &str); 9] = [
+        let cases: [(Change, &str); 9] = [
             (|d| d.strides.clear(), "strides is 0"),
             (|d| d.strides = vec![8; 9], "strides is 9"),
             (|d| d.strides[1] = 0, "strides is 0"),

@@ -1,6 +1,6 @@
 //! `magpie embed`: embeddings of one shard of a list, from which a gallery is built.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -212,7 +212,7 @@ struct Begun {
     /// Those of them that cannot be used.
     left_out: usize,
     /// Classes that have a thumbnail.
-    shown: HashSet<String>,
+    shown: BTreeSet<String>,
 }
 
 impl Begun {
@@ -230,7 +230,7 @@ impl Begun {
             head,
             done: 0,
             left_out: 0,
-            shown: HashSet::new(),
+            shown: BTreeSet::new(),
         };
         let end = begun.read()?;
         begun.file.set_len(end).map_err(failed)?;
@@ -306,7 +306,7 @@ impl Begun {
             self.write(&bytes)?;
             self.done += chunk.len();
             audience::progress("pictures", self.done, all);
-            if self.done == all || self.done % SAID == 0 {
+            if self.done == all || self.done.is_multiple_of(SAID) {
                 println!("{}/{all} pictures", self.done);
             }
         }

@@ -229,10 +229,10 @@ fn check_no_service(
     client: &mut impl postgres::GenericClient,
     name: &str,
 ) -> Result<(), PostgresError> {
-    match schema::is_there(client, &kept::state_table(name))? {
-        true => Err(PostgresError::OfService(name.to_owned())),
-        false => Ok(()),
+    if schema::is_there(client, &kept::state_table(name))? {
+        return Err(PostgresError::OfService(name.to_owned()));
     }
+    Ok(())
 }
 
 /// One at a time: two that make it at once would be refused.

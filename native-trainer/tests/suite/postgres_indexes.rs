@@ -123,8 +123,10 @@ fn indexes_in_postgres_find_what_a_plain_loop_finds() {
         check(&asked(Some(kind)), least, &|_| true);
         check(&asked(Some(ServerIndex::Flat)), 1.0, &|_| true);
         check(&Query { ef_search: Some(1000), ..asked(None) }, least.max(0.95), &|_| true);
+        // Lists are probed before entries are sorted out.
+        let filtered = if kind == ServerIndex::Ivf { 0.6 } else { least };
         let red = vec![("color".to_owned(), "red".to_owned())];
-        check(&Query { metadata: red.clone(), ..asked(None) }, least, &|class| class % 10 == 0);
+        check(&Query { metadata: red.clone(), ..asked(None) }, filtered, &|class| class % 10 == 0);
         let both = Query {
             metadata: red,
             classes: vec!["c7".to_owned(), "c20".to_owned()],

@@ -23,7 +23,7 @@ impl<'a> Converter<'a> {
             from = at.input(0).ok_or("an input is missing")?;
             let sides = self.shape(from)?;
             for (axis, start, length, step) in cuts(&self.call(at), sides).map_err(reason)? {
-                let step = usize::try_from(step).map_err(|_| "a slice backward")?;
+                let step = usize::try_from(step).map_err(|_negative| "a slice backward")?;
                 match axis {
                     2 | 3 => {
                         starts[axis - 2] =
