@@ -120,7 +120,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// The embeddings, for [`Photos::remembered`].
+    /// The embeddings, for [`Photos::remembered`](crate::Photos::remembered).
     pub fn put_into(self, memory: &mut Memory) {
         memory.put(self.id, self.seen);
     }

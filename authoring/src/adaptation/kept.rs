@@ -23,7 +23,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Of a gallery that has learned by [`adapt_and_calibrate`].
+    /// Of a gallery that has learned by [`adapt_and_calibrate`](super::adapt_and_calibrate).
     pub fn of(gallery: &Gallery, learned: &Outcome, options: &Options) -> Self {
         Self {
             map: gallery.map().cloned(),
@@ -51,11 +51,11 @@ impl Kept {
 }
 
 /// Gives a gallery the map that is kept, and measures rule, threshold and probabilities of its labels behind it. What
-/// [`adapt_and_calibrate`] learns is nearly that, and takes many times as long.
+/// [`adapt_and_calibrate`](super::adapt_and_calibrate) learns is nearly that, and takes many times as long.
 ///
 /// # Errors
 ///
-/// As of [`adapt_and_calibrate`].
+/// As of [`adapt_and_calibrate`](super::adapt_and_calibrate).
 pub fn calibrate_behind(gallery: &mut Gallery, kept: &Kept) -> Result<Outcome, GalleryError> {
     let clock = clock();
     gallery.check_entries()?;
