@@ -1,7 +1,10 @@
-//! The networks of PP-ShiTu with drawn weights: written as model files and for other runtimes, and timed
-//! natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same files.
+//! Networks with drawn weights, those of PP-ShiTu or those whose weights others publish: written as model files and
+//! for other runtimes, and timed natively, as JSON lines. `cargo xtask bench engine` runs other runtimes on the same
+//! files.
 //!
-//! `networks write FOLDER`, `networks time FOLDER RUNS [NETWORK]`
+//! `networks write FOLDER pp-shitu|imported`, `networks time FOLDER RUNS [NETWORK]`
+//!
+//! Of the imported ones, `mobileclip_s0_256.safetensors` has to lie in the folder: only `magpie import` makes one.
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 use std::path::Path;
@@ -9,8 +12,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use burn::tensor::Device;
-use models::backbone::BackboneConfig;
-use models::backbone::{MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config};
+use models::backbone::{
+    BackboneConfig, EfficientNetLiteConfig, InvertedConfig, InvertedNetwork, LiteSize,
+    MobileNetV1Config, PpLcNetConfig, PpLcNetV2Config, RepVitConfig, VitConfig,
+};
 use models::detector::{DetectorBackbone, DetectorConfig, DetectorVariant};
 use models::extractor::ExtractorConfig;
 use models::image::RgbImage;
@@ -26,7 +31,35 @@ use native_trainer::exchange::export::{Format, network_files};
 /// Seed of the drawn weights.
 const SEED: u64 = 7;
 
-fn networks() -> Vec<(&'static str, u32, Architecture)> {
+/// Fresh weights have a variance of 1 / (3 · inputs): what passes many layers of them gets too small for a processor to
+/// add at its usual pace, which learned weights do not do. Times this, a layer's results are as large as what it gets.
+const KEEPING: f32 = 1.732_050_8;
+
+/// Made of a file, see above.
+const MOBILECLIP: &str = "mobileclip_s0_256";
+
+fn imported() -> Vec<(&'static str, u32, Architecture)> {
+    let extractor = |config| {
+        let config = BackboneConfig::fused(&config);
+        Architecture::Extractor(ExtractorConfig { backbone: config, neck: None })
+    };
+    let inverted = |network| extractor(BackboneConfig::Inverted(InvertedConfig::new(network)));
+    let vit = |config| extractor(BackboneConfig::Vit(config));
+    let lite = BackboneConfig::EfficientNetLite(EfficientNetLiteConfig {
+        size: LiteSize::Lite0,
+        fused: true,
+    });
+    vec![
+        ("efficientnet_lite0", 224, extractor(lite)),
+        ("mobilenetv3_large", 224, inverted(InvertedNetwork::MobilenetV3Large)),
+        ("mobilenetv4_conv_medium_256", 256, inverted(InvertedNetwork::MobilenetV4Medium)),
+        ("repvit_m1_0", 224, extractor(BackboneConfig::RepVit(RepVitConfig::m1_0()))),
+        ("vit_small_patch16", 224, vit(VitConfig::small(16, 224))),
+        ("dinov2_small_patch14", 224, vit(VitConfig::small(14, 224))),
+    ]
+}
+
+fn pp_shitu() -> Vec<(&'static str, u32, Architecture)> {
     let lcnet = |scale| {
         let (class_expand, dropout) = (Some(1280), 0.2);
         let config = PpLcNetConfig { scale, class_expand, dropout, fused: true };
@@ -68,23 +101,33 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["write", folder] => write(Path::new(folder)),
+        ["write", folder, "pp-shitu"] => write(Path::new(folder), &pp_shitu(), 1.0),
+        ["write", folder, "imported"] => {
+            write(Path::new(folder), &imported(), KEEPING)?;
+            write_mobileclip(Path::new(folder))
+        }
         ["time", folder, runs, only @ ..] => time(Path::new(folder), runs.parse()?, only),
-        other => bail!("unknown words {other:?}; there is write FOLDER and time FOLDER RUNS"),
+        other => bail!("unknown words {other:?}; there is write FOLDER SET and time FOLDER RUNS"),
     }
 }
 
-fn write(folder: &Path) -> anyhow::Result<()> {
+/// Writes networks whose convolutions have fresh weights times a factor.
+fn write(folder: &Path, networks: &[(&str, u32, Architecture)], factor: f32) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)?;
     let device = Device::flex();
-    for (name, side, architecture) in networks() {
+    for (name, side, architecture) in networks {
         device.seed(SEED);
-        let preprocess = Preprocess::square(side);
+        let preprocess = Preprocess::square(*side);
         let weights = match &architecture {
             Architecture::Extractor(config) => {
-                let network = config.init(&device);
+                let mut weights = Weights::from_module(&config.init(&device));
+                for tensor in weights.tensors.values_mut().filter(|tensor| tensor.shape.len() == 4)
+                {
+                    tensor.values.iter_mut().for_each(|value| *value *= factor);
+                }
+                let network = weights.clone().load_into(config.init(&device))?;
                 write_for_others(folder, name, &network, &preprocess)?;
-                Weights::from_module(&network)
+                weights
             }
             detector => {
                 let network = detector.detector(&device).expect("a detector");
@@ -92,14 +135,36 @@ fn write(folder: &Path) -> anyhow::Result<()> {
                 Weights::from_module(&network)
             }
         };
-        for (arithmetic, suffix) in [(Arithmetic::F32, ""), (Arithmetic::I8, "_i8")] {
-            let (architecture, preprocess) = (architecture.clone(), preprocess.clone());
-            let notes = String::new();
-            let description = ModelDescription { architecture, preprocess, arithmetic, notes };
-            let weights = weights.clone();
-            let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
-            std::fs::write(folder.join(format!("{name}{suffix}.safetensors")), bytes)?;
-        }
+        write_ours(folder, name, (architecture, &preprocess), &weights)?;
+    }
+    Ok(())
+}
+
+/// What `magpie import` made, for the input that all networks get.
+fn write_mobileclip(folder: &Path) -> anyhow::Result<()> {
+    let path = folder.join(MOBILECLIP).with_extension("safetensors");
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let file = ModelFile::from_bytes(&bytes)?;
+    let ModelFile { description, weights } = file.clone();
+    let preprocess = Preprocess::square(256);
+    let network = file.into_extractor(&Device::flex())?;
+    write_for_others(folder, MOBILECLIP, &network, &preprocess)?;
+    write_ours(folder, MOBILECLIP, (&description.architecture, &preprocess), &weights)
+}
+
+fn write_ours(
+    folder: &Path,
+    name: &str,
+    (architecture, preprocess): (&Architecture, &Preprocess),
+    weights: &Weights,
+) -> anyhow::Result<()> {
+    for (arithmetic, suffix) in [(Arithmetic::F32, ""), (Arithmetic::I8, "_i8")] {
+        let (architecture, preprocess) = (architecture.clone(), preprocess.clone());
+        let notes = String::new();
+        let description = ModelDescription { architecture, preprocess, arithmetic, notes };
+        let weights = weights.clone();
+        let bytes = ModelFile { description, weights }.to_bytes(Precision::F32)?;
+        std::fs::write(folder.join(format!("{name}{suffix}.safetensors")), bytes)?;
     }
     Ok(())
 }
@@ -143,11 +208,13 @@ impl Ready {
 
 fn time(folder: &Path, runs: usize, only: &[&str]) -> anyhow::Result<()> {
     let device = Device::flex();
-    for (name, ..) in networks() {
-        if !only.is_empty() && !only.contains(&name) {
+    let names = [pp_shitu(), imported()].concat().into_iter().map(|(name, ..)| name);
+    for name in names.chain([MOBILECLIP]) {
+        let path = folder.join(name).with_extension("safetensors");
+        let is_wanted = only.is_empty() || only.contains(&name);
+        if !is_wanted || !path.exists() {
             continue;
         }
-        let path = folder.join(name).with_extension("safetensors");
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let model = ModelFile::from_bytes(&bytes)?;
         // What every runtime gets, computed alike elsewhere.

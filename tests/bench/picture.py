@@ -4,7 +4,7 @@ import numpy as np
 
 def side_of(network):
     """Height and width of a network's input, by its name."""
-    return next((side for side in (320, 640) if f"_{side}" in network), 224)
+    return next((side for side in (256, 320, 640) if f"_{side}" in network), 224)
 
 
 def picture(side):

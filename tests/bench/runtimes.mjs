@@ -3,7 +3,7 @@ import { open as peer } from "/www/bench/peer.js";
 
 const bytes = async (name) => new Uint8Array(await (await fetch(`/nets/${name}`)).arrayBuffer());
 
-const sideOf = (network) => (/_640/.test(network) ? 640 : /_320/.test(network) ? 320 : 224);
+const sideOf = (network) => [640, 320, 256].find((side) => network.includes(`_${side}`)) ?? 224;
 
 // The picture that Magpie draws for itself, normalized, channels last.
 function pixels(side) {

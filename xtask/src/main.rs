@@ -41,9 +41,10 @@ cargo xtask fuzz [--seconds N] [--seed N] [NAME]...
     the input of a seed (0).
 cargo xtask bench
     Training speed beside PyTorch, which it installs into .magpie/bench.
-cargo xtask bench engine [RUNS]
+cargo xtask bench engine [--imported] [RUNS]
     The networks on the processor: natively beside ONNX Runtime and OpenVINO, in Chromium, also on
-    WebGPU, beside ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench.
+    WebGPU, beside ONNX Runtime Web and LiteRT.js; it installs them into .magpie/bench. With --imported, networks
+    whose weights others publish, with drawn weights; MobileCLIP is drawn by timm, which is installed, too.
 cargo xtask bench gallery [COUNT]
     Searches among COUNT (10000) vectors beside faiss natively, and beside
     hnswlib-wasm and edgevec in Chromium; it installs them into .magpie/bench.

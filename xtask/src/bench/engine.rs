@@ -9,32 +9,96 @@ use serde_json::Value;
 use super::record::{Table, npm_version, number, python_version, ratio, version};
 use super::{ROUNDS, figures, measurement, text, wasm_example};
 use crate::setup;
-use crate::steps::{execute, program, root, step};
+use crate::steps::{execute, program, root, step, target};
 
 /// How the name of a runtime ends that computes in int8.
 const INT8: &str = " i8";
 const GRAPHICS: &str = " webgpu";
 
+/// Which networks are measured.
+#[derive(Clone, Copy, PartialEq)]
+enum Networks {
+    /// Those that Magpie trains.
+    PpShitu,
+    /// Those that others publish weights of.
+    Imported,
+}
+
+impl Networks {
+    /// As the measurement knows them.
+    fn name(self) -> &'static str {
+        match self {
+            Self::PpShitu => "pp-shitu",
+            Self::Imported => "imported",
+        }
+    }
+
+    /// The name of a table of them.
+    fn table(self, name: &str) -> String {
+        match self {
+            Self::PpShitu => name.to_owned(),
+            Self::Imported => format!("imported-{name}"),
+        }
+    }
+
+    /// What a page opens whose memory is measured.
+    fn of_a_page(self) -> &'static str {
+        match self {
+            Self::PpShitu => "mainbody_640,pp_lcnet_v2_shitu",
+            Self::Imported => "vit_small_patch16",
+        }
+    }
+
+    /// Writes them, with drawn weights, for every runtime.
+    fn write(self, measurement: &str, folder: &Path) -> anyhow::Result<()> {
+        if self == Self::Imported {
+            let python = setup::python_with("bench/venv", &["torch", "timm", "onnx"])?;
+            step("MobileCLIP's weights, drawn", || {
+                std::fs::create_dir_all(folder)?;
+                let drawn = folder.join("drawn.pt");
+                execute(program(&python).arg("tests/bench/mobileclip.py").arg(&drawn))?;
+                let cargo = ["build", "--locked", "--workspace", "--bin", "magpie"];
+                execute(program("cargo").args(cargo))?;
+                let mut import = program(&target().join("debug/magpie").to_string_lossy());
+                import.arg("import").arg(&drawn).arg("--out");
+                execute(import.arg(folder.join("mobileclip_s0_256.safetensors")))?;
+                Ok(std::fs::remove_file(drawn)?)
+            })?;
+        }
+        step("the networks", || {
+            execute(program(measurement).arg("write").arg(folder).arg(self.name()))
+        })?;
+        // The quantizer takes no transformer.
+        if self == Self::PpShitu {
+            let quantizer = setup::python_with("bench/litert", &["ai-edge-quantizer"])?;
+            step("the networks in LiteRT's int8", || {
+                execute(program(&quantizer).arg("tests/bench/litert_int8.py").arg(folder))
+            })?;
+        }
+        Ok(())
+    }
+}
+
 /// Natively beside ONNX Runtime and `OpenVINO`, in Chromium beside ONNX Runtime Web, LiteRT.js and
 /// TensorFlow.js. Every runtime gets the same weights and has to give the same answers.
 pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     const THREADS: [&str; 2] = ["1", "2"];
-    let runs = match options {
-        [] => "40",
-        [runs] => runs,
-        other => bail!("unknown options {other:?}; there is the number of runs"),
+    let (networks, runs) = match options {
+        [] => (Networks::PpShitu, "40"),
+        ["--imported"] => (Networks::Imported, "40"),
+        ["--imported", runs] => (Networks::Imported, *runs),
+        [runs] => (Networks::PpShitu, *runs),
+        other => bail!("unknown options {other:?}; there are --imported and the number of runs"),
     };
-    let line = format!("cargo xtask bench engine {runs}");
+    let line = ["cargo xtask bench engine"].into_iter().chain(options.iter().copied());
+    let line = line.collect::<Vec<_>>().join(" ");
     let bench = root().join(".magpie/bench");
     let peers = ["onnxruntime", "openvino", "numpy"];
     let python = setup::python_with("bench/runtimes", &peers)?;
     let ours = measurement("networks")?;
-    let (nets, module) = (bench.join("networks"), bench.join("networks-wasm"));
-    step("the networks", || execute(program(&ours).arg("write").arg(&nets)))?;
-    let quantizer = setup::python_with("bench/litert", &["ai-edge-quantizer"])?;
-    step("the networks in LiteRT's int8", || {
-        execute(program(&quantizer).arg("tests/bench/litert_int8.py").arg(&nets))
-    })?;
+    let nets = bench.join(networks.table("networks"));
+    let module = bench.join("networks-wasm");
+    networks.write(&ours, &nets)?;
     let mut native = Figures::default();
     for threads in THREADS.iter().cycle().take(ROUNDS * THREADS.len()) {
         step(&format!("Magpie, {threads} thread(s)"), || {
@@ -50,7 +114,7 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
     }
     let versions = [("ONNX Runtime", "onnxruntime"), ("OpenVINO", "openvino")]
         .map(|(name, package)| (name, python_version(&python, package)));
-    native.natively().write("native", &line, &versions)?;
+    native.natively().write(&networks.table("native"), &line, &versions)?;
 
     setup::build_tools()?;
     setup::browser()?;
@@ -80,15 +144,15 @@ pub(crate) fn engine(options: &[&str]) -> anyhow::Result<()> {
         ("first-answer", chromium.first_answers()),
         ("webgpu", chromium.on_webgpu()),
     ] {
-        table.write(name, &line, &versions)?;
+        table.write(&networks.table(name), &line, &versions)?;
     }
 
     let lines = step("memory of a page", || {
         let mut command = program("node");
         command.arg("tests/bench/memory.mjs").arg(&nets).arg(&module).arg(setup::BROWSER);
-        figures(&mut command)
+        figures(command.arg(networks.of_a_page()))
     })?;
-    memory(&lines)?.write("memory", &line, &versions)
+    memory(&lines)?.write(&networks.table("memory"), &line, &versions)
 }
 
 /// The browser and the runtimes in it.
@@ -129,6 +193,13 @@ pub(super) fn shown(name: &str) -> &str {
         "mobilenet_v1" => "MobileNetV1, 224",
         "picodet_320" => "small PicoDet, 320",
         "mainbody_640" => "mainbody PicoDet, 640",
+        "efficientnet_lite0" => "EfficientNet-Lite0, 224",
+        "mobilenetv3_large" => "MobileNetV3-Large, 224",
+        "mobilenetv4_conv_medium_256" => "MobileNetV4-Conv-Medium, 256",
+        "repvit_m1_0" => "RepViT-M1.0, 224",
+        "mobileclip_s0_256" => "MobileCLIP-S0, 256",
+        "vit_small_patch16" => "ViT-S/16, 224",
+        "dinov2_small_patch14" => "DINOv2 ViT-S/14, 224",
         "onnxruntime-web" => "ONNX Runtime Web",
         "litert.js" => "LiteRT.js",
         "tensorflow.js" => "TensorFlow.js",

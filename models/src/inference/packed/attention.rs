@@ -210,8 +210,11 @@ fn tile<S: Simd, const TILE: usize, const VECTORS: usize>(
     #[expect(clippy::needless_range_loop, reason = "one place of several lines")]
     for term in 0..depth {
         let line = &right.values[term * right.step + first..][..VECTORS * S::F32_LANES];
-        let terms: [S::f32s; VECTORS] =
-            std::array::from_fn(|vector| load::<S>(&line[vector * S::F32_LANES..]));
+        // A plain loop: `from_fn` with loads that may stop in the middle is not unrolled.
+        let mut terms = [simd.splat_f32s(0.0); VECTORS];
+        for (terms, values) in terms.iter_mut().zip(line.chunks_exact(S::F32_LANES)) {
+            *terms = load::<S>(values);
+        }
         for tile in 0..TILE {
             let value = simd.splat_f32s(lines[tile][term]);
             for vector in 0..VECTORS {

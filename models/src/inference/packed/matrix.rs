@@ -1,9 +1,9 @@
 //! The right side of a product in the arithmetic that a network is run with. Modules for browsers without
 //! relaxed SIMD have floats alone.
 
-use super::PackedMatrix;
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 use super::quantized::{COLUMNS, QuantizedMatrix};
+use super::{BlockedMap, PackedMatrix};
 use crate::activation::Activation;
 use crate::inference::Arithmetic;
 
@@ -36,6 +36,18 @@ impl Matrix {
             Arithmetic::F32 | Arithmetic::I8 => {
                 Self::Floats(PackedMatrix::new(shape, weight, bias))
             }
+        }
+    }
+
+    /// Has the result written in blocks of channels, with zeros in the padding; whether it can be.
+    pub(crate) fn write_blocks(&mut self, map: BlockedMap) -> bool {
+        match self {
+            Self::Floats(matrix) => {
+                matrix.write_blocks(map);
+                true
+            }
+            #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
+            Self::WholeNumbers(_) => false,
         }
     }
 

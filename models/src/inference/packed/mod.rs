@@ -22,7 +22,7 @@ pub(crate) use attention::{attend, key_step, rotate, tokens, transpose};
 #[cfg(any(not(target_arch = "wasm32"), feature = "relaxed"))]
 use comparison::extremes;
 use comparison::{larger, smaller};
-pub(crate) use depthwise::Depthwise;
+pub(crate) use depthwise::{BlockedMap, Depthwise};
 pub(crate) use elementwise::{
     activate, add, affine, aligned_logit, apply, average_pool, concatenate, global_average,
     global_maximum, layer_norm, max_pool, multiply, scale_channels, unit_length, upsample,

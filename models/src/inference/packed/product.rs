@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::{Ending, lanes, larger, load, smaller, store, with_band};
+use super::depthwise::BLOCK;
+use super::{BlockedMap, Ending, lanes, larger, load, smaller, store, with_band};
 use crate::activation::Activation;
 use crate::simd::dispatch;
 use crate::threads::{self, for_chunks};
@@ -45,6 +46,8 @@ pub(crate) struct PackedMatrix {
     rows: usize,
     columns: usize,
     width: usize,
+    /// Where the result lies, if it does not lie row by row.
+    blocks: Option<BlockedMap>,
 }
 
 impl PackedMatrix {
@@ -68,7 +71,20 @@ impl PackedMatrix {
         }
         let mut padded = Aligned::zeros(padded_columns);
         padded[..columns].copy_from_slice(&bias[..columns]);
-        Self { panels: packed, bias: padded, rows, columns, width }
+        Self { panels: packed, bias: padded, rows, columns, width, blocks: None }
+    }
+
+    /// Has the result written in blocks of channels, with zeros in the padding.
+    pub(super) fn write_blocks(&mut self, map: BlockedMap) {
+        self.blocks = Some(map);
+    }
+
+    /// Where `width` rows go, which are a line of pixels.
+    fn place(&self, width: usize) -> Place {
+        match self.blocks {
+            Some(map) => map.place(),
+            None => Place::rows(width, self.columns),
+        }
     }
 
     /// See [`tile_height`].
@@ -87,7 +103,7 @@ impl PackedMatrix {
     /// # Shapes
     ///
     /// - `x`: `[count, rows]`
-    /// - `residual`, `out`: `[count, columns]`
+    /// - `residual`, `out`: `[count, columns]`, but for an `out` in blocks
     pub(crate) fn multiply(
         &self,
         x: &[f32],
@@ -95,20 +111,35 @@ impl PackedMatrix {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        if x.len() == self.rows {
+        if x.len() == self.rows && self.blocks.is_none() {
             return self.multiply_row(x, activation, residual, out);
         }
         let most = (BLOCK_VALUES / self.rows.max(1)).next_multiple_of(self.tile_height());
-        let count = threads::piece(out.len() / self.columns, self.tile_height(), most);
+        let place = self.place(1);
+        let height = if self.blocks.is_some() { 1 } else { self.tile_height() };
+        let lines = threads::piece(out.len() / place.line, height, (most / place.rows).max(1));
         let step = self.row_step();
-        for_chunks(out, count * self.columns, |index, out| {
-            let start = index * count;
-            let rows = out.len() / self.columns;
-            let x = &x[start * self.rows..(start + rows) * self.rows];
-            let residual = residual.map(|r| &r[start * self.columns..][..out.len()]);
+        for_chunks(out, lines * place.line, |index, out| {
+            let start = index * lines * place.rows;
+            let rows = out.len() / place.line * place.rows;
+            if let Some(map) = self.blocks {
+                map.clear_padding(out);
+            }
+            let x = &x[start * self.rows..][..rows * self.rows];
+            let residual = residual.map(|r| &r[start * self.columns..][..rows * self.columns]);
             let columns = 0..self.columns;
-            let block =
-                Block { x, step: self.rows, matrix: self, columns, activation, residual, out };
+            let (matrix, x_step) = (self, self.rows);
+            let block = Block {
+                x,
+                step: x_step,
+                count: rows,
+                matrix,
+                columns,
+                activation,
+                residual,
+                place,
+                out,
+            };
             if step == self.rows {
                 return dispatch(block);
             }
@@ -131,18 +162,29 @@ impl PackedMatrix {
         for_chunks(out, count, |index, out| {
             let columns = index * count..index * count + out.len();
             let residual = residual.map(|r| &r[columns.clone()]);
-            let step = self.rows;
-            dispatch(Block { x, step, matrix: self, columns, activation, residual, out });
+            let place = Place::rows(1, out.len());
+            let (matrix, step) = (self, self.rows);
+            dispatch(Block {
+                x,
+                step,
+                count: 1,
+                matrix,
+                columns,
+                activation,
+                residual,
+                place,
+                out,
+            });
         });
     }
 
     /// [`Self::multiply`] of rows that are made a few lines of pixels at a time, so that they never
-    /// leave the cache. `make` writes the rows of one line over what an earlier line left.
+    /// leave the cache. `make` writes the rows of some lines, from one on, over what earlier lines left.
     ///
     /// # Shapes
     ///
     /// - a line: `[width, rows]`
-    /// - `residual`, `out`: `[lines, width, columns]`
+    /// - `residual`, `out`: `[lines, width, columns]`, but for an `out` in blocks
     pub(super) fn multiply_lines(
         &self,
         width: usize,
@@ -151,31 +193,38 @@ impl PackedMatrix {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let (made, line) = (width * self.rows, width * self.columns);
+        let (made, place) = (width * self.rows, self.place(width));
+        let line = place.line;
         let lines = threads::piece(out.len() / line, 1, BLOCK_VALUES / made.max(1));
         let step = self.row_step();
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
-            // Where rows lie further apart than they are made, a line is made behind all others first.
-            let spare = if step == self.rows { 0 } else { made };
-            let room = out.len() / line * width * step;
+            if let Some(map) = self.blocks {
+                map.clear_padding(out);
+            }
+            // Where rows lie further apart than they are made, they are made behind all others first.
+            let count = out.len() / line;
+            let (room, spare) =
+                (count * width * step, if step == self.rows { 0 } else { count * made });
             with_band(room + spare, |band| {
                 let (band, spare) = band.split_at_mut(room);
-                for (number, rows) in band.chunks_exact_mut(width * step).enumerate() {
-                    if spare.is_empty() {
-                        make(first + number, rows);
-                    } else {
-                        make(first + number, spare);
-                        spread(spare, rows, self.rows, step);
-                    }
+                if spare.is_empty() {
+                    make(first, band);
+                } else {
+                    make(first, spare);
+                    spread(spare, band, self.rows, step);
                 }
                 dispatch(Block {
                     x: band,
                     step,
+                    count: count * width,
                     matrix: self,
                     columns: 0..self.columns,
                     activation,
-                    residual: residual.map(|r| &r[first * line..][..out.len()]),
+                    residual: residual.map(|r| {
+                        &r[first * width * self.columns..][..count * width * self.columns]
+                    }),
+                    place,
                     out,
                 });
             });
@@ -190,16 +239,41 @@ fn spread(from: &[f32], to: &mut [f32], row: usize, step: usize) {
     }
 }
 
+/// Where rows of a result are written: line by line, and in each column by column or block by block.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Rows of a line.
+    pub(super) rows: usize,
+    /// Values of a line.
+    pub(super) line: usize,
+    /// Values before a line's first row.
+    pub(super) start: usize,
+    /// Values between the beginnings of a line's rows.
+    pub(super) step: usize,
+    /// Values between the beginnings of a row's blocks.
+    pub(super) block: usize,
+}
+
+impl Place {
+    /// Row by row.
+    fn rows(rows: usize, columns: usize) -> Self {
+        Self { rows, line: rows * columns, start: 0, step: columns, block: BLOCK }
+    }
+}
+
 /// Some rows of the result, or some columns of its only one.
 struct Block<'a> {
     x: &'a [f32],
     /// Values between the beginnings of its rows.
     step: usize,
+    /// Its rows.
+    count: usize,
     matrix: &'a PackedMatrix,
     /// From a panel's first.
     columns: Range<usize>,
     activation: Activation,
     residual: Option<&'a [f32]>,
+    place: Place,
     out: &'a mut [f32],
 }
 
@@ -233,7 +307,7 @@ impl Block<'_> {
         let PackedMatrix { rows, width, .. } = *self.matrix;
         assert_eq!(width, PANEL_VECTORS * S::F32_LANES, "packed for the vectors of this machine");
         let Range { start, end } = self.columns;
-        let count = self.out.len() / (end - start);
+        let count = self.count;
         for first in (start..end).step_by(width) {
             let values = &self.matrix.panels[first * rows..];
             if end - first > S::F32_LANES {
@@ -332,18 +406,27 @@ impl Block<'_> {
                 within(x)
             }
         };
+        let column = first - self.columns.start;
+        let Place { rows, line, start, step, block } = self.place;
+        let (mut number, mut pixel) = (row / rows, row % rows);
         for (tile, sums) in sums.into_iter().enumerate() {
-            let at = (row + tile) * columns + first - self.columns.start;
-            let out = &mut self.out[at..at + valid];
+            let to = number * line + start + pixel * step;
+            pixel += 1;
+            if pixel == rows {
+                (number, pixel) = (number + 1, 0);
+            }
+            let at = (row + tile) * columns + column;
             let residual = self.residual.map(|residual| &residual[at..at + valid]);
             for (vector, sum) in sums.into_iter().enumerate() {
                 let from = vector * S::F32_LANES;
+                let column = column + from;
+                let to = to + column / BLOCK * block + column % BLOCK;
                 if from + S::F32_LANES <= valid {
                     let sum = match residual {
                         Some(residual) => simd.add_f32s(sum, load::<S>(&residual[from..])),
                         None => sum,
                     };
-                    store::<S>(&mut out[from..], activated(sum));
+                    store::<S>(&mut self.out[to..], activated(sum));
                 } else if from < valid {
                     let sum = match residual {
                         Some(residual) => {
@@ -351,7 +434,8 @@ impl Block<'_> {
                         }
                         None => sum,
                     };
-                    simd.partial_store_f32s(&mut out[from..], activated(sum));
+                    let out = &mut self.out[to..to + valid - from];
+                    simd.partial_store_f32s(out, activated(sum));
                 }
             }
         }
@@ -401,7 +485,7 @@ mod tests {
             let lines = count / width;
             let mut out = vec![f32::NAN; lines * width * columns];
             let make = |line: usize, made: &mut [f32]| {
-                made.copy_from_slice(&x[line * width * rows..][..width * rows]);
+                made.copy_from_slice(&x[line * width * rows..][..made.len()]);
             };
             let residual = residual.map(|residual| &residual[..out.len()]);
             matrix.multiply_lines(width, make, Activation::Relu, residual, &mut out);

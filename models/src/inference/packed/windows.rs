@@ -1,6 +1,6 @@
 //! Dense convolution of any kernel: the windows of a few output lines are laid out as rows.
 
-use super::{Matrix, Placement};
+use super::{BlockedMap, Matrix, Placement};
 use crate::activation::Activation;
 use crate::inference::Arithmetic;
 
@@ -45,14 +45,23 @@ impl Windows {
         self.activation = activation;
     }
 
+    /// See [`Matrix::write_blocks`].
+    pub(crate) fn write_blocks(&mut self, map: BlockedMap) -> bool {
+        self.matrix.write_blocks(map)
+    }
+
     /// Convolves one picture.
     pub(crate) fn run(&self, x: &[f32], residual: Option<&[f32]>, out: &mut [f32]) {
-        let make = |oy: usize, rows: &mut [f32]| {
+        let width = self.placement.out_width;
+        let Placement { kernel, input, .. } = self.placement;
+        let line = width * kernel * kernel * input.channels;
+        let make = |first: usize, rows: &mut [f32]| {
             // The padding.
             rows.fill(0.0);
-            self.lay_out(x, oy, rows);
+            for (index, rows) in rows.chunks_exact_mut(line).enumerate() {
+                self.lay_out(x, first + index, rows);
+            }
         };
-        let width = self.placement.out_width;
         self.matrix.multiply_lines(width, make, self.activation, residual, out);
     }
 

@@ -71,6 +71,25 @@ impl Convolution for Packed {
         }
     }
 
+    fn hand_over(&mut self, next: &mut Self) -> Option<packed::Extent> {
+        let reader = match next {
+            Self::Depthwise(depthwise) => depthwise,
+            Self::Separable(separable) => separable.depthwise(),
+            Self::Product(..) | Self::Windows(_) => return None,
+        };
+        let map = reader.blocked_map()?;
+        let writes = match self {
+            Self::Product(matrix, _) => matrix.write_blocks(map),
+            Self::Windows(windows) => windows.write_blocks(map),
+            Self::Separable(separable) => separable.write_blocks(map),
+            Self::Depthwise(_) => false,
+        };
+        writes.then(|| {
+            reader.read_blocks();
+            map.extent()
+        })
+    }
+
     fn join(self, next: Self) -> Result<Self, (Self, Self)> {
         match (self, next) {
             (Self::Depthwise(depthwise), Self::Product(matrix, activation)) => {

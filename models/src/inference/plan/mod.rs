@@ -67,6 +67,13 @@ pub(crate) trait Convolution: Sized {
     /// What a sum that it ends with is followed by.
     fn set_activation(&mut self, activation: Activation);
 
+    /// Has the result handed to `next`, which alone reads it, as is best for that; the extent whose room it then takes,
+    /// or none where it stays as it is.
+    fn hand_over(&mut self, next: &mut Self) -> Option<Extent> {
+        let _ = next;
+        None
+    }
+
     /// This one and `next`, which alone reads it, as one step; both come back where that is none.
     fn join(self, next: Self) -> Result<Self, (Self, Self)>;
 

@@ -31,6 +31,7 @@ impl<C: Convolution> Recorder<C> {
         self.join_sums(&outputs);
         self.join_convolutions(&outputs);
         self.keep_shared_inputs(&outputs);
+        self.hand_over(&outputs);
         Record { steps: self.steps, maps: self.maps, input: self.input, outputs }
     }
 
@@ -124,6 +125,29 @@ impl<C: Convolution> Recorder<C> {
                 && self.uses(step.output) == 1
                 && !outputs.contains(&step.output)
         })
+    }
+
+    /// Convolutions hand their results on as the only one that reads them wants them.
+    fn hand_over(&mut self, outputs: &[Value]) {
+        for made in 0..self.steps.len() {
+            let value = self.steps[made].output;
+            let (before, behind) = self.steps.split_at_mut(made + 1);
+            let uses = |step: &Step<C>| step.inputs.iter().filter(|input| **input == value).count();
+            let count: usize = behind.iter().map(uses).sum();
+            let reader = behind.iter_mut().find(|step| step.inputs[0] == value);
+            if count != 1 || outputs.contains(&value) {
+                continue;
+            }
+            let (step, Some(reader)) = (&mut before[made], reader) else { continue };
+            let (Operation::Convolve(made), Operation::Convolve(next)) =
+                (&mut step.operation, &mut reader.operation)
+            else {
+                continue;
+            };
+            if let Some(extent) = made.hand_over(next) {
+                (step.output.extent, reader.inputs[0].extent) = (extent, extent);
+            }
+        }
     }
 
     /// A convolution that only another one reads becomes one step with it, where there is such a step.

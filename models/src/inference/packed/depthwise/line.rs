@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::super::{Extent, Placement, activated, activated_value, load, store};
+use super::super::{Placement, activated, activated_value, load, store};
 use super::{BLOCK, Blocked, Depthwise, Input, TILE};
 
 /// Vectors of channels whose sums are held at once, where it is one output pixel's.
@@ -14,15 +14,16 @@ const PART_VECTORS: usize = 4;
 /// they come from stay in the first-level cache.
 const BLOCK_CHANNELS: usize = 64;
 
-/// One line of the output.
-pub(super) struct Line<'a> {
+/// Lines of the output.
+pub(super) struct Lines<'a> {
     pub(super) layer: &'a Depthwise,
     pub(super) input: Input<'a>,
-    pub(super) oy: usize,
+    /// Number of the first.
+    pub(super) first: usize,
     pub(super) out: &'a mut [f32],
 }
 
-impl WithSimd for Line<'_> {
+impl WithSimd for Lines<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -32,18 +33,56 @@ impl WithSimd for Line<'_> {
             (3, 2) => self.run::<S, 3, 2>(simd),
             (5, 1) => self.run::<S, 5, 1>(simd),
             (5, 2) => self.run::<S, 5, 2>(simd),
-            (7, 1) => self.run_pixels::<S, 7>(simd),
+            (7, 1) => self.each(|line| line.run_pixels::<S, 7>(simd)),
             _ => self.run_any(),
         }
     }
 }
 
+impl Lines<'_> {
+    /// Kernels and strides that no network here is made of.
+    #[inline(always)]
+    pub(super) fn run_any(self) {
+        self.each(|line| line.run_any());
+    }
+
+    #[inline(always)]
+    fn each(self, work: impl Fn(Line<'_>)) {
+        let Self { layer, input, first, out } = self;
+        let length = layer.placement.out_width * layer.placement.input.channels;
+        for (index, out) in out.chunks_exact_mut(length).enumerate() {
+            work(Line { layer, input, oy: first + index, out });
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd, const KERNEL: usize, const STRIDE: usize>(self, simd: S) {
+        let (true, Some(blocked)) = (self.input.is_blocked, &self.layer.blocked) else {
+            return self.each(|line| line.run::<S, KERNEL, STRIDE>(simd));
+        };
+        let Self { layer, input, first, out } = self;
+        let length = layer.placement.out_width * layer.placement.input.channels;
+        // A block after the other, all lines of which stay in the first-level cache.
+        for vector in 0..layer.placement.input.channels / S::F32_LANES {
+            for (index, out) in out.chunks_exact_mut(length).enumerate() {
+                let line = Line { layer, input, oy: first + index, out };
+                line.run_blocked::<S, KERNEL, STRIDE>(simd, blocked, vector);
+            }
+        }
+    }
+}
+
+/// One line of the output.
+struct Line<'a> {
+    layer: &'a Depthwise,
+    input: Input<'a>,
+    oy: usize,
+    out: &'a mut [f32],
+}
+
 impl Line<'_> {
     #[inline(always)]
     fn run<S: Simd, const KERNEL: usize, const STRIDE: usize>(mut self, simd: S) {
-        if let (Some(blocked), true) = (&self.layer.blocked, self.input.is_blocked) {
-            return self.run_blocked::<S, KERNEL, STRIDE>(simd, blocked);
-        }
         let Placement { left, input, out_width, .. } = self.layer.placement;
         if input.channels < S::F32_LANES {
             return self.run_any();
@@ -99,46 +138,91 @@ impl Line<'_> {
         }
     }
 
-    /// All of the line from an input in blocks.
+    /// A vector of channels of all of the line, from an input in blocks.
     #[inline(always)]
     fn run_blocked<S: Simd, const KERNEL: usize, const STRIDE: usize>(
         mut self,
         simd: S,
         blocked: &Blocked,
+        vector: usize,
     ) {
-        let Extent { height, width, channels } = blocked.placement.input;
-        let out_width = blocked.placement.out_width;
+        let out_width = self.layer.placement.out_width;
+        let per_block = BLOCK / S::F32_LANES;
         let (pixels, _) = S::as_simd_f32s(self.input.x);
         let (weights, _) = S::as_simd_f32s(&blocked.weight);
-        let (vectors, per_block) = (channels / S::F32_LANES, BLOCK / S::F32_LANES);
-        let plane = height * width * per_block;
-        let length = ((out_width - 1) * STRIDE + KERNEL - 1) * BLOCK + S::F32_LANES;
-        let line = width * BLOCK;
-        let (window, rows) = (self.window::<KERNEL, STRIDE>(), self.layer.placement.rows(self.oy));
-        for vector in 0..vectors {
-            let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
-            if rolls::<S, KERNEL>() {
-                let planes = &self.input.x[vector / per_block * height * line..][..height * line];
-                let mut weights = [[simd.splat_f32s(0.0); KERNEL]; KERNEL];
-                for (ky, row) in weights.iter_mut().enumerate() {
-                    if rows.contains(&ky) {
-                        for (kx, tap) in row.iter_mut().enumerate() {
-                            *tap = taps[ky * KERNEL + kx];
-                        }
+        let taps = &weights[vector * KERNEL * KERNEL..][..KERNEL * KERNEL];
+        let line = blocked.map.line() / S::F32_LANES;
+        let block = vector / per_block * blocked.map.width * per_block + vector % per_block;
+        let lines = self.window::<KERNEL, STRIDE>().map(|iy| &pixels[iy * line + block..]);
+        if S::F32_LANES > 4 {
+            let count = tile_width(out_width);
+            for ox in (0..out_width).step_by(count) {
+                // The last tile overlaps the one before, where tiles do not divide the line.
+                let ox = ox.min(out_width - count);
+                match count {
+                    8 => self.taps::<S, KERNEL, STRIDE, 8>(simd, lines, taps, vector, ox),
+                    7 => self.taps::<S, KERNEL, STRIDE, 7>(simd, lines, taps, vector, ox),
+                    _ => self.taps::<S, KERNEL, STRIDE, TILE>(simd, lines, taps, vector, ox),
+                }
+            }
+        } else if rolls::<S, KERNEL>() {
+            let rows = self.layer.placement.rows(self.oy);
+            let mut weights = [[simd.splat_f32s(0.0); KERNEL]; KERNEL];
+            for (ky, row) in weights.iter_mut().enumerate() {
+                if rows.contains(&ky) {
+                    for (kx, tap) in row.iter_mut().enumerate() {
+                        *tap = taps[ky * KERNEL + kx];
                     }
                 }
-                let from = vector % per_block * S::F32_LANES;
-                let lines = window.map(|iy| &planes[iy * line + from..][..length]);
-                let channel = vector * S::F32_LANES;
-                self.roll::<S, KERNEL, STRIDE>(simd, lines, BLOCK, &weights, channel, 0..out_width);
-                continue;
             }
-            let pixels = &pixels[vector / per_block * plane..][..plane];
+            let length = ((out_width - 1) * STRIDE + KERNEL - 1) * BLOCK + S::F32_LANES;
+            let (line, block) = (line * S::F32_LANES, block * S::F32_LANES);
+            let lines = self
+                .window::<KERNEL, STRIDE>()
+                .map(|iy| &self.input.x[iy * line + block..][..length]);
+            let channel = vector * S::F32_LANES;
+            self.roll::<S, KERNEL, STRIDE>(simd, lines, BLOCK, &weights, channel, 0..out_width);
+        } else {
             for ox in (0..out_width).step_by(TILE) {
-                // The last tile overlaps the one before, where tiles do not divide the line.
                 let ox = ox.min(out_width - TILE);
-                self.blocked_tile::<S, KERNEL, STRIDE>(simd, pixels, taps, vector, ox);
+                self.blocked_tile::<S, KERNEL, STRIDE>(simd, lines, taps, vector, ox);
             }
+        }
+    }
+
+    /// A vector of channels of `COUNT` output pixels, from its block and its weights: tap by tap, so that a sum is
+    /// done before its turn comes again.
+    #[inline(always)]
+    fn taps<S: Simd, const KERNEL: usize, const STRIDE: usize, const COUNT: usize>(
+        &mut self,
+        simd: S,
+        lines: [&[S::f32s]; KERNEL],
+        taps: &[S::f32s],
+        vector: usize,
+        ox: usize,
+    ) {
+        let per_block = BLOCK / S::F32_LANES;
+        let rows = self.layer.placement.rows(self.oy);
+        let (bias, _) = S::as_simd_f32s(&self.layer.bias);
+        let mut sums = [bias[vector]; COUNT];
+        let last = ((COUNT - 1) * STRIDE + KERNEL - 1) * per_block;
+        let windows = lines.map(|line| &line[ox * STRIDE * per_block..][..=last]);
+        for kx in 0..KERNEL {
+            for (ky, window) in windows.iter().enumerate() {
+                if rows.contains(&ky) {
+                    let tap = taps[ky * KERNEL + kx];
+                    for (index, sum) in sums.iter_mut().enumerate() {
+                        let pixel = window[(index * STRIDE + kx) * per_block];
+                        *sum = simd.mul_add_e_f32s(pixel, tap, *sum);
+                    }
+                }
+            }
+        }
+        let vectors = self.layer.placement.input.channels / S::F32_LANES;
+        let (out, _) = S::as_mut_simd_f32s(self.out);
+        let out = &mut out[ox * vectors..][..COUNT * vectors];
+        for (index, sum) in sums.into_iter().enumerate() {
+            out[index * vectors + vector] = activated(simd, sum, self.layer.activation);
         }
     }
 
@@ -147,24 +231,20 @@ impl Line<'_> {
     fn blocked_tile<S: Simd, const KERNEL: usize, const STRIDE: usize>(
         &mut self,
         simd: S,
-        pixels: &[S::f32s],
+        lines: [&[S::f32s]; KERNEL],
         taps: &[S::f32s],
         vector: usize,
         ox: usize,
     ) {
-        let Placement { top, input, out_width, .. } = self.layer.placement;
-        let (vectors, per_block) = (input.channels / S::F32_LANES, BLOCK / S::F32_LANES);
-        let line = ((out_width - 1) * STRIDE + KERNEL) * per_block;
-        let rows = self.layer.placement.rows(self.oy);
+        let per_block = BLOCK / S::F32_LANES;
+        let vectors = self.layer.placement.input.channels / S::F32_LANES;
         let (bias, _) = S::as_simd_f32s(&self.layer.bias);
         let mut sums = [bias[vector]; TILE];
-        let mut from = (self.oy * STRIDE + rows.start - top) * line
-            + ox * STRIDE * per_block
-            + vector % per_block;
-        for ky in rows {
+        for ky in self.layer.placement.rows(self.oy) {
             let weights = &taps[ky * KERNEL..][..KERNEL];
             // Every pixel is loaded once, for all the output pixels that it counts for.
-            let window = &pixels[from..][..=((TILE - 1) * STRIDE + KERNEL - 1) * per_block];
+            let last = ((TILE - 1) * STRIDE + KERNEL - 1) * per_block;
+            let window = &lines[ky][ox * STRIDE * per_block..][..=last];
             for column in 0..(TILE - 1) * STRIDE + KERNEL {
                 let pixel = window[column * per_block];
                 for (index, sum) in sums.iter_mut().enumerate() {
@@ -174,7 +254,6 @@ impl Line<'_> {
                     }
                 }
             }
-            from += line;
         }
         let (out, _) = S::as_mut_simd_f32s(self.out);
         let out = &mut out[ox * vectors..][..TILE * vectors];
@@ -327,9 +406,14 @@ impl Line<'_> {
     ) {
         let Placement { top, left, input, .. } = self.layer.placement;
         let channels = input.channels;
+        // A plain loop: `from_fn` with loads that may stop in the middle is not unrolled.
         let load_all = |values: &[f32]| -> [S::f32s; VECTORS] {
             let values = &values[..VECTORS * S::F32_LANES];
-            std::array::from_fn(|vector| load::<S>(&values[vector * S::F32_LANES..]))
+            let mut vectors = [simd.splat_f32s(0.0); VECTORS];
+            for (vector, values) in vectors.iter_mut().zip(values.chunks_exact(S::F32_LANES)) {
+                *vector = load::<S>(values);
+            }
+            vectors
         };
         let mut sums = load_all(&self.layer.bias[channel..]);
         let columns = self.layer.placement.columns(ox);
@@ -358,7 +442,7 @@ impl Line<'_> {
 
     /// Kernels and strides that no network here is made of.
     #[inline(always)]
-    pub(super) fn run_any(mut self) {
+    fn run_any(mut self) {
         for ox in 0..self.layer.placement.out_width {
             for channel in 0..self.layer.placement.input.channels {
                 self.value(ox, channel);
@@ -379,6 +463,18 @@ impl Line<'_> {
             }
         }
         self.out[ox * input.channels + channel] = activated_value(sum, self.layer.activation);
+    }
+}
+
+/// Output pixels that are worked on at once by [`Line::taps`]: as many as leave the fewest of a line to be worked out
+/// twice.
+const fn tile_width(out_width: usize) -> usize {
+    if out_width < 7 {
+        TILE
+    } else if out_width.next_multiple_of(7) < out_width.next_multiple_of(8) {
+        7
+    } else {
+        8
     }
 }
 

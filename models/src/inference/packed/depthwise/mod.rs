@@ -4,23 +4,24 @@ mod line;
 
 use std::cell::Cell;
 
-use self::line::Line;
+use self::line::Lines;
+use super::product::Place;
 use super::{Extent, Placement, lanes};
 use crate::activation::Activation;
 use crate::simd::dispatch;
-use crate::threads::for_chunks;
+use crate::threads::{self, for_chunks};
 use gallery::aligned::Aligned;
 
 /// Output pixels whose sums are held at once, so that a weight is used as often once loaded.
 const TILE: usize = 4;
 
-/// Pixels of a line up to which a map is copied into blocks of channels first. There a window lies in
-/// few cache lines, where pixels of many channels lie a power of two apart and push each other out of
+/// Pixels of a line up to which a map is copied into blocks of channels first, where it does not come in them. There a
+/// window lies in few cache lines, where pixels of many channels lie a power of two apart and push each other out of
 /// the cache, and the padding is there like any pixel.
 const BLOCKED_WIDTH: usize = 40;
 
 /// Channels of a block: a cache line.
-const BLOCK: usize = 16;
+pub(super) const BLOCK: usize = 16;
 
 /// One filter a channel.
 #[derive(Debug)]
@@ -34,13 +35,74 @@ pub(crate) struct Depthwise {
     blocked: Option<Blocked>,
 }
 
-/// What there is of a convolution over `[channels / BLOCK, height, width, BLOCK]`.
+/// A map in blocks of channels, `[height, channels / BLOCK, width, BLOCK]`, whose lines hold their padding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockedMap {
+    /// Pixels of a line without its padding, and those before them.
+    pub(super) pixels: usize,
+    pub(super) left: usize,
+    /// Pixels of a line with its padding.
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) channels: usize,
+}
+
+impl BlockedMap {
+    /// What the windows of a convolution lie in.
+    fn new(Placement { kernel, stride, left, input, out_width, .. }: Placement) -> Self {
+        let windows = (out_width - 1) * stride + kernel;
+        // Windows may leave the last pixels out.
+        let width = windows.max(left + input.width);
+        let Extent { width: pixels, height, channels } = input;
+        Self { pixels, left, width, height, channels }
+    }
+
+    /// Values of all blocks of a line.
+    pub(super) fn line(self) -> usize {
+        self.width * self.channels.next_multiple_of(BLOCK)
+    }
+
+    /// Values of the map.
+    fn values(self) -> usize {
+        self.height * self.line()
+    }
+
+    /// Sides that make as many values.
+    pub(crate) fn extent(self) -> Extent {
+        let channels = self.channels.next_multiple_of(BLOCK);
+        Extent { height: self.height, width: self.width, channels }
+    }
+
+    /// Where a product writes the pixels of such a map.
+    pub(super) fn place(self) -> Place {
+        let start = self.left * BLOCK;
+        Place {
+            rows: self.pixels,
+            line: self.line(),
+            start,
+            step: BLOCK,
+            block: self.width * BLOCK,
+        }
+    }
+
+    /// Writes zeros into the padding of some lines.
+    pub(super) fn clear_padding(self, lines: &mut [f32]) {
+        let (from, to) = (self.left * BLOCK, (self.left + self.pixels) * BLOCK);
+        for block in lines.chunks_exact_mut(self.width * BLOCK) {
+            block[..from].fill(0.0);
+            block[to..].fill(0.0);
+        }
+    }
+}
+
+/// What there is of a convolution over a map in blocks.
 #[derive(Debug)]
 struct Blocked {
     /// `[channels / lanes, kernel · kernel, lanes]`
     weight: Aligned<f32>,
-    /// Over lines that hold their padding.
-    placement: Placement,
+    map: BlockedMap,
+    /// Whether the map comes in blocks.
+    is_given: bool,
 }
 
 /// What lines are computed from: a map, or its blocks.
@@ -69,7 +131,7 @@ impl Depthwise {
         let (weight, bias) = (Aligned::from_values(&weight), Aligned::from_values(bias));
         let is_worth_while = matches!(placement.kernel, 3 | 5)
             && placement.stride <= 2
-            && (TILE..=BLOCKED_WIDTH).contains(&placement.out_width)
+            && placement.out_width >= TILE
             && channels.is_multiple_of(if cfg!(feature = "authoring") { BLOCK } else { lanes() });
         let blocked = is_worth_while.then(|| Blocked::new(&weight, placement));
         Self { weight, bias, activation, placement, blocked }
@@ -79,52 +141,63 @@ impl Depthwise {
     pub(crate) fn run(&self, x: &[f32], out: &mut [f32]) {
         let line = self.placement.out_width * self.placement.input.channels;
         self.with_input(x, |input| {
-            for_chunks(out, line, |oy, line| self.run_line(input, oy, line));
+            let lines = threads::piece(self.placement.out_height, 1, usize::MAX);
+            for_chunks(out, lines * line, |index, out| self.run_lines(input, index * lines, out));
         });
     }
 
-    /// Calls `work` with what [`Self::run_line`] wants of a picture.
+    /// Calls `work` with what [`Self::run_lines`] wants of a picture.
     pub(super) fn with_input(&self, x: &[f32], work: impl FnOnce(Input<'_>)) {
-        let Some(Blocked { placement, .. }) = &self.blocked else {
-            return work(Input { x, is_blocked: false });
+        let map = match &self.blocked {
+            Some(blocked) if blocked.is_given => return work(Input { x, is_blocked: true }),
+            Some(blocked) if self.placement.out_width <= BLOCKED_WIDTH => blocked.map,
+            _ => return work(Input { x, is_blocked: false }),
         };
         // Taken, not borrowed: a thread that waits for others may begin with another picture.
         let mut room = BLOCKS.take();
-        let Extent { height, width, channels } = placement.input;
-        let (line, plane) = (width * BLOCK, height * width * BLOCK);
-        let length = channels.div_ceil(BLOCK) * plane;
-        if room.len() < length {
-            room = Aligned::zeros(length);
+        if room.len() < map.values() {
+            room = Aligned::zeros(map.values());
         }
-        let left = self.placement.left;
-        // Windows may leave the last pixels out.
-        let kept = self.placement.input.width.min(width - left);
-        for (block, plane) in room[..length].chunks_exact_mut(plane).enumerate() {
-            let first = block * BLOCK;
-            let count = BLOCK.min(channels - first);
-            let lines = x.chunks_exact(self.placement.input.line());
-            for (pixels, line) in lines.zip(plane.chunks_exact_mut(line)) {
-                let (before, line) = line.split_at_mut(left * BLOCK);
-                let (line, behind) = line.split_at_mut(kept * BLOCK);
-                before.fill(0.0);
-                behind.fill(0.0);
-                let pixels = pixels.chunks_exact(channels);
-                for (pixel, to) in pixels.zip(line.chunks_exact_mut(BLOCK)) {
-                    if let Some(pixel) = pixel[first..].first_chunk::<BLOCK>() {
-                        to.copy_from_slice(pixel);
-                    } else {
-                        to[..count].copy_from_slice(&pixel[first..]);
+        let lines = threads::piece(map.height, 1, usize::MAX);
+        for_chunks(&mut room[..map.values()], lines * map.line(), |index, out| {
+            map.clear_padding(out);
+            let pixels = map.pixels * map.channels;
+            let x = x[index * lines * pixels..].chunks_exact(pixels);
+            for (pixels, line) in x.zip(out.chunks_exact_mut(map.line())) {
+                for (block, to) in line.chunks_exact_mut(map.width * BLOCK).enumerate() {
+                    let first = block * BLOCK;
+                    let count = BLOCK.min(map.channels - first);
+                    let to = &mut to[map.left * BLOCK..][..map.pixels * BLOCK];
+                    let pixels = pixels.chunks_exact(map.channels);
+                    for (pixel, to) in pixels.zip(to.chunks_exact_mut(BLOCK)) {
+                        if let Some(pixel) = pixel[first..].first_chunk::<BLOCK>() {
+                            to.copy_from_slice(pixel);
+                        } else {
+                            to[..count].copy_from_slice(&pixel[first..]);
+                        }
                     }
                 }
             }
-        }
-        work(Input { x: &room[..length], is_blocked: true });
+        });
+        work(Input { x: &room[..map.values()], is_blocked: true });
         BLOCKS.set(room);
     }
 
-    /// One line of the result.
-    pub(super) fn run_line(&self, input: Input<'_>, oy: usize, line: &mut [f32]) {
-        dispatch(Line { layer: self, input, oy, out: line });
+    /// How the map lies in blocks that this reads, where it can read them.
+    pub(crate) fn blocked_map(&self) -> Option<BlockedMap> {
+        self.blocked.as_ref().map(|blocked| blocked.map)
+    }
+
+    /// Has the map come in blocks.
+    pub(crate) fn read_blocks(&mut self) {
+        if let Some(blocked) = &mut self.blocked {
+            blocked.is_given = true;
+        }
+    }
+
+    /// Lines of the result, from one on.
+    pub(super) fn run_lines(&self, input: Input<'_>, first: usize, out: &mut [f32]) {
+        dispatch(Lines { layer: self, input, first, out });
     }
 
     /// Pixels of a line of the result.
@@ -143,10 +216,8 @@ impl Blocked {
                 packed.extend_from_slice(&weight[tap * channels + first..][..lanes()]);
             }
         }
-        let width = (placement.out_width - 1) * placement.stride + placement.kernel;
-        let input = Extent { width, ..placement.input };
-        let placement = Placement { left: 0, input, ..placement };
-        Self { weight: Aligned::from_values(&packed), placement }
+        let map = BlockedMap::new(placement);
+        Self { weight: Aligned::from_values(&packed), map, is_given: false }
     }
 }
 
@@ -186,7 +257,7 @@ mod tests {
             let mut expected = vec![f32::NAN; out.len()];
             for (oy, out) in expected.chunks_exact_mut(line).enumerate() {
                 let input = Input { x: &x, is_blocked: false };
-                Line { layer: &layer, input, oy, out }.run_any();
+                Lines { layer: &layer, input, first: oy, out }.run_any();
             }
             for (got, expected) in out.iter().zip(&expected) {
                 prop_assert!((got - expected).abs() <= 1e-4, "{got} against {expected}");

@@ -180,9 +180,7 @@ impl QuantizedMatrix {
         for_chunks(out, lines * line, |index, out| {
             let first = index * lines;
             with_band(out.len() / line * made, |band| {
-                for (number, rows) in band.chunks_exact_mut(made).enumerate() {
-                    make(first + number, rows);
-                }
+                make(first, band);
                 let block = Block {
                     x: band,
                     matrix: self,
@@ -384,7 +382,7 @@ mod tests {
 
             // Lines that are made on the way give the same bits.
             let mut lines = vec![f32::NAN; count * columns];
-            let make = |line: usize, to: &mut [f32]| to.copy_from_slice(&x[line * rows..][..rows]);
+            let make = |line: usize, to: &mut [f32]| to.copy_from_slice(&x[line * rows..][..to.len()]);
             matrix.multiply_lines(1, make, Activation::HardSwish, Some(&residual), &mut lines);
             prop_assert_eq!(lines, out);
         }
