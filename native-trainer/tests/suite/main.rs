@@ -43,6 +43,7 @@ mod service_corrections;
 mod service_described;
 mod service_refusals;
 mod service_shared;
+mod service_shared_corrections;
 mod service_shared_tls;
 mod service_tls;
 mod site;
