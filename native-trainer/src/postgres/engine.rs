@@ -332,8 +332,12 @@ impl Reader<'_> {
         if plan.built.kind == ServerIndex::Flat || (is_filtered && !plan.walks_on) {
             return self.exact(plan, embedding);
         }
-        let spare = if plan.built.codes == Codes::Bits { SPARE_BITS } else { SPARE };
-        let mut width = plan.k.saturating_mul(spare).clamp(40, MOST);
+        // Bits tell little: whoever has more of them in view has more compared again.
+        let (spare, least) = match plan.built.codes {
+            Codes::Bits => (SPARE_BITS, plan.ef_search.unwrap_or(0).max(40)),
+            Codes::F16 | Codes::F32 => (SPARE, 40),
+        };
+        let mut width = plan.k.saturating_mul(spare).clamp(least.min(MOST), MOST);
         loop {
             let (found, seen) = self.candidates(plan, embedding, width)?;
             if found.len() >= plan.k {
